@@ -1,0 +1,65 @@
+"""From pieces of draws to a predictive: buffered to a size worth summarising, then merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat.engine.sampler import Values
+from caveat.predictive import Output, Predictive
+
+_BUFFER_BYTES = 4 << 20
+
+
+def summarised(pieces: Iterable[Values], output: Output, total: int, *, keep: bool, block: int | None) -> Predictive:
+    """The predictive of all ``pieces``, ``total`` draws together.
+
+    With ``block``, every ``block`` consecutive draws are summarised apart first: they belong together.
+    """
+    summary: Predictive | None = None
+    for draws in buffered(pieces, total, whole=keep, block=block):
+        part = output.summarise(draws, keep=keep)
+        summary = part if summary is None else summary.merge(part)
+    assert summary is not None
+    return summary
+
+
+def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | None = None) -> Iterator[Values]:
+    """The draws in pieces of a useful size, copied into memory that is allocated once and used again."""
+    buffer: Values | None = None
+    length = filled = 0
+    for piece in pieces:
+        taken, size = 0, _draws_in(piece)
+        if buffer is None:
+            length = total if whole else min(total, block or _length(piece))
+            buffer = pytree.tree_map(lambda value: value.new_empty((length, *value.shape[1:])), piece)
+        while taken < size:
+            step = min(size - taken, length - filled)
+            _copy(buffer, filled, piece, taken, step)
+            filled, taken = filled + step, taken + step
+            if filled == length:
+                yield buffer
+                filled = 0
+    if filled and buffer is not None:
+        yield pytree.tree_map(lambda value: value[:filled], buffer)
+
+
+def _draws_in(piece: Values) -> int:
+    return cast(Tensor, pytree.tree_leaves(piece)[0]).shape[0]
+
+
+def _length(piece: Values) -> int:
+    size = sum(leaf[0].numel() * leaf.element_size() for leaf in cast(list[Tensor], pytree.tree_leaves(piece)))
+    return max(_draws_in(piece), _BUFFER_BYTES // max(size, 1), 1)
+
+
+def _copy(buffer: Values, at: int, piece: Values, start: int, step: int) -> None:
+    def copy(target: Tensor, value: Tensor) -> None:
+        target[at : at + step].copy_(value[start : start + step])
+
+    with torch.no_grad():
+        pytree.tree_map(copy, buffer, piece)

@@ -1,0 +1,43 @@
+"""How much memory there is for draws, and what running out of it looks like."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+FRACTION_OF_FREE = 0.25
+"""The share of the free memory that the draws held at once may take, unless a budget is given."""
+
+CACHE_BYTES = 4 << 20
+"""The largest tensor of a chunk on a CPU: about this many bytes stay in the cache from one operation to the next."""
+
+_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of ``device`` in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not every system tells
+        return 2 << 30
+
+
+def chunk_bytes(device: torch.device, budget: int | None) -> int:
+    """How large the largest tensor of a chunk may be.
+
+    On a CPU that is what stays in the cache, if the budget allows it: more draws at once are slower, not faster.
+    """
+    allowed = budget if budget is not None else int(free_bytes(device) * FRACTION_OF_FREE)
+    # A network holds a few tensors of the largest size at once.
+    allowed = max(allowed // 4, 1)
+    return min(allowed, CACHE_BYTES) if device.type == "cpu" else allowed
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Is this what torch or Python raises when an allocation fails?"""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES)

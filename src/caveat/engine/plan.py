@@ -1,0 +1,134 @@
+"""What is decided once for a network and a kind of input, and remembered: what is random, and how to run it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat.engine.executors import EXECUTORS, Task, replay, vectorised
+from caveat.engine.memory import is_out_of_memory
+from caveat.engine.sampler import Values
+from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.stochastic.guard import state_kept
+from caveat.stochastic.layout import close
+from caveat.stochastic.masks import MaskSource
+from caveat.stochastic.network import Network
+from caveat.stochastic.possible import nothing_random
+from caveat.stochastic.prefix import Prefix
+from caveat.stochastic.rows import Inputs, take_rows
+from caveat.stochastic.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is run on inputs of one kind.
+
+    ``why_not_vectorised`` is None where the trial of the vectorised executor gave the draws of a plain loop.
+    """
+
+    study: Study
+    repeats: bool
+    why_not_vectorised: str | None
+    forced: str | None
+    device: torch.device
+
+    def without_vectorising(self, reason: str) -> Plan:
+        """The plan after the vectorised executor has failed on a real batch."""
+        return replace(self, why_not_vectorised=reason)
+
+
+def make_plan(
+    network: Network, inputs: Inputs, found: Study, read: Callable[[Any], Values], forced: str | None
+) -> Plan:
+    """Try both executors on one row and two draws.
+
+    Raises:
+        NothingRandom: no live site was called, or none of them reaches what is read.
+    """
+    if not any(sighting.live for sighting in found.sightings):
+        raise nothing_random(_nothing_live(network, found))
+    rows = torch.zeros(1, dtype=torch.int64, device=network.device())
+    if found.batch_axis is not None:
+        inputs = take_rows(inputs, found.batch_axis, [found.rows - 1])
+    else:
+        rows = rows.expand(found.rows)
+    task = Task(network, found.rules, inputs, rows, read, Prefix(), found.unmanaged)
+    source = MaskSource(0, device=network.device())
+    with state_kept(network.modules, found.written), torch.no_grad():
+        loop, repeats = _try_replay(task, source)
+        why_not = "it draws from torch's own random state" if found.unmanaged else None
+        if forced != "replay":
+            why_not = why_not or _try_vectorised(replace(task, prefix=None), source, loop, network, found)
+    return Plan(found, repeats, why_not, forced, network.device())
+
+
+def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
+    """Two draws of a plain loop, and whether the recorded beginning gives the same first draw."""
+    recorded = replay(task, source, range(0, 2))
+    again = replay(task, source, range(0, 1))
+    plain = replay(replace(task, prefix=None), source, range(0, 1))
+    first = pytree.tree_map(lambda value: value[:1], recorded)
+    return recorded, task.prefix is not None and _alike(first, plain) and _alike(again, plain)
+
+
+def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:
+    """Why the vectorised executor cannot be used, or None."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            together = vectorised(task, source, range(0, 2))
+        except CaveatError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    if not _alike(together, loop):
+        return "its draws differ from those of a plain loop"
+    if _never_varies(together):
+        raise nothing_random(_unreached(network, found))
+    slow = [str(warning.message) for warning in caught if "performance drop" in str(warning.message)]
+    return slow[0].splitlines()[0] if slow else None
+
+
+def _alike(a: Values, b: Values) -> bool:
+    return all(close(x, y) for x, y in zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True))
+
+
+def _never_varies(together: Values) -> bool:
+    """vmap gives what has no draw axis as a view that repeats one value."""
+    leaves: list[Tensor] = pytree.tree_leaves(together)
+    return all(leaf.stride(0) == 0 and leaf.numel() > 0 for leaf in leaves)
+
+
+def _nothing_live(network: Network, found: Study) -> str:
+    called = [sighting for sighting in found.sightings]
+    if not called:
+        return "a forward pass in which no dropout was called"
+    named = ", ".join(f"{network.paths[id(s.module)] or '(the model itself)'}: rate {s.rate:g}" for s in called[:5])
+    return f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{', ...' if len(called) > 5 else ''}"
+
+
+def _unreached(network: Network, found: Study) -> str:
+    named = ", ".join(network.paths[id(s.module)] or "(the model itself)" for s in found.sightings if s.live)
+    return f"live sites ({named}) whose effect does not reach the output that is read"
+
+
+def check_executor(name: str | None) -> str | None:
+    """``name`` if it names an executor or is None."""
+    if name is not None and name not in EXECUTORS:
+        raise InvalidArgument(
+            explain(
+                f"executor must be one of {sorted(EXECUTORS)} or None.",
+                got=f"executor={name!r}",
+                cause="a typing error",
+                fix="leave it out: the executor is chosen by trial and remembered",
+            )
+        )
+    return name

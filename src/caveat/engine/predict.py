@@ -1,0 +1,240 @@
+"""The verbs: predict, predict batch by batch, and the draws themselves."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat.engine.adaptive import Measure, Stopping, adaptive
+from caveat.engine.collect import summarised
+from caveat.engine.sampler import Sampler, Values
+from caveat.errors import InvalidArgument, LoaderFailed, explain
+from caveat.predictive import Predictive
+from caveat.seeds import check_seed
+
+_DEFAULT_DRAWS = 100
+
+
+def predict(
+    sampler: Sampler,
+    x: Any,
+    n: int | Literal["auto"] | None = None,
+    *,
+    seed: int = 0,
+    keep: bool = False,
+    tolerance: float = 0.01,
+    measure: Measure | None = None,
+    min_draws: int = 32,
+    max_draws: int = 4096,
+) -> Predictive:
+    """Draw ``n`` functions, evaluate them on ``x``, and keep the summary.
+
+    Draw i depends on (seed, i) alone, so ``predict(x)`` of a row is the same in any batch, and predictions with the
+    same seed are of the same functions. Memory does not grow with n unless the draws are kept.
+
+    Args:
+        sampler: where the functions come from, such as ``caveat.mc_dropout(...)``.
+        x: a batch of B rows: a tensor, a tuple of arguments, or a dict of keyword arguments.
+        n: how many draws (100, or all that the sampler has, if not given); "auto" draws until each row's Monte-Carlo
+            standard error is under ``tolerance``, and ``pred.count`` says how many each took.
+        seed: an integer.
+        keep: keep the draws too, for quantiles of the mixture and the like.
+        tolerance: for "auto", in the unit of the mean (probability, or the target's) or of ``measure``.
+        measure: for "auto", a function of a predictive whose error counts in place of the mean's.
+        min_draws: for "auto", no row stops before.
+        max_draws: for "auto", no row goes on after.
+
+    Returns:
+        A predictive: ``Categorical``, ``Bernoulli``, ``Gaussian``, or ``Heads``.
+
+    Raises:
+        InvalidArgument: n is not a positive integer or "auto", or more than the sampler has.
+        NothingRandom: nothing that is read varies.
+        NotFinite: NaN in what the network returned.
+        OutputMismatch: it cannot be read as declared.
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
+        >>> pred = caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), torch.zeros(2, 4), n=50)
+        >>> pred.mean.shape, int(pred.count)
+        (torch.Size([2, 1]), 50)
+    """
+    check_seed(seed)
+    if n == "auto":
+        return adaptive(sampler, x, seed, _stopping(tolerance, measure, min_draws, max_draws, keep, sampler))
+    count = check_draws(n, sampler)
+    with sampler.bind(x, seed) as stream:
+        return summarised(stream(range(count)), sampler.output, count, keep=keep, block=None)
+
+
+def predict_batches(
+    sampler: Sampler,
+    loader: Iterable[Any],
+    n: int | Literal["auto"] | None = None,
+    *,
+    inputs: Callable[[Any], Any] | None = None,
+    **settings: Any,
+) -> Iterator[Predictive]:
+    """``predict`` for each batch of a loader, in order and in flat memory.
+
+    The same functions are drawn for every batch, so results do not depend on how the rows are batched.
+
+    Args:
+        sampler: where the functions come from.
+        loader: an iterable of batches, such as a ``DataLoader``.
+        n: as for ``predict``.
+        inputs: takes from a batch what the network gets. If not given: a tensor, tuple or dict as it is; of a list (as
+            ``DataLoader`` makes of a dataset of pairs) as many leading items as ``forward`` takes, so labels stay out.
+        settings: the other arguments of ``predict``.
+
+    Yields:
+        A predictive for each batch.
+
+    Raises:
+        LoaderFailed: the loader raised; its error is the cause, and the batches before it have been given.
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
+        >>> sampler = caveat.mc_dropout(model, output=caveat.Mean())
+        >>> [pred.mean.shape[0] for pred in caveat.predict_batches(sampler, torch.zeros(7, 4).split(3), n=10)]
+        [3, 3, 1]
+    """
+    if n != "auto":
+        check_draws(n, sampler)
+    return _predict_batches(sampler, loader, n, inputs or _inputs_for(sampler), settings)
+
+
+def _predict_batches(
+    sampler: Sampler, loader: Iterable[Any], n: Any, inputs: Callable[[Any], Any], settings: dict[str, Any]
+) -> Iterator[Predictive]:
+    batches, number = iter(loader), 0
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise LoaderFailed(
+                explain(
+                    "A loader must give every batch.",
+                    got=f"{type(error).__name__} while loading batch {number}: {error}",
+                    cause="a corrupt file or a transform that fails on some rows",
+                    fix=f"mend the dataset; the {number} batches before it were given and are right",
+                )
+            ) from error
+        yield predict(sampler, inputs(batch), n, **settings)
+        number += 1
+
+
+def _inputs_for(sampler: Sampler) -> Callable[[Any], Any]:
+    model = getattr(sampler, "model", None)
+
+    def inputs(batch: Any) -> Any:
+        if not isinstance(batch, list) or model is None:
+            return batch
+        return tuple(batch[: _accepted(model.forward, len(cast(list[Any], batch)))])
+
+    return inputs
+
+
+def _accepted(forward: Callable[..., Any], most: int) -> int:
+    """How many of ``most`` positional arguments a forward takes."""
+    signature = inspect.signature(forward)
+    for count in range(most, 1, -1):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            continue
+        return count
+    return 1
+
+
+def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False) -> Any:
+    """The outputs of the functions that ``predict`` with the same seed summarises.
+
+    Args:
+        sampler: where the functions come from.
+        x: a batch, as for ``predict``.
+        n: how many draws S.
+        seed: an integer.
+        gradient: keep the graph for autograd, so that the draws can be differentiated.
+
+    Returns:
+        (S, B, ...), as the network returned them but for the class axis, which comes last; a dict of such for a
+        network with several heads.
+
+    Raises:
+        InvalidArgument, NothingRandom, OutputMismatch: as ``predict``.
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+        >>> caveat.draws(caveat.mc_dropout(model, output=caveat.Logits()), torch.zeros(2, 4), n=5).shape
+        torch.Size([5, 2, 3])
+    """
+    count = check_draws(n, sampler)
+    with sampler.bind(x, check_seed(seed), gradient=gradient) as stream:
+        if gradient:
+            return pytree.tree_map(lambda *parts: torch.cat(parts), *list(stream(range(count))))
+        whole: Values | None = None
+        at = 0
+        for piece in stream(range(count)):
+            if whole is None:
+                whole = pytree.tree_map(lambda value: value.new_empty((count, *value.shape[1:])), piece)
+            size = cast(Tensor, pytree.tree_leaves(piece)[0]).shape[0]
+            pytree.tree_map(lambda target, value: target[at : at + size].copy_(value), whole, piece)  # noqa: B023
+            at += size
+    return whole
+
+
+def check_draws(n: Any, sampler: Sampler) -> int:
+    """``n`` if it is a number of draws that ``sampler`` has, or its default."""
+    if n is None:
+        return sampler.size or _DEFAULT_DRAWS
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InvalidArgument(
+            explain(
+                'n must be a positive integer, or "auto".',
+                got=f"n={n!r}",
+                cause="a count that was computed and came out as zero, or a float",
+                fix="pass n=100, or n='auto' with a tolerance",
+            )
+        )
+    if sampler.size is not None and n > sampler.size:
+        raise InvalidArgument(
+            explain(
+                "n must be at most the number of functions that the sampler has.",
+                got=f"n={n} of {sampler.size}",
+                cause="a number of dropout draws passed to an ensemble",
+                fix=f"leave n out to use all {sampler.size}",
+            )
+        )
+    return n
+
+
+def _stopping(
+    tolerance: float, measure: Measure | None, least: int, most: int, keep: bool, sampler: Sampler
+) -> Stopping:
+    problem = None
+    if not tolerance > 0:
+        problem = ("tolerance must be above 0.", f"tolerance={tolerance!r}", "pass tolerance=0.01")
+    elif not 2 <= least <= most:
+        problem = ("min_draws and max_draws must be 2 <= min_draws <= max_draws.", f"{least} and {most}", "swap them")
+    elif keep:
+        problem = ('keep=True needs a fixed n.', "keep=True with n='auto'", "pass an integer n")
+    elif sampler.size is not None:
+        problem = ('n="auto" needs a sampler without end.', f"a sampler of {sampler.size} functions", "leave n out")
+    if problem is not None:
+        rule, got, fix = problem
+        raise InvalidArgument(explain(rule, got=got, cause="settings of two kinds of call were mixed", fix=fix))
+    return Stopping(tolerance, measure, least, most)

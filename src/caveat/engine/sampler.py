@@ -1,0 +1,62 @@
+"""The contract of a sampler: a seeded source of network functions.
+
+A sampler is an ``output``, a ``size`` and one method, ``bind``. Whatever has these three is a sampler; nothing is
+inherited. ``caveat.testing.check_sampler`` holds one to the promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from caveat.predictive import Output
+
+Values = Tensor | dict[str, Tensor]
+"""What ``output.read`` gives of one network function, stacked over draws: a tensor, or one for each head."""
+
+
+class Stream(Protocol):
+    """A sampler on one batch: gives the values of any consecutive draws, some at a time, in order.
+
+    ``rows`` is the number of rows that can be asked for apart from the others, or None where rows cannot be separated.
+    """
+
+    rows: int | None
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """Pieces (s, B, ...) that together cover ``draws`` in order. A piece may be overwritten by the next."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A seeded source of network functions. Draw i depends on (seed, i) alone."""
+
+    @property
+    def output(self) -> Output:
+        """How to read what a function returns."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """How many functions there are; None where there is no end of them."""
+        ...
+
+    @property
+    def strata(self) -> int | None:
+        """The length of a block of draws that belong together; None where every draw is independent."""
+        ...
+
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> AbstractContextManager[Stream]:
+        """Hold everything that is needed to draw on the batch ``x``, or on some of its rows.
+
+        Args:
+            x: a tensor, a tuple of arguments or a dict of keyword arguments.
+            seed: an integer.
+            rows: (R,) int64, the rows of ``x`` to evaluate; all of them if not given.
+            gradient: keep the graph for autograd.
+        """
+        ...

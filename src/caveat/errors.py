@@ -1,0 +1,82 @@
+"""Every exception that caveat raises on purpose.
+
+::
+
+    CaveatError
+    ├── NothingRandom (ValueError)       the model cannot vary from draw to draw
+    ├── InvalidRate (ValueError)         a dropout rate outside [0, 1)
+    ├── InvalidArgument (ValueError)     n = 0, an empty batch, an unknown name, a wrong type
+    ├── OutputMismatch (ValueError)      the network's return does not fit the declared output
+    │   └── NotProbabilities             values declared as probabilities that are not
+    ├── NotFinite (ArithmeticError)      NaN in what the network returned
+    ├── CannotMerge (ValueError)         two predictives of different kinds, shapes or settings
+    ├── DrawsNotKept (LookupError)       a question that needs the draws, which were not kept
+    ├── LoaderFailed (RuntimeError)      a data loader raised half-way
+    ├── OutOfMemory (MemoryError)        one draw of one row does not fit
+    └── MissingExtra (ImportError)       an optional dependency is not installed
+
+Each message says the rule, what was got, the usual cause and the fix.
+"""
+
+from __future__ import annotations
+
+
+class CaveatError(Exception):
+    """The root: ``except caveat.CaveatError`` catches all that caveat raises on purpose."""
+
+
+class NothingRandom(CaveatError, ValueError):
+    """The model cannot vary: no site is live, or none reaches the output that is read."""
+
+
+class InvalidRate(CaveatError, ValueError):
+    """A dropout rate outside [0, 1)."""
+
+
+class InvalidArgument(CaveatError, ValueError):
+    """An argument that no call could use: n = 0, an empty batch, an unknown name."""
+
+
+class OutputMismatch(CaveatError, ValueError):
+    """What the network returned cannot be read as the declared output."""
+
+
+class NotProbabilities(OutputMismatch):
+    """Values declared as probabilities that are negative or do not sum to one."""
+
+
+class NotFinite(CaveatError, ArithmeticError):
+    """NaN where a number was needed."""
+
+
+class CannotMerge(CaveatError, ValueError):
+    """Two predictives of different kinds, shapes or settings."""
+
+
+class DrawsNotKept(CaveatError, LookupError):
+    """A question that only the draws themselves answer, of a predictive that did not keep them."""
+
+
+class LoaderFailed(CaveatError, RuntimeError):
+    """A data loader raised half-way; its own error is the cause, and the batches before it were given."""
+
+
+class OutOfMemory(CaveatError, MemoryError):
+    """One draw of one row does not fit in memory: there is nothing left to halve."""
+
+
+class MissingExtra(CaveatError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def explain(rule: str, *, got: str, cause: str, fix: str) -> str:
+    """The text of an error: the rule, what was got, the usual cause and the fix.
+
+    Example:
+        >>> print(explain("n must be at least 1.", got="n=0", cause="an empty range", fix="pass n=100"))
+        n must be at least 1.
+          Got: n=0
+          This usually happens when: an empty range
+          Fix: pass n=100
+    """
+    return f"{rule}\n  Got: {got}\n  This usually happens when: {cause}\n  Fix: {fix}"

@@ -1,0 +1,38 @@
+"""How uncertain: pure functions of a predictive, and the dict `MEASURES` of all of them by name."""
+
+from caveat.measures.decompose import decompose
+from caveat.measures.information import (
+    expected_entropy,
+    mutual_information,
+    pairwise_kl,
+    predictive_entropy,
+)
+from caveat.measures.ranking import least_confidence, margin, variation_ratio
+from caveat.measures.registry import MEASURES, Measure
+from caveat.measures.spread import (
+    aleatoric_variance,
+    epistemic_variance,
+    interval_width,
+    max_class_variance,
+    mean_standard_deviation,
+    total_variance,
+)
+
+__all__ = [
+    "MEASURES",
+    "Measure",
+    "aleatoric_variance",
+    "decompose",
+    "epistemic_variance",
+    "expected_entropy",
+    "interval_width",
+    "least_confidence",
+    "margin",
+    "max_class_variance",
+    "mean_standard_deviation",
+    "mutual_information",
+    "pairwise_kl",
+    "predictive_entropy",
+    "total_variance",
+    "variation_ratio",
+]

@@ -1,0 +1,347 @@
+"""Outputs: by its type, each says how to read what a network returns and how to summarise draws of it.
+
+Nothing is guessed from values. `read` sees one pass, without a draw axis, and runs inside `torch.vmap`;
+`summarise` takes draws stacked first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+
+from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.numerics import accumulator, log_softmax, public_dtype
+from caveat.predictive.bernoulli import Bernoulli
+from caveat.predictive.categorical import Categorical
+from caveat.predictive.checks import check_finite, check_variance, checked_probabilities
+from caveat.predictive.gaussian import Gaussian
+from caveat.predictive.protocol import Select
+from caveat.predictive.select import check_select, only_tensor, selected
+from caveat.shapes import describe, require_draws, require_floating, require_rank
+
+
+@final
+@dataclass(frozen=True)
+class Logits:
+    """Unnormalised scores of C >= 2 exclusive classes; read as (B..., C), summarised as `Categorical`.
+
+    Args:
+        class_dim: the axis of the classes in what the network returns, 1 for images (B, C, H, W).
+        select: the part of the return to read.
+
+    Example:
+        >>> pred = Logits(class_dim=1).summarise(Logits(class_dim=1).read(torch.zeros(2, 5, 8, 8))[None])
+        >>> pred.mean.shape
+        torch.Size([2, 8, 8, 5])
+    """
+
+    class_dim: int = -1
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Scores (B..., C), the class axis moved last.
+
+        Raises:
+            OutputMismatch: not one floating-point tensor of at least two axes and two classes.
+        """
+        return _classes_last(_tensor(self, returned), self.class_dim, repr(self))
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
+        """The summary of scores (S, B..., C), by softmax in float64.
+
+        Raises:
+            NotFinite: NaN in any draw.
+        """
+        require_draws(draws)
+        return Categorical.from_log_probabilities(
+            log_softmax(draws), dtype=public_dtype(draws.dtype), keep=keep
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Probabilities:
+    """Probabilities of C >= 2 exclusive classes; read as (B..., C), summarised as `Categorical`.
+
+    Example:
+        >>> Probabilities().summarise(torch.tensor([[[0.25, 0.75]]])).mean
+        tensor([[0.2500, 0.7500]])
+    """
+
+    class_dim: int = -1
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Probabilities (B..., C), the class axis moved last.
+
+        Raises:
+            OutputMismatch: not one floating-point tensor of at least two axes and two classes.
+        """
+        return _classes_last(_tensor(self, returned), self.class_dim, repr(self))
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
+        """The summary of probabilities (S, B..., C), scaled to sum to exactly one.
+
+        Raises:
+            NotFinite: NaN in any draw.
+            NotProbabilities: negative, or not summing to one within 1e-3.
+        """
+        require_draws(draws)
+        p = draws.to(accumulator(draws.device))
+        check_finite(p.sum(0), "Probabilities")
+        log_p = checked_probabilities(p, draws.dtype).log()
+        return Categorical.from_log_probabilities(log_p, dtype=public_dtype(draws.dtype), keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class BinaryLogit:
+    """The logit of yes, for one label (B,) or (B, 1), or K labels (B, K); summarised as `Bernoulli`.
+
+    Example:
+        >>> BinaryLogit().summarise(torch.tensor([[0.0], [40.0]])).mean
+        tensor([0.7500])
+    """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Logits (B...) as they are.
+
+        Raises:
+            OutputMismatch: not one floating-point tensor with a batch axis.
+        """
+        return _tensor(self, returned)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Bernoulli:
+        """The summary of logits (S, B...).
+
+        Raises:
+            NotFinite: NaN in any draw.
+        """
+        require_draws(draws)
+        wide = draws.to(accumulator(draws.device))
+        return Bernoulli.from_logits(wide, dtype=public_dtype(draws.dtype), keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class Mean:
+    """The mean of each target, with one noise variance for all; read as it is, summarised as `Gaussian`.
+
+    Args:
+        noise_variance: of an observation about the function, (target unit)^2; 1 / `model_precision(...)`.
+        select: the part of the return to read.
+
+    Example:
+        >>> pred = Mean(noise_variance=0.5).summarise(torch.tensor([[[1.0]], [[3.0]]]))
+        >>> pred.variance.item(), pred.total_variance.item()
+        (2.0, 2.5)
+    """
+
+    noise_variance: float = 0.0
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+        if not (math.isfinite(self.noise_variance) and self.noise_variance >= 0):
+            raise InvalidArgument(
+                explain(
+                    "noise_variance must be a finite number, at least 0.",
+                    got=f"noise_variance={self.noise_variance!r}",
+                    cause="a log-variance, or the inverse of a precision of zero",
+                    fix="Mean(noise_variance=1 / caveat.model_precision(...))",
+                )
+            )
+
+    def read(self, returned: Any) -> Tensor:
+        """Means (B..., D) as they are; (B,) stays (B,).
+
+        Raises:
+            OutputMismatch: not one floating-point tensor with a batch axis.
+        """
+        return _tensor(self, returned)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+        """The summary of means (S, B..., D).
+
+        Raises:
+            NotFinite: NaN or infinity in any draw.
+        """
+        require_draws(draws)
+        return Gaussian.from_draws(draws, self.noise_variance, keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class MeanAndVariance:
+    """Mean and noise variance of each target: a pair of (B..., D), or one (B..., 2D) with the means first.
+
+    Example:
+        >>> output = MeanAndVariance()
+        >>> output.read((torch.zeros(4, 1), torch.ones(4, 1))).shape
+        torch.Size([2, 4, 1])
+        >>> output.read(torch.zeros(4, 6)).shape
+        torch.Size([2, 4, 3])
+    """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Means and variances stacked, (2, B..., D).
+
+        Raises:
+            OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
+        """
+        return _stacked_pair(selected(returned, self.select), repr(self))
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+        """The summary of stacked means and variances (S, 2, B..., D).
+
+        Raises:
+            NotFinite: NaN or infinity in any draw.
+            OutputMismatch: a variance is negative.
+        """
+        require_draws(draws)
+        means, variances = draws.unbind(1)
+        check_variance(variances)
+        return Gaussian.from_draws(means, variances, keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class MeanAndLogVariance:
+    """Mean and log noise variance (nats) of each target: a pair of (B..., D), or one (B..., 2D), means first.
+
+    Example:
+        >>> pred = MeanAndLogVariance().summarise(torch.zeros(10, 2, 4, 1))
+        >>> pred.total_variance.flatten()
+        tensor([1., 1., 1., 1.])
+    """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Means and log-variances stacked, (2, B..., D).
+
+        Raises:
+            OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
+        """
+        return _stacked_pair(selected(returned, self.select), repr(self))
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+        """The summary of stacked means and log-variances (S, 2, B..., D).
+
+        Raises:
+            NotFinite: NaN or infinity in any draw, also where the variance overflows.
+        """
+        require_draws(draws)
+        means, log_variances = draws.unbind(1)
+        return Gaussian.from_draws(means, log_variances.to(accumulator(draws.device)).exp(), keep=keep)
+
+
+def _tensor(output: Logits | Probabilities | BinaryLogit | Mean, returned: Any) -> Tensor:
+    """The selected part, if it is a floating-point tensor with a batch axis."""
+    x = only_tensor(selected(returned, output.select), repr(output))
+    _check_numbers(x, repr(output))
+    return x
+
+
+def _check_numbers(x: Tensor, name: str) -> None:
+    require_floating(
+        x,
+        f"What {name} reads",
+        cause="the network returns class indices (an argmax), or another part was meant",
+        fix="return scores before argmax, or choose the part with select=",
+        error=OutputMismatch,
+    )
+    require_rank(
+        x,
+        1,
+        f"What {name} reads",
+        cause="the network reduces over the batch, for instance because it returns its loss",
+        fix="return one value a row, or choose the part with select=",
+        error=OutputMismatch,
+    )
+
+
+def _classes_last(x: Tensor, class_dim: int, name: str) -> Tensor:
+    """Scores with the class axis moved last, after checks of that axis."""
+    require_rank(
+        x,
+        2,
+        f"What {name} reads",
+        cause="a yes-or-no network that returns one logit a row, or a missing batch axis",
+        fix="declare output=BinaryLogit(), or add the batch axis: x[None]",
+        error=OutputMismatch,
+    )
+    axis = class_dim + x.ndim if class_dim < 0 else class_dim
+    if not 0 < axis < x.ndim:
+        raise OutputMismatch(
+            explain(
+                "class_dim must name an axis of the output that is not the batch axis 0.",
+                got=f"class_dim={class_dim} for {describe(x)}",
+                cause="the axis counted without the batch axis",
+                fix="Logits(class_dim=1) for (B, C, H, W), Logits() where classes are last",
+            )
+        )
+    if x.shape[axis] < 2:
+        raise OutputMismatch(
+            explain(
+                f"{name} reads at least two classes.",
+                got=f"{describe(x)} with {x.shape[axis]} along axis {class_dim}",
+                cause="a yes-or-no network that returns one logit a row",
+                fix="declare output=BinaryLogit(); of one probability p return torch.cat([1 - p, p], -1)",
+            )
+        )
+    return x.movedim(axis, -1)
+
+
+def _stacked_pair(part: Any, name: str) -> Tensor:
+    """A pair of tensors, or the halves of one tensor's last axis, stacked as (2, B..., D)."""
+    if isinstance(part, Tensor):
+        _check_numbers(part, name)
+        if part.ndim < 2 or part.shape[-1] % 2 or part.shape[-1] == 0:
+            raise _pair_mismatch(name, describe(part))
+        return torch.stack(part.chunk(2, -1))
+    items = cast("Sequence[Any]", part) if isinstance(part, tuple | list) else ()
+    if len(items) != 2 or not all(isinstance(item, Tensor) for item in items):
+        only_tensor(part, name)
+    mean, spread = cast("Sequence[Tensor]", items)
+    _check_numbers(mean, name)
+    _check_numbers(spread, name)
+    if mean.shape != spread.shape:
+        raise _pair_mismatch(name, f"{describe(mean)} and {describe(spread)}")
+    dtype = torch.promote_types(mean.dtype, spread.dtype)
+    return torch.stack([mean.to(dtype), spread.to(dtype)])
+
+
+def _pair_mismatch(name: str, got: str) -> OutputMismatch:
+    return OutputMismatch(
+        explain(
+            f"{name} reads a pair of one shape (B..., D), or one tensor (B..., 2D) with the means first.",
+            got=got,
+            cause="a network that returns means only, or one variance for several targets",
+            fix="declare output=Mean(noise_variance=...), or expand the variance to the mean's shape",
+        )
+    )

@@ -1,0 +1,18 @@
+"""What is random in a network: sites, masks, the interception of a forward pass, the audit."""
+
+from caveat.stochastic import attention, dropout_sites, noise, recurrent  # registers the handlers
+from caveat.stochastic.audit import Audit, AuditedSite, audit
+from caveat.stochastic.sites import LivePredicate, dropout_modules, every_site, named, with_stochastic_depth
+
+__all__ = [
+    "Audit",
+    "AuditedSite",
+    "LivePredicate",
+    "audit",
+    "dropout_modules",
+    "every_site",
+    "named",
+    "with_stochastic_depth",
+]
+
+del attention, dropout_sites, noise, recurrent

@@ -1,0 +1,108 @@
+"""Sites that hide behind ``self.training``: found by trying.
+
+``F.dropout(x, p, self.training)`` shows its rate whatever the flag says. But ``p if self.training else 0``, or a call
+inside ``if self.training:``, shows nothing in eval mode. Each place in code that reads the flag is tried alone: it may
+read True while drawing only if that brings new live sites and changes nothing else of what the network returns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from caveat.stochastic.interception import Observations, ReadKey, Sighting
+from caveat.stochastic.sites import LivePredicate
+
+_MOST_TRIALS = 200
+_DEEPEST = 3
+_DROPS = re.compile(r"drop|stochastic_?depth", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A pass that only looked: what it saw, and the structure and shapes of what the network returned."""
+
+    seen: Observations
+    structure: Any
+    returned: Any
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The reads that are to say True while drawing, the last look with all of them, and why others may not."""
+
+    flips: frozenset[ReadKey]
+    look: Look
+    refused: tuple[str, ...]
+
+
+def find_hidden(
+    look: Callable[[frozenset[ReadKey]], Look | None], first: Look, live: LivePredicate, path_of: Callable[[Any], str]
+) -> Hidden:
+    """Try the reads of ``training``, one by one and, where one uncovers others, together.
+
+    Args:
+        look: runs a pass with these reads saying True; None if it raises.
+        first: the look with no read changed.
+        live: which sites are asked for.
+        path_of: the path of a module.
+    """
+    accepted, current = frozenset[ReadKey](), first
+    refused = list[str]()
+    waiting = [frozenset([read]) for read in first.seen.reads]
+    known = set(first.seen.reads)
+    trials = 0
+    while waiting and trials < _MOST_TRIALS:
+        trial = waiting.pop(0)
+        trials += 1
+        found = look(accepted | trial)
+        if found is None:
+            continue
+        gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
+        why_not = _trouble(found, current, live, path_of) if gained else None
+        if gained and why_not is None:
+            accepted, current = accepted | trial, found
+        elif why_not is not None:
+            refused.append(f"{place(next(iter(trial)))}: {why_not}")
+        fresh = [read for read in found.seen.reads if read not in known]
+        known.update(fresh)
+        if gained and why_not is None:
+            waiting += [frozenset([read]) for read in fresh]
+        elif len(trial) < _DEEPEST:
+            waiting += [trial | {read} for read in fresh]
+    return Hidden(accepted, current, tuple(refused))
+
+
+def _asked_for(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
+    return sum(_wanted(sighting, live, path_of) for sighting in look.seen.sightings)
+
+
+def _wanted(sighting: Sighting, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
+    if sighting.kind != "noise":
+        return sighting.live
+    return bool(_DROPS.search(type(sighting.module).__name__)) and live(path_of(sighting.module), sighting.module)
+
+
+def _trouble(found: Look, current: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:
+    if found.structure != current.structure:
+        return "the same `self.training` that guards dropout changes what the network returns"
+    if _unwanted(found, live, path_of) > _unwanted(current, live, path_of):
+        return "the same `self.training` that guards dropout lets in randomness that is not dropout"
+    return None
+
+
+def _unwanted(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
+    noises = [sighting for sighting in look.seen.sightings if sighting.kind == "noise"]
+    return sum(not _wanted(sighting, live, path_of) for sighting in noises)
+
+
+def place(read: ReadKey) -> str:
+    """Where a read stands in the source: ``file:line (function)``."""
+    code, instruction = read
+    line = code.co_firstlineno
+    for start, stop, number in code.co_lines():
+        if number is not None and start <= instruction < stop:
+            line = number
+    return f"{code.co_filename.rsplit('/', 1)[-1]}:{line} ({code.co_name})"

@@ -1,0 +1,350 @@
+"""One forward pass seen call by call: live sites drop with our masks, and nothing else of the network moves.
+
+A ``Pass`` is a ``TorchFunctionMode``: torch hands it every call that the network makes. Calls fall in four kinds:
+sites (``handlers``), calls that would write on memory which is not theirs (``mutation``), calls before the first live
+site (``prefix``), and the rest, which go through as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from caveat.errors import InvalidRate, explain
+from caveat.stochastic import mutation
+from caveat.stochastic.layout import Fold, Layout, find_layout
+from caveat.stochastic.masks import MaskSource, elements_of
+from caveat.stochastic.network import Network, original_of, storages_of
+from caveat.stochastic.patching import following, run_plainly
+from caveat.stochastic.prefix import Diverged, Prefix
+from caveat.stochastic.sites import LivePredicate, Site, SiteKey
+
+ReadKey = tuple[CodeType, int]
+"""A place in code that reads ``module.training``: the code object and the instruction."""
+
+Handler = Callable[["Pass", Any, tuple[Any, ...], dict[str, Any]], Any]
+HANDLERS: dict[Any, Handler] = {}
+Masked = tuple[Tensor, Layout]
+
+
+def handles(*functions: Any) -> Callable[[Handler], Handler]:
+    """Register a handler for torch functions (those that this version of torch has)."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS.update({function: handler for function in functions if function is not None})
+        return handler
+
+    return register
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a pass does about randomness, fixed for a sampler.
+
+    ``sites`` holds what one row showed of each site; ``layout_known`` is False where the batch could not be found.
+    """
+
+    live: LivePredicate
+    per_row: bool = False
+    flips: frozenset[ReadKey] = frozenset()
+    sites: dict[SiteKey, Site] = field(default_factory=dict[SiteKey, Site])
+    folds: dict[SiteKey, Fold] = field(default_factory=dict[SiteKey, Fold])
+    unbatched: frozenset[SiteKey] = frozenset()
+    layout_known: bool = True
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which functions a pass evaluates: ``draws`` at once, on rows numbered ``rows``.
+
+    ``index`` is the position in ``draws`` as vmap's batched scalar, None in a pass of a single draw.
+    """
+
+    source: MaskSource
+    draws: range
+    rows: Tensor
+    index: Tensor | None = None
+
+
+@dataclass
+class Sighting:
+    """A call of a site in a pass that only looks."""
+
+    key: SiteKey
+    kind: str
+    rate: float
+    live: bool
+    module: nn.Module
+    tensor: Tensor | None
+    mask_shape: tuple[int, ...] | None
+    hint: Fold | None = None
+
+
+@dataclass
+class Observations:
+    """What a pass that only looks has seen."""
+
+    sightings: list[Sighting] = field(default_factory=list[Sighting])
+    reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
+    called: set[str] = field(default_factory=set[str])
+    largest_after: int = 0
+
+
+class Pass(TorchFunctionMode):
+    """One forward pass. With a ``drawing`` the live sites drop; without one, the pass looks and changes nothing."""
+
+    def __init__(
+        self,
+        network: Network,
+        rules: Rules,
+        inputs: Any,
+        drawing: Drawing | None = None,
+        prefix: Prefix | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.rules, self.drawing, self.inputs = network, rules, drawing, inputs
+        self.seen = Observations()
+        self.prefix = prefix
+        self.replaying = prefix is not None and prefix.settled
+        self.recording = prefix is not None and not prefix.settled
+        self.position = 0
+        self.stack: list[nn.Module] = []
+        self.ordinals: dict[str, int] = {}
+        self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
+        self._end_replay_at_end()
+        self._frozen: set[int] | None = None
+
+    # -- the modules ---------------------------------------------------------------------------------------------
+
+    def follows(self, module: nn.Module) -> bool:
+        return id(module) in self.network.paths
+
+    def training(self, module: nn.Module, reader: FrameType) -> bool:
+        """False, as in eval mode, but for the reads that hide a live site."""
+        key = (reader.f_code, reader.f_lasti)
+        if self.drawing is None and not _is_torch_code(reader.f_code):
+            self.seen.reads.setdefault(key, module)
+        return key in self.rules.flips
+
+    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a module of the network, unless the whole of it is in the recorded prefix."""
+        module = original_of(module)
+        if self.drawing is None:
+            self.seen.called.add(self.network.paths[id(module)])
+        if self.replaying and self.prefix is not None and self.prefix.is_next(self.position, module):
+            with _unseen():
+                return self._next(module)
+        mark = self.prefix.mark() if self.prefix is not None and self.recording else 0
+        self.stack.append(module)
+        try:
+            returned = run_plainly(module, args, kwargs)
+        finally:
+            self.stack.pop()
+        if self.recording and self.prefix is not None:
+            with _unseen():
+                self.prefix.collapse(mark, module, returned)
+        return returned
+
+    def run(self) -> Any:
+        """Call the network; what it returns, with every write that was kept away from its memory in place."""
+        args, kwargs = self.inputs
+        with following(self), self:
+            returned = self.call_whole(args, kwargs)
+        return mutation.substituted(self, returned)
+
+    def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The outermost call, which is never replayed whole: nothing would be drawn."""
+        self.stack.append(self.network.model)
+        self.seen.called.add("")
+        try:
+            return run_plainly(self.network.model, args, kwargs)
+        finally:
+            self.stack.pop()
+
+    # -- the calls -----------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.aliases:
+            args, kwargs = mutation.substitute_arguments(self, args, kwargs)
+        handler = HANDLERS.get(func)
+        if handler is not None:
+            return handler(self, func, args, kwargs)
+        return self.plain(func, args, kwargs)
+
+    def plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Any = None) -> Any:
+        """A call that draws nothing: replayed, or run (by ``run`` if given in place of ``func``) and recorded."""
+        if self.replaying:
+            return self._next(func)
+        if mutation.mutates(func, kwargs):
+            returned = mutation.call_kept_away(self, run or func, args, kwargs)
+        else:
+            returned = (run or func)(*args, **kwargs)
+        if self.recording and self.prefix is not None:
+            self.prefix.add(func, returned)
+        elif self.drawing is None and isinstance(returned, Tensor):
+            self.note_size(returned)
+        return returned
+
+    def note_size(self, tensor: Tensor) -> None:
+        """Remember the largest tensor made after the first live site: it decides how many draws fit the cache."""
+        if any(sighting.live for sighting in self.seen.sightings):
+            self.seen.largest_after = max(self.seen.largest_after, tensor.numel() * tensor.element_size())
+
+    def _next(self, what: Any) -> Any:
+        assert self.prefix is not None
+        returned = self.prefix.replay(self.position, what)
+        self.position += 1
+        self._end_replay_at_end()
+        return returned
+
+    def _end_replay_at_end(self) -> None:
+        if self.replaying and self.prefix is not None and self.position == len(self.prefix):
+            self.replaying = False
+            self.aliases = dict(self.prefix.aliases)
+
+    # -- the sites -----------------------------------------------------------------------------------------------
+
+    def owner(self) -> nn.Module:
+        """The innermost module that is running."""
+        return self.stack[-1]
+
+    def site(self, kind: str, rate: float, tensor: Tensor | None, mask_shape: Any, hint: Fold | None) -> SiteKey | None:
+        """The key of a live site that is about to drop, or None where it stays as in eval mode."""
+        module = self.owner()
+        path = self.network.paths[id(module)]
+        live = rate > 0 and self.rules.live(path, module)
+        if live and rate >= 1:
+            raise InvalidRate(_rate_message(kind, path, rate))
+        key = SiteKey(path, self.ordinals.get(path, 0))
+        if live:
+            self.ordinals[path] = key.ordinal + 1
+        if self.drawing is None:
+            shape = mask_shape(tuple(tensor.shape)) if tensor is not None and mask_shape is not None else None
+            kept = tensor.detach() if tensor is not None else None
+            self.seen.sightings.append(Sighting(key, kind, rate, live, module, kept, shape, hint))
+            if tensor is not None:
+                self.note_size(tensor)
+            return None
+        if live:
+            self.begin_drawing()
+            return key
+        return None
+
+    def noise_site(self, kind: str, like: Tensor) -> SiteKey | None:
+        """The key of a call for random numbers; None in a pass that only looks. Such a call is random whatever is live."""
+        module = self.owner()
+        path = self.network.paths[id(module)]
+        key = SiteKey(path, self.ordinals.get(path, 0))
+        self.ordinals[path] = key.ordinal + 1
+        if self.drawing is None:
+            shape = tuple(like.shape)
+            self.seen.sightings.append(Sighting(key, kind, math.nan, True, module, None, shape))
+            return None
+        self.begin_drawing()
+        return key
+
+    def uniform_for(self, key: SiteKey, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Uniform numbers of the running draw for a noise site, of this shape."""
+        assert self.drawing is not None
+        layout, one = self.layout_of(key, shape)
+        numbers = self.drawing.source.uniform(key, elements_of(one), self.drawing.draws, dtype)
+        layout = layout or Layout(len(self.drawing.rows), None)
+        mask = self.one_draw(layout.mask_for_all(numbers.reshape(len(self.drawing.draws), *one), lead=1))
+        # Adding to zeros of the opened shape broadcasts the row's numbers over the batch, also under vmap.
+        return layout.close(mask + layout.open(torch.zeros(shape, dtype=mask.dtype, device=mask.device)))
+
+    def would_drop(self, rate: float) -> bool:
+        """Would a site of the running module with this rate be live? (A pass that only looks says so of every one.)"""
+        module = self.owner()
+        return self.drawing is None or self.rules.live(self.network.paths[id(module)], module)
+
+    def begin_drawing(self) -> None:
+        """The first live site fires: what came before is settled."""
+        if self.recording and self.prefix is not None:
+            self.recording = False
+            self.prefix.settle(self.aliases)
+            self._frozen = None
+        elif self.replaying:
+            raise Diverged("a site fired earlier than in the recorded pass")
+
+    def mask_for(self, key: SiteKey, shape: tuple[int, ...], make: Callable[[Tensor], Tensor], rate: float) -> Masked:
+        """A site's mask, ready to broadcast over ``layout.open(tensor)``.
+
+        ``make`` turns booleans (True: kept) into what multiplies; it runs once for all draws of the pass.
+        """
+        assert self.drawing is not None
+        drawing = self.drawing
+        layout, one = self.layout_of(key, shape)
+        lead = (len(drawing.draws),)
+        if self.rules.per_row and layout is not None and not self._same_for_all_rows(key, layout):
+            keep = drawing.source.keep_rows(key, elements_of(one), rate, drawing.draws, drawing.rows)
+            mask = make(keep).reshape(*lead, len(drawing.rows), *one)
+            mask = mask[:, 0] if layout.axis is None else layout.mask_by_row(mask, lead=1)
+        else:
+            keep = drawing.source.keep(key, elements_of(one), rate, drawing.draws)
+            layout = layout or Layout(len(drawing.rows), None)
+            mask = layout.mask_for_all(make(keep).reshape(*lead, *one), lead=1)
+        return self.one_draw(mask), layout
+
+    def _same_for_all_rows(self, key: SiteKey, layout: Layout) -> bool:
+        return key in self.rules.unbatched or (layout.axis is None and layout.rows > 1)
+
+    def layout_of(self, key: SiteKey, shape: tuple[int, ...]) -> tuple[Layout | None, tuple[int, ...]]:
+        """Where the batch is in a mask of this shape, and the mask's shape for one row."""
+        assert self.drawing is not None
+        rows = len(self.drawing.rows)
+        known = self.rules.sites.get(key)
+        if key in self.rules.unbatched:
+            return Layout(rows, None), shape
+        one = known.shape if known is not None else None
+        if one is None or not self.rules.layout_known:
+            return (Layout(rows, None), shape) if rows == 1 else (None, shape)
+        layout = find_layout(one, shape, rows, self.rules.folds.get(key))
+        return layout, (one if layout is not None else shape)
+
+    def one_draw(self, of_all: Tensor) -> Tensor:
+        """From a tensor over ``drawing.draws`` (S first) the part of the draw that is running, in vmap's sense."""
+        assert self.drawing is not None
+        if self.drawing.index is None:
+            return of_all[0]
+        return of_all.index_select(0, self.drawing.index.reshape(1)).squeeze(0)
+
+    # -- memory that is not the pass's own -------------------------------------------------------------------------
+
+    def is_frozen(self, tensor: Tensor) -> bool:
+        """Is this memory the user's (parameters, buffers, inputs) or the recorded prefix's?"""
+        if self._frozen is None:
+            self._frozen = self.network.storages(self.inputs)
+            if self.prefix is not None and self.prefix.settled:
+                self._frozen |= storages_of(self.prefix.kept)
+        return bool(storages_of([tensor]) & self._frozen)
+
+
+_unseen = torch._C.DisableTorchFunction
+"""A context in which the pass does not see its own book-keeping (a module's call runs outside ``__torch_function__``)."""
+
+
+def _is_torch_code(code: CodeType) -> bool:
+    return code.co_filename.startswith(_TORCH_FOLDER)
+
+
+_TORCH_FOLDER = str(torch.__file__).removesuffix("__init__.py")
+
+
+def _rate_message(kind: str, path: str, rate: float) -> str:
+    return explain(
+        "A live dropout rate must be in [0, 1).",
+        got=f"rate {rate} at site {path or '(the model itself)'!r} ({kind})",
+        cause="the rate was set to 1.0 by hand or by a search: every draw of it is zero and says nothing",
+        fix="set a rate below 1, or leave the site out with live=...",
+    )

@@ -1,0 +1,130 @@
+"""Masks from a counter-based generator: a hash of (seed, draw, site, element) in integer arithmetic.
+
+No generator state, so draw ``i`` is the same whatever was drawn before it, in whatever chunk, on whatever device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from caveat.seeds import draw_keys, site_key
+from caveat.stochastic.sites import SiteKey
+
+# Multipliers of the 32-bit finaliser "lowbias32" (Chris Wellons, "Prospecting for hash functions", 2018).
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - (1 << 32)
+# Masks of small sites are made for many draws at once: about this many elements, which stay in the cache.
+_BLOCK_ELEMENTS = 1 << 16
+
+
+def random_bits(keys: tuple[Tensor, Tensor], elements: int) -> Tensor:
+    """Uniform random 32-bit words, one for each (key, element).
+
+    Args:
+        keys: two (S,) int32 tensors, from ``caveat.seeds.draw_keys``.
+        elements: how many elements E a draw has.
+
+    Returns:
+        (S, E) int32, uniform over [-2^31, 2^31).
+    """
+    first, second = keys
+    counter = torch.arange(elements, dtype=torch.int32, device=first.device) * -1640531527
+    word = counter[None, :] + first[:, None]
+    shifted = (word >> 16).bitwise_and_(0xFFFF)
+    word.bitwise_xor_(shifted).mul_(_FIRST).bitwise_xor_(second[:, None])
+    torch.bitwise_right_shift(word, 15, out=shifted)
+    word.bitwise_xor_(shifted.bitwise_and_(0x1FFFF)).mul_(_SECOND)
+    torch.bitwise_right_shift(word, 16, out=shifted)
+    return word.bitwise_xor_(shifted.bitwise_and_(0xFFFF))
+
+
+def uniform_from_bits(bits: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers in (0, 1) from int32 words: the middle of one of 2^24 equal cells (2^32 in float64)."""
+    if dtype == torch.float64:
+        return (bits.to(dtype) + (2.0**31 + 0.5)) * 2.0**-32
+    cells = (bits >> 8).to(torch.float32) + 2.0**23
+    return ((cells + 0.5) * 2.0**-24).clamp_(max=1 - 2.0**-24)
+
+
+def threshold(rate: float) -> int:
+    """The int32 word below which an element is dropped, at a resolution of 2^-32."""
+    return min(int(round(rate * 2.0**32)), 2**32 - 1) - 2**31
+
+
+@dataclass
+class MaskSource:
+    """The randomness of one call: masks of any site for any range of draws.
+
+    ``strata=K`` makes each element's uniforms a Latin hypercube over blocks of K draws ("A Comparison of Three
+    Methods for Selecting Values of Input Variables in the Analysis of Output from a Computer Code", McKay, Beckman,
+    Conover, 1979): in each block an element is dropped in a share of draws as near its rate as K allows.
+    """
+
+    seed: int
+    strata: int | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _blocks: dict[tuple[SiteKey, int, float], tuple[int, int, Tensor]] = field(default_factory=dict)
+
+    def keep(self, site: SiteKey, elements: int, rate: float, draws: range) -> Tensor:
+        """Which elements are kept: (S, elements) bool, for the consecutive ``draws``."""
+        name = (site, elements, rate)
+        start, stop, block = self._blocks.get(name, (0, 0, None))
+        if block is None or draws.start < start or draws.stop > stop:
+            length = max(len(draws), _BLOCK_ELEMENTS // max(elements, 1))
+            start, stop = draws.start, draws.start + length
+            block = self._uncached(site, elements, rate, range(start, stop))
+            self._blocks[name] = (start, stop, block)
+        return block[draws.start - start : draws.stop - start]
+
+    def _uncached(self, site: SiteKey, elements: int, rate: float, draws: range) -> Tensor:
+        if self.strata is not None:
+            return self._stratified(site, elements, draws) >= rate
+        keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
+        return random_bits(keys, elements) >= threshold(rate)
+
+    def keep_rows(self, site: SiteKey, elements: int, rate: float, draws: range, rows: Tensor) -> Tensor:
+        """Fresh masks for each row: (S, B, elements) bool. ``rows`` (B,) int64 are the rows' numbers."""
+        key = site_key(site.path, site.ordinal, "rows")
+        pairs = (self._indices(draws)[:, None] * (1 << 32) + rows[None, :]).reshape(-1)
+        keep = random_bits(draw_keys(self.seed, key, pairs), elements) >= threshold(rate)
+        return keep.reshape(len(draws), len(rows), elements)
+
+    def uniform(self, site: SiteKey, elements: int, draws: range, dtype: torch.dtype) -> Tensor:
+        """Uniform numbers in (0, 1): (S, elements)."""
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        if self.strata is not None:
+            return self._stratified(site, elements, draws).to(wide)
+        keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
+        return uniform_from_bits(random_bits(keys, elements), wide)
+
+    def _stratified(self, site: SiteKey, elements: int, draws: range) -> Tensor:
+        assert self.strata is not None
+        first, last = draws.start // self.strata, (draws.stop - 1) // self.strata
+        blocks = [self._stratified_block(site, elements, block) for block in range(first, last + 1)]
+        offset = draws.start - first * self.strata
+        return torch.cat(blocks)[offset : offset + len(draws)]
+
+    def _stratified_block(self, site: SiteKey, elements: int, block: int) -> Tensor:
+        assert self.strata is not None
+        draws = self._indices(range(block * self.strata, (block + 1) * self.strata))
+        order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), draws), elements)
+        jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), draws), elements)
+        # Sorting random words gives each element its own random order of the strata.
+        stratum = order.argsort(dim=0)
+        return (stratum.to(torch.float32) + uniform_from_bits(jitter)) / self.strata
+
+    def _indices(self, draws: range) -> Tensor:
+        return torch.arange(draws.start, draws.stop, device=self.device)
+
+
+def normal_from_uniform(uniform: Tensor) -> Tensor:
+    """Standard normal numbers from uniform ones, by the inverse of the normal distribution function."""
+    return torch.special.ndtri(uniform)
+
+
+def elements_of(shape: tuple[int, ...]) -> int:
+    """How many elements a tensor of this shape has."""
+    return math.prod(shape)

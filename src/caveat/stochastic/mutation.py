@@ -1,0 +1,103 @@
+"""Writes in place: kept away from memory that is not the pass's own, and given a draw axis where they need one.
+
+A call that would write on a parameter, a buffer, an input or the recorded prefix writes on a copy instead, and for the
+rest of the pass the copy stands wherever the network names the original.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+if TYPE_CHECKING:
+    from caveat.stochastic.interception import Pass
+
+_BY_NAME: dict[Any, bool] = {}
+_OPERATORS = {
+    f"__i{name}__"
+    for name in "add sub mul truediv floordiv mod pow and or xor lshift rshift matmul div".split()
+} | {"__setitem__"}
+# These change what a tensor is for autograd, not its values.
+_NOT_VALUES = {"requires_grad_", "detach_", "retain_grad_", "rename_", "share_memory_"}
+
+
+def mutates(func: Any, kwargs: dict[str, Any]) -> bool:
+    """Does this call write on one of its arguments?"""
+    return _mutates_by_name(func) or kwargs.get("inplace") is True or kwargs.get("out") is not None
+
+
+def _mutates_by_name(func: Any) -> bool:
+    known = _BY_NAME.get(func)
+    if known is None:
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.endswith("__") and name not in _NOT_VALUES
+        known = _BY_NAME[func] = in_place or name in _OPERATORS
+    return known
+
+
+def call_kept_away(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a call that writes in place, on a copy where the memory is not the pass's own."""
+    target = kwargs.get("out") if kwargs.get("out") is not None else (args[0] if args else kwargs.get("input"))
+    if not isinstance(target, Tensor):
+        return func(*args, **kwargs)
+    original = target
+    if taken.is_frozen(target):
+        args, kwargs, target = _instead(taken, original, target, target.clone(), args, kwargs)
+    try:
+        return func(*args, **kwargs)
+    except RuntimeError:
+        if taken.drawing is None or taken.drawing.index is None:
+            raise
+        # vmap cannot write per-draw values on a tensor that is the same for all draws: give it the draw axis first.
+        args, kwargs, target = _instead(taken, original, target, with_draw_axis(taken, target), args, kwargs)
+        return func(*args, **kwargs)
+
+
+def assign(taken: Pass, target: Tensor, value: Tensor) -> Tensor:
+    """Make ``target`` hold ``value`` from here on, as an in-place site does; returns what stands for it."""
+    if not taken.is_frozen(target):
+        try:
+            return target.copy_(value)
+        except RuntimeError:
+            if taken.drawing is None or taken.drawing.index is None:
+                raise
+    taken.aliases[id(target)] = (target, value)
+    return value
+
+
+def with_draw_axis(taken: Pass, tensor: Tensor) -> Tensor:
+    """A copy of ``tensor`` that has a value of its own for each draw of the pass."""
+    assert taken.drawing is not None and taken.drawing.index is not None
+    return torch.where(taken.drawing.index >= 0, tensor, tensor)
+
+
+def substitute_arguments(
+    taken: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments in which a tensor that was written on stands as what was written."""
+    return pytree.tree_map_only(Tensor, lambda leaf: _current(taken, leaf), (args, kwargs))
+
+
+def substituted(taken: Pass, returned: Any) -> Any:
+    """What the network returned, in the same way."""
+    return pytree.tree_map_only(Tensor, lambda leaf: _current(taken, leaf), returned) if taken.aliases else returned
+
+
+def _current(taken: Pass, tensor: Tensor) -> Tensor:
+    original, value = taken.aliases.get(id(tensor), (None, tensor))
+    return value if original is tensor else tensor
+
+
+def _instead(
+    taken: Pass, original: Tensor, target: Tensor, copy: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
+    taken.aliases[id(original)] = (original, copy)
+
+    def swap(leaf: Tensor) -> Tensor:
+        return copy if leaf is target else leaf
+
+    args, kwargs = pytree.tree_map_only(Tensor, swap, (args, kwargs))
+    return args, kwargs, copy

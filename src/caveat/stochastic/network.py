@@ -1,0 +1,53 @@
+"""A network as the interception sees it: its modules, their paths, and the storages that no pass may write to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+
+class Network:
+    """The modules of ``model`` by path. Nothing of the model is changed or wrapped."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = original_of(model)
+        self.paths: dict[int, str] = {}
+        self.modules: list[nn.Module] = []
+        for path, module in self.model.named_modules():
+            self.paths[id(module)] = path
+            self.modules.append(module)
+
+    def device(self) -> torch.device:
+        """Where the parameters (or else the buffers) are; the CPU for a network without any."""
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    def buffers(self) -> list[Tensor]:
+        """Every buffer."""
+        return list(self.model.buffers())
+
+    def storages(self, inputs: Any) -> set[int]:
+        """The storages of parameters, buffers and ``inputs``."""
+        tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        return storages_of((*self.model.parameters(), *self.model.buffers(), *tensors))
+
+
+def original_of(model: nn.Module) -> nn.Module:
+    """The network inside what ``torch.compile`` returned; any other module as it is."""
+    return getattr(model, "_orig_mod", model)
+
+
+def storages_of(tensors: Iterable[Tensor]) -> set[int]:
+    """The addresses of the memory of ``tensors``; what has none (a tensor of another kind) is left out."""
+    found = set[int]()
+    for tensor in tensors:
+        try:
+            found.add(tensor.untyped_storage().data_ptr())
+        except (NotImplementedError, RuntimeError):
+            continue
+    return found - {0}

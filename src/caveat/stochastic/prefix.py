@@ -1,0 +1,97 @@
+"""What comes before the first live site, computed once: the record of a pass's deterministic beginning.
+
+The first pass records, in order, what each torch call and each module returned until the first live site. A later
+pass over the same input gets those returns back instead of computing them. Only tensors that the network still holds
+when the first site fires can matter afterwards; the others are kept as empty stand-ins of the same shape.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+class Diverged(Exception):
+    """A later pass took another way than the recorded one: the record is of no use for this network."""
+
+
+class _Held:
+    """A tensor that was returned in the beginning: weakly held until the first site fires, then kept or stood in for."""
+
+    __slots__ = ("weak", "shape", "dtype", "device", "value")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.weak: weakref.ref[Tensor] | None = weakref.ref(tensor)
+        self.shape, self.dtype, self.device = tensor.shape, tensor.dtype, tensor.device
+        self.value: Tensor | None = None
+
+    def settle(self) -> Tensor | None:
+        assert self.weak is not None
+        self.value = self.weak()
+        self.weak = None
+        return self.value
+
+    def get(self) -> Tensor:
+        if self.value is None:
+            self.value = torch.empty((), dtype=self.dtype, device=self.device).expand(self.shape)
+        return self.value
+
+
+class Prefix:
+    """The recorded beginning of one network on one input. One pass records; any number replay."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[Any, Any]] = []
+        self._settled = False
+        self._usable = True
+        self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
+        self.kept: list[Tensor] = []
+
+    @property
+    def settled(self) -> bool:
+        """Has a pass recorded the beginning to its end?"""
+        return self._settled and self._usable
+
+    def mark(self) -> int:
+        """A place in the record, to ``collapse`` to."""
+        return len(self._events)
+
+    def add(self, what: Any, returned: Any) -> None:
+        """Record that calling ``what`` returned ``returned``."""
+        self._events.append((what, pytree.tree_map_only(Tensor, _Held, returned)))
+
+    def collapse(self, mark: int, module: Any, returned: Any) -> None:
+        """Record a whole module's call in place of the calls inside it."""
+        del self._events[mark:]
+        self.add(module, returned)
+
+    def settle(self, aliases: dict[int, tuple[Tensor, Tensor]]) -> None:
+        """The first live site fires: what is still referenced is kept, the rest is let go."""
+        held = [leaf for _, tree in self._events for leaf in pytree.tree_leaves(tree) if isinstance(leaf, _Held)]
+        self.kept = [tensor for tensor in (leaf.settle() for leaf in held) if tensor is not None]
+        self.aliases = dict(aliases)
+        self._settled = True
+
+    def give_up(self) -> None:
+        """The network does not repeat itself: compute everything in every pass."""
+        self._usable = False
+        self._events.clear()
+        self.kept.clear()
+
+    def replay(self, position: int, what: Any) -> Any:
+        """What the recorded call number ``position`` returned; raises ``Diverged`` if that was not ``what``."""
+        recorded, tree = self._events[position]
+        if recorded != what:
+            raise Diverged(f"expected {recorded!r}, got {what!r}")
+        return pytree.tree_map_only(_Held, _Held.get, tree)
+
+    def is_next(self, position: int, what: Any) -> bool:
+        """Is the recorded call number ``position`` a call of ``what``?"""
+        return self._events[position][0] is what
+
+    def __len__(self) -> int:
+        return len(self._events)

@@ -1,0 +1,170 @@
+"""Recurrent networks as sites: the dropout between the layers of nn.LSTM, nn.GRU and nn.RNN.
+
+Torch draws that dropout inside one call, and its vmap has no rule for the call. Here the layers run one by one with the
+masks between them, and draws are folded into the batch, where a recurrent network takes them at the price of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caveat.stochastic import dropping
+from caveat.stochastic.interception import Pass, handles
+from caveat.stochastic.masks import elements_of
+
+_LSTM = torch.lstm
+_KINDS = {torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn", torch.rnn_relu: "rnn"}
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of one of torch's recurrent functions, padded or packed."""
+
+    func: Any
+    data: Tensor
+    batch_sizes: Tensor | None
+    state: tuple[Tensor, ...]
+    weights: list[Tensor]
+    biases: bool
+    layers: int
+    rate: float
+    both_ways: bool
+    batch_first: bool
+
+    @classmethod
+    def parse(cls, func: Any, args: tuple[Any, ...]) -> _Call:
+        packed = isinstance(args[3], (list, tuple))
+        data, sizes, state, weights = (args[0], args[1], args[2], args[3]) if packed else (args[0], None, *args[1:3])
+        biases, layers, rate, _, both_ways, *first = args[4 if packed else 3 :]
+        state = tuple(state) if isinstance(state, (list, tuple)) else (state,)
+        return cls(func, data, sizes, state, list(weights), biases, layers, rate, both_ways, bool(first and first[0]))
+
+    def layer(self, number: int, data: Tensor, folding: bool) -> tuple[Tensor, ...]:
+        """Output and final states of one layer on ``data``."""
+        directions = 2 if self.both_ways else 1
+        each = len(self.weights) // self.layers
+        weights = self.weights[number * each : (number + 1) * each]
+        state = [part[number * directions : (number + 1) * directions] for part in self.state]
+        settings = (self.func, self.biases, self.both_ways, self.batch_first, len(state), self.batch_sizes is not None)
+        inputs = [data, *state, *weights] if self.batch_sizes is None else [data, self.batch_sizes, *state, *weights]
+        return _FoldedLayer.apply(settings, *inputs) if folding else _layer(settings, *inputs)
+
+
+@handles(*_KINDS)
+def _recurrent(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    call = _Call.parse(func, args)
+    between = call.layers > 1 and call.rate > 0 and taken.would_drop(call.rate)
+    if not between:
+        return taken.plain(func, args, kwargs, run=lambda *_, **__: _run(taken, call, drop=False))
+    return _run(taken, call, drop=True)
+
+
+def _run(taken: Pass, call: _Call, drop: bool) -> tuple[Tensor, ...]:
+    data, finals = call.data, list[list[Tensor]]()
+    folding = taken.drawing is not None and taken.drawing.index is not None
+    for number in range(call.layers):
+        data, *final = call.layer(number, data, folding)
+        finals.append(final)
+        if drop and number < call.layers - 1:
+            data = _drop_between(taken, call, data)
+    return data, *(torch.cat(states) for states in zip(*finals, strict=True))
+
+
+def _drop_between(taken: Pass, call: _Call, data: Tensor) -> Tensor:
+    key = taken.site(_KINDS[call.func], call.rate, data, None, None)
+    if key is None:
+        return data
+    mask = _mask(taken, call, data, key)
+    return dropping.drop(data, mask)
+
+
+def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
+    """A mask over (time, features): these functions say themselves which axis is the batch."""
+    assert taken.drawing is not None
+    drawing, rate, dtype = taken.drawing, call.rate, data.dtype
+    time = len(call.batch_sizes) if call.batch_sizes is not None else data.shape[1 if call.batch_first else 0]
+    shape, lead = (time, data.shape[-1]), len(drawing.draws)
+    rows = _rows(call, data)
+    if taken.rules.per_row and rows == len(drawing.rows):
+        keep = drawing.source.keep_rows(key, elements_of(shape), rate, drawing.draws, drawing.rows)
+        mask = dropping.scale(keep, rate, dtype).reshape(lead, rows, *shape).movedim(1, 2)
+    else:
+        keep = drawing.source.keep(key, elements_of(shape), rate, drawing.draws)
+        mask = dropping.scale(keep, rate, dtype).reshape(lead, time, 1, shape[-1])
+    if call.batch_sizes is not None:
+        mask = _packed_mask(mask, call.batch_sizes)
+    elif call.batch_first:
+        mask = mask.transpose(1, 2)
+    return taken.one_draw(mask)
+
+
+def _rows(call: _Call, data: Tensor) -> int:
+    if call.batch_sizes is not None:
+        return int(call.batch_sizes[0])
+    return data.shape[0 if call.batch_first else 1]
+
+
+def _packed_mask(mask: Tensor, batch_sizes: Tensor) -> Tensor:
+    """From (S, time, 1 or B, features) to the rows of a packed sequence: (S, total, features)."""
+    times = torch.repeat_interleave(torch.arange(len(batch_sizes)), batch_sizes)
+    if mask.shape[2] == 1:
+        return mask[:, times.to(mask.device), 0]
+    rows = torch.cat([torch.arange(int(size)) for size in batch_sizes])
+    return mask[:, times.to(mask.device), rows.to(mask.device)]
+
+
+def _layer(settings: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+    func, biases, both_ways, batch_first, states, packed = settings
+    data, *rest = tensors
+    sizes = [rest.pop(0)] if packed else []
+    state, weights = rest[:states], rest[states:]
+    hidden = tuple(state) if func is _LSTM else state[0]
+    first = [] if packed else [batch_first]
+    return func(data, *sizes, hidden, weights, biases, 1, 0.0, False, both_ways, *first)
+
+
+class _FoldedLayer(torch.autograd.Function):
+    """One recurrent layer with a rule for vmap: the draws are folded into the batch.
+
+    Only the rule is ever differentiated through: outside vmap the layer is called as it is.
+    """
+
+    @staticmethod
+    def forward(settings: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return _layer(settings, *tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], settings: Any, *tensors: Tensor) -> Any:
+        _, _, _, batch_first, states, packed = settings
+        draws, dims = info.batch_size, list(in_dims[1:])
+        skip = 2 if packed else 1
+        if any(dim is not None for dim in dims[skip + states :]):
+            raise NotImplementedError("recurrent weights that differ from draw to draw cannot be folded")
+        axis = 0 if packed or batch_first else 1
+        data = _fold(tensors[0], dims[0], draws, axis)
+        sizes = [tensors[1] * draws] if packed else []
+        state = [_fold(tensors[i], dims[i], draws, 1) for i in range(skip, skip + states)]
+        output, *finals = _layer(settings, data, *sizes, *state, *tensors[skip + states :])
+        outputs = (_unfold(output, draws, axis), *(_unfold(final, draws, 1) for final in finals))
+        return outputs, (0,) * len(outputs)
+
+
+def _fold(part: Tensor, dim: int | None, draws: int, axis: int) -> Tensor:
+    """Fold the draws into the batch at ``axis``: entry (row, draw) comes at row * draws + draw.
+
+    In this order a packed sequence stays packed: its time steps hold the same rows, each ``draws`` times.
+    """
+    part = part.unsqueeze(0).expand(draws, *part.shape) if dim is None else part.movedim(dim, 0)
+    return part.movedim(0, axis + 1).flatten(axis, axis + 1)
+
+
+def _unfold(part: Tensor, draws: int, axis: int) -> Tensor:
+    return part.unflatten(axis, (-1, draws)).movedim(axis + 1, 0)
