@@ -6,7 +6,8 @@ E[y^2] - E[y]^2 in float32 loses every digit of a small variance beside a large 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,6 +74,8 @@ class Moments:
         count: int64, how many draws; 0-d, or of the mean's rank as (B, 1, ..., 1) where rows differ.
         mean: (B..., D), float64 (float32 on devices without it).
         m2: (B..., D), the sum over draws of (x - mean)^2.
+        blocks: int64 like ``count``, how many independent blocks the draws come in; None: every draw is independent.
+        between: (B..., D), the part of m2 that lies between blocks: the sum of size * (block's mean - mean)^2.
 
     See "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", Chan, Golub and
     LeVeque, 1979.
@@ -86,6 +89,8 @@ class Moments:
     count: Tensor
     mean: Tensor
     m2: Tensor
+    blocks: Tensor | None = None
+    between: Tensor | None = None
 
     @classmethod
     def from_draws(cls, x: Tensor, dim: int = 0) -> Moments:
@@ -100,12 +105,25 @@ class Moments:
         m2 = (wide - mean.unsqueeze(dim)).square().sum(dim)
         return cls(torch.full((), x.shape[dim], dtype=torch.int64, device=x.device), mean, m2)
 
+    def as_block(self) -> Moments:
+        """The same moments of draws that depend on each other: one block, which says nothing of its own error."""
+        return replace(self, blocks=torch.ones_like(self.count), between=torch.zeros_like(self.m2))
+
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of draws together."""
         count = self.count + other.count
         mean = merged_mean(self.count, self.mean, other.count, other.mean)
-        between = (other.mean - self.mean).square() * (self.count * other.count) / count
-        return Moments(count, mean, self.m2 + other.m2 + between)
+        apart = (other.mean - self.mean).square() * (self.count * other.count) / count
+        m2 = self.m2 + other.m2 + apart
+        if self.blocks is None and other.blocks is None:
+            return Moments(count, mean, m2)
+        (blocks, between), (other_blocks, other_between) = self._in_blocks(), other._in_blocks()
+        return Moments(count, mean, m2, blocks + other_blocks, between + other_between + apart)
+
+    def _in_blocks(self) -> tuple[Tensor, Tensor]:
+        if self.blocks is None or self.between is None:
+            return self.count, self.m2
+        return self.blocks, self.between
 
     @property
     def variance(self) -> Tensor:
@@ -114,30 +132,42 @@ class Moments:
 
     @property
     def standard_error(self) -> Tensor:
-        """Monte-Carlo error of the mean, sqrt(variance / S) for independent draws; NaN with one draw."""
-        return (self.variance / self.count).sqrt().masked_fill(self.count < 2, torch.nan)
+        """Monte-Carlo error of the mean: sqrt(variance / S), or from the spread of independent blocks.
+
+        NaN with one draw, or with one block.
+        """
+        blocks, between = self._in_blocks()
+        return (between / (blocks - 1).clamp(min=1) / self.count).sqrt().masked_fill(blocks < 2, torch.nan)
 
     def rows(self, index: Tensor | slice) -> Moments:
         """The moments of these rows of the first axis."""
-        count = self.count if self.count.ndim == 0 else self.count[index]
-        return Moments(count, self.mean[index], self.m2[index])
+
+        def of(part: Tensor | None) -> Any:
+            return part if part is None or part.ndim == 0 else part[index]
+
+        return Moments(of(self.count), self.mean[index], self.m2[index], of(self.blocks), of(self.between))
 
     def to(self, device: torch.device | str) -> Moments:
         """The same moments on another device, in the widest float that it has."""
         wide = accumulator(device)
-        return Moments(self.count.to(device), self.mean.to(device, wide), self.m2.to(device, wide))
+        blocks = None if self.blocks is None else self.blocks.to(device)
+        between = None if self.between is None else self.between.to(device, wide)
+        return Moments(self.count.to(device), self.mean.to(device, wide), self.m2.to(device, wide), blocks, between)
 
 
 def concatenate_moments(parts: Sequence[Moments]) -> Moments:
-    """Moments of the rows of all parts, one after another; the count stays 0-d if it is the same for all."""
-    first = parts[0].count
-    if all(m.count.ndim == 0 and bool(m.count == first) for m in parts):
-        count = first
-    else:
-        count = torch.cat([_count_per_row(m) for m in parts])
-    return Moments(count, torch.cat([m.mean for m in parts]), torch.cat([m.m2 for m in parts]))
+    """Moments of the rows of all parts, one after another; counts stay 0-d if they are the same for all."""
+    mean, m2 = torch.cat([part.mean for part in parts]), torch.cat([part.m2 for part in parts])
+    count = _one_or_by_row([part.count for part in parts], parts)
+    if all(part.blocks is None for part in parts):
+        return Moments(count, mean, m2)
+    in_blocks = [part._in_blocks() for part in parts]
+    blocks = _one_or_by_row([blocks for blocks, _ in in_blocks], parts)
+    return Moments(count, mean, m2, blocks, torch.cat([between for _, between in in_blocks]))
 
 
-def _count_per_row(moments: Moments) -> Tensor:
-    shape = (moments.mean.shape[0],) + (1,) * (moments.mean.ndim - 1)
-    return moments.count.expand(shape)
+def _one_or_by_row(counts: Sequence[Tensor], parts: Sequence[Moments]) -> Tensor:
+    if all(count.ndim == 0 and bool(count == counts[0]) for count in counts):
+        return counts[0]
+    shapes = [(part.mean.shape[0],) + (1,) * (part.mean.ndim - 1) for part in parts]
+    return torch.cat([count.expand(shape) for count, shape in zip(counts, shapes, strict=True)])

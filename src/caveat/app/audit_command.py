@@ -13,11 +13,12 @@ from torch import nn
 
 import caveat
 from caveat.errors import InvalidArgument
+from caveat.stochastic import Audit
 
 FORM = "module:function"
 
 
-def audit_factory(target: str) -> caveat.Audit:
+def audit_factory(target: str) -> Audit:
     """The audit of what `module:function` returns: (model, example_input).
 
     Raises:
@@ -27,7 +28,7 @@ def audit_factory(target: str) -> caveat.Audit:
     return caveat.audit(model, example)
 
 
-def audit_as_json(found: caveat.Audit) -> dict[str, Any]:
+def audit_as_json(found: Audit) -> dict[str, Any]:
     """An audit as plain Python values; a rate that is no number is None."""
     sites = [asdict(site) for site in found]
     for site in sites:

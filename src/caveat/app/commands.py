@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from caveat.app.audit_command import audit_as_json, audit_factory
-from caveat.app.demo import Settings, run_demo
+from caveat.app.demo import prepare, run_demo
+from caveat.app.settings import Settings
 from caveat.extras import require
 
 app = typer.Typer(
@@ -70,10 +71,11 @@ def demo(
     from caveat.app.terminal import print_result, progress_bar
 
     settings = Settings(data, digit, index, draws, epochs, seed, quick, threads)
+    digits, plan = prepare(settings)
     make_folder(out)
     with progress_bar(Console(stderr=True)) as stage:
-        result = run_demo(settings, stage)
-        written = write_files(result, out)
+        result = run_demo(settings, digits, plan, stage)
+        written = write_files(result, out, stage)
     if as_json:
         print(json.dumps(numbers(result), indent=1, allow_nan=False))
     else:

@@ -57,7 +57,8 @@ def load_digits(folder: Path | None) -> Digits:
 def bundled_digits() -> Digits:
     """scikit-learn's 1,797 digits: in the order of the file, the last 360 for the test.
 
-    See "Optical Recognition of Handwritten Digits", Alpaydin and Kaynak, 1998, UCI Machine Learning Repository.
+    See "Optical Recognition of Handwritten Digits", Alpaydin and Kaynak, 1998,
+    https://archive.ics.uci.edu/dataset/80.
     The 8 x 8 images become 20 x 20 (bilinear) in the middle of 28 x 28, which is how MNIST's are laid out.
     """
     found: Any = require("sklearn.datasets", "demo").load_digits()
@@ -105,7 +106,8 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
 def _check(path: Path, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE) or len(images) == 0:
         raise InvalidArgument(
-            f"`images` of {path} must be uint8 of shape (N, {SIDE}, {SIDE}), N ≥ 1; got {images.dtype} {images.shape}."
+            f"`images` of {path} must be uint8 of shape (N, {SIDE}, {SIDE}), N ≥ 1; "
+            f"got {images.dtype} {images.shape}."
         )
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""The network of the demo: two convolutions and a dense layer, each followed by dropout, and how it learns."""
+"""The demo's network: two convolutions and a dense layer, each followed by dropout; and its training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DigitsNetwork(nn.Sequential):
     """A small convolutional network with a dropout site after each convolution and after the dense layer.
 
     Takes images (B, 1, 28, 28), returns logits (B, C). After a convolution whole channels are dropped
-    (spatial dropout): neighbouring pixels share their information, so dropping single ones would change little.
+    (spatial dropout): neighbouring pixels say much the same, so dropping single ones would change little.
     See "Efficient Object Localization Using Convolutional Networks", Tompson et al., 2015,
     https://arxiv.org/abs/1411.4280.
 
@@ -68,11 +68,13 @@ def fit_digits_network(
         adam = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         slowing = torch.optim.lr_scheduler.OneCycleLR(adam, 3 * LEARNING_RATE, total_steps=total + 1)
         for _ in range(epochs):
-            for batch in torch.randperm(len(images)).split(BATCH):
+            order = torch.randperm(len(images))
+            for start in range(0, len(images), BATCH):
+                batch = order[start : start + BATCH]
                 adam.zero_grad()
                 loss = cross_entropy(network(images[batch]), labels[batch])
-                loss.backward()  # pyright: ignore[reportUnknownMemberType]  (torch leaves it untyped)
-                adam.step()  # pyright: ignore[reportUnknownMemberType]  (torch leaves it untyped)
+                loss.backward()
+                adam.step()
                 slowing.step()
                 on_step()
     return network.eval()

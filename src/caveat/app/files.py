@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from caveat.app.demo import Result
+from caveat.app.demo import Result, Stage, no_stage
 from caveat.app.mosaics import plot_strip, plot_test_digits
 from caveat.app.numbers import as_json
 from caveat.app.pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
@@ -35,14 +35,17 @@ def make_folder(folder: Path) -> None:
         raise InvalidArgument(f"--out must name a folder that can be written to: {problem}.") from problem
 
 
-def write_files(result: Result, folder: Path) -> list[Path]:
+def write_files(result: Result, folder: Path, stage: Stage = no_stage) -> list[Path]:
     """Write everything into the folder; the paths, the report first."""
+    advance = stage("Drawing the report and its pictures", len(PICTURES) + 1)
     contents: dict[str, bytes] = {
         "report.html": report_html(result).encode(),
         "numbers.json": (json.dumps(as_json(result), indent=1, allow_nan=False) + "\n").encode(),
     }
+    advance(1)
     for name, (plot, width, height) in PICTURES.items():
         contents[name] = picture(plot, result, width=width, height=height)
+        advance(1)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return [folder / name for name in contents]

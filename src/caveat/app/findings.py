@@ -1,13 +1,14 @@
-"""What the demo found, in sentences made from its numbers: they say what came out, whichever way it came out."""
+"""What the demo found, in sentences made from its numbers: true whichever way these come out."""
 
 from __future__ import annotations
 
 import math
 
-from caveat.app.demo import Result, Turn
+from caveat.app.demo import Result
 from caveat.app.demo_data import CLASSES
 from caveat.app.readings import says
 from caveat.app.rotation import FULL_TURN
+from caveat.app.turn import Turn
 
 ANGLES = len(FULL_TURN)
 SHOWN = 8
@@ -26,8 +27,9 @@ def without_draws(result: Result) -> str:
     """The same of the network as it is used without MC dropout."""
     right, unsure, other = result.turn.tally(result.turn.readings.single)
     return (
-        f"That is the mean of {result.plan.draws:,} draws by MC dropout at each angle. Asked once, with dropout off and "
-        f"the same rule, the same network names it at {right}, is not sure at {unsure} and names another digit at {other}."
+        f"That is the mean of {result.plan.draws:,} draws by MC dropout at each angle. Asked once, with "
+        f"dropout off and the same rule, the same network names it at {right}, is not sure at {unsure} "
+        f"and names another digit at {other}."
     )
 
 
@@ -43,13 +45,10 @@ def softmax_finding(result: Result) -> str:
 
 
 def confidence_finding(result: Result) -> str:
-    """How much higher the single pass thinks of itself."""
+    """How sure of its first choice either way of asking is, over all angles."""
     readings = result.turn.readings
     single, mean = (float(p.amax(-1).mean()) for p in (readings.single, readings.mean))
-    other = 1 - result.turn.tally(readings.mean)[0] / ANGLES
-    if single > mean:
-        return f"Without draws it claims {single:.0%} on average, with draws {mean:.0%}"
-    return f"Without draws it claims {single:.0%} on average, with draws {mean:.0%}: no less ({other:.0%} not named)"
+    return f"First choice: {single:.0%} on average without draws, {mean:.0%} with"
 
 
 def entropy_finding(result: Result) -> str:
@@ -79,8 +78,8 @@ def ten_finding(result: Result) -> str:
     """Whether the one digit was an exception."""
     tallies = tally_ten(result.ten)
     return (
-        f"{len(result.ten)} digits, {ANGLES} angles each: another digit is named {tallies['without'][2]} times "
-        f"without draws, {tallies['with'][2]} times with"
+        f"{len(result.ten)} digits, {ANGLES} angles each: another digit is named "
+        f"{tallies['without'][2]} times without draws, {tallies['with'][2]} times with"
     )
 
 
@@ -90,8 +89,8 @@ def accuracy_finding(result: Result) -> str:
     count = len(result.digits.test_labels)
     error = math.sqrt(max(with_draws * (1 - with_draws), 0.0) / count)
     return (
-        f"On {count:,} upright test digits the mean of {result.plan.test_draws} draws is right for {with_draws:.1%} "
-        f"(± {error:.1%}, one binomial standard error), the single pass for {single:.1%}."
+        f"On {count:,} upright test digits the mean of {result.plan.test_draws} draws is right for "
+        f"{with_draws:.1%} (± {error:.1%}, one binomial standard error), the single pass for {single:.1%}."
     )
 
 

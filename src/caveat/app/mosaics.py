@@ -1,6 +1,4 @@
 """Pictures made of digits: the strip of a turning one, and the surest beside the least sure."""
-# matplotlib's methods take **kwargs it leaves untyped:
-# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -8,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
+from matplotlib import image as matplotlib_image
 from matplotlib.axes import Axes
-from matplotlib.image import imsave
 from torch import Tensor
 
 from caveat.app import findings
@@ -41,7 +39,7 @@ class Tile:
         """right, other or unsure: what the draws' answer is, next to the label."""
         if not self.said.sure:
             return "unsure"
-        return "right" if self.said.answer == self.label else "other"
+        return "right" if self.said.names(self.label) else "other"
 
     @property
     def answer(self) -> str:
@@ -101,7 +99,7 @@ def _test_tiles(result: Result, indices: Sequence[int]) -> list[Tile]:
 def tile_png(tile: Tile) -> bytes:
     """The image alone as a small PNG, dark ink on white."""
     file = BytesIO()
-    imsave(file, tile.image[0].numpy(), cmap="gray_r", vmin=0, vmax=1, metadata={"Software": None})
+    matplotlib_image.imsave(file, tile.image[0].numpy(), format="png", cmap="gray_r", vmin=0, vmax=1)
     return file.getvalue()
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from caveat.app.demo import Result, Turn
+from caveat.app.demo import Result
 from caveat.app.findings import SHOWN
 from caveat.app.readings import RULE, Readings, says
 from caveat.app.rotation import FULL_TURN
+from caveat.app.turn import Turn
 
 SCHEMA = "caveat-demo-1"
 

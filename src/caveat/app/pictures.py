@@ -1,6 +1,4 @@
 """The demo's curves and maps. Every `plot_*` draws on the axes it is given and returns them."""
-# matplotlib's methods take **kwargs it leaves untyped:
-# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -15,13 +13,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from caveat.app import findings
-from caveat.app.demo import Result, Turn
+from caveat.app.demo import Result
 from caveat.app.demo_data import CLASSES
 from caveat.app.readings import SURE_UP_TO, says
 from caveat.app.rotation import FULL_TURN
 from caveat.app.themes import LIGHT, Theme
+from caveat.app.turn import Turn
 
-WIDTH = 6.0
+WIDTH, DPI = 6.0, 160
 RIDGE = 1.35
 
 
@@ -35,9 +34,9 @@ def picture(
     title: bool = True,
 ) -> bytes:
     """One plot as a PNG, of so many inches; without its title where the page around it says the same."""
-    figure = Figure(figsize=(width, height), dpi=200, facecolor=theme.paper, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.paper, layout="constrained")
     ax = plot(figure.subplots(), result, theme)
-    words = textwrap.fill(ax.get_title(loc="left"), int(10.2 * width)) if title else ""
+    words = textwrap.fill(ax.get_title(loc="left"), int(9.3 * width)) if title else ""
     ax.set_title(words, loc="left", color=theme.ink, fontsize=11.5, fontweight="bold")
     file = BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
@@ -45,7 +44,7 @@ def picture(
 
 
 def plot_softmax(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
-    """A row for each class that is ever the first choice: mean softmax and a band of one standard deviation."""
+    """A row for each class that is ever the first choice: mean softmax ± one standard deviation."""
     mean, sd = result.turn.readings.mean.numpy(), result.turn.readings.sd.numpy()
     classes = _first_choices(result.turn)
     for row, digit in enumerate(classes):
@@ -67,20 +66,19 @@ def plot_softmax(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
 def plot_confidence(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
     """The probability of the first choice against the angle, with draws and without."""
     readings = result.turn.readings
-    for name, probabilities, color in (
-        ("without draws", readings.single, theme.other),
-        (f"{result.plan.draws:,} draws", readings.mean, theme.right),
+    for name, probabilities, color, style in (
+        ("without draws", readings.single, theme.muted, "--"),
+        (f"{result.plan.draws:,} draws", readings.mean, theme.ink, "-"),
     ):
         top = probabilities.amax(-1).numpy()
-        ax.plot(FULL_TURN, top, color=color, linewidth=1.6, label=name, zorder=2)
+        ax.plot(FULL_TURN, top, color=color, linestyle=style, linewidth=1.5, label=name, zorder=2)
         _mark(ax, result.turn, probabilities, color, theme)
-    for label, marker, filled in (
-        ("names it", "o", True),
-        ("names another", "X", True),
-        ("not sure", "o", False),
+    for label, marker, color, face in (
+        ("names it", "o", theme.right, theme.right),
+        ("names another", "X", theme.other, theme.other),
+        ("not sure", "o", theme.ink, theme.paper),
     ):
-        face = theme.muted if filled else theme.paper
-        ax.plot([], [], marker, color=theme.muted, markerfacecolor=face, markersize=6, label=label)
+        ax.plot([], [], marker, color=color, markerfacecolor=face, markersize=6, label=label)
     ax.set_ylim(0, 1.04)
     ax.set_ylabel("first choice (probability)")
     return _finish_curves(ax, findings.confidence_finding(result), theme, columns=3)
@@ -89,12 +87,10 @@ def plot_confidence(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
 def plot_entropy(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
     """Predictive entropy against the angle, split into its two parts."""
     entropy, information = result.turn.readings.entropy.numpy(), result.turn.readings.information.numpy()
-    ax.fill_between(
-        FULL_TURN, 0, information, color=theme.right, alpha=0.35, linewidth=0, label="mutual information"
-    )
-    ax.plot(FULL_TURN, information, color=theme.right, linewidth=1.6)
     ax.plot(FULL_TURN, entropy, color=theme.ink, linewidth=2, label="predictive entropy")
-    ax.axhline(SURE_UP_TO, color=theme.other, linestyle="--", linewidth=1.4, label="“not sure” above ln 2")
+    ax.fill_between(FULL_TURN, 0, information, color=theme.accent, alpha=0.3, linewidth=0)
+    ax.plot(FULL_TURN, information, color=theme.accent, linewidth=2, label="mutual information")
+    ax.axhline(SURE_UP_TO, color=theme.muted, linestyle="--", linewidth=1.3, label="ln 2, not sure above")
     ax.set_ylim(0, max(1.15 * float(entropy.max()), 1.0))
     ax.set_ylabel("nats")
     return _finish_curves(ax, findings.entropy_finding(result), theme, columns=3)
@@ -120,7 +116,7 @@ def _write_answers(ax: Axes, row: int, turn: Turn) -> None:
     """The answer at every angle, bold where it is the digit itself, "?" where there is none."""
     for angle, probabilities, nats in zip(FULL_TURN, turn.readings.mean, turn.readings.entropy, strict=True):
         said = says(probabilities)
-        weight = "bold" if said.sure and said.answer == turn.label else "normal"
+        weight = "bold" if said.names(turn.label) else "normal"
         color = "black" if float(nats) > 1.3 else "white"
         text = str(said.answer) if said.sure else "?"
         ax.text(angle, row + 0.52, text, ha="center", va="center", fontsize=7, fontweight=weight, color=color)
@@ -132,11 +128,13 @@ def _first_choices(turn: Turn) -> list[int]:
     return list(dict.fromkeys([turn.label, *chosen]))
 
 
-def _mark(ax: Axes, turn: Turn, probabilities: Tensor, color: str, theme: Theme) -> None:
-    """A marker an angle: filled circle for the digit itself, cross for another, ring for not sure."""
+def _mark(ax: Axes, turn: Turn, probabilities: Tensor, ink: str, theme: Theme) -> None:
+    """A marker an angle: a disc for the digit itself, a cross for another, a ring for not sure."""
     for angle, row in zip(FULL_TURN, probabilities, strict=True):
         said = says(row)
-        marker = "X" if said.sure and said.answer != turn.label else "o"
+        marker, color = ("o", theme.right) if said.names(turn.label) else ("X", theme.other)
+        if not said.sure:
+            marker, color = "o", ink
         face = color if said.sure else theme.paper
         ax.plot(angle, said.probability, marker, color=color, markerfacecolor=face, markersize=5.5, zorder=3)
 
@@ -166,6 +164,8 @@ def _finish_curves(ax: Axes, title: str, theme: Theme, *, columns: int) -> Axes:
         ncols=columns,
         frameon=False,
         labelcolor=theme.ink,
-        fontsize=10,
+        fontsize=9.5,
+        handlelength=1.6,
+        columnspacing=1.3,
     )
     return _finish(ax, title, theme)

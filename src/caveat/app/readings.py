@@ -1,4 +1,4 @@
-"""What the demo keeps of a prediction, image by image, and the rule by which it answers or says "not sure"."""
+"""What the demo keeps of a prediction, and the rule by which it answers or says "not sure"."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Readings:
         sd: (B, C) standard deviation of the softmax over the draws.
         entropy: (B,) predictive entropy, nats.
         information: (B,) mutual information between the answer and the draw, nats.
-        single: (B, C) softmax of one pass with dropout off, which is what the network says without MC dropout.
+        single: (B, C) softmax of one pass with dropout off: the network without MC dropout.
     """
 
     mean: Tensor
@@ -51,11 +51,15 @@ class Readings:
 
 @dataclass(frozen=True)
 class Saying:
-    """What is said of one image: the first choice, its probability, and whether that is given as the answer."""
+    """What is said of one image: the first choice, its probability, and whether it is the answer."""
 
     answer: int
     probability: float
     sure: bool
+
+    def names(self, label: int) -> bool:
+        """Whether the answer is given, and is this label."""
+        return self.sure and self.answer == label
 
 
 def says(probabilities: Tensor) -> Saying:
@@ -93,7 +97,8 @@ def read_images(
     """
     sampler = caveat.mc_dropout(network, output=caveat.Logits())
     parts: list[Readings] = []
-    for some in images.split(part):
+    for start in range(0, len(images), part):
+        some = images[start : start + part]
         pred = caveat.predict(sampler, some, n=draws, seed=seed)
         with torch.no_grad():
             single = network(some).double().softmax(-1)

@@ -28,13 +28,16 @@ img.plot{{width:100%;height:auto;display:block;margin:.8em 0 .2em}} img.dark{{di
 .tiles{{display:grid;grid-template-columns:repeat(auto-fill,minmax(74px,1fr));gap:14px 6px;margin:1em 0}}
 .tiles figure{{margin:0;text-align:center;line-height:1.25;break-inside:avoid}}
 .tiles img{{width:52px;height:52px;border-radius:4px;border:1px solid var(--grid);background:#fff}}
-.tiles b{{display:block;font-size:.95rem}} .tiles span{{display:block;font-size:.7rem;color:var(--muted);white-space:nowrap}}
+.tiles b{{display:block;font-size:.95rem}}
+.tiles span{{display:block;font-size:.66rem;color:var(--muted);white-space:nowrap}}
 .right{{color:var(--right)}} .other{{color:var(--other)}} .unsure{{color:var(--ink)}}
 .eight{{grid-template-columns:repeat(8,minmax(0,1fr))}}
 @media (max-width:640px){{.eight{{grid-template-columns:repeat(4,minmax(0,1fr))}}}}
-.wide{{overflow-x:auto}} table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}}
+.wide{{overflow-x:auto}}
+table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}}
 th,td{{text-align:right;padding:.32em .6em;border-bottom:1px solid var(--grid);white-space:nowrap}}
-th:first-child,td:first-child{{text-align:left}} th{{color:var(--muted);font-weight:600}} .tally th{{white-space:normal}}
+th:first-child,td:first-child{{text-align:left}}
+th{{color:var(--muted);font-weight:600}} .tally *{{white-space:normal}}
 dl{{display:grid;grid-template-columns:max-content 1fr;gap:.35em 1.2em;margin:.8em 0}}
 dt{{color:var(--muted)}} dd{{margin:0}}
 @media (max-width:640px){{dl{{grid-template-columns:1fr;gap:0}}dd{{margin:0 0 .6em}}}}

@@ -50,11 +50,13 @@ def how_made(result: Result) -> str:
             "convolution 1→32 (5×5), ReLU, pool, spatial dropout ¼, convolution 32→64 (5×5), ReLU, pool, "
             "spatial dropout ¼, dense 128, ReLU, dropout ½, dense 10"
         ),
-        "Training": f"{len(digits.train_labels):,} upright digits, {plan.epochs} passes; it never saw a turned one",
+        "Training": (
+            f"{len(digits.train_labels):,} upright digits, {plan.epochs} times each, and never a turned one"
+        ),
         "Draws": (
-            f"{plan.draws:,} thinned networks at each angle, the same ones at every angle; they pin each mean softmax "
-            f"to ± {findings.draws_error(result):.3f} (its largest standard error). Test digits and the ten turns: "
-            f"{plan.test_draws} draws each"
+            f"{plan.draws:,} thinned networks, the same ones at every angle; they pin each mean softmax to "
+            f"± {findings.draws_error(result):.3f} (its largest standard error). Test digits and the ten "
+            f"turns: {plan.test_draws} draws each"
         ),
         "Rule": RULE + " The same in every run, with draws and without",
         "Seed": str(result.settings.seed),
@@ -66,4 +68,5 @@ def how_made(result: Result) -> str:
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], kind: str = "numbers") -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=wide><table class={kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    table = f"<table class={kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class=wide>{table}</div>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,7 +20,7 @@ COLORS = {"right": "blue", "other": "dark_orange", "unsure": "bold"}
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Stage]:
+def progress_bar(console: Console) -> Generator[Stage]:
     """A line for each stage, with a bar and the time it took."""
     columns = (TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

@@ -14,8 +14,9 @@ class Theme:
     """One paper and what is printed on it.
 
     Attributes:
-        right: what agrees with the digit, and all that is said with draws.
-        other: what does not, and all that is said without draws.
+        right: what names the digit.
+        other: what names another one.
+        accent: anything else that wants a colour.
     """
 
     paper: str
@@ -24,6 +25,7 @@ class Theme:
     grid: str
     right: str
     other: str
+    accent: str
     image_map: str
 
 
@@ -34,6 +36,7 @@ LIGHT = Theme(
     grid="#e2e4e8",
     right="#0072b2",
     other="#c04a00",
+    accent="#009e73",
     image_map="gray_r",
 )
 DARK = Theme(
@@ -43,5 +46,6 @@ DARK = Theme(
     grid="#333840",
     right="#56b4e9",
     other="#ff9a52",
+    accent="#2fc79b",
     image_map="gray",
 )

@@ -80,7 +80,7 @@ def _grouped(sampler: Sampler, stream: Any, draws: range, at: Tensor | None) -> 
     groups = list[Predictive]()
     for begin in range(draws.start, draws.stop, size):
         part = range(begin, min(begin + size, draws.stop))
-        group = summarised(stream(part), sampler.output, len(part), keep=False, block=None)
+        group = summarised(stream(part), sampler.output, len(part), keep=False, block=sampler.strata)
         groups.append(group if at is None else group.rows(at))
     return groups
 

@@ -18,11 +18,12 @@ _BUFFER_BYTES = 4 << 20
 def summarised(pieces: Iterable[Values], output: Output, total: int, *, keep: bool, block: int | None) -> Predictive:
     """The predictive of all ``pieces``, ``total`` draws together.
 
-    With ``block``, every ``block`` consecutive draws are summarised apart first: they belong together.
+    With ``block``, every ``block`` consecutive draws depend on each other: a standard error counts them as one.
     """
     summary: Predictive | None = None
     for draws in buffered(pieces, total, whole=keep, block=block):
         part = output.summarise(draws, keep=keep)
+        part = part.as_block() if block is not None else part
         summary = part if summary is None else summary.merge(part)
     assert summary is not None
     return summary
@@ -35,7 +36,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
     for piece in pieces:
         taken, size = 0, _draws_in(piece)
         if buffer is None:
-            length = total if whole else min(total, block or _length(piece))
+            length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
             buffer = pytree.tree_map(lambda value: value.new_empty((length, *value.shape[1:])), piece)
         while taken < size:
             step = min(size - taken, length - filled)

@@ -8,7 +8,6 @@ beginning up to the first live site comes from the record.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Values
 from caveat.seeds import mix
+from caveat.stochastic.draw_axis import level_of
 from caveat.stochastic.interception import Drawing, Pass, Rules
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
@@ -50,11 +50,9 @@ def vectorised(task: Task, source: MaskSource, draws: range) -> Values:
     """All ``draws`` in one pass: (S, B, ...). Values that no live site reaches come as stride-0 views."""
 
     def one(index: Tensor) -> Values:
-        return _evaluate(task, Drawing(source, draws, task.rows, index))
+        return _evaluate(task, Drawing(source, draws, task.rows, index, level_of(index)))
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="There is a performance drop")
-        return torch.vmap(one)(torch.arange(len(draws), device=source.device))
+    return torch.vmap(one)(torch.arange(len(draws), device=source.device))
 
 
 def replay(task: Task, source: MaskSource, draws: range) -> Values:

@@ -69,12 +69,12 @@ def make_plan(
 
 
 def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
-    """Two draws of a plain loop, and whether the recorded beginning gives the same first draw."""
+    """Two draws of a plain loop, and whether the recorded beginning gives the same draws."""
     recorded = replay(task, source, range(0, 2))
     again = replay(task, source, range(0, 1))
-    plain = replay(replace(task, prefix=None), source, range(0, 1))
-    first = pytree.tree_map(lambda value: value[:1], recorded)
-    return recorded, task.prefix is not None and _alike(first, plain) and _alike(again, plain)
+    plain = replay(replace(task, prefix=None), source, range(0, 2))
+    first = pytree.tree_map(lambda value: value[:1], plain)
+    return plain, task.prefix is not None and _alike(recorded, plain) and _alike(again, first)
 
 
 def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:

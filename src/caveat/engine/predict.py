@@ -71,7 +71,7 @@ def predict(
         return adaptive(sampler, x, seed, _stopping(tolerance, measure, min_draws, max_draws, keep, sampler))
     count = check_draws(n, sampler)
     with sampler.bind(x, seed) as stream:
-        return summarised(stream(range(count)), sampler.output, count, keep=keep, block=None)
+        return summarised(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
 
 
 def predict_batches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -57,6 +57,11 @@ class Bernoulli:
         return self.binary.dtype
 
     @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return self.binary.row_count
+
+    @property
     def mean(self) -> Tensor:
         """Mean probability of yes, (B...)."""
         return self.binary.mean[..., 1]
@@ -81,7 +86,7 @@ class Bernoulli:
         return self.binary.draws[..., 1]
 
     def standard_error(self) -> Tensor:
-        """Monte-Carlo error of the mean, (B...), for independent draws; NaN with one draw."""
+        """Monte-Carlo error of the mean, (B...), NaN with one draw (or one block of draws that depend on each other)."""
         return self.binary.standard_error()[..., 1]
 
     def merge(self, other: Predictive) -> Bernoulli:
@@ -92,6 +97,10 @@ class Bernoulli:
         """
         (other,) = same_kind(self, [other], "merge")
         return Bernoulli(self.binary.merge(other.binary))
+
+    def as_block(self) -> Bernoulli:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return replace(self, binary=self.binary.as_block())
 
     def rows(self, index: RowIndex) -> Bernoulli:
         """The summary of these rows of the first batch axis."""

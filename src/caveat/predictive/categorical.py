@@ -79,6 +79,11 @@ class Categorical:
         return self.moments.count if self.moments.count.ndim == 0 else self.moments.count[..., 0]
 
     @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return self.votes.shape[0]
+
+    @property
     def mean(self) -> Tensor:
         """Mean probabilities, (B..., C)."""
         return self.moments.mean.to(self.dtype)
@@ -103,7 +108,7 @@ class Categorical:
         return require_kept(self.kept)
 
     def standard_error(self) -> Tensor:
-        """Monte-Carlo error of the mean, (B..., C), for independent draws; NaN with one draw."""
+        """Monte-Carlo error of the mean, (B..., C), NaN with one draw (or one block of draws that depend on each other)."""
         return self.moments.standard_error.to(self.dtype)
 
     def merge(self, other: Predictive) -> Categorical:
@@ -123,6 +128,10 @@ class Categorical:
             torch.promote_types(self.dtype, other.dtype),
             merged_draws(self.kept, other.kept),
         )
+
+    def as_block(self) -> Categorical:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return replace(self, moments=self.moments.as_block())
 
     def rows(self, index: RowIndex) -> Categorical:
         """The summary of these rows of the first batch axis."""

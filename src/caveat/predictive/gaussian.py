@@ -93,6 +93,11 @@ class Gaussian:
         return self.moments.count
 
     @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return self.noise.shape[0]
+
+    @property
     def mean(self) -> Tensor:
         """Mean over draws, (B..., D), in target units."""
         return self.moments.mean.to(self.dtype)
@@ -131,7 +136,7 @@ class Gaussian:
         return require_kept(self.kept_noise)
 
     def standard_error(self) -> Tensor:
-        """Monte-Carlo error of the mean, (B..., D), for independent draws; NaN with one draw."""
+        """Monte-Carlo error of the mean, (B..., D), NaN with one draw (or one block of draws that depend on each other)."""
         return self.moments.standard_error.to(self.dtype)
 
     def quantile(self, q: float, *, mixture: bool = False) -> Tensor:
@@ -207,6 +212,10 @@ class Gaussian:
             merged_draws(self.kept, other.kept),
             merged_draws(self.kept_noise, other.kept_noise),
         )
+
+    def as_block(self) -> Gaussian:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return replace(self, moments=self.moments.as_block())
 
     def rows(self, index: RowIndex) -> Gaussian:
         """The summary of these rows of the first batch axis."""

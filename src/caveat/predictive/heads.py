@@ -47,6 +47,11 @@ class Heads(Mapping[str, Predictive]):
         return next(iter(self.heads.values())).count
 
     @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return next(iter(self.heads.values())).row_count
+
+    @property
     def mean(self) -> dict[str, Any]:
         """The mean of each head."""
         return {name: head.mean for name, head in self.heads.items()}
@@ -78,6 +83,10 @@ class Heads(Mapping[str, Predictive]):
         (other,) = same_kind(self, [other], "merge")
         self._check_names(other)
         return self._map(lambda name, head: head.merge(other[name]))
+
+    def as_block(self) -> Heads:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return self._map(lambda _, head: head.as_block())
 
     def rows(self, index: RowIndex) -> Heads:
         """The summary of these rows of the first batch axis."""

@@ -194,9 +194,9 @@ class MeanAndVariance:
     Example:
         >>> output = MeanAndVariance()
         >>> output.read((torch.zeros(4, 1), torch.ones(4, 1))).shape
-        torch.Size([2, 4, 1])
+        torch.Size([4, 1, 2])
         >>> output.read(torch.zeros(4, 6)).shape
-        torch.Size([2, 4, 3])
+        torch.Size([4, 3, 2])
     """
 
     select: Select = None
@@ -205,7 +205,7 @@ class MeanAndVariance:
         check_select(self.select)
 
     def read(self, returned: Any) -> Tensor:
-        """Means and variances stacked, (2, B..., D).
+        """Means and variances stacked, (B..., D, 2).
 
         Raises:
             OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
@@ -213,14 +213,14 @@ class MeanAndVariance:
         return _stacked_pair(selected(returned, self.select), repr(self))
 
     def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
-        """The summary of stacked means and variances (S, 2, B..., D).
+        """The summary of stacked means and variances (S, B..., D, 2).
 
         Raises:
             NotFinite: NaN or infinity in any draw.
             OutputMismatch: a variance is negative.
         """
         require_draws(draws)
-        means, variances = draws.unbind(1)
+        means, variances = draws.unbind(-1)
         check_variance(variances)
         return Gaussian.from_draws(means, variances, keep=keep)
 
@@ -231,7 +231,7 @@ class MeanAndLogVariance:
     """Mean and log noise variance (nats) of each target: a pair of (B..., D), or one (B..., 2D), means first.
 
     Example:
-        >>> pred = MeanAndLogVariance().summarise(torch.zeros(10, 2, 4, 1))
+        >>> pred = MeanAndLogVariance().summarise(torch.zeros(10, 4, 1, 2))
         >>> pred.total_variance.flatten()
         tensor([1., 1., 1., 1.])
     """
@@ -242,7 +242,7 @@ class MeanAndLogVariance:
         check_select(self.select)
 
     def read(self, returned: Any) -> Tensor:
-        """Means and log-variances stacked, (2, B..., D).
+        """Means and log-variances stacked, (B..., D, 2).
 
         Raises:
             OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
@@ -250,13 +250,13 @@ class MeanAndLogVariance:
         return _stacked_pair(selected(returned, self.select), repr(self))
 
     def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
-        """The summary of stacked means and log-variances (S, 2, B..., D).
+        """The summary of stacked means and log-variances (S, B..., D, 2).
 
         Raises:
             NotFinite: NaN or infinity in any draw, also where the variance overflows.
         """
         require_draws(draws)
-        means, log_variances = draws.unbind(1)
+        means, log_variances = draws.unbind(-1)
         return Gaussian.from_draws(means, log_variances.to(accumulator(draws.device)).exp(), keep=keep)
 
 
@@ -318,12 +318,12 @@ def _classes_last(x: Tensor, class_dim: int, name: str) -> Tensor:
 
 
 def _stacked_pair(part: Any, name: str) -> Tensor:
-    """A pair of tensors, or the halves of one tensor's last axis, stacked as (2, B..., D)."""
+    """A pair of tensors, or the halves of one tensor's last axis, stacked as (B..., D, 2)."""
     if isinstance(part, Tensor):
         _check_numbers(part, name)
         if part.ndim < 2 or part.shape[-1] % 2 or part.shape[-1] == 0:
             raise _pair_mismatch(name, describe(part))
-        return torch.stack(part.chunk(2, -1))
+        return torch.stack(part.chunk(2, -1), -1)
     items = cast("Sequence[Any]", part) if isinstance(part, tuple | list) else ()
     if len(items) != 2 or not all(isinstance(item, Tensor) for item in items):
         only_tensor(part, name)
@@ -333,7 +333,7 @@ def _stacked_pair(part: Any, name: str) -> Tensor:
     if mean.shape != spread.shape:
         raise _pair_mismatch(name, f"{describe(mean)} and {describe(spread)}")
     dtype = torch.promote_types(mean.dtype, spread.dtype)
-    return torch.stack([mean.to(dtype), spread.to(dtype)])
+    return torch.stack([mean.to(dtype), spread.to(dtype)], -1)
 
 
 def _pair_mismatch(name: str, got: str) -> OutputMismatch:

@@ -19,13 +19,17 @@ RowIndex = Tensor | slice | Sequence[int] | int
 """Rows of the first batch axis: indices, a boolean mask, a slice or one index (the axis stays)."""
 
 
-@runtime_checkable
 class Predictive(Protocol):
     """A frozen summary of S draws, which merges with the summary of other draws of the same rows."""
 
     @property
     def count(self) -> Tensor:
         """How many draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
+        ...
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
         ...
 
     @property
@@ -49,6 +53,10 @@ class Predictive(Protocol):
 
     def merge(self, other: Predictive) -> Predictive:
         """The summary of both sets of draws, for the same rows."""
+        ...
+
+    def as_block(self) -> Predictive:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
         ...
 
     def rows(self, index: RowIndex) -> Predictive:

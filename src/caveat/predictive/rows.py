@@ -113,9 +113,10 @@ def join(parts: Sequence[Predictive], indices: Sequence[Tensor]) -> Predictive:
         >>> join([pred.rows(odd), pred.rows(even)], [odd, even]).mean.flatten()
         tensor([1.5000, 2.5000, 3.5000])
     """
-    order = torch.cat([torch.as_tensor(i) for i in indices]) if indices else torch.empty(0)
     whole = concatenate(parts)
-    if len(parts) != len(indices) or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
+    order = torch.cat([*indices, torch.empty(0, dtype=torch.int64, device=parts[0].count.device)])
+    fitting = [part.row_count for part in parts] == [index.numel() for index in indices]
+    if not fitting or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
         raise InvalidArgument(
             explain(
                 "indices must hold every row from 0 to B - 1 exactly once, a tensor for each part.",

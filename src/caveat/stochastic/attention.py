@@ -19,6 +19,7 @@ _KIND = "attention"
 
 @handles(F.scaled_dot_product_attention)
 def _scaled_dot_product(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     rate = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
     if not (rate > 0 and taken.would_drop(rate)):
         return taken.plain(func, *_without_dropout(args, kwargs))
@@ -81,6 +82,7 @@ def _multi_head(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str,
     A function called from its own interception is intercepted again, for ever; a copy of it whose globals say that
     there is nothing to intercept is not.
     """
+    args, kwargs = taken.settled(args, kwargs)
     rate = kwargs["dropout_p"] if "dropout_p" in kwargs else args[10]
     if not (rate > 0 and taken.would_drop(rate)):
         return taken.plain(func, args, {**kwargs, "training": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caveat.stochastic import dropping, mutation
+from caveat.stochastic.deferred import defer
 from caveat.stochastic.dropping import MaskShape
 from caveat.stochastic.interception import Pass, handles
 from caveat.stochastic.layout import Fold
+from caveat.stochastic.masks import Make
 
 # Of each function: what the audit calls it, the shape of its mask, and whether it is alpha dropout.
 _FEATURE = dropping.by_channel
@@ -36,13 +39,14 @@ _FUNCTIONS: dict[Any, tuple[str, MaskShape, bool]] = {
 
 @handles(*_FUNCTIONS)
 def _dropout(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     kind, mask_shape, alpha = _FUNCTIONS[func]
     tensor = args[0] if args else kwargs["input"]
     rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
     in_place = kwargs.get("inplace", len(args) > 3 and args[3]) or func.__name__.endswith("_")
     if func is torch.native_dropout:
         return drop_at_site(taken, kind, tensor, rate), torch.ones_like(tensor, dtype=torch.bool)
-    dropped = drop_at_site(taken, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha)
+    dropped = drop_at_site(taken, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
     return mutation.assign(taken, tensor, dropped) if in_place and dropped is not tensor else dropped
 
 
@@ -55,15 +59,33 @@ def drop_at_site(
     mask_shape: MaskShape = dropping.elementwise,
     alpha: bool = False,
     hint: Fold | None = None,
+    may_wait: bool = False,
 ) -> Tensor:
-    """``tensor`` dropped at the owner's next site; ``tensor`` itself where the site is not live."""
+    """``tensor`` dropped at the owner's next site; ``tensor`` itself where the site is not live.
+
+    With ``may_wait`` the product may be left to the next call: see ``caveat.stochastic.deferred``.
+    """
     key = taken.site(kind, float(rate), tensor, mask_shape, hint)
     if key is None:
         return tensor
 
-    def make(keep: Tensor) -> Tensor:
-        return keep.to(tensor.dtype) if alpha else dropping.scale(keep, rate, tensor.dtype)
-
-    mask, layout = taken.mask_for(key, mask_shape(tuple(tensor.shape)), make, rate)
-    opened = layout.open(tensor)
+    make = _made(rate, tensor.dtype, alpha)
+    masks, layout = taken.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
+    if may_wait and not alpha and _one_entry_a_feature(taken, masks, tensor):
+        return defer(taken, tensor, masks.flatten(1), taken.drawing.level)
+    mask, opened = taken.one_draw(masks), layout.open(tensor)
     return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))
+
+
+@lru_cache(maxsize=256)
+def _made(rate: float, dtype: torch.dtype, alpha: bool) -> Make:
+    if alpha:
+        return Make((rate, dtype, "alpha"), lambda keep: keep.to(dtype))
+    return Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
+
+
+def _one_entry_a_feature(taken: Pass, masks: Tensor, tensor: Tensor) -> bool:
+    """Is this a vectorised pass, and a mask (S, 1, ..., 1, features) in the dtype of the data?"""
+    vectorised = taken.drawing is not None and taken.drawing.index is not None
+    features = tensor.shape[-1]
+    return vectorised and tensor.dim() > 1 and masks[0].numel() == features == masks.shape[-1] and masks.dtype == tensor.dtype

@@ -1,11 +1,15 @@
-"""Nothing else moves: what a forward pass writes on its modules, and torch's random state, are put back."""
+"""Nothing else moves: what a forward pass writes on its modules, and every global random state, are put back."""
 
 from __future__ import annotations
 
+import random
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,41 +24,66 @@ def state_kept(modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = ()) ->
             others.
     """
     attributes = [(vars(module), dict(vars(module))) for module in modules]
-    registries = [
-        (registry, dict(registry))
-        for module in modules
-        for registry in (module._buffers, module._parameters, module._modules)
-        if registry
+    containers = [
+        (value, value.copy())
+        for _, kept in attributes
+        for value in kept.values()
+        if isinstance(value, (dict, list, set, deque))
     ]
     values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
-    random = _random_state(modules)
+    before = _random_states(modules)
     try:
         yield
     finally:
-        for live, kept in (*attributes, *registries):
-            _restore(live, kept)
+        for live, kept in attributes:
+            _restore_mapping(live, kept)
+        for live, kept in containers:
+            _restore_container(live, kept)
         with torch.no_grad():
             for buffer, value in values:
-                buffer.copy_(value)
-        _set_random_state(random)
+                if not same_values(buffer, value):  # a copy counts as a write for autograd, even of equal values
+                    buffer.copy_(value)
+        _set_random_states(before)
 
 
-def _restore(live: dict[str, Any], kept: dict[str, Any]) -> None:
-    if live.keys() == kept.keys() and all(live[name] is kept[name] for name in kept):
+def same_values(a: Tensor, b: Tensor) -> bool:
+    """Equal element by element, NaN to NaN."""
+    return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
+
+
+def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
+    if len(live) == len(kept) and all(name in live and live[name] is kept[name] for name in kept):
         return
     live.clear()
     live.update(kept)
 
 
-def _random_state(modules: Sequence[nn.Module]) -> list[tuple[torch.device, Tensor]]:
+def _restore_container(live: Any, kept: Any) -> None:
+    if isinstance(live, dict):
+        _restore_mapping(live, kept)
+    elif len(live) != len(kept) or any(a is not b for a, b in zip(live, kept, strict=True)):
+        live.clear()
+        live.update(kept) if isinstance(live, set) else live.extend(kept)
+
+
+@dataclass(frozen=True)
+class _RandomStates:
+    python: Any
+    numpy: Any
+    torch: list[tuple[torch.device, Tensor]]
+
+
+def _random_states(modules: Sequence[nn.Module]) -> _RandomStates:
     devices = {tensor.device for module in modules for tensor in module.parameters(recurse=False)}
     states = [(torch.device("cpu"), torch.get_rng_state())]
     states += [(device, torch.cuda.get_rng_state(device)) for device in devices if device.type == "cuda"]
-    return states
+    return _RandomStates(random.getstate(), np.random.get_state(), states)
 
 
-def _set_random_state(states: list[tuple[torch.device, Tensor]]) -> None:
-    for device, state in states:
+def _set_random_states(states: _RandomStates) -> None:
+    random.setstate(states.python)
+    np.random.set_state(states.numpy)
+    for device, state in states.torch:
         if device.type == "cuda":
             torch.cuda.set_rng_state(state, device)
         else:

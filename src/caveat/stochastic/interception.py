@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,16 @@ from torch.overrides import TorchFunctionMode
 
 from caveat.errors import InvalidRate, explain
 from caveat.stochastic import mutation
+from caveat.stochastic.draw_axis import as_draws, current_level
 from caveat.stochastic.layout import Fold, Layout, find_layout
-from caveat.stochastic.masks import MaskSource, elements_of
+from caveat.stochastic.masks import Make, MaskSource, elements_of
 from caveat.stochastic.network import Network, original_of, storages_of
 from caveat.stochastic.patching import following, run_plainly
 from caveat.stochastic.prefix import Diverged, Prefix
 from caveat.stochastic.sites import LivePredicate, Site, SiteKey
+
+if TYPE_CHECKING:
+    from caveat.stochastic.deferred import Deferred
 
 ReadKey = tuple[CodeType, int]
 """A place in code that reads ``module.training``: the code object and the instruction."""
@@ -64,13 +68,15 @@ class Rules:
 class Drawing:
     """Which functions a pass evaluates: ``draws`` at once, on rows numbered ``rows``.
 
-    ``index`` is the position in ``draws`` as vmap's batched scalar, None in a pass of a single draw.
+    ``index`` is the position in ``draws`` as vmap's batched scalar, None in a pass of a single draw; ``level`` is its
+    level of vmap.
     """
 
     source: MaskSource
     draws: range
     rows: Tensor
     index: Tensor | None = None
+    level: int = 0
 
 
 @dataclass
@@ -118,8 +124,10 @@ class Pass(TorchFunctionMode):
         self.stack: list[nn.Module] = []
         self.ordinals: dict[str, int] = {}
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
+        self.deferred: dict[int, Deferred] = {}
         self._end_replay_at_end()
         self._frozen: set[int] | None = None
+        self._level = drawing.level if drawing is not None and drawing.index is not None else current_level()
 
     # -- the modules ---------------------------------------------------------------------------------------------
 
@@ -138,15 +146,13 @@ class Pass(TorchFunctionMode):
         module = original_of(module)
         if self.drawing is None:
             self.seen.called.add(self.network.paths[id(module)])
+        if self.in_transform():
+            return self._run(module, args, kwargs)
         if self.replaying and self.prefix is not None and self.prefix.is_next(self.position, module):
             with _unseen():
                 return self._next(module)
         mark = self.prefix.mark() if self.prefix is not None and self.recording else 0
-        self.stack.append(module)
-        try:
-            returned = run_plainly(module, args, kwargs)
-        finally:
-            self.stack.pop()
+        returned = self._run(module, args, kwargs)
         if self.recording and self.prefix is not None:
             with _unseen():
                 self.prefix.collapse(mark, module, returned)
@@ -157,16 +163,31 @@ class Pass(TorchFunctionMode):
         args, kwargs = self.inputs
         with following(self), self:
             returned = self.call_whole(args, kwargs)
-        return mutation.substituted(self, returned)
+        return mutation.substituted_anywhere(self, returned)
 
     def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The outermost call, which is never replayed whole: nothing would be drawn."""
-        self.stack.append(self.network.model)
         self.seen.called.add("")
+        return self._run(self.network.model, args, kwargs)
+
+    def _run(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.stack.append(module)
         try:
-            return run_plainly(self.network.model, args, kwargs)
+            return run_plainly(module, args, kwargs)
         finally:
             self.stack.pop()
+
+    def in_transform(self) -> bool:
+        """Is the network inside a transform of its own (vmap, grad), whose tensors mean nothing outside of it?
+
+        Such calls are neither recorded nor replayed; what they may use is kept.
+        """
+        if not (self.recording or self.replaying) or current_level() == self._level:
+            return False
+        if self.recording and self.prefix is not None:
+            with _unseen():
+                self.prefix.pin()
+        return True
 
     # -- the calls -----------------------------------------------------------------------------------------------
 
@@ -174,22 +195,27 @@ class Pass(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.aliases:
-            args, kwargs = mutation.substitute_arguments(self, args, kwargs)
         handler = HANDLERS.get(func)
         if handler is not None:
             return handler(self, func, args, kwargs)
-        return self.plain(func, args, kwargs)
+        return self.plain(func, *self.settled(args, kwargs))
+
+    def settled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments in which no tensor stands for another one."""
+        if not self.aliases and not self.deferred:
+            return args, kwargs
+        return mutation.substituted(self, args), mutation.substituted(self, kwargs)
 
     def plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Any = None) -> Any:
         """A call that draws nothing: replayed, or run (by ``run`` if given in place of ``func``) and recorded."""
-        if self.replaying:
+        apart = self.in_transform()
+        if self.replaying and not apart:
             return self._next(func)
         if mutation.mutates(func, kwargs):
             returned = mutation.call_kept_away(self, run or func, args, kwargs)
         else:
             returned = (run or func)(*args, **kwargs)
-        if self.recording and self.prefix is not None:
+        if self.recording and self.prefix is not None and not apart:
             self.prefix.add(func, returned)
         elif self.drawing is None and isinstance(returned, Tensor):
             self.note_size(returned)
@@ -222,7 +248,7 @@ class Pass(TorchFunctionMode):
         """The key of a live site that is about to drop, or None where it stays as in eval mode."""
         module = self.owner()
         path = self.network.paths[id(module)]
-        live = rate > 0 and self.rules.live(path, module)
+        live = rate > 0 and self.is_live(module)
         if live and rate >= 1:
             raise InvalidRate(_rate_message(kind, path, rate))
         key = SiteKey(path, self.ordinals.get(path, 0))
@@ -266,7 +292,14 @@ class Pass(TorchFunctionMode):
     def would_drop(self, rate: float) -> bool:
         """Would a site of the running module with this rate be live? (A pass that only looks says so of every one.)"""
         module = self.owner()
-        return self.drawing is None or self.rules.live(self.network.paths[id(module)], module)
+        return self.drawing is None or self.is_live(module)
+
+    def is_live(self, module: nn.Module) -> bool:
+        """Are the sites of this module asked for?"""
+        known = self.network.live.get(id(module))
+        if known is None:
+            known = self.network.live[id(module)] = self.rules.live(self.network.paths[id(module)], module)
+        return known
 
     def begin_drawing(self) -> None:
         """The first live site fires: what came before is settled."""
@@ -277,24 +310,19 @@ class Pass(TorchFunctionMode):
         elif self.replaying:
             raise Diverged("a site fired earlier than in the recorded pass")
 
-    def mask_for(self, key: SiteKey, shape: tuple[int, ...], make: Callable[[Tensor], Tensor], rate: float) -> Masked:
-        """A site's mask, ready to broadcast over ``layout.open(tensor)``.
-
-        ``make`` turns booleans (True: kept) into what multiplies; it runs once for all draws of the pass.
-        """
+    def masks_for(self, key: SiteKey, shape: tuple[int, ...], rate: float, make: Make) -> Masked:
+        """A site's masks for all draws of the pass, (S, ...), to broadcast over ``layout.open(tensor)`` draw by draw."""
         assert self.drawing is not None
         drawing = self.drawing
         layout, one = self.layout_of(key, shape)
-        lead = (len(drawing.draws),)
+        lead, elements = (len(drawing.draws),), elements_of(one)
         if self.rules.per_row and layout is not None and not self._same_for_all_rows(key, layout):
-            keep = drawing.source.keep_rows(key, elements_of(one), rate, drawing.draws, drawing.rows)
-            mask = make(keep).reshape(*lead, len(drawing.rows), *one)
-            mask = mask[:, 0] if layout.axis is None else layout.mask_by_row(mask, lead=1)
-        else:
-            keep = drawing.source.keep(key, elements_of(one), rate, drawing.draws)
-            layout = layout or Layout(len(drawing.rows), None)
-            mask = layout.mask_for_all(make(keep).reshape(*lead, *one), lead=1)
-        return self.one_draw(mask), layout
+            masks = drawing.source.masks_by_row(key, elements, rate, drawing.draws, drawing.rows, make)
+            masks = masks.reshape(*lead, len(drawing.rows), *one)
+            return (masks[:, 0] if layout.axis is None else layout.mask_by_row(masks, lead=1)), layout
+        masks = drawing.source.masks(key, elements, rate, drawing.draws, make).reshape(*lead, *one)
+        layout = layout or Layout(len(drawing.rows), None)
+        return layout.mask_for_all(masks, lead=1), layout
 
     def _same_for_all_rows(self, key: SiteKey, layout: Layout) -> bool:
         return key in self.rules.unbatched or (layout.axis is None and layout.rows > 1)
@@ -303,9 +331,16 @@ class Pass(TorchFunctionMode):
         """Where the batch is in a mask of this shape, and the mask's shape for one row."""
         assert self.drawing is not None
         rows = len(self.drawing.rows)
-        known = self.rules.sites.get(key)
+        memo = self.network.layouts
+        found = memo.get((key, shape, rows))
+        if found is None:
+            found = memo[key, shape, rows] = self._find_layout(key, shape, rows)
+        return found
+
+    def _find_layout(self, key: SiteKey, shape: tuple[int, ...], rows: int) -> tuple[Layout | None, tuple[int, ...]]:
         if key in self.rules.unbatched:
             return Layout(rows, None), shape
+        known = self.rules.sites.get(key)
         one = known.shape if known is not None else None
         if one is None or not self.rules.layout_known:
             return (Layout(rows, None), shape) if rows == 1 else (None, shape)
@@ -317,7 +352,7 @@ class Pass(TorchFunctionMode):
         assert self.drawing is not None
         if self.drawing.index is None:
             return of_all[0]
-        return of_all.index_select(0, self.drawing.index.reshape(1)).squeeze(0)
+        return as_draws(of_all, self.drawing.level)
 
     # -- memory that is not the pass's own -------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ No generator state, so draw ``i`` is the same whatever was drawn before it, in w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +19,8 @@ from caveat.stochastic.sites import SiteKey
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - (1 << 32)
 # Masks of small sites are made for many draws at once: about this many elements, which stay in the cache.
 _BLOCK_ELEMENTS = 1 << 16
+# What all blocks that are held for later may take.
+_HELD_BYTES = 32 << 20
 
 
 def random_bits(keys: tuple[Tensor, Tensor], elements: int) -> Tensor:
@@ -54,6 +57,14 @@ def threshold(rate: float) -> int:
     return min(int(round(rate * 2.0**32)), 2**32 - 1) - 2**31
 
 
+@dataclass(frozen=True)
+class Make:
+    """How booleans (True: kept) become what a site uses; ``name`` tells one way from another."""
+
+    name: Hashable
+    of: Callable[[Tensor], Tensor]
+
+
 @dataclass
 class MaskSource:
     """The randomness of one call: masks of any site for any range of draws.
@@ -66,31 +77,40 @@ class MaskSource:
     seed: int
     strata: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _blocks: dict[tuple[SiteKey, int, float], tuple[int, int, Tensor]] = field(default_factory=dict)
+    _blocks: dict[tuple[SiteKey, int, Hashable], tuple[range, Tensor]] = field(default_factory=dict)
 
-    def keep(self, site: SiteKey, elements: int, rate: float, draws: range) -> Tensor:
-        """Which elements are kept: (S, elements) bool, for the consecutive ``draws``."""
-        name = (site, elements, rate)
-        start, stop, block = self._blocks.get(name, (0, 0, None))
-        if block is None or draws.start < start or draws.stop > stop:
+    def masks(self, site: SiteKey, elements: int, rate: float, draws: range, make: Make) -> Tensor:
+        """``make.of`` which elements are kept: (S, elements), for the consecutive ``draws``."""
+        name = (site, elements, make.name)
+        known, block = self._blocks.get(name, (range(0), None))
+        if block is None or draws.start < known.start or draws.stop > known.stop:
             length = max(len(draws), _BLOCK_ELEMENTS // max(elements, 1))
-            start, stop = draws.start, draws.start + length
-            block = self._uncached(site, elements, rate, range(start, stop))
-            self._blocks[name] = (start, stop, block)
-        return block[draws.start - start : draws.stop - start]
+            known = range(draws.start, draws.start + length)
+            block = make.of(self._keep(site, elements, rate, known))
+            self._remember(name, known, block)
+        return block[draws.start - known.start : draws.stop - known.start]
 
-    def _uncached(self, site: SiteKey, elements: int, rate: float, draws: range) -> Tensor:
+    def _remember(self, name: tuple[SiteKey, int, Hashable], draws: range, block: Tensor) -> None:
+        """Hold a block for the next chunk of draws or of rows, unless the blocks held are large already."""
+        self._blocks.pop(name, None)
+        held = sum(other.numel() * other.element_size() for _, other in self._blocks.values())
+        if held + block.numel() * block.element_size() <= _HELD_BYTES:
+            self._blocks[name] = (draws, block)
+
+    def _keep(self, site: SiteKey, elements: int, rate: float, draws: range) -> Tensor:
         if self.strata is not None:
             return self._stratified(site, elements, draws) >= rate
         keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
         return random_bits(keys, elements) >= threshold(rate)
 
-    def keep_rows(self, site: SiteKey, elements: int, rate: float, draws: range, rows: Tensor) -> Tensor:
-        """Fresh masks for each row: (S, B, elements) bool. ``rows`` (B,) int64 are the rows' numbers."""
+    def masks_by_row(
+        self, site: SiteKey, elements: int, rate: float, draws: range, rows: Tensor, make: Make
+    ) -> Tensor:
+        """Fresh masks for each row: (S, B, elements). ``rows`` (B,) int64 are the rows' numbers."""
         key = site_key(site.path, site.ordinal, "rows")
         pairs = (self._indices(draws)[:, None] * (1 << 32) + rows[None, :]).reshape(-1)
         keep = random_bits(draw_keys(self.seed, key, pairs), elements) >= threshold(rate)
-        return keep.reshape(len(draws), len(rows), elements)
+        return make.of(keep.reshape(len(draws), len(rows), elements))
 
     def uniform(self, site: SiteKey, elements: int, draws: range, dtype: torch.dtype) -> Tensor:
         """Uniform numbers in (0, 1): (S, elements)."""

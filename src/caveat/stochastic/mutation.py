@@ -74,20 +74,29 @@ def with_draw_axis(taken: Pass, tensor: Tensor) -> Tensor:
     return torch.where(taken.drawing.index >= 0, tensor, tensor)
 
 
-def substitute_arguments(
-    taken: Pass, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments in which a tensor that was written on stands as what was written."""
-    return pytree.tree_map_only(Tensor, lambda leaf: _current(taken, leaf), (args, kwargs))
+def substituted(taken: Pass, arguments: Any) -> Any:
+    """Arguments of a torch call in which every tensor that stands for another one gives way to it."""
+    if isinstance(arguments, Tensor):
+        return _current(taken, arguments)
+    if isinstance(arguments, dict):
+        return {name: substituted(taken, value) for name, value in arguments.items()}
+    if type(arguments) is tuple or type(arguments) is list:
+        return type(arguments)(substituted(taken, value) for value in arguments)
+    return arguments
 
 
-def substituted(taken: Pass, returned: Any) -> Any:
-    """What the network returned, in the same way."""
-    return pytree.tree_map_only(Tensor, lambda leaf: _current(taken, leaf), returned) if taken.aliases else returned
+def substituted_anywhere(taken: Pass, returned: Any) -> Any:
+    """What a network returned, of whatever structure, in the same way."""
+    if not taken.aliases and not taken.deferred:
+        return returned
+    return pytree.tree_map_only(Tensor, lambda leaf: _current(taken, leaf), returned)
 
 
 def _current(taken: Pass, tensor: Tensor) -> Tensor:
-    original, value = taken.aliases.get(id(tensor), (None, tensor))
+    key = id(tensor)
+    if key in taken.deferred:
+        return taken.deferred[key].value()
+    original, value = taken.aliases.get(key, (None, tensor))
     return value if original is tensor else tensor
 
 

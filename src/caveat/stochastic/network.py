@@ -11,9 +11,15 @@ from torch.utils import _pytree as pytree
 
 
 class Network:
-    """The modules of ``model`` by path. Nothing of the model is changed or wrapped."""
+    """The modules of ``model`` by path. Nothing of the model is changed or wrapped.
+
+    ``live`` and ``layouts`` remember what has been decided for a module and for a site's tensor, for as long as the
+    network is drawn from under one set of rules.
+    """
 
     def __init__(self, model: nn.Module) -> None:
+        self.live: dict[int, bool] = {}
+        self.layouts: dict[Any, Any] = {}
         self.model = original_of(model)
         self.paths: dict[int, str] = {}
         self.modules: list[nn.Module] = []

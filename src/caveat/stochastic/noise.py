@@ -40,12 +40,14 @@ def _empty(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 @handles(torch.rand, torch.randn)
 def _factory(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     normal = func is torch.randn
     return _fill(taken, _empty(args, kwargs), normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
 
 
 @handles(torch.rand_like, torch.randn_like)
 def _like(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     normal = func is torch.randn_like
     like = torch.empty_like(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
     return _fill(taken, like, normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
@@ -53,6 +55,7 @@ def _like(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 @handles(torch.bernoulli, torch.Tensor.bernoulli)
 def _bernoulli(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     probability = args[0] if args else kwargs["input"]
     rate = args[1] if len(args) > 1 else kwargs.get("p")
     at = probability if rate is None else rate
@@ -61,12 +64,14 @@ def _bernoulli(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
 
 @handles(torch.Tensor.bernoulli_)
 def _bernoulli_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     at = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
     return mutation.assign(taken, args[0], _fill(taken, args[0], lambda uniform: uniform < at, 1.0))
 
 
 @handles(torch.Tensor.uniform_)
 def _uniform_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     low, high = _two(args, kwargs, ("from", "to"), (0.0, 1.0))
     value = _fill(taken, args[0], lambda uniform: uniform * (high - low) + low, (low + high) / 2)
     return mutation.assign(taken, args[0], value)
@@ -74,6 +79,7 @@ def _uniform_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dic
 
 @handles(torch.Tensor.normal_)
 def _normal_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     mean, deviation = _two(args, kwargs, ("mean", "std"), (0.0, 1.0))
     value = _fill(taken, args[0], lambda uniform: normal_from_uniform(uniform) * deviation + mean, mean)
     return mutation.assign(taken, args[0], value)
@@ -81,12 +87,14 @@ def _normal_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict
 
 @handles(torch.Tensor.exponential_)
 def _exponential_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     rate = args[1] if len(args) > 1 else kwargs.get("lambd", 1.0)
     return mutation.assign(taken, args[0], _fill(taken, args[0], lambda u: -u.log() / rate, math.log(2) / rate))
 
 
 @handles(torch.normal)
 def _normal(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     mean, deviation = _two((None, *args), kwargs, ("mean", "std"), (0.0, 1.0))
     if not isinstance(mean, Tensor) and not isinstance(deviation, Tensor):
         size = kwargs["size"] if "size" in kwargs else args[2]

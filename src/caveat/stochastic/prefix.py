@@ -29,9 +29,12 @@ class _Held:
         self.shape, self.dtype, self.device = tensor.shape, tensor.dtype, tensor.device
         self.value: Tensor | None = None
 
+    def pin(self) -> None:
+        if self.weak is not None and self.value is None:
+            self.value = self.weak()
+
     def settle(self) -> Tensor | None:
-        assert self.weak is not None
-        self.value = self.weak()
+        self.pin()
         self.weak = None
         return self.value
 
@@ -64,6 +67,14 @@ class Prefix:
         """Record that calling ``what`` returned ``returned``."""
         self._events.append((what, pytree.tree_map_only(Tensor, _Held, returned)))
 
+    def pin(self) -> None:
+        """Keep every tensor that is still referenced: calls that are not in the record are about to use them."""
+        for held in self._held():
+            held.pin()
+
+    def _held(self) -> list[_Held]:
+        return [leaf for _, tree in self._events for leaf in pytree.tree_leaves(tree) if isinstance(leaf, _Held)]
+
     def collapse(self, mark: int, module: Any, returned: Any) -> None:
         """Record a whole module's call in place of the calls inside it."""
         del self._events[mark:]
@@ -71,8 +82,7 @@ class Prefix:
 
     def settle(self, aliases: dict[int, tuple[Tensor, Tensor]]) -> None:
         """The first live site fires: what is still referenced is kept, the rest is let go."""
-        held = [leaf for _, tree in self._events for leaf in pytree.tree_leaves(tree) if isinstance(leaf, _Held)]
-        self.kept = [tensor for tensor in (leaf.settle() for leaf in held) if tensor is not None]
+        self.kept = [tensor for tensor in (held.settle() for held in self._held()) if tensor is not None]
         self.aliases = dict(aliases)
         self._settled = True
 

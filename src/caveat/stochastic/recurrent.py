@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from caveat.stochastic import dropping
+from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
 from caveat.stochastic.interception import Pass, handles
-from caveat.stochastic.masks import elements_of
+from caveat.stochastic.masks import Make, elements_of
 
 _LSTM = torch.lstm
 _KINDS = {torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn", torch.rnn_relu: "rnn"}
@@ -43,7 +44,7 @@ class _Call:
         state = tuple(state) if isinstance(state, (list, tuple)) else (state,)
         return cls(func, data, sizes, state, list(weights), biases, layers, rate, both_ways, bool(first and first[0]))
 
-    def layer(self, number: int, data: Tensor, folding: bool) -> tuple[Tensor, ...]:
+    def layer(self, number: int, data: Tensor, level: int | None) -> tuple[Tensor, ...]:
         """Output and final states of one layer on ``data``."""
         directions = 2 if self.both_ways else 1
         each = len(self.weights) // self.layers
@@ -51,11 +52,12 @@ class _Call:
         state = [part[number * directions : (number + 1) * directions] for part in self.state]
         settings = (self.func, self.biases, self.both_ways, self.batch_first, len(state), self.batch_sizes is not None)
         inputs = [data, *state, *weights] if self.batch_sizes is None else [data, self.batch_sizes, *state, *weights]
-        return _FoldedLayer.apply(settings, *inputs) if folding else _layer(settings, *inputs)
+        return _layer(settings, *inputs) if level is None else _folded_layer(settings, level, *inputs)
 
 
 @handles(*_KINDS)
 def _recurrent(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
     call = _Call.parse(func, args)
     between = call.layers > 1 and call.rate > 0 and taken.would_drop(call.rate)
     if not between:
@@ -65,9 +67,10 @@ def _recurrent(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
 
 def _run(taken: Pass, call: _Call, drop: bool) -> tuple[Tensor, ...]:
     data, finals = call.data, list[list[Tensor]]()
-    folding = taken.drawing is not None and taken.drawing.index is not None
+    vectorised = taken.drawing is not None and taken.drawing.index is not None
+    level = taken.drawing.level if vectorised and taken.drawing is not None else None
     for number in range(call.layers):
-        data, *final = call.layer(number, data, folding)
+        data, *final = call.layer(number, data, level)
         finals.append(final)
         if drop and number < call.layers - 1:
             data = _drop_between(taken, call, data)
@@ -89,12 +92,13 @@ def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
     time = len(call.batch_sizes) if call.batch_sizes is not None else data.shape[1 if call.batch_first else 0]
     shape, lead = (time, data.shape[-1]), len(drawing.draws)
     rows = _rows(call, data)
+    make = Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
     if taken.rules.per_row and rows == len(drawing.rows):
-        keep = drawing.source.keep_rows(key, elements_of(shape), rate, drawing.draws, drawing.rows)
-        mask = dropping.scale(keep, rate, dtype).reshape(lead, rows, *shape).movedim(1, 2)
+        mask = drawing.source.masks_by_row(key, elements_of(shape), rate, drawing.draws, drawing.rows, make)
+        mask = mask.reshape(lead, rows, *shape).movedim(1, 2)
     else:
-        keep = drawing.source.keep(key, elements_of(shape), rate, drawing.draws)
-        mask = dropping.scale(keep, rate, dtype).reshape(lead, time, 1, shape[-1])
+        mask = drawing.source.masks(key, elements_of(shape), rate, drawing.draws, make)
+        mask = mask.reshape(lead, time, 1, shape[-1])
     if call.batch_sizes is not None:
         mask = _packed_mask(mask, call.batch_sizes)
     elif call.batch_first:
@@ -127,42 +131,28 @@ def _layer(settings: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
     return func(data, *sizes, hidden, weights, biases, 1, 0.0, False, both_ways, *first)
 
 
-class _FoldedLayer(torch.autograd.Function):
-    """One recurrent layer with a rule for vmap: the draws are folded into the batch.
-
-    Only the rule is ever differentiated through: outside vmap the layer is called as it is.
-    """
-
-    @staticmethod
-    def forward(settings: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+def _folded_layer(settings: Any, level: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """One recurrent layer on tensors that differ from draw to draw: the draws are folded into the batch."""
+    _, _, _, batch_first, states, packed = settings
+    skip = 2 if packed else 1
+    varying = [tensor for tensor in tensors if has_draws(tensor, level)]
+    if not varying:
         return _layer(settings, *tensors)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], settings: Any, *tensors: Tensor) -> Any:
-        _, _, _, batch_first, states, packed = settings
-        draws, dims = info.batch_size, list(in_dims[1:])
-        skip = 2 if packed else 1
-        if any(dim is not None for dim in dims[skip + states :]):
-            raise NotImplementedError("recurrent weights that differ from draw to draw cannot be folded")
-        axis = 0 if packed or batch_first else 1
-        data = _fold(tensors[0], dims[0], draws, axis)
-        sizes = [tensors[1] * draws] if packed else []
-        state = [_fold(tensors[i], dims[i], draws, 1) for i in range(skip, skip + states)]
-        output, *finals = _layer(settings, data, *sizes, *state, *tensors[skip + states :])
-        outputs = (_unfold(output, draws, axis), *(_unfold(final, draws, 1) for final in finals))
-        return outputs, (0,) * len(outputs)
+    draws, axis = with_draws_first(varying[0]).shape[0], 0 if packed or batch_first else 1
+    data = _fold(tensors[0], level, draws, axis)
+    sizes = [tensors[1] * draws] if packed else []
+    state = [_fold(tensors[i], level, draws, 1) for i in range(skip, skip + states)]
+    output, *finals = _layer(settings, data, *sizes, *state, *tensors[skip + states :])
+    outputs = (_unfold(output, draws, axis), *(_unfold(final, draws, 1) for final in finals))
+    return tuple(as_draws(part, level) for part in outputs)
 
 
-def _fold(part: Tensor, dim: int | None, draws: int, axis: int) -> Tensor:
+def _fold(part: Tensor, level: int, draws: int, axis: int) -> Tensor:
     """Fold the draws into the batch at ``axis``: entry (row, draw) comes at row * draws + draw.
 
     In this order a packed sequence stays packed: its time steps hold the same rows, each ``draws`` times.
     """
-    part = part.unsqueeze(0).expand(draws, *part.shape) if dim is None else part.movedim(dim, 0)
+    part = with_draws_first(part) if has_draws(part, level) else part.expand(draws, *part.shape)
     return part.movedim(0, axis + 1).flatten(axis, axis + 1)
 
 

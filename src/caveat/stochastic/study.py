@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat.stochastic.guard import state_kept
+from caveat.stochastic.guard import same_values, state_kept
 from caveat.stochastic.hidden import Hidden, Look, find_hidden
 from caveat.stochastic.interception import Observations, Pass, ReadKey, Rules, Sighting
 from caveat.stochastic.layout import Fold, close, find_layout, fold_order
@@ -65,7 +65,7 @@ def study(network: Network, inputs: Inputs, live: LivePredicate, per_row: bool, 
         random = torch.get_rng_state()
         found = _study(network, inputs, Rules(live, per_row), read, axis)
         unmanaged = not torch.equal(random, torch.get_rng_state())
-        changed = [b for b, was in zip(buffers, before, strict=True) if not torch.equal(b.nan_to_num(), was.nan_to_num())]
+        changed = [buffer for buffer, was in zip(buffers, before, strict=True) if not same_values(buffer, was)]
     return replace(found, written=tuple(changed), unmanaged=unmanaged)
 
 

@@ -1,0 +1,58 @@
+# Each target does all the set-up it needs (an environment of its own in .venv, pinned by constraints.txt).
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-zoo bench docs lint format experiments pins clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ZOO := $(VENV)/.ready-zoo
+ARGS ?=
+# The first Python >= 3.11 that runs; name your own with `make PYTHON=/path/to/python test`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## train a small network on digits, rotate one, and write the report of how sure it was
+	$(BIN)/caveat demo $(ARGS)
+
+test: test-fast test-zoo  ## everything that has to hold
+
+test-fast: $(READY)  ## the tests that need no heavy library
+	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
+
+test-zoo: $(ZOO)  ## the tests against transformers models
+	$(BIN)/python -m pytest -m heavy $(ARGS)
+
+bench: $(READY)  ## speed and memory against plain loops, into benchmarks/RESULTS.md
+	$(BIN)/python -m pytest benchmarks --benchmark-disable-gc $(ARGS)
+
+docs: $(READY)  ## the site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
+lint: $(READY)  ## ruff, pyright (strict on src), the room order
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff sort imports and mend what it can
+	$(BIN)/ruff check --fix .
+
+experiments: $(READY)  ## every experiment, one after another
+	@for run in $(wildcard experiments/*/run.py); do echo "== $$run"; $(BIN)/python "$$run" || exit 1; done
+
+pins:  ## renew constraints.txt from an empty environment
+	PYTHON="$(PYTHON)" sh scripts/pins.sh
+
+clean:  ## remove the environment and all that was built
+	rm -rf $(VENV) build dist site caveat-demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh
+	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VENV) dev
+	@touch $@
+
+$(ZOO): $(READY)
+	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VENV) dev,zoo
+	@touch $@

@@ -1,0 +1,48 @@
+"""How busy the rest of the machine was while something was timed, so that disturbed rounds can be taken again.
+
+Two OpenMP threads on two cores wait for each other: one busy neighbour makes a pass not 1.5 but up to 40 times
+as slow, and no median over such rounds means anything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+STAT = Path("/proc/stat")
+
+
+@dataclass
+class Neighbours:
+    """Cores that other processes kept busy, on average over the block (0 where the system does not say)."""
+
+    busy: float = 0.0
+
+    @property
+    def quiet(self) -> bool:
+        """Less than a tenth of a core."""
+        return self.busy < 0.1
+
+
+def _busy_seconds() -> float | None:
+    """Time that all cores have spent at work since the machine started, stolen time included."""
+    if not STAT.exists():
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, STAT.read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def neighbours() -> Iterator[Neighbours]:
+    """Measure what others do during the block; read the result after it."""
+    seen = Neighbours()
+    everybody, own, start = _busy_seconds(), time.process_time(), time.perf_counter()
+    yield seen
+    after, wall = _busy_seconds(), time.perf_counter() - start
+    if everybody is not None and after is not None:
+        others = after - everybody - (time.process_time() - own)
+        seen.busy = max(0.0, others - 0.03) / wall  # the system counts in ticks of 0.01 s a core

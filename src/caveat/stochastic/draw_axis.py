@@ -1,0 +1,45 @@
+"""The draw axis of a vectorised pass: from vmap's batched tensors to the memory behind them, and back.
+
+``torch.vmap`` hides the axis that it maps over. A site must hand in masks that have it, and a few calls (recurrent
+layers, linear layers) have no rule in vmap, or a slow one, where folding the draws into the batch is right and fast.
+This file is the one place that uses torch's own (private, since 2.0 unchanged) functions for that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_functorch: Any = torch._C._functorch
+
+
+def current_level() -> int | None:
+    """The innermost transform of torch.func that is running, None outside of any."""
+    return _functorch.maybe_current_level()
+
+
+def level_of(index: Tensor) -> int:
+    """The level of vmap that ``index``, the batched index of the draw, belongs to."""
+    return int(_functorch.maybe_get_level(index))
+
+
+def has_draws(tensor: Tensor, level: int) -> bool:
+    """Does ``tensor`` differ from draw to draw?"""
+    return bool(_functorch.is_batchedtensor(tensor)) and _functorch.maybe_get_level(tensor) == level
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Is this an ordinary tensor, not wrapped by any transform of torch.func?"""
+    return not _functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def with_draws_first(tensor: Tensor) -> Tensor:
+    """The memory behind a tensor that has draws: (S, *shape)."""
+    return _functorch.get_unwrapped(tensor).movedim(_functorch.maybe_get_bdim(tensor), 0)
+
+
+def as_draws(tensor: Tensor, level: int) -> Tensor:
+    """(S, *shape) as vmap sees it: a tensor of ``shape`` that differs from draw to draw."""
+    return _functorch._add_batch_dim(tensor, 0, level)

@@ -1,0 +1,1 @@
+"""What any sampler has to pass, and the networks that MC dropout passes it on."""

@@ -1,0 +1,1 @@
+"""Drawing: predict, draws, batches, stopping, memory, threads."""

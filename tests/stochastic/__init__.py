@@ -1,0 +1,1 @@
+"""What is random in a network: masks, layouts, interception, audit."""

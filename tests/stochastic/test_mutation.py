@@ -1,0 +1,213 @@
+"""Writes in place: never on memory that is the user's, and with plain torch's meaning, aliases and all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import caveat
+
+from .by_hand import RATE, build, plain_draws
+
+FEATURES = 6
+N = 7
+Body = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Network(nn.Module):
+    """A linear layer before and after; what happens between and around is the ``body``'s."""
+
+    def __init__(self, drop: nn.Module, body: Body) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, FEATURES), nn.Linear(FEATURES, 2)
+        self.drop, self.body = drop, body
+        self.register_buffer("table", torch.linspace(-1, 1, FEATURES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self, x)
+
+
+def writes_on_input(m: Any, x: Tensor) -> Tensor:
+    x.mul_(2.0)
+    x += 1
+    return m.last(m.drop(m.first(x)))
+
+
+def reads_input_after_writing_on_it(m: Any, x: Tensor) -> Tensor:
+    F.relu_(x)
+    return m.last(m.drop(m.first(x))) + x.sum(1, keepdim=True)
+
+
+def writes_on_buffer(m: Any, x: Tensor) -> Tensor:
+    m.table.mul_(0.5)
+    m.table[0] = 3.0
+    return m.last(m.drop(m.first(x)) * m.table)
+
+
+def writes_on_buffer_after_the_site(m: Any, x: Tensor) -> Tensor:
+    h = m.drop(m.first(x))
+    m.table.add_(h.mean(0))
+    return m.last(h * m.table)
+
+
+def writes_on_parameter(m: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        m.first.weight.clamp_(-0.1, 0.1)
+    return m.last(m.drop(m.first(x)))
+
+
+def dropped_then_rectified_in_place(m: Any, x: Tensor) -> Tensor:
+    return m.last(F.relu(m.drop(m.first(x)), inplace=True))
+
+
+def residual_in_place(m: Any, x: Tensor) -> Tensor:
+    h = m.first(x)
+    h += m.drop(h)
+    return m.last(h)
+
+
+def keeps_the_old_name(m: Any, x: Tensor) -> Tensor:
+    h = m.first(x)
+    m.drop(h)
+    return m.last(h)
+
+
+def prefix_written_after_the_site(m: Any, x: Tensor) -> Tensor:
+    h = m.first(x)
+    d = m.drop(h.tanh())
+    h.mul_(3.0)
+    return m.last(h + d)
+
+
+def view_of_prefix_written_after_the_site(m: Any, x: Tensor) -> Tensor:
+    h = m.first(x)
+    v = h[:, :2]
+    d = m.drop(h.tanh())
+    v.mul_(3.0)
+    return m.last(h + d)
+
+
+def view_written_before_the_site(m: Any, x: Tensor) -> Tensor:
+    h = m.first(x)
+    h.view(-1, 2, FEATURES // 2)[:, 1].zero_()
+    return m.last(m.drop(h))
+
+
+def view_of_dropped_written(m: Any, x: Tensor) -> Tensor:
+    h = m.drop(m.first(x))
+    a, b = h.chunk(2, 1)
+    a.mul_(b)
+    return m.last(h)
+
+
+def per_draw_values_written_on_a_common_tensor(m: Any, x: Tensor) -> Tensor:
+    canvas = torch.zeros(len(x), FEATURES)
+    canvas[:, 1:] = m.drop(m.first(x))[:, 1:]
+    canvas += 0.5
+    return m.last(canvas)
+
+
+def per_draw_values_written_on_a_view_of_a_common_tensor(m: Any, x: Tensor) -> Tensor:
+    canvas = torch.zeros(len(x), FEATURES)
+    left = canvas[:, :3]
+    left.add_(m.drop(m.first(x))[:, :3])
+    return m.last(canvas)
+
+
+def out_argument(m: Any, x: Tensor) -> Tensor:
+    h = m.first(x)
+    torch.mul(h, 2.0, out=h)
+    d = m.drop(h)
+    torch.add(d, 1.0, out=d)
+    return m.last(d)
+
+
+def masked_fill_and_index(m: Any, x: Tensor) -> Tensor:
+    h = m.drop(m.first(x))
+    h[h < 0] = 0.25
+    h.masked_fill_(h > 1, 1.0)
+    return m.last(h)
+
+
+def view_of_input_written(m: Any, x: Tensor) -> Tensor:
+    v = x[:, :2]
+    v.mul_(3.0)
+    return m.last(m.drop(m.first(x)))
+
+
+def view_of_buffer_written(m: Any, x: Tensor) -> Tensor:
+    m.table[2:4].zero_()
+    return m.last(m.drop(m.first(x)) * m.table)
+
+
+def data_of_buffer_written(m: Any, x: Tensor) -> Tensor:
+    m.table.data.mul_(0.5)
+    return m.last(m.drop(m.first(x)) * m.table)
+
+
+PLAIN: list[Body] = [
+    writes_on_input,
+    reads_input_after_writing_on_it,
+    writes_on_buffer,
+    writes_on_buffer_after_the_site,
+    writes_on_parameter,
+    dropped_then_rectified_in_place,
+    residual_in_place,
+    keeps_the_old_name,
+    prefix_written_after_the_site,
+    view_of_prefix_written_after_the_site,
+    view_written_before_the_site,
+    view_of_dropped_written,
+    per_draw_values_written_on_a_common_tensor,
+    per_draw_values_written_on_a_view_of_a_common_tensor,
+    out_argument,
+    masked_fill_and_index,
+]
+ON_VIEWS: list[Body] = [view_of_input_written, view_of_buffer_written, data_of_buffer_written]
+
+
+def batch() -> Tensor:
+    return torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
+
+
+def check(body: Body, executor: str | None, inplace: bool) -> None:
+    x = batch()
+    expected = plain_draws(lambda drop: Network(drop, body), x, N, FEATURES, inplace=inplace)
+    model = build(lambda drop: Network(drop, body), nn.Dropout(RATE, inplace=inplace))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor=executor)
+    for chunk in (N, 2):  # with and without a recorded beginning
+        with sampler.bind(x, 0) as stream, torch.no_grad():
+            pieces = [p.clone() for at in range(0, N, chunk) for p in stream(range(at, min(at + chunk, N)))]
+        torch.testing.assert_close(torch.cat(pieces), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(x, batch()), "the input was written on"
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), f"{name} was written on"
+
+
+@pytest.mark.parametrize("inplace", [False, True], ids=["", "in place"])
+@pytest.mark.parametrize("executor", [None, "replay"])
+@pytest.mark.parametrize("body", PLAIN, ids=lambda body: body.__name__)
+def test_means_what_plain_torch_means(body: Body, executor: str | None, inplace: bool) -> None:
+    check(body, executor, inplace)
+
+
+@pytest.mark.xfail(strict=True, reason="a write on a view of an input or buffer does not reach the whole")
+@pytest.mark.parametrize("body", ON_VIEWS, ids=lambda body: body.__name__)
+def test_a_write_on_a_view_reaches_the_whole(body: Body) -> None:
+    check(body, "replay", inplace=False)
+
+
+@pytest.mark.parametrize("body", ON_VIEWS, ids=lambda body: body.__name__)
+def test_a_write_on_a_view_leaves_the_users_memory_alone(body: Body) -> None:
+    x = batch()
+    model = build(lambda drop: Network(drop, body), nn.Dropout(RATE))
+    table = model.table.clone()
+    caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, N)
+    assert torch.equal(x, batch())
+    assert torch.equal(model.table, table)

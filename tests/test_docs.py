@@ -1,0 +1,107 @@
+"""The documentation is whole: every public name is explained and in the reference, and its code runs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import caveat
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ROOMS = [found.name for found in pkgutil.iter_modules(caveat.__path__) if not found.name.startswith("_")]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+QUIET = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # about the theme's makers, not the site
+HEAVY = re.compile(r"^(?:import|from) transformers\b", re.MULTILINE)
+
+
+def public(module: ModuleType) -> list[str]:
+    """The names in ``__all__``; of a single file without one, what it defines."""
+    if hasattr(module, "__all__"):
+        return list(module.__all__)
+    own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return [name for name, value in own.items() if getattr(value, "__module__", None) == module.__name__]
+
+
+def undocumented(module: ModuleType) -> list[str]:
+    """The public classes and functions without a docstring of their own, and such methods of classes."""
+    bare: list[str] = []
+    for name in public(module):
+        thing = getattr(module, name)
+        if inspect.isclass(thing):
+            inherited = next((base.__doc__ for base in thing.__mro__[1:] if base.__doc__), None)
+            if not thing.__doc__ or thing.__doc__ == inherited or thing.__doc__.startswith(f"{name}("):
+                bare.append(name)
+            methods = [key for key, value in vars(thing).items() if key[0] != "_" and callable(value)]
+            bare += [f"{name}.{key}" for key in methods if not inspect.getdoc(getattr(thing, key))]
+        elif inspect.isroutine(thing) and not inspect.getdoc(thing):
+            bare.append(name)
+    return bare
+
+
+def blocks(path: Path, *, heavy: bool) -> list[tuple[int, str]]:
+    """(line, code) of a page's Python blocks; the heavy ones import an optional heavy library."""
+    text = path.read_text()
+    found = [(text.count("\n", 0, match.start(1)), match.group(1)) for match in BLOCK.finditer(text)]
+    return [(line, code) for line, code in found if bool(HEAVY.search(code)) == heavy]
+
+
+def run_blocks(path: Path, *, heavy: bool) -> None:
+    """Run a page's blocks one after another, as a reader would; tracebacks name the page and its line."""
+    space: dict[str, object] = {"__name__": "__page__"}
+    for line, code in blocks(path, heavy=heavy):
+        exec(compile("\n" * line + code, str(path), "exec"), space)
+
+
+def with_code(*, heavy: bool) -> list[pytest.ParameterSet]:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PAGES if blocks(path, heavy=heavy)]
+
+
+def test_every_name_of_the_public_face_has_a_docstring() -> None:
+    assert not undocumented(caveat)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_of_a_room_has_a_docstring(room: str) -> None:
+    module = importlib.import_module(f"caveat.{room}")
+    assert module.__doc__
+    assert not undocumented(module)
+
+
+@pytest.mark.parametrize("path", with_code(heavy=False))
+def test_the_code_of_a_page_runs(path: Path) -> None:
+    run_blocks(path, heavy=False)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("path", with_code(heavy=True))
+def test_the_heavy_code_of_a_page_runs(path: Path) -> None:
+    run_blocks(path, heavy=True)
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_its_reference_is_whole(tmp_path: Path) -> None:
+    """A strict build; its inventory holds every public name of every room, its index the public face."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    build = subprocess.run(command, cwd=ROOT, env=QUIET, capture_output=True, text=True, check=False)
+    assert build.returncode == 0, build.stdout + build.stderr
+
+    inventory = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    listed = {line.split(" ", 1)[0] for line in zlib.decompress(inventory).decode().splitlines()}
+    rooms = {room: public(importlib.import_module(f"caveat.{room}")) for room in ROOMS if room != "app"}
+    public_names = {f"caveat.{room}.{name}" for room in rooms for name in rooms[room]}
+    assert not public_names - listed
+
+    index = (tmp_path / "reference" / "index.html").read_text()
+    homeless = [name for name in caveat.__all__ if not re.search(rf'href="[^"]*#caveat\.\w+\.{name}"', index)]
+    assert not homeless, f"in caveat.__all__ and in no room's __all__: {homeless}"

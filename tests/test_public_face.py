@@ -1,0 +1,99 @@
+"""The face of the package: few sorted names, a cheap and silent import, helpful words on missing extras."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import caveat
+from caveat.errors import CaveatError, MissingExtra
+from caveat.extras import require
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src" / "caveat").rglob("*.py"))
+
+IMPORT_PROBE = """
+import json, sys
+import numpy, torch
+before = set(sys.modules)
+import caveat
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+def in_a_new_process(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def test_names_are_sorted_and_few() -> None:
+    assert list(caveat.__all__) == sorted(caveat.__all__)
+    assert len(set(caveat.__all__)) == len(caveat.__all__) <= 40
+
+
+def test_every_name_is_there() -> None:
+    missing = [name for name in caveat.__all__ if not hasattr(caveat, name)]
+    assert not missing
+
+
+def test_import_loads_nothing_but_torch_numpy_and_the_standard_library() -> None:
+    loaded = set(json.loads(in_a_new_process(IMPORT_PROBE).stdout))
+    foreign = loaded - set(sys.stdlib_module_names) - {"caveat", "torch", "numpy"}
+    assert not foreign, f"`import caveat` also loads {sorted(foreign)}"
+
+
+def test_import_is_silent() -> None:
+    run = in_a_new_process("import caveat")
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+def test_import_leaves_torch_as_it_was() -> None:
+    in_a_new_process(
+        "import torch; torch.manual_seed(7); state = torch.get_rng_state(); grad = torch.is_grad_enabled();"
+        "threads = torch.get_num_threads(); dtype = torch.get_default_dtype();"
+        "import caveat;"
+        "assert torch.equal(state, torch.get_rng_state()) and grad == torch.is_grad_enabled();"
+        "assert threads == torch.get_num_threads() and dtype == torch.get_default_dtype()"
+    )
+
+
+def test_require_gives_the_module() -> None:
+    assert require("json", "plot") is json
+
+
+@pytest.mark.parametrize("module", ["matplotlib", "matplotlib.pyplot"])
+def test_a_missing_extra_says_the_pip_line(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    for name in ("matplotlib", module):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=re.escape('pip install "caveat[plot]"')) as caught:
+        require(module, "plot")
+    assert isinstance(caught.value, ImportError)
+    assert isinstance(caught.value, CaveatError)
+
+
+def test_a_broken_library_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "present_but_broken.py").write_text("import a_library_it_forgot_to_ask_for\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_library_it_forgot_to_ask_for") as caught:
+        require("present_but_broken", "plot")
+    assert not isinstance(caught.value, MissingExtra)
+
+
+def test_every_extra_named_in_the_sources_is_declared() -> None:
+    declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    text = "\n".join(path.read_text() for path in SOURCES if path.name != "extras.py")
+    named = set(re.findall(r"""\brequire\(\s*["'][\w.]+["'],\s*(?:extra=)?["']([\w-]+)["']""", text))
+    named |= {extra for line in re.findall(r"caveat\[([\w,-]+)\]", text) for extra in line.split(",")}
+    assert named <= declared
+
+
+def test_no_room_imports_the_public_face() -> None:
+    """A room imports from the rooms below it; only the application may stand on the whole package."""
+    inside = [path for path in SOURCES if not {"app", "__main__.py"} & set(path.parts)]
+    pattern = re.compile(r"^(?:import caveat\s*$|import caveat as |from caveat import )", re.MULTILINE)
+    assert not [str(path.relative_to(ROOT)) for path in inside if pattern.search(path.read_text())]
