@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.executors import Task, replay, vectorised
-from caveat.engine.memory import chunk_bytes, is_out_of_memory
+from caveat.engine.memory import chunk_bytes, is_out_of_memory, keep_freed_memory
 from caveat.engine.plan import Plan
 from caveat.engine.sampler import Values
 from caveat.errors import CaveatError, OutOfMemory, explain
@@ -42,6 +42,7 @@ class BoundNetwork:
         self._network, self._plan, self._inputs, self._numbers = network, plan, inputs, numbers
         self._read, self._source, self._gradient, self._replan = read, source, gradient, replan
         self._bytes = chunk_bytes(network.device(), budget)
+        keep_freed_memory(network.device())
         self._fixed = chunk
         separable = plan.study.batch_axis is not None
         self.rows: int | None = len(numbers) if separable and plan.study.output_axes is not None else None

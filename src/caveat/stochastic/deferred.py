@@ -1,12 +1,15 @@
-"""Dropout that waits for the next call: before a linear layer, masking the weights is cheaper than masking the data.
+"""Dropout that waits for the next call: before a linear map, the mask need not meet the data.
 
-``linear(x * m, W)`` is ``linear(x, W * m)`` when the mask has one entry for each input feature. With R rows a draw and
-O outputs that replaces R products for each feature by O, and a large tensor by a small one. So in a vectorised pass a
-site returns a stand-in; a linear layer takes the factors, and any other call gets the product.
+``linear(x * m, W)`` is ``linear(x, W * m)`` when the mask has one entry for each input feature. With R rows a draw and O
+outputs that replaces R products for each feature by O, and a large tensor by a small one. And a convolution of
+``x * m``, with one entry for each channel of an ``x`` that is the same in all draws, is the sum over channels of ``m``
+times the channel's own contribution: those are computed once, and each draw is a product of matrices. So in a vectorised
+pass a site returns a stand-in; a linear map takes the factors, and any other call gets the product.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,32 +24,58 @@ from caveat.stochastic.interception import handles
 
 if TYPE_CHECKING:
     from caveat.stochastic.interception import Pass
+    from caveat.stochastic.sites import SiteKey
+
+# The contributions of all channels are kept for a batch only if they are no larger than this.
+_CONTRIBUTIONS_BYTES = 32 << 20
+# A convolution with fewer taps gains too little from summing contributions in its place.
+_LEAST_TAPS = 4
 
 
 @dataclass
 class Deferred:
-    """A product that may never be computed: ``tensor`` (..., I) times ``mask`` (S, I)."""
+    """A product that may never be computed: ``tensor`` times ``masks``, (S, ...) that broadcast over it draw by draw."""
 
     stand_in: weakref.ref[Tensor]
+    site: SiteKey
     tensor: Tensor
-    mask: Tensor
+    masks: Tensor
     level: int
     product: Tensor | None = None
 
     def value(self) -> Tensor:
         """The product as vmap sees it."""
         if self.product is None:
-            mask = self.mask.reshape(self.mask.shape[0], *(1,) * (self.tensor.dim() - 1), -1)
-            self.product = drop(self.tensor, as_draws(mask, self.level))
+            self.product = drop(self.tensor, as_draws(self.masks, self.level))
         return self.product
 
+    def entries_along(self, axis: int) -> bool:
+        """Does the mask have one entry for each index of ``axis`` of the tensor, and is it still unused?"""
+        shape = self.masks.shape[1:]
+        along = len(shape) == self.tensor.dim() and shape[axis] == self.tensor.shape[axis] == math.prod(shape)
+        return along and self.product is None
 
-def defer(taken: Pass, tensor: Tensor, mask: Tensor, level: int) -> Tensor:
+
+def defer(taken: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
     """A stand-in of the shape of ``tensor``; the pass puts the product in its place wherever it is used."""
+    assert taken.drawing is not None
     stand_in = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
     key = id(stand_in)
-    taken.deferred[key] = Deferred(weakref.ref(stand_in, lambda _: taken.deferred.pop(key, None)), tensor, mask, level)
+    reference = weakref.ref(stand_in, lambda _: taken.deferred.pop(key, None))
+    taken.deferred[key] = Deferred(reference, site, tensor, masks, taken.drawing.level)
     return stand_in
+
+
+def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
+    """Is this a vectorised pass, and a mask with entries along the features or along the channels only?"""
+    if taken.drawing is None or taken.drawing.index is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
+        return False
+    shape = masks.shape[1:]
+    entries = math.prod(shape)
+    return len(shape) == tensor.dim() and entries in (
+        (shape[-1] if shape[-1] == tensor.shape[-1] else -1),
+        (shape[1] if shape[1] == tensor.shape[1] else -1),
+    )
 
 
 @handles(F.linear)
@@ -57,7 +86,7 @@ def _linear(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     waiting = taken.deferred.get(id(tensor))
     if not is_plain(weight) or (bias is not None and not is_plain(bias)):
         return taken.plain(func, *taken.settled(args, kwargs))
-    if waiting is not None and waiting.product is None and _pays(waiting.tensor, weight):
+    if waiting is not None and waiting.entries_along(-1) and _pays(waiting.tensor, weight):
         return _masking_weights(waiting, weight, bias)
     args, _ = taken.settled(args, kwargs)
     if not taken.replaying and has_draws(args[0], level := taken.drawing.level):
@@ -72,7 +101,8 @@ def _pays(tensor: Tensor, weight: Tensor) -> bool:
 
 def _masking_weights(waiting: Deferred, weight: Tensor, bias: Tensor | None) -> Tensor:
     tensor, level = waiting.tensor, waiting.level
-    masked = (weight * waiting.mask[:, None, :]).transpose(1, 2)  # (S, I, O)
+    masks = waiting.masks.flatten(1)
+    masked = (weight * masks[:, None, :]).transpose(1, 2)  # (S, I, O)
     draws = masked.shape[0]
     if has_draws(tensor, level):
         rows = with_draws_first(tensor).reshape(draws, -1, tensor.shape[-1])
@@ -82,3 +112,60 @@ def _masking_weights(waiting: Deferred, weight: Tensor, bias: Tensor | None) -> 
     if bias is not None:
         product = product + bias if torch.is_grad_enabled() else product.add_(bias)
     return as_draws(product.reshape(draws, *tensor.shape[:-1], -1), level)
+
+
+@handles(F.conv1d, F.conv2d, F.conv3d)
+def _convolution(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    waiting = taken.deferred.get(id(args[0])) if args else None
+    if waiting is None or kwargs or not _sums_channels(taken, waiting, args):
+        return taken.plain(func, *taken.settled(args, kwargs))
+    _, weight, bias, *settings = (*args, None)[: max(len(args), 3)]
+    contributions = _contributions(taken, func, waiting, weight, bias, settings[:3])
+    if contributions is None:
+        return taken.plain(func, *taken.settled(args, kwargs))
+    masks = waiting.masks.flatten(1)
+    if bias is not None:
+        masks = torch.cat([masks, masks.new_ones(len(masks), 1)], dim=1)
+    summed = (masks @ contributions.flatten(1)).reshape(len(masks), *contributions.shape[1:])
+    return as_draws(summed, waiting.level)
+
+
+def _sums_channels(taken: Pass, waiting: Deferred, args: tuple[Any, ...]) -> bool:
+    """Is this an ordinary convolution, over enough taps, of a batch that is the same in all draws?"""
+    tensor, weight = waiting.tensor, args[1]
+    groups = args[6] if len(args) > 6 else 1
+    usable = waiting.entries_along(1) and groups == 1 and tensor.dim() == weight.dim() and is_plain(tensor)
+    in_reach = is_plain(weight) and not torch.is_grad_enabled() and taken.prefix is not None
+    return usable and in_reach and math.prod(weight.shape[2:]) >= _LEAST_TAPS
+
+
+def _contributions(
+    taken: Pass, func: Any, waiting: Deferred, weight: Tensor, bias: Tensor | None, settings: list[Any]
+) -> Tensor | None:
+    """What each channel alone gives, and the bias as one channel more: (C + 1, B, O, ...), computed once a batch.
+
+    None where that is too much to keep.
+    """
+    assert taken.prefix is not None
+    key = (waiting.site, id(weight), id(waiting.tensor))
+    if key not in taken.prefix.computed:
+        settings = [*settings, *(1, 0, 1)[len(settings) :]]
+        small = _bytes_of_contributions(func, waiting.tensor, weight, settings) <= _CONTRIBUTIONS_BYTES
+        taken.prefix.computed[key] = _contribute(func, waiting.tensor, weight, bias, settings) if small else None
+    return taken.prefix.computed[key]
+
+
+def _bytes_of_contributions(func: Any, tensor: Tensor, weight: Tensor, settings: list[Any]) -> int:
+    one_map = func(tensor[:1, :1].to("meta"), weight[:1, :1].to("meta"), None, *settings)
+    return one_map.numel() * tensor.shape[0] * tensor.shape[1] * weight.shape[0] * tensor.element_size()
+
+
+def _contribute(func: Any, tensor: Tensor, weight: Tensor, bias: Tensor | None, settings: list[Any]) -> Tensor:
+    channels, outputs = tensor.shape[1], weight.shape[0]
+    alone = weight.transpose(0, 1).reshape(channels * outputs, 1, *weight.shape[2:])
+    every = func(tensor, alone, None, *settings, channels)
+    every = every.unflatten(1, (channels, outputs)).movedim(1, 0)
+    if bias is None:
+        return every.contiguous()
+    shape = (1, -1, *(1,) * (every.dim() - 3))
+    return torch.cat([every, bias.reshape(shape).expand(every.shape[1:])[None]])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caveat.stochastic import dropping, mutation
-from caveat.stochastic.deferred import defer
+from caveat.stochastic.deferred import defer, worth_deferring
 from caveat.stochastic.dropping import MaskShape
 from caveat.stochastic.interception import Pass, handles
 from caveat.stochastic.layout import Fold
@@ -71,8 +71,8 @@ def drop_at_site(
 
     make = _made(rate, tensor.dtype, alpha)
     masks, layout = taken.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
-    if may_wait and not alpha and _one_entry_a_feature(taken, masks, tensor):
-        return defer(taken, tensor, masks.flatten(1), taken.drawing.level)
+    if may_wait and not alpha and worth_deferring(taken, tensor, masks):
+        return defer(taken, key, tensor, masks)
     mask, opened = taken.one_draw(masks), layout.open(tensor)
     return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))
 
@@ -82,10 +82,3 @@ def _made(rate: float, dtype: torch.dtype, alpha: bool) -> Make:
     if alpha:
         return Make((rate, dtype, "alpha"), lambda keep: keep.to(dtype))
     return Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
-
-
-def _one_entry_a_feature(taken: Pass, masks: Tensor, tensor: Tensor) -> bool:
-    """Is this a vectorised pass, and a mask (S, 1, ..., 1, features) in the dtype of the data?"""
-    vectorised = taken.drawing is not None and taken.drawing.index is not None
-    features = tensor.shape[-1]
-    return vectorised and tensor.dim() > 1 and masks[0].numel() == features == masks.shape[-1] and masks.dtype == tensor.dtype

@@ -53,6 +53,7 @@ class Prefix:
         self._usable = True
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
         self.kept: list[Tensor] = []
+        self.computed: dict[Any, Tensor | None] = {}
 
     @property
     def settled(self) -> bool:
@@ -91,6 +92,7 @@ class Prefix:
         self._usable = False
         self._events.clear()
         self.kept.clear()
+        self.computed.clear()
 
     def replay(self, position: int, what: Any) -> Any:
         """What the recorded call number ``position`` returned; raises ``Diverged`` if that was not ``what``."""

@@ -1,0 +1,295 @@
+"""Dropout behind ``self.training``: found in whatever form, and nothing else that hides there comes along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import caveat
+from caveat.errors import NothingRandom
+
+RATE = 0.5
+
+
+class Network(nn.Module):
+    """One linear layer, then what ``body`` does with it."""
+
+    def __init__(self, body: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        self.first, self.norm, self.body = nn.Linear(3, 64), nn.BatchNorm2d(64), body
+        self.drop, self.head, self.steps, self.p = nn.Dropout(RATE), nn.Linear(64, 2), 0, RATE
+        self.register_buffer("seen", torch.zeros(()))
+        with torch.no_grad():
+            self.norm.running_mean.add_(3.0)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.body(self, self.first(x))
+
+
+def given_the_flag(m: Any, h: Tensor) -> Tensor:
+    return F.dropout(h, m.p, m.training)
+
+
+def rate_or_zero(m: Any, h: Tensor) -> Tensor:
+    return F.dropout(h, m.p if m.training else 0.0)
+
+
+def inside_an_if(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        h = F.dropout(h, m.p)
+    return h
+
+
+def early_return(m: Any, h: Tensor) -> Tensor:
+    if not m.training:
+        return h
+    return F.dropout(h, m.p)
+
+
+def flag_in_a_local(m: Any, h: Tensor) -> Tensor:
+    on = m.training
+    rate = m.p if on else 0.0
+    return F.dropout(h, rate, training=on)
+
+
+def with_another_condition(m: Any, h: Tensor) -> Tensor:
+    if m.p > 0.0 and m.training and h.dim() == 2:
+        return F.dropout(h, m.p)
+    return h
+
+
+def in_a_helper(m: Any, h: Tensor) -> Tensor:
+    return maybe_drop(h, m)
+
+
+def maybe_drop(h: Tensor, m: Any) -> Tensor:
+    return F.dropout(h, m.p) if m.training else h
+
+
+def by_getattr(m: Any, h: Tensor) -> Tensor:
+    return F.dropout(h, m.p) if getattr(m, "training", False) else h
+
+
+def module_inside_an_if(m: Any, h: Tensor) -> Tensor:
+    return m.drop(h) if m.training else h
+
+
+def nested_guards(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        rate = m.p if m.training else 0.0
+        h = F.dropout(h, rate, training=m.training)
+    return h
+
+
+def torch_level(m: Any, h: Tensor) -> Tensor:
+    return torch.dropout(h, m.p, m.training)
+
+
+def written_by_hand(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        return m.drop(h)
+    return h * 1.0
+
+
+FORMS: list[Any] = [
+    given_the_flag,
+    rate_or_zero,
+    inside_an_if,
+    early_return,
+    flag_in_a_local,
+    with_another_condition,
+    in_a_helper,
+    pytest.param(
+        by_getattr,
+        marks=pytest.mark.xfail(
+            strict=True, reason="a read is known by its instruction, which moves once Python specialises the call"
+        ),
+    ),
+    module_inside_an_if,
+    nested_guards,
+    torch_level,
+    written_by_hand,
+]
+
+
+def network(body: Callable[[Any, Tensor], Any]) -> Network:
+    torch.manual_seed(0)
+    return Network(body).eval()
+
+
+def drawn(body: Callable[[Any, Tensor], Any], n: int = 32, **settings: Any) -> tuple[Network, Tensor, Tensor]:
+    """The network, the tensor before dropout, and draws of what comes out."""
+    model, x = network(body), torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    output = settings.pop("output", caveat.Mean())
+    values = caveat.draws(caveat.mc_dropout(model, output=output, **settings), x, n)
+    with torch.no_grad():
+        return model, model.first(x), values
+
+
+@pytest.mark.parametrize("body", FORMS, ids=lambda body: body.__name__)
+def test_it_fires_at_its_rate_and_scales(body: Callable[[Any, Tensor], Any]) -> None:
+    model, before, values = drawn(body)
+    dropped = values == 0
+    assert abs(float(dropped.double().mean()) - RATE) < 0.06  # 32 x 64 masks: four standard deviations
+    torch.testing.assert_close(values[~dropped], (before / (1 - RATE)).expand_as(values)[~dropped])
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))  # one function for all rows
+    assert not model.training
+
+
+@pytest.mark.parametrize("body", [form for form in FORMS if callable(form)], ids=lambda body: body.__name__)
+def test_a_model_in_train_mode_draws_the_same(body: Callable[[Any, Tensor], Any]) -> None:
+    _, _, values = drawn(body)
+    model, x = network(body).train(), torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 32), values)
+    assert model.training
+
+
+def counts_steps(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        m.steps += 1
+        m.seen += 1
+    return F.dropout(h, m.p if m.training else 0.0)
+
+
+def counts_steps_behind_the_same_guard(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        m.steps += 1
+        m.seen += 1
+        h = F.dropout(h, m.p)
+    return h
+
+
+@pytest.mark.parametrize("body", [counts_steps, counts_steps_behind_the_same_guard])
+@pytest.mark.parametrize("executor", [None, "replay"])
+def test_counters_do_not_move(body: Callable[[Any, Tensor], Any], executor: str | None) -> None:
+    model, _, values = drawn(body, executor=executor)
+    assert (model.steps, float(model.seen)) == (0, 0.0)
+    assert bool((values == 0).any())
+
+
+def auxiliary_output(m: Any, h: Tensor) -> Any:
+    h = F.dropout(h, m.p if m.training else 0.0)
+    if m.training:
+        return h, m.head(h)
+    return h
+
+
+def test_an_auxiliary_output_stays_away() -> None:
+    _, _, values = drawn(auxiliary_output)
+    assert values.shape == (32, 4, 64)
+    assert bool((values == 0).any())
+
+
+def only_with_another_return(m: Any, h: Tensor) -> Any:
+    if m.training:
+        h = F.dropout(h, m.p)
+        return h, m.head(h)
+    return h
+
+
+def test_a_guard_that_changes_the_return_is_refused_aloud() -> None:
+    with pytest.raises(NothingRandom, match="no dropout was called"):
+        drawn(only_with_another_return)
+    text = str(caveat.audit(network(only_with_another_return), torch.zeros(2, 3)))
+    assert "left off: test_hidden.py:" in text
+    assert "changes what the network returns" in text
+
+
+def noise_of_training(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        h = h + torch.randn_like(h)
+    return F.dropout(h, m.p if m.training else 0.0)
+
+
+def test_noise_of_training_stays_away() -> None:
+    _, before, values = drawn(noise_of_training)
+    kept = values != 0
+    torch.testing.assert_close(values[kept], (2 * before).expand_as(values)[kept])
+
+
+def noise_behind_the_same_guard(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        h = F.dropout(h + torch.randn_like(h), m.p)
+    return h
+
+
+def test_a_guard_that_lets_other_noise_in_is_refused_aloud() -> None:
+    with pytest.raises(NothingRandom):
+        drawn(noise_behind_the_same_guard)
+    text = str(caveat.audit(network(noise_behind_the_same_guard), torch.zeros(2, 3)))
+    assert "randomness that is not dropout" in text
+
+
+def normalised(m: Any, h: Tensor, training: bool) -> Tensor:
+    h = h[:, :, None, None].expand(-1, -1, 2, 2)
+    return F.batch_norm(h, m.norm.running_mean, m.norm.running_var, None, None, training).mean((2, 3))
+
+
+def flag_read_once_for_each(m: Any, h: Tensor) -> Tensor:
+    h = normalised(m, h, m.training)
+    return F.dropout(h, m.p if m.training else 0.0)
+
+
+def one_flag_for_both(m: Any, h: Tensor) -> Tensor:
+    on = m.training
+    return F.dropout(normalised(m, h, on), m.p if on else 0.0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        flag_read_once_for_each,
+        pytest.param(
+            one_flag_for_both,
+            marks=pytest.mark.xfail(strict=True, reason="one read of the flag also turns batch statistics on"),
+        ),
+    ],
+)
+def test_batch_normalisation_keeps_its_running_statistics(body: Callable[[Any, Tensor], Any]) -> None:
+    model, before, values = drawn(body)
+    with torch.no_grad():
+        expected = normalised(model, before, False) / (1 - RATE)
+    kept = values != 0
+    torch.testing.assert_close(values[kept], expected.expand_as(values)[kept])
+    assert torch.equal(model.norm.running_mean, torch.full((64,), 3.0))
+
+
+def test_a_module_left_out_is_not_turned_on() -> None:
+    with pytest.raises(NothingRandom):
+        drawn(rate_or_zero, live=caveat.named("head"))
+
+
+class HandWritten(nn.Module):
+    """DropPath as it is written everywhere: stochastic depth only where asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.path, self.drop = nn.Linear(3, 64), DropPath(), nn.Dropout(RATE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return self.drop(h) + 100 * self.path(torch.ones_like(h))
+
+
+class DropPath(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        keep = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(0.75)
+        return x * keep / 0.75
+
+
+def test_stochastic_depth_is_live_only_where_it_is_asked_for() -> None:
+    model, x = HandWritten().eval(), torch.randn(4, 3)
+    off = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 64)
+    assert float(off.min()) > 80
+    on = caveat.draws(
+        caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.with_stochastic_depth), x, 64
+    )
+    share = float((on < 80).double().mean())
+    assert 0.05 < share < 0.5

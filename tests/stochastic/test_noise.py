@@ -1,0 +1,77 @@
+"""Random numbers that a network asks torch for come from caveat's source, with torch's distributions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import caveat
+
+
+class Noisy(nn.Module):
+    """Adds what ``make`` gives, and has a dropout far away from it."""
+
+    def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.make, self.drop = make, nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.make(x) + 0.0 * self.drop(x)
+
+
+# How the numbers are asked for, and the mean and variance they should have.
+ASKED: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
+    "rand_like": (torch.rand_like, 0.5, 1 / 12),
+    "randn_like": (torch.randn_like, 0.0, 1.0),
+    "rand": (lambda x: torch.rand(x.shape), 0.5, 1 / 12),
+    "randn": (lambda x: torch.randn(*x.shape, dtype=x.dtype), 0.0, 1.0),
+    "bernoulli": (lambda x: torch.bernoulli(torch.full_like(x, 0.3)), 0.3, 0.21),
+    "bernoulli method": (lambda x: torch.full_like(x, 0.3).bernoulli(), 0.3, 0.21),
+    "bernoulli_": (lambda x: torch.empty_like(x).bernoulli_(0.3), 0.3, 0.21),
+    "uniform_": (lambda x: torch.empty_like(x).uniform_(-1, 3), 1.0, 16 / 12),
+    "normal_": (lambda x: torch.empty_like(x).normal_(2.0, 0.5), 2.0, 0.25),
+    "exponential_": (lambda x: torch.empty_like(x).exponential_(2.0), 0.5, 0.25),
+    "normal": (lambda x: torch.normal(torch.full_like(x, 2.0), 0.5), 2.0, 0.25),
+    "normal of a size": (lambda x: torch.normal(2.0, 0.5, size=x.shape), 2.0, 0.25),
+}
+ROWS, WIDTH, N = 3, 100, 100
+
+
+@pytest.mark.parametrize("executor", [None, "replay"])
+@pytest.mark.parametrize("name", ASKED)
+def test_the_numbers_have_torchs_distribution_and_our_seeds(name: str, executor: str | None) -> None:
+    make, mean, variance = ASKED[name]
+    sampler = caveat.mc_dropout(Noisy(make), output=caveat.Mean(), executor=executor)
+    state = torch.get_rng_state()
+    values = caveat.draws(sampler, torch.ones(ROWS, WIDTH), N)
+    assert torch.equal(state, torch.get_rng_state())
+    # Rows share their numbers, as they share masks: N x WIDTH of them are independent.
+    count = N * WIDTH
+    assert abs(float(values.double().mean()) - mean) < 5 * math.sqrt(variance / count)
+    assert abs(float(values.double().var()) / variance - 1) < 10 * math.sqrt(2 / count) + 0.05
+    assert torch.equal(values, caveat.draws(sampler, torch.ones(ROWS, WIDTH), N))
+    assert torch.equal(values[:7], caveat.draws(sampler, torch.ones(ROWS, WIDTH), 7))
+    assert not torch.equal(values, caveat.draws(sampler, torch.ones(ROWS, WIDTH), N, seed=1))
+
+
+def test_a_row_has_the_noise_alone_that_it_has_among_others() -> None:
+    sampler = caveat.mc_dropout(Noisy(torch.randn_like), output=caveat.Mean())
+    whole = caveat.draws(sampler, torch.ones(5, 8), 6)
+    assert torch.equal(caveat.draws(sampler, torch.ones(1, 8), 6), whole[:, 2:3])
+
+
+class Gates(nn.Module):
+    """Dropout written by hand, as a comparison of uniform numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand_like(x) >= 0.25) / 0.75
+
+
+def test_dropout_written_by_hand_is_a_source_of_functions() -> None:
+    values = caveat.draws(caveat.mc_dropout(Gates(), output=caveat.Mean()), torch.ones(2, 200), 100)
+    share = float((values == 0).double().mean())
+    assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 20000)

@@ -1,0 +1,144 @@
+"""A model that cannot vary is refused when the sampler is built, or at the first pass, with what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import caveat
+from caveat.errors import InvalidArgument, InvalidRate, NothingRandom
+
+X = torch.zeros(2, 3)
+
+
+def says_all(error: pytest.ExceptionInfo[Any]) -> str:
+    text = str(error.value)
+    for part in ("Got:", "This usually happens when:", "Fix:"):
+        assert part in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("model", "got"),
+    [
+        (nn.Linear(3, 2), "without any dropout"),
+        (nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.0)), "1: rate 0"),
+        (nn.LSTM(3, 2, num_layers=2), "rate 0"),
+        (nn.MultiheadAttention(4, 2), "rate 0"),
+        (nn.TransformerEncoderLayer(4, 2, 4, dropout=0.0), "rate 0"),
+    ],
+    ids=["linear", "rate 0", "lstm", "attention", "transformer"],
+)
+def test_no_dropout_at_construction(model: nn.Module, got: str) -> None:
+    with pytest.raises(NothingRandom) as error:
+        caveat.mc_dropout(model, output=caveat.Mean())
+    assert got in says_all(error)
+    assert "caveat.audit" in str(error.value)
+    assert isinstance(error.value, ValueError)
+
+
+def test_lstm_with_a_rate_but_one_layer() -> None:
+    with pytest.warns(UserWarning, match="num_layers greater than 1"):
+        model = nn.LSTM(3, 2, num_layers=1, dropout=0.5)
+    with pytest.raises(NothingRandom):
+        caveat.mc_dropout(model, output=caveat.Mean())
+
+
+def test_every_site_left_out() -> None:
+    with pytest.raises(NothingRandom, match="not asked for by live="):
+        caveat.mc_dropout(nn.Sequential(nn.Dropout(0.5)), output=caveat.Mean(), live=caveat.named("head.*"))
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(nn.Dropout(1.0)), nn.LSTM(3, 2, 2, dropout=1.0)])
+def test_a_rate_of_one_at_construction(model: nn.Module) -> None:
+    with pytest.raises(InvalidRate) as error:
+        caveat.mc_dropout(model, output=caveat.Mean())
+    assert "rate 1" in says_all(error)
+
+
+class Functional(nn.Module):
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.rate, self.training)
+
+
+def test_a_functional_rate_shows_at_the_first_pass() -> None:
+    for rate, kind in ((1.0, InvalidRate), (0.0, NothingRandom)):
+        sampler = caveat.mc_dropout(Functional(rate), output=caveat.Mean())
+        with pytest.raises(kind) as error:
+            caveat.predict(sampler, X, 3)
+        says_all(error)
+
+
+def test_a_rate_of_one_that_is_left_out_is_no_matter() -> None:
+    model = nn.Sequential(nn.Dropout(1.0), nn.Linear(3, 8), nn.Dropout(0.5))
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.named("2"))
+    assert caveat.draws(sampler, X, 3).shape == (3, 2, 8)
+
+
+class Unused(nn.Module):
+    """Owns dropout, and never calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Unread(Unused):
+    """Calls dropout, and reads something else."""
+
+    def forward(self, x: Tensor) -> Any:
+        return {"dropped": self.drop(x), "plain": x + 1}
+
+
+def test_dropout_that_is_never_called() -> None:
+    with pytest.raises(NothingRandom, match="no dropout was called"):
+        caveat.predict(caveat.mc_dropout(Unused(), output=caveat.Mean()), X, 3)
+
+
+def test_dropout_that_does_not_reach_the_output() -> None:
+    sampler = caveat.mc_dropout(Unread(), output=caveat.Mean(select="plain"))
+    with pytest.raises(NothingRandom, match="does not reach the output"):
+        caveat.predict(sampler, X, 3)
+    other = caveat.mc_dropout(sampler.model, output=caveat.Mean(select="dropped"))
+    assert float(caveat.predict(other, torch.ones(2, 3), 50).variance.min()) > 0
+
+
+@pytest.mark.xfail(strict=True, reason="only the trial of the vectorised executor looks whether anything varies")
+def test_dropout_that_does_not_reach_the_output_of_a_network_that_is_looped_over() -> None:
+    sampler = caveat.mc_dropout(Unread(), output=caveat.Mean(select="plain"), executor="replay")
+    with pytest.raises(NothingRandom, match="does not reach the output"):
+        caveat.predict(sampler, X, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"masks": "shard"}, "masks must be"),
+        ({"strata": 1}, "strata must be at least 2"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"memory": 0}, "memory must be at least 1"),
+        ({"executor": "vectorized"}, "executor must be one of"),
+        ({"output": "classification"}, "output must be an output"),
+    ],
+)
+def test_settings_that_no_call_could_use(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said) as error:
+        caveat.mc_dropout(nn.Dropout(0.5), **{"output": caveat.Mean(), **settings})
+    says_all(error)
+
+
+def test_what_is_not_a_module() -> None:
+    with pytest.raises(InvalidArgument, match=r"A model is a torch\.nn\.Module") as error:
+        caveat.mc_dropout(lambda x: x, output=caveat.Mean())  # type: ignore[arg-type]
+    says_all(error)
