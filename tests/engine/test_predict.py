@@ -33,14 +33,14 @@ def test_a_linear_networks_closed_form_within_its_own_standard_error(rate: float
     with torch.no_grad():
         mean = float(layer(x))
         variance = float((layer.weight * x).square().sum()) * rate / (1 - rate)
-    seeds, n = 300, 60
+    seeds, n = 200, 60
     predictions = [caveat.predict(sampler, x, n, seed=seed) for seed in range(seeds)]
     z = torch.stack([(p.mean - mean) / p.standard_error() for p in predictions]).flatten()
-    # |z| < 1.96 in 95 % of runs; with 60 draws the t-distribution makes it 94.5 %. Four standard deviations: 5.2 %.
-    assert abs(float((z.abs() < 1.96).double().mean()) - 0.945) < 0.053
+    # |z| < 1.96 in 95 % of runs; with 60 draws the t-distribution makes it 94.5 %. Four standard deviations: 6.4 %.
+    assert abs(float((z.abs() < 1.96).double().mean()) - 0.945) < 0.065
     assert abs(float(z.mean())) < 4 / math.sqrt(seeds)
     measured = torch.stack([p.variance for p in predictions]).mean()
-    assert abs(float(measured) / variance - 1) < 0.05
+    assert abs(float(measured) / variance - 1) < 0.06
 
 
 def test_predict_is_the_summary_of_the_draws_of_the_same_seed() -> None:
@@ -103,12 +103,10 @@ def test_a_loader_that_raises_half_way() -> None:
             yield numbers(2, 3)
             raise OSError("cannot read row 7")
 
-    given = []
-    sampler = caveat.mc_dropout(mlp(), output=caveat.Mean())
-    with pytest.raises(LoaderFailed, match="batch 1: cannot read row 7(?s:.*)Fix:") as error:
-        for pred in caveat.predict_batches(sampler, Half(), n=5):
-            given.append(pred)
-    assert len(given) == 1
+    batches = caveat.predict_batches(caveat.mc_dropout(mlp(), output=caveat.Mean()), Half(), n=5)
+    assert next(batches).row_count == 2
+    with pytest.raises(LoaderFailed, match=r"batch 1: cannot read row 7(?s:.*)Fix:") as error:
+        next(batches)
     assert isinstance(error.value.__cause__, OSError)
 
 

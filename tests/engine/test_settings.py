@@ -176,7 +176,6 @@ def test_random_numbers_that_someone_else_draws_meanwhile_are_not_drawn_again() 
         assert not torch.equal(drawn, torch.rand(3))
 
 
-@pytest.mark.xfail(strict=True, reason="Python's own random state is neither seeded nor put back")
 def test_a_network_that_asks_python_for_random_numbers() -> None:
     import random
 

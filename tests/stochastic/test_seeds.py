@@ -46,5 +46,5 @@ def test_draw_numbers_beyond_32_bits() -> None:
 
 @pytest.mark.parametrize("seed", [1.0, None, "1", True, torch.Generator()])
 def test_only_integers_are_seeds(seed: object) -> None:
-    with pytest.raises(InvalidArgument, match="Got: seed=.*(?s:.*)Fix"):
+    with pytest.raises(InvalidArgument, match=r"Got: seed=.*(?s:.*)Fix"):
         check_seed(seed)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -43,7 +43,8 @@ def _of_network(module: nn.Module) -> dict[str, Any]:
         found[f"parameter {name}"] = (*_of_tensor(parameter), *gradient)
     for name, buffer in module.named_buffers():
         found[f"buffer {name}"] = _of_tensor(buffer)
-    for path, part in module.named_modules():
+    parts = cast("Iterable[tuple[str, nn.Module]]", module.named_modules())
+    for path, part in parts:
         where = path or "(the network itself)"
         found[f"training flag of {where}"] = part.training
         found[f"class of {where}"] = type(part)
@@ -69,7 +70,7 @@ def _identity(tensor: Tensor | None) -> int | None:
 
 def _of_process() -> dict[str, Any]:
     """Random states and switches of the process, and what an interception might leave on ``nn.Module``."""
-    stack: Any = getattr(torch._C, "_len_torch_function_stack", int)
+    stack: Any = getattr(getattr(torch, "_C", None), "_len_torch_function_stack", int)
     return {
         "torch's random state": torch.get_rng_state(),
         "NumPy's random state": repr(numpy.random.get_state()),  # noqa: NPY002 - the state that must not move
@@ -91,5 +92,6 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+        left, right = cast("tuple[Any, ...]", a), cast("tuple[Any, ...]", b)
+        return len(left) == len(right) and all(_same(x, y) for x, y in zip(left, right, strict=True))
     return bool(a == b)

@@ -58,26 +58,28 @@ def check_gradients(
     """
     count = count_for(sampler, n)
     plain = draws(sampler, x, count, seed=seed)
-    by = list[Tensor]()
+    inputs: list[Tensor] = []
 
     def fresh(leaf: Tensor) -> Tensor:
         if not leaf.is_floating_point():
             return leaf
-        by.append(leaf.detach().clone().requires_grad_())
-        return by[-1]
+        inputs.append(leaf.detach().clone().requires_grad_())
+        return inputs[-1]
 
     with torch.enable_grad():
         values = draws(sampler, pytree.tree_map_only(Tensor, fresh, x), count, seed=seed, gradient=True)
         require_same(plain, values, "Draws with gradient=True are those without.")
+        by = inputs
         if not by:
             parameters = [p for network in networks_of(sampler, modules) for p in network.parameters()]
-            by = [parameter for parameter in parameters if parameter.requires_grad]
+            by = list[Tensor](parameter for parameter in parameters if parameter.requires_grad)
         if not by:
             return
         total = torch.stack([leaf.double().square().sum() for _, leaf in leaves(values)]).sum()
         message = "Draws with gradient=True can be differentiated. But they carry no graph."
         require(total.requires_grad, message)
-        gradients = [g for g in torch.autograd.grad(total, by, allow_unused=True) if g is not None]
+        found: tuple[object, ...] = torch.autograd.grad(total, by, allow_unused=True)
+        gradients = [gradient for gradient in found if isinstance(gradient, Tensor)]
     message = "Draws with gradient=True depend on the inputs. But no gradient reaches any of them."
     require(bool(gradients), message)
     finite = all(bool(gradient.isfinite().all()) for gradient in gradients)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,7 +91,7 @@ def require_unmoved(before: dict[str, Any], after: dict[str, Any], what: str) ->
 @contextmanager
 def _trouble_at(
     networks: list[nn.Module], call: int | None, kind: type[BaseException]
-) -> Iterator[list[int]]:
+) -> Generator[list[int]]:
     """From module call number ``call`` on, every call of a module raises; calls are counted either way."""
     calls = [0]
 
