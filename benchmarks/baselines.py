@@ -16,11 +16,12 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.quiet import neighbours
+from benchmarks.quiet import quietly
 from benchmarks.workloads import WORKLOADS, Baseline, Workload
 
 BLOCK_BYTES = 2**21
@@ -202,7 +203,7 @@ def seconds(name: Baseline, workload: Workload, model: nn.Module, x: Tensor) -> 
 
 
 def main() -> None:
-    """Print the median, least and greatest time of each baseline over quiet rounds, in milliseconds for T draws."""
+    """Print the median, least and greatest time of each baseline, in milliseconds for T draws."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="*", default=[workload.name for workload in WORKLOADS])
@@ -215,19 +216,12 @@ def main() -> None:
         times: dict[Baseline, list[float]] = {name: [] for name in names}
         for name in names:  # warms up
             seconds(name, workload, model, x)
-        for turn in range(4 * options.rounds):
+        for _ in range(options.rounds):
             for name in names:
-                with neighbours() as others:
-                    taken = seconds(name, workload, model, x) * 1e3
-                last = turn >= 4 * options.rounds - 1
-                if len(times[name]) < options.rounds and (others.quiet or (last and not times[name])):
-                    times[name].append(taken)
-            if all(len(taken) == options.rounds for taken in times.values()):
-                break
+                times[name].append(quietly(partial(seconds, name, workload, model, x))[0] * 1e3)
         print(f"{workload.name}: T={workload.draws}, {live} sites live, {workload.timed} passes timed")
         for name, taken in times.items():
-            spread = f"{min(taken):.1f} to {max(taken):.1f}, {len(taken)} quiet rounds"
-            print(f"  {name:<11} {statistics.median(taken):10.1f}   ({spread})")
+            print(f"  {name:<11} {statistics.median(taken):10.1f}   ({min(taken):.1f} to {max(taken):.1f})")
 
 
 if __name__ == "__main__":

@@ -117,10 +117,11 @@ class Moments:
         m2 = self.m2 + other.m2 + apart
         if self.blocks is None and other.blocks is None:
             return Moments(count, mean, m2)
-        (blocks, between), (other_blocks, other_between) = self._in_blocks(), other._in_blocks()
+        (blocks, between), (other_blocks, other_between) = self.in_blocks(), other.in_blocks()
         return Moments(count, mean, m2, blocks + other_blocks, between + other_between + apart)
 
-    def _in_blocks(self) -> tuple[Tensor, Tensor]:
+    def in_blocks(self) -> tuple[Tensor, Tensor]:
+        """How many independent blocks, and the part of m2 between them; without blocks, each draw is one."""
         if self.blocks is None or self.between is None:
             return self.count, self.m2
         return self.blocks, self.between
@@ -136,7 +137,7 @@ class Moments:
 
         NaN with one draw, or with one block.
         """
-        blocks, between = self._in_blocks()
+        blocks, between = self.in_blocks()
         return (between / (blocks - 1).clamp(min=1) / self.count).sqrt().masked_fill(blocks < 2, torch.nan)
 
     def rows(self, index: Tensor | slice) -> Moments:
@@ -161,7 +162,7 @@ def concatenate_moments(parts: Sequence[Moments]) -> Moments:
     count = _one_or_by_row([part.count for part in parts], parts)
     if all(part.blocks is None for part in parts):
         return Moments(count, mean, m2)
-    in_blocks = [part._in_blocks() for part in parts]
+    in_blocks = [part.in_blocks() for part in parts]
     blocks = _one_or_by_row([blocks for blocks, _ in in_blocks], parts)
     return Moments(count, mean, m2, blocks, torch.cat([between for _, between in in_blocks]))
 

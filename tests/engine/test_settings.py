@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import warnings
 from collections.abc import Callable
@@ -176,18 +177,29 @@ def test_random_numbers_that_someone_else_draws_meanwhile_are_not_drawn_again() 
         assert not torch.equal(drawn, torch.rand(3))
 
 
-def test_a_network_that_asks_python_for_random_numbers() -> None:
-    import random
-
-    class Rolls(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = network()
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.body(x) * (1 + random.random())
-
+def test_a_network_that_asks_python_for_random_numbers_leaves_them_alone() -> None:
     sampler, before = caveat.mc_dropout(Rolls(), output=caveat.Mean()), random.getstate()
-    first = caveat.draws(sampler, X, 5)
+    caveat.draws(sampler, X, 5)
     assert random.getstate() == before
-    assert torch.equal(first, caveat.draws(sampler, X, 5))
+
+
+@pytest.mark.xfail(strict=True, reason="only torch's random state is seeded for each draw")
+def test_a_network_that_asks_python_for_random_numbers_depends_on_the_seed_alone() -> None:
+    sampler = caveat.mc_dropout(Rolls(), output=caveat.Mean())
+    first = caveat.draws(sampler, X, 5)
+    before = random.getstate()
+    random.seed(99)
+    again = caveat.draws(sampler, X, 5)
+    random.setstate(before)
+    assert torch.equal(first, again)
+
+
+class Rolls(nn.Module):
+    """Scales its output by a number from Python's own generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) * (1 + random.random())

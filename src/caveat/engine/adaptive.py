@@ -97,7 +97,7 @@ def _error(whole: Predictive, groups: list[Predictive], sampler: Sampler, stoppi
     """The standard error of each row, (B,): the largest over classes, targets, pixels and heads."""
     if stopping.measure is None and sampler.strata is None:
         return _by_row(whole.standard_error())
-    measure = stopping.measure or (lambda pred: pred.mean)
+    measure: Measure = stopping.measure or (lambda pred: pred.mean)
     without = [reduce(lambda a, b: a.merge(b), groups[:i] + groups[i + 1 :]) for i in range(len(groups))]
     values = pytree.tree_map(lambda *parts: torch.stack(parts), *[measure(part) for part in without])
     return _by_row(pytree.tree_map(_jackknife, values))

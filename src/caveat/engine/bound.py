@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ class BoundNetwork:
         self._split()
 
     def _split(self) -> None:
-        parts = self._numbers.split(self._rows_at_once)
+        parts = cast(tuple[Tensor, ...], self._numbers.split(self._rows_at_once))
         self._tasks = [self._task(part, whole=len(parts) == 1) for part in parts]
 
     def _task(self, numbers: Tensor, whole: bool) -> Task:

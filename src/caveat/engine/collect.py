@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Values
+from caveat.engine.values import mapped, room_for
 from caveat.predictive import Output, Predictive
 
 _BUFFER_BYTES = 4 << 20
@@ -37,7 +38,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
         taken, size = 0, _draws_in(piece)
         if buffer is None:
             length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
-            buffer = pytree.tree_map(lambda value: value.new_empty((length, *value.shape[1:])), piece)
+            buffer = room_for(length, piece)
         while taken < size:
             step = min(size - taken, length - filled)
             _copy(buffer, filled, piece, taken, step)
@@ -46,7 +47,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
                 yield buffer
                 filled = 0
     if filled and buffer is not None:
-        yield pytree.tree_map(lambda value: value[:filled], buffer)
+        yield mapped(lambda value: value[:filled], buffer)
 
 
 def _draws_in(piece: Values) -> int:

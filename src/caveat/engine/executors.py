@@ -1,7 +1,7 @@
 """The two ways to evaluate draws: all of a chunk at once (``vectorised``), or one after the other (``replay``).
 
-Both run the network under the same interception and give the same draws. ``vectorised`` is ``torch.vmap`` over the index
-of the draw: what no live site has touched has no draw axis and is computed once. ``replay`` is a plain loop, for
+Both run the network under the same interception and give the same draws. ``vectorised`` is ``torch.vmap`` over the
+index of the draw: what no live site has touched has no draw axis and is computed once. ``replay`` is a plain loop, for
 networks that vmap cannot run and for tensors so large that running them together gains nothing. Either way the
 beginning up to the first live site comes from the record.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Values
+from caveat.engine.values import mapped, write
 from caveat.seeds import mix
 from caveat.stochastic.draw_axis import level_of
 from caveat.stochastic.interception import Drawing, Pass, Rules
@@ -59,19 +60,15 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
     """One pass for each draw: (S, B, ...), written into memory that is allocated once."""
     first = _one(task, source, draws[0])
     if len(draws) == 1:
-        return pytree.tree_map(lambda value: value.unsqueeze(0), first)
+        return mapped(lambda value: value.unsqueeze(0), first)
     if torch.is_grad_enabled():
         rest = [_one(task, source, draw) for draw in draws[1:]]
         return pytree.tree_map(lambda *values: torch.stack(values), first, *rest)
-    whole = pytree.tree_map(lambda value: value.new_empty((len(draws), *value.shape)), first)
-    _write(whole, 0, first)
+    whole = mapped(lambda value: value.new_empty((len(draws), *value.shape)), first)
+    write(whole, 0, first)
     for position, draw in enumerate(draws[1:], start=1):
-        _write(whole, position, _one(task, source, draw))
+        write(whole, position, _one(task, source, draw))
     return whole
-
-
-def _write(whole: Values, position: int, value: Values) -> None:
-    pytree.tree_map(lambda target, part: target[position].copy_(part), whole, value)
 
 
 def _one(task: Task, source: MaskSource, draw: int) -> Values:

@@ -39,7 +39,7 @@ def chunk_bytes(device: torch.device, budget: int | None) -> int:
 def keep_freed_memory(device: torch.device) -> None:
     """Let the allocator reuse what a chunk frees.
 
-    glibc gives freed memory above a threshold back to the system, and taking it again costs a page fault for each 4 KiB:
+    glibc gives freed memory above a threshold back to the system, and taking it again costs a page fault every 4 KiB:
     on small networks as much as the arithmetic. The threshold follows the largest block ever freed; this frees one that
     was never touched.
     """

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from caveat.engine.executors import EXECUTORS, Task, replay, vectorised
 from caveat.engine.memory import is_out_of_memory
 from caveat.engine.sampler import Values
+from caveat.engine.values import mapped
 from caveat.errors import CaveatError, InvalidArgument, explain
 from caveat.stochastic.guard import state_kept
 from caveat.stochastic.layout import close
@@ -70,10 +71,10 @@ def make_plan(
 
 def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
     """Two draws of a plain loop, and whether the recorded beginning gives the same draws."""
-    recorded = replay(task, source, range(0, 2))
-    again = replay(task, source, range(0, 1))
-    plain = replay(replace(task, prefix=None), source, range(0, 2))
-    first = pytree.tree_map(lambda value: value[:1], plain)
+    recorded = replay(task, source, range(2))
+    again = replay(task, source, range(1))
+    plain = replay(replace(task, prefix=None), source, range(2))
+    first = mapped(lambda value: value[:1], plain)
     return plain, task.prefix is not None and _alike(recorded, plain) and _alike(again, first)
 
 
@@ -82,7 +83,7 @@ def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Netwo
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            together = vectorised(task, source, range(0, 2))
+            together = vectorised(task, source, range(2))
         except CaveatError:
             raise
         except Exception as error:
@@ -108,11 +109,12 @@ def _never_varies(together: Values) -> bool:
 
 
 def _nothing_live(network: Network, found: Study) -> str:
-    called = [sighting for sighting in found.sightings]
+    called = found.sightings
     if not called:
         return "a forward pass in which no dropout was called"
     named = ", ".join(f"{network.paths[id(s.module)] or '(the model itself)'}: rate {s.rate:g}" for s in called[:5])
-    return f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{', ...' if len(called) > 5 else ''}"
+    more = ", ..." if len(called) > 5 else ""
+    return f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{more}"
 
 
 def _unreached(network: Network, found: Study) -> str:

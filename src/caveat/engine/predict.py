@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from caveat.engine.adaptive import Measure, Stopping, adaptive
 from caveat.engine.collect import summarised
 from caveat.engine.sampler import Sampler, Values
+from caveat.engine.values import room_for, write
 from caveat.errors import InvalidArgument, LoaderFailed, explain
 from caveat.predictive import Predictive
 from caveat.seeds import check_seed
@@ -139,9 +140,10 @@ def _inputs_for(sampler: Sampler) -> Callable[[Any], Any]:
     model = getattr(sampler, "model", None)
 
     def inputs(batch: Any) -> Any:
-        if not isinstance(batch, list) or model is None:
+        if model is None or not isinstance(batch, list):
             return batch
-        return tuple(batch[: _accepted(model.forward, len(cast(list[Any], batch)))])
+        items = cast(list[Any], batch)
+        return tuple(items[: _accepted(model.forward, len(items))])
 
     return inputs
 
@@ -190,9 +192,9 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
         at = 0
         for piece in stream(range(count)):
             if whole is None:
-                whole = pytree.tree_map(lambda value: value.new_empty((count, *value.shape[1:])), piece)
+                whole = room_for(count, piece)
             size = cast(Tensor, pytree.tree_leaves(piece)[0]).shape[0]
-            pytree.tree_map(lambda target, value: target[at : at + size].copy_(value), whole, piece)  # noqa: B023
+            write(whole, slice(at, at + size), piece)
             at += size
     return whole
 

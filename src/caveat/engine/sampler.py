@@ -50,7 +50,9 @@ class Sampler(Protocol):
         """The length of a block of draws that belong together; None where every draw is independent."""
         ...
 
-    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> AbstractContextManager[Stream]:
+    def bind(
+        self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False
+    ) -> AbstractContextManager[Stream]:
         """Hold everything that is needed to draw on the batch ``x``, or on some of its rows.
 
         Args:

@@ -86,7 +86,7 @@ class Bernoulli:
         return self.binary.draws[..., 1]
 
     def standard_error(self) -> Tensor:
-        """Monte-Carlo error of the mean, (B...), NaN with one draw (or one block of draws that depend on each other)."""
+        """Monte-Carlo error of the mean, (B...), NaN with one draw (or one block of dependent draws)."""
         return self.binary.standard_error()[..., 1]
 
     def merge(self, other: Predictive) -> Bernoulli:

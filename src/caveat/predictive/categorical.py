@@ -108,7 +108,7 @@ class Categorical:
         return require_kept(self.kept)
 
     def standard_error(self) -> Tensor:
-        """Monte-Carlo error of the mean, (B..., C), NaN with one draw (or one block of draws that depend on each other)."""
+        """Monte-Carlo error of the mean, (B..., C), NaN with one draw (or one block of dependent draws)."""
         return self.moments.standard_error.to(self.dtype)
 
     def merge(self, other: Predictive) -> Categorical:

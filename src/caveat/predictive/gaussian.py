@@ -136,7 +136,7 @@ class Gaussian:
         return require_kept(self.kept_noise)
 
     def standard_error(self) -> Tensor:
-        """Monte-Carlo error of the mean, (B..., D), NaN with one draw (or one block of draws that depend on each other)."""
+        """Monte-Carlo error of the mean, (B..., D), NaN with one draw (or one block of dependent draws)."""
         return self.moments.standard_error.to(self.dtype)
 
     def quantile(self, q: float, *, mixture: bool = False) -> Tensor:

@@ -5,7 +5,7 @@ See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -52,7 +52,7 @@ class MCDropout:
         return None
 
     @contextmanager
-    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Iterator[Stream]:
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
         """Hold what is needed to draw on ``x``: see ``caveat.engine.Sampler``."""
         network = Network(self.model)
         inputs = as_inputs(x, network.device())

@@ -58,9 +58,12 @@ class Audit:
 
     def __str__(self) -> str:
         head = ("site", "kind", "rate", "live", "called", "what passes it by")
-        body = [(s.path or "(model)", s.kind, f"{s.rate:g}", _yes(s.live), _yes(s.called), s.passed_by) for s in self.sites]
-        widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *body)]
+        body = [
+            (s.path or "(model)", s.kind, f"{s.rate:g}", _yes(s.live), _yes(s.called), s.passed_by) for s in self.sites
+        ]
+        rows = [head, *body]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
         lines.append(f"{len(self.live)} of {len(self.sites)} sites are live.")
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
@@ -109,7 +112,8 @@ def _hidden_owners(found: Study) -> list[tuple[Any, nn.Module]]:
 
 
 def _could_read(module: nn.Module, key: Any) -> bool:
-    return any(getattr(value, "__code__", None) is key[0] for cls in type(module).__mro__ for value in vars(cls).values())
+    values = (value for cls in type(module).__mro__ for value in vars(cls).values())
+    return any(getattr(value, "__code__", None) is key[0] for value in values)
 
 
 def _called_site(network: Network, sighting: Sighting, hidden_at: dict[int, str]) -> AuditedSite:
@@ -134,7 +138,8 @@ def _silent_sites(network: Network, found: Study) -> Iterator[AuditedSite]:
         if is_script(module) and path and _has_dropout(module):
             yield AuditedSite(path, "TorchScript", float("nan"), False, ran, "its calls cannot be intercepted")
         elif rate is not None and isinstance(module, nn.RNNBase) and module.num_layers == 1 and module.dropout > 0:
-            yield AuditedSite(path, type(module).__name__.lower(), 0.0, False, ran, "one layer has no dropout between layers")
+            why = "one layer has no dropout between layers"
+            yield AuditedSite(path, type(module).__name__.lower(), 0.0, False, ran, why)
         elif rate is not None and not isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
             why = "the forward pass ran it, but torch never saw a dropout call" if ran else "never called"
             yield AuditedSite(path, _kind_of(module), rate, live, ran, why)

@@ -1,9 +1,9 @@
 """Dropout that waits for the next call: before a linear map, the mask need not meet the data.
 
-``linear(x * m, W)`` is ``linear(x, W * m)`` when the mask has one entry for each input feature. With R rows a draw and O
-outputs that replaces R products for each feature by O, and a large tensor by a small one. And a convolution of
+``linear(x * m, W)`` is ``linear(x, W * m)`` when the mask has one entry for each input feature. With R rows a draw and
+O outputs that replaces R products for each feature by O, and a large tensor by a small one. And a convolution of
 ``x * m``, with one entry for each channel of an ``x`` that is the same in all draws, is the sum over channels of ``m``
-times the channel's own contribution: those are computed once, and each draw is a product of matrices. So in a vectorised
+times the channel's own contribution: those are computed once, and each draw is a product of matrices. In a vectorised
 pass a site returns a stand-in; a linear map takes the factors, and any other call gets the product.
 """
 
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 _CONTRIBUTIONS_BYTES = 32 << 20
 # A convolution with fewer taps gains too little from summing contributions in its place.
 _LEAST_TAPS = 4
+# What stands for a bias that is not given.
+_NO_BIAS: Any = None
 
 
 @dataclass
 class Deferred:
-    """A product that may never be computed: ``tensor`` times ``masks``, (S, ...) that broadcast over it draw by draw."""
+    """A product that may never be computed: ``tensor`` times ``masks``, (S, ...), broadcast over it draw by draw."""
 
     stand_in: weakref.ref[Tensor]
     site: SiteKey
@@ -82,7 +84,7 @@ def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
 def _linear(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if taken.drawing is None or taken.drawing.index is None or kwargs:
         return taken.plain(func, *taken.settled(args, kwargs))
-    tensor, weight, bias = (*args, None)[:3]
+    tensor, weight, bias = (*args, _NO_BIAS)[:3]
     waiting = taken.deferred.get(id(tensor))
     if not is_plain(weight) or (bias is not None and not is_plain(bias)):
         return taken.plain(func, *taken.settled(args, kwargs))
@@ -119,7 +121,7 @@ def _convolution(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
     waiting = taken.deferred.get(id(args[0])) if args else None
     if waiting is None or kwargs or not _sums_channels(taken, waiting, args):
         return taken.plain(func, *taken.settled(args, kwargs))
-    _, weight, bias, *settings = (*args, None)[: max(len(args), 3)]
+    _, weight, bias, *settings = (*args, _NO_BIAS)[: max(len(args), 3)]
     contributions = _contributions(taken, func, waiting, weight, bias, settings[:3])
     if contributions is None:
         return taken.plain(func, *taken.settled(args, kwargs))

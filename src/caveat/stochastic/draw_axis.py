@@ -7,12 +7,12 @@ This file is the one place that uses torch's own (private, since 2.0 unchanged) 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-_functorch: Any = torch._C._functorch
+_functorch: Any = cast(Any, torch._C)._functorch  # pyright: ignore[reportPrivateUsage]  # it has no public name
 
 
 def current_level() -> int | None:

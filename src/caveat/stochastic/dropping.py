@@ -35,7 +35,7 @@ def by_channel_unless_unbatched(batched_rank: int) -> MaskShape:
 
 
 def scale(keep: Tensor, rate: float, dtype: torch.dtype) -> Tensor:
-    """Inverted dropout's multiplier: 1 / (1 - rate) where kept, 0 elsewhere, in a dtype that holds it exactly enough."""
+    """Inverted dropout's multiplier: 1 / (1 - rate) where kept, else 0, in a dtype that holds it exactly enough."""
     wide = dtype if dtype in (torch.float32, torch.float64) or dtype.is_complex else torch.float32
     return keep.to(wide).mul_(1.0 / (1.0 - rate))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def state_kept(modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = ()) -> Iterator[None]:
+def state_kept(modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = ()) -> Generator[None]:
     """Put back, whatever happens inside: attributes of the modules, entries of their buffers, the random state.
 
     Args:
@@ -24,7 +24,7 @@ def state_kept(modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = ()) ->
             others.
     """
     attributes = [(vars(module), dict(vars(module))) for module in modules]
-    containers = [
+    containers: list[tuple[Any, Any]] = [
         (value, value.copy())
         for _, kept in attributes
         for value in kept.values()
@@ -60,7 +60,7 @@ def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
 
 def _restore_container(live: Any, kept: Any) -> None:
     if isinstance(live, dict):
-        _restore_mapping(live, kept)
+        _restore_mapping(cast(dict[Any, Any], live), kept)
     elif len(live) != len(kept) or any(a is not b for a, b in zip(live, kept, strict=True)):
         live.clear()
         live.update(kept) if isinstance(live, set) else live.extend(kept)
@@ -77,12 +77,12 @@ def _random_states(modules: Sequence[nn.Module]) -> _RandomStates:
     devices = {tensor.device for module in modules for tensor in module.parameters(recurse=False)}
     states = [(torch.device("cpu"), torch.get_rng_state())]
     states += [(device, torch.cuda.get_rng_state(device)) for device in devices if device.type == "cuda"]
-    return _RandomStates(random.getstate(), np.random.get_state(), states)
+    return _RandomStates(random.getstate(), np.random.get_state(), states)  # noqa: NPY002  # networks may draw from it
 
 
 def _set_random_states(states: _RandomStates) -> None:
     random.setstate(states.python)
-    np.random.set_state(states.numpy)
+    np.random.set_state(states.numpy)  # noqa: NPY002  # networks may draw from it
     for device, state in states.torch:
         if device.type == "cuda":
             torch.cuda.set_rng_state(state, device)

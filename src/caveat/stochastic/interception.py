@@ -132,6 +132,7 @@ class Pass(TorchFunctionMode):
     # -- the modules ---------------------------------------------------------------------------------------------
 
     def follows(self, module: nn.Module) -> bool:
+        """Is this a module of the network?"""
         return id(module) in self.network.paths
 
     def training(self, module: nn.Module, reader: FrameType) -> bool:
@@ -206,7 +207,9 @@ class Pass(TorchFunctionMode):
             return args, kwargs
         return mutation.substituted(self, args), mutation.substituted(self, kwargs)
 
-    def plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Any = None) -> Any:
+    def plain(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any] | None = None
+    ) -> Any:
         """A call that draws nothing: replayed, or run (by ``run`` if given in place of ``func``) and recorded."""
         apart = self.in_transform()
         if self.replaying and not apart:
@@ -267,7 +270,7 @@ class Pass(TorchFunctionMode):
         return None
 
     def noise_site(self, kind: str, like: Tensor) -> SiteKey | None:
-        """The key of a call for random numbers; None in a pass that only looks. Such a call is random whatever is live."""
+        """The key of a call for random numbers, whatever is live; None in a pass that only looks."""
         module = self.owner()
         path = self.network.paths[id(module)]
         key = SiteKey(path, self.ordinals.get(path, 0))
@@ -311,7 +314,7 @@ class Pass(TorchFunctionMode):
             raise Diverged("a site fired earlier than in the recorded pass")
 
     def masks_for(self, key: SiteKey, shape: tuple[int, ...], rate: float, make: Make) -> Masked:
-        """A site's masks for all draws of the pass, (S, ...), to broadcast over ``layout.open(tensor)`` draw by draw."""
+        """A site's masks for all draws of the pass, (S, ...), broadcast over ``layout.open(tensor)`` draw by draw."""
         assert self.drawing is not None
         drawing = self.drawing
         layout, one = self.layout_of(key, shape)
@@ -365,8 +368,8 @@ class Pass(TorchFunctionMode):
         return bool(storages_of([tensor]) & self._frozen)
 
 
-_unseen = torch._C.DisableTorchFunction
-"""A context in which the pass does not see its own book-keeping (a module's call runs outside ``__torch_function__``)."""
+_unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
+"""A context in which the pass does not see its own book-keeping (a module's call is outside ``__torch_function__``)."""
 
 
 def _is_torch_code(code: CodeType) -> bool:

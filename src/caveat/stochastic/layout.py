@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Layout:
         if self.axis is None or self.each == 1:
             return tensor
         sizes = (self.rows, self.each) if self.fold is Fold.MAJOR else (self.each, self.rows)
-        return tensor.unflatten(self.axis, sizes)
+        return cast(Tensor, tensor.unflatten(self.axis, sizes))
 
     def close(self, tensor: Tensor) -> Tensor:
         """The inverse of ``open``."""
@@ -106,7 +107,7 @@ def fold_order(one: Tensor, two: Tensor, axis: int) -> Fold | None:
     """
     each = one.shape[axis]
     major = two.narrow(axis, each, each)
-    minor = two.unflatten(axis, (each, 2)).select(axis + 1, 1)
+    minor = cast(Tensor, two.unflatten(axis, (each, 2))).select(axis + 1, 1)
     for fold, values in ((Fold.MAJOR, major), (Fold.MINOR, minor)):
         if close(values, one):
             return fold

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - (1 << 32)
 _BLOCK_ELEMENTS = 1 << 16
 # What all blocks that are held for later may take.
 _HELD_BYTES = 32 << 20
+# What a held block is of: a site, its elements, and what is made of them.
+_Name = tuple[SiteKey, int, Hashable]
 
 
 def random_bits(keys: tuple[Tensor, Tensor], elements: int) -> Tensor:
@@ -54,7 +57,7 @@ def uniform_from_bits(bits: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 
 def threshold(rate: float) -> int:
     """The int32 word below which an element is dropped, at a resolution of 2^-32."""
-    return min(int(round(rate * 2.0**32)), 2**32 - 1) - 2**31
+    return min(round(rate * 2.0**32), 2**32 - 1) - 2**31
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class MaskSource:
     seed: int
     strata: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _blocks: dict[tuple[SiteKey, int, Hashable], tuple[range, Tensor]] = field(default_factory=dict)
+    _blocks: dict[_Name, tuple[range, Tensor]] = field(default_factory=dict[_Name, tuple[range, Tensor]])
 
     def masks(self, site: SiteKey, elements: int, rate: float, draws: range, make: Make) -> Tensor:
         """``make.of`` which elements are kept: (S, elements), for the consecutive ``draws``."""
@@ -90,7 +93,7 @@ class MaskSource:
             self._remember(name, known, block)
         return block[draws.start - known.start : draws.stop - known.start]
 
-    def _remember(self, name: tuple[SiteKey, int, Hashable], draws: range, block: Tensor) -> None:
+    def _remember(self, name: _Name, draws: range, block: Tensor) -> None:
         """Hold a block for the next chunk of draws or of rows, unless the blocks held are large already."""
         self._blocks.pop(name, None)
         held = sum(other.numel() * other.element_size() for _, other in self._blocks.values())
@@ -142,7 +145,7 @@ class MaskSource:
 
 def normal_from_uniform(uniform: Tensor) -> Tensor:
     """Standard normal numbers from uniform ones, by the inverse of the normal distribution function."""
-    return torch.special.ndtri(uniform)
+    return cast(Tensor, torch.special.ndtri(uniform))
 
 
 def elements_of(shape: tuple[int, ...]) -> int:

@@ -6,7 +6,7 @@ rest of the pass the copy stands wherever the network names the original.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 _BY_NAME: dict[Any, bool] = {}
 _OPERATORS = {
-    f"__i{name}__"
-    for name in "add sub mul truediv floordiv mod pow and or xor lshift rshift matmul div".split()
-} | {"__setitem__"}
+    "__setitem__",
+    *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "div", "mod", "pow", "matmul")),
+    *(f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift")),
+}
 # These change what a tensor is for autograd, not its values.
 _NOT_VALUES = {"requires_grad_", "detach_", "retain_grad_", "rename_", "share_memory_"}
 
@@ -70,7 +71,8 @@ def assign(taken: Pass, target: Tensor, value: Tensor) -> Tensor:
 
 def with_draw_axis(taken: Pass, tensor: Tensor) -> Tensor:
     """A copy of ``tensor`` that has a value of its own for each draw of the pass."""
-    assert taken.drawing is not None and taken.drawing.index is not None
+    assert taken.drawing is not None
+    assert taken.drawing.index is not None
     return torch.where(taken.drawing.index >= 0, tensor, tensor)
 
 
@@ -79,8 +81,8 @@ def substituted(taken: Pass, arguments: Any) -> Any:
     if isinstance(arguments, Tensor):
         return _current(taken, arguments)
     if isinstance(arguments, dict):
-        return {name: substituted(taken, value) for name, value in arguments.items()}
-    if type(arguments) is tuple or type(arguments) is list:
+        return {name: substituted(taken, value) for name, value in cast(dict[Any, Any], arguments).items()}
+    if type(arguments) in (tuple, list):
         return type(arguments)(substituted(taken, value) for value in arguments)
     return arguments
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class Network:
         self.model = original_of(model)
         self.paths: dict[int, str] = {}
         self.modules: list[nn.Module] = []
-        for path, module in self.model.named_modules():
+        for path, module in cast(Iterable[tuple[str, nn.Module]], self.model.named_modules()):
             self.paths[id(module)] = path
             self.modules.append(module)
 

@@ -57,7 +57,7 @@ def _like(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 def _bernoulli(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     probability = args[0] if args else kwargs["input"]
-    rate = args[1] if len(args) > 1 else kwargs.get("p")
+    rate = _second(args, kwargs, "p", None)
     at = probability if rate is None else rate
     return _fill(taken, torch.empty_like(probability), lambda uniform: uniform < at, 1.0)
 
@@ -65,7 +65,7 @@ def _bernoulli(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
 @handles(torch.Tensor.bernoulli_)
 def _bernoulli_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
-    at = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+    at = _second(args, kwargs, "p", 0.5)
     return mutation.assign(taken, args[0], _fill(taken, args[0], lambda uniform: uniform < at, 1.0))
 
 
@@ -88,7 +88,7 @@ def _normal_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict
 @handles(torch.Tensor.exponential_)
 def _exponential_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
-    rate = args[1] if len(args) > 1 else kwargs.get("lambd", 1.0)
+    rate = _second(args, kwargs, "lambd", 1.0)
     return mutation.assign(taken, args[0], _fill(taken, args[0], lambda u: -u.log() / rate, math.log(2) / rate))
 
 
@@ -106,6 +106,10 @@ def _normal(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 def _same(uniform: Tensor) -> Tensor:
     return uniform
+
+
+def _second(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, default: float | None) -> Any:
+    return args[1] if len(args) > 1 else kwargs.get(name, default)
 
 
 def _two(args: Any, kwargs: dict[str, Any], names: tuple[str, str], defaults: tuple[float, float]) -> tuple[Any, Any]:

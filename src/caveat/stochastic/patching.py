@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
@@ -51,7 +51,7 @@ class _TrainingFlag:
             raise AttributeError("training")
         follower = _active.follower
         if follower is not None and follower.follows(module):
-            return follower.training(module, sys._getframe(1))
+            return follower.training(module, sys._getframe(1))  # pyright: ignore[reportPrivateUsage]  # `inspect` is slow
         try:
             return module.__dict__["training"]
         except KeyError:  # TorchScript keeps the flag elsewhere
@@ -70,11 +70,12 @@ def _followed_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 def run_plainly(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a module with its hooks, but never through a compiled version of it, which no interception can enter."""
-    return module._call_impl(*args, **kwargs)
+    # torch has no public name for this call, and no types.
+    return module._call_impl(*args, **kwargs)  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType]
 
 
 @contextmanager
-def following(follower: Follower) -> Iterator[None]:
+def following(follower: Follower) -> Generator[None]:
     """Let ``follower`` see the modules that this thread runs."""
     before = _active.follower
     _install()
@@ -87,7 +88,7 @@ def following(follower: Follower) -> Iterator[None]:
 
 
 @contextmanager
-def patched() -> Iterator[None]:
+def patched() -> Generator[None]:
     """Keep the patch on between several passes, which then need not put it on and take it off each time."""
     _install()
     try:

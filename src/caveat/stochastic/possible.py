@@ -14,7 +14,9 @@ from caveat.errors import InvalidRate, NothingRandom, explain
 from caveat.stochastic.network import Network
 from caveat.stochastic.sites import DROPOUT_CLASSES, LivePredicate
 
-_RANDOM = re.compile(r"drop|bernoulli|rand|noise|scaled_dot_product|multi_head_attention|normal_|uniform_|multinomial", re.IGNORECASE)
+_RANDOM = re.compile(
+    r"drop|bernoulli|rand|noise|scaled_dot_product|multi_head_attention|normal_|uniform_|multinomial", re.IGNORECASE
+)
 _DEEPEST = 4
 
 

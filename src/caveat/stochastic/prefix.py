@@ -20,9 +20,9 @@ class Diverged(Exception):
 
 
 class _Held:
-    """A tensor that was returned in the beginning: weakly held until the first site fires, then kept or stood in for."""
+    """A tensor that was returned in the beginning: weakly held until the first site fires, then kept or replaced."""
 
-    __slots__ = ("weak", "shape", "dtype", "device", "value")
+    __slots__ = ("device", "dtype", "shape", "value", "weak")
 
     def __init__(self, tensor: Tensor) -> None:
         self.weak: weakref.ref[Tensor] | None = weakref.ref(tensor)

@@ -6,8 +6,9 @@ masks between them, and draws are folded into the batch, where a recurrent netwo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class _Call:
         packed = isinstance(args[3], (list, tuple))
         data, sizes, state, weights = (args[0], args[1], args[2], args[3]) if packed else (args[0], None, *args[1:3])
         biases, layers, rate, _, both_ways, *first = args[4 if packed else 3 :]
-        state = tuple(state) if isinstance(state, (list, tuple)) else (state,)
+        state = tuple(cast(Sequence[Tensor], state)) if isinstance(state, (list, tuple)) else (state,)
         return cls(func, data, sizes, state, list(weights), biases, layers, rate, both_ways, bool(first and first[0]))
 
     def layer(self, number: int, data: Tensor, level: int | None) -> tuple[Tensor, ...]:
@@ -157,4 +158,4 @@ def _fold(part: Tensor, level: int, draws: int, axis: int) -> Tensor:
 
 
 def _unfold(part: Tensor, draws: int, axis: int) -> Tensor:
-    return part.unflatten(axis, (-1, draws)).movedim(axis + 1, 0)
+    return cast(Tensor, part.unflatten(axis, (-1, draws))).movedim(axis + 1, 0)

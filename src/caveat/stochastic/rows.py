@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,11 +20,7 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
     Raises:
         InvalidArgument: there is no tensor in ``x``, or the batch is empty.
     """
-    inputs: Inputs
-    if isinstance(x, Mapping):
-        inputs = ((), dict(x))
-    else:
-        inputs = (tuple(x) if isinstance(x, (tuple, list)) else (x,), {})
+    inputs = _arguments(x)
     tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
     if not tensors:
         raise InvalidArgument(
@@ -45,6 +41,14 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
             )
         )
     return pytree.tree_map_only(Tensor, lambda leaf: leaf.to(device), inputs)
+
+
+def _arguments(x: Any) -> Inputs:
+    if isinstance(x, Mapping):
+        return (), dict(cast(Mapping[str, Any], x))
+    if isinstance(x, (tuple, list)):
+        return tuple(cast(Sequence[Any], x)), {}
+    return (x,), {}
 
 
 def count_rows(inputs: Inputs, axis: int) -> int | None:
@@ -73,7 +77,7 @@ def take_rows(inputs: Inputs, axis: int, index: Tensor | Sequence[int]) -> Input
 
 
 def signature(inputs: Inputs) -> Any:
-    """What makes two inputs alike but for the number of rows: structure, dtypes, devices, the shapes but the first axis."""
+    """What makes two inputs alike but for the number of rows: structure, dtypes, devices, shapes but the first axis."""
     leaves, spec = pytree.tree_flatten(inputs)
     return str(spec), tuple(_describe(leaf) for leaf in leaves)
 

@@ -12,7 +12,7 @@ from torch import nn
 LivePredicate = Callable[[str, nn.Module], bool]
 """``live(path, module)``: should the sites that ``module`` owns be live while drawing?"""
 
-DROPOUT_CLASSES: tuple[type[nn.Module], ...] = (
+DROPOUT_CLASSES = (
     nn.Dropout,
     nn.Dropout1d,
     nn.Dropout2d,

@@ -48,7 +48,9 @@ class Study:
     unmanaged: bool = False
 
 
-def study(network: Network, inputs: Inputs, live: LivePredicate, per_row: bool, read: Reader, axis: int | None) -> Study:
+def study(
+    network: Network, inputs: Inputs, live: LivePredicate, per_row: bool, read: Reader, axis: int | None
+) -> Study:
     """Look at ``network`` on the last rows of ``inputs``.
 
     Args:
@@ -192,7 +194,8 @@ def _layouts(
 
 def _place(one: Sighting, two: Sighting, folds: dict[SiteKey, Fold]) -> bool:
     """Note in ``folds`` how two rows are folded at a site, if they are; False where it cannot be known."""
-    assert one.mask_shape is not None and two.mask_shape is not None
+    assert one.mask_shape is not None
+    assert two.mask_shape is not None
     layout = find_layout(one.mask_shape, two.mask_shape, 2, Fold.MAJOR)
     if layout is None or layout.axis is None:
         return False
