@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchmarks.quiet import quietly
+from benchmarks.quiet import Patience
 from benchmarks.workloads import WORKLOADS, Baseline, Workload
 
 BLOCK_BYTES = 2**21
@@ -206,6 +206,7 @@ def main() -> None:
     """Print the median, least and greatest time of each baseline, in milliseconds for T draws."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds a line may wait for a quiet machine")
     parser.add_argument("--only", nargs="*", default=[workload.name for workload in WORKLOADS])
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.rounds} rounds; ms for T draws")
@@ -216,6 +217,7 @@ def main() -> None:
         times: dict[Baseline, list[float]] = {name: [] for name in names}
         for name in names:  # warms up
             seconds(name, workload, model, x)
+        patience = Patience(options.patience)
         for _ in range(options.rounds):
             for name in names:
                 times[name].append(quietly(partial(seconds, name, workload, model, x))[0] * 1e3)

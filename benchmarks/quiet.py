@@ -15,6 +15,9 @@ from pathlib import Path
 
 STAT = Path("/proc/stat")
 
+QUIET = 0.1
+"""Of one core: what others may keep busy in a quiet round."""
+
 
 @dataclass
 class Neighbours:
@@ -24,8 +27,8 @@ class Neighbours:
 
     @property
     def quiet(self) -> bool:
-        """Less than a tenth of a core."""
-        return self.busy < 0.1
+        """Whether others took less than ``QUIET``."""
+        return self.busy < QUIET
 
 
 def _busy_seconds() -> float | None:
@@ -48,25 +51,31 @@ def neighbours() -> Iterator[Neighbours]:
         seen.busy = max(0.0, others - 0.03) / wall  # the system counts in ticks of 0.01 s a core
 
 
-def wait_until_quiet(at_most: float = 20.0) -> None:
-    """Wait until others leave the cores alone for a fifth of a second, at most so many seconds."""
-    end = time.perf_counter() + at_most
-    while time.perf_counter() < end:
-        with neighbours() as others:
-            time.sleep(0.2)
-        if others.quiet:
-            return
+@dataclass
+class Patience:
+    """How many more seconds may go into waiting for a quiet machine and into taking disturbed rounds again."""
 
+    seconds: float
 
-def quietly(timed: Callable[[], float], tries: int = 4) -> tuple[float, bool]:
-    """Run what returns its own seconds until it is left alone: the least disturbed result, and whether it was quiet."""
-    best, least = 0.0, float("inf")
-    for _ in range(tries):
-        wait_until_quiet()
-        with neighbours() as others:
-            taken = timed()
-        if others.busy < least:
-            best, least = taken, others.busy
-        if others.quiet:
-            return taken, True
-    return best, False
+    def wait(self) -> None:
+        """Until others leave the cores alone for a fifth of a second."""
+        while self.seconds > 0:
+            with neighbours() as others:
+                time.sleep(0.2)
+            self.seconds -= 0.2
+            if others.quiet:
+                return
+
+    def quietly(self, timed: Callable[[], float]) -> tuple[float, bool]:
+        """Run what returns its own seconds until nobody disturbs it: the least disturbed time, and if it was quiet."""
+        best, least = 0.0, float("inf")
+        while True:
+            self.wait()
+            start = time.perf_counter()
+            with neighbours() as others:
+                taken = timed()
+            if others.busy < least:
+                best, least = taken, others.busy
+            if others.quiet or self.seconds <= 0:
+                return best, least < QUIET
+            self.seconds -= time.perf_counter() - start

@@ -109,8 +109,8 @@ Written by `make bench` (`{command}`), {now}.
 A ratio is (time of the baseline) / (time of `caveat.predict`, second call of a sampler), both taken in the same round,
 one after the other; the table gives the median over the rounds, and the least and the greatest. Every baseline keeps
 a running mean and variance, as ours does, and means and variances are checked against each other. A round during
-which other processes kept more than a tenth of a core busy is taken again; where no quiet one came, the least
-disturbed one counts, and the column "quiet" says so.
+which other processes kept more than a tenth of a core busy is taken again, within limits; where no quiet one came,
+the least disturbed one counts, and the column "quiet" says how many were quiet throughout.
 """
 
 

@@ -18,11 +18,14 @@ from torch import Tensor, nn
 import caveat
 from benchmarks.baselines import BASELINES, applicable, check_live, seconds
 from benchmarks.memory import measure_afresh
-from benchmarks.quiet import quietly
+from benchmarks.quiet import Patience
 from benchmarks.results import Memory, Report, Speed
 from benchmarks.workloads import WORKLOADS, Baseline, Workload
 
 Predict = Callable[[], Any]
+
+PATIENCE = 150.0
+"""Seconds that a line may spend on waiting for a quiet machine."""
 
 
 def sized(workload: Workload, smoke: bool) -> Workload:
@@ -47,7 +50,7 @@ def stopwatch(call: Callable[[], object]) -> float:
 def first_call(workload: Workload) -> float:
     """Seconds of making a sampler of a network that is new to caveat and of predicting once."""
     model, x = workload.build()
-    return quietly(lambda: stopwatch(lambda: predictor(workload, model, x)()), tries=1)[0]
+    return stopwatch(lambda: predictor(workload, model, x)())
 
 
 def check_agreement(workload: Workload, model: nn.Module, x: Tensor, pred: Any) -> None:
@@ -65,7 +68,8 @@ def check_agreement(workload: Workload, model: nn.Module, x: Tensor, pred: Any) 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
 def test_speed(workload: Workload, benchmark: Any, report: Report, pytestconfig: pytest.Config) -> None:
-    workload = sized(workload, pytestconfig.getoption("--smoke"))
+    smoke = pytestconfig.getoption("--smoke")
+    workload, patience = sized(workload, smoke), Patience(0.0 if smoke else PATIENCE)
     model, x = workload.build()
     check_live(model, x[:8])
     names = applicable(workload)
@@ -74,6 +78,7 @@ def test_speed(workload: Workload, benchmark: Any, report: Report, pytestconfig:
     quiet: list[bool] = []
     for name in names:
         seconds(name, workload, model, x)  # warms up: allocator, kernels, threads
+    patience.wait()
     cold = [first_call(workload) for _ in range(min(workload.rounds, 3))]
     predict = predictor(workload, model, x)
     check_agreement(workload, model, x, predict())
@@ -83,10 +88,10 @@ def test_speed(workload: Workload, benchmark: Any, report: Report, pytestconfig:
         turn = len(ours) % len(names)
         undisturbed = True
         for name in names[turn:] + names[:turn]:
-            taken, alone = quietly(lambda name=name: seconds(name, workload, model, x))
+            taken, alone = patience.quietly(lambda name=name: seconds(name, workload, model, x))
             times[name].append(taken)
             undisturbed &= alone
-        taken, alone = quietly(lambda: stopwatch(predict))
+        taken, alone = patience.quietly(lambda: stopwatch(predict))
         ours.append(taken)
         quiet.append(undisturbed and alone)
 

@@ -84,7 +84,7 @@ def test_golden_variation_ratio() -> None:
 def test_golden_regression() -> None:
     # Means 1, 3; noise 0.5, 1.5: epistemic 2, aleatoric 1, total 3.
     # The middle 90 % of N(2, 3) are 2 * 1.6448536 * sqrt 3 wide.
-    pred = MeanAndVariance().summarise(torch.tensor([[[[1.0]], [[0.5]]], [[[3.0]], [[1.5]]]]))
+    pred = MeanAndVariance().summarise(torch.tensor([[[[1.0, 0.5]]], [[[3.0, 1.5]]]]))
     assert measures.epistemic_variance(pred).tolist() == [[2.0]]
     assert measures.aleatoric_variance(pred).tolist() == [[1.0]]
     assert measures.total_variance(pred).tolist() == [[3.0]]

@@ -24,17 +24,17 @@ def mixture(keep: bool = True) -> tuple[Gaussian, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     means = 2 * torch.randn(7, 4, 2, generator=generator, dtype=torch.float64)
     variances = 0.01 + torch.rand(7, 4, 2, generator=generator, dtype=torch.float64)
-    pred = MeanAndVariance().summarise(torch.stack([means, variances], 1), keep=keep)
+    pred = MeanAndVariance().summarise(torch.stack([means, variances], -1), keep=keep)
     return pred, means, variances
 
 
 def test_golden_variances() -> None:
     # Means 1, 3 and noise variances 0.5, 1.5: epistemic (1 + 1) / (2 - 1) = 2, aleatoric 1, total 3.
-    draws = torch.tensor([[[1.0], [0.5]], [[3.0], [1.5]]])
+    draws = torch.tensor([[[1.0, 0.5]], [[3.0, 1.5]]])
     pred = MeanAndVariance().summarise(draws)
     assert (pred.mean.item(), pred.variance.item()) == (2.0, 2.0)
     assert (pred.aleatoric_variance.item(), pred.total_variance.item()) == (1.0, 3.0)
-    logs = torch.stack([draws[:, 0], draws[:, 1].log()], 1)
+    logs = torch.stack([draws[..., 0], draws[..., 1].log()], -1)
     assert MeanAndLogVariance().summarise(logs).total_variance.item() == pytest.approx(3.0)
 
 
@@ -102,7 +102,7 @@ def test_noiseless_mixture_has_the_empirical_quantile(n: int, q: float, seed: in
 def test_mixture_with_noise_in_some_values_only() -> None:
     means = torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]], dtype=torch.float64)
     variances = torch.tensor([[0.0, 0.1]] * 3, dtype=torch.float64)
-    pred = MeanAndVariance().summarise(torch.stack([means, variances], 1), keep=True)
+    pred = MeanAndVariance().summarise(torch.stack([means, variances], -1), keep=True)
     assert pred.quantile(0.6, mixture=True)[0].item() == pytest.approx(1.0, abs=1e-12)
     assert pred.cdf(1.0, mixture=True)[0].item() == pytest.approx(2 / 3)
 
@@ -117,7 +117,7 @@ def test_without_variance_the_normal_is_a_step() -> None:
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10**6), q=st.floats(0.01, 0.99))
 def test_cdf_inverts_quantile(seed: int, q: float) -> None:
-    draws = torch.randn(5, 2, 3, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    draws = torch.randn(5, 3, 1, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     pred = MeanAndLogVariance().summarise(draws, keep=True)
     for mix in (False, True):
         torch.testing.assert_close(

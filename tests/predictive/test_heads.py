@@ -37,7 +37,7 @@ def test_a_head_reads_its_own_name_or_selects_from_the_whole() -> None:
     )
     read = output.read({"kind": x, "mean": y, "variance": z})
     assert torch.equal(read["kind"], x)
-    assert torch.equal(read["size"], torch.stack([y, z]))
+    assert torch.equal(read["size"], torch.stack([y, z], -1))
 
 
 def test_heads_of_a_tuple_and_of_an_inner_part() -> None:

@@ -97,11 +97,11 @@ def test_pairs_are_stacked() -> None:
     mean, spread = torch.randn(4, 3), torch.rand(4, 3)
     for output in (MeanAndVariance(), MeanAndLogVariance()):
         for returned in ((mean, spread), [mean, spread], torch.cat([mean, spread], -1)):
-            assert torch.equal(output.read(returned), torch.stack([mean, spread]))
-        assert output.read((mean[:, 0], spread[:, 0])).shape == (2, 4)
+            assert torch.equal(output.read(returned), torch.stack([mean, spread], -1))
+        assert output.read((mean[:, 0], spread[:, 0])).shape == (4, 2)
     chosen = MeanAndVariance(select=lambda out: (out["m"], out["v"])).read({"m": mean, "v": spread.double()})
     assert chosen.dtype == torch.float64
-    assert MeanAndVariance(select="pair").read({"pair": (mean, spread)}).shape == (2, 4, 3)
+    assert MeanAndVariance(select="pair").read({"pair": (mean, spread)}).shape == (4, 3, 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -141,9 +141,9 @@ class Net(nn.Module):
         (Probabilities(select=0), lambda h: (h.softmax(-1), h), (5, 4)),
         (BinaryLogit(), lambda h: h[:, 0], (5,)),
         (Mean(), lambda h: h, (5, 4)),
-        (MeanAndVariance(), lambda h: (h, torch.ones(5, 4)), (2, 5, 4)),
-        (MeanAndVariance(), lambda h: (torch.ones(5, 4), h.exp()), (2, 5, 4)),
-        (MeanAndLogVariance(), lambda h: h, (2, 5, 2)),
+        (MeanAndVariance(), lambda h: (h, torch.ones(5, 4)), (5, 4, 2)),
+        (MeanAndVariance(), lambda h: (torch.ones(5, 4), h.exp()), (5, 4, 2)),
+        (MeanAndLogVariance(), lambda h: h, (5, 2, 2)),
     ],
     ids=lambda v: repr(v) if isinstance(v, Output) else "",
 )
@@ -264,13 +264,13 @@ def test_nan_says_how_many_rows_and_which_first() -> None:
     p[0, 1] = torch.nan
     with pytest.raises(NotFinite, match="1 of 4 rows, first in row 1"):
         Probabilities().summarise(p)
-    pairs = torch.zeros(6, 2, 4, 1)
-    pairs[0, 1, 3] = torch.nan
+    pairs = torch.zeros(6, 4, 1, 2)
+    pairs[0, 3, 0, 1] = torch.nan
     for output in (MeanAndVariance(), MeanAndLogVariance()):
         with pytest.raises(NotFinite, match=r"Noise variances.*\n.*1 of 4 rows, first in row 3"):
             output.summarise(pairs)
     with pytest.raises(NotFinite, match="Noise variances"):
-        MeanAndLogVariance().summarise(torch.full((6, 2, 4, 1), 1000.0))
+        MeanAndLogVariance().summarise(torch.full((6, 4, 1, 2), 1000.0))
 
 
 def test_infinite_scores_only_where_they_mean_something() -> None:
@@ -307,8 +307,8 @@ def test_probabilities_agree_with_logits() -> None:
 
 
 def test_negative_variance() -> None:
-    draws = torch.ones(6, 2, 4, 1)
-    draws[0, 1, 2] = -0.5
+    draws = torch.ones(6, 4, 1, 2)
+    draws[0, 2, 0, 1] = -0.5
     with says(OutputMismatch, "must not be negative", r"MeanAndLogVariance\(\)"):
         MeanAndVariance().summarise(draws)
 
