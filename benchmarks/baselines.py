@@ -220,7 +220,7 @@ def main() -> None:
         patience = Patience(options.patience)
         for _ in range(options.rounds):
             for name in names:
-                times[name].append(quietly(partial(seconds, name, workload, model, x))[0] * 1e3)
+                times[name].append(patience.quietly(partial(seconds, name, workload, model, x))[0] * 1e3)
         print(f"{workload.name}: T={workload.draws}, {live} sites live, {workload.timed} passes timed")
         for name, taken in times.items():
             print(f"  {name:<11} {statistics.median(taken):10.1f}   ({min(taken):.1f} to {max(taken):.1f})")

@@ -118,7 +118,6 @@ def test_mean_and_variance_have_their_rows_on_another_axis() -> None:
 
 
 @pytest.mark.parametrize("length", [4, 5])
-@pytest.mark.xfail(strict=True, reason="rows leave along the predictive's first axis, which is time here")
 def test_rows_of_sequence_first_networks_leave_along_their_own_axis(length: int) -> None:
     class Sequence(nn.Module):
         def __init__(self) -> None:

@@ -81,7 +81,6 @@ def test_what_to_take_from_a_batch_can_be_said() -> None:
     assert torch.equal(pred.mean, caveat.predict(sampler, x, 5).mean)
 
 
-@pytest.mark.xfail(strict=True, reason="labels fill the optional arguments of forward")
 def test_labels_do_not_fill_an_optional_argument() -> None:
     class Optional(nn.Module):
         def __init__(self) -> None:
@@ -131,7 +130,6 @@ def test_strata_shrink_the_error_of_the_mean_of_a_small_network() -> None:
     assert error_of_mean(64) < error_of_mean(None) / 5
 
 
-@pytest.mark.xfail(strict=True, reason="the part that no draw came for is memory that was never written")
 def test_draws_of_a_stream_that_ends_early_are_refused() -> None:
     class Short:
         """A sampler that gives fewer draws than it is asked for."""

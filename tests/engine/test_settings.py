@@ -162,14 +162,12 @@ class Restores:
             return self.act(self.model)
 
 
-@pytest.mark.xfail(strict=True, reason="the flags, as they were before, are put back at the end")
 def test_a_mode_that_someone_else_sets_meanwhile_stays_set() -> None:
     case = Restores(lambda model: model.train())
     case.run()
     assert case.model.training
 
 
-@pytest.mark.xfail(strict=True, reason="the random state is put back though nothing was drawn from it")
 def test_random_numbers_that_someone_else_draws_meanwhile_are_not_drawn_again() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -183,7 +181,6 @@ def test_a_network_that_asks_python_for_random_numbers_leaves_them_alone() -> No
     assert random.getstate() == before
 
 
-@pytest.mark.xfail(strict=True, reason="only torch's random state is seeded for each draw")
 def test_a_network_that_asks_python_for_random_numbers_depends_on_the_seed_alone() -> None:
     sampler = caveat.mc_dropout(Rolls(), output=caveat.Mean())
     first = caveat.draws(sampler, X, 5)

@@ -104,12 +104,7 @@ FORMS: list[Any] = [
     flag_in_a_local,
     with_another_condition,
     in_a_helper,
-    pytest.param(
-        by_getattr,
-        marks=pytest.mark.xfail(
-            strict=True, reason="a read is known by its instruction, which moves once Python specialises the call"
-        ),
-    ),
+    by_getattr,
     module_inside_an_if,
     nested_guards,
     torch_level,
@@ -244,10 +239,7 @@ def one_flag_for_both(m: Any, h: Tensor) -> Tensor:
     "body",
     [
         flag_read_once_for_each,
-        pytest.param(
-            one_flag_for_both,
-            marks=pytest.mark.xfail(strict=True, reason="one read of the flag also turns batch statistics on"),
-        ),
+        one_flag_for_both,
     ],
 )
 def test_batch_normalisation_keeps_its_running_statistics(body: Callable[[Any, Tensor], Any]) -> None:

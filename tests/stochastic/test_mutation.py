@@ -212,13 +212,11 @@ def test_dropout_in_place_is_seen_under_the_old_name(executor: str | None) -> No
     check(keeps_the_old_name, executor, inplace=True)
 
 
-@pytest.mark.xfail(strict=True, reason="what a pass binds on a module is still there in the next draw")
 @pytest.mark.parametrize("body", [rebinds_a_buffer, rebinds_an_attribute], ids=lambda body: body.__name__)
 def test_what_a_pass_leaves_on_a_module_is_gone_in_the_next_draw(body: Body) -> None:
     check(body, "replay", inplace=False)
 
 
-@pytest.mark.xfail(strict=True, reason="a write on a view of an input or buffer does not reach the whole")
 @pytest.mark.parametrize("body", ON_VIEWS, ids=lambda body: body.__name__)
 def test_a_write_on_a_view_reaches_the_whole(body: Body) -> None:
     check(body, "replay", inplace=False)

@@ -114,7 +114,6 @@ def test_dropout_that_does_not_reach_the_output() -> None:
     assert float(caveat.predict(other, torch.ones(2, 3), 50).variance.min()) > 0
 
 
-@pytest.mark.xfail(strict=True, reason="only the trial of the vectorised executor looks whether anything varies")
 def test_dropout_that_does_not_reach_the_output_of_a_network_that_is_looped_over() -> None:
     sampler = caveat.mc_dropout(Unread(), output=caveat.Mean(select="plain"), executor="replay")
     with pytest.raises(NothingRandom, match="does not reach the output"):

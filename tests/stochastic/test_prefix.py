@@ -161,7 +161,6 @@ class Encoder(nn.Module):
         return x
 
 
-@pytest.mark.xfail(strict=True, reason="a replayed module does not leave its attributes: parts of a batch mix")
 def test_what_a_module_leaves_on_itself_belongs_to_the_rows_that_run() -> None:
     torch.manual_seed(0)
     model, x = Stashes(), torch.randn(6, 3)

@@ -95,9 +95,7 @@ class MixingAll(Mixing):
     "model",
     [
         MixingAll(),
-        pytest.param(
-            Mixing(), marks=pytest.mark.xfail(strict=True, reason="the features of a table are taken for a batch")
-        ),
+        Mixing(),
     ],
     ids=["all mixed", "columns apart"],
 )
@@ -135,7 +133,6 @@ def test_rows_draw_alone_what_they_draw_among_others(model: nn.Module, executor:
         torch.testing.assert_close(caveat.draws(sampler, x[index], 8), whole[:, index])
 
 
-@pytest.mark.xfail(strict=True, reason="rows that happen to be equal are compared with each other")
 def test_a_row_is_not_told_from_its_twin_by_chance() -> None:
     """Equal rows must not make a network that mixes rows look as if it did not."""
     torch.manual_seed(0)
@@ -177,7 +174,6 @@ def test_randomness_that_cannot_be_intercepted_is_reported() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.xfail(strict=True, reason="a plan made for one length is used for another: masks fall back to rows")
 def test_another_length_of_sequence_first_inputs_draws_the_same_whatever_came_before() -> None:
     model = nn.TransformerEncoderLayer(8, 2, 8, dropout=0.3)
     five, seven = torch.randn(5, 4, 8), torch.randn(7, 4, 8)

@@ -45,9 +45,9 @@ def adaptive(sampler: Sampler, x: Any, seed: int, stopping: Stopping) -> Predict
     rows: Tensor | None = None
     groups: list[Predictive] = []
     start = 0
+    separable: bool | None = None
     while True:
         with sampler.bind(x, seed, rows=rows) as stream:
-            separable = stream.rows is not None
             active = torch.arange(stream.rows) if rows is None and stream.rows is not None else rows
             here = active
             while True:
@@ -55,6 +55,8 @@ def adaptive(sampler: Sampler, x: Any, seed: int, stopping: Stopping) -> Predict
                 fresh = _grouped(sampler, stream, range(start, stop), _among(active, here))
                 groups, start = _joined(groups, fresh), stop
                 whole = reduce(lambda a, b: a.merge(b), groups)
+                if separable is None:
+                    separable = _rows_lead(sampler, x, seed, stream.rows, whole)
                 open_rows = _error(whole, groups, sampler, stopping) > stopping.tolerance
                 if start >= stopping.most or not bool(open_rows.any()):
                     return _assembled(finished, whole, active)
@@ -65,6 +67,14 @@ def adaptive(sampler: Sampler, x: Any, seed: int, stopping: Stopping) -> Predict
                     if here is not None and len(active) < _REBIND_BELOW * len(here):
                         rows = active
                         break
+
+
+def _rows_lead(sampler: Sampler, x: Any, seed: int, rows: int | None, whole: Predictive) -> bool:
+    """Are the rows that can be asked for apart the predictive's first axis? (Not where time comes first.)"""
+    if rows is None or rows < 2 or whole.row_count != rows:
+        return False
+    with sampler.bind(x, seed, rows=torch.tensor([0])) as stream:
+        return summarised(stream(range(1)), sampler.output, 1, keep=False, block=None).row_count == 1
 
 
 def _among(active: Tensor | None, here: Tensor | None) -> Tensor | None:

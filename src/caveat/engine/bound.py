@@ -74,15 +74,16 @@ class BoundNetwork:
         self._split()
 
     def _split(self) -> None:
-        parts = cast(tuple[Tensor, ...], self._numbers.split(self._rows_at_once))
-        self._tasks = [self._task(part, whole=len(parts) == 1) for part in parts]
+        every = torch.arange(len(self._numbers), device=self._numbers.device)
+        places = cast(tuple[Tensor, ...], every.split(self._rows_at_once))
+        self._tasks = [self._task(at, whole=len(places) == 1) for at in places]
 
-    def _task(self, numbers: Tensor, whole: bool) -> Task:
+    def _task(self, at: Tensor, whole: bool) -> Task:
+        numbers = self._numbers[at]
         study = self._plan.study
         if whole or study.batch_axis is None:
             inputs = self._inputs
         else:
-            at = torch.searchsorted(self._numbers, numbers) if len(self._numbers) > 1 else numbers * 0
             inputs = take_rows(self._inputs, study.batch_axis, at)
         prefix = Prefix() if self._plan.repeats else None
         return Task(self._network, study.rules, inputs, numbers, self._read, prefix, study.unmanaged)

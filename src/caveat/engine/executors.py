@@ -8,10 +8,12 @@ beginning up to the first live site comes from the record.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -73,7 +75,10 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
 
 def _one(task: Task, source: MaskSource, draw: int) -> Values:
     if task.seeded:
-        torch.manual_seed(mix(source.seed ^ mix(draw)))
+        own = mix(source.seed ^ mix(draw))
+        torch.manual_seed(own)
+        random.seed(own)
+        numpy.random.seed(own % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
     return _evaluate(task, Drawing(source, range(draw, draw + 1), task.rows))
 
 

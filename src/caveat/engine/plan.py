@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +25,10 @@ from caveat.stochastic.possible import nothing_random
 from caveat.stochastic.prefix import Prefix
 from caveat.stochastic.rows import Inputs, take_rows
 from caveat.stochastic.study import Study
+
+# So many draws of a loop are compared, where together they drop more than so many elements on average.
+_TRIED_DRAWS = 32
+_SURELY_DROPPED = 30
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,16 @@ def make_plan(
         inputs = take_rows(inputs, found.batch_axis, [found.rows - 1])
     else:
         rows = rows.expand(found.rows)
-    task = Task(network, found.rules, inputs, rows, read, Prefix(), found.unmanaged)
+    prefix = None if found.rules.writes_on_views else Prefix()
+    task = Task(network, found.rules, inputs, rows, read, prefix, found.unmanaged)
     source = MaskSource(0, device=network.device())
     with state_kept(network.modules, found.written), torch.no_grad():
         loop, repeats = _try_replay(task, source)
         why_not = "it draws from torch's own random state" if found.unmanaged else None
         if forced != "replay":
             why_not = why_not or _try_vectorised(replace(task, prefix=None), source, loop, network, found)
+        if forced == "replay" or why_not is not None:
+            _check_loop_varies(replace(task, prefix=None), source, network, found)
     return Plan(found, repeats, why_not, forced, network.device())
 
 
@@ -96,6 +104,20 @@ def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Netwo
         raise nothing_random(_unreached(network, found))
     slow = [str(warning.message) for warning in caught if "performance drop" in str(warning.message)]
     return slow[0].splitlines()[0] if slow else None
+
+
+def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Study) -> None:
+    """Raise ``NothingRandom`` if draws are all the same although their masks cannot be."""
+    live = [sighting for sighting in found.sightings if sighting.live]
+    dropped = sum(s.rate * math.prod(s.mask_shape) if s.mask_shape is not None else math.inf for s in live)
+    if not dropped * _TRIED_DRAWS > _SURELY_DROPPED:  # also where the rate of a site is not known
+        return
+    first = replay(task, source, range(1))
+    for draw in range(1, _TRIED_DRAWS):
+        other = replay(task, source, range(draw, draw + 1))
+        if not all(map(torch.equal, pytree.tree_leaves(first), pytree.tree_leaves(other))):
+            return
+    raise nothing_random(_unreached(network, found))
 
 
 def _alike(a: Values, b: Values) -> bool:

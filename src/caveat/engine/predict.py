@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
 from typing import Any, Literal, cast
 
 import torch
@@ -92,7 +93,7 @@ def predict_batches(
         loader: an iterable of batches, such as a ``DataLoader``.
         n: as for ``predict``.
         inputs: takes from a batch what the network gets. If not given: a tensor, tuple or dict as it is; of a list (as
-            ``DataLoader`` makes of a dataset of pairs) as many leading items as ``forward`` takes, so labels stay out.
+            ``DataLoader`` makes of a dataset of pairs) as many leading items as ``forward`` needs, so labels stay out.
         settings: the other arguments of ``predict``.
 
     Yields:
@@ -149,15 +150,11 @@ def _inputs_for(sampler: Sampler) -> Callable[[Any], Any]:
 
 
 def _accepted(forward: Callable[..., Any], most: int) -> int:
-    """How many of ``most`` positional arguments a forward takes."""
-    signature = inspect.signature(forward)
-    for count in range(most, 1, -1):
-        try:
-            signature.bind(*range(count))
-        except TypeError:
-            continue
-        return count
-    return 1
+    """How many of ``most`` leading items are inputs: as many as a forward cannot do without."""
+    parameters = inspect.signature(forward).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+    return max(1, min(needed, most))
 
 
 def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False) -> Any:
@@ -196,6 +193,15 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
             size = cast(Tensor, pytree.tree_leaves(piece)[0]).shape[0]
             write(whole, slice(at, at + size), piece)
             at += size
+    if at != count:
+        raise InvalidArgument(
+            explain(
+                "A stream must give every draw that it is asked for.",
+                got=f"{at} of {count} draws",
+                cause="a sampler whose stream stops early",
+                fix="hold the sampler to caveat.testing.check_sampler",
+            )
+        )
     return whole
 
 
@@ -203,7 +209,7 @@ def check_draws(n: Any, sampler: Sampler) -> int:
     """``n`` if it is a number of draws that ``sampler`` has, or its default."""
     if n is None:
         return sampler.size or _DEFAULT_DRAWS
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
         raise InvalidArgument(
             explain(
                 'n must be a positive integer, or "auto".',
@@ -221,7 +227,7 @@ def check_draws(n: Any, sampler: Sampler) -> int:
                 fix=f"leave n out to use all {sampler.size}",
             )
         )
-    return n
+    return int(n)
 
 
 def _stopping(

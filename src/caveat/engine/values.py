@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Values
+from caveat.stochastic.trees import map_tensors
 
 
 def mapped(function: Callable[[Tensor], Tensor], values: Values) -> Values:
     """What ``function`` makes of each tensor."""
-    return pytree.tree_map(function, values)
+    return map_tensors(function, values)
 
 
 def room_for(draws: int, like: Values) -> Values:

@@ -24,7 +24,7 @@ from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import patched
 from caveat.stochastic.possible import check_can_vary
-from caveat.stochastic.rows import Inputs, as_inputs, count_rows, signature, take_rows
+from caveat.stochastic.rows import Inputs, as_inputs, count_rows, first_sizes, signature, take_rows
 from caveat.stochastic.sites import LivePredicate, every_site
 from caveat.stochastic.study import study
 
@@ -64,7 +64,7 @@ class MCDropout:
                 self._plans[key] = changed
 
             source = MaskSource(check_seed(seed), self.strata, network.device())
-            with state_kept(network.modules, plan.study.written):
+            with state_kept(network.modules, plan.study.written, random_states=plan.study.unmanaged):
                 yield BoundNetwork(
                     network,
                     plan,
@@ -82,10 +82,14 @@ class MCDropout:
         """The plan for inputs of this kind, made at the first of them."""
         alone = (count_rows(inputs, self.batch_dim or 0) or 1) == 1
         autocast = torch.is_autocast_enabled(network.device().type)
-        key = (signature(inputs), alone, autocast, len(network.modules), self.batch_dim)
-        if key not in self._plans:
-            found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.batch_dim)
-            self._plans[key] = make_plan(network, inputs, found, self.output.read, self.executor)
+        alike = (signature(inputs), alone, autocast, len(network.modules), self.batch_dim)
+        exactly = (*alike, first_sizes(inputs))
+        for key in (alike, exactly):
+            if key in self._plans:
+                return key, self._plans[key]
+        found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.batch_dim)
+        key = alike if found.batch_axis == 0 else exactly  # a first axis that is not the batch is part of the sites
+        self._plans[key] = make_plan(network, inputs, found, self.output.read, self.executor)
         return key, self._plans[key]
 
 

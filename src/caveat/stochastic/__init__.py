@@ -1,6 +1,13 @@
 """What is random in a network: sites, masks, the interception of a forward pass, the audit."""
 
-from caveat.stochastic import attention, deferred, dropout_sites, noise, recurrent  # registers the handlers
+from caveat.stochastic import (  # registers the handlers
+    attention,
+    deferred,
+    dropout_sites,
+    noise,
+    normalising,
+    recurrent,
+)
 from caveat.stochastic.audit import Audit, AuditedSite, audit
 from caveat.stochastic.sites import LivePredicate, dropout_modules, every_site, named, with_stochastic_depth
 
@@ -15,4 +22,4 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-del attention, deferred, dropout_sites, noise, recurrent
+del attention, deferred, dropout_sites, noise, normalising, recurrent

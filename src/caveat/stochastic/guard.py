@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def state_kept(modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = ()) -> Generator[None]:
+def state_kept(
+    modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = (), *, random_states: bool = True
+) -> Generator[None]:
     """Put back, whatever happens inside: attributes of the modules, entries of their buffers, the random state.
 
     Args:
         modules: every module of the network.
         snapshot: buffers whose values are copied and put back as well; the interception keeps writes away from all
             others.
+        random_states: put these back too; needed only if the network draws from them.
     """
     attributes = [(vars(module), dict(vars(module))) for module in modules]
     containers: list[tuple[Any, Any]] = [
@@ -31,24 +34,54 @@ def state_kept(modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = ()) ->
         if isinstance(value, (dict, list, set, deque))
     ]
     values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
-    before = _random_states(modules)
+    before = _random_states(modules) if random_states else None
     try:
         yield
     finally:
         for live, kept in attributes:
-            _restore_mapping(live, kept)
+            _restore_attributes(live, kept)
         for live, kept in containers:
             _restore_container(live, kept)
         with torch.no_grad():
             for buffer, value in values:
                 if not same_values(buffer, value):  # a copy counts as a write for autograd, even of equal values
                     buffer.copy_(value)
-        _set_random_states(before)
+        if before is not None:
+            _set_random_states(before)
+
+
+@contextmanager
+def attributes_kept(modules: Sequence[nn.Module]) -> Generator[None]:
+    """Put back what one pass binds on the modules (a counter, stashed features, a new buffer), for the next pass."""
+    kept = [(live, dict(live)) for module in modules for live in (vars(module), module._buffers)]
+    try:
+        yield
+    finally:
+        for live, before in kept:
+            _restore_attributes(live, before)
+
+
+def attributes_of(modules: Sequence[nn.Module]) -> list[dict[str, int]]:
+    """What is bound on the modules now, by identity."""
+    bound = (live for module in modules for live in (vars(module), module._buffers))
+    return [{name: id(value) for name, value in live.items()} for live in bound]
+
+
+def random_state() -> tuple[Any, ...]:
+    """Python's, NumPy's and torch's random state on the CPU, to compare."""
+    return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().tolist()  # noqa: NPY002
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:
     """Equal element by element, NaN to NaN."""
     return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
+
+
+def _restore_attributes(live: dict[str, Any], kept: dict[str, Any]) -> None:
+    """As ``_restore_mapping``, but for the mode, which another thread may have set meanwhile (see ``flags_kept``)."""
+    if "training" in live:
+        kept = {**kept, "training": live["training"]}
+    _restore_mapping(live, kept)
 
 
 def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,14 @@ from torch.overrides import TorchFunctionMode
 from caveat.errors import InvalidRate, explain
 from caveat.stochastic import mutation
 from caveat.stochastic.draw_axis import as_draws, current_level
+from caveat.stochastic.guard import attributes_kept
 from caveat.stochastic.layout import Fold, Layout, find_layout
 from caveat.stochastic.masks import Make, MaskSource, elements_of
 from caveat.stochastic.network import Network, original_of, storages_of
-from caveat.stochastic.patching import following, run_plainly
+from caveat.stochastic.patching import flags_kept, following, run_plainly
 from caveat.stochastic.prefix import Diverged, Prefix
 from caveat.stochastic.sites import LivePredicate, Site, SiteKey
+from caveat.stochastic.trees import map_tensors
 
 if TYPE_CHECKING:
     from caveat.stochastic.deferred import Deferred
@@ -52,7 +56,10 @@ def handles(*functions: Any) -> Callable[[Handler], Handler]:
 class Rules:
     """What a pass does about randomness, fixed for a sampler.
 
-    ``sites`` holds what one row showed of each site; ``layout_known`` is False where the batch could not be found.
+    ``sites`` holds what one row showed of each site; ``layout_known`` is False where the batch could not be found;
+    ``leaves_marks`` says that a pass binds something on the modules (a counter, stashed features) or runs hooks, so
+    that modules are not replayed whole, and what is bound is put back after each pass; ``writes_on_views`` that it
+    writes on part of an input or a buffer, so that each pass gets copies of them and nothing of it is recorded.
     """
 
     live: LivePredicate
@@ -62,6 +69,8 @@ class Rules:
     folds: dict[SiteKey, Fold] = field(default_factory=dict[SiteKey, Fold])
     unbatched: frozenset[SiteKey] = frozenset()
     layout_known: bool = True
+    leaves_marks: bool = False
+    writes_on_views: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,9 @@ class Observations:
     reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
     called: set[str] = field(default_factory=set[str])
     largest_after: int = 0
+    leaves_marks: bool = False
+    writes_on_views: bool = False
+    unmanaged: bool = False
 
 
 class Pass(TorchFunctionMode):
@@ -125,6 +137,7 @@ class Pass(TorchFunctionMode):
         self.ordinals: dict[str, int] = {}
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
         self.deferred: dict[int, Deferred] = {}
+        self.flags_written: list[tuple[nn.Module, bool]] = []
         self._end_replay_at_end()
         self._frozen: set[int] | None = None
         self._level = drawing.level if drawing is not None and drawing.index is not None else current_level()
@@ -137,7 +150,7 @@ class Pass(TorchFunctionMode):
 
     def training(self, module: nn.Module, reader: FrameType) -> bool:
         """False, as in eval mode, but for the reads that hide a live site."""
-        key = (reader.f_code, reader.f_lasti)
+        key = (reader.f_code, _first_of(reader.f_code, reader.f_lasti))
         if self.drawing is None and not _is_torch_code(reader.f_code):
             self.seen.reads.setdefault(key, module)
         return key in self.rules.flips
@@ -154,7 +167,7 @@ class Pass(TorchFunctionMode):
                 return self._next(module)
         mark = self.prefix.mark() if self.prefix is not None and self.recording else 0
         returned = self._run(module, args, kwargs)
-        if self.recording and self.prefix is not None:
+        if self.recording and self.prefix is not None and not self.rules.leaves_marks:
             with _unseen():
                 self.prefix.collapse(mark, module, returned)
         return returned
@@ -162,8 +175,15 @@ class Pass(TorchFunctionMode):
     def run(self) -> Any:
         """Call the network; what it returns, with every write that was kept away from its memory in place."""
         args, kwargs = self.inputs
-        with following(self), self:
-            returned = self.call_whole(args, kwargs)
+        copies = self.rules.writes_on_views
+        marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
+        with marks:
+            if copies:
+                args, kwargs = map_tensors(Tensor.clone, (args, kwargs))
+                self.network.copy_buffers()
+                self._frozen = storages_of(self.network.model.parameters())
+            with flags_kept(self), following(self), self:
+                returned = self.call_whole(args, kwargs)
         return mutation.substituted_anywhere(self, returned)
 
     def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -370,6 +390,13 @@ class Pass(TorchFunctionMode):
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 """A context in which the pass does not see its own book-keeping (a module's call is outside ``__torch_function__``)."""
+
+
+@lru_cache(maxsize=4096)
+def _first_of(code: CodeType, instruction: int) -> int:
+    """The first instruction at the source position of this one: a call that Python has specialised runs at another."""
+    positions = list(code.co_positions())
+    return 2 * positions.index(positions[instruction // 2])
 
 
 def _is_torch_code(code: CodeType) -> bool:

@@ -126,18 +126,13 @@ class MaskSource:
     def _stratified(self, site: SiteKey, elements: int, draws: range) -> Tensor:
         assert self.strata is not None
         first, last = draws.start // self.strata, (draws.stop - 1) // self.strata
-        blocks = [self._stratified_block(site, elements, block) for block in range(first, last + 1)]
-        offset = draws.start - first * self.strata
-        return torch.cat(blocks)[offset : offset + len(draws)]
-
-    def _stratified_block(self, site: SiteKey, elements: int, block: int) -> Tensor:
-        assert self.strata is not None
-        draws = self._indices(range(block * self.strata, (block + 1) * self.strata))
-        order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), draws), elements)
-        jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), draws), elements)
-        # Sorting random words gives each element its own random order of the strata.
-        stratum = order.argsort(dim=0)
-        return (stratum.to(torch.float32) + uniform_from_bits(jitter)) / self.strata
+        whole = self._indices(range(first * self.strata, (last + 1) * self.strata))
+        order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), whole), elements)
+        jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), whole), elements)
+        # Sorting random words gives each element its own random order of the strata of a block.
+        stratum = order.unflatten(0, (-1, self.strata)).argsort(dim=1).flatten(0, 1)
+        uniform = (stratum.to(torch.float32) + uniform_from_bits(jitter)) / self.strata
+        return uniform.narrow(0, draws.start - first * self.strata, len(draws))
 
     def _indices(self, draws: range) -> Tensor:
         return torch.arange(draws.start, draws.stop, device=self.device)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from caveat.stochastic.trees import map_tensors
 
 if TYPE_CHECKING:
     from caveat.stochastic.interception import Pass
@@ -46,6 +47,7 @@ def call_kept_away(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[s
         return func(*args, **kwargs)
     original = target
     if taken.is_frozen(target):
+        taken.seen.writes_on_views |= not taken.network.holds(target, taken.inputs)
         args, kwargs, target = _instead(taken, original, target, target.clone(), args, kwargs)
     try:
         return func(*args, **kwargs)
@@ -91,7 +93,7 @@ def substituted_anywhere(taken: Pass, returned: Any) -> Any:
     """What a network returned, of whatever structure, in the same way."""
     if not taken.aliases and not taken.deferred:
         return returned
-    return pytree.tree_map_only(Tensor, lambda leaf: _current(taken, leaf), returned)
+    return map_tensors(lambda leaf: _current(taken, leaf), returned)
 
 
 def _current(taken: Pass, tensor: Tensor) -> Tensor:
@@ -110,5 +112,5 @@ def _instead(
     def swap(leaf: Tensor) -> Tensor:
         return copy if leaf is target else leaf
 
-    args, kwargs = pytree.tree_map_only(Tensor, swap, (args, kwargs))
+    args, kwargs = map_tensors(swap, (args, kwargs))
     return args, kwargs, copy

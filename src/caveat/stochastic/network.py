@@ -37,6 +37,18 @@ class Network:
         """Every buffer."""
         return list(self.model.buffers())
 
+    def holds(self, tensor: Tensor, inputs: Any) -> bool:
+        """Is this a parameter, a buffer or an input itself, and not a view or another name of its memory?"""
+        named = (*self.model.parameters(), *self.model.buffers(), *pytree.tree_leaves(inputs))
+        return any(tensor is other for other in named)
+
+    def copy_buffers(self) -> None:
+        """Put copies in the place of the buffers; whoever calls this puts the originals back."""
+        for module in self.modules:
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = buffer.clone()
+
     def storages(self, inputs: Any) -> set[int]:
         """The storages of parameters, buffers and ``inputs``."""
         tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]

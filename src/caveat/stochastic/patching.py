@@ -18,7 +18,9 @@ from torch import nn
 
 
 class Follower(Protocol):
-    """What a pass tells the modules that run in it."""
+    """What a pass tells the modules that run in it. ``flags_written``: flags that they set, and what was there."""
+
+    flags_written: list[tuple[nn.Module, bool]]
 
     def follows(self, module: nn.Module) -> bool:
         """Is this module part of the pass?"""
@@ -58,6 +60,9 @@ class _TrainingFlag:
             return module.__getattr__("training")
 
     def __set__(self, module: nn.Module, value: bool) -> None:
+        follower = _active.follower
+        if follower is not None and follower.follows(module):
+            follower.flags_written.append((module, module.__dict__["training"]))
         module.__dict__["training"] = value
 
 
@@ -85,6 +90,16 @@ def following(follower: Follower) -> Generator[None]:
     finally:
         _active.follower = before
         _uninstall()
+
+
+@contextmanager
+def flags_kept(follower: Follower) -> Generator[None]:
+    """Put back the flags that the network itself sets in its forward pass, and no others: another thread may train."""
+    try:
+        yield
+    finally:
+        for module, before in reversed(follower.flags_written):
+            module.__dict__["training"] = before
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from caveat.stochastic.trees import map_of, map_tensors
+
 
 class Diverged(Exception):
     """A later pass took another way than the recorded one: the record is of no use for this network."""
@@ -66,7 +68,7 @@ class Prefix:
 
     def add(self, what: Any, returned: Any) -> None:
         """Record that calling ``what`` returned ``returned``."""
-        self._events.append((what, pytree.tree_map_only(Tensor, _Held, returned)))
+        self._events.append((what, map_tensors(_Held, returned)))
 
     def pin(self) -> None:
         """Keep every tensor that is still referenced: calls that are not in the record are about to use them."""
@@ -99,7 +101,7 @@ class Prefix:
         recorded, tree = self._events[position]
         if recorded != what:
             raise Diverged(f"expected {recorded!r}, got {what!r}")
-        return pytree.tree_map_only(_Held, _Held.get, tree)
+        return map_of(_Held, _Held.get, tree)
 
     def is_next(self, position: int, what: Any) -> bool:
         """Is the recorded call number ``position`` a call of ``what``?"""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.errors import InvalidArgument, explain
+from caveat.stochastic.trees import map_tensors
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -40,7 +41,7 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
                 fix="skip empty batches before calling caveat",
             )
         )
-    return pytree.tree_map_only(Tensor, lambda leaf: leaf.to(device), inputs)
+    return map_tensors(lambda leaf: leaf.to(device), inputs)
 
 
 def _arguments(x: Any) -> Inputs:
@@ -73,13 +74,19 @@ def take_rows(inputs: Inputs, axis: int, index: Tensor | Sequence[int]) -> Input
                 return leaf.index_select(at, torch.as_tensor(index, device=leaf.device))
         return leaf
 
-    return pytree.tree_map_only(Tensor, take, inputs)
+    return map_tensors(take, inputs)
 
 
 def signature(inputs: Inputs) -> Any:
     """What makes two inputs alike but for the number of rows: structure, dtypes, devices, shapes but the first axis."""
     leaves, spec = pytree.tree_flatten(inputs)
     return str(spec), tuple(_describe(leaf) for leaf in leaves)
+
+
+def first_sizes(inputs: Inputs) -> tuple[int, ...]:
+    """The sizes that ``signature`` leaves out."""
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    return tuple(tensor.shape[0] for tensor in tensors if tensor.dim() > 0)
 
 
 def _describe(leaf: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat.stochastic.guard import same_values, state_kept
+from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, state_kept
 from caveat.stochastic.hidden import Hidden, Look, find_hidden
 from caveat.stochastic.interception import Observations, Pass, ReadKey, Rules, Sighting
 from caveat.stochastic.layout import Fold, close, find_layout, fold_order
@@ -23,6 +23,9 @@ from caveat.stochastic.rows import Inputs, count_rows, take_rows
 from caveat.stochastic.sites import LivePredicate, Site, SiteKey
 
 Reader = Callable[[Any], Any]
+
+# How far back to look for a row that differs from the last.
+_ROWS_COMPARED = 64
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,16 @@ def study(
     buffers = network.buffers()
     before = [buffer.clone() for buffer in buffers]
     with state_kept(network.modules, snapshot=buffers):
-        random = torch.get_rng_state()
         found = _study(network, inputs, Rules(live, per_row), read, axis)
-        unmanaged = not torch.equal(random, torch.get_rng_state())
         changed = [buffer for buffer, was in zip(buffers, before, strict=True) if not same_values(buffer, was)]
-    return replace(found, written=tuple(changed), unmanaged=unmanaged)
+    return replace(found, written=tuple(changed))
 
 
 def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, axis: int | None) -> Study:
     axes = [axis] if axis is not None else [0, 1]
     for candidate in axes:
         rows = count_rows(inputs, candidate)
-        if rows is None:
+        if rows is None or (axis is None and candidate == 1 and _is_table(inputs)):
             continue
         try:
             hidden = _hidden(network, take_rows(inputs, candidate, [rows - 1]), rules, read)
@@ -83,11 +84,45 @@ def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, axis: i
             continue
         if rows == 1:
             return _conclude(rules, hidden, None, candidate, rows)
-        pair = _try_look(network, take_rows(inputs, candidate, [rows - 2, rows - 1]), _with(rules, hidden), read)
+        pair = _try_look(network, _two_rows(inputs, candidate, rows), _with(rules, hidden), read)
         if pair is not None and _rows_independent(hidden.look, pair, candidate):
             return _conclude(rules, hidden, pair, candidate, rows)
     hidden = _hidden(network, inputs, rules, read)
     return _conclude(replace(rules, layout_known=False), hidden, None, None, count_rows(inputs, 0) or 1)
+
+
+def _two_rows(inputs: Inputs, axis: int, rows: int) -> Inputs:
+    """The last row after another one that differs from it: equal rows cannot show that they are independent."""
+    other = _other_row(inputs, axis, rows)
+    if other is not None:
+        return take_rows(inputs, axis, [other, rows - 1])
+
+    def made_different(two: Any, one: Any) -> Any:
+        if not isinstance(two, Tensor) or not two.is_floating_point() or two.shape == one.shape:
+            return two
+        at = axis if two.dim() > axis and two.shape[axis] == 2 * one.shape[axis] else 0
+        factor = torch.tensor([0.9, 1.0], dtype=two.dtype, device=two.device)
+        shift = torch.tensor([0.1, 0.0], dtype=two.dtype, device=two.device)
+        shape = [2 if place == at else 1 for place in range(two.dim())]
+        return two * factor.reshape(shape) + shift.reshape(shape)
+
+    last = take_rows(inputs, axis, [rows - 1])
+    return pytree.tree_map(made_different, take_rows(inputs, axis, [rows - 1, rows - 1]), last)
+
+
+def _other_row(inputs: Inputs, axis: int, rows: int) -> int | None:
+    last = pytree.tree_leaves(take_rows(inputs, axis, [rows - 1]))
+    for row in range(rows - 2, max(rows - 2 - _ROWS_COMPARED, -1), -1):
+        leaves = pytree.tree_leaves(take_rows(inputs, axis, [row]))
+        if any(isinstance(a, Tensor) and not torch.equal(a, b) for a, b in zip(leaves, last, strict=True)):
+            return row
+    return None
+
+
+def _is_table(inputs: Inputs) -> bool:
+    """Is the first tensor a table of numbers (B, D)? Then its second axis is features, never a batch."""
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim() > 0]
+    return bool(tensors) and tensors[0].is_floating_point() and tensors[0].dim() == 2
 
 
 def _with(rules: Rules, hidden: Hidden) -> Rules:
@@ -110,10 +145,13 @@ def _try_look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> L
 
 
 def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look:
-    with torch.no_grad():
-        taken = Pass(network, rules, inputs)
+    with torch.no_grad(), attributes_kept(network.modules):
+        taken, bound, random = Pass(network, rules, inputs), attributes_of(network.modules), random_state()
         whole = taken.run()
         returned = read(whole)
+        hooked = any(module._forward_hooks or module._forward_pre_hooks for module in network.modules)
+        taken.seen.unmanaged = random_state() != random
+        taken.seen.leaves_marks = hooked or attributes_of(network.modules) != bound
     leaves, spec = pytree.tree_flatten(whole)
     shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves)
     return Look(taken.seen, (type(whole), str(spec), shapes), returned)
@@ -154,6 +192,7 @@ def _conclude(rules: Rules, hidden: Hidden, pair: Look | None, axis: int | None,
     sites = {s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in live}
     folds, unbatched, unknown = _layouts(live, _live(pair.seen) if pair is not None else [])
     rules = replace(rules, flips=hidden.flips, sites=sites, folds=folds, unbatched=frozenset(unbatched))
+    rules = replace(rules, leaves_marks=seen.leaves_marks, writes_on_views=seen.writes_on_views)
     return Study(
         rules=rules,
         sightings=tuple(replace(sighting, tensor=None) for sighting in seen.sightings),
@@ -164,6 +203,7 @@ def _conclude(rules: Rules, hidden: Hidden, pair: Look | None, axis: int | None,
         written=(),
         refused=hidden.refused,
         unknown=frozenset(unknown if pair is not None else ()),
+        unmanaged=seen.unmanaged,
         output_axes=_output_axes(hidden.look, pair) if axis is not None else None,
     )
 
