@@ -1,6 +1,6 @@
 """Peak memory of ``caveat.predict`` above the model's, in a fresh process: ``python -m benchmarks.memory uci 1000``.
 
-"The model's" is what is resident once torch, caveat, the network and its input are loaded and one row has passed in
+"The model's" is what is resident once torch, caveat, the network and its input are loaded and the batch has passed once in
 eval mode (which maps the code of the kernels). The peak is the system's own high-water mark (``VmHWM``), set back just
 before the call; where it cannot be set back, a thread samples what is resident.
 """
@@ -72,7 +72,7 @@ def measure(workload: Workload, draws: int) -> tuple[float, float]:
 
     model, x = workload.build()
     with torch.inference_mode():
-        model(x[:1])
+        model(x)
     output = caveat.Logits() if workload.kind == "logits" else caveat.Mean()
     return peak_above(lambda: caveat.predict(caveat.mc_dropout(model, output=output), x, n=draws, seed=0))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -53,8 +56,7 @@ def convolutions_computed(model: nn.Module, x: Tensor, n: int) -> int:
 def test_the_contributions_of_the_channels_are_computed_once_a_batch() -> None:
     model = nn.Sequential(nn.Dropout2d(0.5), nn.Conv2d(8, 4, 3), nn.Flatten())
     x = torch.randn(3, 8, 7, 7)
-    # One for the contributions and one, without memory, for their size: whatever n is.
-    assert convolutions_computed(model, x, n=10) == convolutions_computed(model, x, n=100) == 2
+    assert convolutions_computed(model, x, n=10) == convolutions_computed(model, x, n=100) == 1
 
 
 def test_contributions_that_are_too_large_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +64,18 @@ def test_contributions_that_are_too_large_are_not_kept(monkeypatch: pytest.Monke
     model = nn.Sequential(nn.Dropout2d(0.5), nn.Conv2d(8, 4, 3), nn.Flatten())
     together, loop = both(model, torch.randn(3, 8, 7, 7))
     torch.testing.assert_close(together, loop, rtol=1e-5, atol=1e-6)
+
+
+def test_drawing_loads_nothing_large() -> None:
+    """Asking torch for a shape without memory would load sympy, half a second and 34 MiB."""
+    code = (
+        "import sys, torch, caveat; from torch import nn; "
+        "model = nn.Sequential(nn.Dropout2d(0.5), nn.Conv2d(8, 4, 3), nn.Flatten()); "
+        "caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), torch.randn(3, 8, 7, 7), n=10); "
+        "print('sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 class Fork(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.executors import Task, replay, vectorised
-from caveat.engine.memory import chunk_bytes, is_out_of_memory, keep_freed_memory
+from caveat.engine.memory import allowed_bytes, chunk_bytes, is_out_of_memory, keep_freed_memory, rows_bytes
 from caveat.engine.plan import Plan
 from caveat.engine.sampler import Values
 from caveat.errors import CaveatError, OutOfMemory, explain
@@ -41,7 +41,7 @@ class BoundNetwork:
     ) -> None:
         self._network, self._plan, self._inputs, self._numbers = network, plan, inputs, numbers
         self._read, self._source, self._gradient, self._replan = read, source, gradient, replan
-        self._bytes = chunk_bytes(network.device(), budget)
+        self._allowed = allowed_bytes(network.device(), budget)
         keep_freed_memory(network.device())
         self._fixed = chunk
         separable = plan.study.batch_axis is not None
@@ -62,7 +62,8 @@ class BoundNetwork:
 
     def _set_chunks(self) -> None:
         rows, row_bytes = len(self._numbers), self._plan.study.row_bytes
-        fitting = self._bytes // (row_bytes * rows)
+        device, draw_bytes = self._network.device(), row_bytes * rows
+        fitting = chunk_bytes(device, self._allowed, draw_bytes) // draw_bytes
         self._together = self._plan.why_not_vectorised is None and (fitting >= 2 or self._plan.forced == "vectorised")
         if self._plan.forced == "replay":
             self._together = False
@@ -70,7 +71,7 @@ class BoundNetwork:
         self._draws_at_once = self._fixed or at_once
         self._rows_at_once = rows
         if not self._together and self.rows is not None:
-            self._rows_at_once = max(1, min(rows, self._bytes // row_bytes))
+            self._rows_at_once = max(1, min(rows, rows_bytes(device, self._allowed) // row_bytes))
         self._split()
 
     def _split(self) -> None:

@@ -13,7 +13,10 @@ from caveat.engine.sampler import Values
 from caveat.engine.values import mapped, room_for
 from caveat.predictive import Output, Predictive
 
-_BUFFER_BYTES = 4 << 20
+# So much is gathered before it is summarised, which takes several times as much in float64,
+_BUFFER_BYTES = 1 << 20
+# but a few draws at least, where they are no larger than this: each summary is merged with the rest at a cost.
+_FEW_DRAWS, _FEW_DRAWS_BYTES = 4, 32 << 20
 
 
 def summarised(pieces: Iterable[Values], output: Output, total: int, *, keep: bool, block: int | None) -> Predictive:
@@ -56,7 +59,8 @@ def _draws_in(piece: Values) -> int:
 
 def _length(piece: Values) -> int:
     size = sum(leaf[0].numel() * leaf.element_size() for leaf in cast(list[Tensor], pytree.tree_leaves(piece)))
-    return max(_draws_in(piece), _BUFFER_BYTES // max(size, 1), 1)
+    few = _FEW_DRAWS if _FEW_DRAWS * size <= _FEW_DRAWS_BYTES else 1
+    return max(_draws_in(piece), _BUFFER_BYTES // max(size, 1), few)
 
 
 def _copy(buffer: Values, at: int, piece: Values, start: int, step: int) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # The contributions of all channels are kept for a batch only if they are no larger than this.
 _CONTRIBUTIONS_BYTES = 32 << 20
+_CHANNELS_AT_ONCE = 8
 # A convolution with fewer taps gains too little from summing contributions in its place.
 _LEAST_TAPS = 4
 # What stands for a bias that is not given.
@@ -152,22 +153,41 @@ def _contributions(
     key = (waiting.site, id(weight), id(waiting.tensor))
     if key not in taken.prefix.computed:
         settings = [*settings, *(1, 0, 1)[len(settings) :]]
-        small = _bytes_of_contributions(func, waiting.tensor, weight, settings) <= _CONTRIBUTIONS_BYTES
+        small = _bytes_of_contributions(waiting.tensor, weight, settings) <= _CONTRIBUTIONS_BYTES
         taken.prefix.computed[key] = _contribute(func, waiting.tensor, weight, bias, settings) if small else None
     return taken.prefix.computed[key]
 
 
-def _bytes_of_contributions(func: Any, tensor: Tensor, weight: Tensor, settings: list[Any]) -> int:
-    one_map = func(tensor[:1, :1].to("meta"), weight[:1, :1].to("meta"), None, *settings)
-    return one_map.numel() * tensor.shape[0] * tensor.shape[1] * weight.shape[0] * tensor.element_size()
+def _bytes_of_contributions(tensor: Tensor, weight: Tensor, settings: list[Any]) -> int:
+    axes = range(2, tensor.dim())
+    sizes = [_size_after(tensor.shape[axis], weight.shape[axis], *_at(settings, axis - 2)) for axis in axes]
+    return tensor.shape[0] * tensor.shape[1] * weight.shape[0] * math.prod(sizes) * tensor.element_size()
+
+
+def _at(settings: list[Any], axis: int) -> list[Any]:
+    return [setting[axis] if isinstance(setting, (tuple, list)) else setting for setting in settings]
+
+
+def _size_after(size: int, taps: int, stride: int, padding: int | str, dilation: int) -> int:
+    """The length of an axis after a convolution, as torch's documentation of it defines it."""
+    if padding == "same":
+        return size
+    around = 0 if padding == "valid" else 2 * int(padding)
+    return (size + around - dilation * (taps - 1) - 1) // stride + 1
 
 
 def _contribute(func: Any, tensor: Tensor, weight: Tensor, bias: Tensor | None, settings: list[Any]) -> Tensor:
     channels, outputs = tensor.shape[1], weight.shape[0]
-    alone = weight.transpose(0, 1).reshape(channels * outputs, 1, *weight.shape[2:])
-    every = func(tensor, alone, None, *settings, channels)
-    every = every.unflatten(1, (channels, outputs)).movedim(1, 0)
-    if bias is None:
-        return every.contiguous()
-    shape = (1, -1, *(1,) * (every.dim() - 3))
-    return torch.cat([every, bias.reshape(shape).expand(every.shape[1:])[None]])
+    whole: Tensor | None = None
+    for start in range(0, channels, _CHANNELS_AT_ONCE):
+        part = slice(start, min(start + _CHANNELS_AT_ONCE, channels))
+        some = weight[:, part].transpose(0, 1)
+        alone = some.reshape(len(some) * outputs, 1, *weight.shape[2:])
+        maps = func(tensor[:, part], alone, None, *settings, len(some)).unflatten(1, (len(some), outputs))
+        if whole is None:
+            whole = maps.new_empty((channels + (bias is not None), len(tensor), *maps.shape[2:]))
+        whole[part].copy_(maps.movedim(1, 0))
+    assert whole is not None
+    if bias is not None:
+        whole[channels] = bias.reshape(1, -1, *(1,) * (whole.dim() - 3))
+    return whole
