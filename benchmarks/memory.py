@@ -1,8 +1,8 @@
 """Peak memory of ``caveat.predict`` above the model's, in a fresh process: ``python -m benchmarks.memory uci 1000``.
 
-"The model's" is what is resident once torch, caveat, the network and its input are loaded and the batch has passed once in
-eval mode (which maps the code of the kernels). The peak is the system's own high-water mark (``VmHWM``), set back just
-before the call; where it cannot be set back, a thread samples what is resident.
+"The model's" is what is resident once torch, caveat, the network and its input are loaded and the batch has passed once
+in eval mode (which maps the code of the kernels). The peak is the system's own high-water mark (``VmHWM``), set back
+just before the call; where it cannot be set back, a thread samples what is resident.
 """
 
 from __future__ import annotations

@@ -29,8 +29,9 @@ PATIENCE = 150.0
 
 
 def sized(workload: Workload, smoke: bool) -> Workload:
-    """The workload as the table has it, or of a few draws."""
-    return replace(workload, draws=10, timed=min(workload.timed, 10), rounds=1) if smoke else workload
+    """The workload as the table has it, or of a few draws and rows."""
+    shape = (min(workload.shape[0], 8), *workload.shape[1:])
+    return replace(workload, shape=shape, draws=10, timed=10, rounds=1) if smoke else workload
 
 
 def predictor(workload: Workload, model: nn.Module, x: Tensor) -> Predict:
@@ -62,7 +63,7 @@ def check_agreement(workload: Workload, model: nn.Module, x: Tensor, pred: Any) 
     z = (ours - mean) / error.clamp_min(1e-12)
     # Entries share their masks, so they are not independent; with few draws the variance itself is rough.
     assert z.square().mean().sqrt() < 3, "our mean is not that of a loop of dropout passes"
-    if draws >= 10:
+    if draws >= 100 or workload.name == "transformer":
         assert 0.6 < spread.sum() / variance.sum() < 1.7, "our variance is not that of a loop of dropout passes"
 
 

@@ -8,6 +8,7 @@ beginning up to the first live site comes from the record.
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +56,10 @@ def vectorised(task: Task, source: MaskSource, draws: range) -> Values:
     def one(index: Tensor) -> Values:
         return _evaluate(task, Drawing(source, draws, task.rows, index, level_of(index)))
 
-    return torch.vmap(one)(torch.arange(len(draws), device=source.device))
+    values = torch.vmap(one)(torch.arange(len(draws), device=source.device))
+    # vmap's own book-keeping leaves cycles that hold every chunk's values until the collector runs: memory would grow.
+    gc.collect(0)
+    return values
 
 
 def replay(task: Task, source: MaskSource, draws: range) -> Values:
