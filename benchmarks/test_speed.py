@@ -56,15 +56,16 @@ def first_call(workload: Workload) -> float:
 
 def check_agreement(workload: Workload, model: nn.Module, x: Tensor, pred: Any) -> None:
     """Our mean and variance are the loop's, within Monte-Carlo error: fast and wrong is no feat."""
-    draws = min(workload.timed, workload.draws)
-    mean, variance = BASELINES["loop"](model, x, draws, workload.kind)
+    name: Baseline = "heads" if "heads" in applicable(workload) else "loop"  # the same draws, and affordable
+    draws = workload.draws if name == "heads" else min(workload.timed, workload.draws)
+    mean, variance = BASELINES[name](model, x, draws, workload.kind)
     ours, spread = pred.mean.double(), pred.variance.double()
     error = ((variance + spread) / 2 * (1 / draws + 1 / workload.draws)).sqrt()
     z = (ours - mean) / error.clamp_min(1e-12)
-    # Entries share their masks, so they are not independent; with few draws the variance itself is rough.
+    # Entries share their masks, so they are not independent; of a few draws the variance itself is rough.
+    room = 1.7 if draws >= 100 else 5.0
     assert z.square().mean().sqrt() < 3, "our mean is not that of a loop of dropout passes"
-    if draws >= 100 or workload.name == "transformer":
-        assert 0.6 < spread.sum() / variance.sum() < 1.7, "our variance is not that of a loop of dropout passes"
+    assert 1 / room < spread.sum() / variance.sum() < room, "our variance is not that of a loop of dropout passes"
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)

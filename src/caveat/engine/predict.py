@@ -209,7 +209,7 @@ def check_draws(n: Any, sampler: Sampler) -> int:
     """``n`` if it is a number of draws that ``sampler`` has, or its default."""
     if n is None:
         return sampler.size or _DEFAULT_DRAWS
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, Integral) or int(n) < 1:
         raise InvalidArgument(
             explain(
                 'n must be a positive integer, or "auto".',
@@ -218,6 +218,7 @@ def check_draws(n: Any, sampler: Sampler) -> int:
                 fix="pass n=100, or n='auto' with a tolerance",
             )
         )
+    n = int(n)
     if sampler.size is not None and n > sampler.size:
         raise InvalidArgument(
             explain(
@@ -227,7 +228,7 @@ def check_draws(n: Any, sampler: Sampler) -> int:
                 fix=f"leave n out to use all {sampler.size}",
             )
         )
-    return int(n)
+    return n
 
 
 def _stopping(

@@ -159,9 +159,13 @@ def _contributions(
 
 
 def _bytes_of_contributions(tensor: Tensor, weight: Tensor, settings: list[Any]) -> int:
+    maps = tensor.shape[0] * tensor.shape[1] * weight.shape[0]
+    return maps * math.prod(_sizes_after(tensor, weight, settings)) * tensor.element_size()
+
+
+def _sizes_after(tensor: Tensor, weight: Tensor, settings: list[Any]) -> list[int]:
     axes = range(2, tensor.dim())
-    sizes = [_size_after(tensor.shape[axis], weight.shape[axis], *_at(settings, axis - 2)) for axis in axes]
-    return tensor.shape[0] * tensor.shape[1] * weight.shape[0] * math.prod(sizes) * tensor.element_size()
+    return [_size_after(tensor.shape[axis], weight.shape[axis], *_at(settings, axis - 2)) for axis in axes]
 
 
 def _at(settings: list[Any], axis: int) -> list[Any]:
@@ -178,16 +182,14 @@ def _size_after(size: int, taps: int, stride: int, padding: int | str, dilation:
 
 def _contribute(func: Any, tensor: Tensor, weight: Tensor, bias: Tensor | None, settings: list[Any]) -> Tensor:
     channels, outputs = tensor.shape[1], weight.shape[0]
-    whole: Tensor | None = None
+    sizes = _sizes_after(tensor, weight, settings)
+    whole = tensor.new_empty((channels + (bias is not None), len(tensor), outputs, *sizes))
     for start in range(0, channels, _CHANNELS_AT_ONCE):
         part = slice(start, min(start + _CHANNELS_AT_ONCE, channels))
         some = weight[:, part].transpose(0, 1)
         alone = some.reshape(len(some) * outputs, 1, *weight.shape[2:])
         maps = func(tensor[:, part], alone, None, *settings, len(some)).unflatten(1, (len(some), outputs))
-        if whole is None:
-            whole = maps.new_empty((channels + (bias is not None), len(tensor), *maps.shape[2:]))
         whole[part].copy_(maps.movedim(1, 0))
-    assert whole is not None
     if bias is not None:
-        whole[channels] = bias.reshape(1, -1, *(1,) * (whole.dim() - 3))
+        whole[channels].copy_(bias.reshape(1, -1, *(1,) * len(sizes)))
     return whole

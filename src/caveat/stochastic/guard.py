@@ -53,7 +53,7 @@ def state_kept(
 @contextmanager
 def attributes_kept(modules: Sequence[nn.Module]) -> Generator[None]:
     """Put back what one pass binds on the modules (a counter, stashed features, a new buffer), for the next pass."""
-    kept = [(live, dict(live)) for module in modules for live in (vars(module), module._buffers)]
+    kept = [(live, dict(live)) for module in modules for live in (vars(module), vars(module)["_buffers"])]
     try:
         yield
     finally:
@@ -63,13 +63,13 @@ def attributes_kept(modules: Sequence[nn.Module]) -> Generator[None]:
 
 def attributes_of(modules: Sequence[nn.Module]) -> list[dict[str, int]]:
     """What is bound on the modules now, by identity."""
-    bound = (live for module in modules for live in (vars(module), module._buffers))
+    bound = (live for module in modules for live in (vars(module), vars(module)["_buffers"]))
     return [{name: id(value) for name, value in live.items()} for live in bound]
 
 
-def random_state() -> tuple[Any, ...]:
+def random_state() -> Any:
     """Python's, NumPy's and torch's random state on the CPU, to compare."""
-    return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().tolist()  # noqa: NPY002
+    return random.getstate(), repr(np.random.get_state()), bytes(torch.get_rng_state().numpy())  # noqa: NPY002
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:

@@ -130,7 +130,7 @@ class MaskSource:
         order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), whole), elements)
         jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), whole), elements)
         # Sorting random words gives each element its own random order of the strata of a block.
-        stratum = order.unflatten(0, (-1, self.strata)).argsort(dim=1).flatten(0, 1)
+        stratum = order.reshape(-1, self.strata, elements).argsort(dim=1).reshape(len(whole), elements)
         uniform = (stratum.to(torch.float32) + uniform_from_bits(jitter)) / self.strata
         return uniform.narrow(0, draws.start - first * self.strata, len(draws))
 

@@ -45,9 +45,10 @@ class Network:
     def copy_buffers(self) -> None:
         """Put copies in the place of the buffers; whoever calls this puts the originals back."""
         for module in self.modules:
-            for name, buffer in module._buffers.items():
+            buffers: dict[str, Tensor | None] = vars(module)["_buffers"]
+            for name, buffer in buffers.items():
                 if buffer is not None:
-                    module._buffers[name] = buffer.clone()
+                    buffers[name] = buffer.clone()
 
     def storages(self, inputs: Any) -> set[int]:
         """The storages of parameters, buffers and ``inputs``."""

@@ -149,7 +149,7 @@ def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look:
         taken, bound, random = Pass(network, rules, inputs), attributes_of(network.modules), random_state()
         whole = taken.run()
         returned = read(whole)
-        hooked = any(module._forward_hooks or module._forward_pre_hooks for module in network.modules)
+        hooked = any(vars(m)["_forward_hooks"] or vars(m)["_forward_pre_hooks"] for m in network.modules)
         taken.seen.unmanaged = random_state() != random
         taken.seen.leaves_marks = hooked or attributes_of(network.modules) != bound
     leaves, spec = pytree.tree_flatten(whole)

@@ -18,7 +18,11 @@ def map_of(kind: type | tuple[type, ...], function: Callable[[Any], Any], tree: 
         return function(tree)
     if isinstance(tree, _PLAIN):
         return tree
-    return pytree.tree_map(lambda leaf: function(leaf) if isinstance(leaf, kind) else leaf, tree)
+
+    def at_leaf(leaf: Any) -> Any:
+        return function(leaf) if isinstance(leaf, kind) else leaf
+
+    return pytree.tree_map(at_leaf, tree)
 
 
 def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
