@@ -1,13 +1,11 @@
-"""What every test stands on: few threads, and property tests that do not mind how busy the machine is."""
+"""What every test stands on: one thread, and property tests that do not mind how busy the machine is."""
 
 from __future__ import annotations
-
-import os
 
 import torch
 from hypothesis import HealthCheck, settings
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # tiny networks gain nothing from more, and two threads beside a busy neighbour crawl
 
 settings.register_profile(
     "caveat",
