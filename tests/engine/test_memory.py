@@ -87,8 +87,11 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 def test_what_running_out_of_memory_looks_like() -> None:
     assert memory.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
     assert not memory.is_out_of_memory(RuntimeError("shape mismatch"))
-    assert memory.chunk_bytes(torch.device("cpu"), 1 << 10) == 1 << 8
-    assert 0 < memory.chunk_bytes(torch.device("cpu"), None) <= memory.CACHE_BYTES
+    cpu = torch.device("cpu")
+    assert memory.allowed_bytes(cpu, 1 << 10) == 1 << 8
+    for draw_bytes in (1, 1 << 30):
+        assert memory.chunk_bytes(cpu, 1 << 8, draw_bytes) == 1 << 8
+        assert 0 < memory.chunk_bytes(cpu, memory.allowed_bytes(cpu, None), draw_bytes) <= memory.CACHE_BYTES
 
 
 @pytest.mark.parametrize("budget", [1, 200, 5000, 1 << 30])

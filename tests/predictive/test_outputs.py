@@ -113,7 +113,7 @@ def test_half_precision_is_left_as_it_is_and_comes_back_as_float32(dtype: torch.
         (Probabilities(), x.softmax(-1)),
         (BinaryLogit(), x),
         (Mean(), x),
-        (MeanAndLogVariance(), x[:, :2]),
+        (MeanAndLogVariance(), x[..., :2]),
     ]:
         pred = output.summarise(draws, keep=True)
         assert pred.mean.dtype == pred.variance.dtype == pred.draws.dtype == torch.float32

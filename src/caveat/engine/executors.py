@@ -23,11 +23,12 @@ from caveat.engine.sampler import Values
 from caveat.engine.values import mapped, write
 from caveat.seeds import mix
 from caveat.stochastic.draw_axis import level_of
-from caveat.stochastic.interception import Drawing, Pass, Rules
+from caveat.stochastic.interception import Pass
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
 from caveat.stochastic.prefix import Diverged, Prefix
 from caveat.stochastic.rows import Inputs
+from caveat.stochastic.rules import Drawing, Rules
 
 
 @dataclass

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from caveat.stochastic.hidden import place
-from caveat.stochastic.interception import Sighting
 from caveat.stochastic.network import Network
 from caveat.stochastic.possible import is_script, module_rate
 from caveat.stochastic.rows import as_inputs
+from caveat.stochastic.rules import Sighting
 from caveat.stochastic.sites import LivePredicate, SiteKey, every_site, is_stochastic_depth
 from caveat.stochastic.study import Study, study
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from caveat.stochastic.interception import Observations, ReadKey, Sighting
+from caveat.stochastic.rules import Observations, ReadKey, Sighting
 from caveat.stochastic.sites import LivePredicate
 
 _MOST_TRIALS = 200

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,16 @@ from caveat.stochastic import mutation
 from caveat.stochastic.draw_axis import as_draws, current_level
 from caveat.stochastic.guard import attributes_kept
 from caveat.stochastic.layout import Fold, Layout, find_layout
-from caveat.stochastic.masks import Make, MaskSource, elements_of
+from caveat.stochastic.masks import Make, elements_of
 from caveat.stochastic.network import Network, original_of, storages_of
 from caveat.stochastic.patching import flags_kept, following, run_plainly
 from caveat.stochastic.prefix import Diverged, Prefix
-from caveat.stochastic.sites import LivePredicate, Site, SiteKey
+from caveat.stochastic.rules import Drawing, Observations, Rules, Sighting
+from caveat.stochastic.sites import SiteKey
 from caveat.stochastic.trees import map_tensors
 
 if TYPE_CHECKING:
     from caveat.stochastic.deferred import Deferred
-
-ReadKey = tuple[CodeType, int]
-"""A place in code that reads ``module.training``: the code object and the instruction."""
 
 Handler = Callable[["Pass", Any, tuple[Any, ...], dict[str, Any]], Any]
 HANDLERS: dict[Any, Handler] = {}
@@ -50,69 +47,6 @@ def handles(*functions: Any) -> Callable[[Handler], Handler]:
         return handler
 
     return register
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a pass does about randomness, fixed for a sampler.
-
-    ``sites`` holds what one row showed of each site; ``layout_known`` is False where the batch could not be found;
-    ``leaves_marks`` says that a pass binds something on the modules (a counter, stashed features) or runs hooks, so
-    that modules are not replayed whole, and what is bound is put back after each pass; ``writes_on_views`` that it
-    writes on part of an input or a buffer, so that each pass gets copies of them and nothing of it is recorded.
-    """
-
-    live: LivePredicate
-    per_row: bool = False
-    flips: frozenset[ReadKey] = frozenset()
-    sites: dict[SiteKey, Site] = field(default_factory=dict[SiteKey, Site])
-    folds: dict[SiteKey, Fold] = field(default_factory=dict[SiteKey, Fold])
-    unbatched: frozenset[SiteKey] = frozenset()
-    layout_known: bool = True
-    leaves_marks: bool = False
-    writes_on_views: bool = False
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Which functions a pass evaluates: ``draws`` at once, on rows numbered ``rows``.
-
-    ``index`` is the position in ``draws`` as vmap's batched scalar, None in a pass of a single draw; ``level`` is its
-    level of vmap.
-    """
-
-    source: MaskSource
-    draws: range
-    rows: Tensor
-    index: Tensor | None = None
-    level: int = 0
-
-
-@dataclass
-class Sighting:
-    """A call of a site in a pass that only looks."""
-
-    key: SiteKey
-    kind: str
-    rate: float
-    live: bool
-    module: nn.Module
-    tensor: Tensor | None
-    mask_shape: tuple[int, ...] | None
-    hint: Fold | None = None
-
-
-@dataclass
-class Observations:
-    """What a pass that only looks has seen."""
-
-    sightings: list[Sighting] = field(default_factory=list[Sighting])
-    reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
-    called: set[str] = field(default_factory=set[str])
-    largest_after: int = 0
-    leaves_marks: bool = False
-    writes_on_views: bool = False
-    unmanaged: bool = False
 
 
 class Pass(TorchFunctionMode):

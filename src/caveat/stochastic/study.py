@@ -16,10 +16,11 @@ from torch.utils import _pytree as pytree
 
 from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, state_kept
 from caveat.stochastic.hidden import Hidden, Look, find_hidden
-from caveat.stochastic.interception import Observations, Pass, ReadKey, Rules, Sighting
+from caveat.stochastic.interception import Pass
 from caveat.stochastic.layout import Fold, close, find_layout, fold_order
 from caveat.stochastic.network import Network
 from caveat.stochastic.rows import Inputs, count_rows, take_rows
+from caveat.stochastic.rules import Observations, ReadKey, Rules, Sighting
 from caveat.stochastic.sites import LivePredicate, Site, SiteKey
 
 Reader = Callable[[Any], Any]

@@ -1,0 +1,78 @@
+"""What a pass is told and what it tells: the rules of drawing, which draws it makes, and what it has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import CodeType
+
+from torch import Tensor, nn
+
+from caveat.stochastic.layout import Fold
+from caveat.stochastic.masks import MaskSource
+from caveat.stochastic.sites import LivePredicate, Site, SiteKey
+
+ReadKey = tuple[CodeType, int]
+"""A place in code that reads ``module.training``: the code object and the instruction."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a pass does about randomness, fixed for a sampler.
+
+    ``sites`` holds what one row showed of each site; ``layout_known`` is False where the batch could not be found;
+    ``leaves_marks`` says that a pass binds something on the modules (a counter, stashed features) or runs hooks, so
+    that modules are not replayed whole, and what is bound is put back after each pass; ``writes_on_views`` that it
+    writes on part of an input or a buffer, so that each pass gets copies of them and nothing of it is recorded.
+    """
+
+    live: LivePredicate
+    per_row: bool = False
+    flips: frozenset[ReadKey] = frozenset()
+    sites: dict[SiteKey, Site] = field(default_factory=dict[SiteKey, Site])
+    folds: dict[SiteKey, Fold] = field(default_factory=dict[SiteKey, Fold])
+    unbatched: frozenset[SiteKey] = frozenset()
+    layout_known: bool = True
+    leaves_marks: bool = False
+    writes_on_views: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which functions a pass evaluates: ``draws`` at once, on rows numbered ``rows``.
+
+    ``index`` is the position in ``draws`` as vmap's batched scalar, None in a pass of a single draw; ``level`` is its
+    level of vmap.
+    """
+
+    source: MaskSource
+    draws: range
+    rows: Tensor
+    index: Tensor | None = None
+    level: int = 0
+
+
+@dataclass
+class Sighting:
+    """A call of a site in a pass that only looks."""
+
+    key: SiteKey
+    kind: str
+    rate: float
+    live: bool
+    module: nn.Module
+    tensor: Tensor | None
+    mask_shape: tuple[int, ...] | None
+    hint: Fold | None = None
+
+
+@dataclass
+class Observations:
+    """What a pass that only looks has seen."""
+
+    sightings: list[Sighting] = field(default_factory=list[Sighting])
+    reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
+    called: set[str] = field(default_factory=set[str])
+    largest_after: int = 0
+    leaves_marks: bool = False
+    writes_on_views: bool = False
+    unmanaged: bool = False
