@@ -52,7 +52,6 @@ class Prefix:
     def __init__(self) -> None:
         self._events: list[tuple[Any, Any]] = []
         self._settled = False
-        self._usable = True
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
         self.kept: list[Tensor] = []
         self.computed: dict[Any, Tensor | None] = {}
@@ -60,7 +59,7 @@ class Prefix:
     @property
     def settled(self) -> bool:
         """Has a pass recorded the beginning to its end?"""
-        return self._settled and self._usable
+        return self._settled
 
     def mark(self) -> int:
         """A place in the record, to ``collapse`` to."""
@@ -88,13 +87,6 @@ class Prefix:
         self.kept = [tensor for tensor in (held.settle() for held in self._held()) if tensor is not None]
         self.aliases = dict(aliases)
         self._settled = True
-
-    def give_up(self) -> None:
-        """The network does not repeat itself: compute everything in every pass."""
-        self._usable = False
-        self._events.clear()
-        self.kept.clear()
-        self.computed.clear()
 
     def replay(self, position: int, what: Any) -> Any:
         """What the recorded call number ``position`` returned; raises ``Diverged`` if that was not ``what``."""
