@@ -102,7 +102,8 @@ class Moments:
         require_draws(x, dim)
         wide = x.to(accumulator(x.device))
         mean = wide.mean(dim)
-        m2 = (wide - mean.unsqueeze(dim)).square().sum(dim)
+        centred = wide - mean.unsqueeze(dim)
+        m2 = (centred.square() if centred.requires_grad else centred.mul_(centred)).sum(dim)
         return cls(torch.full((), x.shape[dim], dtype=torch.int64, device=x.device), mean, m2)
 
     def as_block(self) -> Moments:

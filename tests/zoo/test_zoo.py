@@ -101,3 +101,16 @@ def test_a_row_alone_is_the_row_in_its_batch(entry: Entry) -> None:
         alone = caveat.draws(found.sampler, row(entry.inputs(BATCH), k, entry.shared), n=FEW, seed=0).double()
         off = (alone - together[:, k : k + 1]).abs().max() / together.abs().mean()
         assert off <= LOOSE[found.draws.dtype], f"row {k} is off by {off:.2g} of the scale"
+
+
+@every_entry
+def test_many_small_chunks_give_the_same_draws(entry: Entry) -> None:
+    """From the third chunk on, a network that can be taped runs from its tape."""
+    found = drawn(entry)
+    for chunk in (1, 2):
+        output = caveat.Mean(select=entry.select)
+        sampler = caveat.mc_dropout(found.model, output=output, masks=entry.masks, chunk=chunk)  # type: ignore[arg-type]
+        draws = caveat.draws(sampler, entry.inputs(BATCH), n=2 + 3 * chunk, seed=0).double()
+        together = found.draws[: 2 + 3 * chunk].double()
+        off = (draws - together).abs().max() / together.abs().mean()
+        assert off <= LOOSE[found.draws.dtype], f"chunks of {chunk} are off by {off:.2g} of the scale"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat.engine.executors import Task, replay, vectorised
-from caveat.engine.memory import allowed_bytes, chunk_bytes, is_out_of_memory, keep_freed_memory, rows_bytes
+from caveat.engine.executors import Task, replay, taped
+from caveat.engine.memory import allowed_bytes, chunk_bytes, is_out_of_memory, rows_bytes
 from caveat.engine.plan import Plan
 from caveat.engine.sampler import Values
 from caveat.errors import CaveatError, OutOfMemory, explain
@@ -42,7 +42,6 @@ class BoundNetwork:
         self._network, self._plan, self._inputs, self._numbers = network, plan, inputs, numbers
         self._read, self._source, self._gradient, self._replan = read, source, gradient, replan
         self._allowed = allowed_bytes(network.device(), budget)
-        keep_freed_memory(network.device())
         self._fixed = chunk
         separable = plan.study.batch_axis is not None
         self.rows: int | None = len(numbers) if separable and plan.study.output_axes is not None else None
@@ -63,7 +62,7 @@ class BoundNetwork:
     def _set_chunks(self) -> None:
         rows, row_bytes = len(self._numbers), self._plan.study.row_bytes
         device, draw_bytes = self._network.device(), row_bytes * rows
-        fitting = chunk_bytes(device, self._allowed, draw_bytes) // draw_bytes
+        fitting = chunk_bytes(device, self._allowed) // draw_bytes
         self._together = self._plan.why_not_vectorised is None and (fitting >= 2 or self._plan.forced == "vectorised")
         if self._plan.forced == "replay":
             self._together = False
@@ -87,7 +86,8 @@ class BoundNetwork:
         else:
             inputs = take_rows(self._inputs, study.batch_axis, at)
         prefix = Prefix() if self._plan.repeats else None
-        return Task(self._network, study.rules, inputs, numbers, self._read, prefix, study.unmanaged)
+        tapes = self._plan.tapes and not torch.is_autocast_enabled(self._network.device().type)
+        return Task(self._network, study.rules, inputs, numbers, self._read, prefix, study.unmanaged, tapes)
 
     def _halve(self, error: BaseException) -> None:
         if self._draws_at_once > 1:
@@ -124,7 +124,7 @@ class BoundNetwork:
         if not self._together:
             return replay(task, self._source, draws)
         try:
-            return vectorised(task, self._source, draws)
+            return taped(task, self._source, draws)
         except Exception as error:
             if is_out_of_memory(error) or isinstance(error, CaveatError) or self._plan.forced == "vectorised":
                 raise

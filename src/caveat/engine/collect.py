@@ -14,7 +14,7 @@ from caveat.engine.values import mapped, room_for
 from caveat.predictive import Output, Predictive
 
 # So much is gathered before it is summarised, which takes several times as much in float64,
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 18
 # but a few draws at least, where they are no larger than this: each summary is merged with the rest at a cost.
 _FEW_DRAWS, _FEW_DRAWS_BYTES = 4, 32 << 20
 

@@ -8,7 +8,6 @@ beginning up to the first live site comes from the record.
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from caveat.engine.recorder import Recorder
 from caveat.engine.sampler import Values
+from caveat.engine.tape import Tape
 from caveat.engine.values import mapped, write
 from caveat.seeds import mix
-from caveat.stochastic.draw_axis import level_of
+from caveat.stochastic.draw_axis import draws_of, over_draws
 from caveat.stochastic.interception import Pass
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
@@ -36,7 +37,8 @@ class Task:
     """A network on some rows, ready to be evaluated for any draws.
 
     ``prefix`` is None where the beginning cannot be recorded. ``seeded`` says that the network draws from torch's own
-    random state in ways that cannot be intercepted, so that state is set for each draw.
+    random state in ways that cannot be intercepted, so that state is set for each draw. ``tapes`` says that a tape of
+    it may be played, ``tape`` is that tape once there is one, and ``before`` the length of the chunk before.
     """
 
     network: Network
@@ -46,6 +48,9 @@ class Task:
     read: Callable[[Any], Values]
     prefix: Prefix | None
     seeded: bool = False
+    tapes: bool = False
+    tape: Tape | None = None
+    before: int = 0
 
 
 Executor = Callable[[Task, MaskSource, range], Values]
@@ -53,13 +58,32 @@ Executor = Callable[[Task, MaskSource, range], Values]
 
 def vectorised(task: Task, source: MaskSource, draws: range) -> Values:
     """All ``draws`` in one pass: (S, B, ...). Values that no live site reaches come as stride-0 views."""
+    with over_draws(len(draws)) as level:
+        values = _evaluate(task, Drawing(source, draws, task.rows, level))
+        return mapped(lambda value: draws_of(value, level, len(draws)), values)
 
-    def one(index: Tensor) -> Values:
-        return _evaluate(task, Drawing(source, draws, task.rows, index, level_of(index)))
 
-    values = torch.vmap(one)(torch.arange(len(draws), device=source.device))
-    # vmap's own book-keeping leaves cycles that hold every chunk's values until the collector runs: memory would grow.
-    gc.collect(0)
+def taped(task: Task, source: MaskSource, draws: range) -> Values:
+    """As ``vectorised``, with a tape from the second chunk on."""
+    return _with_tape(task, source, draws, vectorised)
+
+
+def recorded(task: Task, source: MaskSource, draws: range, run: Executor) -> tuple[Values, Tape | None]:
+    """The values, and the tape of making them, which plays the same pass for other draws."""
+    with Recorder(source) as recorder:
+        values = run(task, recorder.source, draws)
+    return values, recorder.tape(values, draws)
+
+
+def _with_tape(task: Task, source: MaskSource, draws: range, run: Executor) -> Values:
+    """The first chunk records the beginning, the second of its length the tape that the others are played from."""
+    if task.tape is not None and task.tape.length == len(draws):
+        return task.tape.play(source, draws)
+    if not task.tapes or task.tape is not None or task.before != len(draws) or torch.is_grad_enabled():
+        task.before = len(draws)
+        return run(task, source, draws)
+    values, task.tape = recorded(task, source, draws, run)
+    task.tapes = task.tape is not None
     return values
 
 
@@ -84,7 +108,11 @@ def _one(task: Task, source: MaskSource, draw: int) -> Values:
         torch.manual_seed(own)
         random.seed(own)
         numpy.random.seed(own % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
-    return _evaluate(task, Drawing(source, range(draw, draw + 1), task.rows))
+    return _with_tape(task, source, range(draw, draw + 1), _alone)
+
+
+def _alone(task: Task, source: MaskSource, draws: range) -> Values:
+    return _evaluate(task, Drawing(source, draws, task.rows))
 
 
 def _evaluate(task: Task, drawing: Drawing) -> Values:

@@ -12,8 +12,8 @@ FRACTION_OF_FREE = 0.25
 CACHE_BYTES = 4 << 20
 """The largest tensor of one draw on a CPU, before its rows are split: this stays in the cache between operations."""
 
-# The largest tensor of a chunk of draws: more where a draw is so small that Python takes longer than the arithmetic.
-_SMALL_DRAW, _CHUNK_OF_SMALL, _CHUNK_OF_LARGE = 256 << 10, 4 << 20, 2 << 20
+_CHUNK_BYTES = 2 << 20
+"""The largest tensor of a chunk of draws on a CPU: larger ones leave the cache, smaller ones leave most to Python."""
 
 _MESSAGES = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
@@ -34,30 +34,19 @@ def allowed_bytes(device: torch.device, budget: int | None) -> int:
     return max(allowed // 4, 1)
 
 
-def chunk_bytes(device: torch.device, allowed: int, draw_bytes: int) -> int:
-    """How large the largest tensor of a chunk of draws may be, where one draw's is ``draw_bytes``.
+def chunk_bytes(device: torch.device, allowed: int) -> int:
+    """How large the largest tensor of a chunk of draws may be.
 
     On a CPU that is what stays in the cache, if the budget allows it: more draws at once are slower, not faster.
     """
     if device.type != "cpu":
         return allowed
-    return min(allowed, _CHUNK_OF_SMALL if draw_bytes <= _SMALL_DRAW else _CHUNK_OF_LARGE)
+    return min(allowed, _CHUNK_BYTES)
 
 
 def rows_bytes(device: torch.device, allowed: int) -> int:
     """How large the largest tensor of a single draw may be before its rows are split."""
     return min(allowed, CACHE_BYTES) if device.type == "cpu" else allowed
-
-
-def keep_freed_memory(device: torch.device) -> None:
-    """Let the allocator reuse what a chunk frees.
-
-    glibc gives freed memory above a threshold back to the system, and taking it again costs a page fault every 4 KiB:
-    on small networks as much as the arithmetic. The threshold is twice the largest block ever freed; this frees one
-    that was never touched, so that a few tensors of a chunk stay.
-    """
-    if device.type == "cpu":
-        torch.empty(2 * _CHUNK_OF_SMALL, dtype=torch.uint8)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

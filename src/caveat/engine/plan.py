@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat.engine.executors import EXECUTORS, Task, replay, vectorised
+from caveat.engine.executors import EXECUTORS, Task, recorded, replay, vectorised
 from caveat.engine.memory import is_out_of_memory
 from caveat.engine.sampler import Values
 from caveat.engine.values import mapped
@@ -35,7 +35,8 @@ _SURELY_DROPPED = 30
 class Plan:
     """How a network is run on inputs of one kind.
 
-    ``why_not_vectorised`` is None where the trial of the vectorised executor gave the draws of a plain loop.
+    ``why_not_vectorised`` is None where the trial of the vectorised executor gave the draws of a plain loop; ``tapes``
+    is True where its tape, played for other draws, gave those.
     """
 
     study: Study
@@ -43,6 +44,7 @@ class Plan:
     why_not_vectorised: str | None
     forced: str | None
     device: torch.device
+    tapes: bool = False
 
     def without_vectorising(self, reason: str) -> Plan:
         """The plan after the vectorised executor has failed on a real batch."""
@@ -74,7 +76,8 @@ def make_plan(
             why_not = why_not or _try_vectorised(replace(task, prefix=None), source, loop, network, found)
         if forced == "replay" or why_not is not None:
             _check_loop_varies(replace(task, prefix=None), source, network, found)
-    return Plan(found, repeats, why_not, forced, network.device())
+        tapes = why_not is None and forced != "replay" and _try_tape(replace(task, prefix=None), source)
+    return Plan(found, repeats, why_not, forced, network.device(), tapes)
 
 
 def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
@@ -104,6 +107,14 @@ def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Netwo
         raise nothing_random(_unreached(network, found))
     slow = [str(warning.message) for warning in caught if "performance drop" in str(warning.message)]
     return slow[0].splitlines()[0] if slow else None
+
+
+def _try_tape(task: Task, source: MaskSource) -> bool:
+    """Does the tape of two draws give two others?"""
+    if task.rules.leaves_marks or task.rules.writes_on_views or torch.is_autocast_enabled(source.device.type):
+        return False
+    _, tape = recorded(task, source, range(2), vectorised)
+    return tape is not None and _alike(tape.play(source, range(2, 4)), vectorised(task, source, range(2, 4)))
 
 
 def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Study) -> None:

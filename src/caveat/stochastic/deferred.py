@@ -62,6 +62,7 @@ class Deferred:
 def defer(taken: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
     """A stand-in of the shape of ``tensor``; the pass puts the product in its place wherever it is used."""
     assert taken.drawing is not None
+    assert taken.drawing.level is not None
     stand_in = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
     key = id(stand_in)
     reference = weakref.ref(stand_in, lambda _: taken.deferred.pop(key, None))
@@ -71,7 +72,7 @@ def defer(taken: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
 
 def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
     """Is this a vectorised pass, and a mask with entries along the features or along the channels only?"""
-    if taken.drawing is None or taken.drawing.index is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
+    if taken.drawing is None or taken.drawing.level is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
         return False
     shape = masks.shape[1:]
     entries = math.prod(shape)
@@ -83,7 +84,7 @@ def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
 
 @handles(F.linear)
 def _linear(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if taken.drawing is None or taken.drawing.index is None or kwargs:
+    if taken.drawing is None or taken.drawing.level is None or kwargs:
         return taken.plain(func, *taken.settled(args, kwargs))
     tensor, weight, bias = (*args, _NO_BIAS)[:3]
     waiting = taken.deferred.get(id(tensor))

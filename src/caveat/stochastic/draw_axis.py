@@ -7,6 +7,8 @@ This file is the one place that uses torch's own (private, since 2.0 unchanged) 
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -18,11 +20,6 @@ _functorch: Any = cast(Any, torch._C)._functorch  # pyright: ignore[reportPrivat
 def current_level() -> int | None:
     """The innermost transform of torch.func that is running, None outside of any."""
     return _functorch.maybe_current_level()
-
-
-def level_of(index: Tensor) -> int:
-    """The level of vmap that ``index``, the batched index of the draw, belongs to."""
-    return int(_functorch.maybe_get_level(index))
 
 
 def has_draws(tensor: Tensor, level: int) -> bool:
@@ -37,9 +34,30 @@ def is_plain(tensor: Tensor) -> bool:
 
 def with_draws_first(tensor: Tensor) -> Tensor:
     """The memory behind a tensor that has draws: (S, *shape)."""
-    return _functorch.get_unwrapped(tensor).movedim(_functorch.maybe_get_bdim(tensor), 0)
+    axis = _functorch.maybe_get_bdim(tensor)
+    memory: Tensor = _functorch.get_unwrapped(tensor)
+    return memory.movedim(axis, 0) if axis else memory
 
 
 def as_draws(tensor: Tensor, level: int) -> Tensor:
     """(S, *shape) as vmap sees it: a tensor of ``shape`` that differs from draw to draw."""
     return _functorch._add_batch_dim(tensor, 0, level)
+
+
+@contextmanager
+def over_draws(draws: int) -> Generator[int]:
+    """A vmap of so many draws around the code inside; gives its level.
+
+    ``torch.vmap`` itself takes longer for its book-keeping of nested arguments than a small network for its arithmetic,
+    and leaves cycles that hold what was returned until the collector runs.
+    """
+    level = _functorch._vmap_increment_nesting(draws, "different")
+    try:
+        yield level
+    finally:
+        _functorch._vmap_decrement_nesting()
+
+
+def draws_of(tensor: Tensor, level: int, draws: int) -> Tensor:
+    """(S, *shape) of what was computed at ``level``; a stride-0 view where it is the same in all draws."""
+    return _functorch._remove_batch_dim(tensor, level, draws, 0)

@@ -74,7 +74,7 @@ class Pass(TorchFunctionMode):
         self.flags_written: list[tuple[nn.Module, bool]] = []
         self._end_replay_at_end()
         self._frozen: set[int] | None = None
-        self._level = drawing.level if drawing is not None and drawing.index is not None else current_level()
+        self._level = drawing.level if drawing is not None and drawing.level is not None else current_level()
 
     # -- the modules ---------------------------------------------------------------------------------------------
 
@@ -307,7 +307,7 @@ class Pass(TorchFunctionMode):
     def one_draw(self, of_all: Tensor) -> Tensor:
         """From a tensor over ``drawing.draws`` (S first) the part of the draw that is running, in vmap's sense."""
         assert self.drawing is not None
-        if self.drawing.index is None:
+        if self.drawing.level is None:
             return of_all[0]
         return as_draws(of_all, self.drawing.level)
 

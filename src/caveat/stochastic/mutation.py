@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from caveat.stochastic.draw_axis import as_draws
 from caveat.stochastic.trees import map_tensors
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def call_kept_away(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[s
     try:
         return func(*args, **kwargs)
     except RuntimeError:
-        if taken.drawing is None or taken.drawing.index is None:
+        if taken.drawing is None or taken.drawing.level is None:
             raise
         # vmap cannot write per-draw values on a tensor that is the same for all draws: give it the draw axis first.
         args, kwargs, target = _instead(taken, original, target, with_draw_axis(taken, target), args, kwargs)
@@ -65,7 +66,7 @@ def assign(taken: Pass, target: Tensor, value: Tensor) -> Tensor:
         try:
             return target.copy_(value)
         except RuntimeError:
-            if taken.drawing is None or taken.drawing.index is None:
+            if taken.drawing is None or taken.drawing.level is None:
                 raise
     taken.aliases[id(target)] = (target, value)
     return value
@@ -74,8 +75,9 @@ def assign(taken: Pass, target: Tensor, value: Tensor) -> Tensor:
 def with_draw_axis(taken: Pass, tensor: Tensor) -> Tensor:
     """A copy of ``tensor`` that has a value of its own for each draw of the pass."""
     assert taken.drawing is not None
-    assert taken.drawing.index is not None
-    return torch.where(taken.drawing.index >= 0, tensor, tensor)
+    assert taken.drawing.level is not None
+    every = torch.ones(len(taken.drawing.draws), dtype=torch.bool, device=tensor.device)
+    return torch.where(as_draws(every, taken.drawing.level), tensor, tensor)
 
 
 def substituted(taken: Pass, arguments: Any) -> Any:

@@ -68,8 +68,7 @@ def _recurrent(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
 
 def _run(taken: Pass, call: _Call, drop: bool) -> tuple[Tensor, ...]:
     data, finals = call.data, list[list[Tensor]]()
-    vectorised = taken.drawing is not None and taken.drawing.index is not None
-    level = taken.drawing.level if vectorised and taken.drawing is not None else None
+    level = taken.drawing.level if taken.drawing is not None else None
     for number in range(call.layers):
         data, *final = call.layer(number, data, level)
         finals.append(final)

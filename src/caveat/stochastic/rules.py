@@ -40,15 +40,13 @@ class Rules:
 class Drawing:
     """Which functions a pass evaluates: ``draws`` at once, on rows numbered ``rows``.
 
-    ``index`` is the position in ``draws`` as vmap's batched scalar, None in a pass of a single draw; ``level`` is its
-    level of vmap.
+    ``level`` is the level of vmap that the draws are the axis of, None in a pass of a single draw.
     """
 
     source: MaskSource
     draws: range
     rows: Tensor
-    index: Tensor | None = None
-    level: int = 0
+    level: int | None = None
 
 
 @dataclass

@@ -1,0 +1,178 @@
+"""A tape gives the draws of the network's own Python, and writes only on memory that nothing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import caveat
+from caveat.engine.executors import recorded, vectorised
+from caveat.stochastic.masks import MaskSource
+
+
+class Reusing(nn.Module):
+    """Every tensor that an operation could write on is needed again, in some way."""
+
+    def __init__(self, after: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second, self.after = nn.Linear(6, 40), nn.Linear(40, 40), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.second(F.dropout(self.first(x), 0.4, self.training)))
+
+
+def view_kept(h: Tensor) -> Tensor:
+    half = h[:, :20]
+    return torch.relu(h).sum(-1) + half.sum(-1)
+
+
+def written_later(h: Tensor) -> Tensor:
+    rest = torch.relu(h)
+    rest[:, 0] = h[:, 1]
+    return rest
+
+
+def onto_constant(h: Tensor) -> Tensor:
+    out = torch.zeros(len(h), 40)
+    out[:, 3] = h[:, 3]
+    return out + h
+
+
+AFTER: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "residual": lambda h: torch.relu(h) + h,
+    "square": lambda h: h * h,
+    "transposed with itself": lambda h: h[:, :4] @ h[:, :4].T @ h,
+    "times a view of itself": lambda h: h * h.flip(-1),
+    "chain": lambda h: torch.tanh(torch.relu(h * 2.0) + 1.0).sigmoid(),
+    "view kept": view_kept,
+    "written later": written_later,
+    "onto a constant": onto_constant,
+    "cat": lambda h: torch.cat([h, torch.relu(h)], -1),
+    "split": lambda h: sum(part.relu() for part in h.split(10, -1)),  # type: ignore[arg-type, return-value]
+    "softmax": lambda h: torch.softmax(h, -1) + h,
+    "broadcast": lambda h: h[:, :1] + h,
+    "twice": lambda h: torch.relu(h) * torch.sigmoid(h),
+    "constant output": lambda h: h,
+}
+
+
+def draws_in_chunks(model: nn.Module, x: Tensor, chunk: int, **settings: Any) -> Tensor:
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), chunk=chunk, **settings)
+    return caveat.draws(sampler, x, n=24, seed=3)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 500])  # 500: large enough for the tape's own memory
+@pytest.mark.parametrize("name", AFTER)
+def test_a_tape_gives_the_draws_of_the_network(name: str, rows: int) -> None:
+    torch.manual_seed(1)
+    model, x = Reusing(AFTER[name]), torch.randn(rows, 6)
+    untaped = draws_in_chunks(model, x, chunk=24)
+    for chunk in (1, 4, 5):
+        torch.testing.assert_close(draws_in_chunks(model, x, chunk=chunk), untaped, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("masks", ["shared", "per_row"])
+def test_a_tape_of_single_draws_gives_the_draws_of_a_loop(masks: str) -> None:
+    torch.manual_seed(1)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.3, batch_first=True)
+    x = torch.randn(3, 5, 16)
+    loop = caveat.mc_dropout(layer, output=caveat.Mean(), executor="replay", masks=masks)  # type: ignore[arg-type]
+    taped = caveat.mc_dropout(layer, output=caveat.Mean(), chunk=1, masks=masks)  # type: ignore[arg-type]
+    torch.testing.assert_close(caveat.draws(taped, x, n=8), caveat.draws(loop, x, n=8), rtol=1e-5, atol=1e-6)
+
+
+def tape_of(model: nn.Module, x: Tensor) -> Any:
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), chunk=4)
+    with sampler.bind(x, 0) as stream, torch.no_grad():
+        for _ in stream(range(12)):
+            pass
+        return stream._tasks[0].tape  # type: ignore[attr-defined]
+
+
+def test_the_third_chunk_is_played_and_writes_on_its_own_memory() -> None:
+    tape = tape_of(Reusing(lambda h: torch.relu(h).sum(-1)), torch.randn(500, 6))
+    names = [str(step.func) for step in tape.steps]
+    assert "aten.relu_.default" in names
+    assert "aten.relu.default" not in names
+    assert len(tape.memory) > 0
+
+
+def test_python_runs_for_the_trial_and_two_chunks_only() -> None:
+    calls: list[int] = []
+
+    def counted(h: Tensor) -> Tensor:
+        calls.append(1)
+        return h
+
+    sampler = caveat.mc_dropout(Reusing(counted), output=caveat.Mean(), chunk=2)
+    x = torch.randn(3, 6)
+    caveat.predict(sampler, x, n=2)
+    calls.clear()
+    caveat.predict(sampler, x, n=100)
+    assert len(calls) == 2
+
+
+def test_the_output_of_a_tape_is_not_overwritten_within_a_summary() -> None:
+    model, x = Reusing(lambda h: h), torch.randn(500, 6)
+    few = caveat.mc_dropout(model, output=caveat.Mean(), chunk=2)
+    many = caveat.mc_dropout(model, output=caveat.Mean(), chunk=40)
+    a, b = caveat.predict(few, x, n=40, keep=True), caveat.predict(many, x, n=40, keep=True)
+    torch.testing.assert_close(a.draws, b.draws, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(a.variance, b.variance)
+
+
+def test_a_pass_that_leaves_marks_on_its_modules_is_not_taped() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.count = nn.Linear(6, 2), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.count += 1
+            return self.linear(F.dropout(x, 0.5, self.training))
+
+    assert tape_of(Counting(), torch.randn(3, 6)) is None
+
+
+def test_a_hook_of_the_users_sees_every_chunk() -> None:
+    model, seen = Reusing(torch.relu), list[int]()
+    model.second.register_forward_hook(lambda *_: seen.append(1))
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), chunk=2)
+    caveat.predict(sampler, torch.randn(3, 6), n=2)
+    seen.clear()
+    caveat.predict(sampler, torch.randn(3, 6), n=20)
+    assert len(seen) == 10
+
+
+def test_gradients_are_those_of_an_untaped_pass() -> None:
+    model, x = Reusing(torch.relu), torch.randn(3, 6, requires_grad=True)
+    for chunk in (2, 24):
+        sampler = caveat.mc_dropout(model, output=caveat.Mean(), chunk=chunk)
+        with sampler.bind(x, 0, gradient=True) as stream:
+            total = torch.stack([piece.sum() for piece in stream(range(24))]).sum()  # type: ignore[union-attr]
+        (gradient,) = torch.autograd.grad(total, x)
+        if chunk == 2:
+            first = gradient
+    torch.testing.assert_close(first, gradient)
+
+
+def test_what_is_written_on_a_constant_cannot_be_played() -> None:
+    source = MaskSource(0)
+    sampler = caveat.mc_dropout(Reusing(torch.relu), output=caveat.Mean(), chunk=2)
+    with sampler.bind(torch.randn(3, 6), 0) as stream, torch.no_grad():
+        task = stream._tasks[0]  # type: ignore[attr-defined]
+
+        def run(task: Any, source: MaskSource, draws: range) -> Tensor:
+            values = vectorised(task, source, draws)
+            store = torch.zeros(3)
+            store.add_(values.sum())  # type: ignore[union-attr]
+            return store
+
+        _, tape = recorded(task, source, range(2), run)
+    assert tape is None
