@@ -4,9 +4,11 @@ from caveat.stochastic import (  # registers the handlers
     attention,
     deferred,
     dropout_sites,
+    layer_sites,
     noise,
     normalising,
     recurrent,
+    variational_sites,
 )
 from caveat.stochastic.audit import Audit, AuditedSite, audit
 from caveat.stochastic.sites import LivePredicate, dropout_modules, every_site, named, with_stochastic_depth
@@ -22,4 +24,4 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-del attention, deferred, dropout_sites, noise, normalising, recurrent
+del attention, deferred, dropout_sites, layer_sites, noise, normalising, recurrent, variational_sites

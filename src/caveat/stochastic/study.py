@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from caveat.layers.insertion import drop_returned
 from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, state_kept
 from caveat.stochastic.hidden import Hidden, Look, find_hidden
 from caveat.stochastic.interception import Pass
@@ -150,7 +151,7 @@ def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look:
         taken, bound, random = Pass(network, rules, inputs), attributes_of(network.modules), random_state()
         whole = taken.run()
         returned = read(whole)
-        hooked = any(vars(m)["_forward_hooks"] or vars(m)["_forward_pre_hooks"] for m in network.modules)
+        hooked = any(_runs_hooks(module) for module in network.modules)
         taken.seen.unmanaged = random_state() != random
         taken.seen.leaves_marks = hooked or attributes_of(network.modules) != bound
     leaves, spec = pytree.tree_flatten(whole)
@@ -249,3 +250,9 @@ def _place(one: Sighting, two: Sighting, folds: dict[SiteKey, Fold]) -> bool:
         return False
     folds[one.key] = order
     return True
+
+
+def _runs_hooks(module: nn.Module) -> bool:
+    """Has the module hooks of the user's, who may count on every call?"""
+    hooks = [*vars(module)["_forward_hooks"].values(), *vars(module)["_forward_pre_hooks"].values()]
+    return any(hook is not drop_returned for hook in hooks)
