@@ -1,0 +1,136 @@
+"""Together or one after another: decided by one step of each, on the members' own first batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat.engine.memory import is_out_of_memory
+from caveat.stochastic.sites import DROPOUT_CLASSES
+from caveat.train.adamw import update
+from caveat.train.look import nothing_changed
+from caveat.train.noise import Noise
+from caveat.train.passes import Batch, Objective, Passes, Reach
+from caveat.train.stack import Stack, tensors_of
+from caveat.train.table import Table
+
+_ROUNDS = 3
+_HOPELESS = 3.0  # so many times slower in its first step: not timed again
+_GAIN = 0.95  # of the loop's time: what together must stay under
+_ROUNDING = 1e-3
+_PLAIN: Any = (bool, int, float, str, tuple, type(None))
+
+
+def describe_network(network: nn.Module, *, rates: bool = False) -> list[Any]:
+    """What two networks must share to be stacked: modules, their plain settings and all shapes.
+
+    ``rates`` says whether dropout rates are part of it; a stack takes each member's own.
+    """
+    parts: list[Any] = []
+    for path, module in cast(Any, network).named_modules():
+        rate = () if rates or not isinstance(module, DROPOUT_CLASSES) else ("p",)
+        settings = {
+            name: repr(value)
+            for name, value in vars(module).items()
+            if name[0] != "_" and name not in ("training", *rate) and isinstance(value, _PLAIN)
+        }
+        parts.append([path, type(module).__qualname__, sorted(settings.items())])
+    tensors, slots = tensors_of(network)
+    parts += [[slot.container, slot.name, slot.block] for slot in slots]
+    return parts + [[list(t.shape), str(t.dtype), t.requires_grad] for t in tensors]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step took, and what came out: losses (M,), gradients (M, *shape)."""
+
+    seconds: float
+    losses: Tensor
+    gradients: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Members before their first step: what to try."""
+
+    networks: Sequence[nn.Module]
+    seeds: Sequence[int]
+    rates: Sequence[Sequence[float]]
+    objective: Objective
+    table: Table
+    batch: Batch
+    reach: Reach
+    _noises: dict[tuple[int, bool], Noise] = field(default_factory=dict[tuple[int, bool], Noise])
+
+    def one_after_another(self) -> Step:
+        """A step of each member on its own."""
+        steps = [self._step(slice(member, member + 1), together=False) for member in range(len(self.networks))]
+        parts = zip(*(step.gradients for step in steps), strict=True)
+        losses = torch.cat([step.losses for step in steps])
+        return Step(sum(step.seconds for step in steps), losses, [torch.cat(part) for part in parts])
+
+    def together(self) -> Step:
+        """A step of all members as one stack."""
+        return self._step(slice(0, len(self.networks)), together=True)
+
+    def _step(self, members: slice, *, together: bool) -> Step:
+        with nothing_changed(self.networks[members]):
+            stack = Stack(self.networks[members])
+            try:
+                return self._timed(stack, members, together)
+            finally:
+                stack.release()
+
+    def _timed(self, stack: Stack, members: slice, together: bool) -> Step:
+        batch = [leaf[members].detach() for leaf in self.batch]
+        reach = None if self.reach is None else [None if by is None else by[members] for by in self.reach]
+        passes = Passes(stack, self.table, self.objective, self._noise(members, together), together)
+        stack.networks[0].train()
+        start = time.perf_counter()
+        losses = passes.gradients(batch, 0, reach)
+        gradients = [leaf.grad for leaf in stack.blocks if leaf.grad is not None]
+        for flat in stack.flats:
+            update(flat, 1, 1e-3, 1e-2)
+        losses.sum().item()  # waits for the device
+        return Step(time.perf_counter() - start, losses, gradients)
+
+    def _noise(self, members: slice, together: bool) -> Noise:
+        """The masks are made once, so that the time of a step is that of the rest of it."""
+        key = (members.start, together)
+        if key not in self._noises:
+            device = self.batch[0].device
+            self._noises[key] = Noise(self.seeds[members], device, self.rates if together else (), ahead=1)
+        return self._noises[key]
+
+
+def why_not_together(trial: Trial, *, timed: bool = True) -> str | None:
+    """Why these members are trained one after another; None where one stack gives the same steps (in less time)."""
+    described = [describe_network(network) for network in trial.networks]
+    if any(other != described[0] for other in described):
+        return "the members differ in more than their weights and dropout rates"
+    loop = trial.one_after_another()
+    try:
+        stacked = trial.together()
+    except Exception as error:
+        reason = "out of memory" if is_out_of_memory(error) else "".join(str(error).splitlines()[:1])
+        return f"{type(error).__name__}: {reason}"
+    if not _alike(loop, stacked):
+        return "a step of the stack differs from the members' own"
+    if not timed:
+        return None
+    alone, beside = loop.seconds, stacked.seconds
+    for _ in range(_ROUNDS if beside < _HOPELESS * alone else 0):
+        alone = min(alone, trial.one_after_another().seconds)
+        beside = min(beside, trial.together().seconds)
+    return None if beside < _GAIN * alone else f"a step together takes {beside / alone:.2f} times as long"
+
+
+def _alike(a: Step, b: Step) -> bool:
+    """The same losses and gradients, to rounding."""
+    pairs = [(a.losses, b.losses), *zip(a.gradients, b.gradients, strict=True)]
+    return all(bool((x - y).abs().max() <= _ROUNDING * (x.abs().max() + 1e-6)) for x, y in pairs if x.numel())

@@ -1,0 +1,1 @@
+"""Training: one network, ensembles, grids, checkpoints."""

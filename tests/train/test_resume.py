@@ -1,0 +1,137 @@
+"""Killed and started again: the result of an unbroken run, bit for bit."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from caveat.errors import InvalidArgument
+from caveat.train import fit, fit_ensemble
+from caveat.train.checkpoint import Checkpoint
+
+from .networks import distance, mlp, regression, with_batch_norm
+
+LOSS = nn.MSELoss()
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import torch
+from torch import nn
+from caveat.train import checkpoint, fit_ensemble
+from train.networks import regression, with_batch_norm
+checkpoint._LEAST_SECONDS, checkpoint._SHARE = 0.0, 0
+def slow(returned, target):
+    time.sleep(0.002)
+    return nn.functional.mse_loss(returned, target)
+networks = fit_ensemble(with_batch_norm, slow, regression(), members=2, epochs=60, batch_size=16, patience=None,
+    seed=3, checkpoint={path!r}, together={together!r})
+torch.save([network.state_dict() for network in networks], {path!r} + "/result.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("together", [True, False])
+def test_killed_in_the_middle_and_started_again(tmp_path: Path, *, together: bool) -> None:
+    results: list[Any] = []
+    for name, kill in (("unbroken", False), ("killed", True)):
+        folder = tmp_path / name
+        code = KILLED.format(folder=str(Path(__file__).parent.parent), path=str(folder), together=together)
+        if kill:
+            process = subprocess.Popen([sys.executable, "-c", code])
+            while not list(folder.glob("run*.safetensors")):
+                assert process.poll() is None
+                time.sleep(0.01)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+        subprocess.run([sys.executable, "-c", code], check=True)
+        results.append(torch.load(folder / "result.pt", weights_only=True))
+    for a, b in zip(*results, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    """Every epoch is kept, and the run ends after some."""
+    save = Checkpoint.save
+
+    def saved(self: Checkpoint, training: Any) -> None:
+        self._due = 0.0
+        save(self, training)
+        if training.epoch == epochs:
+            raise Stopped
+
+    monkeypatch.setattr(Checkpoint, "save", saved)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9])
+def test_stopped_at_any_epoch_and_taken_up(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where some members have stopped early before."""
+    settings: dict[str, Any] = {
+        "members": 4, "epochs": 25, "batch_size": 32, "patience": 3, "learning_rate": 0.05, "seed": 1, "together": True,
+    }  # fmt: skip
+    unbroken = fit_ensemble(mlp, LOSS, regression(), **settings)
+    with monkeypatch.context() as patch:
+        stop_after(patch, stop)
+        with pytest.raises(Stopped):
+            fit_ensemble(mlp, LOSS, regression(), checkpoint=tmp_path, **settings)
+    resumed = fit_ensemble(mlp, LOSS, regression(), checkpoint=tmp_path, **settings)
+    assert [found.history for found in resumed.fits] == [found.history for found in unbroken.fits]
+    assert all(distance(a, b) == 0 for a, b in zip(resumed, unbroken, strict=True))
+
+
+def test_a_finished_run_is_read_from_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    first, again = with_batch_norm(), with_batch_norm()
+    found = fit(first, LOSS, regression(), epochs=3, checkpoint=path)
+    assert fit(again, LOSS, regression(), epochs=3, checkpoint=path).history == found.history
+    assert distance(first, again) == 0
+
+
+def test_a_checkpoint_is_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    network = fit(with_batch_norm(), LOSS, regression(), epochs=2, checkpoint=path).network
+    tensors = safetensors.torch.load_file(path)
+    assert torch.equal(tensors["member.0.0"], network[0].weight.detach())
+    assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("build", "rows", "changed", "named"),
+    [
+        (with_batch_norm, 120, {}, "network"),
+        (lambda: mlp(0.3), 120, {}, "network"),
+        (mlp, 119, {}, "data"),
+        (mlp, 120, {"learning_rate": 0.5}, "learning_rate"),
+        (mlp, 120, {"epochs": 9}, "epochs"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_named(
+    build: Any, rows: int, changed: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    fit(mlp(), LOSS, regression(), epochs=2, checkpoint=path)
+    with pytest.raises(InvalidArgument, match=named):
+        fit(build(), LOSS, regression(rows), **{"epochs": 2, **changed}, checkpoint=path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\x80\x04\x95pickle"])
+def test_a_file_that_is_no_checkpoint(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InvalidArgument, match="caveat has written"):
+        fit(mlp(), LOSS, regression(), epochs=2, checkpoint=path)
+    assert path.read_bytes() == content

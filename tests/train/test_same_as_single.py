@@ -1,0 +1,121 @@
+"""The same members however they are trained: as one stack, one after another, by ``fit``, or by a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from caveat.train import Run, fit, fit_ensemble, fit_many, member_seed
+
+from .networks import branching, convolutional, distance, mlp, noisy, recurrent, regression, with_batch_norm
+
+LOSS = nn.MSELoss()
+SETTINGS: dict[str, Any] = {"epochs": 8, "batch_size": 32, "patience": 3, "learning_rate": 0.01}
+
+
+def singly(build: Callable[[], nn.Module], member: int, **settings: Any) -> nn.Module:
+    """The member that a user gets with ``fit`` and the member's seed."""
+    seed = member_seed(7, member)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build()
+    return fit(network, LOSS, regression(), seed=seed, **{**SETTINGS, **settings}).network
+
+
+@pytest.mark.parametrize("build", [mlp, with_batch_norm, convolutional, noisy], ids=lambda build: build.__name__)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"bootstrap": True}, {"adversarial": 0.02}, {"validation": None}],
+    ids=lambda settings: "".join(settings) or "plain",
+)
+def test_a_stack_gives_the_members_of_single_runs(build: Callable[[], nn.Module], settings: dict[str, Any]) -> None:
+    networks = fit_ensemble(build, LOSS, regression(), members=3, seed=7, together=True, **{**SETTINGS, **settings})
+    assert networks.together
+    assert max(distance(network, singly(build, m, **settings)) for m, network in enumerate(networks)) < 1e-9
+    assert distance(networks[0], networks[1]) > 1e-3
+
+
+@pytest.mark.parametrize("build", [branching, recurrent], ids=lambda build: build.__name__)
+def test_what_does_not_stack_is_trained_one_after_another_with_the_same_result(build: Callable[[], nn.Module]) -> None:
+    networks = fit_ensemble(build, LOSS, regression(), members=2, seed=7, **SETTINGS)
+    assert not networks.together
+    assert max(distance(network, singly(build, m)) for m, network in enumerate(networks)) == 0
+
+
+def test_members_stop_each_on_its_own_with_their_best_weights() -> None:
+    settings = {**SETTINGS, "epochs": 60, "patience": 2, "learning_rate": 0.05}
+    ensemble = fit_ensemble(mlp, LOSS, regression(), members=5, seed=7, together=True, **settings)
+    assert len({found.epochs for found in ensemble.fits}) > 1
+    for member, found in enumerate(ensemble.fits):
+        assert found.history.validation[found.best_epoch - 1] == min(found.history.validation)
+        assert found.stopped_early == (found.epochs - found.best_epoch == 2)
+        assert distance(found.network, singly(mlp, member, **settings)) < 1e-7
+
+
+def test_a_map_over_processes_gives_the_same_members() -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as executor:
+        mapped = fit_ensemble(mlp, LOSS, regression(), members=2, seed=7, map=executor.map, **SETTINGS)
+    assert max(distance(network, singly(mlp, m)) for m, network in enumerate(mapped)) < 1e-12
+    assert [len(found.history.validation) for found in mapped.fits] == [found.epochs for found in mapped.fits]
+
+
+def test_a_grid_of_rates_and_unequal_splits_gives_the_networks_of_single_runs() -> None:
+    x, y = regression()
+    runs = [
+        Run(
+            partial(mlp, rate), (x[:rows], y[:rows]), seed=rows, epochs=epochs, batch_size=32, learning_rate=speed,
+            weight_decay=speed,
+        )
+        for rows in (80, 81, 97)
+        for rate, epochs, speed in ((0.0, 3, 0.01), (0.05, 5, 0.02), (0.4, 4, 0.03))
+    ]  # fmt: skip
+    fits = fit_many(runs, LOSS, together=True)
+    assert [found.epochs for found in fits] == [run.epochs for run in runs]
+    alone = [fit_many([run], LOSS)[0] for run in runs]
+    assert max(distance(a.network, b.network) for a, b in zip(fits, alone, strict=True)) < 1e-9
+    assert [found.network[2].p for found in fits] == [0.0, 0.05, 0.4] * 3
+
+
+def test_runs_of_several_architectures_come_back_in_their_order() -> None:
+    runs = [Run(build, regression(), seed=seed, epochs=2) for seed, build in enumerate([mlp, with_batch_norm, mlp])]
+    fits = fit_many(runs, LOSS)
+    assert [type(found.network[1]) for found in fits] == [nn.ReLU, nn.BatchNorm1d, nn.ReLU]
+    assert [found.seed for found in fits] == [0, 1, 2]
+
+
+def test_adamw_is_torchs() -> None:
+    """Full batches, no dropout, no validation: torch's own optimiser in a plain loop ends in the same weights."""
+    x, y = regression()
+    ours, theirs = (mlp(0.0) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    fit(ours, LOSS, (x, y), validation=None, epochs=50, batch_size=len(x), learning_rate=0.01, weight_decay=0.1)
+    optimiser = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
+    for _ in range(50):
+        optimiser.zero_grad()
+        LOSS(theirs(x), y).backward()
+        optimiser.step()
+    assert distance(ours, theirs) < 1e-9
+
+
+def test_a_penalty_and_a_buffer_of_each_member() -> None:
+    def build(seed: int) -> nn.Module:
+        network = mlp()
+        network.register_buffer("strength", torch.tensor(0.1 if seed % 2 else 10.0, dtype=torch.float64))
+        return network
+
+    def penalty(network: Any) -> torch.Tensor:
+        return network.strength * network[0].weight.square().sum()
+
+    seeds = [2, 3]
+    runs = [Run(build, regression(), seed=seed, epochs=10, learning_rate=0.01) for seed in seeds]
+    strong, weak = fit_many(runs, LOSS, penalty=penalty, together=True)
+    assert strong.network[0].weight.norm() < 0.7 * weak.network[0].weight.norm()
+    alone = fit_many(runs[:1], LOSS, penalty=penalty)[0]
+    assert distance(strong.network, alone.network) < 1e-9
