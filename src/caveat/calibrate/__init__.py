@@ -1,0 +1,55 @@
+"""Make it honest: maps that are fitted to rows the network has not seen, of plain tensors.
+
+Each `fit_*` returns a frozen callable with a `state()` of plain data, which `from_state` reads. Maps of classes take
+logits, of every draw (S, B, C) or of the pooled predictive (B, C) as the log of its probabilities, and give
+probabilities.
+"""
+
+from caveat.calibrate.affine import AffineScaling, fit_dirichlet, fit_matrix_scaling, fit_vector_scaling
+from caveat.calibrate.conformal_intervals import (
+    AbsoluteResidual,
+    ConformalisedQuantiles,
+    ScaledResidual,
+    fit_absolute_residual,
+    fit_conformalised_quantiles,
+    fit_scaled_residual,
+)
+from caveat.calibrate.conformal_rank import conformal_quantile
+from caveat.calibrate.conformal_scores import APS, LAC, RAPS, SetScore
+from caveat.calibrate.conformal_sets import ConformalSets, fit_conformal_sets
+from caveat.calibrate.one_against_rest import Isotonic, Platt, fit_isotonic, fit_platt
+from caveat.calibrate.quantile_recalibration import QuantileRecalibration, fit_quantile_recalibration
+from caveat.calibrate.stored import from_state
+from caveat.calibrate.temperature import Temperature, fit_temperature
+from caveat.calibrate.variance_scaling import VarianceScaling, fit_variance_scaling
+
+__all__ = [
+    "APS",
+    "LAC",
+    "RAPS",
+    "AbsoluteResidual",
+    "AffineScaling",
+    "ConformalSets",
+    "ConformalisedQuantiles",
+    "Isotonic",
+    "Platt",
+    "QuantileRecalibration",
+    "ScaledResidual",
+    "SetScore",
+    "Temperature",
+    "VarianceScaling",
+    "conformal_quantile",
+    "fit_absolute_residual",
+    "fit_conformal_sets",
+    "fit_conformalised_quantiles",
+    "fit_dirichlet",
+    "fit_isotonic",
+    "fit_matrix_scaling",
+    "fit_platt",
+    "fit_quantile_recalibration",
+    "fit_scaled_residual",
+    "fit_temperature",
+    "fit_variance_scaling",
+    "fit_vector_scaling",
+    "from_state",
+]

@@ -1,0 +1,115 @@
+"""Is it any good: scores, calibration, rankings and referral, of plain tensors.
+
+Every metric takes tensors and gives one float64 number; with `weights` (R, B) it gives R of them, which is how
+`bootstrap` puts an interval around each and how `referral_curve` measures what is kept. `METRICS` holds them by name.
+Higher unsureness is less sure, and ties are handled in expectation.
+"""
+
+from caveat.metrics.bootstrap import Estimate, bootstrap
+from caveat.metrics.brier import BrierBins, BrierDecomposition, brier_decomposition
+from caveat.metrics.calibration_error import (
+    classwise_calibration_error,
+    expected_calibration_error,
+    maximum_calibration_error,
+    reliability_bins,
+    top_label_calibration_error,
+)
+from caveat.metrics.class_scores import accuracy, brier_score, class_entropy, negative_log_likelihood, wrong
+from caveat.metrics.crps import crps_gaussian, crps_mixture, crps_samples
+from caveat.metrics.detection import (
+    Detection,
+    aupr,
+    auroc,
+    class_auroc,
+    detection,
+    error_detection,
+    fpr_at_tpr,
+    out_of_distribution,
+)
+from caveat.metrics.intervals import interval_coverage, interval_score, mean_interval_width
+from caveat.metrics.referral import (
+    ReferralCurve,
+    oracle_unsureness,
+    over_seeds,
+    referral_curve,
+    referral_table,
+    referral_with_baselines,
+)
+from caveat.metrics.registry import METRICS, Metric
+from caveat.metrics.regression_calibration import (
+    RegressionCalibration,
+    miscalibration_area,
+    regression_calibration_curve,
+)
+from caveat.metrics.reliability import ReliabilityBins, equal_mass_edges, equal_width_edges
+from caveat.metrics.risk_coverage import RiskCoverage, augrc, aurc, excess_aurc, risk_coverage
+from caveat.metrics.sparsification import Sparsification, ause, sparsification
+from caveat.metrics.streaming import Collected, RunningMean
+from caveat.metrics.target_scores import (
+    gaussian_cdf,
+    gaussian_negative_log_likelihood,
+    root_mean_squared_error,
+)
+from caveat.metrics.views import classwise, confidence, top_label
+
+__all__ = [
+    "METRICS",
+    "BrierBins",
+    "BrierDecomposition",
+    "Collected",
+    "Detection",
+    "Estimate",
+    "Metric",
+    "ReferralCurve",
+    "RegressionCalibration",
+    "ReliabilityBins",
+    "RiskCoverage",
+    "RunningMean",
+    "Sparsification",
+    "accuracy",
+    "augrc",
+    "aupr",
+    "aurc",
+    "auroc",
+    "ause",
+    "bootstrap",
+    "brier_decomposition",
+    "brier_score",
+    "class_auroc",
+    "class_entropy",
+    "classwise",
+    "classwise_calibration_error",
+    "confidence",
+    "crps_gaussian",
+    "crps_mixture",
+    "crps_samples",
+    "detection",
+    "equal_mass_edges",
+    "equal_width_edges",
+    "error_detection",
+    "excess_aurc",
+    "expected_calibration_error",
+    "fpr_at_tpr",
+    "gaussian_cdf",
+    "gaussian_negative_log_likelihood",
+    "interval_coverage",
+    "interval_score",
+    "maximum_calibration_error",
+    "mean_interval_width",
+    "miscalibration_area",
+    "negative_log_likelihood",
+    "oracle_unsureness",
+    "out_of_distribution",
+    "over_seeds",
+    "referral_curve",
+    "referral_table",
+    "referral_with_baselines",
+    "regression_calibration_curve",
+    "reliability_bins",
+    "risk_coverage",
+    "root_mean_squared_error",
+    "sparsification",
+    "top_label",
+    "top_label_calibration_error",
+    "wrong",
+]

@@ -1,0 +1,298 @@
+"""Variance scaling, quantile recalibration, and conformal sets and intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from statistics import NormalDist
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from caveat.calibrate import (
+    APS,
+    LAC,
+    RAPS,
+    SetScore,
+    conformal_quantile,
+    fit_absolute_residual,
+    fit_conformal_sets,
+    fit_conformalised_quantiles,
+    fit_quantile_recalibration,
+    fit_scaled_residual,
+    fit_variance_scaling,
+    from_state,
+)
+from caveat.errors import InvalidArgument, NotFinite, NotProbabilities
+from caveat.metrics import (
+    gaussian_cdf,
+    gaussian_negative_log_likelihood,
+    interval_coverage,
+    mean_interval_width,
+    miscalibration_area,
+)
+
+SCORES = [LAC(), APS(), APS(randomised=True), RAPS(), RAPS(penalty=0.1, free=1, randomised=True)]
+
+
+def too_sure(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Means, variances a quarter of the true ones, and targets: scale differs from row to row."""
+    generator = torch.Generator().manual_seed(seed)
+    mean, spread, noise = torch.randn(3, n, generator=generator, dtype=torch.float64)
+    sd = (spread / 2).exp()
+    return mean, (sd / 2).square(), mean + sd * noise
+
+
+# Variances and levels.
+
+
+def test_the_factor_is_recovered_and_is_the_likeliest() -> None:
+    mean, variance, y = too_sure(20_000)
+    fitted = fit_variance_scaling(mean, variance, y)
+    assert fitted.factor.item() == pytest.approx(4.0, rel=0.05)
+    best = gaussian_negative_log_likelihood(mean, fitted(variance), y)
+    for factor in (0.98, 1.02):
+        assert gaussian_negative_log_likelihood(mean, factor * fitted(variance), y) > best
+
+
+def test_a_factor_for_each_target() -> None:
+    mean, variance = torch.zeros(4, 2), torch.ones(4, 2)
+    y = torch.tensor([1.0, 3.0]).expand(4, 2)
+    assert fit_variance_scaling(mean, variance, y, per_target=True).factor.tolist() == [1, 9]
+    assert fit_variance_scaling(mean, variance, y).factor.item() == 5
+
+
+def test_recalibrated_levels_are_uniform_and_intervals_hold_their_share() -> None:
+    mean, variance, y = too_sure(4000)
+    fitted = fit_quantile_recalibration(gaussian_cdf(mean, variance, y))
+    mean, variance, y = too_sure(4000, seed=1)
+    levels = gaussian_cdf(mean, variance, y)
+    assert miscalibration_area(fitted(levels)) < 0.02 < 0.1 < miscalibration_area(levels)
+    for level in (0.5, 0.8, 0.95):
+        low, high = fitted.gaussian_interval(mean, variance, level)
+        assert interval_coverage(low, high, y).item() == pytest.approx(level, abs=0.03)
+        sd = variance.sqrt()
+        by_quantile = fitted.interval(lambda q, sd=sd: mean + sd * NormalDist().inv_cdf(q), level)
+        torch.testing.assert_close(by_quantile[0], low)
+
+
+def test_golden_recalibration() -> None:
+    # Levels 0.2, 0.4, 0.4 of n = 3: shares 1/4 and, for the tie, the middle of 2/4 and 3/4.
+    fitted = fit_quantile_recalibration(torch.tensor([0.4, 0.2, 0.4]))
+    assert fitted(torch.tensor([0.0, 0.2, 0.3, 0.4, 1.0])).tolist() == pytest.approx([0, 0.25, 0.4375, 0.625, 1])
+    assert fitted.level_for(0.4375) == pytest.approx(0.3)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_the_map_rises_from_0_to_1(levels: list[float]) -> None:
+    mapped = fit_quantile_recalibration(torch.tensor(levels, dtype=torch.float64))(torch.linspace(0, 1, 50).double())
+    assert (mapped.diff() >= -1e-12).all()
+    assert mapped[0] >= 0
+    assert mapped[-1] == 1
+
+
+# The conformal quantile.
+
+
+def test_golden_quantile() -> None:
+    # n = 9, alpha = 0.1: the ceil(10 * 0.9) = 9th smallest; alpha = 0.25: the ceil(7.5) = 8th; n = 8: the 9th of 8.
+    scores = torch.arange(1.0, 10.0)
+    assert conformal_quantile(scores, 0.1) == 9
+    assert conformal_quantile(scores, 0.25) == 8
+    assert conformal_quantile(scores[:8], 0.1) == torch.inf
+
+
+@given(st.integers(1, 200), st.floats(0.01, 0.99))
+def test_the_quantile_is_the_smallest_that_covers(n: int, alpha: float) -> None:
+    q = float(conformal_quantile(torch.arange(1, n + 1, dtype=torch.float64), alpha))
+    assert min(q, n + 1) / (n + 1) >= 1 - alpha - 1e-9
+    assert (q - 1) / (n + 1) < 1 - alpha or q == torch.inf or q == 1
+
+
+# Coverage on exchangeable rows: over many splits it is Beta-distributed about 1 - alpha, or above.
+
+ROWS, SPLITS = 60, 400
+
+
+def classified(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Probabilities of a network that is wrong about its own certainty, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, 6, generator=generator, dtype=torch.float64)
+    return (3 * z).softmax(-1), torch.multinomial(z.softmax(-1), 1, generator=generator)[:, 0]
+
+
+@pytest.mark.parametrize("score", SCORES, ids=repr)
+@pytest.mark.parametrize("alpha", [0.1, 0.3])
+def test_sets_cover(score: SetScore, alpha: float) -> None:
+    held = torch.empty(SPLITS)
+    for split in range(SPLITS):
+        p, y = classified(2 * ROWS, split)
+        sets = fit_conformal_sets(p[:ROWS], y[:ROWS], alpha=alpha, score=score)
+        held[split] = sets(p[ROWS:]).gather(-1, y[ROWS:, None]).double().mean()
+    # The mean over splits has a standard error of at most sqrt(2 * 0.25 / 60 / 400) = 0.0046; continuous scores
+    # cover with at most 1 / (n + 1) more than asked.
+    assert held.mean() >= 1 - alpha - 0.012
+    if isinstance(score, LAC) or getattr(score, "randomised", False):
+        assert held.mean() <= 1 - alpha + 1 / (ROWS + 1) + 0.012
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3])
+def test_intervals_cover(alpha: float) -> None:
+    held = torch.empty(SPLITS, 3)
+    for split in range(SPLITS):
+        m, v, y = too_sure(2 * ROWS, seed=split)
+        sd, a, b = v.sqrt(), slice(ROWS), slice(ROWS, None)
+        found = (
+            fit_absolute_residual(m[a], y[a], alpha=alpha)(m[b]),
+            fit_scaled_residual(m[a], sd[a], y[a], alpha=alpha)(m[b], sd[b]),
+            fit_conformalised_quantiles((m - sd)[a], (m + sd)[a], y[a], alpha=alpha)((m - sd)[b], (m + sd)[b]),
+        )
+        held[split] = torch.stack([interval_coverage(low, high, y[b]) for low, high in found])
+    assert (held.mean(0) >= 1 - alpha - 0.012).all()
+    assert (held.mean(0) <= 1 - alpha + 1 / (ROWS + 1) + 0.012).all()
+
+
+def test_a_true_scale_makes_intervals_narrower() -> None:
+    m, v, y = too_sure(4000)
+    flat = mean_interval_width(*fit_absolute_residual(m, y)(m))
+    scaled = mean_interval_width(*fit_scaled_residual(m, v.sqrt(), y)(m, v.sqrt()))
+    assert scaled < 0.95 * flat
+
+
+# Golden sets and intervals.
+
+
+def test_golden_scores() -> None:
+    p = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64)
+    assert LAC()(p).tolist() == [pytest.approx([0.8, 0.5, 0.7])]
+    assert APS()(p).tolist() == [pytest.approx([1.0, 0.5, 0.8])]
+    # Places 3, 1, 2; one free: penalties 0.2, 0, 0.1.
+    assert RAPS(penalty=0.1, free=1)(p).tolist() == [pytest.approx([1.2, 0.5, 0.9])]
+
+
+def test_randomised_draws_differ_between_fit_and_call() -> None:
+    p = torch.full((5, 2), 0.5, dtype=torch.float64)
+    score = APS(randomised=True)
+    assert not torch.equal(score(p, stream=0), score(p, stream=1))
+    assert torch.equal(score(p, stream=1), score(p, stream=1))
+
+
+def test_too_few_rows_rule_nothing_out() -> None:
+    sets = fit_conformal_sets(torch.tensor([[0.9, 0.1]]), torch.tensor([0]), alpha=0.1)
+    assert sets(torch.tensor([[0.99, 0.01]])).all()
+    low, high = fit_absolute_residual(torch.zeros(3), torch.ones(3), alpha=0.1)(torch.zeros(1))
+    assert (low.item(), high.item()) == (-torch.inf, torch.inf)
+
+
+def test_several_targets_have_their_own_width() -> None:
+    y = torch.stack((torch.arange(1.0, 10.0), torch.arange(10.0, 100.0, 10.0)), -1)
+    assert fit_absolute_residual(torch.zeros(9, 2), y).radius.tolist() == [9, 90]
+
+
+def test_quantiles_that_were_too_wide_are_narrowed_but_never_turn_over() -> None:
+    y = torch.zeros(19)
+    fitted = fit_conformalised_quantiles(y - 5, y + 5, y)
+    assert fitted.margin == -5
+    low, high = fitted(torch.tensor([0.0, -5.0]), torch.tensor([1.0, 5.0]))
+    assert (low.tolist(), high.tolist()) == ([0.5, 0.0], [0.5, 0.0])
+
+
+def test_sets_are_those_of_mapie() -> None:
+    classification = pytest.importorskip("mapie.classification")
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 2, generator=generator, dtype=torch.float64)
+    y = (x[:, 0] > 0).long() + (x[:, 1] + torch.randn(600, generator=generator) > 0)
+    network = sklearn.LogisticRegression().fit(x[:200].numpy(), y[:200].numpy())
+    theirs = classification.SplitConformalClassifier(
+        network, confidence_level=0.85, prefit=True, conformity_score="lac"
+    ).conformalize(x[200:400].numpy(), y[200:400].numpy())
+    expected = torch.from_numpy(theirs.predict_set(x[400:].numpy())[1][..., 0])
+    p = torch.from_numpy(network.predict_proba(x.numpy()))
+    ours = fit_conformal_sets(p[200:400], y[200:400], alpha=0.15)(p[400:])
+    assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        fit_variance_scaling(*too_sure(9)),
+        fit_quantile_recalibration(torch.rand(9, generator=torch.Generator().manual_seed(0))),
+        *(fit_conformal_sets(*classified(30, 0), score=score) for score in SCORES),
+    ],
+    ids=lambda fitted: f"{type(fitted).__name__}-{getattr(fitted, 'score', '')}",
+)
+def test_state_comes_back_through_json(fitted: Any) -> None:
+    values = classified(5, 1)[0] if hasattr(fitted, "score") else torch.rand(5)
+    text = json.dumps(fitted.state(), default=lambda tensor: tensor.tolist())
+    assert torch.equal(from_state(json.loads(text))(values), fitted(values))
+
+
+def test_intervals_come_back_from_their_state() -> None:
+    m, v, y = too_sure(20)
+    for fitted, tensors in (
+        (fit_absolute_residual(m, y), (m,)),
+        (fit_scaled_residual(m, v, y), (m, v)),
+        (fit_conformalised_quantiles(m - v, m + v, y), (m - v, m + v)),
+    ):
+        assert torch.equal(from_state(fitted.state())(*tensors)[0], fitted(*tensors)[0])
+
+
+# The errors.
+
+ONE = torch.ones(5)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda x: fit_variance_scaling(x, ONE, ONE + 1),
+        lambda x: fit_absolute_residual(x, ONE),
+        lambda x: fit_scaled_residual(ONE, ONE, x),
+        lambda x: fit_conformalised_quantiles(ONE, x, ONE),
+    ],
+)
+def test_bad_numbers(fit: Callable[[Tensor], object]) -> None:
+    with pytest.raises(NotFinite):
+        fit(ONE * torch.nan)
+    for shape in ((5, 1), (0,), ()):
+        with pytest.raises(InvalidArgument, match="same shape"):
+            fit(torch.ones(shape))
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(InvalidArgument, match="variance must be positive"):
+        fit_variance_scaling(ONE, 0 * ONE, ONE)
+    with pytest.raises(InvalidArgument, match="Some error must be left"):
+        fit_variance_scaling(ONE, ONE, ONE)
+    with pytest.raises(InvalidArgument, match="scale must be positive"):
+        fit_scaled_residual(ONE, -ONE, ONE)
+    for alpha in (0.0, 1.0, 10):
+        with pytest.raises(InvalidArgument, match="alpha must lie"):
+            fit_absolute_residual(ONE, ONE, alpha=alpha)
+        with pytest.raises(InvalidArgument, match="alpha must lie"):
+            fit_conformal_sets(*classified(9, 0), alpha=alpha)
+    for levels, error in ((ONE + 1, InvalidArgument), (ONE[:0], InvalidArgument), (ONE * torch.nan, NotFinite)):
+        with pytest.raises(error):
+            fit_quantile_recalibration(levels)
+    with pytest.raises(InvalidArgument, match="penalty"):
+        RAPS(penalty=-1.0)
+
+
+def test_bad_sets() -> None:
+    p, y = classified(9, 0)
+    for bad in (2 * p, p.log(), p * torch.nan):
+        with pytest.raises(NotProbabilities):
+            fit_conformal_sets(bad, y)
+    for labels in (y + 6, y - 6, y.double(), y[:4], torch.nn.functional.one_hot(y, 6)):
+        with pytest.raises(InvalidArgument, match="labels must be"):
+            fit_conformal_sets(p, labels)
+    for rows in (p[:0], p[:, 0], p[:, :1]):
+        with pytest.raises(InvalidArgument, match="two classes"):
+            fit_conformal_sets(rows, y)
+    with pytest.raises(InvalidArgument, match="fitted to 6 classes"):
+        fit_conformal_sets(p, y)(torch.full((1, 3), 1 / 3))

@@ -1,0 +1,173 @@
+"""Intervals over resampled rows, and metrics over batches and workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from caveat.errors import CannotMerge, InvalidArgument
+from caveat.metrics import (
+    METRICS,
+    Collected,
+    RunningMean,
+    accuracy,
+    aurc,
+    auroc,
+    bootstrap,
+    brier_score,
+    crps_samples,
+    expected_calibration_error,
+    interval_score,
+    negative_log_likelihood,
+    root_mean_squared_error,
+    wrong,
+)
+from caveat.metrics.bootstrap import resamples
+from caveat.metrics.registry import takes_weights
+
+from .classified import rows
+
+P, Y = rows(80, 3)
+DOUBT, WRONG = 1 - P.amax(-1), wrong(P, Y)
+
+
+@pytest.mark.parametrize(
+    ("metric", "tensors"),
+    [
+        (accuracy, (P, Y)),
+        (brier_score, (P, Y)),
+        (partial(expected_calibration_error, bins=5), (P, Y)),
+        (auroc, (DOUBT, WRONG)),
+        (aurc, (WRONG, DOUBT)),
+        (root_mean_squared_error, (P, P.flip(0))),
+    ],
+)
+def test_weights_and_rows_give_the_same_interval(metric: partial[Tensor], tensors: tuple[Tensor, ...]) -> None:
+    fast = bootstrap(metric, *tensors, n=50, seed=3)
+    slow = bootstrap(lambda *rows: metric(*rows), *tensors, n=50, seed=3)
+    for ours, brute in zip(fast, slow, strict=True):
+        torch.testing.assert_close(ours, brute)
+
+
+def test_the_interval_of_a_mean_is_the_normal_one() -> None:
+    # Accuracy 0.75 of 400 rows: standard error sqrt(0.75 * 0.25 / 400) = 0.02165, so +- 0.0424 at 95 %.
+    p = torch.tensor([[0.9, 0.1]]).repeat(400, 1)
+    value, low, high = bootstrap(accuracy, p, torch.arange(400) % 4 // 3, n=4000)
+    assert value.item() == 0.75
+    assert (high - low).item() / 2 == pytest.approx(1.96 * math.sqrt(0.75 * 0.25 / 400), rel=0.06)
+
+
+def test_it_covers_at_its_rate() -> None:
+    generator = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(200):
+        y = torch.randn(60, generator=generator) + 1
+        value = bootstrap(root_mean_squared_error, torch.zeros(60), y, n=200, confidence=0.9)
+        held += bool(value.low <= math.sqrt(2) <= value.high)
+    assert 0.8 <= held / 200 <= 0.97
+
+
+def test_seeds_and_chunks() -> None:
+    one, again = bootstrap(accuracy, P, Y, n=99, seed=1), bootstrap(accuracy, P, Y, n=99, seed=1)
+    assert torch.equal(one.low, again.low)
+    assert not torch.equal(one.high, bootstrap(accuracy, P, Y, n=99, confidence=0.5, seed=1).high)
+    whole = torch.cat(list(resamples(50, 40, 7)))
+    torch.testing.assert_close(whole, torch.cat(list(resamples(50, 40, 7, each=1 << 16))))
+    state = torch.get_rng_state()
+    bootstrap(accuracy, P, Y, n=5)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_metrics_with_draws_first_and_settings() -> None:
+    samples, y = torch.randn(9, 30, generator=torch.Generator().manual_seed(0)), torch.zeros(30)
+    assert bootstrap(crps_samples, samples, y, n=20).low < bootstrap(crps_samples, samples, y, n=20).high
+    score = partial(interval_score, level=0.5)
+    assert bootstrap(score, y - 1, y + 1, y, n=20).value == 2
+
+
+def test_a_metric_of_several_numbers() -> None:
+    value, low, high = bootstrap(lambda p: p.mean(0), P, n=30)
+    assert value.shape == low.shape == high.shape == (3,)
+    assert (low <= value).all()
+    assert (value <= high).all()
+
+
+def test_resamples_of_one_class_are_left_out() -> None:
+    positive = torch.arange(12) < 1  # a third of the resamples hold no positive
+    for metric in (auroc, lambda s, y: auroc(s, y)):
+        value, low, high = bootstrap(metric, torch.arange(12.0), positive, n=60)
+        assert low <= value + 1e-12
+        assert not (low.isnan())
+        assert not (high.isnan())
+
+
+def test_every_metric_takes_weights_and_says_what_it_takes() -> None:
+    for metric in METRICS.values():
+        assert takes_weights(metric.function), metric.name
+        assert metric.takes, metric.name
+    assert METRICS["crps_samples"].takes == ("samples", "target")
+    assert METRICS["accuracy"](P, Y) == accuracy(P, Y)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: bootstrap(accuracy), "needs the tensors"),
+        (lambda: bootstrap(accuracy, P, Y, n=1), "n must be"),
+        (lambda: bootstrap(accuracy, P, Y, confidence=95), "confidence must lie"),
+        (lambda: bootstrap(accuracy, P, Y, seed=0.5), "seed must be"),  # type: ignore[arg-type]
+        (lambda: bootstrap(accuracy, P[:0], Y[:0]), "at least one row"),
+        (lambda: bootstrap(lambda p, y: p.sum() + y.sum(), P[:3], Y), "first axis"),
+        (lambda: bootstrap(lambda p: p.sum() * torch.nan, P, n=3), "defined for some resample"),
+    ],
+)
+def test_bad_input(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        call()
+
+
+# Streaming.
+
+
+def test_workers_and_batches_merge_to_the_whole() -> None:
+    for metric in (accuracy, negative_log_likelihood, brier_score):
+        workers = [RunningMean(metric).update(P[i::3], Y[i::3]) for i in range(3)]
+        merged = RunningMean(metric).merge(workers[2]).merge(workers[0]).merge(workers[1])
+        torch.testing.assert_close(merged.compute(), metric(P, Y))
+    samples, y = torch.randn(9, 30, generator=torch.Generator().manual_seed(0)), torch.zeros(30)
+    mean = RunningMean(crps_samples).update(samples[:, :7], y[:7]).update(samples[:, 7:], y[7:])
+    torch.testing.assert_close(mean.compute(), crps_samples(samples, y))
+
+
+def test_rankings_are_collected() -> None:
+    state = Collected(aurc).update(WRONG[:30], DOUBT[:30])
+    longer = state.merge(Collected(aurc).update(WRONG[30:], DOUBT[30:]))
+    torch.testing.assert_close(longer.compute(), aurc(WRONG, DOUBT))
+    assert len(state.parts) == 1
+    samples, y = torch.randn(4, 30), torch.zeros(30)
+    drawn = Collected(crps_samples, rows_axis=(1, 0)).update(samples[:, :5], y[:5]).update(samples[:, 5:], y[5:])
+    torch.testing.assert_close(drawn.compute(), crps_samples(samples, y))
+
+
+def test_states_that_do_not_merge_or_hold_nothing() -> None:
+    with pytest.raises(CannotMerge, match="accuracy and brier_score"):
+        RunningMean(accuracy).merge(RunningMean(brier_score))
+    with pytest.raises(CannotMerge):
+        Collected(aurc).merge(Collected(auroc))
+    for empty in (RunningMean(accuracy), Collected(aurc)):
+        with pytest.raises(InvalidArgument, match="was not kept"):
+            empty.compute()
+    for metric in (auroc, aurc, root_mean_squared_error, expected_calibration_error):
+        with pytest.raises(InvalidArgument, match="not a mean over rows"):
+            RunningMean(metric)
+    with pytest.raises(InvalidArgument, match="at least one row"):
+        RunningMean(accuracy).update(P[:0], Y[:0])
+    half, other = partial(interval_score, level=0.5), partial(interval_score, level=0.9)
+    with pytest.raises(CannotMerge):
+        RunningMean(half).merge(RunningMean(other))
+    RunningMean(half).merge(RunningMean(partial(interval_score, level=0.5)))

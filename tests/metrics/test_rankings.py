@@ -1,0 +1,249 @@
+"""Curves over a ranking: risk and coverage, sparsification, detection; ties in expectation."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from caveat.errors import InvalidArgument, NotFinite
+from caveat.metrics import (
+    augrc,
+    aupr,
+    aurc,
+    auroc,
+    ause,
+    class_auroc,
+    detection,
+    error_detection,
+    excess_aurc,
+    fpr_at_tpr,
+    out_of_distribution,
+    risk_coverage,
+    sparsification,
+)
+
+AREAS = [aurc, excess_aurc, augrc]
+DETECTIONS = [auroc, aupr, fpr_at_tpr]
+
+
+@st.composite
+def ranked(draw: st.DrawFn, most: int = 30) -> tuple[Tensor, Tensor]:
+    """Losses and unsureness, with ties in both, and losses of either kind."""
+    n = draw(st.integers(2, most))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    doubt = torch.randint(0, draw(st.integers(1, 2 * n)), (n,), generator=generator).double()
+    loss = torch.rand(n, generator=generator, dtype=torch.float64)
+    return (loss.round() if draw(st.booleans()) else loss), doubt
+
+
+def mean_over_orders(of: Callable[[Tensor], float], loss: Tensor, doubt: Tensor) -> float:
+    """The mean over every order that the ties allow of a function of the ordered losses."""
+    groups = [[i for i in range(len(doubt)) if doubt[i] == value] for value in doubt.unique()]
+    orders = itertools.product(*(itertools.permutations(group) for group in groups))
+    return float(np.mean([of(loss[[i for group in order for i in group]]) for order in orders]))
+
+
+def area_of(ordered: Tensor) -> float:
+    return float((ordered.cumsum(0) / torch.arange(1, len(ordered) + 1)).mean())
+
+
+@given(ranked(most=6))
+def test_ties_are_the_mean_over_their_orders(data: tuple[Tensor, Tensor]) -> None:
+    loss, doubt = data
+    assert aurc(loss, doubt).item() == pytest.approx(mean_over_orders(area_of, loss, doubt), abs=1e-12)
+    risk = risk_coverage(loss, doubt)
+    for k in range(1, len(loss) + 1):
+        expected = mean_over_orders(lambda ordered, k=k: float(ordered[:k].mean()), loss, doubt)
+        assert risk.at(k / len(loss)) == pytest.approx(expected, abs=1e-12)
+    torch.testing.assert_close(risk.risk.mean(), aurc(loss, doubt))
+    best = area_of(loss.sort().values)
+    assert excess_aurc(loss, doubt).item() == pytest.approx(aurc(loss, doubt).item() - best, abs=1e-12)
+
+    def generalised(ordered: Tensor) -> float:
+        curve = torch.cat((torch.zeros(1), ordered.cumsum(0) / len(ordered)))
+        return float(torch.trapezoid(curve, dx=1 / len(ordered)))
+
+    assert augrc(loss, doubt).item() == pytest.approx(mean_over_orders(generalised, loss, doubt), abs=1e-12)
+
+
+@given(ranked())
+def test_augrc_is_what_the_paper_says_of_auroc(data: tuple[Tensor, Tensor]) -> None:
+    # Traub et al., 2024, equation 6: AUGRC = (1 - AUROC) a (1 - a) + (1 - a)^2 / 2.
+    loss, doubt = data[0].round(), data[1]
+    a = 1 - loss.mean().item()
+    if 0 < a < 1:
+        expected = (1 - auroc(doubt, loss).item()) * a * (1 - a) + (1 - a) ** 2 / 2
+        assert augrc(loss, doubt).item() == pytest.approx(expected, abs=1e-12)
+
+
+@given(ranked())
+def test_no_ranking_beats_the_oracle_and_a_constant_one_is_flat(data: tuple[Tensor, Tensor]) -> None:
+    loss, doubt = data
+    curve = risk_coverage(loss, doubt)
+    assert (curve.oracle <= curve.risk + 1e-12).all()
+    assert excess_aurc(loss, doubt) >= 0
+    assert excess_aurc(loss, loss).item() == pytest.approx(0, abs=1e-12)
+    flat = risk_coverage(loss, torch.zeros_like(doubt))
+    torch.testing.assert_close(flat.risk, loss.mean().expand_as(loss))
+    torch.testing.assert_close(aurc(loss, torch.zeros_like(doubt)), loss.mean())
+
+
+@given(ranked(), st.integers(0, 1000))
+def test_a_weight_is_a_repeated_row(data: tuple[Tensor, Tensor], seed: int) -> None:
+    loss, doubt = data
+    times = torch.randint(0, 4, loss.shape, generator=torch.Generator().manual_seed(seed))
+    positive = loss.round()
+    loss[0], times[0], positive[0], positive[1], times[1] = 0.5, 1, 1, 0, 1
+    both = torch.stack((times.double(), torch.ones_like(loss)))
+
+    def again(x: Tensor) -> Tensor:
+        return x.repeat_interleave(times)
+
+    for area in [*AREAS, ause]:
+        expected = torch.stack((area(again(loss), again(doubt)), area(loss, doubt)))
+        torch.testing.assert_close(area(loss, doubt, weights=both), expected)
+        torch.testing.assert_close(area(loss, doubt, weights=both[0]), expected[0])
+    for found in DETECTIONS:
+        expected = torch.stack((found(again(doubt), again(positive)), found(doubt, positive)))
+        torch.testing.assert_close(found(doubt, positive, weights=both), expected)
+
+
+@given(ranked(), st.integers(0, 1000))
+def test_the_order_of_rows_does_not_matter_nor_does_a_rising_map(data: tuple[Tensor, Tensor], seed: int) -> None:
+    loss, doubt = data
+    mixed = torch.randperm(len(loss), generator=torch.Generator().manual_seed(seed))
+    for area in AREAS:
+        torch.testing.assert_close(area(loss[mixed], doubt[mixed]), area(loss, doubt))
+        torch.testing.assert_close(area(loss, (doubt / 60).exp()), area(loss, doubt))
+
+
+def test_golden_areas() -> None:
+    # Ordered by unsureness the losses are 0, 1, 0, 1. Risks 0, 1/2, 1/3, 1/2: AURC = (4/3) / 4 = 1/3.
+    # The best order 0, 0, 1, 1 has 0, 0, 1/3, 1/2: 5/24, so E-AURC = 1/8.
+    # Generalised risks 0, 1/4, 1/4, 2/4 from 0: trapezoid (0 + 1/8 + 1/4 + 3/8) / 4 = 3/16.
+    loss, doubt = torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.tensor([0.4, 0.3, 0.2, 0.1])
+    assert aurc(loss, doubt).item() == pytest.approx(1 / 3)
+    assert excess_aurc(loss, doubt).item() == pytest.approx(1 / 8)
+    assert augrc(loss, doubt).item() == pytest.approx(3 / 16)
+
+
+# Sparsification.
+
+
+def test_golden_sparsification() -> None:
+    # Errors 4, 1, 1 with the largest thought surest. Kept: 3, 2, 1 values: by measure 2, 2.5, 4; oracle 2, 1, 1;
+    # over the whole mean 2: 1, 1.25, 2 and 1, 0.5, 0.5. AUSE = (0 + 0.75 + 1.5) / 3.
+    errors, doubt = torch.tensor([4.0, 1.0, 1.0]), torch.tensor([0.1, 0.2, 0.3])
+    curve = sparsification(errors, doubt)
+    assert curve.removed.tolist() == pytest.approx([0, 1 / 3, 2 / 3])
+    assert curve.by_measure.tolist() == pytest.approx([1, 1.25, 2])
+    assert curve.oracle.tolist() == pytest.approx([1, 0.5, 0.5])
+    assert ause(errors, doubt).item() == pytest.approx(0.75)
+    rooted = sparsification(errors, doubt, root=True)
+    assert rooted.by_measure.tolist() == pytest.approx([1, math.sqrt(1.25), math.sqrt(2)])
+
+
+@given(ranked())
+def test_ause_is_excess_aurc_over_the_mean_error(data: tuple[Tensor, Tensor]) -> None:
+    errors, doubt = data[0] + 0.1, data[1]
+    torch.testing.assert_close(ause(errors, doubt), excess_aurc(errors, doubt) / errors.mean())
+    assert ause(errors, errors, root=True).item() == pytest.approx(0, abs=1e-12)
+
+
+# Detection.
+
+
+@given(ranked())
+def test_detection_is_that_of_scikit_learn(data: tuple[Tensor, Tensor]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    positive, scores = data[0].round(), data[1]
+    positive[0], positive[1] = 1, 0
+    y, s = positive.numpy(), scores.numpy()
+    found = detection(scores, positive)
+    assert found.auroc.item() == pytest.approx(metrics.roc_auc_score(y, s))
+    assert found.aupr.item() == pytest.approx(metrics.average_precision_score(y, s))
+    assert found.aupr_of_negatives.item() == pytest.approx(metrics.average_precision_score(1 - y, -s))
+    fpr, tpr, _ = metrics.roc_curve(y, s, drop_intermediate=False)
+    assert found.fpr_at_95_tpr.item() == pytest.approx(fpr[tpr >= 0.95].min())
+    assert found.positives.item() == pytest.approx(y.mean())
+
+
+def test_auroc_is_that_of_torchmetrics() -> None:
+    functional = pytest.importorskip("torchmetrics.functional")
+    generator = torch.Generator().manual_seed(0)
+    scores, positive = torch.rand(500, generator=generator), torch.randint(0, 2, (500,), generator=generator)
+    assert auroc(scores, positive).item() == pytest.approx(functional.auroc(scores, positive, task="binary").item())
+
+
+def test_golden_detection() -> None:
+    # Known 0.1, 0.2, 0.3; unknown 0.25, 0.9. Of 6 pairs 5 are right: 5/6. Both unknown found at 0.25: 1 of 3 known.
+    # Precision at 0.9: 1; at 0.25 (after 0.3): 2/3; mean 5/6.
+    found = out_of_distribution(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.25, 0.9]))
+    values = [x.item() for x in (found.auroc, found.aupr, found.fpr_at_95_tpr, found.positives)]
+    assert values == pytest.approx([5 / 6, 5 / 6, 1 / 3, 0.4])
+    flipped = error_detection(torch.tensor([0.9, 0.1]), torch.tensor([False, True]))
+    assert flipped.auroc == 0
+    assert flipped.fpr_at_95_tpr == 1
+
+
+def test_chance_is_a_half_and_the_share() -> None:
+    positive = torch.arange(10) < 3
+    flat = detection(torch.zeros(10), positive)
+    assert (flat.auroc.item(), flat.aupr.item()) == (0.5, pytest.approx(0.3))
+
+
+def test_infinite_scores_have_a_rank() -> None:
+    assert auroc(torch.tensor([torch.inf, 0.0, -torch.inf]), torch.tensor([1, 0, 0])) == 1
+
+
+# The errors.
+
+
+@pytest.mark.parametrize("area", [*AREAS, ause, risk_coverage, sparsification])
+def test_bad_rankings(area: Callable[..., object]) -> None:
+    good = torch.rand(4)
+    with pytest.raises(NotFinite):
+        area(good * torch.nan, good)
+    with pytest.raises(NotFinite):
+        area(good, good * torch.nan)
+    with pytest.raises(InvalidArgument, match="at least one row"):
+        area(good[:0], good[:0])
+    with pytest.raises(InvalidArgument, match="same shape"):
+        area(good, good[:, None])
+
+
+@pytest.mark.parametrize("found", [*DETECTIONS, detection])
+def test_bad_detection(found: Callable[..., object]) -> None:
+    scores, positive = torch.rand(4), torch.tensor([0, 1, 0, 1])
+    for one_kind in (torch.zeros(4), torch.ones(4)):
+        with pytest.raises(InvalidArgument, match="positives and negatives"):
+            found(scores, one_kind)
+    with pytest.raises(InvalidArgument, match="0 and 1"):
+        found(scores, positive * 2)
+    with pytest.raises(NotFinite):
+        found(scores * torch.nan, positive)
+    with pytest.raises(InvalidArgument, match="same shape"):
+        found(scores, positive[:3])
+    with pytest.raises(InvalidArgument, match="at least one row"):
+        found(scores[:0], positive[:0])
+
+
+def test_other_bad_input() -> None:
+    with pytest.raises(InvalidArgument, match="not all 0"):
+        ause(torch.zeros(3), torch.rand(3))
+    with pytest.raises(InvalidArgument, match="at least 0"):
+        sparsification(torch.tensor([-1.0, 1.0]), torch.rand(2))
+    with pytest.raises(InvalidArgument, match="tpr must lie"):
+        fpr_at_tpr(torch.rand(2), torch.tensor([0, 1]), tpr=95)
+    with pytest.raises(InvalidArgument, match="at least one row"):
+        out_of_distribution(torch.rand(3), torch.rand(0))
+    with pytest.raises(InvalidArgument, match="class number"):
+        class_auroc(torch.tensor([[0.5, 0.5], [0.5, 0.5]]), torch.tensor([0, 1]), positive=2)
