@@ -1,0 +1,182 @@
+"""Pictures: what is drawn are the values, no backend or figure of the caller is touched, and bad input is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from caveat import plot
+from caveat.errors import InvalidArgument, MissingExtra, NotFinite
+from caveat.shift import ShiftTable
+
+F = np.linspace(0.1, 1, 10)
+BAND = {"mean": torch.zeros(5), "total": torch.ones(5), "epistemic": torch.full((5,), 0.25)}
+TABLE = ShiftTable({(k, s, "ece"): 0.1 * s + 0.01 * i for i, k in enumerate(("fog", "snow")) for s in range(1, 6)})
+
+PLOTS: dict[str, Callable[..., Any]] = {
+    "regression": lambda **k: plot.plot_regression(range(5), BAND, **k),
+    "reliability": lambda **k: plot.plot_reliability([0.2, 0.9, 0.8], [0, 1, 1], **k),
+    "referral": lambda **k: plot.plot_referral({"entropy": (F, 1 - F / 5), "random": (F, 0 * F + 0.8)}, **k),
+    "risk_coverage": lambda **k: plot.plot_risk_coverage((F, F / 5), **k),
+    "measures": lambda **k: plot.plot_measure_histograms({"in": F, "out": F + 1}, **k),
+    "classes": lambda **k: plot.plot_class_histograms(torch.rand(50, 10).softmax(-1), label=3, **k),
+    "maps": lambda **k: plot.plot_uncertainty_maps(torch.rand(3, 6, 8), torch.rand(6, 8), torch.rand(6, 8), **k),
+    "decision": lambda **k: plot.plot_decision_map(lambda p: p[:, 0], x=(0, 1), y=(0, 1), steps=5, **k),
+    "under_shift": lambda **k: plot.plot_under_shift({"a": TABLE, "b": TABLE}, "ece", **k),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_draws_on_the_axes_given_and_on_its_own(name: str) -> None:
+    ax = Figure().subplots()
+    assert PLOTS[name](ax=ax, title="A title") is ax
+    own = PLOTS[name](title="A title that is long enough to need a second line " * 2)
+    own.figure.draw_without_rendering()
+    if name not in {"maps", "classes"}:
+        assert own.get_xlabel()
+        assert own.get_ylabel()
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_nothing_is_clipped_and_no_legend_covers_the_data(name: str) -> None:
+    ax = PLOTS[name](title="A title")
+    figure = ax.figure
+    figure.draw_without_rendering()
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= -0.02
+    assert box.y0 >= -0.02
+    assert box.x1 <= width + 0.02
+    assert box.y1 <= height + 0.02
+    if ax.get_legend() is not None:
+        assert not ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
+        assert not ax.get_legend().get_window_extent().overlaps(ax.xaxis.label.get_window_extent())
+
+
+def test_neither_pyplot_nor_a_backend_is_loaded() -> None:
+    code = (
+        "import sys, caveat.plot; assert 'matplotlib' not in sys.modules;"
+        "caveat.plot.plot_reliability([0.5, 0.9], [1, 0]); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_bands_are_the_deviations() -> None:
+    ax = plot.plot_regression(torch.arange(5).flip(0), BAND, deviations=3)
+    total, epistemic = (band.get_paths()[0].vertices[:, 1] for band in ax.collections)
+    assert (total.min(), total.max()) == (-3, 3)
+    assert (epistemic.min(), epistemic.max()) == (-1.5, 1.5)
+
+
+def test_reliability_shows_shares_counts_and_the_error() -> None:
+    # Claimed 0.85, right 1 in 2: off by 0.35. Claimed 0.15, right 0: off by 0.15. The mean, 2 to 1, is 0.283.
+    ax = plot.plot_reliability([0.85, 0.85, 0.15], [1, 0, 0], bins=10)
+    assert "ECE 0.283" in ax.texts[0].get_text()
+    assert "3 rows" in ax.texts[0].get_text()
+    assert sorted(bar.get_height() for bar in ax.containers[0]) == [0, 0.5]
+    assert max(bar.get_height() for bar in ax.child_axes[0].containers[0]) == pytest.approx(200 / 3)
+
+
+def test_bins_and_curves_of_other_rooms_are_taken() -> None:
+    metrics = pytest.importorskip("caveat.metrics")
+    p = torch.rand(200, 3, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    y = torch.arange(200) % 3
+    bins = metrics.ReliabilityBins.of(3).update(p, y)
+    ax = plot.plot_reliability(bins)
+    assert f"ECE {float(bins.compute()):.3f}" in ax.texts[0].get_text()
+    curve = metrics.risk_coverage((p.argmax(-1) != y).float(), -p.amax(-1))
+    labels = [line.get_label() for line in plot.plot_risk_coverage({"margin": curve}).get_lines()]
+    assert labels == ["margin", "oracle"]
+
+
+def test_a_value_that_is_not_defined_leaves_a_gap() -> None:
+    values = np.where(F < 0.3, np.nan, 1 - F)
+    line = plot.plot_referral({"auc": (F, values)}).get_lines()[0]
+    assert np.isnan(line.get_ydata()).sum() == 2
+
+
+def test_a_million_points_are_thinned() -> None:
+    share = np.arange(1, 1_000_001) / 1e6
+    assert len(plot.plot_risk_coverage((share, share)).get_lines()[0].get_xdata()) <= 2000
+
+
+def test_boxes_hold_the_quartiles() -> None:
+    ax = plot.plot_under_shift({"one": TABLE}, "ece")
+    np.testing.assert_allclose(ax.get_lines()[-1].get_ydata(), [box.median for box in TABLE.quartiles("ece")])
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10])
+def test_class_rows_for_few_and_many_classes(classes: int) -> None:
+    draws = torch.rand(20, classes).softmax(-1)
+    names = [f"a class with a very long name {k}" for k in range(classes)]
+    ax = plot.plot_class_histograms(draws, names=names, label=0)
+    texts = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert len(texts) == classes
+    assert texts[-1].endswith("✓")
+    assert max(map(len, texts)) <= 24
+
+
+def test_a_gif_has_a_frame_a_step(tmp_path: Path) -> None:
+    draws = torch.rand(3, 40, 4).softmax(-1)
+    path = plot.animate_class_histograms(
+        tmp_path / "a.gif", draws, images=torch.rand(3, 1, 8, 8), captions=["0°", "10°", "20°"], label=1
+    )
+    with Image.open(path) as gif:
+        assert gif.n_frames == 3
+        assert gif.info["duration"] == 250
+
+
+def test_an_mp4_without_ffmpeg_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingExtra, match="ffmpeg"):
+        plot.animate_class_histograms(tmp_path / "a.mp4", torch.rand(2, 5, 2).softmax(-1))
+
+
+BAD: list[tuple[Callable[[], Any], str]] = [
+    (lambda: plot.plot_regression([1, 2], BAND), "same length"),
+    (lambda: plot.plot_regression(range(5), {"mean": [0] * 5, "total": [-1] * 5}), "negative"),
+    (lambda: plot.plot_regression(range(5), torch.zeros(5)), "predictive of regression"),
+    (lambda: plot.plot_regression(range(5), {**BAND, "mean": torch.zeros(5, 2)}, column=2), "column"),
+    (lambda: plot.plot_regression(range(5), BAND, parts=("noise",)), "parts"),
+    (lambda: plot.plot_reliability([1.5], [1]), r"\[0, 1\]"),
+    (lambda: plot.plot_reliability([0.5, 0.5], [1]), "same length"),
+    (lambda: plot.plot_reliability([], []), "not empty"),
+    (lambda: plot.plot_reliability([0.5], [1], bins=0), "bins"),
+    (lambda: plot.plot_referral({}), "a curve to draw"),
+    (lambda: plot.plot_referral((F, F[:3])), "same length"),
+    (lambda: plot.plot_referral((F * 100, F)), r"\[0, 1\]"),
+    (lambda: plot.plot_risk_coverage(object()), "coverage and risk"),
+    (lambda: plot.plot_measure_histograms({}), "a set to draw"),
+    (lambda: plot.plot_class_histograms([[0.5, 0.5]], label=2), "label"),
+    (lambda: plot.plot_class_histograms([[0.5, 0.5]], names=["a"]), "names"),
+    (lambda: plot.plot_class_histograms([[3.0, -3.0]]), r"\[0, 1\]"),
+    (lambda: plot.plot_uncertainty_maps(torch.zeros(4, 4), torch.zeros(4, 5), torch.zeros(4, 4)), "size of the image"),
+    (lambda: plot.plot_uncertainty_maps(torch.zeros(4, 4, 3), torch.zeros(4, 4), torch.zeros(4, 4)), "channels"),
+    (lambda: plot.plot_decision_map(lambda p: p, x=(0, 1), y=(0, 1), steps=3), "one value for each point"),
+    (lambda: plot.plot_decision_map(lambda p: p[:, 0], x=(1, 0), y=(0, 1)), "ranges"),
+    (lambda: plot.plot_under_shift(TABLE, "nll"), "metric"),
+    (lambda: plot.plot_under_shift({}, "ece"), "a table to draw"),
+    (lambda: plot.animate_class_histograms("a.png", torch.rand(2, 5, 2).softmax(-1)), "gif or .mp4"),
+    (lambda: plot.animate_class_histograms("a.gif", torch.rand(2, 5, 2).softmax(-1), captions=["0"]), "captions"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), BAD)
+def test_bad_input(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        call()
+
+
+def test_nan_is_named() -> None:
+    with pytest.raises(NotFinite, match="confidences"):
+        plot.plot_reliability([0.5, np.nan], [1, 1])
