@@ -1,0 +1,34 @@
+"""A network without any uncertainty about itself: the baseline that the other samplers are compared with."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from caveat.predictive import Output
+from caveat.samplers.ensemble import Ensemble, ensemble
+
+
+def deterministic(
+    network: nn.Module, *, output: Output | dict[str, Output], batch_dim: int | None = None
+) -> Ensemble:
+    """A sampler of one function: the network as it is in eval mode. Epistemic uncertainty is 0.
+
+    Args:
+        network: any network; one with dropout runs without.
+        output: how to read what it returns, or a dict of outputs by name for several heads.
+        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+
+    Returns:
+        A sampler of size 1.
+
+    Raises:
+        InvalidArgument: not a network.
+
+    Example:
+        >>> import caveat, torch
+        >>> network = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 3))
+        >>> pred = caveat.predict(deterministic(network, output=caveat.Logits()), torch.zeros(2, 4))
+        >>> int(pred.count), float(caveat.mutual_information(pred).max())
+        (1, 0.0)
+    """
+    return ensemble([network], output=output, batch_dim=batch_dim)

@@ -1,0 +1,154 @@
+"""Monte-Carlo batch normalisation: each draw normalises with the statistics of one training mini-batch.
+
+See "Bayesian Uncertainty Estimation for Batch Normalized Deep Networks", Teye, Azizpour and Smith, 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat.engine.sampler import Stream, Values
+from caveat.errors import InvalidArgument, NothingRandom, explain
+from caveat.predictive import Output, as_output
+from caveat.samplers.members.as_eval import EvalNetwork, rows_of
+from caveat.samplers.members.batch_statistics import Reading, Statistics, Using
+from caveat.samplers.members.drawn_numbers import generator_of
+from caveat.samplers.members.pieces import OneByOne
+from caveat.samplers.members.training_rows import TrainingRows
+from caveat.samplers.members.watch import Watch
+from caveat.seeds import check_seed
+from caveat.stochastic.rows import Inputs, as_inputs
+
+_USUAL_BATCH = 32
+_HELD_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class MCBatchNorm:
+    """The sampler that ``mc_batch_norm`` makes; see there."""
+
+    model: nn.Module
+    output: Output
+    batch_size: int
+    _data: TrainingRows = field(repr=False)
+    _network: EvalNetwork = field(repr=False)
+    _watch: Watch = field(repr=False)
+    _held: dict[tuple[int, int], Statistics] = field(default_factory=dict[tuple[int, int], Statistics], repr=False)
+
+    @property
+    def size(self) -> None:
+        """There is no end of mini-batches worth counting."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Mini-batches are chosen independently."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat.engine.Sampler``."""
+        check_seed(seed)
+        if not self._watch.same_values():
+            self._watch.note_values()
+            self._held.clear()
+        network = self._network
+        inputs = as_inputs(x, network.device)
+        with Using(self._statistics(seed, 0)):
+            kind = network.kind(inputs)
+        inputs, numbers = rows_of(inputs, kind.study.batch_axis, rows, network.device)
+
+        def one(draw: int) -> Values:
+            with Using(self._statistics(seed, draw)):
+                return network.draw(inputs, numbers, kind, draw, seed, gradient)
+
+        yield OneByOne(one, len(numbers) if kind.separable else None)
+
+    def _statistics(self, seed: int, draw: int) -> Statistics:
+        """Those of the mini-batch of a draw; held for the next batch of inputs."""
+        found = self._held.get((seed, draw))
+        if found is None:
+            order = torch.randperm(self._data.count, generator=generator_of(seed, draw, "mini-batch"))
+            found = statistics_of(self._network, self._data.take(order[: self.batch_size]))
+            size = sum(tensor.numel() * tensor.element_size() for pair in found for tensor in pair)
+            if (len(self._held) + 1) * size <= _HELD_BYTES:
+                self._held[seed, draw] = found
+        return found
+
+
+def statistics_of(network: EvalNetwork, inputs: Inputs, *, unbiased: bool = False) -> Statistics:
+    """The statistics of every batch normalisation in a pass over one mini-batch, everything else as in eval mode."""
+    with torch.no_grad():
+        with Reading(unbiased=unbiased) as reading:
+            network.look(inputs)
+        return reading.statistics
+
+
+def mc_batch_norm(
+    network: nn.Module,
+    data: Any,
+    *,
+    output: Output | dict[str, Output],
+    batch_size: int | None = None,
+    batch_dim: int | None = None,
+) -> MCBatchNorm:
+    """A sampler of any network with batch normalisation: draw i uses the statistics of training mini-batch i.
+
+    The network is not changed: running statistics, flags and everything else stay. All else behaves as in eval mode,
+    and rows do not influence each other: the statistics are the training mini-batch's, never the batch's at hand.
+
+    Args:
+        network: any network that calls ``F.batch_norm``, as ``nn.BatchNorm1d/2d/3d`` and ``nn.SyncBatchNorm`` do.
+        data: inputs of N training rows: a tensor, a tuple of arguments, a dict of keywords; or a dataset or
+            ``DataLoader`` of (inputs, target) examples with a length.
+        output: how to read what the network returns, or a dict of outputs by name for several heads.
+        batch_size: rows of a mini-batch, best as in training: the smaller, the larger the uncertainty. 32 if not given,
+            or half of the data where that is less.
+        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+
+    Returns:
+        A sampler without end. Which rows mini-batch i has depends on (seed, i) alone.
+
+    Raises:
+        NothingRandom: the network calls no batch normalisation.
+        InvalidArgument: not a network; batch_size below 2, or not below the number of rows; data without rows.
+
+    See "Bayesian Uncertainty Estimation for Batch Normalized Deep Networks", Teye, Azizpour and Smith, 2018,
+    https://arxiv.org/abs/1802.06455.
+
+    Example:
+        >>> import caveat
+        >>> network = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 1))
+        >>> sampler = mc_batch_norm(network, torch.randn(100, 4), output=caveat.Mean(), batch_size=16)
+        >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
+        torch.Size([2, 1])
+    """
+    if not isinstance(cast(Any, network), nn.Module):
+        raise _invalid("A network is a torch.nn.Module.", type(network).__name__, "pass the network itself")
+    as_read = as_output(output)
+    running = EvalNetwork(network, as_read.read, batch_dim)
+    rows = TrainingRows(data, network, running.device)
+    size = min(_USUAL_BATCH, rows.count // 2) if batch_size is None else batch_size
+    if not 2 <= size < rows.count:
+        rule = "batch_size must be at least 2 and below the number of training rows, or all draws are the same."
+        raise _invalid(rule, f"batch_size={size} of {rows.count} rows", "pass more data, or batch_size=32")
+    if not statistics_of(running, rows.take(torch.arange(size))):
+        raise NothingRandom(
+            explain(
+                "Monte-Carlo batch normalisation needs batch normalisation in the network.",
+                got=f"a {type(network).__name__} that never calls F.batch_norm",
+                cause="layer or group normalisation, or batch normalisation folded into convolutions for speed",
+                fix="caveat.mc_dropout for a network with dropout, caveat.ensemble for several networks",
+            )
+        )
+    return MCBatchNorm(network, as_read, size, rows, running, Watch([network]))
+
+
+def _invalid(rule: str, got: str, fix: str) -> InvalidArgument:
+    return InvalidArgument(explain(rule, got=got, cause="arguments in another order, or a very small set", fix=fix))

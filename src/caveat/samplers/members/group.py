@@ -1,0 +1,287 @@
+"""Several networks on one batch: together where that is faster, else one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from caveat.engine.memory import allowed_bytes, is_out_of_memory
+from caveat.engine.sampler import Values
+from caveat.engine.values import mapped
+from caveat.errors import InvalidArgument, explain
+from caveat.samplers.members.as_eval import EvalNetwork, Kind, rows_of
+from caveat.samplers.members.choice import Verdicts, is_faster
+from caveat.samplers.members.mismatch import check_same_values
+from caveat.samplers.members.pieces import fitting, one_by_one, stacked
+from caveat.samplers.members.program import CannotRecord
+from caveat.samplers.members.stack import Recorded, Stack, alike, total_bytes
+from caveat.samplers.members.watch import Watch
+from caveat.stochastic.layout import close
+from caveat.stochastic.rows import Inputs, as_inputs, count_rows, first_sizes, signature
+from caveat.stochastic.trees import map_tensors
+
+Executor = Literal["stacked", "loop"] | None
+
+# Larger stacks gain nothing: reading the parameters takes the time, not Python.
+_LARGEST_STACK = 256 << 20
+_MOST_PROGRAMS = 64
+
+
+@dataclass
+class Prepared:
+    """What is known for inputs of one kind and size: of each member, and the program of all if that is faster."""
+
+    kinds: list[Kind]
+    recorded: Recorded | None
+
+    @property
+    def separable(self) -> bool:
+        """Can rows be asked for apart from the others?"""
+        first = self.kinds[0].study
+        axes = {(kind.study.batch_axis, kind.study.output_axes) for kind in self.kinds}
+        return self.kinds[0].separable and axes == {(first.batch_axis, first.output_axes)}
+
+
+@dataclass
+class _Known:
+    """All that is remembered of members in one state."""
+
+    watch: Watch
+    alike: bool
+    stack: Stack | None = None
+    verdicts: dict[Any, Verdicts] = field(default_factory=dict[Any, Verdicts])
+    prepared: dict[Any, Prepared] = field(default_factory=dict[Any, Prepared])
+
+
+class Group:
+    """Some networks, ready for any batch."""
+
+    def __init__(
+        self, models: Sequence[nn.Module], read: Callable[[Any], Values], executor: Executor, batch_dim: int | None
+    ) -> None:
+        self.models, self.read, self._executor, self._batch_dim = tuple(models), read, executor, batch_dim
+        self.members = [EvalNetwork(model, read, batch_dim) for model in models]
+        self._known: _Known | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members are."""
+        return self.members[0].device
+
+    def bind(self, x: Any, seed: int, rows: Tensor | None, gradient: bool) -> BoundGroup:
+        """These networks on the batch ``x``, or on some of its rows."""
+        known, device = self._current(), self.device
+        if type(x) is Tensor and x.device == device and x.dim() > 0 and x.shape[0] > 0:
+            inputs: Inputs = (x,), {}
+            key: Any = (x.shape, x.dtype)
+        else:
+            inputs = as_inputs(x, device)
+            key = (signature(inputs), first_sizes(inputs))
+        if torch.is_autocast_enabled(device.type):
+            key = (key, torch.get_autocast_dtype(device.type))
+        prepared = known.prepared.get(key)
+        if prepared is None:
+            if len(known.prepared) >= _MOST_PROGRAMS:
+                known.prepared.clear()
+            prepared = known.prepared[key] = self._prepare(known, inputs)
+        recorded = prepared.recorded if not gradient and rows is None and not known.watch.hooked() else None
+        if recorded is not None and known.stack is not None:
+            recorded = known.stack.current(recorded)
+        return BoundGroup(self, prepared, inputs, rows, seed, gradient, recorded)
+
+    def loop(self, prepared: Prepared, inputs: Inputs, rows: Tensor, draws: range, seed: int) -> Iterator[Values]:
+        """The values of some members, one after the other, without a graph."""
+        for draw in draws:
+            yield self.members[draw].draw(inputs, rows, prepared.kinds[draw], draw, seed, gradient=False)
+
+    # -- deciding ----------------------------------------------------------------------------------------------------
+
+    def _current(self) -> _Known:
+        """What is known of the members as they are now."""
+        known = self._known
+        if known is None or not known.watch.same_structure():
+            known = self._known = _Known(Watch(self.models), len(self.models) > 1 and alike(self.models))
+        elif not known.watch.same_values():
+            known.watch.note_values()
+            if not known.watch.same_kinds():
+                self._known = None
+                return self._current()
+            if known.stack is not None:
+                known.stack.refresh()
+        return known
+
+    def _prepare(self, known: _Known, inputs: Inputs) -> Prepared:
+        prepared = Prepared(self._kinds(known, inputs), None)
+        _, numbers = rows_of(inputs, prepared.kinds[0].study.batch_axis, None, self.device)
+        values = list(self.loop(prepared, inputs, numbers, range(len(self.models)), 0))
+        check_same_values(values)
+        if self._executor != "loop" and self._may_stack(known, prepared):
+            key = signature(inputs)
+            verdicts = known.verdicts.setdefault(key, Verdicts())
+            prepared.recorded = self._try(known, inputs, values, verdicts, prepared.kinds)
+        if self._executor == "stacked" and prepared.recorded is None:
+            raise InvalidArgument(_cannot_stack())
+        return prepared
+
+    def _kinds(self, known: _Known, inputs: Inputs) -> list[Kind]:
+        first = self.members[0].kind(inputs)
+        if known.alike and not first.study.written:
+            return [first] * len(self.models)
+        return [first, *(member.kind(inputs) for member in self.members[1:])]
+
+    def _may_stack(self, known: _Known, prepared: Prepared) -> bool:
+        found = prepared.kinds[0].study
+        moves = found.unmanaged or found.written or found.rules.leaves_marks or found.rules.writes_on_views
+        fits = 2 * total_bytes(self.models) < min(_LARGEST_STACK, allowed_bytes(self.device, None))
+        autocast = torch.is_autocast_enabled(self.device.type)
+        plain = known.alike and known.watch.countable and not known.watch.hooked() and not autocast
+        return plain and not moves and not found.rules.sites and fits
+
+    def _try(
+        self, known: _Known, inputs: Inputs, values: list[Values], verdicts: Verdicts, kinds: list[Kind]
+    ) -> Recorded | None:
+        rows = count_rows(inputs, 0) or 1
+        if self._executor is None and verdicts.known(rows) is False:
+            return None
+        try:
+            if known.stack is None:
+                known.stack = Stack(self.models)
+                known.watch.note_values()
+            recorded = known.stack.record(inputs, self.read)
+        except (CannotRecord, RuntimeError, TypeError):
+            verdicts.note(0, wins=False)
+            return None
+        if not _same(recorded(inputs), values) or not self._same_elsewhere(recorded, inputs):
+            verdicts.note(0, wins=False)
+            return None
+        if self._executor is None and verdicts.known(rows) is None:
+            plain = all(member.plain(kind) for member, kind in zip(self.members, kinds, strict=True))
+            verdicts.note(rows, self._wins(known.stack, recorded, inputs, plain))
+        return recorded if self._executor == "stacked" or verdicts.known(rows) else None
+
+    def _same_elsewhere(self, recorded: Recorded, inputs: Inputs) -> bool:
+        """Does the program follow the members on other inputs too? (It would not if a value had been built into it.)"""
+        other: Inputs = map_tensors(_moved, inputs)
+        try:
+            kinds = [self.members[0].kind(other)] * len(self.models)
+            _, numbers = rows_of(other, kinds[0].study.batch_axis, None, self.device)
+            values = list(self.loop(Prepared(kinds, None), other, numbers, range(len(self.models)), 0))
+        except RuntimeError:
+            return False
+        return _same(recorded(other), values)
+
+    def _wins(self, stack: Stack, recorded: Recorded, inputs: Inputs, plain: bool) -> bool:
+        def together() -> None:
+            recorded(inputs)
+
+        def one_by_one() -> None:
+            with torch.no_grad():
+                if plain:
+                    stacked([self.read(model(*inputs[0], **inputs[1])) for model in self.models])
+                else:
+                    stack.loop(inputs, self.read)
+
+        return is_faster(together, one_by_one, self.device)
+
+
+class BoundGroup:
+    """The stream of some networks on one batch; its own context, since nothing has to be put back."""
+
+    def __init__(
+        self,
+        group: Group,
+        prepared: Prepared,
+        inputs: Inputs,
+        rows: Tensor | None,
+        seed: int,
+        gradient: bool,
+        recorded: Recorded | None,
+    ) -> None:
+        self._group, self._prepared, self._inputs, self._chosen = group, prepared, inputs, rows
+        self._seed, self._gradient, self._recorded = seed, gradient, recorded
+        self._values: Values | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows can be asked for apart from the others."""
+        if not self._prepared.separable:
+            return None
+        axis = self._prepared.kinds[0].study.batch_axis
+        return len(self._chosen) if self._chosen is not None else count_rows(self._inputs, axis or 0)
+
+    def __enter__(self) -> BoundGroup:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._values = None
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """Pieces of consecutive members, in order."""
+        if self._recorded is not None:
+            if self._values is None:
+                self._values = self._recorded(self._inputs)
+            whole = len(draws) == len(self._group.models)
+            return iter((self._values if whole else mapped(lambda v: v[draws.start : draws.stop], self._values),))
+        return self._one_by_one(draws)
+
+    def _one_by_one(self, draws: range) -> Iterator[Values]:
+        axis = self._prepared.kinds[0].study.batch_axis
+        inputs, numbers = rows_of(self._inputs, axis, self._chosen, self._group.device)
+
+        def one(draw: int) -> Values:
+            kind = self._prepared.kinds[draw]
+            return self._group.members[draw].draw(inputs, numbers, kind, draw, self._seed, self._gradient)
+
+        plain = all(self._group.members[draw].plain(self._prepared.kinds[draw]) for draw in draws)
+        return one_by_one(one, draws) if not plain else self._plainly(inputs, draws, one)
+
+
+    def _plainly(self, inputs: Inputs, draws: range, one: Callable[[int], Values]) -> Iterator[Values]:
+        """Plain calls, two at least together: switching gradients for each would cost a small network dearly."""
+        args, kwargs = inputs
+        models, read = self._group.models, self._group.read
+        start, length = draws.start, 2
+        while start < draws.stop:
+            part = range(start, min(start + length, draws.stop))
+            try:
+                with torch.set_grad_enabled(self._gradient):
+                    values = [read(models[draw](*args, **kwargs)) for draw in part]
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                values = None
+            if values is None:  # rows are halved, member by member
+                yield from one_by_one(one, part)
+            else:
+                yield stacked(values)
+                length = max(1, min(len(models), fitting(values[0])))
+            start = part.stop
+
+
+def _cannot_stack() -> str:
+    return explain(
+        'executor="stacked" needs members of one architecture that torch.vmap can run.',
+        got="members that differ, decide on values, draw random numbers, write on their state, or carry hooks",
+        cause="the executor was set by hand",
+        fix="leave it out: members that cannot be stacked are evaluated one after the other",
+    )
+
+
+def _same(together: Values, values: list[Values]) -> bool:
+    pairs = zip(pytree.tree_leaves(together), pytree.tree_leaves(stacked(values)), strict=True)
+    return all(close(a, b) for a, b in pairs)
+
+
+def _moved(tensor: Tensor) -> Tensor:
+    """Other values that a network takes as well: numbers near these, whole numbers in another order."""
+    if tensor.is_floating_point():
+        return tensor * 0.9 + 0.1
+    return tensor.flip(-1) if tensor.dim() > 0 else tensor

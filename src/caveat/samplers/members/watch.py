@@ -1,0 +1,127 @@
+"""Noticing that networks were changed: their modules, their tensors, the values of their tensors.
+
+Looking at every attribute of every module would take longer than a small network itself. For classes whose results only
+their tensors decide, lengths and identities are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from itertools import chain
+from operator import is_
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+_TENSORS_DECIDE = {
+    nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Sequential, nn.ModuleList, nn.Dropout,
+}  # fmt: skip
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device, type)
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_HOLDERS = ("_modules", "_parameters", "_buffers")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class Watch:
+    """The state of some networks at one moment; asks later whether it is still the same."""
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        modules = [module for model in models for module in model.modules()]
+        self._spaces = [vars(module) for module in modules]
+        self._hooks: list[dict[Any, Any]] = [space[name] for space in self._spaces for name in _HOOKS]
+        self._holders: list[dict[str, Any]] = [
+            space[name] for space in self._spaces for name in _HOLDERS if space[name]
+        ]
+        self._sized: list[dict[str, Any]] = [*self._spaces, *self._holders]
+        self._sizes = list(map(len, self._sized))
+        self._held = list(self._values())
+        self._seen = [module for module in modules if type(module) not in _TENSORS_DECIDE]
+        self._attributes = [_snapshot(module) for module in self._seen]
+        tensors: list[Tensor] = [held for held in self._held if isinstance(held, Tensor)]
+        self._counted = [tensor for tensor in tensors if not tensor.is_inference()]
+        self.countable = len(self._counted) == len(tensors)  # torch counts no writes on tensors of inference mode
+        self._kinds = [(tensor.dtype, tensor.shape, tensor.device) for tensor in self._counted]
+        self.note_values()
+
+    def hooked(self) -> bool:
+        """Does any module have a hook now?"""
+        return any(self._hooks)
+
+    def training(self) -> bool:
+        """Is any module in train mode now?"""
+        return any(space["training"] for space in self._spaces)
+
+    def same_structure(self) -> bool:
+        """Are modules, their attributes and their tensors the same objects as then?"""
+        return (
+            list(map(len, self._sized)) == self._sizes
+            and all(map(is_, self._values(), self._held))
+            and (not self._seen or self._same_attributes())
+        )
+
+    def same_values(self) -> bool:
+        """Do the tensors hold what they held, as far as torch counts writes?"""
+        return (
+            list(map(Tensor.data_ptr, self._counted)) == self._addresses
+            and [tensor._version for tensor in self._counted] == self._versions
+        )
+
+    def same_kinds(self) -> bool:
+        """Are the tensors' dtypes, shapes and devices those of then? (``network.double()`` keeps the tensors.)"""
+        return [(t.dtype, t.shape, t.device) for t in self._counted] == self._kinds
+
+    def note_values(self) -> None:
+        """Take the values of now as those to compare with."""
+        self._addresses = list(map(Tensor.data_ptr, self._counted))
+        self._versions = [tensor._version for tensor in self._counted]
+
+    def _values(self) -> Iterable[Any]:
+        values = cast(Callable[[dict[str, Any]], Iterable[Any]], dict.values)
+        return chain.from_iterable(map(values, self._holders))
+
+    def _same_attributes(self) -> bool:
+        for place, (module, kept) in enumerate(zip(self._seen, self._attributes, strict=True)):
+            if not _equal(vars(module), kept):
+                if not _equal({**vars(module), "training": kept["training"]}, kept):
+                    return False
+                self._attributes[place] = _snapshot(module)  # only its mode has changed
+        return True
+
+
+def has_plain_attributes(module: nn.Module) -> bool:
+    """Is all that this module holds, but tensors and modules, of kinds whose change can be noticed?"""
+    return all(_is_plain(value) for value in own_attributes(module).values())
+
+
+def own_attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module holds besides what every module has."""
+    return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return all(_is_plain(part) for part in cast(list[Any], value))
+    if isinstance(value, dict):
+        return all(_is_plain(part) for part in cast(dict[Any, Any], value).values())
+    return isinstance(value, (*_PLAIN, FunctionType, BuiltinFunctionType))
+
+
+def _snapshot(module: nn.Module) -> dict[str, Any]:
+    """All that a module holds; its own lists and dicts copied, as they change in place."""
+    own = own_attributes(module)
+    copies: dict[str, Any] = {name: copy(value) for name, value in own.items() if _changes_in_place(value)}
+    return {**vars(module), **copies}
+
+
+def _changes_in_place(value: object) -> bool:
+    return isinstance(value, (list, dict, set))
+
+
+def _equal(space: dict[str, Any], kept: dict[str, Any]) -> bool:
+    try:
+        return space == kept
+    except (RuntimeError, ValueError, TypeError):  # what cannot be compared has been replaced
+        return False

@@ -1,0 +1,91 @@
+"""Mean, variance and last deviations of a network's weights along its training, collected in any loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat.errors import InvalidArgument, explain
+
+
+class SwagMoments:
+    """What SWAG keeps of a training run. Call ``update`` once an epoch, from when the learning rate is constant.
+
+    Mean and variance are kept in float64 by Welford's update, the deviations in the network's own precision: as much
+    memory as rank + 4 copies of the network, whatever the number of updates.
+
+    Args:
+        network: the network that is trained.
+        rank: how many of the last deviations K to keep; 0 for the diagonal alone.
+
+    Raises:
+        InvalidArgument: not a network, one without parameters, or a negative rank.
+
+    See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al., 2019, algorithm 1.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> moments = SwagMoments(network, rank=3)
+        >>> for epoch in range(5):
+        ...     _ = nn.init.constant_(network.weight, float(epoch))
+        ...     moments.update()
+        >>> moments.count, moments.mean["weight"].tolist(), moments.variance("weight").tolist()
+        (5, [[2.0, 2.0]], [[2.0, 2.0]])
+    """
+
+    def __init__(self, network: nn.Module, rank: int = 20) -> None:
+        if not isinstance(cast(Any, network), nn.Module) or not any(True for _ in network.parameters()):
+            raise _invalid(f"{type(network).__name__}", "pass the network itself, not its parameters")
+        if rank < 0:
+            raise _invalid(f"rank={rank}", "pass rank=20, or 0 for the diagonal alone")
+        self._network = network
+        self.count = 0
+        self.rank = rank
+        self.mean: dict[str, Tensor] = {}
+        self.deviations: dict[str, deque[Tensor]] = {}
+        self._squares: dict[str, Tensor] = {}
+        for name, parameter in network.named_parameters():
+            if parameter.is_floating_point():
+                self.mean[name] = torch.zeros_like(parameter, dtype=torch.float64, requires_grad=False)
+                self._squares[name] = torch.zeros_like(self.mean[name])
+                self.deviations[name] = deque(maxlen=rank)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module | None = None) -> None:
+        """Take the weights of now; of ``network``, if given, in place of the one that is watched.
+
+        Raises:
+            InvalidArgument: weights of other shapes, or not finite.
+        """
+        given = dict((network or self._network).named_parameters())
+        if any(name not in given or given[name].shape != mean.shape for name, mean in self.mean.items()):
+            raise _invalid("a network with other parameters", "pass snapshots of one network")
+        if not all(bool(given[name].isfinite().all()) for name in self.mean):
+            raise _invalid("weights that are not finite", "lower the learning rate: training has diverged")
+        self.count += 1
+        for name, mean in self.mean.items():
+            value = given[name].detach().to(mean.device, torch.float64)
+            apart = value - mean
+            mean += apart / self.count
+            self._squares[name] += apart * (value - mean)
+            self.deviations[name].append((value - mean).to(given[name].dtype))
+
+    def variance(self, name: str) -> Tensor:
+        """The variance of a parameter over the updates, in float64; divided by their number, as in the paper."""
+        return self._squares[name] / max(self.count, 1)
+
+    def check(self, network: nn.Module) -> None:
+        """Raise ``InvalidArgument`` unless there are two updates at least, of a network like this one."""
+        if self.count < 2:
+            raise _invalid(f"{self.count} update(s)", "call update() once an epoch, over ten epochs or more")
+        own = dict(network.named_parameters())
+        if any(name not in own or own[name].shape != mean.shape for name, mean in self.mean.items()):
+            raise _invalid("moments of another network", "pass the network that was trained")
+
+
+def _invalid(got: str, fix: str) -> InvalidArgument:
+    rule = "SWAG needs the weights of one network at two moments of its training, at least."
+    return InvalidArgument(explain(rule, got=got, cause="moments that were never updated, or mixed up", fix=fix))

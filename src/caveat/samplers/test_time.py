@@ -1,0 +1,186 @@
+"""Test-time augmentation: each draw is the network on inputs that were changed in one random way.
+
+See "Test-Time Data Augmentation for Estimation of Heteroscedastic Aleatoric Uncertainty in Deep Neural Networks", Ayhan
+and Berens, 2018.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from caveat.engine.sampler import Stream, Values
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Output, as_output
+from caveat.samplers.members.as_eval import EvalNetwork, rows_of
+from caveat.samplers.members.drawn_numbers import generator_of, number_of
+from caveat.samplers.members.pieces import OneByOne
+from caveat.seeds import check_seed
+from caveat.stochastic.guard import state_kept
+from caveat.stochastic.rows import Inputs, as_inputs, count_rows, signature, take_rows
+from caveat.stochastic.trees import map_tensors
+
+Augment = Callable[[Any, torch.Generator], Any]
+"""``augment(x, generator)``: inputs like ``x``, changed in a way that the generator's random numbers decide."""
+
+_TRIED_DRAWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class TestTime:
+    """The sampler that ``test_time`` makes; see there."""
+
+    __test__ = False  # its name begins as a test's does
+
+    model: nn.Module
+    output: Output
+    augment: Augment
+    _network: EvalNetwork = field(repr=False)
+    _together: dict[Any, bool] = field(default_factory=dict[Any, bool], repr=False)
+
+    @property
+    def size(self) -> None:
+        """There is no end of augmentations."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Augmentations are independent."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat.engine.Sampler``."""
+        check_seed(seed)
+        network = self._network
+        inputs = as_inputs(x, network.device)
+        kind = network.kind(inputs)
+        axis = kind.study.batch_axis
+        together = axis is None or self._alike_together(inputs, axis)
+        inputs, numbers = rows_of(inputs, axis, rows, network.device)
+
+        def one(draw: int) -> Values:
+            with torch.set_grad_enabled(gradient):
+                changed = self._changed(inputs, seed, draw, None if together else axis)
+            return network.draw(changed, numbers, network.kind(changed), draw, seed, gradient)
+
+        yield OneByOne(one, len(numbers) if kind.separable else None)
+
+    def _alike_together(self, inputs: Inputs, axis: int) -> bool:
+        """Does augmenting the batch give each row what augmenting it alone gives? Tried on the last two rows."""
+        count = count_rows(inputs, axis) or 1
+        key = (signature(inputs), count > 1)
+        if key not in self._together:
+            two = take_rows(inputs, axis, range(max(count - 2, 0), count))
+            self._together[key] = count == 1 or all(
+                _same(self._changed(two, 0, draw, None), self._changed(two, 0, draw, axis))
+                for draw in range(_TRIED_DRAWS)
+            )
+        return self._together[key]
+
+    def _changed(self, inputs: Inputs, seed: int, draw: int, axis: int | None) -> Inputs:
+        """The inputs as a draw changes them: all at once, or row by row where ``axis`` is the batch."""
+        if axis is None:
+            return self._augmented(inputs, seed, draw)
+        rows = range(count_rows(inputs, axis) or 1)
+        parts = [self._augmented(take_rows(inputs, axis, [row]), seed, draw) for row in rows]
+
+        def joined(*leaves: Any) -> Any:
+            first = leaves[0]
+            batched = isinstance(first, Tensor) and first.dim() > axis and first.shape[axis] == 1
+            return torch.cat(leaves, dim=axis) if batched and len(leaves) > 1 else first
+
+        return pytree.tree_map(joined, *parts)
+
+    def _augmented(self, inputs: Inputs, seed: int, draw: int) -> Inputs:
+        args, kwargs = map_tensors(Tensor.clone, inputs)  # an augmentation may write on what it gets
+        given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
+        with state_kept(()):
+            own = number_of(seed, draw, "augmentation in the global state")
+            torch.manual_seed(own)
+            random.seed(own)
+            numpy.random.seed(own % 2**32)  # noqa: NPY002  # the state that an augmentation of the user's may draw from
+            changed = self.augment(given, generator_of(seed, draw, "augmentation"))
+        if changed is None or count_rows(as_inputs(changed, self._network.device), 0) != count_rows(inputs, 0):
+            raise InvalidArgument(_another_batch(given, changed))
+        return as_inputs(changed, self._network.device)
+
+
+def test_time(  # no test, though its name begins as one's
+    network: nn.Module,
+    augment: Augment,
+    *,
+    output: Output | dict[str, Output],
+    batch_dim: int | None = None,  # noqa: PT028
+) -> TestTime:
+    """A sampler that changes the inputs in random ways that should not matter: test-time augmentation.
+
+    Draw i calls ``augment(x, generator)`` with a generator whose state depends on (seed, i) alone, and the network in
+    eval mode on what comes back. A row must get the same whatever rows are beside it: where a trial shows that it does
+    not (a random number for each row), ``augment`` is called row by row, which is slower. What is uncertain here is
+    the input, so read the variance over draws as sensitivity to these changes.
+
+    Args:
+        network: any network.
+        augment: takes inputs as they are passed to ``predict`` (a tensor, a tuple or a dict) and a ``torch.Generator``
+            on the CPU, and returns inputs with as many rows. Augmentations that draw from torch's, NumPy's or Python's
+            own random state work as well: these are set for the call and put back.
+        output: how to read what the network returns, or a dict of outputs by name for several heads.
+        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+
+    Returns:
+        A sampler without end.
+
+    Raises:
+        InvalidArgument: not a network or not a function; while drawing, inputs of another number of rows.
+
+    See "Test-Time Data Augmentation for Estimation of Heteroscedastic Aleatoric Uncertainty in Deep Neural Networks",
+    Ayhan and Berens, 2018, https://openreview.net/forum?id=rJZz-knjz.
+
+    Example:
+        >>> import caveat
+        >>> def jitter(x, generator):
+        ...     return x + 0.1 * torch.randn(x.shape[1:], generator=generator)
+        >>> sampler = test_time(nn.Linear(4, 3), jitter, output=caveat.Logits())
+        >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
+        torch.Size([2, 3])
+    """
+    if not isinstance(cast(Any, network), nn.Module):
+        raise InvalidArgument(_wrong_kind("A network is a torch.nn.Module.", network, "pass the network itself"))
+    if not callable(augment):
+        fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
+        raise InvalidArgument(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
+    as_read = as_output(output)
+    return TestTime(network, as_read, augment, EvalNetwork(network, as_read.read, batch_dim))
+
+
+test_time.__test__ = False  # type: ignore[attr-defined]
+
+
+def _same(a: Any, b: Any) -> bool:
+    pairs = zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True)
+    return all(x.shape == y.shape and torch.equal(x, y) if isinstance(x, Tensor) else True for x, y in pairs)
+
+
+def _wrong_kind(rule: str, got: object, fix: str) -> str:
+    return explain(rule, got=type(got).__name__, cause="the arguments in another order", fix=fix)
+
+
+def _another_batch(given: Any, changed: Any) -> str:
+    def shapes(tree: Any) -> str:
+        return ", ".join(str(tuple(leaf.shape)) for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
+
+    return explain(
+        "augment must return inputs with as many rows as it gets.",
+        got=f"{shapes(given)} became {shapes(changed) or type(changed).__name__}",
+        cause="an augmentation that returns several views of each row, or that forgets its return",
+        fix="return one view; each draw makes another one",
+    )

@@ -1,0 +1,98 @@
+"""Snapshots, SWAG, MC batch normalisation and test-time augmentation pass the public kit."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import caveat
+from caveat import samplers
+from caveat.testing import check_sampler
+
+from .networks import CASES, numbers
+
+
+def with_batch_norm() -> nn.Module:
+    torch.manual_seed(0)
+    body = (nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4), nn.BatchNorm1d(4))
+    return nn.Sequential(*body, nn.Linear(4, 2))
+
+
+def images() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)).eval()
+
+
+def states(network: nn.Module, count: int) -> list[dict[str, Tensor]]:
+    """Weights of a random walk, which stands for training."""
+    generator, moving = torch.Generator().manual_seed(1), copy.deepcopy(network)
+    found = []
+    for _ in range(count):
+        with torch.no_grad():
+            for parameter in moving.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        found.append(copy.deepcopy(moving.state_dict()))
+    return found
+
+
+def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x + 0.1 * torch.randn(x.shape[1:], generator=generator)
+
+
+def jitter_by_row(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x + 0.1 * torch.randn(x.shape, generator=generator)
+
+
+def jitter_without_generator(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x.mul_(1 + 0.1 * torch.rand(()))
+
+
+@pytest.mark.parametrize("build", [with_batch_norm, images])
+def test_mc_batch_norm(build: Any) -> None:
+    network = build()
+    shape = (3,) if build is with_batch_norm else (1, 5, 5)
+    data = torch.randn(40, *shape, generator=torch.Generator().manual_seed(2))
+    sampler = samplers.mc_batch_norm(network, data, output=caveat.Logits(), batch_size=8)
+    check_sampler(sampler, numbers(4, *shape)(), n=8, modules=[network])
+
+
+@pytest.mark.parametrize("augment", [jitter, jitter_by_row, jitter_without_generator])
+def test_test_time_augmentation(augment: Any) -> None:
+    network = CASES["mlp"].build()
+    sampler = samplers.test_time(network, augment, output=caveat.Mean())
+    check_sampler(sampler, numbers(4, 3)(), n=8, modules=[network])
+
+
+def test_test_time_augmentation_of_keywords_and_heads() -> None:
+    case = CASES["keywords and two heads"]
+    network = case.build()
+
+    def scale(x: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        return {**x, "weight": x["weight"] * (1 + 0.1 * torch.rand((), generator=generator))}
+
+    check_sampler(samplers.test_time(network, scale, output=case.output), case.x(), n=6, modules=[network])
+
+
+@pytest.mark.parametrize("name", ["mlp", "lstm", "keywords and two heads"])
+def test_swag(name: str) -> None:
+    case = CASES[name]
+    network = case.build()
+    sampler = samplers.swag(network, states(network, 5), output=case.output, rank=3)
+    check_sampler(sampler, case.x(), n=8, modules=[network, sampler.model])
+
+
+def test_swag_with_batch_norm() -> None:
+    network = with_batch_norm()
+    data = torch.randn(40, 3, generator=torch.Generator().manual_seed(2))
+    sampler = samplers.swag(network, states(network, 5), output=caveat.Mean(), data=data, batch_size=16)
+    check_sampler(sampler, numbers(4, 3)(), n=6, modules=[network, sampler.model])
+
+
+def test_snapshots() -> None:
+    network = CASES["mlp"].build()
+    sampler = samplers.snapshots(states(network, 4), network=network, output=caveat.Mean())
+    check_sampler(sampler, numbers(4, 3)(), modules=[network, *sampler.models])

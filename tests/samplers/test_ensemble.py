@@ -1,0 +1,188 @@
+"""Deep ensembles: member i is draw i, however it is evaluated; changed members are noticed; bad input is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import caveat
+from caveat.samplers import deterministic, ensemble
+
+
+def mlp(outputs: int = 3) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, outputs))
+
+
+def members(count: int = 5, outputs: int = 3) -> list[nn.Sequential]:
+    torch.manual_seed(0)
+    return [mlp(outputs) for _ in range(count)]
+
+
+def looped(networks: list[Any], x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.stack([network.eval()(x) for network in networks])
+
+
+class Scaled(nn.Module):
+    """Its result depends on an attribute that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.scale, self._shift = nn.Linear(4, 2), 1.0, [0.0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x) * self.scale + self._shift[0]
+
+
+X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("executor", [None, "stacked", "loop"])
+@pytest.mark.parametrize("rows", [1, 6, 300])
+def test_draw_i_is_member_i(executor: Any, rows: int) -> None:
+    networks, x = members(), X.repeat(50, 1)[:rows]
+    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(caveat.draws(sampler, x, 2), looped(networks[:2], x), rtol=1e-5, atol=1e-6)
+
+
+def test_all_members_are_the_default_and_more_is_an_error() -> None:
+    sampler = ensemble(members(), output=caveat.Logits())
+    assert int(caveat.predict(sampler, X).count) == 5
+    with pytest.raises(caveat.CaveatError, match="n=6 of 5"):
+        caveat.predict(sampler, X, n=6)
+    with pytest.raises(caveat.CaveatError, match="auto"):
+        caveat.predict(sampler, X, n="auto")
+
+
+@pytest.mark.parametrize("executor", ["stacked", "loop"])
+def test_changed_members_are_noticed(executor: Any) -> None:
+    networks = members()
+    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+
+    def check() -> None:
+        torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X), rtol=1e-5, atol=1e-6)
+
+    check()
+    with torch.no_grad():
+        networks[2][0].weight.mul_(2.0)
+    check()
+    networks[1][3].bias = nn.Parameter(torch.ones(3))
+    check()
+    networks[0].load_state_dict(networks[4].state_dict())
+    check()
+    networks[3][0].weight.data = torch.ones(16, 4)
+    check()
+    networks[3][1] = nn.Tanh()  # now of another architecture
+    if executor == "loop":
+        check()
+    else:
+        with pytest.raises(caveat.CaveatError, match="one architecture"):
+            caveat.draws(sampler, X)
+
+
+def test_changed_settings_and_hooks_are_noticed() -> None:
+    torch.manual_seed(0)
+    networks = [Scaled() for _ in range(4)]
+    sampler = ensemble(networks, output=caveat.Mean())
+    for change in (lambda: setattr(networks[1], "scale", 3.0), lambda: networks[2]._shift.__setitem__(0, 1.0)):
+        caveat.draws(sampler, X)
+        change()
+        torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X), rtol=1e-5, atol=1e-6)
+    seen: list[int] = []
+    handle = networks[0].register_forward_hook(lambda *_: seen.append(1))
+    caveat.draws(sampler, X)
+    assert seen
+    handle.remove()
+
+
+def test_members_move_with_their_dtype() -> None:
+    networks = members()
+    sampler = ensemble(networks, output=caveat.Logits(), executor="stacked")
+    caveat.draws(sampler, X)
+    for network in networks:
+        network.double()
+    assert caveat.draws(sampler, X.double()).dtype == torch.float64
+
+
+def test_gradients_reach_members_and_inputs() -> None:
+    networks, x = members(), X.clone().requires_grad_()
+    caveat.draws(ensemble(networks, output=caveat.Logits()), x, gradient=True).square().sum().backward()
+    assert x.grad is not None
+    assert all(parameter.grad is not None for network in networks for parameter in network.parameters())
+
+
+def test_a_member_with_other_classes_is_named() -> None:
+    sampler = ensemble([mlp(), mlp(), mlp(4)], output=caveat.Logits())
+    with pytest.raises(caveat.CaveatError, match=r"(?s)Member 0 gives .*\(6, 3\).*member 2 gives .*\(6, 4\)"):
+        caveat.predict(sampler, X)
+
+
+TWICE = mlp()
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [
+        ([], "an empty list"),
+        (mlp(), "an nn.Sequential"),
+        (nn.Linear(4, 3), "one Linear"),
+        (3, "int"),
+        ([mlp(), {"weight": 1}], "dict as member 1"),
+        ([mlp(), mlp],"function as member 1"),
+        ([TWICE, mlp(), TWICE], "member 0 and as member 2"),
+        ([mlp(), mlp().to("meta")], "member 1 on meta"),
+    ],
+)
+def test_bad_members_are_named(networks: Any, said: str) -> None:
+    with pytest.raises(caveat.CaveatError, match=said):
+        ensemble(networks, output=caveat.Logits())
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(caveat.CaveatError, match="executor"):
+        ensemble(members(), output=caveat.Logits(), executor="replay")  # type: ignore[arg-type]
+    with pytest.raises(caveat.CaveatError, match="output"):
+        ensemble(members(), output="logits")  # type: ignore[arg-type]
+    sampler = ensemble(members(), output=caveat.Logits())
+    with pytest.raises(caveat.CaveatError, match="at least one row"):
+        caveat.predict(sampler, X[:0])
+    with pytest.raises(caveat.CaveatError, match="NaN"):
+        caveat.predict(sampler, X * float("nan"))
+
+
+def test_batches_of_a_loader_leave_labels_out() -> None:
+    from torch.utils.data import DataLoader, TensorDataset
+
+    sampler = ensemble(members(), output=caveat.Logits())
+    loader = DataLoader(TensorDataset(X, torch.zeros(6)), batch_size=4)
+    parts = [pred.mean for pred in caveat.predict_batches(sampler, loader)]
+    torch.testing.assert_close(torch.cat(parts), caveat.predict(sampler, X).mean)
+
+
+def test_a_network_that_reads_values_is_not_recorded() -> None:
+    """What NumPy makes of the input is unseen by torch: a recording would have built it in."""
+
+    class ThroughNumpy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.first(x) + float(x.detach().numpy().sum())
+
+    networks = [ThroughNumpy() for _ in range(4)]
+    sampler = ensemble(networks, output=caveat.Mean())
+    for x in (X[:1], X[1:2]):
+        torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_alone_has_no_epistemic_uncertainty() -> None:
+    network = mlp()
+    pred = caveat.predict(deterministic(network, output=caveat.Logits()), X)
+    torch.testing.assert_close(pred.mean, looped([network], X)[0].softmax(-1))
+    assert float(caveat.mutual_information(pred).abs().max()) == 0
+    assert float(pred.variance.abs().max()) == 0

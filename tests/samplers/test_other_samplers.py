@@ -1,0 +1,183 @@
+"""MC batch normalisation, test-time augmentation, snapshots and SWAG against truths that can be worked out."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import caveat
+from caveat import samplers
+
+X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+
+
+def normalised() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+
+def walk(network: nn.Module, steps: int) -> list[dict[str, Tensor]]:
+    generator, moving, found = torch.Generator().manual_seed(2), copy.deepcopy(network), []
+    for _ in range(steps):
+        with torch.no_grad():
+            for parameter in moving.parameters():
+                parameter += torch.randn(parameter.shape, generator=generator)
+        found.append(copy.deepcopy(moving.state_dict()))
+    return found
+
+
+def test_batch_normalisation_of_a_mini_batch_is_that_of_train_mode() -> None:
+    """A training mini-batch under its own statistics gives what the network in train mode gives on it."""
+    network = normalised()
+    data = torch.randn(7, 4, generator=torch.Generator().manual_seed(2))
+    sampler = samplers.mc_batch_norm(network, data, output=caveat.Mean(), batch_size=6)
+    from caveat.samplers.members.drawn_numbers import generator_of
+
+    values = caveat.draws(sampler, data, 3, seed=4)
+    for draw in range(3):
+        chosen = torch.randperm(7, generator=generator_of(4, draw, "mini-batch"))[:6]
+        with torch.no_grad():
+            truth = copy.deepcopy(network).train()(data[chosen])
+        torch.testing.assert_close(values[draw][chosen], truth, rtol=1e-4, atol=1e-5)
+
+
+def test_smaller_batches_are_less_certain() -> None:
+    network, data = normalised(), torch.randn(400, 4, generator=torch.Generator().manual_seed(2))
+    spread = [
+        caveat.predict(samplers.mc_batch_norm(network, data, output=caveat.Mean(), batch_size=size), X, 50).variance
+        for size in (8, 128)
+    ]
+    assert float(spread[0].mean()) > 3 * float(spread[1].mean())
+
+
+def test_data_of_mc_batch_norm_may_be_a_loader() -> None:
+    from torch.utils.data import DataLoader, TensorDataset
+
+    network, data = normalised(), torch.randn(40, 4)
+    loader = DataLoader(TensorDataset(data, torch.zeros(40)), batch_size=8)
+    ways = [samplers.mc_batch_norm(network, d, output=caveat.Mean(), batch_size=8) for d in (data, loader, (data,))]
+    values = [caveat.draws(way, X, 5) for way in ways]
+    torch.testing.assert_close(values[0], values[1])
+    torch.testing.assert_close(values[0], values[2])
+
+
+def test_bad_arguments_of_mc_batch_norm_are_named() -> None:
+    with pytest.raises(caveat.NothingRandom, match=r"never calls F\.batch_norm"):
+        samplers.mc_batch_norm(nn.Linear(4, 2), X, output=caveat.Mean(), batch_size=3)
+    for size in (1, 6, 0):
+        with pytest.raises(caveat.CaveatError, match="batch_size"):
+            samplers.mc_batch_norm(normalised(), X, output=caveat.Mean(), batch_size=size)
+    with pytest.raises(caveat.CaveatError, match="rows can be chosen"):
+        samplers.mc_batch_norm(normalised(), iter([X]), output=caveat.Mean())
+    with pytest.raises(caveat.CaveatError, match="Module"):
+        samplers.mc_batch_norm(X, normalised(), output=caveat.Mean())  # type: ignore[arg-type]
+
+
+def test_augmentation_of_a_linear_network_has_the_variance_of_its_weights() -> None:
+    """Var[w (x + s z)] = s^2 |w|^2 for standard normal z."""
+    network = nn.Linear(4, 1)
+
+    def noise(x: Tensor, generator: torch.Generator) -> Tensor:
+        return x + 0.5 * torch.randn(x.shape[1:], generator=generator)
+
+    pred = caveat.predict(samplers.test_time(network, noise, output=caveat.Mean()), X, 4000)
+    truth = 0.25 * float(network.weight.detach().square().sum())
+    torch.testing.assert_close(pred.variance, torch.full((6, 1), truth), rtol=0.1, atol=0)
+    torch.testing.assert_close(pred.mean, network(X).detach(), rtol=0, atol=4 * (truth / 4000) ** 0.5)
+
+
+def test_bad_augmentations_are_named() -> None:
+    network = nn.Linear(4, 1)
+    for augment in (lambda x, g: x.repeat(2, 1), lambda x, g: None):
+        with pytest.raises(caveat.CaveatError, match="as many rows"):
+            caveat.predict(samplers.test_time(network, augment, output=caveat.Mean()), X, 3)
+    with pytest.raises(caveat.CaveatError, match="augment must be a function"):
+        samplers.test_time(network, 3, output=caveat.Mean())  # type: ignore[arg-type]
+    with pytest.raises(caveat.CaveatError, match="Module"):
+        samplers.test_time(lambda x: x, lambda x, g: x, output=caveat.Mean())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rank", [0, 2, 5])
+def test_swag_weights_have_the_mean_and_covariance_of_the_paper(rank: int) -> None:
+    """Sigma = (Sigma_diag + D D^T / (K - 1)) / 2, with D the last K deviations from the running mean."""
+    network = nn.Linear(2, 1, bias=False)
+    states = walk(network, 8)
+    sampler = samplers.swag(network, states, output=caveat.Mean(), rank=rank)
+    path = torch.stack([state["weight"].flatten().double() for state in states])
+    covariance = torch.diag(path.var(0, correction=0)) / 2
+    if rank:
+        running = path.cumsum(0) / torch.arange(1, 9)[:, None]
+        last = (path - running)[-rank:]
+        covariance += last.T @ last / (rank - 1) / 2
+    drawn = torch.stack([sampler.weights(0, draw)["weight"].flatten().double() for draw in range(6000)])
+    scale = covariance.diagonal().max().sqrt()
+    torch.testing.assert_close(drawn.mean(0), path.mean(0), rtol=0, atol=float(5 * scale / 6000**0.5))
+    torch.testing.assert_close(drawn.T.cov(), covariance, rtol=0.1, atol=0.05 * float(scale**2))
+
+
+def test_swag_takes_statistics_under_each_draws_weights() -> None:
+    """With scale 0 the weights are the mean, and the statistics those of the data under them."""
+    network, data = normalised(), torch.randn(50, 4, generator=torch.Generator().manual_seed(2))
+    sampler = samplers.swag(network, walk(network, 4), output=caveat.Mean(), scale=0.0, data=data, batch_size=50)
+    truth = copy.deepcopy(sampler.model).train()
+    for module in truth.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = None
+            module.reset_running_stats()
+    with torch.no_grad():
+        truth(data)
+        expected = truth.eval()(X)
+    torch.testing.assert_close(caveat.draws(sampler, X, 1)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bad_arguments_of_swag_are_named() -> None:
+    network = nn.Linear(4, 2)
+    good: Any = {"output": caveat.Mean()}
+    for snapshots, said in (([], "0 update"), (walk(network, 1), "1 update"), (3, "SwagMoments")):
+        with pytest.raises(caveat.CaveatError, match=said):
+            samplers.swag(network, snapshots, **good)  # type: ignore[arg-type]
+    with pytest.raises(caveat.CaveatError, match=r"another network|does not fit"):
+        samplers.swag(network, walk(nn.Linear(3, 2), 3), **good)
+    with pytest.raises(caveat.CaveatError, match="rank"):
+        samplers.swag(network, walk(network, 3), rank=-1, **good)
+    with pytest.raises(caveat.CaveatError, match="scale"):
+        samplers.swag(network, walk(network, 3), scale=-1.0, **good)
+    with pytest.raises(caveat.CaveatError, match="needs data"):
+        samplers.swag(normalised(), walk(normalised(), 3), **good)
+    broken = copy.deepcopy(network)
+    nn.init.constant_(broken.weight, float("nan"))
+    with pytest.raises(caveat.CaveatError, match="not finite"):
+        samplers.SwagMoments(network).update(broken)
+
+
+def test_snapshots_from_a_folder_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    network = nn.Linear(4, 2)
+    states = walk(network, 11)
+    for epoch, state in enumerate(states):
+        torch.save({"state_dict": state, "epoch": epoch}, tmp_path / f"epoch_{epoch}.pt")
+    folder = samplers.snapshots(tmp_path, network=network, output=caveat.Mean())
+    given = samplers.snapshots(states, network=network, output=caveat.Mean())
+    assert torch.equal(caveat.draws(folder, X), caveat.draws(given, X))
+    last = samplers.snapshots(tmp_path, network=network, output=caveat.Mean(), last=2)
+    assert torch.equal(caveat.draws(last, X), caveat.draws(given, X)[-2:])
+
+
+def test_bad_snapshots_are_named(tmp_path: Path) -> None:
+    network = nn.Linear(4, 2)
+    (tmp_path / "cut.pt").write_bytes(b"PK")
+    cases: list[tuple[Any, Any, str]] = [
+        ([], network, "none"),
+        (walk(network, 2), None, "and no network"),
+        (walk(nn.Linear(3, 2), 2), network, "does not fit a Linear"),
+        ([tmp_path / "cut.pt"], network, r"cut\.pt"),
+        (tmp_path / "missing", network, "no folder"),
+        (network.state_dict(), network, "a list of them"),
+    ]
+    for checkpoints, template, said in cases:
+        with pytest.raises(caveat.CaveatError, match=said):
+            samplers.snapshots(checkpoints, network=template, output=caveat.Mean())
