@@ -2,6 +2,7 @@
 
 from caveat.engine import draws, predict, predict_batches
 from caveat.errors import CaveatError, NothingRandom
+from caveat.layers import insert_dropout
 from caveat.measures import (
     aleatoric_variance,
     decompose,
@@ -25,8 +26,9 @@ from caveat.predictive import (
     Probabilities,
     model_precision,
 )
-from caveat.samplers import mc_dropout
+from caveat.samplers import deterministic, ensemble, mc_dropout, mixture
 from caveat.stochastic import audit, dropout_modules, every_site, named, with_stochastic_depth
+from caveat.train import fit, fit_ensemble
 
 __all__ = [
     "Bernoulli",
@@ -44,12 +46,18 @@ __all__ = [
     "aleatoric_variance",
     "audit",
     "decompose",
+    "deterministic",
     "draws",
     "dropout_modules",
+    "ensemble",
     "epistemic_variance",
     "every_site",
     "expected_entropy",
+    "fit",
+    "fit_ensemble",
+    "insert_dropout",
     "mc_dropout",
+    "mixture",
     "model_precision",
     "mutual_information",
     "named",
