@@ -68,6 +68,7 @@ class Pass(TorchFunctionMode):
         self.recording = prefix is not None and not prefix.settled
         self.position = 0
         self.stack: list[nn.Module] = []
+        self.arguments: list[tuple[Any, ...]] = []
         self.ordinals: dict[str, int] = {}
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
         self.deferred: dict[int, Deferred] = {}
@@ -127,10 +128,12 @@ class Pass(TorchFunctionMode):
 
     def _run(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.stack.append(module)
+        self.arguments.append(args)
         try:
             return run_plainly(module, args, kwargs)
         finally:
             self.stack.pop()
+            self.arguments.pop()
 
     def in_transform(self) -> bool:
         """Is the network inside a transform of its own (vmap, grad), whose tensors mean nothing outside of it?

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from caveat.stochastic import dropping
 from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
@@ -94,7 +95,8 @@ def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
     rows = _rows(call, data)
     make = Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
     if taken.rules.per_row and rows == len(drawing.rows):
-        mask = drawing.source.masks_by_row(key, elements_of(shape), rate, drawing.draws, drawing.rows, make)
+        numbers = drawing.rows if call.batch_sizes is None else drawing.rows[_order(taken, rows)]
+        mask = drawing.source.masks_by_row(key, elements_of(shape), rate, drawing.draws, numbers, make)
         mask = mask.reshape(lead, rows, *shape).movedim(1, 2)
     else:
         mask = drawing.source.masks(key, elements_of(shape), rate, drawing.draws, make)
@@ -104,6 +106,13 @@ def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
     elif call.batch_first:
         mask = mask.transpose(1, 2)
     return taken.one_draw(mask)
+
+
+def _order(taken: Pass, rows: int) -> Tensor:
+    """Which row of the batch stands where in a packed sequence: torch's function is not told, its module is."""
+    packed = taken.arguments[-1][0] if taken.arguments[-1] else None
+    order = packed.sorted_indices if isinstance(packed, PackedSequence) else None
+    return torch.arange(rows) if order is None else order
 
 
 def _rows(call: _Call, data: Tensor) -> int:
