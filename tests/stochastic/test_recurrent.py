@@ -24,5 +24,5 @@ def test_a_rows_mask_does_not_depend_on_the_lengths_of_others() -> None:
     x = torch.randn(3, 6, 3)
     sampler = caveat.mc_dropout(Packed(), output=caveat.Mean(), masks="per_row")
     first = caveat.draws(sampler, (x, torch.tensor([4, 6, 2])), n=5)
-    second = caveat.draws(sampler, (x, torch.tensor([4, 1, 5])), n=5)
+    second = caveat.draws(sampler, (x, torch.tensor([4, 1, 2])), n=5)
     torch.testing.assert_close(first[:, 0], second[:, 0])
