@@ -182,3 +182,9 @@ def test_bad_questions() -> None:
         referral_with_baselines(accuracy, P, Y, unsureness={"oracle": DOUBT})
     with pytest.raises(InvalidArgument, match="numbered from 1"):
         oracle_unsureness(P, Y + 3)
+
+
+def test_a_single_measure_needs_no_name() -> None:
+    named = referral_with_baselines(accuracy, P, Y, unsureness={"entropy": DOUBT})
+    alone = referral_with_baselines(accuracy, P, Y, unsureness=DOUBT)
+    assert torch.equal(named["entropy"].values, alone["unsureness"].values)

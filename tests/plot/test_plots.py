@@ -180,3 +180,12 @@ def test_bad_input(call: Callable[[], Any], words: str) -> None:
 def test_nan_is_named() -> None:
     with pytest.raises(NotFinite, match="confidences"):
         plot.plot_reliability([0.5, np.nan], [1, 1])
+
+
+def test_reliability_of_probabilities_and_labels_is_that_of_the_class_answered() -> None:
+    p, labels = torch.rand(60, 4).softmax(-1), torch.arange(60) % 4
+    whole = plot.plot_reliability(p, labels)
+    answered = plot.plot_reliability(p.amax(-1), p.argmax(-1) == labels)
+    assert [bar.get_height() for bar in whole.patches] == [bar.get_height() for bar in answered.patches]
+    with pytest.raises(InvalidArgument, match="0 to C - 1"):
+        plot.plot_reliability(p, labels + 1)

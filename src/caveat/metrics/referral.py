@@ -119,7 +119,7 @@ def referral_with_baselines(
     probabilities: Tensor,
     labels: Tensor,
     *,
-    unsureness: Mapping[str, Tensor],
+    unsureness: Mapping[str, Tensor] | Tensor,
     deterministic: Tensor | None = None,
     fractions: Sequence[float] | Tensor | None = None,
     resamples: int = 0,
@@ -132,12 +132,12 @@ def referral_with_baselines(
         metric: of (probabilities, labels).
         probabilities: (B, C), of the predictive.
         labels: (B,), integers.
-        unsureness: measures (B,) by name; higher is referred earlier.
+        unsureness: measures (B,) by name, or a single one; higher is referred earlier.
         deterministic: (B, C) probabilities of the single network, if there is one.
         fractions, resamples, confidence, seed: as in `referral_curve`.
 
     Returns:
-        A curve for each name in `unsureness`; "deterministic": the single network's own probabilities, referred by
+        A curve for each name in `unsureness` ("unsureness" for a single one); "deterministic": the single network's own probabilities, referred by
         their entropy; "random": in expectation; "oracle": wrong rows first (see `oracle_unsureness`).
 
     Raises:
@@ -151,6 +151,7 @@ def referral_with_baselines(
         >>> {name: curve.at(0.5) for name, curve in curves.items()}
         {'entropy': 1.0, 'random': 0.5, 'oracle': 1.0}
     """
+    unsureness = {"unsureness": unsureness} if isinstance(unsureness, Tensor) else unsureness
     taken = {"deterministic", "random", "oracle"} & set(unsureness)
     if taken:
         raise InvalidArgument(

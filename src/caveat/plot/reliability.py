@@ -26,9 +26,10 @@ def plot_reliability(
     """A reliability diagram: a bar a bin up to the share that was right, the gap to the diagonal, counts on top.
 
     Args:
-        confidences: (N,) probabilities of the class that was answered; or bins computed before, with ``edges``
-            (K + 1,), ``count``, ``confidence`` and ``accuracy`` (K,) or (1, K), such as those of ``caveat.metrics``.
-        correct: (N,) whether the answer was right; left out with bins.
+        confidences: (N,) probabilities of the class that was answered; or (N, C) probabilities of all classes; or bins
+            computed before, with ``edges`` (K + 1,), ``count``, ``confidence`` and ``accuracy`` (K,) or (1, K), such as
+            those of ``caveat.metrics``.
+        correct: (N,) whether the answer was right; with (N, C) probabilities the labels; left out with bins.
         bins: how many, of equal width. An empty bin shows no bar.
         ax: where to draw; a new figure if not given.
 
@@ -86,7 +87,9 @@ def _read(confidences: Any, correct: Any, bins: int) -> tuple[Array, Array, Arra
         edges = as_array(confidences.edges, "edges")
         columns = [_filled(getattr(confidences, name), len(edges) - 1) for name in ("count", "confidence", "accuracy")]
         return edges, columns[0], columns[1], columns[2]
-    claimed = in_unit(as_array(confidences, "confidences"), "confidences")
+    claimed = in_unit(as_array(confidences, "confidences", (1, 2), letters="(N,) or (N, C)"), "confidences")
+    if claimed.ndim == 2:
+        claimed, correct = _answered(claimed, as_array(correct, "labels"))
     right = in_unit(as_array(correct, "correct"), "correct")
     same_length(confidences=claimed, correct=right)
     if bins < 1:
@@ -99,6 +102,16 @@ def _read(confidences: Any, correct: Any, bins: int) -> tuple[Array, Array, Arra
     sums = [np.bincount(place, weights=values, minlength=bins) for values in (claimed, right)]
     means = [np.divide(total, count, out=np.zeros(bins), where=count > 0) for total in sums]
     return edges, count, means[0], means[1]
+
+
+def _answered(probabilities: Array, labels: Array) -> tuple[Array, Array]:
+    """What was claimed of the likeliest class, and whether it was right."""
+    same_length(probabilities=probabilities, labels=labels)
+    if not np.isin(labels, np.arange(probabilities.shape[1])).all():
+        rule = "Labels must be classes, 0 to C - 1."
+        got = f"labels from {labels.min():g} to {labels.max():g} with {probabilities.shape[1]} classes"
+        raise InvalidArgument(explain(rule, got=got, cause="labels that count from 1", fix="subtract the first label"))
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
 def _filled(values: Any, bins: int) -> Array:
