@@ -137,8 +137,9 @@ def referral_with_baselines(
         fractions, resamples, confidence, seed: as in `referral_curve`.
 
     Returns:
-        A curve for each name in `unsureness` ("unsureness" for a single one); "deterministic": the single network's own probabilities, referred by
-        their entropy; "random": in expectation; "oracle": wrong rows first (see `oracle_unsureness`).
+        A curve for each name in `unsureness` ("unsureness" for a single one); "deterministic": the single network's own
+        probabilities, referred by their entropy; "random": in expectation; "oracle": wrong rows first (see
+        `oracle_unsureness`).
 
     Raises:
         InvalidArgument: as `referral_curve`; or a measure with the name of a baseline.
