@@ -39,7 +39,7 @@ lint: $(READY)  ## ruff, pyright (strict on src), the room order
 format: $(READY)  ## let ruff sort imports and mend what it can
 	$(BIN)/ruff check --fix .
 
-experiments: $(READY)  ## every experiment, one after another
+experiments: $(READY)  ## every experiment, one after another: hours; what is in the results is kept
 	@for run in $(wildcard experiments/*/run.py); do echo "== $$run"; $(BIN)/python "$$run" || exit 1; done
 
 pins:  ## renew constraints.txt from an empty environment

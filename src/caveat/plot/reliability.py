@@ -107,7 +107,7 @@ def _read(confidences: Any, correct: Any, bins: int) -> tuple[Array, Array, Arra
 def _answered(probabilities: Array, labels: Array) -> tuple[Array, Array]:
     """What was claimed of the likeliest class, and whether it was right."""
     same_length(probabilities=probabilities, labels=labels)
-    if not np.isin(labels, np.arange(probabilities.shape[1])).all():
+    if not ((labels == labels.round()) & (labels >= 0) & (labels < probabilities.shape[1])).all():
         rule = "Labels must be classes, 0 to C - 1."
         got = f"labels from {labels.min():g} to {labels.max():g} with {probabilities.shape[1]} classes"
         raise InvalidArgument(explain(rule, got=got, cause="labels that count from 1", fix="subtract the first label"))

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from caveat.layers.random_numbers import Shape, ShapeOf, dropped, uniform_numbers, wide
 from caveat.seeds import draw_keys, mix, site_key
 from caveat.stochastic import dropping
 from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
@@ -96,6 +97,7 @@ class Noise(TorchFunctionMode):
         def write(bits: Tensor, rows: slice, out: Tensor) -> None:
             out.copy_(uniform_from_bits(bits, wide))
 
+        self.seen.append(0.0)  # no rate, but a site: the rates of the sites after it keep their places
         elements = math.prod(shape)
         return self.of_member(self._numbers("uniform", elements, elements, wide, (), lambda _: write), shape).to(dtype)
 
@@ -162,14 +164,25 @@ def _dropout(
     if not training:
         return func(input, p, training, inplace)
     mask_shape, alpha = _DROPOUTS[func]
-    shape = mask_shape(tuple(input.shape))
-    if alpha:
-        mask = noise.of_member(noise.masks(p, math.prod(shape), scaled=False), shape)
-        dropped = dropping.drop_alpha(input, mask, p)
-    else:
-        mask = noise.of_member(noise.masks(p, math.prod(shape), scaled=True), shape)
-        dropped = dropping.drop(input, mask)
-    return input.copy_(dropped) if inplace else dropped
+    mask = _mask(noise, p, mask_shape(tuple(input.shape)), scaled=not alpha)
+    result = dropping.drop_alpha(input, mask, p) if alpha else dropping.drop(input, mask)
+    return input.copy_(result) if inplace else result
+
+
+def _mask(noise: Noise, rate: float, shape: Shape, *, scaled: bool) -> Tensor:
+    return noise.of_member(noise.masks(rate, math.prod(shape), scaled=scaled), shape)
+
+
+def _dropped_of_layers(
+    noise: Noise, func: Any, x: Tensor, shape_of: ShapeOf, kind: str, rate: float, training: bool, *more: Any, **m: Any
+) -> Tensor:
+    return dropping.drop(x, _mask(noise, rate, shape_of(tuple(x.shape)), scaled=True)) if training else x
+
+
+def _uniform_of_layers(
+    noise: Noise, func: Any, x: Tensor, shape_of: ShapeOf, kind: str, rate: float | Tensor, training: bool
+) -> Tensor | None:
+    return noise.uniform(shape_of(tuple(x.shape)), wide(x.dtype)) if training else None
 
 
 def _alpha_dropout(
@@ -227,7 +240,7 @@ def _linear(noise: Noise, func: Any, input: Tensor, weight: Tensor, bias: Tensor
 
 
 _NORMAL = frozenset({torch.randn, torch.randn_like})
-_ANSWERS: dict[Any, Callable[..., Tensor]] = {
+_ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     F.dropout: _dropout,
     F.dropout1d: _dropout,
     F.dropout2d: _dropout,
@@ -244,4 +257,6 @@ _ANSWERS: dict[Any, Callable[..., Tensor]] = {
     torch.Tensor.uniform_: _uniform_in_place,
     torch.Tensor.normal_: _normal_in_place,
     F.linear: _linear,
+    dropped: _dropped_of_layers,
+    uniform_numbers: _uniform_of_layers,
 }
