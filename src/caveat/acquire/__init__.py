@@ -1,0 +1,72 @@
+"""What to ask next: scores, batches, a pool, active learning, and contextual bandits."""
+
+from caveat.acquire.bandit import (
+    BanditPolicy,
+    BanditRun,
+    epsilon_greedy,
+    run_bandit,
+    thompson,
+    uniform,
+    upper_confidence_bound,
+    warm_started,
+)
+from caveat.acquire.batchbald import JointBatch, batchbald, joint_entropy
+from caveat.acquire.batches import k_centre, power_sample, softmax_sample, top_k
+from caveat.acquire.epig import epig
+from caveat.acquire.label_sources import csv_labels, folder_labels
+from caveat.acquire.learning import Round, active_learning
+from caveat.acquire.picks import Pick, pick_at_random, pick_batchbald, pick_by
+from caveat.acquire.pool import BatchLargerThanPool, EmptyPool, NeverAsked, Pool
+from caveat.acquire.queries import activeml_query, modal_query, predictive_of_estimator
+from caveat.acquire.scores import (
+    SCORES,
+    bald,
+    entropy,
+    epistemic_variance,
+    margin,
+    mean_std,
+    variation_ratio,
+)
+from caveat.acquire.state_file import StateBusy
+
+__all__ = [
+    "SCORES",
+    "BanditPolicy",
+    "BanditRun",
+    "BatchLargerThanPool",
+    "EmptyPool",
+    "JointBatch",
+    "NeverAsked",
+    "Pick",
+    "Pool",
+    "Round",
+    "StateBusy",
+    "active_learning",
+    "activeml_query",
+    "bald",
+    "batchbald",
+    "csv_labels",
+    "entropy",
+    "epig",
+    "epistemic_variance",
+    "epsilon_greedy",
+    "folder_labels",
+    "joint_entropy",
+    "k_centre",
+    "margin",
+    "mean_std",
+    "modal_query",
+    "pick_at_random",
+    "pick_batchbald",
+    "pick_by",
+    "power_sample",
+    "predictive_of_estimator",
+    "run_bandit",
+    "softmax_sample",
+    "thompson",
+    "top_k",
+    "uniform",
+    "upper_confidence_bound",
+    "variation_ratio",
+    "warm_started",
+]

@@ -1,0 +1,293 @@
+"""Active learning: label, fit, score, pick, and again; a round at a time, from a file that survives a crash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, final
+
+import torch
+from torch import Tensor
+
+from caveat.acquire.label_sources import LabelSource, arrivals
+from caveat.acquire.picks import Pick
+from caveat.acquire.pool import Pool, as_rows, check_batch
+from caveat.acquire.state_file import held, read_state, write_state
+from caveat.errors import InvalidArgument, explain
+from caveat.seeds import check_seed, mix
+
+Fitted = TypeVar("Fitted")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Round(Generic[Fitted]):
+    """One round: the labels so far, and what was fitted to them.
+
+    Fields:
+        number: 0 for the initial labels.
+        asked: the rows that this round asked for.
+        rows: (L,) int64, all labelled rows, in the order in which they were asked for.
+        labels: of ``rows``, plain data.
+        waiting: asked rows without a label yet. If there are any, nothing was fitted and this is the last round that is
+            given; the same call goes on once the labels are there.
+        fitted: what ``fit`` returned; None while labels are waited for.
+        evaluation: what ``evaluate`` returned.
+        history: the evaluation of each round up to this one, with its number of labels as "labels".
+    """
+
+    number: int
+    asked: tuple[int, ...]
+    rows: Tensor
+    labels: list[Any]
+    waiting: tuple[int, ...]
+    fitted: Fitted | None
+    evaluation: dict[str, float]
+    history: list[dict[str, float]]
+
+
+def active_learning(
+    size: int,
+    labels: LabelSource,
+    fit: Callable[[Tensor, list[Any]], Fitted],
+    pick: Pick,
+    *,
+    initial: int | Sequence[int] | Tensor,
+    batch: int,
+    rounds: int,
+    evaluate: Callable[[Fitted], Mapping[str, float]] | None = None,
+    candidates: int | None = None,
+    state: str | Path | None = None,
+    seed: int = 0,
+) -> Iterator[Round[Fitted]]:
+    """Ask for labels where they are worth most: a generator of rounds.
+
+    Each round asks for labels, fits to all there are, gives the round, and scores the rest to pick the next. With
+    ``state`` every pick and every label is on the disk before anything else happens; the same call after a crash asks
+    for the same rows, loses no label, and goes on with the first round that was not finished.
+
+    Args:
+        size: of the pool; its rows are 0 to size - 1.
+        labels: a source: rows to labels (``lambda rows: y[rows]``), ``csv_labels`` or ``folder_labels``. It may give
+            only some, in a mapping, and be asked for the others later.
+        fit: ``fit(rows, labels)`` gives whatever ``pick`` and ``evaluate`` take, such as a sampler.
+        pick: ``pick(fitted, candidates, size, seed)`` gives positions among the candidates: ``pick_by``,
+            ``pick_batchbald``, ``pick_at_random`` or your own.
+        initial: how many random rows to begin with, or which.
+        batch: rows of a round; the last may be smaller, where the pool ends.
+        rounds: after the initial one.
+        evaluate: numbers to keep of each round.
+        candidates: score only so many random rows a round, where the pool is large.
+        state: the file to go on from.
+        seed: of the initial rows, the candidates and the picks.
+
+    Yields:
+        A ``Round`` each; only those that this call finished.
+
+    Raises:
+        EmptyPool, BatchLargerThanPool: size or sizes that do not fit.
+        NeverAsked: a label for a row that was not asked for; what came before it is kept.
+        InvalidArgument: labels that are not plain data, picks out of range, or a state of other settings.
+        StateBusy: another process is running this loop.
+
+    See "Deep Bayesian Active Learning with Image Data", Gal, Islam and Ghahramani, 2017.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 101)
+        >>> def between(rows, labels):  # the highest 0 and the lowest 1
+        ...     y = torch.tensor(labels)
+        ...     return (x[rows][y == 0].max() + x[rows][y == 1].min()) / 2
+        >>> def nearest(fitted, candidates, size, seed):
+        ...     return (x[candidates] - fitted).abs().argsort()[:size]
+        >>> oracle = lambda rows: (x[rows] > 0.33).long()
+        >>> loop = active_learning(101, oracle, between, nearest, initial=[0, 100], batch=1, rounds=7)
+        >>> [round(float(step.fitted), 2) for step in loop][-1]
+        0.33
+    """
+    start = _initial_rows(size, initial, check_seed(seed))
+    check_batch(batch, size - len(start) if rounds > 0 else batch)
+    if candidates is not None and candidates < batch:
+        raise InvalidArgument(_few_candidates(candidates, batch))
+    settings = {"size": size, "initial": start, "batch": batch, "candidates": candidates, "seed": seed}
+    path = None if state is None else Path(state)
+    return _rounds(_Progress(path, settings), labels, fit, pick, rounds, evaluate)
+
+
+@dataclass
+class _Progress:
+    """What is known, and on the disk: rounds (what each asked, its evaluation) and labels."""
+
+    path: Path | None
+    settings: dict[str, Any]
+    rounds: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    labels: dict[int, Any] = field(default_factory=dict[int, Any])
+
+    def restore(self) -> None:
+        before = None if self.path is None else read_state(self.path)
+        if before is None:
+            return
+        if before["settings"] != self.settings:
+            other = [name for name, value in self.settings.items() if before["settings"].get(name) != value]
+            raise InvalidArgument(_other_settings(other))
+        self.rounds = before["rounds"]
+        self.labels = {int(row): label for row, label in before["labels"]}
+
+    def save(self) -> None:
+        if self.path is not None:
+            kept = {"settings": self.settings, "rounds": self.rounds, "labels": list(self.labels.items())}
+            write_state(self.path, kept)
+
+    @property
+    def asked(self) -> list[int]:
+        return [row for entry in self.rounds for row in entry["asked"]]
+
+    def pool(self) -> Pool:
+        labelled = tuple(row for row in self.asked if row in self.labels)
+        return Pool(self.settings["size"], labelled, tuple(row for row in self.asked if row not in self.labels))
+
+    def take(self, row: int, label: Any) -> None:
+        """Keep a label; one that is there already may be corrected."""
+        _check_label(row, label)
+        if row not in self.labels:
+            self.pool().label([row])  # raises NeverAsked
+        elif self.labels[row] == label:
+            return
+        self.labels[row] = label
+        self.save()
+
+
+def _rounds(
+    progress: _Progress,
+    source: LabelSource,
+    fit: Callable[[Tensor, list[Any]], Fitted],
+    pick: Pick,
+    rounds: int,
+    evaluate: Callable[[Fitted], Mapping[str, float]] | None,
+) -> Iterator[Round[Fitted]]:
+    with held(progress.path):
+        progress.restore()
+        if not progress.rounds:
+            _begin_round(progress, progress.settings["initial"])
+        finished = progress.rounds[-1]["evaluation"] is not None
+        if finished and len(progress.rounds) > rounds:
+            return
+        while True:
+            pending = list(progress.pool().pending)
+            if pending:
+                for row, label in arrivals(source(pending), pending):
+                    progress.take(row, label)
+            waiting = progress.pool().pending
+            rows = torch.tensor([row for row in progress.asked if row in progress.labels], dtype=torch.int64)
+            known = [progress.labels[int(row)] for row in rows]
+            if waiting:
+                yield _round(progress, rows, known, waiting, None)
+                return
+            fitted = fit(rows, known)
+            if not finished:
+                scores = {} if evaluate is None else {name: float(v) for name, v in evaluate(fitted).items()}
+                progress.rounds[-1]["evaluation"] = _finite(scores)
+                progress.save()
+                yield _round(progress, rows, known, (), fitted)
+            finished = False
+            if len(progress.rounds) > rounds or not len(progress.pool().unlabelled):
+                return
+            _begin_round(progress, _picked(progress, pick, fitted))
+
+
+def _begin_round(progress: _Progress, rows: list[int]) -> None:
+    progress.pool().ask(rows)  # raises where they cannot be asked for
+    progress.rounds.append({"asked": rows, "evaluation": None})
+    progress.save()
+
+
+def _picked(progress: _Progress, pick: Pick, fitted: Any) -> list[int]:
+    free = progress.pool().unlabelled
+    number = len(progress.rounds)
+    seed = mix(mix(progress.settings["seed"] & ((1 << 64) - 1)) ^ number) >> 1
+    most = progress.settings["candidates"]
+    if most is not None and most < len(free):
+        chosen = torch.randperm(len(free), generator=torch.Generator().manual_seed(seed))[:most]
+        free = free[chosen.sort().values]
+    size = min(progress.settings["batch"], len(free))
+    positions = as_rows(pick(fitted, free, size, seed))
+    if len(positions) == size == len(set(positions)) and all(0 <= k < len(free) for k in positions):
+        return [int(free[k]) for k in positions]
+    raise InvalidArgument(
+        explain(
+            f"pick gives {size} different positions among the candidates, 0 to {len(free) - 1}.",
+            got=f"{positions[:12]}",
+            cause="rows of the pool in place of positions among the candidates",
+            fix="return scores.argsort(descending=True)[:size]",
+        )
+    )
+
+
+def _round(progress: _Progress, rows: Tensor, labels: list[Any], waiting: tuple[int, ...], fitted: Any) -> Round[Any]:
+    history: list[dict[str, float]] = []
+    labelled = 0
+    for entry in progress.rounds:
+        labelled += len(entry["asked"])
+        if entry["evaluation"] is not None:
+            history.append({"labels": labelled, **entry["evaluation"]})
+    last = progress.rounds[-1]
+    number = len(progress.rounds) - 1
+    evaluation = dict(last["evaluation"] or {})
+    return Round(number, tuple(last["asked"]), rows, labels, waiting, fitted, evaluation, history)
+
+
+def _initial_rows(size: int, initial: int | Sequence[int] | Tensor, seed: int) -> list[int]:
+    pool = Pool(size)
+    if isinstance(initial, int) and not isinstance(initial, bool):
+        check_batch(initial, size)
+        generator = torch.Generator().manual_seed(seed % (1 << 63))
+        return [int(row) for row in torch.randperm(size, generator=generator)[:initial]]
+    rows = as_rows(initial)  # type: ignore[arg-type]
+    check_batch(len(rows), size)
+    return list(pool.ask(rows).pending)
+
+
+def _check_label(row: int, label: Any) -> None:
+    plain = isinstance(label, bool | int | float | str | list) and not (isinstance(label, float) and math.isnan(label))
+    if not plain:
+        raise InvalidArgument(
+            explain(
+                "A label is plain data: a number, text, or a list of them.",
+                got=f"{label!r} for row {row}",
+                cause="NaN for what is not known yet",
+                fix="leave the row out of the mapping until its label is known",
+            )
+        )
+
+
+def _finite(evaluation: dict[str, float]) -> dict[str, float]:
+    bad = [name for name, value in evaluation.items() if not math.isfinite(value)]
+    if bad:
+        raise InvalidArgument(
+            explain(
+                "evaluate returns finite numbers.",
+                got=f"{bad[0]}={evaluation[bad[0]]}",
+                cause="a network that diverged, or a metric of one class",
+                fix="leave the number out where it is not defined",
+            )
+        )
+    return evaluation
+
+
+def _few_candidates(candidates: int, batch: int) -> str:
+    return explain(
+        "candidates must be at least the batch.",
+        got=f"candidates={candidates}, batch={batch}",
+        cause="the two were swapped",
+        fix="candidates=10000",
+    )
+
+
+def _other_settings(names: list[str]) -> str:
+    return explain(
+        "A loop goes on from a file of the same settings.",
+        got=f"other {', '.join(names)}",
+        cause="the path is used by another loop, or a setting was changed since",
+        fix="the settings of before, or another path; the file was not changed",
+    )

@@ -1,0 +1,104 @@
+"""The file that a loop goes on from: replaced whole or not at all, by one process at a time."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from caveat.errors import CaveatError, InvalidArgument, explain
+
+
+class StateBusy(CaveatError, BlockingIOError):
+    """Another process is running the loop of this file."""
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """What the file holds; None if there is none.
+
+    Raises:
+        InvalidArgument: it is no state of an active-learning loop.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = json.loads(path.read_bytes())
+    except ValueError:
+        state = None
+    if isinstance(state, dict) and {"settings", "rounds", "labels"} <= set(cast("dict[str, Any]", state)):
+        return cast("dict[str, Any]", state)
+    raise InvalidArgument(
+        explain(
+            "The state of an active-learning loop is the JSON that it wrote.",
+            got=f"{path.name}, which is not; it was not changed",
+            cause="a path that something else uses, or an edit by hand",
+            fix="another path, or mend the file",
+        )
+    )
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace the file by the new state; a crash leaves the old one or the new one, whole.
+
+    Raises:
+        InvalidArgument: the state is not plain data.
+    """
+    write_whole(path, json.dumps(state, allow_nan=False).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the file, wait for the disk, then take its place."""
+    beside = path.with_name(f"{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    if os.name != "nt":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def held(path: Path | None) -> Generator[None]:
+    """Keep others from running the loop of this file; a lock ends with its process.
+
+    Raises:
+        StateBusy: another one is running it.
+    """
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(file, path)
+        yield
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        if os.name == "nt":  # pragma: no cover
+            windows: Any = importlib.import_module("msvcrt")
+            windows.locking(file, windows.LK_NBLCK, 1)
+        else:
+            unix: Any = importlib.import_module("fcntl")
+            unix.flock(file, unix.LOCK_EX | unix.LOCK_NB)
+    except OSError as error:
+        raise StateBusy(
+            explain(
+                "A loop's file has one process at a time.",
+                got=f"{path.name}, whose loop is running elsewhere",
+                cause="the same script was started twice, or an earlier generator was not closed",
+                fix="wait for the other, or give this loop a file of its own",
+            )
+        ) from error

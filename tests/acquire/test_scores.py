@@ -1,0 +1,215 @@
+"""Scores and batches against closed forms, brute force and each other."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from caveat.acquire import (
+    SCORES,
+    BatchLargerThanPool,
+    EmptyPool,
+    bald,
+    batchbald,
+    entropy,
+    epig,
+    epistemic_variance,
+    joint_entropy,
+    k_centre,
+    margin,
+    power_sample,
+    softmax_sample,
+    top_k,
+)
+from caveat.errors import DrawsNotKept, InvalidArgument, NotFinite, NotProbabilities
+from caveat.measures import mutual_information
+from caveat.predictive import Mean, Probabilities
+
+
+def probabilities(S: int, B: int, C: int, seed: int = 0, sharpness: float = 2.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (sharpness * torch.randn(S, B, C, generator=generator, dtype=torch.float64)).softmax(-1)
+
+
+def joint_information(p: Tensor, rows: list[int]) -> float:
+    """I(y_rows; draw) by enumeration of all configurations, in plain Python."""
+    S, _, C = p.shape
+    total = 0.0
+    for labels in itertools.product(range(C), repeat=len(rows)):
+        share = sum(math.prod(float(p[s, r, c]) for r, c in zip(rows, labels, strict=True)) for s in range(S)) / S
+        total -= share * math.log(share) if share > 0 else 0.0
+    noise = sum(-float((p[s, r] * p[s, r].log()).sum()) for s in range(S) for r in rows) / S
+    return total - noise
+
+
+@given(st.integers(1, 6), st.integers(3, 5), st.integers(2, 4), st.integers(0, 99))
+def test_batchbald_equals_exhaustive_computation(S: int, B: int, C: int, seed: int) -> None:
+    p = probabilities(S, B, C, seed)
+    batch = batchbald(p, 3)
+    assert batch.exact.all()
+    chosen: list[int] = []
+    for row, score in zip(batch.rows.tolist(), batch.scores.tolist(), strict=True):
+        gains = {r: joint_information(p, [*chosen, r]) for r in range(B) if r not in chosen}
+        assert score == pytest.approx(gains[row], abs=1e-10)
+        assert gains[row] == pytest.approx(max(gains.values()), abs=1e-10)
+        chosen.append(row)
+
+
+def test_joint_entropy_is_that_of_enumeration() -> None:
+    p = probabilities(4, 3, 3)
+    noise = float(-(p * p.log()).sum(-1).mean(0).sum())
+    assert joint_entropy(p) - noise == pytest.approx(joint_information(p, [0, 1, 2]), abs=1e-12)
+
+
+def test_sampled_configurations_are_near_the_exact_scores() -> None:
+    p = probabilities(20, 12, 4, sharpness=1.5)
+    exact = batchbald(p, 5, configurations=4**5)
+    sampled = batchbald(p, 5, configurations=4000)
+    assert exact.exact.all()
+    rough = batchbald(p, 5, configurations=200, seed=1)
+    assert not rough.exact[-1]
+    assert float(sampled.scores[-1]) == pytest.approx(float(exact.scores[-1]), rel=0.01)
+    assert float(rough.scores[-1]) == pytest.approx(float(exact.scores[-1]), rel=0.05)
+
+
+def test_sampled_scores_have_no_large_error_over_seeds() -> None:
+    p = probabilities(10, 6, 3)
+    exact = float(batchbald(p, 6, configurations=3**6).scores[-1])
+    scores = torch.tensor([float(batchbald(p, 6, configurations=90, seed=s).scores[-1]) for s in range(20)])
+    assert float(scores.mean()) == pytest.approx(exact, abs=4 * float(scores.std()) / math.sqrt(20) + 0.02 * exact)
+
+
+def test_a_batch_of_twins_is_avoided() -> None:
+    """Row 0 twice and a row that is a little less unsure: top-k takes the twins, BatchBALD does not."""
+    p = probabilities(50, 2, 3, sharpness=4.0)
+    scores = mutual_information(Probabilities().summarise(p))
+    best, other = int(scores.argmax()), int(scores.argmin())
+    twins = torch.stack([p[:, best], p[:, best], p[:, other]], 1)
+    assert set(batchbald(twins, 2).rows.tolist()) == {0, 2}
+    assert set(top_k(bald(Probabilities().summarise(twins)), 2).tolist()) == {0, 1}
+
+
+def test_the_first_row_is_balds_and_a_whole_pool_is_no_trouble() -> None:
+    p = probabilities(8, 30, 3)
+    scores = bald(Probabilities().summarise(p))
+    batch = batchbald(p, 30, configurations=50)
+    assert int(batch.rows[0]) == int(scores.argmax())
+    assert float(batch.scores[0]) == pytest.approx(float(scores.max()))
+    assert sorted(batch.rows.tolist()) == list(range(30))
+    assert bool((batch.scores.diff() >= 0).all())
+    assert float(batch.scores[-1]) <= math.log(8) + 0.05  # no more can be learned than which draw it is
+
+
+def test_certain_draws_and_one_draw() -> None:
+    sure = torch.eye(3, dtype=torch.float64)[None, [0, 1, 2, 0]]
+    assert batchbald(sure, 4).scores.tolist() == pytest.approx([0.0] * 4, abs=1e-12)
+
+
+def test_epig_is_the_information_of_two_labels() -> None:
+    p, q = probabilities(5, 4, 3, 1), probabilities(5, 3, 2, 2)
+    expected = []
+    for b in range(4):
+        total = 0.0
+        for m in range(3):
+            joint = torch.einsum("sc,sd->cd", p[:, b], q[:, m]) / 5
+            product = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+            total += float((joint * (joint / product).log()).sum()) / 3
+        expected.append(total)
+    assert epig(p, q).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_epig_of_gaussians_is_that_of_the_joint_normal() -> None:
+    generator = torch.Generator().manual_seed(0)
+    f = torch.randn(200, 3, 1, generator=generator, dtype=torch.float64)
+    g = f[:, :2] * 0.5 + torch.randn(200, 2, 1, generator=generator, dtype=torch.float64)
+    output = Mean(noise_variance=0.3)
+    ours = epig(output.summarise(f, keep=True), output.summarise(g, keep=True))
+    for b in range(3):
+        total = 0.0
+        for m in range(2):
+            cov = torch.cov(torch.stack([f[:, b, 0], g[:, m, 0]])) + 0.3 * torch.eye(2)
+            total += 0.5 * float((cov[0, 0] * cov[1, 1] / cov.det()).log()) / 2
+        assert float(ours[b]) == pytest.approx(total, rel=1e-6)
+
+
+def test_bald_of_a_regression_by_hand() -> None:
+    pred = Mean(noise_variance=2.0).summarise(torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]]))
+    assert float(bald(pred)) == pytest.approx(0.5 * math.log(4 / 2))  # variance over draws 2 and 0
+    assert float(epistemic_variance(pred)) == pytest.approx(2.0)
+    assert float(entropy(pred)) == pytest.approx(0.5 * math.log((2 * math.pi * math.e) ** 2 * 4 * 2), rel=1e-6)
+    with pytest.raises(InvalidArgument, match="there must be noise"):
+        bald(Mean().summarise(torch.zeros(2, 1, 1)))
+
+
+def test_higher_is_asked_for_first_by_every_score() -> None:
+    sure, unsure = torch.tensor([[0.9, 0.1], [0.9, 0.1]]), torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+    pred = Probabilities().summarise(torch.stack([sure, unsure], 1))
+    for name in ("bald", "entropy", "margin", "mean_std", "variation_ratio"):
+        assert top_k(SCORES[name](pred), 1).tolist() == [1], name
+    assert margin(pred).tolist() == pytest.approx([-0.8, 0.0])
+
+
+def test_power_samples_in_proportion_to_the_scores() -> None:
+    scores = torch.tensor([1.0, 2.0, 5.0, 0.0])
+    first = torch.tensor([int(power_sample(scores, 1, seed=s)) for s in range(2000)])
+    shares = torch.bincount(first, minlength=4) / 2000
+    assert shares.tolist() == pytest.approx([1 / 8, 2 / 8, 5 / 8, 0], abs=0.04)
+    assert power_sample(scores, 4, seed=1)[-1] == 3  # what is worth nothing comes last
+    assert sorted(power_sample(scores, 4).tolist()) == [0, 1, 2, 3]
+    assert softmax_sample(scores, 1, coldness=100.0).tolist() == [2]
+
+
+def test_draws_take_nothing_from_the_global_generator() -> None:
+    state = torch.get_rng_state()
+    power_sample(torch.rand(5, generator=torch.Generator()), 2)
+    batchbald(probabilities(4, 5, 3), 4, configurations=5)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_k_centre_takes_the_farthest_and_is_within_twice_the_best_radius() -> None:
+    x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+    chosen = k_centre(x, 3)
+
+    def radius(rows: tuple[int, ...]) -> float:
+        return float(torch.cdist(x, x[list(rows)]).amin(-1).max())
+
+    best = min(radius(rows) for rows in itertools.combinations(range(12), 3))
+    assert radius(tuple(chosen.tolist())) <= 2 * best + 1e-6
+    assert k_centre(torch.zeros(3, 2), 3).sort().values.tolist() == [0, 1, 2]  # twins are not taken twice
+
+
+def test_bad_input_is_named() -> None:
+    p = probabilities(3, 4, 2)
+    with pytest.raises(EmptyPool):
+        batchbald(p[:, :0], 1)
+    with pytest.raises(EmptyPool):
+        top_k(torch.empty(0), 1)
+    for call in (lambda: batchbald(p, 5), lambda: top_k(torch.rand(4), 5), lambda: k_centre(torch.rand(4, 2), 5)):
+        with pytest.raises(BatchLargerThanPool):
+            call()
+    with pytest.raises(InvalidArgument, match="at least one row"):
+        top_k(torch.rand(4), 0)
+    with pytest.raises(NotProbabilities):
+        batchbald(p * 2, 1)
+    with pytest.raises(NotFinite):
+        batchbald(p.index_fill(0, torch.tensor([0]), torch.nan), 1)
+    with pytest.raises(NotFinite):
+        top_k(torch.tensor([0.0, torch.nan]), 1)
+    with pytest.raises(DrawsNotKept):
+        batchbald(Probabilities().summarise(p), 1)
+    with pytest.raises(InvalidArgument, match=r"\(S, B, C\)"):
+        batchbald(p[0], 1)
+    with pytest.raises(InvalidArgument, match="C\\^B configurations"):
+        joint_entropy(probabilities(1, 30, 2))
+    with pytest.raises(InvalidArgument, match="same draws"):
+        epig(p, p[:2])
+    with pytest.raises(InvalidArgument, match="power"):
+        power_sample(torch.rand(4), 1, power=0.0)
+    with pytest.raises(InvalidArgument, match="configurations"):
+        batchbald(p, 1, configurations=1)

@@ -1,0 +1,121 @@
+"""Policies and tiers: who answers what, at what cost, with names kept."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from caveat.decide import Tier, abstain, cheapest_action, decide_in_tiers, expected_costs, refer
+from caveat.errors import InvalidArgument, NotFinite, NotProbabilities
+from caveat.predictive import BinaryLogit, Categorical, Mean, Probabilities
+
+P = torch.tensor([[0.5, 0.5], [0.6, 0.4], [0.9, 0.1], [1.0, 0.0]])
+
+
+def predictive(p: Tensor) -> Categorical:
+    return Probabilities().summarise(p[None])
+
+
+def test_abstaining_keeps_names_and_ids() -> None:
+    decision = abstain(predictive(P), 0.4, names=("cat", "dog"), ids=("a", "b", "c", "d"))
+    assert decision.counts() == {"answer": 2, "abstain": 2}
+    assert [record["answer"] for record in decision.records()] == [None, None, "cat", "cat"]
+    assert decision.coverage == 0.5
+    assert decision.rows("abstain").tolist() == [0, 1]
+    assert "least sure: a, b" in repr(decision)
+    assert "cat 2" in repr(decision)
+
+
+@pytest.mark.parametrize(("budget", "spent", "referred"), [(0, 0, 0), (1, 0, 1), (3, 1, 2), (3, 5, 0), (99, 0, 4)])
+def test_a_reviewers_day_is_never_overrun(budget: int, spent: int, referred: int) -> None:
+    decision = refer(predictive(P), budget, spent=spent)
+    assert decision.rows("refer").tolist() == list(range(referred))  # P falls in unsureness
+    assert decision.counts()["abstain"] == 0
+
+
+def test_unsure_rows_beyond_the_budget_are_not_answered() -> None:
+    assert refer(predictive(P), 1, cut=0.5).counts() == {"answer": 2, "refer": 1, "abstain": 1}
+    assert refer(predictive(P), 9, cut=0.5).counts() == {"answer": 2, "refer": 2, "abstain": 0}
+
+
+def test_expected_cost_by_hand() -> None:
+    costs = torch.tensor([[0.0, 10.0, 1.0], [50.0, 0.0, 1.0]])
+    assert torch.allclose(expected_costs(P, costs), P.double() @ costs.double())
+    decision = cheapest_action(predictive(P), costs, ("no", "yes", "refer"), names=("benign", "malignant"))
+    # row 0: (25, 5, 1); row 1: (20, 6, 1); row 2: (5, 9, 1); row 3: (0, 10, 1)
+    assert decision.action.tolist() == [2, 2, 2, 0]
+    assert decision.cost.tolist() == pytest.approx([1, 1, 1, 0], abs=1e-6)
+    assert decision.answer_of(3) == "benign"
+    assert decision.answer_of(0) is None
+
+
+def test_a_label_of_yes_or_no_is_two_classes() -> None:
+    pred = BinaryLogit().summarise(torch.tensor([[-5.0, 5.0]]))
+    assert cheapest_action(pred, [[0.0, 1.0], [1.0, 0.0]]).action.tolist() == [0, 1]
+
+
+def test_only_the_unsure_rows_are_passed_on_and_their_cost_is_counted() -> None:
+    seen: dict[str, list[int]] = {"fast": [], "slow": []}
+
+    def tier(name: str, sharpness: float) -> Tier:
+        def predict(x: Tensor) -> Categorical:
+            seen[name] += x[:, 2].int().tolist()
+            sharp = x[:, :2] ** sharpness
+            return predictive(sharp / sharp.sum(-1, keepdim=True))
+
+        return Tier(name, predict, cut=0.4, cost={"fast": 1.0, "slow": 10.0}[name])
+
+    x = torch.cat([P, torch.arange(4.0)[:, None]], -1)
+    decision = decide_in_tiers(x, [tier("fast", 1), tier("slow", 8)], person=100.0, names=("cat", "dog"))
+    assert seen == {"fast": [0, 1, 2, 3], "slow": [0, 1]}
+    assert decision.action.tolist() == [2, 1, 0, 0]
+    assert decision.cost.tolist() == [111.0, 11.0, 1.0, 1.0]
+    assert decision.answered.tolist() == [False, True, True, True]
+    without = decide_in_tiers(x, [tier("fast", 1), tier("slow", 8)])
+    assert without.coverage == 1.0
+
+
+def test_a_tier_is_not_called_for_nothing() -> None:
+    def never(x: Tensor) -> Categorical:
+        raise AssertionError
+
+    tiers = [Tier("fast", predictive, cut=math.inf), Tier("slow", never)]
+    assert decide_in_tiers(P, tiers, person=1.0).counts() == {"fast": 4, "slow": 0, "person": 0}
+
+
+def test_regression_has_decisions_too() -> None:
+    means = torch.stack([torch.zeros(3, 2), torch.arange(6.0).reshape(3, 2)])
+    decision = abstain(Mean(noise_variance=1.0).summarise(means), 5.0)
+    assert decision.answer_of(0) == [0.0, 0.5]
+    assert decision.counts() == {"answer": 2, "abstain": 1}
+
+
+def test_bad_input_is_named() -> None:
+    pred = predictive(P)
+    with pytest.raises(InvalidArgument, match="cost matrix"):
+        expected_costs(pred, torch.zeros(3, 2))
+    with pytest.raises(InvalidArgument, match="cost matrix"):
+        expected_costs(pred, torch.zeros(2))
+    with pytest.raises(NotFinite):
+        expected_costs(pred, [[0.0, math.nan], [0.0, 0.0]])
+    with pytest.raises(NotProbabilities):
+        expected_costs(P * 2, torch.zeros(2, 2))
+    with pytest.raises(InvalidArgument, match="names"):
+        abstain(pred, 0.5, names=("cat",))
+    with pytest.raises(InvalidArgument, match="ids"):
+        abstain(pred, 0.5, ids=(1, 2))
+    with pytest.raises(NotFinite):
+        abstain(pred, math.nan)
+    with pytest.raises(InvalidArgument, match="budget"):
+        refer(pred, -1)
+    with pytest.raises(InvalidArgument, match="at least one tier"):
+        decide_in_tiers(P, [])
+    with pytest.raises(InvalidArgument, match="for each row that it is passed"):
+        decide_in_tiers(P, [Tier("fast", lambda x: pred.rows([0]))])
+    with pytest.raises(InvalidArgument, match="one of the decision's"):
+        abstain(pred, 0.5).rows("refer")
+    with pytest.raises(InvalidArgument, match="single rows"):
+        expected_costs(torch.zeros(2, 3, 4).softmax(-1), torch.zeros(4, 2))
