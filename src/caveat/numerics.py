@@ -16,6 +16,9 @@ from caveat.shapes import require_draws
 
 _WITHOUT_FLOAT64 = frozenset({"mps"})
 
+FEW_NUMBERS = 4096
+"""Tensors of no more elements cost a call of torch, not arithmetic: fewer calls are faster than faster kernels."""
+
 
 def accumulator(device: torch.device | str) -> torch.dtype:
     """The widest float a device adds in: float64, or float32 where there is none.
@@ -50,13 +53,15 @@ def entropy(p: Tensor, dim: int = -1) -> Tensor:
 def log_softmax(scores: Tensor) -> Tensor:
     """Normalised log-probabilities of scores (..., C), in the accumulator's dtype; -inf rules a class out.
 
-    Written out because torch's own is three times slower in float64 where classes are few.
+    Written out because torch's own is three times slower in float64 where classes are few and rows many.
 
     Example:
         >>> log_softmax(torch.tensor([0.0, -torch.inf]))
         tensor([0., -inf], dtype=torch.float64)
     """
     wide = scores.to(accumulator(scores.device))
+    if wide.numel() <= FEW_NUMBERS:
+        return torch.log_softmax(wide, -1)
     shifted = wide - wide.detach().amax(-1, keepdim=True)
     return shifted - shifted.exp().sum(-1, keepdim=True).log()
 
@@ -101,10 +106,14 @@ class Moments:
         """
         require_draws(x, dim)
         wide = x.to(accumulator(x.device))
+        count = torch.full((), x.shape[dim], dtype=torch.int64, device=x.device)
+        if 0 < wide.numel() <= FEW_NUMBERS and not wide.requires_grad:
+            variance, mean = torch.var_mean(wide, dim, correction=0)
+            return cls(count, mean, variance.mul_(x.shape[dim]))
         mean = wide.mean(dim)
         centred = wide - mean.unsqueeze(dim)
         m2 = (centred.square() if centred.requires_grad else centred.mul_(centred)).sum(dim)
-        return cls(torch.full((), x.shape[dim], dtype=torch.int64, device=x.device), mean, m2)
+        return cls(count, mean, m2)
 
     def as_block(self) -> Moments:
         """The same moments of draws that depend on each other: one block, which says nothing of its own error."""

@@ -186,3 +186,69 @@ def test_a_network_alone_has_no_epistemic_uncertainty() -> None:
     torch.testing.assert_close(pred.mean, looped([network], X)[0].softmax(-1))
     assert float(caveat.mutual_information(pred).abs().max()) == 0
     assert float(pred.variance.abs().max()) == 0
+
+
+@pytest.mark.parametrize("executor", ["stacked", "loop"])
+def test_a_replaced_parameter_of_one_number_is_noticed(executor: Any) -> None:
+    """Equality of tensors says yes for two numbers that are equal; the new one is another object all the same."""
+    networks = members(outputs=1)
+    sampler = ensemble(networks, output=caveat.Mean(), executor=executor)
+    caveat.draws(sampler, X)
+    networks[1][3].bias = nn.Parameter(networks[1][3].bias.detach().clone())
+    caveat.draws(sampler, X)
+    with torch.no_grad():
+        networks[1][3].bias.add_(1.0)
+    torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X), rtol=1e-5, atol=1e-6)
+
+
+class Given(nn.Module):
+    """Returns its input as it is, or a parameter."""
+
+    def __init__(self, parameter: bool) -> None:
+        super().__init__()
+        self.value, self._parameter = nn.Parameter(torch.ones(6, 4)), parameter
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.value if self._parameter else x
+
+
+@pytest.mark.parametrize("parameter", [False, True])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("n", [1, None])
+def test_draws_are_memory_of_their_own(parameter: bool, count: int, n: int | None) -> None:
+    networks, x = [Given(parameter) for _ in range(count)], X.clone()
+    sampler = ensemble(networks, output=caveat.Mean())
+    for _ in range(2):
+        caveat.draws(sampler, x, n).fill_(7.0)
+    assert torch.equal(x, X)
+    assert all(bool((network.value == 1).all()) for network in networks)
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_a_program_leaves_inputs_and_earlier_draws_alone(rows: int) -> None:
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.ReLU(), nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3), nn.ReLU()) for _ in range(4)]
+    sampler, x = ensemble(networks, output=caveat.Logits(), executor="stacked"), X[:rows].clone()
+    first = caveat.draws(sampler, x)
+    kept = first.clone()
+    caveat.draws(sampler, x + 1).fill_(9.0)
+    assert torch.equal(x, X[:rows])
+    assert torch.equal(first, kept)
+    torch.testing.assert_close(first, looped(networks, x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_first_layers_are_one_product_and_follow_the_members(rows: int) -> None:
+    networks = members()
+    sampler = ensemble(networks, output=caveat.Logits(), executor="stacked")
+    caveat.draws(sampler, X[:rows])
+    (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
+    assert prepared.recorded is not None
+    names = [str(step.func) for step in prepared.recorded.program.varying]
+    assert names[0] == "aten.addmm.default"
+    assert "aten.relu_.default" in names
+    assert names.count("aten.baddbmm.default") == 1
+    with torch.no_grad():
+        networks[3][0].weight.mul_(-2.0)
+        networks[1][0].bias.add_(0.5)
+    torch.testing.assert_close(caveat.draws(sampler, X[:rows]), looped(networks, X[:rows]), rtol=1e-5, atol=1e-6)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Values
-from caveat.engine.values import mapped, room_for
+from caveat.engine.values import mapped, room_for, write
 from caveat.predictive import Output, Predictive
 
 # So much is gathered before it is summarised, which takes several times as much in float64,
@@ -34,12 +34,18 @@ def summarised(pieces: Iterable[Values], output: Output, total: int, *, keep: bo
 
 
 def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | None = None) -> Iterator[Values]:
-    """The draws in pieces of a useful size, copied into memory that is allocated once and used again."""
+    """The draws in pieces of a useful size, copied into memory that is allocated once and used again.
+
+    A piece that holds all draws is given as it is, unless it is to be kept ``whole``.
+    """
     buffer: Values | None = None
     length = filled = 0
     for piece in pieces:
-        taken, size = 0, _draws_in(piece)
+        taken, size = 0, draws_in(piece)
         if buffer is None:
+            if size == total and not whole and (block is None or block >= total):
+                yield mapped(_without_graph, piece)
+                continue
             length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
             buffer = room_for(length, piece)
         while taken < size:
@@ -53,14 +59,42 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
         yield mapped(lambda value: value[:filled], buffer)
 
 
-def _draws_in(piece: Values) -> int:
-    return cast(Tensor, pytree.tree_leaves(piece)[0]).shape[0]
+def draws_in(piece: Values) -> int:
+    """How many draws S the piece (S, B, ...) holds."""
+    first = piece if isinstance(piece, Tensor) else cast(Tensor, pytree.tree_leaves(piece)[0])
+    return first.shape[0]
+
+
+def gathered(pieces: Iterable[Values], total: int, *, new: bool) -> tuple[Values | None, int]:
+    """All draws as one, (S, B, ...), and how many they are.
+
+    With ``new``, pieces are memory of their own: one that holds all draws is handed over without a copy.
+    """
+    whole: Values | None = None
+    at = 0
+    for piece in pieces:
+        size = draws_in(piece)
+        if at == 0 and size == total:
+            whole = piece if new else mapped(_copied, piece)
+        else:
+            whole = room_for(total, piece) if whole is None else whole
+            write(whole, slice(at, at + size), piece)
+        at += size
+    return whole, at
+
+
+def _copied(value: Tensor) -> Tensor:
+    return value.clone(memory_format=torch.contiguous_format)
+
+
+def _without_graph(value: Tensor) -> Tensor:
+    return value.detach() if value.requires_grad else value
 
 
 def _length(piece: Values) -> int:
     size = sum(leaf[0].numel() * leaf.element_size() for leaf in cast(list[Tensor], pytree.tree_leaves(piece)))
     few = _FEW_DRAWS if _FEW_DRAWS * size <= _FEW_DRAWS_BYTES else 1
-    return max(_draws_in(piece), _BUFFER_BYTES // max(size, 1), few)
+    return max(draws_in(piece), _BUFFER_BYTES // max(size, 1), few)
 
 
 def _copy(buffer: Values, at: int, piece: Values, start: int, step: int) -> None:

@@ -8,13 +8,11 @@ from numbers import Integral
 from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.adaptive import Measure, Stopping, adaptive
-from caveat.engine.collect import summarised
-from caveat.engine.sampler import Sampler, Values
-from caveat.engine.values import room_for, write
+from caveat.engine.collect import gathered, summarised
+from caveat.engine.sampler import Sampler
 from caveat.errors import InvalidArgument, LoaderFailed, explain
 from caveat.predictive import Predictive
 from caveat.seeds import check_seed
@@ -185,14 +183,8 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
     with sampler.bind(x, check_seed(seed), gradient=gradient) as stream:
         if gradient:
             return pytree.tree_map(lambda *parts: torch.cat(parts), *list(stream(range(count))))
-        whole: Values | None = None
-        at = 0
-        for piece in stream(range(count)):
-            if whole is None:
-                whole = room_for(count, piece)
-            size = cast(Tensor, pytree.tree_leaves(piece)[0]).shape[0]
-            write(whole, slice(at, at + size), piece)
-            at += size
+        new = getattr(stream, "gives_new_memory", False)
+        whole, at = gathered(stream(range(count)), count, new=new)
     if at != count:
         raise InvalidArgument(
             explain(

@@ -22,6 +22,7 @@ class Stream(Protocol):
     """A sampler on one batch: gives the values of any consecutive draws, some at a time, in order.
 
     ``rows`` is the number of rows that can be asked for apart from the others, or None where rows cannot be separated.
+    A stream may also have ``gives_new_memory``: True says that a piece that holds all draws is memory of its own.
     """
 
     rows: int | None

@@ -52,7 +52,7 @@ class Logits:
         Raises:
             OutputMismatch: not one floating-point tensor of at least two axes and two classes.
         """
-        return _classes_last(_tensor(self, returned), self.class_dim, repr(self))
+        return _classes_last(_tensor(self, returned), self.class_dim, self)
 
     def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
         """The summary of scores (S, B..., C), by softmax in float64.
@@ -88,7 +88,7 @@ class Probabilities:
         Raises:
             OutputMismatch: not one floating-point tensor of at least two axes and two classes.
         """
-        return _classes_last(_tensor(self, returned), self.class_dim, repr(self))
+        return _classes_last(_tensor(self, returned), self.class_dim, self)
 
     def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
         """The summary of probabilities (S, B..., C), scaled to sum to exactly one.
@@ -210,7 +210,7 @@ class MeanAndVariance:
         Raises:
             OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
         """
-        return _stacked_pair(selected(returned, self.select), repr(self))
+        return _stacked_pair(selected(returned, self.select), self)
 
     def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
         """The summary of stacked means and variances (S, B..., D, 2).
@@ -247,7 +247,7 @@ class MeanAndLogVariance:
         Raises:
             OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
         """
-        return _stacked_pair(selected(returned, self.select), repr(self))
+        return _stacked_pair(selected(returned, self.select), self)
 
     def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
         """The summary of stacked means and log-variances (S, B..., D, 2).
@@ -262,15 +262,19 @@ class MeanAndLogVariance:
 
 def _tensor(output: Logits | Probabilities | BinaryLogit | Mean, returned: Any) -> Tensor:
     """The selected part, if it is a floating-point tensor with a batch axis."""
-    x = only_tensor(selected(returned, output.select), repr(output))
-    _check_numbers(x, repr(output))
+    bare = output.select is None and isinstance(returned, Tensor)
+    part = returned if bare else selected(returned, output.select)
+    x = part if isinstance(part, Tensor) else only_tensor(part, repr(output))
+    _check_numbers(x, output)
     return x
 
 
-def _check_numbers(x: Tensor, name: str) -> None:
+def _check_numbers(x: Tensor, output: object) -> None:
+    if x.is_floating_point() and x.ndim >= 1:  # before all words: they take longer than a small layer
+        return
     require_floating(
         x,
-        f"What {name} reads",
+        f"What {output} reads",
         cause="the network returns class indices (an argmax), or another part was meant",
         fix="return scores before argmax, or choose the part with select=",
         error=OutputMismatch,
@@ -278,19 +282,21 @@ def _check_numbers(x: Tensor, name: str) -> None:
     require_rank(
         x,
         1,
-        f"What {name} reads",
+        f"What {output} reads",
         cause="the network reduces over the batch, for instance because it returns its loss",
         fix="return one value a row, or choose the part with select=",
         error=OutputMismatch,
     )
 
 
-def _classes_last(x: Tensor, class_dim: int, name: str) -> Tensor:
+def _classes_last(x: Tensor, class_dim: int, output: Logits | Probabilities) -> Tensor:
     """Scores with the class axis moved last, after checks of that axis."""
+    if class_dim == -1 and x.ndim >= 2 and x.shape[-1] >= 2:
+        return x
     require_rank(
         x,
         2,
-        f"What {name} reads",
+        f"What {output} reads",
         cause="a yes-or-no network that returns one logit a row, or a missing batch axis",
         fix="declare output=BinaryLogit(), or add the batch axis: x[None]",
         error=OutputMismatch,
@@ -308,7 +314,7 @@ def _classes_last(x: Tensor, class_dim: int, name: str) -> Tensor:
     if x.shape[axis] < 2:
         raise OutputMismatch(
             explain(
-                f"{name} reads at least two classes.",
+                f"{output} reads at least two classes.",
                 got=f"{describe(x)} with {x.shape[axis]} along axis {class_dim}",
                 cause="a yes-or-no network that returns one logit a row",
                 fix="declare output=BinaryLogit(); of one probability p return torch.cat([1 - p, p], -1)",
@@ -317,29 +323,29 @@ def _classes_last(x: Tensor, class_dim: int, name: str) -> Tensor:
     return x.movedim(axis, -1)
 
 
-def _stacked_pair(part: Any, name: str) -> Tensor:
+def _stacked_pair(part: Any, output: MeanAndVariance | MeanAndLogVariance) -> Tensor:
     """A pair of tensors, or the halves of one tensor's last axis, stacked as (B..., D, 2)."""
     if isinstance(part, Tensor):
-        _check_numbers(part, name)
+        _check_numbers(part, output)
         if part.ndim < 2 or part.shape[-1] % 2 or part.shape[-1] == 0:
-            raise _pair_mismatch(name, describe(part))
+            raise _pair_mismatch(output, describe(part))
         return torch.stack(part.chunk(2, -1), -1)
     items = cast("Sequence[Any]", part) if isinstance(part, tuple | list) else ()
     if len(items) != 2 or not all(isinstance(item, Tensor) for item in items):
-        only_tensor(part, name)
+        only_tensor(part, repr(output))
     mean, spread = cast("Sequence[Tensor]", items)
-    _check_numbers(mean, name)
-    _check_numbers(spread, name)
+    _check_numbers(mean, output)
+    _check_numbers(spread, output)
     if mean.shape != spread.shape:
-        raise _pair_mismatch(name, f"{describe(mean)} and {describe(spread)}")
+        raise _pair_mismatch(output, f"{describe(mean)} and {describe(spread)}")
     dtype = torch.promote_types(mean.dtype, spread.dtype)
     return torch.stack([mean.to(dtype), spread.to(dtype)], -1)
 
 
-def _pair_mismatch(name: str, got: str) -> OutputMismatch:
+def _pair_mismatch(output: object, got: str) -> OutputMismatch:
     return OutputMismatch(
         explain(
-            f"{name} reads a pair of one shape (B..., D), or one tensor (B..., 2D) with the means first.",
+            f"{output} reads a pair of one shape (B..., D), or one tensor (B..., 2D) with the means first.",
             got=got,
             cause="a network that returns means only, or one variance for several targets",
             fix="declare output=Mean(noise_variance=...), or expand the variance to the mean's shape",

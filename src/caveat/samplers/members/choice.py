@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-_ROUNDS = 9
-_SECONDS = 0.05
+_LEAST_ROUNDS, _MOST_ROUNDS = 5, 25
+_SECONDS, _MOST_SECONDS = 0.05, 0.5
 # A program has to be so much faster: a trial is short and a machine is noisy.
 _CLEARLY = 0.8
 
@@ -43,10 +43,11 @@ def is_faster(one: Callable[[], object], other: Callable[[], object], device: to
     """Is ``one`` clearly faster than ``other``, each at its best of a few turns?"""
     best = [float("inf"), float("inf")]
     start = time.perf_counter()
-    for turn in range(_ROUNDS):
+    for turn in range(1, _MOST_ROUNDS + 1):
         for place, run in enumerate((one, other)):
             best[place] = min(best[place], _seconds(run, device))
-        if turn >= 1 and time.perf_counter() - start > _SECONDS:
+        passed = time.perf_counter() - start
+        if passed > (_SECONDS if turn >= _LEAST_ROUNDS else _MOST_SECONDS):
             break
     return best[0] < _CLEARLY * best[1]
 

@@ -39,6 +39,7 @@ class Prepared:
 
     kinds: list[Kind]
     recorded: Recorded | None
+    at_once: int = 1  # how many members' values go into one piece
 
     @property
     def separable(self) -> bool:
@@ -76,7 +77,8 @@ class Group:
 
     def bind(self, x: Any, seed: int, rows: Tensor | None, gradient: bool) -> BoundGroup:
         """These networks on the batch ``x``, or on some of its rows."""
-        known, device = self._current(), self.device
+        known = self._current()
+        device = known.watch.device
         if type(x) is Tensor and x.device == device and x.dim() > 0 and x.shape[0] > 0:
             inputs: Inputs = (x,), {}
             key: Any = (x.shape, x.dtype)
@@ -121,6 +123,7 @@ class Group:
         _, numbers = rows_of(inputs, prepared.kinds[0].study.batch_axis, None, self.device)
         values = list(self.loop(prepared, inputs, numbers, range(len(self.models)), 0))
         check_same_values(values)
+        prepared.at_once = max(1, fitting(values[0]))
         if self._executor != "loop" and self._may_stack(known, prepared):
             key = signature(inputs)
             verdicts = known.verdicts.setdefault(key, Verdicts())
@@ -138,7 +141,7 @@ class Group:
     def _may_stack(self, known: _Known, prepared: Prepared) -> bool:
         found = prepared.kinds[0].study
         moves = found.unmanaged or found.written or found.rules.leaves_marks or found.rules.writes_on_views
-        fits = 2 * total_bytes(self.models) < min(_LARGEST_STACK, allowed_bytes(self.device, None))
+        fits = 3 * total_bytes(self.models) < min(_LARGEST_STACK, allowed_bytes(self.device, None))
         autocast = torch.is_autocast_enabled(self.device.type)
         plain = known.alike and known.watch.countable and not known.watch.hooked() and not autocast
         return plain and not moves and not found.rules.sites and fits
@@ -206,6 +209,7 @@ class BoundGroup:
         self._group, self._prepared, self._inputs, self._chosen = group, prepared, inputs, rows
         self._seed, self._gradient, self._recorded = seed, gradient, recorded
         self._values: Values | None = None
+        self._own_rows: tuple[Inputs, Tensor] | None = None
 
     @property
     def rows(self) -> int | None:
@@ -215,42 +219,54 @@ class BoundGroup:
         axis = self._prepared.kinds[0].study.batch_axis
         return len(self._chosen) if self._chosen is not None else count_rows(self._inputs, axis or 0)
 
+    @property
+    def gives_new_memory(self) -> bool:
+        """Is a piece that holds all draws memory of its own, so that it may be kept without a copy?"""
+        return self._recorded is None or self._recorded.program.gives_new_memory
+
     def __enter__(self) -> BoundGroup:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._values = None
+        self._values = self._own_rows = None
 
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces of consecutive members, in order."""
-        if self._recorded is not None:
-            if self._values is None:
-                self._values = self._recorded(self._inputs)
-            whole = len(draws) == len(self._group.models)
-            return iter((self._values if whole else mapped(lambda v: v[draws.start : draws.stop], self._values),))
-        return self._one_by_one(draws)
+        if self._recorded is None:
+            return self._one_by_one(draws)
+        if len(draws) == len(self._group.models):
+            return iter((self._recorded(self._inputs),))
+        if self._values is None:
+            self._values = self._recorded(self._inputs)
+        return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), self._values),))
 
     def _one_by_one(self, draws: range) -> Iterator[Values]:
-        axis = self._prepared.kinds[0].study.batch_axis
-        inputs, numbers = rows_of(self._inputs, axis, self._chosen, self._group.device)
+        kinds, members = self._prepared.kinds, self._group.members
+        plain = all(members[draw].plain(kinds[draw]) for draw in draws)
+        pieces = self._plainly(draws) if plain else one_by_one(self._alone, draws)
+        if len(draws) > 1:
+            return pieces
+        return (mapped(torch.clone, piece) for piece in pieces)  # a network may return its input, or a parameter
 
-        def one(draw: int) -> Values:
-            kind = self._prepared.kinds[draw]
-            return self._group.members[draw].draw(inputs, numbers, kind, draw, self._seed, self._gradient)
+    def _alone(self, draw: int) -> Values:
+        inputs, numbers = self._of_rows()
+        kind = self._prepared.kinds[draw]
+        return self._group.members[draw].draw(inputs, numbers, kind, draw, self._seed, self._gradient)
 
-        plain = all(self._group.members[draw].plain(self._prepared.kinds[draw]) for draw in draws)
-        return one_by_one(one, draws) if not plain else self._plainly(inputs, draws, one)
+    def _of_rows(self) -> tuple[Inputs, Tensor]:
+        if self._own_rows is None:
+            axis = self._prepared.kinds[0].study.batch_axis
+            self._own_rows = rows_of(self._inputs, axis, self._chosen, self._group.device)
+        return self._own_rows
 
-
-    def _plainly(self, inputs: Inputs, draws: range, one: Callable[[int], Values]) -> Iterator[Values]:
-        """Plain calls, two at least together: switching gradients for each would cost a small network dearly."""
-        args, kwargs = inputs
-        models, read = self._group.models, self._group.read
-        start, length = draws.start, 2
-        while start < draws.stop:
-            part = range(start, min(start + length, draws.stop))
+    def _plainly(self, draws: range) -> Iterator[Values]:
+        """Plain calls, several together: switching gradients for each would cost a small network dearly."""
+        args, kwargs = self._inputs if self._chosen is None else self._of_rows()[0]
+        models, read, at_once = self._group.models, self._group.read, self._prepared.at_once
+        for start in range(draws.start, draws.stop, at_once):
+            part = range(start, min(start + at_once, draws.stop))
             try:
                 with torch.set_grad_enabled(self._gradient):
                     values = [read(models[draw](*args, **kwargs)) for draw in part]
@@ -259,11 +275,9 @@ class BoundGroup:
                     raise
                 values = None
             if values is None:  # rows are halved, member by member
-                yield from one_by_one(one, part)
+                yield from one_by_one(self._alone, part)
             else:
                 yield stacked(values)
-                length = max(1, min(len(models), fitting(values[0])))
-            start = part.stop
 
 
 def _cannot_stack() -> str:

@@ -26,18 +26,18 @@ class Recorded:
 
     program: Program
     spec: pytree.TreeSpec
+    one: bool
     stamp: list[int]
 
     def __call__(self, inputs: Inputs) -> Values:
-        """The members' values."""
-        if torch.is_grad_enabled():
-            with torch.no_grad():
-                return self._values(inputs)
-        return self._values(inputs)
-
-    def _values(self, inputs: Inputs) -> Values:
-        outputs = self.program(*tensors_of(inputs))
-        return outputs[0] if self.spec.is_leaf() else pytree.tree_unflatten(list(outputs), self.spec)
+        """The members' values, without a graph."""
+        args, kwargs = inputs
+        bare = len(args) == 1 and not kwargs and type(args[0]) is Tensor
+        tensors = [args[0] if args[0].is_contiguous() else args[0].contiguous()] if bare else tensors_of(inputs)
+        if any(tensor.requires_grad for tensor in tensors) if not bare else args[0].requires_grad:
+            tensors = [tensor.detach() for tensor in tensors]
+        outputs = self.program(*tensors)
+        return outputs[0] if self.one else pytree.tree_unflatten(list(outputs), self.spec)
 
 
 class Stack:
@@ -83,7 +83,7 @@ class Stack:
                 raise CannotRecord(f"{type(error).__name__}: {error}") from error
         if any("performance drop" in str(warning.message) for warning in caught):
             raise CannotRecord("vmap itself loops over the members")
-        return Recorded(program, spec, [self.stamp[0]])
+        return Recorded(program, spec, spec.is_leaf(), [self.stamp[0]])
 
     def current(self, recorded: Recorded) -> Recorded:
         """``recorded`` with what it computes from the parameters brought up to their values of now."""

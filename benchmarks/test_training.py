@@ -1,0 +1,52 @@
+"""Training M networks at once against one after another, a line for each workload: ``make bench``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.training import MEMBERS, ROUNDS, Workload, at_once, by_fit, by_hand, seconds, workloads
+
+NEEDED = {"LeNet, 256 images": 0.97}
+SMALL = 4.0
+"""What a small network needs: at once at least so many times as fast as ``fit`` for one member after another."""
+
+
+@pytest.fixture(scope="module")
+def lines(pytestconfig: pytest.Config) -> Iterator[list[str]]:
+    collected: list[str] = []
+    yield collected
+    if pytestconfig.getoption("--smoke") or len(collected) < len(workloads()):
+        print("\n" + "\n".join(collected))
+        return
+    head = (
+        f"# Training at once\n\nWritten by `make bench`: {MEMBERS} members, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}, medians of {ROUNDS} interleaved rounds, the trial included.\n\n"
+        "| work | at once, s | `fit` / at once | plain loop / at once | needed | |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+    )
+    path = Path(__file__).with_name("RESULTS_TRAINING.md")
+    path.write_text(head + "\n".join(collected) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("work", workloads(), ids=lambda work: work.name)
+def test_training(work: Workload, lines: list[str], pytestconfig: pytest.Config) -> None:
+    smoke = pytestconfig.getoption("--smoke")
+    work = replace(work, epochs=1) if smoke else work
+    times: dict[str, list[float]] = {"at_once": [], "by_fit": [], "by_hand": []}
+    for round_number in range(2 if smoke else ROUNDS + 1):
+        for train in (at_once, by_fit, by_hand):
+            taken = seconds(train, work)
+            if round_number:  # the first one warms up
+                times[train.__name__].append(taken)
+    ours, fits, loops = (statistics.median(values) for values in times.values())
+    needed = NEEDED.get(work.name, SMALL)
+    verdict = "met" if min(fits, loops) / ours >= needed else "**falls short**"
+    lines.append(f"| {work.name} | {ours:.3f} | {fits / ours:.2f} | {loops / ours:.2f} | {needed:.2f} | {verdict} |")
+    if pytestconfig.getoption("--enforce"):
+        assert min(fits, loops) / ours >= needed
