@@ -1,0 +1,186 @@
+"""Referral: how good are the cases that are kept when the least sure half goes to a person?
+
+The protocol of "A Systematic Comparison of Bayesian Deep Learning Robustness in Diabetic Retinopathy Tasks", Filos et
+al., 2019, on tabular features of eye images and on small chest X-rays.
+
+Run: python experiments/filos_2019_referral/run.py
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share lies beside them
+from records import Experiment, Record, data, markdown, plus_minus, run
+
+import caveat
+from caveat.metrics import ReferralCurve, accuracy, class_auroc, class_entropy, over_seeds, referral_curve
+from caveat.plot import plot_referral
+from caveat.samplers import deterministic, ensemble, mixture
+from caveat.shift import label_shift
+from caveat.train import fit_ensemble
+
+SEEDS = {"messidor": 10, "pneumonia": 5}
+AS_TRAINED = {0: 0.1, 1: 0.9}  # the training part's shares of normal X-rays and of pneumonia
+SETS = {"messidor": "messidor", "pneumonia, as trained": "pneumonia", "pneumonia, prior shifted": "pneumonia"}
+MEMBERS = 3  # as in the paper
+DRAWS = 100
+RATE = 0.2  # of dropout, as in the paper
+KEPT = (0.5, 0.75, 1.0)
+METRICS = {"accuracy": accuracy, "AUC": class_auroc}
+METHODS = ("deterministic", "MC dropout", "deep ensemble", "ensemble of MC dropout")
+
+
+def messidor(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """19 features of 1,151 eye images; no split is given: 80 % to train, 20 % to test, drawn by the seed."""
+    text = data("messidor_features", "messidor_features.arff").read_text().split("@data")[1]
+    table = np.array([[float(cell) for cell in line.split(",")] for line in text.split()])
+    order = np.random.default_rng(seed).permutation(len(table))
+    train, test = table[order[:920]], table[order[920:]]
+    centre, spread = train[:, :-1].mean(0), train[:, :-1].std(0)
+
+    def pair(part: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.tensor((part[:, :-1] - centre) / spread).float(), torch.tensor(part[:, -1]).long()
+
+    return pair(train), pair(test)
+
+
+def pneumonia(_seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Chest X-rays, 28 x 28: 10 % of the training images are normal, 37.5 % of the test images."""
+    with np.load(data("pneumoniamnist", "pneumoniamnist.npz")) as file:
+        x = {part: torch.from_numpy(file[f"{part}_images"])[:, None] / 255 for part in ("train", "test")}
+        y = {part: torch.from_numpy(file[f"{part}_labels"])[:, 0].long() for part in ("train", "test")}
+    centre, spread = x["train"].mean(), x["train"].std()
+    return ((x["train"] - centre) / spread, y["train"]), ((x["test"] - centre) / spread, y["test"])
+
+
+def perceptron() -> nn.Module:
+    """Two hidden layers, dropout before each of the last two weight layers."""
+    return nn.Sequential(
+        nn.Linear(19, 64), nn.ReLU(), nn.Dropout(RATE), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(RATE), nn.Linear(64, 2)
+    )
+
+
+def convolutions() -> nn.Module:
+    """Two convolutions, each with dropout, and a hidden layer with dropout."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(RATE),
+        nn.Conv2d(8, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(RATE), nn.Flatten(),
+        nn.Linear(256, 64), nn.ReLU(), nn.Dropout(RATE), nn.Linear(64, 2),
+    )  # fmt: skip
+
+
+PROBLEMS = {"messidor": (messidor, perceptron, 200), "pneumonia": (pneumonia, convolutions, 12)}
+
+
+def compute(part: str, smoke: bool) -> Record:
+    """Train three networks and refer with each method; all methods share the same three trainings."""
+    name, seed = part.split(" ")
+    load, build, epochs = PROBLEMS[name]
+    train, (x, y) = load(int(seed))
+    networks = fit_ensemble(
+        build, nn.functional.cross_entropy, train, members=MEMBERS, seed=int(seed), epochs=2 if smoke else epochs,
+        learning_rate=1e-3, patience=20, progress=False,
+    )  # fmt: skip
+    output, draws = caveat.Logits(), 10 if smoke else DRAWS
+    with_dropout = [caveat.mc_dropout(network, output=output) for network in networks]
+    samplers = {
+        "deterministic": (deterministic(networks[0], output=output), 1),
+        "MC dropout": (with_dropout[0], draws),
+        "deep ensemble": (ensemble(networks, output=output), MEMBERS),
+        "ensemble of MC dropout": (mixture(with_dropout), MEMBERS * draws),
+    }
+    found: Record = {test: {} for test in SETS if SETS[test] == name}
+    for method, (sampler, n) in samplers.items():
+        p = caveat.predict(sampler, x, n=n, seed=int(seed)).mean
+        for test, record in found.items():
+            resampled = test == "pneumonia, as trained"
+            rows = label_shift(y, AS_TRAINED, seed=int(seed)) if resampled else torch.arange(len(y))
+            record[method] = referred(p[rows], y[rows], class_entropy(p[rows]))
+            if method == "deterministic":
+                record["random"] = referred(p[rows], y[rows], torch.zeros(len(rows)))
+    return found
+
+
+def referred(p: Tensor, y: Tensor, unsureness: Tensor) -> dict[str, list[float]]:
+    """Each metric of what is kept, at 5 %, 10 %, ... 100 %."""
+    curves = {name: referral_curve(metric, p, y, unsureness=unsureness) for name, metric in METRICS.items()}
+    return {
+        name: [round(v, 5) if math.isfinite(v) else None for v in curve.values.tolist()]
+        for name, curve in curves.items()
+    }
+
+
+def curves(parts: dict[str, Record], name: str, method: str, metric: str) -> list[ReferralCurve]:
+    """One curve a seed."""
+    fractions = torch.arange(1, 21, dtype=torch.float64) / 20
+    own = [record[name][method][metric] for record in parts.values() if name in record]
+    return [ReferralCurve(fractions, torch.tensor([math.nan if v is None else v for v in values])) for values in own]
+
+
+def numbers(parts: dict[str, Record]) -> dict[str, float]:
+    """Means over seeds, and what MC dropout gains over its rivals in the same seed."""
+    found: dict[str, float] = {}
+    for name in {test for record in parts.values() for test in record if test in SETS}:
+        for metric in METRICS:
+            at = {m: [c.at(0.5) for c in curves(parts, name, m, metric)] for m in (*METHODS, "random")}
+            found |= {f"{name}, {metric} at 50 %, {m}": float(np.mean(values)) for m, values in at.items()}
+            for rival in ("deterministic", "random"):
+                gains = np.subtract(at["MC dropout"], at[rival])
+                found[f"{name}, {metric} at 50 %, MC dropout above {rival}"] = float(gains.mean())
+                if len(gains) > 1:
+                    found[f"{name}, {metric} at 50 %, standard error of that over {rival}"] = float(
+                        gains.std(ddof=1) / len(gains) ** 0.5
+                    )
+    return found
+
+
+def table(parts: dict[str, Record]) -> str:
+    """Mean and standard deviation over seeds, a row a method."""
+    lines: list[str] = []
+    for name in SETS:
+        if not curves(parts, name, "random", "AUC"):
+            continue
+        head = [f"{name}: referred by", *(f"{metric}, {100 * k:.0f} % kept" for metric in METRICS for k in KEPT)]
+        rows = [
+            [method, *(plus_minus([c.at(k) for c in curves(parts, name, method, metric)])
+                       for metric in METRICS for k in KEPT)]
+            for method in (*reversed(METHODS), "random")
+        ]  # fmt: skip
+        lines += [markdown(head, rows), ""]
+    found = numbers(parts)
+    for name in SETS:
+        for metric in METRICS:
+            gain = [
+                f"{rival} by {found[key]:+.4f} ± {found[error]:.4f}"
+                for rival in ("deterministic", "random")
+                if (key := f"{name}, {metric} at 50 %, MC dropout above {rival}") in found
+                and (error := f"{name}, {metric} at 50 %, standard error of that over {rival}") in found
+            ]
+            if gain:
+                lines.append(f"* {name}, {metric} at 50 % kept: MC dropout is above {', above '.join(gain)}")
+    return "\n".join(lines)
+
+
+def draw(parts: dict[str, Record], folder: Path) -> None:
+    """Curves with a band of one standard deviation over seeds."""
+    figure, grid = plt.subplots(len(SETS), len(METRICS), figsize=(11, 15), layout="constrained")
+    for row, name in zip(grid, SETS, strict=True):
+        for ax, metric in zip(row, METRICS, strict=True):
+            bands = {m: over_seeds(curves(parts, name, m, metric)) for m in (*METHODS, "random")}
+            plot_referral(bands, metric=metric, title=f"{name}, {SEEDS[SETS[name]]} seeds", ax=ax)
+            ax.set_xlim(1.0, 0.2)  # fewer are too few test rows for a metric
+    figure.savefig(folder / "referral.png", dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    parts = [f"{name} {seed}" for name in SEEDS for seed in range(SEEDS[name])]
+    run(Experiment(Path(__file__).parent, parts, compute, numbers, table, draw))
