@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from caveat.train import Run, fit, fit_ensemble, fit_many, member_seed
 
@@ -119,3 +119,24 @@ def test_a_penalty_and_a_buffer_of_each_member() -> None:
     assert strong.network[0].weight.norm() < 0.7 * weak.network[0].weight.norm()
     alone = fit_many(runs[:1], LOSS, penalty=penalty)[0]
     assert distance(strong.network, alone.network) < 1e-9
+
+
+@pytest.mark.parametrize("settings", [{}, {"reduction": "sum"}, {"ignore_index": 1}])
+def test_cross_entropy_in_a_stack_is_torchs_own(settings: dict[str, Any]) -> None:
+    """vmap has no rule for torch's own: it would warn, which is an error here, and take member by member."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 3, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (40,), generator=generator)
+
+    def build() -> nn.Module:
+        return nn.Linear(3, 3, dtype=torch.float64)
+
+    def loss(scores: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(scores, target, **settings)
+
+    one, other = (
+        fit_ensemble(build, loss, (x, y), members=2, epochs=3, batch_size=10, together=choice, progress=False)
+        for choice in (True, False)
+    )
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a.weight, b.weight, rtol=1e-9, atol=1e-9)

@@ -13,6 +13,7 @@ from rich.console import Console
 from caveat.app.audit_command import audit_as_json, audit_factory
 from caveat.app.demo import prepare, run_demo
 from caveat.app.settings import Settings
+from caveat.app.tabular_commands import register as register_table_commands
 from caveat.extras import require
 
 app = typer.Typer(
@@ -98,3 +99,6 @@ def audit(
     """
     found = audit_factory(target)
     print(json.dumps(audit_as_json(found), indent=1, allow_nan=False) if as_json else found)
+
+
+register_table_commands(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from caveat.train.progress import Progress
 from caveat.train.run import Run
 from caveat.train.seeding import random_states_kept
 from caveat.train.trial import Trial, why_not_together
+
+# A trial takes a few steps of every member each way: for fewer than this it takes longer than it can save.
+_WORTH_A_TRIAL = 20
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,17 @@ def _is_stacked(group: Group, objective: Objective, places: Places, together: bo
         path = places.of(group.numbers, together=choice)
         if path is not None and path.exists():
             return choice
+    if together is None and max(_steps(member) for member in group.members) < _WORTH_A_TRIAL:
+        return False
     why = why_not_together(_trial(group, objective), timed=together is None)
     if why is not None and together:
         raise InvalidArgument(_cannot_stack(why))
     return why is None
+
+
+def _steps(member: Member) -> int:
+    """How many steps the member takes, if nothing stops it early."""
+    return member.run.epochs * math.ceil(len(member.training_rows) / member.run.batch_size)
 
 
 def _trial(group: Group, objective: Objective) -> Trial:

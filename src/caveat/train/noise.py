@@ -239,6 +239,23 @@ def _linear(noise: Noise, func: Any, input: Tensor, weight: Tensor, bias: Tensor
     return as_draws(product if rows.dim() == 3 else product.view(*rows.shape[:-1], -1), level)
 
 
+def _cross_entropy(
+    noise: Noise, func: Any, input: Tensor, target: Tensor, weight: Tensor | None = None, *args: Any, **settings: Any
+) -> Tensor:
+    """The plain case written out: vmap has no rule for torch's own, and runs it member by member."""
+    others = [value for name, value in settings.items() if name not in ("ignore_index", "reduction")]
+    plain = weight is None and not any((*args, *others)) and input.dim() == 2
+    reduction = settings.get("reduction", "mean")
+    if noise.level is None or not plain or target.is_floating_point() or reduction not in ("mean", "sum", "none"):
+        return func(input, target, weight, *args, **settings)
+    kept = target != settings.get("ignore_index", -100)
+    scores = torch.log_softmax(input, -1).gather(-1, torch.where(kept, target, 0).unsqueeze(-1)).squeeze(-1)
+    losses = torch.where(kept, -scores, 0.0)
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() / kept.sum()
+
+
 _NORMAL = frozenset({torch.randn, torch.randn_like})
 _ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     F.dropout: _dropout,
@@ -257,6 +274,7 @@ _ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     torch.Tensor.uniform_: _uniform_in_place,
     torch.Tensor.normal_: _normal_in_place,
     F.linear: _linear,
+    F.cross_entropy: _cross_entropy,
     dropped: _dropped_of_layers,
     uniform_numbers: _uniform_of_layers,
 }

@@ -21,7 +21,7 @@ from caveat.train.table import Table
 
 _ROUNDS = 3
 _HOPELESS = 3.0  # so many times slower in its first step: not timed again
-_CLEAR = 0.5  # of the loop's time, once warm: not timed again either
+_CLEAR, _LOST = 0.5, 1.5  # of the loop's time, once warm: not timed again either
 _GAIN = 0.95  # of the loop's time: what together must stay under
 _ROUNDING = 1e-3
 _PLAIN: Any = (bool, int, float, str, tuple, type(None))
@@ -128,8 +128,8 @@ def why_not_together(trial: Trial, *, timed: bool = True) -> str | None:
     for _ in range(_ROUNDS if beside < _HOPELESS * alone else 0):
         alone = min(alone, trial.one_after_another().seconds)
         beside = min(beside, trial.together().seconds)
-        if beside < _CLEAR * alone:
-            return None
+        if not _CLEAR * alone < beside < _LOST * alone:
+            break
     return None if beside < _GAIN * alone else f"a step together takes {beside / alone:.2f} times as long"
 
 

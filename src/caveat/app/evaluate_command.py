@@ -1,0 +1,57 @@
+"""`caveat evaluate`: a model on a labelled file it has not seen, in numbers and as one page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from caveat.app.tabular_output import cannot_write, write_whole
+from caveat.app.tabular_report import report_html
+from caveat.app.tabular_scores import drifts_of, scores_of
+from caveat.app.tabular_tested import ask
+from caveat.errors import InvalidArgument
+from caveat.extras import require
+from caveat.tabular import storage
+from caveat.tabular.errors import InvalidTable
+
+Advance = Callable[[float], None]
+
+
+def evaluate_file(
+    folder: Path, data: Path, report: Path | None, *, draws: int | None, most_rows: int, advance: Advance
+) -> dict[str, Any]:
+    """Score a model on labelled rows, and write the report.
+
+    Raises:
+        InvalidTable: rows that do not fit, by line and column; or no room for the report.
+    """
+    if report is not None:
+        require("matplotlib.figure", "plot")
+        if not report.parent.is_dir() or report.is_dir():
+            raise InvalidArgument(f"--report must name a file in a folder that is there; got {report}.")
+    if draws is not None and draws < 2:
+        raise InvalidArgument(f"--draws must be at least 2, to have a spread; got {draws}.")
+    model = storage.load(folder)
+    tested = ask(model, data, most_rows, draws, advance)
+    scores, drifts = scores_of(tested), drifts_of(tested)
+    found: dict[str, Any] = {
+        "schema": "caveat-evaluate-1",
+        "model": str(folder),
+        "rows": len(tested.truth),
+        "rows_in_file": tested.sample.total,
+        "metrics": {s.name: {"value": s.value, "low": s.low, "high": s.high} for s in scores},
+        "drift": {d.column: {"stability_index": d.index, "new": d.new} for d in drifts},
+    }
+    if model.policy is not None:
+        answer = tested.unsure(str(model.policy["measure"])) <= model.policy["cut"]
+        kept = float(answer.double().mean())
+        found["policy"] = {"answered": kept, "risk_answered": float(tested.wrong[answer].mean()) if kept else None}
+    if report is not None:
+        page = report_html(tested, scores, drifts)
+        try:
+            write_whole(report, page.encode())
+        except OSError as error:
+            raise InvalidTable(cannot_write(report, error.strerror or str(error))) from error
+        found["report"] = str(report)
+    return found

@@ -1,0 +1,103 @@
+"""`caveat fit`: a file and the name of its target in, a model's folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from caveat.app.tabular_rows import Sample, class_labels, read_sample, require_columns, target_kind, target_numbers
+from caveat.errors import InvalidArgument
+from caveat.tabular import storage
+from caveat.tabular.errors import InvalidModel
+from caveat.tabular.fitting import Rows, fit_model
+from caveat.tabular.model import Model
+from caveat.tabular.schema import learn_schema
+from caveat.tabular.settings import Settings, check_settings
+from caveat.tabular.targets import Classes, Target, check_classes, learn_numbers
+
+Advance = Callable[[float], None]
+KINDS = ("classes", "numbers")
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What `caveat fit` was asked for."""
+
+    data: Path
+    targets: Sequence[str]
+    out: Path
+    kind: str | None = None
+    drop: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    most_rows: int = 1_000_000
+
+
+def fit_file(request: FitRequest, settings: Settings, advance: Advance, progress: bool) -> dict[str, Any]:
+    """Train, save, and say what was done.
+
+    Raises:
+        InvalidTable: what cannot be learned from; the message names the line and the column.
+        InvalidModel: the folder cannot be written.
+    """
+    check_settings(settings)
+    if request.kind not in (None, *KINDS):
+        raise InvalidArgument(f"--kind must be classes or numbers; got {request.kind!r}.")
+    if request.out.exists() and not storage.is_model(request.out):
+        raise InvalidModel(f"--out must name a new folder, or one that holds a model; {request.out} is neither.")
+    sample = read_sample(request.data, request.most_rows, settings.seed, advance)
+    require_columns(sample, request.targets, "--target")
+    require_columns(sample, request.drop, "--drop")
+    require_columns(sample, request.categorical, "--category")
+    model = fit_sample(sample, request, settings, progress)
+    storage.save(model, request.out)
+    return said_of(model, sample, request.out)
+
+
+def fit_sample(sample: Sample, request: FitRequest, settings: Settings, progress: bool) -> Model:
+    """The model of rows that were read."""
+    kind = request.kind or ("numbers" if len(request.targets) > 1 else target_kind(sample, request.targets[0]))
+    columns = sample.without({*request.targets, *request.drop}).columns
+    schema = learn_schema(columns, [name for name in request.categorical if name in columns], sample.place)
+    target, answers = _target(sample, list(request.targets), kind)
+    return fit_model(schema, target, Rows(columns, answers), settings, progress=progress)
+
+
+def said_of(model: Model, sample: Sample, out: Path) -> dict[str, Any]:
+    """What is printed of a model."""
+    kinds: dict[str, int] = {}
+    for column in model.schema.columns:
+        kinds[column.kind] = kinds.get(column.kind, 0) + 1
+    return {
+        "schema": "caveat-fit-1",
+        "model": str(out),
+        "answers": "classes" if model.classifies else "numbers",
+        "rows_in_file": sample.total,
+        "columns": kinds,
+        **model.summary,
+        "temperature": model.calibration.temperature,
+        "variance_factors": model.calibration.factors.tolist(),
+    }
+
+
+def _target(sample: Sample, names: list[str], kind: str) -> tuple[Target, torch.Tensor]:
+    if kind == "numbers":
+        values = target_numbers(sample, names)
+        target = learn_numbers(tuple(names), values, sample.place)
+        return target, target.standardised(values)
+    if len(names) > 1:
+        raise InvalidArgument(f"--kind classes takes one --target; got {len(names)}.")
+    labels = class_labels(sample, names[0])
+    classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) > len(labels) / 2:
+        raise InvalidArgument(
+            f"--target {names[0]!r} has {len(classes):,} different classes in {len(labels):,} rows: nothing to learn. "
+            "Is it an identifier, or are numbers meant (--kind numbers)?"
+        )
+    check_classes(names[0], {str(k): int(c) for k, c in zip(classes, counts, strict=True)})
+    labelled = Classes(names[0], tuple(map(str, classes)), tuple(map(int, counts)))
+    return labelled, torch.from_numpy(numbers.astype(np.int64))

@@ -1,0 +1,164 @@
+"""The numbers of a report: metrics with intervals, and how far each column has moved since training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caveat import metrics
+from caveat.app.tabular_tested import Tested
+from caveat.predictive import Categorical, Gaussian
+from caveat.tabular.columns import Array
+from caveat.tabular.honest import interval_of
+from caveat.tabular.schema import CategoryColumn, NumberColumn, number_values
+from caveat.tabular.targets import Numbers
+from caveat.tabular.values import keys_of
+
+_RESAMPLED_AT_MOST = 20_000
+_LEAST_SHARE = 1e-4
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric and its 95 % interval over resampled rows."""
+
+    name: str
+    title: str
+    value: float
+    low: float
+    high: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a column differs from training: its population stability index, and in words what differs most.
+
+    Fields:
+        index: sum over bins of (share now - share then) log(share now / share then); under 0.1 is little, above 0.25
+            much.
+        new: share of the rows with a value outside of what training showed.
+    """
+
+    column: str
+    index: float
+    new: float
+    words: str
+
+
+def scores_of(tested: Tested, resamples: int = 500) -> list[Score]:
+    """The metrics of the report, the main one first."""
+    rows = len(tested.truth)
+    chosen = torch.arange(rows)
+    if rows > _RESAMPLED_AT_MOST:  # the interval would be thinner than the line that draws it
+        chosen = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:_RESAMPLED_AT_MOST]
+    pred = tested.pred
+    wanted = _class_metrics(pred, tested.truth) if isinstance(pred, Categorical) else _number_metrics(tested)
+    found: list[Score] = []
+    for (name, title, unit), function, tensors in wanted:
+        value = float(function(*tensors))
+        few = metrics.bootstrap(function, *(tensor[chosen] for tensor in tensors), n=resamples)
+        middle, low, high = (float(number) for number in few)
+        shrunk = math.sqrt(len(chosen) / rows)
+        found.append(Score(name, title, value, value + (low - middle) * shrunk, value + (high - middle) * shrunk, unit))
+    return found
+
+
+def drifts_of(tested: Tested) -> list[Drift]:
+    """Every column, those that moved furthest first."""
+    model, columns = tested.model, tested.sample.columns
+    numbers = number_values(model.schema, columns, tested.sample.place)
+    found: list[Drift] = []
+    for position, column in enumerate(model.schema.numbers):
+        values = numbers[column.name]
+        far = tested.unfamiliar[:, position].numpy() > 0
+        found.append(_number_drift(column, values, float((far & ~np.isnan(values)).mean())))
+    for column in model.schema.categories:
+        found.append(_category_drift(column, columns[column.name]))
+    return sorted(found, key=lambda drift: -drift.index)
+
+
+def calibration_levels(tested: Tested) -> Tensor:
+    """The distribution function at the targets of a regression, (B,), the first target's."""
+    pred = cast(Gaussian, tested.pred)
+    variance = pred.noise + pred.moments.variance
+    return metrics.gaussian_cdf(pred.moments.mean[:, 0], variance[:, 0], tested.truth[:, 0])
+
+
+def _class_metrics(pred: Categorical, truth: Tensor) -> list[Any]:
+    p = pred.moments.mean / pred.moments.mean.sum(-1, keepdim=True)
+    both = (p, truth)
+    return [
+        (("accuracy", "Accuracy", ""), metrics.accuracy, both),
+        (("negative_log_likelihood", "Negative log-likelihood", "nats"), metrics.negative_log_likelihood, both),
+        (("brier_score", "Brier score", ""), metrics.brier_score, both),
+        (("expected_calibration_error", "Expected calibration error", ""), metrics.expected_calibration_error, both),
+    ]
+
+
+def _number_metrics(tested: Tested) -> list[Any]:
+    pred, target = cast(Gaussian, tested.pred), cast(Numbers, tested.model.target)
+    found: list[Any] = []
+    low, high = (side.double() for side in interval_of(tested.model, pred, 0.9))
+    for column, name in enumerate(target.names):
+        mean, truth = pred.moments.mean[:, column], tested.truth[:, column]
+        variance = (pred.noise + pred.moments.variance)[:, column]
+        about, short = ("", "") if len(target.names) == 1 else (f" of {name}", f" {name}")
+        three = (mean, variance, truth)
+        ends = (low[:, column], high[:, column], truth)
+        nll = metrics.gaussian_negative_log_likelihood
+        width = metrics.mean_interval_width
+        found += [
+            ((f"root_mean_squared_error{short}", f"RMSE{about}", ""), metrics.root_mean_squared_error, (mean, truth)),
+            ((f"negative_log_likelihood{short}", f"Negative log-likelihood{about}", "nats"), nll, three),
+            ((f"crps{short}", f"CRPS{about}", ""), metrics.crps_gaussian, three),
+            ((f"coverage_90{short}", f"Share within 90 % intervals{about}", ""), metrics.interval_coverage, ends),
+            ((f"width_90{short}", f"Mean width of 90 % intervals{about}", ""), width, ends[:2]),
+        ]
+    return found
+
+
+def _number_drift(column: NumberColumn, values: Array, outside: float) -> Drift:
+    edges = np.array(column.quantiles or (0.0,))
+    then, now = np.diff(np.array(column.shares or (1.0,)), prepend=0.0), _shares_now(values, edges)
+    here = values[~np.isnan(values)]
+    words = "no values" if not len(here) else f"mean {column.center:.4g} then, {here.mean():.4g} now"
+    absent = float(np.isnan(values).mean())
+    if absent:
+        words += f"; {absent:.1%} missing"
+    return Drift(column.name, _stability(then, now), outside, words)
+
+
+def _shares_now(values: Array, edges: Array) -> Array:
+    here = np.sort(values[~np.isnan(values)])
+    up_to = np.searchsorted(here, edges, side="right") / max(len(here), 1)
+    if len(up_to):
+        up_to[-1] = 1.0  # what lies above the highest decile belongs to its bin
+    return np.diff(up_to, prepend=0.0)
+
+
+def _category_drift(column: CategoryColumn, values: Array) -> Drift:
+    keys = keys_of(values)
+    names = [*column.categories, None]
+    then = np.array([*column.counts, column.missing], np.float64)
+    places = {name: number for number, name in enumerate(names)}
+    now = np.zeros(len(names) + 1)
+    for key in keys:
+        now[places.get(key, len(names))] += 1
+    then = np.append(then, 0.0) / max(then.sum(), 1)
+    now = now / max(now.sum(), 1)
+    most = int(np.abs(now - then).argmax())
+    label = "never seen" if most == len(names) else "missing" if names[most] is None else names[most]
+    words = f"{label}: {then[most]:.1%} then, {now[most]:.1%} now"
+    return Drift(column.name, _stability(then, now), float(now[-1]), words)
+
+
+def _stability(then: Array, now: Array) -> float:
+    a, b = np.maximum(then, _LEAST_SHARE), np.maximum(now, _LEAST_SHARE)
+    a, b = a / a.sum(), b / b.sum()
+    return float(((b - a) * np.log(b / a)).sum())

@@ -1,0 +1,8 @@
+"""Tables in, predictions with honest uncertainty out: scikit-learn estimators, and models as folders."""
+
+from caveat.tabular.classifier import Classifier
+from caveat.tabular.columns import as_columns
+from caveat.tabular.errors import InvalidModel, InvalidTable
+from caveat.tabular.regressor import Regressor
+
+__all__ = ["Classifier", "InvalidModel", "InvalidTable", "Regressor", "as_columns"]

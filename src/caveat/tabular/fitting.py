@@ -1,0 +1,158 @@
+"""From a table to a model: what the columns hold, a part held out, networks trained, and their answers made honest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import caveat
+from caveat.calibrate import fit_temperature, fit_variance_scaling
+from caveat.predictive import Gaussian
+from caveat.tabular.columns import Array, Columns, count_rows, take
+from caveat.tabular.encode import encode
+from caveat.tabular.model import Calibration, Model, answered, split_rows
+from caveat.tabular.network import TableNetwork
+from caveat.tabular.schema import Schema
+from caveat.tabular.settings import Settings
+from caveat.tabular.targets import Classes, Numbers, Target
+from caveat.tabular.training import pieces_of, shape_of, train_networks
+
+_FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 5000
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.5, 5.0
+_REPEATED_AT_MOST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Training rows: columns, answers (class numbers (B,), or standardised targets (B, D)) and weights or None."""
+
+    columns: Columns
+    answers: Tensor
+    weights: Array | None = None
+
+
+def fit_model(schema: Schema, target: Target, rows: Rows, settings: Settings, *, progress: bool = False) -> Model:
+    """Train and calibrate. The result does not depend on the order of the rows."""
+    started = time.perf_counter()
+    encoded = encode(schema, rows.columns)
+    order, weights = _order(encoded, rows)
+    encoded, answers = encoded[order], rows.answers[order]
+    held = _held_out(answers, settings, isinstance(target, Classes))
+    kept = np.flatnonzero(~held)
+    edges = pieces_of(schema, take(rows.columns, order[kept]))
+    outputs = len(target.labels) if isinstance(target, Classes) else len(target.names)
+    shape = shape_of(schema, edges, outputs, isinstance(target, Classes), settings)
+    chosen = None if weights is None else torch.from_numpy(weights[kept].astype(np.float32))
+    networks, fits = train_networks(shape, edges, encoded[kept], (answers[kept], chosen), settings, progress)
+    summary: dict[str, Any] = {
+        "rows": count_rows(rows.columns),
+        "rows_trained_on": len(kept),
+        "rows_held_out": int(held.sum()),
+        "epochs": [fit.epochs for fit in fits],
+        "best_epochs": [fit.best_epoch for fit in fits],
+        "losses": [float(fit.best_loss) for fit in fits],
+    }
+    blank = Calibration(1.0, torch.ones(outputs if isinstance(target, Numbers) else 0), 1.0, torch.zeros(0, 1))
+    model = Model(schema, target, shape, settings, networks, blank, summary)
+    if shape.method == "sngp" and not shape.classes:
+        model = replace(
+            model, calibration=replace(blank, noise=_noise(model, encoded[kept], answers[kept])), _sampler=[]
+        )
+    if held.any():
+        model = calibrated(model, encoded[held], answers[held])
+    summary["epistemic_median"] = _usual(model, encoded[kept])
+    summary["seconds"] = round(time.perf_counter() - started, 2)
+    return model
+
+
+def calibrated(model: Model, rows: Tensor, answers: Tensor) -> Model:
+    """The model with its probabilities or variances fitted to rows that it was not trained on; what was, is undone."""
+    draws = max(2, min(model.settings.draws, 50))
+    if isinstance(model.target, Numbers):
+        return _scaled(model, rows, answers, draws)
+    _set_temperature(model.networks, 1.0)
+    logits = torch.cat([caveat.draws(model.sampler, part, n=draws, seed=1) for part in split_rows(rows, 1024)], 1)
+    temperature = float(fit_temperature(logits, answers).temperature)
+    temperature = min(max(temperature, _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
+    _set_temperature(model.networks, temperature)
+    p = (logits / temperature).double().softmax(-1).mean(0)
+    scores = 1 - p.gather(1, answers[:, None])
+    return replace(model, calibration=replace(model.calibration, temperature=temperature, scores=scores), _sampler=[])
+
+
+def _scaled(model: Model, rows: Tensor, answers: Tensor, draws: int) -> Model:
+    ones = torch.ones(answers.shape[1], dtype=torch.float64)
+    plain = replace(model, calibration=replace(model.calibration, factors=ones), _sampler=[])
+    units = cast(Numbers, model.target)
+    pred = cast(Gaussian, answered(plain, rows, draws, 1))
+    y = answers.double() * torch.tensor(units.scales) + torch.tensor(units.shifts)
+    mean, variance = pred.moments.mean, (pred.noise + pred.moments.variance).clamp(min=1e-300)
+    factors = ones
+    if bool(((y - mean).square() > 0).any(0).all()):
+        factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
+    scores = (y - mean).abs() / (variance * factors).sqrt()
+    return replace(plain, calibration=replace(model.calibration, factors=factors, scores=scores), _sampler=[])
+
+
+def _set_temperature(networks: tuple[TableNetwork, ...], temperature: float) -> None:
+    for network in networks:
+        cast(Tensor, network.temperature).fill_(temperature)
+
+
+def _noise(model: Model, rows: Tensor, answers: Tensor) -> float:
+    """The mean square of what training left unexplained, standardised."""
+    with torch.no_grad():
+        left = torch.cat([model.networks[0](part) for part in split_rows(rows, 4096)]) - answers
+    return max(float(left.double().square().mean()), 1e-6)
+
+
+def _usual(model: Model, rows: Tensor) -> float:
+    """The median epistemic uncertainty of training rows: what other rows are compared with."""
+    seen = rows[:: max(1, len(rows) // 500)][:500]
+    parts = caveat.decompose(answered(model, seen, max(2, min(model.settings.draws, 50))))
+    return float(parts["epistemic"].reshape(len(seen), -1).mean(1).median())
+
+
+def _order(encoded: Tensor, rows: Rows) -> tuple[Array, Array | None]:
+    """The rows in an order of their own contents, and their weights in it, of mean 1."""
+    bits = encoded.numpy().view(np.uint32)
+    others = rows.answers.reshape(len(encoded), -1).double().numpy().view(np.uint64)
+    mixed = np.full(len(encoded), 14695981039346656037, np.uint64)
+    for column in (*bits.T, *others.T):
+        mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(1099511628211)
+        mixed ^= mixed >> np.uint64(29)
+    order = np.argsort(mixed, kind="stable")
+    return order, None if rows.weights is None else rows.weights[order] / rows.weights.mean()
+
+
+def repeated(weights: Array) -> tuple[Array, Array | None]:
+    """Which rows to train on, and their weights: whole weights repeat rows, and rows of weight 0 are left out."""
+    rows = np.flatnonzero(weights > 0)
+    kept = weights[rows]
+    if bool((kept == np.round(kept)).all()) and kept.sum() <= _REPEATED_AT_MOST * len(weights):
+        return np.repeat(rows, kept.astype(np.int64)), None
+    return rows, kept
+
+
+def _held_out(answers: Tensor, settings: Settings, classes: bool) -> Any:
+    """Which rows calibrate: a share of each class, or of all rows, drawn from the seed; none of a small table."""
+    count = len(answers)
+    share = min(settings.calibration, _MOST_TO_CALIBRATE / count)
+    held = np.zeros(count, bool)
+    if share * count < _FEWEST_TO_CALIBRATE:
+        return held
+    order = np.random.default_rng(settings.seed).permutation(count)
+    if classes:
+        order = order[np.argsort(answers.numpy()[order], kind="stable")]
+    every = 1 / share
+    places = np.arange(every / 2, count, every).astype(np.int64)
+    held[order[places]] = True
+    if classes:  # no class is held out whole
+        for label in np.setdiff1d(answers.numpy()[held], answers.numpy()[~held]):
+            held[answers.numpy() == label] = False
+    return held

@@ -1,0 +1,157 @@
+"""The network: pieces of each number and a vector for each category, then a perceptron with dropout.
+
+Where a row is unlike the training rows nothing was learned, so there each draw adds a random function of its own, as a
+prior would: linear in the unfamiliarity of each value, with a slope drawn once a draw. It is zero where rows are
+familiar. See "Randomized Prior Functions for Deep Reinforcement Learning", Osband, Aslanides and Cassirer, 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat.layers import (
+    ConcreteDropout,
+    GaussianDropout,
+    RandomFeatureGaussianProcess,
+    gaussian_curvature,
+    softmax_curvature,
+    spectral_normalised,
+)
+
+_MASKED = 0.01  # of the values in training, so that the network knows what to do without each
+HIDDEN = 0.5  # rate of Gaussian dropout: noise of variance 1
+METHODS = ("ensemble", "mc_dropout", "concrete_dropout", "sngp")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that is needed to build a network: plain data.
+
+    Fields:
+        pieces: how many pieces each number has.
+        categories: how many codes each category column has.
+        outputs: classes, or twice the targets.
+        method: one of ``METHODS``.
+    """
+
+    pieces: tuple[int, ...]
+    categories: tuple[int, ...]
+    outputs: int
+    classes: bool
+    method: str
+    width: int
+    depth: int
+    dropout: float
+    embedding: int
+
+    @property
+    def drawn(self) -> int:
+        """How many outputs vary from draw to draw: classes, or the means of the targets."""
+        return self.outputs if self.classes or self.method == "sngp" else self.outputs // 2
+
+
+class TableNetwork(nn.Module):
+    """Rows as ``encode`` gives them (B, ...) to logits (B, C), or means and log-variances (B, 2 D)."""
+
+    def __init__(self, shape: Shape, edges: Sequence[Any] | None = None) -> None:
+        super().__init__()
+        self.shape = shape
+        total = sum(shape.pieces)
+        self.register_buffer("starts", torch.zeros(total))
+        self.register_buffer("widths", torch.ones(total))
+        if edges is not None:
+            self._set_pieces(edges)
+        self.mask = nn.Dropout(_MASKED)
+        sizes = shape.categories
+        self.embedding = nn.Embedding(sum(sizes), shape.embedding) if sizes else None
+        self.offsets = tuple(sum(sizes[:number]) for number in range(len(sizes)))
+        features = 2 * len(shape.pieces) + total + len(sizes) * shape.embedding
+        self.first = nn.Linear(features, shape.width)
+        self.blocks = nn.ModuleList(_block(shape) for _ in range(shape.depth))
+        self.last = _last(shape)
+        self.prior = nn.Identity()
+        columns = len(shape.pieces) + len(sizes)
+        self.register_buffer("slopes", torch.zeros(columns, shape.drawn))
+        self.register_buffer("temperature", torch.ones(()))
+
+    def _set_pieces(self, edges: Sequence[Any]) -> None:
+        starts = [torch.as_tensor(one[:-1], dtype=torch.float64) for one in edges]
+        widths = [torch.as_tensor(one[1:] - one[:-1], dtype=torch.float64) for one in edges]
+        cast(Tensor, self.starts).copy_(torch.cat(starts))
+        cast(Tensor, self.widths).copy_(torch.cat(widths))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """What is said of each row."""
+        hidden = torch.relu(self.first(self.features(rows)))
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        said = self.last(hidden)
+        unfamiliar = rows[:, rows.shape[1] - cast(Tensor, self.slopes).shape[0] :]
+        added = (self.prior(unfamiliar) - unfamiliar) @ cast(Tensor, self.slopes)
+        drawn = self.shape.drawn
+        if drawn == self.shape.outputs:
+            said = said + added
+        else:
+            said = torch.cat([said[:, :drawn] + added, said[:, drawn:]], 1)
+        return said / cast(Tensor, self.temperature) if self.shape.classes else said
+
+    def features(self, rows: Tensor) -> Tensor:
+        """The numbers, which of them are missing, their pieces, and the categories' vectors: (B, features)."""
+        N, G = len(self.shape.pieces), len(self.shape.categories)
+        numbers, missing, codes = rows[:, :N], rows[:, N : 2 * N], rows[:, 2 * N : 2 * N + G]
+        kept = (self.mask(torch.ones_like(rows[:, : N + G])) > 0).to(rows.dtype)
+        parts: list[Tensor] = []
+        if N:
+            known = kept[:, :N] * (1 - missing)
+            numbers = numbers * known
+            spread = [column for column, pieces in enumerate(self.shape.pieces) for _ in range(pieces)]
+            pieces = (numbers[:, spread] - cast(Tensor, self.starts)) / cast(Tensor, self.widths)
+            parts += [numbers, 1 - known, pieces.clamp(0, 1) * known[:, spread]]
+        if self.embedding is not None:
+            offsets = torch.tensor(self.offsets, dtype=rows.dtype, device=rows.device)
+            found = (codes * kept[:, N:] + offsets).long()
+            parts.append(self.embedding(found).flatten(1))
+        return torch.cat(parts, 1)
+
+    def draw_prior(self, scales: Tensor, seed: int) -> None:
+        """Let draws add random functions of the unfamiliarity; ``scales`` (N + G,) is how far, by column."""
+        generator = torch.Generator().manual_seed(seed)
+        slopes = cast(Tensor, self.slopes)
+        directions = torch.randn(slopes.shape, generator=generator)
+        if self.shape.classes:  # what moves all logits alike moves no probability
+            directions = directions - directions.mean(1, keepdim=True)
+        directions = directions / directions.square().mean(1, keepdim=True).sqrt()
+        slopes.copy_(directions * scales[:, None])
+        self.prior = GaussianDropout(HIDDEN)
+
+
+def live(path: str, module: nn.Module) -> bool:
+    """Which sites fire in draws: all but the mask of training."""
+    return path != "mask"
+
+
+def _block(shape: Shape) -> nn.Module:
+    width = shape.width
+    if shape.method == "sngp":
+        return spectral_normalised(nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(shape.dropout)))
+    if shape.method == "concrete_dropout":
+        inner = ConcreteDropout(nn.Linear(width, width), p=max(shape.dropout, 0.01))
+        return nn.Sequential(inner, nn.ReLU(), ConcreteDropout(nn.Linear(width, width), p=max(shape.dropout, 0.01)))
+    drop = shape.dropout
+    return nn.Sequential(
+        nn.Dropout(drop), nn.Linear(width, width), nn.ReLU(), nn.Dropout(drop), nn.Linear(width, width)
+    )
+
+
+def _last(shape: Shape) -> nn.Module:
+    if shape.method != "sngp":
+        return nn.Linear(shape.width, shape.outputs)
+    curvature = softmax_curvature if shape.classes else gaussian_curvature(1.0)
+    return RandomFeatureGaussianProcess(
+        shape.width, shape.outputs, features=512, length_scale=shape.width**0.5, curvature=curvature
+    )

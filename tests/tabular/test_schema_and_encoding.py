@@ -1,0 +1,95 @@
+"""What is learned of a table, and how rows become numbers: missing, unseen and far values, in any order of columns."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caveat.tabular.encode import ABSENT, FIRST, UNKNOWN, edges_of, encode, unfamiliarity
+from caveat.tabular.errors import InvalidTable
+from caveat.tabular.schema import learn_schema, schema_from
+
+
+def table() -> dict[str, np.ndarray]:
+    return {
+        "size": np.array([1.0, 2.0, 3.0, 4.0, np.nan]),
+        "colour": np.array(["red", "red", "blue", "blue", None], dtype=object),
+        "day": np.array(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04", "2024-01-05"], dtype="datetime64[s]"),
+    }
+
+
+def test_a_schema_comes_back_from_json() -> None:
+    schema = learn_schema(table())
+    assert schema_from(json.loads(json.dumps(schema.state()))) == schema
+    assert [column.kind for column in schema.columns] == ["number", "category", "date"]
+
+
+def test_encoded_rows_by_hand() -> None:
+    # size has mean 2.5 and sd sqrt(1.25); one training row had no size, so a missing one is unfamiliar by 1 / (1 + 1).
+    schema = learn_schema({name: table()[name] for name in ("size", "colour")})
+    rows = {"size": np.array([2.5, np.nan, 4.0 + 1.25**0.5]), "colour": np.array(["red", None, "green"], dtype=object)}
+    expected = [
+        [0.0, 0.0, FIRST + 1, 0.0, 1 / 3],
+        [0.0, 1.0, UNKNOWN, 0.5, 0.5],
+        [1.5 / 1.25**0.5, 0.0, UNKNOWN, 1.0, 1.0],
+    ]
+    torch.testing.assert_close(encode(schema, rows), torch.tensor(expected))
+    torch.testing.assert_close(unfamiliarity(schema, encode(schema, rows)), torch.tensor([e[3:] for e in expected]))
+
+
+def test_a_missing_category_has_a_code_of_its_own_once_it_was_learned() -> None:
+    schema = learn_schema({"colour": np.array(["red", "red", None, None], dtype=object)})
+    assert encode(schema, {"colour": np.array([None], dtype=object)})[0].tolist() == pytest.approx([ABSENT, 1 / 3])
+
+
+def test_columns_are_found_by_name_and_others_are_left_alone() -> None:
+    schema, columns = learn_schema(table()), table()
+    turned = {"extra": np.zeros(5), **dict(reversed(list(columns.items())))}
+    assert torch.equal(encode(schema, columns), encode(schema, turned))
+
+
+def test_a_renamed_column_is_named() -> None:
+    columns = table()
+    columns["Size"] = columns.pop("size")
+    with pytest.raises(InvalidTable, match=r"no column 'size'; columns that the model does not know: Size"):
+        encode(learn_schema(table()), columns)
+
+
+def test_a_column_that_is_named_as_categorical_must_exist() -> None:
+    with pytest.raises(InvalidTable, match="'shape'"):
+        learn_schema(table(), categorical=["shape"])
+
+
+def test_codes_that_look_like_numbers_are_categories_if_said_so() -> None:
+    schema = learn_schema({"code": np.array([10, 20, 10])}, categorical=["code"])
+    assert schema.categories[0].categories == ("10", "20")
+
+
+@given(st.lists(st.floats(-1e9, 1e9, allow_nan=False), min_size=2, max_size=60), st.integers(1, 12))
+def test_pieces_rise_and_span_the_values(values: list[float], most: int) -> None:
+    edges = edges_of(np.array(values), most)
+    assert (np.diff(edges) > 0).all()
+    assert edges[0] >= min(values)
+    assert edges[-1] == max(values)
+    assert len(edges) <= most + 1
+
+
+@given(st.lists(st.floats(-1e300, 1e300, allow_nan=False), min_size=1, max_size=30), st.floats(-1e300, 1e300))
+def test_encoding_is_finite_whatever_the_numbers(values: list[float], other: float) -> None:
+    schema = learn_schema({"x": np.array(values)})
+    found = encode(schema, {"x": np.array([*values, other])})
+    assert bool(found.isfinite().all())
+    assert bool((found[: len(values), -1] == 0).all())
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_unfamiliarity_grows_with_the_distance(a: float, b: float) -> None:
+    schema = learn_schema({"x": np.array([-1.0, 0.0, 1.0])})
+    near, far = sorted((a, b))
+    found = encode(schema, {"x": np.array([1 + near, 1 + far])})[:, -1]
+    assert found[0] <= found[1]

@@ -1,0 +1,69 @@
+"""Values of a column: what is a number, a date, a category, a missing value; and errors that name the row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from caveat.tabular.errors import InvalidTable
+from caveat.tabular.values import dates_of, keys_of, kind_of, numbers_of
+
+
+def objects(*values: object) -> np.ndarray:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.array([1.0, 2.0]), "number"),
+        (np.array([1, 2]), "number"),
+        (np.array([True, False]), "category"),
+        (objects("1", "2.5", "?", ""), "number"),
+        (objects("red", "7", *["blue"] * 30), "category"),
+        (objects("true", "false"), "category"),
+        (objects("2024-01-31", "2024-02-01 10:00", None), "date"),
+        (np.array(["2024-01-31", "NaT"], dtype="datetime64[s]"), "date"),
+        (objects(None, "", "NA"), "number"),
+        (objects(1, 2.5, None), "number"),
+    ],
+)
+def test_the_kind_of_a_column_follows_from_its_values(values: np.ndarray, kind: str) -> None:
+    assert kind_of("x", values) == kind
+
+
+def test_numbers_among_words_are_a_mistake_that_is_named() -> None:
+    with pytest.raises(InvalidTable, match=r"'age'.*\n.*'unknown' at row 2"):
+        kind_of("age", objects("31", "45", "unknown"))
+
+
+def test_a_word_among_numbers_is_named_with_its_row() -> None:
+    with pytest.raises(InvalidTable, match=r"'age' holds numbers(.|\n)*'old' at row 1"):
+        numbers_of("age", objects("31", "old"))
+
+
+@pytest.mark.parametrize("value", ["inf", "-Infinity", float("inf"), "1e999"])
+def test_infinity_is_named_with_its_row(value: object) -> None:
+    with pytest.raises(InvalidTable, match=r"'x' must hold finite numbers(.|\n)*row 1"):
+        numbers_of("x", objects("1", value, "2"))
+
+
+def test_missing_numbers_are_nan() -> None:
+    found = numbers_of("x", objects("1", "?", None, "", " NA ", float("nan"), "2e1"))
+    assert np.isnan(found).tolist() == [False, True, True, True, True, True, False]
+    assert found[[0, 6]].tolist() == [1.0, 20.0]
+
+
+def test_days_are_counted_from_1970() -> None:
+    # 2000-03-01 is 30 years with 7 leap days, and 60 days of a leap year, after 1970-01-01: 30 * 365 + 7 + 60.
+    found = dates_of("day", objects("1970-01-01", "2000-03-01T06:00", None))
+    assert found[:2].tolist() == [0.0, 11017.25]
+    assert np.isnan(found[2])
+
+
+def test_a_category_is_the_same_however_it_is_written_down() -> None:
+    assert keys_of(objects(1, 1.0, "1", " 1 ")) == ["1"] * 4
+    assert keys_of(np.array([1.0, np.nan])) == ["1", None]
+    assert keys_of(np.array([True, False])) == keys_of(objects("true", "FALSE")) == ["True", "False"]
