@@ -22,7 +22,7 @@ MACHINE_TEXT = re.compile("|".join((
     r"python" + r"hosted\.org",
     r"registry\.npm" + r"js",
 )))  # fmt: skip
-BINARY = {".png", ".gz", ".pt", ".npz", ".safetensors", ".ico", ".woff2"}
+BINARY = {".png", ".gif", ".gz", ".pt", ".npz", ".safetensors", ".ico", ".woff2"}
 
 
 def lines_of(path: Path) -> int:

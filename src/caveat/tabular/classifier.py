@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import caveat
+from caveat.measures import decompose
 from caveat.predictive import Categorical
 from caveat.tabular import storage
 from caveat.tabular.columns import take
@@ -145,7 +145,7 @@ class Classifier(ClassifierBases):
 
     def decompose(self, X: Any) -> dict[str, Numeric]:
         """Entropies "total", "aleatoric" and "epistemic", (B,), in nats."""
-        return {name: value.numpy() for name, value in caveat.decompose(self.predictive(X)).items()}
+        return {name: value.numpy() for name, value in decompose(self.predictive(X)).items()}
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder: weights, ``caveat.json`` and a model card; no pickle."""

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import caveat
 from caveat.calibrate import fit_temperature, fit_variance_scaling
+from caveat.engine import draws as draws_of
+from caveat.measures import decompose
 from caveat.predictive import Gaussian
 from caveat.tabular.columns import Array, Columns, count_rows, take
 from caveat.tabular.encode import encode
@@ -76,7 +77,7 @@ def calibrated(model: Model, rows: Tensor, answers: Tensor) -> Model:
     if isinstance(model.target, Numbers):
         return _scaled(model, rows, answers, draws)
     _set_temperature(model.networks, 1.0)
-    logits = torch.cat([caveat.draws(model.sampler, part, n=draws, seed=1) for part in split_rows(rows, 1024)], 1)
+    logits = torch.cat([draws_of(model.sampler, part, n=draws, seed=1) for part in split_rows(rows, 1024)], 1)
     temperature = float(fit_temperature(logits, answers).temperature)
     temperature = min(max(temperature, _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
     _set_temperature(model.networks, temperature)
@@ -114,7 +115,7 @@ def _noise(model: Model, rows: Tensor, answers: Tensor) -> float:
 def _usual(model: Model, rows: Tensor) -> float:
     """The median epistemic uncertainty of training rows: what other rows are compared with."""
     seen = rows[:: max(1, len(rows) // 500)][:500]
-    parts = caveat.decompose(answered(model, seen, max(2, min(model.settings.draws, 50))))
+    parts = decompose(answered(model, seen, max(2, min(model.settings.draws, 50))))
     return float(parts["epistemic"].reshape(len(seen), -1).mean(1).median())
 
 

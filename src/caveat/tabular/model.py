@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-import caveat
+from caveat.engine import predict as predict_draws
 from caveat.engine.sampler import Sampler
 from caveat.numerics import Moments
 from caveat.predictive import Categorical, Gaussian, Logits, Mean, MeanAndLogVariance, Output
@@ -118,7 +118,7 @@ def predictive(
 def answered(model: Model, rows: Tensor, draws: int, seed: int | None = None) -> Categorical | Gaussian:
     """``predictive`` of encoded rows."""
     start = model.settings.seed if seed is None else seed
-    parts = [caveat.predict(model.sampler, part, n=draws, seed=start) for part in split_rows(rows, _ROWS_AT_ONCE)]
+    parts = [predict_draws(model.sampler, part, n=draws, seed=start) for part in split_rows(rows, _ROWS_AT_ONCE)]
     whole = concatenate(parts)
     if isinstance(model.target, Numbers):
         return in_units(cast(Gaussian, whole), model.target, model.calibration.factors)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import caveat
+from caveat.measures import decompose
 from caveat.predictive import Gaussian
 from caveat.tabular import storage
 from caveat.tabular.columns import take
@@ -154,7 +154,7 @@ class Regressor(RegressorBases):
 
     def decompose(self, X: Any) -> dict[str, Numeric]:
         """Variances "total", "aleatoric" and "epistemic", (B,) or (B, D), in squared target units."""
-        return {name: self._shaped(value) for name, value in caveat.decompose(self.predictive(X)).items()}
+        return {name: self._shaped(value) for name, value in decompose(self.predictive(X)).items()}
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder: weights, ``caveat.json`` and a model card; no pickle."""
