@@ -79,9 +79,10 @@ def _is_stacked(group: Group, objective: Objective, places: Places, together: bo
         path = places.of(group.numbers, together=choice)
         if path is not None and path.exists():
             return choice
-    if together is None and max(_steps(member) for member in group.members) < _WORTH_A_TRIAL:
+    steps = max(_steps(member) for member in group.members)
+    if together is None and steps < _WORTH_A_TRIAL:
         return False
-    why = why_not_together(_trial(group, objective), timed=together is None)
+    why = why_not_together(_trial(group, objective), timed=together is None, steps=steps)
     if why is not None and together:
         raise InvalidArgument(_cannot_stack(why))
     return why is None

@@ -22,6 +22,7 @@ from caveat.train.table import Table
 _ROUNDS = 3
 _HOPELESS = 3.0  # so many times slower in its first step: not timed again
 _CLEAR, _LOST = 0.5, 1.5  # of the loop's time, once warm: not timed again either
+_LONG_STEP, _MANY_STEPS = 3e-3, 400  # a member's step in seconds: long ones gain little, and make the trial dear
 _GAIN = 0.95  # of the loop's time: what together must stay under
 _ROUNDING = 1e-3
 _PLAIN: Any = (bool, int, float, str, tuple, type(None))
@@ -75,6 +76,10 @@ class Trial:
         losses = torch.cat([step.losses for step in steps])
         return Step(sum(step.seconds for step in steps), losses, [torch.cat(part) for part in parts])
 
+    def first(self) -> float:
+        """Seconds of a step of the first member."""
+        return self._step(slice(0, 1), together=False).seconds
+
     def together(self) -> Step:
         """A step of all members as one stack."""
         return self._step(slice(0, len(self.networks)), together=True)
@@ -109,11 +114,16 @@ class Trial:
         return self._noises[key]
 
 
-def why_not_together(trial: Trial, *, timed: bool = True) -> str | None:
-    """Why these members are trained one after another; None where one stack gives the same steps (in less time)."""
+def why_not_together(trial: Trial, *, timed: bool = True, steps: int = _MANY_STEPS) -> str | None:
+    """Why these members are trained one after another; None where one stack gives the same steps (in less time).
+
+    ``steps`` are to be taken: of few long ones a trial would cost more than it can save.
+    """
     described = [describe_network(network) for network in trial.networks]
     if any(other != described[0] for other in described):
         return "the members differ in more than their weights and dropout rates"
+    if timed and steps < _MANY_STEPS and min(trial.first() for _ in range(2)) > _LONG_STEP:
+        return "a trial would take longer than it could save: few steps, and long ones"
     loop = trial.one_after_another()
     try:
         stacked = trial.together()
