@@ -156,3 +156,15 @@ def test_log_softmax_is_torchs(scores: np.ndarray) -> None:
 def test_log_softmax_has_a_gradient() -> None:
     x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(log_softmax, (x,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("draws", [1, 3, 700])
+def test_moments_of_large_tensors_are_taken_part_by_part(draws: int, dtype: torch.dtype) -> None:
+    x = 1000 + 0.01 * torch.randn(draws, 7, 600_000 // (7 * draws) + 5, dtype=dtype)
+    before = x.clone()
+    moments = Moments.from_draws(x)
+    wide = x.double()
+    torch.testing.assert_close(moments.mean, wide.mean(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(moments.m2, (wide - wide.mean(0)).square().sum(0), rtol=1e-9, atol=1e-15)
+    assert torch.equal(x, before)

@@ -20,6 +20,10 @@ FEW_NUMBERS = 4096
 """Tensors of no more elements cost a call of torch, not arithmetic: fewer calls are faster than faster kernels."""
 
 
+MANY_NUMBERS = 1 << 19
+"""Tensors of more elements are taken part by part: memory that is fresh each time costs more than the arithmetic."""
+
+
 def accumulator(device: torch.device | str) -> torch.dtype:
     """The widest float a device adds in: float64, or float32 where there is none.
 
@@ -105,6 +109,8 @@ class Moments:
             InvalidArgument: there is no draw along `dim`.
         """
         require_draws(x, dim)
+        if dim == 0 and x.numel() > MANY_NUMBERS and not x.requires_grad:
+            return _moments_by_parts(x)
         wide = x.to(accumulator(x.device))
         count = torch.full((), x.shape[dim], dtype=torch.int64, device=x.device)
         if 0 < wide.numel() <= FEW_NUMBERS and not wide.requires_grad:
@@ -182,3 +188,19 @@ def _one_or_by_row(counts: Sequence[Tensor], parts: Sequence[Moments]) -> Tensor
         return counts[0]
     shapes = [(part.mean.shape[0],) + (1,) * (part.mean.ndim - 1) for part in parts]
     return torch.cat([count.expand(shape) for count, shape in zip(counts, shapes, strict=True)])
+
+
+def _moments_by_parts(x: Tensor) -> Moments:
+    """As ``Moments.from_draws`` along the first axis, with temporary memory that stays in the cache."""
+    flat = x.reshape(x.shape[0], -1)
+    mean = torch.empty(flat.shape[1], dtype=accumulator(x.device), device=x.device)
+    m2 = torch.empty_like(mean)
+    step = max(MANY_NUMBERS // (2 * x.shape[0]), 1)
+    for start in range(0, flat.shape[1], step):
+        place = slice(start, start + step)
+        part = flat[:, place].to(mean.dtype, copy=True)
+        torch.mean(part, 0, out=mean[place])
+        part.sub_(mean[place])
+        torch.sum(part.mul_(part), 0, out=m2[place])
+    count = torch.full((), x.shape[0], dtype=torch.int64, device=x.device)
+    return Moments(count, mean.reshape(x.shape[1:]), m2.reshape(x.shape[1:]))
