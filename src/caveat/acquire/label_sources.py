@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from caveat.acquire.pool import as_rows
-from caveat.acquire.state_file import write_whole
 from caveat.errors import InvalidArgument, explain
+from caveat.files import write_whole
 
 LabelSource = Callable[[list[int]], Any]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Generator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.files import lock, write_whole
 
 
 class StateBusy(CaveatError, BlockingIOError):
@@ -50,22 +50,6 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(state, allow_nan=False).encode())
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file, wait for the disk, then take its place."""
-    beside = path.with_name(f"{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    if os.name != "nt":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 @contextmanager
 def held(path: Path | None) -> Generator[None]:
     """Keep others from running the loop of this file; a lock ends with its process.
@@ -87,12 +71,7 @@ def held(path: Path | None) -> Generator[None]:
 
 def _lock(file: int, path: Path) -> None:
     try:
-        if os.name == "nt":  # pragma: no cover
-            windows: Any = importlib.import_module("msvcrt")
-            windows.locking(file, windows.LK_NBLCK, 1)
-        else:
-            unix: Any = importlib.import_module("fcntl")
-            unix.flock(file, unix.LOCK_EX | unix.LOCK_NB)
+        lock(file)
     except OSError as error:
         raise StateBusy(
             explain(

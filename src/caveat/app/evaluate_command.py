@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from caveat.app.tabular_output import cannot_write, write_whole
+from caveat.app.tabular_output import cannot_write
 from caveat.app.tabular_report import report_html
 from caveat.app.tabular_scores import drifts_of, scores_of
 from caveat.app.tabular_tested import ask
 from caveat.errors import InvalidArgument
 from caveat.extras import require
+from caveat.files import write_whole
 from caveat.tabular import storage
 from caveat.tabular.errors import InvalidTable
 

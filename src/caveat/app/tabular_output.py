@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from caveat.errors import explain
+from caveat.files import write_whole
 from caveat.tabular.errors import InvalidTable
 
 Row = dict[str, Any]
@@ -70,20 +71,6 @@ def written(path: Path, what: dict[str, Any]) -> Generator[Written]:
         raise InvalidTable(cannot_write(path, error.strerror or str(error))) from error
     except Exception:
         _remove(part, note)
-        raise
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
-from typing import Any
 
 from caveat.errors import CaveatError, explain
+from caveat.files import lock
 
 
 class LedgerBusy(CaveatError, BlockingIOError):
@@ -23,7 +22,7 @@ def locked(path: Path) -> tuple[int, bool]:
     new = not path.exists()
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
     try:
-        _lock(file)
+        lock(file)
     except OSError as error:
         os.close(file)
         raise LedgerBusy(
@@ -40,13 +39,3 @@ def locked(path: Path) -> tuple[int, bool]:
 def release(file: int) -> None:
     """Close the file, which unlocks it."""
     os.close(file)
-
-
-def _lock(file: int) -> None:
-    if os.name == "nt":  # pragma: no cover - the mandatory lock there is of one byte, far behind the end
-        windows: Any = importlib.import_module("msvcrt")
-        os.lseek(file, 1 << 40, os.SEEK_SET)
-        windows.locking(file, windows.LK_NBLCK, 1)
-        return
-    unix: Any = importlib.import_module("fcntl")
-    unix.flock(file, unix.LOCK_EX | unix.LOCK_NB)

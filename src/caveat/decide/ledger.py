@@ -17,6 +17,7 @@ from typing import Any, cast, final
 from caveat.decide.decision import Decision
 from caveat.decide.file_lock import locked, release
 from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.files import sync_folder
 
 
 class LedgerCut(CaveatError, ValueError):
@@ -61,7 +62,7 @@ class Ledger:
         try:
             self._records = self._opened(file, mend)
             if new:
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except BaseException:
             release(file)
             raise
@@ -98,7 +99,7 @@ class Ledger:
         if self._file is None:
             raise InvalidArgument(_closed(self.path))
         lines = [self._line(number, entry) for number, entry in enumerate(_as_records(entries), self._records)]
-        _write_whole(self._file, b"".join(lines))
+        _append(self._file, b"".join(lines))
         self._records += len(lines)
         return len(lines)
 
@@ -222,7 +223,7 @@ def _as_records(entries: Any) -> list[Mapping[str, Any]]:
     )
 
 
-def _write_whole(file: int, content: bytes) -> None:
+def _append(file: int, content: bytes) -> None:
     """Write all of it at the end and wait for the disk; if that fails, take back what was written."""
     before = os.lseek(file, 0, os.SEEK_END)
     try:
@@ -233,18 +234,6 @@ def _write_whole(file: int, content: bytes) -> None:
     except BaseException:
         os.ftruncate(file, before)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk knows of a new file; where folders cannot be opened (Windows) there is nothing to do."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _closed(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from caveat.errors import CannotMerge, InvalidArgument, explain
+from caveat.files import write_whole
 
 CLEAN = "clean"
 """The kind of the untouched images, whose severity is 0."""
@@ -135,9 +135,7 @@ class ShiftTable:
         target = Path(path)
         rows = [[*cell, value] for cell, value in self.values.items()]
         text = json.dumps({"settings": dict(self.settings), "rows": rows}, indent=0)
-        beside = target.with_name(target.name + ".part")
-        beside.write_text(text)
-        os.replace(beside, target)
+        write_whole(target, text.encode())
 
     @classmethod
     def load(cls, path: str | Path) -> ShiftTable:

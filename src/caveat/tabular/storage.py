@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from caveat.errors import CaveatError, explain
+from caveat.files import write_whole
 from caveat.layers import GaussianDropout
 from caveat.tabular.card import model_card
 from caveat.tabular.errors import InvalidModel
@@ -115,10 +115,7 @@ def _write(model: Model, folder: Path) -> None:
     about["checksums"] = {name: _checksum_of_file(folder, name) for name in (WEIGHTS, CARD)}
     about["checksums"][ABOUT] = _checksum_of(about)
     text = json.dumps(about, indent=1, allow_nan=False, ensure_ascii=False)
-    with (folder / ABOUT).open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(folder / ABOUT, f"{text}\n".encode())
 
 
 def _put(temporary: Path, place: Path) -> None:
