@@ -6,6 +6,10 @@
     ├── NothingRandom (ValueError)       the model cannot vary from draw to draw
     ├── InvalidRate (ValueError)         a dropout rate outside [0, 1)
     ├── InvalidArgument (ValueError)     n = 0, an empty batch, an unknown name, a wrong type
+    │   ├── CannotPropagate              samplers: a call that moments do not pass through
+    │   ├── NoCut                        decide: no cut keeps the promise
+    │   ├── EmptyPool, BatchLargerThanPool, NeverAsked    acquire: a pool and its labels
+    │   └── InvalidTable, InvalidModel   tabular: a file of rows; a model's folder
     ├── OutputMismatch (ValueError)      the network's return does not fit the declared output
     │   └── NotProbabilities             values declared as probabilities that are not
     ├── NotFinite (ArithmeticError)      NaN in what the network returned
@@ -13,9 +17,11 @@
     ├── DrawsNotKept (LookupError)       a question that needs the draws, which were not kept
     ├── LoaderFailed (RuntimeError)      a data loader raised half-way
     ├── OutOfMemory (MemoryError)        one draw of one row does not fit
+    ├── LedgerCut, LedgerDamaged (ValueError)             decide: a ledger that ends in mid-line; one that was edited
+    ├── LedgerBusy, StateBusy (BlockingIOError)           decide, acquire: a file that another process holds
     └── MissingExtra (ImportError)       an optional dependency is not installed
 
-Each message says the rule, what was got, the usual cause and the fix.
+Those named with a room are defined there. Each message says the rule, what was got, the usual cause and the fix.
 """
 
 from __future__ import annotations
