@@ -72,7 +72,12 @@ def log_softmax(scores: Tensor) -> Tensor:
 
 def merged_mean(count_a: Tensor, mean_a: Tensor, count_b: Tensor, mean_b: Tensor) -> Tensor:
     """The mean of two groups together, from their counts and means (counts broadcast against means)."""
-    return mean_a + (mean_b - mean_a) * count_b / (count_a + count_b)
+    return torch.addcmul(mean_a, mean_b - mean_a, _share(count_b, count_a + count_b, mean_a.dtype))
+
+
+def _share(part: Tensor, whole: Tensor, dtype: torch.dtype) -> Tensor:
+    """Counts are integers, whose quotient torch would give in float32."""
+    return part.to(dtype) / whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +133,12 @@ class Moments:
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of draws together."""
         count = self.count + other.count
-        mean = merged_mean(self.count, self.mean, other.count, other.mean)
-        apart = (other.mean - self.mean).square() * (self.count * other.count) / count
-        m2 = self.m2 + other.m2 + apart
+        share = _share(other.count, count, self.mean.dtype)
+        delta = other.mean - self.mean
+        mean = torch.addcmul(self.mean, delta, share)
+        # What is fresh is written on again: a large predictive's merge takes as long as its memory takes to come by.
+        apart = (delta.square() if delta.requires_grad else delta.square_()).mul_(self.count * share)
+        m2 = (self.m2 + other.m2).add_(apart)
         if self.blocks is None and other.blocks is None:
             return Moments(count, mean, m2)
         (blocks, between), (other_blocks, other_between) = self.in_blocks(), other.in_blocks()

@@ -176,3 +176,17 @@ def test_what_is_written_on_a_constant_cannot_be_played() -> None:
 
         _, tape = recorded(task, source, range(2), run)
     assert tape is None
+
+
+def test_tapes_of_parts_of_the_rows_share_memory_but_not_their_outputs() -> None:
+    torch.manual_seed(1)
+    model, x = Reusing(torch.relu), torch.randn(4000, 6)
+    whole = draws_in_chunks(model, x, chunk=24)
+    split = caveat.mc_dropout(model, output=caveat.Mean(), chunk=1, executor=None, memory=4 * 1000 * 160)
+    torch.testing.assert_close(caveat.draws(split, x, n=24, seed=3), whole, rtol=1e-5, atol=1e-5)
+    with split.bind(x, 3) as stream, torch.no_grad():
+        for _ in stream(range(4)):
+            pass
+        tasks = stream._tasks  # type: ignore[attr-defined]
+    assert len(tasks) > 1
+    assert all(task.tape is not None and task.room is tasks[0].room for task in tasks)

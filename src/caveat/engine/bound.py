@@ -13,6 +13,7 @@ from caveat.engine.executors import Task, replay, taped
 from caveat.engine.memory import allowed_bytes, chunk_bytes, is_out_of_memory, rows_bytes
 from caveat.engine.plan import Plan
 from caveat.engine.sampler import Values
+from caveat.engine.tape import Room
 from caveat.errors import CaveatError, OutOfMemory, explain
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
@@ -76,9 +77,10 @@ class BoundNetwork:
     def _split(self) -> None:
         every = torch.arange(len(self._numbers), device=self._numbers.device)
         places = cast(tuple[Tensor, ...], every.split(self._rows_at_once))
-        self._tasks = [self._task(at, whole=len(places) == 1) for at in places]
+        room = Room()
+        self._tasks = [self._task(at, whole=len(places) == 1, room=room) for at in places]
 
-    def _task(self, at: Tensor, whole: bool) -> Task:
+    def _task(self, at: Tensor, whole: bool, room: Room) -> Task:
         numbers = self._numbers[at]
         study = self._plan.study
         if whole or study.batch_axis is None:
@@ -87,7 +89,7 @@ class BoundNetwork:
             inputs = take_rows(self._inputs, study.batch_axis, at)
         prefix = Prefix() if self._plan.repeats else None
         tapes = self._plan.tapes and not torch.is_autocast_enabled(self._network.device().type)
-        return Task(self._network, study.rules, inputs, numbers, self._read, prefix, study.unmanaged, tapes)
+        return Task(self._network, study.rules, inputs, numbers, self._read, prefix, study.unmanaged, tapes, room=room)
 
     def _halve(self, error: BaseException) -> None:
         if self._draws_at_once > 1:

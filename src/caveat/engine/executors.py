@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from caveat.engine.recorder import Recorder
 from caveat.engine.sampler import Values
-from caveat.engine.tape import Tape
+from caveat.engine.tape import Room, Tape
 from caveat.engine.values import mapped, write
 from caveat.seeds import mix
 from caveat.stochastic.draw_axis import draws_of, over_draws
@@ -38,7 +38,8 @@ class Task:
 
     ``prefix`` is None where the beginning cannot be recorded. ``seeded`` says that the network draws from torch's own
     random state in ways that cannot be intercepted, so that state is set for each draw. ``tapes`` says that a tape of
-    it may be played, ``tape`` is that tape once there is one, and ``before`` the length of the chunk before.
+    it may be played, ``tape`` is that tape once there is one, ``before`` the length of the chunk before, and ``room``
+    the memory of tapes, which tasks that are run one after another share.
     """
 
     network: Network
@@ -51,6 +52,7 @@ class Task:
     tapes: bool = False
     tape: Tape | None = None
     before: int = 0
+    room: Room = field(default_factory=Room)
 
 
 Executor = Callable[[Task, MaskSource, range], Values]
@@ -72,7 +74,7 @@ def recorded(task: Task, source: MaskSource, draws: range, run: Executor) -> tup
     """The values, and the tape of making them, which plays the same pass for other draws."""
     with Recorder(source) as recorder:
         values = run(task, recorder.source, draws)
-    return values, recorder.tape(values, draws)
+    return values, recorder.tape(values, draws, task.room)
 
 
 def _with_tape(task: Task, source: MaskSource, draws: range, run: Executor) -> Values:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat.engine.sampler import Values
-from caveat.engine.tape import Recipe, Slot, Step, Tape, make_tape
+from caveat.engine.tape import Recipe, Room, Slot, Step, Tape, make_tape
 from caveat.stochastic.masks import Make, MaskSource
 from caveat.stochastic.sites import SiteKey
 
@@ -38,13 +38,13 @@ class Recorder(TorchDispatchMode):
         """No: that would load the whole compiler, half a second and 50 MiB, to keep it out of here."""
         return False
 
-    def tape(self, values: Values, draws: range) -> Tape | None:
+    def tape(self, values: Values, draws: range, room: Room) -> Tape | None:
         """The recording of a pass that returned ``values``; None where it cannot be played for other draws."""
         leaves, spec = pytree.tree_flatten(values)
         outputs = [self._slot_of(leaf) for leaf in leaves]
         if not self._repeatable:
             return None
-        return make_tape(len(draws), self._recipes, self._constants, self._steps, outputs, spec)
+        return make_tape(len(draws), self._recipes, self._constants, self._steps, outputs, spec, room)
 
     def given(self, recipe: Recipe, source: MaskSource, draws: range) -> Tensor:
         """Masks, which every run makes afresh."""

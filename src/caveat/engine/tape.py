@@ -20,6 +20,9 @@ from caveat.engine.sampler import Values
 from caveat.stochastic.masks import MaskSource
 
 Recipe = Callable[[MaskSource, range], Tensor]
+Form = tuple[Any, ...]
+Room = dict[Form, list[Tensor]]
+"""Memory for results by shape, dtype and device. Tapes that are played one after another share it."""
 
 _aten = torch.ops.aten
 # Operations that may write on their argument where nothing else needs it: less memory goes through the cache.
@@ -66,7 +69,7 @@ class Slot:
 
     number: int
     storage: int
-    form: tuple[Any, ...] | None
+    form: Form | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +148,13 @@ def make_tape(
     steps: list[Step],
     outputs: list[Slot],
     spec: pytree.TreeSpec,
+    room: Room,
 ) -> Tape:
     """A tape of what the outputs need; memory is let go of, or written on again, as soon as nothing needs it."""
     steps = _needed(steps, outputs)
     own = _own_storages(steps, recipes, constants)
     steps, merged = _in_place(steps, own - {slot.storage for slot in outputs})
-    steps, memory = _placed(steps, outputs, merged, own)
+    steps, memory = _placed(steps, outputs, merged, own, room)
     last = {slot.number: index for index, step in enumerate(steps) for slot in (*step.made(), *step.inputs())}
     done_with: list[list[int]] = [[] for _ in steps]
     for number in last.keys() - {slot.number for slot in outputs}:
@@ -199,26 +203,47 @@ def _is_large(slot: Slot) -> bool:
 
 
 def _placed(
-    steps: list[Step], outputs: list[Slot], merged: dict[int, int], own: set[int]
+    steps: list[Step], outputs: list[Slot], merged: dict[int, int], own: set[int], room: Room
 ) -> tuple[list[Step], list[Tensor]]:
-    """Give each result that can be told where to go a piece of memory that is free at that time."""
+    """Give each result that can be told where to go a piece of memory that is free at that time.
+
+    An output gets memory of its own: it outlives the run, and other tapes are played meanwhile.
+    """
     last = dict[int, int]()
     for index, step in enumerate(steps):
         last.update({merged.get(slot.storage, slot.storage): index for slot in (*step.made(), *step.inputs())})
     last.update({merged.get(slot.storage, slot.storage): len(steps) for slot in outputs})
-    memory, unused = list[Tensor](), dict[Any, list[int]]()
-    until: list[list[tuple[Any, int]]] = [[] for _ in range(len(steps) + 1)]
+    memory, unused, taken = list[Tensor](), dict[Form, list[int]](), dict[Form, int]()
+    until: list[list[tuple[Form, int]]] = [[] for _ in range(len(steps) + 1)]
     for index, step in enumerate(steps):
         result = step.made()[0] if len(step.outputs) == 1 and step.made() else None
         if step.func in _INTO and result is not None and result.storage in own and _is_large(result):
             assert result.form is not None
-            if not unused.get(result.form):
-                shape, dtype, device = result.form
-                memory.append(torch.empty(shape, dtype=dtype, device=device))
-                unused.setdefault(result.form, []).append(len(memory) - 1)
-            place = unused[result.form].pop()
+            form, end = result.form, last[merged.get(result.storage, result.storage)]
+            if end == len(steps):
+                place = len(memory)
+                memory.append(_empty(form))
+            elif unused.get(form):
+                place = unused[form].pop()
+            else:
+                place = len(memory)
+                memory.append(_from(room, form, taken.get(form, 0)))
+                taken[form] = taken.get(form, 0) + 1
             steps[index] = replace(step, func=_INTO[step.func], into=place)
-            until[last[merged.get(result.storage, result.storage)]].append((result.form, place))
+            until[end].append((form, place))
         for form, place in until[index]:
-            unused[form].append(place)
+            unused.setdefault(form, []).append(place)
     return steps, memory
+
+
+def _empty(form: Form) -> Tensor:
+    shape, dtype, device = form
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
+def _from(room: Room, form: Form, number: int) -> Tensor:
+    """The tensor of that number in the room, made if no other tape has needed so many."""
+    shelf = room.setdefault(form, [])
+    if number == len(shelf):
+        shelf.append(_empty(form))
+    return shelf[number]
