@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat.shapes import require_draws
+from caveat.shapes import require_alike, require_draws, require_finite, require_rows
 
 _WITHOUT_FLOAT64 = frozenset({"mps"})
 
@@ -32,6 +32,21 @@ def accumulator(device: torch.device | str) -> torch.dtype:
         (torch.float64, torch.float32)
     """
     return torch.float32 if torch.device(device).type in _WITHOUT_FLOAT64 else torch.float64
+
+
+def alike(**tensors: Tensor) -> list[Tensor]:
+    """Tensors of one shape, not empty, finite, in the accumulator's dtype; the last names the shape.
+
+    Raises:
+        InvalidArgument: shapes that differ, or no rows.
+        NotFinite: NaN or infinity.
+    """
+    *_, (last_name, last) = tensors.items()
+    require_rows(last, last_name)
+    for name, x in tensors.items():
+        require_alike(name, x, last_name, last)
+        require_finite(x, name)
+    return [x.to(accumulator(x.device)) for x in tensors.values()]
 
 
 def public_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""Shape and type checks that stand as the first lines of numeric functions.
+"""Checks of shapes, types and values that stand as the first lines of numeric functions.
 
 Each raises `error`, an `InvalidArgument` unless told otherwise, with the rule, what was got, cause and fix.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.errors import CaveatError, InvalidArgument, NotFinite, explain
 
 
 def describe(x: Tensor) -> str:
@@ -66,5 +66,82 @@ def require_same_shape(x: Tensor, shape: torch.Size, name: str) -> None:
                 got=describe(x),
                 cause="targets (B,) beside predictions (B, 1), which would broadcast to (B, B)",
                 fix=f"reshape it: {name}.reshape({tuple(shape)})",
+            )
+        )
+
+
+def require_finite(x: Tensor, name: str) -> None:
+    """Raise `NotFinite` where a value is NaN or infinite."""
+    if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
+        bad = int((~torch.isfinite(x)).sum())
+        if bad:
+            _not_finite(name, bad, x.numel())
+
+
+def require_no_nan(x: Tensor, name: str) -> None:
+    """Raise `NotFinite` where a value is NaN; infinities have a rank and may stay."""
+    if x.is_floating_point() and (bad := int(x.isnan().sum())):
+        _not_finite(name, bad, x.numel())
+
+
+def _not_finite(name: str, bad: int, of: int) -> None:
+    raise NotFinite(
+        explain(
+            f"{name} must hold numbers.",
+            got=f"NaN or infinity at {bad} of {of} values",
+            cause="a network that diverged, or missing targets coded as NaN",
+            fix=f"leave these rows out of every tensor: keep = {name}.isfinite()",
+        )
+    )
+
+
+def require_rows(x: Tensor, name: str) -> None:
+    """Raise `InvalidArgument` unless there is at least one row."""
+    if x.ndim == 0 or x.numel() == 0:
+        raise InvalidArgument(
+            explain(
+                f"{name} must hold at least one row.",
+                got=describe(x),
+                cause="an empty split or a filter that kept nothing; or one number in place of a tensor of rows",
+                fix=f"look at {name}.shape before",
+            )
+        )
+
+
+def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise `InvalidArgument` unless both have the same shape: nothing broadcasts in silence."""
+    if x.shape != other.shape:
+        raise InvalidArgument(
+            explain(
+                f"{name} and {other_name} must have the same shape.",
+                got=f"{name}: {describe(x)}; {other_name}: {describe(other)}",
+                cause="targets (B,) beside predictions (B, 1), or tensors of different splits",
+                fix=f"{name}.reshape({tuple(other.shape)})" if x.numel() == other.numel() else "take the same rows",
+            )
+        )
+
+
+def require_positive(x: Tensor, name: str) -> None:
+    """Raise `InvalidArgument` unless every value is above 0."""
+    if not bool((x > 0).all()):
+        raise InvalidArgument(
+            explain(
+                f"{name} must be positive.",
+                got=f"values down to {float(x.amin()):.4g}",
+                cause="a log-variance in place of a variance, or a predictive without observation noise",
+                fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
+            )
+        )
+
+
+def require_share(value: float, name: str) -> None:
+    """Raise `InvalidArgument` unless `value` lies between 0 and 1, both excluded."""
+    if not 0 < value < 1:
+        raise InvalidArgument(
+            explain(
+                f"{name} must lie between 0 and 1, both excluded.",
+                got=f"{name}={value!r}",
+                cause="a share in percent",
+                fix=f"divide by 100: {name}=0.1 for ten percent",
             )
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgument, NotFinite, explain
-from caveat.numerics import accumulator
+from caveat.numerics import accumulator, alike
 from caveat.shapes import describe, require_floating
 
 LEAST = -745.0
@@ -78,62 +78,6 @@ def as_scores(logits: Tensor) -> Tensor:
     return wide.clamp(min=LEAST)
 
 
-def same_shape(**tensors: Tensor) -> list[Tensor]:
-    """Tensors of one shape, not empty, finite, detached and in float64.
-
-    Raises:
-        InvalidArgument: shapes that differ, or no rows.
-        NotFinite: NaN or infinity.
-    """
-    *_, (last_name, last) = tensors.items()
-    for name, x in tensors.items():
-        if x.shape != last.shape or x.numel() == 0 or x.ndim == 0:
-            raise InvalidArgument(
-                explain(
-                    f"{name} and {last_name} must have the same shape, with at least one row.",
-                    got=f"{name}: {describe(x)}; {last_name}: {describe(last)}",
-                    cause="targets (B,) beside predictions (B, 1), or an empty calibration split",
-                    fix=f"{name}.reshape({tuple(last.shape)})",
-                )
-            )
-        if not bool(x.isfinite().all()):
-            raise NotFinite(
-                explain(
-                    f"{name} must be finite.",
-                    got=f"NaN or infinity at {int((~x.isfinite()).sum())} of {x.numel()} values",
-                    cause="a network that diverged, or missing targets coded as NaN",
-                    fix=f"leave these rows out of every tensor: keep = {name}.isfinite()",
-                )
-            )
-    return [x.detach().to(accumulator(x.device)) for x in tensors.values()]
-
-
-def require_positive(x: Tensor, name: str) -> None:
-    """Raise `InvalidArgument` unless every value is above 0."""
-    if not bool((x > 0).all()):
-        raise InvalidArgument(
-            explain(
-                f"{name} must be positive.",
-                got=f"values down to {float(x.amin()):.4g}",
-                cause="a log-variance in place of a variance, or a predictive without observation noise",
-                fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
-            )
-        )
-
-
-def require_alpha(value: float, name: str = "alpha") -> None:
-    """Raise `InvalidArgument` unless `value` lies between 0 and 1, both excluded."""
-    if not 0 < value < 1:
-        raise InvalidArgument(
-            explain(
-                f"{name} must lie between 0 and 1, both excluded.",
-                got=f"{name}={value!r}",
-                cause="a share in percent",
-                fix=f"{name}=0.1",
-            )
-        )
-
-
 def require_at_least_zero(value: float, name: str) -> None:
     """Raise `InvalidArgument` unless `value` is at least 0."""
     if not value >= 0:
@@ -145,3 +89,8 @@ def require_at_least_zero(value: float, name: str) -> None:
                 fix=f"{name}=0.0",
             )
         )
+
+
+def detached(**tensors: Tensor) -> list[Tensor]:
+    """Tensors of one shape, as `caveat.numerics.alike`: a fit keeps no graph."""
+    return [x.detach() for x in alike(**tensors)]

@@ -12,10 +12,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from caveat.calibrate.checks import require_alpha, require_positive, same_shape
+from caveat.calibrate.checks import detached
 from caveat.calibrate.conformal_rank import conformal_quantile
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.numerics import public_dtype
+from caveat.shapes import require_positive, require_share
 
 
 @stored
@@ -114,8 +115,8 @@ def fit_absolute_residual(mean: Tensor, target: Tensor, *, alpha: float = 0.1) -
         >>> intervals(torch.tensor([1.0]))
         (tensor([-8.]), tensor([10.]))
     """
-    require_alpha(alpha)
-    m, y = same_shape(mean=mean, target=target)
+    require_share(alpha, "alpha")
+    m, y = detached(mean=mean, target=target)
     return AbsoluteResidual(conformal_quantile((y - m).abs(), alpha), alpha)
 
 
@@ -142,8 +143,8 @@ def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, alpha: f
         >>> intervals(torch.tensor([1.0]), torch.tensor([0.5]))
         (tensor([-3.5000]), tensor([5.5000]))
     """
-    require_alpha(alpha)
-    m, s, y = same_shape(mean=mean, scale=scale, target=target)
+    require_share(alpha, "alpha")
+    m, s, y = detached(mean=mean, scale=scale, target=target)
     require_positive(s, "scale")
     return ScaledResidual(conformal_quantile((y - m).abs() / s, alpha), alpha)
 
@@ -173,6 +174,6 @@ def fit_conformalised_quantiles(
         >>> intervals(low[:1], high[:1])
         (tensor([-9.]), tensor([9.]))
     """
-    require_alpha(alpha)
-    bottom, top, y = same_shape(low=low, high=high, target=target)
+    require_share(alpha, "alpha")
+    bottom, top, y = detached(low=low, high=high, target=target)
     return ConformalisedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), alpha), alpha)

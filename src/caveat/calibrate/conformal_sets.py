@@ -8,12 +8,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from caveat.calibrate.checks import require_alpha
 from caveat.calibrate.conformal_rank import conformal_quantile
 from caveat.calibrate.conformal_scores import LAC, SetScore, checked_rows
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
-from caveat.shapes import describe
+from caveat.shapes import describe, require_share
 
 _FIT, _CALL = 0, 1
 
@@ -94,7 +93,7 @@ def fit_conformal_sets(
                 [False, False],
                 [ True, False]])
     """
-    require_alpha(alpha)
+    require_share(alpha, "alpha")
     chosen = LAC() if score is None else score
     p = checked_rows(probabilities)
     y = labels.reshape(-1)

@@ -15,11 +15,12 @@ from typing import cast, final
 import torch
 from torch import Tensor
 
-from caveat.calibrate.checks import require_alpha, require_positive, same_shape
+from caveat.calibrate.checks import detached
 from caveat.calibrate.interpolate import interpolate
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
 from caveat.numerics import accumulator, public_dtype
+from caveat.shapes import require_positive, require_share
 
 _LEAST_TAIL = 1e-9
 
@@ -49,7 +50,7 @@ class QuantileRecalibration:
         Raises:
             InvalidArgument: share is not between 0 and 1.
         """
-        require_alpha(share, "share")
+        require_share(share, "share")
         wanted = torch.tensor(share, dtype=self.levels.dtype, device=self.levels.device)
         level = float(interpolate(wanted, self.shares, self.levels))
         return min(max(level, _LEAST_TAIL), 1 - _LEAST_TAIL)
@@ -69,7 +70,7 @@ class QuantileRecalibration:
             >>> same.interval(lambda q: torch.full((1,), q), level=0.5)
             (tensor([0.2500]), tensor([0.7500]))
         """
-        require_alpha(level, "level")
+        require_share(level, "level")
         return quantile(self.level_for((1 - level) / 2)), quantile(self.level_for((1 + level) / 2))
 
     def gaussian_interval(self, mean: Tensor, variance: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -79,7 +80,7 @@ class QuantileRecalibration:
             InvalidArgument: shapes that differ, a variance that is not positive, or level not between 0 and 1.
             NotFinite: NaN.
         """
-        m, v = same_shape(mean=mean, variance=variance)
+        m, v = detached(mean=mean, variance=variance)
         require_positive(v, "variance")
 
         def quantile(q: float) -> Tensor:
@@ -115,7 +116,7 @@ def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
         >>> round(recalibrated.level_for(0.75), 6)
         0.6
     """
-    (found,) = same_shape(levels=levels)
+    (found,) = detached(levels=levels)
     ranked = found.reshape(-1).sort().values
     if float(ranked[0]) < 0 or float(ranked[-1]) > 1:
         raise InvalidArgument(

@@ -8,10 +8,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from caveat.calibrate.checks import require_positive, same_shape
+from caveat.calibrate.checks import detached
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
 from caveat.numerics import public_dtype
+from caveat.shapes import require_positive
 
 
 @stored
@@ -63,7 +64,7 @@ def fit_variance_scaling(
         >>> scaled(variance)
         tensor([4., 4.])
     """
-    m, v, y = same_shape(mean=mean, variance=variance, target=target)
+    m, v, y = detached(mean=mean, variance=variance, target=target)
     require_positive(v, "variance")
     ratios = (y - m).square() / v
     factor = ratios.reshape(-1, ratios.shape[-1]).mean(0) if per_target and ratios.ndim > 1 else ratios.mean()

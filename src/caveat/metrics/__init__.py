@@ -45,11 +45,7 @@ from caveat.metrics.reliability import ReliabilityBins, equal_mass_edges, equal_
 from caveat.metrics.risk_coverage import RiskCoverage, augrc, aurc, excess_aurc, risk_coverage
 from caveat.metrics.sparsification import Sparsification, ause, sparsification
 from caveat.metrics.streaming import Collected, RunningMean
-from caveat.metrics.target_scores import (
-    gaussian_cdf,
-    gaussian_negative_log_likelihood,
-    root_mean_squared_error,
-)
+from caveat.metrics.target_scores import gaussian_cdf, gaussian_negative_log_likelihood, root_mean_squared_error
 from caveat.metrics.views import classwise, confidence, top_label
 
 __all__ = [

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
-from caveat.metrics.checks import require_count, require_rows, require_share
+from caveat.metrics.checks import require_count
 from caveat.metrics.registry import takes_weights
 from caveat.numerics import accumulator
 from caveat.seeds import check_seed
-from caveat.shapes import describe
+from caveat.shapes import describe, require_rows, require_share
 
 _NUMBERS_AT_ONCE = 1 << 22
 

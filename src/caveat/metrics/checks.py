@@ -5,73 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, NotFinite, NotProbabilities, explain
-from caveat.numerics import accumulator
-from caveat.shapes import describe, require_floating
+from caveat.errors import InvalidArgument, NotProbabilities, explain
+from caveat.shapes import describe, require_finite, require_floating, require_rows
 
 _SUM_TOLERANCE = 1e-3
 _LEAST_PROBABILITY = -1e-6
-
-
-def require_finite(x: Tensor, name: str) -> None:
-    """Raise `NotFinite` where a value is NaN or infinite."""
-    if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
-        bad = int((~torch.isfinite(x)).sum())
-        if bad:
-            _not_finite(name, bad, x.numel())
-
-
-def require_no_nan(x: Tensor, name: str) -> None:
-    """Raise `NotFinite` where a value is NaN; infinities have a rank and may stay."""
-    if x.is_floating_point() and (bad := int(x.isnan().sum())):
-        _not_finite(name, bad, x.numel())
-
-
-def _not_finite(name: str, bad: int, of: int) -> None:
-    raise NotFinite(
-        explain(
-            f"{name} must hold numbers.",
-            got=f"NaN or infinity at {bad} of {of} values",
-            cause="a network that diverged, or missing targets coded as NaN",
-            fix=f"leave these rows out of every tensor: keep = {name}.isfinite()",
-        )
-    )
-
-
-def require_rows(x: Tensor, name: str) -> None:
-    """Raise `InvalidArgument` unless there is at least one row."""
-    if x.ndim == 0 or x.numel() == 0:
-        raise InvalidArgument(
-            explain(
-                f"{name} must hold at least one row.",
-                got=describe(x),
-                cause="an empty split or a filter that kept nothing; or one number in place of a tensor of rows",
-                fix=f"look at {name}.shape before",
-            )
-        )
-
-
-def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise `InvalidArgument` unless both have the same shape: nothing broadcasts in silence."""
-    if x.shape != other.shape:
-        raise InvalidArgument(
-            explain(
-                f"{name} and {other_name} must have the same shape.",
-                got=f"{name}: {describe(x)}; {other_name}: {describe(other)}",
-                cause="targets (B,) beside predictions (B, 1), or tensors of different splits",
-                fix=f"{name}.reshape({tuple(other.shape)})" if x.numel() == other.numel() else "take the same rows",
-            )
-        )
-
-
-def alike(**tensors: Tensor) -> list[Tensor]:
-    """Tensors of one shape, not empty, finite, in the accumulator's dtype; the last names the shape."""
-    *_, (last_name, last) = tensors.items()
-    require_rows(last, last_name)
-    for name, x in tensors.items():
-        require_alike(name, x, last_name, last)
-        require_finite(x, name)
-    return [x.to(accumulator(x.device)) for x in tensors.values()]
 
 
 def classified(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,18 +90,5 @@ def require_count(value: int, name: str, at_least: int) -> None:
                 got=f"{name}={value!r}",
                 cause="a computed number that came out as nothing, or a float",
                 fix=f"{name}=15",
-            )
-        )
-
-
-def require_share(value: float, name: str) -> None:
-    """Raise `InvalidArgument` unless `value` lies between 0 and 1, both excluded."""
-    if not 0 < value < 1:
-        raise InvalidArgument(
-            explain(
-                f"{name} must lie between 0 and 1, both excluded.",
-                got=f"{name}={value!r}",
-                cause="a share in percent",
-                fix=f"{name}=0.95",
             )
         )

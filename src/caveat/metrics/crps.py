@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
-from caveat.metrics.checks import alike, require_finite, require_rows
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import weighted_mean
-from caveat.numerics import accumulator
-from caveat.shapes import describe
+from caveat.numerics import accumulator, alike
+from caveat.shapes import describe, require_finite, require_rows
 
 
 @metric("target", mean_of_rows=True)

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
-from caveat.metrics.checks import classified, require_alike, require_no_nan, require_rows, require_share
+from caveat.metrics.checks import classified
 from caveat.metrics.ranking import cumulated, rank, steps
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import row_weights
 from caveat.numerics import accumulator
-from caveat.shapes import describe
+from caveat.shapes import describe, require_alike, require_no_nan, require_rows, require_share
 
 
 @metric("share", higher_is_better=True)

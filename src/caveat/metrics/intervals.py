@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
-from caveat.metrics.checks import alike, require_rows, require_share
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import weighted_mean
-from caveat.numerics import accumulator
+from caveat.numerics import accumulator, alike
+from caveat.shapes import require_rows, require_share
 
 
 @metric("share", higher_is_better=None, mean_of_rows=True)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
-from caveat.metrics.checks import require_finite, require_rows
 from caveat.metrics.ranking import cumulated, rank
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import row_weights
 from caveat.numerics import accumulator
+from caveat.shapes import require_finite, require_rows
 
 
 @final

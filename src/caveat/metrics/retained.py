@@ -9,12 +9,12 @@ from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
 from caveat.metrics.bootstrap import metric_of_rows, percentiles, require_same_rows, resamples, row_counts
-from caveat.metrics.checks import require_count, require_no_nan, require_rows, require_share
+from caveat.metrics.checks import require_count
 from caveat.metrics.ranking import cumulated, rank, steps
 from caveat.metrics.registry import takes_weights
 from caveat.numerics import accumulator
 from caveat.seeds import check_seed
-from caveat.shapes import describe
+from caveat.shapes import describe, require_no_nan, require_rows, require_share
 
 _NUMBERS_AT_ONCE = 1 << 25
 _TIE_ORDERS = 8

@@ -11,11 +11,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from caveat.metrics.checks import require_alike, require_finite, require_no_nan, require_rows
 from caveat.metrics.ranking import cumulated, rank, steps
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import row_weights
 from caveat.numerics import accumulator
+from caveat.shapes import require_alike, require_finite, require_no_nan, require_rows
 
 
 @final

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from caveat.errors import CannotMerge, InvalidArgument, explain
-from caveat.metrics.checks import require_rows
 from caveat.metrics.registry import METRICS
 from caveat.numerics import accumulator
+from caveat.shapes import require_rows
 
 
 @final

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, explain
-from caveat.metrics.checks import alike
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import weighted_mean
+from caveat.numerics import alike
+from caveat.shapes import require_positive
 
 
 @metric("target")
@@ -77,16 +77,3 @@ def gaussian_cdf(mean: Tensor, variance: Tensor, target: Tensor) -> Tensor:
     m, v, y = alike(mean=mean, variance=variance, target=target)
     require_positive(v, "variance")
     return 0.5 * torch.erfc((m - y) / (2 * v).sqrt())
-
-
-def require_positive(x: Tensor, name: str) -> None:
-    """Raise `InvalidArgument` unless every value is above 0."""
-    if not bool((x > 0).all()):
-        raise InvalidArgument(
-            explain(
-                f"{name} must be positive.",
-                got=f"values down to {float(x.amin()):.4g}",
-                cause="a log-variance in place of a variance, or a predictive without observation noise",
-                fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
-            )
-        )
