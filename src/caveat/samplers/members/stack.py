@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Values
-from caveat.samplers.members.program import CannotRecord, Program, Recorder
+from caveat.samplers.members.program import CannotRecord, Program
+from caveat.samplers.members.recording import Recorder
 from caveat.samplers.members.watch import has_plain_attributes, own_attributes
 from caveat.stochastic.draw_axis import as_draws, draws_of, over_draws
 from caveat.stochastic.rows import Inputs
