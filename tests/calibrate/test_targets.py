@@ -260,7 +260,7 @@ def test_bad_numbers(fit: Callable[[Tensor], object]) -> None:
     with pytest.raises(NotFinite):
         fit(ONE * torch.nan)
     for shape in ((5, 1), (0,), ()):
-        with pytest.raises(InvalidArgument, match="same shape|at least one row"):
+        with pytest.raises(InvalidArgument, match=r"same shape|at least one row"):
             fit(torch.ones(shape))
 
 
