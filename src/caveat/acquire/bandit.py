@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from caveat.acquire.pool import EmptyPool
 from caveat.engine import Sampler, predict
 from caveat.errors import InvalidArgument, OutputMismatch, explain
-from caveat.metrics.checks import require_count, require_finite
+from caveat.metrics.checks import require_count
 from caveat.seeds import check_seed, mix
+from caveat.shapes import require_finite
 from caveat.train import fit
 
 _WORD = (1 << 64) - 1

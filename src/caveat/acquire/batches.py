@@ -10,9 +10,9 @@ from torch import Tensor
 from caveat.acquire.pool import check_batch
 from caveat.acquire.scores import checked_scores
 from caveat.errors import InvalidArgument, explain
-from caveat.metrics.checks import require_finite, require_rows
 from caveat.numerics import accumulator
 from caveat.seeds import check_seed
+from caveat.shapes import require_finite, require_rows
 
 _LAST = -1e9  # far below any log score: such rows come last, among themselves in random order
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
 from caveat.measures import MEASURES
-from caveat.metrics.checks import require_finite, require_rows
 from caveat.numerics import accumulator
 from caveat.predictive import Gaussian, Predictive
+from caveat.shapes import require_finite, require_rows
 
 Score = Callable[[Predictive], Tensor]
 

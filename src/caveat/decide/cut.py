@@ -10,9 +10,9 @@ from torch import Tensor
 
 from caveat.decide.unsureness import MeasureLike, unsureness
 from caveat.errors import InvalidArgument, NotFinite, explain
-from caveat.metrics.checks import require_alike, require_rows
 from caveat.numerics import accumulator
 from caveat.predictive import Predictive
+from caveat.shapes import require_alike, require_rows
 
 
 class NoCut(InvalidArgument):

@@ -11,10 +11,9 @@ from torch import Tensor
 from caveat.errors import InvalidArgument, explain
 from caveat.measures import MEASURES
 from caveat.measures.registry import kind_of
-from caveat.metrics.checks import require_no_nan, require_rows
 from caveat.numerics import accumulator
 from caveat.predictive import Predictive
-from caveat.shapes import describe
+from caveat.shapes import describe, require_no_nan, require_rows
 
 MeasureLike = str | Callable[..., Tensor] | None
 """A name in ``caveat.measures.MEASURES``, a function of a predictive, or None for the default of its kind."""
