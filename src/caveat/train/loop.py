@@ -87,7 +87,10 @@ class Training:
         seeds = [member.run.seed for member in self.active]
         rates = list(zip(*(member.rates for member in self.active), strict=True)) if self.together else ()
         reseed = self._reseed if self.seeded else None
-        self.passes = Passes(stack, self.table, self.objective, Noise(seeds, device, rates), self.together, reseed)
+        first = self.active[0]
+        sizes = runs.batch_sizes(len(first.training_rows), first.run.batch_size)
+        noise = Noise(seeds, device, rates, sizes=sizes)
+        self.passes = Passes(stack, self.table, self.objective, noise, self.together, reseed)
         self.best = [block.detach().clone() for block in stack.blocks] if self.validated else []
         self.rates: list[tuple[Rate, Rate]] = [
             (

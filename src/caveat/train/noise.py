@@ -6,6 +6,7 @@ however it is trained, and a run that is resumed the masks that it would have ha
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -23,7 +24,7 @@ from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
 from caveat.stochastic.masks import normal_from_uniform, random_bits, uniform_from_bits
 
 _BLOCK = 1 << 16  # elements that are hashed at once: they stay in the cache
-_HELD = 1 << 17  # elements of masks that are made ahead for the steps to come
+_HELD = 1 << 20  # elements of masks that are made ahead for the steps to come
 _STRIDE = 0x5851F42D4C957F2D  # an odd number that spreads the steps over the words
 _HALF = 1 << 15
 
@@ -44,20 +45,25 @@ class Noise(TorchFunctionMode):
 
     Set ``level`` to vmap's while members run together; without it there is one member, the first of ``seeds``.
     ``rates`` holds, site by site, the rates of all members; ``seen`` notes those of a pass. Masks are made for up to
-    ``ahead`` steps at a time.
+    ``ahead`` steps at a time, those of batches of the same size: ``sizes`` are those of an epoch's steps.
     """
 
     def __init__(
-        self, seeds: Sequence[int], device: torch.device, rates: Sequence[Sequence[float]] = (), ahead: int = 64
+        self,
+        seeds: Sequence[int],
+        device: torch.device,
+        rates: Sequence[Sequence[float]] = (),
+        ahead: int = 64,
+        sizes: Sequence[int] = (0,),
     ) -> None:
         super().__init__()
-        self.ahead = ahead
+        self.ahead, self.sizes = ahead, sizes
         self.words = torch.tensor([_signed(mix(seed & ((1 << 64) - 1))) for seed in seeds], device=device)
         self.rates = rates
         self.level: int | None = None
         self.seen: list[float] = []
         self._step = self._site = 0
-        self._held: dict[tuple[Any, ...], tuple[int, Tensor]] = {}
+        self._held: dict[tuple[Any, ...], tuple[dict[int, int], Tensor]] = {}
 
     def begin(self, step: int, level: int | None = None) -> None:
         """A new pass: the masks are those of ``step``."""
@@ -126,18 +132,25 @@ class Noise(TorchFunctionMode):
         """This step's (M, elements) at the next site; blocks of several steps are made at a time."""
         site, self._site = self._site, self._site + 1
         name = (site, stream, elements, dtype, settings)
-        first, block = self._held.get(name, (0, None))
-        if block is None or not first <= self._step < first + len(block):
-            steps = max(1, min(self.ahead, _HELD // max(1, elements * len(self.words))))
-            block = torch.empty(steps * len(self.words), elements, dtype=dtype, device=self.words.device)
-            self._write(block, _key(site, stream), words, steps, writer(steps))
-            first, block = self._step, block.view(steps, len(self.words), elements)
-            self._held[name] = (first, block)
-        return block[self._step - first]
+        places, block = self._held.get(name, ({}, None))
+        if block is None or self._step not in places:
+            steps = self._next_alike(max(1, min(self.ahead, _HELD // max(1, elements * len(self.words)))))
+            places = {step: place for place, step in enumerate(steps)}
+            block = torch.empty(len(steps) * len(self.words), elements, dtype=dtype, device=self.words.device)
+            self._write(block, _key(site, stream), words, steps, writer(len(steps)))
+            block = block.view(len(steps), len(self.words), elements)
+            self._held[name] = (places, block)
+        return block[places[self._step]]
 
-    def _write(self, block: Tensor, site: int, words: int, steps: int, write: Writer) -> None:
+    def _next_alike(self, count: int) -> list[int]:
+        """So many steps from this one on whose batches are of its size."""
+        size = self.sizes[self._step % len(self.sizes)]
+        alike = (step for step in itertools.count(self._step) if self.sizes[step % len(self.sizes)] == size)
+        return list(itertools.islice(alike, count))
+
+    def _write(self, block: Tensor, site: int, words: int, steps: Sequence[int], write: Writer) -> None:
         """Fill a block, (steps * M, elements), in pieces that stay in the cache."""
-        numbers = torch.arange(self._step, self._step + steps, device=self.words.device)
+        numbers = torch.tensor(steps, device=self.words.device)
         rows = (self.words[None, :] + numbers[:, None] * _STRIDE).reshape(-1)
         first, second = draw_keys(0, site, rows)
         size = max(1, _BLOCK // max(1, words))
