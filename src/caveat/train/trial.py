@@ -122,7 +122,7 @@ def why_not_together(trial: Trial, *, timed: bool = True, steps: int = _MANY_STE
     described = [describe_network(network) for network in trial.networks]
     if any(other != described[0] for other in described):
         return "the members differ in more than their weights and dropout rates"
-    if timed and steps < _MANY_STEPS and min(trial.first() for _ in range(2)) > _LONG_STEP:
+    if timed and steps < _MANY_STEPS and _takes_long(trial):
         return "a trial would take longer than it could save: few steps, and long ones"
     loop = trial.one_after_another()
     try:
@@ -141,6 +141,12 @@ def why_not_together(trial: Trial, *, timed: bool = True, steps: int = _MANY_STE
         if not _CLEAR * alone < beside < _LOST * alone:
             break
     return None if beside < _GAIN * alone else f"a step together takes {beside / alone:.2f} times as long"
+
+
+def _takes_long(trial: Trial) -> bool:
+    """Is a member's step a long one? The first may be slow for being the first, but not that slow."""
+    seconds = trial.first()
+    return seconds > _HOPELESS * _LONG_STEP or (seconds > _LONG_STEP and trial.first() > _LONG_STEP)
 
 
 def _alike(a: Step, b: Step) -> bool:
