@@ -195,6 +195,7 @@ BAD = {
     "mixed.csv": b"size,colour,price\n1,red,2\nbig,red,3\n3,blue,4\n",
     "infinite.csv": b"size,colour,price\n1,red,2\ninf,red,3\n3,blue,4\n",
     "latin.csv": "size,colour,price\n1,rot,2\n2,grün,3\n".encode("latin-1"),
+    "wide.csv": "size,colour,price\n1,red,2\n".encode("utf-16"),
     "ragged.csv": b"size,colour,price\n1,red,2\n2,red\n",
     "twice.csv": b"size,size,price\n1,2,3\n",
     "unlabelled.csv": b"size,colour,price\n1,red,2\n2,blue,\n3,red,4\n",
@@ -217,6 +218,7 @@ BAD = {
         ),
         ("infinite.csv", "Column 'size' must hold finite numbers. Got: infinity (inf) at line 3 of infinite.csv"),
         ("latin.csv", "line 3 is not UTF-8"),
+        ("wide.csv", "iconv -f utf-16"),
         ("ragged.csv", "line 3 has 2 cells, the header 3"),
         ("twice.csv", "column 'size' twice"),
         ("unlabelled.csv", "The target 'price' must be known in every row. Got: a missing value at line 3"),
@@ -308,7 +310,7 @@ def test_a_full_disk_leaves_nothing(
         (["decide", "MODEL", "TEST", "--risk", "0.1"], "--tolerance must say"),
         (["decide", "MODEL", "TEST", "--budget", "2"], "--budget must be a share"),
         (["decide", "MODEL", "TEST", "--budget", "0.1", "--measure", "hunch"], "--measure must be one of"),
-        (["decide", "MODEL", "TEST", "--risk", "0.001", "--tolerance", "1"], "No cut can be shown"),
+        (["decide", "MODEL", "TEST", "--risk", "0.001", "--tolerance", "1"], "a larger --risk or a smaller"),
         (["predict", "MODEL", "TEST", "--out", "p.xlsx"], "Predictions are written as CSV or as JSON lines"),
         (["predict", "MODEL", "TEST", "--out", "p.csv", "--level", "90"], "--level must lie between 0 and 1"),
         (["predict", "MODEL", "TEST", "--out", "p.csv", "--keep", "nothing"], "no column 'nothing'"),
@@ -354,3 +356,88 @@ def test_other_formats_are_read_alike(place: Path, tmp_path: Path) -> None:
         assert main(["predict", str(place / "by_sold"), str(tmp_path / name), "--out", str(out)]) == 0
         found.append(out.read_bytes())
     assert len(set(found)) == 1
+
+
+def test_a_fit_that_was_interrupted_goes_on_and_ends_in_the_same_model(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ["--target", "price", "--drop", "id", "--members", "2", "--epochs", "8", "--draws", "12", "--json"]
+    arguments = ["fit", str(place / "train.csv"), *quick, "--out"]
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
+    interrupt_second_training(monkeypatch)
+    assert main([*arguments, str(tmp_path / "m")]) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".m.fit", "whole"]
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "m")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["resumed"] is True
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "whole"]
+    for name in ("model.safetensors",):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def interrupt_second_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from caveat.tabular import training
+
+    real: Callable[..., Any] = training.fit_ensemble
+    calls: list[int] = []
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(training, "fit_ensemble", interrupted)
+
+
+def test_a_fit_of_other_rows_or_settings_starts_afresh(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ["--target", "price", "--drop", "id", "--members", "2", "--epochs", "4", "--json"]
+    arguments = ["fit", str(place / "train.csv"), *quick, "--out", str(tmp_path / "m")]
+    interrupt_second_training(monkeypatch)
+    assert main(arguments) == 130
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main([*arguments, "--seed", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["resumed"] is False
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_what_people_read_is_in_words(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, test = str(place / "by_price"), str(place / "test.csv")
+    assert main(["evaluate", model, test]) == 0
+    assert "Share within 90 % intervals" in capsys.readouterr().out
+    assert main(["calibrate", model, test]) == 0
+    printed = capsys.readouterr().out
+    assert "before: coverage of 90 percent intervals 0." in printed
+    assert "{" not in printed
+    assert "[" not in printed
+    assert main(["decide", model, test, "--budget", "0.2"]) == 0
+    assert "risk" not in capsys.readouterr().out  # without a tolerance nothing says what a wrong answer is
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="limits of file size are POSIX")
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_a_process_whose_files_may_not_grow_leaves_nothing(command: str, place: Path, tmp_path: Path) -> None:
+    import resource
+
+    test, out = str(place / "test.csv"), str(tmp_path / "out.csv")
+    given = {
+        "fit": ["fit", test, "--target", "price", "--drop", "id", "--members", "1", "--epochs", "1", "--out", out],
+        "predict": ["predict", str(place / "by_price"), test, "--out", out],
+    }[command]
+    line = [sys.executable, "-c", "import sys; from caveat.app.cli import main; sys.exit(main())", *given]
+    limit = 4096
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(line, preexec_fn=limited, capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 2
+    assert "File too large; nothing was left behind" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

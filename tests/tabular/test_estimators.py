@@ -108,6 +108,14 @@ def test_several_targets() -> None:
     assert model.predict_interval(X)[0].shape == (120, 2)
 
 
+def test_a_table_of_categories_alone(tmp_path: Path) -> None:
+    X, y = houses(120)
+    only = {"district": X["district"], "garden": X["garden"]}
+    model = Classifier(**QUICK).fit(only, np.where(y > 240, "dear", "cheap"))
+    model.save(tmp_path / "m")
+    np.testing.assert_array_equal(Classifier.load(tmp_path / "m").predict(only), model.predict(only))
+
+
 def test_the_order_of_rows_does_not_matter_and_the_seed_does() -> None:
     X, y = houses(80)
     order = np.random.default_rng(3).permutation(80)

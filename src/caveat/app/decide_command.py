@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 
 from caveat.app.tabular_tested import Tested, ask, default_measure
-from caveat.decide import Cut, cut_for_cost, cut_for_coverage, cut_for_risk
-from caveat.errors import InvalidArgument
+from caveat.decide import Cut, NoCut, cut_for_cost, cut_for_coverage, cut_for_risk
+from caveat.errors import InvalidArgument, explain
 from caveat.metrics import expected_calibration_error, interval_coverage
 from caveat.predictive import Categorical
 from caveat.tabular import storage
@@ -69,6 +69,7 @@ def decide_file(folder: Path, data: Path, wish: Wish, *, most_rows: int, advance
         cut = replace(cut, value=-1.0 if cut.value < 0 else highest * 2 + 1)
     by = tested.unsure(measure)
     answer = by <= cut.value
+    judged = model.classifies or wish.tolerance is not None  # else no answer is wrong or right
     policy = {
         "measure": measure,
         "cut": cut.value,
@@ -76,8 +77,8 @@ def decide_file(folder: Path, data: Path, wish: Wish, *, most_rows: int, advance
         "rows": len(by),
         "file": data.name,
         "coverage": float(answer.double().mean()),
-        "risk_answered": float(losses[answer].mean()) if bool(answer.any()) else None,
-        "risk_all": float(losses.mean()),
+        "risk_answered": float(losses[answer].mean()) if judged and bool(answer.any()) else None,
+        "risk_all": float(losses.mean()) if judged else None,
         "tolerance": wish.tolerance,
     }
     storage.save(replace(model, policy=policy, _sampler=[]), folder)
@@ -121,10 +122,23 @@ def losses_of(tested: Tested, tolerance: float | None) -> torch.Tensor:
 
 def _cut(by: torch.Tensor, losses: torch.Tensor, wish: Wish) -> Cut:
     if wish.risk is not None:
-        return cut_for_risk(by, losses, wish.risk, confidence=wish.confidence)
+        try:
+            return cut_for_risk(by, losses, wish.risk, confidence=wish.confidence)
+        except NoCut:
+            raise NoCut(_no_cut(wish, losses)) from None
     if wish.cost is not None:
         return cut_for_cost(by, losses, wish.cost)
     return cut_for_coverage(by, 1 - cast(float, wish.budget))
+
+
+def _no_cut(wish: Wish, losses: torch.Tensor) -> str:
+    return explain(
+        f"No cut can be shown to keep the risk at most {wish.risk:g}.",
+        got=f"{len(losses):,} rows, of whose answers {float(losses.mean()):.1%} are wrong; "
+        f"--confidence {wish.confidence:g}",
+        cause="few rows for the promise, or an uncertainty that does not tell wrong answers from right ones",
+        fix="more rows, a larger --risk or a smaller --confidence; --budget promises no risk",
+    )
 
 
 def _check(wish: Wish) -> None:

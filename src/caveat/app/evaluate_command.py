@@ -41,7 +41,9 @@ def evaluate_file(
         "model": str(folder),
         "rows": len(tested.truth),
         "rows_in_file": tested.sample.total,
-        "metrics": {s.name: {"value": s.value, "low": s.low, "high": s.high} for s in scores},
+        "metrics": {
+            s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
+        },
         "drift": {d.column: {"stability_index": d.index, "new": d.new} for d in drifts},
     }
     if model.policy is not None:

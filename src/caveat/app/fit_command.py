@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from caveat.app.tabular_checkpoint import checkpoint
+from caveat.app.tabular_files import state_of
 from caveat.app.tabular_rows import Sample, class_labels, read_sample, require_columns, target_kind, target_numbers
 from caveat.errors import InvalidArgument
 from caveat.tabular import storage
@@ -53,18 +56,21 @@ def fit_file(request: FitRequest, settings: Settings, advance: Advance, progress
     require_columns(sample, request.targets, "--target")
     require_columns(sample, request.drop, "--drop")
     require_columns(sample, request.categorical, "--category")
-    model = fit_sample(sample, request, settings, progress)
-    storage.save(model, request.out)
-    return said_of(model, sample, request.out)
+    with checkpoint(request.out, _described(request, settings)) as (folder, resumed):
+        model = fit_sample(sample, request, settings, progress, folder)
+        storage.save(model, request.out)
+    return {**said_of(model, sample, request.out), "resumed": resumed}
 
 
-def fit_sample(sample: Sample, request: FitRequest, settings: Settings, progress: bool) -> Model:
-    """The model of rows that were read."""
+def fit_sample(
+    sample: Sample, request: FitRequest, settings: Settings, progress: bool, folder: Path | None = None
+) -> Model:
+    """The model of rows that were read; ``folder`` keeps the state of training."""
     kind = request.kind or ("numbers" if len(request.targets) > 1 else target_kind(sample, request.targets[0]))
     columns = sample.without({*request.targets, *request.drop}).columns
     schema = learn_schema(columns, [name for name in request.categorical if name in columns], sample.place)
     target, answers = _target(sample, list(request.targets), kind)
-    return fit_model(schema, target, Rows(columns, answers), settings, progress=progress)
+    return fit_model(schema, target, Rows(columns, answers), settings, progress=progress, checkpoint=folder)
 
 
 def said_of(model: Model, sample: Sample, out: Path) -> dict[str, Any]:
@@ -82,6 +88,13 @@ def said_of(model: Model, sample: Sample, out: Path) -> dict[str, Any]:
         "temperature": model.calibration.temperature,
         "variance_factors": model.calibration.factors.tolist(),
     }
+
+
+def _described(request: FitRequest, settings: Settings) -> dict[str, Any]:
+    """What a training that is taken up must share with this one."""
+    asked = {name: value for name, value in asdict(request).items() if name not in ("data", "out")}
+    made_by = {"caveat": version("caveat"), "torch": str(torch.__version__), "numpy": np.__version__}
+    return {"data": state_of(request.data), "asked": asked, "settings": asdict(settings), "made_by": made_by}
 
 
 def _target(sample: Sample, names: list[str], kind: str) -> tuple[Target, torch.Tensor]:

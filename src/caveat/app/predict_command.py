@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from caveat.app.tabular_files import Chunk, read_chunks
+from caveat.app.tabular_files import Chunk, read_chunks, state_of
 from caveat.app.tabular_output import written
 from caveat.app.tabular_predictions import prediction_rows
 from caveat.errors import InvalidArgument, explain
@@ -35,7 +35,7 @@ def predict_file(
     if out.exists() and data.exists() and out.samefile(data):
         raise InvalidArgument(f"--out must not be the file that is read; got {out}.")
     model = storage.load(folder)
-    what = {"model": fingerprint(folder), "data": _state(data), "draws": draws, "level": level, "keep": list(keep)}
+    what = {"model": fingerprint(folder), "data": state_of(data), "draws": draws, "level": level, "keep": list(keep)}
     counts = {"answer": 0, "refer": 0}
     with written(out, what) as file:
         done = 0
@@ -77,11 +77,3 @@ def _rest(chunk: Chunk, skipped: int) -> Chunk | None:
         return None
     rows = slice(skipped, None)
     return Chunk(take(chunk.columns, rows), chunk.lines[rows], chunk.file, chunk.read)
-
-
-def _state(path: Path) -> list[Any]:
-    """What tells a file from another, or from itself changed."""
-    if not path.is_file():
-        return [str(path)]
-    found = path.stat()
-    return [str(path.resolve()), found.st_size, found.st_mtime_ns]

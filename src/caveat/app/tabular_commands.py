@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -43,6 +43,8 @@ def fit(
 ) -> None:
     """Train a model on a table and save it, with a part of the rows held out to calibrate it.
 
+    A run that was killed goes on where it stopped, when the same command is given again.
+
     Example: [bold]caveat fit houses.csv --target price --out model[/bold]
     """
     require("sklearn", "tabular")
@@ -53,7 +55,8 @@ def fit(
     request = FitRequest(data, target, out, kind, drop or (), category or (), most_rows)
     with _bar(f"Reading {data.name}") as advance:
         found = fit_file(request, settings, advance, progress=not as_json)
-    _show(found, as_json, f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s).", skip=("columns",))
+    said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
+    _show(found, as_json, said, skip=("columns", "resumed"))
 
 
 def predict(
@@ -103,8 +106,9 @@ def evaluate(
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("metric", "value", "95 % interval"):
         table.add_column(column, justify="left" if column == "metric" else "right")
-    for name, one in found["metrics"].items():
-        table.add_row(name.replace("_", " "), f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
+    for one in found["metrics"].values():
+        title = f"{one['title']}, {one['unit']}" if one["unit"] else one["title"]
+        table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
     Console().print(table)
     if report is not None:
         print(f"Report: {report}")
@@ -185,7 +189,15 @@ def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...]
         print(json.dumps(found, indent=1, allow_nan=False))
         return
     for name, value in found.items():
-        if name in ("schema", "model", *skip) or value is None:
+        if name in ("schema", "model", *skip) or value is None or value == []:
             continue
-        print(f"{name.replace('_', ' ')}: {f'{value:.5g}' if isinstance(value, float) else value}")
+        inner = cast("dict[str, Any]", value).items() if isinstance(value, dict) else [("", value)]
+        print(f"{name.replace('_', ' ')}: {', '.join(_plain(*pair) for pair in inner)}")
     print(said)
+
+
+def _plain(name: str, value: Any) -> str:
+    """A number, or several, for people."""
+    listed = cast("list[Any]", value) if isinstance(value, list) else [value]
+    shown = ", ".join(f"{one:.5g}" if isinstance(one, float) else str(one) for one in listed)
+    return f"{name.replace('_', ' ')} {shown}".strip()

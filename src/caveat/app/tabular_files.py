@@ -64,6 +64,14 @@ def read_chunks(path: Path, rows: int = ROWS) -> Iterator[Chunk]:
         raise InvalidTable(_said(path, "a header and no rows", "a filter that left nothing", "export rows as well"))
 
 
+def state_of(path: Path) -> list[Any]:
+    """What tells a file from another, or from itself changed."""
+    if not path.is_file():
+        return [str(path)]
+    found = path.stat()
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
+
+
 def _csv(path: Path, rows: int) -> Iterator[Chunk]:
     size = path.stat().st_size
     with _opened(path) as raw:
@@ -203,7 +211,11 @@ def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> str:
                 found = number
                 break
     got = f"line {found} is not UTF-8 (byte 0x{error.object[error.start]:02x})"
-    return _said(path, got, "an export in Latin-1, or from a spreadsheet", f"iconv -f latin1 -t utf-8 {path.name}")
+    with _opened(path) as raw:
+        marked = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    likely = "utf-16" if marked else "latin1"
+    cause = f"an export in {'UTF-16' if marked else 'Latin-1'}, or from a spreadsheet"
+    return _said(path, got, cause, f"iconv -f {likely} -t utf-8 {path.name} > utf8.csv")
 
 
 def _ragged(path: Path, line: int, cells: int, wanted: int) -> str:

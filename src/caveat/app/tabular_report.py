@@ -151,16 +151,20 @@ def _rows_table(tested: Tested, measure: str) -> str:
     cells: list[str] = []
     numbers = cast("list[int]", chosen.tolist())
     for row in numbers:
+        words = why(tested, row, little_known=measure == _epistemic(tested))
         cells.append(
             f"<tr><td>{int(tested.sample.lines[row])}</td><td class=text>{escape(_truth(tested, row))}</td>"
             f"<td class=text>{escape(_answer(tested, row))}</td><td>{float(parts['epistemic'][row]):.3g}</td>"
-            f"<td>{float(parts['aleatoric'][row]):.3g}</td><td class=wrap>{escape(why(tested, row))}</td></tr>"
+            f"<td>{float(parts['aleatoric'][row]):.3g}</td><td class=wrap>{escape(words)}</td></tr>"
         )
     return f"<div class=wide><table>{head}<th class=wrap>why</th></tr>{''.join(cells)}</table></div>"
 
 
-def why(tested: Tested, row: int) -> str:
-    """In words, which kind of doubt a row has most of, and which of its values are unlike training."""
+def why(tested: Tested, row: int, *, little_known: bool = False) -> str:
+    """In words, which kind of doubt a row has most of, and which of its values are unlike training.
+
+    ``little_known`` speaks of its epistemic uncertainty, whatever else it has.
+    """
     found = cast("list[float]", tested.unfamiliar[row].tolist())
     strange = [(value, k) for k, value in enumerate(found) if value >= 0.25]
     schema = tested.model.schema
@@ -178,7 +182,7 @@ def why(tested: Tested, row: int) -> str:
             )
     parts = tested.parts()
     epistemic, aleatoric = float(parts["epistemic"][row]), float(parts["aleatoric"][row])
-    if epistemic > 0.5 * aleatoric:
+    if little_known or epistemic > 0.5 * aleatoric:
         return "epistemic: " + (", ".join(words) or "the draws disagree, rows like it were few")
     return "; ".join(["aleatoric: rows like it differ in the target", *words])
 

@@ -65,7 +65,7 @@ class Classifier(ClassifierBases):
         draws: int = 100,
         width: int = 128,
         depth: int = 2,
-        dropout: float = 0.1,
+        dropout: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         patience: int | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from caveat.tabular.settings import Settings
 from caveat.tabular.targets import Classes, Numbers, Target
 from caveat.tabular.training import pieces_of, shape_of, train_networks
 
-_FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 5000
+_FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 2000
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.5, 5.0
 _REPEATED_AT_MOST = 5
 
@@ -37,29 +38,44 @@ class Rows:
     weights: Array | None = None
 
 
-def fit_model(schema: Schema, target: Target, rows: Rows, settings: Settings, *, progress: bool = False) -> Model:
-    """Train and calibrate. The result does not depend on the order of the rows."""
+def fit_model(
+    schema: Schema,
+    target: Target,
+    rows: Rows,
+    settings: Settings,
+    *,
+    progress: bool = False,
+    checkpoint: Path | None = None,
+) -> Model:
+    """Train and calibrate. The result does not depend on the order of the rows.
+
+    ``checkpoint`` is a folder from which the same training goes on after it was killed.
+    """
     started = time.perf_counter()
     encoded = encode(schema, rows.columns)
     order, weights = _order(encoded, rows)
     encoded, answers = encoded[order], rows.answers[order]
     held = _held_out(answers, settings, isinstance(target, Classes))
     kept = np.flatnonzero(~held)
-    edges = pieces_of(schema, take(rows.columns, order[kept]))
+    classes = isinstance(target, Classes)
+    edges = pieces_of(schema, take(rows.columns, order[kept]), classes)
     outputs = len(target.labels) if isinstance(target, Classes) else len(target.names)
-    shape = shape_of(schema, edges, outputs, isinstance(target, Classes), settings)
+    shape = shape_of(schema, edges, outputs, classes, settings)
     chosen = None if weights is None else torch.from_numpy(weights[kept].astype(np.float32))
-    networks, fits = train_networks(shape, edges, encoded[kept], (answers[kept], chosen), settings, progress)
+    targets = (answers[kept], chosen)
+    trained = train_networks(
+        shape, edges, encoded[kept], targets, settings, progress=progress, checkpoint=checkpoint
+    )
     summary: dict[str, Any] = {
         "rows": count_rows(rows.columns),
         "rows_trained_on": len(kept),
         "rows_held_out": int(held.sum()),
-        "epochs": [fit.epochs for fit in fits],
-        "best_epochs": [fit.best_epoch for fit in fits],
-        "losses": [float(fit.best_loss) for fit in fits],
+        "epochs": trained.epochs,
+        "best_epochs": trained.best_epochs,
+        "losses": trained.losses,
     }
     blank = Calibration(1.0, torch.ones(outputs if isinstance(target, Numbers) else 0), 1.0, torch.zeros(0, 1))
-    model = Model(schema, target, shape, settings, networks, blank, summary)
+    model = Model(schema, target, shape, settings, trained.networks, blank, summary)
     if shape.method == "sngp" and not shape.classes:
         model = replace(
             model, calibration=replace(blank, noise=_noise(model, encoded[kept], answers[kept])), _sampler=[]

@@ -64,7 +64,7 @@ class TableNetwork(nn.Module):
         total = sum(shape.pieces)
         self.register_buffer("starts", torch.zeros(total))
         self.register_buffer("widths", torch.ones(total))
-        if edges is not None:
+        if edges:
             self._set_pieces(edges)
         self.mask = nn.Dropout(_MASKED)
         sizes = shape.categories

@@ -49,7 +49,7 @@ class Regressor(RegressorBases):
         members: networks of an ensemble.
         draws: functions that a prediction summarises.
         width, depth: of the perceptron.
-        dropout: its rate.
+        dropout: its rate; 0.1, of a classifier 0.25, if None.
         epochs: at most so many passes; by the number of rows if None, as are the next two.
         batch_size: rows of a step.
         patience: epochs to wait for a gain on held-out rows.
@@ -77,7 +77,7 @@ class Regressor(RegressorBases):
         draws: int = 100,
         width: int = 128,
         depth: int = 2,
-        dropout: float = 0.1,
+        dropout: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         patience: int | None = None,

@@ -8,6 +8,8 @@ from typing import Any
 from caveat.errors import InvalidArgument, explain
 from caveat.tabular.network import METHODS
 
+_MOST_TO_VALIDATE = 2000
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -18,7 +20,7 @@ class Settings:
     draws: int = 100
     width: int = 128
     depth: int = 2
-    dropout: float = 0.1
+    dropout: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float = 1e-3
@@ -31,6 +33,10 @@ class Settings:
     def networks(self) -> int:
         """How many are trained."""
         return self.members if self.method == "ensemble" else 1
+
+    def rate(self, classes: bool) -> float:
+        """The rate of dropout: what a target is made of bears more of it than a smooth function does."""
+        return self.dropout if self.dropout is not None else 0.25 if classes else 0.1
 
     def batch(self, rows: int) -> int:
         """Rows of a step: few for small tables, which else would take few steps."""
@@ -49,6 +55,11 @@ class Settings:
         return self.patience or (30 if rows < 2_000 else 12 if rows < 15_000 else 3)
 
 
+    def held_out(self, rows: int) -> float:
+        """The share of rows by which each network's training is stopped."""
+        return min(0.12, _MOST_TO_VALIDATE / max(rows, 1))
+
+
 def check_settings(settings: Settings) -> Settings:
     """The settings, if they can be used.
 
@@ -64,7 +75,7 @@ def check_settings(settings: Settings) -> Settings:
             raise _wrong(name, value, "must be an integer of at least 1", "leave it out")
     if settings.draws < 2:
         raise _wrong("draws", settings.draws, "must be at least 2, to have a spread", "draws=100")
-    if not 0 < settings.dropout < 1:
+    if settings.dropout is not None and not 0 < settings.dropout < 1:
         raise _wrong("dropout", settings.dropout, "must lie between 0 and 1", "dropout=0.1")
     if not 0 <= settings.calibration < 1:
         raise _wrong("calibration", settings.calibration, "must be a share of the rows, 0 for none", "calibration=0.15")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular.columns import Array, Columns
@@ -24,16 +27,23 @@ _LOOKED_AT = 1000
 # must be moved as far before their probabilities vary.
 _OF_MEANS, _OF_LOGITS = 0.5, 1.0
 _FEWEST_TO_VALIDATE = 30
+_MOST_PIECES, _ROWS_A_PIECE = 48, 40
+_FEW_VALUES = 128  # of a number of so few values a class may hang on a single one: each begins a piece
+_SMALLER, _SHORTER = 5, 3  # the second part of training: how much smaller its steps are, and its patience
+_SHARE = 4  # it has one epoch in so many
 
 
-def pieces_of(schema: Schema, columns: Columns) -> list[Array]:
+def pieces_of(schema: Schema, columns: Columns, classes: bool) -> list[Array]:
     """For each number the ends of its pieces, standardised."""
     values = number_values(schema, columns)
     rows = len(next(iter(columns.values())))
-    most = int(np.clip(rows // 40, 4, 48))
+    bearable = max(rows // _ROWS_A_PIECE, 4)
     edges: list[Array] = []
     for column in schema.numbers:
-        found = (edges_of(values[column.name], most) - column.center) / column.scale
+        own = values[column.name]
+        few = classes and len(np.unique(own[~np.isnan(own)])) <= _FEW_VALUES
+        most = min(bearable, _FEW_VALUES if few else _MOST_PIECES)
+        found = (edges_of(own, most) - column.center) / column.scale
         edges.append(found if len(found) > 1 else np.array([0.0, 1.0]))
     return edges
 
@@ -48,39 +58,85 @@ def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool
         method=settings.method,
         width=settings.width,
         depth=settings.depth,
-        dropout=settings.dropout,
+        dropout=settings.rate(classes),
         embedding=8,
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Networks, and of each how many epochs it was trained, the best of them, and its loss there."""
+
+    networks: tuple[TableNetwork, ...]
+    epochs: list[int]
+    best_epochs: list[int]
+    losses: list[float]
+
+
 def train_networks(
-    shape: Shape, edges: Sequence[Array], rows: Tensor, targets: Any, settings: Settings, progress: bool
-) -> tuple[tuple[TableNetwork, ...], tuple[Fit, ...]]:
-    """Networks trained on encoded rows; ``targets`` is (labels or standardised targets, weights or None)."""
+    shape: Shape,
+    edges: Sequence[Array],
+    rows: Tensor,
+    targets: Any,
+    settings: Settings,
+    *,
+    progress: bool = False,
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Networks trained on encoded rows; ``targets`` is (labels or standardised targets, weights or None).
+
+    First with large steps until no gain is seen, then with smaller ones from where each network was best.
+    """
     count = len(rows)
-    penalty = partial(concrete_penalty, N=count, model_precision=None) if shape.method == "concrete_dropout" else None
     values, weights = targets
-    fitted = fit_ensemble(
-        partial(TableNetwork, shape, list(edges)),
-        loss_of(shape, weights is not None),
-        (rows, values if weights is None else (values, weights)),
+    penalty = partial(concrete_penalty, N=count, model_precision=None) if shape.method == "concrete_dropout" else None
+    fitted = partial(
+        fit_ensemble,
+        loss=loss_of(shape, weights is not None),
+        data=(rows, values if weights is None else (values, weights)),
         members=settings.networks,
-        validation=0.12 if count >= _FEWEST_TO_VALIDATE else None,
-        epochs=settings.most_epochs(count, shape.classes),
+        validation=settings.held_out(count) if count >= _FEWEST_TO_VALIDATE else None,
         batch_size=settings.batch(count),
-        learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        patience=settings.patient(count),
         seed=settings.seed,
         penalty=penalty,
         progress=progress,
     )
-    networks = tuple(cast(TableNetwork, network) for network in fitted)
+    epochs, patience, rate = settings.most_epochs(count, shape.classes), settings.patient(count), settings.learning_rate
+    first, second = (None if checkpoint is None else checkpoint / part for part in ("first", "second"))
+    build = partial(TableNetwork, shape, list(edges))
+    later = epochs // _SHARE
+    large = fitted(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first).fits
+    runs = [(fit, fit.epochs, fit.best_epoch) for fit in large]
+    if later:
+        small = fitted(
+            partial(_copied, {fit.seed: fit.network for fit in large}),
+            epochs=later,
+            patience=max(2, patience // _SHORTER),
+            learning_rate=rate / _SMALLER,
+            checkpoint=second,
+        ).fits
+        runs = [_better(before, after) for before, after in zip(large, small, strict=True)]
+    networks = tuple(cast(TableNetwork, fit.network) for fit, _, _ in runs)
     for number, network in enumerate(networks):
         network.draw_prior(influence(network, rows), settings.seed + number)
         if shape.method == "sngp":
             update_precision(network, rows)
-    return networks, fitted.fits
+    losses = [float(fit.best_loss) for fit, _, _ in runs]
+    return Trained(networks, [epochs for _, epochs, _ in runs], [best for _, _, best in runs], losses)
+
+
+def _better(before: Fit, after: Fit) -> tuple[Fit, int, int]:
+    """The better of a member's two trainings, the epochs of both, and the best of all these."""
+    epochs = before.epochs + after.epochs
+    if after.best_loss <= before.best_loss:
+        return after, epochs, before.best_epoch + after.best_epoch
+    return before, epochs, before.best_epoch
+
+
+def _copied(networks: Mapping[int, nn.Module], seed: int) -> nn.Module:
+    """A copy of the network that was trained under the seed."""
+    return deepcopy(networks[seed])
 
 
 @torch.no_grad()

@@ -1,0 +1,64 @@
+"""How networks are trained on a table: where the pieces of numbers begin, and how many passes are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from caveat.tabular import Classifier, Regressor
+from caveat.tabular.schema import learn_schema
+from caveat.tabular.settings import Settings
+from caveat.tabular.training import pieces_of
+
+
+def test_of_classes_each_of_few_values_begins_a_piece() -> None:
+    values = np.repeat(np.arange(100.0), 60)
+    schema = learn_schema({"gain": values})
+    (edges,) = pieces_of(schema, {"gain": values}, True)
+    (column,) = schema.numbers
+    np.testing.assert_allclose(edges * column.scale + column.center, np.arange(100.0), atol=1e-9)
+    assert len(pieces_of(schema, {"gain": values}, False)[0]) == 49
+
+
+def test_a_number_of_many_values_has_48_pieces_and_a_small_table_fewer() -> None:
+    values = np.random.default_rng(0).normal(size=8000)
+    schema = learn_schema({"x": values})
+    assert len(pieces_of(schema, {"x": values}, True)[0]) == 49
+    assert len(pieces_of(schema, {"x": values[:400]}, True)[0]) == 11
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 8])
+def test_there_are_at_most_so_many_passes(epochs: int) -> None:
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    summary = Regressor(members=2, epochs=epochs, width=8, draws=4).fit(X, X[:, 0]).model_.summary
+    assert max(summary["epochs"]) <= epochs
+    assert all(1 <= best <= made for best, made in zip(summary["best_epochs"], summary["epochs"], strict=True))
+
+
+def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> None:
+    from caveat.tabular.columns import as_columns
+    from caveat.tabular.fitting import Rows, fit_model
+    from caveat.tabular.targets import learn_numbers
+
+    X = np.random.default_rng(0).normal(size=(120, 2))
+    columns, y = as_columns(X), X[:, :1]
+    target = learn_numbers(("y",), y)
+    settings = Settings(members=2, epochs=8, width=8, draws=4)
+    rows = Rows(columns, target.standardised(y))
+    first, again = (
+        fit_model(learn_schema(columns), target, rows, settings, checkpoint=tmp_path / "state") for _ in range(2)
+    )
+    alone = fit_model(learn_schema(columns), target, rows, settings)
+    for other in (again, alone):
+        for a, b in zip(first.networks, other.networks, strict=True):
+            for name, tensor in a.state_dict().items():
+                np.testing.assert_array_equal(tensor.numpy(), b.state_dict()[name].numpy())
+
+
+def test_the_rate_of_dropout_is_chosen_by_what_is_answered_unless_given() -> None:
+    assert Settings().rate(True) > Settings().rate(False)
+    assert Settings(dropout=0.4).rate(True) == Settings(dropout=0.4).rate(False) == 0.4
+    assert Classifier().dropout is None
