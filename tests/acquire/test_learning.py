@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,9 @@ from caveat.acquire import (
     csv_labels,
     folder_labels,
     pick_at_random,
+    pick_batchbald,
     pick_by,
+    progress,
 )
 from caveat.errors import InvalidArgument
 from caveat.predictive import Probabilities
@@ -154,6 +159,51 @@ def test_two_loops_on_one_file(tmp_path: Path) -> None:
     assert next(loop(lambda rows: TRUTH[rows], tmp_path / "state.json")).number == 1
 
 
+def test_a_loop_that_is_killed_at_any_write_goes_on(tmp_path: Path) -> None:
+    """Not an exception: the process is gone, in the middle of putting the state on the disk."""
+    script = """if True:
+        import os, signal, sys, torch
+        from caveat.acquire import active_learning, pick_at_random
+        from pathlib import Path
+        state, die_at, writes, real = sys.argv[1], int(sys.argv[2]), [0], Path.replace
+        def replace(self, to):
+            writes[0] += 1
+            if writes[0] == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, to)
+        Path.replace = replace
+        list(active_learning(40, lambda rows: torch.arange(40)[rows] % 3, lambda *_: {}, pick_at_random(),
+                             initial=4, batch=3, rounds=5, seed=1, state=state))
+    """
+    whole = list(loop(lambda rows: TRUTH[rows]))[-1]
+    for die_at in (2, 6):
+        state = tmp_path / f"{die_at}.json"
+        command = [sys.executable, "-c", script, str(state), str(die_at)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert len(json.loads(state.read_text())["labels"]) == (0 if die_at == 2 else 7)
+        last = list(loop(lambda rows: TRUTH[rows], state))[-1]
+        assert (last.rows.tolist(), last.labels) == (whole.rows.tolist(), whole.labels)
+
+
+def test_labels_that_come_together_are_one_write_and_those_before_a_wrong_one_are_kept(tmp_path: Path) -> None:
+    written: list[int] = []
+    state = tmp_path / "state.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "write_state", lambda path, kept: written.append(len(kept["labels"])))
+        list(loop(lambda rows: TRUTH[rows], state, initial=30, rounds=0))
+    assert written == [0, 30, 30]  # asked, labelled, evaluated
+    with pytest.raises(InvalidArgument, match="plain data"):
+        list(loop(lambda rows: [1, 2, float("nan"), 3], state))
+    assert [label for _, label in json.loads(state.read_text())["labels"]] == [1, 2]
+
+
+def test_a_predict_that_ignores_its_rows_is_named() -> None:
+    whole = Probabilities().summarise(torch.rand(5, 40, 3).softmax(-1), keep=True)
+    for pick in (pick_by(lambda fitted, rows: whole), pick_batchbald(lambda fitted, rows: whole)):
+        with pytest.raises(InvalidArgument, match="the 36 rows that it is asked about"):
+            list(active_learning(40, lambda rows: TRUTH[rows], fit, pick, initial=4, batch=3, rounds=1))
+
+
 def test_a_person_fills_in_a_csv_in_two_sittings(tmp_path: Path) -> None:
     state, path = tmp_path / "state.json", tmp_path / "labels.csv"
 
@@ -224,15 +274,36 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         list(loop(lambda rows: TRUTH[rows][:3]))
     with pytest.raises(InvalidArgument, match="plain data"):
         list(loop(lambda rows: [float("nan")] * len(rows)))
+    for label in (float("inf"), [float("nan")], [torch.zeros(1)], {"cat": 1}):
+        with pytest.raises(InvalidArgument, match="plain data"):
+            list(loop(lambda rows, label=label: dict.fromkeys(rows, label)))
+    for answer in (5, (int(TRUTH[row]) for row in range(4))):
+        with pytest.raises(InvalidArgument, match="a generator of labels without their rows"):
+            list(loop(lambda rows, answer=answer: answer))
+    for name, values in {"rounds": (-1, 1.5, "3", None), "candidates": (0, 10.5, "9")}.items():
+        for value in values:
+            with pytest.raises(InvalidArgument, match=f"{name} must be an integer"):
+                loop(oracle, **{name: value})
+    for bad in (None, 2.0, [True] * 40):
+        with pytest.raises(InvalidArgument, match="Rows are whole numbers"):
+            loop(oracle, initial=bad)
+    for bad in (None, 0.5, {"loss": float("nan")}, {"labels": 3}, {"a": torch.ones(2)}):
+        with pytest.raises(InvalidArgument, match="evaluate returns a mapping"):
+            list(active_learning(
+                40, oracle, fit, pick_at_random(), initial=4, batch=3, rounds=1, evaluate=lambda _, bad=bad: bad,
+            ))  # fmt: skip
     with pytest.raises(InvalidArgument, match="positions among"):
         list(active_learning(40, oracle, fit, lambda *_: torch.tensor([99]), initial=4, batch=1, rounds=1))
     state = tmp_path / "state.json"
     next(loop(oracle, state))
     with pytest.raises(InvalidArgument, match="other initial, batch, seed"):
         list(loop(oracle, state, batch=2, seed=7))
-    state.write_text("not json")
-    with pytest.raises(InvalidArgument, match="the JSON that it wrote"):
-        list(loop(oracle, state))
-    assert state.read_text() == "not json"
+    before = json.loads(state.read_text())
+    damaged = ({"rounds": 3}, {"rounds": [{"x": 1}]}, {"labels": 4}, {"labels": [["a", 1]]}, {"labels": [[39, 1, 2]]})
+    for text in ("not json", "[]", *(json.dumps(before | change) for change in damaged)):
+        state.write_text(text)
+        with pytest.raises(InvalidArgument, match="the JSON that it wrote"):
+            list(loop(oracle, state))
+        assert state.read_text() == text
     with pytest.raises(InvalidArgument, match="SCORES"):
         pick_by(lambda fitted, rows: Probabilities().summarise(torch.ones(1, 1, 2) / 2), "balled")

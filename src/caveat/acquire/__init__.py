@@ -8,13 +8,16 @@ from caveat.acquire.bandit import (
     thompson,
     uniform,
     upper_confidence_bound,
-    warm_started,
 )
 from caveat.acquire.batchbald import JointBatch, batchbald, joint_entropy
 from caveat.acquire.batches import k_centre, power_sample, softmax_sample, top_k
+from caveat.acquire.dynamics import trajectories
 from caveat.acquire.epig import epig
+from caveat.acquire.exploration import ThompsonPolicy
 from caveat.acquire.label_sources import csv_labels, folder_labels
+from caveat.acquire.learners import warm_started
 from caveat.acquire.learning import Round, active_learning
+from caveat.acquire.neural_linear import LinearPosterior, LinearPrior, linear_posterior, neural_linear
 from caveat.acquire.picks import Pick, pick_at_random, pick_batchbald, pick_by
 from caveat.acquire.pool import BatchLargerThanPool, EmptyPool, NeverAsked, Pool
 from caveat.acquire.queries import activeml_query, modal_query, predictive_of_estimator
@@ -36,11 +39,14 @@ __all__ = [
     "BatchLargerThanPool",
     "EmptyPool",
     "JointBatch",
+    "LinearPosterior",
+    "LinearPrior",
     "NeverAsked",
     "Pick",
     "Pool",
     "Round",
     "StateBusy",
+    "ThompsonPolicy",
     "active_learning",
     "activeml_query",
     "bald",
@@ -53,9 +59,11 @@ __all__ = [
     "folder_labels",
     "joint_entropy",
     "k_centre",
+    "linear_posterior",
     "margin",
     "mean_std",
     "modal_query",
+    "neural_linear",
     "pick_at_random",
     "pick_batchbald",
     "pick_by",
@@ -65,6 +73,7 @@ __all__ = [
     "softmax_sample",
     "thompson",
     "top_k",
+    "trajectories",
     "uniform",
     "upper_confidence_bound",
     "variation_ratio",

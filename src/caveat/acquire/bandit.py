@@ -6,12 +6,12 @@ reward function, and acting best by it is Thompson sampling.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from caveat.acquire.pool import EmptyPool
 from caveat.engine import Sampler, predict
@@ -19,7 +19,6 @@ from caveat.errors import InvalidArgument, OutputMismatch, explain
 from caveat.metrics.checks import require_count
 from caveat.seeds import check_seed, mix
 from caveat.shapes import require_finite
-from caveat.train import fit
 
 _WORD = (1 << 64) - 1
 
@@ -40,7 +39,8 @@ class BanditRun:
     Fields:
         actions: (T,) int64.
         rewards: (T,), of the actions taken.
-        regret: (T,), the best action's reward of each context minus that of the one taken.
+        regret: (T,), the best action's reward of each context minus that of the one taken; of expected rewards, where
+            they were given.
     """
 
     actions: Tensor
@@ -63,6 +63,7 @@ def thompson() -> BanditPolicy:
 
     Example:
         >>> import caveat
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
         >>> sampler = caveat.mc_dropout(model, output=caveat.Mean())
         >>> thompson()(sampler, torch.zeros(4, 2), 0).shape
@@ -133,48 +134,6 @@ def uniform(actions: int) -> BanditPolicy:
     return policy
 
 
-def warm_started(
-    networks: nn.Module | Sequence[nn.Module],
-    make: Callable[[Any], Sampler],
-    *,
-    epochs: int = 20,
-    seed: int = 0,
-    bootstrap: bool = False,
-    **settings: Any,
-) -> Callable[[Tensor, Tensor, Tensor], Sampler]:
-    """A ``learn`` for ``run_bandit``: goes on training from the last weights, on all that was seen.
-
-    The loss is the squared error of the reward of the action taken. Of several networks each is trained by itself,
-    with a seed (and with ``bootstrap`` rows) of its own.
-
-    Args:
-        networks: context to rewards (B, A); one, or the members of an ensemble.
-        make: the sampler of them: ``lambda net: caveat.mc_dropout(net, output=caveat.Mean())``.
-        epochs: of each retraining.
-        seed: of the first training.
-        bootstrap: train each network on rows drawn with replacement.
-        settings: of ``caveat.train.fit``.
-
-    Returns:
-        ``learn(contexts, actions, rewards)``, which gives the sampler after training.
-    """
-    members = [networks] if isinstance(networks, nn.Module) else list(networks)
-    sampler = make(networks if isinstance(networks, nn.Module) else members)
-    calls = [0]
-
-    def learn(contexts: Tensor, actions: Tensor, rewards: Tensor) -> Sampler:
-        targets = torch.stack((actions.to(rewards.dtype), rewards), -1)
-        options: dict[str, Any] = {"validation": None, "patience": None, "progress": False, **settings}
-        for number, network in enumerate(members):
-            own = mix(mix(seed & _WORD) ^ (calls[0] * len(members) + number)) >> 33
-            data = (contexts, targets)
-            fit(network, _taken_action_loss, data, epochs=epochs, seed=own, bootstrap=bootstrap, **options)
-        calls[0] += 1
-        return sampler
-
-    return learn
-
-
 def run_bandit(
     contexts: Tensor,
     rewards: Tensor,
@@ -185,6 +144,7 @@ def run_bandit(
     every: int = 50,
     initial: int = 3,
     seed: int = 0,
+    expected: Tensor | None = None,
 ) -> BanditRun:
     """Play T contexts in order; the policy sees the reward of the action that it took, and no other.
 
@@ -192,11 +152,14 @@ def run_bandit(
         contexts: (T, ...), in the order in which they come.
         rewards: (T, A), of every action: what a simulation knows; only those taken are learned from.
         policy: ``thompson()``, ``upper_confidence_bound()``, ``epsilon_greedy()`` or ``uniform(A)``.
-        learn: ``learn(contexts, actions, rewards)`` of all seen so far gives the sampler: ``warm_started(...)``.
+        learn: ``learn(contexts, actions, rewards)`` of all seen so far gives the sampler: ``warm_started(...)`` or
+            ``neural_linear(...)``.
         block: how many contexts are answered by one call of the policy (for Thompson, by one draw).
         every: contexts between two trainings.
         initial: how often each action is taken first, in turn, before the first training.
         seed: of the policy.
+        expected: (T, A), the mean of each action's reward, where rewards are random: regret is counted in it, for the
+            best action is the one that is best on average, not the one that was lucky.
 
     Raises:
         EmptyPool: no contexts. InvalidArgument: shapes or counts that do not fit. NotFinite: NaN.
@@ -205,13 +168,15 @@ def run_bandit(
 
     Example:
         >>> import caveat
+        >>> from caveat.acquire import warm_started
+        >>> from torch import nn
         >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
         >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 2))
         >>> learn = warm_started(model, lambda net: caveat.mc_dropout(net, output=caveat.Mean()), epochs=2)
         >>> len(run_bandit(x, x, thompson(), learn, block=10).actions)
         60
     """
-    T, A = _check_game(contexts, rewards)
+    T, A = _check_game(contexts, rewards, expected)
     for name, count, least in (("block", block, 1), ("every", every, 1), ("initial", initial, 1)):
         require_count(count, name, least)
     check_seed(seed)
@@ -228,13 +193,9 @@ def run_bandit(
         chosen = policy(sampler, contexts[at:end], mix(mix(seed & _WORD) ^ at) >> 1)
         actions[at:end] = _checked_actions(chosen, end - at, A)
         at = end
-    taken = rewards.gather(1, actions[:, None])[:, 0]
-    return BanditRun(actions, taken, rewards.amax(-1) - taken)
-
-
-def _taken_action_loss(returned: Any, targets: Tensor) -> Tensor:
-    taken = returned.gather(1, targets[:, :1].long())[:, 0]
-    return (taken - targets[:, 1]).square().mean()
+    counted = rewards if expected is None else expected
+    taken, worth = (values.gather(1, actions[:, None])[:, 0] for values in (rewards, counted))
+    return BanditRun(actions, taken, counted.amax(-1) - worth)
 
 
 def _rewards(values: Any) -> Tensor:
@@ -263,7 +224,7 @@ def _checked_actions(actions: Tensor, rows: int, A: int) -> Tensor:
     )
 
 
-def _check_game(contexts: Tensor, rewards: Tensor) -> tuple[int, int]:
+def _check_game(contexts: Tensor, rewards: Tensor, expected: Tensor | None) -> tuple[int, int]:
     if contexts.ndim == 0 or len(contexts) == 0:
         raise EmptyPool(
             explain("There must be contexts.", got="none", cause="a filter that kept nothing", fix="len(contexts) > 0")
@@ -279,4 +240,15 @@ def _check_game(contexts: Tensor, rewards: Tensor) -> tuple[int, int]:
         )
     require_finite(contexts, "contexts")
     require_finite(rewards, "rewards")
+    if expected is not None:
+        if expected.shape != rewards.shape:
+            raise InvalidArgument(
+                explain(
+                    "expected has a mean reward for each reward.",
+                    got=f"shape {tuple(expected.shape)} beside {tuple(rewards.shape)}",
+                    cause="the best action's reward alone",
+                    fix="(T, A), or leave it out where rewards are not random",
+                )
+            )
+        require_finite(expected, "expected")
     return len(rewards), rewards.shape[1]

@@ -133,14 +133,16 @@ def joint_entropy(draws: Predictive | Tensor) -> float:
 
 
 def _conditional_entropy(now: _Configurations, flat: Tensor, B: int, C: int) -> Tensor:
-    """H(y | y_batch) of every row, (B,)."""
-    step = max(1, _CHUNK // (len(now.share) * C))
-    parts: list[Tensor] = []
+    """H(y | y_batch) of every row, (B,). In one buffer: a new one a chunk would leave the heap full of holes."""
+    K = len(now.share)
+    step = min(max(1, _CHUNK // (K * C)), B)
+    buffer, found = flat.new_empty(K * step * C), flat.new_empty(B)
     for at in range(0, B, step):
-        q = now.weights @ flat[:, at * C : (at + step) * C]
-        information = cast(Tensor, cast(Any, torch.special).entr(q.clamp_(min=0)))
-        parts.append((now.share @ information).reshape(-1, C).sum(-1))
-    return torch.cat(parts)
+        p = flat[:, at * C : (at + step) * C]
+        q = torch.mm(now.weights, p, out=buffer[: K * p.shape[1]].view(K, -1)).clamp_(min=0)
+        information = cast(Tensor, cast(Any, torch.special).entr(q, out=q))
+        found[at : at + step] = (now.share @ information).reshape(-1, C).sum(-1)
+    return found
 
 
 def _extended(

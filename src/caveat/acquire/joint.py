@@ -37,5 +37,6 @@ def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tens
                 fix="caveat.predict(sampler, x, n=100, keep=True)",
             )
         )
+    draws = draws.detach()
     classified(draws, torch.zeros(draws.shape[:-1], dtype=torch.int64, device=draws.device))
     return draws.to(accumulator(draws.device))

@@ -7,8 +7,7 @@ an iterator of (row, label), each of which is kept as it comes.
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,12 +21,15 @@ LabelSource = Callable[[list[int]], Any]
 def csv_labels(path: str | Path, *, read: Callable[[str], Any] = int) -> LabelSource:
     """A source that asks through a CSV with the columns row and label: a person fills in the second.
 
-    Rows that are asked for are added with an empty label; nothing that is there is changed. A row counts as labelled
-    once its label is not empty.
+    Rows that are asked for are added at the end with an empty label; nothing that is there is changed, further columns
+    included. A row counts as labelled once its label is not empty.
 
     Args:
         path: of the file, made at the first round.
-        read: text to label, such as ``int``, ``float`` or ``str``.
+        read: text to label, such as ``int``, ``float`` or ``str``, or ``{"cat": 0, "dog": 1}.__getitem__``.
+
+    Raises (the source, when it is called):
+        InvalidArgument: other columns, a row with two different labels, text that cannot be read as a label.
 
     Example:
         >>> import tempfile
@@ -44,11 +46,10 @@ def csv_labels(path: str | Path, *, read: Callable[[str], Any] = int) -> LabelSo
         given = _read_csv(file) if file.exists() else {}
         missing = [row for row in rows if row not in given]
         if missing:
-            given |= dict.fromkeys(missing, "")
-            text = io.StringIO(newline="")
-            csv.writer(text, lineterminator="\n").writerows([("row", "label"), *given.items()])
+            before = file.read_bytes() if file.exists() else b"row,label\n"
+            end = b"" if before.endswith((b"\n", b"\r")) else b"\n"
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, text.getvalue().encode())
+            write_whole(file, before + end + b"".join(b"%d,\n" % row for row in missing))
         return {row: _read(read, text, row, file) for row, text in given.items() if text.strip()}
 
     return source
@@ -66,15 +67,19 @@ def folder_labels(
             ``17.txt`` if not given.
 
     Raises:
-        InvalidArgument: class names that are not different, or not the name of a folder.
+        InvalidArgument: class names that are not different, or not the name of a folder; from the source, when it is
+            called, a row with files in two classes.
     """
-    names = [str(name) for name in classes]
-    if len(set(names)) < len(names) or not names or any(Path(n).name != n or n == "to_label" for n in names):
+    names = [] if isinstance(classes, str) else [str(name) for name in classes]
+    taken = {"to_label", "", ".", ".."}
+    if len({name.casefold() for name in names}) < len(names) or not names or any(
+        Path(name).name != name or name in taken for name in names
+    ):
         raise InvalidArgument(
             explain(
                 "Classes are different names of folders.",
-                got=f"{names}",
-                cause="a slash in a name, a name twice, or none",
+                got=f"{classes!r}",
+                cause="a slash in a name, a name twice (folders may not tell a from A), or none",
                 fix='folder_labels("labels", ("cat", "dog"))',
             )
         )
@@ -83,7 +88,8 @@ def folder_labels(
     def source(rows: list[int]) -> Mapping[int, int]:
         for name in ("to_label", *names):
             (top / name).mkdir(parents=True, exist_ok=True)
-        given = {row: label for label, name in enumerate(names) for row in _files(top / name)}
+        sorted_into = ((row, label) for label, name in enumerate(names) for row in _files(top / name))
+        given = _one_label_each(sorted_into, top.name)
         there = {*given, *_files(top / "to_label")}
         for row in rows:
             if row not in there:
@@ -97,7 +103,7 @@ def arrivals(answer: Any, asked: Sequence[int]) -> Iterator[tuple[int, Any]]:
     """What a source gave, as (row, label) one after another, labels as plain data; those that are None are left out.
 
     Raises:
-        InvalidArgument: a sequence of another length than the rows, or a label that is no plain data.
+        InvalidArgument: a sequence of another length than the rows, or an answer of another kind.
     """
     if answer is None:
         return
@@ -106,11 +112,18 @@ def arrivals(answer: Any, asked: Sequence[int]) -> Iterator[tuple[int, Any]]:
     elif isinstance(answer, Iterator):
         pairs = cast("Iterator[Any]", answer)
     else:
-        labels: list[Any] = answer.tolist() if hasattr(answer, "tolist") else list(answer)
+        labels = answer.tolist() if hasattr(answer, "tolist") else answer
+        if not isinstance(labels, Iterable):
+            raise InvalidArgument(_no_labels(answer))
+        labels = list(cast("Iterable[Any]", labels))
         if len(labels) != len(asked):
             raise InvalidArgument(_wrong_number(len(labels), len(asked)))
         pairs = zip(asked, labels, strict=True)
-    for row, label in pairs:
+    for pair in pairs:
+        both = cast("Sequence[Any]", pair if isinstance(pair, tuple | list) else ())
+        if len(both) != 2:
+            raise InvalidArgument(_no_labels(cast(object, pair)))
+        row, label = both
         plain: Any = label.tolist() if hasattr(label, "tolist") else label
         if plain is not None:
             yield as_rows([row])[0], plain
@@ -126,27 +139,47 @@ def _touch(row: int, folder: Path) -> None:
 
 
 def _read_csv(file: Path) -> dict[int, str]:
-    with file.open(newline="", encoding="utf-8-sig") as text:
-        lines = [line for line in csv.reader(text) if line]
+    """Row to text, empty where there is no label yet; a row that stands there twice has one label."""
+    lines: list[list[str]] = []
     try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            lines = [line for line in csv.reader(text) if line]
         if lines[0][:2] == ["row", "label"]:
-            return {int(line[0]): line[1] if len(line) > 1 else "" for line in lines[1:]}
-    except (IndexError, ValueError):
-        pass
+            return _one_label_each(((int(line[0]), "".join(line[1:2]).strip()) for line in lines[1:]), file.name)
+    except (IndexError, ValueError, csv.Error) as error:
+        if isinstance(error, InvalidArgument):
+            raise
     raise InvalidArgument(
         explain(
-            "The CSV has the columns row and label, and a row is a number.",
+            "The CSV is UTF-8 with the columns row and label, parted by commas, and a row is a number.",
             got=f"{file.name}, starting {lines[:2]}",
-            cause="another file, or columns that were moved in a spreadsheet",
-            fix="give the columns back their names and order; nothing was changed",
+            cause="another file, columns that were moved in a spreadsheet, or its own way of saving",
+            fix="give the columns back their names and order, save as CSV UTF-8; nothing was changed",
         )
     )
+
+
+def _one_label_each(pairs: Iterable[tuple[int, Any]], where: str) -> dict[int, Any]:
+    """Row to label; an empty one is none."""
+    found: dict[int, Any] = {}
+    for row, label in pairs:
+        if found.get(row, "") not in ("", label) and label != "":
+            raise InvalidArgument(
+                explain(
+                    "A row has one label.",
+                    got=f"{found[row]!r} and {label!r} for row {row} in {where}",
+                    cause="a line or a file was copied, and labelled twice",
+                    fix="take the wrong one away and start again: no label is lost",
+                )
+            )
+        found[row] = label if label != "" else found.get(row, "")
+    return found
 
 
 def _read(read: Callable[[str], Any], text: str, row: int, file: Path) -> Any:
     try:
         return read(text.strip())
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise InvalidArgument(
             explain(
                 "Every label of the CSV can be read.",
@@ -155,6 +188,15 @@ def _read(read: Callable[[str], Any], text: str, row: int, file: Path) -> Any:
                 fix="mend the cell and start again: no label is lost; or csv_labels(path, read=str)",
             )
         ) from error
+
+
+def _no_labels(got: object) -> str:
+    return explain(
+        "A source gives labels in order, a mapping from row to label, or an iterator of (row, label).",
+        got=f"{got!r}"[:80],
+        cause="a generator of labels without their rows, or a single label",
+        fix="return [label_of(row) for row in rows]",
+    )
 
 
 def _wrong_number(got: int, asked: int) -> str:

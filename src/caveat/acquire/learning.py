@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
@@ -14,8 +13,10 @@ from torch import Tensor
 from caveat.acquire.label_sources import LabelSource, arrivals
 from caveat.acquire.picks import Pick
 from caveat.acquire.pool import Pool, as_rows, check_batch
-from caveat.acquire.state_file import held, read_state, write_state
+from caveat.acquire.progress import Progress
+from caveat.acquire.state_file import held
 from caveat.errors import InvalidArgument, explain
+from caveat.metrics.checks import require_count
 from caveat.seeds import check_seed, mix
 
 Fitted = TypeVar("Fitted")
@@ -107,59 +108,18 @@ def active_learning(
         0.33
     """
     start = _initial_rows(size, initial, check_seed(seed))
-    check_batch(batch, size - len(start) if rounds > 0 else batch)
+    require_count(rounds, "rounds", 0)
+    require_count(1 if candidates is None else candidates, "candidates", 1)
+    check_batch(batch, size - len(start) if rounds else batch)
     if candidates is not None and candidates < batch:
         raise InvalidArgument(_few_candidates(candidates, batch))
     settings = {"size": size, "initial": start, "batch": batch, "candidates": candidates, "seed": seed}
     path = None if state is None else Path(state)
-    return _rounds(_Progress(path, settings), labels, fit, pick, rounds, evaluate)
-
-
-@dataclass
-class _Progress:
-    """What is known, and on the disk: rounds (what each asked, its evaluation) and labels."""
-
-    path: Path | None
-    settings: dict[str, Any]
-    rounds: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    labels: dict[int, Any] = field(default_factory=dict[int, Any])
-
-    def restore(self) -> None:
-        before = None if self.path is None else read_state(self.path)
-        if before is None:
-            return
-        if before["settings"] != self.settings:
-            other = [name for name, value in self.settings.items() if before["settings"].get(name) != value]
-            raise InvalidArgument(_other_settings(other))
-        self.rounds = before["rounds"]
-        self.labels = {int(row): label for row, label in before["labels"]}
-
-    def save(self) -> None:
-        if self.path is not None:
-            kept = {"settings": self.settings, "rounds": self.rounds, "labels": list(self.labels.items())}
-            write_state(self.path, kept)
-
-    @property
-    def asked(self) -> list[int]:
-        return [row for entry in self.rounds for row in entry["asked"]]
-
-    def pool(self) -> Pool:
-        labelled = tuple(row for row in self.asked if row in self.labels)
-        return Pool(self.settings["size"], labelled, tuple(row for row in self.asked if row not in self.labels))
-
-    def take(self, row: int, label: Any) -> None:
-        """Keep a label; one that is there already may be corrected."""
-        _check_label(row, label)
-        if row not in self.labels:
-            self.pool().label([row])  # raises NeverAsked
-        elif self.labels[row] == label:
-            return
-        self.labels[row] = label
-        self.save()
+    return _rounds(Progress(path, settings), labels, fit, pick, rounds, evaluate)
 
 
 def _rounds(
-    progress: _Progress,
+    progress: Progress,
     source: LabelSource,
     fit: Callable[[Tensor, list[Any]], Fitted],
     pick: Pick,
@@ -169,15 +129,15 @@ def _rounds(
     with held(progress.path):
         progress.restore()
         if not progress.rounds:
-            _begin_round(progress, progress.settings["initial"])
+            progress.begin_round(progress.settings["initial"])
         finished = progress.rounds[-1]["evaluation"] is not None
         if finished and len(progress.rounds) > rounds:
             return
         while True:
             pending = list(progress.pool().pending)
             if pending:
-                for row, label in arrivals(source(pending), pending):
-                    progress.take(row, label)
+                answer = source(pending)
+                progress.take(arrivals(answer, pending), one_by_one=isinstance(answer, Iterator))
             waiting = progress.pool().pending
             rows = torch.tensor([row for row in progress.asked if row in progress.labels], dtype=torch.int64)
             known = [progress.labels[int(row)] for row in rows]
@@ -186,23 +146,15 @@ def _rounds(
                 return
             fitted = fit(rows, known)
             if not finished:
-                scores = {} if evaluate is None else {name: float(v) for name, v in evaluate(fitted).items()}
-                progress.rounds[-1]["evaluation"] = _finite(scores)
-                progress.save()
+                progress.finish_round({} if evaluate is None else evaluate(fitted))
                 yield _round(progress, rows, known, (), fitted)
             finished = False
             if len(progress.rounds) > rounds or not len(progress.pool().unlabelled):
                 return
-            _begin_round(progress, _picked(progress, pick, fitted))
+            progress.begin_round(_picked(progress, pick, fitted))
 
 
-def _begin_round(progress: _Progress, rows: list[int]) -> None:
-    progress.pool().ask(rows)  # raises where they cannot be asked for
-    progress.rounds.append({"asked": rows, "evaluation": None})
-    progress.save()
-
-
-def _picked(progress: _Progress, pick: Pick, fitted: Any) -> list[int]:
+def _picked(progress: Progress, pick: Pick, fitted: Any) -> list[int]:
     free = progress.pool().unlabelled
     number = len(progress.rounds)
     seed = mix(mix(progress.settings["seed"] & ((1 << 64) - 1)) ^ number) >> 1
@@ -224,17 +176,11 @@ def _picked(progress: _Progress, pick: Pick, fitted: Any) -> list[int]:
     )
 
 
-def _round(progress: _Progress, rows: Tensor, labels: list[Any], waiting: tuple[int, ...], fitted: Any) -> Round[Any]:
-    history: list[dict[str, float]] = []
-    labelled = 0
-    for entry in progress.rounds:
-        labelled += len(entry["asked"])
-        if entry["evaluation"] is not None:
-            history.append({"labels": labelled, **entry["evaluation"]})
+def _round(progress: Progress, rows: Tensor, labels: list[Any], waiting: tuple[int, ...], fitted: Any) -> Round[Any]:
     last = progress.rounds[-1]
     number = len(progress.rounds) - 1
     evaluation = dict(last["evaluation"] or {})
-    return Round(number, tuple(last["asked"]), rows, labels, waiting, fitted, evaluation, history)
+    return Round(number, tuple(last["asked"]), rows, labels, waiting, fitted, evaluation, progress.history())
 
 
 def _initial_rows(size: int, initial: int | Sequence[int] | Tensor, seed: int) -> list[int]:
@@ -248,46 +194,10 @@ def _initial_rows(size: int, initial: int | Sequence[int] | Tensor, seed: int) -
     return list(pool.ask(rows).pending)
 
 
-def _check_label(row: int, label: Any) -> None:
-    plain = isinstance(label, bool | int | float | str | list) and not (isinstance(label, float) and math.isnan(label))
-    if not plain:
-        raise InvalidArgument(
-            explain(
-                "A label is plain data: a number, text, or a list of them.",
-                got=f"{label!r} for row {row}",
-                cause="NaN for what is not known yet",
-                fix="leave the row out of the mapping until its label is known",
-            )
-        )
-
-
-def _finite(evaluation: dict[str, float]) -> dict[str, float]:
-    bad = [name for name, value in evaluation.items() if not math.isfinite(value)]
-    if bad:
-        raise InvalidArgument(
-            explain(
-                "evaluate returns finite numbers.",
-                got=f"{bad[0]}={evaluation[bad[0]]}",
-                cause="a network that diverged, or a metric of one class",
-                fix="leave the number out where it is not defined",
-            )
-        )
-    return evaluation
-
-
 def _few_candidates(candidates: int, batch: int) -> str:
     return explain(
         "candidates must be at least the batch.",
         got=f"candidates={candidates}, batch={batch}",
         cause="the two were swapped",
         fix="candidates=10000",
-    )
-
-
-def _other_settings(names: list[str]) -> str:
-    return explain(
-        "A loop goes on from a file of the same settings.",
-        got=f"other {', '.join(names)}",
-        cause="the path is used by another loop, or a setting was changed since",
-        fix="the settings of before, or another path; the file was not changed",
     )

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from caveat.acquire.batchbald import batchbald
 from caveat.acquire.batches import top_k
+from caveat.acquire.joint import joint_probabilities
 from caveat.acquire.scores import Score, as_score
+from caveat.errors import InvalidArgument, explain
 from caveat.predictive import Predictive
 
 Predict = Callable[[Any, Tensor], Predictive]
@@ -44,6 +46,7 @@ def pick_by(predict: Predict, score: str | Score = "bald", *, batch: Callable[..
 
     def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
         scores = function(predict(fitted, candidates))
+        _check_rows(len(scores), len(candidates))
         return batch(scores, size) if batch is top_k else batch(scores, size, seed=seed)
 
     return pick
@@ -61,7 +64,9 @@ def pick_batchbald(predict: Predict, *, configurations: int = 1000) -> Pick:
     """
 
     def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
-        return batchbald(predict(fitted, candidates), size, configurations=configurations, seed=seed).rows
+        p = joint_probabilities(predict(fitted, candidates), "what predict gives")
+        _check_rows(p.shape[1], len(candidates))
+        return batchbald(p, size, configurations=configurations, seed=seed).rows
 
     return pick
 
@@ -78,3 +83,15 @@ def pick_at_random() -> Pick:
         return torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))[:size]
 
     return pick
+
+
+def _check_rows(got: int, candidates: int) -> None:
+    if got != candidates:
+        raise InvalidArgument(
+            explain(
+                f"predict gives a predictive of the {candidates} rows that it is asked about.",
+                got=f"one of {got} rows",
+                cause="a predict that ignores its rows and looks at the whole pool",
+                fix="lambda sampler, rows: caveat.predict(sampler, x[rows])",
+            )
+        )

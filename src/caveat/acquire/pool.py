@@ -106,15 +106,16 @@ class Pool:
 
 def as_rows(rows: Iterable[int] | Tensor) -> list[int]:
     """Row numbers as a list of int."""
-    plain = cast("list[Any]", cast(Any, rows).tolist() if isinstance(rows, Tensor) else list(rows))
-    if all(hasattr(row, "__index__") and not isinstance(row, bool) for row in plain):
+    many = isinstance(cast(Any, rows), Iterable) and not (isinstance(rows, Tensor) and rows.ndim == 0)
+    plain = cast("list[Any]", cast(Any, rows).tolist() if isinstance(rows, Tensor) else list(rows)) if many else None
+    if plain is not None and all(hasattr(row, "__index__") and not isinstance(row, bool) for row in plain):
         return [int(row) for row in plain]
     raise InvalidArgument(
         explain(
-            "Rows are whole numbers.",
-            got=f"{plain[:4]!r}",
-            cause="a boolean mask or ids in place of row numbers",
-            fix="mask.nonzero().flatten()",
+            "Rows are whole numbers, several of them.",
+            got=f"{rows!r}" if plain is None else f"{plain[:4]!r}",
+            cause="a boolean mask, ids, or a single number in place of row numbers",
+            fix="mask.nonzero().flatten(); [row] for a single one",
         )
     )
 

@@ -29,7 +29,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
         state = json.loads(path.read_bytes())
     except ValueError:
         state = None
-    if isinstance(state, dict) and {"settings", "rounds", "labels"} <= set(cast("dict[str, Any]", state)):
+    if _sound(state):
         return cast("dict[str, Any]", state)
     raise InvalidArgument(
         explain(
@@ -41,12 +41,20 @@ def read_state(path: Path) -> dict[str, Any] | None:
     )
 
 
-def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Replace the file by the new state; a crash leaves the old one or the new one, whole.
+def _sound(state: Any) -> bool:
+    """Whether it has the form of what ``write_state`` was given."""
+    try:
+        rounds = [[int(row) for row in entry["asked"]] for entry in state["rounds"]]
+        finished = [entry["evaluation"] is None or dict(entry["evaluation"]) for entry in state["rounds"]]
+        rows = [row for row, _ in state["labels"]]
+    except (KeyError, TypeError, ValueError):
+        return False
+    asked = {row for own in rounds for row in own}
+    return len(finished) > 0 and isinstance(state["settings"], dict) and asked.issuperset(rows)
 
-    Raises:
-        InvalidArgument: the state is not plain data.
-    """
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace the file by the new state, which is plain data; a crash leaves the old one or the new one, whole."""
     write_whole(path, json.dumps(state, allow_nan=False).encode())
 
 
