@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 
-from caveat.decide import Ledger, LedgerBusy, LedgerCut, LedgerDamaged, abstain, read_ledger
+from caveat.decide import Ledger, LedgerBusy, LedgerCut, LedgerDamaged, LedgerGone, abstain, read_ledger
 from caveat.errors import InvalidArgument
 from caveat.predictive import Probabilities
 
@@ -69,6 +70,41 @@ def test_two_writers_in_one_process_and_in_two(path: Path) -> None:
         assert len(read_ledger(path)) == 1
     with Ledger(path) as ledger:  # let go of at the end of the block
         assert len(ledger) == 1
+
+
+def test_the_threads_of_a_service_take_turns(path: Path) -> None:
+    with Ledger(path) as ledger, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda k: ledger.append({"id": k}), range(200)))
+    records = read_ledger(path)
+    assert [record["number"] for record in records] == list(range(200))
+    assert sorted(record["id"] for record in records) == list(range(200))
+
+
+def test_a_forked_worker_is_a_second_writer(path: Path) -> None:
+    with Ledger(path) as ledger:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)  # what a fork sees of it
+            with pytest.raises(LedgerBusy, match="its fork"):
+                ledger.append({"id": 1})
+        ledger.append({"id": 0})
+    assert [record["id"] for record in read_ledger(path)] == [0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be moved there")
+def test_a_file_that_was_moved_or_deleted_takes_no_more_lines(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Ledger(path.name) as ledger:
+        monkeypatch.chdir("/")  # where it lies does not change with the working folder
+        ledger.append({"id": 0})
+        path.rename(tmp_path / "decisions.1.jsonl")
+        with pytest.raises(LedgerGone, match="moved or deleted"):
+            ledger.append({"id": 1})
+        path.touch()
+        with pytest.raises(LedgerGone):
+            ledger.append({"id": 1})
+    assert len(read_ledger(tmp_path / "decisions.1.jsonl")) == 1
 
 
 def test_a_failed_write_leaves_nothing_half_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

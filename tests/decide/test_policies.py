@@ -111,8 +111,12 @@ def test_bad_input_is_named() -> None:
         abstain(pred, math.nan)
     with pytest.raises(InvalidArgument, match="budget"):
         refer(pred, -1)
-    with pytest.raises(InvalidArgument, match="at least one tier"):
-        decide_in_tiers(P, [])
+    for bad in ("entropy", None, torch.rand(3)):
+        with pytest.raises(InvalidArgument, match="a number"):
+            abstain(pred, bad)  # type: ignore[arg-type]
+    for tiers in ([], [("fast", lambda x: pred)], [Tier("fast", lambda x: pred, cost="1")]):  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match="at least one tier"):
+            decide_in_tiers(P, tiers)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="for each row that it is passed"):
         decide_in_tiers(P, [Tier("fast", lambda x: pred.rows([0]))])
     with pytest.raises(InvalidArgument, match="one of the decision's"):

@@ -5,7 +5,7 @@ from caveat.decide.cost import cut_for_cost, expected_costs
 from caveat.decide.coverage import cut_for_coverage
 from caveat.decide.cut import Cut, NoCut
 from caveat.decide.decision import Decision
-from caveat.decide.file_lock import LedgerBusy
+from caveat.decide.file_lock import LedgerBusy, LedgerGone
 from caveat.decide.ledger import Ledger, LedgerCut, LedgerDamaged, read_ledger
 from caveat.decide.policies import abstain, cheapest_action, refer
 from caveat.decide.risk import cut_for_risk
@@ -19,6 +19,7 @@ __all__ = [
     "LedgerBusy",
     "LedgerCut",
     "LedgerDamaged",
+    "LedgerGone",
     "NoCut",
     "Tier",
     "abstain",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from torch import Tensor
 
@@ -52,7 +52,7 @@ class Cut:
 
 def as_cut(cut: Cut | float) -> Cut:
     """A cut, of a number too."""
-    made = cut if isinstance(cut, Cut) else Cut(float(cut))
+    made = cut if isinstance(cut, Cut) else Cut(_number(cut))
     if math.isnan(made.value):
         raise NotFinite(
             explain(
@@ -63,6 +63,20 @@ def as_cut(cut: Cut | float) -> Cut:
             )
         )
     return made
+
+
+def _number(cut: Any) -> float:
+    try:
+        return float(cut)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidArgument(
+            explain(
+                "A cut is a Cut, or a number.",
+                got=f"{cut!r}"[:80],
+                cause="the name of a measure, or one cut for each row",
+                fix="a cut of cut_for_risk, cut_for_coverage or cut_for_cost, or cut=0.5",
+            )
+        ) from error
 
 
 def calibration_rows(

@@ -13,6 +13,10 @@ class LedgerBusy(CaveatError, BlockingIOError):
     """Another writer holds the ledger."""
 
 
+class LedgerGone(CaveatError, FileNotFoundError):
+    """The file was moved or deleted while the ledger was open."""
+
+
 def locked(path: Path) -> tuple[int, bool]:
     """A handle of the file, locked for this writer alone, and whether the file is new.
 
@@ -39,3 +43,30 @@ def locked(path: Path) -> tuple[int, bool]:
 def release(file: int) -> None:
     """Close the file, which unlocks it."""
     os.close(file)
+
+
+def require_own(file: int, path: Path, process: int) -> None:
+    """Raise unless the open file is still the one at ``path``, and this is the process that opened it.
+
+    Raises:
+        LedgerBusy: a forked process, which has its parent's lock but not its count. LedgerGone: another file, or none.
+    """
+    if os.getpid() != process:
+        raise LedgerBusy(
+            explain(
+                "A ledger has one writer at a time.",
+                got=f"{path.name}, opened by process {process} and written to by its fork {os.getpid()}",
+                cause="a server that opens the ledger and then forks its workers",
+                fix="open a ledger in each worker, one file each",
+            )
+        )
+    if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+        return
+    raise LedgerGone(
+        explain(
+            "The file of a ledger stays where it is while the ledger is open.",
+            got=f"{path.name}, which was moved or deleted; nothing was written",
+            cause="log rotation, or a clean-up of the folder",
+            fix="close the ledger before the file is moved; open it again to go on in a new one",
+        )
+    )

@@ -1,7 +1,8 @@
 """A ledger: what was decided and why, a line of JSON each, only ever added to.
 
 A line is whole or it does not count. Each ends in a newline, and when ``append`` returns it is on the disk. A crash in
-mid-write leaves at most a cut last line, which is found when the ledger is next opened. One writer at a time.
+mid-write leaves at most a cut last line, which is found when the ledger is next opened. One writer at a time, whose
+threads take turns.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, cast, final
 
 from caveat.decide.decision import Decision
-from caveat.decide.file_lock import locked, release
+from caveat.decide.file_lock import locked, release, require_own
 from caveat.errors import CaveatError, InvalidArgument, explain
 from caveat.files import sync_folder
 
@@ -56,8 +58,10 @@ class Ledger:
     """
 
     def __init__(self, path: str | Path, *, mend: bool = False) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self._file: int | None = None
+        self._turn = Lock()  # threads of a service share a ledger
+        self._process = os.getpid()
         file, new = locked(self.path)
         try:
             self._records = self._opened(file, mend)
@@ -95,12 +99,17 @@ class Ledger:
 
         Raises:
             InvalidArgument: the ledger is closed, or a record is not plain data (NaN and infinity are not).
+            LedgerBusy: this is a forked process, and the one that opened the ledger holds it.
+            LedgerGone: the file was moved or deleted since it was opened.
         """
-        if self._file is None:
-            raise InvalidArgument(_closed(self.path))
-        lines = [self._line(number, entry) for number, entry in enumerate(_as_records(entries), self._records)]
-        _append(self._file, b"".join(lines))
-        self._records += len(lines)
+        records = _as_records(entries)
+        with self._turn:
+            if self._file is None:
+                raise InvalidArgument(_closed(self.path))
+            require_own(self._file, self.path, self._process)
+            lines = [self._line(number, entry) for number, entry in enumerate(records, self._records)]
+            _append(self._file, b"".join(lines))
+            self._records += len(lines)
         return len(lines)
 
     def _line(self, number: int, entry: Mapping[str, Any]) -> bytes:
@@ -140,9 +149,10 @@ class Ledger:
 
     def close(self) -> None:
         """Let another writer have it."""
-        if self._file is not None:
-            release(self._file)
-            self._file = None
+        with self._turn:
+            if self._file is not None:
+                release(self._file)
+                self._file = None
 
     def __enter__(self) -> Ledger:
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -158,9 +158,12 @@ def _as_given(x: Any, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
 
 
 def _check(tiers: Sequence[Tier], person: float | None) -> None:
-    titles = [tier.name for tier in tiers]
-    costs = [tier.cost for tier in tiers] + ([] if person is None else [person])
-    if titles and len({*titles, "person"}) == len(titles) + 1 and all(0 <= cost < math.inf for cost in costs):
+    titles = [tier.name if isinstance(cast(Any, tier), Tier) else repr(tier) for tier in tiers]
+    whole = all(isinstance(cast(Any, tier), Tier) for tier in tiers)
+    costs = [tier.cost for tier in tiers] if whole else []
+    costs += [] if person is None else [person]
+    cheap = all(isinstance(cast(Any, cost), int | float) and 0 <= cost < math.inf for cost in costs)
+    if titles and whole and cheap and len({*titles, "person"}) == len(titles) + 1:
         return
     raise InvalidArgument(
         explain(
