@@ -9,7 +9,9 @@
     │   ├── CannotPropagate              samplers: a call that moments do not pass through
     │   ├── NoCut                        decide: no cut keeps the promise
     │   ├── EmptyPool, BatchLargerThanPool, NeverAsked    acquire: a pool and its labels
-    │   └── InvalidTable, InvalidModel   tabular: a file of rows; a model's folder
+    │   ├── InvalidTable                 tabular: a file of rows
+    │   ├── InvalidText, InvalidEncoder  text: sentences; what reads them
+    │   └── InvalidModel                 a model's folder that is none, was changed, or is newer
     ├── OutputMismatch (ValueError)      the network's return does not fit the declared output
     │   └── NotProbabilities             values declared as probabilities that are not
     ├── NotFinite (ArithmeticError)      NaN in what the network returned
@@ -19,6 +21,7 @@
     ├── OutOfMemory (MemoryError)        one draw of one row does not fit
     ├── LedgerCut, LedgerDamaged (ValueError)             decide: a ledger that ends in mid-line; one that was edited
     ├── LedgerBusy, StateBusy (BlockingIOError)           decide, acquire: a file that another process holds
+    ├── LedgerGone (FileNotFoundError)   decide: a ledger that was moved or deleted under way
     └── MissingExtra (ImportError)       an optional dependency is not installed
 
 Those named with a room are defined there. Each message says the rule, what was got, the usual cause and the fix.
@@ -41,6 +44,10 @@ class InvalidRate(CaveatError, ValueError):
 
 class InvalidArgument(CaveatError, ValueError):
     """An argument that no call could use: n = 0, an empty batch, an unknown name."""
+
+
+class InvalidModel(InvalidArgument):
+    """A folder that is no model of caveat's, is cut short, was changed, or is of a newer version."""
 
 
 class OutputMismatch(CaveatError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from caveat import plot
 from caveat.errors import InvalidArgument, MissingExtra, NotFinite
@@ -134,6 +135,39 @@ def test_a_gif_has_a_frame_a_step(tmp_path: Path) -> None:
     with Image.open(path) as gif:
         assert gif.n_frames == 3
         assert gif.info["duration"] == 250
+
+
+def _folder_with_ffmpeg(tmp_path: Path) -> str:
+    """A folder for the PATH: the program's own, or one that links to imageio-ffmpeg's."""
+    found = shutil.which("ffmpeg")
+    if found is not None:
+        return str(Path(found).parent)
+    imageio = pytest.importorskip("imageio_ffmpeg", reason="neither ffmpeg nor imageio-ffmpeg is installed")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ffmpeg").symlink_to(imageio.get_ffmpeg_exe())
+    return str(tmp_path / "bin")
+
+
+def test_an_mp4_has_a_frame_a_step_and_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", _folder_with_ffmpeg(tmp_path))
+    draws, captions = torch.rand(3, 40, 4).softmax(-1), ["0°", "10°", "20°"]
+    for name in ("a.gif", "a.mp4"):
+        plot.animate_class_histograms(tmp_path / name, draws, captions=captions, label=1)
+    with Image.open(tmp_path / "a.gif") as gif:
+        width, height = gif.width - gif.width % 2, gif.height - gif.height % 2
+        last = ImageSequence.Iterator(gif)[2].convert("RGB").crop((0, 0, width, height))
+    back = ["ffmpeg", "-loglevel", "error", "-i", str(tmp_path / "a.mp4"), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    raw = subprocess.run(back, capture_output=True, check=True).stdout
+    frames = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)  # of another size it would not fit
+    assert len(frames) == 3
+    # The codec halves the colours' resolution and the GIF has 256 of them: a few levels on average, not the picture.
+    assert np.abs(frames[2].astype(float) - np.asarray(last)).mean() < 6
+
+
+def test_an_mp4_that_cannot_be_written_says_what_ffmpeg_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", _folder_with_ffmpeg(tmp_path))
+    with pytest.raises(InvalidArgument, match="ffmpeg must be able"):
+        plot.animate_class_histograms(tmp_path / "nowhere" / "a.mp4", torch.rand(2, 5, 2).softmax(-1))
 
 
 def test_an_mp4_without_ffmpeg_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

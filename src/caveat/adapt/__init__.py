@@ -4,6 +4,7 @@ from caveat.adapt.botorch import botorch_model
 from caveat.adapt.gpytorch import GaussianProcess, deep_kernel, gaussian_process
 from caveat.adapt.laplace import LaplacePosterior, laplace_posterior
 from caveat.adapt.mapie import mapie_classifier, mapie_regressor
+from caveat.adapt.torchcp import torchcp_classifier, torchcp_regressor
 
 __all__ = [
     "GaussianProcess",
@@ -14,4 +15,6 @@ __all__ = [
     "laplace_posterior",
     "mapie_classifier",
     "mapie_regressor",
+    "torchcp_classifier",
+    "torchcp_regressor",
 ]

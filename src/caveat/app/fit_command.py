@@ -14,9 +14,8 @@ import torch
 from caveat.app.tabular_checkpoint import checkpoint
 from caveat.app.tabular_files import state_of
 from caveat.app.tabular_rows import Sample, class_labels, read_sample, require_columns, target_kind, target_numbers
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgument, InvalidModel
 from caveat.tabular import storage
-from caveat.tabular.errors import InvalidModel
 from caveat.tabular.fitting import Rows, fit_model
 from caveat.tabular.model import Model
 from caveat.tabular.schema import learn_schema

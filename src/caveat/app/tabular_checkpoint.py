@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from caveat.app.tabular_output import cannot_write
+from caveat.errors import InvalidModel
 from caveat.files import write_whole
-from caveat.tabular.errors import InvalidModel
 
 _OF = "training.json"
 

@@ -60,9 +60,11 @@ def _connected(edges: Tensor, allowed: Tensor) -> Tensor:
 def chamfer_distance(edges: Tensor, most: float) -> Tensor:
     """Distance of every pixel of (B, 1, H, W) to the nearest edge, at most ``most``: steps of 1, 1.4 and 2.1969.
 
+    In single precision, as OpenCV adds them up.
+
     See "Distance transformations in digital images", Borgefors, 1986.
     """
-    distance = torch.where(edges, 0.0, most)
+    distance = torch.where(edges, 0.0, most).float()
     height, width = edges.shape[-2:]
     steps = [
         (dy, dx, {1: 1.0, 2: 1.4, 5: 2.1969}[dy * dy + dx * dx])

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caveat.numerics import accumulator
 from caveat.shift.colour import tinted
 from caveat.shift.edges import box_mean, canny, chamfer_distance, equalised
 from caveat.shift.filters import correlate, smooth
@@ -29,10 +30,15 @@ def spatter(images: Tensor, step: tuple[float, float, float, float, float, int],
 
 
 def _water(liquid: Tensor, strength: float) -> Tensor:
-    """How much of each pixel is water, (B, 1, H, W), shaded as if lit from a corner."""
-    grey = (liquid.clamp(0, 1) * 255).floor()
-    distance = chamfer_distance(canny(grey, 50, 150), 20.0).to(grey)
-    relief = correlate(equalised(box_mean(distance).floor()), _RELIEF).round().clamp(0, 255)
+    """How much of each pixel is water, (B, 1, H, W), shaded as if lit from a corner.
+
+    The published code makes 8 bits of the liquid by a cast, under which what is above 1 begins again at 0.
+    """
+    grey = (liquid * 255).floor() % 256
+    distance = chamfer_distance(canny(grey, 50, 150), 20.0)
+    # Means in double precision are rounded to single before they are cut off: 0.99999999 is 1 there, as published.
+    near = box_mean(distance.to(accumulator(distance.device))).float().floor().to(grey)
+    relief = correlate(equalised(near), _RELIEF).round().clamp(0, 255)
     shaded = grey * box_mean(relief).round()
     brightest = shaded.amax((1, 2, 3), keepdim=True)
     return torch.where(brightest > 0, shaded / brightest.clamp(min=1e-12), torch.zeros_like(shaded)) * strength

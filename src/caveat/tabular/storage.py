@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat.errors import CaveatError, explain
+from caveat.errors import CaveatError, InvalidModel, explain
 from caveat.files import write_whole
 from caveat.layers import GaussianDropout
 from caveat.tabular.card import model_card
-from caveat.tabular.errors import InvalidModel
 from caveat.tabular.model import Calibration, Model
 from caveat.tabular.network import HIDDEN, Shape, TableNetwork
 from caveat.tabular.schema import schema_from

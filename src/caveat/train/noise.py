@@ -132,14 +132,14 @@ class Noise(TorchFunctionMode):
         """This step's (M, elements) at the next site; blocks of several steps are made at a time."""
         site, self._site = self._site, self._site + 1
         name = (site, stream, elements, dtype, settings)
-        places, block = self._held.get(name, ({}, None))
-        if block is None or self._step not in places:
+        held = self._held.get(name)
+        if held is None or self._step not in held[0]:
             steps = self._next_alike(max(1, min(self.ahead, _HELD // max(1, elements * len(self.words)))))
             places = {step: place for place, step in enumerate(steps)}
             block = torch.empty(len(steps) * len(self.words), elements, dtype=dtype, device=self.words.device)
             self._write(block, _key(site, stream), words, steps, writer(len(steps)))
-            block = block.view(len(steps), len(self.words), elements)
-            self._held[name] = (places, block)
+            held = self._held[name] = (places, block.view(len(steps), len(self.words), elements))
+        places, block = held
         return block[places[self._step]]
 
     def _next_alike(self, count: int) -> list[int]:

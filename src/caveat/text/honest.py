@@ -1,0 +1,43 @@
+"""Intervals and sets that hold their level: conformal, from the sentences that were held out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from caveat.calibrate import conformal_quantile
+from caveat.predictive import Categorical, Gaussian
+from caveat.shapes import require_share
+
+
+def interval_of(scores: Tensor, pred: Gaussian, level: float) -> tuple[Tensor, Tensor]:
+    """Conformal intervals (low, high) of a predictive, (B, D) each; its quantiles without enough held-out rows.
+
+    Args:
+        scores: (n, D) |y - mean| / sd of held-out rows.
+        pred: (B, D).
+        level: the probability that the target lies inside with.
+    """
+    require_share(level, "level")
+    low, high = pred.interval(level)
+    if not len(scores):
+        return low, high
+    factor = conformal_quantile(scores, 1 - level)
+    if not bool(torch.isfinite(factor).all()):
+        return low, high
+    radius = pred.total_variance.double().sqrt() * factor.to(low.device)
+    return pred.mean - radius, pred.mean + radius
+
+
+def sets_of(scores: Tensor, pred: Categorical, level: float) -> Tensor:
+    """Conformal sets (B, C) of a predictive, bool; the most probable class is always in.
+
+    Args:
+        scores: (n, 1) 1 - p(label) of held-out rows; without enough of them every class is in.
+        pred: (B, C).
+        level: the probability that the label is in the set with.
+    """
+    require_share(level, "level")
+    p = pred.mean.double()
+    threshold = conformal_quantile(scores[:, 0], 1 - level).to(p.device) if len(scores) else p.new_tensor(torch.inf)
+    return (1 - p <= threshold + 1e-9) | (p == p.amax(-1, keepdim=True))
