@@ -31,6 +31,7 @@ from caveat.train import fit
 CLASSES = ("adult", "mushroom", "shuttle", "covertype")
 SPLITS = {"boston": 20, "yacht": 20, "concrete": 20, "energy": 20, "kin8nm": 5, "naval": 3, "protein": 3}
 FILES = {"boston": "bostonHousing", "naval": "naval-propulsion-plant", "protein": "protein-tertiary-structure"}
+LARGE = ("kin8nm", "naval", "protein")
 METHODS = ("caveat", "gradient boosting", "plain network")
 ADULT = [
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
@@ -281,4 +282,5 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
 if __name__ == "__main__":
     first = [f"{name} 0" for name in (*CLASSES, *SPLITS)]
     rest = [f"{name} {split}" for split in range(1, 20) for name, splits in SPLITS.items() if split < splits]
+    rest.sort(key=lambda part: part.split()[0] in LARGE)  # they take ten times as long
     run(Experiment(Path(__file__).parent, [*first, *rest], compute, numbers, table, draw))
