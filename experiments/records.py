@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import re
@@ -136,9 +137,13 @@ def images(name: str, part: str) -> tuple[Tensor, Tensor]:
 
 
 def plus_minus(values: Sequence[float], digits: int = 3) -> str:
-    """Mean and standard deviation over seeds."""
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.fmean(values):.{digits}f} ± {spread:.{digits}f}"
+    """Mean and standard deviation over seeds; where some have no number, over the others, and how many these are."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return "none"
+    spread = statistics.stdev(known) if len(known) > 1 else math.nan
+    of = "" if len(known) == len(values) else f" ({len(known)} of {len(values)} seeds)"
+    return f"{statistics.fmean(known):.{digits}f} ± {spread:.{digits}f}{of}"
 
 
 def counts(values: Tensor, most: float, bins: int = 400) -> list[int]:

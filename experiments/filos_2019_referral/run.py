@@ -142,9 +142,10 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
     for name in {test for record in parts.values() for test in record if test in SETS}:
         for metric in METRICS:
             at = {m: [c.at(0.5) for c in curves(parts, name, m, metric)] for m in (*METHODS, "random")}
-            found |= {f"{name}, {metric} at 50 %, {m}": float(np.mean(values)) for m, values in at.items()}
+            found |= {f"{name}, {metric} at 50 %, {m}": float(np.nanmean(values)) for m, values in at.items()}
             for rival in RIVALS:
                 gains = np.subtract(at["MC dropout"], at[rival])
+                gains = gains[np.isfinite(gains)]  # where one class alone is kept there is no AUC
                 found[f"{name}, {metric} at 50 %, MC dropout above {rival}"] = float(gains.mean())
                 if len(gains) > 1:
                     # Splits of the same rows overlap: "Inference for the Generalization Error", Nadeau, Bengio, 2003.
@@ -189,7 +190,8 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
     for row, name in zip(grid, SETS, strict=True):
         for ax, metric in zip(row, METRICS, strict=True):
             bands = {m: over_seeds(curves(parts, name, m, metric)) for m in (*METHODS, "random")}
-            plot_referral(bands, metric=metric, title=f"{name}, {SEEDS[SETS[name]]} seeds", ax=ax)
+            seeds = len(curves(parts, name, "random", metric))
+            plot_referral(bands, metric=metric, title=f"{name}, {seeds} seeds", ax=ax)
             ax.set_xlim(1.0, 0.2)  # fewer are too few test rows for a metric
     figure.savefig(folder / "referral.png", dpi=110)
     plt.close(figure)
