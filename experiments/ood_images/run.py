@@ -156,10 +156,15 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
     return found
 
 
+def networks_of_cifar(parts: dict[str, Record]) -> dict[str, list[Record]]:
+    """The records of each method's networks; beside them the run notes how long they took."""
+    return {method: records for method, records in parts[CIFAR].items() if method != "seconds"}
+
+
 def numbers_of_cifar(parts: dict[str, Record]) -> dict[str, float]:
     """Means over networks."""
     found: dict[str, float] = {}
-    for method, records in parts[CIFAR].items():
+    for method, records in networks_of_cifar(parts).items():
         found[f"CIFAR-10, accuracy, {method}"] = float(np.mean([record["accuracy"] for record in records]))
         for measure in MEASURES:
             for name in (measure, f"{measure}, things"):
@@ -179,7 +184,7 @@ def table_of_cifar(parts: dict[str, Record]) -> list[str]:
         rows = [
             [method, cell([record["accuracy"] for record in records]),
              *(cell(of_networks(parts, method, measure + ending)) for measure in MEASURES)]
-            for method, records in parts[CIFAR].items()
+            for method, records in networks_of_cifar(parts).items()
         ]  # fmt: skip
         head = ["method", "accuracy on CIFAR-10", *MEASURES]
         lines += ["", f"AUROC, ImageNet against CIFAR-10, {title}:", "", markdown(head, rows)]
