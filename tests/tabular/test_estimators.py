@@ -293,7 +293,7 @@ def test_a_save_that_fails_leaves_the_old_model(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("caveat.tabular.storage.write", full)
+    monkeypatch.setattr("caveat.train.model_folder.write", full)
     with pytest.raises(InvalidModel, match="No space left on device"):
         regressor.save(tmp_path / "m")
     monkeypatch.undo()

@@ -14,7 +14,8 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 from caveat.errors import InvalidArgument
-from caveat.text import Classifier, InvalidModel, Regressor, folder
+from caveat.text import Classifier, InvalidModel, Regressor
+from caveat.train import model_folder
 
 Corpus = Callable[..., tuple[list[str], np.ndarray]]
 
@@ -100,7 +101,7 @@ def test_a_newer_version_or_another_kind_is_refused(saved: Path) -> None:
 def test_a_forged_folder_whose_parts_do_not_fit_is_refused(saved: Path) -> None:
     about = json.loads((saved / "caveat.json").read_text())
     about["network"]["width"] = 7
-    about["checksums"]["caveat.json"] = folder._checksum_of(about)  # pyright: ignore[reportPrivateUsage]
+    about["checksums"]["caveat.json"] = model_folder._checksum_of(about)  # pyright: ignore[reportPrivateUsage]
     (saved / "caveat.json").write_text(json.dumps(about))
     with pytest.raises(InvalidModel, match="whole and as it was saved"):
         Classifier.load(saved)
@@ -135,7 +136,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
     classifier.save(tmp_path / "model")
     before = (tmp_path / "model" / "caveat.json").read_bytes()
-    monkeypatch.setattr(folder, "write_whole", full)
+    monkeypatch.setattr(model_folder, "write_whole", full)
     for name in ("model", "new"):
         with pytest.raises(InvalidModel, match="No space left"):
             classifier.save(tmp_path / name)

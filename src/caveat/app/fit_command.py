@@ -21,6 +21,7 @@ from caveat.tabular.model import Model
 from caveat.tabular.schema import learn_schema
 from caveat.tabular.settings import Settings, check_settings
 from caveat.tabular.targets import Classes, Target, check_classes, learn_numbers
+from caveat.train.model_folder import is_model
 
 Advance = Callable[[float], None]
 KINDS = ("classes", "numbers")
@@ -49,7 +50,7 @@ def fit_file(request: FitRequest, settings: Settings, advance: Advance, progress
     check_settings(settings)
     if request.kind not in (None, *KINDS):
         raise InvalidArgument(f"--kind must be classes or numbers; got {request.kind!r}.")
-    if request.out.exists() and not storage.is_model(request.out):
+    if request.out.exists() and not is_model(request.out):
         raise InvalidModel(f"--out must name a new folder, or one that holds a model; {request.out} is neither.")
     sample = read_sample(request.data, request.most_rows, settings.seed, advance)
     require_columns(sample, request.targets, "--target")

@@ -15,6 +15,7 @@ from caveat.tabular import storage
 from caveat.tabular.columns import take
 from caveat.tabular.errors import InvalidTable
 from caveat.tabular.model import Model, predictive
+from caveat.train.model_folder import ABOUT
 
 Advance = Callable[[float], None]
 
@@ -55,7 +56,7 @@ def predict_file(
 
 def fingerprint(folder: Path) -> str:
     """Which model this is."""
-    return hashlib.sha256((folder / storage.ABOUT).read_bytes()).hexdigest()
+    return hashlib.sha256((folder / ABOUT).read_bytes()).hexdigest()
 
 
 def _predicted(

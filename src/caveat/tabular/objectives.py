@@ -1,67 +1,22 @@
-"""What networks of tables are trained on, and stopped by.
-
-A regression learns by the beta-likelihood, whose value is no likelihood, and the likelihood itself turns upward long
-before the mean has been learned. So the value of its loss, by which training stops, is the continuous ranked
-probability score (CRPS), while its gradient is that of the beta-likelihood.
-"""
+"""What networks of tables are trained on, and stopped by."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caveat.losses import beta_nll
 from caveat.tabular.network import Shape
+from caveat.train import objectives
 
 
 def loss_of(shape: Shape, weighted: bool) -> Any:
     """The loss of the method, with or without weights beside the targets."""
-    if shape.classes:
-        return _weighted_cross_entropy if weighted else _cross_entropy
-    if shape.method == "sngp":
+    if shape.method == "sngp" and not shape.classes:
         return _weighted_square if weighted else nn.MSELoss()
-    return _weighted_regression if weighted else _regression
-
-
-def _cross_entropy(returned: Tensor, labels: Tensor) -> Tensor:
-    return _surprise(returned, labels).mean()
-
-
-def _weighted_cross_entropy(returned: Tensor, targets: Any) -> Tensor:
-    labels, weights = targets
-    return (_surprise(returned, labels) * weights).mean()
-
-
-def _surprise(returned: Tensor, labels: Tensor) -> Tensor:
-    """-log p(label), (B,); torch's own has no batching rule for stacked networks."""
-    return -F.log_softmax(returned, -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    return objectives.loss_of(shape.classes, weighted)
 
 
 def _weighted_square(returned: Tensor, targets: Any) -> Tensor:
     values, weights = targets
     return ((returned - values).square().mean(1) * weights).mean()
-
-
-def _regression(returned: Tensor, targets: Tensor) -> Tensor:
-    learned = beta_nll(returned, targets)
-    return learned - learned.detach() + _ranked(returned.detach(), targets).mean()
-
-
-def _weighted_regression(returned: Tensor, targets: Any) -> Tensor:
-    values, weights = targets
-    learned = (beta_nll(returned, values, reduction="none").mean(1) * weights).mean()
-    return learned - learned.detach() + (_ranked(returned.detach(), values).mean(1) * weights).mean()
-
-
-def _ranked(returned: Tensor, targets: Tensor) -> Tensor:
-    """CRPS of normals, (B, D), standardised: sd (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi))."""
-    mean, log_variance = returned.chunk(2, -1)
-    sd = (0.5 * log_variance).exp().clamp(1e-6, 1e6)
-    z = (targets - mean) / sd
-    below = 0.5 * (1 + torch.erf(z / math.sqrt(2)))
-    density = (-0.5 * z.square()).exp() / math.sqrt(2 * math.pi)
-    return sd * (z * (2 * below - 1) + 2 * density - 1 / math.sqrt(math.pi))

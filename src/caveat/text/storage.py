@@ -1,4 +1,4 @@
-"""A model of sentences as a folder: see ``caveat.text.folder`` for how, and here for what."""
+"""A model of sentences as a folder: see ``caveat.train.model_folder`` for how, and here for what."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from caveat.extras import require
 from caveat.text.card import model_card
 from caveat.text.encoder import Encoder, load_encoder, made_encoder
 from caveat.text.errors import InvalidEncoder
-from caveat.text.folder import changed, read_folder, write_folder
 from caveat.text.model import Calibration, Model
 from caveat.text.network import SentenceNetwork, Shape, strangers_met
 from caveat.text.settings import Settings
 from caveat.text.targets import Classes, target_from, target_state
 from caveat.text.words import Vocabulary
+from caveat.train.model_folder import changed, read_folder, write_folder
 
 FORMAT = ("caveat-text", 1)
 ENCODER = "encoder"

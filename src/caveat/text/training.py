@@ -11,9 +11,9 @@ from torch import Tensor
 
 from caveat.text.encoder import Encoder
 from caveat.text.network import SentenceNetwork, Shape, WordReader
-from caveat.text.objectives import loss_of
 from caveat.text.settings import Settings
 from caveat.train import Fit, fit, fit_ensemble
+from caveat.train.objectives import loss_of
 
 _FEWEST_TO_VALIDATE = 30
 _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3

@@ -40,7 +40,7 @@ def write_folder(
     Raises:
         InvalidModel: the place is taken by something that is no model, or cannot be written to.
     """
-    if place.exists() and not _may_be_replaced(place):
+    if place.exists() and not is_model(place):
         raise InvalidModel(_taken(place))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _about(place: Path, format: tuple[str, int]) -> dict[str, Any]:
                 f"A model is a folder with {ABOUT} in it.",
                 got=f"{place}, which is {'without one' if place.exists() else 'not there'}",
                 cause="another folder was meant, or saving was interrupted",
-                fix="pass the folder that was given to save()",
+                fix="pass the folder that was given to save() or to caveat fit --out",
             )
         )
     try:
@@ -169,7 +169,8 @@ def _checksum_of_file(folder: Path, name: str) -> str:
         raise InvalidModel(changed(folder, f"{name} is missing")) from None
 
 
-def _may_be_replaced(place: Path) -> bool:
+def is_model(place: Path) -> bool:
+    """Is it a folder that a model may be written over: one with a model in it, or an empty one?"""
     return place.is_dir() and ((place / ABOUT).is_file() or not any(place.iterdir()))
 
 

@@ -1,4 +1,4 @@
-"""What networks of sentences are trained on, and stopped by.
+"""What the networks of estimators are trained on, and stopped by.
 
 A regression learns by the beta-likelihood, whose value is no likelihood, and the likelihood itself turns upward long
 before the mean has been learned. So the value of its loss, by which training stops, is the continuous ranked
