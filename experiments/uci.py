@@ -15,7 +15,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +148,22 @@ def train(
     return networks
 
 
+def score_of_draws(draws: Tensor, split: Split, tau: float) -> Score:
+    """Error and log-likelihood of functions (S, N, 1) of the test part, each under normal noise of variance 1 / tau."""
+    pieces = iter(draws.split(ROWS_AT_ONCE, dim=1))
+    noise = 1 / (tau * split.scale**2)
+    return score_of(
+        lambda _: caveat.Gaussian.from_draws(next(pieces), noise, keep=True), split, {"tau": tau}, mixture=True
+    )
+
+
 def best(found: Iterable[Score], problem: Problem) -> list[Score]:
     """For each split the score with the largest log-likelihood: validation's choice."""
     scores = list(found)
     return [max((s for s in scores if s.split == k.number), key=lambda s: s.log_likelihood) for k in problem.splits]
 
 
-def score(
-    sampler: Sampler, split: Split, draws: int | None, chosen: dict[str, Any], *, mixture: bool = True
-) -> Score:
+def score(sampler: Sampler, split: Split, draws: int | None, chosen: dict[str, Any], *, mixture: bool = True) -> Score:
     """Error and log-likelihood of the test part; of the mixture of all draws, or of the normal with its moments."""
 
     def predictive(x: Tensor) -> caveat.Gaussian:
@@ -185,6 +194,7 @@ def run(methods: dict[str, Method], folder: Path) -> None:
     parser = argparse.ArgumentParser(description=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), help="sets; all if not given")
     parser.add_argument("--method", nargs="+", choices=methods, default=list(methods), help="all if not given")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--at-most", type=int, default=None, help="stop after so many stacks of splits")
     parser.add_argument("--smoke", action="store_true", help="two splits of two sets, hardly trained: does it run?")
     parser.add_argument("--table", action="store_true", help="write the tables of the READMEs")
@@ -198,10 +208,8 @@ def run(methods: dict[str, Method], folder: Path) -> None:
     elif options.check:
         sys.exit(check(folder))
     else:
-        stacks = 0
-        for name in options.only:
-            for method in options.method:
-                stacks += _continue(methods[method], method, name, folder, options.at_most, stacks)
+        stacks = missing(folder, options.only, options.method)[: options.at_most]
+        compute(stacks, methods, folder, options.jobs)
 
 
 def smoke(methods: dict[str, Method], names: Sequence[str]) -> None:
@@ -216,27 +224,56 @@ def smoke(methods: dict[str, Method], names: Sequence[str]) -> None:
             print(f"{name:8} {method:24} RMSE {rmse:8.3f}  {seconds:5.1f} s", flush=True)
 
 
-def _continue(method: Method, title: str, name: str, folder: Path, at_most: int | None, before: int) -> int:
-    """Compute the splits that are missing, so many at once; how many stacks that took."""
-    path = folder / "results" / title / f"{name}.json"
-    uci_set = load(name)
-    done = _read(path)
-    stacks = 0
-    while missing := [k for k in range(len(uci_set.splits)) if str(k) not in done["splits"]]:
-        if at_most is not None and before + stacks >= at_most:
-            break
-        start = time.perf_counter()
-        torch.manual_seed(0)
-        scores = method(problem(uci_set, missing[: uci_set.stack]))
-        seconds = time.perf_counter() - start
-        done["splits"] |= {str(s.split): asdict(s) for s in scores}
-        done |= {"set": name, "method": title, "seconds": round(done["seconds"] + seconds, 1), **_provenance()}
-        _write(path, done)
-        stacks += 1
-        found = _column(done, "rmse"), _column(done, "log_likelihood")
-        print(f"{name:8} {title:24} {len(found[0]):2} splits  RMSE {_plus_minus(found[0])}  LL {_plus_minus(found[1])}"
-              f"  {seconds:6.1f} s", flush=True)  # fmt: skip
+Stack = tuple[str, str, list[int]]
+"""A set, a method, and splits that are computed at once."""
+
+
+def missing(folder: Path, names: Sequence[str], methods: Sequence[str]) -> list[Stack]:
+    """What is not in the results yet."""
+    stacks: list[Stack] = []
+    for name in names:
+        uci_set = load(name)
+        for method in methods:
+            done = _read(_path(folder, method, name))["splits"]
+            left = [k for k in range(len(uci_set.splits)) if str(k) not in done]
+            stacks += [(name, method, left[k : k + uci_set.stack]) for k in range(0, len(left), uci_set.stack)]
     return stacks
+
+
+def compute(stacks: Sequence[Stack], methods: dict[str, Method], folder: Path, jobs: int) -> None:
+    """Compute stacks side by side; each is written when it is done."""
+    if jobs == 1:
+        for stack in stacks:
+            _add(folder, stack, *_computed(methods[stack[1]], stack))
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting = {pool.submit(_computed, methods[stack[1]], stack): stack for stack in stacks}
+        for future in as_completed(waiting):
+            _add(folder, waiting[future], *future.result())
+
+
+def _computed(method: Method, stack: Stack) -> tuple[list[Score], float]:
+    """The scores of a stack, and the seconds they took."""
+    start = time.perf_counter()
+    torch.manual_seed(0)
+    scores = method(problem(load(stack[0]), stack[2]))
+    return scores, time.perf_counter() - start
+
+
+def _add(folder: Path, stack: Stack, scores: Sequence[Score], seconds: float) -> None:
+    name, method, _ = stack
+    path = _path(folder, method, name)
+    done = _read(path)
+    done["splits"] |= {str(s.split): asdict(s) for s in scores}
+    done |= {"set": name, "method": method, "seconds": round(done["seconds"] + seconds, 1), **_provenance()}
+    _write(path, done)
+    found = _column(done, "rmse"), _column(done, "log_likelihood")
+    print(f"{name:8} {method:24} {len(found[0]):2} splits  RMSE {_plus_minus(found[0])}  LL {_plus_minus(found[1])}"
+          f"  {seconds:6.1f} s", flush=True)  # fmt: skip
+
+
+def _path(folder: Path, method: str, name: str) -> Path:
+    return folder / "results" / method / f"{name}.json"
 
 
 def _provenance() -> dict[str, Any]:

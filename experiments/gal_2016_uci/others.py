@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 from torch import nn
-from uci import Problem, Score, Split, best, score, score_of, train
+from uci import Problem, Score, Split, best, score, score_of, score_of_draws, train
 
 import caveat
 from caveat.layers import (
@@ -63,7 +63,6 @@ def concrete_dropout(problem: Problem) -> list[Score]:
 # ------------------------------------------------------------------------- methods with a noise precision tau
 
 
-
 @dataclass(frozen=True)
 class Setting:
     """What validation chooses beside tau; ``length_scale`` and ``bound`` are SNGP's."""
@@ -73,7 +72,7 @@ class Setting:
     bound: float | None = None
 
 
-Scores = Callable[[nn.Module, Split, float, int], Score]
+Scores = Callable[[nn.Module, Split, Sequence[float], int], list[Score]]  # one for each tau
 
 
 def with_tau(
@@ -92,12 +91,12 @@ def with_tau(
     splits, each = zip(*[(split, setting) for split in problem.inner for setting in settings], strict=True)
     models = zip(fitted(splits, each, seed=1), splits, each, strict=True)
     draws = problem.draws(DRAWS // 5)
-    tried = [noted(scored(m, split, tau, draws), setting) for m, split, setting in models for tau in problem.taus]
+    tried = [noted(one, setting) for m, split, setting in models for one in scored(m, split, problem.taus, draws)]
     choices = [choice.chosen for choice in best(tried, problem)]
     each = [Setting(**{k: v for k, v in choice.items() if k != "tau"}) for choice in choices]
     models = zip(fitted(problem.splits, each, seed=2), problem.splits, each, choices, strict=True)
     draws = problem.draws(DRAWS)
-    return [noted(scored(m, split, choice["tau"], draws), setting) for m, split, setting, choice in models]
+    return [noted(scored(m, split, [choice["tau"]], draws)[0], setting) for m, split, setting, choice in models]
 
 
 def batch_norm(problem: Problem) -> list[Score]:
@@ -105,14 +104,14 @@ def batch_norm(problem: Problem) -> list[Score]:
 
     def build(setting: Setting) -> nn.Module:
         return nn.Sequential(
-            nn.Linear(problem.features, problem.hidden), nn.BatchNorm1d(problem.hidden), nn.ReLU(),
-            nn.Linear(problem.hidden, 1),
+            nn.Linear(problem.features, problem.hidden, bias=False),  # a bias would have no gradient but rounding
+            nn.BatchNorm1d(problem.hidden), nn.ReLU(), nn.Linear(problem.hidden, 1),
         )  # fmt: skip
 
-    def scored(model: nn.Module, split: Split, tau: float, draws: int) -> Score:
-        output = caveat.Mean(noise_variance=1 / (tau * split.scale**2))
-        sampler = mc_batch_norm(model, split.x, output=output, batch_size=min(128, len(split.x) // 2))
-        return score(sampler, split, max(draws // 5, 20), {"tau": tau})
+    def scored(model: nn.Module, split: Split, taus: Sequence[float], draws: int) -> list[Score]:
+        sampler = mc_batch_norm(model, split.x, output=caveat.Mean(), batch_size=min(128, len(split.x) // 2))
+        drawn = caveat.draws(sampler, split.x_test, n=max(draws // 5, 20), seed=split.number)
+        return [score_of_draws(drawn, split, tau) for tau in taus]
 
     return with_tau(problem, [Setting(epochs) for epochs in lengths(problem)], build, scored)
 
@@ -128,13 +127,15 @@ def sngp(problem: Problem) -> list[Score]:
         head = RandomFeatureGaussianProcess(problem.hidden, 1, features=256, length_scale=setting.length_scale or 1.0)
         return nn.Sequential(hidden, nn.ReLU(), head)
 
-    def scored(model: nn.Module, split: Split, tau: float, draws: int) -> Score:
-        noise = 1 / (tau * split.scale**2)
-        head = model[-1]
-        head.curvature = gaussian_curvature(noise)
-        update_precision(model, split.x)
-        sampler = gaussian_process_head(model, output=caveat.Mean(noise_variance=noise))
-        return score(sampler, split, draws, {"tau": tau})
+    def scored(model: nn.Module, split: Split, taus: Sequence[float], draws: int) -> list[Score]:
+        scores, sampler = list[Score](), None
+        for tau in taus:
+            model[-1].curvature = gaussian_curvature(1 / (tau * split.scale**2))
+            update_precision(model, split.x)
+            sampler = sampler or gaussian_process_head(model, output=caveat.Mean())  # it sees the new precision
+            drawn = caveat.draws(sampler, split.x_test, n=draws, seed=split.number)
+            scores.append(score_of_draws(drawn, split, tau))
+        return scores
 
     grid = [Setting(epochs, scale, bound)
             for epochs in lengths(problem)[:2] for scale in LENGTH_SCALES for bound in BOUNDS]  # fmt: skip
