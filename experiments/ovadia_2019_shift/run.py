@@ -46,6 +46,7 @@ SHIFTS: dict[str, tuple[dict[str, Callable[[Tensor, float], Tensor]] | tuple[str
     "translation": ({"translation": lambda x, right: translate(x, (right, 0))}, tuple(range(2, 16, 2))),  # pixels
 }
 OF = {"mnist": ("corruptions", "rotation", "translation"), "cifar": ("corruptions",)}
+NAMES = {"cifar": "CIFAR-10", "mnist": "digits"}
 PUBLISHED = {  # CIFAR-10-C, ResNet-20, medians over corruptions and severities: the paper's appendix G
     "deterministic": (1.120, 0.425, 0.127),
     "temperature": (0.871, 0.392, 0.049),
@@ -177,13 +178,12 @@ def table(parts: dict[str, Record]) -> str:
     """For each data set a table a place, then the medians beside the published ones, then the claim."""
     lines: list[str] = []
     found = numbers(parts)
-    names = {"cifar": "CIFAR-10", "mnist": "digits"}
     for part, record in parts.items():
         for place, (shift, severity) in places(part).items():
             if f"{part}, {place}, ECE, SNGP" not in found:
                 continue
             cells = [[m, *(spread(at(record, shift, m, k, severity)) for k in METRICS)] for m in METHODS]
-            lines += [markdown([f"{names[part]}, {place}", *METRICS], cells), ""]
+            lines += [markdown([f"{NAMES[part]}, {place}", *METRICS], cells), ""]
     if "cifar" in parts:
         head = ["CIFAR-10, medians over 19 corruptions × 5 severities: ours (paper)", "NLL", "Brier", "ECE"]
         cells = []
@@ -195,25 +195,30 @@ def table(parts: dict[str, Record]) -> str:
     head = ["ECE over the deterministic network's", *(m for m in METHODS if m != "deterministic")]
     shown = [(part, place) for part in parts for place in places(part) if f"{part}, {place}, ECE, SNGP" in found]
     cells = [
-        [f"{names[a]}, {b}", *(f"{found[f'{a}, {b}, ECE over deterministic, {m}']:.2f}" for m in head[1:])]
+        [f"{NAMES[a]}, {b}", *(f"{found[f'{a}, {b}, ECE over deterministic, {m}']:.2f}" for m in head[1:])]
         for a, b in shown
     ]
     return "\n".join([*lines, markdown(head, cells)])
 
 
 def draw(parts: dict[str, Record], folder: Path) -> None:
-    """Every metric against severity: boxes over the kinds of corruption, lines for what is moved."""
+    """Every metric against severity: boxes and whiskers over the kinds of corruption, lines for what is moved."""
     labels = {"corruptions": "severity of the corruption (0: none)", "rotation": "degrees", "translation": "pixels"}
     for part, record in parts.items():
         shown = ("accuracy", "ECE", "NLL", "Brier")
         figure, grid = plt.subplots(
-            len(OF[part]), len(shown), figsize=(5.6 * len(shown), 4.6 * len(OF[part])), layout="constrained",
+            len(OF[part]), len(shown), figsize=(5.6 * len(shown), 3.6 * len(OF[part]) + 0.4), layout="constrained",
             squeeze=False,
         )  # fmt: skip
         for row, shift in zip(grid, OF[part], strict=True):
             for ax, metric in zip(row, shown, strict=True):
                 tables = {m: ShiftTable(means(record, shift, m, metric)) for m in METHODS}
-                plot_under_shift(tables, metric, x_label=labels[shift], title=f"{part}: {shift}", ax=ax)
+                plot_under_shift(tables, metric, x_label=labels[shift], title=f"{NAMES[part]}, {shift}", ax=ax)
+                ax.get_legend().remove()
+                if part == "mnist" and shift == "corruptions" and metric != "accuracy":
+                    ax.set_yscale("log")  # few kinds harm digits at all: those reach a hundred times the others
+        handles, names = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
         figure.savefig(folder / f"{part}.png", dpi=80)
         plt.close(figure)
 
