@@ -3,11 +3,13 @@
 The loop is what a user writes, under `torch.inference_mode` with the networks in eval mode:
 `torch.stack([network(x) for network in networks])`. It is compared with `caveat.draws`, which gives the same tensor;
 and the loop followed by softmax, mean and variance over members with `caveat.predict`, which also keeps entropies and
-votes. Each number is the median over rounds of the loop's time over ours, taken in turn; beside it the bound.
+votes. Each number is the median over rounds of the loop's time over ours; beside it the bound. What runs after what
+changes a time by 5 % and more (memory that was just freed is handed out first), so every round has an order of its own.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -57,7 +59,7 @@ LINES += [Line("lenet", lenet, (1, 28, 28), 5, rows) for rows in (1, 32)]
 
 
 def times(*runs: Callable[[], object]) -> list[list[float]]:
-    """Seconds a call of each, round by round, in turn; a round is as many calls as make a few milliseconds."""
+    """Seconds a call of each, round by round, in random order; a round is as many calls as make a few milliseconds."""
     calls = list[int]()
     for run in runs:
         run()
@@ -65,8 +67,10 @@ def times(*runs: Callable[[], object]) -> list[list[float]]:
         run()
         calls.append(max(1, int(ROUND_SECONDS / (time.perf_counter() - began))))
     taken: list[list[float]] = [[] for _ in runs]
+    turns = list(zip(runs, calls, taken, strict=True))
     for _ in range(ROUNDS):
-        for run, count, seconds in zip(runs, calls, taken, strict=True):
+        random.shuffle(turns)
+        for run, count, seconds in turns:
             began = time.perf_counter()
             for _ in range(count):
                 run()
@@ -106,6 +110,7 @@ def measured(line: Line) -> str:
 
 
 if __name__ == "__main__":
+    random.seed(0)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     print("the loop's time over ours; itself: over the loop's own, which shows the noise")

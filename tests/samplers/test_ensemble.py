@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import caveat
 from caveat.samplers import deterministic, ensemble
@@ -40,7 +42,7 @@ class Scaled(nn.Module):
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("executor", [None, "stacked", "loop"])
+@pytest.mark.parametrize("executor", [None, "stacked", "unrolled", "loop"])
 @pytest.mark.parametrize("rows", [1, 6, 300])
 def test_draw_i_is_member_i(executor: Any, rows: int) -> None:
     networks, x = members(), X.repeat(50, 1)[:rows]
@@ -58,7 +60,7 @@ def test_all_members_are_the_default_and_more_is_an_error() -> None:
         caveat.predict(sampler, X, n="auto")
 
 
-@pytest.mark.parametrize("executor", ["stacked", "loop"])
+@pytest.mark.parametrize("executor", ["stacked", "unrolled", "loop"])
 def test_changed_members_are_noticed(executor: Any) -> None:
     networks = members()
     sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
@@ -99,9 +101,10 @@ def test_changed_settings_and_hooks_are_noticed() -> None:
     handle.remove()
 
 
-def test_members_move_with_their_dtype() -> None:
+@pytest.mark.parametrize("executor", [None, "stacked", "unrolled", "loop"])
+def test_members_move_with_their_dtype(executor: Any) -> None:
     networks = members()
-    sampler = ensemble(networks, output=caveat.Logits(), executor="stacked")
+    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
     caveat.draws(sampler, X)
     for network in networks:
         network.double()
@@ -132,7 +135,7 @@ TWICE = mlp()
         (nn.Linear(4, 3), "one Linear"),
         (3, "int"),
         ([mlp(), {"weight": 1}], "dict as member 1"),
-        ([mlp(), mlp],"function as member 1"),
+        ([mlp(), mlp], "function as member 1"),
         ([TWICE, mlp(), TWICE], "member 0 and as member 2"),
         ([mlp(), mlp().to("meta")], "member 1 on meta"),
     ],
@@ -188,7 +191,7 @@ def test_a_network_alone_has_no_epistemic_uncertainty() -> None:
     assert float(pred.variance.abs().max()) == 0
 
 
-@pytest.mark.parametrize("executor", ["stacked", "loop"])
+@pytest.mark.parametrize("executor", ["stacked", "unrolled", "loop"])
 def test_a_replaced_parameter_of_one_number_is_noticed(executor: Any) -> None:
     """Equality of tensors says yes for two numbers that are equal; the new one is another object all the same."""
     networks = members(outputs=1)
@@ -224,11 +227,12 @@ def test_draws_are_memory_of_their_own(parameter: bool, count: int, n: int | Non
     assert all(bool((network.value == 1).all()) for network in networks)
 
 
+@pytest.mark.parametrize("executor", ["stacked", "unrolled"])
 @pytest.mark.parametrize("rows", [1, 6])
-def test_a_program_leaves_inputs_and_earlier_draws_alone(rows: int) -> None:
+def test_a_program_leaves_inputs_and_earlier_draws_alone(rows: int, executor: Any) -> None:
     torch.manual_seed(0)
     networks = [nn.Sequential(nn.ReLU(), nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3), nn.ReLU()) for _ in range(4)]
-    sampler, x = ensemble(networks, output=caveat.Logits(), executor="stacked"), X[:rows].clone()
+    sampler, x = ensemble(networks, output=caveat.Logits(), executor=executor), X[:rows].clone()
     first = caveat.draws(sampler, x)
     kept = first.clone()
     caveat.draws(sampler, x + 1).fill_(9.0)
@@ -252,3 +256,51 @@ def test_first_layers_are_one_product_and_follow_the_members(rows: int) -> None:
         networks[3][0].weight.mul_(-2.0)
         networks[1][0].bias.add_(0.5)
     torch.testing.assert_close(caveat.draws(sampler, X[:rows]), looped(networks, X[:rows]), rtol=1e-5, atol=1e-6)
+
+
+def convolutional() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)
+    )
+
+
+@pytest.mark.parametrize("executor", [None, "stacked", "unrolled", "loop"])
+def test_convolutions_with_batch_normalisation(executor: Any) -> None:
+    torch.manual_seed(0)
+    networks, x = [convolutional() for _ in range(3)], torch.randn(5, 1, 8, 8)
+    for network in networks:
+        network.train()(torch.randn(20, 1, 8, 8))  # running statistics of their own
+    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    for rows in (5, 2, 5):
+        torch.testing.assert_close(caveat.draws(sampler, x[:rows]), looped(networks, x[:rows]), rtol=1e-5, atol=1e-6)
+
+
+def test_an_unrolled_program_lets_go_of_what_is_no_longer_needed() -> None:
+    """At most the activations of one member are held: the input of a layer and its output."""
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 1)) for _ in range(8)]
+    sampler = ensemble(networks, output=caveat.Mean(), executor="unrolled")
+    x = X[:1].expand(20_000, 4).contiguous()
+    caveat.draws(sampler, x)
+    (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
+    living, most = 0, 0
+
+    class Held(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal living, most
+            value = func(*args, **(kwargs or {}))
+            if value.numel() == 64 * len(x) and value.data_ptr() not in [
+                a.data_ptr() for a in args if isinstance(a, Tensor)
+            ]:
+                living += 1
+                most = max(most, living)
+                weakref.finalize(value, gone)
+            return value
+
+    def gone() -> None:
+        nonlocal living
+        living -= 1
+
+    with Held():
+        prepared.recorded(((x,), {}))  # type: ignore[union-attr]
+    assert 1 <= most <= 2

@@ -21,11 +21,13 @@ Values = Tensor | dict[str, Tensor]
 class Stream(Protocol):
     """A sampler on one batch: gives the values of any consecutive draws, some at a time, in order.
 
-    ``rows`` is the number of rows that can be asked for apart from the others, or None where rows cannot be separated.
     A stream may also have ``gives_new_memory``: True says that a piece that holds all draws is memory of its own.
     """
 
-    rows: int | None
+    @property
+    def rows(self) -> int | None:
+        """How many rows can be asked for apart from the others; None where rows cannot be separated."""
+        ...
 
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces (s, B, ...) that together cover ``draws`` in order. A piece may be overwritten by the next."""

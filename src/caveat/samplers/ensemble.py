@@ -61,14 +61,15 @@ def ensemble(
     """A sampler of M networks that were trained apart: a deep ensemble. Draw i is member i.
 
     Every member runs as in eval mode, whatever mode it is in; none is changed. Members of one architecture are
-    evaluated together where a trial shows that this is faster, as it is for small networks on few rows, else one after
-    the other.
+    evaluated by a recorded program where a trial shows that this is faster: all at once, as for small networks on few
+    rows, or one after the other, as for many.
 
     Args:
         networks: M networks, or what ``caveat.fit_ensemble`` returns. They may differ in architecture.
         output: how to read what each returns, or a dict of outputs by name for several heads.
         batch_dim: the axis of the inputs that is the batch; found by trial if not given.
-        executor: "stacked" or "loop"; chosen by trial and remembered if not given.
+        executor: "stacked" (each operation is one of all members), "unrolled" (member after member, without calls of
+            modules) or "loop"; chosen by trial and remembered if not given.
 
     Returns:
         A sampler of size M: ``caveat.predict(sampler, x)`` uses all of them. For networks with dropout that
@@ -89,10 +90,10 @@ def ensemble(
         (torch.Size([2, 3]), 5)
     """
     members = check_networks(networks)
-    if executor not in ("stacked", "loop", None):
+    if executor not in ("stacked", "unrolled", "loop", None):
         raise InvalidArgument(
             explain(
-                'executor must be "stacked", "loop" or None.',
+                'executor must be "stacked", "unrolled", "loop" or None.',
                 got=f"executor={executor!r}",
                 cause="a typing error, or an executor of mc_dropout",
                 fix="leave it out: the executor is chosen by trial and remembered",

@@ -1,11 +1,12 @@
-"""Several networks on one batch: together where that is faster, else one after the other."""
+"""Several networks on one batch: as a program, all at once or each in turn, where that is faster than calling them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from caveat.engine.sampler import Values
 from caveat.engine.values import mapped
 from caveat.errors import InvalidArgument, explain
 from caveat.samplers.members.as_eval import EvalNetwork, Kind, rows_of
-from caveat.samplers.members.choice import Verdicts, is_faster
+from caveat.samplers.members.choice import PROGRAMS, Verdicts, Way, fastest
 from caveat.samplers.members.mismatch import check_same_values
 from caveat.samplers.members.pieces import fitting, one_by_one, stacked
 from caveat.samplers.members.program import CannotRecord
@@ -26,7 +27,7 @@ from caveat.stochastic.layout import close
 from caveat.stochastic.rows import Inputs, as_inputs, count_rows, first_sizes, signature
 from caveat.stochastic.trees import map_tensors
 
-Executor = Literal["stacked", "loop"] | None
+Executor = Way | None
 
 # Larger stacks gain nothing: reading the parameters takes the time, not Python.
 _LARGEST_STACK = 256 << 20
@@ -40,6 +41,7 @@ class Prepared:
     kinds: list[Kind]
     recorded: Recorded | None
     at_once: int = 1  # how many members' values go into one piece
+    _plain: bool = False
 
     @property
     def separable(self) -> bool:
@@ -47,6 +49,11 @@ class Prepared:
         first = self.kinds[0].study
         axes = {(kind.study.batch_axis, kind.study.output_axes) for kind in self.kinds}
         return self.kinds[0].separable and axes == {(first.batch_axis, first.output_axes)}
+
+    def plain(self) -> bool:
+        """Is a plain call of every member, in eval mode, known to be what a careful pass would be?"""
+        self._plain = self._plain or all(kind.plainly is True for kind in self.kinds)
+        return self._plain
 
 
 @dataclass
@@ -66,7 +73,8 @@ class Group:
     def __init__(
         self, models: Sequence[nn.Module], read: Callable[[Any], Values], executor: Executor, batch_dim: int | None
     ) -> None:
-        self.models, self.read, self._executor, self._batch_dim = tuple(models), read, executor, batch_dim
+        self.models, self.read, self._batch_dim = tuple(models), read, batch_dim
+        self._executor: Executor = executor
         self.members = [EvalNetwork(model, read, batch_dim) for model in models]
         self._known: _Known | None = None
 
@@ -88,14 +96,22 @@ class Group:
         if torch.is_autocast_enabled(device.type):
             key = (key, torch.get_autocast_dtype(device.type))
         prepared = known.prepared.get(key)
+        as_program = prepared is not None and prepared.recorded is not None and not gradient and rows is None
+        if prepared is None or as_program:  # calls of the networks themselves need no look at values
+            fresh = self._with_values_of_now(known)
+            known, prepared = fresh, prepared if fresh is known else None
         if prepared is None:
             if len(known.prepared) >= _MOST_PROGRAMS:
                 known.prepared.clear()
             prepared = known.prepared[key] = self._prepare(known, inputs)
-        recorded = prepared.recorded if not gradient and rows is None and not known.watch.hooked() else None
+        recorded = prepared.recorded if not gradient and rows is None else None
         if recorded is not None and known.stack is not None:
-            recorded = known.stack.current(recorded)
+            recorded = None if known.watch.hooked() else known.stack.current(recorded)
         return BoundGroup(self, prepared, inputs, rows, seed, gradient, recorded)
+
+    def plain(self, prepared: Prepared) -> bool:
+        """Are plain calls of all members right now what careful passes would be?"""
+        return prepared.plain() and self._known is not None and not self._known.watch.training()
 
     def loop(self, prepared: Prepared, inputs: Inputs, rows: Tensor, draws: range, seed: int) -> Iterator[Values]:
         """The values of some members, one after the other, without a graph."""
@@ -105,17 +121,22 @@ class Group:
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     def _current(self) -> _Known:
-        """What is known of the members as they are now."""
+        """What is known of members of the structure of now."""
         known = self._known
         if known is None or not known.watch.same_structure():
             known = self._known = _Known(Watch(self.models), len(self.models) > 1 and alike(self.models))
-        elif not known.watch.same_values():
-            known.watch.note_values()
-            if not known.watch.same_kinds():
-                self._known = None
-                return self._current()
-            if known.stack is not None:
-                known.stack.refresh()
+        return known
+
+    def _with_values_of_now(self, known: _Known) -> _Known:
+        """The same with its stack brought up to the members' values; begun anew where these are of other kinds."""
+        if known.watch.same_values():
+            return known
+        known.watch.note_values()
+        if not known.watch.same_kinds():
+            self._known = None
+            return self._current()
+        if known.stack is not None:
+            known.stack.refresh()
         return known
 
     def _prepare(self, known: _Known, inputs: Inputs) -> Prepared:
@@ -128,8 +149,8 @@ class Group:
             key = signature(inputs)
             verdicts = known.verdicts.setdefault(key, Verdicts())
             prepared.recorded = self._try(known, inputs, values, verdicts, prepared.kinds)
-        if self._executor == "stacked" and prepared.recorded is None:
-            raise InvalidArgument(_cannot_stack())
+        if self._executor in PROGRAMS and prepared.recorded is None:
+            raise InvalidArgument(_cannot_be_a_program(self._executor))
         return prepared
 
     def _kinds(self, known: _Known, inputs: Inputs) -> list[Kind]:
@@ -149,24 +170,30 @@ class Group:
     def _try(
         self, known: _Known, inputs: Inputs, values: list[Values], verdicts: Verdicts, kinds: list[Kind]
     ) -> Recorded | None:
+        """The program that is fastest; None where calling the members is."""
         rows = count_rows(inputs, 0) or 1
-        if self._executor is None and verdicts.known(rows) is False:
-            return None
+        way = self._executor or verdicts.known(rows)
+        programs: dict[Way, Recorded] = {}
+        for each in PROGRAMS:
+            if way in (each, None) and each not in verdicts.cannot:
+                made = self._program(known, inputs, values, stacked=each == "stacked")
+                verdicts.cannot |= {each} if made is None else set()
+                programs |= {} if made is None else {each: made}
+        if way is None and programs and known.stack is not None:
+            plain = all(member.plain(kind) for member, kind in zip(self.members, kinds, strict=True))
+            way = verdicts.fastest[rows] = self._fastest(known.stack, programs, inputs, plain)
+        return programs.get(way or "loop")
+
+    def _program(self, known: _Known, inputs: Inputs, values: list[Values], *, stacked: bool) -> Recorded | None:
+        """A program of all members that gives these values, and follows the members on others too."""
         try:
             if known.stack is None:
                 known.stack = Stack(self.models)
                 known.watch.note_values()
-            recorded = known.stack.record(inputs, self.read)
+            recorded = known.stack.record(inputs, self.read, stacked=stacked)
         except (CannotRecord, RuntimeError, TypeError):
-            verdicts.note(0, wins=False)
             return None
-        if not _same(recorded(inputs), values) or not self._same_elsewhere(recorded, inputs):
-            verdicts.note(0, wins=False)
-            return None
-        if self._executor is None and verdicts.known(rows) is None:
-            plain = all(member.plain(kind) for member, kind in zip(self.members, kinds, strict=True))
-            verdicts.note(rows, self._wins(known.stack, recorded, inputs, plain))
-        return recorded if self._executor == "stacked" or verdicts.known(rows) else None
+        return recorded if _same(recorded(inputs), values) and self._same_elsewhere(recorded, inputs) else None
 
     def _same_elsewhere(self, recorded: Recorded, inputs: Inputs) -> bool:
         """Does the program follow the members on other inputs too? (It would not if a value had been built into it.)"""
@@ -179,18 +206,16 @@ class Group:
             return False
         return _same(recorded(other), values)
 
-    def _wins(self, stack: Stack, recorded: Recorded, inputs: Inputs, plain: bool) -> bool:
-        def together() -> None:
-            recorded(inputs)
-
-        def one_by_one() -> None:
+    def _fastest(self, stack: Stack, programs: dict[Way, Recorded], inputs: Inputs, plain: bool) -> Way:
+        def loop() -> None:
             with torch.no_grad():
                 if plain:
                     stacked([self.read(model(*inputs[0], **inputs[1])) for model in self.models])
                 else:
                     stack.loop(inputs, self.read)
 
-        return is_faster(together, one_by_one, self.device)
+        ways: dict[Way, Callable[[], object]] = {way: partial(made, inputs) for way, made in programs.items()}
+        return fastest({**ways, "loop": loop}, self.device)
 
 
 class BoundGroup:
@@ -243,8 +268,7 @@ class BoundGroup:
         return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), self._values),))
 
     def _one_by_one(self, draws: range) -> Iterator[Values]:
-        kinds, members = self._prepared.kinds, self._group.members
-        plain = all(members[draw].plain(kinds[draw]) for draw in draws)
+        plain = self._group.plain(self._prepared)
         pieces = self._plainly(draws) if plain else one_by_one(self._alone, draws)
         if len(draws) > 1:
             return pieces
@@ -280,12 +304,12 @@ class BoundGroup:
                 yield stacked(values)
 
 
-def _cannot_stack() -> str:
+def _cannot_be_a_program(executor: str) -> str:
     return explain(
-        'executor="stacked" needs members of one architecture that torch.vmap can run.',
+        f'executor="{executor}" needs members of one architecture whose operations can be recorded.',
         got="members that differ, decide on values, draw random numbers, write on their state, or carry hooks",
         cause="the executor was set by hand",
-        fix="leave it out: members that cannot be stacked are evaluated one after the other",
+        fix="leave it out: members that cannot become a program are called one after the other",
     )
 
 

@@ -55,6 +55,7 @@ class Stack:
         self.stamp = [0]
         with torch.inference_mode(False), torch.no_grad():
             self._stacked = {name: torch.stack([own[name] for own in self._tensors]) for name in self._tensors[0]}
+            self._slices = [{name: t[member] for name, t in self._stacked.items()} for member in range(self.members)]
 
     def refresh(self) -> None:
         """Take the members' values of now."""
@@ -63,8 +64,8 @@ class Stack:
                 torch.stack([own[name] for own in self._tensors], out=stacked)
         self.stamp[0] += 1
 
-    def record(self, inputs: Inputs, read: Callable[[Any], Values]) -> Recorded:
-        """The program for inputs of these shapes.
+    def record(self, inputs: Inputs, read: Callable[[Any], Values], *, stacked: bool) -> Recorded:
+        """The program for inputs of these shapes: each operation one of all members, or unrolled, member after member.
 
         Raises:
             CannotRecord: the networks' code decides on values, draws or writes; or vmap cannot run it.
@@ -72,19 +73,34 @@ class Stack:
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             inputs = map_tensors(Tensor.contiguous, inputs)
+            run = self._stacked_pass if stacked else self._unrolled_pass
             try:
-                with Recorder(tensors_of(inputs)) as recorder, over_draws(self.members) as level:
-                    stacked = {name: as_draws(tensor, level) for name, tensor in self._stacked.items()}
-                    args, kwargs = inputs
-                    returned = read(torch.func.functional_call(self._skeleton, stacked, args, kwargs))
-                    leaves, spec = pytree.tree_flatten(returned)
-                    outputs = [draws_of(leaf, level, self.members) for leaf in leaves]
+                with Recorder(tensors_of(inputs)) as recorder:
+                    outputs, spec = run(inputs, read)
                 program = recorder.program(outputs)
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                 raise CannotRecord(f"{type(error).__name__}: {error}") from error
         if any("performance drop" in str(warning.message) for warning in caught):
             raise CannotRecord("vmap itself loops over the members")
         return Recorded(program, spec, spec.is_leaf(), [self.stamp[0]])
+
+    def _stacked_pass(self, inputs: Inputs, read: Callable[[Any], Values]) -> tuple[list[Tensor], pytree.TreeSpec]:
+        """Values (M, B, ...) of one pass over stacked tensors."""
+        args, kwargs = inputs
+        with over_draws(self.members) as level:
+            stacked = {name: as_draws(tensor, level) for name, tensor in self._stacked.items()}
+            returned = read(torch.func.functional_call(self._skeleton, stacked, args, kwargs))
+            leaves, spec = pytree.tree_flatten(returned)
+            return [draws_of(leaf, level, self.members) for leaf in leaves], spec
+
+    def _unrolled_pass(self, inputs: Inputs, read: Callable[[Any], Values]) -> tuple[list[Tensor], pytree.TreeSpec]:
+        """The same of a pass over each member's own slices."""
+        args, kwargs = inputs
+        returned = [
+            pytree.tree_flatten(read(torch.func.functional_call(self._skeleton, own, args, kwargs)))
+            for own in self._slices
+        ]
+        return [torch.stack(parts) for parts in zip(*(leaves for leaves, _ in returned), strict=True)], returned[0][1]
 
     def current(self, recorded: Recorded) -> Recorded:
         """``recorded`` with what it computes from the parameters brought up to their values of now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, cast
 
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 _TENSORS_DECIDE = {
     nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Sequential, nn.ModuleList, nn.Dropout,
 }  # fmt: skip
+_CPU = torch.device("cpu")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device, type)
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _HOLDERS = ("_modules", "_parameters", "_buffers")
+_training = cast(Callable[[dict[str, Any]], bool], itemgetter("training"))
 _version = cast(Callable[[Tensor], int], attrgetter("_version"))
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")  # those for gradients do not run where a program does
 
 
 class Watch:
@@ -56,15 +58,15 @@ class Watch:
     @property
     def device(self) -> torch.device:
         """Where the first tensor is now."""
-        return torch.device("cpu") if self._first is None else self._first.device
+        return _CPU if self._first is None else self._first.device
 
     def hooked(self) -> bool:
-        """Does any module have a hook now?"""
+        """Does any module have a hook on its forward pass now?"""
         return any(self._hooks)
 
     def training(self) -> bool:
         """Is any module in train mode now?"""
-        return any(space["training"] for space in self._spaces)
+        return any(map(_training, self._spaces))
 
     def same_structure(self) -> bool:
         """Are modules, their attributes and their tensors the same objects as then?"""
