@@ -30,7 +30,7 @@ from caveat.metrics import interval_coverage, miscalibration_area
 from caveat.samplers import deterministic, ensemble
 
 SIZES, MEMBERS = (20, 200, 2000), 3
-SEEN, TESTED_ON, DRAWS = 14_000, 150, 20  # images that training sees in all; test rooms of each kind; passes
+SEEN, TESTED_ON, DRAWS = 28_000, 150, 20  # images that training sees in all; test rooms of each kind; passes
 WIDTHS, RATE = (8, 16, 32, 64), 0.1
 CENTRE, SCALE = 5.0, 2.0  # metres: what the network returns is (depth - CENTRE) / SCALE
 METHODS = ("baseline", "aleatoric", "epistemic", "both", "both, by ensemble")
