@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.adapt.botorch import Functions, botorch_model, chosen_functions, log_likelihood, weighted_moments
+from caveat.adapt.botorch import botorch_model
+from caveat.adapt.botorch_functions import Functions, chosen_functions, log_likelihood, weighted_moments
 from caveat.errors import OutputMismatch
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # linear_operator scripts on import
@@ -236,14 +237,9 @@ def test_bad_input_is_refused() -> None:
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import caveat.adapt.botorch as adapter
-
-    adapter._classes.cache_clear()
-
     def missing(module: str) -> Any:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
     monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(caveat.CaveatError, match=r"caveat\[botorch\]"):
         botorch_model(sampler())
-    adapter._classes.cache_clear()
