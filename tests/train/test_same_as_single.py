@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from caveat.errors import CaveatError
 from caveat.train import Run, fit, fit_ensemble, fit_many, member_seed
 
 from .networks import branching, convolutional, distance, mlp, noisy, recurrent, regression, with_batch_norm
@@ -140,3 +141,14 @@ def test_cross_entropy_in_a_stack_is_torchs_own(settings: dict[str, Any]) -> Non
     )
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a.weight, b.weight, rtol=1e-9, atol=1e-9)
+
+
+def test_a_bias_before_batch_normalisation_is_named() -> None:
+    """Its gradient is rounding, of which AdamW makes steps: members in a stack would not be those of single runs."""
+
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
+
+    data = torch.randn(64, 5), torch.randn(64, 1)
+    with pytest.raises(CaveatError, match=r"gradient of 0\.bias .* nothing but rounding: .*bias=False"):
+        fit_ensemble(build, nn.functional.mse_loss, data, members=3, epochs=2, together=True, progress=False)

@@ -25,6 +25,8 @@ _CLEAR, _LOST = 0.5, 1.5  # of the loop's time, once warm: not timed again eithe
 _LONG_STEP, _MANY_STEPS = 3e-3, 400  # a member's step in seconds: long ones gain little, and make the trial dear
 _GAIN = 0.95  # of the loop's time: what together must stay under
 _ROUNDING = 1e-3
+_NOTHING = 1e-5  # of the largest gradient: what is smaller comes of rounding, and AdamW would make steps of it
+_ONLY_ROUNDING = ", and is nothing but rounding: a bias before batch normalisation has no gradient (bias=False)"
 _PLAIN: Any = (bool, int, float, str, tuple, type(None))
 
 
@@ -130,8 +132,9 @@ def why_not_together(trial: Trial, *, timed: bool = True, steps: int = _MANY_STE
     except Exception as error:
         reason = "out of memory" if is_out_of_memory(error) else "".join(str(error).splitlines()[:1])
         return f"{type(error).__name__}: {reason}"
-    if not _alike(loop, stacked):
-        return "a step of the stack differs from the members' own"
+    names = [name for name, value in trial.networks[0].named_parameters() if value.requires_grad]
+    if unlike := _first_unlike(names, loop, stacked):
+        return unlike
     if not timed:
         return None
     alone, beside = loop.seconds, stacked.seconds
@@ -149,7 +152,21 @@ def _takes_long(trial: Trial) -> bool:
     return seconds > _HOPELESS * _LONG_STEP or (seconds > _LONG_STEP and trial.first() > _LONG_STEP)
 
 
-def _alike(a: Step, b: Step) -> bool:
-    """The same losses and gradients, to rounding."""
-    pairs = [(a.losses, b.losses), *zip(a.gradients, b.gradients, strict=True)]
-    return all(bool((x - y).abs().max() <= _ROUNDING * (x.abs().max() + 1e-6)) for x, y in pairs if x.numel())
+def _first_unlike(names: Sequence[str], a: Step, b: Step) -> str | None:
+    """What differs by more than rounding: the loss, or a parameter's gradient; None if nothing does."""
+    if not _close(a.losses, b.losses):
+        return "the loss in a stack differs from the members' own"
+    largest = max(_size(gradient) for gradient in a.gradients)
+    for name, x, y in zip(names, a.gradients, b.gradients, strict=True):
+        if not _close(x, y):
+            said = f"the gradient of {name} in a stack differs from the members' own"
+            return said + (_ONLY_ROUNDING if _size(x) < _NOTHING * largest else "")
+    return None
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return not a.numel() or bool((a - b).abs().max() <= _ROUNDING * (a.abs().max() + 1e-6))
+
+
+def _size(tensor: Tensor) -> float:
+    return float(tensor.abs().max()) if tensor.numel() else 0.0
