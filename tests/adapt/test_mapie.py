@@ -63,3 +63,22 @@ def test_a_sampler_of_the_other_kind() -> None:
             mapie_regressor(sampler, n=2).predict(X.numpy())
     with pytest.raises(InvalidArgument, match="at least two classes"):
         mapie_classifier(classes, classes=1)
+
+
+@pytest.mark.parametrize("columns", [1, None])
+def test_a_logit_of_yes_is_two_classes_also_in_a_column(columns: int | None) -> None:
+    model = network(1) if columns else nn.Sequential(network(1), nn.Flatten(0))
+    sampler = caveat.mc_dropout(model, output=caveat.BinaryLogit())
+    p = mapie_classifier(sampler, n=20, classes=2).predict_proba(X.numpy())
+    assert p.shape == (300, 2)
+    yes = caveat.predict(sampler, X, n=20, seed=0).mean.reshape(-1)
+    torch.testing.assert_close(torch.from_numpy(p[:, 1]).float(), yes)
+
+
+def test_an_ensemble_gives_all_its_members() -> None:
+    classes = caveat.ensemble([network(3), network(3)], output=caveat.Logits())
+    numbers = caveat.ensemble([network(1), network(1)], output=caveat.Mean(0.1))
+    p = mapie_classifier(classes, classes=3).predict_proba(X.numpy())
+    torch.testing.assert_close(torch.from_numpy(p).float(), caveat.predict(classes, X).mean)
+    mean = mapie_regressor(numbers).predict(X.numpy())
+    torch.testing.assert_close(torch.from_numpy(mean).float(), caveat.predict(numbers, X).mean[:, 0])

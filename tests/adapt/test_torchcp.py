@@ -151,3 +151,8 @@ def test_bad_batch_size() -> None:
     sampler = caveat.mc_dropout(network(3), output=caveat.Logits())
     with pytest.raises(InvalidArgument, match="at least 1"):
         torchcp_classifier(sampler, batch_size=0)
+
+
+def test_an_ensemble_gives_all_its_members() -> None:
+    sampler = caveat.ensemble([network(3), network(3)], output=caveat.Logits())
+    torch.testing.assert_close(torchcp_classifier(sampler)(X).softmax(-1), caveat.predict(sampler, X).mean)

@@ -25,7 +25,7 @@ class _Drawn:
     """What an estimator predicts from: the mean over draws of each row of an array."""
 
     sampler: Sampler
-    n: int
+    n: int | None
     seed: int
     batch_size: int
     dtype: torch.dtype
@@ -40,13 +40,13 @@ class _Drawn:
 
 
 def mapie_classifier(
-    sampler: Sampler, *, n: int = 100, seed: int = 0, batch_size: int = 256, classes: int
+    sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256, classes: int
 ) -> Any:
     """A sampler of class scores as a fitted classifier of scikit-learn.
 
     Args:
         sampler: with an output of classes.
-        n: draws for each prediction.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
         seed: of the draws.
         batch_size: rows at once.
         classes: C, how many.
@@ -79,12 +79,12 @@ def mapie_classifier(
     return made
 
 
-def mapie_regressor(sampler: Sampler, *, n: int = 100, seed: int = 0, batch_size: int = 256) -> Any:
+def mapie_regressor(sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256) -> Any:
     """A sampler of one target as a fitted regressor of scikit-learn.
 
     Args:
         sampler: with an output of one number a row.
-        n: draws for each prediction.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
         seed: of the draws.
         batch_size: rows at once.
 
@@ -122,8 +122,8 @@ def _estimator(name: str, bases: tuple[type, ...], methods: dict[str, Any]) -> A
 def _probabilities(pred: Predictive) -> Tensor:
     if isinstance(pred, Bernoulli):
         pred = pred.binary
-    if isinstance(pred, Categorical) and pred.mean.ndim == 2:
-        return pred.mean
+    if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
+        return pred.mean.flatten(0, -2)  # a logit of yes may stand in a column
     raise InvalidArgument(_misfit("classes, one label a row", pred))
 
 

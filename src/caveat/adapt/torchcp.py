@@ -31,7 +31,7 @@ class SamplerModel(nn.Module):
     """
 
     def __init__(
-        self, sampler: Sampler, read: Read, n: int, seed: int, batch_size: int, device: torch.device | str
+        self, sampler: Sampler, read: Read, n: int | None, seed: int, batch_size: int, device: torch.device | str
     ) -> None:
         super().__init__()
         self.sampler, self.read, self.n, self.seed, self.batch_size = sampler, read, n, seed, batch_size
@@ -44,17 +44,17 @@ class SamplerModel(nn.Module):
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""
-        return f"{type(self.sampler).__name__}, n={self.n}, seed={self.seed}"
+        return f"{type(self.sampler).__name__}, n={self.n or 'default'}, seed={self.seed}"
 
 
 def torchcp_classifier(
-    sampler: Sampler, *, n: int = 100, seed: int = 0, batch_size: int = 256, device: torch.device | str = "cpu"
+    sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256, device: torch.device | str = "cpu"
 ) -> nn.Module:
     """A sampler of class scores as the model of TorchCP's classification predictors.
 
     Args:
         sampler: with an output of classes, one label a row.
-        n: draws for each prediction.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
         seed: of the draws.
         batch_size: rows at once.
         device: where the rows are to go: where the sampler's networks are.
@@ -82,7 +82,7 @@ def torchcp_regressor(
     sampler: Sampler,
     *,
     quantiles: tuple[float, float] | None = None,
-    n: int = 100,
+    n: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
@@ -94,7 +94,7 @@ def torchcp_regressor(
         quantiles: None for the mean, as the scores ``ABS`` and ``Sign`` take it; or two probabilities such as
             (0.05, 0.95), for the quantiles of a Gaussian with the predictive's mean and total variance, as ``CQR``
             and its kin take them.
-        n: draws for each prediction.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
         seed: of the draws.
         batch_size: rows at once.
         device: where the rows are to go: where the sampler's networks are.
