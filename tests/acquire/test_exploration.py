@@ -108,6 +108,18 @@ def test_a_deterministic_world_has_one_future_that_is_the_recursion() -> None:
     assert found[0, :, 0].tolist() == [[0, 0], [0, 1], [1, 2], [3, 3]]
 
 
+def test_an_ensemble_has_as_many_futures_as_members() -> None:
+    members = [world(), world()]
+    with torch.no_grad():
+        members[1][0].weight.mul_(2)
+    found = trajectories(ensemble(members, output=caveat.Mean()), torch.zeros(4, 2), torch.ones(5, 1))
+    assert found.shape == (2, 6, 4, 2)
+    alone = trajectories(deterministic(members[1], output=caveat.Mean()), torch.zeros(4, 2), torch.ones(5, 1), 1)
+    torch.testing.assert_close(found[1], alone[0])
+    with pytest.raises(InvalidArgument, match="n=3 of 2"):
+        trajectories(ensemble(members, output=caveat.Mean()), torch.zeros(4, 2), torch.ones(5, 1), 3)
+
+
 def test_a_policy_sees_the_states_of_each_future() -> None:
     sampler, start = mc_dropout(world(), output=caveat.Mean()), torch.randn(3, 2)
     seen: list[Tensor] = []

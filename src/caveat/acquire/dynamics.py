@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat.engine import Sampler
+from caveat.engine.predict import check_draws
 from caveat.errors import InvalidArgument, OutputMismatch, explain
 from caveat.metrics.checks import require_count
 from caveat.predictive import Mean, MeanAndLogVariance, MeanAndVariance
@@ -21,6 +22,7 @@ from caveat.shapes import describe, require_finite
 
 # Each function is evaluated on the states of so many: the others' are waste, but a call costs more than they do.
 _TOGETHER = 16
+_FUTURES = 50
 
 Actions = Tensor | Callable[[Tensor, int], Tensor]
 
@@ -29,7 +31,7 @@ def trajectories(
     sampler: Sampler,
     start: Tensor,
     actions: Actions,
-    n: int = 50,
+    n: int | None = None,
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -43,7 +45,7 @@ def trajectories(
             ``MeanAndVariance`` or ``MeanAndLogVariance``; noise is left out.
         start: (B, K), where the futures begin.
         actions: (T, B, A), or (T, A) for all alike; or a policy ``actions(states, t)`` of (R, K) states to (R, A).
-        n: how many futures S.
+        n: how many futures S; 50, or all that the sampler has, if not given.
         steps: how many steps T; needed with a policy, else the length of ``actions``.
         seed: of the draws.
         inputs: what the network gets of (R, K) states and (R, A) actions; the two beside each other if not given.
@@ -66,7 +68,7 @@ def trajectories(
         >>> trajectories(sampler, torch.zeros(4, 2), torch.zeros(10, 1), n=5).shape
         torch.Size([5, 11, 4, 2])
     """
-    require_count(n, "n", 1)
+    n = check_draws(sampler.size or _FUTURES if n is None else n, sampler)
     check_seed(seed)
     if not isinstance(sampler.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
         raise OutputMismatch(
