@@ -152,3 +152,19 @@ def test_a_bias_before_batch_normalisation_is_named() -> None:
     data = torch.randn(64, 5), torch.randn(64, 1)
     with pytest.raises(CaveatError, match=r"gradient of 0\.bias .* nothing but rounding: .*bias=False"):
         fit_ensemble(build, nn.functional.mse_loss, data, members=3, epochs=2, together=True, progress=False)
+
+
+def test_a_network_for_one_size_of_batch_only_is_trained() -> None:
+    """The first look takes fewer rows than a batch, and has to put up with networks that do not."""
+
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x.reshape(32, 5))
+
+    found = fit(Fixed(), nn.MSELoss(), (torch.randn(64, 5), torch.randn(64, 1)), epochs=2, batch_size=32,
+                validation=None, progress=False)  # fmt: skip
+    assert len(found.history.training) == 2

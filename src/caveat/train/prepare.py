@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from caveat.errors import InvalidArgument, explain
 from caveat.train import run as runs
-from caveat.train.look import check_targets, look
+from caveat.train.look import Look, check_targets, look
 from caveat.train.loop import Member
 from caveat.train.passes import Objective
 from caveat.train.run import Run
 from caveat.train.table import Table, as_table, joined
 from caveat.train.trial import describe_network
+
+_FEW = 8  # rows that show what a network draws and whether it fits the data: a batch would take as long as a step
 
 
 @dataclass
@@ -61,11 +63,21 @@ def _group(entries: Sequence[tuple[int, Run, nn.Module, Table, Table | None]], o
         validation = validation + start if held_out is None else torch.arange(held_out.rows) + next(later)
         member = Member(run, network, training + start, validation)
         first = runs.epoch_order(run, member.training_rows, 0)[: run.batch_size].to(_device(whole))
-        seen = look(network, objective, whole, first, run.seed)
+        seen = _looked(network, objective, whole, first, run.seed)
         member.rates, unmanaged = seen.rates, unmanaged or seen.unmanaged
         members.append(member)
     check_targets(members[0].network, objective, whole)
     return Group([number for number, *_ in entries], members, whole, unmanaged)
+
+
+def _looked(network: nn.Module, objective: Objective, table: Table, batch: Tensor, seed: int) -> Look:
+    """A look at a few rows of the first batch: at all of it where only a whole one fits the network or the loss."""
+    try:
+        return look(network, objective, table, batch[:_FEW], seed)
+    except InvalidArgument:
+        if len(batch) <= _FEW:
+            raise
+        return look(network, objective, table, batch, seed)
 
 
 def _table(data: Any, name: str, network: nn.Module, known: dict[Any, Table]) -> Table:
