@@ -53,7 +53,7 @@ def seconds(found: dict[tuple[str, str], Any], methods: list[str]) -> str:
         missing += whole.count(None)
         total += sum(time or 0.0 for time in whole)
         cells.append(f"| {method.replace('_', ' ')} | " + " | ".join(f"{t:.0f}" if t else "–" for t in whole) + " |")
-    said = f"{total / 60:.1f} minutes of one thread together, two at a time" + (f"; {missing} are missing" if missing else "")
+    said = f"{total / 60:.1f} minutes of one thread together" + (f"; {missing} are missing" if missing else "")
     head = "| method | " + " | ".join(SMALL) + " |\n|" + " --- |" * (1 + len(SMALL))
     title = f"Seconds that the four small sets took, as recorded with their results ({said}):"
     return "\n".join([title, "", head, *cells])
