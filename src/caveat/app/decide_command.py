@@ -12,13 +12,13 @@ from typing import Any, cast
 import torch
 
 from caveat.app.tabular_tested import Tested, ask, default_measure
+from caveat.calibrate.from_scores import interval_of
 from caveat.decide import Cut, NoCut, cut_for_cost, cut_for_coverage, cut_for_risk
 from caveat.errors import InvalidArgument, explain
 from caveat.metrics import expected_calibration_error, interval_coverage
 from caveat.predictive import Categorical
 from caveat.tabular import storage
 from caveat.tabular.fitting import calibrated
-from caveat.tabular.honest import interval_of
 from caveat.tabular.model import Model, answered
 from caveat.tabular.targets import Numbers
 
@@ -156,7 +156,7 @@ def _quality(model: Model, tested: Tested) -> dict[str, float]:
     pred = tested.pred
     if isinstance(pred, Categorical):
         return {"expected_calibration_error": float(expected_calibration_error(pred.mean, tested.truth))}
-    low, high = interval_of(model, pred, 0.9)
+    low, high = interval_of(model.calibration.scores, pred, 0.9)
     covered = interval_coverage(low.double(), high.double(), tested.truth)
     return {"coverage_of_90_percent_intervals": float(covered)}
 

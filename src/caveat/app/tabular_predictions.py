@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 import caveat
+from caveat.calibrate.from_scores import interval_of, sets_of
 from caveat.decide import unsureness
 from caveat.predictive import Categorical, Gaussian
 from caveat.tabular.columns import Array
-from caveat.tabular.honest import interval_of, sets_of
 from caveat.tabular.model import Model
 from caveat.tabular.targets import Classes, Numbers
 
@@ -56,7 +56,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
     best = pred.predicted
     chosen = cast("list[int]", best.tolist())
     deviation = pred.variance.clamp(min=0).sqrt()
-    sets = cast("list[list[bool]]", sets_of(model, pred, level).tolist())
+    sets = cast("list[list[bool]]", sets_of(model.calibration.scores, pred, level).tolist())
     parts = caveat.decompose(pred)
     found: dict[str, list[Any]] = {
         "label": [labels[k] for k in chosen],
@@ -73,7 +73,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
 
 def _numbers(model: Model, pred: Gaussian, level: float) -> dict[str, list[Any]]:
     assert isinstance(model.target, Numbers)
-    low, high = interval_of(model, pred, level)
+    low, high = interval_of(model.calibration.scores, pred, level)
     parts = caveat.decompose(pred)
     columns = {
         "mean": pred.mean,

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from caveat import metrics
 from caveat.app.tabular_tested import Tested
+from caveat.calibrate.from_scores import interval_of
 from caveat.predictive import Categorical, Gaussian
 from caveat.tabular.columns import Array
-from caveat.tabular.honest import interval_of
 from caveat.tabular.schema import CategoryColumn, NumberColumn, number_values
 from caveat.tabular.targets import Numbers
 from caveat.tabular.values import keys_of
@@ -104,7 +104,7 @@ def _class_metrics(pred: Categorical, truth: Tensor) -> list[Any]:
 def _number_metrics(tested: Tested) -> list[Any]:
     pred, target = cast(Gaussian, tested.pred), cast(Numbers, tested.model.target)
     found: list[Any] = []
-    low, high = (side.double() for side in interval_of(tested.model, pred, 0.9))
+    low, high = (side.double() for side in interval_of(tested.model.calibration.scores, pred, 0.9))
     for column, name in enumerate(target.names):
         mean, truth = pred.moments.mean[:, column], tested.truth[:, column]
         variance = (pred.noise + pred.moments.variance)[:, column]

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from caveat.calibrate.from_scores import sets_of
 from caveat.measures import decompose
 from caveat.predictive import Categorical
 from caveat.tabular import storage
 from caveat.tabular.columns import take
 from caveat.tabular.fitting import Rows, fit_model, repeated
-from caveat.tabular.honest import sets_of
 from caveat.tabular.schema import learn_schema
 from caveat.tabular.settings import check_settings
 from caveat.tabular.sklearn_face import (
@@ -137,7 +137,7 @@ class Classifier(ClassifierBases):
 
         The most probable class is always in it. A model without enough held-out rows gives every class.
         """
-        return sets_of(fitted(self), self.predictive(X), level).numpy()
+        return sets_of(fitted(self).calibration.scores, self.predictive(X), level).numpy()
 
     def predictive(self, X: Any) -> Categorical:
         """What is known of each row: a ``Categorical`` (B, C)."""

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from caveat.calibrate.from_scores import interval_of
 from caveat.measures import decompose
 from caveat.predictive import Gaussian
 from caveat.tabular import storage
 from caveat.tabular.columns import take
 from caveat.tabular.fitting import Rows, fit_model, repeated
-from caveat.tabular.honest import interval_of
 from caveat.tabular.schema import learn_schema
 from caveat.tabular.settings import check_settings
 from caveat.tabular.sklearn_face import (
@@ -145,7 +145,7 @@ class Regressor(RegressorBases):
 
         A model without enough held-out rows for the level gives the quantiles of the predictive.
         """
-        low, high = interval_of(fitted(self), self.predictive(X), level)
+        low, high = interval_of(fitted(self).calibration.scores, self.predictive(X), level)
         return self._shaped(low), self._shaped(high)
 
     def predictive(self, X: Any) -> Gaussian:

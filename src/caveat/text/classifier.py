@@ -9,12 +9,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from caveat.calibrate.from_scores import sets_of
 from caveat.decide import Cut, Decision
 from caveat.measures import decompose
 from caveat.predictive import Categorical
 from caveat.text import storage
 from caveat.text.fitting import Rows, fit_model
-from caveat.text.honest import sets_of
 from caveat.text.scope import decision, unsure, with_cut
 from caveat.text.sentences import as_sentences
 from caveat.text.settings import check_settings

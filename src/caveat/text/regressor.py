@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from caveat.calibrate.from_scores import interval_of
 from caveat.decide import Cut, Decision
 from caveat.measures import decompose
 from caveat.predictive import Gaussian
 from caveat.text import storage
 from caveat.text.fitting import Rows, fit_model
-from caveat.text.honest import interval_of
 from caveat.text.scope import decision, unsure, with_cut
 from caveat.text.sentences import as_sentences
 from caveat.text.settings import check_settings

@@ -1,11 +1,14 @@
-"""Intervals and sets that hold their level: conformal, from the sentences that were held out."""
+"""Intervals and sets that hold their level, from the conformal scores of rows that were held out.
+
+What a model keeps of those rows are the scores alone; the level is chosen when it is asked.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from caveat.calibrate import conformal_quantile
+from caveat.calibrate.conformal_rank import conformal_quantile
 from caveat.predictive import Categorical, Gaussian
 from caveat.shapes import require_share
 
