@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.training import MEMBERS, ROUNDS, Workload, at_once, by_fit, by_hand, seconds, workloads
+from benchmarks.training import MEMBERS, ROUNDS, Workload, medians, medians_alone, workloads
 
 NEEDED = {"LeNet, 256 images": 0.97}
 SMALL = 4.0
@@ -26,7 +25,7 @@ def lines(pytestconfig: pytest.Config) -> Iterator[list[str]]:
         return
     head = (
         f"# Training at once\n\nWritten by `make bench`: {MEMBERS} members, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}, medians of {ROUNDS} interleaved rounds, the trial included.\n\n"
+        f"{torch.__version__}, medians of {ROUNDS} rounds in random order, the trial included.\n\n"
         "| work | at once, s | `fit` / at once | plain loop / at once | needed | |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
     )
@@ -38,13 +37,7 @@ def lines(pytestconfig: pytest.Config) -> Iterator[list[str]]:
 def test_training(work: Workload, lines: list[str], pytestconfig: pytest.Config) -> None:
     smoke = pytestconfig.getoption("--smoke")
     work = replace(work, epochs=1) if smoke else work
-    times: dict[str, list[float]] = {"at_once": [], "by_fit": [], "by_hand": []}
-    for round_number in range(2 if smoke else ROUNDS + 1):
-        for train in (at_once, by_fit, by_hand):
-            taken = seconds(train, work)
-            if round_number:  # the first one warms up
-                times[train.__name__].append(taken)
-    ours, fits, loops = (statistics.median(values) for values in times.values())
+    ours, fits, loops = medians(work, 1) if smoke else medians_alone(work.name)
     needed = NEEDED.get(work.name, SMALL)
     verdict = "met" if min(fits, loops) / ours >= needed else "**falls short**"
     lines.append(f"| {work.name} | {ours:.3f} | {fits / ours:.2f} | {loops / ours:.2f} | {needed:.2f} | {verdict} |")
