@@ -57,12 +57,16 @@ class Step:
         return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Slot)]
 
 
+def _not_yet(*inputs: Tensor) -> tuple[Tensor, ...]:
+    raise CannotRecord("the program has to be refreshed before it runs")
+
+
 @dataclass
 class Program:
     """Operations that take inputs of fixed shapes to the values of all members, (M, B, ...) each.
 
     ``fixed`` are the steps that depend on the parameters alone; ``refresh`` does them, and has to be called again when
-    the stacked parameters hold new values.
+    the stacked parameters hold new values. ``run`` gives the values of all members for tensors of these inputs.
     """
 
     inputs: list[Slot]
@@ -72,7 +76,7 @@ class Program:
     outputs: list[Slot]
     gives_new_memory: bool
     _space: dict[str, Any] = field(default_factory=dict[str, Any])
-    _run: Callable[..., tuple[Tensor, ...]] | None = None
+    run: Callable[..., tuple[Tensor, ...]] = _not_yet
 
     def refresh(self) -> None:
         """Compute what depends on the parameters alone."""
@@ -83,15 +87,10 @@ class Program:
             for slot, value in zip(step.outputs, returned if step.several else (returned,), strict=True):
                 if slot is not None:
                     values[slot.number] = value
-        if self._run is None:
-            self._run = self._compiled()
+        if self.run is _not_yet:
+            self.run = self._compiled()
         needed = {slot.number for step in self.varying for slot in step.inputs()} | {s.number for s in self.outputs}
         self._space.update({f"t{number}": value for number, value in values.items() if number in needed})
-
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The values of all members for these inputs."""
-        assert self._run is not None
-        return self._run(*inputs)
 
     def _compiled(self) -> Callable[..., tuple[Tensor, ...]]:
         """The varying steps as a Python function: calling it takes a third of the time of walking a list.

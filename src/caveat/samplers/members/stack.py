@@ -37,7 +37,7 @@ class Recorded:
         tensors = [args[0] if args[0].is_contiguous() else args[0].contiguous()] if bare else tensors_of(inputs)
         if any(tensor.requires_grad for tensor in tensors) if not bare else args[0].requires_grad:
             tensors = [tensor.detach() for tensor in tensors]
-        outputs = self.program(*tensors)
+        outputs = self.program.run(*tensors)
         return outputs[0] if self.one else pytree.tree_unflatten(list(outputs), self.spec)
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 _TENSORS_DECIDE = {
     nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Sequential, nn.ModuleList, nn.Dropout,
@@ -34,6 +35,7 @@ class Watch:
         modules = [module for model in models for module in model.modules()]
         self._spaces = [vars(module) for module in modules]
         self._hooks: list[dict[Any, Any]] = [space[name] for space in self._spaces for name in _HOOKS]
+        self._hooked, self._hook_number = True, -1
         self._holders: list[dict[str, Any]] = [
             space[name] for space in self._spaces for name in _HOLDERS if space[name]
         ]
@@ -61,8 +63,10 @@ class Watch:
         return _CPU if self._first is None else self._first.device
 
     def hooked(self) -> bool:
-        """Does any module have a hook on its forward pass now?"""
-        return any(self._hooks)
+        """Does any module have a hook on its forward pass now? Every hook that torch registers takes a number."""
+        if self._hooked or self._hook_number != RemovableHandle.next_id:
+            self._hook_number, self._hooked = RemovableHandle.next_id, any(self._hooks)
+        return self._hooked
 
     def training(self) -> bool:
         """Is any module in train mode now?"""
@@ -97,6 +101,8 @@ class Watch:
                 return False
         except (RuntimeError, ValueError, TypeError):  # another tensor: equality of tensors is no yes or no,
             return False
+        if not self._numbers:
+            return True
         return all(holder[name] is value for holder, name, value in self._numbers)  # but of one number it is
 
     def _same_attributes(self) -> bool:
