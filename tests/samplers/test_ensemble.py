@@ -304,3 +304,20 @@ def test_an_unrolled_program_lets_go_of_what_is_no_longer_needed() -> None:
     with Held():
         prepared.recorded(((x,), {}))  # type: ignore[union-attr]
     assert 1 <= most <= 2
+
+
+@pytest.mark.parametrize("executor", ["stacked", "unrolled"])
+def test_a_program_that_runs_out_of_memory_gives_way_to_the_members(
+    executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = members()
+    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    caveat.draws(sampler, X)
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("no room")
+
+    (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
+    monkeypatch.setattr(prepared.recorded.program, "run", full)  # type: ignore[union-attr]
+    for n in (None, 2):
+        torch.testing.assert_close(caveat.draws(sampler, X, n), looped(networks, X)[:n], rtol=1e-5, atol=1e-6)

@@ -259,13 +259,25 @@ class BoundGroup:
 
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces of consecutive members, in order."""
-        if self._recorded is None:
+        if self._values is None and self._recorded is not None:
+            self._values = self._played(self._recorded)
+        values, self._values = self._values, None
+        if values is None:
             return self._one_by_one(draws)
         if len(draws) == len(self._group.models):
-            return iter((self._recorded(self._inputs),))
-        if self._values is None:
-            self._values = self._recorded(self._inputs)
-        return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), self._values),))
+            return iter((values,))
+        self._values = values  # for the other members
+        return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), values),))
+
+    def _played(self, recorded: Recorded) -> Values | None:
+        """The values of all members; None where that needs too much memory: one by one, rows can be halved."""
+        try:
+            return recorded(self._inputs)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        self._recorded = None
+        return None
 
     def _one_by_one(self, draws: range) -> Iterator[Values]:
         plain = self._group.plain(self._prepared)
