@@ -186,13 +186,15 @@ def table(parts: dict[str, Record]) -> str:
 
 def draw(parts: dict[str, Record], folder: Path) -> None:
     """Curves with a band of one standard deviation over seeds."""
-    figure, grid = plt.subplots(len(SETS), len(METRICS), figsize=(11, 15), layout="constrained")
+    figure, grid = plt.subplots(len(SETS), len(METRICS), figsize=(11, 11.5), layout="constrained")
     for row, name in zip(grid, SETS, strict=True):
         for ax, metric in zip(row, METRICS, strict=True):
             bands = {m: over_seeds(curves(parts, name, m, metric)) for m in (*METHODS, "random")}
             seeds = len(curves(parts, name, "random", metric))
             plot_referral(bands, metric=metric, title=f"{name}, {seeds} seeds", ax=ax)
             ax.set_xlim(1.0, 0.2)  # fewer are too few test rows for a metric
+            ax.get_legend().remove()
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(folder / "referral.png", dpi=110)
     plt.close(figure)
 

@@ -261,9 +261,9 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
         base = [by[name]["gradient boosting"] for name in names]
         ours = [by[name][method] for name in names]
         ratio = [100 * own["error"] / max(other["error"], 1e-12) for own, other in zip(ours, base, strict=True)]
-        left.plot(ratio, places, marker, color=colour, label=method)
+        left.plot(ratio, places, marker, color=colour, label=method, zorder=3 if method == "caveat" else 2)
         difference = [own["nll"] - other["nll"] for own, other in zip(ours, base, strict=True)]
-        right.plot(difference, places, marker, color=colour, label=method)
+        right.plot(difference, places, marker, color=colour, label=method, zorder=3 if method == "caveat" else 2)
     for ax, at, words in ((left, 100, "error, % of gradient boosting's"), (right, 0, "NLL less its NLL, nats")):
         ax.axvline(at, color="#333333", linewidth=1)
         ax.set_xlabel(f"{words}: left of the line is better")
