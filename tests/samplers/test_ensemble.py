@@ -321,3 +321,28 @@ def test_a_program_that_runs_out_of_memory_gives_way_to_the_members(
     monkeypatch.setattr(prepared.recorded.program, "run", full)  # type: ignore[union-attr]
     for n in (None, 2):
         torch.testing.assert_close(caveat.draws(sampler, X, n), looped(networks, X)[:n], rtol=1e-5, atol=1e-6)
+
+
+def test_what_takes_long_is_not_tried_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making one takes a dozen passes, and would gain what Python takes: nothing beside a long pass."""
+    calls = 0
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return self.first(x)
+
+    monkeypatch.setattr("caveat.samplers.members.group._LONG", 0.0)
+    networks: list[Any] = [Slow() for _ in range(3)]
+    sampler = ensemble(networks, output=caveat.Mean())
+    caveat.draws(sampler, X)
+    (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
+    assert prepared.recorded is None
+    before = calls
+    torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X))
+    assert calls - before == 6  # ours and those that it is compared with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,8 @@ Executor = Way | None
 # Larger stacks gain nothing: reading the parameters takes the time, not Python.
 _LARGEST_STACK = 256 << 20
 _MOST_PROGRAMS = 64
+# Seconds for all members: what takes longer gains nothing by a program, and making one takes a dozen such passes.
+_LONG = 0.25
 
 
 @dataclass
@@ -141,17 +144,26 @@ class Group:
 
     def _prepare(self, known: _Known, inputs: Inputs) -> Prepared:
         prepared = Prepared(self._kinds(known, inputs), None)
-        _, numbers = rows_of(inputs, prepared.kinds[0].study.batch_axis, None, self.device)
-        values = list(self.loop(prepared, inputs, numbers, range(len(self.models)), 0))
+        values, seconds = self._looped(prepared, inputs)
         check_same_values(values)
         prepared.at_once = max(1, fitting(values[0]))
-        if self._executor != "loop" and self._may_stack(known, prepared):
+        if self._executor is None and seconds > _LONG:  # a first pass may be slow for being the first
+            seconds = self._looped(prepared, inputs)[1]
+        worth_it = self._executor in PROGRAMS or (self._executor is None and seconds <= _LONG)
+        if worth_it and self._may_stack(known, prepared):
             key = signature(inputs)
             verdicts = known.verdicts.setdefault(key, Verdicts())
             prepared.recorded = self._try(known, inputs, values, verdicts, prepared.kinds)
         if self._executor in PROGRAMS and prepared.recorded is None:
             raise InvalidArgument(_cannot_be_a_program(self._executor))
         return prepared
+
+    def _looped(self, prepared: Prepared, inputs: Inputs) -> tuple[list[Values], float]:
+        """The values of all members, one after the other, and the seconds that took."""
+        _, numbers = rows_of(inputs, prepared.kinds[0].study.batch_axis, None, self.device)
+        start = time.perf_counter()
+        values = list(self.loop(prepared, inputs, numbers, range(len(self.models)), 0))
+        return values, time.perf_counter() - start
 
     def _kinds(self, known: _Known, inputs: Inputs) -> list[Kind]:
         first = self.members[0].kind(inputs)
@@ -200,8 +212,7 @@ class Group:
         other: Inputs = map_tensors(_moved, inputs)
         try:
             kinds = [self.members[0].kind(other)] * len(self.models)
-            _, numbers = rows_of(other, kinds[0].study.batch_axis, None, self.device)
-            values = list(self.loop(Prepared(kinds, None), other, numbers, range(len(self.models)), 0))
+            values, _ = self._looped(Prepared(kinds, None), other)
         except RuntimeError:
             return False
         return _same(recorded(other), values)
