@@ -78,10 +78,6 @@ class EvalNetwork:
         kind = self._kinds[alike if found.batch_axis == 0 else exactly] = Kind(found)
         return kind
 
-    def plain(self, kind: Kind) -> bool:
-        """Is a plain call right now what a careful pass would be?"""
-        return kind.plainly is True and not self._watch.training()
-
     def look(self, inputs: Inputs) -> None:
         """One careful pass over inputs of any kind, for what a mode around it wants to see."""
         network = Network(self.model)

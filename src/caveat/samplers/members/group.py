@@ -153,7 +153,7 @@ class Group:
         if worth_it and self._may_stack(known, prepared):
             key = signature(inputs)
             verdicts = known.verdicts.setdefault(key, Verdicts())
-            prepared.recorded = self._try(known, inputs, values, verdicts, prepared.kinds)
+            prepared.recorded = self._try(known, inputs, values, verdicts, prepared)
         if self._executor in PROGRAMS and prepared.recorded is None:
             raise InvalidArgument(_cannot_be_a_program(self._executor))
         return prepared
@@ -180,7 +180,7 @@ class Group:
         return plain and not moves and not found.rules.sites and fits
 
     def _try(
-        self, known: _Known, inputs: Inputs, values: list[Values], verdicts: Verdicts, kinds: list[Kind]
+        self, known: _Known, inputs: Inputs, values: list[Values], verdicts: Verdicts, prepared: Prepared
     ) -> Recorded | None:
         """The program that is fastest; None where calling the members is."""
         rows = count_rows(inputs, 0) or 1
@@ -192,8 +192,7 @@ class Group:
                 verdicts.cannot |= {each} if made is None else set()
                 programs |= {} if made is None else {each: made}
         if way is None and programs and known.stack is not None:
-            plain = all(member.plain(kind) for member, kind in zip(self.members, kinds, strict=True))
-            way = verdicts.fastest[rows] = self._fastest(known.stack, programs, inputs, plain)
+            way = verdicts.fastest[rows] = self._fastest(known.stack, programs, inputs, self.plain(prepared))
         return programs.get(way or "loop")
 
     def _program(self, known: _Known, inputs: Inputs, values: list[Values], *, stacked: bool) -> Recorded | None:
@@ -272,12 +271,12 @@ class BoundGroup:
         """Pieces of consecutive members, in order."""
         if self._values is None and self._recorded is not None:
             self._values = self._played(self._recorded)
-        values, self._values = self._values, None
+        values = self._values
         if values is None:
             return self._one_by_one(draws)
         if len(draws) == len(self._group.models):
+            self._values = None  # handed over whole: the next call makes new ones
             return iter((values,))
-        self._values = values  # for the other members
         return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), values),))
 
     def _played(self, recorded: Recorded) -> Values | None:

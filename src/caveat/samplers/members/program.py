@@ -57,10 +57,6 @@ class Step:
         return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Slot)]
 
 
-def _not_yet(*inputs: Tensor) -> tuple[Tensor, ...]:
-    raise CannotRecord("the program has to be refreshed before it runs")
-
-
 @dataclass
 class Program:
     """Operations that take inputs of fixed shapes to the values of all members, (M, B, ...) each.
@@ -76,7 +72,10 @@ class Program:
     outputs: list[Slot]
     gives_new_memory: bool
     _space: dict[str, Any] = field(default_factory=dict[str, Any])
-    run: Callable[..., tuple[Tensor, ...]] = _not_yet
+    run: Callable[..., tuple[Tensor, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run = self._compiled()
 
     def refresh(self) -> None:
         """Compute what depends on the parameters alone."""
@@ -87,8 +86,6 @@ class Program:
             for slot, value in zip(step.outputs, returned if step.several else (returned,), strict=True):
                 if slot is not None:
                     values[slot.number] = value
-        if self.run is _not_yet:
-            self.run = self._compiled()
         needed = {slot.number for step in self.varying for slot in step.inputs()} | {s.number for s in self.outputs}
         self._space.update({f"t{number}": value for number, value in values.items() if number in needed})
 
