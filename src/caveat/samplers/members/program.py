@@ -102,7 +102,8 @@ class Program:
             self._space[f"f{number}"] = _FASTER.get(step.func, step.func)
             args = [self._source(argument, f"a{number}_{place}") for place, argument in enumerate(step.args)]
             args += [f"{name}={self._source(value, f'k{number}_{name}')}" for name, value in step.kwargs.items()]
-            targets = ", ".join("_" if slot is None else f"t{slot.number}" for slot in step.outputs)
+            needed = [slot is not None and (slot.number in last or slot.number in kept) for slot in step.outputs]
+            targets = ", ".join(f"t{s.number}" if s and n else "_" for s, n in zip(step.outputs, needed, strict=True))
             lines.append(f"    {targets}{',' if step.several else ''} = f{number}({', '.join(args)})")
             done = [f"t{slot}" for slot in sorted(made - kept) if last.get(slot) == number]
             lines += [f"    del {', '.join(done)}"] if done else []
