@@ -54,6 +54,8 @@ def lenet() -> nn.Module:
     )  # fmt: skip
 
 
+TITLE = "the loop's time over ours; itself: over the loop's own, which shows the noise"
+HEAD = "network  M  rows   loop us  itself   draws  bound              predict"
 LINES = [Line("mlp", mlp, (8,), members, rows) for members in (5, 10, 20) for rows in (1, 32, 1024)]
 LINES += [Line("lenet", lenet, (1, 28, 28), 5, rows) for rows in (1, 32)]
 
@@ -113,7 +115,6 @@ if __name__ == "__main__":
     random.seed(0)
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    print("the loop's time over ours; itself: over the loop's own, which shows the noise")
-    print("network  M  rows   loop us  itself   draws  bound              predict")
+    print(TITLE, HEAD, sep="\n")
     for each in LINES:
         print(measured(each), flush=True)

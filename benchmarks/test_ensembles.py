@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.ensembles import LINES, Line, measured
+from benchmarks.ensembles import HEAD, LINES, TITLE, Line, measured
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def lines(pytestconfig: pytest.Config) -> Iterator[list[str]]:
         return
     head = f"# Inference of an ensemble\n\nWritten by `make bench`: one thread, torch {torch.__version__}.\n\n"
     path = Path(__file__).with_name("RESULTS_ENSEMBLES.md")
-    path.write_text(head + "```\n" + text + "```\n", encoding="utf-8")
+    path.write_text(head + "```\n" + f"{TITLE}\n{HEAD}\n" + text + "```\n", encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
