@@ -23,6 +23,7 @@ from caveat.tabular.schema import Schema
 from caveat.tabular.settings import Settings
 from caveat.tabular.targets import Classes, Numbers, Target
 from caveat.tabular.training import pieces_of, shape_of, train_networks
+from caveat.train.held_out import even_share, without_whole_classes
 
 _FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 2000
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.5, 5.0
@@ -163,13 +164,6 @@ def _held_out(answers: Tensor, settings: Settings, classes: bool) -> Any:
     held = np.zeros(count, bool)
     if share * count < _FEWEST_TO_CALIBRATE:
         return held
-    order = np.random.default_rng(settings.seed).permutation(count)
-    if classes:
-        order = order[np.argsort(answers.numpy()[order], kind="stable")]
-    every = 1 / share
-    places = np.arange(every / 2, count, every).astype(np.int64)
-    held[order[places]] = True
-    if classes:  # no class is held out whole
-        for label in np.setdiff1d(answers.numpy()[held], answers.numpy()[~held]):
-            held[answers.numpy() == label] = False
-    return held
+    order, labels = np.random.default_rng(settings.seed).permutation(count), answers.numpy() if classes else None
+    held[even_share(order, share, labels)] = True
+    return held if labels is None else without_whole_classes(held, labels)

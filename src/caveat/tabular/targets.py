@@ -13,6 +13,7 @@ from caveat.errors import explain
 from caveat.tabular.columns import Array
 from caveat.tabular.errors import InvalidTable
 from caveat.tabular.values import Place, row_place
+from caveat.train.standardise import centre_and_scale
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,7 @@ def learn_numbers(names: tuple[str, ...], y: Array, place: Place = row_place) ->
                 fix="leave these rows out of training",
             )
         )
-    y = np.sort(y, 0)  # so that sums do not depend on the order of the rows
-    largest = np.maximum(np.abs(y).max(0), 1e-300)
-    shifts, scales = (y / largest).mean(0) * largest, (y / largest).std(0) * largest
-    scales = np.where(scales > 1e-12 * largest, scales, 1.0)
-    return Numbers(names, tuple(map(float, shifts)), tuple(map(float, scales)))
+    return Numbers(names, *centre_and_scale(y))
 
 
 def check_classes(name: str, counts: dict[str, int]) -> None:

@@ -24,6 +24,7 @@ from caveat.text.targets import Array, Numbers, Target
 from caveat.text.training import train_networks
 from caveat.text.words import learn_vocabulary
 from caveat.train import Fit
+from caveat.train.held_out import even_share, without_whole_classes
 
 _FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 5000
 _FEWEST_DRAWS, _MOST_NUMBERS = 10, 20_000_000  # that a temperature is fitted to
@@ -160,13 +161,6 @@ def _held_out(sentences: Sequence[str], answers: Tensor, settings: Settings) -> 
     first = np.flatnonzero([row == 0 or sentences[row] != sentences[row - 1] for row in range(count)])
     order = first[np.random.default_rng(settings.seed).permutation(len(first))]
     labels = None if answers.is_floating_point() else answers.numpy()
-    if labels is not None:
-        order = order[np.argsort(labels[order], kind="stable")]
-    every = 1 / share
-    held[order[np.arange(every / 2, len(order), every).astype(np.int64)]] = True
-    texts = {sentence for sentence, out in zip(sentences, held, strict=True) if out}
+    texts = {sentences[row] for row in even_share(order, share, labels)}
     held = np.array([sentence in texts for sentence in sentences])
-    if labels is not None:  # no class is held out whole
-        for label in np.setdiff1d(labels[held], labels[~held]):
-            held[labels == label] = False
-    return held
+    return held if labels is None else without_whole_classes(held, labels)

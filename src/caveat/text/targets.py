@@ -13,6 +13,7 @@ from torch import Tensor
 from caveat.errors import explain
 from caveat.text.errors import InvalidText
 from caveat.text.sentences import is_missing
+from caveat.train.standardise import centre_and_scale
 
 Array = NDArray[Any]
 
@@ -115,11 +116,8 @@ def learn_numbers(y: Any, rows: int) -> tuple[Numbers, Tensor]:
                 raise InvalidText(_missing(row, one))
     values = given.astype(np.float64)
     two = values if values.ndim == 2 else values[:, None]
-    ordered = np.sort(two, 0)  # so that sums do not depend on the order of the rows
-    largest = np.maximum(np.abs(ordered).max(0), 1e-300)
-    shifts, scales = (ordered / largest).mean(0) * largest, (ordered / largest).std(0) * largest
-    scales = np.where(scales > 1e-12 * largest, scales, 1.0)
-    target = Numbers(tuple(map(float, shifts)), tuple(map(float, scales)), values.ndim == 1)
+    shifts, scales = centre_and_scale(two)
+    target = Numbers(shifts, scales, values.ndim == 1)
     return target, torch.from_numpy(((two - shifts) / scales).astype(np.float32))
 
 
