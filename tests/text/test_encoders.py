@@ -122,6 +122,26 @@ def test_a_tuned_encoder_draws_with_its_own_dropout(tuned: Classifier, tiny: Pat
     np.testing.assert_allclose(np.concatenate([tuned.predict_proba([x]) for x in X[:6]]), together, atol=1e-4)
 
 
+def test_no_clock_decides_how_heads_are_trained(
+    tiny: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stacked or one after the other differ in the last digits: a seed has to give one model."""
+    import caveat.text.training as training
+
+    asked: list[Any] = []
+    real = training.fit_ensemble
+
+    def noted(*args: Any, **settings: Any) -> Any:
+        asked.append(settings.get("together"))
+        return real(*args, **settings)
+
+    monkeypatch.setattr(training, "fit_ensemble", noted)
+    for fine_tune, members in ((False, 2), (True, 2), (True, 1)):
+        quick = {"members": members, "epochs": 1, "draws": 4}
+        Classifier(encoder=str(tiny), fine_tune=fine_tune, method="ensemble", **quick).fit(*corpus(60))
+    assert asked == [True, True, False]
+
+
 def test_a_regressor_reads_through_an_encoder(tiny: Path, corpus: Corpus) -> None:
     X, y = corpus(200)
     model = Regressor(encoder=tiny, **QUICK).fit(X, np.searchsorted(["food", "light", "music"], y))

@@ -68,6 +68,7 @@ def _tuned(
         members=settings.networks,
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
+        together=settings.networks > 1,  # as above: not by the clock
         **common,
     )
     networks: list[SentenceNetwork] = []
