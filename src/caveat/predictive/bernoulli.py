@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -43,8 +44,12 @@ class Bernoulli:
         Raises:
             NotFinite: NaN in any draw.
         """
-        log_p = torch.stack([logsigmoid(-logits), logsigmoid(logits)], -1)
-        return cls(Categorical.from_log_probabilities(log_p, dtype=dtype, keep=keep))
+        return cls(Categorical.from_log_probabilities(_no_and_yes(logits), dtype=dtype, keep=keep))
+
+    @classmethod
+    def later(cls, logits: Callable[[], Tensor], *, dtype: torch.dtype = torch.float32) -> Bernoulli:
+        """The same of what ``logits`` will return, which must not be NaN: each part is made when it is asked for."""
+        return cls(Categorical.later(lambda: _no_and_yes(logits()), dtype=dtype))
 
     @property
     def count(self) -> Tensor:
@@ -125,3 +130,8 @@ class Bernoulli:
         return describe_predictive(
             "Bernoulli", kept=binary.kept is not None, count=self.count, dtype=self.dtype, batch=batch
         )
+
+
+def _no_and_yes(logits: Tensor) -> Tensor:
+    """Log-probabilities (S, B..., 2) of logits of yes."""
+    return torch.stack([logsigmoid(-logits), logsigmoid(logits)], -1)

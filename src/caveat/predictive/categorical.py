@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import final
+from functools import cached_property
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
 from caveat.numerics import FEW_NUMBERS, Moments, concatenate_moments, merged_mean
 from caveat.predictive.checks import check_finite
+from caveat.predictive.deferred import all_fields, deferred, field_of_source
 from caveat.predictive.describe import describe_predictive
 from caveat.predictive.protocol import Predictive, RowIndex
 from caveat.predictive.rows import (
@@ -56,6 +59,9 @@ class Categorical:
     dtype: torch.dtype
     kept: Tensor | None = None
 
+    if not TYPE_CHECKING:  # to a type checker every name would be an attribute
+        __getattr__, __getstate__ = field_of_source, all_fields
+
     @classmethod
     def from_log_probabilities(
         cls, log_p: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False
@@ -65,14 +71,15 @@ class Categorical:
         Raises:
             NotFinite: NaN in any draw.
         """
-        p = log_p.exp()
-        moments = Moments.from_draws(p)
-        check_finite(moments.mean, "Class scores")
-        log_p = log_p.clamp(min=LOG_FLOOR)
-        draws = p.shape[0]  # sum and division take half the time of mean on few numbers, and as long on many
-        mean_entropy = 0.0 - (p * log_p).sum(-1).sum(0) / draws
-        kept = p.to(dtype) if keep else None
-        return cls(moments, mean_entropy, log_p.sum(0) / draws, _votes(p), dtype, kept)
+        of = _OfLogProbabilities(lambda: log_p)
+        check_finite(of.moments.mean, "Class scores")
+        kept = of.p.to(dtype) if keep else None
+        return cls(of.moments, of.mean_entropy, of.mean_log_probabilities, of.votes, dtype, kept)
+
+    @classmethod
+    def later(cls, log_p: Callable[[], Tensor], *, dtype: torch.dtype = torch.float32) -> Categorical:
+        """The same of what ``log_p`` will return, which must not be NaN: each field is made when it is asked for."""
+        return deferred(cls, _OfLogProbabilities(log_p), dtype=dtype)
 
     @property
     def count(self) -> Tensor:
@@ -182,6 +189,42 @@ class Categorical:
         return describe_predictive(
             "Categorical", kept=self.kept is not None, count=self.count, dtype=self.dtype, **axes
         )
+
+
+class _OfLogProbabilities:
+    """The fields of a `Categorical`, each made when it is asked for."""
+
+    def __init__(self, log_p: Callable[[], Tensor]) -> None:
+        self._log_p = log_p
+
+    @cached_property
+    def p(self) -> Tensor:
+        return self._at_hand.exp()
+
+    @cached_property
+    def moments(self) -> Moments:
+        return Moments.from_draws(self.p)
+
+    @cached_property
+    def mean_entropy(self) -> Tensor:
+        # sum and division take half the time of mean on few numbers, and as long on many
+        return 0.0 - (self.p * self._floored).sum(-1).sum(0) / self.p.shape[0]
+
+    @cached_property
+    def mean_log_probabilities(self) -> Tensor:
+        return self._floored.sum(0) / self.p.shape[0]
+
+    @cached_property
+    def votes(self) -> Tensor:
+        return _votes(self.p)
+
+    @cached_property
+    def _at_hand(self) -> Tensor:
+        return self._log_p()
+
+    @cached_property
+    def _floored(self) -> Tensor:
+        return self._at_hand.clamp(min=LOG_FLOOR)
 
 
 def _votes(p: Tensor) -> Tensor:

@@ -5,16 +5,19 @@ Predictive variance = mean over draws of the noise variance (aleatoric) + varian
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
-from caveat.numerics import Moments, concatenate_moments, merged_mean
+from caveat.numerics import Moments, concatenate_moments, merged_mean, public_dtype
 from caveat.predictive.checks import check_finite
+from caveat.predictive.deferred import all_fields, deferred, field_of_source
 from caveat.predictive.describe import describe_predictive
 from caveat.predictive.mixture import (
     empirical_quantile,
@@ -66,6 +69,9 @@ class Gaussian:
     kept: Tensor | None = None
     kept_noise: Tensor | None = None
 
+    if not TYPE_CHECKING:  # to a type checker every name would be an attribute
+        __getattr__, __getstate__ = field_of_source, all_fields
+
     @classmethod
     def from_draws(cls, means: Tensor, variances: Tensor | float, *, keep: bool = False) -> Gaussian:
         """Summarise means (S, B..., D) with noise variances of the same shape, or one number for all.
@@ -73,19 +79,22 @@ class Gaussian:
         Raises:
             NotFinite: NaN or infinity in any draw.
         """
-        dtype = torch.promote_types(means.dtype, torch.float32)
-        moments = Moments.from_draws(means)
-        check_finite(moments.mean, "Means")
-        if isinstance(variances, Tensor):
-            noise = variances.to(moments.mean.dtype).mean(0)
-            check_finite(noise, "Noise variances")
-        else:
-            noise = torch.full_like(moments.mean, variances)
+        dtype = public_dtype(means.dtype)
+        of = _OfMeans(lambda: means, lambda: variances)
+        check_finite(of.moments.mean, "Means")
+        check_finite(of.noise, "Noise variances")
         if not keep:
-            return cls(moments, noise, dtype)
+            return cls(of.moments, of.noise, dtype)
         kept = means.to(dtype, copy=True)
         kept_noise = torch.as_tensor(variances, dtype=dtype, device=means.device)
-        return cls(moments, noise, dtype, kept, kept_noise.expand_as(kept))
+        return cls(of.moments, of.noise, dtype, kept, kept_noise.expand_as(kept))
+
+    @classmethod
+    def later(
+        cls, means: Callable[[], Tensor], variances: Callable[[], Tensor | float], *, dtype: torch.dtype
+    ) -> Gaussian:
+        """The same of what both will return, which must be finite: each field is made when it is asked for."""
+        return deferred(cls, _OfMeans(means, variances), dtype=dtype)
 
     @property
     def count(self) -> Tensor:
@@ -273,6 +282,24 @@ class Gaussian:
         target = torch.as_tensor(y, dtype=self.noise.dtype, device=self.noise.device)
         require_same_shape(target, self.noise.shape, "y")
         return target
+
+
+class _OfMeans:
+    """The fields of a `Gaussian`, each made when it is asked for."""
+
+    def __init__(self, means: Callable[[], Tensor], variances: Callable[[], Tensor | float]) -> None:
+        self._means, self._variances = means, variances
+
+    @cached_property
+    def moments(self) -> Moments:
+        return Moments.from_draws(self._means())
+
+    @cached_property
+    def noise(self) -> Tensor:
+        variances, mean = self._variances(), self.moments.mean
+        if not isinstance(variances, Tensor):
+            return torch.full_like(mean, variances)
+        return variances.to(mean.dtype).mean(0)
 
 
 def _check_probability(value: float, name: str) -> None:

@@ -19,10 +19,14 @@ from caveat.numerics import accumulator, log_softmax, public_dtype
 from caveat.predictive.bernoulli import Bernoulli
 from caveat.predictive.categorical import Categorical
 from caveat.predictive.checks import check_finite, check_variance, checked_probabilities
+from caveat.predictive.deferred import may_wait
 from caveat.predictive.gaussian import Gaussian
 from caveat.predictive.protocol import Select
 from caveat.predictive.select import check_select, only_tensor, selected
 from caveat.shapes import describe, require_draws, require_floating, require_rank
+
+_LARGEST_LOG_VARIANCE = 80.0
+"""Below it, a variance overflows in no dtype that is added in."""
 
 
 @final
@@ -61,9 +65,11 @@ class Logits:
             NotFinite: NaN in any draw.
         """
         require_draws(draws)
-        return Categorical.from_log_probabilities(
-            log_softmax(draws), dtype=public_dtype(draws.dtype), keep=keep
-        )
+        dtype = public_dtype(draws.dtype)
+        if may_wait(draws, keep=keep):
+            own = draws.clone()
+            return Categorical.later(lambda: log_softmax(own), dtype=dtype)
+        return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
 
 
 @final
@@ -134,8 +140,11 @@ class BinaryLogit:
             NotFinite: NaN in any draw.
         """
         require_draws(draws)
-        wide = draws.to(accumulator(draws.device))
-        return Bernoulli.from_logits(wide, dtype=public_dtype(draws.dtype), keep=keep)
+        dtype, wide = public_dtype(draws.dtype), accumulator(draws.device)
+        if may_wait(draws, keep=keep):
+            own = draws.clone()
+            return Bernoulli.later(lambda: own.to(wide), dtype=dtype)
+        return Bernoulli.from_logits(draws.to(wide), dtype=dtype, keep=keep)
 
 
 @final
@@ -183,6 +192,9 @@ class Mean:
             NotFinite: NaN or infinity in any draw.
         """
         require_draws(draws)
+        if may_wait(draws, keep=keep):
+            own, noise = draws.clone(), self.noise_variance
+            return Gaussian.later(lambda: own, lambda: noise, dtype=public_dtype(draws.dtype))
         return Gaussian.from_draws(draws, self.noise_variance, keep=keep)
 
 
@@ -222,6 +234,9 @@ class MeanAndVariance:
         require_draws(draws)
         means, variances = draws.unbind(-1)
         check_variance(variances)
+        if may_wait(draws, keep=keep):
+            own = draws.clone()
+            return Gaussian.later(lambda: own[..., 0], lambda: own[..., 1], dtype=public_dtype(draws.dtype))
         return Gaussian.from_draws(means, variances, keep=keep)
 
 
@@ -256,8 +271,14 @@ class MeanAndLogVariance:
             NotFinite: NaN or infinity in any draw, also where the variance overflows.
         """
         require_draws(draws)
+        wide = accumulator(draws.device)
+        if may_wait(draws, keep=keep) and draws.amax().item() < _LARGEST_LOG_VARIANCE:
+            own = draws.clone()
+            return Gaussian.later(
+                lambda: own[..., 0], lambda: own[..., 1].to(wide).exp(), dtype=public_dtype(draws.dtype)
+            )
         means, log_variances = draws.unbind(-1)
-        return Gaussian.from_draws(means, log_variances.to(accumulator(draws.device)).exp(), keep=keep)
+        return Gaussian.from_draws(means, log_variances.to(wide).exp(), keep=keep)
 
 
 def _tensor(output: Logits | Probabilities | BinaryLogit | Mean, returned: Any) -> Tensor:
@@ -327,6 +348,8 @@ def _stacked_pair(part: Any, output: MeanAndVariance | MeanAndLogVariance) -> Te
     """A pair of tensors, or the halves of one tensor's last axis, stacked as (B..., D, 2)."""
     if isinstance(part, Tensor):
         _check_numbers(part, output)
+        if part.ndim >= 2 and part.shape[-1] == 2:
+            return part.unsqueeze(-2)
         if part.ndim < 2 or part.shape[-1] % 2 or part.shape[-1] == 0:
             raise _pair_mismatch(output, describe(part))
         return torch.stack(part.chunk(2, -1), -1)
