@@ -183,8 +183,10 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
     with sampler.bind(x, check_seed(seed), gradient=gradient) as stream:
         if gradient:
             return pytree.tree_map(lambda *parts: torch.cat(parts), *list(stream(range(count))))
-        new = getattr(stream, "gives_new_memory", False)
-        whole, at = gathered(stream(range(count)), count, new=new)
+        at_once = getattr(stream, "whole", None)
+        if at_once is not None:
+            return at_once(range(count))
+        whole, at = gathered(stream(range(count)), count, new=False)
     if at != count:
         raise InvalidArgument(
             explain(

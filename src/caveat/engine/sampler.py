@@ -21,7 +21,7 @@ Values = Tensor | dict[str, Tensor]
 class Stream(Protocol):
     """A sampler on one batch: gives the values of any consecutive draws, some at a time, in order.
 
-    A stream may also have ``gives_new_memory``: True says that a piece that holds all draws is memory of its own.
+    A stream may also have ``whole(draws)``: their values as one, (S, B, ...), in memory that nothing else writes on.
     """
 
     @property

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from caveat.engine.collect import gathered
 from caveat.engine.memory import allowed_bytes, is_out_of_memory
 from caveat.engine.sampler import Values
 from caveat.engine.values import mapped
@@ -30,6 +31,7 @@ from caveat.stochastic.trees import map_tensors
 
 Executor = Way | None
 
+_CPU = torch.device("cpu")
 # Larger stacks gain nothing: reading the parameters takes the time, not Python.
 _LARGEST_STACK = 256 << 20
 _MOST_PROGRAMS = 64
@@ -90,14 +92,15 @@ class Group:
         """These networks on the batch ``x``, or on some of its rows."""
         known = self._current()
         device = known.watch.device
-        if type(x) is Tensor and x.device == device and x.dim() > 0 and x.shape[0] > 0:
+        if type(x) is Tensor and x.device == device and x.numel() > 0:
             inputs: Inputs = (x,), {}
             key: Any = (x.shape, x.dtype)
         else:
             inputs = as_inputs(x, device)
             key = (signature(inputs), first_sizes(inputs))
-        if torch.is_autocast_enabled(device.type):
-            key = (key, torch.get_autocast_dtype(device.type))
+        kind = "cpu" if device == _CPU else device.type  # the name of a device is made anew each time
+        if torch.is_autocast_enabled(kind):
+            key = (key, torch.get_autocast_dtype(kind))
         prepared = known.prepared.get(key)
         as_program = prepared is not None and prepared.recorded is not None and not gradient and rows is None
         if prepared is None or as_program:  # calls of the networks themselves need no look at values
@@ -254,11 +257,6 @@ class BoundGroup:
         axis = self._prepared.kinds[0].study.batch_axis
         return len(self._chosen) if self._chosen is not None else count_rows(self._inputs, axis or 0)
 
-    @property
-    def gives_new_memory(self) -> bool:
-        """Is a piece that holds all draws memory of its own, so that it may be kept without a copy?"""
-        return self._recorded is None or self._recorded.program.gives_new_memory
-
     def __enter__(self) -> BoundGroup:
         return self
 
@@ -278,6 +276,15 @@ class BoundGroup:
             self._values = None  # handed over whole: the next call makes new ones
             return iter((values,))
         return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), values),))
+
+    def whole(self, draws: range) -> Values | None:
+        """All these members' values, in memory that nothing else writes on."""
+        recorded = self._recorded
+        if recorded is not None and len(draws) == len(self._group.models):
+            values = self._played(recorded)
+            if values is not None:
+                return values if recorded.program.gives_new_memory else mapped(torch.clone, values)
+        return gathered(self(draws), len(draws), new=True)[0]
 
     def _played(self, recorded: Recorded) -> Values | None:
         """The values of all members; None where that needs too much memory: one by one, rows can be halved."""

@@ -29,6 +29,7 @@ _FASTER: dict[Any, Any] = {
     _aten.addmm.default: torch.addmm,
     _aten.relu_.default: torch.relu_,
 }
+_WITH_SIZES = {_aten.view.default, _aten.expand.default}
 
 
 class CannotRecord(Exception):
@@ -100,7 +101,7 @@ class Program:
         lines = [f"def run({', '.join(f't{slot.number}' for slot in self.inputs)}):"]
         for number, step in enumerate(self.varying):
             self._space[f"f{number}"] = _FASTER.get(step.func, step.func)
-            args = [self._source(argument, f"a{number}_{place}") for place, argument in enumerate(step.args)]
+            args = [self._source(argument, f"a{number}_{place}") for place, argument in enumerate(_one_by_one(step))]
             args += [f"{name}={self._source(value, f'k{number}_{name}')}" for name, value in step.kwargs.items()]
             needed = [slot is not None and (slot.number in last or slot.number in kept) for slot in step.outputs]
             targets = ", ".join(f"t{s.number}" if s and n else "_" for s, n in zip(step.outputs, needed, strict=True))
@@ -114,8 +115,17 @@ class Program:
     def _source(self, argument: Any, name: str) -> str:
         if isinstance(argument, Slot):
             return f"t{argument.number}"
+        if type(argument) is int:
+            return str(argument)
         if isinstance(argument, list) and any(isinstance(part, Slot) for part in cast(list[Any], argument)):
             parts = [self._source(part, f"{name}_{i}") for i, part in enumerate(cast(list[Any], argument))]
             return f"[{', '.join(parts)}]"
         self._space[name] = argument
         return name
+
+
+def _one_by_one(step: Step) -> list[Any]:
+    """The arguments; sizes of a view one after the other, which torch reads in two thirds of the time of a list."""
+    if step.func in _WITH_SIZES and len(step.args) == 2 and all(type(size) is int for size in step.args[1]):
+        return [step.args[0], *step.args[1]]
+    return step.args

@@ -33,11 +33,10 @@ class Recorded:
     def __call__(self, inputs: Inputs) -> Values:
         """The members' values, without a graph."""
         args, kwargs = inputs
-        bare = len(args) == 1 and not kwargs and type(args[0]) is Tensor
-        tensors = [args[0] if args[0].is_contiguous() else args[0].contiguous()] if bare else tensors_of(inputs)
-        if any(tensor.requires_grad for tensor in tensors) if not bare else args[0].requires_grad:
-            tensors = [tensor.detach() for tensor in tensors]
-        outputs = self.program.run(*tensors)
+        if not kwargs and len(args) == 1 and type(args[0]) is Tensor and not args[0].requires_grad:
+            outputs = self.program.run(args[0] if args[0].is_contiguous() else args[0].contiguous())
+        else:
+            outputs = self.program.run(*(tensor.detach() for tensor in tensors_of(inputs)))
         return outputs[0] if self.one else pytree.tree_unflatten(list(outputs), self.spec)
 
 
