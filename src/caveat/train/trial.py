@@ -20,6 +20,7 @@ from caveat.train.stack import Stack, tensors_of
 from caveat.train.table import Table
 
 _ROUNDS = 3
+_TIMED = 3  # members that are timed on their own, once all have shown what they give
 _HOPELESS = 3.0  # so many times slower in its first step: not timed again
 _CLEAR, _LOST = 0.5, 1.5  # of the loop's time, once warm: not timed again either
 _LONG_STEP, _MANY_STEPS = 3e-3, 400  # a member's step in seconds: long ones gain little, and make the trial dear
@@ -78,9 +79,11 @@ class Trial:
         losses = torch.cat([step.losses for step in steps])
         return Step(sum(step.seconds for step in steps), losses, [torch.cat(part) for part in parts])
 
-    def first(self) -> float:
-        """Seconds of a step of the first member."""
-        return self._step(slice(0, 1), together=False).seconds
+    def seconds_alone(self, members: int = _TIMED) -> float:
+        """Seconds of a step of every member on its own, as the first few of them say."""
+        timed = range(min(members, len(self.networks)))
+        seconds = [self._step(slice(member, member + 1), together=False).seconds for member in timed]
+        return sum(seconds) * len(self.networks) / len(seconds)
 
     def together(self) -> Step:
         """A step of all members as one stack."""
@@ -139,7 +142,7 @@ def why_not_together(trial: Trial, *, timed: bool = True, steps: int = _MANY_STE
         return None
     alone, beside = loop.seconds, stacked.seconds
     for _ in range(_ROUNDS if beside < _HOPELESS * alone else 0):
-        alone = min(alone, trial.one_after_another().seconds)
+        alone = min(alone, trial.seconds_alone())
         beside = min(beside, trial.together().seconds)
         if not _CLEAR * alone < beside < _LOST * alone:
             break
@@ -148,8 +151,11 @@ def why_not_together(trial: Trial, *, timed: bool = True, steps: int = _MANY_STE
 
 def _takes_long(trial: Trial) -> bool:
     """Is a member's step a long one? The first may be slow for being the first, but not that slow."""
-    seconds = trial.first()
-    return seconds > _HOPELESS * _LONG_STEP or (seconds > _LONG_STEP and trial.first() > _LONG_STEP)
+    def seconds() -> float:
+        return trial.seconds_alone(1) / len(trial.networks)
+
+    first = seconds()
+    return first > _HOPELESS * _LONG_STEP or (first > _LONG_STEP and seconds() > _LONG_STEP)
 
 
 def _first_unlike(names: Sequence[str], a: Step, b: Step) -> str | None:
