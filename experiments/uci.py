@@ -248,8 +248,15 @@ def compute(stacks: Sequence[Stack], methods: dict[str, Method], folder: Path, j
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = {pool.submit(_computed, methods[stack[1]], stack): stack for stack in stacks}
-        for future in as_completed(waiting):
-            _add(folder, waiting[future], *future.result())
+        failed: list[BaseException] = []
+        for future in as_completed(waiting):  # what others came to is kept
+            error = future.exception()
+            if error is None:
+                _add(folder, waiting[future], *future.result())
+            else:
+                failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _computed(method: Method, stack: Stack) -> tuple[list[Score], float]:
