@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -40,17 +41,25 @@ def first_line(thing: Any) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0].replace("|", "\\|").replace("``", "`")
 
 
+def path(name: str, label: str) -> str:
+    """Where a room's name is found: many stand in a file of the same name, which is not what is meant."""
+    room = f"caveat.{name}"
+    if inspect.ismodule(sys.modules.get(f"{room}.{label}")):
+        return f"{room}.{label}.{label}"
+    return f"{room}.{label}"
+
+
 def page(name: str, module: ModuleType) -> str:
     """A room's page: its docstring, then each public name."""
     parts = [f"# {name}", inspect.getdoc(module) or ""]
-    return "\n\n".join(parts + [f"::: caveat.{name}.{thing}" for thing in public(module)]) + "\n"
+    return "\n\n".join(parts + [f"::: {path(name, label)}" for label in public(module)]) + "\n"
 
 
 def home(thing: Any, label: str) -> str | None:
     """The room whose page documents a name of the public face."""
     for name, module in rooms().items():
         if label in public(module) and getattr(module, label) is thing:
-            return f"caveat.{name}.{label}"
+            return path(name, label)
     return None
 
 

@@ -44,9 +44,9 @@ class Classifier(ClassifierBases):
     Columns may be numbers, categories, booleans and dates, with missing values. Outside of what training showed, at a
     category never seen or a number out of range, draws disagree: epistemic uncertainty rises.
 
+    All settings but ``class_weight`` are those of ``Regressor``.
+
     Args:
-        method, members, draws, width, depth, dropout, epochs, batch_size, patience, learning_rate, weight_decay,
-            calibration, categorical, seed, progress: see ``Regressor``.
         class_weight: None, "balanced", or a dict of weights by class.
 
     Example:

@@ -37,10 +37,7 @@ Numeric = NDArray[Any]
 class Regressor(RegressorBases):
     """Numbers from sentences, each with its uncertainty: a scikit-learn regressor for one target or several.
 
-    Args:
-        encoder, fine_tune, pooling, local_files_only, method, members, draws, max_length, vocabulary, width, dropout,
-            epochs, batch_size, patience, learning_rate, weight_decay, validation, calibration, seed, progress, device:
-            see ``Classifier``.
+    All settings are those of ``Classifier``.
 
     Example:
         >>> X = ["a fine film", "fine and funny", "a dull film", "dull and long"] * 15
