@@ -359,3 +359,37 @@ def test_what_takes_long_is_not_tried_as_a_program(monkeypatch: pytest.MonkeyPat
     before = calls
     torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X))
     assert calls - before == 6  # ours and those that it is compared with
+
+
+class Recurrent(nn.Module):
+    """Reads a sequence (B, T, 4)."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.reader = kind(4, 8, num_layers=2, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.reader(x)[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "executor"), [(nn.LSTM, "unrolled"), (nn.LSTM, None), (nn.GRU, None), (nn.RNN, None)]
+)
+def test_recurrent_members_give_what_they_give_alone(kind: type[nn.RNNBase], executor: Any) -> None:
+    torch.manual_seed(0)
+    networks = [Recurrent(kind).eval() for _ in range(4)]
+    x = torch.randn(2, 5, 4)
+    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+
+    def check() -> None:
+        torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
+
+    check()
+    with torch.no_grad():
+        networks[1].reader.weight_hh_l1.mul_(2.0)
+    check()
+    networks[2].reader.weight_ih_l0 = nn.Parameter(torch.ones_like(networks[2].reader.weight_ih_l0))
+    check()
+    networks[0].load_state_dict(networks[3].state_dict())
+    check()

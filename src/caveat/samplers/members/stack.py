@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from caveat.engine.sampler import Values
 from caveat.samplers.members.program import CannotRecord, Program
 from caveat.samplers.members.recording import Recorder
-from caveat.samplers.members.watch import has_plain_attributes, own_attributes
+from caveat.samplers.members.watch import has_plain_attributes, settings_of
 from caveat.stochastic.draw_axis import as_draws, draws_of, over_draws
 from caveat.stochastic.rows import Inputs
 from caveat.stochastic.trees import map_tensors
@@ -133,7 +133,7 @@ def alike(models: Sequence[nn.Module]) -> bool:
     return all(
         [type(module) for module in model.modules()] == [type(module) for module in first]
         and {name: (t.shape, t.dtype, t.device) for name, t in _tensors(model).items()} == shapes
-        and all(own_attributes(a) == own_attributes(b) for a, b in zip(model.modules(), first, strict=True))
+        and all(settings_of(a) == settings_of(b) for a, b in zip(model.modules(), first, strict=True))
         for model in models[1:]
     )
 

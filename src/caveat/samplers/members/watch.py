@@ -25,6 +25,7 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _HOLDERS = ("_modules", "_parameters", "_buffers")
 _training = cast(Callable[[dict[str, Any]], bool], itemgetter("training"))
 _version = cast(Callable[[Tensor], int], attrgetter("_version"))
+_PARAMETERS_AGAIN = {"_flat_weights", "_flat_weight_refs"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")  # those for gradients do not run where a program does
 
 
@@ -114,9 +115,15 @@ class Watch:
         return True
 
 
+def settings_of(module: nn.Module) -> dict[str, Any]:
+    """What a module holds besides what every module has; of recurrent ones without their second list of parameters."""
+    own = own_attributes(module)
+    return {name: own[name] for name in own.keys() - _PARAMETERS_AGAIN} if isinstance(module, nn.RNNBase) else own
+
+
 def has_plain_attributes(module: nn.Module) -> bool:
     """Is all that this module holds, but tensors and modules, of kinds whose change can be noticed?"""
-    return all(_is_plain(value) for value in own_attributes(module).values())
+    return all(_is_plain(value) for value in settings_of(module).values())
 
 
 def own_attributes(module: nn.Module) -> dict[str, Any]:
