@@ -172,6 +172,16 @@ def test_few_operations_are_done_before_something_is_asked_for(output: Any, shap
     assert asked.operations >= 4
 
 
+@kinds
+def test_what_is_asked_for_in_inference_mode_can_be_used_outside(output: Any, shape: tuple[int, ...]) -> None:
+    pred = output.summarise(some_draws(shape))
+    with torch.inference_mode():
+        held(pred)
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    (of(pred).moments.mean * weight).sum().backward()
+    assert weight.grad is not None
+
+
 def test_many_numbers_are_summarised_at_once() -> None:
     pred = Mean().summarise(torch.rand(2, FEW_NUMBERS))
     assert "moments" in vars(pred)

@@ -10,6 +10,7 @@ import math
 from dataclasses import fields
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from caveat.numerics import FEW_NUMBERS
@@ -40,7 +41,8 @@ def field_of_source(predictive: object, name: str) -> Any:
     source = space.get(_SOURCE)
     if source is None or name not in _names(predictive):
         raise AttributeError(f"{type(predictive).__name__!r} object has no attribute {name!r}")
-    value = space[name] = getattr(source, name)
+    with torch.inference_mode(False):  # what is made stays, and may be used where gradients are
+        value = space[name] = getattr(source, name)
     return value
 
 
