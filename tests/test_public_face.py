@@ -47,6 +47,16 @@ def test_import_loads_nothing_but_torch_numpy_and_the_standard_library() -> None
     assert not foreign, f"`import caveat` also loads {sorted(foreign)}"
 
 
+def test_rooms_are_loaded_when_they_are_asked_for() -> None:
+    in_a_new_process(
+        "import sys, caveat; assert 'caveat.losses' not in sys.modules and 'caveat.metrics' not in sys.modules;"
+        "caveat.losses.gaussian_nll, caveat.metrics.accuracy; assert 'caveat.plot' not in sys.modules"
+    )
+    with pytest.raises(AttributeError, match="module 'caveat' has no attribute 'measure'"):
+        caveat.measure  # noqa: B018  # pyright: ignore
+    assert not hasattr(caveat, "_hidden")
+
+
 def test_import_is_silent() -> None:
     run = in_a_new_process("import caveat")
     assert (run.stdout, run.stderr) == ("", "")

@@ -1,5 +1,8 @@
 """caveat: honest uncertainty from any PyTorch network."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from caveat.engine import draws, predict, predict_batches
 from caveat.errors import CaveatError, NothingRandom
 from caveat.layers import insert_dropout
@@ -68,3 +71,16 @@ __all__ = [
     "variation_ratio",
     "with_stochastic_depth",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """A room, such as ``caveat.metrics``, that ``import caveat`` has not loaded."""
+        room = f"{__name__}.{name}"
+        if not name.startswith("_"):
+            try:
+                return import_module(room)
+            except ModuleNotFoundError as error:
+                if error.name != room:
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

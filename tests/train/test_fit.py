@@ -267,6 +267,27 @@ def test_networks_and_factories_mixed_up() -> None:
         fit_ensemble(branching, LOSS, regression(), members=2, together=True)
 
 
+@pytest.mark.parametrize("map", [None, map], ids=["together", "map"])
+def test_a_factory_that_gives_what_it_gave_before(map: Any) -> None:
+    network, encoder = mlp(), nn.Linear(5, 4)
+    before = network.state_dict()["0.weight"].clone()
+    with pytest.raises(InvalidArgument, match="one network for members 0 and 1"):
+        fit_ensemble(lambda: network, LOSS, regression(), members=3, map=map)
+    assert torch.equal(network.state_dict()["0.weight"], before)
+    with pytest.raises(InvalidArgument, match=r"members 0 and 1 share 0\.weight"):
+        fit_ensemble(lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, map=map)
+
+
+def test_members_may_share_what_is_not_trained() -> None:
+    encoder = nn.Linear(5, 4).requires_grad_(False)
+    before = encoder.weight.clone()
+    members = fit_ensemble(
+        lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, epochs=2
+    )
+    assert torch.equal(encoder.weight, before)
+    assert not torch.equal(members[0][1].weight, members[1][1].weight)
+
+
 def test_a_network_that_failed_is_left_whole() -> None:
     network = mlp()
 

@@ -19,7 +19,7 @@ from caveat.errors import InvalidArgument, explain
 from caveat.train.groups import trained
 from caveat.train.history import Fit, FittedEnsemble
 from caveat.train.passes import Objective
-from caveat.train.run import Build, Loss, Penalty, Run, built
+from caveat.train.run import Build, Loss, Penalty, Run, built, check_apart
 from caveat.train.seeding import member_seed, random_states_kept
 from caveat.train.stack import tensors_of
 from caveat.train.table import as_table
@@ -80,7 +80,7 @@ def fit_ensemble(
         A sequence of M networks, whose ``fits`` say how each was trained.
 
     Raises:
-        InvalidArgument: ``members`` below 1, or what ``fit`` would say.
+        InvalidArgument: ``members`` below 1, a factory that gives what it gave before, or what ``fit`` would say.
         NotFinite: NaN in the data or in the loss.
 
     Example:
@@ -114,10 +114,11 @@ def _mapped(
     tasks = [replace(run, **tables) for run in runs]
     folder = None if checkpoint is None else Path(checkpoint)
     work = partial(_train_one, objective=objective, device=device, folder=folder)
+    with random_states_kept():
+        networks = [built(run.build, run.seed) for run in tasks]
+    check_apart(networks)
     fits: list[Fit] = []
-    for run, (found, arrays) in zip(tasks, map(work, list(enumerate(tasks))), strict=True):
-        with random_states_kept():
-            network = built(run.build, run.seed)
+    for network, (found, arrays) in zip(networks, map(work, list(enumerate(tasks))), strict=True):
         network.to(device) if device is not None else None
         with torch.no_grad():
             for tensor, array in zip(tensors_of(network)[0], arrays, strict=True):

@@ -44,7 +44,7 @@ def fit_many(
         A ``Fit`` for each run, in their order.
 
     Raises:
-        InvalidArgument: no runs, or what ``fit`` would say of one of them.
+        InvalidArgument: no runs, two that train one network, or what ``fit`` would say of one of them.
         NotFinite: NaN in the data or in the loss of a run.
 
     Example:

@@ -38,8 +38,10 @@ def prepared(
     """Groups of members, in the order of their first runs; ``network`` is that of the only run, if it is there."""
     tables: dict[Any, Table] = {}
     alike: dict[str, list[tuple[int, Run, nn.Module, Table, Table | None]]] = {}
+    networks: list[nn.Module] = []
     for number, run in enumerate(training):
         own = runs.built(run.build, run.seed) if network is None else network
+        networks.append(own)
         if device is not None:
             own.to(device)
         table = _table(run.data, "data", own, tables)
@@ -49,6 +51,7 @@ def prepared(
         rows = [len(parts[0]), held_out.rows if held_out is not None else len(parts[1])]
         settings = [rows, run.batch_size, run.adversarial is None, describe_network(own), _signature(table)]
         alike.setdefault(json.dumps(settings), []).append((number, run, own, table, held_out))
+    runs.check_apart(networks)
     return [_group(entries, objective) for entries in alike.values()]
 
 

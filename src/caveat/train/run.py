@@ -88,6 +88,25 @@ def built(build: Build, seed: int) -> nn.Module:
     )
 
 
+def check_apart(networks: Sequence[nn.Module]) -> None:
+    """Raise ``InvalidArgument`` if two networks are one, or train one and the same parameter."""
+    owners: dict[int, tuple[int, str]] = {}
+    for number, network in enumerate(networks):
+        for name, parameter in network.named_parameters():
+            other, _ = owners.setdefault(id(parameter), (number, name))
+            if other != number and parameter.requires_grad:
+                one, both = networks[other] is network, f"members {other} and {number}"
+                got = f"one network for {both}" if one else f"{both} share {name}"
+                raise InvalidArgument(
+                    explain(
+                        "build must make a new network each time: members are trained apart.",
+                        got=got,
+                        cause="a network, or a part of one, that was made outside of build",
+                        fix="make it in build: lambda: copy.deepcopy(network); what is frozen may be shared",
+                    )
+                )
+
+
 def _takes_seed(build: Build) -> bool:
     if isinstance(build, nn.Module):
         raise InvalidArgument(
