@@ -82,7 +82,8 @@ class Gaussian:
         dtype = public_dtype(means.dtype)
         of = _OfMeans(lambda: means, lambda: variances)
         check_finite(of.moments.mean, "Means")
-        check_finite(of.noise, "Noise variances")
+        if isinstance(variances, Tensor):
+            check_finite(of.noise, "Noise variances")
         if not keep:
             return cls(of.moments, of.noise, dtype)
         kept = means.to(dtype, copy=True)
