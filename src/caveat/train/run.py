@@ -90,10 +90,10 @@ def built(build: Build, seed: int) -> nn.Module:
 
 def check_apart(networks: Sequence[nn.Module]) -> None:
     """Raise ``InvalidArgument`` if two networks are one, or train one and the same parameter."""
-    owners: dict[int, tuple[int, str]] = {}
+    owners: dict[int, int] = {}
     for number, network in enumerate(networks):
         for name, parameter in network.named_parameters():
-            other, _ = owners.setdefault(id(parameter), (number, name))
+            other = owners.setdefault(id(parameter), number)
             if other != number and parameter.requires_grad:
                 one, both = networks[other] is network, f"members {other} and {number}"
                 got = f"one network for {both}" if one else f"{both} share {name}"
