@@ -87,7 +87,8 @@ class MaskSource:
         name = (site, elements, make.name)
         known, block = self._blocks.get(name, (range(0), None))
         if block is None or draws.start < known.start or draws.stop > known.stop:
-            length = max(len(draws), _BLOCK_ELEMENTS // max(elements, 1))
+            # What was asked for once may be all; who comes again comes more often.
+            length = len(draws) if block is None else max(len(draws), _BLOCK_ELEMENTS // max(elements, 1))
             known = range(draws.start, draws.start + length)
             block = make.of(self._keep(site, elements, rate, known))
             self._remember(name, known, block)

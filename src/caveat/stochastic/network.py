@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -29,7 +30,7 @@ class Network:
 
     def device(self) -> torch.device:
         """Where the parameters (or else the buffers) are; the CPU for a network without any."""
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
+        for tensor in chain(self.model.parameters(), self.model.buffers()):
             return tensor.device
         return torch.device("cpu")
 
