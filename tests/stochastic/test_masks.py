@@ -161,6 +161,22 @@ def test_strata_are_in_random_order_within_a_block() -> None:
     assert float(z.abs().max()) < z_bound(16)
 
 
+def test_no_more_is_made_than_asked_for_until_somebody_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(keys: tuple[Tensor, Tensor], elements: int) -> Tensor:
+        made.append(len(keys[0]))
+        return random_bits(keys, elements)
+
+    monkeypatch.setattr("caveat.stochastic.masks.random_bits", counted)
+    source = MaskSource(0)
+    parts = [kept_by(source, 0.5, range(start, start + 7), 10) for start in (0, 7, 14)]
+    assert made[0] == 7  # a call with one chunk ends here
+    assert len(made) == 2  # from the second one on, in blocks
+    assert made[1] > 1000
+    assert torch.equal(torch.cat(parts), keep(0.5, range(21), 10))
+
+
 def test_fresh_masks_of_a_row_follow_its_number() -> None:
     every = kept_rows(0.5, range(6), torch.arange(9), 50)
     some = kept_rows(0.5, range(2, 5), torch.tensor([7, 3]), 50)
