@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from caveat.errors import InvalidArgument, explain
 from caveat.shapes import describe
 from caveat.stochastic.draw_axis import as_draws, draws_of, over_draws
+from caveat.train.chain import Chain, chain_of
 from caveat.train.noise import Noise
 from caveat.train.run import Loss, Penalty
 from caveat.train.stack import Stack
@@ -66,11 +68,22 @@ class Passes:
             self.noise.begin(step)
             with self.stack.as_it_is() as network, self.noise:
                 return evaluate(network, *self.table.whole([leaf[0] for leaf in batch])).reshape(1)
-        with over_draws(len(self.stack)) as level, self.stack.as_one(level) as network:
+        with over_draws(len(self.stack)) as level:
             self.noise.begin(step, level)
-            with self.noise:
-                value = evaluate(network, *self.table.whole([as_draws(leaf, level) for leaf in batch]))
+            inputs, targets = self.table.whole([as_draws(leaf, level) for leaf in batch])
+            returned = None if self._chain is None else self._chain(inputs, self.noise)
+            if returned is not None:
+                with self.noise:
+                    value = evaluate(partial(_given, returned), inputs, targets)
+            else:
+                with self.stack.as_one(level) as network, self.noise:
+                    value = evaluate(network, inputs, targets)
             return draws_of(value, level, len(self.stack))
+
+    @cached_property
+    def _chain(self) -> Chain | None:
+        """The members as a chain of layers, if they are one; a penalty would look at the network itself."""
+        return chain_of(self.stack) if self.together and self.objective.penalty is None else None
 
     def gradients(self, batch: Batch, step: int, reach: Reach = None) -> Tensor:
         """The members' losses (M,), and their gradients in the stack.
@@ -90,6 +103,11 @@ class Passes:
         moved = [_moved(leaf, by) for leaf, by in zip(leaves, reach, strict=True)]
         (self.losses(moved, step, self.objective).sum() / 2).backward()
         return losses.detach()
+
+
+def _given(returned: Tensor, *args: Any) -> Tensor:
+    """What a network would return, that has been computed."""
+    return returned
 
 
 def _moved(leaf: Tensor, by: Tensor | None) -> Tensor:
