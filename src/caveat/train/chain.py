@@ -9,12 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
 from caveat.stochastic.dropping import drop
-from caveat.train.noise import Noise
+from caveat.train.noise import Noise, linear_of_members
 from caveat.train.stack import Stack
 
 Layer = Callable[[Tensor, Noise], Tensor]
@@ -46,10 +45,9 @@ class Chain:
 def chain_of(stack: Stack) -> Chain | None:
     """The chain that a stack is; None if it is something else, or if a layer has hooks or a forward of its own."""
     members = stack.modules[0]
-    numbers = {(slot.position, slot.name): slot.block for slot in stack.slots}
     layers: list[Layer] = []
     for position, module in enumerate(members):
-        parameters = {name: stack.blocks[number] for (at, name), number in numbers.items() if at == position}
+        parameters = {slot.name: stack.blocks[slot.block] for slot in stack.slots if slot.position == position}
         layer = _layer(module, parameters)
         changed = "forward" in vars(module) or any(vars(module)[name] for name in _HOOKS)
         if changed or (layer is None and not _is_bare_sequence(module)):
@@ -68,8 +66,7 @@ def _layer(module: nn.Module, parameters: dict[str, Tensor]) -> Layer | None:
 
 
 def _linear(weight: Tensor, bias: Tensor | None, x: Tensor, noise: Noise) -> Tensor:
-    matrix = weight.transpose(1, 2)
-    return torch.bmm(x, matrix) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, matrix)
+    return linear_of_members(x, weight, bias)
 
 
 def _dropout(module: nn.Dropout, x: Tensor, noise: Noise) -> Tensor:

@@ -243,13 +243,16 @@ def _linear(noise: Noise, func: Any, input: Tensor, weight: Tensor, bias: Tensor
         return func(input, weight, bias)
     if bias is not None and not has_draws(bias, level):
         return func(input, weight, bias)
-    rows, matrix = with_draws_first(input), with_draws_first(weight)
+    rows = with_draws_first(input)
     folded = rows if rows.dim() == 3 else rows.reshape(len(rows), -1, rows.shape[-1])
-    if bias is None:
-        product = torch.bmm(folded, matrix.transpose(1, 2))
-    else:
-        product = torch.baddbmm(with_draws_first(bias).unsqueeze(1), folded, matrix.transpose(1, 2))
+    product = linear_of_members(folded, with_draws_first(weight), None if bias is None else with_draws_first(bias))
     return as_draws(product if rows.dim() == 3 else product.view(*rows.shape[:-1], -1), level)
+
+
+def linear_of_members(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer of each member on rows of its own: (M, B, I) to (M, B, O)."""
+    matrix = weight.transpose(1, 2)
+    return torch.bmm(rows, matrix) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, matrix)
 
 
 def _cross_entropy(
