@@ -30,7 +30,7 @@ from caveat.predictive import (
     model_precision,
 )
 from caveat.samplers import deterministic, ensemble, mc_dropout, mixture
-from caveat.stochastic import audit, dropout_modules, every_site, named, with_stochastic_depth
+from caveat.stochastic import audit, dropout_modules, all_dropout, named, with_stochastic_depth
 from caveat.train import fit, fit_ensemble
 
 __all__ = [
@@ -54,7 +54,7 @@ __all__ = [
     "dropout_modules",
     "ensemble",
     "epistemic_variance",
-    "every_site",
+    "all_dropout",
     "expected_entropy",
     "fit",
     "fit_ensemble",

@@ -82,6 +82,10 @@ class MissingExtra(CaveatError, ImportError):
     """An optional dependency is not installed."""
 
 
+class RowsNotSeparatedWarning(UserWarning):
+    """Which axis of the inputs is the batch could not be told: draws are of the batch as a whole."""
+
+
 def explain(rule: str, *, got: str, cause: str, fix: str) -> str:
     """The text of an error: the rule, what was got, the usual cause and the fix.
 

@@ -182,7 +182,7 @@ def test_passes_the_kit(outputs: int) -> None:
 
 def test_dropout_of_the_trunk_is_off_unless_asked_for(regression: nn.Sequential) -> None:
     inside = torch.linspace(-2, 2, 5)[:, None]
-    both = gaussian_process_head(regression, output=caveat.Mean(), live=caveat.every_site)
+    both = gaussian_process_head(regression, output=caveat.Mean(), live=caveat.all_dropout)
     alone, together = (caveat.predict(s, inside, n=500).variance for s in (sampler_of(regression), both))
     assert (together > alone).all()
     check_sampler(both, curve()[0][:4], n=6)

@@ -18,7 +18,7 @@ from caveat.stochastic.study import Study, study
 
 def found(model: nn.Module, x: Any, axis: int | None = None) -> Study:
     network = Network(model)
-    return study(network, as_inputs(x, network.device()), caveat.every_site, False, lambda out: out, axis)
+    return study(network, as_inputs(x, network.device()), caveat.all_dropout, False, lambda out: out, axis)
 
 
 class Sequence(nn.Module):

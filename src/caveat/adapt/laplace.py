@@ -25,7 +25,7 @@ from caveat.errors import InvalidArgument, explain
 from caveat.predictive import Logits, Mean, Output
 from caveat.seeds import check_seed, mix
 from caveat.stochastic.guard import state_kept
-from caveat.stochastic.rows import Inputs, as_inputs, take_rows
+from caveat.stochastic.rows import Inputs, along_first, as_inputs
 
 Weights = Literal["last_layer", "all"]
 Hessian = Literal["full", "kron", "diag"]
@@ -70,7 +70,7 @@ class LaplacePosterior:
         check_seed(seed)
         inputs = as_inputs(x, next(self.model.parameters()).device)
         if rows is not None:
-            inputs = take_rows(inputs, 0, rows)
+            inputs = along_first(inputs).take(inputs, rows)
         modules = list(self.model.modules())
         modes = [part.training for part in modules]
         with state_kept(modules, list(self.model.buffers())):

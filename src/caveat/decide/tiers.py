@@ -20,7 +20,7 @@ from caveat.decide.decision import Decision, answers_of, checked_ids, checked_na
 from caveat.decide.unsureness import MeasureLike, unsureness
 from caveat.errors import InvalidArgument, explain
 from caveat.predictive import Gaussian, Predictive
-from caveat.stochastic.rows import as_inputs, count_rows, take_rows
+from caveat.stochastic.rows import along_first, as_inputs
 
 
 @final
@@ -86,13 +86,14 @@ def decide_in_tiers(
     """
     _check(tiers, person)
     inputs = as_inputs(x, _device_of(x))
-    count = count_rows(inputs, 0) or 1
+    axes = along_first(inputs)
+    count = axes.count(inputs) or 1
     walk = _Walk(count)
     for number, tier in enumerate(tiers):
         if len(walk.left) == 0:
             break
         last = number == len(tiers) - 1 and person is None
-        walk.through(tier, number, _as_given(x, take_rows(inputs, 0, walk.left)), answers_all=last)
+        walk.through(tier, number, _as_given(x, axes.take(inputs, walk.left)), answers_all=last)
     if person is not None:
         walk.cost[walk.left] += person
         walk.action[walk.left] = len(tiers)

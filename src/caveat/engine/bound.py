@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -14,11 +15,13 @@ from caveat.engine.memory import allowed_bytes, chunk_bytes, is_out_of_memory, r
 from caveat.engine.plan import Plan
 from caveat.engine.sampler import Values
 from caveat.engine.tape import Room
-from caveat.errors import CaveatError, OutOfMemory, explain
+from caveat.engine.values import varying_sizes
+from caveat.errors import CaveatError, OutOfMemory, OutputMismatch, explain
+from caveat.stochastic.guard import interruptible
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
-from caveat.stochastic.prefix import Prefix
-from caveat.stochastic.rows import Inputs, take_rows
+from caveat.stochastic.prefix import Prefix, Unplaced
+from caveat.stochastic.rows import Inputs
 
 _MOST_DRAWS = 4096
 
@@ -38,14 +41,14 @@ class BoundNetwork:
         budget: int | None = None,
         gradient: bool = False,
         chunk: int | None = None,
-        replan: Callable[[Plan], None] = lambda plan: None,
+        replan: Callable[[Plan | None], Plan],
     ) -> None:
         self._network, self._plan, self._inputs, self._numbers = network, plan, inputs, numbers
         self._read, self._source, self._gradient, self._replan = read, source, gradient, replan
         self._allowed = allowed_bytes(network.device(), budget)
         self._fixed = chunk
-        separable = plan.study.batch_axis is not None
-        self.rows: int | None = len(numbers) if separable and plan.study.output_axes is not None else None
+        self.rows: int | None = len(numbers) if plan.study.separable else None
+        self._looked_again = False
         self._set_chunks()
 
     def __call__(self, draws: range) -> Iterator[Values]:
@@ -70,7 +73,9 @@ class BoundNetwork:
         at_once = max(1, min(fitting, _MOST_DRAWS))
         self._draws_at_once = self._fixed or at_once
         self._rows_at_once = rows
-        if not self._together and self.rows is not None:
+        if self._plan.study.rows_alone and self.rows is not None:
+            self._rows_at_once = 1
+        elif not self._together and self.rows is not None:
             self._rows_at_once = max(1, min(rows, rows_bytes(device, self._allowed) // row_bytes))
         self._split()
 
@@ -83,13 +88,12 @@ class BoundNetwork:
     def _task(self, at: Tensor, whole: bool, room: Room) -> Task:
         numbers = self._numbers[at]
         study = self._plan.study
-        if whole or study.batch_axis is None:
-            inputs = self._inputs
-        else:
-            inputs = take_rows(self._inputs, study.batch_axis, at)
+        inputs = self._inputs if whole or study.axes is None else study.axes.take(self._inputs, at)
         prefix = Prefix() if self._plan.repeats else None
         tapes = self._plan.tapes and not torch.is_autocast_enabled(self._network.device().type)
-        return Task(self._network, study.rules, inputs, numbers, self._read, prefix, study.unmanaged, tapes, room=room)
+        detach = study.rules.gradient and not self._gradient
+        rules, read, unmanaged = study.rules, self._read, study.unmanaged
+        return Task(self._network, rules, inputs, numbers, read, prefix, unmanaged, tapes, room=room, detach=detach)
 
     def _halve(self, error: BaseException) -> None:
         if self._draws_at_once > 1:
@@ -107,13 +111,31 @@ class BoundNetwork:
             ) from error
         self._split()
 
+    def _look_again(self) -> None:
+        """A site fired that was not there, or had other sizes, when the network was looked at.
+
+        The network may have changed since (a rate, a task), so it is looked at once more. Where the site depends on
+        which rows are together, each row is evaluated by itself.
+        """
+        plan = self._replan(None) if not self._looked_again else self._plan
+        if self._looked_again or plan.study.axes != self._plan.study.axes or plan.study.separable != (self.rows is not None):
+            plan = self._replan(replace(self._plan, study=self._plan.study.with_rows_alone()))
+        self._looked_again, self._plan = True, plan
+        self._network.layouts.clear()
+        self._network.live.clear()
+        self._set_chunks()
+
     # -- evaluating --------------------------------------------------------------------------------------------------
 
+    @interruptible
     def _piece(self, draws: range) -> Values | None:
         """The values of ``draws`` for all rows; None if memory ran out and the chunk is smaller now."""
         try:
-            with torch.set_grad_enabled(self._gradient):
+            with torch.set_grad_enabled(self._gradient or self._plan.study.rules.gradient):
                 return self._joined([self._evaluate(task, draws) for task in self._tasks])
+        except Unplaced:
+            self._look_again()
+            return None
         except Exception as error:
             if not is_out_of_memory(error) or isinstance(error, CaveatError):
                 raise
@@ -128,7 +150,7 @@ class BoundNetwork:
         try:
             return taped(task, self._source, draws)
         except Exception as error:
-            if is_out_of_memory(error) or isinstance(error, CaveatError) or self._plan.forced == "vectorised":
+            if is_out_of_memory(error) or isinstance(error, (CaveatError, Unplaced)) or self._plan.forced == "vectorised":
                 raise
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         values = replay(task, self._source, draws)  # a fault of the network itself shows here
@@ -144,5 +166,9 @@ class BoundNetwork:
         assert axes is not None
         leaves = [pytree.tree_flatten(part) for part in parts]
         spec = leaves[0][1]
+        for at, axis in enumerate(axes):
+            sizes = {tuple(part[0][at].select(axis + 1, 0).shape) for part in leaves}
+            if len(sizes) > 1:
+                raise OutputMismatch(varying_sizes(f"rows of the sizes {sorted(size[1:] for size in sizes)} in a draw"))
         joined = [torch.cat([part[0][i] for part in leaves], dim=axis + 1) for i, axis in enumerate(axes)]
         return pytree.tree_unflatten(joined, spec)

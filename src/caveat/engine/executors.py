@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from caveat.engine.recorder import Recorder
 from caveat.engine.sampler import Values
 from caveat.engine.tape import Room, Tape
-from caveat.engine.values import mapped, write
+from caveat.engine.values import check_same_sizes, mapped, write
 from caveat.seeds import mix
 from caveat.stochastic.draw_axis import draws_of, over_draws
 from caveat.stochastic.interception import Pass
@@ -39,7 +39,8 @@ class Task:
     ``prefix`` is None where the beginning cannot be recorded. ``seeded`` says that the network draws from torch's own
     random state in ways that cannot be intercepted, so that state is set for each draw. ``tapes`` says that a tape of
     it may be played, ``tape`` is that tape once there is one, ``before`` the length of the chunk before, and ``room``
-    the memory of tapes, which tasks that are run one after another share.
+    the memory of tapes, which tasks that are run one after another share. ``detach`` lets go of graphs that only the
+    network itself needed.
     """
 
     network: Network
@@ -53,6 +54,7 @@ class Task:
     tape: Tape | None = None
     before: int = 0
     room: Room = field(default_factory=Room)
+    detach: bool = False
 
 
 Executor = Callable[[Task, MaskSource, range], Values]
@@ -90,7 +92,11 @@ def _with_tape(task: Task, source: MaskSource, draws: range, run: Executor) -> V
 
 
 def replay(task: Task, source: MaskSource, draws: range) -> Values:
-    """One pass for each draw: (S, B, ...), written into memory that is allocated once."""
+    """One pass for each draw: (S, B, ...), written into memory that is allocated once.
+
+    Raises:
+        OutputMismatch: a draw has other sizes than the first.
+    """
     first = _one(task, source, draws[0])
     if len(draws) == 1:
         return mapped(lambda value: value.unsqueeze(0), first)
@@ -100,7 +106,9 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
     whole = mapped(lambda value: value.new_empty((len(draws), *value.shape)), first)
     write(whole, 0, first)
     for position, draw in enumerate(draws[1:], start=1):
-        write(whole, position, _one(task, source, draw))
+        value = _one(task, source, draw)
+        check_same_sizes(first, value, f"draw {draws[0]}", f"draw {draw}")
+        write(whole, position, value)
     return whole
 
 
@@ -119,11 +127,16 @@ def _alone(task: Task, source: MaskSource, draws: range) -> Values:
 
 def _evaluate(task: Task, drawing: Drawing) -> Values:
     try:
-        return task.read(Pass(task.network, task.rules, task.inputs, drawing, task.prefix).run())
+        return _run(task, drawing)
     except Diverged:
         assert task.prefix is not None
         task.prefix = None
-        return task.read(Pass(task.network, task.rules, task.inputs, drawing).run())
+        return _run(task, drawing)
+
+
+def _run(task: Task, drawing: Drawing) -> Values:
+    values = task.read(Pass(task.network, task.rules, task.inputs, drawing, task.prefix).run())
+    return mapped(Tensor.detach, values) if task.detach else values
 
 
 EXECUTORS: dict[str, Executor] = {"vectorised": vectorised, "replay": replay}

@@ -17,13 +17,15 @@ from caveat.engine.memory import is_out_of_memory
 from caveat.engine.sampler import Values
 from caveat.engine.values import mapped
 from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.stochastic.batch_axes import last_row
 from caveat.stochastic.guard import state_kept
 from caveat.stochastic.layout import close
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
-from caveat.stochastic.possible import nothing_random
+from caveat.stochastic.possible import nothing_random, why_silent
 from caveat.stochastic.prefix import Prefix
-from caveat.stochastic.rows import Inputs, take_rows
+from caveat.stochastic.rows import Inputs
+from caveat.stochastic.rules import Sighting
 from caveat.stochastic.study import Study
 
 # So many draws of a loop are compared, where together they drop more than so many elements on average.
@@ -62,22 +64,31 @@ def make_plan(
     if not any(sighting.live for sighting in found.sightings):
         raise nothing_random(_nothing_live(network, found))
     rows = torch.zeros(1, dtype=torch.int64, device=network.device())
-    if found.batch_axis is not None:
-        inputs = take_rows(inputs, found.batch_axis, [found.rows - 1])
+    if found.axes is not None:
+        inputs = last_row(inputs, found.axes)
     else:
         rows = rows.expand(found.rows)
-    prefix = None if found.rules.writes_on_views else Prefix()
+    prefix = Prefix() if found.rules.repeatable else None
     task = Task(network, found.rules, inputs, rows, read, prefix, found.unmanaged)
     source = MaskSource(0, device=network.device())
-    with state_kept(network.modules, found.written), torch.no_grad():
+    with state_kept(network.modules, found.written), torch.set_grad_enabled(found.rules.gradient):
         loop, repeats = _try_replay(task, source)
-        why_not = "it draws from torch's own random state" if found.unmanaged else None
-        if forced != "replay":
-            why_not = why_not or _try_vectorised(replace(task, prefix=None), source, loop, network, found)
+        why_not = _why_one_by_one(found)
+        if forced != "replay" and why_not is None:
+            why_not = _try_vectorised(replace(task, prefix=None), source, loop, network, found)
         if forced == "replay" or why_not is not None:
             _check_loop_varies(replace(task, prefix=None), source, network, found)
         tapes = why_not is None and forced != "replay" and _try_tape(replace(task, prefix=None), source)
     return Plan(found, repeats, why_not, forced, network.device(), tapes)
+
+
+def _why_one_by_one(found: Study) -> str | None:
+    """Why draws cannot be one pass, whatever a trial would say."""
+    if found.unmanaged:
+        return "it draws from torch's own random state"
+    if found.rules.hooked:
+        return "it has hooks, which get every draw as ordinary tensors"
+    return "it takes a gradient inside" if found.rules.gradient else None
 
 
 def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
@@ -111,7 +122,7 @@ def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Netwo
 
 def _try_tape(task: Task, source: MaskSource) -> bool:
     """Does the tape of two draws give two others?"""
-    if task.rules.leaves_marks or task.rules.writes_on_views or torch.is_autocast_enabled(source.device.type):
+    if task.rules.leaves_marks or not task.rules.repeatable or torch.is_autocast_enabled(source.device.type):
         return False
     _, tape = recorded(task, source, range(2), vectorised)
     return tape is not None and _alike(tape.play(source, range(2, 4)), vectorised(task, source, range(2, 4)))
@@ -144,10 +155,18 @@ def _never_varies(together: Values) -> bool:
 def _nothing_live(network: Network, found: Study) -> str:
     called = found.sightings
     if not called:
-        return "a forward pass in which no dropout was called"
-    named = ", ".join(f"{network.paths[id(s.module)] or '(the model itself)'}: rate {s.rate:g}" for s in called[:5])
+        return "; ".join(["a forward pass in which no dropout was called", *why_silent(network)])
+    named = ", ".join(_named(network, sighting) for sighting in called[:5])
     more = ", ..." if len(called) > 5 else ""
-    return f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{more}"
+    why = f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{more}"
+    return "; ".join([why, *why_silent(network)])
+
+
+def _named(network: Network, sighting: Sighting) -> str:
+    path = network.paths[id(sighting.module)] or "(the model itself)"
+    if sighting.kind == "stochastic depth":
+        return f"{path}: stochastic depth, which live=caveat.with_stochastic_depth asks for"
+    return f"{path}: rate {sighting.rate:g}{'' if sighting.rate == 0 else ', not asked for by live='}"
 
 
 def _unreached(network: Network, found: Study) -> str:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat.engine.sampler import Values
 from caveat.engine.tape import Recipe, Room, Slot, Step, Tape, make_tape
-from caveat.stochastic.masks import Make, MaskSource
+from caveat.stochastic.masks import Make, MaskSource, Shape
 from caveat.stochastic.sites import SiteKey
 
 
@@ -131,18 +131,18 @@ class _Listener:
     def __init__(self, source: MaskSource, recorder: Recorder) -> None:
         self._source, self._recorder = source, recorder
 
-    def masks(self, site: SiteKey, elements: int, rate: float, draws: range, make: Make) -> Tensor:
-        return self._recorder.given(lambda s, d: s.masks(site, elements, rate, d, make), self._source, draws)
+    def masks(self, site: SiteKey, shape: Shape, rate: float, draws: range, make: Make) -> Tensor:
+        return self._recorder.given(lambda s, d: s.masks(site, shape, rate, d, make), self._source, draws)
 
     def masks_by_row(
-        self, site: SiteKey, elements: int, rate: float, draws: range, rows: Tensor, make: Make
+        self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
     ) -> Tensor:
         return self._recorder.given(
-            lambda s, d: s.masks_by_row(site, elements, rate, d, rows, make), self._source, draws
+            lambda s, d: s.masks_by_row(site, shape, rate, d, rows, make), self._source, draws
         )
 
-    def uniform(self, site: SiteKey, elements: int, draws: range, dtype: torch.dtype) -> Tensor:
-        return self._recorder.given(lambda s, d: s.uniform(site, elements, d, dtype), self._source, draws)
+    def uniform(self, site: SiteKey, shape: Shape, draws: range, dtype: torch.dtype) -> Tensor:
+        return self._recorder.given(lambda s, d: s.uniform(site, shape, d, dtype), self._source, draws)
 
 
 def _tensors_in(arguments: Iterable[Any]) -> list[Tensor]:

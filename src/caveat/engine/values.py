@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Values
+from caveat.errors import OutputMismatch, explain
 from caveat.stochastic.trees import map_tensors
 
 
@@ -28,3 +29,21 @@ def write(whole: Values, at: int | slice, values: Values) -> None:
         return target[at].copy_(value)
 
     pytree.tree_map(copy, whole, values)
+
+
+def check_same_sizes(first: Values, other: Values, of_first: str, of_other: str) -> None:
+    """Raises ``OutputMismatch`` unless two draws' values, or two parts of a batch, have tensors of the same sizes."""
+    shapes = [[tuple(leaf.shape) for leaf in pytree.tree_leaves(values)] for values in (first, other)]
+    if shapes[0] != shapes[1]:
+        raise OutputMismatch(varying_sizes(f"{shapes[0]} in {of_first}, {shapes[1]} in {of_other}"))
+
+
+def varying_sizes(got: str) -> str:
+    """The text of the error for outputs whose size is not the same in every draw."""
+    return explain(
+        "What the network returns must have the same size in every draw, for every row: draws are averaged.",
+        got=got,
+        cause="the network keeps what is over a threshold (boxes, tokens), or pads to the longest of what it kept",
+        fix="read a dense output in its place (the scores of every position, before the threshold) with "
+        "select= of the output or a small module that returns it, or pad to a fixed length",
+    )

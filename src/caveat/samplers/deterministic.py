@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from caveat.predictive import Output
@@ -9,14 +11,14 @@ from caveat.samplers.ensemble import Ensemble, ensemble
 
 
 def deterministic(
-    network: nn.Module, *, output: Output | dict[str, Output], batch_dim: int | None = None
+    network: nn.Module, *, output: Output | dict[str, Output], in_dims: Any = None
 ) -> Ensemble:
     """A sampler of one function: the network as it is in eval mode. Epistemic uncertainty is 0.
 
     Args:
         network: any network; one with dropout runs without.
         output: how to read what it returns, or a dict of outputs by name for several heads.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
         A sampler of size 1.
@@ -31,4 +33,4 @@ def deterministic(
         >>> int(pred.count), float(caveat.mutual_information(pred).max())
         (1, 0.0)
     """
-    return ensemble([network], output=output, batch_dim=batch_dim)
+    return ensemble([network], output=output, in_dims=in_dims)

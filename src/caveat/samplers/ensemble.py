@@ -26,7 +26,7 @@ class Ensemble:
     models: tuple[nn.Module, ...]
     output: Output
     executor: Executor = None
-    batch_dim: int | None = None
+    in_dims: Any = None
     _groups: list[Group] = field(default_factory=list[Group], repr=False)
 
     @property
@@ -47,7 +47,7 @@ class Ensemble:
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundGroup:
         """Hold what is needed to evaluate the members on ``x``: see ``caveat.engine.Sampler``."""
         if not self._groups:
-            self._groups.append(Group(self.models, self.output.read, self.executor, self.batch_dim))
+            self._groups.append(Group(self.models, self.output.read, self.executor, self.in_dims))
         return self._groups[0].bind(x, check_seed(seed), rows, gradient)
 
 
@@ -55,7 +55,7 @@ def ensemble(
     networks: Iterable[nn.Module],
     *,
     output: Output | dict[str, Output],
-    batch_dim: int | None = None,
+    in_dims: Any = None,
     executor: Executor = None,
 ) -> Ensemble:
     """A sampler of M networks that were trained apart: a deep ensemble. Draw i is member i.
@@ -67,7 +67,7 @@ def ensemble(
     Args:
         networks: M networks, or what ``caveat.fit_ensemble`` returns. They may differ in architecture.
         output: how to read what each returns, or a dict of outputs by name for several heads.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
         executor: "stacked" (each operation is one of all members), "unrolled" (member after member, without calls of
             modules) or "loop"; chosen by trial and remembered if not given.
 
@@ -99,7 +99,7 @@ def ensemble(
                 fix="leave it out: the executor is chosen by trial and remembered",
             )
         )
-    return Ensemble(members, as_output(output), executor, batch_dim)
+    return Ensemble(members, as_output(output), executor, in_dims)
 
 
 def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:

@@ -84,7 +84,7 @@ def gaussian_process_head(
     *,
     output: Output | dict[str, Output],
     live: LivePredicate = lambda path, module: False,
-    batch_dim: int | None = None,
+    in_dims: Any = None,
     memory: int | None = None,
     executor: str | None = None,
     chunk: int | None = None,
@@ -99,7 +99,7 @@ def gaussian_process_head(
             (``caveat.layers.update_precision``).
         output: how to read what the network returns: ``Logits()``, ``Mean(noise_variance=...)``, ...
         live: which dropout sites fire as well; none if not given.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
         memory: bytes that the draws held at once may take.
         executor: "vectorised" or "replay"; chosen by trial if not given.
         chunk: how many draws to hold at once; chosen by size if not given.
@@ -133,6 +133,6 @@ def gaussian_process_head(
     read = as_output(output)
     for head in heads_of(model):
         head.factor()
-    settings = {"batch_dim": batch_dim, "memory": memory, "executor": executor, "chunk": chunk}
+    settings = {"in_dims": in_dims, "memory": memory, "executor": executor, "chunk": chunk}
     inner = MCDropout(model=model, output=read, live=live, masks="shared", strata=None, **cast(Any, settings))
     return GaussianProcessHead(model, read, inner)

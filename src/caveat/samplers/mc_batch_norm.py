@@ -62,7 +62,7 @@ class MCBatchNorm:
         inputs = as_inputs(x, network.device)
         with Using(self._statistics(seed, 0)):
             kind = network.kind(inputs)
-        inputs, numbers = rows_of(inputs, kind.study.batch_axis, rows, network.device)
+        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
 
         def one(draw: int) -> Values:
             with Using(self._statistics(seed, draw)):
@@ -96,7 +96,7 @@ def mc_batch_norm(
     *,
     output: Output | dict[str, Output],
     batch_size: int | None = None,
-    batch_dim: int | None = None,
+    in_dims: Any = None,
 ) -> MCBatchNorm:
     """A sampler of any network with batch normalisation: draw i uses the statistics of training mini-batch i.
 
@@ -110,7 +110,7 @@ def mc_batch_norm(
         output: how to read what the network returns, or a dict of outputs by name for several heads.
         batch_size: rows of a mini-batch, best as in training: the smaller, the larger the uncertainty. 32 if not given,
             or half of the data where that is less.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
         A sampler without end. Which rows mini-batch i has depends on (seed, i) alone.
@@ -132,7 +132,7 @@ def mc_batch_norm(
     if not isinstance(cast(Any, network), nn.Module):
         raise _invalid("A network is a torch.nn.Module.", type(network).__name__, "pass the network itself")
     as_read = as_output(output)
-    running = EvalNetwork(network, as_read.read, batch_dim)
+    running = EvalNetwork(network, as_read.read, in_dims)
     rows = TrainingRows(data, network, running.device)
     size = min(_USUAL_BATCH, rows.count // 2) if batch_size is None else batch_size
     if not 2 <= size < rows.count:

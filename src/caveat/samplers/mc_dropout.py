@@ -23,10 +23,10 @@ from caveat.stochastic.guard import state_kept
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import patched
-from caveat.stochastic.possible import check_can_vary
-from caveat.stochastic.rows import Inputs, as_inputs, count_rows, first_sizes, signature, take_rows
-from caveat.stochastic.sites import LivePredicate, every_site
-from caveat.stochastic.study import study
+from caveat.stochastic.possible import check_initialized
+from caveat.stochastic.rows import Inputs, as_inputs
+from caveat.stochastic.sites import LivePredicate, all_dropout
+from caveat.stochastic.study import Known, runs_hooks, study, warn_not_separated
 
 Masks = Literal["shared", "per_row"]
 
@@ -40,11 +40,11 @@ class MCDropout:
     live: LivePredicate
     masks: Masks
     strata: int | None
-    batch_dim: int | None
+    in_dims: Any
     memory: int | None
     executor: str | None
     chunk: int | None
-    _plans: dict[Any, Plan] = field(default_factory=dict[Any, Plan], repr=False)
+    _plans: Known[Plan] = field(default_factory=Known[Plan], repr=False)
 
     @property
     def size(self) -> None:
@@ -58,17 +58,21 @@ class MCDropout:
         inputs = as_inputs(x, network.device())
         with patched():
             key, plan = self._plan(network, inputs)
-            inputs, numbers = _rows_of(inputs, plan, rows)
+            some, numbers = _rows_of(inputs, plan, rows)
 
-            def replan(changed: Plan) -> None:
-                self._plans[key] = changed
+            def replan(changed: Plan | None) -> Plan:
+                nonlocal key
+                if changed is None:
+                    key, changed = self._new_plan(network, inputs)
+                self._plans.put(key, changed)
+                return changed
 
             source = MaskSource(check_seed(seed), self.strata, network.device())
             with state_kept(network.modules, plan.study.written, random_states=plan.study.unmanaged):
                 yield BoundNetwork(
                     network,
                     plan,
-                    inputs,
+                    some,
                     numbers,
                     self.output.read,
                     source,
@@ -80,36 +84,44 @@ class MCDropout:
 
     def _plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
         """The plan for inputs of this kind, made at the first of them."""
-        alone = (count_rows(inputs, self.batch_dim or 0) or 1) == 1
-        autocast = torch.is_autocast_enabled(network.device().type)
-        alike = (signature(inputs), alone, autocast, len(network.modules), self.batch_dim)
-        exactly = (*alike, first_sizes(inputs))
-        for key in (alike, exactly):
-            if key in self._plans:
-                return key, self._plans[key]
-        found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.batch_dim)
-        key = alike if found.batch_axis == 0 else exactly  # a first axis that is not the batch is part of the sites
-        self._plans[key] = make_plan(network, inputs, found, self.output.read, self.executor)
-        return key, self._plans[key]
+        key, plan = self._plans.get(inputs, *_also(network))
+        if plan is None or plan.study.rules.hooked != runs_hooks(network):
+            return self._new_plan(network, inputs)
+        return key, plan
+
+    def _new_plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
+        check_initialized(network)
+        found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.in_dims)
+        plan = make_plan(network, inputs, found, self.output.read, self.executor)
+        if not found.separable and not found.rules.per_row:
+            warn_not_separated(found.axes)
+        return self._plans.add(inputs, found.axes, plan, *_also(network)), plan
+
+
+def _also(network: Network) -> tuple[Any, ...]:
+    """What a plan depends on besides the inputs: the modules there are, and autocast."""
+    device = network.device().type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return autocast, tuple(network.paths)
 
 
 def _rows_of(inputs: Inputs, plan: Plan, rows: Tensor | None) -> tuple[Inputs, Tensor]:
     """The inputs of these rows, and the rows' numbers in the batch."""
-    axis = plan.study.batch_axis
-    count = count_rows(inputs, axis or 0) or 1
-    if rows is None or axis is None:
+    axes = plan.study.axes
+    count = plan.study.rows if axes is None else axes.count(inputs) or 1
+    if rows is None or axes is None:
         return inputs, torch.arange(count, device=plan.device)
-    return take_rows(inputs, axis, rows), rows.to(plan.device)
+    return axes.take(inputs, rows), rows.to(plan.device)
 
 
 def mc_dropout(
     model: nn.Module,
     *,
     output: Output | dict[str, Output],
-    live: LivePredicate = every_site,
+    live: LivePredicate = all_dropout,
     masks: Masks = "shared",
     strata: int | None = None,
-    batch_dim: int | None = None,
+    in_dims: Any = None,
     memory: int | None = None,
     executor: str | None = None,
     chunk: int | None = None,
@@ -122,14 +134,16 @@ def mc_dropout(
     Args:
         model: any network.
         output: how to read what it returns, or a dict of outputs by name for several heads.
-        live: which sites fire, a predicate over (path, module): ``every_site`` (all dropout), ``named("head.*")``,
+        live: which sites fire, a predicate over (path, module): ``all_dropout`` (all dropout), ``named("head.*")``,
             ``dropout_modules``, ``with_stochastic_depth``, or your own.
         masks: "shared": one mask for all rows, so a draw is one function and rows are coherent; "per_row": a fresh mask
             for each row, as torch's own dropout draws.
         strata: block length K of stratified masks: over each block of K consecutive draws a unit is dropped as nearly
             its share of times as K allows. Fewer draws for the same mean where units act one by one (small MLPs);
             the draws of a block are then not independent.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The batch axis of each input, as in ``torch.vmap``: an int for all, or a tuple, dict or tree like the
+            inputs with None for what all rows share, as ``(0, None)`` for ``forward(x, shared)``. Found by trial if
+            not given.
         memory: bytes that the draws held at once may take; a quarter of what is free if not given.
         executor: "vectorised" or "replay"; chosen by trial and remembered if not given.
         chunk: how many draws to hold at once; chosen by size if not given.
@@ -138,8 +152,8 @@ def mc_dropout(
         A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``.
 
     Raises:
-        NothingRandom: the model has no live dropout with a rate above 0.
-        InvalidRate: a live site has a rate of 1.
+        NothingRandom: While drawing: no live dropout with a rate above 0 has run, or none reaches what is read.
+        InvalidRate: While drawing: a live site has a rate of 1.
 
     See "Dropout as a Bayesian Approximation", Gal and Ghahramani, 2016, https://arxiv.org/abs/1506.02142.
 
@@ -157,9 +171,8 @@ def mc_dropout(
     for name, value in (("strata", strata), ("memory", memory), ("chunk", chunk)):
         if value is not None and value < (2 if name == "strata" else 1):
             raise InvalidArgument(_too_small(name, value))
-    check_can_vary(Network(model), live)
     return MCDropout(
-        model, as_output(output), live, masks, strata, batch_dim, memory, check_executor(executor), chunk
+        model, as_output(output), live, masks, strata, in_dims, memory, check_executor(executor), chunk
     )
 
 

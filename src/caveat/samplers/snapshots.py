@@ -32,7 +32,7 @@ def snapshots(
     network: nn.Module | None = None,
     output: Output | dict[str, Output],
     last: int | None = None,
-    batch_dim: int | None = None,
+    in_dims: Any = None,
 ) -> Ensemble:
     """A sampler of the states that one training run passed through: a snapshot ensemble. Draw i is snapshot i.
 
@@ -42,7 +42,7 @@ def snapshots(
         network: the network that state dicts and files are of; it is copied for each and stays as it is.
         output: how to read what a network returns, or a dict of outputs by name for several heads.
         last: take only so many of the last ones.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
         An ensemble of the snapshots. They are more alike than networks trained apart: expect less spread.
@@ -68,7 +68,7 @@ def snapshots(
             raise _invalid(f"last={last}", "a computed number that came out as nothing", "leave last out for all")
         found = found[-last:]
     networks = [loaded(checkpoint, network, number) for number, checkpoint in enumerate(found)]
-    return ensemble(networks, output=output, batch_dim=batch_dim)
+    return ensemble(networks, output=output, in_dims=in_dims)
 
 
 def _listed(checkpoints: Any) -> list[Any]:

@@ -65,7 +65,7 @@ class Swag:
         inputs = as_inputs(x, network.device)
         with self._lock:
             kind = network.kind(inputs)
-        inputs, numbers = rows_of(inputs, kind.study.batch_axis, rows, network.device)
+        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
 
         def one(draw: int) -> Values:
             with self._weights(seed, draw), self._normalising(seed, draw):
@@ -139,7 +139,7 @@ def swag(
     scale: float = 1.0,
     data: Any = None,
     batch_size: int = 256,
-    batch_dim: int | None = None,
+    in_dims: Any = None,
 ) -> Swag:
     """A sampler of weights from the normal distribution that SWAG fits to one training run.
 
@@ -155,7 +155,7 @@ def swag(
         data: training inputs, for batch normalisation: its statistics belong to weights, so each draw takes a pass over
             them with its own. Needed where the network has batch normalisation. As for ``mc_batch_norm``.
         batch_size: rows of a mini-batch of that pass.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
         A sampler without end.
@@ -190,7 +190,7 @@ def swag(
         for name, parameter in made.named_parameters():
             if name in moments.mean:
                 parameter.copy_(moments.mean[name])
-    running = EvalNetwork(made, as_read.read, batch_dim)
+    running = EvalNetwork(made, as_read.read, in_dims)
     rows = None if data is None else TrainingRows(data, network, running.device)
     normalises = any(isinstance(module, _BATCH_NORMS) for module in made.modules())
     if normalises and rows is None:

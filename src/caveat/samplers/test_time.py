@@ -25,8 +25,8 @@ from caveat.samplers.members.drawn_numbers import generator_of, number_of
 from caveat.samplers.members.pieces import OneByOne
 from caveat.seeds import check_seed
 from caveat.stochastic.guard import state_kept
-from caveat.stochastic.rows import Inputs, as_inputs, count_rows, signature, take_rows
-from caveat.stochastic.trees import map_tensors
+from caveat.stochastic.rows import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
+from caveat.stochastic.study import Known
 
 Augment = Callable[[Any, torch.Generator], Any]
 """``augment(x, generator)``: inputs like ``x``, changed in a way that the generator's random numbers decide."""
@@ -44,7 +44,7 @@ class TestTime:
     output: Output
     augment: Augment
     _network: EvalNetwork = field(repr=False)
-    _together: dict[Any, bool] = field(default_factory=dict[Any, bool], repr=False)
+    _together: Known[bool] = field(default_factory=Known[bool], repr=False)
 
     @property
     def size(self) -> None:
@@ -63,45 +63,44 @@ class TestTime:
         network = self._network
         inputs = as_inputs(x, network.device)
         kind = network.kind(inputs)
-        axis = kind.study.batch_axis
-        together = axis is None or self._alike_together(inputs, axis)
-        inputs, numbers = rows_of(inputs, axis, rows, network.device)
+        axes = kind.study.axes
+        together = axes is None or self._alike_together(inputs, axes)
+        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
 
         def one(draw: int) -> Values:
             with torch.set_grad_enabled(gradient):
-                changed = self._changed(inputs, seed, draw, None if together else axis)
+                changed = self._changed(inputs, seed, draw, None if together else axes)
             return network.draw(changed, numbers, network.kind(changed), draw, seed, gradient)
 
         yield OneByOne(one, len(numbers) if kind.separable else None)
 
-    def _alike_together(self, inputs: Inputs, axis: int) -> bool:
+    def _alike_together(self, inputs: Inputs, axes: Axes) -> bool:
         """Does augmenting the batch give each row what augmenting it alone gives? Tried on the last two rows."""
-        count = count_rows(inputs, axis) or 1
-        key = (signature(inputs), count > 1)
-        if key not in self._together:
-            two = take_rows(inputs, axis, range(max(count - 2, 0), count))
-            self._together[key] = count == 1 or all(
-                _same(self._changed(two, 0, draw, None), self._changed(two, 0, draw, axis))
+        count = axes.count(inputs) or 1
+        _, known = self._together.get(inputs)
+        if known is None:
+            two = axes.take(inputs, range(max(count - 2, 0), count))
+            known = count == 1 or all(
+                _same(self._changed(two, 0, draw, None), self._changed(two, 0, draw, axes))
                 for draw in range(_TRIED_DRAWS)
             )
-        return self._together[key]
+            self._together.add(inputs, axes, known)
+        return known
 
-    def _changed(self, inputs: Inputs, seed: int, draw: int, axis: int | None) -> Inputs:
-        """The inputs as a draw changes them: all at once, or row by row where ``axis`` is the batch."""
-        if axis is None:
+    def _changed(self, inputs: Inputs, seed: int, draw: int, axes: Axes | None) -> Inputs:
+        """The inputs as a draw changes them: all at once, or row by row along ``axes``."""
+        if axes is None:
             return self._augmented(inputs, seed, draw)
-        rows = range(count_rows(inputs, axis) or 1)
-        parts = [self._augmented(take_rows(inputs, axis, [row]), seed, draw) for row in rows]
-
-        def joined(*leaves: Any) -> Any:
-            first = leaves[0]
-            batched = isinstance(first, Tensor) and first.dim() > axis and first.shape[axis] == 1
-            return torch.cat(leaves, dim=axis) if batched and len(leaves) > 1 else first
-
-        return pytree.tree_map(joined, *parts)
+        rows = range(axes.count(inputs) or 1)
+        parts = [self._augmented(axes.take(inputs, [row]), seed, draw) for row in rows]
+        first = structure_of(parts[0]).leaves
+        pairs = zip(axes.of, zip(*(structure_of(part).leaves for part in parts), strict=True), strict=True)
+        joined = [leaves[0] if at is None else torch.cat([leaf.data for leaf in leaves], dim=at) for at, leaves in pairs]
+        return with_leaves(parts[0], first, joined)
 
     def _augmented(self, inputs: Inputs, seed: int, draw: int) -> Inputs:
-        args, kwargs = map_tensors(Tensor.clone, inputs)  # an augmentation may write on what it gets
+        # An augmentation may write on what it gets.
+        args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
         given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
         with state_kept(()):
             own = number_of(seed, draw, "augmentation in the global state")
@@ -109,7 +108,7 @@ class TestTime:
             random.seed(own)
             numpy.random.seed(own % 2**32)  # noqa: NPY002  # the state that an augmentation of the user's may draw from
             changed = self.augment(given, generator_of(seed, draw, "augmentation"))
-        if changed is None or count_rows(as_inputs(changed, self._network.device), 0) != count_rows(inputs, 0):
+        if changed is None or _first_sizes(as_inputs(changed, self._network.device)) != _first_sizes(inputs):
             raise InvalidArgument(_another_batch(given, changed))
         return as_inputs(changed, self._network.device)
 
@@ -119,7 +118,7 @@ def test_time(  # no test, though its name begins as one's
     augment: Augment,
     *,
     output: Output | dict[str, Output],
-    batch_dim: int | None = None,  # noqa: PT028
+    in_dims: Any = None,  # noqa: PT028
 ) -> TestTime:
     """A sampler that changes the inputs in random ways that should not matter: test-time augmentation.
 
@@ -134,7 +133,7 @@ def test_time(  # no test, though its name begins as one's
             on the CPU, and returns inputs with as many rows. Augmentations that draw from torch's, NumPy's or Python's
             own random state work as well: these are set for the call and put back.
         output: how to read what the network returns, or a dict of outputs by name for several heads.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
         A sampler without end.
@@ -159,10 +158,14 @@ def test_time(  # no test, though its name begins as one's
         fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
         raise InvalidArgument(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
     as_read = as_output(output)
-    return TestTime(network, as_read, augment, EvalNetwork(network, as_read.read, batch_dim))
+    return TestTime(network, as_read, augment, EvalNetwork(network, as_read.read, in_dims))
 
 
 test_time.__test__ = False  # type: ignore[attr-defined]
+
+
+def _first_sizes(inputs: Inputs) -> list[int | None]:
+    return [rows_along(leaf, 0) for leaf in structure_of(inputs).leaves]
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -11,7 +11,7 @@ from caveat.stochastic import (  # registers the handlers
     variational_sites,
 )
 from caveat.stochastic.audit import Audit, AuditedSite, audit
-from caveat.stochastic.sites import LivePredicate, dropout_modules, every_site, named, with_stochastic_depth
+from caveat.stochastic.sites import LivePredicate, dropout_modules, all_dropout, named, with_stochastic_depth
 
 __all__ = [
     "Audit",
@@ -19,7 +19,7 @@ __all__ = [
     "LivePredicate",
     "audit",
     "dropout_modules",
-    "every_site",
+    "all_dropout",
     "named",
     "with_stochastic_depth",
 ]

@@ -10,10 +10,10 @@ from torch import nn
 
 from caveat.stochastic.hidden import place
 from caveat.stochastic.network import Network
-from caveat.stochastic.possible import is_script, module_rate
+from caveat.stochastic.possible import is_one_layer_with_dropout, is_script, module_rate
 from caveat.stochastic.rows import as_inputs
 from caveat.stochastic.rules import Sighting
-from caveat.stochastic.sites import LivePredicate, SiteKey, every_site, is_stochastic_depth
+from caveat.stochastic.sites import LivePredicate, all_dropout
 from caveat.stochastic.study import Study, study
 
 _PASSED_BY = {
@@ -70,7 +70,7 @@ class Audit:
 
 
 def audit(
-    model: nn.Module, x: Any, *, live: LivePredicate = every_site, masks: str = "shared", batch_dim: int | None = None
+    model: nn.Module, x: Any, *, live: LivePredicate = all_dropout, masks: str = "shared", in_dims: Any = None
 ) -> Audit:
     """Every site of ``model``: its path, kind, rate, whether it is live and called, and what would pass it by.
 
@@ -81,7 +81,7 @@ def audit(
         x: a batch, as for ``caveat.predict``.
         live: which sites are asked for, as for ``caveat.mc_dropout``.
         masks: "shared" or "per_row", as for ``caveat.mc_dropout``.
-        batch_dim: the axis of the inputs that is the batch; found if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Example:
         >>> import torch
@@ -94,7 +94,7 @@ def audit(
     """
     network = Network(model)
     inputs = as_inputs(x, network.device())
-    return audit_of(network, study(network, inputs, live, masks == "per_row", lambda returned: returned, batch_dim))
+    return audit_of(network, study(network, inputs, live, masks == "per_row", lambda returned: returned, in_dims))
 
 
 def audit_of(network: Network, found: Study) -> Audit:
@@ -118,7 +118,9 @@ def _could_read(module: nn.Module, key: Any) -> bool:
 
 def _called_site(network: Network, sighting: Sighting, hidden_at: dict[int, str]) -> AuditedSite:
     path = network.paths[id(sighting.module)]
-    if sighting.rate == 0:
+    if sighting.kind == "stochastic depth":
+        passed_by = "one number a row leaves out a branch: ask for it with live=caveat.with_stochastic_depth"
+    elif sighting.rate == 0:
         passed_by = "rate 0"
     elif not sighting.live:
         passed_by = "live= leaves it out"
@@ -137,15 +139,12 @@ def _silent_sites(network: Network, found: Study) -> Iterator[AuditedSite]:
         ran = path in found.called
         if is_script(module) and path and _has_dropout(module):
             yield AuditedSite(path, "TorchScript", float("nan"), False, ran, "its calls cannot be intercepted")
-        elif rate is not None and isinstance(module, nn.RNNBase) and module.num_layers == 1 and module.dropout > 0:
-            why = "one layer has no dropout between layers"
+        elif is_one_layer_with_dropout(module):
+            why = "torch drops between layers only, and one layer has none"
             yield AuditedSite(path, type(module).__name__.lower(), 0.0, False, ran, why)
         elif rate is not None and not isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
             why = "the forward pass ran it, but torch never saw a dropout call" if ran else "never called"
             yield AuditedSite(path, _kind_of(module), rate, live, ran, why)
-        elif is_stochastic_depth(module) and ran:
-            why = "stochastic depth: ask for it with live=caveat.with_stochastic_depth"
-            yield AuditedSite(path, "stochastic depth", float("nan"), False, True, why)
 
 
 def _has_dropout(module: nn.Module) -> bool:
@@ -159,23 +158,22 @@ def _kind_of(module: nn.Module) -> str:
 
 
 def _notes(network: Network, found: Study) -> Iterator[str]:
-    if not found.rules.layout_known:
+    if found.axes is None:
         yield (
             "no axis of the inputs behaves as a batch (a row alone does not give what it gives among others), "
-            "so masks are not shared between rows and rows are never separated."
+            "so masks are not shared between rows and rows are never separated. in_dims= can say which axes it is."
         )
-    for sighting in found.sightings:
-        if sighting.live and _has_unknown_layout(found, sighting.key, sighting):
-            path = network.paths[id(sighting.module)] or "(model)"
-            yield f"{path}: which axis is the batch cannot be known, so its masks are fresh for each row."
+    elif not found.separable and not found.rows_alone:
+        yield "the network mixes rows: a row alone does not give what it gives among others, so rows are never separated."
+    if found.rows_alone:
+        yield (
+            "some site's tensor does not show which entries are of which row (rows are chosen, packed or looped over), "
+            "so each row is evaluated by itself: right, and slower."
+        )
     for reason in found.refused:
         yield f"left off: {reason}"
     if found.written:
         yield f"{len(found.written)} buffer(s) are written in every forward pass; they are put back after each call."
-
-
-def _has_unknown_layout(found: Study, key: SiteKey, sighting: Sighting) -> bool:
-    return found.rules.layout_known and key in found.unknown
 
 
 def _yes(value: bool) -> str:

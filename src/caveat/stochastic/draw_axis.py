@@ -14,6 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from caveat.stochastic.guard import put_back
+
 _functorch: Any = cast(Any, torch._C)._functorch  # pyright: ignore[reportPrivateUsage]  # it has no public name
 
 
@@ -51,11 +53,14 @@ def over_draws(draws: int) -> Generator[int]:
     ``torch.vmap`` itself takes longer for its book-keeping of nested arguments than a small network for its arithmetic,
     and leaves cycles that hold what was returned until the collector runs.
     """
-    level = _functorch._vmap_increment_nesting(draws, "different")
-    try:
-        yield level
-    finally:
-        _functorch._vmap_decrement_nesting()
+    depth = _functorch.get_dynamic_layer_stack_depth()
+
+    def leave() -> None:
+        if _functorch.get_dynamic_layer_stack_depth() > depth:
+            _functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
+
+    with put_back(leave):
+        yield _functorch._vmap_increment_nesting(draws, "different")
 
 
 def draws_of(tensor: Tensor, level: int, draws: int) -> Tensor:

@@ -1,24 +1,130 @@
-"""Nothing else moves: what a forward pass writes on its modules, and every global random state, are put back."""
+"""Nothing else moves: what a pass changes outside of its own memory is put back, whenever it ends.
+
+A pass ends by returning, by an exception, or by a signal between any two bytecodes. For the first two each change has
+a ``finally``. A signal can strike inside that ``finally`` or before its ``try``; so every change is first entered in a
+journal of its thread, as a function that sets what was there before. What ``interruptible`` wraps runs the entries of
+its own that are left when anything is raised, twice: the second time does what a signal kept the first from doing.
+"""
 
 from __future__ import annotations
 
+import functools
 import random
+import threading
+import warnings
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+# How deep containers in containers of a module are looked into.
+_DEEPEST = 3
+_torch: Any = cast(Any, torch._C)  # pyright: ignore[reportPrivateUsage]  # none of these has a public name
+
+
+class _Entry:
+    """One change to put back; nothing happens the second time, so a late ``finally`` cannot undo what came after."""
+
+    __slots__ = ("done", "restore")
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self.restore, self.done = restore, False
+
+    def run(self) -> None:
+        if not self.done:
+            self.restore()
+            self.done = True
+
+
+class _Journal(threading.local):
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+
+
+_journal = _Journal()
+
+
+@contextmanager
+def put_back(restore: Callable[[], None]) -> Generator[None]:
+    """Runs ``restore`` at the end, whatever the end is. Enter this before anything is changed.
+
+    ``restore`` must set what was there and not undo a step: it may run after half of the change, and twice.
+    """
+    entry = _Entry(restore)
+    _journal.entries.append(entry)
+    try:
+        yield
+    finally:
+        entry.run()
+        if entry in _journal.entries:
+            _journal.entries.remove(entry)
+
+
+def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """``function``, after which a signal at any moment leaves torch's modes and all that ``put_back`` knows as before."""
+
+    @functools.wraps(function)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        mark, modes = len(_journal.entries), _modes()
+        try:
+            return function(*args, **kwargs)
+        except BaseException:
+            try:
+                _unwind(mark, modes)
+            finally:
+                _unwind(mark, modes)
+            raise
+
+    return guarded
+
+
+def _modes() -> tuple[Any, ...]:
+    """What this thread, and the warnings module, are set to now."""
+    return (
+        torch.is_grad_enabled(),
+        _torch._len_torch_function_stack(),
+        _torch._len_torch_dispatch_stack(),
+        _torch._functorch.get_dynamic_layer_stack_depth(),
+        warnings.filters,
+        warnings.showwarning,
+        cast(Any, warnings)._showwarnmsg_impl,
+    )
+
+
+def _unwind(mark: int, modes: tuple[Any, ...]) -> None:
+    gradient, functions, dispatch, depth, filters, show, show_by = modes
+    if _torch._functorch.get_dynamic_layer_stack_depth() > depth:
+        _torch._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
+    while _torch._len_torch_function_stack() > functions:
+        _torch._pop_torch_function_stack()
+    while _torch._len_torch_dispatch_stack() > dispatch:
+        _torch._pop_torch_dispatch_stack()
+    for entry in reversed(_journal.entries[mark:]):
+        entry.run()
+    del _journal.entries[mark:]
+    torch.set_grad_enabled(gradient)
+    if warnings.filters is not filters:
+        warnings.filters = filters  # type: ignore[assignment]
+        cast(Any, warnings)._filters_mutated()
+    warnings.showwarning = show
+    cast(Any, warnings)._showwarnmsg_impl = show_by
+
+
+# -- the modules -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def state_kept(
     modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = (), *, random_states: bool = True
 ) -> Generator[None]:
-    """Put back, whatever happens inside: attributes of the modules, entries of their buffers, the random state.
+    """Puts back, whatever happens inside: what is bound on the modules, entries of buffers, the random state.
 
     Args:
         modules: every module of the network.
@@ -26,22 +132,12 @@ def state_kept(
             others.
         random_states: put these back too; needed only if the network draws from them.
     """
-    attributes = [(vars(module), dict(vars(module))) for module in modules]
-    containers: list[tuple[Any, Any]] = [
-        (value, value.copy())
-        for _, kept in attributes
-        for value in kept.values()
-        if isinstance(value, (dict, list, set, deque))
-    ]
+    bound = _bound(modules)
     values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
     before = _random_states(modules) if random_states else None
-    try:
-        yield
-    finally:
-        for live, kept in attributes:
-            _restore_attributes(live, kept)
-        for live, kept in containers:
-            _restore_container(live, kept)
+
+    def restore() -> None:
+        _rebind(bound)
         with torch.no_grad():
             for buffer, value in values:
                 if not same_values(buffer, value):  # a copy counts as a write for autograd, even of equal values
@@ -49,27 +145,76 @@ def state_kept(
         if before is not None:
             _set_random_states(before)
 
+    with put_back(restore):
+        yield
+
 
 @contextmanager
 def attributes_kept(modules: Sequence[nn.Module]) -> Generator[None]:
-    """Put back what one pass binds on the modules (a counter, stashed features, a new buffer), for the next pass."""
-    kept = [(live, dict(live)) for module in modules for live in (vars(module), vars(module)["_buffers"])]
-    try:
+    """Puts back what one pass binds on the modules: attributes, buffers, hooks, what is in their containers."""
+    with put_back(functools.partial(_rebind, _bound(modules))):
         yield
-    finally:
-        for live, before in kept:
-            _restore_attributes(live, before)
 
 
-def attributes_of(modules: Sequence[nn.Module]) -> list[dict[str, int]]:
-    """What is bound on the modules now, by identity."""
-    bound = (live for module in modules for live in (vars(module), vars(module)["_buffers"]))
-    return [{name: id(value) for name, value in live.items()} for live in bound]
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A container and a copy of it; the namespace of a module is one, too."""
+
+    live: Any
+    kept: Any
+    of_module: bool = False
 
 
-def random_state() -> Any:
-    """Python's, NumPy's and torch's random state on the CPU, to compare."""
-    return random.getstate(), repr(np.random.get_state()), bytes(torch.get_rng_state().numpy())  # noqa: NPY002
+def _bound(modules: Sequence[nn.Module]) -> list[_Bound]:
+    """The namespace of each module and every container in it, nested ones too."""
+    found = list[_Bound]()
+    for module in modules:
+        live = vars(module)
+        found.append(_Bound(live, dict(live), of_module=True))
+        for value in live.values():
+            _note_container(value, found, 0)
+    return found
+
+
+def _note_container(live: Any, found: list[_Bound], depth: int) -> None:
+    if not isinstance(live, (dict, list, set, deque)):
+        return
+    container = cast(Any, live)
+    found.append(_Bound(container, container.copy()))
+    if container and depth < _DEEPEST:
+        for value in list(container.values() if isinstance(live, dict) else container):
+            _note_container(value, found, depth + 1)
+
+
+def _rebind(bound: list[_Bound]) -> None:
+    for one in bound:
+        live, kept = one.live, one.kept
+        if isinstance(live, dict):
+            if one.of_module and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)
+                kept = {**kept, "training": cast(Any, live)["training"]}
+            _restore_mapping(cast(dict[Any, Any], live), kept)
+        elif len(live) != len(kept) or any(a is not b for a, b in zip(live, kept, strict=True)):
+            live.clear()
+            live.update(kept) if isinstance(live, set) else live.extend(kept)
+
+
+def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
+    if len(live) == len(kept) and all(name in live and live[name] is kept[name] for name in kept):
+        return
+    live.update(kept)  # a namespace is never without its names, not even between these lines
+    for name in [name for name in live if name not in kept]:
+        live.pop(name, None)
+    if list(live) != list(kept):
+        for name in kept:
+            live[name] = live.pop(name, kept[name])
+
+
+def attributes_of(modules: Sequence[nn.Module]) -> list[Any]:
+    """What is bound on the modules now, in their containers too, by identity."""
+    return [
+        {name: id(value) for name, value in one.kept.items()} if isinstance(one.kept, dict) else [*map(id, one.kept)]
+        for one in _bound(modules)
+    ]
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:
@@ -77,26 +222,12 @@ def same_values(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
 
 
-def _restore_attributes(live: dict[str, Any], kept: dict[str, Any]) -> None:
-    """As ``_restore_mapping``, but for the mode, which another thread may have set meanwhile (see ``flags_kept``)."""
-    if "training" in live:
-        kept = {**kept, "training": live["training"]}
-    _restore_mapping(live, kept)
+# -- random states -----------------------------------------------------------------------------------------------------
 
 
-def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
-    if len(live) == len(kept) and all(name in live and live[name] is kept[name] for name in kept):
-        return
-    live.clear()
-    live.update(kept)
-
-
-def _restore_container(live: Any, kept: Any) -> None:
-    if isinstance(live, dict):
-        _restore_mapping(cast(dict[Any, Any], live), kept)
-    elif len(live) != len(kept) or any(a is not b for a, b in zip(live, kept, strict=True)):
-        live.clear()
-        live.update(kept) if isinstance(live, set) else live.extend(kept)
+def random_state() -> Any:
+    """Python's, NumPy's and torch's random state on the CPU, to compare."""
+    return random.getstate(), repr(np.random.get_state()), bytes(torch.get_rng_state().numpy())  # noqa: NPY002
 
 
 @dataclass(frozen=True)

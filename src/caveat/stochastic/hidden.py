@@ -2,27 +2,28 @@
 
 ``F.dropout(x, p, self.training)`` shows its rate whatever the flag says. But ``p if self.training else 0``, or a call
 inside ``if self.training:``, shows nothing in eval mode. Each place in code that reads the flag is tried alone: it may
-read True while drawing only if that brings new live sites and changes nothing else of what the network returns.
+read True while drawing only if that makes random functions of torch run and changes nothing else: what is returned has
+the same structure, and no buffer is written. What the code or its class is called does not matter.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from caveat.stochastic.rules import Observations, ReadKey, Sighting
-from caveat.stochastic.sites import LivePredicate
+from caveat.stochastic.sites import LivePredicate, all_dropout
 
 _MOST_TRIALS = 200
 _DEEPEST = 3
-_DROPS = re.compile(r"drop|stochastic_?depth", re.IGNORECASE)
+_NOT_ASKED_FOR = "they leave out whole branches (stochastic depth), or live= leaves them out"
 
 
 @dataclass(frozen=True)
 class Look:
-    """A pass that only looked: what it saw, and the structure and shapes of what the network returned."""
+    """A pass that only looked: what it saw, and the structure of what the network returned."""
 
     seen: Observations
     structure: Any
@@ -61,11 +62,12 @@ def find_hidden(
         if found is None:
             continue
         gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
-        why_not = _trouble(found, current, live, path_of) if gained else None
+        let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
+        why_not = _trouble(found, current, live, path_of) if gained or let_in else None
         if gained and why_not is None:
             accepted, current = accepted | trial, found
-        elif why_not is not None:
-            refused.append(f"{place(next(iter(trial)))}: {why_not}")
+        elif why_not is not None and len(trial) == 1:
+            refused.append(f"{place(next(iter(trial)))} reads `training`, which lets in random numbers; {why_not}")
         fresh = [read for read in found.seen.reads if read not in known]
         known.update(fresh)
         if gained and why_not is None:
@@ -82,14 +84,24 @@ def _asked_for(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -
 def _wanted(sighting: Sighting, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
     if sighting.kind != "noise":
         return sighting.live
-    return bool(_DROPS.search(type(sighting.module).__name__)) and live(path_of(sighting.module), sighting.module)
+    return live(path_of(sighting.module), sighting.module) and not (live is all_dropout and drops_branches(sighting))
+
+
+def drops_branches(sighting: Sighting) -> bool:
+    """Is there one number for a whole row, as where stochastic depth leaves out a branch? (Seen on a single row.)"""
+    if sighting.mask_shape is None or math.prod(sighting.mask_shape) != 1:
+        return False
+    # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.
+    return sighting.kind == "noise" or (sighting.tensor is not None and bool((sighting.tensor == 1).all()))
 
 
 def _trouble(found: Look, current: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:
     if found.structure != current.structure:
-        return "the same `self.training` that guards dropout changes what the network returns"
+        return "it changes what the network returns"
+    if found.seen.written - current.seen.written:
+        return "it writes on a buffer"
     if _unwanted(found, live, path_of) > _unwanted(current, live, path_of):
-        return "the same `self.training` that guards dropout lets in randomness that is not dropout"
+        return _NOT_ASKED_FOR
     return None
 
 

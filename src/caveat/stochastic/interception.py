@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,14 @@ from caveat.errors import InvalidRate, explain
 from caveat.stochastic import mutation
 from caveat.stochastic.draw_axis import as_draws, current_level
 from caveat.stochastic.guard import attributes_kept
-from caveat.stochastic.layout import Fold, Layout, find_layout
-from caveat.stochastic.masks import Make, elements_of
+from caveat.stochastic.layout import Fold, Layout
+from caveat.stochastic.masks import Make
 from caveat.stochastic.network import Network, original_of, storages_of
 from caveat.stochastic.patching import flags_kept, following, run_plainly
-from caveat.stochastic.prefix import Diverged, Prefix
+from caveat.stochastic.prefix import Diverged, Prefix, Unplaced
+from caveat.stochastic.rows import Inputs, map_leaves, structure_of, with_leaves
 from caveat.stochastic.rules import Drawing, Observations, Rules, Sighting
 from caveat.stochastic.sites import SiteKey
-from caveat.stochastic.trees import map_tensors
 
 if TYPE_CHECKING:
     from caveat.stochastic.deferred import Deferred
@@ -56,7 +57,7 @@ class Pass(TorchFunctionMode):
         self,
         network: Network,
         rules: Rules,
-        inputs: Any,
+        inputs: Inputs,
         drawing: Drawing | None = None,
         prefix: Prefix | None = None,
     ) -> None:
@@ -88,7 +89,7 @@ class Pass(TorchFunctionMode):
         key = (reader.f_code, _first_of(reader.f_code, reader.f_lasti))
         if self.drawing is None and not _is_torch_code(reader.f_code):
             self.seen.reads.setdefault(key, module)
-        return key in self.rules.flips
+        return key in self.rules.flips and self.is_live(module)
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a module of the network, unless the whole of it is in the recorded prefix."""
@@ -109,17 +110,23 @@ class Pass(TorchFunctionMode):
 
     def run(self) -> Any:
         """Call the network; what it returns, with every write that was kept away from its memory in place."""
-        args, kwargs = self.inputs
         copies = self.rules.writes_on_views
+        args, kwargs = self._own_inputs(copies)
         marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
         with marks:
             if copies:
-                args, kwargs = map_tensors(Tensor.clone, (args, kwargs))
                 self.network.copy_buffers()
                 self._frozen = storages_of(self.network.model.parameters())
             with flags_kept(self), following(self), self:
                 returned = self.call_whole(args, kwargs)
         return mutation.substituted_anywhere(self, returned)
+
+    def _own_inputs(self, copies: bool) -> Inputs:
+        """The inputs with containers and objects of this pass alone: a network may put things into them."""
+        if copies:
+            return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, self.inputs)
+        found = structure_of(self.inputs)
+        return self.inputs if found.flat else with_leaves(self.inputs, found.leaves, found.leaves)
 
     def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The outermost call, which is never replayed whole: nothing would be drawn."""
@@ -156,6 +163,8 @@ class Pass(TorchFunctionMode):
         handler = HANDLERS.get(func)
         if handler is not None:
             return handler(self, func, args, kwargs)
+        if self.drawing is None and not self.seen.sizes_follow_values:
+            self.seen.sizes_follow_values = makes_sizes_of_values(func, args)
         return self.plain(func, *self.settled(args, kwargs))
 
     def settled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -207,13 +216,10 @@ class Pass(TorchFunctionMode):
     def site(self, kind: str, rate: float, tensor: Tensor | None, mask_shape: Any, hint: Fold | None) -> SiteKey | None:
         """The key of a live site that is about to drop, or None where it stays as in eval mode."""
         module = self.owner()
-        path = self.network.paths[id(module)]
-        live = rate > 0 and self.is_live(module)
+        key = self._next_key()
+        live = rate > 0 and key not in self.rules.resting and self.is_live(module)
         if live and rate >= 1:
-            raise InvalidRate(_rate_message(kind, path, rate))
-        key = SiteKey(path, self.ordinals.get(path, 0))
-        if live:
-            self.ordinals[path] = key.ordinal + 1
+            raise InvalidRate(_rate_message(kind, key.path, rate))
         if self.drawing is None:
             shape = mask_shape(tuple(tensor.shape)) if tensor is not None and mask_shape is not None else None
             kept = tensor.detach() if tensor is not None else None
@@ -226,12 +232,15 @@ class Pass(TorchFunctionMode):
             return key
         return None
 
+    def _next_key(self) -> SiteKey:
+        path = self.network.paths[id(self.owner())]
+        ordinal = self.ordinals.get(path, 0)
+        self.ordinals[path] = ordinal + 1
+        return SiteKey(path, ordinal)
+
     def noise_site(self, kind: str, like: Tensor) -> SiteKey | None:
         """The key of a call for random numbers, whatever is live; None in a pass that only looks."""
-        module = self.owner()
-        path = self.network.paths[id(module)]
-        key = SiteKey(path, self.ordinals.get(path, 0))
-        self.ordinals[path] = key.ordinal + 1
+        module, key = self.owner(), self._next_key()
         if self.drawing is None:
             shape = tuple(like.shape)
             self.seen.sightings.append(Sighting(key, kind, math.nan, True, module, None, shape))
@@ -243,7 +252,7 @@ class Pass(TorchFunctionMode):
         """Uniform numbers of the running draw for a noise site, of this shape."""
         assert self.drawing is not None
         layout, one = self.layout_of(key, shape)
-        numbers = self.drawing.source.uniform(key, elements_of(one), self.drawing.draws, dtype)
+        numbers = self.drawing.source.uniform(key, one, self.drawing.draws, dtype)
         layout = layout or Layout(len(self.drawing.rows), None)
         mask = self.one_draw(layout.mask_for_all(numbers.reshape(len(self.drawing.draws), *one), lead=1))
         # Adding to zeros of the opened shape broadcasts the row's numbers over the batch, also under vmap.
@@ -275,12 +284,12 @@ class Pass(TorchFunctionMode):
         assert self.drawing is not None
         drawing = self.drawing
         layout, one = self.layout_of(key, shape)
-        lead, elements = (len(drawing.draws),), elements_of(one)
+        lead = (len(drawing.draws),)
         if self.rules.per_row and layout is not None and not self._same_for_all_rows(key, layout):
-            masks = drawing.source.masks_by_row(key, elements, rate, drawing.draws, drawing.rows, make)
+            masks = drawing.source.masks_by_row(key, one, rate, drawing.draws, drawing.rows, make)
             masks = masks.reshape(*lead, len(drawing.rows), *one)
             return (masks[:, 0] if layout.axis is None else layout.mask_by_row(masks, lead=1)), layout
-        masks = drawing.source.masks(key, elements, rate, drawing.draws, make).reshape(*lead, *one)
+        masks = drawing.source.masks(key, one, rate, drawing.draws, make).reshape(*lead, *one)
         layout = layout or Layout(len(drawing.rows), None)
         return layout.mask_for_all(masks, lead=1), layout
 
@@ -298,14 +307,17 @@ class Pass(TorchFunctionMode):
         return found
 
     def _find_layout(self, key: SiteKey, shape: tuple[int, ...], rows: int) -> tuple[Layout | None, tuple[int, ...]]:
-        if key in self.rules.unbatched:
+        if rows == 1 or key in self.rules.unbatched:
             return Layout(rows, None), shape
-        known = self.rules.sites.get(key)
-        one = known.shape if known is not None else None
-        if one is None or not self.rules.layout_known:
-            return (Layout(rows, None), shape) if rows == 1 else (None, shape)
-        layout = find_layout(one, shape, rows, self.rules.folds.get(key))
-        return layout, (one if layout is not None else shape)
+        if not self.rules.layout_known:
+            return None, shape
+        placed, known = self.rules.placed.get(key), self.rules.sites.get(key)
+        if placed is not None and known is not None:
+            layout = replace(placed, rows=rows)
+            one = layout.row_shape(shape)
+            if one is not None and (one == known.shape or self.rules.sizes_follow_values):
+                return layout, one
+        raise Unplaced(key)
 
     def one_draw(self, of_all: Tensor) -> Tensor:
         """From a tensor over ``drawing.draws`` (S first) the part of the draw that is running, in vmap's sense."""
@@ -327,6 +339,25 @@ class Pass(TorchFunctionMode):
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 """A context in which the pass does not see its own book-keeping (a module's call is outside ``__torch_function__``)."""
+
+
+_SIZES_OF_VALUES = {
+    *(Tensor.item, Tensor.__int__, Tensor.__index__, Tensor.tolist, Tensor.numpy, Tensor.__array__),
+    *(torch.nonzero, Tensor.nonzero, torch.argwhere, Tensor.argwhere, torch.masked_select, Tensor.masked_select),
+    *(torch.unique, Tensor.unique, torch.unique_consecutive, Tensor.unique_consecutive, torch.bincount),
+    *(Tensor.bincount, torch.repeat_interleave, Tensor.repeat_interleave),
+    cast(Any, torch)._VF._pack_padded_sequence,
+}
+
+
+def makes_sizes_of_values(func: Any, args: tuple[Any, ...]) -> bool:
+    """Could this call make a size, or a choice of rows, of the values of a tensor?"""
+    if func in _SIZES_OF_VALUES:
+        return True
+    if func is Tensor.__getitem__:
+        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return any(isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8) for part in index)
+    return func is torch.where and len(args) == 1
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from caveat.stochastic import dropping
 from caveat.stochastic.dropout_sites import drop_at_site
 from caveat.stochastic.interception import Pass, handles
 from caveat.stochastic.layout import Layout
-from caveat.stochastic.masks import Make, MaskSource, elements_of
+from caveat.stochastic.masks import Make, MaskSource
 from caveat.stochastic.sites import SiteKey
 
 
@@ -32,8 +32,8 @@ def _dropped_weights(taken: Pass, kind: str, weights: Tensor, rate: float) -> Te
     if key is None:
         return weights
     assert taken.drawing is not None
-    drawing, elements = taken.drawing, weights.numel()
-    masks = drawing.source.masks(key, elements, rate, drawing.draws, _scaled(rate, weights.dtype))
+    drawing = taken.drawing
+    masks = drawing.source.masks(key, tuple(weights.shape), rate, drawing.draws, _scaled(rate, weights.dtype))
     return dropping.drop(weights, taken.one_draw(masks.reshape(len(drawing.draws), *weights.shape)))
 
 
@@ -56,15 +56,15 @@ def _numbers(taken: Pass, key: SiteKey, x: Tensor, shape_of: ShapeOf) -> Tensor:
     assert taken.drawing is not None
     drawing, dtype, shape = taken.drawing, wide(x.dtype), shape_of(tuple(x.shape))
     layout, one = taken.layout_of(key, shape)
-    elements, lead = elements_of(one), len(drawing.draws)
+    lead = len(drawing.draws)
     of_each_row = taken.rules.per_row and layout is not None and not _has_no_batch(taken, key, layout)
     layout = layout or Layout(len(drawing.rows), None)
     if of_each_row:
-        numbers = _uniform_by_row(drawing.source, key, elements, drawing.draws, drawing.rows, dtype)
+        numbers = _uniform_by_row(drawing.source, key, one, drawing.draws, drawing.rows, dtype)
         numbers = numbers.reshape(lead, len(drawing.rows), *one)
         numbers = numbers[:, 0] if layout.axis is None else layout.mask_by_row(numbers, lead=1)
     else:
-        numbers = drawing.source.uniform(key, elements, drawing.draws, dtype)
+        numbers = drawing.source.uniform(key, one, drawing.draws, dtype)
         numbers = layout.mask_for_all(numbers.reshape(lead, *one), lead=1)
     number = taken.one_draw(numbers)
     if layout.axis is None or layout.each == 1:
@@ -78,9 +78,9 @@ def _has_no_batch(taken: Pass, key: SiteKey, layout: Layout) -> bool:
 
 
 def _uniform_by_row(
-    source: MaskSource, key: SiteKey, elements: int, draws: range, rows: Tensor, dtype: torch.dtype
+    source: MaskSource, key: SiteKey, one: tuple[int, ...], draws: range, rows: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """Uniform numbers of each row's own, (S, B, elements): row r has elements r * E to (r + 1) * E of the site."""
+    """Uniform numbers of each row's own, (S, B, E): the row is one coordinate more."""
     count = int(rows.max()) + 1
-    numbers = source.uniform(key, count * elements, draws, dtype).reshape(len(draws), count, elements)
+    numbers = source.uniform(key, (count, *one), draws, dtype).reshape(len(draws), count, -1)
     return numbers[:, rows]

@@ -70,6 +70,16 @@ class Layout:
         return masks.movedim(lead, self.batch_axis + lead)
 
 
+    def row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape that one row has alone in a tensor of this shape; None where the batch is not in it like this."""
+        if self.axis is None:
+            return shape
+        if len(shape) <= self.axis or shape[self.axis] != self.rows * self.each:
+            return None
+        alone = () if self.inserted else (self.each,)
+        return (*shape[: self.axis], *alone, *shape[self.axis + 1 :])
+
+
 def find_layout(one: tuple[int, ...], actual: tuple[int, ...], rows: int, fold: Fold | None = None) -> Layout | None:
     """The layout of ``actual``, a tensor of ``rows`` rows, given the shape ``one`` of a one-row batch.
 

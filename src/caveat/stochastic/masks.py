@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -18,27 +19,51 @@ from caveat.stochastic.sites import SiteKey
 
 # Multipliers of the 32-bit finaliser "lowbias32" (Chris Wellons, "Prospecting for hash functions", 2018).
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - (1 << 32)
+_STEP = -1640531527  # 2^32 over the golden ratio
+_AXES = site_key("", 0, "axes")
 # Masks of small sites are made for many draws at once: about this many elements, which stay in the cache.
 _BLOCK_ELEMENTS = 1 << 16
 # What all blocks that are held for later may take.
 _HELD_BYTES = 32 << 20
-# What a held block is of: a site, its elements, and what is made of them.
-_Name = tuple[SiteKey, int, Hashable]
+Shape = int | tuple[int, ...]
+"""The shape of a draw's numbers: a mask of a row, or only how many there are."""
+
+# What a held block is of: a site, its shape, and what is made of them.
+_Name = tuple[SiteKey, Shape, Hashable]
 
 
-def random_bits(keys: tuple[Tensor, Tensor], elements: int) -> Tensor:
+def counters(shape: Shape, device: torch.device) -> Tensor:
+    """One int32 word for each element of a shape, (E,), from its coordinates and not from its place in memory.
+
+    So a longer tensor extends a shorter one along any axis: a row's numbers do not depend on how far it is padded.
+    Along the last axis words are multiples of an odd number; along others they are hashed, 0 for the first entry.
+    """
+    return (_counters if elements_of(shape) <= _BLOCK_ELEMENTS else _counters.__wrapped__)(shape, device)
+
+
+@lru_cache(maxsize=256)
+def _counters(shape: Shape, device: torch.device) -> Tensor:
+    sizes = (shape,) if isinstance(shape, int) else shape
+    words = torch.zeros((), dtype=torch.int32, device=device)
+    for axis, size in enumerate(reversed(sizes)):  # counted from the end: axes of one entry in front change nothing
+        places = torch.arange(size, device=device)
+        along = places.to(torch.int32) * _STEP if axis == 0 else draw_keys(axis, _AXES, places)[0] * (places > 0)
+        words = words + along.reshape(-1, *(1,) * axis)
+    return words.to(torch.int32).reshape(-1)
+
+
+def random_bits(keys: tuple[Tensor, Tensor], shape: Shape) -> Tensor:
     """Uniform random 32-bit words, one for each (key, element).
 
     Args:
         keys: two (S,) int32 tensors, from ``caveat.seeds.draw_keys``.
-        elements: how many elements E a draw has.
+        shape: of a draw's E elements.
 
     Returns:
         (S, E) int32, uniform over [-2^31, 2^31).
     """
     first, second = keys
-    counter = torch.arange(elements, dtype=torch.int32, device=first.device) * -1640531527
-    word = counter[None, :] + first[:, None]
+    word = counters(shape, first.device)[None, :] + first[:, None]
     shifted = (word >> 16).bitwise_and_(0xFFFF)
     word.bitwise_xor_(shifted).mul_(_FIRST).bitwise_xor_(second[:, None])
     torch.bitwise_right_shift(word, 15, out=shifted)
@@ -82,15 +107,15 @@ class MaskSource:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _blocks: dict[_Name, tuple[range, Tensor]] = field(default_factory=dict[_Name, tuple[range, Tensor]])
 
-    def masks(self, site: SiteKey, elements: int, rate: float, draws: range, make: Make) -> Tensor:
-        """``make.of`` which elements are kept: (S, elements), for the consecutive ``draws``."""
-        name = (site, elements, make.name)
+    def masks(self, site: SiteKey, shape: Shape, rate: float, draws: range, make: Make) -> Tensor:
+        """``make.of`` which elements of ``shape`` are kept: (S, E), for the consecutive ``draws``."""
+        name = (site, shape, make.name)
         known, block = self._blocks.get(name, (range(0), None))
         if block is None or draws.start < known.start or draws.stop > known.stop:
             # What was asked for once may be all; who comes again comes more often.
-            length = len(draws) if block is None else max(len(draws), _BLOCK_ELEMENTS // max(elements, 1))
+            length = len(draws) if block is None else max(len(draws), _BLOCK_ELEMENTS // max(elements_of(shape), 1))
             known = range(draws.start, draws.start + length)
-            block = make.of(self._keep(site, elements, rate, known))
+            block = make.of(self._keep(site, shape, rate, known))
             self._remember(name, known, block)
         return block[draws.start - known.start : draws.stop - known.start]
 
@@ -101,35 +126,36 @@ class MaskSource:
         if held + block.numel() * block.element_size() <= _HELD_BYTES:
             self._blocks[name] = (draws, block)
 
-    def _keep(self, site: SiteKey, elements: int, rate: float, draws: range) -> Tensor:
+    def _keep(self, site: SiteKey, shape: Shape, rate: float, draws: range) -> Tensor:
         if self.strata is not None:
-            return self._stratified(site, elements, draws) >= rate
+            return self._stratified(site, shape, draws) >= rate
         keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
-        return random_bits(keys, elements) >= threshold(rate)
+        return random_bits(keys, shape) >= threshold(rate)
 
     def masks_by_row(
-        self, site: SiteKey, elements: int, rate: float, draws: range, rows: Tensor, make: Make
+        self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
     ) -> Tensor:
-        """Fresh masks for each row: (S, B, elements). ``rows`` (B,) int64 are the rows' numbers."""
+        """Fresh masks for each row: (S, B, E). ``rows`` (B,) int64 are the rows' numbers."""
         key = site_key(site.path, site.ordinal, "rows")
         pairs = (self._indices(draws)[:, None] * (1 << 32) + rows[None, :]).reshape(-1)
-        keep = random_bits(draw_keys(self.seed, key, pairs), elements) >= threshold(rate)
-        return make.of(keep.reshape(len(draws), len(rows), elements))
+        keep = random_bits(draw_keys(self.seed, key, pairs), shape) >= threshold(rate)
+        return make.of(keep.reshape(len(draws), len(rows), -1))
 
-    def uniform(self, site: SiteKey, elements: int, draws: range, dtype: torch.dtype) -> Tensor:
-        """Uniform numbers in (0, 1): (S, elements)."""
+    def uniform(self, site: SiteKey, shape: Shape, draws: range, dtype: torch.dtype) -> Tensor:
+        """Uniform numbers in (0, 1): (S, E)."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         if self.strata is not None:
-            return self._stratified(site, elements, draws).to(wide)
+            return self._stratified(site, shape, draws).to(wide)
         keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
-        return uniform_from_bits(random_bits(keys, elements), wide)
+        return uniform_from_bits(random_bits(keys, shape), wide)
 
-    def _stratified(self, site: SiteKey, elements: int, draws: range) -> Tensor:
+    def _stratified(self, site: SiteKey, shape: Shape, draws: range) -> Tensor:
         assert self.strata is not None
+        elements = elements_of(shape)
         first, last = draws.start // self.strata, (draws.stop - 1) // self.strata
         whole = self._indices(range(first * self.strata, (last + 1) * self.strata))
-        order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), whole), elements)
-        jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), whole), elements)
+        order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), whole), shape)
+        jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), whole), shape)
         # Sorting random words gives each element its own random order of the strata of a block.
         stratum = order.reshape(-1, self.strata, elements).argsort(dim=1).reshape(len(whole), elements)
         uniform = (stratum.to(torch.float32) + uniform_from_bits(jitter)) / self.strata
@@ -144,6 +170,6 @@ def normal_from_uniform(uniform: Tensor) -> Tensor:
     return cast(Tensor, torch.special.ndtri(uniform))
 
 
-def elements_of(shape: tuple[int, ...]) -> int:
-    """How many elements a tensor of this shape has."""
-    return math.prod(shape)
+def elements_of(shape: Shape) -> int:
+    """The number of elements of a tensor of this shape."""
+    return shape if isinstance(shape, int) else math.prod(shape)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from caveat.stochastic.draw_axis import as_draws
+from caveat.stochastic.network import storages_of
 from caveat.stochastic.trees import map_tensors
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def call_kept_away(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[s
     original = target
     if taken.is_frozen(target):
         taken.seen.writes_on_views |= not taken.network.holds(target, taken.inputs)
+        taken.seen.written |= storages_of([target])
         args, kwargs, target = _instead(taken, original, target, target.clone(), args, kwargs)
     try:
         return func(*args, **kwargs)

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+
+from caveat.stochastic.rows import tensors_in
 
 
 class Network:
@@ -40,21 +41,20 @@ class Network:
 
     def holds(self, tensor: Tensor, inputs: Any) -> bool:
         """Is this a parameter, a buffer or an input itself, and not a view or another name of its memory?"""
-        named = (*self.model.parameters(), *self.model.buffers(), *pytree.tree_leaves(inputs))
+        named = (*self.model.parameters(), *self.model.buffers(), *tensors_in(inputs))
         return any(tensor is other for other in named)
 
     def copy_buffers(self) -> None:
         """Put copies in the place of the buffers; whoever calls this puts the originals back."""
         for module in self.modules:
-            buffers: dict[str, Tensor | None] = vars(module)["_buffers"]
+            buffers: dict[str, Tensor | None] = vars(module).get("_buffers", {})  # TorchScript keeps its own
             for name, buffer in buffers.items():
                 if buffer is not None:
                     buffers[name] = buffer.clone()
 
     def storages(self, inputs: Any) -> set[int]:
         """The storages of parameters, buffers and ``inputs``."""
-        tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-        return storages_of((*self.model.parameters(), *self.model.buffers(), *tensors))
+        return storages_of((*self.model.parameters(), *self.model.buffers(), *tensors_in(inputs)))
 
 
 def original_of(model: nn.Module) -> nn.Module:

@@ -11,10 +11,13 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
 from torch import nn
+
+from caveat.stochastic.guard import put_back
 
 
 class Follower(Protocol):
@@ -40,9 +43,9 @@ class _Active(threading.local):
 
 
 _active = _Active()
-_lock = threading.Lock()
-_installed = 0
-_plain_call = nn.Module.__call__
+_lock = threading.RLock()
+_users: set[object] = set()
+_plain_call: Any = nn.Module.__call__
 
 
 class _TrainingFlag:
@@ -81,50 +84,58 @@ def run_plainly(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 @contextmanager
 def following(follower: Follower) -> Generator[None]:
-    """Let ``follower`` see the modules that this thread runs."""
-    before = _active.follower
-    _install()
-    _active.follower = follower
-    try:
-        yield
-    finally:
+    """Lets ``follower`` see the modules that this thread runs."""
+    before, user = _active.follower, object()
+
+    def restore() -> None:
         _active.follower = before
-        _uninstall()
+        _uninstall(user)
+
+    with put_back(restore):
+        _install(user)
+        _active.follower = follower
+        yield
 
 
 @contextmanager
 def flags_kept(follower: Follower) -> Generator[None]:
-    """Put back the flags that the network itself sets in its forward pass, and no others: another thread may train."""
-    try:
-        yield
-    finally:
+    """Puts back the flags that the network itself sets in its forward pass, and no others: another thread may train."""
+
+    def restore() -> None:
         for module, before in reversed(follower.flags_written):
             module.__dict__["training"] = before
+
+    with put_back(restore):
+        yield
 
 
 @contextmanager
 def patched() -> Generator[None]:
-    """Keep the patch on between several passes, which then need not put it on and take it off each time."""
-    _install()
-    try:
+    """Keeps the patch on between several passes, which then need not put it on and take it off each time."""
+    user = object()
+    with put_back(partial(_uninstall, user)):
+        _install(user)
         yield
-    finally:
-        _uninstall()
 
 
-def _install() -> None:
-    global _installed
+def _install(user: object) -> None:
+    global _plain_call
     with _lock:
-        if _installed == 0:
+        _users.add(user)
+        if nn.Module.__call__ is not _followed_call:
+            _plain_call = nn.Module.__call__
             nn.Module.__call__ = _followed_call
+        if "training" not in nn.Module.__dict__:
             nn.Module.training = _TrainingFlag()  # type: ignore[assignment]
-        _installed += 1
 
 
-def _uninstall() -> None:
-    global _installed
+def _uninstall(user: object) -> None:
+    """Takes the patch off after its last user; what a signal left half done is done by the next call."""
     with _lock:
-        _installed -= 1
-        if _installed == 0:
-            nn.Module.__call__ = _plain_call
+        _users.discard(user)
+        if _users:
+            return
+        if "training" in nn.Module.__dict__:
             del nn.Module.training
+        if nn.Module.__call__ is _followed_call:
+            nn.Module.__call__ = _plain_call

@@ -1,23 +1,14 @@
-"""Could this network vary at all? Judged without an input, from its modules and the code of its classes."""
+"""What can be said of a network without running it, and the error for one that ran and did not vary."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
-from typing import Any
-
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from caveat.errors import InvalidRate, NothingRandom, explain
+from caveat.errors import InvalidArgument, NothingRandom, explain
 from caveat.stochastic.network import Network
-from caveat.stochastic.sites import DROPOUT_CLASSES, LivePredicate
-
-_RANDOM = re.compile(
-    r"drop|bernoulli|rand|noise|scaled_dot_product|multi_head_attention|normal_|uniform_|multinomial", re.IGNORECASE
-)
-_DEEPEST = 4
+from caveat.stochastic.sites import DROPOUT_CLASSES
 
 
 def module_rate(module: nn.Module) -> float | None:
@@ -31,34 +22,21 @@ def module_rate(module: nn.Module) -> float | None:
     return None
 
 
-def check_can_vary(network: Network, live: LivePredicate) -> None:
-    """Raise ``NothingRandom`` if no module shows a live rate and no class's code mentions randomness.
+def check_initialized(network: Network) -> None:
+    """Raises ``InvalidArgument`` for a network with lazy layers that have not run yet.
 
-    A class that calls dropout itself gets the benefit of the doubt: the first pass decides.
-
-    Raises:
-        NothingRandom: see above.
-        InvalidRate: a live module has a rate of 1.
+    Its first pass makes parameters, which is the network's owner's to do.
     """
-    found: list[tuple[str, nn.Module, float]] = []
     for module in network.modules:
-        path, rate = network.paths[id(module)], module_rate(module)
-        if rate is None:
-            if not _is_torch_class(type(module)) and live(path, module) and _mentions_randomness(module):
-                return
-            continue
-        found.append((path, module, rate))
-        if rate >= 1 and live(path, module):
-            raise InvalidRate(
+        if any(is_lazy(tensor) for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+            raise InvalidArgument(
                 explain(
-                    "A live dropout rate must be in [0, 1).",
-                    got=f"rate {rate} at {path or '(the model itself)'!r} ({type(module).__name__})",
-                    cause="the rate was set to 1.0 by hand or by a search: every draw of it is zero and says nothing",
-                    fix="set a rate below 1, or leave the site out with live=...",
+                    "Every parameter must be there before drawing.",
+                    got=f"{network.paths[id(module)] or '(the model itself)'} ({type(module).__name__}), not initialized",
+                    cause="a lazy layer, which takes its size from the first batch",
+                    fix="run the network once: model(x)",
                 )
             )
-    if not any(rate > 0 and live(path, module) for path, module, rate in found):
-        raise nothing_random(_what_there_is(found, live))
 
 
 def nothing_random(got: str) -> NothingRandom:
@@ -74,60 +52,29 @@ def nothing_random(got: str) -> NothingRandom:
     )
 
 
-def _what_there_is(found: list[tuple[str, nn.Module, float]], live: LivePredicate) -> str:
-    if not found:
-        return "a network without any dropout"
-    named = ", ".join(
-        f"{path or '(the model itself)'}: rate {rate:g}{'' if live(path, module) else ', not asked for by live='}"
-        for path, module, rate in found[:5]
-    )
-    return f"{len(found)} possible site(s), none that can fire: {named}{', ...' if len(found) > 5 else ''}"
+def why_silent(network: Network) -> list[str]:
+    """Returns what may have kept dropout out of a pass, for people who see some in their network."""
+    reasons = list[str]()
+    for module in network.modules:
+        path = network.paths[id(module)] or "(the model itself)"
+        if is_one_layer_with_dropout(module):
+            name = type(module).__name__
+            reasons.append(
+                f"{path} is nn.{name}(num_layers=1, dropout={module.dropout}): torch drops between layers only, and one "
+                f"layer has none (add nn.Dropout after it, or use caveat.layers.Variational{name})"
+            )
+        elif is_script(module) and (path == "(the model itself)" or not is_script(_parent(network, path))):
+            reasons.append(f"{path} is TorchScript, whose calls cannot be intercepted: use the network it was made from")
+    return reasons[:5]
 
 
-def _is_torch_class(cls: type) -> bool:
-    return cls.__module__.startswith("torch.") or cls.__module__ == "torch"
+def _parent(network: Network, path: str) -> nn.Module:
+    return network.model.get_submodule(path.rpartition(".")[0])
 
 
-def _mentions_randomness(module: nn.Module) -> bool:
-    return any(_suspicious(name, module) for cls in type(module).__mro__ for name in _names_in_class(cls))
-
-
-def _suspicious(name: str, module: nn.Module) -> bool:
-    """A name that sounds random and is not the name of something the module itself holds and that cannot fire."""
-    if not _RANDOM.search(name):
-        return False
-    own = getattr(module, name, None)
-    return not (isinstance(own, nn.Module) or (isinstance(own, (int, float)) and own == 0))
-
-
-def _names_in_class(cls: type) -> Iterator[str]:
-    if _is_torch_class(cls) or cls is object:
-        return
-    for value in vars(cls).values():
-        function: Any = getattr(value, "__func__", value)
-        if isinstance(function, FunctionType) and function.__name__ not in ("__init__", "extra_repr"):
-            yield from _names_in(function, _DEEPEST, set())
-
-
-def _names_in(function: Callable[..., Any], depth: int, seen: set[CodeType]) -> Iterator[str]:
-    """Every name that a function's code uses, and those of the plain functions it calls, to a depth."""
-    code, names = function.__code__, function.__globals__
-    if code in seen:
-        return
-    seen.add(code)
-    for part in _parts(code):
-        yield from part.co_names
-        for name in part.co_names:
-            called = names.get(name)
-            if depth > 0 and isinstance(called, FunctionType) and not called.__module__.startswith("torch"):
-                yield from _names_in(called, depth - 1, seen)
-
-
-def _parts(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _parts(constant)
+def is_one_layer_with_dropout(module: nn.Module) -> bool:
+    """Is this a recurrent network whose dropout torch ignores?"""
+    return isinstance(module, nn.RNNBase) and module.num_layers == 1 and module.dropout > 0
 
 
 def is_script(module: nn.Module) -> bool:

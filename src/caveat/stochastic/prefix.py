@@ -21,6 +21,10 @@ class Diverged(Exception):
     """A later pass took another way than the recorded one: the record is of no use for this network."""
 
 
+class Unplaced(Exception):
+    """A site of a batch whose rows cannot be told: it was not there, or had another size, when rows were tried."""
+
+
 class _Held:
     """A tensor that was returned in the beginning: weakly held until the first site fires, then kept or replaced."""
 

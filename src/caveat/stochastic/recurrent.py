@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 from caveat.stochastic import dropping
 from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
 from caveat.stochastic.interception import Pass, handles
-from caveat.stochastic.masks import Make, elements_of
+from caveat.stochastic.masks import Make
 
 _LSTM = torch.lstm
 _KINDS = {torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn", torch.rnn_relu: "rnn"}
@@ -96,10 +96,10 @@ def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
     make = Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
     if taken.rules.per_row and rows == len(drawing.rows):
         numbers = drawing.rows if call.batch_sizes is None else drawing.rows[_order(taken, rows)]
-        mask = drawing.source.masks_by_row(key, elements_of(shape), rate, drawing.draws, numbers, make)
+        mask = drawing.source.masks_by_row(key, shape, rate, drawing.draws, numbers, make)
         mask = mask.reshape(lead, rows, *shape).movedim(1, 2)
     else:
-        mask = drawing.source.masks(key, elements_of(shape), rate, drawing.draws, make)
+        mask = drawing.source.masks(key, shape, rate, drawing.draws, make)
         mask = mask.reshape(lead, time, 1, shape[-1])
     if call.batch_sizes is not None:
         mask = _packed_mask(mask, call.batch_sizes)

@@ -1,18 +1,135 @@
-"""Inputs as (args, kwargs), and the rows of a batch in them."""
+"""Inputs as (args, kwargs), the tensors in them, and the rows of a batch.
+
+An input is whatever the network takes: tensors, containers of them, packed sequences, and objects that hold tensors
+(graphs, caches, dataclasses). Which axis of which tensor is the batch is said by ``Axes``; ``batch_axes`` finds it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from caveat.errors import InvalidArgument, explain
-from caveat.stochastic.trees import map_tensors
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+Leaf = Tensor | PackedSequence
+"""What holds rows: a tensor along one of its axes, or a packed sequence as its sequences (axis 0)."""
+
+_CONSTANTS = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device, type, Enum)
+_AS_THEY_ARE = (nn.Module, ModuleType, FunctionType, BuiltinFunctionType, MethodType, torch.Generator)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The leaves of some inputs in order, and a hashable description of all that is around them.
+
+    ``flat`` says that leaves and constants are arguments themselves: nothing around them could be changed by a pass.
+    """
+
+    leaves: tuple[Leaf, ...]
+    around: tuple[Any, ...]
+    flat: bool
+
+
+def structure_of(inputs: Inputs) -> Structure:
+    """Looks through inputs of any kind for their leaves."""
+    leaves, around = list[Leaf](), list[Any]()
+    args, kwargs = inputs
+    flat = all(isinstance(value, (Tensor, *_CONSTANTS)) for value in (*args, *kwargs.values()))
+    _walk(args, leaves, around, set())
+    _walk(kwargs, leaves, around, set())
+    return Structure(tuple(leaves), tuple(around), flat)
+
+
+def _walk(node: Any, leaves: list[Leaf], around: list[Any], above: set[int]) -> None:
+    if isinstance(node, (Tensor, PackedSequence)):
+        leaves.append(node)
+        around.append("leaf")
+    elif isinstance(node, _CONSTANTS):
+        around.append((type(node), node if node == node else "nan"))  # NaN would never be equal to itself
+    elif isinstance(node, _AS_THEY_ARE):
+        around.append(id(node))
+    elif id(node) in above:  # an object that holds itself
+        around.append("above")
+    else:
+        around.append(type(node))
+        for name, value in _parts(node):
+            around.append(name)
+            _walk(value, leaves, around, above | {id(node)})
+
+
+def _parts(node: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(node, Mapping):
+        yield from ((repr(name), value) for name, value in cast(Mapping[Any, Any], node).items())
+    elif isinstance(node, (tuple, list, deque)):
+        yield from enumerate(cast(Sequence[Any], node))
+    elif isinstance(node, (set, frozenset)):
+        yield from enumerate(sorted(cast(set[Any], node), key=repr))
+    elif hasattr(node, "__dict__") or hasattr(type(node), "__slots__"):
+        slots = [name for cls in type(node).__mro__ for name in _slots(cls)]
+        held = {name: getattr(node, name) for name in slots if hasattr(node, name)} | getattr(node, "__dict__", {})
+        yield from held.items()
+    else:
+        yield "", repr(node)
+
+
+def _slots(cls: type) -> tuple[str, ...]:
+    slots = vars(cls).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def with_leaves(inputs: Inputs, old: Sequence[Leaf], new: Sequence[Leaf]) -> Inputs:
+    """Inputs of the same structure with other leaves; containers and objects in them are copies."""
+    by_id: dict[int, Any] = {id(leaf): other for leaf, other in zip(old, new, strict=True)}
+    args, kwargs = inputs
+
+    def exchange(value: Any) -> Any:
+        if id(value) in by_id:
+            return by_id[id(value)]
+        return value if isinstance(value, _CONSTANTS) else _copied(value, by_id)
+
+    return tuple(exchange(value) for value in args), {name: exchange(value) for name, value in kwargs.items()}
+
+
+def _copied(value: Any, leaves: dict[int, Any]) -> Any:
+    """A deep copy in which leaves give way to others, and modules and functions stay what they are."""
+    memo = dict(leaves)
+    _keep(value, memo, set())
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # what cannot be copied is passed as it is
+        return value
+
+
+def _keep(node: Any, memo: dict[int, Any], seen: set[int]) -> None:
+    if id(node) in memo or id(node) in seen or isinstance(node, _CONSTANTS):
+        return
+    if isinstance(node, _AS_THEY_ARE):
+        memo[id(node)] = node
+        return
+    seen.add(id(node))
+    for _, value in _parts(node):
+        _keep(value, memo, seen)
+
+
+def map_leaves(function: Callable[[Leaf], Leaf], inputs: Inputs) -> Inputs:
+    """Inputs with ``function`` of every leaf."""
+    leaves = structure_of(inputs).leaves
+    return with_leaves(inputs, leaves, [function(leaf) for leaf in leaves])
+
+
+def tensors_in(inputs: Inputs) -> list[Tensor]:
+    """Every tensor in the inputs; of a packed sequence its data."""
+    return [leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in structure_of(inputs).leaves]
 
 
 def as_inputs(x: Any, device: torch.device) -> Inputs:
@@ -22,8 +139,8 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
         InvalidArgument: there is no tensor in ``x``, or the batch is empty.
     """
     inputs = _arguments(x)
-    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    if not tensors:
+    leaves = structure_of(inputs).leaves
+    if not leaves:
         raise InvalidArgument(
             explain(
                 "An input is a tensor, a tuple of arguments or a dict of keyword arguments, with a tensor in it.",
@@ -32,19 +149,28 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
                 fix="pass torch.as_tensor(x), or (x, mask) or {'input_ids': ids} for a network with several inputs",
             )
         )
-    if any(leaf.dim() > 0 and leaf.shape[0] == 0 for leaf in tensors):
+    first = leaves[0]
+    if isinstance(first, Tensor) and first.dim() > 0 and first.shape[0] == 0:
         raise InvalidArgument(
             explain(
                 "A batch must have at least one row.",
-                got=f"a tensor of shape {next(tuple(t.shape) for t in tensors if t.dim() and t.shape[0] == 0)}",
+                got=f"a tensor of shape {tuple(first.shape)}",
                 cause="a filter or the last slice of a split left nothing",
                 fix="skip empty batches before calling caveat",
             )
         )
-    return map_tensors(lambda leaf: leaf.to(device), inputs)
+    return with_leaves(inputs, leaves, [_on(leaf, device) for leaf in leaves])
+
+
+def _on(leaf: Leaf, device: torch.device) -> Leaf:
+    """The leaf on the device, under a name of its own: a network may set flags on what it gets."""
+    moved = leaf if leaf.data.device == device else leaf.to(device)
+    return moved if isinstance(moved, PackedSequence) or moved.requires_grad else moved.detach()
 
 
 def _arguments(x: Any) -> Inputs:
+    if isinstance(x, PackedSequence):  # a tuple only by its implementation
+        return (x,), {}
     if isinstance(x, Mapping):
         return (), dict(cast(Mapping[str, Any], x))
     if isinstance(x, (tuple, list)):
@@ -52,44 +178,112 @@ def _arguments(x: Any) -> Inputs:
     return (x,), {}
 
 
-def count_rows(inputs: Inputs, axis: int) -> int | None:
-    """How many rows the batch has if its axis is ``axis`` in the first tensor; None if that tensor has no such axis."""
-    for leaf in pytree.tree_leaves(inputs):
-        if isinstance(leaf, Tensor) and leaf.dim() > 0:
-            return leaf.shape[axis] if leaf.dim() > axis else None
-    return None
+# -- rows ------------------------------------------------------------------------------------------------------------
 
 
-def take_rows(inputs: Inputs, axis: int, index: Tensor | Sequence[int]) -> Inputs:
-    """The rows ``index`` of every tensor that has the batch; the others go along whole.
+@dataclass(frozen=True)
+class Axes:
+    """The batch axis of each leaf, in order; None for a leaf that every row shares."""
 
-    A tensor has the batch on ``axis`` if its size there is the batch's; with sequence-first inputs (``axis`` = 1) a
-    tensor whose first axis has that size (a padding mask) has it there.
+    of: tuple[int | None, ...]
+
+    def count(self, inputs: Inputs) -> int | None:
+        """The number of rows B; None where the leaves do not agree on it."""
+        counts = {rows_along(leaf, axis) for leaf, axis in self._pairs(inputs) if axis is not None}
+        return counts.pop() if len(counts) == 1 else None
+
+    def take(self, inputs: Inputs, index: Tensor | Sequence[int]) -> Inputs:
+        """The rows ``index`` of every leaf that has the batch; the others go along whole."""
+        leaves = structure_of(inputs).leaves
+        new = [leaf if at is None else take_along(leaf, at, index) for leaf, at in zip(leaves, self.of, strict=True)]
+        return with_leaves(inputs, leaves, new)
+
+    def describe(self, inputs: Inputs) -> tuple[Any, ...]:
+        """What inputs have in common that differ in the number of their rows and in values only."""
+        return tuple(_describe(leaf, axis) for leaf, axis in self._pairs(inputs))
+
+    def _pairs(self, inputs: Inputs) -> list[tuple[Leaf, int | None]]:
+        return list(zip(structure_of(inputs).leaves, self.of, strict=True))
+
+
+def _describe(leaf: Leaf, axis: int | None) -> Any:
+    if isinstance(leaf, PackedSequence):
+        return "packed", tuple(leaf.data.shape[1:]), leaf.data.dtype, leaf.data.device, len(leaf.batch_sizes)
+    shape = tuple(size for at, size in enumerate(leaf.shape) if at != axis)
+    return shape, leaf.dim(), leaf.dtype, leaf.device
+
+
+def along_first(inputs: Inputs) -> Axes:
+    """The axes of a data set: the first of every tensor."""
+    leaves = structure_of(inputs).leaves
+    return Axes(tuple(None if isinstance(leaf, Tensor) and leaf.dim() == 0 else 0 for leaf in leaves))
+
+
+def rows_along(leaf: Leaf, axis: int) -> int | None:
+    """How many entries the leaf has along ``axis``; None without such an axis."""
+    if isinstance(leaf, PackedSequence):
+        return int(leaf.batch_sizes[0]) if axis == 0 else None
+    return leaf.shape[axis] if leaf.dim() > axis else None
+
+
+def take_along(leaf: Leaf, axis: int, index: Tensor | Sequence[int]) -> Leaf:
+    """Some entries of a leaf along ``axis``."""
+    if isinstance(leaf, PackedSequence):
+        sequences = unpack_sequence(leaf)
+        return pack_sequence([sequences[int(row)] for row in index], enforce_sorted=False)
+    return leaf.index_select(axis, torch.as_tensor(index, device=leaf.device))
+
+
+def read_in_dims(in_dims: Any, inputs: Inputs) -> Axes:
+    """The axes that ``in_dims=`` says, as ``torch.vmap`` reads it: an int, or a tree of ints and None like the inputs.
+
+    Raises:
+        InvalidArgument: it does not fit the inputs.
     """
-    rows = count_rows(inputs, axis)
-
-    def take(leaf: Tensor) -> Tensor:
-        for at in (axis, 0):
-            if leaf.dim() > at and leaf.shape[at] == rows:
-                return leaf.index_select(at, torch.as_tensor(index, device=leaf.device))
-        return leaf
-
-    return map_tensors(take, inputs)
-
-
-def signature(inputs: Inputs) -> Any:
-    """What makes two inputs alike but for the number of rows: structure, dtypes, devices, shapes but the first axis."""
-    leaves, spec = pytree.tree_flatten(inputs)
-    return str(spec), tuple(_describe(leaf) for leaf in leaves)
+    args, kwargs = inputs
+    said = list[int | None]()
+    if in_dims is None or isinstance(in_dims, int):
+        _said(in_dims, (args, kwargs), said, in_dims)
+    elif isinstance(in_dims, Mapping):
+        _said(in_dims, kwargs if kwargs else dict(enumerate(args)), said, in_dims)
+    else:
+        _said(tuple(cast(Sequence[Any], in_dims)), args if args else tuple(kwargs.values()), said, in_dims)
+    axes = Axes(tuple(said))
+    if axes.count(inputs) is None:
+        sizes = [rows_along(leaf, at) for leaf, at in zip(structure_of(inputs).leaves, said, strict=True) if at is not None]
+        raise _misfit(in_dims, f"axes of sizes {sizes}" if sizes else "no batch axis at all")
+    return axes
 
 
-def first_sizes(inputs: Inputs) -> tuple[int, ...]:
-    """The sizes that ``signature`` leaves out."""
-    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    return tuple(tensor.shape[0] for tensor in tensors if tensor.dim() > 0)
+def _said(dim: Any, node: Any, said: list[int | None], whole: Any) -> None:
+    if dim is None or (isinstance(dim, int) and not isinstance(dim, bool)):
+        leaves = list[Leaf]()
+        _walk(node, leaves, [], set())
+        said.extend(_axis_in(leaf, dim, whole) for leaf in leaves)
+        return
+    parts = dict(_parts(node))
+    dims = dict(_parts(dim)) if isinstance(dim, (Mapping, tuple, list)) else None
+    if isinstance(node, (Tensor, PackedSequence)) or dims is None or dims.keys() != parts.keys():
+        raise _misfit(whole, f"inputs of another structure ({type(node).__name__} where it says {dim!r})")
+    for name, value in parts.items():
+        _said(dims[name], value, said, whole)
 
 
-def _describe(leaf: Any) -> Any:
-    if isinstance(leaf, Tensor):
-        return tuple(leaf.shape[1:]), leaf.dim(), leaf.dtype, leaf.device
-    return repr(leaf)
+def _axis_in(leaf: Leaf, dim: int | None, whole: Any) -> int | None:
+    if dim is None or (isinstance(leaf, Tensor) and leaf.dim() == 0):
+        return None
+    rank = leaf.dim() if isinstance(leaf, Tensor) else 1
+    if not -rank <= dim < rank:
+        raise _misfit(whole, f"a tensor of shape {tuple(leaf.data.shape)}, which has no axis {dim}")
+    return dim % rank
+
+
+def _misfit(in_dims: Any, got: str) -> InvalidArgument:
+    return InvalidArgument(
+        explain(
+            "in_dims names the batch axis of every tensor input, None for one that all rows share.",
+            got=f"in_dims={in_dims!r} for {got}",
+            cause="an input that was added, or an axis that is the features",
+            fix="in_dims=0, or (0, None) for forward(x, shared), or {'x': 0, 'shared': None} for keyword arguments",
+        )
+    )

@@ -7,7 +7,7 @@ from types import CodeType
 
 from torch import Tensor, nn
 
-from caveat.stochastic.layout import Fold
+from caveat.stochastic.layout import Fold, Layout
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.sites import LivePredicate, Site, SiteKey
 
@@ -19,21 +19,34 @@ ReadKey = tuple[CodeType, int]
 class Rules:
     """What a pass does about randomness, fixed for a sampler.
 
-    ``sites`` holds what one row showed of each site; ``layout_known`` is False where the batch could not be found;
-    ``leaves_marks`` says that a pass binds something on the modules (a counter, stashed features) or runs hooks, so
-    that modules are not replayed whole, and what is bound is put back after each pass; ``writes_on_views`` that it
-    writes on part of an input or a buffer, so that each pass gets copies of them and nothing of it is recorded.
+    ``sites`` holds what one row showed of each site and ``placed`` how two rows lay in it; ``unbatched`` are the sites
+    that hold no batch, ``resting`` those that are left off. ``layout_known`` is False where rows depend on each other
+    or the batch could not be found. ``sizes_follow_values`` says that the network makes sizes of values (a longest
+    length, chosen rows), so that a site may have other sizes on other rows. ``leaves_marks`` says that a pass binds
+    something on the modules (a counter, stashed features, a hook), so that modules are not replayed whole, and what is
+    bound is put back after each pass; ``hooked`` that hooks of the user's run, which see every draw as it is;
+    ``writes_on_views`` that it writes on part of an input or a buffer, so that each pass gets copies of them and
+    nothing of it is recorded; ``gradient`` that the network takes a gradient inside.
     """
 
     live: LivePredicate
     per_row: bool = False
     flips: frozenset[ReadKey] = frozenset()
     sites: dict[SiteKey, Site] = field(default_factory=dict[SiteKey, Site])
-    folds: dict[SiteKey, Fold] = field(default_factory=dict[SiteKey, Fold])
+    placed: dict[SiteKey, Layout] = field(default_factory=dict[SiteKey, Layout])
     unbatched: frozenset[SiteKey] = frozenset()
+    resting: frozenset[SiteKey] = frozenset()
     layout_known: bool = True
+    sizes_follow_values: bool = False
     leaves_marks: bool = False
+    hooked: bool = False
     writes_on_views: bool = False
+    gradient: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """May a pass be recorded, and its beginning be left out?"""
+        return not (self.hooked or self.writes_on_views or self.gradient)
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,10 @@ class Observations:
     sightings: list[Sighting] = field(default_factory=list[Sighting])
     reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
     called: set[str] = field(default_factory=set[str])
+    written: set[int] = field(default_factory=set[int])
+    sizes_follow_values: bool = False
     largest_after: int = 0
     leaves_marks: bool = False
+    hooked: bool = False
     writes_on_views: bool = False
     unmanaged: bool = False

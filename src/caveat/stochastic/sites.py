@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,9 +19,6 @@ DROPOUT_CLASSES = (
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
 )
-
-_STOCHASTIC_DEPTH = re.compile(r"(drop_?path|stochastic_?depth|drop_?connect_?path|layer_?drop)", re.IGNORECASE)
-
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
@@ -46,28 +42,25 @@ class Site:
     shape: tuple[int, ...] | None = None
 
 
-def is_stochastic_depth(module: nn.Module) -> bool:
-    """Does this module drop whole residual branches (DropPath, StochasticDepth), by its class's name?"""
-    return any(_STOCHASTIC_DEPTH.search(cls.__name__) for cls in type(module).__mro__[:-2])
+def all_dropout(path: str, module: nn.Module) -> bool:
+    """The default predicate: every dropout site is live; masks that leave out whole branches stay off.
 
-
-def every_site(path: str, module: nn.Module) -> bool:
-    """The default predicate: every dropout site is live; stochastic depth stays off.
+    Which these are is seen when the network runs: they have one number for a row (stochastic depth, "Deep Networks
+    with Stochastic Depth", Huang et al., 2016). Any other predicate, such as ``with_stochastic_depth``, decides itself.
 
     Example:
-        >>> every_site("drop", nn.Dropout(0.5))
+        >>> all_dropout("drop", nn.Dropout(0.5))
         True
     """
-    return not is_stochastic_depth(module)
+    return True
 
 
 def with_stochastic_depth(path: str, module: nn.Module) -> bool:
-    """Every dropout site is live, and DropPath / stochastic depth as well.
+    """Every dropout site is live, and stochastic depth as well.
 
     Example:
-        >>> class DropPath(nn.Module): ...
-        >>> every_site("drop", DropPath()), with_stochastic_depth("drop", DropPath())
-        (False, True)
+        >>> with_stochastic_depth("path", nn.Identity())
+        True
     """
     return True
 

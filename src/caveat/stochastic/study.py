@@ -1,141 +1,217 @@
 """Looking at a network before drawing from it: a few passes over one and two of its rows.
 
-They find the sites and the reads of ``training`` that hide some, the axis of the inputs that is the batch, and, for
+They find the axes of the inputs that are the batch, the sites and the reads of ``training`` that hide some, and, for
 each site, the shape of its mask for one row and the way that a batch lays its rows out.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 from torch.utils import _pytree as pytree
 
+from caveat.errors import RowsNotSeparatedWarning
 from caveat.layers.insertion import drop_returned
+from caveat.stochastic.batch_axes import choices, last_row, last_row_twice, two_rows
 from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, state_kept
-from caveat.stochastic.hidden import Hidden, Look, find_hidden
+from caveat.stochastic.hidden import Hidden, Look, drops_branches, find_hidden
 from caveat.stochastic.interception import Pass
-from caveat.stochastic.layout import Fold, close, find_layout, fold_order
+from caveat.stochastic.layout import Fold, Layout, close, find_layout, fold_order
 from caveat.stochastic.network import Network
-from caveat.stochastic.rows import Inputs, count_rows, take_rows
+from caveat.stochastic.rows import Axes, Inputs, read_in_dims, structure_of
 from caveat.stochastic.rules import Observations, ReadKey, Rules, Sighting
-from caveat.stochastic.sites import LivePredicate, Site, SiteKey
+from caveat.stochastic.sites import LivePredicate, Site, SiteKey, all_dropout
 
 Reader = Callable[[Any], Any]
-
-# How far back to look for a row that differs from the last.
-_ROWS_COMPARED = 64
 
 
 @dataclass(frozen=True)
 class Study:
     """What was found: the rules for drawing, and what an audit tells.
 
-    ``batch_axis`` is None where no axis of the inputs behaves as a batch; then rows are never separated.
+    ``axes`` are None where no choice of axes of the inputs behaves as a batch; then rows are never separated.
     ``row_bytes`` is the largest tensor that one row of one draw makes after the first live site; ``written`` are the
     buffers that a pass changes in spite of the interception; ``output_axes`` are the batch axes of what is read, None
-    where they cannot be told; ``unmanaged`` says that a pass draws from torch's own random state.
+    where they cannot be told; ``rows_alone`` says that a batch cannot be told apart at some site, so that each row is
+    evaluated by itself; ``unmanaged`` that a pass draws from torch's own random state.
     """
 
     rules: Rules
     sightings: tuple[Sighting, ...]
     called: frozenset[str]
-    batch_axis: int | None
+    axes: Axes | None
     rows: int
     row_bytes: int
     written: tuple[Tensor, ...]
     refused: tuple[str, ...]
-    unknown: frozenset[SiteKey] = frozenset()
     output_axes: tuple[int, ...] | None = None
+    rows_alone: bool = False
     unmanaged: bool = False
+
+    @property
+    def separable(self) -> bool:
+        """Can rows be evaluated apart from the others?"""
+        return self.axes is not None and self.output_axes is not None
+
+    def with_rows_alone(self) -> Study:
+        """The same, to be drawn row by row; where rows depend on each other, all at once as an unknown batch."""
+        if self.separable:
+            return replace(self, rows_alone=True)
+        return replace(self, rules=replace(self.rules, layout_known=False))
 
 
 def study(
-    network: Network, inputs: Inputs, live: LivePredicate, per_row: bool, read: Reader, axis: int | None
+    network: Network, inputs: Inputs, live: LivePredicate, per_row: bool, read: Reader, in_dims: Any = None
 ) -> Study:
-    """Look at ``network`` on the last rows of ``inputs``.
+    """Looks at ``network`` on the last rows of ``inputs``.
 
     Args:
-        network: the network.
-        inputs: a batch.
-        live: which sites to make live.
-        per_row: fresh masks for each row.
-        read: takes what the network returned and gives the tensor(s) that matter.
-        axis: the inputs' batch axis where the caller knows it, else None: it is found.
+        network: The network.
+        inputs: A batch.
+        live: The predicate that says which sites are live.
+        per_row: Fresh masks for each row.
+        read: Takes what the network returned and gives the tensor(s) that matter.
+        in_dims: The inputs' batch axes where the caller knows them, else None: they are found.
     """
     buffers = network.buffers()
     before = [buffer.clone() for buffer in buffers]
     with state_kept(network.modules, snapshot=buffers):
-        found = _study(network, inputs, Rules(live, per_row), read, axis)
+        found = _study(network, inputs, Rules(live, per_row), read, in_dims)
         changed = [buffer for buffer, was in zip(buffers, before, strict=True) if not same_values(buffer, was)]
     return replace(found, written=tuple(changed))
 
 
-def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, axis: int | None) -> Study:
-    axes = [axis] if axis is not None else [0, 1]
-    for candidate in axes:
-        rows = count_rows(inputs, candidate)
-        if rows is None or (axis is None and candidate == 1 and _is_table(inputs)):
-            continue
+def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, in_dims: Any) -> Study:
+    """What is found without a graph; with one where the network fails without, as it does to take a gradient."""
+    said = None if in_dims is None else read_in_dims(in_dims, inputs)
+    found = _on_rows(network, inputs, rules, read, said)
+    if found is not None:
+        return found
+    try:
+        return _on_whole(network, inputs, rules, read, said)
+    except Exception:
+        with_graph = replace(rules, gradient=True)
+        found = _on_rows(network, inputs, with_graph, read, said)
+        if found is not None:
+            return found
         try:
-            hidden = _hidden(network, take_rows(inputs, candidate, [rows - 1]), rules, read)
-        except Exception:  # this axis does not take one row, or the network does not: the whole batch decides below
+            return _on_whole(network, inputs, with_graph, read, said)
+        except Exception:  # the network cannot run on these inputs: what it said first matters
+            pass
+        raise
+
+
+def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study | None:
+    """What one and two rows show, with the first choice of axes that they behave as a batch along."""
+    for axes in choices(inputs) if said is None else (said,):
+        alone = last_row(inputs, axes)
+        one = _try_look(network, alone, rules, read)
+        if one is None:
             continue
-        if rows == 1:
-            return _conclude(rules, hidden, None, candidate, rows)
-        pair = _try_look(network, _two_rows(inputs, candidate, rows), _with(rules, hidden), read)
-        if pair is not None and _rows_independent(hidden.look, pair, candidate):
-            return _conclude(rules, hidden, pair, candidate, rows)
-    hidden = _hidden(network, inputs, rules, read)
-    return _conclude(replace(rules, layout_known=False), hidden, None, None, count_rows(inputs, 0) or 1)
-
-
-def _two_rows(inputs: Inputs, axis: int, rows: int) -> Inputs:
-    """The last row after another one that differs from it: equal rows cannot show that they are independent."""
-    other = _other_row(inputs, axis, rows)
-    if other is not None:
-        return take_rows(inputs, axis, [other, rows - 1])
-
-    def made_different(two: Any, one: Any) -> Any:
-        if not isinstance(two, Tensor) or not two.is_floating_point() or two.shape == one.shape:
-            return two
-        at = axis if two.dim() > axis and two.shape[axis] == 2 * one.shape[axis] else 0
-        factor = torch.tensor([0.9, 1.0], dtype=two.dtype, device=two.device)
-        shift = torch.tensor([0.1, 0.0], dtype=two.dtype, device=two.device)
-        shape = [2 if place == at else 1 for place in range(two.dim())]
-        return two * factor.reshape(shape) + shift.reshape(shape)
-
-    last = take_rows(inputs, axis, [rows - 1])
-    return pytree.tree_map(made_different, take_rows(inputs, axis, [rows - 1, rows - 1]), last)
-
-
-def _other_row(inputs: Inputs, axis: int, rows: int) -> int | None:
-    last = pytree.tree_leaves(take_rows(inputs, axis, [rows - 1]))
-    for row in range(rows - 2, max(rows - 2 - _ROWS_COMPARED, -1), -1):
-        leaves = pytree.tree_leaves(take_rows(inputs, axis, [row]))
-        if any(isinstance(a, Tensor) and not torch.equal(a, b) for a, b in zip(leaves, last, strict=True)):
-            return row
+        pair = _try_look(network, two_rows(inputs, axes), rules, read)
+        independent = pair is not None and _rows_independent(one, pair)
+        if independent or (said is not None and pair is not None):
+            return _conclude(network, inputs, rules, read, axes, one, pair, independent)
     return None
 
 
-def _is_table(inputs: Inputs) -> bool:
-    """Is the first tensor a table of numbers (B, D)? Then its second axis is features, never a batch."""
-    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim() > 0]
-    return bool(tensors) and tensors[0].is_floating_point() and tensors[0].dim() == 2
+def _conclude(
+    network: Network,
+    inputs: Inputs,
+    rules: Rules,
+    read: Reader,
+    axes: Axes,
+    one: Look,
+    pair: Look | None,
+    independent: bool,
+) -> Study:
+    hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one)
+    rules = _with_resting(replace(rules, flips=hidden.flips), hidden.look.seen)
+    one, twice = hidden.look, None
+    if hidden.flips:
+        pair = _try_look(network, two_rows(inputs, axes), rules, read)
+    places = _Places.of(one, pair)
+    if places.unknown or pair is None or pair.seen.sizes_follow_values:
+        twice = _try_look(network, last_row_twice(inputs, axes), rules, read)
+        places = _Places.of(one, twice)
+    output_axes = (_output_axes(one, pair) or _output_axes(one, twice)) if independent else None
+    rules = replace(_with_sites(rules, one.seen), placed=places.placed, unbatched=frozenset(places.unbatched))
+    found = Study(
+        rules=rules,
+        sightings=_without_tensors(one.seen, rules),
+        called=frozenset(one.seen.called),
+        axes=axes,
+        rows=axes.count(inputs) or 1,
+        row_bytes=max(one.seen.largest_after, 1),
+        written=(),
+        refused=hidden.refused,
+        output_axes=output_axes,
+        unmanaged=one.seen.unmanaged,
+    )
+    chosen = any(_could_be_chosen(rules.sites[key], layout) for key, layout in places.placed.items() if key in rules.sites)
+    unsafe = one.seen.sizes_follow_values and chosen
+    return found.with_rows_alone() if places.unknown or unsafe else found
 
 
-def _with(rules: Rules, hidden: Hidden) -> Rules:
-    return replace(rules, flips=hidden.flips)
+def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study:
+    """What the whole batch shows, where no rows of it can be looked at alone."""
+    hidden = _find_hidden(network, inputs, rules, read, _look(network, inputs, rules, read))
+    seen = hidden.look.seen
+    rules = _with_resting(replace(rules, flips=hidden.flips, layout_known=False), seen)
+    rows = (said.count(inputs) if said is not None else None) or 1
+    return Study(
+        rules=_with_sites(rules, seen),
+        sightings=_without_tensors(seen, rules),
+        called=frozenset(seen.called),
+        axes=None,
+        rows=rows,
+        row_bytes=max(seen.largest_after, 1),
+        written=(),
+        refused=hidden.refused,
+        unmanaged=seen.unmanaged,
+    )
 
 
-def _hidden(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Hidden:
+def _with_sites(rules: Rules, seen: Observations) -> Rules:
+    return replace(
+        rules,
+        sites={s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in _live(seen, rules)},
+        sizes_follow_values=seen.sizes_follow_values,
+        leaves_marks=seen.leaves_marks,
+        hooked=seen.hooked,
+        writes_on_views=seen.writes_on_views,
+    )
+
+
+def _with_resting(rules: Rules, seen: Observations) -> Rules:
+    """The sites that the default predicate leaves off: those that drop whole branches."""
+    if rules.live is not all_dropout:
+        return rules
+    off = {sighting.key for sighting in seen.sightings if sighting.kind != "noise" and drops_branches(sighting)}
+    return replace(rules, resting=frozenset(off))
+
+
+def _without_tensors(seen: Observations, rules: Rules) -> tuple[Sighting, ...]:
+    return tuple(
+        replace(s, tensor=None, live=s.live and s.key not in rules.resting,
+                kind="stochastic depth" if s.key in rules.resting else s.kind)
+        for s in seen.sightings
+    )  # fmt: skip
+
+
+# -- looks -------------------------------------------------------------------------------------------------------------
+
+
+def _find_hidden(network: Network, inputs: Inputs, rules: Rules, read: Reader, first: Look) -> Hidden:
     def look(flips: frozenset[ReadKey]) -> Look | None:
         return _try_look(network, inputs, replace(rules, flips=flips), read)
 
-    first = _look(network, inputs, rules, read)
     return find_hidden(look, first, rules.live, lambda module: network.paths[id(module)])
 
 
@@ -147,26 +223,56 @@ def _try_look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> L
 
 
 def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look:
-    with torch.no_grad(), attributes_kept(network.modules):
-        taken, bound, random = Pass(network, rules, inputs), attributes_of(network.modules), random_state()
-        whole = taken.run()
-        returned = read(whole)
-        hooked = any(_runs_hooks(module) for module in network.modules)
-        taken.seen.unmanaged = random_state() != random
-        taken.seen.leaves_marks = hooked or attributes_of(network.modules) != bound
+    with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
+        ctx, bound, random = Pass(network, rules, inputs), attributes_of(network.modules), random_state()
+        before = _buffers(network)
+        whole = ctx.run()
+        returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
+        ctx.seen.hooked = runs_hooks(network)
+        ctx.seen.unmanaged = random_state() != random
+        ctx.seen.leaves_marks = attributes_of(network.modules) != bound
+        ctx.seen.written &= {storage for _, storage in before}
+        ctx.seen.written |= {storage for name, storage in before ^ _buffers(network) if (name, storage) in before}
     leaves, spec = pytree.tree_flatten(whole)
     shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves)
-    return Look(taken.seen, (type(whole), str(spec), shapes), returned)
+    return Look(ctx.seen, (type(whole), str(spec), shapes), returned)
 
 
-def _rows_independent(one: Look, two: Look, axis: int) -> bool:
+def _buffers(network: Network) -> set[tuple[Any, int]]:
+    """Which memory each buffer is in: a buffer that is bound anew is written as well."""
+    found = set[tuple[Any, int]]()
+    for module in network.modules:
+        for name, buffer in vars(module).get("_buffers", {}).items():
+            if isinstance(buffer, Tensor):
+                found.add(((id(module), name), buffer.untyped_storage().data_ptr()))
+    return found
+
+
+def runs_hooks(network: Network) -> bool:
+    """Are there hooks of the user's, who may count on every call? (Not torch's own, nor those of ``caveat.layers``.)"""
+    held = [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]  # pyright: ignore[reportPrivateUsage]
+    for module in network.modules:
+        own = vars(module)
+        held += [hooks for name in ("_forward_hooks", "_forward_pre_hooks") if (hooks := own.get(name))]
+    return any(hook is not drop_returned and not _is_of_torch(hook) for hooks in held for hook in hooks.values())
+
+
+def _is_of_torch(hook: Any) -> bool:
+    """Weight norm, spectral norm, pruning: they compute a parameter, in every pass alike."""
+    owner = getattr(hook, "__self__", hook)
+    cls = owner if hasattr(owner, "__qualname__") else type(owner)
+    return str(getattr(cls, "__module__", "")).split(".")[0] == "torch" and not isinstance(owner, nn.Module)
+
+
+def _rows_independent(one: Look, two: Look) -> bool:
     """Does the second of two rows give what it gives alone?"""
-    pairs = list(zip(pytree.tree_leaves(one.returned), pytree.tree_leaves(two.returned), strict=True))
-    pairs = [(a, b) for a, b in pairs if isinstance(a, Tensor)]
-    return all(_second_row_is(a, b, axis) for a, b in pairs)
+    alone, pair = pytree.tree_leaves(one.returned), pytree.tree_leaves(two.returned)
+    if len(alone) != len(pair):
+        return False
+    return all(_second_row_is(a, b) for a, b in zip(alone, pair, strict=True) if isinstance(a, Tensor))
 
 
-def _second_row_is(one: Tensor, two: Tensor, axis: int) -> bool:
+def _second_row_is(one: Tensor, two: Tensor) -> bool:
     layout = find_layout(tuple(one.shape), tuple(two.shape), 2, Fold.MAJOR)
     if layout is None or layout.axis is None:
         return False
@@ -188,71 +294,130 @@ def _output_axes(one: Look, pair: Look | None) -> tuple[int, ...] | None:
     return tuple(axes)
 
 
-def _conclude(rules: Rules, hidden: Hidden, pair: Look | None, axis: int | None, rows: int) -> Study:
-    seen = hidden.look.seen
-    live = [sighting for sighting in seen.sightings if sighting.live]
-    sites = {s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in live}
-    folds, unbatched, unknown = _layouts(live, _live(pair.seen) if pair is not None else [])
-    rules = replace(rules, flips=hidden.flips, sites=sites, folds=folds, unbatched=frozenset(unbatched))
-    rules = replace(rules, leaves_marks=seen.leaves_marks, writes_on_views=seen.writes_on_views)
-    return Study(
-        rules=rules,
-        sightings=tuple(replace(sighting, tensor=None) for sighting in seen.sightings),
-        called=frozenset(seen.called),
-        batch_axis=axis,
-        rows=rows,
-        row_bytes=max(seen.largest_after // (1 if axis is not None else rows), 1),
-        written=(),
-        refused=hidden.refused,
-        unknown=frozenset(unknown if pair is not None else ()),
-        unmanaged=seen.unmanaged,
-        output_axes=_output_axes(hidden.look, pair) if axis is not None else None,
+# -- where rows are in a site --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Places:
+    """How each site's tensor holds two rows: placed, without a batch, or unknown."""
+
+    placed: dict[SiteKey, Layout] = field(default_factory=dict[SiteKey, Layout])
+    unbatched: set[SiteKey] = field(default_factory=set[SiteKey])
+    unknown: bool = False
+
+    @classmethod
+    def of(cls, one: Look, two: Look | None) -> _Places:
+        """What a look at two rows adds to one at the second of them."""
+        places = cls()
+        ones, twos = _live(one.seen), _live(two.seen) if two is not None else []
+        if [sighting.key for sighting in ones] != [sighting.key for sighting in twos]:
+            places.unknown = bool(ones)  # a call for each row, or for chosen rows
+            return places
+        for alone, both in zip(ones, twos, strict=True):
+            places._add(alone, both)
+        return places
+
+    def _add(self, one: Sighting, two: Sighting) -> None:
+        if one.mask_shape is None or two.mask_shape is None:  # a site that knows where its rows are
+            return
+        if one.mask_shape == two.mask_shape:
+            self.unbatched.add(one.key)
+            return
+        layout = find_layout(one.mask_shape, two.mask_shape, 2, Fold.MAJOR)
+        if layout is None or layout.axis is None:
+            self.unknown = True
+            return
+        if layout.each > 1:
+            order = one.hint
+            if order is None and one.tensor is not None and two.tensor is not None:
+                order = fold_order(one.tensor, two.tensor, layout.axis)
+            if order is None:
+                self.unknown = True
+                return
+            layout = replace(layout, fold=order)
+        self.placed[one.key] = layout
+
+
+def _could_be_chosen(site: Site, layout: Layout) -> bool:
+    """Could the rows of this site's tensor be entries that were chosen by value, some of them of one row?
+
+    Entries of rows that lie one after another could, and so could vectors: of a row that has one such entry alone.
+    """
+    return layout.each > 1 or layout.inserted or sum(size > 1 for size in site.shape or ()) < 2
+
+
+def _live(seen: Observations, rules: Rules | None = None) -> list[Sighting]:
+    off = rules.resting if rules is not None else frozenset[SiteKey]()
+    return [sighting for sighting in seen.sightings if sighting.live and sighting.key not in off]
+
+
+# -- what is remembered ------------------------------------------------------------------------------------------------
+
+_T = TypeVar("_T")
+# So much is remembered of one network: inputs of ever new shapes must not fill the memory.
+_MOST_KNOWN = 256
+
+
+class Known(Generic[_T]):
+    """What was found for inputs of each kind: of the same structure, and alike but for the number of rows.
+
+    Which axes are the batch is part of what was found; so a size that is the batch's by chance means nothing later.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Any, _T] = {}
+        self._axes: dict[Any, list[Axes | None]] = {}
+
+    def get(self, inputs: Inputs, *also: Any) -> tuple[Any, _T | None]:
+        """What is known of inputs of this kind, and its key."""
+        kind = _kind(inputs, also)
+        for axes in self._axes.get(kind, ()):
+            key = self._key(kind, inputs, axes)
+            if key in self._found:
+                return key, self._found[key]
+        return None, None
+
+    def add(self, inputs: Inputs, axes: Axes | None, found: _T, *also: Any) -> Any:
+        """Remember it; gives its key."""
+        if len(self._found) >= _MOST_KNOWN:
+            self._found.clear()
+            self._axes.clear()
+        kind = _kind(inputs, also)
+        if axes not in self._axes.setdefault(kind, []):
+            self._axes[kind].append(axes)
+        key = self._key(kind, inputs, axes)
+        self._found[key] = found
+        return key
+
+    def put(self, key: Any, found: _T) -> None:
+        """Remember something else for the inputs of a key."""
+        self._found[key] = found
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._found.clear()
+        self._axes.clear()
+
+    def _key(self, kind: Any, inputs: Inputs, axes: Axes | None) -> Any:
+        if axes is None:
+            shapes = tuple(tuple(leaf.data.shape) for leaf in structure_of(inputs).leaves)
+            return kind, shapes
+        rows = axes.count(inputs)  # one row leaves less to see than several
+        return kind, axes, None if rows is None else min(rows, 2), axes.describe(inputs), None if rows else object()
+
+
+def _kind(inputs: Inputs, also: Sequence[Any]) -> Any:
+    found = structure_of(inputs)
+    return found.around, tuple((leaf.data.dim(), leaf.data.dtype, leaf.data.device) for leaf in found.leaves), also
+
+
+def warn_not_separated(axes: Axes | None) -> None:
+    """Says that the rows of a batch are not told apart, and what follows."""
+    why = "a row gives something else alone than among others" if axes is not None else "no axis behaves as a batch"
+    warnings.warn(
+        f"caveat cannot separate the rows of these inputs: {why}. Draws are right for the batch as it is, but masks are "
+        "not shared between rows, and a row's draws depend on its batch. If the network does not mix rows, say which "
+        "axes are the batch: in_dims=0, or (0, None) for forward(x, shared).",
+        RowsNotSeparatedWarning,
+        stacklevel=2,
     )
-
-
-def _live(seen: Observations) -> list[Sighting]:
-    return [sighting for sighting in seen.sightings if sighting.live]
-
-
-def _layouts(
-    ones: Sequence[Sighting], twos: Sequence[Sighting]
-) -> tuple[dict[SiteKey, Fold], set[SiteKey], set[SiteKey]]:
-    """How each site's tensor holds two rows: in which order where they are folded, which sites hold no batch at all,
-    and which cannot be known."""
-    by_key = {two.key: two for two in twos}
-    folds, unbatched, unknown = dict[SiteKey, Fold](), set[SiteKey](), set[SiteKey]()
-    for one in ones:
-        two = by_key.get(one.key)
-        if one.mask_shape is None:
-            continue
-        if two is None or two.mask_shape is None:
-            unknown.add(one.key)
-        elif one.mask_shape == two.mask_shape:
-            unbatched.add(one.key)
-        elif not _place(one, two, folds):
-            unknown.add(one.key)
-    return folds, unbatched, unknown
-
-
-def _place(one: Sighting, two: Sighting, folds: dict[SiteKey, Fold]) -> bool:
-    """Note in ``folds`` how two rows are folded at a site, if they are; False where it cannot be known."""
-    assert one.mask_shape is not None
-    assert two.mask_shape is not None
-    layout = find_layout(one.mask_shape, two.mask_shape, 2, Fold.MAJOR)
-    if layout is None or layout.axis is None:
-        return False
-    if layout.each == 1:
-        return True
-    order = one.hint
-    if order is None and one.tensor is not None and two.tensor is not None:
-        order = fold_order(one.tensor, two.tensor, layout.axis)
-    if order is None:
-        return False
-    folds[one.key] = order
-    return True
-
-
-def _runs_hooks(module: nn.Module) -> bool:
-    """Has the module hooks of the user's, who may count on every call?"""
-    hooks = [*vars(module)["_forward_hooks"].values(), *vars(module)["_forward_pre_hooks"].values()]
-    return any(hook is not drop_returned for hook in hooks)

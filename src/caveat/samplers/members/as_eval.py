@@ -27,10 +27,10 @@ from caveat.stochastic.layout import close
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import patched
-from caveat.stochastic.rows import Inputs, count_rows, first_sizes, signature, take_rows
+from caveat.stochastic.possible import check_initialized
+from caveat.stochastic.rows import Inputs, map_leaves, structure_of, tensors_in
 from caveat.stochastic.rules import Rules
-from caveat.stochastic.study import Study, study
-from caveat.stochastic.trees import map_tensors
+from caveat.stochastic.study import Known, Study, study
 
 
 @dataclass
@@ -43,16 +43,16 @@ class Kind:
     @property
     def separable(self) -> bool:
         """Can rows be asked for apart from the others?"""
-        return self.study.batch_axis is not None and self.study.output_axes is not None
+        return self.study.separable
 
 
 class EvalNetwork:
     """A network whose every call is as in eval mode."""
 
-    def __init__(self, model: nn.Module, read: Callable[[Any], Values], batch_dim: int | None = None) -> None:
-        self.model, self._read, self._batch_dim = model, read, batch_dim
+    def __init__(self, model: nn.Module, read: Callable[[Any], Values], in_dims: Any = None) -> None:
+        self.model, self._read, self._in_dims = model, read, in_dims
         self._watch = Watch([model])
-        self._kinds: dict[Any, Kind] = {}
+        self._kinds = Known[Kind]()
 
     @property
     def device(self) -> torch.device:
@@ -66,16 +66,16 @@ class EvalNetwork:
         if not self._watch.same_structure():
             self._watch = Watch([self.model])
             self._kinds.clear()
-        alone = (count_rows(inputs, self._batch_dim or 0) or 1) == 1
-        alike = (signature(inputs), alone, torch.is_autocast_enabled(self.device.type))
-        exactly = (*alike, first_sizes(inputs))
-        for key in (alike, exactly):
-            if key in self._kinds:
-                return self._kinds[key]
+        autocast = torch.is_autocast_enabled(self.device.type)
+        _, known = self._kinds.get(inputs, autocast)
+        if known is not None:
+            return known
         network = Network(self.model)
+        check_initialized(network)
         with patched():
-            found = study(network, inputs, _nothing, False, self._read, self._batch_dim)
-        kind = self._kinds[alike if found.batch_axis == 0 else exactly] = Kind(found)
+            found = study(network, inputs, _nothing, False, self._read, self._in_dims)
+        kind = Kind(found)
+        self._kinds.add(inputs, found.axes, kind, autocast)
         return kind
 
     def look(self, inputs: Inputs) -> None:
@@ -98,11 +98,11 @@ class EvalNetwork:
     def _in_halves(
         self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int, gradient: bool
     ) -> Values:
-        axis, axes = kind.study.batch_axis, kind.study.output_axes
-        assert axis is not None
+        inputs_axes, axes = kind.study.axes, kind.study.output_axes
+        assert inputs_axes is not None
         assert axes is not None
         parts = [
-            self.draw(take_rows(inputs, axis, at), rows[at], kind, draw, seed, gradient)
+            self.draw(inputs_axes.take(inputs, at), rows[at], kind, draw, seed, gradient)
             for at in torch.arange(len(rows), device=rows.device).chunk(2)
         ]
         leaves = [pytree.tree_leaves(part) for part in parts]
@@ -125,18 +125,20 @@ class EvalNetwork:
     def _carefully(self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int) -> Values:
         network, found = Network(self.model), kind.study
         source = MaskSource(seed, device=rows.device)
-        task = Task(network, found.rules, inputs, rows, self._read, None, found.unmanaged)
-        with patched(), state_kept(network.modules, found.written, random_states=found.unmanaged):
+        detach = found.rules.gradient and not torch.is_grad_enabled()
+        task = Task(network, found.rules, inputs, rows, self._read, None, found.unmanaged, detach=detach)
+        graph = torch.set_grad_enabled(torch.is_grad_enabled() or found.rules.gradient)
+        with graph, patched(), state_kept(network.modules, found.written, random_states=found.unmanaged):
             return mapped(lambda value: value[0], replay(task, source, range(draw, draw + 1)))
 
     def _plain_is_right(self, inputs: Inputs, kind: Kind, values: Values) -> bool:
         """Does a plain call give these values, leaving inputs, buffers and random states alone?"""
         rules = kind.study.rules
-        if kind.study.unmanaged or kind.study.written or rules.leaves_marks or rules.writes_on_views or rules.sites:
+        if not structure_of(inputs).flat or kind.study.unmanaged or kind.study.written or rules.leaves_marks or not rules.repeatable or rules.sites:
             return False
         network = Network(self.model)
-        copies: Inputs = map_tensors(Tensor.clone, inputs)
-        watched = [leaf for leaf in pytree.tree_leaves(copies) if isinstance(leaf, Tensor)]
+        copies = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
+        watched = tensors_in(copies)
         watched += [*network.model.parameters(), *network.buffers()]
         with torch.no_grad(), state_kept(network.modules, network.buffers()):
             before, random = _versions(watched), random_state()
@@ -155,12 +157,12 @@ def _versions(tensors: list[Tensor]) -> list[Any]:
     return [tensor.sum().item() if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
-def rows_of(inputs: Inputs, axis: int | None, rows: Tensor | None, device: torch.device) -> tuple[Inputs, Tensor]:
+def rows_of(inputs: Inputs, found: Study, rows: Tensor | None, device: torch.device) -> tuple[Inputs, Tensor]:
     """The inputs of these rows, and the rows' numbers in the batch; all of them where rows cannot be separated."""
-    count = count_rows(inputs, axis or 0) or 1
-    if rows is None or axis is None:
+    count = found.rows if found.axes is None else found.axes.count(inputs) or 1
+    if rows is None or found.axes is None:
         return inputs, torch.arange(count, device=device)
-    return take_rows(inputs, axis, rows), rows.to(device)
+    return found.axes.take(inputs, rows), rows.to(device)
 
 
 def _nothing(path: str, module: nn.Module) -> bool:

@@ -26,8 +26,7 @@ from caveat.samplers.members.program import CannotRecord
 from caveat.samplers.members.stack import Recorded, Stack, alike, total_bytes
 from caveat.samplers.members.watch import Watch
 from caveat.stochastic.layout import close
-from caveat.stochastic.rows import Inputs, as_inputs, count_rows, first_sizes, signature
-from caveat.stochastic.trees import map_tensors
+from caveat.stochastic.rows import Inputs, as_inputs, map_leaves, structure_of
 
 Executor = Way | None
 
@@ -52,8 +51,8 @@ class Prepared:
     def separable(self) -> bool:
         """Can rows be asked for apart from the others?"""
         first = self.kinds[0].study
-        axes = {(kind.study.batch_axis, kind.study.output_axes) for kind in self.kinds}
-        return self.kinds[0].separable and axes == {(first.batch_axis, first.output_axes)}
+        axes = {(kind.study.axes, kind.study.output_axes) for kind in self.kinds}
+        return self.kinds[0].separable and axes == {(first.axes, first.output_axes)}
 
     def plain(self) -> bool:
         """Is a plain call of every member, in eval mode, known to be what a careful pass would be?"""
@@ -76,11 +75,11 @@ class Group:
     """Some networks, ready for any batch."""
 
     def __init__(
-        self, models: Sequence[nn.Module], read: Callable[[Any], Values], executor: Executor, batch_dim: int | None
+        self, models: Sequence[nn.Module], read: Callable[[Any], Values], executor: Executor, in_dims: Any
     ) -> None:
-        self.models, self.read, self._batch_dim = tuple(models), read, batch_dim
+        self.models, self.read, self._in_dims = tuple(models), read, in_dims
         self._executor: Executor = executor
-        self.members = [EvalNetwork(model, read, batch_dim) for model in models]
+        self.members = [EvalNetwork(model, read, in_dims) for model in models]
         self._known: _Known | None = None
 
     @property
@@ -97,7 +96,8 @@ class Group:
             key: Any = (x.shape, x.dtype)
         else:
             inputs = as_inputs(x, device)
-            key = (signature(inputs), first_sizes(inputs))
+            found = structure_of(inputs)
+            key = (found.around, tuple((tuple(leaf.data.shape), leaf.data.dtype) for leaf in found.leaves))
         kind = "cpu" if device == _CPU else device.type  # the name of a device is made anew each time
         if torch.is_autocast_enabled(kind):
             key = (key, torch.get_autocast_dtype(kind))
@@ -137,12 +137,12 @@ class Group:
         """The same with its stack brought up to the members' values; begun anew where these are of other kinds."""
         if known.watch.same_values():
             return known
-        known.watch.note_values()
         if not known.watch.same_kinds():
             self._known = None
             return self._current()
         if known.stack is not None:
             known.stack.refresh()
+        known.watch.note_values()  # last: a signal before it leaves the stack to be brought up to date again
         return known
 
     def _prepare(self, known: _Known, inputs: Inputs) -> Prepared:
@@ -154,8 +154,9 @@ class Group:
             seconds = self._looped(prepared, inputs)[1]
         worth_it = self._executor in PROGRAMS or (self._executor is None and seconds <= _LONG)
         if worth_it and self._may_stack(known, prepared):
-            key = signature(inputs)
-            verdicts = known.verdicts.setdefault(key, Verdicts())
+            axes = prepared.kinds[0].study.axes
+            alike_but_rows = (structure_of(inputs).around, axes and axes.describe(inputs))
+            verdicts = known.verdicts.setdefault(alike_but_rows, Verdicts())
             prepared.recorded = self._try(known, inputs, values, verdicts, prepared)
         if self._executor in PROGRAMS and prepared.recorded is None:
             raise InvalidArgument(_cannot_be_a_program(self._executor))
@@ -163,7 +164,7 @@ class Group:
 
     def _looped(self, prepared: Prepared, inputs: Inputs) -> tuple[list[Values], float]:
         """The values of all members, one after the other, and the seconds that took."""
-        _, numbers = rows_of(inputs, prepared.kinds[0].study.batch_axis, None, self.device)
+        _, numbers = rows_of(inputs, prepared.kinds[0].study, None, self.device)
         start = time.perf_counter()
         values = list(self.loop(prepared, inputs, numbers, range(len(self.models)), 0))
         return values, time.perf_counter() - start
@@ -176,7 +177,7 @@ class Group:
 
     def _may_stack(self, known: _Known, prepared: Prepared) -> bool:
         found = prepared.kinds[0].study
-        moves = found.unmanaged or found.written or found.rules.leaves_marks or found.rules.writes_on_views
+        moves = found.unmanaged or found.written or found.rules.leaves_marks or not found.rules.repeatable
         fits = 3 * total_bytes(self.models) < min(_LARGEST_STACK, allowed_bytes(self.device, None))
         autocast = torch.is_autocast_enabled(self.device.type)
         plain = known.alike and known.watch.countable and not known.watch.hooked() and not autocast
@@ -186,7 +187,8 @@ class Group:
         self, known: _Known, inputs: Inputs, values: list[Values], verdicts: Verdicts, prepared: Prepared
     ) -> Recorded | None:
         """The program that is fastest; None where calling the members is."""
-        rows = count_rows(inputs, 0) or 1
+        axes = prepared.kinds[0].study.axes
+        rows = (axes.count(inputs) if axes is not None else None) or 1
         way = self._executor or verdicts.known(rows)
         programs: dict[Way, Recorded] = {}
         for each in PROGRAMS:
@@ -211,7 +213,7 @@ class Group:
 
     def _same_elsewhere(self, recorded: Recorded, inputs: Inputs) -> bool:
         """Does the program follow the members on other inputs too? (It would not if a value had been built into it.)"""
-        other: Inputs = map_tensors(_moved, inputs)
+        other = map_leaves(lambda leaf: _moved(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
         try:
             kinds = [self.members[0].kind(other)] * len(self.models)
             values, _ = self._looped(Prepared(kinds, None), other)
@@ -254,8 +256,9 @@ class BoundGroup:
         """How many rows can be asked for apart from the others."""
         if not self._prepared.separable:
             return None
-        axis = self._prepared.kinds[0].study.batch_axis
-        return len(self._chosen) if self._chosen is not None else count_rows(self._inputs, axis or 0)
+        axes = self._prepared.kinds[0].study.axes
+        assert axes is not None
+        return len(self._chosen) if self._chosen is not None else axes.count(self._inputs)
 
     def __enter__(self) -> BoundGroup:
         return self
@@ -310,8 +313,8 @@ class BoundGroup:
 
     def _of_rows(self) -> tuple[Inputs, Tensor]:
         if self._own_rows is None:
-            axis = self._prepared.kinds[0].study.batch_axis
-            self._own_rows = rows_of(self._inputs, axis, self._chosen, self._group.device)
+            found = self._prepared.kinds[0].study
+            self._own_rows = rows_of(self._inputs, found, self._chosen, self._group.device)
         return self._own_rows
 
     def _plainly(self, draws: range) -> Iterator[Values]:

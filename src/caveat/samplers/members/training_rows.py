@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate  # pyright: ignore[reportUnknownVariableType]
 
 from caveat.errors import InvalidArgument, explain
-from caveat.stochastic.rows import Inputs, as_inputs, count_rows, take_rows
+from caveat.stochastic.rows import Inputs, along_first, as_inputs
 
 
 class TrainingRows:
@@ -21,7 +21,7 @@ class TrainingRows:
         self._device = device
         if isinstance(data, (Tensor, tuple, list, Mapping)):
             inputs = as_inputs(data, torch.device("cpu") if not isinstance(data, Tensor) else data.device)
-            self.count = count_rows(inputs, 0) or 0
+            self.count = along_first(inputs).count(inputs) or 0
             self.take: Callable[[Tensor], Inputs] = lambda index: self._of_tensors(inputs, index)
             return
         collate = cast(Callable[[Any], Any], default_collate)  # pyright: ignore[reportUnknownVariableType]
@@ -41,7 +41,7 @@ class TrainingRows:
         self.take = lambda index: self._of_dataset(data, collate, network, index)
 
     def _of_tensors(self, inputs: Inputs, index: Tensor) -> Inputs:
-        return as_inputs(_as_given(take_rows(inputs, 0, index)), self._device)
+        return as_inputs(_as_given(along_first(inputs).take(inputs, index)), self._device)
 
     def _of_dataset(self, data: Any, collate: Callable[[Any], Any], network: nn.Module, index: Tensor) -> Inputs:
         batch = collate([data[int(row)] for row in index])

@@ -35,10 +35,10 @@ class Watch:
     def __init__(self, models: Sequence[nn.Module]) -> None:
         modules = [module for model in models for module in model.modules()]
         self._spaces = [vars(module) for module in modules]
-        self._hooks: list[dict[Any, Any]] = [space[name] for space in self._spaces for name in _HOOKS]
+        self._hooks: list[dict[Any, Any]] = [space.get(name, {}) for space in self._spaces for name in _HOOKS]
         self._hooked, self._hook_number = True, -1
         self._holders: list[dict[str, Any]] = [
-            space[name] for space in self._spaces for name in _HOLDERS if space[name]
+            space[name] for space in self._spaces for name in _HOLDERS if space.get(name)  # TorchScript has its own
         ]
         self._sizes = list(map(len, self._spaces))
         self._copies = [dict(holder) for holder in self._holders]

@@ -24,9 +24,8 @@ from caveat.stochastic.guard import attributes_kept
 from caveat.stochastic.interception import HANDLERS, Pass
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import flags_kept, following
-from caveat.stochastic.rows import Inputs
+from caveat.stochastic.rows import Inputs, map_leaves
 from caveat.stochastic.rules import Rules
-from caveat.stochastic.trees import map_tensors
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 _ABOUT = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_mps", "requires_grad", "is_leaf", "grad_fn")
@@ -125,10 +124,10 @@ def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], An
     """What ``read`` takes from one pass over ``inputs``, in ``Uncertain`` tensors, and what the pass had to assume."""
     args, kwargs = inputs
     if rules.writes_on_views:
-        args, kwargs = map_tensors(Tensor.clone, (args, kwargs))
+        args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
     taken = Pass(network, rules, inputs)
     propagation = Propagation(taken)
-    marks = attributes_kept(network.modules) if rules.leaves_marks or rules.writes_on_views else nullcontext()
+    marks = attributes_kept(network.modules) if rules.leaves_marks or not rules.repeatable else nullcontext()
     with marks, flags_kept(taken), following(taken), taken, propagation:
         if rules.writes_on_views:
             network.copy_buffers()

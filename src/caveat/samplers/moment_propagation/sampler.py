@@ -20,13 +20,13 @@ from caveat.samplers.moment_propagation.propagation import run
 from caveat.samplers.moment_propagation.uncertain import Approximation, Uncertain, plain, variance_of
 from caveat.seeds import check_seed
 from caveat.stochastic.guard import state_kept
-from caveat.stochastic.masks import MaskSource, elements_of, normal_from_uniform
+from caveat.stochastic.masks import MaskSource, normal_from_uniform
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import patched
-from caveat.stochastic.possible import check_can_vary, nothing_random
-from caveat.stochastic.rows import Inputs, as_inputs, count_rows, first_sizes, signature, take_rows
-from caveat.stochastic.sites import LivePredicate, SiteKey, every_site
-from caveat.stochastic.study import Study, study
+from caveat.stochastic.possible import check_initialized, nothing_random
+from caveat.stochastic.rows import Inputs, as_inputs
+from caveat.stochastic.sites import LivePredicate, SiteKey, all_dropout
+from caveat.stochastic.study import Known, Study, study
 
 _PIECE_ELEMENTS = 1 << 20
 # So many covariances of one layer are held at once: 64 MB in float32, with a few copies while they are worked on.
@@ -81,8 +81,8 @@ class MomentPropagation:
     model: nn.Module
     output: Output
     live: LivePredicate
-    batch_dim: int | None
-    _studies: dict[Any, Study] = field(default_factory=dict[Any, Study], repr=False)
+    in_dims: Any
+    _studies: Known[Study] = field(default_factory=Known[Study], repr=False)
 
     @property
     def size(self) -> None:
@@ -112,8 +112,8 @@ class MomentPropagation:
         inputs = as_inputs(x, network.device())
         with patched():
             found = self._study(network, inputs)
-            if rows is not None and found.batch_axis is not None:
-                inputs = take_rows(inputs, found.batch_axis, rows)
+            if rows is not None and found.axes is not None:
+                inputs = found.axes.take(inputs, rows)
             kept = state_kept(network.modules, found.written, random_states=found.unmanaged)
             with kept, torch.set_grad_enabled(gradient):
                 parts = [run(network, found.rules, part, self.output.read) for part in _pieces(network, inputs, found)]
@@ -124,15 +124,13 @@ class MomentPropagation:
         return Propagated(mean, variance, self.output, tuple(parts[0][1].approximations)), found
 
     def _study(self, network: Network, inputs: Inputs) -> Study:
-        alone = (count_rows(inputs, self.batch_dim or 0) or 1) == 1
-        alike = (signature(inputs), alone, len(network.modules))
-        exactly = (*alike, first_sizes(inputs))
-        for key in (alike, exactly):
-            if key in self._studies:
-                return self._studies[key]
-        found = study(network, inputs, self.live, False, self.output.read, self.batch_dim)
-        self._studies[alike if found.batch_axis == 0 else exactly] = found
-        return found
+        modules = tuple(network.paths)
+        _, known = self._studies.get(inputs, modules)
+        if known is None:
+            check_initialized(network)
+            known = study(network, inputs, self.live, False, self.output.read, self.in_dims)
+            self._studies.add(inputs, known.axes, known, modules)
+        return known
 
 
 class _Normals:
@@ -143,8 +141,7 @@ class _Normals:
         deviations = [deviation_of(variance) for variance in pytree.tree_leaves(found.variance)]
         self._parts = [(m, d.to(m.dtype)) for m, d in zip(means, deviations, strict=True)]
         self._source, self._axes = source, study.output_axes or (0,) * len(means)
-        separable = study.batch_axis is not None and study.output_axes is not None
-        self.rows: int | None = means[0].shape[self._axes[0]] if separable else None
+        self.rows: int | None = means[0].shape[self._axes[0]] if study.separable else None
 
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces of consecutive draws, in order."""
@@ -157,7 +154,7 @@ class _Normals:
     def _of(self, at: int, draws: range) -> Tensor:
         mean, deviation = self._parts[at]
         shape = [1 if axis == self._axes[at] else size for axis, size in enumerate(mean.shape)]
-        numbers = self._source.uniform(SiteKey("moments", at), elements_of(tuple(shape)), draws, mean.dtype)
+        numbers = self._source.uniform(SiteKey("moments", at), tuple(shape), draws, mean.dtype)
         return mean + deviation * normal_from_uniform(numbers).to(mean.dtype).reshape(len(draws), *shape)
 
 
@@ -165,8 +162,8 @@ def moments(
     model: nn.Module,
     *,
     output: Output | dict[str, Output],
-    live: LivePredicate = every_site,
-    batch_dim: int | None = None,
+    live: LivePredicate = all_dropout,
+    in_dims: Any = None,
 ) -> MomentPropagation:
     """Moment propagation: the mean and variance that dropout brings, in one pass and without sampling.
 
@@ -187,14 +184,14 @@ def moments(
         model: a network with dropout.
         output: how to read what it returns, or a dict of outputs by head.
         live: which sites fire, as for ``caveat.mc_dropout``.
-        batch_dim: the axis of the inputs that is the batch; found by trial if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
         A sampler, for ``caveat.predict`` and for ``propagate``.
 
     Raises:
-        NothingRandom: the model has no live dropout with a rate above 0.
-        InvalidRate: a live site has a rate of 1.
+        NothingRandom: While drawing: no live dropout with a rate above 0 has run.
+        InvalidRate: While drawing: a live site has a rate of 1.
 
     See "Sampling-Free Epistemic Uncertainty Estimation Using Approximated Variance Propagation", Postels, Ferroni,
     Coskun, Navab and Tombari, 2019; "Fast Dropout Training", Wang and Manning, 2013.
@@ -215,8 +212,7 @@ def moments(
                 fix="pass the network itself",
             )
         )
-    check_can_vary(Network(model), live)
-    return MomentPropagation(model, as_output(output), live, batch_dim)
+    return MomentPropagation(model, as_output(output), live, in_dims)
 
 
 def propagate(sampler: MomentPropagation, x: Any, *, gradient: bool = False) -> Propagated:
@@ -254,14 +250,14 @@ def propagate(sampler: MomentPropagation, x: Any, *, gradient: bool = False) -> 
 
 def _pieces(network: Network, inputs: Inputs, found: Study) -> list[Inputs]:
     """The rows in pieces so small that the covariances of the widest layer fit the memory meant for them."""
-    rows = count_rows(inputs, found.batch_axis or 0) or 1
+    rows = found.rows if found.axes is None else found.axes.count(inputs) or 1
     widths = [max(part.weight.shape) for part in network.modules if isinstance(part, nn.Linear)]
     widest = max((width for width in widths if width <= WIDEST), default=1)
     at_once = max(1, _COVARIANCES // widest**2)
-    if found.batch_axis is None or found.output_axes is None or rows <= at_once:
+    if found.axes is None or found.output_axes is None or rows <= at_once:
         return [inputs]
     index = torch.arange(rows, device=network.device())
-    return [take_rows(inputs, found.batch_axis, part) for part in cast(Any, index).split(at_once)]
+    return [found.axes.take(inputs, part) for part in cast(Any, index).split(at_once)]
 
 
 def _joined(parts: list[Any], found: Study) -> Any:
