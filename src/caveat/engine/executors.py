@@ -8,12 +8,10 @@ beginning up to the first live site comes from the record.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -24,6 +22,7 @@ from caveat.engine.tape import Room, Tape
 from caveat.engine.values import check_same_sizes, mapped, write
 from caveat.seeds import mix
 from caveat.stochastic.draw_axis import draws_of, over_draws
+from caveat.stochastic.guard import seed_all
 from caveat.stochastic.interception import Pass
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
@@ -114,10 +113,7 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
 
 def _one(task: Task, source: MaskSource, draw: int) -> Values:
     if task.seeded:
-        own = mix(source.seed ^ mix(draw))
-        torch.manual_seed(own)
-        random.seed(own)
-        numpy.random.seed(own % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
+        seed_all(mix(source.seed ^ mix(draw)))
     return _with_tape(task, source, range(draw, draw + 1), _alone)
 
 

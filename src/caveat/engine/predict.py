@@ -16,10 +16,12 @@ from caveat.engine.sampler import Sampler
 from caveat.errors import InvalidArgument, LoaderFailed, explain
 from caveat.predictive import Predictive
 from caveat.seeds import check_seed
+from caveat.stochastic.guard import interruptible
 
 _DEFAULT_DRAWS = 100
 
 
+@interruptible
 def predict(
     sampler: Sampler,
     x: Any,
@@ -155,6 +157,7 @@ def _accepted(forward: Callable[..., Any], most: int) -> int:
     return max(1, min(needed, most))
 
 
+@interruptible
 def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False) -> Any:
     """The outputs of the functions that ``predict`` with the same seed summarises.
 

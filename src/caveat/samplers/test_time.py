@@ -6,13 +6,11 @@ and Berens, 2018.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -24,7 +22,7 @@ from caveat.samplers.members.as_eval import EvalNetwork, rows_of
 from caveat.samplers.members.drawn_numbers import generator_of, number_of
 from caveat.samplers.members.pieces import OneByOne
 from caveat.seeds import check_seed
-from caveat.stochastic.guard import state_kept
+from caveat.stochastic.guard import seed_all, state_kept
 from caveat.stochastic.rows import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
 from caveat.stochastic.study import Known
 
@@ -103,10 +101,7 @@ class TestTime:
         args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
         given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
         with state_kept(()):
-            own = number_of(seed, draw, "augmentation in the global state")
-            torch.manual_seed(own)
-            random.seed(own)
-            numpy.random.seed(own % 2**32)  # noqa: NPY002  # the state that an augmentation of the user's may draw from
+            seed_all(number_of(seed, draw, "augmentation in the global state"))
             changed = self.augment(given, generator_of(seed, draw, "augmentation"))
         if changed is None or _first_sizes(as_inputs(changed, self._network.device)) != _first_sizes(inputs):
             raise InvalidArgument(_another_batch(given, changed))

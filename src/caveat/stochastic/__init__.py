@@ -4,6 +4,7 @@ from caveat.stochastic import (  # registers the handlers
     attention,
     deferred,
     dropout_sites,
+    exported,
     layer_sites,
     noise,
     normalising,
@@ -24,4 +25,4 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-del attention, deferred, dropout_sites, layer_sites, noise, normalising, recurrent, variational_sites
+del attention, deferred, dropout_sites, exported, layer_sites, noise, normalising, recurrent, variational_sites

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from caveat.stochastic.guard import interruptible
 from caveat.stochastic.hidden import place
 from caveat.stochastic.network import Network
 from caveat.stochastic.possible import is_one_layer_with_dropout, is_script, module_rate
@@ -69,6 +70,7 @@ class Audit:
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
 
+@interruptible
 def audit(
     model: nn.Module, x: Any, *, live: LivePredicate = all_dropout, masks: str = "shared", in_dims: Any = None
 ) -> Audit:

@@ -46,6 +46,35 @@ def as_draws(tensor: Tensor, level: int) -> Tensor:
     return _functorch._add_batch_dim(tensor, 0, level)
 
 
+def slots_inside(level: int | None) -> list[tuple[int, int]]:
+    """The maps that the network itself runs inside ``level`` and that ask for other random numbers in each slot.
+
+    (level, slots) of each ``torch.vmap(..., randomness="different")``, from the outermost on.
+    """
+    if current_level() == level:
+        return []
+    stack: list[Any] = _functorch.get_interpreter_stack() or []
+    maps = [_functorch.CVmapInterpreterPtr(each) for each in stack if each.key() == _functorch.TransformType.Vmap]
+    inside = [each for each in maps if level is None or each.level() > level]
+    different = _functorch.RandomnessType.Different
+    return [(each.level(), each.batchSize()) for each in inside if each.randomness() == different]
+
+
+def with_slots_first(tensor: Tensor, slots: list[tuple[int, int]]) -> Tensor:
+    """The memory behind a tensor inside of such maps: (slots, ..., *shape)."""
+    for level, size in reversed(slots):
+        tensor = with_draws_first(tensor) if has_draws(tensor, level) else tensor.expand(size, *tensor.shape)
+    return tensor
+
+
+def as_slots(tensor: Tensor, slots: list[tuple[int, int]]) -> Tensor:
+    """The inverse: (slots or 1, ..., *shape) as the maps see it."""
+    tensor = tensor.expand(*(size for _, size in slots), *tensor.shape[len(slots) :])
+    for level, _ in slots:
+        tensor = _functorch._add_batch_dim(tensor, 0, level)
+    return tensor
+
+
 @contextmanager
 def over_draws(draws: int) -> Generator[int]:
     """A vmap of so many draws around the code inside; gives its level.

@@ -73,7 +73,7 @@ def drop_at_site(
     masks, layout = taken.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
     if may_wait and not alpha and worth_deferring(taken, tensor, masks):
         return defer(taken, key, tensor, masks)
-    mask, opened = taken.one_draw(masks), layout.open(tensor)
+    mask, opened = taken.one_draw(masks, inside=True), layout.open(tensor)
     return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))
 
 

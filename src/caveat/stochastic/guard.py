@@ -225,6 +225,13 @@ def same_values(a: Tensor, b: Tensor) -> bool:
 # -- random states -----------------------------------------------------------------------------------------------------
 
 
+def seed_all(seed: int) -> None:
+    """Sets Python's, NumPy's and torch's random state."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
+
+
 def random_state() -> Any:
     """Python's, NumPy's and torch's random state on the CPU, to compare."""
     return random.getstate(), repr(np.random.get_state()), bytes(torch.get_rng_state().numpy())  # noqa: NPY002

@@ -18,6 +18,7 @@ from caveat.stochastic.sites import LivePredicate, all_dropout
 
 _MOST_TRIALS = 200
 _DEEPEST = 3
+_WRITES = "it writes on a buffer"
 _NOT_ASKED_FOR = "they leave out whole branches (stochastic depth), or live= leaves them out"
 
 
@@ -40,7 +41,11 @@ class Hidden:
 
 
 def find_hidden(
-    look: Callable[[frozenset[ReadKey]], Look | None], first: Look, live: LivePredicate, path_of: Callable[[Any], str]
+    look: Callable[[frozenset[ReadKey]], Look | None],
+    first: Look,
+    live: LivePredicate,
+    path_of: Callable[[Any], str],
+    independent: Callable[[frozenset[ReadKey], Look], bool],
 ) -> Hidden:
     """Try the reads of ``training``, one by one and, where one uncovers others, together.
 
@@ -49,6 +54,7 @@ def find_hidden(
         first: the look with no read changed.
         live: which sites are asked for.
         path_of: the path of a module.
+        independent: with these reads saying True, does a row among others still give what this look gave it alone?
     """
     accepted, current = frozenset[ReadKey](), first
     refused = list[str]()
@@ -64,6 +70,8 @@ def find_hidden(
         gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
         let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
         why_not = _trouble(found, current, live, path_of) if gained or let_in else None
+        if why_not is _WRITES and not let_in and not _new_noise(found, current) and independent(accepted | trial, found):
+            why_not = None  # a counter beside a dropout of torch's: put back, like all that a pass writes
         if gained and why_not is None:
             accepted, current = accepted | trial, found
         elif why_not is not None and len(trial) == 1:
@@ -99,10 +107,18 @@ def _trouble(found: Look, current: Look, live: LivePredicate, path_of: Callable[
     if found.structure != current.structure:
         return "it changes what the network returns"
     if found.seen.written - current.seen.written:
-        return "it writes on a buffer"
+        return _WRITES
     if _unwanted(found, live, path_of) > _unwanted(current, live, path_of):
         return _NOT_ASKED_FOR
     return None
+
+
+def _new_noise(found: Look, current: Look) -> bool:
+    return _noises(found) > _noises(current)
+
+
+def _noises(look: Look) -> int:
+    return sum(sighting.kind == "noise" for sighting in look.seen.sightings)
 
 
 def _unwanted(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from caveat.errors import InvalidRate, explain
 from caveat.stochastic import mutation
-from caveat.stochastic.draw_axis import as_draws, current_level
+from caveat.stochastic.draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
 from caveat.stochastic.guard import attributes_kept
 from caveat.stochastic.layout import Fold, Layout
 from caveat.stochastic.masks import Make
@@ -163,8 +163,8 @@ class Pass(TorchFunctionMode):
         handler = HANDLERS.get(func)
         if handler is not None:
             return handler(self, func, args, kwargs)
-        if self.drawing is None and not self.seen.sizes_follow_values:
-            self.seen.sizes_follow_values = makes_sizes_of_values(func, args)
+        if self.drawing is None:
+            self.seen.note(func, args)
         return self.plain(func, *self.settled(args, kwargs))
 
     def settled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -221,8 +221,10 @@ class Pass(TorchFunctionMode):
         if live and rate >= 1:
             raise InvalidRate(_rate_message(kind, key.path, rate))
         if self.drawing is None:
-            shape = mask_shape(tuple(tensor.shape)) if tensor is not None and mask_shape is not None else None
-            kept = tensor.detach() if tensor is not None else None
+            slots = self.slots()
+            lead = tuple(size for _, size in slots)
+            shape = (*lead, *mask_shape(tuple(tensor.shape))) if tensor is not None and mask_shape is not None else None
+            kept = with_slots_first(tensor.detach(), slots) if tensor is not None else None
             self.seen.sightings.append(Sighting(key, kind, rate, live, module, kept, shape, hint))
             if tensor is not None:
                 self.note_size(tensor)
@@ -242,7 +244,7 @@ class Pass(TorchFunctionMode):
         """The key of a call for random numbers, whatever is live; None in a pass that only looks."""
         module, key = self.owner(), self._next_key()
         if self.drawing is None:
-            shape = tuple(like.shape)
+            shape = (*(size for _, size in self.slots()), *like.shape)
             self.seen.sightings.append(Sighting(key, kind, math.nan, True, module, None, shape))
             return None
         self.begin_drawing()
@@ -251,12 +253,19 @@ class Pass(TorchFunctionMode):
     def uniform_for(self, key: SiteKey, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Uniform numbers of the running draw for a noise site, of this shape."""
         assert self.drawing is not None
+        slots = self.slots()
+        shape = (*(size for _, size in slots), *shape)
         layout, one = self.layout_of(key, shape)
         numbers = self.drawing.source.uniform(key, one, self.drawing.draws, dtype)
         layout = layout or Layout(len(self.drawing.rows), None)
         mask = self.one_draw(layout.mask_for_all(numbers.reshape(len(self.drawing.draws), *one), lead=1))
         # Adding to zeros of the opened shape broadcasts the row's numbers over the batch, also under vmap.
-        return layout.close(mask + layout.open(torch.zeros(shape, dtype=mask.dtype, device=mask.device)))
+        filled = layout.close(mask + layout.open(torch.zeros(shape, dtype=mask.dtype, device=mask.device)))
+        return as_slots(filled, slots)
+
+    def slots(self) -> list[tuple[int, int]]:
+        """The maps of the network's own that the running call is in, where each slot has its own random numbers."""
+        return slots_inside(self._level)
 
     def would_drop(self, rate: float) -> bool:
         """Would a site of the running module with this rate be live? (A pass that only looks says so of every one.)"""
@@ -280,18 +289,23 @@ class Pass(TorchFunctionMode):
             raise Diverged("a site fired earlier than in the recorded pass")
 
     def masks_for(self, key: SiteKey, shape: tuple[int, ...], rate: float, make: Make) -> Masked:
-        """A site's masks for all draws of the pass, (S, ...), broadcast over ``layout.open(tensor)`` draw by draw."""
+        """A site's masks for all draws of the pass, (S, ...), broadcast over ``layout.open(tensor)`` draw by draw.
+
+        In a map of the network's own the slots come first: ``one_draw(masks, inside=True)`` hands them to the map.
+        """
         assert self.drawing is not None
-        drawing = self.drawing
-        layout, one = self.layout_of(key, shape)
+        drawing, slots = self.drawing, self.slots()
+        layout, one = self.layout_of(key, (*(size for _, size in slots), *shape))
         lead = (len(drawing.draws),)
         if self.rules.per_row and layout is not None and not self._same_for_all_rows(key, layout):
             masks = drawing.source.masks_by_row(key, one, rate, drawing.draws, drawing.rows, make)
             masks = masks.reshape(*lead, len(drawing.rows), *one)
-            return (masks[:, 0] if layout.axis is None else layout.mask_by_row(masks, lead=1)), layout
-        masks = drawing.source.masks(key, one, rate, drawing.draws, make).reshape(*lead, *one)
-        layout = layout or Layout(len(drawing.rows), None)
-        return layout.mask_for_all(masks, lead=1), layout
+            masks = masks[:, 0] if layout.axis is None else layout.mask_by_row(masks, lead=1)
+        else:
+            masks = drawing.source.masks(key, one, rate, drawing.draws, make).reshape(*lead, *one)
+            layout = layout or Layout(len(drawing.rows), None)
+            masks = layout.mask_for_all(masks, lead=1)
+        return (masks, layout) if not slots else _behind_slots(masks, layout, len(slots))
 
     def _same_for_all_rows(self, key: SiteKey, layout: Layout) -> bool:
         return key in self.rules.unbatched or (layout.axis is None and layout.rows > 1)
@@ -319,12 +333,11 @@ class Pass(TorchFunctionMode):
                 return layout, one
         raise Unplaced(key)
 
-    def one_draw(self, of_all: Tensor) -> Tensor:
+    def one_draw(self, of_all: Tensor, *, inside: bool = False) -> Tensor:
         """From a tensor over ``drawing.draws`` (S first) the part of the draw that is running, in vmap's sense."""
         assert self.drawing is not None
-        if self.drawing.level is None:
-            return of_all[0]
-        return as_draws(of_all, self.drawing.level)
+        one = of_all[0] if self.drawing.level is None else as_draws(of_all, self.drawing.level)
+        return as_slots(one, self.slots()) if inside else one
 
     # -- memory that is not the pass's own -------------------------------------------------------------------------
 
@@ -337,27 +350,22 @@ class Pass(TorchFunctionMode):
         return bool(storages_of([tensor]) & self._frozen)
 
 
+def _behind_slots(masks: Tensor, layout: Layout, slots: int) -> Masked:
+    """Masks (S, slots, ...) and the layout of the tensor behind the slots."""
+    if layout.axis is None:
+        return masks, layout
+    if layout.axis >= slots:
+        return masks, replace(layout, axis=layout.axis - slots)
+    if layout.each > 1:  # the slots are rows with several entries each
+        assert layout.batch_axis is not None
+        at = layout.batch_axis + 1
+        sizes = [layout.rows if axis == at else size for axis, size in enumerate(masks.shape)]
+        masks = masks.expand(sizes).flatten(layout.axis + 1, layout.axis + 2)
+    return masks, Layout(layout.rows, None)
+
+
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 """A context in which the pass does not see its own book-keeping (a module's call is outside ``__torch_function__``)."""
-
-
-_SIZES_OF_VALUES = {
-    *(Tensor.item, Tensor.__int__, Tensor.__index__, Tensor.tolist, Tensor.numpy, Tensor.__array__),
-    *(torch.nonzero, Tensor.nonzero, torch.argwhere, Tensor.argwhere, torch.masked_select, Tensor.masked_select),
-    *(torch.unique, Tensor.unique, torch.unique_consecutive, Tensor.unique_consecutive, torch.bincount),
-    *(Tensor.bincount, torch.repeat_interleave, Tensor.repeat_interleave),
-    cast(Any, torch)._VF._pack_padded_sequence,
-}
-
-
-def makes_sizes_of_values(func: Any, args: tuple[Any, ...]) -> bool:
-    """Could this call make a size, or a choice of rows, of the values of a tensor?"""
-    if func in _SIZES_OF_VALUES:
-        return True
-    if func is Tensor.__getitem__:
-        index = args[1] if isinstance(args[1], tuple) else (args[1],)
-        return any(isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8) for part in index)
-    return func is torch.where and len(args) == 1
 
 
 @lru_cache(maxsize=4096)

@@ -21,14 +21,14 @@ _KIND = "noise"
 Shaper = Callable[[Tensor], Tensor]
 
 
-def random_like(taken: Pass, like: Tensor) -> Tensor | None:
+def random_like(taken: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
     """Uniform numbers in (0, 1) of the shape of ``like``: None in a pass that only looks."""
     key = taken.noise_site(_KIND, like)
-    return None if key is None else taken.uniform_for(key, tuple(like.shape), like.dtype)
+    return None if key is None else taken.uniform_for(key, tuple(like.shape), dtype or like.dtype)
 
 
-def _fill(taken: Pass, like: Tensor, shape: Shaper, resting: float) -> Tensor:
-    uniform = random_like(taken, like)
+def _fill(taken: Pass, like: Tensor, shape: Shaper, resting: float, dtype: torch.dtype | None = None) -> Tensor:
+    uniform = random_like(taken, like, dtype)
     if uniform is None:
         return torch.full_like(like, resting)
     return shape(uniform).to(like.dtype)
@@ -102,6 +102,65 @@ def _normal(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         return _fill(taken, torch.empty(size, **settings), lambda u: normal_from_uniform(u) * deviation + mean, mean)
     like = mean + torch.zeros_like(deviation) if isinstance(deviation, Tensor) else mean
     return mean + deviation * _fill(taken, torch.empty_like(like), normal_from_uniform, 0.0)
+
+
+@handles(torch.Tensor.log_normal_, torch.Tensor.cauchy_, torch.Tensor.geometric_)
+def _other_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
+    if func is torch.Tensor.geometric_:
+        p = _second(args, kwargs, "p", 0.5)
+        value = _fill(taken, args[0], lambda u: (u.log() / math.log1p(-p)).ceil().clamp(min=1), round(1 / p))
+    elif func is torch.Tensor.cauchy_:
+        median, sigma = _two(args, kwargs, ("median", "sigma"), (0.0, 1.0))
+        value = _fill(taken, args[0], lambda u: median + sigma * torch.tan(math.pi * (u - 0.5)), median)
+    else:
+        mean, deviation = _two(args, kwargs, ("mean", "std"), (1.0, 2.0))
+        value = _fill(taken, args[0], lambda u: (normal_from_uniform(u) * deviation + mean).exp(), math.exp(mean))
+    return mutation.assign(taken, args[0], value)
+
+
+@handles(torch.randint, torch.randint_like, torch.Tensor.random_)
+def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
+    settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device", "layout")}
+    bounds = [value for value in (*args, kwargs.get("low"), kwargs.get("high")) if isinstance(value, int)]
+    bounds += [kwargs[name] for name in ("from", "to") if kwargs.get(name) is not None]
+    low, high = (0, bounds[0]) if len(bounds) == 1 else bounds[:2] if bounds else (0, 2**24)
+    if func is torch.randint:
+        size = kwargs["size"] if "size" in kwargs else next(a for a in args if not isinstance(a, int))
+        like = torch.empty(size, **{"dtype": torch.int64, **settings})
+    else:
+        like = torch.empty_like(args[0], **settings)
+    value = _fill(taken, like, lambda u: (u * (high - low)).floor() + low, low, torch.float64)
+    return mutation.assign(taken, args[0], value) if func is torch.Tensor.random_ else value
+
+
+@handles(torch.randperm)
+def _permutation(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
+    count = args[0] if args else kwargs["n"]
+    settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device")}
+    like = torch.empty(count, **{"dtype": torch.int64, **settings})
+    uniform = random_like(taken, like, torch.float64)
+    return torch.arange(count, out=like) if uniform is None else uniform.argsort().to(like.dtype)
+
+
+@handles(torch.multinomial, torch.Tensor.multinomial)
+def _categories(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Without replacement: the smallest of exponential times, each at its weight's rate ("Weighted random sampling with
+    a reservoir", Efraimidis and Spirakis, 2006)."""
+    args, kwargs = taken.settled(args, kwargs)
+    weights = args[0] if args else kwargs["input"]
+    count = _second(args, kwargs, "num_samples", 1)
+    again = args[2] if len(args) > 2 else kwargs.get("replacement", False)
+    if again:
+        below = weights.cumsum(-1) / weights.sum(-1, keepdim=True)
+        uniform = random_like(taken, weights.new_empty((*weights.shape[:-1], count)))
+        uniform = torch.full((*weights.shape[:-1], count), 0.5).to(below) if uniform is None else uniform
+        return (uniform.to(below.dtype).unsqueeze(-1) >= below.unsqueeze(-2)).sum(-1)
+    uniform = random_like(taken, weights)
+    times = 1 / weights if uniform is None else -uniform.log() / weights
+    return times.topk(count, dim=-1, largest=False).indices
 
 
 def _same(uniform: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 
 from caveat.stochastic.interception import Pass, handles
@@ -18,3 +19,12 @@ def _batch_norm(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str,
     if len(args) > 5:
         return taken.plain(func, (*args[:5], False, *args[6:]), kwargs)
     return taken.plain(func, args, {**kwargs, "training": False})
+
+
+@handles(torch.batch_norm)
+def _batch_norm_below(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same one level below, in traced and exported networks: (input, weight, bias, mean, variance, training, ...)."""
+    args, kwargs = taken.settled(args, kwargs)
+    if len(args) > 5 and args[3] is not None:
+        args = (*args[:5], False, *args[6:])
+    return taken.plain(func, args, kwargs)

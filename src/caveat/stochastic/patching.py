@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any, Protocol
@@ -46,6 +47,8 @@ _active = _Active()
 _lock = threading.RLock()
 _users: set[object] = set()
 _plain_call: Any = nn.Module.__call__
+_EAGER = "force_eager"  # of torch.compiler.set_stance, which would load the compiler
+_stance: Any = None
 
 
 class _TrainingFlag:
@@ -127,6 +130,7 @@ def _install(user: object) -> None:
             nn.Module.__call__ = _followed_call
         if "training" not in nn.Module.__dict__:
             nn.Module.training = _TrainingFlag()  # type: ignore[assignment]
+        _run_compiled_parts_as_written()
 
 
 def _uninstall(user: object) -> None:
@@ -139,3 +143,19 @@ def _uninstall(user: object) -> None:
             del nn.Module.training
         if nn.Module.__call__ is _followed_call:
             nn.Module.__call__ = _plain_call
+        _let_parts_be_compiled()
+
+
+def _run_compiled_parts_as_written() -> None:
+    """Compiled code calls no function that could be followed, and draws masks of its own."""
+    global _stance
+    compiler: Any = sys.modules.get("torch._dynamo.eval_frame")  # not loaded: nothing is compiled
+    if compiler is not None and compiler._stance.stance != _EAGER:
+        _stance = compiler._stance
+        compiler._stance = replace(_stance, stance=_EAGER)
+
+
+def _let_parts_be_compiled() -> None:
+    compiler: Any = sys.modules.get("torch._dynamo.eval_frame")
+    if compiler is not None and _stance is not None and compiler._stance.stance == _EAGER:
+        compiler._stance = _stance

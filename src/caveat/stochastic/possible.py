@@ -63,13 +63,10 @@ def why_silent(network: Network) -> list[str]:
                 f"{path} is nn.{name}(num_layers=1, dropout={module.dropout}): torch drops between layers only, and one "
                 f"layer has none (add nn.Dropout after it, or use caveat.layers.Variational{name})"
             )
-        elif is_script(module) and (path == "(the model itself)" or not is_script(_parent(network, path))):
+        elif is_script(module):
             reasons.append(f"{path} is TorchScript, whose calls cannot be intercepted: use the network it was made from")
+            break
     return reasons[:5]
-
-
-def _parent(network: Network, path: str) -> nn.Module:
-    return network.model.get_submodule(path.rpartition(".")[0])
 
 
 def is_one_layer_with_dropout(module: nn.Module) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import CodeType
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from caveat.stochastic.layout import Fold, Layout
@@ -83,6 +85,7 @@ class Observations:
     sightings: list[Sighting] = field(default_factory=list[Sighting])
     reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
     called: set[str] = field(default_factory=set[str])
+    takes_gradient: bool = False
     written: set[int] = field(default_factory=set[int])
     sizes_follow_values: bool = False
     largest_after: int = 0
@@ -90,3 +93,30 @@ class Observations:
     hooked: bool = False
     writes_on_views: bool = False
     unmanaged: bool = False
+
+    def note(self, func: Any, args: tuple[Any, ...]) -> None:
+        """Note what a call of torch's says about the network."""
+        self.sizes_follow_values = self.sizes_follow_values or makes_sizes_of_values(func, args)
+        self.takes_gradient = self.takes_gradient or func in _GRADIENTS
+
+
+_SIZES_OF_VALUES = {
+    *(Tensor.item, Tensor.__int__, Tensor.__index__, Tensor.tolist, Tensor.numpy, Tensor.__array__),
+    *(torch.nonzero, Tensor.nonzero, torch.argwhere, Tensor.argwhere, torch.masked_select, Tensor.masked_select),
+    *(torch.unique, Tensor.unique, torch.unique_consecutive, Tensor.unique_consecutive, torch.bincount),
+    *(Tensor.bincount, torch.repeat_interleave, Tensor.repeat_interleave),
+    cast(Any, torch)._VF._pack_padded_sequence,
+}
+
+
+def makes_sizes_of_values(func: Any, args: tuple[Any, ...]) -> bool:
+    """Could this call make a size, or a choice of rows, of the values of a tensor?"""
+    if func in _SIZES_OF_VALUES:
+        return True
+    if func is Tensor.__getitem__:
+        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return any(isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8) for part in index)
+    return func is torch.where and len(args) == 1
+
+
+_GRADIENTS = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from caveat.errors import RowsNotSeparatedWarning
 from caveat.layers.insertion import drop_returned
 from caveat.stochastic.batch_axes import choices, last_row, last_row_twice, two_rows
-from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, state_kept
+from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, seed_all, state_kept
 from caveat.stochastic.hidden import Hidden, Look, drops_branches, find_hidden
 from caveat.stochastic.interception import Pass
 from caveat.stochastic.layout import Fold, Layout, close, find_layout, fold_order
@@ -131,7 +131,11 @@ def _conclude(
     pair: Look | None,
     independent: bool,
 ) -> Study:
-    hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one)
+    def still_independent(flips: frozenset[ReadKey], alone: Look) -> bool:
+        both = _try_look(network, two_rows(inputs, axes), replace(rules, flips=flips), read)
+        return both is not None and _rows_independent(alone, both)
+
+    hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one, still_independent)
     rules = _with_resting(replace(rules, flips=hidden.flips), hidden.look.seen)
     one, twice = hidden.look, None
     if hidden.flips:
@@ -161,7 +165,7 @@ def _conclude(
 
 def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study:
     """What the whole batch shows, where no rows of it can be looked at alone."""
-    hidden = _find_hidden(network, inputs, rules, read, _look(network, inputs, rules, read))
+    hidden = _find_hidden(network, inputs, rules, read, _look(network, inputs, rules, read), lambda flips, look: False)
     seen = hidden.look.seen
     rules = _with_resting(replace(rules, flips=hidden.flips, layout_known=False), seen)
     rows = (said.count(inputs) if said is not None else None) or 1
@@ -185,6 +189,7 @@ def _with_sites(rules: Rules, seen: Observations) -> Rules:
         sizes_follow_values=seen.sizes_follow_values,
         leaves_marks=seen.leaves_marks,
         hooked=seen.hooked,
+        gradient=rules.gradient or seen.takes_gradient,
         writes_on_views=seen.writes_on_views,
     )
 
@@ -208,11 +213,18 @@ def _without_tensors(seen: Observations, rules: Rules) -> tuple[Sighting, ...]:
 # -- looks -------------------------------------------------------------------------------------------------------------
 
 
-def _find_hidden(network: Network, inputs: Inputs, rules: Rules, read: Reader, first: Look) -> Hidden:
+def _find_hidden(
+    network: Network,
+    inputs: Inputs,
+    rules: Rules,
+    read: Reader,
+    first: Look,
+    independent: Callable[[frozenset[ReadKey], Look], bool],
+) -> Hidden:
     def look(flips: frozenset[ReadKey]) -> Look | None:
         return _try_look(network, inputs, replace(rules, flips=flips), read)
 
-    return find_hidden(look, first, rules.live, lambda module: network.paths[id(module)])
+    return find_hidden(look, first, rules.live, lambda module: network.paths[id(module)], independent)
 
 
 def _try_look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look | None:
@@ -224,8 +236,9 @@ def _try_look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> L
 
 def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look:
     with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
-        ctx, bound, random = Pass(network, rules, inputs), attributes_of(network.modules), random_state()
-        before = _buffers(network)
+        ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
+        seed_all(0)  # numbers that cannot be intercepted must not make two looks differ
+        random = random_state()
         whole = ctx.run()
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
         ctx.seen.hooked = runs_hooks(network)
