@@ -201,23 +201,73 @@ def noise_of_training(m: Any, h: Tensor) -> Tensor:
     return F.dropout(h, m.p if m.training else 0.0)
 
 
-def test_noise_of_training_stays_away() -> None:
-    _, before, values = drawn(noise_of_training)
+def test_noise_of_training_is_drawn_as_in_train_mode() -> None:
+    _, before, values = drawn(noise_of_training, n=2000)
+    assert bool((values == 0).any())
     kept = values != 0
-    torch.testing.assert_close(values[kept], (2 * before).expand_as(values)[kept])
+    noise = (values / 2 - before)[kept]
+    assert abs(float(noise.mean())) < 0.01
+    assert abs(float(noise.std()) - 1) < 0.01  # 256,000 numbers: the error is 0.0014
 
 
-def noise_behind_the_same_guard(m: Any, h: Tensor) -> Tensor:
+def writes_behind_the_same_guard(m: Any, h: Tensor) -> Tensor:
     if m.training:
-        h = F.dropout(h + torch.randn_like(h), m.p)
+        m.seen += 1
+        h = h * torch.bernoulli(torch.full_like(h, 1 - m.p)) / (1 - m.p)
     return h
 
 
-def test_a_guard_that_lets_other_noise_in_is_refused_aloud() -> None:
+def statistics_behind_the_same_guard(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        mean = h.mean(0)
+        m.norm.running_mean.mul_(0.9).add_(0.1 * mean)
+        return F.dropout(h - mean, m.p)
+    return h - m.norm.running_mean
+
+
+@pytest.mark.parametrize("body", [writes_behind_the_same_guard, statistics_behind_the_same_guard])
+def test_a_guard_of_buffers_is_refused_aloud(body: Callable[[Any, Tensor], Any]) -> None:
     with pytest.raises(NothingRandom):
-        drawn(noise_behind_the_same_guard)
-    text = str(caveat.audit(network(noise_behind_the_same_guard), torch.zeros(2, 3)))
-    assert "randomness that is not dropout" in text
+        drawn(body)
+    model = network(body)
+    text = str(caveat.audit(model, torch.randn(4, 3)))
+    assert "left off: test_hidden.py:" in text
+    assert "writes on a buffer" in text
+    assert float(model.seen) == 0
+    assert torch.equal(model.norm.running_mean, torch.full((64,), 3.0))
+
+
+def by_bernoulli(m: Any, h: Tensor) -> Tensor:
+    return h * torch.bernoulli(torch.full_like(h, 1 - m.p)) / (1 - m.p) if m.training else h
+
+
+def by_comparing(m: Any, h: Tensor) -> Tensor:
+    if m.training:
+        h = h * (torch.rand_like(h) > m.p) / (1 - m.p)
+    return h
+
+
+def by_rand(m: Any, h: Tensor) -> Tensor:
+    return h * (torch.rand(h.shape) < 1 - m.p).to(h.dtype) / (1 - m.p) if m.training else h
+
+
+def by_filling(m: Any, h: Tensor) -> Tensor:
+    return h * torch.empty_like(h).bernoulli_(1 - m.p).div_(1 - m.p) if m.training else h
+
+
+def by_integers(m: Any, h: Tensor) -> Tensor:
+    return h * torch.randint(0, 2, h.shape) * 2 if m.training else h
+
+
+@pytest.mark.parametrize(
+    "body", [by_bernoulli, by_comparing, by_rand, by_filling, by_integers], ids=lambda body: body.__name__
+)
+def test_masks_written_by_hand_fire(body: Callable[[Any, Tensor], Any]) -> None:
+    _, before, values = drawn(body)
+    dropped = values == 0
+    assert abs(float(dropped.double().mean()) - RATE) < 0.06
+    torch.testing.assert_close(values[~dropped], (2 * before).expand_as(values)[~dropped])
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))  # one function for all rows
 
 
 def normalised(m: Any, h: Tensor, training: bool) -> Tensor:
@@ -285,3 +335,28 @@ def test_stochastic_depth_is_live_only_where_it_is_asked_for() -> None:
     )
     share = float((on < 80).double().mean())
     assert 0.05 < share < 0.5
+
+
+class ByDroppingOnes(DropPath):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * F.dropout(x.new_ones(len(x), 1), 0.25, self.training)
+
+
+def test_stochastic_depth_is_told_by_its_mask_and_not_by_its_name() -> None:
+    class DropPathNetwork(HandWritten):
+        """Its own dropout is dropout, whatever it is called."""
+
+    model, x = DropPathNetwork().eval(), torch.randn(4, 3)
+    model.path = ByDroppingOnes()
+    off = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 64)
+    assert float(off.min()) > 80
+    assert float(off.std(0).min()) > 0
+    assert "stochastic depth" in str(caveat.audit(model, x))
+    on = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.with_stochastic_depth), x, 64)
+    assert 0.05 < float((on < 80).double().mean()) < 0.5
+
+
+def test_dropout_of_one_feature_is_no_stochastic_depth() -> None:
+    model = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.5))
+    values = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), torch.randn(4, 3), 200)
+    assert 0.3 < float((values == 0).double().mean()) < 0.7

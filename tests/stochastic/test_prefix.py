@@ -79,11 +79,11 @@ class Big(nn.Module):
 
     def __init__(self, seen: list[weakref.ref[Tensor]]) -> None:
         super().__init__()
-        self.seen, self.drop, self.last = seen, nn.Dropout(0.5), nn.Linear(3, 2)
+        self.see, self.drop, self.last = seen.append, nn.Dropout(0.5), nn.Linear(3, 2)  # no list of the module's own
 
     def forward(self, x: Tensor) -> Tensor:
         large = x.repeat(1, 50)
-        self.seen.append(weakref.ref(large))
+        self.see(weakref.ref(large))
         small = large[:, :3] + 0
         del large
         return self.last(self.drop(small))

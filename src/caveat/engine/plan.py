@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ from caveat.engine.sampler import Values
 from caveat.engine.values import mapped
 from caveat.errors import CaveatError, InvalidArgument, explain
 from caveat.stochastic.batch_axes import last_row
-from caveat.stochastic.guard import state_kept
+from caveat.stochastic.guard import state_kept, warnings_caught
 from caveat.stochastic.layout import close
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
@@ -102,8 +101,7 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
 
 def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:
     """Why the vectorised executor cannot be used, or None."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings_caught() as caught:
         try:
             together = vectorised(task, source, range(2))
         except CaveatError:

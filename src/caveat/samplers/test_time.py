@@ -93,7 +93,7 @@ class TestTime:
         parts = [self._augmented(axes.take(inputs, [row]), seed, draw) for row in rows]
         first = structure_of(parts[0]).leaves
         pairs = zip(axes.of, zip(*(structure_of(part).leaves for part in parts), strict=True), strict=True)
-        joined = [leaves[0] if at is None else torch.cat([leaf.data for leaf in leaves], dim=at) for at, leaves in pairs]
+        joined = [leaves[0] if at is None else torch.cat(cast(Any, leaves), dim=at) for at, leaves in pairs]
         return with_leaves(parts[0], first, joined)
 
     def _augmented(self, inputs: Inputs, seed: int, draw: int) -> Inputs:

@@ -30,7 +30,7 @@ def choices(inputs: Inputs) -> Iterator[Axes]:
 
 def _choices(leaves: Sequence[Leaf]) -> Iterator[Axes]:
     for size in dict.fromkeys(_sizes(leaves)):
-        options = [[*(at for at in range(_rank(leaf)) if rows_along(leaf, at) == size), None] for leaf in leaves]
+        options = [[*(at for at in _possible(leaf) if rows_along(leaf, at) == size), None] for leaf in leaves]
         places = product(*(range(len(option)) for option in options))
         for place in sorted(places, key=sum):
             axes = tuple(option[at] for option, at in zip(options, place, strict=True))
@@ -39,14 +39,17 @@ def _choices(leaves: Sequence[Leaf]) -> Iterator[Axes]:
 
 
 def _sizes(leaves: Sequence[Leaf]) -> Iterator[int]:
-    for axis in range(max(map(_rank, leaves), default=0)):
+    for axis in range(max((len(_possible(leaf)) for leaf in leaves), default=0)):
         for leaf in leaves:
-            if axis < _rank(leaf) and (size := rows_along(leaf, axis)):
+            if axis in _possible(leaf) and (size := rows_along(leaf, axis)):
                 yield size
 
 
-def _rank(leaf: Leaf) -> int:
-    return leaf.dim() if isinstance(leaf, Tensor) else 1
+def _possible(leaf: Leaf) -> range:
+    """The axes that could be the batch. The features of a table never are, even where each is treated alike."""
+    if isinstance(leaf, PackedSequence) or (leaf.dim() == 2 and leaf.is_floating_point()):
+        return range(1)
+    return range(leaf.dim())
 
 
 def last_row(inputs: Inputs, axes: Axes) -> Inputs:

@@ -28,6 +28,11 @@ _R = TypeVar("_R")
 _DEEPEST = 3
 _torch: Any = cast(Any, torch._C)  # pyright: ignore[reportPrivateUsage]  # none of these has a public name
 
+_gradient: Callable[[], bool] = torch.is_grad_enabled
+_function_modes: Callable[[], int] = _torch._len_torch_function_stack
+_dispatch_modes: Callable[[], int] = _torch._len_torch_dispatch_stack
+_transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
+
 
 class _Entry:
     """One change to put back; nothing happens the second time, so a late ``finally`` cannot undo what came after."""
@@ -85,36 +90,38 @@ def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return guarded
 
 
-def _modes() -> tuple[Any, ...]:
-    """What this thread, and the warnings module, are set to now."""
-    return (
-        torch.is_grad_enabled(),
-        _torch._len_torch_function_stack(),
-        _torch._len_torch_dispatch_stack(),
-        _torch._functorch.get_dynamic_layer_stack_depth(),
-        warnings.filters,
-        warnings.showwarning,
-        cast(Any, warnings)._showwarnmsg_impl,
-    )
+def _modes() -> tuple[bool, int, int, int]:
+    """What this thread's modes are now. Every call of ``predict`` asks, so it asks for no more than a pass changes."""
+    return _gradient(), _function_modes(), _dispatch_modes(), _transforms()
 
 
-def _unwind(mark: int, modes: tuple[Any, ...]) -> None:
-    gradient, functions, dispatch, depth, filters, show, show_by = modes
-    if _torch._functorch.get_dynamic_layer_stack_depth() > depth:
+def _unwind(mark: int, modes: tuple[bool, int, int, int]) -> None:
+    gradient, functions, dispatch, depth = modes
+    if _transforms() > depth:
         _torch._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
-    while _torch._len_torch_function_stack() > functions:
+    while _function_modes() > functions:
         _torch._pop_torch_function_stack()
-    while _torch._len_torch_dispatch_stack() > dispatch:
+    while _dispatch_modes() > dispatch:
         _torch._pop_torch_dispatch_stack()
     for entry in reversed(_journal.entries[mark:]):
         entry.run()
     del _journal.entries[mark:]
     torch.set_grad_enabled(gradient)
-    if warnings.filters is not filters:
-        warnings.filters = filters  # type: ignore[assignment]
-        cast(Any, warnings)._filters_mutated()
-    warnings.showwarning = show
-    cast(Any, warnings)._showwarnmsg_impl = show_by
+
+
+@contextmanager
+def warnings_caught() -> Generator[list[warnings.WarningMessage]]:
+    """``warnings.catch_warnings`` that records all, and whose own changes are put back after a signal."""
+    module = cast(Any, warnings)
+    filters, show, show_by = module.filters, module.showwarning, module._showwarnmsg_impl
+
+    def restore() -> None:
+        module.filters, module.showwarning, module._showwarnmsg_impl = filters, show, show_by
+        getattr(module, "_filters_mutated", list)()  # a name of CPython up to 3.13
+
+    with put_back(restore), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
 
 
 # -- the modules -------------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ class EvalNetwork:
     """A network whose every call is as in eval mode."""
 
     def __init__(self, model: nn.Module, read: Callable[[Any], Values], in_dims: Any = None) -> None:
+        check_initialized(Network(model))
         self.model, self._read, self._in_dims = model, read, in_dims
         self._watch = Watch([model])
         self._kinds = Known[Kind]()
@@ -71,7 +72,6 @@ class EvalNetwork:
         if known is not None:
             return known
         network = Network(self.model)
-        check_initialized(network)
         with patched():
             found = study(network, inputs, _nothing, False, self._read, self._in_dims)
         kind = Kind(found)
