@@ -24,7 +24,7 @@ from caveat.acquire import (
     upper_confidence_bound,
     warm_started,
 )
-from caveat.errors import InvalidArgument, OutputMismatch
+from caveat.errors import InvalidArgument, OutputMismatch, RowsNotSeparatedWarning
 from caveat.predictive import Mean
 from caveat.samplers import ensemble, mc_dropout
 
@@ -96,7 +96,10 @@ def test_bad_games_are_named() -> None:
         run_bandit(x, rewards, uniform(9), learn, block=11)
     with pytest.raises(InvalidArgument, match="epsilon"):
         epsilon_greedy(epsilon=5)
-    with pytest.raises(OutputMismatch, match="reward for each action"):
+    with (
+        pytest.warns(RowsNotSeparatedWarning),
+        pytest.raises(OutputMismatch, match="reward for each action"),
+    ):
         thompson()(mc_dropout(nn.Sequential(nn.Dropout(0.5), nn.Flatten(0)), output=Mean()), x, 0)
 
 

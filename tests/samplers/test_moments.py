@@ -234,7 +234,7 @@ def test_attention_is_refused() -> None:
 
 def test_nothing_random_is_said() -> None:
     with pytest.raises(caveat.NothingRandom):
-        moments(nn.Linear(3, 1), output=caveat.Mean())
+        propagate(moments(nn.Linear(3, 1), output=caveat.Mean()), numbers(4, 3))
     unread = Calls(lambda h: torch.ones(4, 1))
     with pytest.raises(caveat.NothingRandom):
         propagate(moments(unread, output=caveat.Mean()), numbers(4, 3))
@@ -251,7 +251,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(caveat.CaveatError, match="reads means"):
         propagate(moments(mlp(), output=caveat.Logits()), numbers(4, 3)).gaussian()
     with pytest.raises(caveat.CaveatError, match=r"\[0, 1\)"):
-        moments(nn.Sequential(nn.Dropout(1.0), nn.Linear(3, 1)), output=caveat.Mean())
+        propagate(moments(nn.Sequential(nn.Dropout(1.0), nn.Linear(3, 1)), output=caveat.Mean()), numbers(4, 3))
     with pytest.raises(ArithmeticError, match="NaN"):
         propagate(sampler, torch.full((2, 3), torch.nan)).gaussian()
     with pytest.raises(ArithmeticError, match="NaN"):

@@ -2,8 +2,9 @@
 
 ``F.dropout(x, p, self.training)`` shows its rate whatever the flag says. But ``p if self.training else 0``, or a call
 inside ``if self.training:``, shows nothing in eval mode. Each place in code that reads the flag is tried alone: it may
-read True while drawing only if that makes random functions of torch run and changes nothing else: what is returned has
-the same structure, and no buffer is written. What the code or its class is called does not matter.
+read True while drawing only if that brings live sites (dropout of torch's, or random numbers that become a mask: see
+``multipliers``) and changes nothing else: what is returned has the same structure, and no buffer is written. What the
+code or its class is called does not matter.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from caveat.stochastic.sites import LivePredicate, all_dropout
 _MOST_TRIALS = 200
 _DEEPEST = 3
 _WRITES = "it writes on a buffer"
-_NOT_ASKED_FOR = "they leave out whole branches (stochastic depth), or live= leaves them out"
+_NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles) or drop whole branches (stochastic depth), or live= says no"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def _asked_for(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -
 def _wanted(sighting: Sighting, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
     if sighting.kind != "noise":
         return sighting.live
-    return live(path_of(sighting.module), sighting.module) and not (live is all_dropout and drops_branches(sighting))
+    asked_for = sighting.masks and live(path_of(sighting.module), sighting.module)
+    return asked_for and not (live is all_dropout and drops_branches(sighting))
 
 
 def drops_branches(sighting: Sighting) -> bool:

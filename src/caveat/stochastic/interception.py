@@ -180,14 +180,19 @@ class Pass(TorchFunctionMode):
         apart = self.in_transform()
         if self.replaying and not apart:
             return self._next(func)
+        followed = self.seen.followed
+        sites = frozenset[int]() if followed is None else followed.meet(func, args, kwargs)
         if mutation.mutates(func, kwargs):
             returned = mutation.call_kept_away(self, run or func, args, kwargs)
         else:
             returned = (run or func)(*args, **kwargs)
         if self.recording and self.prefix is not None and not apart:
             self.prefix.add(func, returned)
-        elif self.drawing is None and isinstance(returned, Tensor):
-            self.note_size(returned)
+        elif self.drawing is None:
+            if isinstance(returned, Tensor):
+                self.note_size(returned)
+            if followed is not None:
+                followed.follow(returned, sites)
         return returned
 
     def note_size(self, tensor: Tensor) -> None:

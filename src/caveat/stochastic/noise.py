@@ -6,6 +6,7 @@ random anyway; those behind ``self.training`` run only where ``live=`` asks for 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +15,44 @@ import torch
 from torch import Tensor
 
 from caveat.stochastic import mutation
-from caveat.stochastic.interception import Pass, handles
+from caveat.stochastic.interception import Handler, Pass, handles
 from caveat.stochastic.masks import normal_from_uniform
 
 _KIND = "noise"
 Shaper = Callable[[Tensor], Tensor]
+_NORMAL = (torch.randn, torch.randn_like, torch.normal, torch.Tensor.normal_)
+
+
+def _draws(*functions: Any) -> Callable[[Handler], Handler]:
+    """Registers a handler whose result is random numbers, which a pass that looks may follow."""
+
+    def register(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def drawn(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            first = len(taken.seen.sightings)
+            returned = handler(taken, func, args, kwargs)
+            if taken.seen.followed is not None:
+                sites = frozenset(range(first, len(taken.seen.sightings)))
+                taken.seen.followed.add(returned, sites)
+                if func in _NORMAL:
+                    taken.seen.followed.normal |= sites
+            return returned
+
+        handles(*functions)(drawn)
+        return drawn
+
+    return register
 
 
 def random_like(taken: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
-    """Uniform numbers in (0, 1) of the shape of ``like``: None in a pass that only looks."""
+    """Uniform numbers in (0, 1) of the shape of ``like``; None in a pass that only looks, unless it follows them."""
     key = taken.noise_site(_KIND, like)
-    return None if key is None else taken.uniform_for(key, tuple(like.shape), dtype or like.dtype)
+    if key is not None:
+        return taken.uniform_for(key, tuple(like.shape), dtype or like.dtype)
+    if taken.seen.followed is None:
+        return None
+    wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
+    return torch.full(like.shape, taken.seen.followed.level, dtype=wide, device=like.device)
 
 
 def _fill(taken: Pass, like: Tensor, shape: Shaper, resting: float, dtype: torch.dtype | None = None) -> Tensor:
@@ -38,14 +66,14 @@ def _empty(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return torch.empty(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
 
 
-@handles(torch.rand, torch.randn)
+@_draws(torch.rand, torch.randn)
 def _factory(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     normal = func is torch.randn
     return _fill(taken, _empty(args, kwargs), normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
 
 
-@handles(torch.rand_like, torch.randn_like)
+@_draws(torch.rand_like, torch.randn_like)
 def _like(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     normal = func is torch.randn_like
@@ -53,7 +81,7 @@ def _like(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     return _fill(taken, like, normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
 
 
-@handles(torch.bernoulli, torch.Tensor.bernoulli)
+@_draws(torch.bernoulli, torch.Tensor.bernoulli)
 def _bernoulli(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     probability = args[0] if args else kwargs["input"]
@@ -62,14 +90,14 @@ def _bernoulli(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return _fill(taken, torch.empty_like(probability), lambda uniform: uniform < at, 1.0)
 
 
-@handles(torch.Tensor.bernoulli_)
+@_draws(torch.Tensor.bernoulli_)
 def _bernoulli_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     at = _second(args, kwargs, "p", 0.5)
     return mutation.assign(taken, args[0], _fill(taken, args[0], lambda uniform: uniform < at, 1.0))
 
 
-@handles(torch.Tensor.uniform_)
+@_draws(torch.Tensor.uniform_)
 def _uniform_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     low, high = _two(args, kwargs, ("from", "to"), (0.0, 1.0))
@@ -77,7 +105,7 @@ def _uniform_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dic
     return mutation.assign(taken, args[0], value)
 
 
-@handles(torch.Tensor.normal_)
+@_draws(torch.Tensor.normal_)
 def _normal_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     mean, deviation = _two(args, kwargs, ("mean", "std"), (0.0, 1.0))
@@ -85,14 +113,14 @@ def _normal_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict
     return mutation.assign(taken, args[0], value)
 
 
-@handles(torch.Tensor.exponential_)
+@_draws(torch.Tensor.exponential_)
 def _exponential_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     rate = _second(args, kwargs, "lambd", 1.0)
     return mutation.assign(taken, args[0], _fill(taken, args[0], lambda u: -u.log() / rate, math.log(2) / rate))
 
 
-@handles(torch.normal)
+@_draws(torch.normal)
 def _normal(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     mean, deviation = _two((None, *args), kwargs, ("mean", "std"), (0.0, 1.0))
@@ -104,7 +132,7 @@ def _normal(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     return mean + deviation * _fill(taken, torch.empty_like(like), normal_from_uniform, 0.0)
 
 
-@handles(torch.Tensor.log_normal_, torch.Tensor.cauchy_, torch.Tensor.geometric_)
+@_draws(torch.Tensor.log_normal_, torch.Tensor.cauchy_, torch.Tensor.geometric_)
 def _other_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     if func is torch.Tensor.geometric_:
@@ -119,7 +147,7 @@ def _other_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[
     return mutation.assign(taken, args[0], value)
 
 
-@handles(torch.randint, torch.randint_like, torch.Tensor.random_)
+@_draws(torch.randint, torch.randint_like, torch.Tensor.random_)
 def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device", "layout")}
@@ -135,7 +163,7 @@ def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
     return mutation.assign(taken, args[0], value) if func is torch.Tensor.random_ else value
 
 
-@handles(torch.randperm)
+@_draws(torch.randperm)
 def _permutation(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = taken.settled(args, kwargs)
     count = args[0] if args else kwargs["n"]
@@ -145,7 +173,7 @@ def _permutation(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
     return torch.arange(count, out=like) if uniform is None else uniform.argsort().to(like.dtype)
 
 
-@handles(torch.multinomial, torch.Tensor.multinomial)
+@_draws(torch.multinomial, torch.Tensor.multinomial)
 def _categories(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Without replacement: the smallest of exponential times, each at its weight's rate ("Weighted random sampling with
     a reservoir", Efraimidis and Spirakis, 2006)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from caveat.stochastic.layout import Fold, Layout
 from caveat.stochastic.masks import MaskSource
+from caveat.stochastic.multipliers import Followed
 from caveat.stochastic.sites import LivePredicate, Site, SiteKey
 
 ReadKey = tuple[CodeType, int]
@@ -66,7 +67,7 @@ class Drawing:
 
 @dataclass
 class Sighting:
-    """A call of a site in a pass that only looks."""
+    """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask."""
 
     key: SiteKey
     kind: str
@@ -76,6 +77,7 @@ class Sighting:
     tensor: Tensor | None
     mask_shape: tuple[int, ...] | None
     hint: Fold | None = None
+    masks: bool = True
 
 
 @dataclass
@@ -93,6 +95,7 @@ class Observations:
     hooked: bool = False
     writes_on_views: bool = False
     unmanaged: bool = False
+    followed: Followed | None = None
 
     def note(self, func: Any, args: tuple[Any, ...]) -> None:
         """Note what a call of torch's says about the network."""

@@ -23,6 +23,7 @@ from caveat.stochastic.guard import attributes_kept, attributes_of, random_state
 from caveat.stochastic.hidden import Hidden, Look, drops_branches, find_hidden
 from caveat.stochastic.interception import Pass
 from caveat.stochastic.layout import Fold, Layout, close, find_layout, fold_order
+from caveat.stochastic.multipliers import LEVELS, Followed, sites_of_masks
 from caveat.stochastic.network import Network
 from caveat.stochastic.rows import Axes, Inputs, read_in_dims, structure_of
 from caveat.stochastic.rules import Observations, ReadKey, Rules, Sighting
@@ -222,7 +223,15 @@ def _find_hidden(
     independent: Callable[[frozenset[ReadKey], Look], bool],
 ) -> Hidden:
     def look(flips: frozenset[ReadKey]) -> Look | None:
-        return _try_look(network, inputs, replace(rules, flips=flips), read)
+        trial = replace(rules, flips=flips)
+        found = _try_look(network, inputs, trial, read)
+        if found is None or not any(sighting.kind == "noise" for sighting in found.seen.sightings):
+            return found
+        passes = [_follow(network, inputs, trial, read, level) for level in LEVELS]
+        masks = sites_of_masks(passes, len(found.seen.sightings))
+        for at, sighting in enumerate(found.seen.sightings):
+            sighting.masks = sighting.kind != "noise" or at in masks
+        return found
 
     return find_hidden(look, first, rules.live, lambda module: network.paths[id(module)], independent)
 
@@ -234,9 +243,22 @@ def _try_look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> L
         return None
 
 
-def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look:
+def _follow(network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float) -> Followed | None:
+    """What the random numbers of a pass meet; None where it fails with such numbers."""
+    followed = Followed(level)
+    try:
+        _look(network, inputs, rules, read, followed)
+    except Exception:
+        return None
+    return followed
+
+
+def _look(
+    network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None = None
+) -> Look:
     with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
         ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
+        ctx.seen.followed = followed
         seed_all(0)  # numbers that cannot be intercepted must not make two looks differ
         random = random_state()
         whole = ctx.run()

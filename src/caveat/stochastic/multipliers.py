@@ -1,0 +1,128 @@
+"""Masks told from other noise by running: what the random numbers of a network do to its data.
+
+A dropout by hand multiplies by numbers that can be 0 and are never below, or chooses by booleans; or it multiplies by
+normal numbers about 1 ("Gaussian dropout", Srivastava et al., 2014). Noise that is added, samples of a latent variable,
+jitter and shuffles do none of it. So the network runs with all its uniform numbers near 0, in the middle and near 1,
+and the first call in which they meet data is looked at: whether it multiplies, and by what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+LEVELS = (0.001, 0.5, 0.999)
+"""The uniform number that all random numbers are made of, in each of the passes."""
+
+_NAMES = ("mul", "multiply", "div", "divide", "true_divide")
+_PRODUCTS: set[Any] = {
+    *(getattr(torch, name) for name in _NAMES),
+    *(getattr(Tensor, name) for name in _NAMES),
+    *(getattr(Tensor, f"{name}_") for name in _NAMES),
+    *(getattr(Tensor, f"__{name}__") for name in ("mul", "rmul", "imul", "truediv", "itruediv", "div", "idiv")),
+    torch.ops.aten.mul.Tensor,
+    torch.ops.aten.mul_.Tensor,
+    torch.ops.aten.div.Tensor,
+}
+_COMPARISONS: set[Any] = {
+    *(getattr(torch, name) for name in ("lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal")),
+    *(getattr(Tensor, name) for name in ("lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal")),
+    *(getattr(Tensor, f"__{name}__") for name in ("lt", "gt", "le", "ge")),
+    *(getattr(torch.ops.aten, name).Tensor for name in ("lt", "gt", "le", "ge")),
+    *(getattr(torch.ops.aten, name).Scalar for name in ("lt", "gt", "le", "ge")),
+}
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A call in which random numbers meet data: of which sites, whether it could be a mask, and the numbers' range."""
+
+    sites: frozenset[int]
+    chooses: bool
+    multiplies: bool
+    normal: bool
+    low: float
+    high: float
+
+
+@dataclass
+class Followed:
+    """The random numbers of one pass, and what is made of them alone, with every uniform number at ``level``."""
+
+    level: float
+    meetings: list[Meeting] = field(default_factory=list[Meeting])
+    normal: set[int] = field(default_factory=set[int])
+    _made: dict[int, tuple[Tensor, frozenset[int]]] = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
+
+    def add(self, tensor: Tensor, sites: frozenset[int]) -> None:
+        """These are random numbers of the sites, or made of them; holding the tensor keeps its id its own."""
+        self._made[id(tensor)] = (tensor, sites)
+
+    def meet(self, func: Any, args: Any, kwargs: Any) -> frozenset[int]:
+        """Look at a call that is about to run; gives the sites whose random numbers its result is made of alone."""
+        tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        random = [tensor for tensor in tensors if id(tensor) in self._made]
+        if not random:
+            return frozenset()
+        sites = frozenset(chain.from_iterable(self._made[id(tensor)][1] for tensor in random))
+        data = [tensor for tensor in tensors if id(tensor) not in self._made and not _is_constant(tensor)]
+        if not data or func in _COMPARISONS:
+            return sites
+        values = torch.cat([tensor.detach().flatten().to(torch.float64) for tensor in random])
+        first_is_random = bool(args) and isinstance(args[0], Tensor) and id(args[0]) in self._made
+        divides = "div" in str(getattr(func, "__name__", func))
+        self.meetings.append(
+            Meeting(
+                sites,
+                chooses=all(tensor.dtype == torch.bool for tensor in random),
+                multiplies=func in _PRODUCTS and (first_is_random or not divides),
+                normal=sites <= self.normal,
+                low=float(values.min()) if len(values) else 0.0,
+                high=float(values.max()) if len(values) else 0.0,
+            )
+        )
+        return frozenset()
+
+    def follow(self, returned: Any, sites: frozenset[int]) -> None:
+        """What a call returned is made of the random numbers of these sites alone."""
+        for leaf in pytree.tree_leaves(returned) if sites else ():
+            if isinstance(leaf, Tensor):
+                self.add(leaf, sites)
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    """Is this one number, however often? Then it says nothing of the data."""
+    flat = tensor.detach().flatten()
+    return len(flat) == 0 or bool((flat == flat[0]).all())
+
+
+def sites_of_masks(passes: Sequence[Followed | None], count: int) -> set[int]:
+    """Which of ``count`` random sites are masks, by what they did in the passes at all ``LEVELS``."""
+    if any(each is None for each in passes):
+        return set()
+    followed = cast(Sequence[Followed], passes)
+    if len({len(each.meetings) for each in followed}) != 1:
+        return set()
+    masks, others = set[int](), set[int]()
+    for at_levels in zip(*(each.meetings for each in followed), strict=True):
+        sites = at_levels[0].sites
+        (masks if _is_mask(at_levels) else others).update(sites)
+    return (masks - others) & set(range(count))
+
+
+def _is_mask(at_levels: Iterable[Meeting]) -> bool:
+    near_0, middle, near_1 = at_levels
+    if near_0.chooses:
+        return True
+    if not near_0.multiplies:
+        return False
+    low, high = min(near_0.low, middle.low, near_1.low), max(near_0.high, middle.high, near_1.high)
+    drops = low >= 0 and high > 0 and low <= 0.02 * high
+    about_1 = near_0.normal and middle.low == middle.high == 1
+    return drops or about_1
