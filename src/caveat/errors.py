@@ -20,7 +20,8 @@
     ├── LoaderFailed (RuntimeError)      a data loader raised half-way
     ├── OutOfMemory (MemoryError)        one draw of one row does not fit
     ├── LedgerCut, LedgerDamaged (ValueError)             decide: a ledger that ends in mid-line; one that was edited
-    ├── LedgerBusy, StateBusy (BlockingIOError)           decide, acquire: a file that another process holds
+    ├── BusyError (BlockingIOError)      a file or folder that another process is writing
+    │   └── LedgerBusy, StateBusy        decide, acquire: a ledger; the state of a loop
     ├── LedgerGone (FileNotFoundError)   decide: a ledger that was moved or deleted under way
     └── MissingExtra (ImportError)       an optional dependency is not installed
 
@@ -76,6 +77,10 @@ class LoaderFailed(CaveatError, RuntimeError):
 
 class OutOfMemory(CaveatError, MemoryError):
     """One draw of one row does not fit in memory: there is nothing left to halve."""
+
+
+class BusyError(CaveatError, BlockingIOError):
+    """A file or folder that another process is writing."""
 
 
 class MissingExtra(CaveatError, ImportError):
