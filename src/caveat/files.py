@@ -9,9 +9,10 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from threading import get_ident
-from typing import IO, Any
+from typing import Any
 
 from caveat.errors import BusyError, explain
 
@@ -148,7 +149,7 @@ def is_at(file: int, path: Path) -> bool:
         return False
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file to read it; one that is no regular file is refused, and a pipe without a writer not waited for.
 
     Raises:
