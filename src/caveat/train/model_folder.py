@@ -31,10 +31,13 @@ from caveat.train.safetensors_file import read, write
 WEIGHTS, ABOUT, CARD = "model.safetensors", "caveat.json", "README.md"
 MOST_ABOUT = 1 << 26
 """Bytes of a manifest that are read."""
-_FILES = (WEIGHTS, ABOUT, CARD)
+FILES = (WEIGHTS, ABOUT, CARD)
 _OWN = ("format", "version", "made_by", "checksums", "sizes")
 _MOST_BYTES = 1 << 36
 _TRIES, _PAUSE = 50, 0.1
+_OF_ODD_VALUES = (
+    CaveatError, LookupError, ArithmeticError, TypeError, ValueError, RuntimeError, AttributeError, OSError, MemoryError
+)  # fmt: skip
 Made = TypeVar("Made")
 
 
@@ -180,7 +183,7 @@ def _read(
         return make(about, read(place / WEIGHTS)[0])
     except (InvalidModel, MissingExtra):
         raise
-    except (CaveatError, LookupError, ArithmeticError, TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
+    except _OF_ODD_VALUES as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidModel(changed(place, first[:300])) from error
 
@@ -279,7 +282,7 @@ def _check_names(about: dict[str, Any], names: tuple[str, ...], folders: tuple[s
     for name in checksums:
         parts = name.split("/")
         odd_part = any(part in ("", ".", "..") or re.search(r"[\x00-\x1f\\:]", part) for part in parts)
-        if odd_part or (len(parts) > 1 and parts[0] not in folders) or (len(parts) == 1 and name not in _FILES):
+        if odd_part or (len(parts) > 1 and parts[0] not in folders) or (len(parts) == 1 and name not in FILES):
             raise ValueError(f"{name[:60]!r} in {ABOUT} is no file of a model")
         if not re.fullmatch("[0-9a-f]{64}", checksums[name]):
             raise ValueError(f"the checksum of {name[:60]!r} in {ABOUT} is none")
