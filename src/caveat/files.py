@@ -102,6 +102,11 @@ def held(path: Path, *, again: bool = False) -> Generator[None]:
                 beside.unlink()
 
 
+def holds_any() -> bool:
+    """Return whether this process holds a file or folder: whether there may be something to tidy up."""
+    return bool(_holders)
+
+
 def open_locked(path: Path, flags: int = 0, *, shown: Path | None = None) -> int:
     """Open a file to write to it, made if it is not there, and lock it for this holder; return its handle.
 

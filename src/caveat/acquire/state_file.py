@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from caveat import files
 from caveat.errors import BusyError, InvalidArgument, explain
+from caveat.files import held, open_regular, write_whole
 
 
 class StateBusy(BusyError):
@@ -25,7 +25,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with files.open_regular(path) as file:
+        with open_regular(path) as file:
             state = json.loads(file.read())
     except (ValueError, RecursionError):
         state = None
@@ -55,11 +55,11 @@ def _sound(state: Any) -> bool:
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Replace the file by the new state, which is plain data; a crash leaves the old one or the new one, whole."""
-    files.write_whole(path, json.dumps(state, allow_nan=False).encode())
+    write_whole(path, json.dumps(state, allow_nan=False).encode())
 
 
 @contextmanager
-def held(path: Path | None) -> Generator[None]:
+def held_state(path: Path | None) -> Generator[None]:
     """Keep others from running the loop of this file; a lock ends with its process.
 
     Raises:
@@ -71,7 +71,7 @@ def held(path: Path | None) -> Generator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(files.held(path))
+            stack.enter_context(held(path))
         except BusyError as error:
             raise StateBusy(
                 explain(

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 import caveat
+from caveat.app.interrupts import unwound
 from caveat.errors import WEIGHTS_FILES, InvalidArgument, explain_no_network
 from caveat.stochastic import Audit
 
@@ -24,8 +25,9 @@ def audit_factory(target: str) -> Audit:
     Raises:
         InvalidArgument: there is no such module or function, it fails, or it returns something else.
     """
-    model, example = _called(target)
-    return caveat.audit(model, example)
+    with unwound():
+        model, example = _called(target)
+        return caveat.audit(model, example)
 
 
 def audit_as_json(found: Audit) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat import extras
 from caveat.errors import InvalidModel, explain
+from caveat.extras import require as require_extra
 from caveat.measures import MEASURES
 from caveat.text.card import model_card
 from caveat.text.encoder import Encoder, load_encoder, made_encoder
@@ -166,7 +166,7 @@ def _encoder(place: Path, about: _Stored, shape: Shape, settings: Settings, move
     """The encoder of a folder: from within it, or from where it was found or is now."""
     tuned, within = shape.kind == "encoder", about.within
     if tuned:  # its weights are those of the networks
-        library = extras.require("transformers", "encoders")
+        library = require_extra("transformers", "encoders")
         inside = str(place / ENCODER)
         given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         config = library.AutoConfig.from_pretrained(inside, **given)
