@@ -20,7 +20,8 @@
     ├── LoaderFailed (RuntimeError)      a data loader raised half-way
     ├── OutOfMemory (MemoryError)        one draw of one row does not fit
     ├── LedgerCut, LedgerDamaged (ValueError)             decide: a ledger that ends in mid-line; one that was edited
-    ├── LedgerBusy, StateBusy (BlockingIOError)           decide, acquire: a file that another process holds
+    ├── BusyError (BlockingIOError)      a file or folder that another process is writing
+    │   └── LedgerBusy, StateBusy        decide, acquire: a ledger; the state of a loop
     ├── LedgerGone (FileNotFoundError)   decide: a ledger that was moved or deleted under way
     └── MissingExtra (ImportError)       an optional dependency is not installed
 
@@ -28,6 +29,10 @@ Those named with a room are defined there. Each message says the rule, what was 
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import cast
 
 
 class CaveatError(Exception):
@@ -78,6 +83,10 @@ class OutOfMemory(CaveatError, MemoryError):
     """One draw of one row does not fit in memory: there is nothing left to halve."""
 
 
+class BusyError(CaveatError, BlockingIOError):
+    """A file or folder that another process is writing."""
+
+
 class MissingExtra(CaveatError, ImportError):
     """An optional dependency is not installed."""
 
@@ -97,3 +106,47 @@ def explain(rule: str, *, got: str, cause: str, fix: str) -> str:
           Fix: pass n=100
     """
     return f"{rule}\n  Got: {got}\n  This usually happens when: {cause}\n  Fix: {fix}"
+
+
+WEIGHTS_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar")
+"""How the names of files end that hold the weights of a network, and not the network."""
+
+
+def explain_no_network(value: object, rule: str = "A model is a torch.nn.Module.", *, place: str = "") -> str:
+    """The text of an error for what was passed in place of a network: a path, a state dict, a class or anything else.
+
+    Example:
+        >>> print(explain_no_network("weights.pt"))
+        A model is a torch.nn.Module.
+          Got: the path 'weights.pt'
+          This usually happens when: a file of weights, which does not hold the network that they are of
+          Fix: build the network, then network.load_state_dict(torch.load('weights.pt', weights_only=True))
+    """
+    kind = type(value).__name__
+    if isinstance(value, (str, PathLike)):
+        path = str(cast(object, value))
+        got, cause = f"the path {path!r}", "a file of weights, which does not hold the network that they are of"
+        fix = _how_to_load(path)
+    elif isinstance(value, Mapping):
+        got, cause = f"a {kind}", "a state dict, which does not hold the network that it is of"
+        fix = "build the network, then network.load_state_dict(state), and pass the network"
+    elif isinstance(value, type):
+        got, cause, fix = f"the class {value.__name__}", "the brackets left out", f"pass one: {value.__name__}(...)"
+    else:
+        got, cause = kind, "a function, a sampler or data in place of the network"
+        fix = "pass the network itself; wrap a function in an nn.Module whose forward calls it"
+    return explain(rule, got=got + place, cause=cause, fix=fix)
+
+
+def _how_to_load(path: str) -> str:
+    if path.endswith(".ckpt"):
+        return (
+            f"build the network, then state = torch.load({path!r}, weights_only=True)['state_dict'] and "
+            "network.load_state_dict({name.removeprefix('model.'): value for name, value in state.items()}), "
+            "without the prefix that Lightning puts before each name"
+        )
+    if path.endswith(".safetensors"):
+        return f"build the network, then network.load_state_dict(safetensors.torch.load_file({path!r}))"
+    if path.endswith(WEIGHTS_FILES):
+        return f"build the network, then network.load_state_dict(torch.load({path!r}, weights_only=True))"
+    return "build or load the network, such as transformers' AutoModel.from_pretrained(...), and pass it"

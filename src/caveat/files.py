@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import importlib
 import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
+from threading import get_ident
 from typing import Any
+
+from caveat.errors import BusyError, explain
+
+_holders: dict[Path, int] = {}
+"""Lock files that this process holds, and the thread that took each."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees what was there before or all of ``content``, also after a crash.
 
+    What a killed writer has left beside the file is taken over by the next one.
+
     Raises:
+        BusyError: another writer is at it.
         OSError: the disk is full, or the place cannot be written to; then nothing is left behind.
 
     Example:
@@ -21,17 +36,25 @@ def write_whole(path: Path, content: bytes) -> None:
         >>> path.read_bytes(), len(list(path.parent.iterdir()))
         (b'{}', 1)
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
+    beside = beside_of(path, "new")
+    with os.fdopen(open_locked(beside), "wb") as file:
+        try:
+            file.truncate(0)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+            if os.name == "nt":  # pragma: no cover - an open file cannot be renamed there
+                file.close()
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
+
+
+def beside_of(path: Path, ending: str) -> Path:
+    """Return the hidden place beside a file for what its writer needs."""
+    return path.with_name(f".{path.name}.{ending}")
 
 
 def sync_folder(folder: Path) -> None:
@@ -44,6 +67,68 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def held(path: Path, *, again: bool = False) -> Generator[None]:
+    """Keep other writers away from a file or folder, in this process and in others.
+
+    The lock is of a file beside it, which is gone afterwards. A killed holder blocks nobody.
+
+    Args:
+        path: The file or folder, which need not be there yet.
+        again: Whether the thread that holds it already may go on.
+
+    Raises:
+        BusyError: Another writer holds it.
+        OSError: The place is not there, or cannot be written to.
+    """
+    place = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+    beside = beside_of(place, "lock")
+    if again and _holders.get(beside) == get_ident():
+        yield
+        return
+    file = open_locked(beside, shown=path)
+    try:
+        _holders[beside] = get_ident()
+        yield
+    finally:
+        _holders.pop(beside, None)
+        if os.name != "nt":  # removed while it is held: whoever opened it meanwhile sees that it is gone
+            beside.unlink(missing_ok=True)
+        os.close(file)
+        if os.name == "nt":  # pragma: no cover - an open file cannot be removed there
+            with suppress(OSError):
+                beside.unlink()
+
+
+def holds_any() -> bool:
+    """Return whether this process holds a file or folder: whether there may be something to tidy up."""
+    return bool(_holders)
+
+
+def open_locked(path: Path, flags: int = 0, *, shown: Path | None = None) -> int:
+    """Open a file to write to it, made if it is not there, and lock it for this holder; return its handle.
+
+    Raises:
+        BusyError: Another holder has it. The lock ends with its holder, also if that crashes.
+        OSError: It is no regular file, or cannot be opened.
+    """
+    usual = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    while True:
+        file = os.open(path, usual | flags, 0o644)
+        try:
+            require_regular(file, path)
+            lock(file)
+            if is_at(file, path):  # else its last holder has renamed or removed it since it was opened
+                return file
+        except (BlockingIOError, PermissionError) as error:
+            os.close(file)
+            raise BusyError(_busy(path if shown is None else shown)) from error
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
 
 
 def lock(file: int) -> None:
@@ -59,3 +144,54 @@ def lock(file: int) -> None:
         return
     unix: Any = importlib.import_module("fcntl")
     unix.flock(file, unix.LOCK_EX | unix.LOCK_NB)
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Return whether the open file is the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read it; one that is no regular file is refused, and a pipe without a writer not waited for.
+
+    Raises:
+        OSError: It is a folder, a pipe or a device, is not there, or cannot be read.
+    """
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        require_regular(file, path)
+        return os.fdopen(file, "rb")
+    except BaseException:
+        os.close(file)
+        raise
+
+
+def require_regular(file: int, path: Path) -> None:
+    """Raise ``OSError`` unless the open file is a regular one."""
+    mode = os.fstat(file).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content.
+
+    Raises:
+        OSError: It is no regular file, or cannot be read.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _busy(path: Path) -> str:
+    return explain(
+        "A file or folder has one writer at a time.",
+        got=f"{path}, which another process is writing",
+        cause="the same command was started twice",
+        fix="wait until the other has ended, or write to another place",
+    )

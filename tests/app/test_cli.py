@@ -63,6 +63,7 @@ def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[s
         (["nonsense"], "nonsense"),
         (["audit"], "MODULE:FUNCTION"),
         (["audit", "factories_of_mine"], "module:function"),
+        (["audit", "last.ckpt"], "torch.load('last.ckpt', weights_only=True)['state_dict']"),
         (["audit", "no_such_module_here:make"], "no_such_module_here cannot be imported"),
         (["audit", "factories_of_mine:nothing"], "has no function 'nothing'"),
         (["audit", "factories_of_mine:number"], "has no function 'number'"),

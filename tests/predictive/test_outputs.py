@@ -67,6 +67,29 @@ def test_class_axis_is_moved_last() -> None:
         assert torch.equal(output.read(x), x.permute(0, 2, 3, 1))
 
 
+@pytest.mark.parametrize("output", [Logits, Probabilities])
+def test_the_class_axis_of_four_axes_has_to_be_said(output: Any) -> None:
+    """(B, C, H, W) read on its last axis has the columns of the image for classes."""
+    x = torch.full((2, 3, 4, 3), 1 / 3)
+    for values in (x, x[None]):
+        with says(OutputMismatch, "four or more axes", r"class_dim=1"):
+            output().read(values)
+    assert torch.equal(output(class_dim=-1).read(x), x)
+    assert output(class_dim=1).read(x).shape == (2, 4, 3, 3)
+    assert output().read(x[:, 0]).shape == (2, 4, 3)
+
+
+@pytest.mark.parametrize("output", [MeanAndVariance, MeanAndLogVariance])
+def test_halves_of_four_axes_have_to_be_said(output: Any) -> None:
+    """(B, 2D, H, W) halved along its last axis has one half of the image for the noise of the other."""
+    x = torch.rand(2, 2, 4, 6)
+    with says(OutputMismatch, "four or more axes", r"out\.chunk\(2, 1\)"):
+        output().read(x)
+    read = output(select=lambda out: out.chunk(2, 1)).read(x)
+    assert torch.equal(read[:, 0], x.permute(0, 2, 3, 1))
+    assert output().read((x[:, 0], x[:, 1])).shape == (2, 4, 6, 2)
+
+
 def test_select_by_key_attribute_index_and_callable() -> None:
     a, b = torch.randn(4, 3), torch.randn(4, 2)
     assert Logits(select="a").read({"a": a, "b": b}) is not b

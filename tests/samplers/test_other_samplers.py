@@ -162,9 +162,57 @@ def test_snapshots_from_a_folder_come_in_the_order_of_their_numbers(tmp_path: Pa
         torch.save({"state_dict": state, "epoch": epoch}, tmp_path / f"epoch_{epoch}.pt")
     folder = samplers.snapshots(tmp_path, network=network, output=caveat.Mean())
     given = samplers.snapshots(states, network=network, output=caveat.Mean())
-    assert torch.equal(caveat.draws(folder, X), caveat.draws(given, X))
+    torch.testing.assert_close(caveat.draws(folder, X), caveat.draws(given, X))
     last = samplers.snapshots(tmp_path, network=network, output=caveat.Mean(), last=2)
-    assert torch.equal(caveat.draws(last, X), caveat.draws(given, X)[-2:])
+    torch.testing.assert_close(caveat.draws(last, X), caveat.draws(given, X)[-2:])
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module.", "net._orig_mod."])
+def test_checkpoints_of_wrapped_networks(tmp_path: Path, prefix: str) -> None:
+    """Lightning, DataParallel and torch.compile put a prefix before every name, and hold other things besides."""
+    network = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2))
+    states = walk(network, 3)
+    for epoch, state in enumerate(states):
+        wrapped = {**{prefix + name: value for name, value in state.items()}, "loss.weight": torch.ones(2)}
+        torch.save({"state_dict": wrapped, "epoch": epoch}, tmp_path / f"epoch={epoch}.ckpt")
+    folder = samplers.snapshots(tmp_path, network=network, output=caveat.Mean())
+    given = samplers.snapshots(states, network=network, output=caveat.Mean())
+    torch.testing.assert_close(caveat.draws(folder, X), caveat.draws(given, X))
+
+
+def test_a_checkpoint_of_two_networks_has_to_say_which() -> None:
+    network = nn.Linear(4, 2)
+    both = {prefix + name: value for name, value in network.state_dict().items() for prefix in ("model.", "ema.")}
+    with pytest.raises(caveat.CaveatError, match=r"'ema\.', 'model\.'(?s:.*)Fix:"):
+        samplers.snapshots([both], network=network, output=caveat.Mean())
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("last.ckpt", r"torch\.load\('last\.ckpt', weights_only=True\)\['state_dict'\](?s:.*)removeprefix"),
+        (Path("last.pt"), r"load_state_dict\(torch\.load\('last\.pt', weights_only=True\)\)"),
+        ("last.safetensors", r"load_state_dict\(safetensors\.torch\.load_file\('last\.safetensors'\)\)"),
+        ("bert-base-uncased", "from_pretrained"),
+    ],
+)
+def test_paths_in_place_of_networks(path: Any, said: str) -> None:
+    output: Any = {"output": caveat.Mean()}
+    calls: list[Any] = [
+        lambda: caveat.ensemble(path, **output),
+        lambda: caveat.ensemble([nn.Linear(4, 2), path], **output),
+        lambda: caveat.mixture([path]),
+        lambda: samplers.deterministic(path, **output),
+        lambda: samplers.swag(path, [], **output),
+        lambda: samplers.SwagMoments(path),
+        lambda: samplers.mc_batch_norm(path, X, **output),
+        lambda: samplers.test_time(path, lambda x, g: x, **output),
+        lambda: samplers.gaussian_process_head(path, **output),
+        lambda: caveat.fit(path, nn.MSELoss(), (X, X)),
+    ]
+    for call in calls:
+        with pytest.raises(caveat.errors.InvalidArgument, match=f"(?s)Got: the path .*Fix: build .*{said}"):
+            call()
 
 
 def test_bad_snapshots_are_named(tmp_path: Path) -> None:

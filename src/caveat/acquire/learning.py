@@ -14,7 +14,7 @@ from caveat.acquire.label_sources import LabelSource, arrivals
 from caveat.acquire.picks import Pick
 from caveat.acquire.pool import Pool, as_rows, check_batch
 from caveat.acquire.progress import Progress
-from caveat.acquire.state_file import held
+from caveat.acquire.state_file import held_state
 from caveat.errors import InvalidArgument, explain
 from caveat.metrics.checks import require_count
 from caveat.seeds import check_seed, mix
@@ -126,7 +126,7 @@ def _rounds(
     rounds: int,
     evaluate: Callable[[Fitted], Mapping[str, float]] | None,
 ) -> Iterator[Round[Fitted]]:
-    with held(progress.path):
+    with held_state(progress.path):
         progress.restore()
         if not progress.rounds:
             progress.begin_round(progress.settings["initial"])

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from caveat.errors import CaveatError, InvalidArgument, explain
-from caveat.files import lock, write_whole
+from caveat.errors import BusyError, InvalidArgument, explain
+from caveat.files import held, open_regular, write_whole
 
 
-class StateBusy(CaveatError, BlockingIOError):
+class StateBusy(BusyError):
     """Another process is running the loop of this file."""
 
 
@@ -26,8 +25,9 @@ def read_state(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state = json.loads(path.read_bytes())
-    except ValueError:
+        with open_regular(path) as file:
+            state = json.loads(file.read())
+    except (ValueError, RecursionError):
         state = None
     if _sound(state):
         return cast("dict[str, Any]", state)
@@ -47,7 +47,7 @@ def _sound(state: Any) -> bool:
         rounds = [[int(row) for row in entry["asked"]] for entry in state["rounds"]]
         finished = [entry["evaluation"] is None or dict(entry["evaluation"]) for entry in state["rounds"]]
         rows = [row for row, _ in state["labels"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return False
     asked = {row for own in rounds for row in own}
     return len(finished) > 0 and isinstance(state["settings"], dict) and asked.issuperset(rows)
@@ -59,7 +59,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def held(path: Path | None) -> Generator[None]:
+def held_state(path: Path | None) -> Generator[None]:
     """Keep others from running the loop of this file; a lock ends with its process.
 
     Raises:
@@ -69,23 +69,16 @@ def held(path: Path | None) -> Generator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(file, path)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(path))
+        except BusyError as error:
+            raise StateBusy(
+                explain(
+                    "A loop's file has one process at a time.",
+                    got=f"{path.name}, whose loop is running elsewhere",
+                    cause="the same script was started twice, or an earlier generator was not closed",
+                    fix="wait for the other, or give this loop a file of its own",
+                )
+            ) from error
         yield
-    finally:
-        os.close(file)
-
-
-def _lock(file: int, path: Path) -> None:
-    try:
-        lock(file)
-    except OSError as error:
-        raise StateBusy(
-            explain(
-                "A loop's file has one process at a time.",
-                got=f"{path.name}, whose loop is running elsewhere",
-                cause="the same script was started twice, or an earlier generator was not closed",
-                fix="wait for the other, or give this loop a file of its own",
-            )
-        ) from error

@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 
 import caveat
-from caveat.errors import InvalidArgument
+from caveat.app.interrupts import unwound
+from caveat.errors import WEIGHTS_FILES, InvalidArgument, explain_no_network
 from caveat.stochastic import Audit
 
 FORM = "module:function"
@@ -24,8 +25,9 @@ def audit_factory(target: str) -> Audit:
     Raises:
         InvalidArgument: there is no such module or function, it fails, or it returns something else.
     """
-    model, example = _called(target)
-    return caveat.audit(model, example)
+    with unwound():
+        model, example = _called(target)
+        return caveat.audit(model, example)
 
 
 def audit_as_json(found: Audit) -> dict[str, Any]:
@@ -62,6 +64,9 @@ def _called(target: str) -> tuple[nn.Module, Any]:
 def _imported(target: str) -> Any:
     """The function that the target names, looked for in the current folder too."""
     module_name, colon, name = target.partition(":")
+    if not colon and target.endswith(WEIGHTS_FILES):
+        rule = f"What to audit is a function that returns (model, example_input), named as {FORM}."
+        raise InvalidArgument(explain_no_network(target, rule))
     if not (module_name and colon and name):
         raise InvalidArgument(f"What to audit must be named as {FORM}; got {target!r}.")
     if os.getcwd() not in sys.path:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 
+from caveat.app.output_file import writing
 from caveat.app.tabular_tested import Tested, ask, default_measure
 from caveat.calibrate.from_scores import interval_of
 from caveat.decide import Cut, NoCut, cut_for_cost, cut_for_coverage, cut_for_risk
@@ -55,34 +56,35 @@ def decide_file(folder: Path, data: Path, wish: Wish, *, most_rows: int, advance
         NoCut: no cut can be shown to keep the promise.
     """
     _check(wish)
-    model = storage.load(folder)
-    measure = wish.measure or default_measure(model)
-    if measure not in MEASURES[model.classifies]:
-        raise InvalidArgument(f"--measure must be one of {', '.join(MEASURES[model.classifies])}; got {measure!r}.")
-    if not model.classifies and wish.budget is None and wish.tolerance is None:
-        raise InvalidArgument("--tolerance must say from which error on an answer of a regression counts as wrong.")
-    tested = ask(model, data, most_rows, None, advance)
-    losses = losses_of(tested, wish.tolerance)
-    cut = _cut(tested.unsure(measure), losses, wish)
-    if not math.isfinite(cut.value):
-        highest = float(tested.unsure(measure).max())
-        cut = replace(cut, value=-1.0 if cut.value < 0 else highest * 2 + 1)
-    by = tested.unsure(measure)
-    answer = by <= cut.value
-    judged = model.classifies or wish.tolerance is not None  # else no answer is wrong or right
-    policy = {
-        "measure": measure,
-        "cut": cut.value,
-        "why": cut.why,
-        "rows": len(by),
-        "file": data.name,
-        "coverage": float(answer.double().mean()),
-        "risk_answered": float(losses[answer].mean()) if judged and bool(answer.any()) else None,
-        "risk_all": float(losses.mean()) if judged else None,
-        "tolerance": wish.tolerance,
-    }
-    storage.save(replace(model, policy=policy, _sampler=[]), folder)
-    return {"schema": "caveat-decide-1", "model": str(folder), **policy}
+    with writing(folder):
+        model = storage.load(folder)
+        measure = wish.measure or default_measure(model)
+        if measure not in MEASURES[model.classifies]:
+            raise InvalidArgument(f"--measure must be one of {', '.join(MEASURES[model.classifies])}; got {measure!r}.")
+        if not model.classifies and wish.budget is None and wish.tolerance is None:
+            raise InvalidArgument("--tolerance must say from which error on an answer of a regression counts as wrong.")
+        tested = ask(model, data, most_rows, None, advance)
+        losses = losses_of(tested, wish.tolerance)
+        cut = _cut(tested.unsure(measure), losses, wish)
+        if not math.isfinite(cut.value):
+            highest = float(tested.unsure(measure).max())
+            cut = replace(cut, value=-1.0 if cut.value < 0 else highest * 2 + 1)
+        by = tested.unsure(measure)
+        answer = by <= cut.value
+        judged = model.classifies or wish.tolerance is not None  # else no answer is wrong or right
+        policy = {
+            "measure": measure,
+            "cut": cut.value,
+            "why": cut.why,
+            "rows": len(by),
+            "file": data.name,
+            "coverage": float(answer.double().mean()),
+            "risk_answered": float(losses[answer].mean()) if judged and bool(answer.any()) else None,
+            "risk_all": float(losses.mean()) if judged else None,
+            "tolerance": wish.tolerance,
+        }
+        storage.save(replace(model, policy=policy, _sampler=[]), folder)
+        return {"schema": "caveat-decide-1", "model": str(folder), **policy}
 
 
 def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance) -> dict[str, Any]:
@@ -90,26 +92,27 @@ def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance
 
     A policy is dropped: its cut was chosen for other probabilities.
     """
-    model = storage.load(folder)
-    tested = ask(model, data, most_rows, None, advance)
-    before = _quality(model, tested)
-    answers = tested.truth
-    if isinstance(model.target, Numbers):
-        answers = model.target.standardised(answers.numpy())
-    done = replace(calibrated(model, tested.encoded, answers), policy=None, _sampler=[])
-    pred = answered(done, tested.encoded, model.settings.draws)
-    after = _quality(done, replace(tested, model=done, pred=pred))
-    storage.save(done, folder)
-    return {
-        "schema": "caveat-calibrate-1",
-        "model": str(folder),
-        "rows": len(tested.truth),
-        "before": before,
-        "after": after,
-        "temperature": done.calibration.temperature,
-        "variance_factors": done.calibration.factors.tolist(),
-        "policy_dropped": model.policy is not None,
-    }
+    with writing(folder):
+        model = storage.load(folder)
+        tested = ask(model, data, most_rows, None, advance)
+        before = _quality(model, tested)
+        answers = tested.truth
+        if isinstance(model.target, Numbers):
+            answers = model.target.standardised(answers.numpy())
+        done = replace(calibrated(model, tested.encoded, answers), policy=None, _sampler=[])
+        pred = answered(done, tested.encoded, model.settings.draws)
+        after = _quality(done, replace(tested, model=done, pred=pred))
+        storage.save(done, folder)
+        return {
+            "schema": "caveat-calibrate-1",
+            "model": str(folder),
+            "rows": len(tested.truth),
+            "before": before,
+            "after": after,
+            "temperature": done.calibration.temperature,
+            "variance_factors": done.calibration.factors.tolist(),
+            "policy_dropped": model.policy is not None,
+        }
 
 
 def losses_of(tested: Tested, tolerance: float | None) -> torch.Tensor:

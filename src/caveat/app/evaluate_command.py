@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from caveat.app.output_file import check_output, writing
 from caveat.app.tabular_output import cannot_write
 from caveat.app.tabular_report import report_html
 from caveat.app.tabular_scores import drifts_of, scores_of
@@ -15,6 +17,7 @@ from caveat.extras import require
 from caveat.files import write_whole
 from caveat.tabular import storage
 from caveat.tabular.errors import InvalidTable
+from caveat.train.model_folder import FILES
 
 Advance = Callable[[float], None]
 
@@ -31,8 +34,16 @@ def evaluate_file(
         require("matplotlib.figure", "plot")
         if not report.parent.is_dir() or report.is_dir():
             raise InvalidArgument(f"--report must name a file in a folder that is there; got {report}.")
+        check_output(report, read=[data, *(folder / name for name in FILES)])
     if draws is not None and draws < 2:
         raise InvalidArgument(f"--draws must be at least 2, to have a spread; got {draws}.")
+    with writing(report) if report is not None else nullcontext():
+        return _evaluate(folder, data, report, draws, most_rows, advance)
+
+
+def _evaluate(
+    folder: Path, data: Path, report: Path | None, draws: int | None, most_rows: int, advance: Advance
+) -> dict[str, Any]:
     model = storage.load(folder)
     tested = ask(model, data, most_rows, draws, advance)
     scores, drifts = scores_of(tested), drifts_of(tested)

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from caveat.app.tabular_checkpoint import checkpoint
-from caveat.app.tabular_files import state_of
+from caveat.app.tabular_checkpoint import checkpoint, destination
+from caveat.app.tabular_files import content_of
 from caveat.app.tabular_rows import Sample, class_labels, read_sample, require_columns, target_kind, target_numbers
-from caveat.errors import InvalidArgument, InvalidModel
+from caveat.errors import InvalidArgument
 from caveat.tabular import storage
 from caveat.tabular.fitting import Rows, fit_model
 from caveat.tabular.model import Model
 from caveat.tabular.schema import learn_schema
 from caveat.tabular.settings import Settings, check_settings
 from caveat.tabular.targets import Classes, Target, check_classes, learn_numbers
-from caveat.train.model_folder import is_model
 
 Advance = Callable[[float], None]
 KINDS = ("classes", "numbers")
@@ -50,15 +49,14 @@ def fit_file(request: FitRequest, settings: Settings, advance: Advance, progress
     check_settings(settings)
     if request.kind not in (None, *KINDS):
         raise InvalidArgument(f"--kind must be classes or numbers; got {request.kind!r}.")
-    if request.out.exists() and not is_model(request.out):
-        raise InvalidModel(f"--out must name a new folder, or one that holds a model; {request.out} is neither.")
-    sample = read_sample(request.data, request.most_rows, settings.seed, advance)
-    require_columns(sample, request.targets, "--target")
-    require_columns(sample, request.drop, "--drop")
-    require_columns(sample, request.categorical, "--category")
-    with checkpoint(request.out, _described(request, settings)) as (folder, resumed):
-        model = fit_sample(sample, request, settings, progress, folder)
-        storage.save(model, request.out)
+    with destination(request.out):
+        sample = read_sample(request.data, request.most_rows, settings.seed, advance)
+        require_columns(sample, request.targets, "--target")
+        require_columns(sample, request.drop, "--drop")
+        require_columns(sample, request.categorical, "--category")
+        with checkpoint(request.out, _described(request, settings)) as (folder, resumed):
+            model = fit_sample(sample, request, settings, progress, folder)
+            storage.save(model, request.out)
     return {**said_of(model, sample, request.out), "resumed": resumed}
 
 
@@ -94,7 +92,7 @@ def _described(request: FitRequest, settings: Settings) -> dict[str, Any]:
     """What a training that is taken up must share with this one."""
     asked = {name: value for name, value in asdict(request).items() if name not in ("data", "out")}
     made_by = {"caveat": version("caveat"), "torch": str(torch.__version__), "numpy": np.__version__}
-    return {"data": state_of(request.data), "asked": asked, "settings": asdict(settings), "made_by": made_by}
+    return {"data": content_of(request.data), "asked": asked, "settings": asdict(settings), "made_by": made_by}
 
 
 def _target(sample: Sample, names: list[str], kind: str) -> tuple[Target, torch.Tensor]:

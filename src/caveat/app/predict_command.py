@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from caveat.app.tabular_files import Chunk, read_chunks, state_of
-from caveat.app.tabular_output import written
+import torch
+
+from caveat.app.output_file import check_output, written
+from caveat.app.tabular_files import Chunk, content_of, read_chunks
 from caveat.app.tabular_predictions import prediction_rows
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, InvalidModel, explain
 from caveat.tabular import storage
 from caveat.tabular.columns import take
 from caveat.tabular.errors import InvalidTable
 from caveat.tabular.model import Model, predictive
-from caveat.train.model_folder import ABOUT
+from caveat.train.model_folder import changed, fingerprint
 
 Advance = Callable[[float], None]
 
@@ -33,12 +35,13 @@ def predict_file(
         raise InvalidArgument(f"--level must lie between 0 and 1; got {level}.")
     if draws is not None and draws < 2:
         raise InvalidArgument(f"--draws must be at least 2, to have a spread; got {draws}.")
-    if out.exists() and data.exists() and out.samefile(data):
-        raise InvalidArgument(f"--out must not be the file that is read; got {out}.")
+    check_output(out, read=[data])
+    content, mark = content_of(data), fingerprint(folder)
     model = storage.load(folder)
-    what = {"model": fingerprint(folder), "data": state_of(data), "draws": draws, "level": level, "keep": list(keep)}
-    counts = {"answer": 0, "refer": 0}
-    with written(out, what) as file:
+    if fingerprint(folder) != mark:
+        raise InvalidModel(changed(folder, "it was replaced while it was read; run the command again"))
+    asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": [version("caveat"), str(torch.__version__)]}
+    with written(out, {"model": mark, "data": content, **asked}) as file:
         done = 0
         for chunk in read_chunks(data):
             skipped = min(max(file.resumed - done, 0), len(chunk.lines))
@@ -46,17 +49,13 @@ def predict_file(
             rest = _rest(chunk, skipped)
             if rest is not None:
                 rows = _predicted(model, rest, file.rows + 1, draws, level, keep)
-                for row in rows:
-                    counts[row["decision"]] += 1
-                file.add(rows)
+                file.add(rows, (row["decision"] for row in rows))
             advance(chunk.read)
-        total, resumed = file.rows, file.resumed
-    return {"schema": "caveat-predict-1", "out": str(out), "rows": total, "resumed_at": resumed, "decisions": counts}
-
-
-def fingerprint(folder: Path) -> str:
-    """Which model this is."""
-    return hashlib.sha256((folder / ABOUT).read_bytes()).hexdigest()
+        if content_of(data) != content:
+            raise InvalidTable(_changed(data))
+    counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
+    said = {"schema": "caveat-predict-1", "out": str(out), "rows": file.rows, "resumed_at": file.resumed}
+    return {**said, "decisions": counts}
 
 
 def _predicted(
@@ -69,6 +68,15 @@ def _predicted(
             raise InvalidTable(explain(rule, got=f"no column {name!r}", cause="a typing error", fix=fix))
     pred = predictive(model, chunk.columns, draws=draws, place=chunk.place)
     return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
+
+
+def _changed(data: Path) -> str:
+    return explain(
+        "A file must stay as it is while it is read.",
+        got=f"{data}, whose content changed meanwhile; nothing was written",
+        cause="an export that was still running",
+        fix="run the command again once the file is whole",
+    )
 
 
 def _rest(chunk: Chunk, skipped: int) -> Chunk | None:

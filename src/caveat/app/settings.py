@@ -52,6 +52,7 @@ def settle(settings: Settings, digits: Digits) -> Plan:
     tests = len(digits.test_labels)
     require_that(draws >= 2, f"--draws must be at least 2, to have a spread; got {draws}.")
     require_that(epochs >= 1, f"--epochs must be at least 1; got {epochs}.")
+    require_that(0 <= settings.seed < 1 << 63, f"--seed must be from 0 to 2**63 - 1; got {settings.seed}.")
     require_that(settings.threads >= 1, f"--threads must be at least 1; got {settings.threads}.")
     require_that(0 <= settings.digit < CLASSES, f"--digit must be a class in 0..9; got {settings.digit}.")
     index = settings.index

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from caveat.errors import CaveatError, explain
-from caveat.files import lock
+from caveat.errors import BusyError, CaveatError, explain
+from caveat.files import is_at, open_locked
 
 
-class LedgerBusy(CaveatError, BlockingIOError):
+class LedgerBusy(BusyError):
     """Another writer holds the ledger."""
 
 
@@ -24,11 +24,9 @@ def locked(path: Path) -> tuple[int, bool]:
         LedgerBusy: another writer holds it. Its lock ends with it, also if it crashes.
     """
     new = not path.exists()
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
     try:
-        lock(file)
-    except OSError as error:
-        os.close(file)
+        return open_locked(path, os.O_APPEND), new
+    except BusyError as error:
         raise LedgerBusy(
             explain(
                 "A ledger has one writer at a time.",
@@ -37,7 +35,6 @@ def locked(path: Path) -> tuple[int, bool]:
                 fix="a ledger for each writer, or `with Ledger(...) as ledger:`; read_ledger reads at any time",
             )
         ) from error
-    return file, new
 
 
 def release(file: int) -> None:
@@ -60,7 +57,7 @@ def require_own(file: int, path: Path, process: int) -> None:
                 fix="open a ledger in each worker, one file each",
             )
         )
-    if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+    if is_at(file, path):
         return
     raise LedgerGone(
         explain(

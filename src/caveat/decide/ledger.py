@@ -19,7 +19,7 @@ from typing import Any, cast, final
 from caveat.decide.decision import Decision
 from caveat.decide.file_lock import locked, release, require_own
 from caveat.errors import CaveatError, InvalidArgument, explain
-from caveat.files import sync_folder
+from caveat.files import open_regular, sync_folder
 
 
 class LedgerCut(CaveatError, ValueError):
@@ -74,7 +74,7 @@ class Ledger:
 
     def _opened(self, file: int, mend: bool) -> int:
         try:
-            return len(_parsed(self.path.read_bytes(), self.path))
+            return len(_parsed(_content(self.path), self.path))
         except LedgerCut as cut:
             if not mend:
                 raise
@@ -126,7 +126,7 @@ class Ledger:
         stamped = {"number": number, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry}
         try:
             return json.dumps(stamped, allow_nan=False, ensure_ascii=False).encode() + b"\n"
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidArgument(
                 explain(
                     "A record holds plain data: text, finite numbers, lists and dicts of them.",
@@ -138,7 +138,7 @@ class Ledger:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """All records, from the first."""
-        return iter(_parsed(self.path.read_bytes(), self.path))
+        return iter(_parsed(_content(self.path), self.path))
 
     def count(self, action: str, *, day: date | None = None) -> int:
         """How many records have this action, on one day (UTC) or ever: what of a reviewer's budget is spent."""
@@ -182,7 +182,12 @@ def read_ledger(path: str | Path) -> list[dict[str, Any]]:
         ...         cut.records, cut.rest
         ([{'action': 'refer'}], b'{"act')
     """
-    return _parsed(Path(path).read_bytes(), Path(path))
+    return _parsed(_content(Path(path)), Path(path))
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
@@ -202,7 +207,7 @@ def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
 def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if isinstance(record, dict):
         return cast("dict[str, Any]", record)

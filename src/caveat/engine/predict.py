@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch.utils import _pytree as pytree
 
 from caveat.engine.adaptive import Measure, Stopping, adaptive
 from caveat.engine.collect import gathered, summarised
+from caveat.engine.loaded import inputs_of
+from caveat.engine.misuse import check_loader_passed, check_passed, check_sampler_passed
 from caveat.engine.sampler import Sampler
 from caveat.errors import InvalidArgument, LoaderFailed, explain
 from caveat.predictive import Predictive
@@ -19,6 +20,8 @@ from caveat.seeds import check_seed
 from caveat.stochastic.guard import interruptible
 
 _DEFAULT_DRAWS = 100
+_MISUSE = (TypeError, AttributeError, InvalidArgument)
+"""What a call fails with where something else was passed in place of a sampler or a batch."""
 
 
 @interruptible
@@ -69,11 +72,15 @@ def predict(
         (torch.Size([2, 1]), 50)
     """
     check_seed(seed)
-    if n == "auto":
-        return adaptive(sampler, x, seed, _stopping(tolerance, measure, min_draws, max_draws, keep, sampler))
-    count = check_draws(n, sampler)
-    with sampler.bind(x, seed) as stream:
-        return summarised(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
+    try:
+        if n == "auto":
+            return adaptive(sampler, x, seed, _stopping(tolerance, measure, min_draws, max_draws, keep, sampler))
+        count = check_draws(n, sampler)
+        with sampler.bind(x, seed) as stream:
+            return summarised(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
+    except _MISUSE as error:
+        check_passed(sampler, x, error)
+        raise
 
 
 def predict_batches(
@@ -92,14 +99,16 @@ def predict_batches(
         sampler: where the functions come from.
         loader: an iterable of batches, such as a ``DataLoader``.
         n: as for ``predict``.
-        inputs: takes from a batch what the network gets. If not given: a tensor, tuple or dict as it is; of a list (as
-            ``DataLoader`` makes of a dataset of pairs) as many leading items as ``forward`` needs, so labels stay out.
+        inputs: takes from a batch what the network gets. If not given: of a list (as ``DataLoader`` makes of a dataset
+            of pairs), or a tuple longer than ``forward`` takes, the leading items that ``forward`` needs, so that
+            labels stay out; anything else as it is.
         settings: the other arguments of ``predict``.
 
     Yields:
         A predictive for each batch.
 
     Raises:
+        InvalidArgument: not a sampler or a loader, or items of which it cannot be known whether they are labels.
         LoaderFailed: the loader raised; its error is the cause, and the batches before it have been given.
 
     Example:
@@ -110,9 +119,12 @@ def predict_batches(
         >>> [pred.mean.shape[0] for pred in caveat.predict_batches(sampler, torch.zeros(7, 4).split(3), n=10)]
         [3, 3, 1]
     """
+    check_sampler_passed(sampler, loader)
+    check_loader_passed(loader)
     if n != "auto":
         check_draws(n, sampler)
-    return _predict_batches(sampler, loader, n, inputs or _inputs_for(sampler), settings)
+    model: Any = getattr(sampler, "model", None)
+    return _predict_batches(sampler, loader, n, inputs or (lambda batch: inputs_of(batch, model)), settings)
 
 
 def _predict_batches(
@@ -135,26 +147,6 @@ def _predict_batches(
             ) from error
         yield predict(sampler, inputs(batch), n, **settings)
         number += 1
-
-
-def _inputs_for(sampler: Sampler) -> Callable[[Any], Any]:
-    model = getattr(sampler, "model", None)
-
-    def inputs(batch: Any) -> Any:
-        if model is None or not isinstance(batch, list):
-            return batch
-        items = cast(list[Any], batch)
-        return tuple(items[: _accepted(model.forward, len(items))])
-
-    return inputs
-
-
-def _accepted(forward: Callable[..., Any], most: int) -> int:
-    """How many of ``most`` leading items are inputs: as many as a forward cannot do without."""
-    parameters = inspect.signature(forward).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
-    return max(1, min(needed, most))
 
 
 @interruptible
@@ -182,14 +174,18 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
         >>> caveat.draws(caveat.mc_dropout(model, output=caveat.Logits()), torch.zeros(2, 4), n=5).shape
         torch.Size([5, 2, 3])
     """
-    count = check_draws(n, sampler)
-    with sampler.bind(x, check_seed(seed), gradient=gradient) as stream:
-        if gradient:
-            return pytree.tree_map(lambda *parts: torch.cat(parts), *list(stream(range(count))))
-        at_once = getattr(stream, "whole", None)
-        if at_once is not None:
-            return at_once(range(count))
-        whole, at = gathered(stream(range(count)), count, new=False)
+    try:
+        count = check_draws(n, sampler)
+        with sampler.bind(x, check_seed(seed), gradient=gradient) as stream:
+            if gradient:
+                return pytree.tree_map(lambda *parts: torch.cat(parts), *list(stream(range(count))))
+            at_once = getattr(stream, "whole", None)
+            if at_once is not None:
+                return at_once(range(count))
+            whole, at = gathered(stream(range(count)), count, new=False)
+    except _MISUSE as error:
+        check_passed(sampler, x, error)
+        raise
     if at != count:
         raise InvalidArgument(
             explain(

@@ -165,7 +165,7 @@ def as_output(value: object) -> Output:
     Example:
         >>> from caveat.predictive import Logits
         >>> as_output(Logits())
-        Logits(class_dim=-1, select=None)
+        Logits(class_dim=None, select=None)
     """
     if isinstance(value, Output) and not isinstance(value, type):
         return value

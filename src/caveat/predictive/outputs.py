@@ -25,6 +25,9 @@ from caveat.predictive.protocol import Select
 from caveat.predictive.select import check_select, only_tensor, selected
 from caveat.shapes import describe, require_draws, require_floating, require_rank
 
+_MOST_AXES = 3
+"""(B, C) and (B, T, C) have the classes last; with more axes it is as likely (B, C, H, W)."""
+
 _LARGEST_LOG_VARIANCE = 80.0
 """Below it, a variance overflows in no dtype that is added in."""
 
@@ -35,7 +38,8 @@ class Logits:
     """Unnormalised scores of C >= 2 exclusive classes; read as (B..., C), summarised as `Categorical`.
 
     Args:
-        class_dim: the axis of the classes in what the network returns, 1 for images (B, C, H, W).
+        class_dim: the axis of the classes in what the network returns: 1 for images (B, C, H, W), -1 for the last.
+            The last if not given; values of four or more axes are not read without it.
         select: the part of the return to read.
 
     Example:
@@ -44,7 +48,7 @@ class Logits:
         torch.Size([2, 8, 8, 5])
     """
 
-    class_dim: int = -1
+    class_dim: int | None = None
     select: Select = None
 
     def __post_init__(self) -> None:
@@ -82,7 +86,7 @@ class Probabilities:
         tensor([[0.2500, 0.7500]])
     """
 
-    class_dim: int = -1
+    class_dim: int | None = None
     select: Select = None
 
     def __post_init__(self) -> None:
@@ -201,7 +205,7 @@ class Mean:
 @final
 @dataclass(frozen=True)
 class MeanAndVariance:
-    """Mean and noise variance of each target: a pair of (B..., D), or one (B..., 2D) with the means first.
+    """Mean and noise variance of each target: a pair of (B..., D), or one (B, 2D) or (B, T, 2D) with the means first.
 
     Example:
         >>> output = MeanAndVariance()
@@ -243,7 +247,7 @@ class MeanAndVariance:
 @final
 @dataclass(frozen=True)
 class MeanAndLogVariance:
-    """Mean and log noise variance (nats) of each target: a pair of (B..., D), or one (B..., 2D), means first.
+    """Mean and log noise variance (nats) of each target: a pair of (B..., D), or one (B, 2D) or (B, T, 2D).
 
     Example:
         >>> pred = MeanAndLogVariance().summarise(torch.zeros(10, 4, 1, 2))
@@ -310,9 +314,9 @@ def _check_numbers(x: Tensor, output: object) -> None:
     )
 
 
-def _classes_last(x: Tensor, class_dim: int, output: Logits | Probabilities) -> Tensor:
+def _classes_last(x: Tensor, class_dim: int | None, output: Logits | Probabilities) -> Tensor:
     """Scores with the class axis moved last, after checks of that axis."""
-    if class_dim == -1 and x.ndim >= 2 and x.shape[-1] >= 2:
+    if class_dim is None and 2 <= x.ndim <= _MOST_AXES and x.shape[-1] >= 2:  # before all words, see _check_numbers
         return x
     require_rank(
         x,
@@ -322,6 +326,17 @@ def _classes_last(x: Tensor, class_dim: int, output: Logits | Probabilities) -> 
         fix="declare output=BinaryLogit(), or add the batch axis: x[None]",
         error=OutputMismatch,
     )
+    if class_dim is None and x.ndim > _MOST_AXES:
+        name = type(output).__name__
+        raise OutputMismatch(
+            explain(
+                "The class axis of values with four or more axes must be said.",
+                got=f"{describe(x)}, and no class_dim",
+                cause="a network for images, whose classes are on axis 1: (B, C, H, W)",
+                fix=f"output=caveat.{name}(class_dim=1), or class_dim=-1 where classes are last",
+            )
+        )
+    class_dim = -1 if class_dim is None else class_dim
     axis = class_dim + x.ndim if class_dim < 0 else class_dim
     if not 0 < axis < x.ndim:
         raise OutputMismatch(
@@ -348,6 +363,15 @@ def _stacked_pair(part: Any, output: MeanAndVariance | MeanAndLogVariance) -> Te
     """A pair of tensors, or the halves of one tensor's last axis, stacked as (B..., D, 2)."""
     if isinstance(part, Tensor):
         _check_numbers(part, output)
+        if part.ndim > _MOST_AXES:
+            raise OutputMismatch(
+                explain(
+                    f"{output} must be given a pair where values have four or more axes.",
+                    got=f"one tensor of {describe(part)}, whose halves could be along any axis",
+                    cause="a network for images, with means and variances on axis 1: (B, 2D, H, W)",
+                    fix=f"{type(output).__name__}(select=lambda out: out.chunk(2, 1)), or chunk(2, -1)",
+                )
+            )
         if part.ndim >= 2 and part.shape[-1] == 2:
             return part.unsqueeze(-2)
         if part.ndim < 2 or part.shape[-1] % 2 or part.shape[-1] == 0:

@@ -6,17 +6,20 @@ Blundell, 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, cast
 
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.samplers.members.group import BoundGroup, Executor, Group
 from caveat.seeds import check_seed
 from caveat.stochastic.network import Network
+
+_RULE = "An ensemble is a list of different torch.nn.Modules on one device."
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,8 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
     """The networks, if they can be members: at least one, each a module, no two the same, all on one device."""
     if isinstance(networks, nn.Module) and not isinstance(networks, (nn.ModuleList, nn.Sequential)):
         raise _invalid(f"one {type(networks).__name__}", "a single network was passed", "pass a list: [network]")
+    if isinstance(networks, (str, PathLike, Mapping)):
+        raise InvalidArgument(explain_no_network(cast(object, networks), _RULE))
     if isinstance(networks, nn.Sequential):
         raise _invalid("an nn.Sequential", "a single network was passed; its layers are no members", "pass [network]")
     try:
@@ -115,11 +120,15 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
     if not members:
         raise _invalid("an empty list", "a filter or a glob that found nothing", "pass at least one network")
     for number, member in enumerate(members):
+        if isinstance(member, (str, PathLike, Mapping)):
+            said = explain_no_network(cast(object, member), _RULE, place=f" as member {number}")
+            at_once = "caveat.samplers.snapshots(checkpoints, network=network, output=...)"
+            raise InvalidArgument(f"{said}; or all of them at once: {at_once}")
         if not isinstance(member, nn.Module):
             raise _invalid(
                 f"{type(member).__name__} as member {number}",
-                "a state dict, a class, a function or a sampler was passed",
-                "load a state dict into a network first; caveat.mixture takes samplers",
+                "a class, a function or a sampler was passed",
+                "pass networks; caveat.mixture takes samplers",
             )
         twin = next(place for place, other in enumerate(members) if other is member)
         if twin != number:
@@ -140,5 +149,4 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
 
 
 def _invalid(got: str, cause: str, fix: str) -> InvalidArgument:
-    rule = "An ensemble is a list of different torch.nn.Modules on one device."
-    return InvalidArgument(explain(rule, got=got, cause=cause, fix=fix))
+    return InvalidArgument(explain(_RULE, got=got, cause=cause, fix=fix))

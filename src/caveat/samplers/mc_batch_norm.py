@@ -14,19 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from caveat.engine.sampler import Stream, Values
-from caveat.errors import InvalidArgument, NothingRandom, explain
+from caveat.errors import InvalidArgument, NothingRandom, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.samplers.members.as_eval import EvalNetwork, rows_of
-from caveat.samplers.members.batch_statistics import Reading, Statistics, Using
+from caveat.samplers.members.batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers.members.drawn_numbers import generator_of
 from caveat.samplers.members.pieces import OneByOne
 from caveat.samplers.members.training_rows import TrainingRows
-from caveat.samplers.members.watch import Watch
 from caveat.seeds import check_seed
 from caveat.stochastic.rows import Inputs, as_inputs
 
 _USUAL_BATCH = 32
-_HELD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +36,7 @@ class MCBatchNorm:
     batch_size: int
     _data: TrainingRows = field(repr=False)
     _network: EvalNetwork = field(repr=False)
-    _watch: Watch = field(repr=False)
-    _held: dict[tuple[int, int], Statistics] = field(default_factory=dict[tuple[int, int], Statistics], repr=False)
+    _held: Held = field(repr=False)
 
     @property
     def size(self) -> None:
@@ -55,9 +52,6 @@ class MCBatchNorm:
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
         """Hold what is needed to draw on ``x``: see ``caveat.engine.Sampler``."""
         check_seed(seed)
-        if not self._watch.same_values():
-            self._watch.note_values()
-            self._held.clear()
         network = self._network
         inputs = as_inputs(x, network.device)
         with Using(self._statistics(seed, 0)):
@@ -71,23 +65,13 @@ class MCBatchNorm:
         yield OneByOne(one, len(numbers) if kind.separable else None)
 
     def _statistics(self, seed: int, draw: int) -> Statistics:
-        """Those of the mini-batch of a draw; held for the next batch of inputs."""
-        found = self._held.get((seed, draw))
-        if found is None:
+        """Returns the statistics of the mini-batch of a draw."""
+
+        def mini_batch() -> list[Inputs]:
             order = torch.randperm(self._data.count, generator=generator_of(seed, draw, "mini-batch"))
-            found = statistics_of(self._network, self._data.take(order[: self.batch_size]))
-            size = sum(tensor.numel() * tensor.element_size() for pair in found for tensor in pair)
-            if (len(self._held) + 1) * size <= _HELD_BYTES:
-                self._held[seed, draw] = found
-        return found
+            return [self._data.take(order[: self.batch_size])]
 
-
-def statistics_of(network: EvalNetwork, inputs: Inputs, *, unbiased: bool = False) -> Statistics:
-    """The statistics of every batch normalisation in a pass over one mini-batch, everything else as in eval mode."""
-    with torch.no_grad():
-        with Reading(unbiased=unbiased) as reading:
-            network.look(inputs)
-        return reading.statistics
+        return self._held.get((seed, draw), lambda: read_statistics(self._network.look, mini_batch))
 
 
 def mc_batch_norm(
@@ -130,15 +114,15 @@ def mc_batch_norm(
         torch.Size([2, 1])
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise _invalid("A network is a torch.nn.Module.", type(network).__name__, "pass the network itself")
+        raise InvalidArgument(explain_no_network(network))
     as_read = as_output(output)
     running = EvalNetwork(network, as_read.read, in_dims)
-    rows = TrainingRows(data, network, running.device)
+    rows = TrainingRows(data, network, running.device, in_dims)
     size = min(_USUAL_BATCH, rows.count // 2) if batch_size is None else batch_size
     if not 2 <= size < rows.count:
         rule = "batch_size must be at least 2 and below the number of training rows, or all draws are the same."
         raise _invalid(rule, f"batch_size={size} of {rows.count} rows", "pass more data, or batch_size=32")
-    if not statistics_of(running, rows.take(torch.arange(size))):
+    if not read_statistics(running.look, lambda: [rows.take(torch.arange(size))]):
         raise NothingRandom(
             explain(
                 "Monte-Carlo batch normalisation needs batch normalisation in the network.",
@@ -147,7 +131,7 @@ def mc_batch_norm(
                 fix="caveat.mc_dropout for a network with dropout, caveat.ensemble for several networks",
             )
         )
-    return MCBatchNorm(network, as_read, size, rows, running, Watch([network]))
+    return MCBatchNorm(network, as_read, size, rows, running, Held(network))
 
 
 def _invalid(rule: str, got: str, fix: str) -> InvalidArgument:

@@ -7,9 +7,10 @@ of all components come in turn, and draw i still depends on (seed, i) alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Sampler, Stream, Values
 from caveat.engine.values import mapped
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.predictive import Output
 from caveat.predictive.heads import HeadOutputs
 from caveat.samplers.members.mismatch import check_same_values
@@ -27,6 +28,7 @@ from caveat.seeds import check_seed, mix
 # So much of all components' draws is held at once, and at least a few of each.
 _PIECE_BYTES = 4 << 20
 _LEAST, _MOST = 4, 512
+_RULE = "A mixture is a list of samplers that read the networks' returns with the same output."
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +155,8 @@ def mixture(samplers: Iterable[Sampler]) -> Mixture:
         raise _invalid("an empty list", "a filter that left nothing", "pass at least one sampler")
     for number, part in enumerate(parts):
         if not isinstance(part, Sampler) or isinstance(part, type):
+            if isinstance(part, (str, PathLike, Mapping)):
+                raise InvalidArgument(explain_no_network(cast(object, part), _RULE))
             cause = "a network was passed in place of a sampler"
             fix = "caveat.mc_dropout(network, output=...) for each, or caveat.ensemble(networks, output=...)"
             raise _invalid(f"{type(part).__name__} as component {number}", cause, fix)
@@ -193,5 +197,4 @@ def _fitting(piece: Values, parts: int) -> int:
 
 
 def _invalid(got: str, cause: str, fix: str) -> InvalidArgument:
-    rule = "A mixture is a list of samplers that read the networks' returns with the same output."
-    return InvalidArgument(explain(rule, got=got, cause=cause, fix=fix))
+    return InvalidArgument(explain(_RULE, got=got, cause=cause, fix=fix))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from caveat.predictive import Output
 from caveat.samplers.ensemble import Ensemble, ensemble
 from caveat.stochastic.network import Network
 
-_ENDINGS = (".pt", ".pth", ".safetensors")
+_ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors")
 # Names under which frameworks put the weights in a checkpoint.
 _INSIDE = ("state_dict", "model_state_dict", "model")
 
@@ -37,8 +37,8 @@ def snapshots(
     """A sampler of the states that one training run passed through: a snapshot ensemble. Draw i is snapshot i.
 
     Args:
-        checkpoints: networks, state dicts or paths of checkpoints, in order; or a folder, whose ``.pt``, ``.pth`` and
-            ``.safetensors`` files are taken in the order of the numbers in their names.
+        checkpoints: networks, state dicts or paths of checkpoints, in order; or a folder, whose ``.pt``, ``.pth``,
+            ``.ckpt`` and ``.safetensors`` files are taken in the order of the numbers in their names.
         network: the network that state dicts and files are of; it is copied for each and stays as it is.
         output: how to read what a network returns, or a dict of outputs by name for several heads.
         last: take only so many of the last ones.
@@ -84,7 +84,7 @@ def _listed(checkpoints: Any) -> list[Any]:
     else:
         found = [*cast(Iterable[Any], checkpoints)]
     if not found:
-        raise _invalid("none", "an empty list, or a folder without .pt, .pth or .safetensors files", "pass some")
+        raise _invalid("none", "an empty list, or a folder without .pt, .pth, .ckpt or .safetensors files", "pass some")
     return found
 
 
@@ -113,15 +113,36 @@ def loaded(checkpoint: Any, network: nn.Module | None, number: int) -> nn.Module
             state = cast("dict[str, Any]", state[name])
     made = copy.deepcopy(network)
     try:
-        made.load_state_dict(state)
+        made.load_state_dict(_without_prefix(state, made.state_dict().keys()))
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise _invalid(
             f"checkpoint {number} does not fit a {type(network).__name__}: {' '.join(lines)}",
-            "a checkpoint of another network, of another size, or of a wrapped one (keys that begin with 'module.')",
+            "a checkpoint of another network, of another size, or of a part of it",
             "pass the network that was trained, built with the same arguments",
         ) from error
     return made
+
+
+def _without_prefix(state: Mapping[str, Any], names: Set[str]) -> Mapping[str, Any]:
+    """Returns the state under the names of the network itself, where a wrapper put one prefix before all of them.
+
+    Lightning names them ``model.`` or ``net.`` by the attribute, ``DataParallel`` ``module.``, ``torch.compile``
+    ``_orig_mod.``; what a wrapper holds besides stays out.
+    """
+    if not names or names <= state.keys():
+        return state
+    ending = next(iter(names))
+    prefixes = sorted({name.removesuffix(ending) for name in state if name.endswith(f".{ending}")})
+    fitting = [prefix for prefix in prefixes if all(prefix + name in state for name in names)]
+    if len(fitting) > 1:
+        raise _invalid(
+            f"a checkpoint of several such networks, under {', '.join(map(repr, fitting))}",
+            "averaged weights beside the ones that were trained",
+            f"pass the state dicts of one: {{name.removeprefix({fitting[0]!r}): value for name, value in state.items() "
+            f"if name.startswith({fitting[0]!r})}}",
+        )
+    return {name: state[fitting[0] + name] for name in names} if fitting else state
 
 
 def _read(path: Path, device: torch.device) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -16,20 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from caveat.engine.sampler import Stream, Values
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.predictive import Output, as_output
-from caveat.samplers.mc_batch_norm import statistics_of
 from caveat.samplers.members.as_eval import EvalNetwork, rows_of
-from caveat.samplers.members.batch_statistics import Statistics, Using
+from caveat.samplers.members.batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers.members.drawn_numbers import normals_of
 from caveat.samplers.members.pieces import OneByOne
 from caveat.samplers.members.training_rows import TrainingRows
 from caveat.samplers.snapshots import loaded
 from caveat.samplers.swag_moments import SwagMoments
 from caveat.seeds import check_seed
-from caveat.stochastic.rows import as_inputs
+from caveat.stochastic.rows import Inputs, as_inputs
 
-_HELD_BYTES = 32 << 20
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -44,7 +42,7 @@ class Swag:
     batch_size: int
     _data: TrainingRows | None = field(repr=False)
     _network: EvalNetwork = field(repr=False)
-    _held: dict[tuple[int, int], Statistics] = field(default_factory=dict[tuple[int, int], Statistics], repr=False)
+    _held: Held = field(repr=False)
     _lock: Any = field(default_factory=threading.RLock, repr=False)
 
     @property
@@ -63,12 +61,12 @@ class Swag:
         check_seed(seed)
         network = self._network
         inputs = as_inputs(x, network.device)
-        with self._lock:
+        with self._lock, nullcontext() if self._data is None else Using(self._statistics(self._data, "mean weights")):
             kind = network.kind(inputs)
         inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
 
         def one(draw: int) -> Values:
-            with self._weights(seed, draw), self._normalising(seed, draw):
+            with self._weights(seed, draw), self._normalizing(seed, draw):
                 return network.draw(inputs, numbers, kind, draw, seed, gradient)
 
         yield OneByOne(one, len(numbers) if kind.separable else None)
@@ -110,24 +108,16 @@ class Swag:
                 for holder, last, parameter in kept:
                     holder[last] = parameter
 
-    def _normalising(self, seed: int, draw: int) -> AbstractContextManager[Any]:
-        return nullcontext() if self._data is None else Using(self._statistics(self._data, seed, draw))
+    def _normalizing(self, seed: int, draw: int) -> AbstractContextManager[Any]:
+        return nullcontext() if self._data is None else Using(self._statistics(self._data, (seed, draw)), unbiased=True)
 
-    def _statistics(self, data: TrainingRows, seed: int, draw: int) -> Statistics:
-        """What batch normalisation uses for a draw: those of the data under its weights, averaged over batches."""
-        found = self._held.get((seed, draw))
-        if found is None:
-            every = cast(tuple[Tensor, ...], torch.arange(data.count).split(self.batch_size))
-            batches = [batch for batch in every if len(batch) > 1 or len(every) == 1]
-            parts = [statistics_of(self._network, data.take(batch), unbiased=True) for batch in batches]
-            found = tuple(
-                (torch.stack([m for m, _ in calls]).mean(0), torch.stack([v for _, v in calls]).mean(0))
-                for calls in zip(*parts, strict=True)
-            )
-            size = sum(tensor.numel() * tensor.element_size() for pair in found for tensor in pair)
-            if (len(self._held) + 1) * size <= _HELD_BYTES:
-                self._held[seed, draw] = found
-        return found
+    def _statistics(self, data: TrainingRows, weights: Hashable) -> Statistics:
+        """Returns the statistics of all rows under the weights of now, which ``weights`` names."""
+
+        def batches() -> Iterator[Inputs]:
+            return map(data.take, cast(tuple[Tensor, ...], torch.arange(data.count).split(self.batch_size)))
+
+        return self._held.get(weights, lambda: read_statistics(self._network.look, batches))
 
 
 def swag(
@@ -152,16 +142,17 @@ def swag(
         output: how to read what the network returns, or a dict of outputs by name for several heads.
         rank: how many of the last deviations make the low-rank part, where snapshots are given; 0 for none.
         scale: multiplies the covariance; 1 is the paper's.
-        data: training inputs, for batch normalisation: its statistics belong to weights, so each draw takes a pass over
-            them with its own. Needed where the network has batch normalisation. As for ``mc_batch_norm``.
-        batch_size: rows of a mini-batch of that pass.
+        data: training inputs, for batch normalization: its statistics belong to weights, so each draw takes those of
+            all rows under its own. Needed where the network has batch normalization. As for ``mc_batch_norm``.
+        batch_size: how many rows are passed at once. It decides memory and time, not the result: with all rows at once
+            a draw takes one pass over them, in several batches one more for each further layer that normalizes.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
         A sampler without end.
 
     Raises:
-        InvalidArgument: fewer than two snapshots, of another network, a negative rank or scale, or batch normalisation
+        InvalidArgument: fewer than two snapshots, of another network, a negative rank or scale, or batch normalization
             and no data.
 
     See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al., 2019,
@@ -178,7 +169,7 @@ def swag(
         torch.Size([2, 3])
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise _invalid("a network is a torch.nn.Module", type(network).__name__, "pass the network first")
+        raise InvalidArgument(explain_no_network(network))
     if not (scale >= 0 and scale < float("inf")):
         raise _invalid("scale is a finite number, at least 0", f"scale={scale}", "leave it out for the paper's")
     if batch_size < 2:
@@ -191,15 +182,18 @@ def swag(
             if name in moments.mean:
                 parameter.copy_(moments.mean[name])
     running = EvalNetwork(made, as_read.read, in_dims)
-    rows = None if data is None else TrainingRows(data, network, running.device)
-    normalises = any(isinstance(module, _BATCH_NORMS) for module in made.modules())
-    if normalises and rows is None:
+    rows = None if data is None else TrainingRows(data, network, running.device, in_dims)
+    normalizes = any(isinstance(module, _BATCH_NORMS) for module in made.modules())
+    if normalizes and rows is None:
         raise _invalid(
-            "batch normalisation needs data, to take its statistics under the weights of each draw",
-            "a network with batch normalisation, and data=None",
+            "batch normalization needs data, to take its statistics under the weights of each draw",
+            "a network with batch normalization, and data=None",
             "swag(network, moments, data=training_inputs, output=...)",
         )
-    return Swag(made, as_read, moments, scale, batch_size, rows if normalises else None, running)
+    if rows is not None and not normalizes:  # a layer of the user's own may call F.batch_norm
+        few = rows.take(torch.arange(min(rows.count, 2)))
+        rows = rows if read_statistics(running.look, lambda: [few]) else None
+    return Swag(made, as_read, moments, scale, batch_size, rows, running, Held())
 
 
 def _moments_of(network: nn.Module, snapshots: Any, rank: int) -> SwagMoments:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 
 
 class SwagMoments:
@@ -37,7 +37,9 @@ class SwagMoments:
     """
 
     def __init__(self, network: nn.Module, rank: int = 20) -> None:
-        if not isinstance(cast(Any, network), nn.Module) or not any(True for _ in network.parameters()):
+        if not isinstance(cast(Any, network), nn.Module):
+            raise InvalidArgument(explain_no_network(network))
+        if not any(True for _ in network.parameters()):
             raise _invalid(f"{type(network).__name__}", "pass the network itself, not its parameters")
         if rank < 0:
             raise _invalid(f"rank={rank}", "pass rank=20, or 0 for the diagonal alone")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Stream, Values
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.samplers.members.as_eval import EvalNetwork, rows_of
 from caveat.samplers.members.drawn_numbers import generator_of, number_of
@@ -148,7 +148,7 @@ def test_time(  # no test, though its name begins as one's
         torch.Size([2, 3])
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgument(_wrong_kind("A network is a torch.nn.Module.", network, "pass the network itself"))
+        raise InvalidArgument(explain_no_network(network))
     if not callable(augment):
         fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
         raise InvalidArgument(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))

@@ -79,6 +79,9 @@ def check_settings(settings: Settings) -> Settings:
         raise _wrong("dropout", settings.dropout, "must lie between 0 and 1", "dropout=0.1")
     if not 0 <= settings.calibration < 1:
         raise _wrong("calibration", settings.calibration, "must be a share of the rows, 0 for none", "calibration=0.15")
+    seed: Any = settings.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
+        raise _wrong("seed", seed, "must be an integer from 0 to 2**63 - 1", "seed=0")
     return settings
 
 

@@ -107,6 +107,9 @@ def check_settings(settings: Settings) -> Settings:
         number = isinstance(value, (int, float)) and value < most
         if name not in optional and not (number and (value > 0 or (value == 0 and name == "calibration"))):
             raise _wrong(name, value, f"must be a number above 0 and below {most:g}", "leave it out")
+    seed: Any = settings.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
+        raise _wrong("seed", seed, "must be an integer from 0 to 2**63 - 1", "seed=0")
     return settings
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain_no_network
 from caveat.train.groups import trained
 from caveat.train.history import Fit
 from caveat.train.passes import Objective
@@ -80,14 +80,7 @@ def fit(
         (20, 20)
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgument(
-            explain(
-                "A network is a torch.nn.Module.",
-                got=type(network).__name__,
-                cause="a factory or a class was passed in place of the network",
-                fix="fit(build(), ...) for one network; fit_ensemble(build, ..., members=5) for several",
-            )
-        )
+        raise InvalidArgument(explain_no_network(network))
     run = Run(
         type(network), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
         adversarial,
