@@ -83,7 +83,8 @@ if not TYPE_CHECKING:
         """A name of ``__all__``, or a room such as ``caveat.metrics``: loaded, and torch with it, when asked for."""
         if name in __all__:
             rooms = (import_module(f"{__name__}.{room}") for room in _ROOMS)
-            globals()[name] = found = next(getattr(room, name) for room in rooms if hasattr(room, name))
+            values = (getattr(room, name, None) for room in rooms)
+            globals()[name] = found = next(filter(callable, values))  # a file of a room may have the name too
             return found
         room = f"{__name__}.{name}"
         if not name.startswith("_"):

@@ -94,9 +94,11 @@ def held(path: Path, *, again: bool = False) -> Generator[None]:
         yield
     finally:
         _holders.pop(beside, None)
-        if os.name != "nt":  # removed while it is held: whoever opened it meanwhile sees that it is gone
-            beside.unlink(missing_ok=True)
-        os.close(file)
+        try:
+            if os.name != "nt":  # removed while it is held: whoever opened it meanwhile sees that it is gone
+                beside.unlink(missing_ok=True)
+        finally:
+            os.close(file)
         if os.name == "nt":  # pragma: no cover - an open file cannot be removed there
             with suppress(OSError):
                 beside.unlink()

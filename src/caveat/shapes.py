@@ -5,6 +5,8 @@ Each raises `error`, an `InvalidArgument` unless told otherwise, with the rule, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,23 @@ def describe(x: Tensor) -> str:
         'shape (2, 3), float32'
     """
     return f"shape {tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')}"
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is none: None, NaN, NaT, or pandas' NA, of whatever type.
+
+    Example:
+        >>> [is_missing(value) for value in (None, float("nan"), 0, "")]
+        [True, True, False, False]
+    """
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    if isinstance(value, (str, int)):
+        return False
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError, RuntimeError):  # arrays, which are no values
+        return False
 
 
 def require_floating(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from caveat.tabular.encode import ABSENT, FIRST, UNKNOWN, edges_of, encode, unfamiliarity
 from caveat.tabular.errors import InvalidTable
-from caveat.tabular.schema import learn_schema, schema_from
+from caveat.tabular.schema import Column, Schema, learn_schema
+from caveat.train.plain import from_plain
 
 
 def table() -> dict[str, np.ndarray]:
@@ -25,7 +26,8 @@ def table() -> dict[str, np.ndarray]:
 
 def test_a_schema_comes_back_from_json() -> None:
     schema = learn_schema(table())
-    assert schema_from(json.loads(json.dumps(schema.state()))) == schema
+    stored = json.loads(json.dumps(schema.state()))
+    assert Schema(from_plain(tuple[Column, ...], stored, "schema")) == schema
     assert [column.kind for column in schema.columns] == ["number", "category", "date"]
 
 

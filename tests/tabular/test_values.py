@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from caveat.tabular.errors import InvalidTable
-from caveat.tabular.values import dates_of, keys_of, kind_of, numbers_of
+from caveat.tabular.reading import learn_reading
+from caveat.tabular.values import dates_of, keys_of, numbers_of
 
 
 def objects(*values: object) -> np.ndarray:
@@ -31,12 +32,12 @@ def objects(*values: object) -> np.ndarray:
     ],
 )
 def test_the_kind_of_a_column_follows_from_its_values(values: np.ndarray, kind: str) -> None:
-    assert kind_of("x", values) == kind
+    assert learn_reading("x", values).kind == kind
 
 
 def test_numbers_among_words_are_a_mistake_that_is_named() -> None:
     with pytest.raises(InvalidTable, match=r"'age'.*\n.*'unknown' at row 2"):
-        kind_of("age", objects("31", "45", "unknown"))
+        learn_reading("age", objects("31", "45", "unknown"))
 
 
 def test_a_word_among_numbers_is_named_with_its_row() -> None:
@@ -64,6 +65,6 @@ def test_days_are_counted_from_1970() -> None:
 
 
 def test_a_category_is_the_same_however_it_is_written_down() -> None:
-    assert keys_of(objects(1, 1.0, "1", " 1 ")) == ["1"] * 4
-    assert keys_of(np.array([1.0, np.nan])) == ["1", None]
-    assert keys_of(np.array([True, False])) == keys_of(objects("true", "FALSE")) == ["True", "False"]
+    assert keys_of("x", objects(1, 1.0, "1", " 1 ")) == ["1"] * 4
+    assert keys_of("x", np.array([1.0, np.nan])) == ["1", None]
+    assert keys_of("x", np.array([True, False])) == keys_of("x", objects("true", "FALSE")) == ["True", "False"]

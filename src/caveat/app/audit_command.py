@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 import caveat
-from caveat.app.interrupts import unwound
+from caveat.app.interrupts import Unwound
 from caveat.errors import WEIGHTS_FILES, InvalidArgument, explain_no_network
 from caveat.stochastic import Audit
 
@@ -25,7 +25,7 @@ def audit_factory(target: str) -> Audit:
     Raises:
         InvalidArgument: there is no such module or function, it fails, or it returns something else.
     """
-    with unwound():
+    with Unwound():
         model, example = _called(target)
         return caveat.audit(model, example)
 

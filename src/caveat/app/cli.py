@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 from caveat.app.interrupts import INTERRUPTED, Interrupts
-from caveat.errors import CaveatError
-from caveat.extras import require
+
+TYPE_CHECKING = False  # all else is loaded once Ctrl-C is noted
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WRONG = 2
 
@@ -35,10 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", INTERRUPTED) if interrupts.noted else code
 
 
+def require(module: str, extra: str) -> None:
+    """Load an optional library, or say how it is installed."""
+    from caveat import extras
+
+    extras.require(module, extra)
+
+
 def _run(given: list[str]) -> int:
     for module in ("typer", "rich"):
         require(module, "demo")
     from caveat.app.commands import app
+    from caveat.errors import CaveatError
 
     try:
         code = int(app(args=given or ["--help"], prog_name="caveat", standalone_mode=False) or 0)
@@ -65,6 +74,8 @@ def _cannot_print() -> bool:
 
 def _one_line(problem: BaseException) -> str | None:
     """What to tell a person, or None where a traceback is the better answer: an error nobody foresaw."""
+    from caveat.errors import CaveatError
+
     if isinstance(problem, CaveatError):
         first, *rest = (line.strip() for line in str(problem).splitlines() or [type(problem).__name__])
         return " ".join([first, "; ".join(rest)]).strip()

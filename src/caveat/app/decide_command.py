@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 
 from caveat.app.output_file import writing
+from caveat.app.tabular_policy import losses_of
+from caveat.app.tabular_predictions import unit_of
 from caveat.app.tabular_tested import Tested, ask, default_measure
 from caveat.calibrate.from_scores import interval_of
 from caveat.decide import Cut, NoCut, cut_for_cost, cut_for_coverage, cut_for_risk
@@ -19,11 +21,13 @@ from caveat.errors import InvalidArgument, explain
 from caveat.metrics import expected_calibration_error, interval_coverage
 from caveat.predictive import Categorical
 from caveat.tabular import storage
+from caveat.tabular.errors import InvalidTable
 from caveat.tabular.fitting import calibrated
 from caveat.tabular.model import Model, answered
 from caveat.tabular.targets import Numbers
 
 Advance = Callable[[float], None]
+_FEWEST_TO_CALIBRATE = 20
 MEASURES = {
     True: ("predictive_entropy", "mutual_information", "expected_entropy", "variation_ratio"),
     False: ("total_variance", "epistemic_variance", "aleatoric_variance"),
@@ -75,6 +79,7 @@ def decide_file(folder: Path, data: Path, wish: Wish, *, most_rows: int, advance
         policy = {
             "measure": measure,
             "cut": cut.value,
+            "unit": unit_of(model, measure),
             "why": cut.why,
             "rows": len(by),
             "file": data.name,
@@ -95,6 +100,10 @@ def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance
     with writing(folder):
         model = storage.load(folder)
         tested = ask(model, data, most_rows, None, advance)
+        if len(tested.truth) < _FEWEST_TO_CALIBRATE:
+            rule = f"A model is calibrated on at least {_FEWEST_TO_CALIBRATE} labelled rows."
+            got, cause = f"{len(tested.truth)} in {data.name}", "the first rows of a new period"
+            raise InvalidTable(explain(rule, got=got, cause=cause, fix="collect more rows"))
         before = _quality(model, tested)
         answers = tested.truth
         if isinstance(model.target, Numbers):
@@ -113,14 +122,6 @@ def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance
             "variance_factors": done.calibration.factors.tolist(),
             "policy_dropped": model.policy is not None,
         }
-
-
-def losses_of(tested: Tested, tolerance: float | None) -> torch.Tensor:
-    """1 where an answer is wrong, else 0, (B,): the class, or any target off by more than the tolerance."""
-    if isinstance(tested.pred, Categorical) or tolerance is None:
-        return tested.wrong
-    error = (tested.truth - tested.pred.moments.mean).abs()
-    return (error > tolerance).any(1).double()
 
 
 def _cut(by: torch.Tensor, losses: torch.Tensor, wish: Wish) -> Cut:

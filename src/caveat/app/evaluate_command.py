@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from caveat.app.output_file import check_output, writing
+from caveat.app.tabular_drift import drifts_of
 from caveat.app.tabular_output import cannot_write
+from caveat.app.tabular_policy import judge_policy
 from caveat.app.tabular_report import report_html
-from caveat.app.tabular_scores import drifts_of, scores_of
+from caveat.app.tabular_scores import scores_of
 from caveat.app.tabular_tested import ask
 from caveat.errors import InvalidArgument
 from caveat.extras import require
@@ -55,14 +57,16 @@ def _evaluate(
         "metrics": {
             s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
         },
-        "drift": {d.column: {"stability_index": d.index, "new": d.new} for d in drifts},
+        "drift": {
+            d.column: {"stability_index": d.index, "by_chance": d.chance, "moved": d.moved, "new": d.new}
+            for d in drifts
+        },
     }
-    if model.policy is not None:
-        answer = tested.unsure(str(model.policy["measure"])) <= model.policy["cut"]
-        kept = float(answer.double().mean())
-        found["policy"] = {"answered": kept, "risk_answered": float(tested.wrong[answer].mean()) if kept else None}
+    policy = judge_policy(tested)
+    if policy is not None:
+        found["policy"] = policy
     if report is not None:
-        page = report_html(tested, scores, drifts)
+        page = report_html(tested, scores, drifts, policy)
         try:
             write_whole(report, page.encode())
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,9 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from caveat.app.column_lines import describe_columns
 from caveat.app.tabular_checkpoint import checkpoint, destination
 from caveat.app.tabular_files import content_of
-from caveat.app.tabular_rows import Sample, class_labels, read_sample, require_columns, target_kind, target_numbers
+from caveat.app.tabular_rows import (
+    Sample,
+    class_labels,
+    read_sample,
+    require_columns,
+    target_dress,
+    target_kind,
+    target_numbers,
+)
 from caveat.errors import InvalidArgument
 from caveat.tabular import storage
 from caveat.tabular.fitting import Rows, fit_model
@@ -21,6 +31,7 @@ from caveat.tabular.model import Model
 from caveat.tabular.schema import learn_schema
 from caveat.tabular.settings import Settings, check_settings
 from caveat.tabular.targets import Classes, Target, check_classes, learn_numbers
+from caveat.tabular.values import shown
 
 Advance = Callable[[float], None]
 KINDS = ("classes", "numbers")
@@ -67,22 +78,23 @@ def fit_sample(
     kind = request.kind or ("numbers" if len(request.targets) > 1 else target_kind(sample, request.targets[0]))
     columns = sample.without({*request.targets, *request.drop}).columns
     schema = learn_schema(columns, [name for name in request.categorical if name in columns], sample.place)
-    target, answers = _target(sample, list(request.targets), kind)
-    return fit_model(schema, target, Rows(columns, answers), settings, progress=progress, checkpoint=folder)
+    target, answers, notes = _target(sample, list(request.targets), kind)
+    model = fit_model(schema, target, Rows(columns, answers), settings, progress=progress, checkpoint=folder)
+    if notes:
+        model.summary["target_notes"] = notes
+    return model
 
 
 def said_of(model: Model, sample: Sample, out: Path) -> dict[str, Any]:
     """What is printed of a model."""
-    kinds: dict[str, int] = {}
-    for column in model.schema.columns:
-        kinds[column.kind] = kinds.get(column.kind, 0) + 1
+    summary = {name: value for name, value in model.summary.items() if name != "target_notes"}
     return {
         "schema": "caveat-fit-1",
         "model": str(out),
         "answers": "classes" if model.classifies else "numbers",
         "rows_in_file": sample.total,
-        "columns": kinds,
-        **model.summary,
+        "columns": describe_columns(model),
+        **summary,
         "temperature": model.calibration.temperature,
         "variance_factors": model.calibration.factors.tolist(),
     }
@@ -95,20 +107,30 @@ def _described(request: FitRequest, settings: Settings) -> dict[str, Any]:
     return {"data": content_of(request.data), "asked": asked, "settings": asdict(settings), "made_by": made_by}
 
 
-def _target(sample: Sample, names: list[str], kind: str) -> tuple[Target, torch.Tensor]:
+def _target(sample: Sample, names: list[str], kind: str) -> tuple[Target, torch.Tensor, dict[str, str]]:
+    """The target, the answers for the network, and what is doubtful about how numbers were read, by name."""
     if kind == "numbers":
-        values = target_numbers(sample, names)
-        target = learn_numbers(tuple(names), values, sample.place)
-        return target, target.standardised(values)
+        read = [target_dress(sample, name) for name in names]
+        dresses = tuple(dress for dress, _ in read)
+        values = target_numbers(sample, names, dresses)
+        target = learn_numbers(tuple(names), values, sample.place, dresses)
+        return target, target.standardised(values), {n: note for n, (_, note) in zip(names, read, strict=True) if note}
     if len(names) > 1:
         raise InvalidArgument(f"--kind classes takes one --target; got {len(names)}.")
     labels = class_labels(sample, names[0])
-    classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    classes, numbers, counts = np.unique(np.array(labels), return_inverse=True, return_counts=True)
     if len(classes) > len(labels) / 2:
         raise InvalidArgument(
             f"--target {names[0]!r} has {len(classes):,} different classes in {len(labels):,} rows: nothing to learn. "
             "Is it an identifier, or are numbers meant (--kind numbers)?"
         )
     check_classes(names[0], {str(k): int(c) for k, c in zip(classes, counts, strict=True)})
-    labelled = Classes(names[0], tuple(map(str, classes)), tuple(map(int, counts)))
-    return labelled, torch.from_numpy(numbers.astype(np.int64))
+    named = _spellings(labels, sample.columns[names[0]].tolist())
+    labelled = Classes(names[0], tuple(named[str(one)] for one in classes), tuple(map(int, counts)))
+    return labelled, torch.from_numpy(numbers.astype(np.int64)), {}
+
+
+def _spellings(keys: list[str], values: list[Any]) -> dict[str, str]:
+    """How each class is written most often: 1.0 is the class 1, but a file that says 1.0 is answered in its words."""
+    written = Counter((key, shown(value, most=None).strip()) for key, value in zip(keys, values, strict=True))
+    return {key: text for (key, text), _ in reversed(written.most_common())}

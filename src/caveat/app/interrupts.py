@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-from contextlib import contextmanager
 
 TYPE_CHECKING = False  # this file is loaded before Ctrl-C is noted: it takes no longer than it must
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 INTERRUPTED = 130
@@ -35,24 +33,27 @@ class Interrupts:
         self._restore: Callable[[], None] | None = None
 
     def __enter__(self) -> Interrupts:
-        ours = threading.current_thread() is threading.main_thread()
-        if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is somebody else's
-            hook = sys.unraisablehook
-
-            def restore() -> None:
-                sys.unraisablehook = hook
-                # nothing is left to interrupt in a process that ends
-                signal.signal(signal.SIGINT, signal.SIG_IGN if self._process else signal.default_int_handler)
-
-            def unraisable(problem: Any) -> None:
-                if problem.exc_type is not None and issubclass(problem.exc_type, KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGINT)
-                else:
-                    hook(problem)
-
-            self._restore = restore
+        try:
+            if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+                return self  # Ctrl-C is somebody else's
             signal.signal(signal.SIGINT, self._interrupt)
-            sys.unraisablehook = unraisable
+        except ValueError:  # a thread, which gets no signals
+            return self
+        hook = sys.unraisablehook
+
+        def restore() -> None:
+            sys.unraisablehook = hook
+            # nothing is left to interrupt in a process that ends
+            signal.signal(signal.SIGINT, signal.SIG_IGN if self._process else signal.default_int_handler)
+
+        def unraisable(problem: Any) -> None:
+            if problem.exc_type is not None and issubclass(problem.exc_type, KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            else:
+                hook(problem)
+
+        self._restore = restore
+        sys.unraisablehook = unraisable
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,22 +61,26 @@ class Interrupts:
             self._restore()
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        from caveat.files import holds_any
-
-        if self._process and not _own_code and (self.noted or not holds_any()):
+        if self._process and not _own_code and (self.noted or not _holds_any()):
             _end()
         self.noted = True
         raise KeyboardInterrupt
 
 
-@contextmanager
-def unwound() -> Generator[None]:
-    """Let Ctrl-C run the ``finally`` of the code within, which is not ours."""
-    _own_code.append(True)
-    try:
-        yield
-    finally:
+class Unwound:
+    """A block whose code is not ours: Ctrl-C runs its ``finally``."""
+
+    def __enter__(self) -> None:
+        _own_code.append(True)
+
+    def __exit__(self, *_: object) -> None:
         _own_code.pop()
+
+
+def _holds_any() -> bool:
+    """Whether anything is being written; not if the module that knows has not been loaded, or only in part."""
+    known = getattr(sys.modules.get("caveat.files"), "holds_any", None)
+    return known is not None and bool(known())
 
 
 def _end() -> NoReturn:

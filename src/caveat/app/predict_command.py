@@ -12,6 +12,7 @@ import torch
 from caveat.app.output_file import check_output, written
 from caveat.app.tabular_files import Chunk, content_of, read_chunks
 from caveat.app.tabular_predictions import prediction_rows
+from caveat.calibrate.from_scores import highest_level
 from caveat.errors import InvalidArgument, InvalidModel, explain
 from caveat.tabular import storage
 from caveat.tabular.columns import take
@@ -38,6 +39,16 @@ def predict_file(
     check_output(out, read=[data])
     content, mark = content_of(data), fingerprint(folder)
     model = storage.load(folder)
+    highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
+    if level > highest:
+        raise InvalidArgument(
+            explain(
+                "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
+                got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
+                cause="a small table, or a level for rare events",
+                fix="a lower --level, or caveat calibrate on more rows",
+            )
+        )
     if fingerprint(folder) != mark:
         raise InvalidModel(changed(folder, "it was replaced while it was read; run the command again"))
     asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": [version("caveat"), str(torch.__version__)]}

@@ -48,6 +48,7 @@ def fit(
     Example: [bold]caveat fit houses.csv --target price --out model[/bold]
     """
     require("sklearn", "tabular")
+    from caveat.app.column_lines import column_lines
     from caveat.app.fit_command import FitRequest, fit_file
     from caveat.tabular.settings import Settings
 
@@ -56,6 +57,8 @@ def fit(
     with _bar(f"Reading {data.name}") as advance:
         found = fit_file(request, settings, advance, progress=not as_json)
     said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
+    if not as_json:
+        print("\n".join(column_lines(found["columns"])))
     _show(found, as_json, said, skip=("columns", "resumed"))
 
 
@@ -97,6 +100,7 @@ def evaluate(
     """
     require("sklearn", "tabular")
     from caveat.app.evaluate_command import evaluate_file
+    from caveat.app.tabular_policy import say_policy
 
     with _bar(f"Evaluating on {data.name}") as advance:
         found = evaluate_file(model, data, report, draws=draws, most_rows=most_rows, advance=advance)
@@ -110,6 +114,8 @@ def evaluate(
         title = f"{one['title']}, {one['unit']}" if one["unit"] else one["title"]
         table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
     Console().print(table)
+    if "policy" in found:
+        print(f"Policy: {say_policy(found['policy'])}.")
     if report is not None:
         print(f"Report: {report}")
 
@@ -141,7 +147,7 @@ def decide(
     with _bar(f"Deciding on {data.name}") as advance:
         found = decide_file(model, data, wish, most_rows=most_rows, advance=advance)
     said = f"{found['coverage']:.1%} of the rows are answered, the others referred; written into {model}."
-    _show(found, as_json, said)
+    _show(found, as_json, said, skip=("unit",))
 
 
 def calibrate(
@@ -190,6 +196,9 @@ def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...]
         return
     for name, value in found.items():
         if name in ("schema", "model", *skip) or value is None or value == []:
+            continue
+        if name == "cut":  # with the digits of the predictions' column that it is compared with
+            print(f"cut: {value!r} (column uncertainty of the predictions, {found['unit']})")
             continue
         inner = cast("dict[str, Any]", value).items() if isinstance(value, dict) else [("", value)]
         print(f"{name.replace('_', ' ')}: {', '.join(_plain(*pair) for pair in inner)}")

@@ -47,5 +47,9 @@ def _csv(rows: Sequence[Row], first: bool, delimiter: str) -> bytes:
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     if first and rows:
         writer.writerow(rows[0])
-    writer.writerows(row.values() for row in rows)
+    writer.writerows(map(_cell, row.values()) for row in rows)
     return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from caveat import metrics
-from caveat.app.tabular_scores import Drift, calibration_levels
+from caveat.app.tabular_drift import Drift
+from caveat.app.tabular_scores import calibration_levels
 from caveat.app.tabular_tested import Tested, default_measure
 from caveat.extras import require
 from caveat.plot import plot_referral, plot_reliability
@@ -116,12 +117,13 @@ def plot_drift(drifts: list[Drift]) -> Any:
     """The population stability index of the columns that moved furthest."""
     shown = drifts[:_MOST_COLUMNS][::-1]
     ax = axes_or_new(None, 6.0, 1.3 + 0.26 * len(shown))
-    colours = [EPISTEMIC if drift.index > 0.25 else ALEATORIC if drift.index <= 0.1 else "#e69f00" for drift in shown]
+    by_size = {"": FAINT, "little": ALEATORIC, "some": "#e69f00", "much": EPISTEMIC}
+    colours = [by_size[drift.moved] for drift in shown]
     ax.barh(range(len(shown)), [drift.index for drift in shown], color=colours, height=0.7)
     names = require("caveat.plot.canvas", "plot").shortened
     ax.set_yticks(range(len(shown)), [names(drift.column, 28) for drift in shown])
     for limit in (0.1, 0.25):
         ax.axvline(limit, color=MUTED, linestyle=":", linewidth=1)
     ax.set_xlim(0, max(0.3, 1.05 * max(drift.index for drift in shown)))
-    finish(ax, x="population stability index (dotted: 0.1 some, 0.25 much drift)", grid="x")
+    finish(ax, x="population stability index, less that of chance (dotted: 0.1 some, 0.25 much drift)", grid="x")
     return cast(Any, ax)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caveat.app.report_style import STYLE
+from caveat.app.tabular_drift import Drift
 from caveat.app.tabular_pictures import (
     picture,
     plot_calibration,
@@ -19,7 +20,8 @@ from caveat.app.tabular_pictures import (
     plot_parts,
     plot_referred,
 )
-from caveat.app.tabular_scores import Drift, Score
+from caveat.app.tabular_policy import say_policy
+from caveat.app.tabular_scores import Score
 from caveat.app.tabular_tested import Tested, default_measure
 from caveat.predictive import Categorical
 from caveat.tabular.encode import ABSENT
@@ -33,12 +35,12 @@ td.wrap,th.wrap{white-space:normal;text-align:left;min-width:13em} td.text,th.te
 """
 
 
-def report_html(tested: Tested, scores: list[Score], drifts: list[Drift]) -> str:
+def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy: dict[str, Any] | None) -> str:
     """The whole page."""
     title = _headline(tested, scores)
     classes = isinstance(tested.pred, Categorical)
     sections = [
-        f"<h1>{escape(title)}</h1><p class=lead>{escape(_lead(tested, drifts))}</p>",
+        f"<h1>{escape(title)}</h1><p class=lead>{escape(_lead(tested, drifts, policy))}</p>",
         _scores_table(scores),
         _section(
             "Does it claim what it keeps?",
@@ -80,11 +82,12 @@ def report_html(tested: Tested, scores: list[Score], drifts: list[Drift]) -> str
         _section(
             "Has the table moved since training?",
             lambda: plot_drift(drifts),
-            "A bar is how much the distribution of a column in this file differs from that in training: green little, "
-            "orange some, red so much that all numbers above may not hold for long.",
+            "A bar is how much the distribution of a column in this file differs from that in training, less what a "
+            "random split of so many rows would show: grey no more than chance brings, green little, orange some, red "
+            "so much that all numbers above may not hold for long.",
         ),
         _drift_table(drifts),
-        _how(tested),
+        _how(tested, policy),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -103,8 +106,8 @@ def _headline(tested: Tested, scores: list[Score]) -> str:
     return f"{name}: off by {first.value:.4g} (RMSE) on {len(tested.truth):,} rows"
 
 
-def _lead(tested: Tested, drifts: list[Drift]) -> str:
-    moved = [drift.column for drift in drifts if drift.index > 0.25]
+def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) -> str:
+    moved = [drift.column for drift in drifts if drift.moved == "much"]
     new = float((tested.unfamiliar >= 1).any(1).double().mean())
     usual = tested.model.summary.get("epistemic_median")
     parts = [f"{new:.1%} of the rows hold a value unlike any in training."]
@@ -113,6 +116,8 @@ def _lead(tested: Tested, drifts: list[Drift]) -> str:
         parts.append(f"{share:.0%} are less known to the model than its median training row (50% were usual).")
     if moved:
         parts.append("Much moved since training: " + ", ".join(moved[:6]) + ".")
+    if policy is not None:
+        parts.append(f"The policy: {say_policy(policy)}.")
     return " ".join(parts)
 
 
@@ -218,19 +223,23 @@ def _read_rows(tested: Tested) -> str:
 
 def _drift_table(drifts: list[Drift]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(drift.column)}</td><td>{drift.index:.3f}</td><td>{drift.new:.1%}</td>"
+        f"<tr><td>{escape(drift.column)}</td><td>{drift.index:.3f}</td><td>{drift.chance:.3f}</td>"
+        f"<td>{drift.moved or 'no'}</td><td>{drift.new:.1%}</td>"
         f"<td class=wrap>{escape(drift.words)}</td></tr>"
         for drift in drifts
     )
     return (
         "<details><summary>Every column</summary><div class=wide><table><tr><th>column</th><th>stability index</th>"
+        "<th>of chance alone</th><th>moved</th>"
         f"<th>outside of training</th><th class=wrap>what differs most</th></tr>{rows}</table></div></details>"
     )
 
 
-def _how(tested: Tested) -> str:
-    model, policy = tested.model, tested.model.policy
-    rule = "every row is answered" if policy is None else f"referred above {policy['cut']:.4g} ({policy['why']})"
+def _how(tested: Tested, policy: dict[str, Any] | None) -> str:
+    model = tested.model
+    rule = "every row is answered"
+    if policy is not None and model.policy is not None:
+        rule = f"{say_policy(policy)} ({model.policy['why']})"
     if tested.sample.total > len(tested.truth):
         rows = f"{len(tested.truth):,}, drawn evenly from {tested.sample.total:,}"
     else:

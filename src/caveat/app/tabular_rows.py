@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 from caveat.app.tabular_files import Chunk, read_chunks
 from caveat.errors import explain
 from caveat.tabular.columns import Array, Columns, take
+from caveat.tabular.dress import PLAIN, Dress
 from caveat.tabular.errors import InvalidTable
-from caveat.tabular.values import is_missing, keys_of, kind_of, numbers_of
+from caveat.tabular.reading import learn_reading
+from caveat.tabular.values import keys_of, numbers_of
 
 _FEW = 10  # whole numbers of so few kinds are classes
 Advance = Callable[[float], None]
@@ -75,35 +77,42 @@ def joined(chunks: list[Chunk]) -> Chunk:
 def target_kind(sample: Sample, name: str) -> str:
     """What a target is, if nobody says: "classes" for text, booleans and few whole numbers, else "numbers"."""
     values = sample.columns[name]
-    if kind_of(name, values, sample.place) != "number":
+    reading = learn_reading(name, values, sample.place)
+    if reading.kind != "number":
         return "classes"
-    found = numbers_of(name, values, sample.place)
+    found = numbers_of(name, values, sample.place, reading.dress)
     different = np.unique(found[~np.isnan(found)])
     return "classes" if len(different) <= _FEW and bool((different == np.round(different)).all()) else "numbers"
 
 
-def class_labels(sample: Sample, name: str) -> Array:
-    """The labels (B,) as text.
+def class_labels(sample: Sample, name: str) -> list[str]:
+    """The names of the labels (B,), as ``key_of`` has them.
 
     Raises:
         InvalidTable: a label is missing.
     """
-    keys = keys_of(sample.columns[name])
-    for row, key in enumerate(keys):
-        if key is None:
-            raise InvalidTable(_no_label(name, sample.place(row)))
-    return np.array(keys)
+    return [
+        _no_gap(name, key, sample.place(row))
+        for row, key in enumerate(keys_of(name, sample.columns[name], sample.place))
+    ]
 
 
-def target_numbers(sample: Sample, names: Collection[str]) -> Array:
+def target_dress(sample: Sample, name: str) -> tuple[Dress, str]:
+    """How the file writes the numbers of a target, and what is doubtful about it."""
+    reading = learn_reading(name, sample.columns[name], sample.place)
+    return reading.dress, reading.note
+
+
+def target_numbers(sample: Sample, names: Sequence[str], dresses: Sequence[Dress]) -> Array:
     """The targets (B, D).
 
     Raises:
         InvalidTable: a target is missing, infinite or a word.
     """
     columns: list[Array] = []
-    for name in names:
-        values = numbers_of(name, sample.columns[name], sample.place)
+    for number, name in enumerate(names):
+        dress = dresses[number] if dresses else PLAIN
+        values = numbers_of(name, sample.columns[name], sample.place, dress)
         if np.isnan(values).any():
             raise InvalidTable(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
         columns.append(values)
@@ -124,16 +133,17 @@ def require_columns(sample: Sample, names: Collection[str], what: str) -> None:
             )
 
 
-def has_target(columns: Columns, names: Collection[str]) -> bool:
-    """Are the targets there, and not all of them missing?"""
-    return all(name in columns and not all(is_missing(value) for value in columns[name].tolist()) for name in names)
-
-
 def _thinned(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk], list[Array]]:
     key = np.concatenate(keys)
     chosen = np.sort(np.argpartition(key, most)[:most])
     whole = joined(chunks)
     return [Chunk(take(whole.columns, chosen), whole.lines[chosen], whole.file, 1.0)], [key[chosen]]
+
+
+def _no_gap(name: str, key: str | None, place: str) -> str:
+    if key is None:
+        raise InvalidTable(_no_label(name, place))
+    return key
 
 
 def _no_label(name: str, place: str) -> str:

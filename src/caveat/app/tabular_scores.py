@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,10 +13,7 @@ from caveat import metrics
 from caveat.app.tabular_tested import Tested
 from caveat.calibrate.from_scores import interval_of
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular.columns import Array
-from caveat.tabular.schema import CategoryColumn, NumberColumn, number_values
 from caveat.tabular.targets import Numbers
-from caveat.tabular.values import keys_of
 
 _RESAMPLED_AT_MOST = 20_000
 _LEAST_SHARE = 1e-4
@@ -33,22 +29,6 @@ class Score:
     low: float
     high: float
     unit: str
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How a column differs from training: its population stability index, and in words what differs most.
-
-    Fields:
-        index: sum over bins of (share now - share then) log(share now / share then); under 0.1 is little, above 0.25
-            much.
-        new: share of the rows with a value outside of what training showed.
-    """
-
-    column: str
-    index: float
-    new: float
-    words: str
 
 
 def scores_of(tested: Tested, resamples: int = 500) -> list[Score]:
@@ -67,20 +47,6 @@ def scores_of(tested: Tested, resamples: int = 500) -> list[Score]:
         shrunk = math.sqrt(len(chosen) / rows)
         found.append(Score(name, title, value, value + (low - middle) * shrunk, value + (high - middle) * shrunk, unit))
     return found
-
-
-def drifts_of(tested: Tested) -> list[Drift]:
-    """Every column, those that moved furthest first."""
-    model, columns = tested.model, tested.sample.columns
-    numbers = number_values(model.schema, columns, tested.sample.place)
-    found: list[Drift] = []
-    for position, column in enumerate(model.schema.numbers):
-        values = numbers[column.name]
-        far = tested.unfamiliar[:, position].numpy() > 0
-        found.append(_number_drift(column, values, float((far & ~np.isnan(values)).mean())))
-    for column in model.schema.categories:
-        found.append(_category_drift(column, columns[column.name]))
-    return sorted(found, key=lambda drift: -drift.index)
 
 
 def calibration_levels(tested: Tested) -> Tensor:
@@ -121,44 +87,3 @@ def _number_metrics(tested: Tested) -> list[Any]:
             ((f"width_90{short}", f"Mean width of 90 % intervals{about}", ""), width, ends[:2]),
         ]
     return found
-
-
-def _number_drift(column: NumberColumn, values: Array, outside: float) -> Drift:
-    edges = np.array(column.quantiles or (0.0,))
-    then, now = np.diff(np.array(column.shares or (1.0,)), prepend=0.0), _shares_now(values, edges)
-    here = values[~np.isnan(values)]
-    words = "no values" if not len(here) else f"mean {column.center:.4g} then, {here.mean():.4g} now"
-    absent = float(np.isnan(values).mean())
-    if absent:
-        words += f"; {absent:.1%} missing"
-    return Drift(column.name, _stability(then, now), outside, words)
-
-
-def _shares_now(values: Array, edges: Array) -> Array:
-    here = np.sort(values[~np.isnan(values)])
-    up_to = np.searchsorted(here, edges, side="right") / max(len(here), 1)
-    if len(up_to):
-        up_to[-1] = 1.0  # what lies above the highest decile belongs to its bin
-    return np.diff(up_to, prepend=0.0)
-
-
-def _category_drift(column: CategoryColumn, values: Array) -> Drift:
-    keys = keys_of(values)
-    names = [*column.categories, None]
-    then = np.array([*column.counts, column.missing], np.float64)
-    places = {name: number for number, name in enumerate(names)}
-    now = np.zeros(len(names) + 1)
-    for key in keys:
-        now[places.get(key, len(names))] += 1
-    then = np.append(then, 0.0) / max(then.sum(), 1)
-    now = now / max(now.sum(), 1)
-    most = int(np.abs(now - then).argmax())
-    label = "never seen" if most == len(names) else "missing" if names[most] is None else names[most]
-    words = f"{label}: {then[most]:.1%} then, {now[most]:.1%} now"
-    return Drift(column.name, _stability(then, now), float(now[-1]), words)
-
-
-def _stability(then: Array, now: Array) -> float:
-    a, b = np.maximum(then, _LEAST_SHARE), np.maximum(now, _LEAST_SHARE)
-    a, b = a / a.sum(), b / b.sum()
-    return float(((b - a) * np.log(b / a)).sum())

@@ -22,6 +22,7 @@ from caveat.tabular.encode import encode, unfamiliarity
 from caveat.tabular.errors import InvalidTable
 from caveat.tabular.model import Model, answered, split_rows
 from caveat.tabular.targets import Classes, Numbers
+from caveat.tabular.values import key_of
 
 Advance = Callable[[float], None]
 _AT_ONCE = 8192
@@ -55,7 +56,7 @@ class Tested:
         """(B,) float64: 1 where the class is wrong; of a regression the mean square error in standard deviations."""
         if isinstance(self.pred, Categorical):
             return (self.pred.predicted != self.truth).double()
-        scales = torch.tensor(cast(Numbers, self.model.target).scales)
+        scales = torch.tensor(cast(Numbers, self.model.target).scales, dtype=torch.float64)
         return ((self.truth - self.pred.moments.mean) / scales).square().mean(1)
 
     def unsure(self, measure: str) -> Tensor:
@@ -102,10 +103,10 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
 def truth_of(model: Model, sample: Sample) -> Tensor:
     """Class numbers (B,), or targets (B, D)."""
     if not isinstance(model.target, Classes):
-        return torch.from_numpy(target_numbers(sample, model.target.names))
-    labels = class_labels(sample, model.target.name)
-    known = {label: number for number, label in enumerate(model.target.labels)}
-    for row, label in enumerate(labels.tolist()):
+        return torch.from_numpy(target_numbers(sample, model.target.names, model.target.dresses))
+    known = {key_of(label): number for number, label in enumerate(model.target.labels)}
+    numbers: list[int] = []
+    for row, label in enumerate(class_labels(sample, model.target.name)):
         if label not in known:
             raise InvalidTable(
                 explain(
@@ -115,7 +116,8 @@ def truth_of(model: Model, sample: Sample) -> Tensor:
                     fix="mend the spelling, leave these rows out, or train again with them",
                 )
             )
-    return torch.tensor([known[label] for label in labels.tolist()])
+        numbers.append(known[label])
+    return torch.tensor(numbers)
 
 
 def rows_of(tested: Tested, rows: Tensor) -> Sample:

@@ -14,7 +14,10 @@ from caveat.shapes import require_share
 
 
 def interval_of(scores: Tensor, pred: Gaussian, level: float) -> tuple[Tensor, Tensor]:
-    """Conformal intervals (low, high) of a predictive, (B, D) each; its quantiles without enough held-out rows.
+    """Conformal intervals (low, high) of a predictive, (B, D) each; never narrower at a higher level.
+
+    Above n / (n + 1) no finite interval holds its level, and the ends are infinite. Without any held-out rows they are
+    the predictive's own quantiles.
 
     Args:
         scores: (n, D) |y - mean| / sd of held-out rows.
@@ -22,14 +25,22 @@ def interval_of(scores: Tensor, pred: Gaussian, level: float) -> tuple[Tensor, T
         level: the probability that the target lies inside with.
     """
     require_share(level, "level")
-    low, high = pred.interval(level)
     if not len(scores):
-        return low, high
-    factor = conformal_quantile(scores, 1 - level)
-    if not bool(torch.isfinite(factor).all()):
-        return low, high
-    radius = pred.total_variance.double().sqrt() * factor.to(low.device)
-    return pred.mean - radius, pred.mean + radius
+        return pred.interval(level)
+    factor = conformal_quantile(scores, 1 - level).to(pred.noise.device)
+    radius = (pred.noise + pred.moments.variance).sqrt() * factor
+    radius = torch.where(torch.isinf(factor), torch.inf, radius)  # also where a row has no variance
+    return (pred.moments.mean - radius).to(pred.dtype), (pred.moments.mean + radius).to(pred.dtype)
+
+
+def highest_level(rows: int) -> float:
+    """The highest level at which so many held-out rows give finite intervals: n / (n + 1), or 1 without rows.
+
+    Example:
+        >>> highest_level(19), highest_level(0)
+        (0.95, 1.0)
+    """
+    return rows / (rows + 1) if rows else 1.0
 
 
 def sets_of(scores: Tensor, pred: Categorical, level: float) -> Tensor:

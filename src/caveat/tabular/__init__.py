@@ -3,7 +3,7 @@
 from caveat.errors import InvalidModel
 from caveat.tabular.classifier import Classifier
 from caveat.tabular.columns import as_columns
-from caveat.tabular.errors import InvalidTable
+from caveat.tabular.errors import DoubtfulColumn, InvalidTable
 from caveat.tabular.regressor import Regressor
 
-__all__ = ["Classifier", "InvalidModel", "InvalidTable", "Regressor", "as_columns"]
+__all__ = ["Classifier", "DoubtfulColumn", "InvalidModel", "InvalidTable", "Regressor", "as_columns"]

@@ -24,13 +24,13 @@ from caveat.tabular.sklearn_face import (
     categorical_names,
     checked_weights,
     fitted,
-    multiclass,
-    plain,
+    label_values,
+    place_of,
     restored,
     settings_of,
     tagged,
     training_columns,
-    validation,
+    warn_of_notes,
     with_class_weights,
 )
 from caveat.tabular.targets import Classes, check_classes
@@ -107,9 +107,7 @@ class Classifier(ClassifierBases):
         """
         settings = check_settings(settings_of(self))
         columns, rows = training_columns(self, X, y)
-        labels = validation.column_or_1d(plain(y), warn=True)
-        validation.assert_all_finite(labels, input_name="y")
-        multiclass.check_classification_targets(labels)
+        labels = label_values(y)
         self.classes_ = np.unique(labels)
         chosen, weights = repeated(checked_weights(sample_weight, rows))
         columns, labels = take(columns, chosen), labels[chosen]
@@ -117,7 +115,8 @@ class Classifier(ClassifierBases):
         counts = np.bincount(numbers, minlength=len(self.classes_))
         check_classes("y", {str(k): int(c) for k, c in zip(self.classes_, counts, strict=True) if c})
         target = Classes("y", tuple(map(str, self.classes_)), tuple(map(int, counts)))
-        schema = learn_schema(columns, categorical_names(self.categorical, columns))
+        schema = learn_schema(columns, categorical_names(self.categorical, columns), place_of(chosen))
+        warn_of_notes(schema)
         weights = with_class_weights(weights, self.class_weight, self.classes_, numbers)
         answers = torch.from_numpy(numbers.astype(np.int64))
         self.model_ = fit_model(schema, target, Rows(columns, answers, weights), settings, progress=self.progress)

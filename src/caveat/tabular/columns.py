@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caveat.errors import explain
+from caveat.shapes import is_missing
 from caveat.tabular.errors import InvalidTable
 
 Array = NDArray[Any]
@@ -16,8 +18,17 @@ Columns = dict[str, Array]
 """Arrays (B,) by name: of numbers, booleans, dates, or of objects (text, with None where a value is missing)."""
 
 
+class Category(str):
+    """A value of a column whose type says that it holds categories, whatever the values look like."""
+
+    __slots__ = ()
+
+
 def as_columns(table: Any) -> Columns:
     """The columns of a table, in order.
+
+    A time with a zone is its moment in UTC, a duration is seconds, and what a data frame or an Arrow table declares as
+    categories is ``Category``. The index of a data frame is no column, in a Parquet file neither.
 
     Args:
         table: a data frame of pandas or polars, an Arrow table, a NumPy array (B, F), rows of lists, or a dict of
@@ -33,15 +44,13 @@ def as_columns(table: Any) -> Columns:
     if hasattr(table, "toarray") and hasattr(table, "nnz"):
         raise SparseTable(_said("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()"))
     if isinstance(table, Mapping):
-        found = {str(name): _column(values) for name, values in cast(Mapping[Any, Any], table).items()}
+        given = cast(Mapping[Any, Any], table)
+        found = {name: _column(given[key]) for name, key in _named(given)}
     elif hasattr(table, "column_names") and hasattr(table, "column"):  # Arrow
-        found = {str(name): _column(table.column(name)) for name in table.column_names}
+        index = _index_columns(table)
+        found = {name: _column(table.column(key)) for name, key in _named(table.column_names) if key not in index}
     elif hasattr(table, "columns") and hasattr(table, "__getitem__"):  # pandas, polars
-        names = list(table.columns)
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InvalidTable(_said(f"column {twice!r} twice", "a join or a concatenation", "rename one of the two"))
-        found = {str(name): _column(table[name]) for name in names}
+        found = {name: _column(table[key]) for name, key in _named(table.columns)}
     else:
         found = _matrix(table)
     if not found:
@@ -65,37 +74,121 @@ def take(columns: Mapping[str, Array], rows: Any) -> Columns:
     return {name: values[rows] for name, values in columns.items()}
 
 
+def as_column(values: Any) -> Array:
+    """One column (B,), or targets (B, D), as an array: its own type where NumPy has it, else objects, None for gaps."""
+    if hasattr(values, "columns") or getattr(values, "ndim", 1) == 2:
+        return np.stack([np.asarray(one, dtype=object) for one in as_columns(values).values()], 1)
+    return _column(values)
+
+
+def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Names as text, each with what the table calls it."""
+    named = [(str(key), key) for key in keys]
+    names = [name for name, _ in named]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidTable(_said(f"column {twice!r} twice", "a join or a concatenation", "rename one of the two"))
+    return named
+
+
 def _column(values: Any) -> Array:
-    """One column as an array: its own type where NumPy has it, else objects with None for what is missing."""
-    dtype = getattr(values, "dtype", None)
-    if type(values).__module__.startswith("pandas"):
-        return _pandas_column(values, dtype)
-    if hasattr(values, "to_numpy") and not isinstance(values, np.ndarray):  # polars, Arrow
-        if type(values).__module__.startswith("pyarrow"):
-            return _from_list(values.to_pylist()) if values.null_count else np.asarray(values.to_numpy())
-        return _from_list(values.to_list()) if values.null_count() else np.asarray(values.to_numpy())
+    room = type(values).__module__.partition(".")[0]
+    if room == "pandas":
+        return _pandas_column(values)
+    if room == "polars":
+        return _polars_column(values)
+    if room == "pyarrow":
+        return _arrow_column(values)
+    if isinstance(values, np.ma.MaskedArray):
+        values = cast("list[Any]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
+    if isinstance(values, (list, tuple)):
+        listed = list(cast("Sequence[Any]", values))
+        if np.array(listed, dtype=object).ndim == 1:
+            return _from_list(listed)
     array = np.asarray(cast(Any, values))
     if array.ndim != 1:
         raise InvalidTable(_said(f"a column of shape {array.shape}", "nested lists", "pass one value a row"))
-    return array
+    return _numpy_column(array)
 
 
-def _pandas_column(values: Any, dtype: Any) -> Array:
+def _numpy_column(array: Array) -> Array:
+    if array.dtype.kind == "m":  # one unit, whichever the container counts in; NaT becomes NaN
+        return array / np.timedelta64(1, "s")
+    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+
+
+def _pandas_column(values: Any) -> Array:
+    dtype = values.dtype
+    kind = type(dtype).__name__
     if isinstance(dtype, np.dtype):
-        return np.asarray(values.to_numpy())
-    if getattr(dtype, "kind", "O") in "iufb" and str(dtype) != "category":
-        return _from_list([None if missing else value for value, missing in zip(values, values.isna(), strict=True)])
-    if getattr(dtype, "kind", "O") == "M":
-        return np.asarray(values.dt.tz_localize(None).to_numpy(), dtype="datetime64[s]")
-    whole = values.astype(object)
-    return _from_list([None if missing else value for value, missing in zip(whole, whole.isna(), strict=True)])
+        return _numpy_column(np.asarray(values.to_numpy()))
+    if kind == "CategoricalDtype":
+        return _declared(values.astype(object))
+    if kind == "ArrowDtype":
+        return _arrow_column(values.array.__arrow_array__())
+    if kind == "DatetimeTZDtype":
+        return np.asarray(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    if kind == "PeriodDtype":
+        return np.asarray(values.dt.to_timestamp().to_numpy())
+    if kind == "SparseDtype":
+        return np.asarray(values.sparse.to_dense().to_numpy())
+    return _from_list([None if missing else value for value, missing in zip(values, values.isna(), strict=True)])
+
+
+def _polars_column(values: Any) -> Array:
+    kind = str(values.dtype).partition("(")[0]
+    if kind in ("Categorical", "Enum"):
+        return _declared(values.to_list())
+    if kind in ("Datetime", "Date", "Duration"):  # with a zone: in UTC
+        return _numpy_column(np.asarray(values.to_numpy()))
+    return _from_list(values.to_list()) if values.null_count() else np.asarray(values.to_numpy())
+
+
+def _arrow_column(values: Any) -> Array:
+    kind = str(values.type)
+    if kind.startswith("dictionary<"):
+        return _declared(values.to_pylist())
+    if kind.startswith("timestamp[") and "tz=" in kind:
+        try:
+            return _from_list(values.to_pylist())
+        except ValueError:  # nanoseconds without pandas
+            return _from_list(values.cast(kind.replace("[ns", "[us"), safe=False).to_pylist())
+    if kind.startswith(("timestamp[", "date", "duration[")) or not (values.null_count or kind.startswith("decimal")):
+        return _numpy_column(np.asarray(values.to_numpy(zero_copy_only=False)))
+    return _from_list(values.to_pylist())
+
+
+def _index_columns(table: Any) -> set[str]:
+    """The columns of an Arrow table that were the index of a data frame of pandas."""
+    metadata: dict[bytes, bytes] = getattr(table.schema, "metadata", None) or {}
+    try:
+        named = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
+    except (ValueError, AttributeError):
+        return set()
+    return {name for name in named if isinstance(name, str)}
+
+
+def _declared(values: Iterable[Any]) -> Array:
+    return _objects([None if is_missing(value) else Category(value) for value in values])
 
 
 def _from_list(values: list[Any]) -> Array:
-    """Values with gaps: numbers with NaN, else objects with None."""
-    kinds: set[Any] = {type(value) for value in values if value is not None}
-    if kinds and kinds <= {int, float, np.float64, np.int64, np.float32}:
+    """Numbers with NaN for gaps; else, and where whole numbers have gaps or more digits than a float, objects."""
+    kinds: set[Any] = {type(value) for value in values}
+    whole: set[Any] = {kind for kind in kinds if issubclass(kind, (int, np.integer)) and kind is not bool}
+    if kinds and (kinds == {bool} or kinds == whole):
+        try:
+            return np.array(values, dtype=bool if kinds == {bool} else np.int64)
+        except OverflowError:
+            return _objects(values)
+    real: set[Any] = whole | {kind for kind in kinds if issubclass(kind, (float, np.floating))}
+    exact = not whole or not any(type(value) in whole and abs(value) > 2**53 for value in values)
+    if real and kinds <= real | {type(None)} and kinds - {type(None)} != whole and exact:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return _objects(values)
+
+
+def _objects(values: list[Any]) -> Array:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
@@ -108,7 +201,7 @@ def _matrix(table: Any) -> Columns:
     if array.ndim != 2:
         got = f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead"
         raise InvalidTable(_said(got, "one feature or one row", "Reshape your data: X.reshape(-1, 1) or (1, -1)"))
-    return {f"x{number}": array[:, number] for number in range(array.shape[1])}
+    return {f"x{number}": _column(array[:, number]) for number in range(array.shape[1])}
 
 
 def _rows(table: Any) -> Array:

@@ -37,7 +37,7 @@ def encode(schema: Schema, columns: Mapping[str, Array], place: Place = row_plac
         raise InvalidTable(_missing_column(absent[0], schema, columns))
     found = number_values(schema, columns, place)
     numbers, missing, far = _stack(*(_number(column, found[column.name]) for column in schema.numbers))
-    codes, zeros, new = _stack(*(_codes(column, columns[column.name]) for column in schema.categories))
+    codes, zeros, new = _stack(*(_codes(column, columns[column.name], place) for column in schema.categories))
     del zeros
     parts = [part for part in (numbers, missing, codes, far, new) if part is not None]
     return torch.from_numpy(np.concatenate(parts, 1))
@@ -57,14 +57,14 @@ def _number(column: NumberColumn, values: Array) -> tuple[Array, Array, Array]:
     return scaled, absent, np.minimum(distance, _MOST_UNFAMILIAR)
 
 
-def _codes(column: CategoryColumn, values: Array) -> tuple[Array, Array, Array]:
+def _codes(column: CategoryColumn, values: Array, place: Place) -> tuple[Array, Array, Array]:
     table: dict[str | None, tuple[int, float]] = {
         key: (FIRST + number if count > 1 else UNKNOWN, 1 / (1 + count))
         for number, (key, count) in enumerate(zip(column.categories, column.counts, strict=True))
     }
     table[None] = (ABSENT if column.missing > 1 else UNKNOWN, 1 / (1 + column.missing))
     never = (UNKNOWN, 1.0)
-    pairs = np.array([table.get(key, never) for key in keys_of(values)], np.float32).reshape(-1, 2)
+    pairs = np.array([table.get(key, never) for key in keys_of(column.name, values, place)], np.float32).reshape(-1, 2)
     return pairs[:, 0], np.zeros(len(pairs), bool), pairs[:, 1]
 
 

@@ -7,3 +7,7 @@ from caveat.errors import InvalidArgument
 
 class InvalidTable(InvalidArgument):
     """A table that cannot be learned from or predicted for; the message names the column and the row."""
+
+
+class DoubtfulColumn(UserWarning):
+    """A column that could be read in two ways, or in part not at all; the message says how it was read."""

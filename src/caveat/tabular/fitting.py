@@ -14,10 +14,10 @@ from torch import Tensor
 from caveat.calibrate import fit_temperature, fit_variance_scaling
 from caveat.engine import draws as draws_of
 from caveat.measures import decompose
-from caveat.predictive import Gaussian
+from caveat.predictive import Categorical, Gaussian
 from caveat.tabular.columns import Array, Columns, count_rows, take
 from caveat.tabular.encode import encode
-from caveat.tabular.model import Calibration, Model, answered, split_rows
+from caveat.tabular.model import Calibration, Model, answered, drawn, split_rows
 from caveat.tabular.network import TableNetwork
 from caveat.tabular.schema import Schema
 from caveat.tabular.settings import Settings
@@ -27,6 +27,7 @@ from caveat.train.held_out import even_share, without_whole_classes
 
 _FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 2000
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.5, 5.0
+_FEWEST_DRAWS, _MOST_NUMBERS = 10, 20_000_000  # that a temperature is fitted to
 _REPEATED_AT_MOST = 5
 
 
@@ -63,7 +64,7 @@ def fit_model(
     outputs = len(target.labels) if isinstance(target, Classes) else len(target.names)
     shape = shape_of(schema, edges, outputs, classes, settings)
     chosen = None if weights is None else torch.from_numpy(weights[kept].astype(np.float32))
-    targets = (answers[kept], chosen)
+    targets = (answers[kept] if classes else answers[kept].float(), chosen)
     trained = train_networks(
         shape, edges, encoded[kept], targets, settings, progress=progress, checkpoint=checkpoint
     )
@@ -89,32 +90,35 @@ def fit_model(
 
 
 def calibrated(model: Model, rows: Tensor, answers: Tensor) -> Model:
-    """The model with its probabilities or variances fitted to rows that it was not trained on; what was, is undone."""
-    draws = max(2, min(model.settings.draws, 50))
+    """The model with its probabilities or variances fitted to rows that it was not trained on; what was, is undone.
+
+    By the very draws that predictions take: what is promised is promised of these functions.
+    """
     if isinstance(model.target, Numbers):
-        return _scaled(model, rows, answers, draws)
+        return _scaled(model, rows, answers)
     _set_temperature(model.networks, 1.0)
-    logits = torch.cat([draws_of(model.sampler, part, n=draws, seed=1) for part in split_rows(rows, 1024)], 1)
-    temperature = float(fit_temperature(logits, answers).temperature)
+    settings, numbers = model.settings, len(rows) * model.shape.outputs
+    n = min(settings.draws, max(_FEWEST_DRAWS, _MOST_NUMBERS // numbers))
+    parts = [draws_of(model.sampler, part, n=n, seed=settings.seed) for part in split_rows(rows, 1024)]
+    temperature = float(fit_temperature(torch.cat(parts, 1), answers).temperature)
     temperature = min(max(temperature, _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
     _set_temperature(model.networks, temperature)
-    p = (logits / temperature).double().softmax(-1).mean(0)
-    scores = 1 - p.gather(1, answers[:, None])
-    return replace(model, calibration=replace(model.calibration, temperature=temperature, scores=scores), _sampler=[])
+    fitted = replace(model, calibration=replace(model.calibration, temperature=temperature), _sampler=[])
+    pred = cast(Categorical, answered(fitted, rows, settings.draws))
+    scores = 1 - pred.mean.double().gather(1, answers[:, None])
+    return replace(fitted, calibration=replace(fitted.calibration, scores=scores))
 
 
-def _scaled(model: Model, rows: Tensor, answers: Tensor, draws: int) -> Model:
-    ones = torch.ones(answers.shape[1], dtype=torch.float64)
-    plain = replace(model, calibration=replace(model.calibration, factors=ones), _sampler=[])
-    units = cast(Numbers, model.target)
-    pred = cast(Gaussian, answered(plain, rows, draws, 1))
-    y = answers.double() * torch.tensor(units.scales) + torch.tensor(units.shifts)
+def _scaled(model: Model, rows: Tensor, answers: Tensor) -> Model:
+    """In the network's units, in which no digit of a target's is lost."""
+    pred = cast(Gaussian, drawn(model, rows, model.settings.draws))
+    y = answers.double()
     mean, variance = pred.moments.mean, (pred.noise + pred.moments.variance).clamp(min=1e-300)
-    factors = ones
+    factors = torch.ones(y.shape[1], dtype=torch.float64)
     if bool(((y - mean).square() > 0).any(0).all()):
         factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
     scores = (y - mean).abs() / (variance * factors).sqrt()
-    return replace(plain, calibration=replace(model.calibration, factors=factors, scores=scores), _sampler=[])
+    return replace(model, calibration=replace(model.calibration, factors=factors, scores=scores), _sampler=[])
 
 
 def _set_temperature(networks: tuple[TableNetwork, ...], temperature: float) -> None:

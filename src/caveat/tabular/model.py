@@ -117,12 +117,17 @@ def predictive(
 
 def answered(model: Model, rows: Tensor, draws: int, seed: int | None = None) -> Categorical | Gaussian:
     """``predictive`` of encoded rows."""
-    start = model.settings.seed if seed is None else seed
-    parts = [predict_draws(model.sampler, part, n=draws, seed=start) for part in split_rows(rows, _ROWS_AT_ONCE)]
-    whole = concatenate(parts)
+    whole = drawn(model, rows, draws, seed)
     if isinstance(model.target, Numbers):
         return in_units(cast(Gaussian, whole), model.target, model.calibration.factors)
-    return cast(Categorical, whole)
+    return whole
+
+
+def drawn(model: Model, rows: Tensor, draws: int, seed: int | None = None) -> Categorical | Gaussian:
+    """What the draws say of encoded rows, a regression's in the network's units and not calibrated."""
+    start = model.settings.seed if seed is None else seed
+    parts = [predict_draws(model.sampler, part, n=draws, seed=start) for part in split_rows(rows, _ROWS_AT_ONCE)]
+    return cast("Categorical | Gaussian", concatenate(parts))
 
 
 def split_rows(rows: Tensor, size: int) -> tuple[Tensor, ...]:
@@ -138,4 +143,4 @@ def in_units(pred: Gaussian, target: Numbers, factors: Tensor) -> Gaussian:
     moments = pred.moments
     between = None if moments.between is None else moments.between * spread
     scaled = Moments(moments.count, moments.mean * scale + shift, moments.m2 * spread, moments.blocks, between)
-    return replace(pred, moments=scaled, noise=pred.noise * spread, dtype=target.dtype, kept=None, kept_noise=None)
+    return replace(pred, moments=scaled, noise=pred.noise * spread, dtype=wide, kept=None, kept_noise=None)

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -24,13 +23,14 @@ from caveat.tabular.sklearn_face import (
     categorical_names,
     checked_weights,
     fitted,
-    plain,
+    place_of,
     restored,
     settings_of,
     tagged,
     target_names,
+    target_values,
     training_columns,
-    validation,
+    warn_of_notes,
 )
 from caveat.tabular.targets import Numbers, learn_numbers
 
@@ -117,16 +117,13 @@ class Regressor(RegressorBases):
         """
         settings = check_settings(settings_of(self))
         columns, rows = training_columns(self, X, y)
-        values = validation.check_array(
-            plain(y), ensure_2d=False, dtype=np.float64, input_name="y", ensure_all_finite=False, ensure_min_samples=0
-        )
-        if values.ndim == 2 and values.shape[1] == 1:
-            validation.column_or_1d(values, warn=True)
+        values = target_values(y)
         two = values if values.ndim == 2 else values[:, None]
         chosen, weights = repeated(checked_weights(sample_weight, rows))
-        columns, two = take(columns, chosen), two[chosen]
-        target = learn_numbers(target_names(y, two.shape[1]), two)
-        schema = learn_schema(columns, categorical_names(self.categorical, columns))
+        columns, two, place = take(columns, chosen), two[chosen], place_of(chosen)
+        target = learn_numbers(target_names(y, two.shape[1]), two, place)
+        schema = learn_schema(columns, categorical_names(self.categorical, columns), place)
+        warn_of_notes(schema)
         answers = target.standardised(two)
         model = fit_model(schema, target, Rows(columns, answers, weights), settings, progress=self.progress)
         self.model_ = model
@@ -143,7 +140,8 @@ class Regressor(RegressorBases):
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Numeric, Numeric]:
         """Intervals (low, high) that hold the target with probability ``level``: conformal, as wide as each row needs.
 
-        A model without enough held-out rows for the level gives the quantiles of the predictive.
+        With n held-out rows and a level above n / (n + 1) the ends are infinite: so few rows cannot tell how far out
+        such errors are. A model without held-out rows gives the quantiles of the predictive.
         """
         low, high = interval_of(fitted(self).calibration.scores, self.predictive(X), level)
         return self._shaped(low), self._shaped(high)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caveat.errors import explain
 from caveat.tabular.columns import Array, Columns
+from caveat.tabular.dress import PLAIN, Dress
 from caveat.tabular.errors import InvalidTable
-from caveat.tabular.values import Place, dates_of, keys_of, kind_of, numbers_of, row_place
+from caveat.tabular.reading import Reading, learn_reading
+from caveat.tabular.values import Place, dates_of, keys_of, numbers_of, row_place
 
 _DAYS_A_YEAR = 365.2425
 _MOST_CATEGORIES = 100_000
@@ -23,7 +25,7 @@ class NumberColumn:
     """A column of numbers; ``scale`` is its standard deviation, ``missing`` how many training rows had no value.
 
     ``quantiles`` are the deciles without repetition, and ``shares`` the share of training rows up to each: what later
-    files are compared with.
+    files are compared with. ``dress`` is how text writes the numbers, ``note`` what was doubtful about reading them.
     """
 
     name: str
@@ -34,6 +36,8 @@ class NumberColumn:
     missing: int
     quantiles: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
+    dress: Dress = PLAIN
+    note: str = ""
     kind: str = "number"
 
 
@@ -45,15 +49,21 @@ class CategoryColumn:
     categories: tuple[str, ...]
     counts: tuple[int, ...]
     missing: int
+    note: str = ""
     kind: str = "category"
 
 
 @dataclass(frozen=True)
 class DateColumn:
-    """A column of dates: read as the day, and where they vary the time of year, the weekday and the time of day."""
+    """A column of dates: read as the day, and where they vary the time of year, the weekday and the time of day.
+
+    ``order`` is that of day and month in text such as 03/04/2020: "dmy", "mdy", or "" where it does not matter.
+    """
 
     name: str
     parts: tuple[NumberColumn, ...]
+    order: str = ""
+    note: str = ""
     kind: str = "date"
 
 
@@ -95,11 +105,6 @@ class Schema:
         return [asdict(column) for column in self.columns]
 
 
-def schema_from(state: Any) -> Schema:
-    """The schema of what ``state()`` gave."""
-    return Schema(tuple(_column_from(cast("dict[str, Any]", entry)) for entry in state))
-
-
 def learn_schema(columns: Columns, categorical: Collection[str] = (), place: Place = row_place) -> Schema:
     """What each column holds, from the rows of training.
 
@@ -109,22 +114,27 @@ def learn_schema(columns: Columns, categorical: Collection[str] = (), place: Pla
         place: says where a row is, for messages.
 
     Raises:
-        InvalidTable: numbers and words are mixed, an infinite number, a name in ``categorical`` that is no column.
+        InvalidTable: no columns, numbers and words that are mixed, an infinite number, a name in ``categorical`` that
+            is no column.
     """
+    if not columns:
+        raise InvalidTable(_no_columns())
     unknown = sorted(set(categorical) - set(columns))
     if unknown:
         raise InvalidTable(_no_such_column(unknown[0], columns))
     found: list[Column] = []
     for name, values in columns.items():
-        kind = "category" if name in categorical else kind_of(name, values, place)
-        if kind == "number":
-            found.append(_learn_number(name, numbers_of(name, values, place)))
-        elif kind == "date":
-            parts = _date_parts(name, dates_of(name, values, place)).items()
+        reading = Reading("category") if name in categorical else learn_reading(name, values, place)
+        if reading.kind == "number":
+            numbers = numbers_of(name, values, place, reading.dress)
+            found.append(replace(_learn_number(name, numbers), dress=reading.dress, note=reading.note))
+        elif reading.kind == "date":
+            parts = _date_parts(name, dates_of(name, values, place, reading.order)).items()
             varying = [_learn_number(part, part_values) for part, part_values in parts]
-            found.append(DateColumn(name, tuple(p for at, p in enumerate(varying) if at == 0 or p.low < p.high)))
+            kept = tuple(part for at, part in enumerate(varying) if at == 0 or part.low < part.high)
+            found.append(DateColumn(name, kept, reading.order, reading.note))
         else:
-            found.append(_learn_categories(name, values))
+            found.append(replace(_learn_categories(name, values, place), note=reading.note))
     return Schema(tuple(found))
 
 
@@ -133,9 +143,10 @@ def number_values(schema: Schema, columns: Mapping[str, Array], place: Place = r
     found: dict[str, Array] = {}
     for column in schema.columns:
         if isinstance(column, NumberColumn):
-            found[column.name] = numbers_of(column.name, columns[column.name], place)
+            found[column.name] = numbers_of(column.name, columns[column.name], place, column.dress)
         elif isinstance(column, DateColumn):
-            found |= _date_parts(column.name, dates_of(column.name, columns[column.name], place))
+            days = dates_of(column.name, columns[column.name], place, column.order)
+            found |= _date_parts(column.name, days)
     return found
 
 
@@ -143,11 +154,11 @@ def _learn_number(name: str, values: NDArray[np.float64]) -> NumberColumn:
     here = np.sort(values[~np.isnan(values)])  # sorted: sums then do not depend on the order of the rows
     if not len(here):
         return NumberColumn(name, 0.0, 1.0, 0.0, 0.0, len(values))
-    largest = float(np.abs(here).max()) or 1.0
-    shrunk = here / largest  # so that the squares of huge numbers stay finite
-    center, scale = float(shrunk.mean() * largest), float(shrunk.std() * largest)
-    if scale <= 1e-9 * largest:  # a constant: a tenth of it is one step away
-        scale = 0.1 * largest if float(np.abs(here).max()) else 1.0
+    power = int(np.frexp(np.abs(here).max())[1])  # by a power of two, which loses no digit, lest squares overflow
+    shrunk = np.ldexp(here, -power)
+    center, scale = float(np.ldexp(shrunk.mean(), power)), float(np.ldexp(shrunk.std(), power))
+    if here[0] == here[-1] or scale == 0:  # a constant: a tenth of it is one step away
+        center, scale = float(here[0]), 0.1 * float(np.abs(here).max()) or 1.0
     deciles = np.unique(np.quantile(here, np.linspace(0, 1, 11), method="inverted_cdf"))
     shares = np.searchsorted(here, deciles, side="right") / len(here)
     low, high, missing = float(here[0]), float(here[-1]), len(values) - len(here)
@@ -155,8 +166,8 @@ def _learn_number(name: str, values: NDArray[np.float64]) -> NumberColumn:
     return NumberColumn(name, center, scale, low, high, missing, *compared)
 
 
-def _learn_categories(name: str, values: Array) -> CategoryColumn:
-    keys = keys_of(values)
+def _learn_categories(name: str, values: Array, place: Place) -> CategoryColumn:
+    keys = keys_of(name, values, place)
     counts: dict[str, int] = {}
     for key in keys:
         if key is not None:
@@ -185,14 +196,13 @@ def _date_parts(name: str, days: NDArray[np.float64]) -> dict[str, NDArray[np.fl
     return parts
 
 
-def _column_from(entry: dict[str, Any]) -> Column:
-    if entry["kind"] == "number":
-        fields: dict[str, Any] = {**entry, "quantiles": tuple(entry["quantiles"]), "shares": tuple(entry["shares"])}
-        return NumberColumn(**fields)
-    if entry["kind"] == "date":
-        return DateColumn(entry["name"], tuple(cast(NumberColumn, _column_from(part)) for part in entry["parts"]))
-    categories = tuple(str(category) for category in entry["categories"])
-    return CategoryColumn(entry["name"], categories, tuple(int(c) for c in entry["counts"]), int(entry["missing"]))
+def _no_columns() -> str:
+    return explain(
+        "At least one column must be left to learn from.",
+        got="none beside the target",
+        cause="a file of the target alone, or --drop of every other column",
+        fix="keep a column that says something about the target",
+    )
 
 
 def _no_such_column(name: str, columns: Mapping[str, Array]) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caveat import shapes
 from caveat.errors import InvalidArgument, explain
 from caveat.extras import require
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular.columns import Columns, as_columns, count_rows
-from caveat.tabular.errors import InvalidTable
+from caveat.tabular.columns import Columns, as_column, as_columns, count_rows
+from caveat.tabular.errors import DoubtfulColumn, InvalidTable
 from caveat.tabular.model import Model, predictive
+from caveat.tabular.schema import Schema
 from caveat.tabular.settings import Settings
 from caveat.tabular.targets import Classes
+from caveat.tabular.values import Place, numbers_of, row_place
 
 if TYPE_CHECKING:
 
@@ -80,7 +84,7 @@ def training_columns(estimator: Any, X: Any, y: Any) -> tuple[Columns, int]:
         raise InvalidTable(
             f"Found array with {rows} sample(s) while a minimum of 2 is required to train (n_samples = {rows})."
         )
-    validation.check_consistent_length(next(iter(columns.values())), plain(y))
+    validation.check_consistent_length(next(iter(columns.values())), y if hasattr(y, "__len__") else np.asarray(y))
     return columns, rows
 
 
@@ -122,11 +126,62 @@ def _check_names(estimator: Any, X: Any, columns: Columns, *, reset: bool) -> No
             estimator.feature_names_in_ = np.array(list(columns), dtype=object)
 
 
-def plain(y: Any) -> Any:
-    """Targets as an array: of polars, Arrow and pandas too."""
-    if hasattr(y, "to_pylist"):
-        return np.array(y.to_pylist())
-    return y.to_numpy() if hasattr(y, "to_numpy") else y
+def target_values(y: Any) -> Any:
+    """Targets (B,) or (B, D) as float64, NaN where missing: of pandas, polars and Arrow too."""
+    typed = hasattr(y, "dtype") or hasattr(y, "columns") or hasattr(y, "to_pylist")
+    values: Any = as_column(y) if typed else np.asarray(y)
+    if values.dtype.kind == "O" and values.size:
+        each = values.size // len(values)
+        values = numbers_of("y", values.reshape(-1), lambda at: row_place(at // each)).reshape(values.shape)
+    values = validation.check_array(
+        values, ensure_2d=False, dtype=np.float64, input_name="y", ensure_all_finite=False, ensure_min_samples=0
+    )
+    if values.ndim == 2 and values.shape[1] == 1:
+        validation.column_or_1d(values, warn=True)
+    return values
+
+
+def label_values(y: Any) -> Any:
+    """Labels (B,) of one type.
+
+    Raises:
+        InvalidTable: a label is missing, or labels are of several types; the message names the row.
+    """
+    raw = as_column(y) if hasattr(y, "to_numpy") or hasattr(y, "to_pylist") else y
+    labels = validation.column_or_1d(raw, warn=True)
+    listed = labels.tolist()
+    for row, label in enumerate(listed):
+        if shapes.is_missing(label):
+            raise InvalidTable(
+                explain(
+                    "Input y contains NaN: the label must be known in every row.",
+                    got=f"{label} at {row_place(row)} of y",
+                    cause="rows whose label is not known yet",
+                    fix="leave these rows out of training",
+                )
+            )
+    validation.assert_all_finite(labels, input_name="y")
+    if labels.dtype.kind == "O":
+        kinds = sorted({type(label).__name__ for label in listed})
+        if len(kinds) > 1:
+            cause, fix = "labels of two files put together", "y = [str(label) for label in y]"
+            got = f"{' and '.join(kinds)} in y"
+            raise InvalidTable(explain("Labels must be of one type.", got=got, cause=cause, fix=fix))
+        labels = np.array([str(label) if isinstance(label, str) else label for label in listed])
+    multiclass.check_classification_targets(labels)
+    return labels
+
+
+def place_of(chosen: Any) -> Place:
+    """Says where a row of the chosen ones is in the table that was passed."""
+    return lambda row: row_place(int(chosen[row]))
+
+
+def warn_of_notes(schema: Schema) -> None:
+    """Warn of columns that could be read in two ways, or in part not at all."""
+    for column in schema.columns:
+        if column.note:
+            warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulColumn, stacklevel=3)
 
 
 def target_names(y: Any, count: int) -> tuple[str, ...]:

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from caveat.errors import explain
 from caveat.tabular.columns import Array
+from caveat.tabular.dress import Dress
 from caveat.tabular.errors import InvalidTable
 from caveat.tabular.values import Place, row_place
 from caveat.train.standardise import centre_and_scale
+
+_SMALLEST, _LARGEST = 1e-150, 1e150
 
 
 @dataclass(frozen=True)
@@ -28,32 +31,32 @@ class Classes:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Targets by name with their mean and standard deviation in training; the network sees (y - shift) / scale."""
+    """Targets by name with their mean and standard deviation in training; the network sees (y - shift) / scale.
+
+    ``dresses`` are how text writes them, of files.
+    """
 
     names: tuple[str, ...]
     shifts: tuple[float, ...]
     scales: tuple[float, ...]
+    dresses: tuple[Dress, ...] = ()
     kind: str = "numbers"
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of answers: float64 of several targets, or where float32 loses a small spread about a large mean."""
-        enough = abs(self.shifts[0]) < 1e3 * self.scales[0]
-        return torch.float32 if len(self.names) == 1 and enough else torch.float64
-
     def standardised(self, y: Array) -> Tensor:
-        """Targets (B, D) as the network sees them, float32."""
-        return torch.from_numpy(((y - np.array(self.shifts)) / np.array(self.scales)).astype(np.float32))
+        """Targets (B, D) in the network's units, float64."""
+        return torch.from_numpy((y - np.array(self.shifts)) / np.array(self.scales))
 
 
 Target = Classes | Numbers
 
 
-def learn_numbers(names: tuple[str, ...], y: Array, place: Place = row_place) -> Numbers:
+def learn_numbers(
+    names: tuple[str, ...], y: Array, place: Place = row_place, dresses: tuple[Dress, ...] = ()
+) -> Numbers:
     """The targets (B, D) of a regression.
 
     Raises:
-        InvalidTable: a target that is missing or infinite.
+        InvalidTable: a target that is missing or infinite, or whose variance a float does not hold.
     """
     bad = ~np.isfinite(y)
     if bad.any():
@@ -66,7 +69,18 @@ def learn_numbers(names: tuple[str, ...], y: Array, place: Place = row_place) ->
                 fix="leave these rows out of training",
             )
         )
-    return Numbers(names, *centre_and_scale(y))
+    shifts, scales = centre_and_scale(y)
+    for name, scale in zip(names, scales, strict=True):
+        if not _SMALLEST < scale < _LARGEST:
+            raise InvalidTable(
+                explain(
+                    f"Target {name!r} must vary by {_SMALLEST:g} to {_LARGEST:g}, for its variance to be a number.",
+                    got=f"a standard deviation of {scale:.3g}",
+                    cause="a unit that does not suit the values, or a sign for missing values such as 1e308",
+                    fix="divide the target by a power of ten, or take its logarithm",
+                )
+            )
+    return Numbers(names, shifts, scales, dresses)
 
 
 def check_classes(name: str, counts: dict[str, int]) -> None:
@@ -81,15 +95,6 @@ def check_classes(name: str, counts: dict[str, int]) -> None:
             fix="train on rows of every class",
         )
     )
-
-
-def target_from(state: Any) -> Target:
-    """The target of what ``asdict`` gave."""
-    entry: dict[str, Any] = dict(state)
-    for name in ("labels", "counts", "names", "shifts", "scales"):
-        if name in entry:
-            entry[name] = tuple(entry[name])
-    return Classes(**entry) if entry["kind"] == "classes" else Numbers(**entry)
 
 
 def target_state(target: Target) -> dict[str, Any]:

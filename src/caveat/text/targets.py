@@ -121,15 +121,6 @@ def learn_numbers(y: Any, rows: int) -> tuple[Numbers, Tensor]:
     return target, torch.from_numpy(((two - shifts) / scales).astype(np.float32))
 
 
-def target_from(state: Any) -> Target:
-    """The target of what ``asdict`` gave and JSON kept."""
-    entry: dict[str, Any] = dict(state)
-    for name in ("labels", "counts", "shifts", "scales"):
-        if name in entry:
-            entry[name] = tuple(entry[name])
-    return Classes(**entry) if entry["kind"] == "classes" else Numbers(**entry)
-
-
 def target_state(target: Target) -> dict[str, Any]:
     """As JSON holds it."""
     return asdict(target)

@@ -339,10 +339,13 @@ def _checksum_of_file(folder: Path, name: str, size: int | None = None) -> str:
 
 def _inside(folder: Path, name: str) -> Path:
     """Return the path of a file, which a link may not lead out of the folder."""
-    path = (folder / name).resolve()
-    if path.is_relative_to(folder.resolve()):
-        return path
-    raise OSError(f"{name} is a link that leads out of the folder")
+    try:
+        path = (folder / name).resolve()
+        if path.is_relative_to(folder.resolve()):
+            return path
+    except RuntimeError:  # a link to itself, until Python 3.13
+        pass
+    raise OSError(f"{name} is a link that does not lead to a file in the folder")
 
 
 def _none(place: Path) -> str:

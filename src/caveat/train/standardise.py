@@ -20,7 +20,9 @@ def centre_and_scale(y: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
         ((2.0, 5.0), (1.0, 1.0))
     """
     ordered = np.sort(y, 0)
-    largest = np.maximum(np.abs(ordered).max(0), 1e-300)  # squares of numbers near the largest float would overflow
-    centre, scale = (ordered / largest).mean(0) * largest, (ordered / largest).std(0) * largest
-    scale = np.where(scale > 1e-12 * largest, scale, 1.0)
+    power = np.frexp(np.abs(ordered).max(0))[1]  # a power of two loses no digit, and squares of what is left are finite
+    shrunk = np.ldexp(ordered, -power)
+    centre, scale = np.ldexp(shrunk.mean(0), power), np.ldexp(shrunk.std(0), power)
+    constant = (ordered[0] == ordered[-1]) | (scale == 0)
+    centre, scale = np.where(constant, ordered[0], centre), np.where(constant, 1.0, scale)
     return tuple(map(float, centre)), tuple(map(float, scale))

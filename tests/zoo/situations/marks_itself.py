@@ -216,7 +216,10 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
 }
 
 SITUATIONS: list[Situation] = [
-    *(situation(name, build, inputs) for name, (build, inputs) in KINDS.items()),
+    *(
+        situation(name, build, inputs, fold=1 if "table" in name or "buffer" in name else 10)
+        for name, (build, inputs) in KINDS.items()
+    ),
     *(situation(f"{name}_ran_before", ran_before(build, inputs), inputs) for name, (build, inputs) in KINDS.items()),
     situation("reads_its_last_state", ReadsItsLast, X, reference=lambda twin: Fresh(twin).train()),
 ]

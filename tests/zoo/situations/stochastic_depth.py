@@ -149,6 +149,7 @@ SITUATIONS: list[Situation] = [
             lambda path=path, way=way: Residual(path, way),
             X,
             reference=PATHS,
+            fold=10,
         )
         for path in (DropPath, Gate)
         for way in WAYS
@@ -160,12 +161,13 @@ SITUATIONS: list[Situation] = [
             X,
             live=caveat.with_stochastic_depth,
             draws=8000,
+            fold=10,
         )
         for path in (DropPath, Gate)
         for way in WAYS
     ),
     *(
-        situation(f"depth_off_gate_of_{name}", lambda: Residual(Gate, by_floor), inputs, reference=PATHS)
+        situation(f"depth_off_gate_of_{name}", lambda: Residual(Gate, by_floor), inputs, reference=PATHS, fold=10)
         for name, inputs in SHAPES.items()
     ),
     *(
@@ -175,11 +177,12 @@ SITUATIONS: list[Situation] = [
             inputs,
             live=caveat.with_stochastic_depth,
             draws=8000,
+            fold=10,
         )
         for name, inputs in SHAPES.items()
     ),
-    situation("depth_off_in_the_network", InTheNetwork, X, reference=only_features),
-    situation("depth_on_in_the_network", InTheNetwork, X, live=caveat.with_stochastic_depth, draws=8000),
+    situation("depth_off_in_the_network", InTheNetwork, X, reference=only_features, fold=10),
+    situation("depth_on_in_the_network", InTheNetwork, X, live=caveat.with_stochastic_depth, draws=8000, fold=10),
     situation("called_drop_path_around_dropout", DropPathMlp, X),
     situation("called_stochastic_depth_around_dropout", StochasticDepthBlock, X),
     situation("called_layer_drop_around_a_mask", LayerDropNoise, X),
