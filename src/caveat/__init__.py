@@ -56,7 +56,6 @@ __all__ = [
     "dropout_modules",
     "ensemble",
     "epistemic_variance",
-    "all_dropout",
     "expected_entropy",
     "fit",
     "fit_ensemble",

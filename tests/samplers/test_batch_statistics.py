@@ -149,7 +149,7 @@ def test_batches_along_another_axis() -> None:
 
     network, data, x = made(Sequences, 3)
     expected = by_torch(network, data.permute(2, 0, 1), x.permute(2, 0, 1))
-    sampler = fixed(network, data.permute(2, 0, 1), batch_size=8, batch_dim=1)
+    sampler = fixed(network, data.permute(2, 0, 1), batch_size=8, in_dims=1)
     torch.testing.assert_close(caveat.draws(sampler, x.permute(2, 0, 1), 1)[0], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -12,15 +12,15 @@ from caveat.stochastic import (  # registers the handlers
     variational_sites,
 )
 from caveat.stochastic.audit import Audit, AuditedSite, audit
-from caveat.stochastic.sites import LivePredicate, dropout_modules, all_dropout, named, with_stochastic_depth
+from caveat.stochastic.sites import LivePredicate, all_dropout, dropout_modules, named, with_stochastic_depth
 
 __all__ = [
     "Audit",
     "AuditedSite",
     "LivePredicate",
+    "all_dropout",
     "audit",
     "dropout_modules",
-    "all_dropout",
     "named",
     "with_stochastic_depth",
 ]
