@@ -118,7 +118,8 @@ class BoundNetwork:
         which rows are together, each row is evaluated by itself.
         """
         plan = self._replan(None) if not self._looked_again else self._plan
-        if self._looked_again or plan.study.axes != self._plan.study.axes or plan.study.separable != (self.rows is not None):
+        as_before = plan.study.axes == self._plan.study.axes and plan.study.separable == (self.rows is not None)
+        if self._looked_again or not as_before:
             plan = self._replan(replace(self._plan, study=self._plan.study.with_rows_alone()))
         self._looked_again, self._plan = True, plan
         self._network.layouts.clear()
@@ -150,7 +151,8 @@ class BoundNetwork:
         try:
             return taped(task, self._source, draws)
         except Exception as error:
-            if is_out_of_memory(error) or isinstance(error, (CaveatError, Unplaced)) or self._plan.forced == "vectorised":
+            told = isinstance(error, (CaveatError, Unplaced)) or is_out_of_memory(error)
+            if told or self._plan.forced == "vectorised":
                 raise
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         values = replay(task, self._source, draws)  # a fault of the network itself shows here

@@ -166,7 +166,7 @@ def _notes(network: Network, found: Study) -> Iterator[str]:
             "so masks are not shared between rows and rows are never separated. in_dims= can say which axes it is."
         )
     elif not found.separable and not found.rows_alone:
-        yield "the network mixes rows: a row alone does not give what it gives among others, so rows are never separated."
+        yield "the network mixes rows: one alone does not give what it gives among others, so rows are never separated."
     if found.rows_alone:
         yield (
             "some site's tensor does not show which entries are of which row (rows are chosen, packed or looped over), "

@@ -73,7 +73,7 @@ def put_back(restore: Callable[[], None]) -> Generator[None]:
 
 
 def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """``function``, after which a signal at any moment leaves torch's modes and all that ``put_back`` knows as before."""
+    """``function``, at which a signal at any moment leaves torch's modes and all that ``put_back`` knows as before."""
 
     @functools.wraps(function)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -218,10 +218,11 @@ def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
 
 def attributes_of(modules: Sequence[nn.Module]) -> list[Any]:
     """What is bound on the modules now, in their containers too, by identity."""
-    return [
-        {name: id(value) for name, value in one.kept.items()} if isinstance(one.kept, dict) else [*map(id, one.kept)]
-        for one in _bound(modules)
-    ]
+    found = list[Any]()
+    for one in _bound(modules):
+        kept = one.kept
+        found.append([*map(id, kept)] if not isinstance(one.live, dict) else [*kept, *map(id, kept.values())])
+    return found
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:

@@ -20,7 +20,7 @@ from caveat.stochastic.sites import LivePredicate, all_dropout
 _MOST_TRIALS = 200
 _DEEPEST = 3
 _WRITES = "it writes on a buffer"
-_NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles) or drop whole branches (stochastic depth), or live= says no"
+_NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles), drop whole branches (stochastic depth), or live= says no"
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ def find_hidden(
         gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
         let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
         why_not = _trouble(found, current, live, path_of) if gained or let_in else None
-        if why_not is _WRITES and not let_in and not _new_noise(found, current) and independent(accepted | trial, found):
-            why_not = None  # a counter beside a dropout of torch's: put back, like all that a pass writes
+        if why_not is _WRITES and not let_in and not _new_noise(found, current):
+            # A counter beside a dropout of torch's is put back, like all that a pass writes; statistics mix rows.
+            why_not = None if independent(accepted | trial, found) else _WRITES
         if gained and why_not is None:
             accepted, current = accepted | trial, found
         elif why_not is not None and len(trial) == 1:
-            refused.append(f"{place(next(iter(trial)))} reads `training`, which lets in random numbers; {why_not}")
+            refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {why_not}")
         fresh = [read for read in found.seen.reads if read not in known]
         known.update(fresh)
         if gained and why_not is None:

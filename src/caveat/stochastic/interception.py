@@ -192,7 +192,7 @@ class Pass(TorchFunctionMode):
             if isinstance(returned, Tensor):
                 self.note_size(returned)
             if followed is not None:
-                followed.follow(returned, sites)
+                followed.follow(func, args, kwargs, returned, sites)
         return returned
 
     def note_size(self, tensor: Tensor) -> None:

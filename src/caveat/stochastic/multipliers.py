@@ -39,6 +39,14 @@ _COMPARISONS: set[Any] = {
 }
 
 
+# Functions whose results say nothing of the data.
+_MAKERS: set[Any] = {
+    *(getattr(torch, name) for name in ("zeros", "ones", "full", "tensor", "as_tensor", "arange", "eye", "linspace")),
+    *(getattr(torch, f"{name}_like") for name in ("zeros", "ones", "full", "empty")),
+    *(getattr(Tensor, f"new_{name}") for name in ("zeros", "ones", "full", "empty", "tensor")),
+}
+
+
 @dataclass(frozen=True)
 class Meeting:
     """A call in which random numbers meet data: of which sites, whether it could be a mask, and the numbers' range."""
@@ -59,6 +67,7 @@ class Followed:
     meetings: list[Meeting] = field(default_factory=list[Meeting])
     normal: set[int] = field(default_factory=set[int])
     _made: dict[int, tuple[Tensor, frozenset[int]]] = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
+    _constants: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
 
     def add(self, tensor: Tensor, sites: frozenset[int]) -> None:
         """These are random numbers of the sites, or made of them; holding the tensor keeps its id its own."""
@@ -71,7 +80,7 @@ class Followed:
         if not random:
             return frozenset()
         sites = frozenset(chain.from_iterable(self._made[id(tensor)][1] for tensor in random))
-        data = [tensor for tensor in tensors if id(tensor) not in self._made and not _is_constant(tensor)]
+        data = [tensor for tensor in tensors if id(tensor) not in self._made and not self._is_constant(tensor)]
         if not data or func in _COMPARISONS:
             return sites
         values = torch.cat([tensor.detach().flatten().to(torch.float64) for tensor in random])
@@ -89,17 +98,20 @@ class Followed:
         )
         return frozenset()
 
-    def follow(self, returned: Any, sites: frozenset[int]) -> None:
-        """What a call returned is made of the random numbers of these sites alone."""
-        for leaf in pytree.tree_leaves(returned) if sites else ():
-            if isinstance(leaf, Tensor):
-                self.add(leaf, sites)
+    def follow(self, func: Any, args: Any, kwargs: Any, returned: Any, sites: frozenset[int]) -> None:
+        """What a call returned is made of the random numbers of these sites alone, or of constants alone."""
+        if sites:
+            for leaf in pytree.tree_leaves(returned):
+                if isinstance(leaf, Tensor):
+                    self.add(leaf, sites)
+        elif isinstance(returned, Tensor) and id(returned) not in self._made:
+            tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            if func in _MAKERS or (tensors and all(map(self._is_constant, tensors))):
+                self._constants[id(returned)] = returned
 
-
-def _is_constant(tensor: Tensor) -> bool:
-    """Is this one number, however often? Then it says nothing of the data."""
-    flat = tensor.detach().flatten()
-    return len(flat) == 0 or bool((flat == flat[0]).all())
+    def _is_constant(self, tensor: Tensor) -> bool:
+        """Does this say nothing of the data? One number, such as a rate that is learned, says nothing either."""
+        return tensor.dim() == 0 or id(tensor) in self._constants
 
 
 def sites_of_masks(passes: Sequence[Followed | None], count: int) -> set[int]:

@@ -156,7 +156,7 @@ def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
     low, high = (0, bounds[0]) if len(bounds) == 1 else bounds[:2] if bounds else (0, 2**24)
     if func is torch.randint:
         size = kwargs["size"] if "size" in kwargs else next(a for a in args if not isinstance(a, int))
-        like = torch.empty(size, **{"dtype": torch.int64, **settings})
+        like = _empty((size,), {"dtype": torch.int64, **settings})
     else:
         like = torch.empty_like(args[0], **settings)
     value = _fill(taken, like, lambda u: (u * (high - low)).floor() + low, low, torch.float64)
@@ -168,7 +168,7 @@ def _permutation(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
     args, kwargs = taken.settled(args, kwargs)
     count = args[0] if args else kwargs["n"]
     settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device")}
-    like = torch.empty(count, **{"dtype": torch.int64, **settings})
+    like = _empty((count,), {"dtype": torch.int64, **settings})
     uniform = random_like(taken, like, torch.float64)
     return torch.arange(count, out=like) if uniform is None else uniform.argsort().to(like.dtype)
 

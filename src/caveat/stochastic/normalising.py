@@ -23,7 +23,7 @@ def _batch_norm(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 @handles(torch.batch_norm)
 def _batch_norm_below(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The same one level below, in traced and exported networks: (input, weight, bias, mean, variance, training, ...)."""
+    """The same below, in traced and exported networks: (input, weight, bias, mean, variance, training, ...)."""
     args, kwargs = taken.settled(args, kwargs)
     if len(args) > 5 and args[3] is not None:
         args = (*args[:5], False, *args[6:])

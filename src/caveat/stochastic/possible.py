@@ -32,7 +32,7 @@ def check_initialized(network: Network) -> None:
             raise InvalidArgument(
                 explain(
                     "Every parameter must be there before drawing.",
-                    got=f"{network.paths[id(module)] or '(the model itself)'} ({type(module).__name__}), not initialized",
+                    got=f"{network.paths[id(module)] or '(the model)'} ({type(module).__name__}), not initialized",
                     cause="a lazy layer, which takes its size from the first batch",
                     fix="run the network once: model(x)",
                 )
@@ -60,11 +60,11 @@ def why_silent(network: Network) -> list[str]:
         if is_one_layer_with_dropout(module):
             name = type(module).__name__
             reasons.append(
-                f"{path} is nn.{name}(num_layers=1, dropout={module.dropout}): torch drops between layers only, and one "
-                f"layer has none (add nn.Dropout after it, or use caveat.layers.Variational{name})"
+                f"{path} is nn.{name}(num_layers=1, dropout={module.dropout}): torch drops between layers only, and "
+                f"one layer has none (add nn.Dropout after it, or use caveat.layers.Variational{name})"
             )
         elif is_script(module):
-            reasons.append(f"{path} is TorchScript, whose calls cannot be intercepted: use the network it was made from")
+            reasons.append(f"{path} is TorchScript, which cannot be intercepted: use the network it was made from")
             break
     return reasons[:5]
 

@@ -74,7 +74,7 @@ def _parts(node: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(cast(Sequence[Any], node))
     elif isinstance(node, (set, frozenset)):
         yield from enumerate(sorted(cast(set[Any], node), key=repr))
-    elif hasattr(node, "__dict__") or hasattr(type(node), "__slots__"):
+    elif hasattr(node, "__dict__") or hasattr(node, "__slots__"):
         slots = [name for cls in type(node).__mro__ for name in _slots(cls)]
         held = {name: getattr(node, name) for name in slots if hasattr(node, name)} | getattr(node, "__dict__", {})
         yield from held.items()
@@ -164,8 +164,13 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
 
 def _on(leaf: Leaf, device: torch.device) -> Leaf:
     """The leaf on the device, under a name of its own: a network may set flags on what it gets."""
-    moved = leaf if leaf.data.device == device else leaf.to(device)
+    moved = leaf if leaf.data.device == device else move(leaf, device)
     return moved if isinstance(moved, PackedSequence) or moved.requires_grad else moved.detach()
+
+
+def move(leaf: Leaf, device: torch.device) -> Leaf:
+    """The leaf on the device."""
+    return leaf.to(device) if isinstance(leaf, Tensor) else cast(PackedSequence, cast(Any, leaf).to(device))
 
 
 def _arguments(x: Any) -> Inputs:
@@ -250,7 +255,8 @@ def read_in_dims(in_dims: Any, inputs: Inputs) -> Axes:
         _said(tuple(cast(Sequence[Any], in_dims)), args if args else tuple(kwargs.values()), said, in_dims)
     axes = Axes(tuple(said))
     if axes.count(inputs) is None:
-        sizes = [rows_along(leaf, at) for leaf, at in zip(structure_of(inputs).leaves, said, strict=True) if at is not None]
+        pairs = zip(structure_of(inputs).leaves, said, strict=True)
+        sizes = [rows_along(leaf, at) for leaf, at in pairs if at is not None]
         raise _misfit(in_dims, f"axes of sizes {sizes}" if sizes else "no batch axis at all")
     return axes
 

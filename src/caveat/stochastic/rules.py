@@ -103,7 +103,7 @@ class Observations:
         self.takes_gradient = self.takes_gradient or func in _GRADIENTS
 
 
-_SIZES_OF_VALUES = {
+_SIZES_OF_VALUES: set[Any] = {
     *(Tensor.item, Tensor.__int__, Tensor.__index__, Tensor.tolist, Tensor.numpy, Tensor.__array__),
     *(torch.nonzero, Tensor.nonzero, torch.argwhere, Tensor.argwhere, torch.masked_select, Tensor.masked_select),
     *(torch.unique, Tensor.unique, torch.unique_consecutive, Tensor.unique_consecutive, torch.bincount),
@@ -117,9 +117,9 @@ def makes_sizes_of_values(func: Any, args: tuple[Any, ...]) -> bool:
     if func in _SIZES_OF_VALUES:
         return True
     if func is Tensor.__getitem__:
-        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        index = cast(tuple[Any, ...], args[1]) if isinstance(args[1], tuple) else (args[1],)
         return any(isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8) for part in index)
     return func is torch.where and len(args) == 1
 
 
-_GRADIENTS = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
+_GRADIENTS: set[Any] = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}

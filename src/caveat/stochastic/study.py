@@ -159,8 +159,8 @@ def _conclude(
         output_axes=output_axes,
         unmanaged=one.seen.unmanaged,
     )
-    chosen = any(_could_be_chosen(rules.sites[key], layout) for key, layout in places.placed.items() if key in rules.sites)
-    unsafe = one.seen.sizes_follow_values and chosen
+    sites = [(rules.sites[key], layout) for key, layout in places.placed.items() if key in rules.sites]
+    unsafe = one.seen.sizes_follow_values and any(_could_be_chosen(site, layout) for site, layout in sites)
     return found.with_rows_alone() if places.unknown or unsafe else found
 
 
@@ -285,7 +285,8 @@ def _buffers(network: Network) -> set[tuple[Any, int]]:
 
 def runs_hooks(network: Network) -> bool:
     """Are there hooks of the user's, who may count on every call? (Not torch's own, nor those of ``caveat.layers``.)"""
-    held = [torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks]  # pyright: ignore[reportPrivateUsage]
+    everywhere: Any = torch_module
+    held: list[dict[int, Any]] = [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
     for module in network.modules:
         own = vars(module)
         held += [hooks for name in ("_forward_hooks", "_forward_pre_hooks") if (hooks := own.get(name))]
@@ -294,9 +295,9 @@ def runs_hooks(network: Network) -> bool:
 
 def _is_of_torch(hook: Any) -> bool:
     """Weight norm, spectral norm, pruning: they compute a parameter, in every pass alike."""
-    owner = getattr(hook, "__self__", hook)
-    cls = owner if hasattr(owner, "__qualname__") else type(owner)
-    return str(getattr(cls, "__module__", "")).split(".")[0] == "torch" and not isinstance(owner, nn.Module)
+    owner: Any = getattr(hook, "__self__", hook)
+    made_by = str(getattr(owner, "__module__", ""))
+    return made_by.split(".")[0] == "torch" and not isinstance(owner, nn.Module)
 
 
 def _rows_independent(one: Look, two: Look) -> bool:
@@ -329,7 +330,7 @@ def _output_axes(one: Look, pair: Look | None) -> tuple[int, ...] | None:
     return tuple(axes)
 
 
-# -- where rows are in a site --------------------------------------------------------------------------------------------
+# -- where rows are in a site -----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -450,9 +451,9 @@ def warn_not_separated(axes: Axes | None) -> None:
     """Says that the rows of a batch are not told apart, and what follows."""
     why = "a row gives something else alone than among others" if axes is not None else "no axis behaves as a batch"
     warnings.warn(
-        f"caveat cannot separate the rows of these inputs: {why}. Draws are right for the batch as it is, but masks are "
-        "not shared between rows, and a row's draws depend on its batch. If the network does not mix rows, say which "
-        "axes are the batch: in_dims=0, or (0, None) for forward(x, shared).",
+        f"caveat cannot separate the rows of these inputs: {why}. Draws are right for the batch as it is, but masks "
+        "are not shared between rows, and a row's draws depend on its batch. If the network does not mix rows, say "
+        "which axes are the batch: in_dims=0, or (0, None) for forward(x, shared).",
         RowsNotSeparatedWarning,
         stacklevel=2,
     )

@@ -134,7 +134,8 @@ class EvalNetwork:
     def _plain_is_right(self, inputs: Inputs, kind: Kind, values: Values) -> bool:
         """Does a plain call give these values, leaving inputs, buffers and random states alone?"""
         rules = kind.study.rules
-        if not structure_of(inputs).flat or kind.study.unmanaged or kind.study.written or rules.leaves_marks or not rules.repeatable or rules.sites:
+        moves = kind.study.unmanaged or kind.study.written or rules.leaves_marks or not rules.repeatable
+        if moves or rules.sites or not structure_of(inputs).flat:
             return False
         network = Network(self.model)
         copies = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)

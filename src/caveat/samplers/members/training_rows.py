@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, default_collate  # pyright: ignore[repo
 
 from caveat.engine.loaded import check_fits, inputs_of
 from caveat.errors import InvalidArgument, explain
-from caveat.stochastic.rows import Inputs, along_first, as_inputs, map_leaves, read_in_dims
+from caveat.stochastic.rows import Inputs, along_first, as_inputs, map_leaves, move, read_in_dims
 
 
 class TrainingRows:
@@ -28,9 +28,10 @@ class TrainingRows:
             axes = along_first(inputs) if in_dims is None else read_in_dims(in_dims, inputs)
             count = axes.count(inputs)
             if count is None:
-                raise _invalid("tensors of different sizes", "an input that all rows share", "say which: in_dims=(0, None)")
+                cause = "an input that all rows share"
+                raise _invalid("tensors of different sizes", cause, "say which: in_dims=(0, None)")
             self.count = count
-            self.take = lambda index: map_leaves(lambda leaf: leaf.to(self._device), axes.take(inputs, index))
+            self.take = lambda index: map_leaves(lambda leaf: move(leaf, self._device), axes.take(inputs, index))
         else:
             collate = cast(Callable[[Any], Any], default_collate)  # pyright: ignore[reportUnknownVariableType]
             if isinstance(data, DataLoader):
