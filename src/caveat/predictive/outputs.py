@@ -52,6 +52,7 @@ class Logits:
     select: Select = None
 
     def __post_init__(self) -> None:
+        _check_class_dim(self.class_dim)
         check_select(self.select)
 
     def read(self, returned: Any) -> Tensor:
@@ -90,6 +91,7 @@ class Probabilities:
     select: Select = None
 
     def __post_init__(self) -> None:
+        _check_class_dim(self.class_dim)
         check_select(self.select)
 
     def read(self, returned: Any) -> Tensor:
@@ -312,6 +314,18 @@ def _check_numbers(x: Tensor, output: object) -> None:
         fix="return one value a row, or choose the part with select=",
         error=OutputMismatch,
     )
+
+
+def _check_class_dim(class_dim: object) -> None:
+    if class_dim is not None and (isinstance(class_dim, bool) or not isinstance(class_dim, int)):
+        raise InvalidArgument(
+            explain(
+                "class_dim must be an integer or None.",
+                got=f"class_dim={class_dim!r}",
+                cause="the number of classes or a name was passed, or a float",
+                fix="Logits(class_dim=1) for (B, C, H, W), Logits() where classes are last",
+            )
+        )
 
 
 def _classes_last(x: Tensor, class_dim: int | None, output: Logits | Probabilities) -> Tensor:
