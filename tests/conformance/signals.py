@@ -233,7 +233,7 @@ def scenes(folder: Path) -> list[Scene]:
         sampled("recurrent", lambda: mc(recurrent), [recurrent]),
         Scene("predict, ensemble", lambda: caveat.ensemble(members, output=caveat.Logits()),
               lambda sampler: caveat.predict(sampler, x), mean, members),
-        sampled("mixture", lambda: caveat.samplers.mixture([mc(part) for part in parts]), parts),
+        sampled("mixture", lambda: caveat.mixture([mc(part) for part in parts]), parts),
         Scene("draws", lambda: mc(guarded),
               lambda sampler: caveat.draws(sampler, x, 40, seed=3), torch.clone, [guarded]),
         Scene("predict, as many as it takes", lambda: mc(hooked),

@@ -74,6 +74,8 @@ def test_what_is_no_sampler(verb: Verb, sampler: Any, x: Any, word: str) -> None
     refused(lambda: verb(sampler, x), word)
     if x is X:
         refused(lambda: caveat.predict_batches(sampler, LOADER), word)
+        refused(lambda: caveat.acquire.trajectories(sampler, X, X), word)
+        refused(lambda: caveat.acquire.ThompsonPolicy(sampler), word)
 
 
 @pytest.mark.parametrize("verb", VERBS)

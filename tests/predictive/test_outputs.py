@@ -204,6 +204,12 @@ def test_one_class() -> None:
             output.read(torch.randn(4, 1))
 
 
+def test_class_dim_is_an_integer() -> None:
+    for class_dim in (1.0, "1", True):
+        with says(InvalidArgument, "class_dim must be an integer", r"Logits\(class_dim=1\)"):
+            Logits(class_dim=class_dim)  # type: ignore[arg-type]
+
+
 def test_class_dim_out_of_range_or_the_batch() -> None:
     for class_dim in (0, 2, -2, -3):
         with says(OutputMismatch, "class_dim must name an axis", r"Logits\(class_dim=1\)"):

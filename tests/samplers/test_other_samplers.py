@@ -209,6 +209,9 @@ def test_paths_in_place_of_networks(path: Any, said: str) -> None:
         lambda: samplers.test_time(path, lambda x, g: x, **output),
         lambda: samplers.gaussian_process_head(path, **output),
         lambda: caveat.fit(path, nn.MSELoss(), (X, X)),
+        lambda: caveat.fit_ensemble(path, nn.MSELoss(), (X, X), members=2),
+        lambda: caveat.insert_dropout(path, 0.1, after=lambda name, module: True),
+        lambda: caveat.layers.update_precision(path, X),
     ]
     for call in calls:
         with pytest.raises(caveat.errors.InvalidArgument, match=f"(?s)Got: the path .*Fix: build .*{said}"):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from caveat.tabular import InvalidTable, as_columns
+from caveat.tabular.schema import CategoryColumn, learn_schema
+from caveat.tabular.values import dates_of, keys_of, numbers_of
 
 SIZES, COLOURS = [1.5, None, 3.0], ["red", None, "blue"]
 
@@ -55,3 +57,90 @@ def test_a_name_that_is_there_twice_is_named() -> None:
     pandas = pytest.importorskip("pandas")
     with pytest.raises(InvalidTable, match="'a' twice"):
         as_columns(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_declared_categories_are_categories_in_every_container() -> None:
+    pandas, polars, arrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    series = pandas.Series([1, 2] * 3)
+    tables = [
+        pandas.DataFrame({"g": pandas.Categorical([1, 2] * 3)}),
+        pandas.DataFrame({"g": pandas.Categorical([1.0, 2.0, None] * 2)}),
+        polars.DataFrame({"g": polars.Series(["1", "2"] * 3, dtype=polars.Categorical)}),
+        polars.DataFrame({"g": polars.Series(["1", "2"] * 3, dtype=polars.Enum(["1", "2"]))}),
+        arrow.table({"g": arrow.array([1, 2] * 3).dictionary_encode()}),
+        arrow.Table.from_pandas(pandas.DataFrame({"g": series.astype("category")})),
+    ]
+    for table in tables:
+        (column,) = learn_schema(as_columns(table)).columns
+        assert isinstance(column, CategoryColumn)
+        assert column.categories == ("1", "2")
+
+
+def test_a_time_with_a_zone_is_one_number_in_every_container() -> None:
+    pandas, polars, arrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    times = pandas.Series(pandas.date_range("2024-10-26", periods=48, freq="h", tz="Europe/Berlin"))
+    frame, gap = pandas.DataFrame({"t": times}), times.copy()
+    gap[7] = pandas.NaT
+    tables = [
+        frame,
+        pandas.DataFrame({"t": gap}),
+        pandas.DataFrame({"t": times.astype(object)}),
+        polars.from_pandas(frame),
+        polars.from_pandas(pandas.DataFrame({"t": gap})),
+        arrow.Table.from_pandas(frame),
+        arrow.Table.from_pandas(pandas.DataFrame({"t": gap})),
+        {"t": [time.isoformat() for time in times]},
+        {"t": [time.tz_convert("Asia/Tokyo" if n % 2 else "UTC").isoformat() for n, time in enumerate(times)]},
+    ]
+    wanted = times.map(lambda time: time.timestamp() / 86400).to_numpy()  # seconds since 1970 by pandas itself
+    for table in tables:
+        found = dates_of("t", as_columns(table)["t"])
+        here = ~np.isnan(found)
+        assert here.sum() >= 47
+        np.testing.assert_allclose(found[here], wanted[here], rtol=0, atol=1e-9)
+
+
+def test_whole_numbers_keep_their_digits_beside_gaps() -> None:
+    pandas, polars, arrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    large = [2**60 + 1, None, 2**60 + 2]
+    keys = [str(2**60 + 1), None, str(2**60 + 2)]
+    for table in (
+        pandas.DataFrame({"id": pandas.array(large, dtype="Int64")}),
+        polars.DataFrame({"id": large}),
+        arrow.table({"id": large}),
+        {"id": large},
+    ):
+        assert keys_of("id", as_columns(table)["id"]) == keys
+
+
+def test_missing_is_missing_in_every_container() -> None:
+    pandas = pytest.importorskip("pandas")
+    gaps = [None, float("nan"), pandas.NA, pandas.NaT, np.datetime64("NaT")]
+    assert keys_of("g", as_columns({"g": [*gaps, "a"]})["g"]) == [None] * 5 + ["a"]
+    assert np.isnan(numbers_of("x", as_columns({"x": [*gaps, 1]})["x"])).tolist() == [True] * 5 + [False]
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    assert np.isnan(as_columns({"x": masked})["x"]).tolist() == [False, True]
+
+
+def test_durations_are_seconds_in_every_container() -> None:
+    pandas, polars, arrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    for table in (
+        pandas.DataFrame({"d": pandas.to_timedelta(["1h", None])}),
+        polars.DataFrame({"d": polars.Series([3_600_000, None]).cast(polars.Duration("ms"))}),
+        arrow.table({"d": arrow.array([3600, None], arrow.duration("s"))}),
+    ):
+        found = numbers_of("d", as_columns(table)["d"])
+        assert found[0] == 3600
+        assert np.isnan(found[1])
+
+
+def test_the_index_of_a_data_frame_is_no_column_of_an_arrow_table() -> None:
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    for index in (pandas.Index([5, 6]), pandas.Index([5, 6], name="key")):
+        frame = pandas.DataFrame({"x": [1, 2]}, index=index)
+        assert list(as_columns(arrow.Table.from_pandas(frame))) == ["x"]
+
+
+def test_names_that_are_one_as_text_are_refused() -> None:
+    with pytest.raises(InvalidTable, match="'1' twice"):
+        as_columns({1: [1.0], "1": [2.0]})

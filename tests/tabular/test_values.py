@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caveat.tabular.errors import InvalidTable
 from caveat.tabular.reading import learn_reading
@@ -68,3 +70,31 @@ def test_a_category_is_the_same_however_it_is_written_down() -> None:
     assert keys_of("x", objects(1, 1.0, "1", " 1 ")) == ["1"] * 4
     assert keys_of("x", np.array([1.0, np.nan])) == ["1", None]
     assert keys_of("x", np.array([True, False])) == keys_of("x", objects("true", "FALSE")) == ["True", "False"]
+
+
+@given(st.integers(-(2**70), 2**70))
+def test_a_whole_number_is_one_category_however_it_is_written(number: int) -> None:
+    assert keys_of("x", objects(number, str(number), f"{number}.0")) == [str(number)] * 3
+    if abs(number) < 2**53:
+        assert (
+            keys_of("x", objects(float(number), str(float(number)), np.float32(1), 1)) == [str(number)] * 2 + ["1"] * 2
+        )
+
+
+def test_a_category_keeps_zeros_that_say_something() -> None:
+    assert keys_of("x", objects("007", "1.50", "1E5")) == ["007", "1.50", "1E5"]
+    assert keys_of("x", np.array([0.1], np.float32)) == ["0.1"]
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**5000), "1" + "0" * 400], ids=["long", "longer", "text"])
+def test_a_number_that_no_float_holds_is_named_in_few_words(value: object) -> None:
+    with pytest.raises(InvalidTable, match="must hold finite numbers") as raised:
+        numbers_of("x", objects(1, value))
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, 2]])
+def test_what_is_no_value_is_named_with_its_column_and_row(value: object) -> None:
+    for read in (keys_of, learn_reading):
+        with pytest.raises(InvalidTable, match=r"'x'.*(\n.*)?row 1"):
+            read("x", objects("a", value))

@@ -11,8 +11,9 @@ pytest.importorskip("sklearn")
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caveat.shapes import is_missing
 from caveat.text import InvalidText
-from caveat.text.sentences import as_sentences, is_missing
+from caveat.text.sentences import as_sentences
 
 TWO = ["book a table", "play jazz"]
 

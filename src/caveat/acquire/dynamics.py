@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat.engine import Sampler
+from caveat.engine.misuse import check_sampler_passed
 from caveat.engine.predict import check_draws
 from caveat.errors import InvalidArgument, OutputMismatch, explain
 from caveat.metrics.checks import require_count
@@ -68,6 +69,7 @@ def trajectories(
         >>> trajectories(sampler, torch.zeros(4, 2), torch.zeros(10, 1), n=5).shape
         torch.Size([5, 11, 4, 2])
     """
+    check_sampler_passed(sampler, start)
     n = check_draws(sampler.size or _FUTURES if n is None else n, sampler)
     check_seed(seed)
     if not isinstance(sampler.output, (Mean, MeanAndVariance, MeanAndLogVariance)):

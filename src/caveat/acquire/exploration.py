@@ -14,6 +14,7 @@ from torch import Tensor
 
 from caveat.acquire.bandit import thompson
 from caveat.engine import Sampler
+from caveat.engine.misuse import check_sampler_passed
 from caveat.errors import InvalidArgument, explain
 from caveat.metrics.checks import require_count
 from caveat.seeds import check_seed, mix
@@ -50,6 +51,7 @@ class ThompsonPolicy:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_sampler_passed(self.sampler, None)
         check_seed(self.seed)
 
     def __call__(self, observation: Any, episode: int) -> int:

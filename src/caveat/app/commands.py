@@ -67,14 +67,13 @@ def demo(
     """
     for module in ("matplotlib", "sklearn"):
         require(module, "demo")
-    from caveat.app.files import make_folder, write_files
+    from caveat.app.files import demo_folder, write_files
     from caveat.app.numbers import as_json as numbers
     from caveat.app.terminal import print_result, progress_bar
 
     settings = Settings(data, digit, index, draws, epochs, seed, quick, threads)
     digits, plan = prepare(settings)
-    make_folder(out)
-    with progress_bar(Console(stderr=True)) as stage:
+    with demo_folder(out), progress_bar(Console(stderr=True)) as stage:
         result = run_demo(settings, digits, plan, stage)
         written = write_files(result, out, stage)
     if as_json:

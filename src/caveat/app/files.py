@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from caveat.app.demo import Result, Stage, no_stage
 from caveat.app.mosaics import plot_strip, plot_test_digits
-from caveat.app.numbers import as_json
+from caveat.app.numbers import SCHEMA, as_json
+from caveat.app.output_file import writing
 from caveat.app.pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
 from caveat.app.report import report_html
 from caveat.errors import InvalidArgument
+from caveat.files import open_regular, write_whole
+from caveat.train.plain import parse_json
 
 PICTURES = {
     "strip.png": (plot_strip, 9.6, 5.0),
@@ -21,18 +27,36 @@ PICTURES = {
     "digits.png": (plot_test_digits, 7.0, 3.7),
 }
 """File name: the plot, its width and height in inches."""
+NAMES = ("numbers.json", "report.html", *PICTURES)
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder, or say why it cannot be: to be found out before the work, not after it.
+@contextmanager
+def demo_folder(folder: Path) -> Generator[None]:
+    """Make and hold the folder of a demo, or say why it cannot be: to be found out before the work, not after it.
+
+    Files that were there and are not of an earlier demo stay as they are.
 
     Raises:
-        InvalidArgument: the place is taken by a file or cannot be written to.
+        InvalidArgument: The place is taken by a file, cannot be written to, or holds other files of the demo's names.
+        BusyError: Another demo is writing it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise InvalidArgument(f"--out must name a folder that can be written to: {problem}.") from problem
+    with writing(folder):
+        taken = next((name for name in NAMES if os.path.lexists(folder / name)), None)
+        if taken is not None and not _is_of_demo(folder):
+            raise InvalidArgument(f"--out must name a new folder, or one of an earlier demo; {folder} has a {taken}.")
+        yield
+
+
+def _is_of_demo(folder: Path) -> bool:
+    try:
+        with open_regular(folder / "numbers.json") as file:
+            return bool(parse_json(file.read())["schema"] == SCHEMA)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def write_files(result: Result, folder: Path, stage: Stage = no_stage) -> list[Path]:
@@ -46,6 +70,10 @@ def write_files(result: Result, folder: Path, stage: Stage = no_stage) -> list[P
     for name, (plot, width, height) in PICTURES.items():
         contents[name] = picture(plot, result, width=width, height=height)
         advance(1)
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
+    try:
+        for name, content in contents.items():
+            write_whole(folder / name, content)
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise InvalidArgument(f"--out must name a folder that can be written to: {reason}.") from problem
     return [folder / name for name in contents]

@@ -9,10 +9,12 @@ import sys
 TYPE_CHECKING = False  # this file is loaded before Ctrl-C is noted: it takes no longer than it must
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Timer
     from typing import Any, NoReturn
 
 INTERRUPTED = 130
 LINE = "caveat: interrupted"
+_SOON = 0.01
 _own_code: list[bool] = []
 
 
@@ -30,6 +32,7 @@ class Interrupts:
     def __init__(self, *, process: bool) -> None:
         self.noted = False
         self._process = process
+        self._again: Timer | None = None
         self._restore: Callable[[], None] | None = None
 
     def __enter__(self) -> Interrupts:
@@ -47,23 +50,29 @@ class Interrupts:
             signal.signal(signal.SIGINT, signal.SIG_IGN if self._process else signal.default_int_handler)
 
         def unraisable(problem: Any) -> None:
-            if problem.exc_type is not None and issubclass(problem.exc_type, KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-            else:
+            if problem.exc_type is None or not issubclass(problem.exc_type, KeyboardInterrupt):
                 hook(problem)
+                return
+            from threading import Timer
+
+            self._again = Timer(_SOON, signal.raise_signal, [signal.SIGINT])  # by then this hook has been left
+            self._again.daemon = True
+            self._again.start()
 
         self._restore = restore
         sys.unraisablehook = unraisable
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._again is not None:
+            self._again.cancel()
         if self._restore is not None:
             self._restore()
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        if self._process and not _own_code and (self.noted or not _holds_any()):
+        if self._process and not _own_code and ((self.noted and self._again is None) or not _holds_any()):
             _end()
-        self.noted = True
+        self.noted, self._again = True, None
         raise KeyboardInterrupt
 
 

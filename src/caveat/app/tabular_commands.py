@@ -22,7 +22,7 @@ Advance = Callable[[float], None]
 
 
 def fit(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A table: .csv, .jsonl or .parquet (.gz too).")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A table: .csv, .jsonl (.gz too), .parquet, .feather.")],
     target: Annotated[list[str], typer.Option(help="The column to predict; again for several numbers.")],
     out: Annotated[Path, typer.Option(help="The folder of the model; one with a model in it is replaced.")],
     kind: Annotated[
@@ -177,7 +177,7 @@ def register(app: typer.Typer) -> None:
 @contextmanager
 def _bar(title: str) -> Generator[Advance]:
     """A bar from 0 to 1 on the standard error, where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{title:<28}", total=1.0)

@@ -1,4 +1,4 @@
-"""Tables in files, read in chunks: CSV, JSON lines and Parquet, plain or gzipped; errors name the line."""
+"""Tables in files, read in chunks: CSV, JSON lines, Parquet and Feather, plain or gzipped; errors name the line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import IO, Any, AnyStr, cast
 
 import numpy as np
 
+from caveat.app.arrow_files import open_feather, open_parquet
 from caveat.errors import explain
-from caveat.extras import require
 from caveat.files import digest_of, open_regular
-from caveat.tabular.columns import Array, Columns, as_columns
+from caveat.tabular.columns import Array, Columns, count_rows
 from caveat.tabular.errors import InvalidTable
 from caveat.train.plain import unique_keys
 
@@ -32,6 +32,7 @@ _ENDINGS = {
     "csv": ("csv", "tsv", "txt", "data"),
     "json": ("jsonl", "ndjson", "json"),
     "parquet": ("parquet", "pq"),
+    "feather": ("feather", "arrow", "ipc"),
 }
 _MAGIC = {b"\x1f\x8b": "a gzip file", b"PK": "a ZIP file, such as a spreadsheet", b"PAR1": "a Parquet file"}
 
@@ -57,7 +58,7 @@ def read_chunks(path: Path, rows: int = ROWS) -> Iterator[Chunk]:
         InvalidTable: no such file, no header, no rows, another encoding than UTF-8, a row of another length, or a file
             that is damaged or cannot be read.
     """
-    read = {"csv": _csv, "json": _json_lines, "parquet": _parquet}[_format_of(path)]
+    read = {"csv": _csv, "json": _json_lines, "parquet": _arrow, "feather": _arrow}[_format_of(path)]
     some = False
     try:
         for chunk in read(path, rows):
@@ -223,23 +224,22 @@ def _objects(path: Path, names: list[str], found: list[dict[str, Any]], lines: l
     return Chunk(columns, np.array(lines), path.name, read)
 
 
-def _parquet(path: Path, rows: int) -> Iterator[Chunk]:
-    parquet: Any = require("pyarrow.parquet", "parquet")
-    table: Any = require("pyarrow", "parquet").Table
+def _arrow(path: Path, rows: int) -> Iterator[Chunk]:
+    feather = path.name.lower().endswith(_ENDINGS["feather"])
     try:
-        file = parquet.ParquetFile(path)
-        _check_header(path, list(map(str, file.schema_arrow.names)))
-        total, done = max(file.metadata.num_rows, 1), 0
-        for batch in file.iter_batches(batch_size=rows):
-            columns = as_columns(table.from_batches([batch]))
-            count = int(batch.num_rows)
+        file = (open_feather if feather else open_parquet)(path, rows)
+        _check_header(path, file.names)
+        total, done = max(file.rows, 1), 0
+        for columns in file.batches:
+            count = count_rows(columns)
             yield Chunk(columns, np.arange(done + 1, done + count + 1), path.name, (done + count) / total)
             done += count
     except InvalidTable:
         raise
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, NotImplementedError) as error:
         got = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InvalidTable(_said(path, got, "a file that is not Parquet, or cut short", "export it again")) from None
+        kind = "Feather" if feather else "Parquet"
+        raise InvalidTable(_said(path, got, f"a file that is not {kind}, or cut short", "export it again")) from None
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -132,8 +132,8 @@ def plain_values(values: Array) -> list[Any]:
         )
         return [None if math.isnan(value) else value for value in exact]
     if values.dtype.kind == "M":
-        moments = cast("list[Any]", list(values))
-        return [None if np.isnat(value) else str(np.datetime_as_string(value, unit="auto")) for value in moments]
+        moments = cast("list[str]", np.datetime_as_string(values, unit="auto").tolist())
+        return [None if moment == "NaT" else moment for moment in moments]
     return [_plain(value) for value in values.tolist()]
 
 

@@ -18,6 +18,7 @@ from caveat.tabular.reading import learn_reading
 from caveat.tabular.values import keys_of, numbers_of
 
 _FEW = 10  # whole numbers of so few kinds are classes
+_LARGEST = 1e150
 Advance = Callable[[float], None]
 
 
@@ -107,7 +108,7 @@ def target_numbers(sample: Sample, names: Sequence[str], dresses: Sequence[Dress
     """The targets (B, D).
 
     Raises:
-        InvalidTable: a target is missing, infinite or a word.
+        InvalidTable: a target is missing, infinite, too large to be squared, or a word.
     """
     columns: list[Array] = []
     for number, name in enumerate(names):
@@ -115,6 +116,8 @@ def target_numbers(sample: Sample, names: Sequence[str], dresses: Sequence[Dress
         values = numbers_of(name, sample.columns[name], sample.place, dress)
         if np.isnan(values).any():
             raise InvalidTable(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
+        if (np.abs(values) > _LARGEST).any():
+            raise InvalidTable(_too_large(name, values, sample.place))
         columns.append(values)
     return np.stack(columns, 1)
 
@@ -144,6 +147,16 @@ def _no_gap(name: str, key: str | None, place: str) -> str:
     if key is None:
         raise InvalidTable(_no_label(name, place))
     return key
+
+
+def _too_large(name: str, values: Array, place: Callable[[int], str]) -> str:
+    row = int(np.abs(values).argmax())
+    return explain(
+        f"The target {name!r} must be at most {_LARGEST:g}, for its square to be a number.",
+        got=f"{values[row]:g} at {place(row)}",
+        cause="a code for a value that is not known, or a slip of the keyboard",
+        fix="leave these rows out, or change the unit",
+    )
 
 
 def _no_label(name: str, place: str) -> str:

@@ -13,6 +13,7 @@ from caveat.calibrate.likelihood import maximise_likelihood
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
 from caveat.numerics import public_dtype
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import describe
 
 
@@ -32,6 +33,7 @@ class AffineScaling:
     bias: Tensor
     of_log_probabilities: bool
 
+    @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
         """Probabilities (..., C) of logits (..., C), draws or no draws.
 
@@ -57,6 +59,7 @@ class AffineScaling:
         return state_of(self)
 
 
+@takes_arrays
 def fit_vector_scaling(logits: Tensor, labels: Tensor) -> AffineScaling:
     """A factor and an offset for each class, with the greatest likelihood: 2 C numbers.
 
@@ -77,6 +80,7 @@ def fit_vector_scaling(logits: Tensor, labels: Tensor) -> AffineScaling:
     return AffineScaling(weight, bias, of_log_probabilities=False)
 
 
+@takes_arrays
 def fit_matrix_scaling(logits: Tensor, labels: Tensor, *, off_diagonal: float = 0.01) -> AffineScaling:
     """A full matrix and an offset, with the greatest likelihood less a penalty: C^2 + C numbers.
 
@@ -104,6 +108,7 @@ def fit_matrix_scaling(logits: Tensor, labels: Tensor, *, off_diagonal: float = 
     return _fit_full(logits, labels, off_diagonal, of_log_probabilities=False)
 
 
+@takes_arrays
 def fit_dirichlet(logits: Tensor, labels: Tensor, *, off_diagonal: float = 0.01) -> AffineScaling:
     """Dirichlet calibration: softmax(W log p + b), the exact map where probabilities are Dirichlet within each class.
 

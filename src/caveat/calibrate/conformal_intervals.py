@@ -16,6 +16,7 @@ from caveat.calibrate.checks import detached
 from caveat.calibrate.conformal_rank import conformal_quantile
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.numerics import public_dtype
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import require_positive, require_share
 
 
@@ -33,6 +34,7 @@ class AbsoluteResidual:
     radius: Tensor
     alpha: float
 
+    @takes_arrays
     def __call__(self, mean: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of means (B, D) or (B,)."""
         radius = self.radius.to(mean.device, public_dtype(mean.dtype))
@@ -57,6 +59,7 @@ class ScaledResidual:
     factor: Tensor
     alpha: float
 
+    @takes_arrays
     def __call__(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of means and scales, (B, D) or (B,) each."""
         radius = self.factor.to(mean.device, public_dtype(mean.dtype)) * scale
@@ -81,6 +84,7 @@ class ConformalisedQuantiles:
     margin: Tensor
     alpha: float
 
+    @takes_arrays
     def __call__(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of the network's own quantiles, (B, D) or (B,) each."""
         margin = self.margin.to(low.device, public_dtype(low.dtype))
@@ -93,6 +97,7 @@ class ConformalisedQuantiles:
         return state_of(self)
 
 
+@takes_arrays
 def fit_absolute_residual(mean: Tensor, target: Tensor, *, alpha: float = 0.1) -> AbsoluteResidual:
     """Intervals of one width about any mean, that hold the target with probability at least 1 - alpha.
 
@@ -120,6 +125,7 @@ def fit_absolute_residual(mean: Tensor, target: Tensor, *, alpha: float = 0.1) -
     return AbsoluteResidual(conformal_quantile((y - m).abs(), alpha), alpha)
 
 
+@takes_arrays
 def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, alpha: float = 0.1) -> ScaledResidual:
     """Intervals as wide as a predictive's own scale, that hold the target with probability at least 1 - alpha.
 
@@ -149,6 +155,7 @@ def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, alpha: f
     return ScaledResidual(conformal_quantile((y - m).abs() / s, alpha), alpha)
 
 
+@takes_arrays
 def fit_conformalised_quantiles(
     low: Tensor, high: Tensor, target: Tensor, *, alpha: float = 0.1
 ) -> ConformalisedQuantiles:

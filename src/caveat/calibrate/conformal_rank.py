@@ -11,7 +11,10 @@ import math
 import torch
 from torch import Tensor
 
+from caveat.predictive.inputs import takes_arrays
 
+
+@takes_arrays
 def conformal_quantile(scores: Tensor, alpha: float) -> Tensor:
     """The ceil((n + 1)(1 - alpha))-th smallest of scores (n, ...) -> (...); infinite where n is too small for alpha.
 

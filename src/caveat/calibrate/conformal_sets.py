@@ -12,6 +12,7 @@ from caveat.calibrate.conformal_rank import conformal_quantile
 from caveat.calibrate.conformal_scores import LAC, SetScore, checked_rows
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import describe, require_share
 
 _FIT, _CALL = 0, 1
@@ -35,6 +36,7 @@ class ConformalSets:
     classes: int
     alpha: float
 
+    @takes_arrays
     def __call__(self, probabilities: Tensor) -> Tensor:
         """The sets of probabilities (B..., C): bool, (B..., C). A set can be empty.
 
@@ -60,6 +62,7 @@ class ConformalSets:
         return state_of(self)
 
 
+@takes_arrays
 def fit_conformal_sets(
     probabilities: Tensor, labels: Tensor, *, alpha: float = 0.1, score: SetScore | None = None
 ) -> ConformalSets:

@@ -20,6 +20,7 @@ from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
 from caveat.extras import require
 from caveat.numerics import public_dtype
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import describe
 
 
@@ -39,6 +40,7 @@ class Isotonic:
     inputs: Tensor
     outputs: Tensor
 
+    @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
         """Probabilities (..., C) of logits (..., C), draws or no draws.
 
@@ -70,6 +72,7 @@ class Platt:
     slope: Tensor
     offset: Tensor
 
+    @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
         """Probabilities (..., C) of logits (..., C), draws or no draws.
 
@@ -86,6 +89,7 @@ class Platt:
         return state_of(self)
 
 
+@takes_arrays
 def fit_isotonic(logits: Tensor, labels: Tensor) -> Isotonic:
     """Isotonic regression of each class's probability on whether it is the label; needs scikit-learn.
 
@@ -124,6 +128,7 @@ def fit_isotonic(logits: Tensor, labels: Tensor) -> Isotonic:
     return Isotonic(torch.tensor(inputs, device=logits.device), torch.tensor(outputs, device=logits.device))
 
 
+@takes_arrays
 def fit_platt(logits: Tensor, labels: Tensor) -> Platt:
     """Platt scaling: a logistic regression of each class on its log-odds; needs scikit-learn.
 

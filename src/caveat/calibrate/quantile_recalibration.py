@@ -20,6 +20,7 @@ from caveat.calibrate.interpolate import interpolate
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
 from caveat.numerics import accumulator, public_dtype
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import require_positive, require_share
 
 _LEAST_TAIL = 1e-9
@@ -39,6 +40,7 @@ class QuantileRecalibration:
     levels: Tensor
     shares: Tensor
 
+    @takes_arrays
     def __call__(self, levels: Tensor) -> Tensor:
         """Calibrated levels (...) of the network's levels (...)."""
         wide = levels.to(accumulator(levels.device))
@@ -73,6 +75,7 @@ class QuantileRecalibration:
         require_share(level, "level")
         return quantile(self.level_for((1 - level) / 2)), quantile(self.level_for((1 + level) / 2))
 
+    @takes_arrays
     def gaussian_interval(self, mean: Tensor, variance: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """A recalibrated central interval for each normal (B..., D): (low, high).
 
@@ -93,6 +96,7 @@ class QuantileRecalibration:
         return state_of(self)
 
 
+@takes_arrays
 def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
     """The map from the levels that the network gave to its targets to the shares that they are.
 

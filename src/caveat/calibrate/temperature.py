@@ -12,6 +12,7 @@ from caveat.calibrate.checks import as_scores, scored
 from caveat.calibrate.likelihood import maximise_likelihood
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.numerics import public_dtype
+from caveat.predictive.inputs import takes_arrays
 
 _LEAST, _MOST = 0.01, 100.0
 
@@ -28,6 +29,7 @@ class Temperature:
 
     temperature: Tensor
 
+    @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
         """Probabilities (..., C) of logits (..., C), draws or no draws."""
         z = as_scores(logits)
@@ -38,6 +40,7 @@ class Temperature:
         return state_of(self)
 
 
+@takes_arrays
 def fit_temperature(logits: Tensor, labels: Tensor) -> Temperature:
     """The temperature with the greatest likelihood, never below 0.01 nor above 100.
 

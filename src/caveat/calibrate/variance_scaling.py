@@ -12,6 +12,7 @@ from caveat.calibrate.checks import detached
 from caveat.calibrate.stored import State, state_of, stored
 from caveat.errors import InvalidArgument, explain
 from caveat.numerics import public_dtype
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import require_positive
 
 
@@ -27,6 +28,7 @@ class VarianceScaling:
 
     factor: Tensor
 
+    @takes_arrays
     def __call__(self, variance: Tensor) -> Tensor:
         """Scaled variances, in the shape of `variance` (B..., D)."""
         return (variance * self.factor.to(variance.device)).to(public_dtype(variance.dtype))
@@ -36,6 +38,7 @@ class VarianceScaling:
         return state_of(self)
 
 
+@takes_arrays
 def fit_variance_scaling(
     mean: Tensor, variance: Tensor, target: Tensor, *, per_target: bool = False
 ) -> VarianceScaling:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.layers.predicates import ModulePredicate, modules_by_path
 from caveat.layers.rates import check_rate
 
@@ -146,7 +146,9 @@ def _check_open(model: nn.Module) -> None:
     """Refuse what would not run a hook that is put on now."""
     compiled = hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
     closed = isinstance(model, torch.jit.ScriptModule) or compiled
-    if not isinstance(cast(Any, model), nn.Module) or closed:
+    if not isinstance(cast(Any, model), nn.Module):
+        raise InvalidArgument(explain_no_network(model))
+    if closed:
         raise InvalidArgument(
             explain(
                 "Dropout is inserted into an nn.Module that is not compiled.",

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.numerics import accumulator
 
 Curvature = Callable[[Tensor], Tensor]
@@ -204,6 +204,8 @@ class RandomFeatureGaussianProcess(nn.Module):
 
 def heads_of(network: nn.Module) -> list[RandomFeatureGaussianProcess]:
     """The Gaussian-process heads in a network."""
+    if not isinstance(cast(Any, network), nn.Module):
+        raise InvalidArgument(explain_no_network(network))
     return [part for part in network.modules() if isinstance(part, RandomFeatureGaussianProcess)]
 
 

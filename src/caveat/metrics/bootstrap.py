@@ -16,6 +16,7 @@ from caveat.errors import InvalidArgument, explain
 from caveat.metrics.checks import require_count
 from caveat.metrics.registry import takes_weights
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 from caveat.seeds import check_seed
 from caveat.shapes import describe, require_rows, require_share
 
@@ -35,6 +36,7 @@ class Estimate(NamedTuple):
     high: Tensor
 
 
+@takes_arrays
 def bootstrap(
     metric: Callable[..., Tensor], *tensors: Tensor, n: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Estimate:

@@ -13,6 +13,7 @@ from caveat.metrics.checks import classified, require_count
 from caveat.metrics.reliability import equal_width_edges
 from caveat.metrics.weighting import sums_by_group
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import describe
 
 
@@ -70,6 +71,7 @@ class BrierBins:
         require_count(bins, "bins", 1)
         return cls(torch.zeros(5, classes, bins, dtype=accumulator(device), device=device))
 
+    @takes_arrays
     def update(self, probabilities: Tensor, labels: Tensor) -> BrierBins:
         """The state with these rows too: probabilities (B..., C), labels (B...).
 
@@ -140,6 +142,7 @@ class BrierBins:
         return BrierDecomposition(reliability, between + within, (base * (1 - base)).sum(), within)
 
 
+@takes_arrays
 def brier_decomposition(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> BrierDecomposition:
     """Reliability, resolution and uncertainty of the Brier score; reliability - resolution + uncertainty is the score.
 

@@ -16,6 +16,7 @@ from caveat.metrics.reliability import (
 )
 from caveat.metrics.views import View, classwise, confidence, top_label
 from caveat.metrics.weighting import row_weights
+from caveat.predictive.inputs import takes_arrays
 
 
 @metric("share")
@@ -132,6 +133,7 @@ def maximum_calibration_error(
     return largest_gap(*_bins(probabilities, labels, bins, equal_mass, confidence, weights))
 
 
+@takes_arrays
 def reliability_bins(
     probabilities: Tensor, labels: Tensor, *, bins: int = 15, equal_mass: bool = False, view: View = confidence
 ) -> ReliabilityBins:

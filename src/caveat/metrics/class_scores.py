@@ -9,6 +9,7 @@ from caveat.metrics.checks import classified
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import weighted_mean
 from caveat.numerics import accumulator, entropy
+from caveat.predictive.inputs import takes_arrays
 
 
 @metric("share", higher_is_better=True, mean_of_rows=True)
@@ -91,6 +92,7 @@ def brier_score(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None
     return weighted_mean((wide.square().sum(-1) - 2 * chosen + 1).clamp(min=0).reshape(labels.shape), weights)
 
 
+@takes_arrays
 def class_entropy(probabilities: Tensor) -> Tensor:
     """Entropy of class probabilities (B..., C) -> (B...), nats: how unsure a single network says it is.
 
@@ -101,6 +103,7 @@ def class_entropy(probabilities: Tensor) -> Tensor:
     return entropy(probabilities)
 
 
+@takes_arrays
 def wrong(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Where the most probable class is not the label: (B...), bool; the losses of risk and of error detection.
 

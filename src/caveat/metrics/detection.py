@@ -18,6 +18,7 @@ from caveat.metrics.ranking import cumulated, rank, steps
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import row_weights
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import describe, require_alike, require_no_nan, require_rows, require_share
 
 
@@ -138,6 +139,7 @@ class Detection:
     positives: Tensor
 
 
+@takes_arrays
 def detection(scores: Tensor, positive: Tensor) -> Detection:
     """Every measure of detection at once.
 
@@ -162,6 +164,7 @@ def detection(scores: Tensor, positive: Tensor) -> Detection:
     )
 
 
+@takes_arrays
 def out_of_distribution(unsureness_in: Tensor, unsureness_out: Tensor) -> Detection:
     """How well a measure tells unknown rows (the positives) from known ones.
 
@@ -187,6 +190,7 @@ def out_of_distribution(unsureness_in: Tensor, unsureness_out: Tensor) -> Detect
     return detection(scores, torch.arange(len(scores), device=scores.device) >= len(known))
 
 
+@takes_arrays
 def error_detection(unsureness: Tensor, wrong: Tensor) -> Detection:
     """How well a measure finds the rows that are wrong (the positives).
 

@@ -19,6 +19,7 @@ from caveat.metrics.checks import classified
 from caveat.metrics.class_scores import class_entropy
 from caveat.metrics.retained import retained_values
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 
 
 @final
@@ -71,6 +72,7 @@ class ReferralCurve:
         return float(torch.trapezoid(self.values, self.fractions) / span)
 
 
+@takes_arrays
 def referral_curve(
     metric: Callable[..., Tensor],
     *tensors: Tensor,
@@ -114,6 +116,7 @@ def referral_curve(
     return ReferralCurve(shares, values, low, high)
 
 
+@takes_arrays
 def referral_with_baselines(
     metric: Callable[..., Tensor],
     probabilities: Tensor,
@@ -178,6 +181,7 @@ def referral_with_baselines(
     return curves
 
 
+@takes_arrays
 def oracle_unsureness(probabilities: Tensor, labels: Tensor) -> Tensor:
     """What one would refer by who knows the labels, (B...): 1 if wrong, plus the probability missing on the label.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from torch import Tensor
 
-_F = TypeVar("_F", bound=Callable[..., Tensor])
+from caveat.predictive.inputs import takes_arrays
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,15 @@ METRICS: dict[str, Metric] = {}
 """Every metric that is one number, by name."""
 
 
-def metric(unit: str, *, higher_is_better: bool | None = False, mean_of_rows: bool = False) -> Callable[[_F], _F]:
-    """Put a function into `METRICS` under its own name, and give it back unchanged."""
+def metric(
+    unit: str, *, higher_is_better: bool | None = False, mean_of_rows: bool = False
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Put a function into `METRICS` under its own name, and let it take predictives and arrays."""
 
-    def register(function: _F) -> _F:
-        name = function.__name__
-        METRICS[name] = Metric(name, function, unit, higher_is_better, mean_of_rows)
-        return function
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        name, taking = function.__name__, takes_arrays(function)
+        METRICS[name] = Metric(name, taking, unit, higher_is_better, mean_of_rows)
+        return taking
 
     return register
 

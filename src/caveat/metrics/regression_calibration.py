@@ -17,6 +17,7 @@ from caveat.metrics.ranking import cumulated, rank
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import row_weights
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import require_finite, require_rows
 
 
@@ -36,6 +37,7 @@ class RegressionCalibration:
     area: Tensor
 
 
+@takes_arrays
 def regression_calibration_curve(
     levels: Tensor, *, points: int = 101, central: bool = False
 ) -> RegressionCalibration:

@@ -16,6 +16,7 @@ from caveat.metrics.checks import classified, require_count
 from caveat.metrics.views import View, confidence
 from caveat.metrics.weighting import row_weights, sums_by_group
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import describe
 
 
@@ -66,6 +67,7 @@ class ReliabilityBins:
         zero = torch.zeros(groups, len(edges) - 1, dtype=accumulator(device), device=device)
         return cls(edges.to(device, accumulator(device)), view, zero, zero, zero)
 
+    @takes_arrays
     def update(self, probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> ReliabilityBins:
         """The state with these rows too: probabilities (B..., C), labels (B...), weights (B,).
 
@@ -193,6 +195,7 @@ def equal_width_edges(bins: int) -> Tensor:
     return torch.arange(bins + 1, dtype=torch.float64) / bins
 
 
+@takes_arrays
 def equal_mass_edges(
     probabilities: Tensor, labels: Tensor, *, bins: int = 15, view: View = confidence
 ) -> Tensor:

@@ -15,6 +15,7 @@ from caveat.metrics.ranking import cumulated, rank, steps
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import row_weights
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import require_alike, require_finite, require_no_nan, require_rows
 
 
@@ -39,6 +40,7 @@ class RiskCoverage:
         return float(self.risk[kept - 1])
 
 
+@takes_arrays
 def risk_coverage(losses: Tensor, unsureness: Tensor) -> RiskCoverage:
     """Mean loss of the rows kept, at every coverage.
 

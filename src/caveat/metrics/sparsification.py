@@ -16,6 +16,7 @@ from caveat.metrics.ranking import cumulated, rank, steps
 from caveat.metrics.registry import metric
 from caveat.metrics.risk_coverage import expected_sums, ranked_losses
 from caveat.metrics.weighting import row_weights
+from caveat.predictive.inputs import takes_arrays
 
 
 @final
@@ -44,6 +45,7 @@ class Sparsification:
         return self.error.mean()
 
 
+@takes_arrays
 def sparsification(errors: Tensor, unsureness: Tensor, *, root: bool = False) -> Sparsification:
     """The sparsification curve of any errors under any measure.
 

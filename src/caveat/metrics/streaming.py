@@ -17,6 +17,7 @@ from torch import Tensor
 from caveat.errors import CannotMerge, InvalidArgument, explain
 from caveat.metrics.registry import METRICS
 from caveat.numerics import accumulator
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import require_rows
 
 
@@ -58,6 +59,7 @@ class RunningMean:
                 )
             )
 
+    @takes_arrays
     def update(self, *tensors: Tensor) -> RunningMean:
         """The state with these rows too: what the metric takes, the last with the rows on its first axis."""
         require_rows(tensors[-1], "The last tensor")
@@ -113,6 +115,7 @@ class Collected:
     rows_axis: tuple[int, ...] | None = None
     parts: tuple[tuple[Tensor, ...], ...] = ()
 
+    @takes_arrays
     def update(self, *tensors: Tensor) -> Collected:
         """The state with these rows too; the tensors are detached, not copied."""
         return replace(self, parts=(*self.parts, tuple(x.detach() for x in tensors)))

@@ -10,6 +10,7 @@ from torch import Tensor
 from caveat.metrics.registry import metric
 from caveat.metrics.weighting import weighted_mean
 from caveat.numerics import alike
+from caveat.predictive.inputs import takes_arrays
 from caveat.shapes import require_positive
 
 
@@ -60,6 +61,7 @@ def gaussian_negative_log_likelihood(
     return weighted_mean(0.5 * ((y - m).square() / v + v.log() + math.log(2 * math.pi)), weights)
 
 
+@takes_arrays
 def gaussian_cdf(mean: Tensor, variance: Tensor, target: Tensor) -> Tensor:
     """Probability that a normal gives to values up to the target, in the shape of the target, float64.
 

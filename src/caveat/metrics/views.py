@@ -11,9 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from caveat.predictive.inputs import takes_arrays
+
 View = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
+@takes_arrays
 def confidence(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The largest probability, and whether its class is the label: one group of N.
 
@@ -28,6 +31,7 @@ def confidence(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, T
     return torch.zeros_like(predicted), claimed, predicted == labels
 
 
+@takes_arrays
 def top_label(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same, with rows grouped by the class that is predicted: C groups, N in all.
 
@@ -42,6 +46,7 @@ def top_label(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
     return predicted, claimed, predicted == labels
 
 
+@takes_arrays
 def classwise(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Every class's probability, and whether that class is the label: C groups of N.
 

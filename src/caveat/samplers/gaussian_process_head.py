@@ -14,7 +14,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from caveat.engine.sampler import Stream, Values
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgument, explain
 from caveat.layers.random_features import heads_of, weights_drawn
 from caveat.predictive import Output, as_output
 from caveat.samplers.mc_dropout import MCDropout
@@ -121,8 +121,6 @@ def gaussian_process_head(
         >>> bool(pred.variance[1] > 3 * pred.variance[0])
         True
     """
-    if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(explain_no_network(model))
     if not heads_of(model):
         raise InvalidArgument(
             explain(

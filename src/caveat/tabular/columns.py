@@ -47,8 +47,9 @@ def as_columns(table: Any) -> Columns:
         given = cast(Mapping[Any, Any], table)
         found = {name: _column(given[key]) for name, key in _named(given)}
     elif hasattr(table, "column_names") and hasattr(table, "column"):  # Arrow
-        index = _index_columns(table)
+        index, declared = _pandas_said(table)
         found = {name: _column(table.column(key)) for name, key in _named(table.column_names) if key not in index}
+        found = {name: declare_categories(values) if name in declared else values for name, values in found.items()}
     elif hasattr(table, "columns") and hasattr(table, "__getitem__"):  # pandas, polars
         found = {name: _column(table[key]) for name, key in _named(table.columns)}
     else:
@@ -123,7 +124,7 @@ def _pandas_column(values: Any) -> Array:
     if isinstance(dtype, np.dtype):
         return _numpy_column(np.asarray(values.to_numpy()))
     if kind == "CategoricalDtype":
-        return _declared(values.astype(object))
+        return declare_categories(values.astype(object))
     if kind == "ArrowDtype":
         return _arrow_column(values.array.__arrow_array__())
     if kind == "DatetimeTZDtype":
@@ -138,7 +139,7 @@ def _pandas_column(values: Any) -> Array:
 def _polars_column(values: Any) -> Array:
     kind = str(values.dtype).partition("(")[0]
     if kind in ("Categorical", "Enum"):
-        return _declared(values.to_list())
+        return declare_categories(values.to_list())
     if kind in ("Datetime", "Date", "Duration"):  # with a zone: in UTC
         return _numpy_column(np.asarray(values.to_numpy()))
     return _from_list(values.to_list()) if values.null_count() else np.asarray(values.to_numpy())
@@ -147,7 +148,7 @@ def _polars_column(values: Any) -> Array:
 def _arrow_column(values: Any) -> Array:
     kind = str(values.type)
     if kind.startswith("dictionary<"):
-        return _declared(values.to_pylist())
+        return declare_categories(values.to_pylist())
     if kind.startswith("timestamp[") and "tz=" in kind:
         try:
             return _from_list(values.to_pylist())
@@ -158,17 +159,19 @@ def _arrow_column(values: Any) -> Array:
     return _from_list(values.to_pylist())
 
 
-def _index_columns(table: Any) -> set[str]:
-    """The columns of an Arrow table that were the index of a data frame of pandas."""
+def _pandas_said(table: Any) -> tuple[set[Any], set[Any]]:
+    """The columns of an Arrow table that were the index of a data frame of pandas, and those that were categories."""
     metadata: dict[bytes, bytes] = getattr(table.schema, "metadata", None) or {}
     try:
-        named = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
-    except (ValueError, AttributeError):
-        return set()
-    return {name for name in named if isinstance(name, str)}
+        said = json.loads(metadata.get(b"pandas", b"{}"))
+        index = {name for name in said.get("index_columns", []) if isinstance(name, str)}
+        return index, {c["name"] for c in said.get("columns", []) if c["pandas_type"] == "categorical"}
+    except (ValueError, AttributeError, TypeError, LookupError):
+        return set(), set()
 
 
-def _declared(values: Iterable[Any]) -> Array:
+def declare_categories(values: Iterable[Any]) -> Array:
+    """The same values as categories, None where missing."""
     return _objects([None if is_missing(value) else Category(value) for value in values])
 
 

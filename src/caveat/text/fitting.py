@@ -17,7 +17,7 @@ from caveat.engine import draws as draws_of
 from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian
 from caveat.text.encoder import Encoder, load_encoder
-from caveat.text.model import Calibration, Model, answered, by_length, part_of, read, say_what_was_cut
+from caveat.text.model import Calibration, Model, answered, by_length, drawn, part_of, read, say_what_was_cut
 from caveat.text.network import Shape
 from caveat.text.settings import Settings
 from caveat.text.targets import Array, Numbers, Target
@@ -56,7 +56,8 @@ def fit_model(target: Target, rows: Rows, settings: Settings, *, progress: bool 
     classes = not isinstance(target, Numbers)
     shape = Shape(settings.kind, read_by, target.outputs, classes, settings.hidden, settings.rate)
     chosen = None if weights is None else torch.from_numpy(weights[kept].astype(np.float32))
-    networks, fits = train_networks(shape, encoder, inputs[kept], (answers[kept], chosen), settings, progress)
+    targets = (answers[kept] if classes else answers[kept].float(), chosen)
+    networks, fits = train_networks(shape, encoder, inputs[kept], targets, settings, progress)
     if encoder is not None and shape.kind == "encoder":
         encoder = replace(encoder, reader=cast(Any, networks[0].reader))
     summary = _summary(held, cut, fits)
@@ -73,7 +74,7 @@ def calibrated(model: Model, inputs: Tensor, answers: Tensor) -> Model:
     By the very draws that predictions take: what is promised is promised of these functions.
     """
     if isinstance(model.target, Numbers):
-        fitted = _scaled(model, model.target, inputs, answers)
+        fitted = _scaled(model, inputs, answers)
     else:
         fitted = _cooled(model, inputs, answers)
     pred = answered(fitted, inputs)
@@ -99,11 +100,12 @@ def _cooled(model: Model, inputs: Tensor, answers: Tensor) -> Model:
     return replace(model, calibration=replace(model.calibration, temperature=temperature))
 
 
-def _scaled(model: Model, units: Numbers, inputs: Tensor, answers: Tensor) -> Model:
-    pred = cast(Gaussian, answered(model, inputs))
+def _scaled(model: Model, inputs: Tensor, answers: Tensor) -> Model:
+    """In the network's units, in which no digit of a target's is lost."""
+    pred = cast(Gaussian, drawn(model, inputs))
+    y = answers.double()
     mean, variance = pred.moments.mean.cpu(), (pred.noise + pred.moments.variance).clamp(min=1e-300).cpu()
-    y = answers.double() * torch.tensor(units.scales) + torch.tensor(units.shifts)
-    factors = model.calibration.factors
+    factors = torch.ones(y.shape[1], dtype=torch.float64)
     if bool(((y - mean).square() > 0).any(0).all()):
         factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
     scores = (y - mean).abs() / (variance * factors).sqrt()

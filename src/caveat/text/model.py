@@ -112,15 +112,20 @@ def read(
 
 def answered(model: Model, inputs: Tensor, draws: int | None = None, seed: int | None = None) -> Categorical | Gaussian:
     """``predictive`` of what ``read`` gave."""
+    whole = drawn(model, inputs, draws, seed)
+    if isinstance(model.target, Numbers):
+        return _in_units(cast(Gaussian, whole), model.target, model.calibration.factors)
+    return whole
+
+
+def drawn(model: Model, inputs: Tensor, draws: int | None = None, seed: int | None = None) -> Categorical | Gaussian:
+    """What the draws say of what ``read`` gave, a regression's in the network's units and not calibrated."""
     count = model.settings.draws if draws is None else draws
     start = model.settings.seed if seed is None else seed
     alike = by_length(model.shape, inputs)
     parts = [predict_draws(model.sampler, part_of(model, inputs, rows), n=count, seed=start) for rows in alike]
     device = parts[0].count.device
-    whole = join(parts, [rows.to(device) for rows in alike])
-    if isinstance(model.target, Numbers):
-        return _in_units(cast(Gaussian, whole), model.target, model.calibration.factors)
-    return cast(Categorical, whole)
+    return cast("Categorical | Gaussian", join(parts, [rows.to(device) for rows in alike]))
 
 
 def by_length(shape: Shape, inputs: Tensor) -> tuple[Tensor, ...]:

@@ -123,7 +123,8 @@ class Regressor(RegressorBases):
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Numeric, Numeric]:
         """Intervals (low, high) that hold the target with probability ``level``: conformal, as wide as each row needs.
 
-        A model without enough held-out sentences for the level gives the quantiles of the predictive.
+        With n held-out sentences and a level above n / (n + 1) the ends are infinite: so few cannot tell how far out
+        such errors are. A model without held-out sentences gives the quantiles of the predictive.
         """
         low, high = interval_of(fitted(self).calibration.scores, self.predictive(X), level)
         return self._shaped(low), self._shaped(high)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 from caveat.errors import explain
+from caveat.shapes import is_missing
 from caveat.text.errors import InvalidText
 
 
@@ -42,13 +42,6 @@ def as_sentences(X: Any) -> list[str]:
                 )
             )
     return cast("list[str]", rows)
-
-
-def is_missing(value: Any) -> bool:
-    """Is this no value: None, NaN, or pandas' NA and NaT?"""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (
-        isinstance(value, float) and math.isnan(value)
-    )  # fmt: skip
 
 
 def _rows(X: Any) -> list[Any]:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat.errors import explain
+from caveat.shapes import is_missing
 from caveat.text.errors import InvalidText
-from caveat.text.sentences import is_missing
 from caveat.train.standardise import centre_and_scale
 
 Array = NDArray[Any]
+_SMALLEST, _LARGEST = 1e-150, 1e150
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def learn_classes(y: Any, rows: int) -> tuple[Classes, Array, Tensor]:
 
 
 def learn_numbers(y: Any, rows: int) -> tuple[Numbers, Tensor]:
-    """The targets, and what the network sees of them, (B, D) float32.
+    """The targets, and what the network is to say of them, (B, D) float64.
 
     Raises:
         InvalidText: a target that is missing, infinite or no number, or another number of them than sentences.
@@ -117,8 +118,17 @@ def learn_numbers(y: Any, rows: int) -> tuple[Numbers, Tensor]:
     values = given.astype(np.float64)
     two = values if values.ndim == 2 else values[:, None]
     shifts, scales = centre_and_scale(two)
+    if not all(_SMALLEST < scale < _LARGEST for scale in scales):
+        raise InvalidText(
+            explain(
+                f"Targets must vary by {_SMALLEST:g} to {_LARGEST:g}, for their variance to be a number.",
+                got=f"standard deviations of {', '.join(f'{scale:.3g}' for scale in scales)}",
+                cause="a unit that does not suit the values, or a sign for missing values such as 1e308",
+                fix="divide the target by a power of ten, or take its logarithm",
+            )
+        )
     target = Numbers(shifts, scales, values.ndim == 1)
-    return target, torch.from_numpy(((two - shifts) / scales).astype(np.float32))
+    return target, torch.from_numpy((two - shifts) / scales)
 
 
 def target_state(target: Target) -> dict[str, Any]:
@@ -132,6 +142,8 @@ def _plain(y: Any) -> Array:
         raise InvalidText(explain(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)"))
     if hasattr(y, "to_pylist"):
         y = y.to_pylist()
+    if isinstance(y, np.ma.MaskedArray):
+        y = cast("list[Any]", y.tolist())  # pyright: ignore[reportUnknownMemberType]
     if isinstance(y, (list, tuple)):
         try:
             return np.array(y, dtype=object if any(isinstance(one, str) for one in cast(Any, y)) else None)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import CaveatError, InvalidArgument, explain
 from caveat.train import safetensors_file
 from caveat.train.loop import Member, Training
 from caveat.train.stack import tensors_of
@@ -63,6 +63,21 @@ class Checkpoint:
             return
         tensors, note = safetensors_file.read(self.path)
         self._check(note)
+        try:
+            self._take_up(training, tensors, note)
+        except CaveatError:
+            raise
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise InvalidArgument(
+                explain(
+                    "A checkpoint must be as it was written.",
+                    got=f"{self.path.name}, and {type(error).__name__}: {str(error)[:200]}",
+                    cause="the file was edited, or is of another version of caveat",
+                    fix="delete the file to start afresh",
+                )
+            ) from error
+
+    def _take_up(self, training: Training, tensors: dict[str, Tensor], note: Any) -> None:
         for member, kept in zip(training.members, note["members"], strict=True):
             for name in ("training", "validation", "best_epoch", "finished"):
                 setattr(member, name, kept[name])

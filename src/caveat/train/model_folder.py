@@ -133,7 +133,7 @@ def check_destination(place: Path) -> None:
         name = path.relative_to(place).as_posix()
         if path.is_dir() and not path.is_symlink() and name in parts:
             continue
-        if name not in known or _checksum_of_file(place, name) != known[name]:
+        if name not in known or _checksum_of_file(place, name, known[name][0]) != known[name][1]:
             raise InvalidModel(_taken(place, name if name not in known else f"{name}, which was changed"))
 
 
@@ -291,8 +291,8 @@ def _check_names(about: dict[str, Any], names: tuple[str, ...], folders: tuple[s
             raise ValueError(f"the size of {name[:60]!r} in {ABOUT} is none")
 
 
-def _files_of(place: Path) -> dict[str, str]:
-    """Return the checksums of the files of the model that is there, by name; none if nothing is there.
+def _files_of(place: Path) -> dict[str, tuple[int, str]]:
+    """Return the sizes and checksums of the files of the model that is there, by name; none if nothing is there.
 
     Raises:
         InvalidModel: Something else is there.
@@ -311,8 +311,10 @@ def _files_of(place: Path) -> dict[str, str]:
         _check_names(about, tuple(set(about) - set(_OWN)), tuple(folders))
     except (InvalidModel, ValueError, LookupError, TypeError, AttributeError):
         raise InvalidModel(_taken(place, first.name)) from None
-    digest = hashlib.sha256(_manifest(place) or b"").hexdigest()
-    return {**about["checksums"], ABOUT: digest}
+    manifest = _manifest(place) or b""
+    sizes, checksums = {**about["sizes"], ABOUT: len(manifest)}, dict(about["checksums"])
+    checksums[ABOUT] = hashlib.sha256(manifest).hexdigest()  # in the manifest stands that of what it says
+    return {name: (sizes[name], checksums[name]) for name in checksums}
 
 
 def _checksum_of(about: Mapping[str, Any]) -> str:

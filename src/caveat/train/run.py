@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.seeds import check_seed
 from caveat.train.seeding import derived, permutation, set_random_states, with_replacement
 
@@ -117,6 +117,8 @@ def _takes_seed(build: Build) -> bool:
                 fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
             )
         )
+    if not callable(cast(object, build)):
+        raise InvalidArgument(explain_no_network(build, "build must be a factory that makes a new network."))
     try:
         parameters = inspect.signature(build).parameters.values()
     except (TypeError, ValueError):

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from caveat.errors import InvalidArgument, explain
 from caveat.extras import require
-from caveat.files import write_whole
+from caveat.files import open_regular, write_whole
 
 _EXTRA = "checkpoints"
+_RULE = "A checkpoint must be a file that caveat has written."
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], note: Any) -> None:
@@ -38,15 +39,21 @@ def read(path: Path) -> tuple[dict[str, Tensor], Any]:
         MissingExtra: safetensors is not installed.
     """
     library = require("safetensors", _EXTRA)
-    size = path.stat().st_size
+    try:
+        with open_regular(path) as file:
+            size = file.seek(0, 2)
+    except OSError as error:
+        got = f"{path.name}, and {error.strerror or error}"
+        fix = "pass another path, or remove what is there"
+        raise InvalidArgument(explain(_RULE, got=got, cause="a folder or a pipe is there", fix=fix)) from error
     try:
         with library.safe_open(str(path), framework="pt") as file:
             note = json.loads(file.metadata()["caveat"])
             return {name: _own(file.get_tensor(name)) for name in file.keys()}, note  # noqa: SIM118  # no mapping
-    except (library.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (library.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidArgument(
             explain(
-                "A checkpoint must be a file that caveat has written.",
+                _RULE,
                 got=f"{path.name} ({size} bytes), and {type(error).__name__}: {error}",
                 cause="another program's file has the same name",
                 fix="pass another path, or delete the file to start afresh",

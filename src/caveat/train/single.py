@@ -80,7 +80,8 @@ def fit(
         (20, 20)
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgument(explain_no_network(network))
+        made = "fit(build(), ...) for one network; fit_ensemble(build, ..., members=5) for several"
+        raise InvalidArgument(explain_no_network(network) + (f"; {made}" if callable(network) else ""))
     run = Run(
         type(network), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
         adversarial,

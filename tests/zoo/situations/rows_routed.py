@@ -180,6 +180,14 @@ def first(*lengths: int) -> Tensor:
 ROWS = functools.partial(normal, 5, 4)
 TASKS = torch.tensor([0, 2, 2, 1, 0])
 
+
+def repeated() -> Tensor:
+    """The second row is one token six times, so that masks which its tokens share would show in the sum."""
+    x = normal(4, 6, 4)
+    x[1] = x[1, :1]
+    return x
+
+
 SITUATIONS: list[Situation] = [
     situation("experts_top_one", TopOne, ROWS, fold=10),
     situation("experts_top_one_of_tokens", lambda: TopOne(True), lambda: normal(3, 4, 4), fold=10),
@@ -193,9 +201,9 @@ SITUATIONS: list[Situation] = [
     situation("heads_of_the_rows_all_run", AllHeads, lambda: (ROWS(), TASKS.clone()), fold=10),
     situation("early_exit", EarlyExit, lambda: 2 * ROWS()),
     situation("rows_sorted", Sorted, ROWS),
-    situation("valid_tokens", ValidTokens, lambda: (normal(4, 6, 4), first(2, 6, 4, 4))),
-    situation("valid_tokens_no_multiple", ValidTokens, lambda: (normal(4, 6, 4), first(2, 6, 4, 5))),
-    situation("valid_tokens_by_hand", lambda: ValidTokens(True), lambda: (normal(4, 6, 4), first(2, 6, 4, 4))),
+    situation("valid_tokens", ValidTokens, lambda: (repeated(), first(2, 6, 4, 4))),
+    situation("valid_tokens_no_multiple", ValidTokens, lambda: (repeated(), first(2, 6, 4, 5))),
+    situation("valid_tokens_by_hand", lambda: ValidTokens(True), lambda: (repeated(), first(2, 6, 4, 4))),
     situation("valid_tokens_anywhere", ValidTokens, lambda: (normal(4, 6, 4), whole_numbers(2, 4, 6, seed=3).bool())),
-    situation("valid_tokens_by_index", Selected, lambda: (normal(4, 6, 4), first(2, 6, 4, 4))),
+    situation("valid_tokens_by_index", Selected, lambda: (repeated(), first(2, 6, 4, 4))),
 ]

@@ -1,0 +1,131 @@
+"""Metrics and calibrators give the same numbers of a predictive, of tensors, NumPy arrays, series and lists."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caveat import calibrate, metrics
+from caveat.errors import InvalidArgument
+from caveat.predictive import BinaryLogit, Logits, Mean
+from caveat.predictive.inputs import as_tensor
+
+LABELS = torch.tensor([0, 1, 2, 2, 1, 0] * 5)
+CLASSES = Logits().summarise(torch.randn(8, 30, 3, generator=torch.Generator().manual_seed(0)))
+DRAWS = torch.randn(8, 30, 1, generator=torch.Generator().manual_seed(1))
+NUMBERS = Mean(noise_variance=0.5).summarise(DRAWS, keep=True)
+Y = torch.randn(30, generator=torch.Generator().manual_seed(2))
+
+
+def metrics_of(first: str) -> list[Any]:
+    return [one for one in metrics.METRICS.values() if one.takes[0] == first and "labels" in one.takes]
+
+
+@pytest.mark.parametrize("metric", metrics_of("probabilities"), ids=lambda one: one.name)
+def test_metrics_of_classes_take_what_people_have(metric: Any) -> None:
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    p, y = CLASSES.mean, LABELS
+    wanted = metric(p, y).item()
+    frozen = p.numpy().copy()
+    frozen.flags.writeable = False
+    others = [
+        (CLASSES, y),
+        (CLASSES, y.numpy()),
+        (frozen, y.numpy().astype(np.uint8)),
+        (p.numpy()[::-1].copy()[::-1], pandas.Series(y.numpy(), dtype="Int64")),
+        (pandas.DataFrame(p.numpy()), polars.Series(y.numpy())),
+        (p.tolist(), y.tolist()),
+    ]
+    assert [metric(*other).item() for other in others] == pytest.approx([wanted] * 6, abs=1e-6)
+    assert metric.function(probabilities=CLASSES, labels=y.numpy()).item() == wanted
+
+
+@pytest.mark.parametrize(
+    ("function", "fields"),
+    [
+        (metrics.root_mean_squared_error, ["mean"]),
+        (metrics.gaussian_negative_log_likelihood, ["mean", "total_variance"]),
+        (metrics.crps_gaussian, ["mean", "total_variance"]),
+        (metrics.gaussian_cdf, ["mean", "total_variance"]),
+        (calibrate.fit_absolute_residual, ["mean"]),
+        (calibrate.fit_variance_scaling, ["mean", "total_variance"]),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_functions_of_targets_read_a_predictive(function: Any, fields: list[str]) -> None:
+    tensors = [getattr(NUMBERS, field)[:, 0] for field in fields]
+    wanted = function(*tensors, Y)
+    for found in (function(NUMBERS, Y), function(NUMBERS, Y.numpy()), function(NUMBERS, Y[:, None])):
+        if isinstance(wanted, torch.Tensor):
+            torch.testing.assert_close(found.reshape(wanted.shape), wanted)
+        else:
+            value = next(iter(vars(wanted).values()))
+            torch.testing.assert_close(next(iter(vars(found).values())).reshape(value.shape), value)
+
+
+def test_intervals_of_a_predictive_are_those_of_the_level_that_is_asked_for() -> None:
+    for level in (0.5, 0.9):
+        low, high = NUMBERS.interval(level)
+        wanted = metrics.interval_score(low[:, 0], high[:, 0], Y, level=level)
+        assert metrics.interval_score(NUMBERS, Y.numpy(), level=level) == wanted
+    fitted = calibrate.fit_conformalised_quantiles(NUMBERS, Y, alpha=0.2)
+    low, high = NUMBERS.interval(0.8)
+    assert fitted.margin == calibrate.fit_conformalised_quantiles(low[:, 0], high[:, 0], Y, alpha=0.2).margin
+    assert torch.equal(fitted(NUMBERS)[0], fitted(low, high)[0])
+
+
+@pytest.mark.parametrize("fit", ["temperature", "vector_scaling", "matrix_scaling", "dirichlet", "isotonic", "platt"])
+def test_calibrators_of_classes_read_a_predictive_as_the_log_of_its_probabilities(fit: str) -> None:
+    pytest.importorskip("sklearn")
+    make = getattr(calibrate, f"fit_{fit}")
+    wanted = make(CLASSES.mean.log(), LABELS)(CLASSES.mean.log())
+    torch.testing.assert_close(make(CLASSES, LABELS.numpy())(CLASSES), wanted)
+    torch.testing.assert_close(make(CLASSES.mean.log().numpy(), LABELS.tolist())(CLASSES), wanted)
+
+
+def test_sets_and_rankings_read_a_predictive() -> None:
+    sets = calibrate.fit_conformal_sets(CLASSES, LABELS)
+    assert torch.equal(sets(CLASSES), sets(CLASSES.mean))
+    losses = metrics.wrong(CLASSES, LABELS)
+    by = metrics.class_entropy(CLASSES)
+    assert metrics.aurc(losses, CLASSES) == metrics.aurc(losses.numpy(), by.numpy())
+    curve = metrics.referral_curve(metrics.accuracy, CLASSES, LABELS.numpy(), unsureness=CLASSES)
+    wanted = metrics.referral_curve(metrics.accuracy, CLASSES.mean, LABELS, unsureness=by)
+    assert torch.equal(curve.values, wanted.values)
+    one = metrics.bootstrap(metrics.accuracy, CLASSES, LABELS.numpy(), n=20)
+    assert one.low == metrics.bootstrap(metrics.accuracy, CLASSES.mean, LABELS, n=20).low
+    running = metrics.RunningMean(metrics.accuracy).update(CLASSES, LABELS.tolist()).compute()
+    assert running == metrics.accuracy(CLASSES, LABELS)
+
+
+def test_a_yes_or_no_network_is_one_of_two_classes() -> None:
+    pred = BinaryLogit().summarise(torch.randn(5, 30))
+    y = LABELS.clamp(max=1)
+    assert metrics.accuracy(pred, y) == metrics.accuracy(torch.stack((1 - pred.mean, pred.mean), -1), y)
+
+
+def test_what_is_no_number_or_of_another_kind_is_said() -> None:
+    with pytest.raises(InvalidArgument, match="labels must hold numbers"):
+        metrics.accuracy(CLASSES, np.array(["a", "b"]))
+    with pytest.raises(InvalidArgument, match="probabilities must be a tensor, or a predictive"):
+        metrics.accuracy(NUMBERS, LABELS)
+
+
+def test_every_public_function_of_tensors_takes_arrays() -> None:
+    for room in (metrics, calibrate):
+        for name in room.__all__:
+            function = getattr(room, name)
+            if inspect.isfunction(function) and any(
+                str(p.annotation).startswith("Tensor") for p in inspect.signature(function).parameters.values()
+            ):
+                assert hasattr(function, "__wrapped__"), name
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "float16", "uint16", "bool", "int8"])
+def test_arrays_of_every_kind_become_tensors(dtype: str) -> None:
+    found = as_tensor(np.array([0, 1, 1], dtype=dtype), "x")
+    assert found.tolist() == [0, 1, 1]
