@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from caveat.engine.bound import BoundNetwork
 from caveat.engine.plan import Plan, check_executor, make_plan
 from caveat.engine.sampler import Stream
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.seeds import check_seed
 from caveat.stochastic.guard import state_kept
@@ -165,7 +165,7 @@ def mc_dropout(
         torch.Size([2, 3])
     """
     if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(_not_a_module(model))
+        raise InvalidArgument(explain_no_network(model))
     if masks not in ("shared", "per_row"):
         raise InvalidArgument(_unknown_masks(masks))
     for name, value in (("strata", strata), ("memory", memory), ("chunk", chunk)):
@@ -173,15 +173,6 @@ def mc_dropout(
             raise InvalidArgument(_too_small(name, value))
     return MCDropout(
         model, as_output(output), live, masks, strata, in_dims, memory, check_executor(executor), chunk
-    )
-
-
-def _not_a_module(model: object) -> str:
-    return explain(
-        "A model is a torch.nn.Module.",
-        got=type(model).__name__,
-        cause="a function, a state dict or a class was passed in place of the network",
-        fix="pass the network itself; wrap a function in an nn.Module whose forward calls it",
     )
 
 

@@ -26,6 +26,7 @@ from caveat.samplers.members.training_rows import TrainingRows
 from caveat.samplers.snapshots import loaded
 from caveat.samplers.swag_moments import SwagMoments
 from caveat.seeds import check_seed
+from caveat.stochastic.guard import put_back
 from caveat.stochastic.rows import Inputs, as_inputs
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -97,16 +98,18 @@ class Swag:
         """The private copy with a draw's weights; they are new tensors, so that a graph may hold them."""
         with self._lock:
             kept = list[tuple[dict[str, Any], str, Any]]()
-            try:
+
+            def restore() -> None:
+                for holder, last, parameter in kept:
+                    holder[last] = parameter
+
+            with put_back(restore):
                 for name, tensor in self.weights(seed, draw).items():
                     path, _, last = name.rpartition(".")
                     holder = vars(self.model.get_submodule(path))["_parameters"]
                     kept.append((holder, last, holder[last]))
                     holder[last] = tensor
                 yield
-            finally:
-                for holder, last, parameter in kept:
-                    holder[last] = parameter
 
     def _normalizing(self, seed: int, draw: int) -> AbstractContextManager[Any]:
         return nullcontext() if self._data is None else Using(self._statistics(self._data, (seed, draw)), unbiased=True)

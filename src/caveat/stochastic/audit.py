@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
+from caveat.errors import InvalidArgument, explain_no_network
 from caveat.stochastic.guard import interruptible
 from caveat.stochastic.hidden import place
 from caveat.stochastic.network import Network
@@ -94,6 +95,8 @@ def audit(
         2     dropout  0.1   yes   yes     eval() switches it off
         1 of 1 sites are live.
     """
+    if not isinstance(cast(Any, model), nn.Module):
+        raise InvalidArgument(explain_no_network(model))
     network = Network(model)
     inputs = as_inputs(x, network.device())
     return audit_of(network, study(network, inputs, live, masks == "per_row", lambda returned: returned, in_dims))
@@ -142,7 +145,10 @@ def _silent_sites(network: Network, found: Study) -> Iterator[AuditedSite]:
         if is_script(module) and path and _has_dropout(module):
             yield AuditedSite(path, "TorchScript", float("nan"), False, ran, "its calls cannot be intercepted")
         elif is_one_layer_with_dropout(module):
-            why = "torch drops between layers only, and one layer has none"
+            why = (
+                f"torch drops between layers only: dropout={module.dropout:g} of one layer is ignored: num_layers=2, "
+                "caveat.insert_dropout behind it, or caveat.layers.VariationalLSTM (VariationalGRU)"
+            )
             yield AuditedSite(path, type(module).__name__.lower(), 0.0, False, ran, why)
         elif rate is not None and not isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
             why = "the forward pass ran it, but torch never saw a dropout call" if ran else "never called"

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from caveat.errors import InvalidArgument, explain
+from caveat.stochastic.guard import interruptible
 from caveat.train.groups import trained
 from caveat.train.history import Fit, FittedEnsemble
 from caveat.train.passes import Objective
@@ -27,6 +28,7 @@ from caveat.train.table import as_table
 Map = Callable[..., Iterable[Any]]
 
 
+@interruptible
 def fit_ensemble(
     build: Build,
     loss: Loss,

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from caveat.errors import CaveatError, InvalidArgument, NotFinite, explain
 from caveat.shapes import describe
+from caveat.stochastic.guard import put_back
 from caveat.train.noise import Noise
 from caveat.train.passes import Objective
 from caveat.train.seeding import random_state
@@ -35,9 +36,8 @@ def nothing_changed(networks: Sequence[nn.Module]) -> Generator[None]:
     """Put back the values of all parameters and buffers."""
     places = [(network, tensors_of(network)) for network in networks]
     before = [tensor.detach().clone() for _, (tensors, _) in places for tensor in tensors]
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         for network, (tensors, slots) in places:
             modules = list(network.modules())
             for slot in slots:
@@ -46,6 +46,9 @@ def nothing_changed(networks: Sequence[nn.Module]) -> Generator[None]:
         with torch.no_grad():
             for tensor, value in zip(held, before, strict=True):
                 tensor.copy_(value)
+
+    with put_back(restore):
+        yield
 
 
 def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, seed: int) -> Look:

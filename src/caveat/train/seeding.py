@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from caveat.seeds import check_seed, mix, site_key
+from caveat.stochastic.guard import put_back
 
 _WORD, _POSITIVE = (1 << 64) - 1, (1 << 63) - 1
 
@@ -70,11 +71,15 @@ def random_state() -> Any:
 @contextmanager
 def random_states_kept(device: torch.device | None = None) -> Generator[None]:
     """Put Python's, NumPy's and torch's random states back, whatever happens inside."""
-    cuda = [device] if device is not None and device.type == "cuda" else []
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=cuda):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+    python, numpy, on_cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    on_cuda = torch.cuda.get_rng_state(device) if device is not None and device.type == "cuda" else None
+
+    def restore() -> None:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(on_cpu)
+        if on_cuda is not None:
+            torch.cuda.set_rng_state(on_cuda, cast(torch.device, device))
+
+    with put_back(restore):
+        yield

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from caveat.errors import InvalidArgument, explain_no_network
+from caveat.stochastic.guard import interruptible
 from caveat.train.groups import trained
 from caveat.train.history import Fit
 from caveat.train.passes import Objective
 from caveat.train.run import Loss, Penalty, Run
 
 
+@interruptible
 def fit(
     network: nn.Module,
     loss: Loss,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
+from caveat.stochastic.guard import put_back
 from caveat.train.adamw import Flat
 
 _ALIGNMENT = 16  # elements: each parameter starts on a line of the cache
@@ -117,14 +118,16 @@ class Stack:
         modules = self.modules[0]
         before = [vars(modules[slot.position])[slot.container][slot.name] for slot in self.slots]
         given = [as_draws(block, level) for block in self.blocks]
-        try:
+
+        def restore() -> None:
+            for slot, tensor in zip(self.slots, before, strict=True):
+                vars(modules[slot.position])[slot.container][slot.name] = tensor
+
+        with put_back(restore):
             for slot in self.slots:
                 vars(modules[slot.position])[slot.container][slot.name] = given[slot.block]
             yield self.networks[0]
             self._take_over(given, level)
-        finally:
-            for slot, tensor in zip(self.slots, before, strict=True):
-                vars(modules[slot.position])[slot.container][slot.name] = tensor
 
     @contextmanager
     def as_it_is(self) -> Generator[nn.Module]:

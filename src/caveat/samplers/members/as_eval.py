@@ -65,8 +65,8 @@ class EvalNetwork:
     def kind(self, inputs: Inputs) -> Kind:
         """What is known of the network on such inputs, looked at now if they are the first."""
         if not self._watch.same_structure():
-            self._watch = Watch([self.model])
             self._kinds.clear()
+            self._watch = Watch([self.model])
         autocast = torch.is_autocast_enabled(self.device.type)
         _, known = self._kinds.get(inputs, autocast)
         if known is not None:

@@ -140,9 +140,10 @@ class Group:
         if not known.watch.same_kinds():
             self._known = None
             return self._current()
+        values = known.watch.values_now()
         if known.stack is not None:
             known.stack.refresh()
-        known.watch.note_values()  # last: a signal before it leaves the stack to be brought up to date again
+        known.watch.note(values)  # last: a signal before it leaves the stack to be brought up to date again
         return known
 
     def _prepare(self, known: _Known, inputs: Inputs) -> Prepared:
@@ -205,7 +206,6 @@ class Group:
         try:
             if known.stack is None:
                 known.stack = Stack(self.models)
-                known.watch.note_values()
             recorded = known.stack.record(inputs, self.read, stacked=stacked)
         except (CannotRecord, RuntimeError, TypeError):
             return None

@@ -56,7 +56,7 @@ class Watch:
         self._counted = [tensor for tensor in tensors if not tensor.is_inference()]
         self.countable = len(self._counted) == len(tensors)  # torch counts no writes on tensors of inference mode
         self._kinds = [(tensor.dtype, tensor.shape, tensor.device) for tensor in self._counted]
-        self.note_values()
+        self.note(self.values_now())
 
     @property
     def device(self) -> torch.device:
@@ -66,7 +66,9 @@ class Watch:
     def hooked(self) -> bool:
         """Does any module have a hook on its forward pass now? Every hook that torch registers takes a number."""
         if self._hooked or self._hook_number != RemovableHandle.next_id:
-            self._hook_number, self._hooked = RemovableHandle.next_id, any(self._hooks)
+            number = RemovableHandle.next_id
+            self._hooked = any(self._hooks)
+            self._hook_number = number  # last, so that a signal in between hides no hook
         return self._hooked
 
     def training(self) -> bool:
@@ -90,10 +92,13 @@ class Watch:
         """Are the tensors' dtypes, shapes and devices those of then? (``network.double()`` keeps the tensors.)"""
         return [(t.dtype, t.shape, t.device) for t in self._counted] == self._kinds
 
-    def note_values(self) -> None:
-        """Take the values of now as those to compare with."""
-        self._addresses = list(map(Tensor.data_ptr, self._counted))
-        self._versions = list(map(_version, self._counted))
+    def values_now(self) -> tuple[list[int], list[int]]:
+        """Where the tensors are now, and how often each has been written on."""
+        return list(map(Tensor.data_ptr, self._counted)), list(map(_version, self._counted))
+
+    def note(self, values: tuple[list[int], list[int]]) -> None:
+        """Take these values as those to compare with."""
+        self._addresses, self._versions = values
 
     def _same_objects(self) -> bool:
         """Do modules hold what they held? Comparing dicts looks at identity first, an eighth of the time of a loop."""

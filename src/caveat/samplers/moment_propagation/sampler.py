@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat.engine.sampler import Stream, Values
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgument, OutputMismatch, explain, explain_no_network
 from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output, as_output
 from caveat.samplers.moment_propagation.activations import deviation_of
 from caveat.samplers.moment_propagation.covariance import WIDEST
@@ -204,14 +204,7 @@ def moments(
         torch.Size([2, 1])
     """
     if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(
-            explain(
-                "A model is a torch.nn.Module.",
-                got=type(model).__name__,
-                cause="a function, a state dict or a class was passed in place of the network",
-                fix="pass the network itself",
-            )
-        )
+        raise InvalidArgument(explain_no_network(model))
     return MomentPropagation(model, as_output(output), live, in_dims)
 
 
