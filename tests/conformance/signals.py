@@ -335,6 +335,20 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
+def repair(before: dict[str, Any], contents: dict[str, Any]) -> None:
+    """Undo what a call left behind, as far as it would spoil the calls after it; it has been told of."""
+    torch._C._set_grad_enabled(before["grad mode"])
+    while torch._C._functorch.peek_interpreter_stack() is not None:
+        torch._C._functorch.pop_dynamic_layer_stack()
+    while torch._C._len_torch_function_stack() > before["torch function modes"]:
+        torch._C._pop_torch_function_stack()
+    for name in set(vars(nn.Module)) | contents.keys():
+        if name not in contents:
+            delattr(nn.Module, name)
+        elif vars(nn.Module).get(name) is not contents[name]:
+            setattr(nn.Module, name, contents[name])
+
+
 class Target:
     """A scene, the numbers it gives unstruck, and how long it takes or how many bytecodes it runs."""
 
@@ -356,7 +370,7 @@ class Target:
         fresh = source.random() < 0.5
         held = self.scene.make() if fresh else self.kept
         moment = source.random() * statistics.median(self.spans[fresh])
-        before = process_state() | network_state(self.scene.networks)
+        before, contents = process_state() | network_state(self.scene.networks), dict(vars(nn.Module))
         STRIKE.came, STRIKE.where, STRIKE.lost = False, "", 0
         result, raised = None, None
         try:
@@ -365,9 +379,11 @@ class Target:
         except BaseException as error:
             raised = error
         after = process_state() | network_state(self.scene.networks)
-        self.judge(held, before, after, result, raised)
+        self.judge(held, before, after, contents, result, raised)
 
-    def judge(self, held: Any, before: Any, after: Any, result: Any, raised: BaseException | None) -> None:
+    def judge(
+        self, held: Any, before: Any, after: Any, contents: Any, result: Any, raised: BaseException | None
+    ) -> None:
         tally = self.tally
         if STRIKE.came:
             tally.struck += 1
@@ -379,6 +395,7 @@ class Target:
             tally.wrong.append(f"{type(raised).__name__}: {raised} ({at}); struck at {STRIKE.where}")
         if moved := differences(before, after):
             tally.wrong.append(f"left behind: {'; '.join(moved[:5])}; struck at {STRIKE.where}")
+            repair(before, contents)
         if raised is None:
             tally.swallowed += STRIKE.came
             if not self.same(result):

@@ -52,6 +52,7 @@ def test_days_in_an_order_are_those_of_iso(day: datetime, order: str) -> None:
         (["2020-12-31", "2021/1/2"], ""),
         (["31 Dec 2020", "Jan 2, 2021"], ""),
         (["31.12.20", "01.02.21"], "dmy"),
+        (["2020-12", "Jan 2021", "3/2021"], ""),
     ],
 )
 def test_the_order_is_learned_from_the_whole_column(texts: list[str], order: str) -> None:

@@ -74,7 +74,7 @@ def test_currencies_that_differ_are_not_put_on_one_scale() -> None:
 
 
 def test_a_word_among_dressed_numbers_is_named_with_its_row() -> None:
-    with pytest.raises(InvalidTable, match=r"2 of 3 values are numbers; 'unknown' at row 1 is not"):
+    with pytest.raises(InvalidTable, match=r"2 of 3 values are numbers with a decimal comma; 'unknown' at row 1"):
         learn_reading("x", objects("28,7", "unknown", "3,1"))
 
 
@@ -83,6 +83,13 @@ def test_later_values_are_read_in_the_dress_of_training() -> None:
     assert numbers_of("x", objects("28,7", "1.234,5", 3.5, None), dress=dress)[:3].tolist() == [28.7, 1234.5, 3.5]
     with pytest.raises(InvalidTable, match=r"numbers \(decimal comma\)(.|\n)*'1.234' at row 0"):
         numbers_of("x", objects("1.234"), dress=dress)  # a thousand, or a decimal point: nothing in training tells
+
+
+def test_what_looks_like_numbers_or_dates_and_is_not_read_as_such_is_said() -> None:
+    weights = learn_reading("w", objects(*[f"{n}.5 kg" for n in range(20)]))
+    assert (weights.kind, "'kg' behind each" in weights.note) == ("category", True)
+    compact = learn_reading("d", objects("20240131", "20240201"))
+    assert (compact.kind, "yyyymmdd" in compact.note) == ("number", True)
 
 
 @pytest.mark.parametrize("text", ["1.2.3", "10.0.0.1", "1-2", "", "€", "12 34", "1,2,3", "$5 €", "--5"])

@@ -197,6 +197,8 @@ def everything_in(value: Any) -> list[Any]:
         return [everything_in(part) for part in value.items()]
     if isinstance(value, (tuple, list)):
         return [id(value) if isinstance(value, list) else 0, *(everything_in(part) for part in value)]
+    if hasattr(value, "__slots__"):
+        return [id(value), *(everything_in(getattr(value, name)) for name in value.__slots__)]
     if hasattr(value, "__dict__"):
         return [id(value), everything_in(dict(vars(value)))]
     return [copy.copy(value)]

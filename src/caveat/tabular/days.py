@@ -29,6 +29,11 @@ _NAMED = re.compile(
     r"(?:(?P<day>\d{1,2})[-. ]*(?P<name>[A-Za-z]{3,9})\.?|(?P<name2>[A-Za-z]{3,9})\.? (?P<day2>\d{1,2}))"
     r"[-, ]*(?P<year>\d{4})" + _TIME
 )
+_MONTH = re.compile(
+    r"(?:(?P<year>1[89]\d\d|2[01]\d\d)-(?P<month>\d{2})"
+    r"|(?P<month2>\d{1,2})/(?P<year2>1[89]\d\d|2[01]\d\d)"
+    r"|(?P<name>[A-Za-z]{3,9})\.?[- ](?P<year3>\d{4}))" + _TIME
+)
 
 
 class Order(NamedTuple):
@@ -116,6 +121,12 @@ def _read(text: str, order: str) -> datetime | float | None:
         name = (found["name"] or found["name2"]).lower()[:3]
         month = str(_MONTHS.index(name) + 1) if name in _MONTHS else None
         return None if month is None else _made(found, found["year"], month, found["day"] or found["day2"])
+    if found := _MONTH.fullmatch(text):
+        name = (found["name"] or "").lower()[:3]
+        if name and name not in _MONTHS:
+            return None
+        month = str(_MONTHS.index(name) + 1) if name else found["month"] or found["month2"]
+        return _made(found, found["year"] or found["year2"] or found["year3"], month, "1")
     if order and (found := _YEAR_LAST.fullmatch(text)):
         first, second = found["a"] or found["a2"], found["b"] or found["b2"]
         day, month = (first, second) if order == "dmy" else (second, first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,6 +19,9 @@ from caveat.tabular.values import NotANumber, Place, is_missing, plain_number, r
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
 _FRACTION_OF_DATES = 0.5
+_FEW = 10
+_MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
+_COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ def learn_reading(name: str, values: Array, place: Place = row_place) -> Reading
     texts = [value for value in counts if isinstance(value, str)]
     others = [value for value in counts if not isinstance(value, str)]
     if all(plain_number(value) is not None for value in counts):
-        return Reading("number")
+        compact = len(texts) > 1 and all(_COMPACT.fullmatch(text.strip()) for text in texts)
+        note = f"{texts[0]!r} looks like a date written yyyymmdd: taken for a number" if compact else ""
+        return Reading("number", note=note)
     if all(plain_number(value) is not None for value in others) and (dress := learn_dress(texts)) is not None:
         return Reading("number", dress[0], note=_note_of_dress(*dress))
     if (order := learn_order(counts)) is not None:
@@ -90,11 +96,14 @@ def _count_values(name: str, values: Array, place: Place) -> dict[tuple[Any, Any
 def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place) -> Reading:
     """Categories, unless so many values are numbers or dates that the others must be mistakes."""
     rows = sum(counts.values())
-    plain = {value for value in counts if plain_number(value) is not None}
-    by_mark = ({value for value in counts if isinstance(value, str) and looks_like_a_number(value, m)} for m in ".,")
-    numbers = max((plain | one for one in by_mark), key=lambda fitting: sum(counts[value] for value in fitting))
+    others = {value for value in counts if not isinstance(value, str) and plain_number(value) is not None}
+    texts = [value for value in counts if isinstance(value, str)]
+    by_mark = {mark: others | {text for text in texts if looks_like_a_number(text, mark)} for mark in ".,"}
+    by_mark["."] |= {text for text in texts if plain_number(text) is not None}
+    mark = max(".,", key=lambda one: sum(counts[value] for value in by_mark[one]))
     dates = {value for value in counts if day_of(value, "dmy") is not None}
-    for kind, fitting, most in (("numbers", numbers, _FRACTION_OF_NUMBERS), ("dates", dates, _FRACTION_OF_DATES)):
+    numbers = "numbers" if mark == "." else "numbers with a decimal comma"
+    for kind, fitting, most in ((numbers, by_mark[mark], _FRACTION_OF_NUMBERS), ("dates", dates, _FRACTION_OF_DATES)):
         count = sum(counts[value] for value in fitting)
         if count == rows:
             return Reading("category", note=f"looks like {kind}, but of several units or styles: taken for categories")
@@ -102,6 +111,9 @@ def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place)
             listed = enumerate(values.tolist())
             row, value = next((row, one) for row, one in listed if not is_missing(one) and one not in fitting)
             raise InvalidTable(_mixed(name, kind, count, rows, value, place(row)))
+    units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
+    if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):
+        return Reading("category", note=f"looks like numbers with {unit!r} behind each: taken for categories")
     return Reading("category")
 
 

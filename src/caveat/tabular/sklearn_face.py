@@ -128,8 +128,7 @@ def _check_names(estimator: Any, X: Any, columns: Columns, *, reset: bool) -> No
 
 def target_values(y: Any) -> Any:
     """Targets (B,) or (B, D) as float64, NaN where missing: of pandas, polars and Arrow too."""
-    typed = hasattr(y, "dtype") or hasattr(y, "columns") or hasattr(y, "to_pylist")
-    values: Any = as_column(y) if typed else np.asarray(y)
+    values = _as_array(y)
     if values.dtype.kind == "O" and values.size:
         each = values.size // len(values)
         values = numbers_of("y", values.reshape(-1), lambda at: row_place(at // each)).reshape(values.shape)
@@ -147,8 +146,7 @@ def label_values(y: Any) -> Any:
     Raises:
         InvalidTable: a label is missing, or labels are of several types; the message names the row.
     """
-    raw = as_column(y) if hasattr(y, "to_numpy") or hasattr(y, "to_pylist") else y
-    labels = validation.column_or_1d(raw, warn=True)
+    labels = validation.column_or_1d(_as_array(y), warn=True)
     listed = labels.tolist()
     for row, label in enumerate(listed):
         if shapes.is_missing(label):
@@ -172,6 +170,13 @@ def label_values(y: Any) -> Any:
     return labels
 
 
+def _as_array(y: Any) -> Any:
+    """Answers of any container as an array, whose gaps stay gaps."""
+    typed = any(hasattr(y, name) for name in ("mask", "to_numpy", "to_pylist"))
+    flat = type(y) in (list, tuple) and np.array(y, dtype=object).ndim == 1
+    return as_column(y) if typed or flat else np.asarray(y)
+
+
 def place_of(chosen: Any) -> Place:
     """Says where a row of the chosen ones is in the table that was passed."""
     return lambda row: row_place(int(chosen[row]))
@@ -189,9 +194,7 @@ def target_names(y: Any, count: int) -> tuple[str, ...]:
     if hasattr(y, "columns"):
         return tuple(map(str, y.columns))
     name = getattr(y, "name", None)
-    return (
-        (str(name),) if count == 1 and name is not None else tuple("y" if count == 1 else f"y{k}" for k in range(count))
-    )
+    return (str(name),) if count == 1 and name else tuple("y" if count == 1 else f"y{k}" for k in range(count))
 
 
 def categorical_names(given: Collection[str | int], columns: Columns) -> set[str]:

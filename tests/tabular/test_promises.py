@@ -1,0 +1,142 @@
+"""What estimators of tables promise: digits that stay, intervals that hold and grow, messages that name the row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("sklearn")
+
+from caveat.calibrate.from_scores import highest_level, interval_of
+from caveat.predictive import Mean
+from caveat.tabular import Classifier, DoubtfulColumn, InvalidTable, Regressor
+from caveat.tabular.encode import encode
+from caveat.tabular.model import drawn
+from caveat.tabular.schema import learn_schema
+from caveat.train.standardise import centre_and_scale
+
+
+def line(rows: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Rows of y = 3 x + noise of standard deviation 0.2."""
+    random = np.random.default_rng(seed)
+    x = random.uniform(0, 1, rows)
+    return {"x": x}, 3 * x + random.normal(0, 0.2, rows)
+
+
+@pytest.mark.parametrize("offset", [1.7e9, 1e12])
+def test_a_large_mean_costs_no_digits(offset: float) -> None:
+    X, y = line(400)
+    plain = Regressor(members=1, epochs=20, draws=20).fit(X, y).predictive(X)
+    moved = Regressor(members=1, epochs=20, draws=20).fit(X, y + offset)
+    pred = moved.predictive(X)
+    assert pred.mean.dtype == torch.float64
+    ratio = (pred.total_variance / plain.total_variance).sqrt()
+    assert float(ratio.median()) == pytest.approx(1, abs=0.2)
+    low, high = moved.predict_interval(X)
+    assert np.mean((y + offset >= low) & (y + offset <= high)) > 0.85
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=20), st.sampled_from([0.0, 1e6, 1e12, -3e12]))
+def test_center_and_scale_are_those_of_exact_arithmetic(values: list[float], offset: float) -> None:
+    from fractions import Fraction
+
+    y = np.array(values) + offset
+    exact = [Fraction(float(value)) for value in y]
+    mean = sum(exact) / len(exact)
+    variance = float(sum((value - mean) ** 2 for value in exact) / len(exact))
+    (center,), (scale,) = centre_and_scale(y[:, None])
+    assert center == pytest.approx(float(mean), rel=1e-14, abs=1e-15 * float(np.abs(y).max()))
+    if variance > 1e-200 and variance**0.5 > 1e-12 * abs(offset):
+        assert scale == pytest.approx(variance**0.5, rel=1e-3)
+
+
+def test_a_feature_with_a_large_mean_is_no_constant() -> None:
+    (column,) = learn_schema({"t": 1.7e9 + np.arange(10) / 10}).numbers
+    assert column.scale == pytest.approx(np.std(np.arange(10) / 10), rel=1e-6)
+
+
+@pytest.mark.parametrize("y", [np.array([0.0, 1e308] * 20), np.array([0.0, 1e-200] * 20)])
+def test_a_target_whose_variance_is_no_number_is_refused(y: np.ndarray) -> None:
+    with pytest.raises(InvalidTable, match="for its variance to be a number"):
+        Regressor(members=1, epochs=1).fit({"x": np.arange(40.0)}, y)
+
+
+@given(
+    st.lists(st.floats(0, 50), min_size=1, max_size=60),
+    st.lists(st.floats(0.001, 0.999), min_size=2, max_size=8),
+)
+def test_intervals_never_get_narrower_as_their_level_rises(scores: list[float], levels: list[float]) -> None:
+    pred = Mean(noise_variance=0.5).summarise(torch.randn(6, 4, 1))
+    held = torch.tensor(scores)[:, None].double()
+    last = torch.zeros(4, 1)
+    for level in sorted(levels):
+        low, high = interval_of(held, pred, level)
+        assert bool((high - low >= last).all())
+        assert bool(torch.isinf(high).all()) == (level > highest_level(len(scores)) + 1e-9)
+        last = high - low
+
+
+def test_the_draws_that_calibrate_are_those_that_predict() -> None:
+    X, y = line(400)
+    for model in (Regressor, Classifier):
+        answers = y if model is Regressor else np.where(y > 1.5, "high", "low")
+        fitted = model(members=2, epochs=5, width=16, draws=70, seed=3).fit(X, answers).model_
+        rows = encode(fitted.schema, X)
+        again = drawn(fitted, rows, fitted.settings.draws)
+        held = fitted.calibration.scores
+        if model is Regressor:
+            variance = (again.noise + again.moments.variance) * fitted.calibration.factors
+            standard = (fitted.target.standardised(y[:, None]) - again.moments.mean).abs() / variance.sqrt()
+        else:
+            numbers = torch.tensor([fitted.target.labels.index(label) for label in answers])
+            standard = 1 - again.mean.double().gather(1, numbers[:, None])
+        nearest = (held[:, None, 0] - standard[None, :, 0]).abs().amin(1)
+        assert float(nearest.max()) < 1e-4  # every score is that of one of the rows under the draws of a prediction
+
+
+@pytest.mark.parametrize("weights", [np.r_[np.zeros(10), np.ones(110)], np.full(120, 2.0), np.full(120, 0.5)])
+@pytest.mark.parametrize("kind", [Regressor, Classifier])
+def test_messages_name_the_row_that_was_passed(weights: np.ndarray, kind: Any) -> None:
+    x = np.arange(120.0).astype(object)
+    x[50] = "oops"
+    with pytest.raises(InvalidTable, match="'oops' at row 50"):
+        kind(members=1, epochs=1).fit({"x": x}, np.arange(120) % 2, sample_weight=weights)
+    x[50] = np.inf
+    with pytest.raises(InvalidTable, match="row 50"):
+        kind(members=1, epochs=1).fit({"x": x}, np.arange(120) % 2, sample_weight=weights)
+    y = np.where(np.arange(120) == 70, np.nan, np.arange(120) % 2)
+    with pytest.raises(InvalidTable, match="row 70"):
+        kind(members=1, epochs=1).fit({"x": np.arange(120.0)}, y, sample_weight=weights)
+
+
+def test_missing_answers_are_named_in_every_container() -> None:
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    X = {"x": np.arange(20.0)}
+    numbers = [
+        [1, None] * 10,
+        [1, pandas.NA] * 10,
+        pandas.Series([1, None] * 10, dtype="Int64"),
+        polars.Series([1, None] * 10),
+        np.ma.array([1, 2] * 10, mask=[False, True] * 10),
+    ]
+    texts = [["a", float("nan")] * 10, pandas.Series(pandas.Categorical(["a", None] * 10))]
+    for y in (*numbers, *texts):
+        with pytest.raises(InvalidTable, match="row 1"):
+            Classifier(members=1, epochs=1).fit(X, y)
+    for y in numbers:
+        with pytest.raises(InvalidTable, match="row 1"):
+            Regressor(members=1, epochs=1).fit(X, y)
+
+
+def test_a_column_that_can_be_read_in_two_ways_warns() -> None:
+    X = {"when": ["1/2/2020", "3/4/2020"] * 20}
+    with pytest.warns(DoubtfulColumn, match="'when': '1/2/2020' could be read in two ways"):
+        model = Regressor(members=1, epochs=1, draws=5).fit(X, np.arange(40.0))
+    assert model.model_.schema.columns[0].order == "mdy"
+    with pytest.raises(InvalidTable, match="'rainy' at row 0"):
+        model.predict({"when": ["rainy"]})
