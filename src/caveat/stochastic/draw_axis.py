@@ -34,6 +34,13 @@ def is_plain(tensor: Tensor) -> bool:
     return not _functorch.is_functorch_wrapped_tensor(tensor)
 
 
+def memory_behind(tensor: Tensor) -> Tensor:
+    """The ordinary tensor behind all wrappers: its values, not its shape."""
+    while not is_plain(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+    return tensor
+
+
 def with_draws_first(tensor: Tensor) -> Tensor:
     """The memory behind a tensor that has draws: (S, *shape)."""
     axis = _functorch.maybe_get_bdim(tensor)

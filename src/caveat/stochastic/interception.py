@@ -26,7 +26,7 @@ from caveat.stochastic.guard import attributes_kept
 from caveat.stochastic.layout import Fold, Layout
 from caveat.stochastic.masks import Make
 from caveat.stochastic.network import Network, original_of, storages_of
-from caveat.stochastic.patching import flags_kept, following, run_plainly
+from caveat.stochastic.patching import calls_itself, flags_kept, following, run_plainly
 from caveat.stochastic.prefix import Diverged, Prefix, Unplaced
 from caveat.stochastic.rows import Inputs, map_leaves, structure_of, with_leaves
 from caveat.stochastic.rules import Drawing, Observations, Rules, Sighting
@@ -96,8 +96,8 @@ class Pass(TorchFunctionMode):
         module = original_of(module)
         if self.drawing is None:
             self.seen.called.add(self.network.paths[id(module)])
-        if self.in_transform():
-            return self._run(module, args, kwargs)
+        if self.in_transform() or (module is self.network.model and len(self.stack) == 1):
+            return self._run(module, args, kwargs)  # the outermost, reached by a __call__ of its own
         if self.replaying and self.prefix is not None and self.prefix.is_next(self.position, module):
             with _unseen():
                 return self._next(module)
@@ -131,7 +131,16 @@ class Pass(TorchFunctionMode):
     def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The outermost call, which is never replayed whole: nothing would be drawn."""
         self.seen.called.add("")
-        return self._run(self.network.model, args, kwargs)
+        model = self.network.model
+        if not calls_itself(model):
+            return self._run(model, args, kwargs)
+        self.stack.append(model)
+        self.arguments.append(args)
+        try:
+            return model(*args, **kwargs)
+        finally:
+            self.stack.pop()
+            self.arguments.pop()
 
     def _run(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.stack.append(module)
@@ -181,7 +190,7 @@ class Pass(TorchFunctionMode):
         if self.replaying and not apart:
             return self._next(func)
         followed = self.seen.followed
-        sites = frozenset[int]() if followed is None else followed.meet(func, args, kwargs)
+        sites = followed.meet(func, args, kwargs) if followed is not None else None
         if mutation.mutates(func, kwargs):
             returned = mutation.call_kept_away(self, run or func, args, kwargs)
         else:

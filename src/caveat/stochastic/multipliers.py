@@ -8,7 +8,8 @@ and the first call in which they meet data is looked at: whether it multiplies, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, cast
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-LEVELS = (0.001, 0.5, 0.999)
-"""The uniform number that all random numbers are made of, in each of the passes."""
+from caveat.stochastic.draw_axis import memory_behind
+
+LEVELS = (0.001, 0.5, 0.999, math.nan)
+"""The uniform number that all random numbers are made of, in each of the passes; NaN: numbers that differ."""
 
 _NAMES = ("mul", "multiply", "div", "divide", "true_divide")
 _PRODUCTS: set[Any] = {
@@ -39,6 +42,7 @@ _COMPARISONS: set[Any] = {
 }
 
 
+_GOLDEN = 0.6180339887498949  # its multiples fill (0, 1) evenly
 # Functions whose results say nothing of the data.
 _MAKERS: set[Any] = {
     *(getattr(torch, name) for name in ("zeros", "ones", "full", "tensor", "as_tensor", "arange", "eye", "linspace")),
@@ -69,21 +73,33 @@ class Followed:
     _made: dict[int, tuple[Tensor, frozenset[int]]] = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
     _constants: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
 
+    def numbers(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The uniform numbers of the pass, in place of random ones."""
+        if not math.isnan(self.level):
+            return torch.full(shape, self.level, dtype=dtype, device=device)
+        places = torch.arange(1, shape.numel() + 1, dtype=torch.float64, device=device)
+        return (places * _GOLDEN).frac().clamp(1e-3, 1 - 1e-3).to(dtype).reshape(shape)
+
     def add(self, tensor: Tensor, sites: frozenset[int]) -> None:
         """These are random numbers of the sites, or made of them; holding the tensor keeps its id its own."""
         self._made[id(tensor)] = (tensor, sites)
 
-    def meet(self, func: Any, args: Any, kwargs: Any) -> frozenset[int]:
-        """Look at a call that is about to run; gives the sites whose random numbers its result is made of alone."""
+    def meet(self, func: Any, args: Any, kwargs: Any) -> frozenset[int] | None:
+        """Look at a call that is about to run; gives the sites whose random numbers its result is made of alone.
+
+        None: its result is a constant.
+        """
         tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         random = [tensor for tensor in tensors if id(tensor) in self._made]
         if not random:
             return frozenset()
         sites = frozenset(chain.from_iterable(self._made[id(tensor)][1] for tensor in random))
-        data = [tensor for tensor in tensors if id(tensor) not in self._made and not self._is_constant(tensor)]
+        data = [tensor for tensor in tensors if id(tensor) not in self._made and not self.is_constant(tensor)]
+        if not data and func in _PRODUCTS and any(self._is_zero(tensor) for tensor in tensors):
+            return None
         if not data or func in _COMPARISONS:
             return sites
-        values = torch.cat([tensor.detach().flatten().to(torch.float64) for tensor in random])
+        values = torch.cat([memory_behind(tensor).detach().flatten().to(torch.float64) for tensor in random])
         first_is_random = bool(args) and isinstance(args[0], Tensor) and id(args[0]) in self._made
         divides = "div" in str(getattr(func, "__name__", func))
         self.meetings.append(
@@ -98,7 +114,7 @@ class Followed:
         )
         return frozenset()
 
-    def follow(self, func: Any, args: Any, kwargs: Any, returned: Any, sites: frozenset[int]) -> None:
+    def follow(self, func: Any, args: Any, kwargs: Any, returned: Any, sites: frozenset[int] | None) -> None:
         """What a call returned is made of the random numbers of these sites alone, or of constants alone."""
         if sites:
             for leaf in pytree.tree_leaves(returned):
@@ -106,10 +122,13 @@ class Followed:
                     self.add(leaf, sites)
         elif isinstance(returned, Tensor) and id(returned) not in self._made:
             tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            if func in _MAKERS or (tensors and all(map(self._is_constant, tensors))):
+            if sites is None or func in _MAKERS or (tensors and all(map(self.is_constant, tensors))):
                 self._constants[id(returned)] = returned
 
-    def _is_constant(self, tensor: Tensor) -> bool:
+    def _is_zero(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._constants and not bool(memory_behind(tensor).any())
+
+    def is_constant(self, tensor: Tensor) -> bool:
         """Does this say nothing of the data? One number, such as a rate that is learned, says nothing either."""
         return tensor.dim() == 0 or id(tensor) in self._constants
 
@@ -128,13 +147,13 @@ def sites_of_masks(passes: Sequence[Followed | None], count: int) -> set[int]:
     return (masks - others) & set(range(count))
 
 
-def _is_mask(at_levels: Iterable[Meeting]) -> bool:
-    near_0, middle, near_1 = at_levels
+def _is_mask(at_levels: Sequence[Meeting]) -> bool:
+    near_0, middle, *_ = at_levels
     if near_0.chooses:
         return True
     if not near_0.multiplies:
         return False
-    low, high = min(near_0.low, middle.low, near_1.low), max(near_0.high, middle.high, near_1.high)
-    drops = low >= 0 and high > 0 and low <= 0.02 * high
+    low, high = min(each.low for each in at_levels), max(each.high for each in at_levels)
+    drops = high > 0 and -1e-5 * high <= low <= 0.02 * high
     about_1 = near_0.normal and middle.low == middle.high == 1
     return drops or about_1

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from caveat.stochastic import mutation
@@ -33,7 +34,8 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
             returned = handler(taken, func, args, kwargs)
             if taken.seen.followed is not None:
                 sites = frozenset(range(first, len(taken.seen.sightings)))
-                taken.seen.followed.add(returned, sites)
+                if func is not F.gumbel_softmax or taken.seen.followed.is_constant(args[0]):
+                    taken.seen.followed.add(returned, sites)
                 if func in _NORMAL:
                     taken.seen.followed.normal |= sites
             return returned
@@ -52,7 +54,7 @@ def random_like(taken: Pass, like: Tensor, dtype: torch.dtype | None = None) -> 
     if taken.seen.followed is None:
         return None
     wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
-    return torch.full(like.shape, taken.seen.followed.level, dtype=wide, device=like.device)
+    return taken.seen.followed.numbers(like.shape, wide, like.device)
 
 
 def _fill(taken: Pass, like: Tensor, shape: Shaper, resting: float, dtype: torch.dtype | None = None) -> Tensor:
@@ -161,6 +163,20 @@ def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
         like = torch.empty_like(args[0], **settings)
     value = _fill(taken, like, lambda u: (u * (high - low)).floor() + low, low, torch.float64)
     return mutation.assign(taken, args[0], value) if func is torch.Tensor.random_ else value
+
+
+@_draws(F.gumbel_softmax)
+def _gumbel_softmax(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Written out: "Categorical Reparameterization with Gumbel-Softmax", Jang, Gu and Poole, 2017."""
+    args, kwargs = taken.settled(args, kwargs)
+    logits, tau, hard, _, dim = (*args, *(1.0, False, 1e-10, -1)[len(args) - 1 :])
+    tau, hard, dim = kwargs.get("tau", tau), kwargs.get("hard", hard), kwargs.get("dim", dim)
+    gumbels = _fill(taken, logits, lambda u: -(-u.log()).log(), 0.0)
+    soft = ((logits + gumbels) / tau).softmax(dim)
+    if not hard:
+        return soft
+    one_hot = (soft == soft.amax(dim, keepdim=True)).to(soft.dtype)
+    return one_hot - soft.detach() + soft
 
 
 @_draws(torch.randperm)

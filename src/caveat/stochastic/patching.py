@@ -16,6 +16,8 @@ from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
+import torch
+import torch.fx
 from torch import nn
 
 from caveat.stochastic.guard import put_back
@@ -77,6 +79,12 @@ def _followed_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     if follower is None or not follower.follows(self):
         return _plain_call(self, *args, **kwargs)
     return follower.call(self, args, kwargs)
+
+
+def calls_itself(module: nn.Module) -> bool:
+    """Has the module's class a ``__call__`` of its own? Those of torch's, for graphs, only say where an error was."""
+    call = type(module).__call__
+    return call is not nn.Module.__call__ and call is not _plain_call and not isinstance(module, torch.fx.GraphModule)
 
 
 def run_plainly(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -110,16 +110,18 @@ def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, in_dims
 
 def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study | None:
     """What one and two rows show, with the first choice of axes that they behave as a batch along."""
+    second: tuple[Axes, Look, Look] | None = None
     for axes in choices(inputs) if said is None else (said,):
-        alone = last_row(inputs, axes)
-        one = _try_look(network, alone, rules, read)
-        if one is None:
+        one = _try_look(network, last_row(inputs, axes), rules, read)
+        pair = _try_look(network, two_rows(inputs, axes), rules, read) if one is not None else None
+        if one is None or pair is None:
             continue
-        pair = _try_look(network, two_rows(inputs, axes), rules, read)
-        independent = pair is not None and _rows_independent(one, pair)
-        if independent or (said is not None and pair is not None):
+        independent = _rows_independent(one, pair)
+        if said is not None or (independent and set(_output_axes(one, pair) or axes.of) <= set(axes.of)):
             return _conclude(network, inputs, rules, read, axes, one, pair, independent)
-    return None
+        if independent and second is None:  # rows of a weight are independent, too: a batch stays where it was
+            second = axes, one, pair
+    return None if second is None else _conclude(network, inputs, rules, read, *second, independent=True)
 
 
 def _conclude(

@@ -282,20 +282,6 @@ class LearntRate(nn.Module):
         return self.b(h)
 
 
-class Added(nn.Module):
-    """Noise that is added to a hidden layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(4, 16), nn.Linear(16, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.a(x)
-        if self.training:
-            h = h + 0.5 * torch.randn_like(h)
-        return self.b(torch.relu(h))
-
-
 class TwoUnderOneFlag(nn.Module):
     """One read of the flag lets two masks in, the second of which is torch's own."""
 
@@ -376,7 +362,6 @@ SITUATIONS: list[Situation] = [
     situation("by_hand_over_steps", OverSteps, SEQUENCE, fold=10),
     situation("by_hand_weights", DroppedWeights, X),
     situation("by_hand_learnt_rate", LearntRate, X, fold=10),
-    situation("by_hand_added", Added, X, fold=10),
     situation("by_hand_two_under_one_flag", TwoUnderOneFlag, X, fold=10),
     situation("by_hand_channels", Pixels, functools.partial(normal, 3, 2, 5, 5), fold=10),
     situation("by_hand_own_generator", OwnGenerator, X),
