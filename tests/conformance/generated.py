@@ -67,8 +67,8 @@ class Drop(nn.Module):
             return (torch.empty_like(h).uniform_() < keep) / keep
         if self.kind == "gaussian":
             return 1 + self.rate * torch.randn_like(h)
-        # one entry for all but the last axis, as variational dropout over steps has it
-        shape = (h.shape[0], *(1,) * (h.ndim - 2), h.shape[-1])
+        # one entry for each channel, or for each feature of all steps, as variational dropout has it
+        shape = (*h.shape[:2], 1, 1) if h.ndim == 4 else (h.shape[0], *(1,) * (h.ndim - 2), h.shape[-1])
         return torch.bernoulli(h.new_full(shape, keep)) / keep
 
 

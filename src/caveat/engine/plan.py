@@ -47,6 +47,11 @@ class Plan:
     device: torch.device
     tapes: bool = False
 
+    def with_hooks(self) -> Plan:
+        """The plan for the same network with hooks of the user's: draw by draw, and nothing of it left out."""
+        study = replace(self.study, rules=replace(self.study.rules, hooked=True))
+        return replace(self, study=study, repeats=False, why_not_vectorised=_why_one_by_one(study), tapes=False)
+
     def without_vectorising(self, reason: str) -> Plan:
         """The plan after the vectorised executor has failed on a real batch."""
         return replace(self, why_not_vectorised=reason)

@@ -54,8 +54,8 @@ def only_tensor(part: Any, output: str) -> Tensor:
         explain(
             f"{output} reads one tensor.",
             got=contents(part),
-            cause="the network returns several things, or something that is not a tensor",
-            fix=f"say which part: {output.partition('(')[0]}(select={_suggestion(part)})",
+            cause="the network returns several things, or a list whose sizes vary with rows and draws (boxes)",
+            fix=f"say which part, one of a fixed size: {output.partition('(')[0]}(select={_suggestion(part)})",
         )
     )
 

@@ -85,9 +85,11 @@ class MCDropout:
     def _plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
         """The plan for inputs of this kind, made at the first of them."""
         key, plan = self._plans.get(inputs, *_also(network))
-        if plan is None or plan.study.rules.hooked != runs_hooks(network):
+        if plan is None:
             return self._new_plan(network, inputs)
-        return key, plan
+        if plan.study.rules.hooked == (hooked := runs_hooks(network)):
+            return key, plan
+        return (key, plan.with_hooks()) if hooked else self._new_plan(network, inputs)
 
     def _new_plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
         check_initialized(network)
@@ -99,10 +101,10 @@ class MCDropout:
 
 
 def _also(network: Network) -> tuple[Any, ...]:
-    """What a plan depends on besides the inputs: the modules there are, and autocast."""
+    """What a plan depends on besides the inputs: the modules there are, their numbers and flags, and autocast."""
     device = network.device().type
     autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return autocast, tuple(network.paths)
+    return autocast, tuple(network.paths), network.settings()
 
 
 def _rows_of(inputs: Inputs, plan: Plan, rows: Tensor | None) -> tuple[Inputs, Tensor]:

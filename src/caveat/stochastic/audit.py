@@ -12,7 +12,7 @@ from caveat.errors import InvalidArgument, explain_no_network
 from caveat.stochastic.guard import interruptible
 from caveat.stochastic.hidden import place
 from caveat.stochastic.network import Network
-from caveat.stochastic.possible import is_one_layer_with_dropout, is_script, module_rate
+from caveat.stochastic.possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
 from caveat.stochastic.rows import as_inputs
 from caveat.stochastic.rules import Sighting
 from caveat.stochastic.sites import LivePredicate, all_dropout
@@ -98,6 +98,7 @@ def audit(
     if not isinstance(cast(Any, model), nn.Module):
         raise InvalidArgument(explain_no_network(model))
     network = Network(model)
+    check_initialized(network)
     inputs = as_inputs(x, network.device())
     return audit_of(network, study(network, inputs, live, masks == "per_row", lambda returned: returned, in_dims))
 
@@ -178,6 +179,10 @@ def _notes(network: Network, found: Study) -> Iterator[str]:
             "some site's tensor does not show which entries are of which row (rows are chosen, packed or looped over), "
             "so each row is evaluated by itself: right, and slower."
         )
+    scripts = [network.paths[id(module)] for module in network.modules if is_script(module)]
+    for path in scripts:
+        if not any(path.startswith(f"{other}.") or (other == "" and path) for other in scripts):
+            yield f"{path or '(model)'} is TorchScript: its calls cannot be seen, so what it may drop stays as it is."
     for reason in found.refused:
         yield f"left off: {reason}"
     if found.written:

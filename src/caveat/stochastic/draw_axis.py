@@ -76,9 +76,15 @@ def with_slots_first(tensor: Tensor, slots: list[tuple[int, int]]) -> Tensor:
 
 def as_slots(tensor: Tensor, slots: list[tuple[int, int]]) -> Tensor:
     """The inverse: (slots or 1, ..., *shape) as the maps see it."""
+    if not slots:
+        return tensor
     tensor = tensor.expand(*(size for _, size in slots), *tensor.shape[len(slots) :])
-    for level, _ in slots:
-        tensor = _functorch._add_batch_dim(tensor, 0, level)
+    levels = {level for level, _ in slots}
+    for each in _functorch.get_interpreter_stack():
+        if each.level() in levels:
+            tensor = _functorch._add_batch_dim(tensor, 0, each.level())
+        elif each.level() > slots[0][0] and each.key() == _functorch.TransformType.Grad:
+            tensor = _functorch._wrap_for_grad(tensor, each.level())
     return tensor
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from caveat.stochastic.rows import tensors_in
 
+_SETTINGS = {bool, int, float, str}
+
 
 class Network:
     """The modules of ``model`` by path. Nothing of the model is changed or wrapped.
@@ -34,6 +36,14 @@ class Network:
         for tensor in chain(self.model.parameters(), self.model.buffers()):
             return tensor.device
         return torch.device("cpu")
+
+    def settings(self) -> tuple[Any, ...]:
+        """Every number, name and flag that a module holds, but for its mode: a rate, a task, what is switched on."""
+        found = list[Any]()
+        for module in self.modules:
+            own = vars(module)
+            found += [value for name, value in own.items() if type(value) in _SETTINGS and name != "training"]
+        return tuple(found)
 
     def buffers(self) -> list[Tensor]:
         """Every buffer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -169,7 +169,8 @@ def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
 def _gumbel_softmax(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Written out: "Categorical Reparameterization with Gumbel-Softmax", Jang, Gu and Poole, 2017."""
     args, kwargs = taken.settled(args, kwargs)
-    logits, tau, hard, _, dim = (*args, *(1.0, False, 1e-10, -1)[len(args) - 1 :])
+    logits: Tensor
+    logits, tau, hard, _, dim = cast(Any, (*args, *(1.0, False, 1e-10, -1)[len(args) - 1 :]))
     tau, hard, dim = kwargs.get("tau", tau), kwargs.get("hard", hard), kwargs.get("dim", dim)
     gumbels = _fill(taken, logits, lambda u: -(-u.log()).log(), 0.0)
     soft = ((logits + gumbels) / tau).softmax(dim)
