@@ -66,7 +66,10 @@ def predict(
     model: Folder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the columns of training; no target needed.")],
     out: Annotated[Path, typer.Option(help="The file of predictions: .csv, .tsv or .jsonl.")],
-    draws: Annotated[int | None, typer.Option(help="Draws for each row; the model's if not given.")] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(help="Draws for each row; the model's if not given: intervals are calibrated by those."),
+    ] = None,
     level: Annotated[float, typer.Option(help="Of the intervals, or sets of classes.")] = 0.9,
     keep: Annotated[list[str] | None, typer.Option(help="A column to pass through, such as an identifier.")] = None,
     as_json: AsJson = False,

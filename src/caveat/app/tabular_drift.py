@@ -74,30 +74,40 @@ def stability_index(then: Array, now: Array) -> Any:
     return ((b - a) * np.log(b / a)).sum(-1)
 
 
-def chance_of(then: Array, now: Array, index: float) -> tuple[float, float]:
-    """The mean index between random samples of these sizes, and how often they differ by ``index`` or more.
+def chance_of(then: Array, now: Array) -> tuple[float, float]:
+    """The mean index of a random split of all these rows, and how often such parts differ as much as these do.
 
-    Both samples are drawn from the counts together. The tail is that of a gamma distribution of the simulated mean and
-    variance: the index is a sum of squares, nearly.
+    How much they differ is judged by the likelihood ratio, which an empty bin does not carry away as it does the index;
+    its tail is that of a gamma distribution of the mean and variance over random splits.
     """
-    n, m = int(then.sum()), int(now.sum())
-    pooled = (then + now) / max(n + m, 1)
-    if not n or not m or (pooled > 0).sum() < 2:
+    together, m = (then + now).astype(np.int64), int(now.sum())
+    if not m or m == together.sum() or (together > 0).sum() < 2:
         return 0.0, 1.0
-    random = np.random.default_rng(0)
-    indices = stability_index(random.multinomial(n, pooled, _SIMULATED), random.multinomial(m, pooled, _SIMULATED))
-    mean, variance = float(indices.mean()), float(indices.var())
+    second = np.random.default_rng(0).multivariate_hypergeometric(together, m, _SIMULATED, method="marginals")
+    first = together - second
+    simulated, seen = _likelihood_ratio(first, second), float(_likelihood_ratio(then, now))
+    mean, variance = float(simulated.mean()), float(simulated.var())
     if variance == 0:
-        return mean, float(index <= mean)
-    shape, scale = mean**2 / variance, variance / mean
-    at = torch.tensor([shape, index / scale], dtype=torch.float64)
+        return float(stability_index(first, second).mean()), 1.0
+    at = torch.tensor([mean**2 / variance, max(seen, 0.0) * mean / variance], dtype=torch.float64)
     tail = float(cast(Tensor, torch.special.gammaincc(at[0], at[1])))  # pyright: ignore[reportUnknownMemberType]
-    return mean, max(tail, float((indices >= index).mean()))
+    return float(stability_index(first, second).mean()), tail
+
+
+def _likelihood_ratio(then: Array, now: Array) -> Any:
+    """G of two rows of counts (..., bins): twice the log-likelihood of two distributions over that of one."""
+    together = then + now
+    total = together.sum(-1, keepdims=True)
+    ratio: Any = 0.0
+    for counts in (then, now):
+        wanted = together * (counts.sum(-1, keepdims=True) / total)
+        ratio = ratio + 2 * (counts * np.log(np.where(counts > 0, counts / np.maximum(wanted, 1e-300), 1.0))).sum(-1)
+    return ratio
 
 
 def _compared(column: str, then: Array, now: Array, new: float, words: str, together: int) -> Drift:
     index = float(stability_index(then, now))
-    chance, tail = chance_of(then, now, index)
+    chance, tail = chance_of(then, now)
     above = max(index - chance, 0.0)
     size = "much" if above > MUCH else "some" if above > SOME else "little"
     return Drift(column, above, chance, size if tail * together < _FALSE_ALARMS else "", new, words)

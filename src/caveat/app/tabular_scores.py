@@ -83,7 +83,10 @@ def _number_metrics(tested: Tested) -> list[Any]:
             ((f"root_mean_squared_error{short}", f"RMSE{about}", ""), metrics.root_mean_squared_error, (mean, truth)),
             ((f"negative_log_likelihood{short}", f"Negative log-likelihood{about}", "nats"), nll, three),
             ((f"crps{short}", f"CRPS{about}", ""), metrics.crps_gaussian, three),
-            ((f"coverage_90{short}", f"Share within 90 % intervals{about}", ""), metrics.interval_coverage, ends),
-            ((f"width_90{short}", f"Mean width of 90 % intervals{about}", ""), width, ends[:2]),
         ]
+        if bool(torch.isfinite(high[:, column]).all()):  # else too few rows were held out
+            found += [
+                ((f"coverage_90{short}", f"Share within 90 % intervals{about}", ""), metrics.interval_coverage, ends),
+                ((f"width_90{short}", f"Mean width of 90 % intervals{about}", ""), width, ends[:2]),
+            ]
     return found

@@ -5,6 +5,7 @@ See "Model Cards for Model Reporting", Mitchell et al., 2019.
 
 from __future__ import annotations
 
+from caveat.tabular.dress import PLAIN
 from caveat.tabular.model import Model
 from caveat.tabular.schema import CategoryColumn, Column, DateColumn
 from caveat.tabular.targets import Classes
@@ -66,17 +67,20 @@ def _row(column: Column) -> str:
     name = column.name.replace("|", "\\|").replace("\n", " ")
     if isinstance(column, DateColumn):
         first, last = column.parts[0].low, column.parts[0].high
-        return f"| {name} | dates | days {first:.0f} to {last:.0f} since 1970 |"
+        order = {"dmy": ", the day first", "mdy": ", the month first"}.get(column.order, "")
+        return f"| {name} | dates{order} | days {first:.0f} to {last:.0f} since 1970 |"
     if isinstance(column, CategoryColumn):
         shown = ", ".join(column.categories[:_MOST_SHOWN]).replace("|", "\\|").replace("\n", " ")
         more = len(column.categories) - _MOST_SHOWN
         rest = f" and {more:,} more" if more > 0 else ""
         return f"| {name} | categories | {shown}{rest}; {column.missing:,} missing |"
-    return f"| {name} | numbers | {column.low:.6g} to {column.high:.6g}; {column.missing:,} missing |"
+    dress = "" if column.dress == PLAIN else f" ({column.dress})".replace("|", "\\|")
+    return f"| {name} | numbers{dress} | {column.low:.6g} to {column.high:.6g}; {column.missing:,} missing |"
 
 
 def _policy(model: Model) -> str:
     policy = model.policy
     if policy is None:
         return "none; every row is answered."
-    return f"rows with {policy['measure'].replace('_', ' ')} above {policy['cut']:.6g} are referred to a person."
+    measure = f"{policy['measure'].replace('_', ' ')}, {policy.get('unit', '')},"
+    return f"rows with {measure} above {policy['cut']:.6g} are referred to a person."

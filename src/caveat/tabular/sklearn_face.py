@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caveat import shapes
 from caveat.errors import InvalidArgument, explain
 from caveat.extras import require
 from caveat.predictive import Categorical, Gaussian
+from caveat.shapes import is_missing as is_no_value
 from caveat.tabular.columns import Columns, as_column, as_columns, count_rows
 from caveat.tabular.errors import DoubtfulColumn, InvalidTable
 from caveat.tabular.model import Model, predictive
@@ -149,7 +149,7 @@ def label_values(y: Any) -> Any:
     labels = validation.column_or_1d(_as_array(y), warn=True)
     listed = labels.tolist()
     for row, label in enumerate(listed):
-        if shapes.is_missing(label):
+        if is_no_value(label):
             raise InvalidTable(
                 explain(
                     "Input y contains NaN: the label must be known in every row.",

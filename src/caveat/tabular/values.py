@@ -12,8 +12,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from caveat import shapes
 from caveat.errors import explain
+from caveat.shapes import is_missing as is_no_value
 from caveat.tabular.columns import Array
 from caveat.tabular.days import day_of, days_of
 from caveat.tabular.dress import PLAIN, Dress, number_in
@@ -42,7 +42,7 @@ def is_missing(value: Any) -> bool:
         >>> [is_missing(value) for value in (None, float("nan"), " ? ", "NA", 0, "no")]
         [True, True, True, True, False, False]
     """
-    return value.strip().lower() in MISSING if isinstance(value, str) else shapes.is_missing(value)
+    return value.strip().lower() in MISSING if isinstance(value, str) else is_no_value(value)
 
 
 def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress = PLAIN) -> NDArray[np.float64]:
