@@ -8,6 +8,7 @@ its own that are left when anything is raised, twice: the second time does what 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import threading
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import GeneratorType, TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -29,7 +31,7 @@ _DEEPEST = 3
 _torch: Any = cast(Any, torch._C)  # pyright: ignore[reportPrivateUsage]  # none of these has a public name
 
 _gradient: Callable[[], bool] = torch.is_grad_enabled
-_function_modes: Callable[[], int] = _torch._len_torch_function_stack
+function_modes: Callable[[], int] = _torch._len_torch_function_stack
 _dispatch_modes: Callable[[], int] = _torch._len_torch_dispatch_stack
 _transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
 
@@ -80,26 +82,42 @@ def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
         mark, modes = len(_journal.entries), _modes()
         try:
             return function(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             try:
+                _close_contexts(error.__traceback__)
                 _unwind(mark, modes)
             finally:
+                _close_contexts(error.__traceback__)
                 _unwind(mark, modes)
             raise
 
     return guarded
 
 
+def _close_contexts(trace: TracebackType | None) -> None:
+    """End the generators of contexts that were struck as they were entered or left.
+
+    Nobody else would but the collector, at any time later: torch would put a mode on its stack then.
+    """
+    while trace is not None:
+        frame = trace.tb_frame
+        generator: Any = getattr(frame.f_locals.get("self"), "gen", None)
+        if isinstance(generator, GeneratorType) and frame.f_code.co_filename == contextlib.__file__:
+            with contextlib.suppress(Exception):
+                generator.close()
+        trace = trace.tb_next
+
+
 def _modes() -> tuple[bool, int, int, int]:
     """What this thread's modes are now. Every call of ``predict`` asks, so it asks for no more than a pass changes."""
-    return _gradient(), _function_modes(), _dispatch_modes(), _transforms()
+    return _gradient(), function_modes(), _dispatch_modes(), _transforms()
 
 
 def _unwind(mark: int, modes: tuple[bool, int, int, int]) -> None:
     gradient, functions, dispatch, depth = modes
     if _transforms() > depth:
         _torch._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
-    while _function_modes() > functions:
+    while function_modes() > functions:
         _torch._pop_torch_function_stack()
     while _dispatch_modes() > dispatch:
         _torch._pop_torch_dispatch_stack()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from caveat.layers import GaussianDropout
 from caveat.measures import MEASURES
+from caveat.stochastic.guard import interruptible
 from caveat.tabular.card import model_card
 from caveat.tabular.encode import FIRST
 from caveat.tabular.model import Calibration, Model
@@ -34,6 +35,7 @@ from caveat.train.model_checks import (
 )
 from caveat.train.model_folder import read_folder, write_folder
 from caveat.train.plain import from_plain
+from caveat.train.seeding import random_states_kept
 
 FORMAT = ("caveat-table", 1)
 _PARTS = ("target", "schema", "network", "settings", "calibration", "summary", "policy")
@@ -71,13 +73,15 @@ def save(model: Model, folder: str | Path, *, labels: str | None = None) -> None
     write_folder(Path(folder), FORMAT, about, tensors, model_card(model))
 
 
+@interruptible
 def load(folder: str | Path) -> Model:
     """The model of a folder.
 
     Raises:
         InvalidModel: no such model, or one that was changed, cut short, or made by a newer version.
     """
-    return read_folder(Path(folder), FORMAT, _PARTS, _made)
+    with random_states_kept():  # networks are made with random weights before they get their own
+        return read_folder(Path(folder), FORMAT, _PARTS, _made)
 
 
 def label_kind(classes: Any) -> str:

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from caveat.errors import InvalidModel, explain
 from caveat.extras import require as require_extra
 from caveat.measures import MEASURES
+from caveat.stochastic.guard import interruptible
 from caveat.text.card import model_card
 from caveat.text.encoder import Encoder, load_encoder, made_encoder
 from caveat.text.errors import InvalidEncoder
@@ -37,6 +37,7 @@ from caveat.train.model_checks import (
 )
 from caveat.train.model_folder import read_folder, write_folder
 from caveat.train.plain import from_plain
+from caveat.train.seeding import random_states_kept
 
 FORMAT = ("caveat-text", 1)
 ENCODER = "encoder"
@@ -87,6 +88,7 @@ def save(model: Model, folder: str | Path, *, with_encoder: bool = False) -> Non
     write_folder(Path(folder), FORMAT, about, tensors, model_card(model), more=more)
 
 
+@interruptible
 def load(folder: str | Path, *, encoder: str | Path | None = None) -> Model:
     """The model of a folder; ``encoder`` is where a frozen encoder is now, if not where it was.
 
@@ -95,7 +97,8 @@ def load(folder: str | Path, *, encoder: str | Path | None = None) -> Model:
     """
     place = Path(folder)
     make = partial(_made, place, None if encoder is None else str(encoder))
-    return read_folder(place, FORMAT, _PARTS, make, folders=(ENCODER,))
+    with random_states_kept():  # networks are made with random weights before they get their own
+        return read_folder(place, FORMAT, _PARTS, make, folders=(ENCODER,))
 
 
 def _made(place: Path, moved: str | None, about: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
@@ -170,8 +173,7 @@ def _encoder(place: Path, about: _Stored, shape: Shape, settings: Settings, move
         inside = str(place / ENCODER)
         given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         config = library.AutoConfig.from_pretrained(inside, **given)
-        with torch.random.fork_rng(devices=[]):
-            network = library.AutoModel.from_config(config, trust_remote_code=False)
+        network = library.AutoModel.from_config(config, trust_remote_code=False)
         tokenizer = library.AutoTokenizer.from_pretrained(inside, **given)
         found = made_encoder(about.name, tokenizer, network, settings.pooling, about.most, settings.device)
         return replace(found, most=about.most)
