@@ -20,13 +20,14 @@ from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.seeds import check_seed
 from caveat.stochastic.guard import state_kept
+from caveat.stochastic.known import Known
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import patched
 from caveat.stochastic.possible import check_initialized
 from caveat.stochastic.rows import Inputs, as_inputs
 from caveat.stochastic.sites import LivePredicate, all_dropout
-from caveat.stochastic.study import Known, runs_hooks, study, warn_not_separated
+from caveat.stochastic.study import runs_hooks, study, warn_not_separated
 
 Masks = Literal["shared", "per_row"]
 

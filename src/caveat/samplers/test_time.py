@@ -23,8 +23,8 @@ from caveat.samplers.members.drawn_numbers import generator_of, number_of
 from caveat.samplers.members.pieces import OneByOne
 from caveat.seeds import check_seed
 from caveat.stochastic.guard import seed_all, state_kept
+from caveat.stochastic.known import Known
 from caveat.stochastic.rows import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
-from caveat.stochastic.study import Known
 
 Augment = Callable[[Any, torch.Generator], Any]
 """``augment(x, generator)``: inputs like ``x``, changed in a way that the generator's random numbers decide."""

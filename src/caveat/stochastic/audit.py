@@ -10,9 +10,9 @@ from torch import nn
 
 from caveat.errors import InvalidArgument, explain_no_network
 from caveat.stochastic.guard import interruptible
-from caveat.stochastic.hidden import place
 from caveat.stochastic.network import Network
 from caveat.stochastic.possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
+from caveat.stochastic.reads import place
 from caveat.stochastic.rows import as_inputs
 from caveat.stochastic.rules import Sighting
 from caveat.stochastic.sites import LivePredicate, all_dropout

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from caveat.stochastic.reads import place
 from caveat.stochastic.rules import Observations, ReadKey, Sighting
 from caveat.stochastic.sites import LivePredicate, all_dropout
 
@@ -127,13 +128,3 @@ def _noises(look: Look) -> int:
 def _unwanted(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
     noises = [sighting for sighting in look.seen.sightings if sighting.kind == "noise"]
     return sum(not _wanted(sighting, live, path_of) for sighting in noises)
-
-
-def place(read: ReadKey) -> str:
-    """Where a read stands in the source: ``file:line (function)``."""
-    code, instruction = read
-    line = code.co_firstlineno
-    for start, stop, number in code.co_lines():
-        if number is not None and start <= instruction < stop:
-            line = number
-    return f"{code.co_filename.rsplit('/', 1)[-1]}:{line} ({code.co_name})"

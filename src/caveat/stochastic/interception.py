@@ -11,8 +11,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import lru_cache
-from types import CodeType, FrameType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +27,7 @@ from caveat.stochastic.masks import Make
 from caveat.stochastic.network import Network, original_of, storages_of
 from caveat.stochastic.patching import calls_itself, flags_kept, following, run_plainly
 from caveat.stochastic.prefix import Diverged, Prefix, Unplaced
+from caveat.stochastic.reads import first_instruction, is_torch_code
 from caveat.stochastic.rows import Inputs, map_leaves, structure_of, with_leaves
 from caveat.stochastic.rules import Drawing, Observations, Rules, Sighting
 from caveat.stochastic.sites import SiteKey
@@ -95,8 +95,8 @@ class Pass(TorchFunctionMode):
 
     def training(self, module: nn.Module, reader: FrameType) -> bool:
         """False, as in eval mode, but for the reads that hide a live site."""
-        key = (reader.f_code, _first_of(reader.f_code, reader.f_lasti))
-        if self.drawing is None and not _is_torch_code(reader.f_code):
+        key = (reader.f_code, first_instruction(reader.f_code, reader.f_lasti))
+        if self.drawing is None and not is_torch_code(reader.f_code):
             self.seen.reads.setdefault(key, module)
         return key in self.rules.flips and self.is_live(module)
 
@@ -389,20 +389,6 @@ def _behind_slots(masks: Tensor, layout: Layout, slots: int) -> Masked:
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 """A context in which the pass does not see its own book-keeping (a module's call is outside ``__torch_function__``)."""
-
-
-@lru_cache(maxsize=4096)
-def _first_of(code: CodeType, instruction: int) -> int:
-    """The first instruction at the source position of this one: a call that Python has specialised runs at another."""
-    positions = list(code.co_positions())
-    return 2 * positions.index(positions[instruction // 2])
-
-
-def _is_torch_code(code: CodeType) -> bool:
-    return code.co_filename.startswith(_TORCH_FOLDER)
-
-
-_TORCH_FOLDER = str(torch.__file__).removesuffix("__init__.py")
 
 
 def _rate_message(kind: str, path: str, rate: float) -> str:

@@ -7,9 +7,9 @@ each site, the shape of its mask for one row and the way that a batch lays its r
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,13 @@ from caveat.stochastic.batch_axes import choices, last_row, last_row_twice, two_
 from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, seed_all, state_kept
 from caveat.stochastic.hidden import Hidden, Look, drops_branches, find_hidden
 from caveat.stochastic.interception import Pass
-from caveat.stochastic.layout import Fold, Layout, close, find_layout, fold_order
+from caveat.stochastic.layout import Fold, close, find_layout
 from caveat.stochastic.multipliers import LEVELS, Followed, sites_of_masks
 from caveat.stochastic.network import Network
-from caveat.stochastic.rows import Axes, Inputs, read_in_dims, structure_of
+from caveat.stochastic.places import Places, could_be_chosen, live_sightings
+from caveat.stochastic.rows import Axes, Inputs, read_in_dims
 from caveat.stochastic.rules import Observations, ReadKey, Rules, Sighting
-from caveat.stochastic.sites import LivePredicate, Site, SiteKey, all_dropout
+from caveat.stochastic.sites import LivePredicate, Site, all_dropout
 
 Reader = Callable[[Any], Any]
 
@@ -143,10 +144,10 @@ def _conclude(
     one, twice = hidden.look, None
     if hidden.flips:
         pair = _try_look(network, two_rows(inputs, axes), rules, read)
-    places = _Places.of(one, pair)
+    places = Places.of(one, pair)
     if places.unknown or pair is None or pair.seen.sizes_follow_values:
         twice = _try_look(network, last_row_twice(inputs, axes), rules, read)
-        places = _Places.of(one, twice)
+        places = Places.of(one, twice)
     output_axes = (_output_axes(one, pair) or _output_axes(one, twice)) if independent else None
     rules = replace(_with_sites(rules, one.seen), placed=places.placed, unbatched=frozenset(places.unbatched))
     found = Study(
@@ -162,7 +163,7 @@ def _conclude(
         unmanaged=one.seen.unmanaged,
     )
     sites = [(rules.sites[key], layout) for key, layout in places.placed.items() if key in rules.sites]
-    unsafe = one.seen.sizes_follow_values and any(_could_be_chosen(site, layout) for site, layout in sites)
+    unsafe = one.seen.sizes_follow_values and any(could_be_chosen(site, layout) for site, layout in sites)
     return found.with_rows_alone() if places.unknown or unsafe else found
 
 
@@ -188,7 +189,7 @@ def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said
 def _with_sites(rules: Rules, seen: Observations) -> Rules:
     return replace(
         rules,
-        sites={s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in _live(seen, rules)},
+        sites={s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in live_sightings(seen, rules)},
         sizes_follow_values=seen.sizes_follow_values,
         leaves_marks=seen.leaves_marks,
         hooked=seen.hooked,
@@ -330,123 +331,6 @@ def _output_axes(one: Look, pair: Look | None) -> tuple[int, ...] | None:
             return None
         axes.append(layout.axis)
     return tuple(axes)
-
-
-# -- where rows are in a site -----------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Places:
-    """How each site's tensor holds two rows: placed, without a batch, or unknown."""
-
-    placed: dict[SiteKey, Layout] = field(default_factory=dict[SiteKey, Layout])
-    unbatched: set[SiteKey] = field(default_factory=set[SiteKey])
-    unknown: bool = False
-
-    @classmethod
-    def of(cls, one: Look, two: Look | None) -> _Places:
-        """What a look at two rows adds to one at the second of them."""
-        places = cls()
-        ones, twos = _live(one.seen), _live(two.seen) if two is not None else []
-        if [sighting.key for sighting in ones] != [sighting.key for sighting in twos]:
-            places.unknown = bool(ones)  # a call for each row, or for chosen rows
-            return places
-        for alone, both in zip(ones, twos, strict=True):
-            places._add(alone, both)
-        return places
-
-    def _add(self, one: Sighting, two: Sighting) -> None:
-        if one.mask_shape is None or two.mask_shape is None:  # a site that knows where its rows are
-            return
-        if one.mask_shape == two.mask_shape:
-            self.unbatched.add(one.key)
-            return
-        layout = find_layout(one.mask_shape, two.mask_shape, 2, Fold.MAJOR)
-        if layout is None or layout.axis is None:
-            self.unknown = True
-            return
-        if layout.each > 1:
-            order = one.hint
-            if order is None and one.tensor is not None and two.tensor is not None:
-                order = fold_order(one.tensor, two.tensor, layout.axis)
-            if order is None:
-                self.unknown = True
-                return
-            layout = replace(layout, fold=order)
-        self.placed[one.key] = layout
-
-
-def _could_be_chosen(site: Site, layout: Layout) -> bool:
-    """Could the rows of this site's tensor be entries that were chosen by value, some of them of one row?
-
-    Entries of rows that lie one after another could, and so could vectors: of a row that has one such entry alone.
-    """
-    return layout.each > 1 or layout.inserted or sum(size > 1 for size in site.shape or ()) < 2
-
-
-def _live(seen: Observations, rules: Rules | None = None) -> list[Sighting]:
-    off = rules.resting if rules is not None else frozenset[SiteKey]()
-    return [sighting for sighting in seen.sightings if sighting.live and sighting.key not in off]
-
-
-# -- what is remembered ------------------------------------------------------------------------------------------------
-
-_T = TypeVar("_T")
-# So much is remembered of one network: inputs of ever new shapes must not fill the memory.
-_MOST_KNOWN = 256
-
-
-class Known(Generic[_T]):
-    """What was found for inputs of each kind: of the same structure, and alike but for the number of rows.
-
-    Which axes are the batch is part of what was found; so a size that is the batch's by chance means nothing later.
-    """
-
-    def __init__(self) -> None:
-        self._found: dict[Any, _T] = {}
-        self._axes: dict[Any, list[Axes | None]] = {}
-
-    def get(self, inputs: Inputs, *also: Any) -> tuple[Any, _T | None]:
-        """What is known of inputs of this kind, and its key."""
-        kind = _kind(inputs, also)
-        for axes in self._axes.get(kind, ()):
-            key = self._key(kind, inputs, axes)
-            if key in self._found:
-                return key, self._found[key]
-        return None, None
-
-    def add(self, inputs: Inputs, axes: Axes | None, found: _T, *also: Any) -> Any:
-        """Remember it; gives its key."""
-        if len(self._found) >= _MOST_KNOWN:
-            self._found.clear()
-            self._axes.clear()
-        kind = _kind(inputs, also)
-        if axes not in self._axes.setdefault(kind, []):
-            self._axes[kind].append(axes)
-        key = self._key(kind, inputs, axes)
-        self._found[key] = found
-        return key
-
-    def put(self, key: Any, found: _T) -> None:
-        """Remember something else for the inputs of a key."""
-        self._found[key] = found
-
-    def clear(self) -> None:
-        """Forget all of it."""
-        self._found.clear()
-        self._axes.clear()
-
-    def _key(self, kind: Any, inputs: Inputs, axes: Axes | None) -> Any:
-        if axes is None:
-            shapes = tuple(tuple(leaf.data.shape) for leaf in structure_of(inputs).leaves)
-            return kind, shapes
-        rows = axes.count(inputs)  # one row leaves less to see than several
-        return kind, axes, None if rows is None else min(rows, 2), axes.describe(inputs), None if rows else object()
-
-
-def _kind(inputs: Inputs, also: Sequence[Any]) -> Any:
-    found = structure_of(inputs)
-    return found.around, tuple((leaf.data.dim(), leaf.data.dtype, leaf.data.device) for leaf in found.leaves), also
 
 
 def warn_not_separated(axes: Axes | None) -> None:

@@ -23,6 +23,7 @@ from caveat.errors import CaveatError
 from caveat.samplers.members.watch import Watch
 from caveat.stochastic.guard import random_state, state_kept
 from caveat.stochastic.interception import Pass
+from caveat.stochastic.known import Known
 from caveat.stochastic.layout import close
 from caveat.stochastic.masks import MaskSource
 from caveat.stochastic.network import Network
@@ -30,7 +31,7 @@ from caveat.stochastic.patching import patched
 from caveat.stochastic.possible import check_initialized
 from caveat.stochastic.rows import Inputs, map_leaves, structure_of, tensors_in
 from caveat.stochastic.rules import Rules
-from caveat.stochastic.study import Known, Study, study
+from caveat.stochastic.study import Study, study
 
 
 @dataclass

@@ -20,13 +20,14 @@ from caveat.samplers.moment_propagation.propagation import run
 from caveat.samplers.moment_propagation.uncertain import Approximation, Uncertain, plain, variance_of
 from caveat.seeds import check_seed
 from caveat.stochastic.guard import state_kept
+from caveat.stochastic.known import Known
 from caveat.stochastic.masks import MaskSource, normal_from_uniform
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import patched
 from caveat.stochastic.possible import check_initialized, nothing_random
 from caveat.stochastic.rows import Inputs, as_inputs
 from caveat.stochastic.sites import LivePredicate, SiteKey, all_dropout
-from caveat.stochastic.study import Known, Study, study
+from caveat.stochastic.study import Study, study
 
 _PIECE_ELEMENTS = 1 << 20
 # So many covariances of one layer are held at once: 64 MB in float32, with a few copies while they are worked on.
