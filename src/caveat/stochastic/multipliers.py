@@ -83,6 +83,7 @@ class Followed:
     def add(self, tensor: Tensor, sites: frozenset[int]) -> None:
         """These are random numbers of the sites, or made of them; holding the tensor keeps its id its own."""
         self._made[id(tensor)] = (tensor, sites)
+        self._constants.pop(id(tensor), None)  # memory that was taken to be filled
 
     def meet(self, func: Any, args: Any, kwargs: Any) -> frozenset[int] | None:
         """Look at a call that is about to run; gives the sites whose random numbers its result is made of alone.
@@ -97,7 +98,10 @@ class Followed:
         data = [tensor for tensor in tensors if id(tensor) not in self._made and not self.is_constant(tensor)]
         if not data and func in _PRODUCTS and any(self._is_zero(tensor) for tensor in tensors):
             return None
-        if not data or func in _COMPARISONS:
+        # A branch of ones that is dropped is data, too, though all of it is one number.
+        constants = [tensor for tensor in tensors if id(tensor) in self._constants and tensor.dim() > 0]
+        drops_a_constant = func in _PRODUCTS and len(constants) > 0
+        if func in _COMPARISONS or not (data or drops_a_constant):
             return sites
         values = torch.cat([memory_behind(tensor).detach().flatten().to(torch.float64) for tensor in random])
         first_is_random = bool(args) and isinstance(args[0], Tensor) and id(args[0]) in self._made

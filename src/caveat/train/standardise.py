@@ -20,9 +20,10 @@ def centre_and_scale(y: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
         ((2.0, 5.0), (1.0, 1.0))
     """
     ordered = np.sort(y, 0)
-    power = np.frexp(np.abs(ordered).max(0))[1]  # a power of two loses no digit, and squares of what is left are finite
-    shrunk = np.ldexp(ordered, -power)
-    centre, scale = np.ldexp(shrunk.mean(0), power), np.ldexp(shrunk.std(0), power)
-    constant = (ordered[0] == ordered[-1]) | (scale == 0)
-    centre, scale = np.where(constant, ordered[0], centre), np.where(constant, 1.0, scale)
-    return tuple(map(float, centre)), tuple(map(float, scale))
+    power: Any = np.frexp(np.abs(ordered).max(0))[1]  # a power of two loses no digit, and squares of what is left are finite
+    shrunk: Any = np.ldexp(ordered, -power)
+    centre: Any = np.ldexp(shrunk.mean(0), power)
+    scale: Any = np.ldexp(shrunk.std(0), power)
+    constant: Any = (ordered[0] == ordered[-1]) | (scale == 0)
+    centre = np.where(constant, ordered[0], centre).tolist()
+    return tuple(centre), tuple(np.where(constant, 1.0, scale).tolist())
