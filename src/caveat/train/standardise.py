@@ -19,11 +19,11 @@ def centre_and_scale(y: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
         >>> centre_and_scale(np.array([[1.0, 5.0], [3.0, 5.0]]))
         ((2.0, 5.0), (1.0, 1.0))
     """
-    ordered = np.sort(y, 0)
-    power: Any = np.frexp(np.abs(ordered).max(0))[1]  # a power of two loses no digit, and squares of what is left are finite
+    ordered: Any = np.sort(y, 0)
+    power: Any = np.frexp(np.abs(ordered).max(0))[1]  # a power of two loses no digit, and no square is infinite
     shrunk: Any = np.ldexp(ordered, -power)
     centre: Any = np.ldexp(shrunk.mean(0), power)
     scale: Any = np.ldexp(shrunk.std(0), power)
     constant: Any = (ordered[0] == ordered[-1]) | (scale == 0)
-    centre = np.where(constant, ordered[0], centre).tolist()
-    return tuple(centre), tuple(np.where(constant, 1.0, scale).tolist())
+    centre[constant], scale[constant] = ordered[0][constant], 1.0
+    return tuple(centre.tolist()), tuple(scale.tolist())
