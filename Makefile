@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs (an environment of its own in .venv, pinned by constraints.txt).
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-zoo bench docs lint format experiments pins clean
+.PHONY: help demo test test-fast test-survey test-zoo bench docs lint format experiments pins clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,7 +20,10 @@ demo: $(READY)  ## train a small network on digits, rotate one, and write the re
 test: test-fast test-zoo  ## everything that has to hold
 
 test-fast: $(READY)  ## the tests that need no heavy library
-	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
+	$(BIN)/python -m pytest -m "not heavy and not survey" $(ARGS)
+
+test-survey: $(READY)  ## every situation of the zoo in every way (rows, axes, executors, chunks): a quarter of an hour
+	$(BIN)/python -m pytest tests/zoo -m "survey" $(ARGS)
 
 test-zoo: $(ZOO)  ## the tests against transformers models
 	$(BIN)/python -m pytest -m heavy $(ARGS)

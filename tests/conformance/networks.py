@@ -82,9 +82,7 @@ class HiddenRate(nn.Module):
         self.qkv, self.out, self.rate = nn.Linear(6, 18), nn.Linear(6, 2), 0.3
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (
-            part.unflatten(-1, (2, 3)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1)
-        )
+        query, key, value = (part.unflatten(-1, (2, 3)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
         mixed = F.scaled_dot_product_attention(
             query, key, value, dropout_p=self.rate if self.training else 0.0, is_causal=True
         )

@@ -84,6 +84,7 @@ def test_leaves_nothing_behind(situation: Situation) -> None:
     assert drawn(situation).left == []
 
 
+@pytest.mark.survey
 @every_situation
 def test_network_still_runs_as_before(situation: Situation) -> None:
     """The user's own next pass is what it would have been without any draws."""
@@ -96,6 +97,7 @@ def test_network_still_runs_as_before(situation: Situation) -> None:
     assert apart_by(*passes) <= CLOSE
 
 
+@pytest.mark.survey
 @separable
 def test_a_row_alone_is_the_row_in_its_batch(situation: Situation) -> None:
     found = drawn(situation)
@@ -114,6 +116,7 @@ def test_a_row_alone_at_first_is_the_row_in_its_batch(situation: Situation) -> N
     assert apart_by(caveat.draws(sampler, situation.inputs(), n=FEW, seed=0), whole) <= CLOSE
 
 
+@pytest.mark.survey
 @with_axes
 def test_axes_may_be_said(situation: Situation) -> None:
     sampler = situation.sampler(in_dims=situation.axes)
@@ -122,6 +125,7 @@ def test_axes_may_be_said(situation: Situation) -> None:
     assert apart_by(caveat.draws(sampler, situation.inputs(), n=FEW, seed=0), whole) <= CLOSE
 
 
+@pytest.mark.survey
 @every_situation
 def test_executors_and_chunks_agree(situation: Situation) -> None:
     ways: list[dict[str, Any]] = [{"executor": "replay"}, {"chunk": 1}, {"chunk": 2}]
@@ -131,6 +135,7 @@ def test_executors_and_chunks_agree(situation: Situation) -> None:
             assert apart_by(draws.detach(), drawn(situation).draws[: FEW + 1]) <= CLOSE, way
 
 
+@pytest.mark.survey
 @separable
 def test_rows_are_predicted_alone_as_together(situation: Situation) -> None:
     """The summary cuts rows when memory is short, and adaptive stopping lets rows go on alone."""

@@ -11,7 +11,7 @@ from .reference import no_fast_path
 from .situation import Situation, call, everything_in
 from .situations import SITUATIONS
 
-pytestmark = pytest.mark.filterwarnings("ignore:`?torch.jit")
+pytestmark = [pytest.mark.survey, pytest.mark.filterwarnings("ignore:`?torch.jit")]
 every_situation = pytest.mark.parametrize("situation", [pytest.param(s, id=s.name) for s in SITUATIONS])
 
 
