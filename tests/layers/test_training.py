@@ -92,7 +92,12 @@ def test_members_train_at_once_each_with_noise_of_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_half_precision_stays_half_precision(name: str) -> None:
     layer, x = made(name, torch.bfloat16)
-    out = first(layer(x.requires_grad_()))
+    try:
+        out = first(layer(x.requires_grad_()))
+    except RuntimeError as error:
+        if "could not create a primitive" not in str(error):
+            raise
+        pytest.skip("oneDNN has no bfloat16 LSTM that trains on this processor")
     assert out.dtype == torch.bfloat16
     assert out.isfinite().all()
     out.float().square().sum().backward()

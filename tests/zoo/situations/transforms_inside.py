@@ -185,7 +185,6 @@ SITUATIONS: list[Situation] = [
     ),
     situation("forces_by_func_grad", lambda: Forces("func"), POINTS, select="forces", fold=10),
     situation("forces_by_func_jacrev", lambda: Forces("jacobian"), POINTS, select="forces", fold=10),
-    situation("forces_by_vmap_of_grad", lambda: Forces("vmap of func"), POINTS, select="forces", fold=10),
     situation("forces_with_enable_grad", lambda: Forces("enabled"), POINTS, select=energy_and_forces, fold=10),
     situation(
         "forces_without_enable_grad",
