@@ -76,8 +76,8 @@ def row_of(situation: Situation, draws: Tensor, k: int) -> Tensor:
 
 @every_situation
 def test_draws_like_a_plain_loop(situation: Situation) -> None:
-    rows_first = [each.movedim(situation.out + 1, 1) for each in (drawn(situation).draws, situation.loop(situation.draws))]
-    assert departure(*rows_first) is None
+    both = drawn(situation).draws, situation.loop(situation.draws)
+    assert departure(*(each.movedim(situation.out + 1, 1) for each in both)) is None
 
 
 @every_situation
