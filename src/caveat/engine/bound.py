@@ -101,14 +101,7 @@ class BoundNetwork:
         elif self.rows is not None and self._rows_at_once > 1:
             self._rows_at_once = (self._rows_at_once + 1) // 2
         else:
-            raise OutOfMemory(
-                explain(
-                    "One draw of one row must fit in memory.",
-                    got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                    cause="the network's activations for the smallest piece that caveat may separate are too large",
-                    fix="pass smaller inputs (fewer rows, shorter sequences, smaller images) or free memory",
-                )
-            ) from error
+            raise out_of_memory(error) from error
         self._split()
 
     def _look_again(self) -> None:
@@ -174,3 +167,15 @@ class BoundNetwork:
                 raise OutputMismatch(varying_sizes(f"rows of the sizes {sorted(size[1:] for size in sizes)} in a draw"))
         joined = [torch.cat([part[0][i] for part in leaves], dim=axis + 1) for i, axis in enumerate(axes)]
         return pytree.tree_unflatten(joined, spec)
+
+
+def out_of_memory(error: BaseException) -> OutOfMemory:
+    """The error for a network that runs out of memory on the smallest piece there is."""
+    return OutOfMemory(
+        explain(
+            "One draw of one row must fit in memory.",
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            cause="the network's activations for the smallest piece that caveat may separate are too large",
+            fix="pass smaller inputs (fewer rows, shorter sequences, smaller images) or free memory",
+        )
+    )

@@ -13,10 +13,11 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.engine.bound import BoundNetwork
+from caveat.engine.bound import BoundNetwork, out_of_memory
+from caveat.engine.memory import is_out_of_memory
 from caveat.engine.plan import Plan, check_executor, make_plan
 from caveat.engine.sampler import Stream
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import CaveatError, InvalidArgument, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.seeds import check_seed
 from caveat.stochastic.guard import state_kept
@@ -94,8 +95,13 @@ class MCDropout:
 
     def _new_plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
         check_initialized(network)
-        found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.in_dims)
-        plan = make_plan(network, inputs, found, self.output.read, self.executor)
+        try:
+            found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.in_dims)
+            plan = make_plan(network, inputs, found, self.output.read, self.executor)
+        except Exception as error:
+            if is_out_of_memory(error) and not isinstance(error, CaveatError):
+                raise out_of_memory(error) from error
+            raise
         if not found.separable and not found.rules.per_row:
             warn_not_separated(found.axes)
         return self._plans.add(inputs, found.axes, plan, *_also(network)), plan
