@@ -23,24 +23,32 @@ from caveat.stochastic.draw_axis import memory_behind
 LEVELS = (0.001, 0.5, 0.999, math.nan)
 """The uniform number that all random numbers are made of, in each of the passes; NaN: numbers that differ."""
 
-_NAMES = ("mul", "multiply", "div", "divide", "true_divide")
+
+
+def _forms(*names: str) -> set[Any]:
+    """A function of torch's, the tensor's method, and the method in place."""
+    owners = [(torch, ""), (Tensor, ""), (Tensor, "_")]
+    return {getattr(owner, name + end) for name in names for owner, end in owners}
+
+
+_aten: Any = torch.ops.aten
 _PRODUCTS: set[Any] = {
-    *(getattr(torch, name) for name in _NAMES),
-    *(getattr(Tensor, name) for name in _NAMES),
-    *(getattr(Tensor, f"{name}_") for name in _NAMES),
-    *(getattr(Tensor, f"__{name}__") for name in ("mul", "rmul", "imul", "truediv", "itruediv", "div", "idiv")),
-    torch.ops.aten.mul.Tensor,
-    torch.ops.aten.mul_.Tensor,
-    torch.ops.aten.div.Tensor,
+    *_forms("mul", "multiply"),
+    *(getattr(Tensor, f"__{name}__") for name in ("mul", "rmul", "imul")),
+    *(_aten.mul.Tensor, _aten.mul_.Tensor),
+}
+_QUOTIENTS: set[Any] = {
+    *_forms("div", "divide", "true_divide"),
+    *(getattr(Tensor, f"__{name}__") for name in ("truediv", "itruediv", "div", "idiv")),
+    *(_aten.div.Tensor, _aten.div_.Tensor),
 }
 _COMPARISONS: set[Any] = {
     *(getattr(torch, name) for name in ("lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal")),
     *(getattr(Tensor, name) for name in ("lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal")),
     *(getattr(Tensor, f"__{name}__") for name in ("lt", "gt", "le", "ge")),
-    *(getattr(torch.ops.aten, name).Tensor for name in ("lt", "gt", "le", "ge")),
-    *(getattr(torch.ops.aten, name).Scalar for name in ("lt", "gt", "le", "ge")),
+    *(getattr(_aten, name).Tensor for name in ("lt", "gt", "le", "ge")),
+    *(getattr(_aten, name).Scalar for name in ("lt", "gt", "le", "ge")),
 }
-
 
 _GOLDEN = 0.6180339887498949  # its multiples fill (0, 1) evenly
 # Functions whose results say nothing of the data.
@@ -96,21 +104,20 @@ class Followed:
             return frozenset()
         sites = frozenset(chain.from_iterable(self._made[id(tensor)][1] for tensor in random))
         data = [tensor for tensor in tensors if id(tensor) not in self._made and not self.is_constant(tensor)]
-        if not data and func in _PRODUCTS and any(self._is_zero(tensor) for tensor in tensors):
+        scales = func in _PRODUCTS or (func in _QUOTIENTS and id(next(iter(args), None)) in self._made)
+        if not data and scales and any(self._is_zero(tensor) for tensor in tensors):
             return None
         # A branch of ones that is dropped is data, too, though all of it is one number.
         constants = [tensor for tensor in tensors if id(tensor) in self._constants and tensor.dim() > 0]
-        drops_a_constant = func in _PRODUCTS and len(constants) > 0
+        drops_a_constant = scales and len(constants) > 0
         if func in _COMPARISONS or not (data or drops_a_constant):
             return sites
         values = torch.cat([memory_behind(tensor).detach().flatten().to(torch.float64) for tensor in random])
-        first_is_random = bool(args) and isinstance(args[0], Tensor) and id(args[0]) in self._made
-        divides = "div" in str(getattr(func, "__name__", func))
         self.meetings.append(
             Meeting(
                 sites,
                 chooses=all(tensor.dtype == torch.bool for tensor in random),
-                multiplies=func in _PRODUCTS and (first_is_random or not divides),
+                multiplies=scales,
                 normal=sites <= self.normal,
                 low=float(values.min()) if len(values) else 0.0,
                 high=float(values.max()) if len(values) else 0.0,

@@ -61,7 +61,7 @@ def why_silent(network: Network) -> list[str]:
             name = type(module).__name__
             reasons.append(
                 f"{path} is nn.{name}(num_layers=1, dropout={module.dropout}): torch drops between layers only, and "
-                f"one layer has none (add nn.Dropout after it, or use caveat.layers.Variational{name})"
+                f"one layer has none (add nn.Dropout after it, or use caveat.layers.VariationalLSTM or VariationalGRU)"
             )
         elif is_script(module):
             reasons.append(f"{path} is TorchScript, which cannot be intercepted: use the network it was made from")

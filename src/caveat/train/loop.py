@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat.errors import NotFinite, explain
+from caveat.stochastic.guard import seed_all
 from caveat.train import run as runs
 from caveat.train.adamw import Rate, update
 from caveat.train.history import Fit, History
 from caveat.train.noise import Noise
 from caveat.train.passes import Batch, Objective, Passes, Reach, mean_losses
 from caveat.train.run import Run
-from caveat.train.seeding import derived, set_random_states
+from caveat.train.seeding import derived
 from caveat.train.stack import Stack, expanded, moments_moved, tensors_of
 from caveat.train.table import Table
 
@@ -199,7 +200,7 @@ class Training:
         return [(self.table.take(piece), piece.shape[1]) for piece in pieces]
 
     def _reseed(self, step: int) -> None:
-        set_random_states(derived(self.active[0].run.seed, "pass", step & 0xFFFFFFFFFFFF))
+        seed_all(derived(self.active[0].run.seed, "pass", step & 0xFFFFFFFFFFFF))
 
     def _diverged(self, number: int, where: str, loss: float) -> str:
         member = self.active[number]

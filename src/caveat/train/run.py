@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from caveat.errors import InvalidArgument, explain, explain_no_network
 from caveat.seeds import check_seed
-from caveat.train.seeding import derived, permutation, set_random_states, with_replacement
+from caveat.stochastic.guard import seed_all
+from caveat.train.seeding import derived, permutation, with_replacement
 
 Loss = Callable[[Any, Any], Tensor]
 Penalty = Callable[[Any], Tensor]
@@ -74,7 +75,7 @@ def built(build: Build, seed: int) -> nn.Module:
     Raises:
         InvalidArgument: the factory cannot be called so, or gives no ``nn.Module``.
     """
-    set_random_states(seed)
+    seed_all(seed)
     network = cast(Any, build(seed) if _takes_seed(build) else build())
     if isinstance(network, nn.Module) and not isinstance(build, nn.Module):
         return network

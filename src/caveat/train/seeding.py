@@ -55,13 +55,6 @@ def with_replacement(count: int, seed: int) -> Tensor:
     return torch.randint(count, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def set_random_states(seed: int) -> None:
-    """Set Python's, NumPy's and torch's random states."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # the state that a network or a factory of the user's draws from
-
-
 def random_state() -> Any:
     """Python's, NumPy's and torch's random state on the CPU, to compare."""
     numpy = np.random.get_state()  # noqa: NPY002
