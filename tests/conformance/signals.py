@@ -215,7 +215,8 @@ def scenes(folder: Path) -> list[Scene]:
     start = {name: value.clone() for name, value in simple.state_dict().items()}
 
     def fitted(network: nn.Module) -> Any:
-        network.load_state_dict(start)
+        for name, value in network.state_dict().items():  # load_state_dict has a no_grad of its own
+            value.copy_(start[name])
         return caveat.fit(network, nn.MSELoss(), data, epochs=3, batch_size=16, progress=False)
 
     def weights(fit: Any) -> Tensor:

@@ -17,12 +17,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import GeneratorType, TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from types import GeneratorType
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -84,21 +85,38 @@ def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return function(*args, **kwargs)
         except BaseException as error:
             try:
-                _close_contexts(error.__traceback__)
+                _close_contexts(error)
                 _unwind(mark, modes)
             finally:
-                _close_contexts(error.__traceback__)
+                _close_contexts(error)
                 _unwind(mark, modes)
             raise
 
     return guarded
 
 
-def _close_contexts(trace: TracebackType | None) -> None:
+class FunctionMode(TorchFunctionMode):
+    """A mode that can be left whatever a signal did to torch's stack of them.
+
+    Torch takes a mode off the stack while it handles a call; struck then, there is nothing left to take off.
+    """
+
+    def __enter__(self) -> Self:
+        self._modes_before = function_modes()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        if function_modes() > self._modes_before:
+            super().__exit__(*raised)
+
+
+def _close_contexts(error: BaseException | None) -> None:
     """End the generators of contexts that were struck as they were entered or left.
 
     Nobody else would but the collector, at any time later: torch would put a mode on its stack then.
     """
+    trace = error.__traceback__ if error is not None else None
     while trace is not None:
         frame = trace.tb_frame
         generator: Any = getattr(frame.f_locals.get("self"), "gen", None)
@@ -106,6 +124,8 @@ def _close_contexts(trace: TracebackType | None) -> None:
             with contextlib.suppress(Exception):
                 generator.close()
         trace = trace.tb_next
+    if error is not None and error.__context__ is not None:
+        _close_contexts(error.__context__)
 
 
 def _modes() -> tuple[bool, int, int, int]:

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from caveat.errors import InvalidRate, explain
 from caveat.stochastic import mutation
 from caveat.stochastic.draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
-from caveat.stochastic.guard import attributes_kept, function_modes
+from caveat.stochastic.guard import FunctionMode, attributes_kept
 from caveat.stochastic.layout import Fold, Layout
 from caveat.stochastic.masks import Make
 from caveat.stochastic.network import Network, original_of, storages_of
@@ -50,7 +49,7 @@ def handles(*functions: Any) -> Callable[[Handler], Handler]:
     return register
 
 
-class Pass(TorchFunctionMode):
+class Pass(FunctionMode):
     """One forward pass. With a ``drawing`` the live sites drop; without one, the pass looks and changes nothing."""
 
     def __init__(
@@ -77,15 +76,6 @@ class Pass(TorchFunctionMode):
         self._end_replay_at_end()
         self._frozen: set[int] | None = None
         self._level = drawing.level if drawing is not None and drawing.level is not None else current_level()
-
-    def __enter__(self) -> Pass:
-        self._modes_before = function_modes()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        if function_modes() > self._modes_before:  # torch takes it off the stack for a call; a signal may strike then
-            super().__exit__(*raised)
 
     # -- the modules ---------------------------------------------------------------------------------------------
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from caveat.errors import CaveatError, InvalidArgument, NotFinite, explain
 from caveat.shapes import describe
-from caveat.stochastic.guard import put_back
+from caveat.stochastic.guard import FunctionMode, put_back
 from caveat.train.noise import Noise
 from caveat.train.passes import Objective
 from caveat.train.seeding import random_state
@@ -93,7 +92,7 @@ def check_targets(network: nn.Module, objective: Objective, table: Table) -> Non
         )
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(FunctionMode):
     """Notes a call that broadcasts what the network returned against the targets: (B, 1) and (B,) to (B, B)."""
 
     def __init__(self, returned: Any, targets: Any) -> None:

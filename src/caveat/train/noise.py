@@ -15,12 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from caveat.layers.random_numbers import Shape, ShapeOf, dropped, uniform_numbers, wide
 from caveat.seeds import draw_keys, mix, site_key
 from caveat.stochastic import dropping
 from caveat.stochastic.draw_axis import as_draws, has_draws, with_draws_first
+from caveat.stochastic.guard import FunctionMode
 from caveat.stochastic.masks import normal_from_uniform, random_bits, uniform_from_bits
 
 _BLOCK = 1 << 16  # elements that are hashed at once: they stay in the cache
@@ -40,7 +40,7 @@ _DROPOUTS: dict[Any, tuple[dropping.MaskShape, bool]] = {
 Writer = Callable[[Tensor, slice, Tensor], None]
 
 
-class Noise(TorchFunctionMode):
+class Noise(FunctionMode):
     """Answers every call for randomness of the members' forward passes.
 
     Set ``level`` to vmap's while members run together; without it there is one member, the first of ``seeds``.

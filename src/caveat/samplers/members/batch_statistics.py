@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from caveat.errors import InvalidArgument, explain
 from caveat.numerics import Moments, accumulator
 from caveat.samplers.members.watch import Watch
+from caveat.stochastic.guard import FunctionMode
 from caveat.stochastic.rows import Inputs
 
 Statistics = dict[Hashable, tuple[Tensor | None, Moments]]
@@ -34,7 +34,7 @@ class _Enough(Exception):
     """Ends a pass behind the call that it was made for."""
 
 
-class _BatchNorms(TorchFunctionMode):
+class _BatchNorms(FunctionMode):
     """Lets every call through but those of ``F.batch_norm``, which ``_normalize`` answers."""
 
     def __torch_function__(

@@ -13,14 +13,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, overrides
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from caveat.errors import explain
 from caveat.samplers.moment_propagation.dropout_moments import DROPOUTS, dropped
 from caveat.samplers.moment_propagation.uncertain import RULES, Approximation, CannotPropagate, Uncertain
 from caveat.stochastic import mutation, noise
-from caveat.stochastic.guard import attributes_kept
+from caveat.stochastic.guard import FunctionMode, attributes_kept
 from caveat.stochastic.interception import HANDLERS, Pass
 from caveat.stochastic.network import Network
 from caveat.stochastic.patching import flags_kept, following
@@ -39,7 +38,7 @@ _METADATA: set[Any] = {
 }
 
 
-class Propagation(TorchFunctionMode):
+class Propagation(FunctionMode):
     """The calls of one pass: what each makes of means and variances, and which of them had to approximate."""
 
     def __init__(self, taken: Pass) -> None:
