@@ -118,7 +118,8 @@ def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said:
         if one is None or pair is None:
             continue
         independent = _rows_independent(one, pair)
-        if said is not None or (independent and set(_output_axes(one, pair) or axes.of) <= set(axes.of)):
+        stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
+        if said is not None or (independent and stays and not _is_broken(one)):
             return _conclude(network, inputs, rules, read, axes, one, pair, independent)
         if independent and second is None:  # rows of a weight are independent, too: a batch stays where it was
             second = axes, one, pair
@@ -311,12 +312,16 @@ def _rows_independent(one: Look, two: Look) -> bool:
     return all(_second_row_is(a, b) for a, b in zip(alone, pair, strict=True) if isinstance(a, Tensor))
 
 
+def _is_broken(look: Look) -> bool:
+    """Is all that was read NaN? Then it equals anything as broken, such as attention to nothing but padding."""
+    tensors = [leaf for leaf in pytree.tree_leaves(look.returned) if isinstance(leaf, Tensor) and leaf.numel() > 0]
+    return bool(tensors) and all(tensor.is_floating_point() and bool(tensor.isnan().all()) for tensor in tensors)
+
+
 def _second_row_is(one: Tensor, two: Tensor) -> bool:
     layout = find_layout(tuple(one.shape), tuple(two.shape), 2, Fold.MAJOR)
     if layout is None or layout.axis is None:
         return False
-    if one.is_floating_point() and one.numel() and bool(one.isnan().all()):
-        return False  # equal to anything that is as broken: attention to nothing but padding, say
     opened = layout.open(two)
     assert layout.batch_axis is not None
     return close(opened.select(layout.batch_axis, 1).reshape(one.shape), one)
