@@ -64,6 +64,17 @@ def two_rows(inputs: Inputs, axes: Axes) -> Inputs:
     return _made_different(axes.take(inputs, [rows - 1 if other is None else other, rows - 1]), axes)
 
 
+def first_and_last_row(inputs: Inputs, axes: Axes) -> Inputs | None:
+    """Another two rows, where inputs beside the first could hide that they depend on each other (padding at an end).
+
+    None where there are no others, or nothing beside.
+    """
+    rows = axes.count(inputs) or 1
+    if rows < 3 or len(axes.of) < 2:
+        return None
+    return _made_different(axes.take(inputs, [0, rows - 1]), axes)
+
+
 def last_row_twice(inputs: Inputs, axes: Axes) -> Inputs:
     """The last row after one of the same size, so that no other length in the batch can show."""
     rows = axes.count(inputs) or 1

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from caveat.errors import RowsNotSeparatedWarning
 from caveat.layers.insertion import drop_returned
-from caveat.stochastic.batch_axes import choices, last_row, last_row_twice, two_rows
+from caveat.stochastic.batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
 from caveat.stochastic.guard import attributes_kept, attributes_of, random_state, same_values, seed_all, state_kept
 from caveat.stochastic.hidden import Hidden, Look, drops_branches, find_hidden
 from caveat.stochastic.interception import Pass
@@ -118,6 +118,9 @@ def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said:
         if one is None or pair is None:
             continue
         independent = _rows_independent(one, pair)
+        others = first_and_last_row(inputs, axes) if independent else None
+        if others is not None and (again := _try_look(network, others, rules, read)) is not None:
+            independent = _rows_independent(one, again)
         stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
         if said is not None or (independent and stays and not _is_broken(one)):
             return _conclude(network, inputs, rules, read, axes, one, pair, independent)
