@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ZOO := $(VENV)/.ready-zoo
 ARGS ?=
+# Every test computes on one thread: a test process for each core (ARGS="-n 0" for one process and a debugger).
+WORKERS = -n auto --dist worksteal
+test-fast test-survey test-zoo: export OMP_NUM_THREADS = 1
 # The first Python >= 3.11 that runs; name your own with `make PYTHON=/path/to/python test`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
@@ -20,13 +23,13 @@ demo: $(READY)  ## train a small network on digits, rotate one, and write the re
 test: test-fast test-zoo  ## everything that has to hold
 
 test-fast: $(READY)  ## the tests that need no heavy library
-	$(BIN)/python -m pytest -m "not heavy and not survey" $(ARGS)
+	$(BIN)/python -m pytest -m "not heavy and not survey" $(WORKERS) $(ARGS)
 
-test-survey: $(READY)  ## every situation of the zoo in every way (rows, axes, executors, chunks): a quarter of an hour
-	$(BIN)/python -m pytest tests/zoo -m "survey" $(ARGS)
+test-survey: $(READY)  ## signals at random moments; every situation of the zoo in every way: a quarter of an hour
+	$(BIN)/python -m pytest -m "survey" $(WORKERS) $(ARGS)
 
 test-zoo: $(ZOO)  ## the tests against transformers models
-	$(BIN)/python -m pytest -m heavy $(ARGS)
+	$(BIN)/python -m pytest -m heavy $(WORKERS) $(ARGS)
 
 bench: $(READY)  ## speed and memory against plain loops, into benchmarks/RESULTS.md
 	$(BIN)/python -m pytest benchmarks --benchmark-disable-gc $(ARGS)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from threading import Thread
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -88,9 +92,9 @@ def test_a_lock_is_of_the_file_that_is_there(tmp_path: Path) -> None:
     old = open_locked(path)
     path.rename(tmp_path / "log.1")
     new = open_locked(path)  # another file under the same name
-    assert not os.path.samestat(os.fstat(old), os.fstat(new))
-    os.close(old)
-    os.close(new)
+    assert not os.path.samestat(os.fstat(old.fileno()), os.fstat(new.fileno()))
+    old.close()
+    new.close()
 
 
 def test_a_folder_and_a_link_to_it_are_held_together(tmp_path: Path) -> None:
@@ -110,3 +114,34 @@ def test_pipes_devices_and_folders_are_not_read(tmp_path: Path) -> None:
 
 def test_hidden_files_stand_beside_their_file() -> None:
     assert beside_of(Path("a/b.csv"), "part") == Path("a/.b.csv.part")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of files that the struck call drops
+@pytest.mark.parametrize("call", [open_regular, digest_of, lambda path: write_whole(path, b"new")])
+def test_an_interrupt_at_any_step_stays_an_interrupt(tmp_path: Path, call: Callable[[Path], object]) -> None:
+    """Not a second error over it, from a handle that two owners close."""
+    path = tmp_path / "note.json"
+    path.write_bytes(b"old")
+    outer, steps = sys.gettrace(), 0
+    for struck in range(400):
+        steps = 0
+
+        def count(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
+            nonlocal steps
+            steps += 1
+            if steps == struck:  # noqa: B023  read while this turn lasts
+                raise KeyboardInterrupt
+            return count
+
+        try:
+            sys.settrace(count)
+            held = call(path)
+        except KeyboardInterrupt:
+            continue
+        finally:
+            sys.settrace(outer)
+        if isinstance(held, BufferedReader):
+            held.close()
+        if struck > steps:
+            break
+    assert 10 < struck == steps + 1

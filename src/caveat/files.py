@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -37,11 +37,12 @@ def write_whole(path: Path, content: bytes) -> None:
         (b'{}', 1)
     """
     beside = beside_of(path, "new")
-    with os.fdopen(open_locked(beside), "wb") as file:
+    with open_locked(beside) as file:
         try:
             file.truncate(0)
-            file.write(content)
-            file.flush()
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
             os.fsync(file.fileno())
             if os.name == "nt":  # pragma: no cover - an open file cannot be renamed there
                 file.close()
@@ -98,7 +99,7 @@ def held(path: Path, *, again: bool = False) -> Generator[None]:
             if os.name != "nt":  # removed while it is held: whoever opened it meanwhile sees that it is gone
                 beside.unlink(missing_ok=True)
         finally:
-            os.close(file)
+            file.close()
         if os.name == "nt":  # pragma: no cover - an open file cannot be removed there
             with suppress(OSError):
                 beside.unlink()
@@ -109,28 +110,34 @@ def holds_any() -> bool:
     return bool(_holders)
 
 
-def open_locked(path: Path, flags: int = 0, *, shown: Path | None = None) -> int:
-    """Open a file to write to it, made if it is not there, and lock it for this holder; return its handle.
+def open_locked(path: Path, flags: int = 0, *, shown: Path | None = None) -> FileIO:
+    """Open a file to write to it, made if it is not there, and lock it for this holder, until it is closed.
 
     Raises:
         BusyError: Another holder has it. The lock ends with its holder, also if that crashes.
         OSError: It is no regular file, or cannot be opened.
     """
-    usual = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
-        file = os.open(path, usual | flags, 0o644)
+        file = _open_unlocked(path, os.O_RDWR | os.O_CREAT | flags)
         try:
-            require_regular(file, path)
-            lock(file)
-            if is_at(file, path):  # else its last holder has renamed or removed it since it was opened
+            require_regular(file.fileno(), path)
+            lock(file.fileno())
+            if is_at(file.fileno(), path):  # else its last holder has renamed or removed it since it was opened
                 return file
         except (BlockingIOError, PermissionError) as error:
-            os.close(file)
+            file.close()
             raise BusyError(_busy(path if shown is None else shown)) from error
         except BaseException:
-            os.close(file)
+            file.close()
             raise
-        os.close(file)
+        file.close()
+
+
+def _open_unlocked(path: Path, flags: int) -> FileIO:
+    """Return the open file as the owner of its handle: an interrupt in between must not leave one open or close two."""
+    usual = flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    mode = "rb" if flags == os.O_RDONLY else "r+b"
+    return open(path, mode, buffering=0, opener=lambda name, _: os.open(name, usual, 0o644))
 
 
 def lock(file: int) -> None:
@@ -162,13 +169,13 @@ def open_regular(path: Path) -> BufferedReader:
     Raises:
         OSError: It is a folder, a pipe or a device, is not there, or cannot be read.
     """
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    file = _open_unlocked(path, os.O_RDONLY)
     try:
-        require_regular(file, path)
-        return os.fdopen(file, "rb")
+        require_regular(file.fileno(), path)
     except BaseException:
-        os.close(file)
+        file.close()
         raise
+    return BufferedReader(file)
 
 
 def require_regular(file: int, path: Path) -> None:

@@ -22,8 +22,9 @@ def strike(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=550, env=environment, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.survey
 def test_signals_leave_nothing_behind() -> None:
+    """When a signal comes is up to the clock; the next test strikes at counted moments, the same each time."""
     done = strike("--signals", str(SIGNALS))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import FileIO
 from pathlib import Path
 
 from caveat.errors import BusyError, CaveatError, explain
@@ -17,8 +18,8 @@ class LedgerGone(CaveatError, FileNotFoundError):
     """The file was moved or deleted while the ledger was open."""
 
 
-def locked(path: Path) -> tuple[int, bool]:
-    """A handle of the file, locked for this writer alone, and whether the file is new.
+def locked(path: Path) -> tuple[FileIO, bool]:
+    """The open file, locked for this writer alone, and whether the file is new.
 
     Raises:
         LedgerBusy: another writer holds it. Its lock ends with it, also if it crashes.
@@ -35,11 +36,6 @@ def locked(path: Path) -> tuple[int, bool]:
                 fix="a ledger for each writer, or `with Ledger(...) as ledger:`; read_ledger reads at any time",
             )
         ) from error
-
-
-def release(file: int) -> None:
-    """Close the file, which unlocks it."""
-    os.close(file)
 
 
 def require_own(file: int, path: Path, process: int) -> None:

@@ -11,13 +11,14 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
+from io import FileIO
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, cast, final
 
 from caveat.decide.decision import Decision
-from caveat.decide.file_lock import locked, release, require_own
+from caveat.decide.file_lock import locked, require_own
 from caveat.errors import CaveatError, InvalidArgument, explain
 from caveat.files import open_regular, sync_folder
 
@@ -59,16 +60,16 @@ class Ledger:
 
     def __init__(self, path: str | Path, *, mend: bool = False) -> None:
         self.path = Path(path).absolute()
-        self._file: int | None = None
+        self._file: FileIO | None = None
         self._turn = Lock()  # threads of a service share a ledger
         self._process = os.getpid()
         file, new = locked(self.path)
         try:
-            self._records = self._opened(file, mend)
+            self._records = self._opened(file.fileno(), mend)
             if new:
                 sync_folder(self.path.parent)
         except BaseException:
-            release(file)
+            file.close()
             raise
         self._file = file
 
@@ -106,9 +107,9 @@ class Ledger:
         with self._turn:
             if self._file is None:
                 raise InvalidArgument(_closed(self.path))
-            require_own(self._file, self.path, self._process)
+            require_own(self._file.fileno(), self.path, self._process)
             lines = [self._line(number, entry) for number, entry in enumerate(records, self._records)]
-            _append(self._file, b"".join(lines))
+            _append(self._file.fileno(), b"".join(lines))
             self._records += len(lines)
         return len(lines)
 
@@ -151,7 +152,7 @@ class Ledger:
         """Let another writer have it."""
         with self._turn:
             if self._file is not None:
-                release(self._file)
+                self._file.close()
                 self._file = None
 
     def __enter__(self) -> Ledger:
