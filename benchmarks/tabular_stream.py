@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat.app.tabular_files import read_chunks
-from caveat.tabular import storage
-from caveat.tabular.encode import encode
-from caveat.tabular.model import Model
+from caveat.cli._tabular_files import read_chunks
+from caveat.tabular import _storage as storage
+from caveat.tabular._encode import encode
+from caveat.tabular._model import Model
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "adult" / "adult-train.csv.gz"
 RESULTS = Path(__file__).parent / "RESULTS_TABULAR.md"
@@ -41,7 +41,7 @@ NAMES = [
 ]  # fmt: skip
 BATCH = 1024  # of the plain loop
 LOOP_ROUNDS = 3
-COMMAND = [sys.executable, "-c", "import sys; from caveat.app.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from caveat.cli._cli import main; sys.exit(main())"]
 HEAD = """# Prediction of a large table
 
 Each line is written by `python -m benchmarks.tabular_stream --rows N`, which says what is measured. Rates are rows a

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from uci_data import SETS, UciSet, load
 
 import caveat
-from caveat.engine import Sampler
+from caveat._engine import Sampler
 from caveat.train import Run, fit_many
 
 HERE = Path(__file__).parent

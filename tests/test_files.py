@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from caveat._files import beside_of, digest_of, held, open_locked, open_regular, write_whole
 from caveat.errors import BusyError
-from caveat.files import beside_of, digest_of, held, open_locked, open_regular, write_whole
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="names and pipes are POSIX")
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="names and pipes are POS
 def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path: Path) -> None:
     path = tmp_path / "note.json"
     code = (
-        "import os; from pathlib import Path; from caveat import files\n"
+        "import os; from pathlib import Path; from caveat import _files as files\n"
         "files.os.fsync = lambda file: os._exit(1)\n"
         f"files.write_whole(Path({str(path)!r}), b'half of ' * 100)"
     )
@@ -41,7 +41,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("caveat.files.os.fsync", full)
+    monkeypatch.setattr("caveat._files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
@@ -69,7 +69,7 @@ def test_one_holder_at_a_time_and_no_trace_of_it(tmp_path: Path) -> None:
         thread.join()
         assert len(refused) == 1
         assert str(path) in refused[0]
-        code = f"from pathlib import Path; from caveat.files import held\nwith held(Path({str(path)!r})): pass"
+        code = f"from pathlib import Path; from caveat._files import held\nwith held(Path({str(path)!r})): pass"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "BusyError" in done.stderr
     assert not list(tmp_path.iterdir())
@@ -79,7 +79,7 @@ def test_one_holder_at_a_time_and_no_trace_of_it(tmp_path: Path) -> None:
 
 def test_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    code = f"import os, pathlib; from caveat.files import held\nwith held(pathlib.Path({str(path)!r})): os._exit(1)"
+    code = f"import os, pathlib; from caveat._files import held\nwith held(pathlib.Path({str(path)!r})): os._exit(1)"
     subprocess.run([sys.executable, "-c", code], check=False)
     assert [one.name for one in tmp_path.iterdir()] == [".out.csv.lock"]
     with held(path):

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from caveat.errors import InvalidArgument
-from caveat.numerics import (
+from caveat._numerics import (
     Moments,
     accumulator,
     concatenate_moments,
@@ -21,6 +20,7 @@ from caveat.numerics import (
     merged_mean,
     public_dtype,
 )
+from caveat.errors import InvalidArgument
 
 values = st.floats(-100, 100, width=32)
 
@@ -113,7 +113,7 @@ def test_merge_keeps_float64_beside_integer_counts() -> None:
 
 
 def test_without_float64_moments_stay_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caveat.numerics._WITHOUT_FLOAT64", frozenset({"cpu"}))
+    monkeypatch.setattr("caveat._numerics._WITHOUT_FLOAT64", frozenset({"cpu"}))
     m = Moments.from_draws(torch.randn(5, 3, dtype=torch.float64))
     merged = m.merge(m)
     dtypes = {merged.mean.dtype, merged.m2.dtype, merged.variance.dtype, merged.standard_error.dtype}

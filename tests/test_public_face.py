@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import caveat
+from caveat._extras import require
 from caveat.errors import CaveatError, MissingExtra
-from caveat.extras import require
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src" / "caveat").rglob("*.py"))

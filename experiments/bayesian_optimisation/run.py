@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share li
 from records import Experiment, Record, markdown, plus_minus, run
 
 import caveat
-from caveat.adapt import botorch_model
+from caveat.interop import botorch_model
 from caveat.train import fit_ensemble
 
 SEEDS, Q, MEMBERS, DRAWS = 5, 2, 5, 64

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.adapt import gaussian_process
-from caveat.engine import Sampler
+from caveat._engine import Sampler
+from caveat.interop import gaussian_process
 from caveat.samplers import deterministic, ensemble
 from caveat.train import fit, fit_ensemble
 

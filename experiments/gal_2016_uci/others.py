@@ -151,7 +151,7 @@ def sngp(problem: Problem) -> list[Score]:
 
 def gaussian_process(problem: Problem) -> list[Score]:
     """Exact regression, squared exponential kernel, on at most 1,000 rows of the training part; nothing is chosen."""
-    from caveat.adapt import gaussian_process as fitted  # GPyTorch is needed for this method only
+    from caveat.interop import gaussian_process as fitted  # GPyTorch is needed for this method only
 
     scores: list[Score] = []
     for split in problem.splits:

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from caveat.plot.palette import series
+from caveat._palette import series
 
 TITLES = ("image", "true depth", "predicted depth", "true noise", "aleatoric", "epistemic")
 

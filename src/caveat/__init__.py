@@ -4,7 +4,26 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # of `typing`, which takes as long to load as all else that is needed here
 if TYPE_CHECKING:
-    from caveat.engine import draws, predict, predict_batches
+    from caveat import acquire as acquire
+    from caveat import calibrate as calibrate
+    from caveat import cli as cli
+    from caveat import decide as decide
+    from caveat import errors as errors
+    from caveat import interop as interop
+    from caveat import layers as layers
+    from caveat import losses as losses
+    from caveat import measures as measures
+    from caveat import metrics as metrics
+    from caveat import plot as plot
+    from caveat import predictive as predictive
+    from caveat import samplers as samplers
+    from caveat import shift as shift
+    from caveat import tabular as tabular
+    from caveat import testing as testing
+    from caveat import text as text
+    from caveat import train as train
+    from caveat._engine import draws, predict, predict_batches
+    from caveat._intercept import all_dropout, audit, dropout_modules, named, with_stochastic_depth
     from caveat.errors import CaveatError, NothingRandom
     from caveat.layers import insert_dropout
     from caveat.measures import (
@@ -31,7 +50,6 @@ if TYPE_CHECKING:
         model_precision,
     )
     from caveat.samplers import deterministic, ensemble, mc_dropout, mixture
-    from caveat.stochastic import all_dropout, audit, dropout_modules, named, with_stochastic_depth
     from caveat.train import fit, fit_ensemble
 
 __all__ = [
@@ -73,26 +91,41 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-_ROOMS = ("errors", "predictive", "layers", "measures", "stochastic", "engine", "samplers", "train")
-"""Where the names above are from."""
+_HOMES = ("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train")
+"""The packages that the names above are from, lowest first."""
+
+_PACKAGES = (
+    "acquire",
+    "calibrate",
+    "cli",
+    "decide",
+    "errors",
+    "interop",
+    "layers",
+    "losses",
+    "measures",
+    "metrics",
+    "plot",
+    "predictive",
+    "samplers",
+    "shift",
+    "tabular",
+    "testing",
+    "text",
+    "train",
+)
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """A name of ``__all__``, or a room such as ``caveat.metrics``: loaded, and torch with it, when asked for."""
+        """Returns a name of ``__all__`` or a public package, loaded, and torch with it, when it is asked for."""
         if name in __all__:
-            rooms = (import_module(f"{__name__}.{room}") for room in _ROOMS)
-            values = (getattr(room, name, None) for room in rooms)
-            globals()[name] = found = next(filter(callable, values))  # a file of a room may have the name too
-            return found
-        room = f"{__name__}.{name}"
-        if not name.startswith("_"):
-            try:
-                return import_module(room)
-            except ModuleNotFoundError as error:
-                if error.name != room:
-                    raise
+            homes = (import_module(f"{__name__}.{home}") for home in _HOMES)
+            globals()[name] = value = next(getattr(home, name) for home in homes if name in vars(home))
+            return value
+        if name in _PACKAGES:
+            return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*__all__, *_PACKAGES, *(name for name in globals() if name.startswith("__"))})

@@ -29,7 +29,9 @@ from caveat.acquire import (
     pick_at_random,
     pick_batchbald,
     pick_by,
-    progress,
+)
+from caveat.acquire import (
+    _progress as progress,
 )
 from caveat.errors import InvalidArgument
 from caveat.predictive import Probabilities

@@ -65,7 +65,7 @@ def test_a_single_row_draws_what_it_draws_among_others_with_a_new_sampler() -> N
 
 def test_kit_counts_modules_of_the_sampler_by_itself() -> None:
     """With no ``modules=`` the kit watches ``sampler.model``."""
-    from caveat.testing.state import networks_of
+    from caveat.testing._state import networks_of
 
     sampler = build(CASES["mlp"])
     assert networks_of(sampler, ()) == [sampler.model]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 import caveat
-from caveat.engine import Sampler
+from caveat._engine import Sampler
 from caveat.predictive import Predictive
 from caveat.samplers import (
     deterministic,

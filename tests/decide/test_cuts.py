@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from caveat.decide import Cut, NoCut, cut_for_cost, cut_for_coverage, cut_for_risk, risk_upper_bound, unsureness
-from caveat.decide.bounds import binomial_cdf, risk_p_values
+from caveat.decide._bounds import binomial_cdf, risk_p_values
 from caveat.errors import InvalidArgument, NotFinite
 from caveat.predictive import Mean, Probabilities
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.engine import memory
+from caveat._engine import _memory as memory
 from caveat.errors import OutOfMemory
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
-from caveat.engine.executors import recorded, vectorised
-from caveat.stochastic.masks import MaskSource
+from caveat._engine._executors import recorded, vectorised
+from caveat._intercept._masks import MaskSource
 
 
 class Reusing(nn.Module):

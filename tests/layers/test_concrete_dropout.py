@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caveat.errors import InvalidArgument, InvalidRate
 from caveat.layers import ConcreteDropout, SpatialConcreteDropout, concrete_penalty, instances_of, replace
-from caveat.layers.concrete_dropout import _multiplier
+from caveat.layers._concrete_dropout import _multiplier
 
 
 def authors_penalty(weight: Tensor, p: float, features: int, weight_regulariser: float, dropout_regulariser: float):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import caveat
-import caveat.stochastic.layer_sites  # registers the handlers
+import caveat._intercept._layer_sites  # registers the handlers
 from caveat.errors import InvalidArgument
 from caveat.layers import GaussianDropout, WeightDropout, instances_of, replace
 

@@ -12,9 +12,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import caveat
+from caveat._recurrence._direction import Steps, Weights, run_direction
 from caveat.errors import InvalidArgument, InvalidRate
 from caveat.layers import VariationalGRU, VariationalLSTM
-from caveat.layers.variational_direction import Steps, Weights, run_direction
 
 PAIRS = [(nn.LSTM, VariationalLSTM), (nn.GRU, VariationalGRU)]
 SETTINGS = list(product((1, 2), (False, True), (False, True), (True, False)))
@@ -100,7 +100,7 @@ def masks_seen(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         seen.append(real(x, p))
         return seen[-1]
 
-    monkeypatch.setattr("caveat.layers.variational_recurrence.F.dropout", spy)
+    monkeypatch.setattr("caveat._recurrence._recurrence.F.dropout", spy)
     return seen
 
 

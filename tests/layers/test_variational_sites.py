@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import caveat
+from caveat._intercept import _variational_sites as variational_sites
 from caveat.layers import EmbeddingDropout, VariationalGRU, VariationalLSTM
-from caveat.stochastic import variational_sites
 from caveat.testing import check_reproducible, check_sampler
 
 ALL = {"dropout": 0.2, "input_dropout": 0.2, "state_dropout": 0.3, "output_dropout": 0.1}

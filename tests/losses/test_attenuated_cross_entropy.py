@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caveat.errors import InvalidArgument, OutputMismatch
-from caveat.losses import attenuated_cross_entropy, logit_noise
+from caveat.losses import _logit_noise as logit_noise
+from caveat.losses import attenuated_cross_entropy
 
 
 def generator(seed: int = 0) -> torch.Generator:

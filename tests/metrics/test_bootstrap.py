@@ -27,8 +27,8 @@ from caveat.metrics import (
     root_mean_squared_error,
     wrong,
 )
-from caveat.metrics.bootstrap import resamples
-from caveat.metrics.registry import takes_weights
+from caveat.metrics._bootstrap import resamples
+from caveat.metrics._registry import takes_weights
 
 from .classified import rows
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from caveat._numerics import FEW_NUMBERS
 from caveat.errors import NotFinite, OutputMismatch
-from caveat.numerics import FEW_NUMBERS
 from caveat.predictive import (
     BinaryLogit,
     Gaussian,

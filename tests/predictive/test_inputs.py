@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from caveat import calibrate, metrics
+from caveat._arrays import as_tensor
 from caveat.errors import InvalidArgument
 from caveat.predictive import BinaryLogit, Logits, Mean
-from caveat.predictive.inputs import as_tensor
 
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0] * 5)
 CLASSES = Logits().summarise(torch.randn(8, 30, 3, generator=torch.Generator().manual_seed(0)))

@@ -280,7 +280,7 @@ def test_to_a_device_and_to_one_without_float64(
     pred = output.summarise(random_draws(shape, 3), keep=True)
     assert pred.to("meta").mean.device.type == "meta"
     assert pred.to("meta").draws.device.type == "meta"
-    monkeypatch.setattr("caveat.numerics._WITHOUT_FLOAT64", frozenset({"cpu"}))
+    monkeypatch.setattr("caveat._numerics._WITHOUT_FLOAT64", frozenset({"cpu"}))
     single = statistics(pred.to("cpu"))
     assert torch.float64 not in {value.dtype for value in single.values()}
     torch.testing.assert_close(single["mean"], pred.mean)

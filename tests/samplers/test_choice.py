@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from caveat.samplers.members.choice import Verdicts, Way, fastest
+from caveat.samplers._members._choice import Verdicts, Way, fastest
 
 CPU = torch.device("cpu")
 

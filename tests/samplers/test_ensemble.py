@@ -350,7 +350,7 @@ def test_what_takes_long_is_not_tried_as_a_program(monkeypatch: pytest.MonkeyPat
             calls += 1
             return self.first(x)
 
-    monkeypatch.setattr("caveat.samplers.members.group._LONG", 0.0)
+    monkeypatch.setattr("caveat.samplers._members._group._LONG", 0.0)
     networks: list[Any] = [Slow() for _ in range(3)]
     sampler = ensemble(networks, output=caveat.Mean())
     caveat.draws(sampler, X)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import caveat
 from caveat.samplers import moments, propagate
-from caveat.samplers.moment_propagation.activations import by_quadrature, leaky, rectified
-from caveat.samplers.moment_propagation.max_pooling import larger, largest
+from caveat.samplers._moment_propagation._activations import by_quadrature, leaky, rectified
+from caveat.samplers._moment_propagation._max_pooling import larger, largest
 
 RATE = 0.3
 

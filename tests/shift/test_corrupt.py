@@ -18,8 +18,8 @@ from torch import Tensor
 
 from caveat.errors import CaveatError, InvalidArgument, NotFinite
 from caveat.shift import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
-from caveat.shift.random_fields import RandomFields, numbers_from_content
-from caveat.shift.weather import plasma
+from caveat.shift._random_fields import RandomFields, numbers_from_content
+from caveat.shift._weather import plasma
 
 ALL = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
 SETS = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 80}

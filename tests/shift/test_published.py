@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from caveat.shift import corrupt
-from caveat.shift.random_fields import RandomFields, numbers_from_content
+from caveat.shift._random_fields import RandomFields, numbers_from_content
 
 Array = np.ndarray[Any, Any]
 SIDES = {"cifar": 32, "imagenet": 48}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from caveat.tabular import InvalidTable, as_columns
-from caveat.tabular.schema import CategoryColumn, learn_schema
-from caveat.tabular.values import dates_of, keys_of, numbers_of
+from caveat.tabular._schema import CategoryColumn, learn_schema
+from caveat.tabular._values import dates_of, keys_of, numbers_of
 
 SIZES, COLOURS = [1.5, None, 3.0], ["red", None, "blue"]
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular.days import day_of, learn_order
-from caveat.tabular.errors import InvalidTable
-from caveat.tabular.reading import learn_reading
-from caveat.tabular.values import dates_of
+from caveat.tabular._days import day_of, learn_order
+from caveat.tabular._errors import InvalidTable
+from caveat.tabular._reading import learn_reading
+from caveat.tabular._values import dates_of
 
 MOMENTS = st.datetimes(datetime(1900, 1, 2), datetime(2100, 1, 1))
 OFFSETS = st.integers(-14 * 60, 14 * 60)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular.dress import Dress, learn_dress, number_in, undress
-from caveat.tabular.errors import InvalidTable
-from caveat.tabular.reading import learn_reading
-from caveat.tabular.values import numbers_of
+from caveat.tabular._dress import Dress, learn_dress, number_in, undress
+from caveat.tabular._errors import InvalidTable
+from caveat.tabular._reading import learn_reading
+from caveat.tabular._values import numbers_of
 
 
 def objects(*values: object) -> np.ndarray:

@@ -22,7 +22,7 @@ from sklearn.preprocessing import FunctionTransformer
 from caveat.errors import InvalidArgument
 from caveat.predictive import Categorical, Gaussian
 from caveat.tabular import Classifier, InvalidModel, InvalidTable, Regressor
-from caveat.tabular.network import METHODS
+from caveat.tabular._network import METHODS
 
 QUICK: dict[str, Any] = {"members": 2, "epochs": 25, "width": 24, "draws": 20}
 
@@ -293,7 +293,7 @@ def test_a_save_that_fails_leaves_the_old_model(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("caveat.train.model_folder.write", full)
+    monkeypatch.setattr("caveat._estimators._model_folder.write", full)
     with pytest.raises(InvalidModel, match="No space left on device"):
         regressor.save(tmp_path / "m")
     monkeypatch.undo()

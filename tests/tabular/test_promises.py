@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
 
-from caveat.calibrate.from_scores import highest_level, interval_of
+from caveat._estimators._from_scores import highest_level, interval_of
+from caveat._estimators._standardize import centre_and_scale
 from caveat.predictive import Mean
 from caveat.tabular import Classifier, DoubtfulColumn, InvalidTable, Regressor
-from caveat.tabular.encode import encode
-from caveat.tabular.model import drawn
-from caveat.tabular.schema import learn_schema
-from caveat.train.standardise import centre_and_scale
+from caveat.tabular._encode import encode
+from caveat.tabular._model import drawn
+from caveat.tabular._schema import learn_schema
 
 
 def line(rows: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:

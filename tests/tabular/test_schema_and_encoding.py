@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular.encode import ABSENT, FIRST, UNKNOWN, edges_of, encode, unfamiliarity
-from caveat.tabular.errors import InvalidTable
-from caveat.tabular.schema import Column, Schema, learn_schema
-from caveat.train.plain import from_plain
+from caveat._plain import from_plain
+from caveat.tabular._encode import ABSENT, FIRST, UNKNOWN, edges_of, encode, unfamiliarity
+from caveat.tabular._errors import InvalidTable
+from caveat.tabular._schema import Column, Schema, learn_schema
 
 
 def table() -> dict[str, np.ndarray]:

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("sklearn")
 from caveat.tabular import Classifier, Regressor
-from caveat.tabular.schema import learn_schema
-from caveat.tabular.settings import Settings
-from caveat.tabular.training import pieces_of
+from caveat.tabular._schema import learn_schema
+from caveat.tabular._settings import Settings
+from caveat.tabular._training import pieces_of
 
 
 def test_of_classes_each_of_few_values_begins_a_piece() -> None:
@@ -39,9 +39,9 @@ def test_there_are_at_most_so_many_passes(epochs: int) -> None:
 
 
 def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> None:
-    from caveat.tabular.columns import as_columns
-    from caveat.tabular.fitting import Rows, fit_model
-    from caveat.tabular.targets import learn_numbers
+    from caveat.tabular._columns import as_columns
+    from caveat.tabular._fitting import Rows, fit_model
+    from caveat.tabular._targets import learn_numbers
 
     X = np.random.default_rng(0).normal(size=(120, 2))
     columns, y = as_columns(X), X[:, :1]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular.errors import InvalidTable
-from caveat.tabular.reading import learn_reading
-from caveat.tabular.values import dates_of, keys_of, numbers_of
+from caveat.tabular._errors import InvalidTable
+from caveat.tabular._reading import learn_reading
+from caveat.tabular._values import dates_of, keys_of, numbers_of
 
 
 def objects(*values: object) -> np.ndarray:

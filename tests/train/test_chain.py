@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from caveat.losses import attenuated_cross_entropy
 from caveat.train import fit_ensemble
-from caveat.train.chain import chain_of
-from caveat.train.stack import Stack
+from caveat.train._chain import chain_of
+from caveat.train._stack import Stack
 
 from .networks import convolutional, distance, mlp, noisy, regression, with_batch_norm
 
@@ -69,7 +69,7 @@ def trained_both_ways(
     arguments: Any = (build, loss or nn.MSELoss(), data or regression())
     ours = fit_ensemble(*arguments, **{**SETTINGS, **settings})
     with monkeypatch.context() as patch:
-        patch.setattr("caveat.train.passes.chain_of", lambda stack: None)
+        patch.setattr("caveat.train._passes.chain_of", lambda stack: None)
         theirs = fit_ensemble(*arguments, **{**SETTINGS, **settings})
     return max(distance(a, b) for a, b in zip(ours, theirs, strict=True))
 

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from caveat.errors import InvalidArgument, NotFinite
 from caveat.train import Run, fit, fit_ensemble, fit_many
-from caveat.train.noise import Noise
-from caveat.train.progress import Progress
-from caveat.train.run import batch_sizes, training_rows
+from caveat.train._noise import Noise
+from caveat.train._progress import Progress
+from caveat.train._run import batch_sizes, training_rows
 
 from .networks import branching, distance, mlp, recurrent, regression, with_batch_norm
 

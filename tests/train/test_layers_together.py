@@ -19,7 +19,7 @@ from caveat.layers import (
     concrete_penalty,
 )
 from caveat.train import Run, fit, fit_many
-from caveat.train.noise import Noise
+from caveat.train._noise import Noise
 
 from .networks import distance, regression
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 pytest.importorskip("safetensors")
 
+from caveat._estimators import _model_folder as model_folder
+from caveat._estimators import _replace_folder as replace_folder
+from caveat._estimators._model_folder import check_destination, fingerprint, read_folder, write_folder
+from caveat._files import held
 from caveat.errors import BusyError, InvalidModel
-from caveat.files import held
-from caveat.train import model_folder, replace_folder
-from caveat.train.model_folder import check_destination, fingerprint, read_folder, write_folder
 
 KIND = ("caveat-test", 1)
 FILES = {"README.md", "caveat.json", "model.safetensors"}
@@ -183,7 +184,7 @@ def test_a_reader_waits_for_a_writer_and_sees_one_model(tmp_path: Path, monkeypa
 def test_two_writers_of_one_folder(tmp_path: Path) -> None:
     save(tmp_path / "m", 1.0)
     lock = os.open(tmp_path / ".m.lock", os.O_RDWR | os.O_CREAT)
-    from caveat.files import lock as lock_file
+    from caveat._files import lock as lock_file
 
     lock_file(lock)
     with pytest.raises(BusyError):

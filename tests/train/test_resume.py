@@ -16,7 +16,7 @@ from torch import nn
 
 from caveat.errors import InvalidArgument
 from caveat.train import fit, fit_ensemble
-from caveat.train.checkpoint import Checkpoint
+from caveat.train._checkpoint import Checkpoint
 
 from .networks import distance, mlp, regression, with_batch_norm
 
@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 import torch
 from torch import nn
-from caveat.train import checkpoint, fit_ensemble
+from caveat.train import _checkpoint as checkpoint, fit_ensemble
 from train.networks import regression, with_batch_norm
 checkpoint._LEAST_SECONDS, checkpoint._SHARE = 0.0, 0
 def slow(returned, target):

@@ -1,6 +1,6 @@
 """What to ask next: scores, batches, a pool, active learning, and contextual bandits."""
 
-from caveat.acquire.bandit import (
+from caveat.acquire._bandit import (
     BanditPolicy,
     BanditRun,
     epsilon_greedy,
@@ -9,19 +9,19 @@ from caveat.acquire.bandit import (
     uniform,
     upper_confidence_bound,
 )
-from caveat.acquire.batchbald import JointBatch, batchbald, joint_entropy
-from caveat.acquire.batches import k_centre, power_sample, softmax_sample, top_k
-from caveat.acquire.dynamics import trajectories
-from caveat.acquire.epig import epig
-from caveat.acquire.exploration import ThompsonPolicy
-from caveat.acquire.label_sources import csv_labels, folder_labels
-from caveat.acquire.learners import warm_started
-from caveat.acquire.learning import Round, active_learning
-from caveat.acquire.neural_linear import LinearPosterior, LinearPrior, linear_posterior, neural_linear
-from caveat.acquire.picks import Pick, pick_at_random, pick_batchbald, pick_by
-from caveat.acquire.pool import BatchLargerThanPool, EmptyPool, NeverAsked, Pool
-from caveat.acquire.queries import activeml_query, modal_query, predictive_of_estimator
-from caveat.acquire.scores import (
+from caveat.acquire._batchbald import JointBatch, batchbald, joint_entropy
+from caveat.acquire._batches import k_centre, power_sample, softmax_sample, top_k
+from caveat.acquire._dynamics import trajectories
+from caveat.acquire._epig import epig
+from caveat.acquire._exploration import ThompsonPolicy
+from caveat.acquire._label_sources import csv_labels, folder_labels
+from caveat.acquire._learners import warm_started
+from caveat.acquire._learning import Round, active_learning
+from caveat.acquire._neural_linear import LinearPosterior, LinearPrior, linear_posterior, neural_linear
+from caveat.acquire._picks import Pick, pick_at_random, pick_batchbald, pick_by
+from caveat.acquire._pool import BatchLargerThanPool, EmptyPool, NeverAsked, Pool
+from caveat.acquire._queries import activeml_query, modal_query, predictive_of_estimator
+from caveat.acquire._scores import (
     SCORES,
     bald,
     entropy,
@@ -30,7 +30,7 @@ from caveat.acquire.scores import (
     mean_std,
     variation_ratio,
 )
-from caveat.acquire.state_file import StateBusy
+from caveat.acquire._state_file import StateBusy
 
 __all__ = [
     "SCORES",

@@ -5,8 +5,8 @@ logits, of every draw (S, B, C) or of the pooled predictive (B, C) as the log of
 probabilities.
 """
 
-from caveat.calibrate.affine import AffineScaling, fit_dirichlet, fit_matrix_scaling, fit_vector_scaling
-from caveat.calibrate.conformal_intervals import (
+from caveat.calibrate._affine import AffineScaling, fit_dirichlet, fit_matrix_scaling, fit_vector_scaling
+from caveat.calibrate._conformal_intervals import (
     AbsoluteResidual,
     ConformalisedQuantiles,
     ScaledResidual,
@@ -14,14 +14,14 @@ from caveat.calibrate.conformal_intervals import (
     fit_conformalised_quantiles,
     fit_scaled_residual,
 )
-from caveat.calibrate.conformal_rank import conformal_quantile
-from caveat.calibrate.conformal_scores import APS, LAC, RAPS, SetScore
-from caveat.calibrate.conformal_sets import ConformalSets, fit_conformal_sets
-from caveat.calibrate.one_against_rest import Isotonic, Platt, fit_isotonic, fit_platt
-from caveat.calibrate.quantile_recalibration import QuantileRecalibration, fit_quantile_recalibration
-from caveat.calibrate.stored import from_state
-from caveat.calibrate.temperature import Temperature, fit_temperature
-from caveat.calibrate.variance_scaling import VarianceScaling, fit_variance_scaling
+from caveat.calibrate._conformal_rank import conformal_quantile
+from caveat.calibrate._conformal_scores import APS, LAC, RAPS, SetScore
+from caveat.calibrate._conformal_sets import ConformalSets, fit_conformal_sets
+from caveat.calibrate._one_against_rest import Isotonic, Platt, fit_isotonic, fit_platt
+from caveat.calibrate._quantile_recalibration import QuantileRecalibration, fit_quantile_recalibration
+from caveat.calibrate._stored import from_state
+from caveat.calibrate._temperature import Temperature, fit_temperature
+from caveat.calibrate._variance_scaling import VarianceScaling, fit_variance_scaling
 
 __all__ = [
     "APS",

@@ -1,25 +1,25 @@
 """Building blocks of networks that can say how unsure they are."""
 
-from caveat.layers.concrete_dropout import ConcreteDropout, SpatialConcreteDropout
-from caveat.layers.concrete_penalty import concrete_penalty
-from caveat.layers.drop_block import DropBlock1d, DropBlock2d, DropBlock3d, block_rate
-from caveat.layers.embedding_dropout import EmbeddingDropout
-from caveat.layers.gaussian_dropout import GaussianDropout
-from caveat.layers.heads import LogitsAndLogVarianceHead, MeanAndLogVarianceHead
-from caveat.layers.insertion import insert_dropout, remove_dropout
-from caveat.layers.predicates import instances_of
-from caveat.layers.random_features import (
+from caveat.layers._concrete_dropout import ConcreteDropout, SpatialConcreteDropout
+from caveat.layers._concrete_penalty import concrete_penalty
+from caveat.layers._drop_block import DropBlock1d, DropBlock2d, DropBlock3d, block_rate
+from caveat.layers._embedding_dropout import EmbeddingDropout
+from caveat.layers._gaussian_dropout import GaussianDropout
+from caveat.layers._heads import LogitsAndLogVarianceHead, MeanAndLogVarianceHead
+from caveat.layers._insertion import insert_dropout, remove_dropout
+from caveat.layers._predicates import instances_of
+from caveat.layers._random_features import (
     RandomFeatureGaussianProcess,
     gaussian_curvature,
     logistic_curvature,
     softmax_curvature,
     update_precision,
 )
-from caveat.layers.replacement import replace
-from caveat.layers.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
-from caveat.layers.spectral import ResidualBlock, SpectralBound, spectral_normalised
-from caveat.layers.variational_recurrent import VariationalGRU, VariationalLSTM
-from caveat.layers.weight_dropout import DropConnect, WeightDropout
+from caveat.layers._replacement import replace
+from caveat.layers._spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from caveat.layers._spectral import ResidualBlock, SpectralBound, spectral_normalised
+from caveat.layers._variational_recurrent import VariationalGRU, VariationalLSTM
+from caveat.layers._weight_dropout import DropConnect, WeightDropout
 
 __all__ = [
     "ConcreteDropout",

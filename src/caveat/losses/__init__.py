@@ -1,8 +1,8 @@
 """Objectives for networks that say how noisy the data is: plain functions of what a network returned and a target."""
 
-from caveat.losses.attenuated_cross_entropy import attenuated_cross_entropy
-from caveat.losses.beta_nll import beta_nll
-from caveat.losses.gaussian_nll import gaussian_nll
-from caveat.losses.reduce import Reduction
+from caveat.losses._attenuated_cross_entropy import attenuated_cross_entropy
+from caveat.losses._beta_nll import beta_nll
+from caveat.losses._gaussian_nll import gaussian_nll
+from caveat.losses._reduce import Reduction
 
 __all__ = ["Reduction", "attenuated_cross_entropy", "beta_nll", "gaussian_nll"]

@@ -1,15 +1,15 @@
 """How uncertain: pure functions of a predictive, and the dict `MEASURES` of all of them by name."""
 
-from caveat.measures.decompose import decompose
-from caveat.measures.information import (
+from caveat._measure_kinds import MEASURES, Measure
+from caveat.measures._decompose import decompose
+from caveat.measures._information import (
     expected_entropy,
     mutual_information,
     pairwise_kl,
     predictive_entropy,
 )
-from caveat.measures.ranking import least_confidence, margin, variation_ratio
-from caveat.measures.registry import MEASURES, Measure
-from caveat.measures.spread import (
+from caveat.measures._ranking import least_confidence, margin, variation_ratio
+from caveat.measures._spread import (
     aleatoric_variance,
     epistemic_variance,
     interval_width,

@@ -5,18 +5,18 @@ Every metric takes tensors and gives one float64 number; with `weights` (R, B) i
 Higher unsureness is less sure, and ties are handled in expectation.
 """
 
-from caveat.metrics.bootstrap import Estimate, bootstrap
-from caveat.metrics.brier import BrierBins, BrierDecomposition, brier_decomposition
-from caveat.metrics.calibration_error import (
+from caveat.metrics._bootstrap import Estimate, bootstrap
+from caveat.metrics._brier import BrierBins, BrierDecomposition, brier_decomposition
+from caveat.metrics._calibration_error import (
     classwise_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
     reliability_bins,
     top_label_calibration_error,
 )
-from caveat.metrics.class_scores import accuracy, brier_score, class_entropy, negative_log_likelihood, wrong
-from caveat.metrics.crps import crps_gaussian, crps_mixture, crps_samples
-from caveat.metrics.detection import (
+from caveat.metrics._class_scores import accuracy, brier_score, class_entropy, negative_log_likelihood, wrong
+from caveat.metrics._crps import crps_gaussian, crps_mixture, crps_samples
+from caveat.metrics._detection import (
     Detection,
     aupr,
     auroc,
@@ -26,8 +26,8 @@ from caveat.metrics.detection import (
     fpr_at_tpr,
     out_of_distribution,
 )
-from caveat.metrics.intervals import interval_coverage, interval_score, mean_interval_width
-from caveat.metrics.referral import (
+from caveat.metrics._intervals import interval_coverage, interval_score, mean_interval_width
+from caveat.metrics._referral import (
     ReferralCurve,
     oracle_unsureness,
     over_seeds,
@@ -35,18 +35,18 @@ from caveat.metrics.referral import (
     referral_table,
     referral_with_baselines,
 )
-from caveat.metrics.registry import METRICS, Metric
-from caveat.metrics.regression_calibration import (
+from caveat.metrics._registry import METRICS, Metric
+from caveat.metrics._regression_calibration import (
     RegressionCalibration,
     miscalibration_area,
     regression_calibration_curve,
 )
-from caveat.metrics.reliability import ReliabilityBins, equal_mass_edges, equal_width_edges
-from caveat.metrics.risk_coverage import RiskCoverage, augrc, aurc, excess_aurc, risk_coverage
-from caveat.metrics.sparsification import Sparsification, ause, sparsification
-from caveat.metrics.streaming import Collected, RunningMean
-from caveat.metrics.target_scores import gaussian_cdf, gaussian_negative_log_likelihood, root_mean_squared_error
-from caveat.metrics.views import classwise, confidence, top_label
+from caveat.metrics._reliability import ReliabilityBins, equal_mass_edges, equal_width_edges
+from caveat.metrics._risk_coverage import RiskCoverage, augrc, aurc, excess_aurc, risk_coverage
+from caveat.metrics._sparsification import Sparsification, ause, sparsification
+from caveat.metrics._streaming import Collected, RunningMean
+from caveat.metrics._target_scores import gaussian_cdf, gaussian_negative_log_likelihood, root_mean_squared_error
+from caveat.metrics._views import classwise, confidence, top_label
 
 __all__ = [
     "METRICS",

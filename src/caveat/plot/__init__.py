@@ -4,13 +4,13 @@ No backend is chosen and nothing is shown: ``plot_reliability(p, y).figure`` sho
 ``savefig`` writes a file.
 """
 
-from caveat.plot.animation import animate_class_histograms
-from caveat.plot.curves import plot_referral, plot_risk_coverage
-from caveat.plot.histograms import plot_class_histograms, plot_measure_histograms
-from caveat.plot.maps import plot_decision_map, plot_uncertainty_maps
-from caveat.plot.regression import plot_regression
-from caveat.plot.reliability import plot_reliability
-from caveat.plot.under_shift import plot_under_shift
+from caveat.plot._animation import animate_class_histograms
+from caveat.plot._curves import plot_referral, plot_risk_coverage
+from caveat.plot._histograms import plot_class_histograms, plot_measure_histograms
+from caveat.plot._maps import plot_decision_map, plot_uncertainty_maps
+from caveat.plot._regression import plot_regression
+from caveat.plot._reliability import plot_reliability
+from caveat.plot._under_shift import plot_under_shift
 
 __all__ = [
     "animate_class_histograms",

@@ -1,11 +1,11 @@
 """What is kept of draws: outputs read a network's return, predictives summarise draws of it and merge."""
 
-from caveat.predictive.bernoulli import Bernoulli
-from caveat.predictive.categorical import Categorical
-from caveat.predictive.gaussian import Gaussian
-from caveat.predictive.heads import HeadOutputs, Heads, as_output
-from caveat.predictive.model_precision import model_precision
-from caveat.predictive.outputs import (
+from caveat.predictive._bernoulli import Bernoulli
+from caveat.predictive._categorical import Categorical
+from caveat.predictive._gaussian import Gaussian
+from caveat.predictive._heads import HeadOutputs, Heads, as_output
+from caveat.predictive._model_precision import model_precision
+from caveat.predictive._outputs import (
     BinaryLogit,
     Logits,
     Mean,
@@ -13,8 +13,8 @@ from caveat.predictive.outputs import (
     MeanAndVariance,
     Probabilities,
 )
-from caveat.predictive.protocol import Output, Predictive, RowIndex, Select
-from caveat.predictive.rows import concatenate, join
+from caveat.predictive._protocol import Output, Predictive, RowIndex, Select
+from caveat.predictive._rows import concatenate, join
 
 __all__ = [
     "Bernoulli",

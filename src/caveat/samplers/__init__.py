@@ -1,12 +1,12 @@
 """Sources of network functions."""
 
-from caveat.samplers.deterministic import deterministic
-from caveat.samplers.ensemble import Ensemble, ensemble
-from caveat.samplers.gaussian_process_head import GaussianProcessHead, gaussian_process_head
-from caveat.samplers.mc_batch_norm import MCBatchNorm, mc_batch_norm
-from caveat.samplers.mc_dropout import MCDropout, mc_dropout
-from caveat.samplers.mixture import Mixture, mixture
-from caveat.samplers.moment_propagation import (
+from caveat.samplers._deterministic import deterministic
+from caveat.samplers._ensemble import Ensemble, ensemble
+from caveat.samplers._gaussian_process_head import GaussianProcessHead, gaussian_process_head
+from caveat.samplers._mc_batch_norm import MCBatchNorm, mc_batch_norm
+from caveat.samplers._mc_dropout import MCDropout, mc_dropout
+from caveat.samplers._mixture import Mixture, mixture
+from caveat.samplers._moment_propagation import (
     Approximation,
     CannotPropagate,
     MomentPropagation,
@@ -15,11 +15,11 @@ from caveat.samplers.moment_propagation import (
     moments,
     propagate,
 )
-from caveat.samplers.nested import nested
-from caveat.samplers.snapshots import snapshots
-from caveat.samplers.swag import Swag, swag
-from caveat.samplers.swag_moments import SwagMoments
-from caveat.samplers.test_time import TestTime, test_time
+from caveat.samplers._nested import nested
+from caveat.samplers._snapshots import snapshots
+from caveat.samplers._swag import Swag, swag
+from caveat.samplers._swag_moments import SwagMoments
+from caveat.samplers._test_time import TestTime, test_time
 
 __all__ = [
     "Approximation",

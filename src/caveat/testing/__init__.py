@@ -1,7 +1,7 @@
 """The kit that any sampler has to pass. It needs nothing but torch and NumPy, and no test framework.
 
 A sampler of your own is an ``output``, a ``size``, ``strata`` and one method ``bind``, as
-``caveat.engine.Sampler`` says.
+``caveat._engine.Sampler`` says.
 To hold it to the promises, write one test::
 
     from caveat.testing import check_sampler
@@ -14,8 +14,8 @@ To hold it to the promises, write one test::
 broken and how. Each check can be called alone as well, with the same first two arguments.
 """
 
-from caveat.testing.batches import check_batch_independence, check_rows
-from caveat.testing.draws import (
+from caveat.testing._batches import check_batch_independence, check_rows
+from caveat.testing._draws import (
     check_chunk_independence,
     check_draw_count,
     check_draw_depends_on_seed_and_index_alone,
@@ -24,9 +24,9 @@ from caveat.testing.draws import (
     check_reproducible,
     check_seeds_differ,
 )
-from caveat.testing.kit import check_sampler
-from caveat.testing.modes import check_gradients, check_inference_mode
-from caveat.testing.state import check_state_untouched
+from caveat.testing._kit import check_sampler
+from caveat.testing._modes import check_gradients, check_inference_mode
+from caveat.testing._state import check_state_untouched
 
 __all__ = [
     "check_batch_independence",

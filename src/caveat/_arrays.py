@@ -1,0 +1,200 @@
+"""Arguments as tensors: predictives, NumPy arrays, series and lists are taken wherever a tensor is asked for."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caveat._numerics import entropy
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
+
+_R = TypeVar("_R")
+_LEVEL = 0.9
+
+
+def takes_arrays(function: Callable[..., _R]) -> Callable[..., _R]:
+    """Let a function of tensors take what people have: a decorator.
+
+    Parameters whose annotation begins with `Tensor` are made tensors. A predictive stands for as many of them as follow
+    each other in it: `probabilities` or `logits` of classes; `mean`, or `mean, variance` (in all), or `low, high` of
+    targets; `unsureness` of both. Targets (B,) beside a predictive (B, 1) are one number a row.
+
+    Example:
+        >>> from caveat.predictive import Mean
+        >>> @takes_arrays
+        ... def error(mean: Tensor, target: Tensor):
+        ...     return (mean - target).abs().mean()
+        >>> error(Mean().summarise(torch.tensor([[[1.0], [2.0]]])), [1.5, 2.5]).item()
+        0.5
+    """
+    converted = functools.partial(_converted, _tensor_parameters(function), function)
+
+    def called(*args: Any, **named: Any) -> _R:
+        args, named = converted(args, named)
+        return function(*args, **named)
+
+    # In the globals of the function's own module, where doctest looks for it; it needs nothing but its closure.
+    own = FunctionType(called.__code__, cast(Any, function).__globals__, None, None, called.__closure__)
+    return cast("Callable[..., _R]", functools.wraps(function)(own))
+
+
+def as_tensor(value: Any, name: str) -> Tensor:
+    """Numbers of any container as a tensor; whole numbers as int64 at most, others in their own precision.
+
+    Raises:
+        InvalidArgument: what holds no numbers.
+
+    Example:
+        >>> as_tensor(np.array([1, 2], dtype=np.uint16), "labels")
+        tensor([1, 2])
+    """
+    if isinstance(value, Tensor):
+        return value
+    listed = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else ()
+    if any(isinstance(one, Tensor) for one in listed):
+        return torch.stack([as_tensor(one, name) for one in listed])
+    array: Any = None
+    try:
+        array = np.asarray(
+            cast(Any, value).to_numpy() if hasattr(cast(object, value), "to_numpy") else cast(Any, value)
+        )
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array
+    except (TypeError, ValueError):
+        pass
+    if array is None or array.dtype.kind not in "fiub":
+        got = f"{type(cast(object, value)).__name__}" + ("" if array is None else f" of {array.dtype}")
+        cause, fix = "labels as text, missing values, or rows of different length", "class numbers, 0 to C - 1"
+        raise InvalidArgument(explain(f"{name} must hold numbers.", got=got, cause=cause, fix=fix))
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    plain = np.int64 if kind == "u" and size > 1 else np.float64 if size > 8 else array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(array, dtype=plain, order="C"))  # a copy: it may be read-only
+
+
+def _tensor_parameters(function: Callable[..., Any]) -> dict[str, bool]:
+    """The positional parameters in order, and whether each is a tensor; "*" stands for any number of them."""
+    found: dict[str, bool] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        of_tensors = str(parameter.annotation).startswith(("Tensor", "Mapping[str, Tensor]"))
+        found["*" if parameter.kind is parameter.VAR_POSITIONAL else parameter.name] = of_tensors
+    return found
+
+
+def _converted(
+    parameters: Mapping[str, bool], function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    fields = [name for name in named if parameters.get(name) and _is_foreign(named[name])]
+    if not fields and not any(_is_foreign(value) for value in args):
+        return args, named
+    names = _names(parameters, args)
+    found: list[Any] = []
+    predicted: list[int] = []
+    for value in args:
+        rest = names[len(found) :] or ["the tensor"]
+        if _is_predictive(value):
+            parts = _parts_of(value, rest, functools.partial(_level_of, function, args, named))
+            predicted += range(len(found), len(found) + len(parts))
+            found += parts
+        else:
+            found.append(_plain(value, rest[0]) if parameters.get(rest[0], "*" in parameters) else value)
+    level = functools.partial(_level_of, function, args, named)
+    made = {name: _plain(named[name], name, level) for name in fields}
+    others = [one for at, one in enumerate(found) if isinstance(one, Tensor) and at not in predicted]
+    others += [made[name] for name in fields if name in ("target", "labels") and isinstance(made[name], Tensor)]
+    for at in predicted:
+        part = found[at]
+        if part.ndim > 1 and part.shape[-1] == 1 and others and all(o.shape == part.shape[:-1] for o in others):
+            found[at] = part[..., 0]
+    return tuple(found), {**named, **made}
+
+
+def _names(parameters: Mapping[str, bool], args: tuple[Any, ...]) -> list[str]:
+    """The name of each positional argument; of "*" those that the metric takes, which is an argument or of one."""
+    names = [name for name in parameters if name != "*"]
+    if "*" not in parameters:
+        return names
+    before = list(parameters).index("*")
+    metric = args[0] if callable(args[0]) else getattr(args[0], "metric", None)
+    try:
+        taken = list(inspect.signature(cast(Any, metric)).parameters)
+    except (TypeError, ValueError):
+        taken = []
+    return [*names[:before], *taken]
+
+
+def _is_predictive(value: Any) -> bool:
+    return isinstance(value, (Categorical, Bernoulli, Gaussian, Heads))
+
+
+def _is_foreign(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_is_foreign(one) for one in cast("Mapping[Any, Any]", value).values())
+    arrays = isinstance(value, (list, tuple)) or hasattr(value, "__array__") or hasattr(value, "to_numpy")
+    return _is_predictive(value) or (arrays and not isinstance(value, Tensor))
+
+
+def _plain(value: Any, name: str, level: Callable[[], float] = lambda: _LEVEL) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one, name, level) for key, one in cast("Mapping[Any, Any]", value).items()}
+    if _is_predictive(value):
+        return _parts_of(value, [name], level)[0]
+    return as_tensor(value, name) if _is_foreign(value) else value
+
+
+def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> list[Tensor]:
+    """What a predictive says under the first of these names, and under those that belong to it."""
+    first, pair = names[0], tuple(names[:2])
+    if isinstance(pred, Bernoulli) and first != "unsureness":
+        pred = pred.binary
+    if first.startswith("unsureness"):
+        of_rows = pred.total_variance if isinstance(pred, Gaussian) else _entropy_of(pred)
+        return [of_rows.flatten(1).mean(-1) if of_rows.ndim > 1 else of_rows]
+    if isinstance(pred, Categorical):
+        if first in ("probabilities", "deterministic"):
+            return [pred.mean]
+        if first == "logits":
+            return [pred.mean.log()]
+    if isinstance(pred, Gaussian):
+        if pair == ("mean", "variance"):
+            return [pred.mean, pred.total_variance]
+        if pair == ("mean", "scale"):
+            return [pred.mean, pred.total_variance.sqrt()]
+        if pair == ("low", "high"):
+            return list(pred.interval(level()))
+        if pair == ("means", "variances"):
+            return [pred.draws, pred.noise_draws]
+        if first in ("mean", "draws"):
+            return [getattr(pred, first)]
+        if first == "variance":
+            return [pred.total_variance]
+    raise InvalidArgument(
+        explain(
+            f"{first} must be a tensor, or a predictive that says it.",
+            got=repr(pred),
+            cause="a predictive of targets where classes are asked for, of several heads, or in another's place",
+            fix='pred["head"] for one head; pred.mean for its numbers',
+        )
+    )
+
+
+def _entropy_of(pred: Any) -> Tensor:
+    if isinstance(pred, Heads):
+        raise InvalidArgument(f'unsureness must be of one head: pred["head"]; got {pred!r}.')
+    return entropy((pred.binary if isinstance(pred, Bernoulli) else pred).mean)
+
+
+def _level_of(function: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> float:
+    """The level of the intervals that a call is about."""
+    defaults = {name: one.default for name, one in inspect.signature(function).parameters.items()}
+    given = {**defaults, **named}
+    if isinstance(given.get("level"), float):
+        return float(given["level"])
+    alpha = given.get("alpha", getattr(args[0], "alpha", None))
+    return 1 - alpha if isinstance(alpha, float) else _LEVEL

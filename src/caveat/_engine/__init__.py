@@ -1,0 +1,37 @@
+"""Drawing fast: executors, chunks, adaptive stopping, and the verbs."""
+
+from caveat._engine._bound import BoundNetwork, out_of_memory
+from caveat._engine._collect import gathered, summarised
+from caveat._engine._executors import Task, replay
+from caveat._engine._loaded import check_fits, inputs_of
+from caveat._engine._memory import allowed_bytes, is_out_of_memory
+from caveat._engine._misuse import check_sampler_passed
+from caveat._engine._plan import Plan, check_executor, make_plan
+from caveat._engine._predict import check_draws, draws, predict, predict_batches
+from caveat._engine._sampler import Sampler, Stream, Values
+from caveat._engine._values import mapped
+
+__all__ = [
+    "BoundNetwork",
+    "Plan",
+    "Sampler",
+    "Stream",
+    "Task",
+    "Values",
+    "allowed_bytes",
+    "check_draws",
+    "check_executor",
+    "check_fits",
+    "check_sampler_passed",
+    "draws",
+    "gathered",
+    "inputs_of",
+    "is_out_of_memory",
+    "make_plan",
+    "mapped",
+    "out_of_memory",
+    "predict",
+    "predict_batches",
+    "replay",
+    "summarised",
+]

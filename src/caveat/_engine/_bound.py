@@ -1,0 +1,178 @@
+"""A network bound to a batch: evaluates draws in chunks that fit, of draws and of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat._engine._executors import Task, replay, taped
+from caveat._engine._memory import allowed_bytes, chunk_bytes, is_out_of_memory, rows_bytes
+from caveat._engine._plan import Plan
+from caveat._engine._sampler import Values
+from caveat._engine._tape import Room
+from caveat._engine._values import varying_sizes
+from caveat._inputs import Inputs
+from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible
+from caveat.errors import CaveatError, OutOfMemory, OutputMismatch, explain
+
+_MOST_DRAWS = 4096
+
+
+class BoundNetwork:
+    """The stream of a network that is drawn from by interception."""
+
+    def __init__(
+        self,
+        network: Network,
+        plan: Plan,
+        inputs: Inputs,
+        numbers: Tensor,
+        read: Callable[[Any], Values],
+        source: MaskSource,
+        *,
+        budget: int | None = None,
+        gradient: bool = False,
+        chunk: int | None = None,
+        replan: Callable[[Plan | None], Plan],
+    ) -> None:
+        self._network, self._plan, self._inputs, self._numbers = network, plan, inputs, numbers
+        self._read, self._source, self._gradient, self._replan = read, source, gradient, replan
+        self._allowed = allowed_bytes(network.device(), budget)
+        self._fixed = chunk
+        self.rows: int | None = len(numbers) if plan.study.separable else None
+        self._looked_again = False
+        self._set_chunks()
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """Pieces of consecutive draws, in order."""
+        start = draws.start
+        while start < draws.stop:
+            piece = self._piece(range(start, min(start + self._draws_at_once, draws.stop)))
+            if piece is None:  # less memory than thought: the chunk was halved
+                continue
+            start += pytree.tree_leaves(piece)[0].shape[0]
+            yield piece
+
+    # -- the size of a chunk -----------------------------------------------------------------------------------------
+
+    def _set_chunks(self) -> None:
+        rows, row_bytes = len(self._numbers), self._plan.study.row_bytes
+        device, draw_bytes = self._network.device(), row_bytes * rows
+        fitting = chunk_bytes(device, self._allowed) // draw_bytes
+        self._together = self._plan.why_not_vectorised is None and (fitting >= 2 or self._plan.forced == "vectorised")
+        if self._plan.forced == "replay":
+            self._together = False
+        at_once = max(1, min(fitting, _MOST_DRAWS))
+        self._draws_at_once = self._fixed or at_once
+        self._rows_at_once = rows
+        if self._plan.study.rows_alone and self.rows is not None:
+            self._rows_at_once = 1
+        elif not self._together and self.rows is not None:
+            self._rows_at_once = max(1, min(rows, rows_bytes(device, self._allowed) // row_bytes))
+        self._split()
+
+    def _split(self) -> None:
+        every = torch.arange(len(self._numbers), device=self._numbers.device)
+        places = cast(tuple[Tensor, ...], every.split(self._rows_at_once))
+        room = Room()
+        self._tasks = [self._task(at, whole=len(places) == 1, room=room) for at in places]
+
+    def _task(self, at: Tensor, whole: bool, room: Room) -> Task:
+        numbers = self._numbers[at]
+        study = self._plan.study
+        inputs = self._inputs if whole or study.axes is None else study.axes.take(self._inputs, at)
+        prefix = Prefix() if self._plan.repeats else None
+        tapes = self._plan.tapes and not torch.is_autocast_enabled(self._network.device().type)
+        detach = study.rules.gradient and not self._gradient
+        rules, read, unmanaged = study.rules, self._read, study.unmanaged
+        return Task(self._network, rules, inputs, numbers, read, prefix, unmanaged, tapes, room=room, detach=detach)
+
+    def _halve(self, error: BaseException) -> None:
+        if self._draws_at_once > 1:
+            self._draws_at_once //= 2
+        elif self.rows is not None and self._rows_at_once > 1:
+            self._rows_at_once = (self._rows_at_once + 1) // 2
+        else:
+            raise out_of_memory(error) from error
+        self._split()
+
+    def _look_again(self) -> None:
+        """A site fired that was not there, or had other sizes, when the network was looked at.
+
+        The network may have changed since (a rate, a task), so it is looked at once more. Where the site depends on
+        which rows are together, each row is evaluated by itself.
+        """
+        plan = self._replan(None) if not self._looked_again else self._plan
+        as_before = plan.study.axes == self._plan.study.axes and plan.study.separable == (self.rows is not None)
+        if self._looked_again or not as_before:
+            plan = self._replan(replace(self._plan, study=self._plan.study.with_rows_alone()))
+        self._looked_again, self._plan = True, plan
+        self._network.layouts.clear()
+        self._network.live.clear()
+        self._set_chunks()
+
+    # -- evaluating --------------------------------------------------------------------------------------------------
+
+    @interruptible
+    def _piece(self, draws: range) -> Values | None:
+        """The values of ``draws`` for all rows; None if memory ran out and the chunk is smaller now."""
+        try:
+            with torch.set_grad_enabled(self._gradient or self._plan.study.rules.gradient):
+                return self._joined([self._evaluate(task, draws) for task in self._tasks])
+        except Unplaced:
+            self._look_again()
+            return None
+        except Exception as error:
+            if not is_out_of_memory(error) or isinstance(error, CaveatError):
+                raise
+            self._tasks = []
+            kept = error.with_traceback(None)
+        self._halve(kept)
+        return None
+
+    def _evaluate(self, task: Task, draws: range) -> Values:
+        if not self._together:
+            return replay(task, self._source, draws)
+        try:
+            return taped(task, self._source, draws)
+        except Exception as error:
+            told = isinstance(error, (CaveatError, Unplaced)) or is_out_of_memory(error)
+            if told or self._plan.forced == "vectorised":
+                raise
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        values = replay(task, self._source, draws)  # a fault of the network itself shows here
+        self._plan = self._plan.without_vectorising(reason)
+        self._together = False
+        self._replan(self._plan)
+        return values
+
+    def _joined(self, parts: list[Values]) -> Values:
+        if len(parts) == 1:
+            return parts[0]
+        axes = self._plan.study.output_axes
+        assert axes is not None
+        leaves = [pytree.tree_flatten(part) for part in parts]
+        spec = leaves[0][1]
+        for at, axis in enumerate(axes):
+            sizes = {tuple(part[0][at].select(axis + 1, 0).shape) for part in leaves}
+            if len(sizes) > 1:
+                raise OutputMismatch(varying_sizes(f"rows of the sizes {sorted(size[1:] for size in sizes)} in a draw"))
+        joined = [torch.cat([part[0][i] for part in leaves], dim=axis + 1) for i, axis in enumerate(axes)]
+        return pytree.tree_unflatten(joined, spec)
+
+
+def out_of_memory(error: BaseException) -> OutOfMemory:
+    """The error for a network that runs out of memory on the smallest piece there is."""
+    return OutOfMemory(
+        explain(
+            "One draw of one row must fit in memory.",
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            cause="the network's activations for the smallest piece that caveat may separate are too large",
+            fix="pass smaller inputs (fewer rows, shorter sequences, smaller images) or free memory",
+        )
+    )

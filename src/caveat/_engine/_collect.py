@@ -1,0 +1,105 @@
+"""From pieces of draws to a predictive: buffered to a size worth summarising, then merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat._engine._sampler import Values
+from caveat._engine._values import mapped, room_for, write
+from caveat.predictive import Output, Predictive
+
+# So much is gathered before it is summarised, which takes several times as much in float64,
+_BUFFER_BYTES = 1 << 18
+# but a few draws at least, where they are no larger than this: each summary is merged with the rest at a cost.
+_FEW_DRAWS, _FEW_DRAWS_BYTES = 4, 32 << 20
+
+
+def summarised(pieces: Iterable[Values], output: Output, total: int, *, keep: bool, block: int | None) -> Predictive:
+    """The predictive of all ``pieces``, ``total`` draws together.
+
+    With ``block``, every ``block`` consecutive draws depend on each other: a standard error counts them as one.
+    """
+    summary: Predictive | None = None
+    for draws in buffered(pieces, total, whole=keep, block=block):
+        part = output.summarise(draws, keep=keep)
+        part = part.as_block() if block is not None else part
+        summary = part if summary is None else summary.merge(part)
+    assert summary is not None
+    return summary
+
+
+def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | None = None) -> Iterator[Values]:
+    """The draws in pieces of a useful size, copied into memory that is allocated once and used again.
+
+    A piece that holds all draws is given as it is, unless it is to be kept ``whole``.
+    """
+    buffer: Values | None = None
+    length = filled = 0
+    for piece in pieces:
+        taken, size = 0, draws_in(piece)
+        if buffer is None:
+            if size == total and not whole and (block is None or block >= total):
+                yield mapped(_without_graph, piece)
+                continue
+            length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
+            buffer = room_for(length, piece)
+        while taken < size:
+            step = min(size - taken, length - filled)
+            _copy(buffer, filled, piece, taken, step)
+            filled, taken = filled + step, taken + step
+            if filled == length:
+                yield buffer
+                filled = 0
+    if filled and buffer is not None:
+        yield mapped(lambda value: value[:filled], buffer)
+
+
+def draws_in(piece: Values) -> int:
+    """How many draws S the piece (S, B, ...) holds."""
+    first = piece if isinstance(piece, Tensor) else cast(Tensor, pytree.tree_leaves(piece)[0])
+    return first.shape[0]
+
+
+def gathered(pieces: Iterable[Values], total: int, *, new: bool) -> tuple[Values | None, int]:
+    """All draws as one, (S, B, ...), and how many they are.
+
+    With ``new``, pieces are memory of their own: one that holds all draws is handed over without a copy.
+    """
+    whole: Values | None = None
+    at = 0
+    for piece in pieces:
+        size = draws_in(piece)
+        if at == 0 and size == total:
+            whole = piece if new else mapped(_copied, piece)
+        else:
+            whole = room_for(total, piece) if whole is None else whole
+            write(whole, slice(at, at + size), piece)
+        at += size
+    return whole, at
+
+
+def _copied(value: Tensor) -> Tensor:
+    return value.clone(memory_format=torch.contiguous_format)
+
+
+def _without_graph(value: Tensor) -> Tensor:
+    return value.detach() if value.requires_grad else value
+
+
+def _length(piece: Values) -> int:
+    size = sum(leaf[0].numel() * leaf.element_size() for leaf in cast(list[Tensor], pytree.tree_leaves(piece)))
+    few = _FEW_DRAWS if _FEW_DRAWS * size <= _FEW_DRAWS_BYTES else 1
+    return max(draws_in(piece), _BUFFER_BYTES // max(size, 1), few)
+
+
+def _copy(buffer: Values, at: int, piece: Values, start: int, step: int) -> None:
+    def copy(target: Tensor, value: Tensor) -> None:
+        target[at : at + step].copy_(value[start : start + step])
+
+    with torch.no_grad():
+        pytree.tree_map(copy, buffer, piece)

@@ -1,0 +1,195 @@
+"""What is decided once for a network and a kind of input, and remembered: what is random, and how to run it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat._engine._executors import EXECUTORS, Task, recorded, replay, vectorised
+from caveat._engine._memory import is_out_of_memory
+from caveat._engine._sampler import Values
+from caveat._engine._values import mapped
+from caveat._inputs import Inputs
+from caveat._intercept import (
+    MaskSource,
+    Network,
+    Prefix,
+    Sighting,
+    Study,
+    close,
+    last_row,
+    nothing_random,
+    state_kept,
+    warnings_caught,
+    why_silent,
+)
+from caveat.errors import CaveatError, InvalidArgument, explain
+
+# So many draws of a loop are compared, where together they drop more than so many elements on average.
+_TRIED_DRAWS = 32
+_SURELY_DROPPED = 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is run on inputs of one kind.
+
+    ``why_not_vectorised`` is None where the trial of the vectorised executor gave the draws of a plain loop; ``tapes``
+    is True where its tape, played for other draws, gave those.
+    """
+
+    study: Study
+    repeats: bool
+    why_not_vectorised: str | None
+    forced: str | None
+    device: torch.device
+    tapes: bool = False
+
+    def with_hooks(self) -> Plan:
+        """The plan for the same network with hooks of the user's: draw by draw, and nothing of it left out."""
+        study = replace(self.study, rules=replace(self.study.rules, hooked=True))
+        return replace(self, study=study, repeats=False, why_not_vectorised=_why_one_by_one(study), tapes=False)
+
+    def without_vectorising(self, reason: str) -> Plan:
+        """The plan after the vectorised executor has failed on a real batch."""
+        return replace(self, why_not_vectorised=reason)
+
+
+def make_plan(
+    network: Network, inputs: Inputs, found: Study, read: Callable[[Any], Values], forced: str | None
+) -> Plan:
+    """Try both executors on one row and two draws.
+
+    Raises:
+        NothingRandom: no live site was called, or none of them reaches what is read.
+    """
+    if not any(sighting.live for sighting in found.sightings):
+        raise nothing_random(_nothing_live(network, found))
+    rows = torch.zeros(1, dtype=torch.int64, device=network.device())
+    if found.axes is not None:
+        inputs = last_row(inputs, found.axes)
+    else:
+        rows = rows.expand(found.rows)
+    prefix = Prefix() if found.rules.repeatable else None
+    task = Task(network, found.rules, inputs, rows, read, prefix, found.unmanaged)
+    source = MaskSource(0, device=network.device())
+    with state_kept(network.modules, found.written), torch.set_grad_enabled(found.rules.gradient):
+        loop, repeats = _try_replay(task, source)
+        why_not = _why_one_by_one(found)
+        if forced != "replay" and why_not is None:
+            why_not = _try_vectorised(replace(task, prefix=None), source, loop, network, found)
+        if forced == "replay" or why_not is not None:
+            _check_loop_varies(replace(task, prefix=None), source, network, found)
+        tapes = why_not is None and forced != "replay" and _try_tape(replace(task, prefix=None), source)
+    return Plan(found, repeats, why_not, forced, network.device(), tapes)
+
+
+def _why_one_by_one(found: Study) -> str | None:
+    """Why draws cannot be one pass, whatever a trial would say."""
+    if found.unmanaged:
+        return "it draws from torch's own random state"
+    if found.rules.hooked:
+        return "it has hooks, which get every draw as ordinary tensors"
+    return "it takes a gradient inside" if found.rules.gradient else None
+
+
+def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
+    """Two draws of a plain loop, and whether the recorded beginning gives the same draws."""
+    recorded = replay(task, source, range(2))
+    again = replay(task, source, range(1))
+    plain = replay(replace(task, prefix=None), source, range(2))
+    first = mapped(lambda value: value[:1], plain)
+    return plain, task.prefix is not None and _alike(recorded, plain) and _alike(again, first)
+
+
+def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:
+    """Why the vectorised executor cannot be used, or None."""
+    with warnings_caught() as caught:
+        try:
+            together = vectorised(task, source, range(2))
+        except CaveatError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    if not _alike(together, loop):
+        return "its draws differ from those of a plain loop"
+    if _never_varies(together):
+        raise nothing_random(_unreached(network, found))
+    slow = [str(warning.message) for warning in caught if "performance drop" in str(warning.message)]
+    return slow[0].splitlines()[0] if slow else None
+
+
+def _try_tape(task: Task, source: MaskSource) -> bool:
+    """Does the tape of two draws give two others?"""
+    if task.rules.leaves_marks or not task.rules.repeatable or torch.is_autocast_enabled(source.device.type):
+        return False
+    _, tape = recorded(task, source, range(2), vectorised)
+    return tape is not None and _alike(tape.play(source, range(2, 4)), vectorised(task, source, range(2, 4)))
+
+
+def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Study) -> None:
+    """Raise ``NothingRandom`` if draws are all the same although their masks cannot be."""
+    live = [sighting for sighting in found.sightings if sighting.live]
+    dropped = sum(s.rate * math.prod(s.mask_shape) if s.mask_shape is not None else math.inf for s in live)
+    if not dropped * _TRIED_DRAWS > _SURELY_DROPPED:  # also where the rate of a site is not known
+        return
+    first = replay(task, source, range(1))
+    for draw in range(1, _TRIED_DRAWS):
+        other = replay(task, source, range(draw, draw + 1))
+        if not all(map(torch.equal, pytree.tree_leaves(first), pytree.tree_leaves(other))):
+            return
+    raise nothing_random(_unreached(network, found))
+
+
+def _alike(a: Values, b: Values) -> bool:
+    return all(close(x, y) for x, y in zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True))
+
+
+def _never_varies(together: Values) -> bool:
+    """vmap gives what has no draw axis as a view that repeats one value."""
+    leaves: list[Tensor] = pytree.tree_leaves(together)
+    return all(leaf.stride(0) == 0 and leaf.numel() > 0 for leaf in leaves)
+
+
+def _nothing_live(network: Network, found: Study) -> str:
+    called = found.sightings
+    if not called:
+        return "; ".join(["a forward pass in which no dropout was called", *why_silent(network)])
+    named = ", ".join(_named(network, sighting) for sighting in called[:5])
+    more = ", ..." if len(called) > 5 else ""
+    why = f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{more}"
+    return "; ".join([why, *why_silent(network)])
+
+
+def _named(network: Network, sighting: Sighting) -> str:
+    path = network.paths[id(sighting.module)] or "(the model itself)"
+    if sighting.kind == "stochastic depth":
+        return f"{path}: stochastic depth, which live=caveat.with_stochastic_depth asks for"
+    return f"{path}: rate {sighting.rate:g}{'' if sighting.rate == 0 else ', not asked for by live='}"
+
+
+def _unreached(network: Network, found: Study) -> str:
+    named = ", ".join(network.paths[id(s.module)] or "(the model itself)" for s in found.sightings if s.live)
+    return f"live sites ({named}) whose effect does not reach the output that is read"
+
+
+def check_executor(name: str | None) -> str | None:
+    """``name`` if it names an executor or is None."""
+    if name is not None and name not in EXECUTORS:
+        raise InvalidArgument(
+            explain(
+                f"executor must be one of {sorted(EXECUTORS)} or None.",
+                got=f"executor={name!r}",
+                cause="a typing error",
+                fix="leave it out: the executor is chosen by trial and remembered",
+            )
+        )
+    return name

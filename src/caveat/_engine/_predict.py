@@ -1,0 +1,242 @@
+"""The verbs: predict, predict batch by batch, and the draws themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
+from typing import Any, Literal
+
+import torch
+from torch.utils import _pytree as pytree
+
+from caveat._engine._adaptive import Measure, Stopping, adaptive
+from caveat._engine._collect import gathered, summarised
+from caveat._engine._loaded import inputs_of
+from caveat._engine._misuse import check_loader_passed, check_passed, check_sampler_passed
+from caveat._engine._sampler import Sampler
+from caveat._intercept import interruptible
+from caveat._seeds import check_seed
+from caveat.errors import InvalidArgument, LoaderFailed, explain
+from caveat.predictive import Predictive
+
+_DEFAULT_DRAWS = 100
+_MISUSE = (TypeError, AttributeError, InvalidArgument)
+"""What a call fails with where something else was passed in place of a sampler or a batch."""
+
+
+@interruptible
+def predict(
+    sampler: Sampler,
+    x: Any,
+    n: int | Literal["auto"] | None = None,
+    *,
+    seed: int = 0,
+    keep: bool = False,
+    tolerance: float = 0.01,
+    measure: Measure | None = None,
+    min_draws: int = 32,
+    max_draws: int = 4096,
+) -> Predictive:
+    """Draw ``n`` functions, evaluate them on ``x``, and keep the summary.
+
+    Draw i depends on (seed, i) alone, so ``predict(x)`` of a row is the same in any batch, and predictions with the
+    same seed are of the same functions. Memory does not grow with n unless the draws are kept.
+
+    Args:
+        sampler: where the functions come from, such as ``caveat.mc_dropout(...)``.
+        x: a batch of B rows: a tensor, a tuple of arguments, or a dict of keyword arguments.
+        n: how many draws (100, or all that the sampler has, if not given); "auto" draws until each row's Monte-Carlo
+            standard error is under ``tolerance``, and ``pred.count`` says how many each took.
+        seed: an integer.
+        keep: keep the draws too, for quantiles of the mixture and the like.
+        tolerance: for "auto", in the unit of the mean (probability, or the target's) or of ``measure``.
+        measure: for "auto", a function of a predictive whose error counts in place of the mean's.
+        min_draws: for "auto", no row stops before.
+        max_draws: for "auto", no row goes on after.
+
+    Returns:
+        A predictive: ``Categorical``, ``Bernoulli``, ``Gaussian``, or ``Heads``.
+
+    Raises:
+        InvalidArgument: n is not a positive integer or "auto", or more than the sampler has.
+        NothingRandom: nothing that is read varies.
+        NotFinite: NaN in what the network returned.
+        OutputMismatch: it cannot be read as declared.
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
+        >>> pred = caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), torch.zeros(2, 4), n=50)
+        >>> pred.mean.shape, int(pred.count)
+        (torch.Size([2, 1]), 50)
+    """
+    check_seed(seed)
+    try:
+        if n == "auto":
+            return adaptive(sampler, x, seed, _stopping(tolerance, measure, min_draws, max_draws, keep, sampler))
+        count = check_draws(n, sampler)
+        with sampler.bind(x, seed) as stream:
+            return summarised(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
+    except _MISUSE as error:
+        check_passed(sampler, x, error)
+        raise
+
+
+def predict_batches(
+    sampler: Sampler,
+    loader: Iterable[Any],
+    n: int | Literal["auto"] | None = None,
+    *,
+    inputs: Callable[[Any], Any] | None = None,
+    **settings: Any,
+) -> Iterator[Predictive]:
+    """``predict`` for each batch of a loader, in order and in flat memory.
+
+    The same functions are drawn for every batch, so results do not depend on how the rows are batched.
+
+    Args:
+        sampler: where the functions come from.
+        loader: an iterable of batches, such as a ``DataLoader``.
+        n: as for ``predict``.
+        inputs: takes from a batch what the network gets. If not given: of a list (as ``DataLoader`` makes of a dataset
+            of pairs), or a tuple longer than ``forward`` takes, the leading items that ``forward`` needs, so that
+            labels stay out; anything else as it is.
+        settings: the other arguments of ``predict``.
+
+    Yields:
+        A predictive for each batch.
+
+    Raises:
+        InvalidArgument: not a sampler or a loader, or items of which it cannot be known whether they are labels.
+        LoaderFailed: the loader raised; its error is the cause, and the batches before it have been given.
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
+        >>> sampler = caveat.mc_dropout(model, output=caveat.Mean())
+        >>> [pred.mean.shape[0] for pred in caveat.predict_batches(sampler, torch.zeros(7, 4).split(3), n=10)]
+        [3, 3, 1]
+    """
+    check_sampler_passed(sampler, loader)
+    check_loader_passed(loader)
+    if n != "auto":
+        check_draws(n, sampler)
+    model: Any = getattr(sampler, "model", None)
+    return _predict_batches(sampler, loader, n, inputs or (lambda batch: inputs_of(batch, model)), settings)
+
+
+def _predict_batches(
+    sampler: Sampler, loader: Iterable[Any], n: Any, inputs: Callable[[Any], Any], settings: dict[str, Any]
+) -> Iterator[Predictive]:
+    batches, number = iter(loader), 0
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise LoaderFailed(
+                explain(
+                    "A loader must give every batch.",
+                    got=f"{type(error).__name__} while loading batch {number}: {error}",
+                    cause="a corrupt file or a transform that fails on some rows",
+                    fix=f"mend the dataset; the {number} batches before it were given and are right",
+                )
+            ) from error
+        yield predict(sampler, inputs(batch), n, **settings)
+        number += 1
+
+
+@interruptible
+def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False) -> Any:
+    """The outputs of the functions that ``predict`` with the same seed summarises.
+
+    Args:
+        sampler: where the functions come from.
+        x: a batch, as for ``predict``.
+        n: how many draws S.
+        seed: an integer.
+        gradient: keep the graph for autograd, so that the draws can be differentiated.
+
+    Returns:
+        (S, B, ...), as the network returned them but for the class axis, which comes last; a dict of such for a
+        network with several heads.
+
+    Raises:
+        InvalidArgument, NothingRandom, OutputMismatch: as ``predict``.
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+        >>> caveat.draws(caveat.mc_dropout(model, output=caveat.Logits()), torch.zeros(2, 4), n=5).shape
+        torch.Size([5, 2, 3])
+    """
+    try:
+        count = check_draws(n, sampler)
+        with sampler.bind(x, check_seed(seed), gradient=gradient) as stream:
+            if gradient:
+                return pytree.tree_map(lambda *parts: torch.cat(parts), *list(stream(range(count))))
+            at_once = getattr(stream, "whole", None)
+            if at_once is not None:
+                return at_once(range(count))
+            whole, at = gathered(stream(range(count)), count, new=False)
+    except _MISUSE as error:
+        check_passed(sampler, x, error)
+        raise
+    if at != count:
+        raise InvalidArgument(
+            explain(
+                "A stream must give every draw that it is asked for.",
+                got=f"{at} of {count} draws",
+                cause="a sampler whose stream stops early",
+                fix="hold the sampler to caveat.testing.check_sampler",
+            )
+        )
+    return whole
+
+
+def check_draws(n: Any, sampler: Sampler) -> int:
+    """``n`` if it is a number of draws that ``sampler`` has, or its default."""
+    if n is None:
+        return sampler.size or _DEFAULT_DRAWS
+    if isinstance(n, bool) or not isinstance(n, Integral) or int(n) < 1:
+        raise InvalidArgument(
+            explain(
+                'n must be a positive integer, or "auto".',
+                got=f"n={n!r}",
+                cause="a count that was computed and came out as zero, or a float",
+                fix="pass n=100, or n='auto' with a tolerance",
+            )
+        )
+    n = int(n)
+    if sampler.size is not None and n > sampler.size:
+        raise InvalidArgument(
+            explain(
+                "n must be at most the number of functions that the sampler has.",
+                got=f"n={n} of {sampler.size}",
+                cause="a number of dropout draws passed to an ensemble",
+                fix=f"leave n out to use all {sampler.size}",
+            )
+        )
+    return n
+
+
+def _stopping(
+    tolerance: float, measure: Measure | None, least: int, most: int, keep: bool, sampler: Sampler
+) -> Stopping:
+    problem = None
+    if not tolerance > 0:
+        problem = ("tolerance must be above 0.", f"tolerance={tolerance!r}", "pass tolerance=0.01")
+    elif not 2 <= least <= most:
+        problem = ("min_draws and max_draws must be 2 <= min_draws <= max_draws.", f"{least} and {most}", "swap them")
+    elif keep:
+        problem = ('keep=True needs a fixed n.', "keep=True with n='auto'", "pass an integer n")
+    elif sampler.size is not None:
+        problem = ('n="auto" needs a sampler without end.', f"a sampler of {sampler.size} functions", "leave n out")
+    if problem is not None:
+        rule, got, fix = problem
+        raise InvalidArgument(explain(rule, got=got, cause="settings of two kinds of call were mixed", fix=fix))
+    return Stopping(tolerance, measure, least, most)

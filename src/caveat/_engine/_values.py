@@ -1,0 +1,49 @@
+"""Values of draws, a tensor or one for each head: worked on tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat._engine._sampler import Values
+from caveat._intercept import map_tensors
+from caveat.errors import OutputMismatch, explain
+
+
+def mapped(function: Callable[[Tensor], Tensor], values: Values) -> Values:
+    """What ``function`` makes of each tensor."""
+    return map_tensors(function, values)
+
+
+def room_for(draws: int, like: Values) -> Values:
+    """Empty memory for so many draws of the kind of ``like``, (s, B, ...)."""
+    return mapped(lambda value: value.new_empty((draws, *value.shape[1:])), like)
+
+
+def write(whole: Values, at: int | slice, values: Values) -> None:
+    """Copy ``values`` into ``whole`` at one draw, or at a slice of draws."""
+
+    def copy(target: Tensor, value: Tensor) -> Tensor:
+        return target[at].copy_(value)
+
+    pytree.tree_map(copy, whole, values)
+
+
+def check_same_sizes(first: Values, other: Values, of_first: str, of_other: str) -> None:
+    """Raises ``OutputMismatch`` unless two draws' values, or two parts of a batch, have tensors of the same sizes."""
+    shapes = [[tuple(leaf.shape) for leaf in pytree.tree_leaves(values)] for values in (first, other)]
+    if shapes[0] != shapes[1]:
+        raise OutputMismatch(varying_sizes(f"{shapes[0]} in {of_first}, {shapes[1]} in {of_other}"))
+
+
+def varying_sizes(got: str) -> str:
+    """The text of the error for outputs whose size is not the same in every draw."""
+    return explain(
+        "What the network returns must have the same size in every draw, for every row: draws are averaged.",
+        got=got,
+        cause="the network keeps what is over a threshold (boxes, tokens), or pads to the longest of what it kept",
+        fix="read a dense output in its place (the scores of every position, before the threshold) with "
+        "select= of the output or a small module that returns it, or pad to a fixed length",
+    )

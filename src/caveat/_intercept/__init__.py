@@ -1,0 +1,112 @@
+"""What is random in a network: sites, masks, the interception of a forward pass, the audit."""
+
+from caveat._dropping import drop
+from caveat._intercept import (  # registers the handlers
+    _attention,
+    _deferred,
+    _dropout_sites,
+    _exported,
+    _layer_sites,
+    _noise,
+    _normalising,
+    _recurrent,
+    _variational_sites,
+)
+from caveat._intercept._audit import Audit, AuditedSite, audit
+from caveat._intercept._batch_axes import last_row
+from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_draws, with_draws_first
+from caveat._intercept._guard import (
+    FunctionMode,
+    attributes_kept,
+    interruptible,
+    put_back,
+    random_state,
+    random_states_kept,
+    seed_all,
+    state_kept,
+    warnings_caught,
+)
+from caveat._intercept._interception import HANDLERS, Pass
+from caveat._intercept._known import Known
+from caveat._intercept._layout import close
+from caveat._intercept._masks import Make, MaskSource, Shape, normal_from_uniform, random_bits, uniform_from_bits
+from caveat._intercept._mutation import mutates, substituted_anywhere
+from caveat._intercept._network import Network
+from caveat._intercept._noise import is_noise
+from caveat._intercept._patching import flags_kept, following, patched
+from caveat._intercept._possible import check_initialized, nothing_random, why_silent
+from caveat._intercept._prefix import Diverged, Prefix, Unplaced
+from caveat._intercept._rules import Drawing, Rules, Sighting
+from caveat._intercept._sites import (
+    DROPOUT_CLASSES,
+    LivePredicate,
+    SiteKey,
+    all_dropout,
+    dropout_modules,
+    named,
+    with_stochastic_depth,
+)
+from caveat._intercept._study import Study, runs_hooks, study, warn_not_separated
+from caveat._intercept._trees import map_tensors
+
+__all__ = [
+    "DROPOUT_CLASSES",
+    "HANDLERS",
+    "Audit",
+    "AuditedSite",
+    "Diverged",
+    "Drawing",
+    "FunctionMode",
+    "Known",
+    "LivePredicate",
+    "Make",
+    "MaskSource",
+    "Network",
+    "Pass",
+    "Prefix",
+    "Rules",
+    "Shape",
+    "Sighting",
+    "SiteKey",
+    "Study",
+    "Unplaced",
+    "all_dropout",
+    "as_draws",
+    "attributes_kept",
+    "audit",
+    "check_initialized",
+    "close",
+    "draws_of",
+    "drop",
+    "dropout_modules",
+    "flags_kept",
+    "following",
+    "has_draws",
+    "interruptible",
+    "is_noise",
+    "last_row",
+    "map_tensors",
+    "mutates",
+    "named",
+    "normal_from_uniform",
+    "nothing_random",
+    "over_draws",
+    "patched",
+    "put_back",
+    "random_bits",
+    "random_state",
+    "random_states_kept",
+    "runs_hooks",
+    "seed_all",
+    "state_kept",
+    "study",
+    "substituted_anywhere",
+    "uniform_from_bits",
+    "warn_not_separated",
+    "warnings_caught",
+    "why_silent",
+    "with_draws_first",
+    "with_stochastic_depth",
+]
+
+del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalising, _recurrent, _variational_sites

@@ -1,0 +1,103 @@
+"""Attention as a site: the dropout of its weights, also where torch keeps it inside one call."""
+
+from __future__ import annotations
+
+import math
+from types import FunctionType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caveat._intercept._dropout_sites import drop_at_site
+from caveat._intercept._interception import Pass, handles
+from caveat._intercept._layout import Fold
+
+_KIND = "attention"
+
+
+@handles(F.scaled_dot_product_attention)
+def _scaled_dot_product(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
+    rate = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
+    if not (rate > 0 and taken.would_drop(rate)):
+        return taken.plain(func, *_without_dropout(args, kwargs))
+    return attend(taken, *args, **kwargs)
+
+
+def attend(
+    taken: Pass,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Attention written out, so that its weights can be dropped; the definition is torch's documentation of it.
+
+    Args:
+        taken: the pass.
+        query: (..., L, E).
+        key: (..., K, E).
+        value: (..., K, V).
+        attn_mask: broadcastable to (..., L, K); bool (True: attend) or added to the scores.
+        dropout_p: the rate of the weights' dropout.
+        is_causal: position l attends to the positions up to l.
+        scale: of the scores, 1 / sqrt(E) by default.
+        enable_gqa: key and value have fewer heads, each serving several of the query's.
+
+    Returns:
+        (..., L, V).
+    """
+    if enable_gqa:
+        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
+        value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
+    scores = torch.matmul(query * (scale or 1 / math.sqrt(query.size(-1))), key.transpose(-2, -1))
+    if is_causal:
+        causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~causal, -math.inf)
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    weights = torch.softmax(scores, dim=-1)
+    if attn_mask is not None:
+        # A position that may attend to nothing gets zeros, as torch gives it, and not NaN.
+        weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0.0)
+    return torch.matmul(drop_at_site(taken, _KIND, weights, dropout_p), value)
+
+
+def _without_dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if len(args) > 4:
+        return (*args[:4], 0.0, *args[5:]), kwargs
+    return args, {**kwargs, "dropout_p": 0.0}
+
+
+@handles(F.multi_head_attention_forward)
+def _multi_head(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Torch's own function, with its dropout and its attention calls bound to ours.
+
+    A function called from its own interception is intercepted again, for ever; a copy of it whose globals say that
+    there is nothing to intercept is not.
+    """
+    args, kwargs = taken.settled(args, kwargs)
+    rate = kwargs["dropout_p"] if "dropout_p" in kwargs else args[10]
+    if not (rate > 0 and taken.would_drop(rate)):
+        return taken.plain(func, args, {**kwargs, "training": False})
+
+    def dropout(weights: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return drop_at_site(taken, _KIND, weights, p, hint=Fold.MAJOR)
+
+    def attention(*attention_args: Any, **attention_kwargs: Any) -> Tensor:
+        return attend(taken, *attention_args, **attention_kwargs)
+
+    names = {"has_torch_function": _never, "dropout": dropout, "scaled_dot_product_attention": attention}
+    body = FunctionType(func.__code__, {**func.__globals__, **names}, func.__name__, func.__defaults__)
+    body.__kwdefaults__ = func.__kwdefaults__
+    return body(*args, **{**kwargs, "training": True})
+
+
+def _never(*_: Any) -> bool:
+    return False

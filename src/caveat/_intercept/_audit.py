@@ -1,0 +1,193 @@
+"""The audit: every site of a network, whether it is live, and what would pass it by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import nn
+
+from caveat._inputs import as_inputs
+from caveat._intercept._guard import interruptible
+from caveat._intercept._network import Network
+from caveat._intercept._possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
+from caveat._intercept._reads import place
+from caveat._intercept._rules import Sighting
+from caveat._intercept._sites import LivePredicate, all_dropout
+from caveat._intercept._study import Study, study
+from caveat.errors import InvalidArgument, explain_no_network
+
+_PASSED_BY = {
+    "dropout": "eval() switches it off",
+    "attention": "eval() switches it off; torch's fused attention takes no dropout",
+    "lstm": "eval() switches it off; it is inside one call of torch",
+    "gru": "eval() switches it off; it is inside one call of torch",
+    "rnn": "eval() switches it off; it is inside one call of torch",
+    "noise": "nothing: it is drawn in eval mode too, here from caveat's own source",
+}
+
+
+@dataclass(frozen=True)
+class AuditedSite:
+    """One line of an audit. ``path`` is '' for the model itself; ``rate`` is NaN for noise that is not dropout."""
+
+    path: str
+    kind: str
+    rate: float
+    live: bool
+    called: bool
+    passed_by: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What ``caveat.audit`` found. ``print`` it."""
+
+    sites: tuple[AuditedSite, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def live(self) -> tuple[AuditedSite, ...]:
+        """The sites that fire."""
+        return tuple(site for site in self.sites if site.live and site.called)
+
+    def __iter__(self) -> Iterator[AuditedSite]:
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __str__(self) -> str:
+        head = ("site", "kind", "rate", "live", "called", "what passes it by")
+        body = [
+            (s.path or "(model)", s.kind, f"{s.rate:g}", _yes(s.live), _yes(s.called), s.passed_by) for s in self.sites
+        ]
+        rows = [head, *body]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        lines.append(f"{len(self.live)} of {len(self.sites)} sites are live.")
+        return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
+
+
+@interruptible
+def audit(
+    model: nn.Module, x: Any, *, live: LivePredicate = all_dropout, masks: str = "shared", in_dims: Any = None
+) -> Audit:
+    """Every site of ``model``: its path, kind, rate, whether it is live and called, and what would pass it by.
+
+    The network runs a few times on one or two rows of ``x``, without drawing; nothing of it changes.
+
+    Args:
+        model: any network.
+        x: a batch, as for ``caveat.predict``.
+        live: which sites are asked for, as for ``caveat.mc_dropout``.
+        masks: "shared" or "per_row", as for ``caveat.mc_dropout``.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 1))
+        >>> print(audit(model, torch.zeros(2, 4)))
+        site  kind     rate  live  called  what passes it by
+        ----  -------  ----  ----  ------  ----------------------
+        2     dropout  0.1   yes   yes     eval() switches it off
+        1 of 1 sites are live.
+    """
+    if not isinstance(cast(Any, model), nn.Module):
+        raise InvalidArgument(explain_no_network(model))
+    network = Network(model)
+    check_initialized(network)
+    inputs = as_inputs(x, network.device())
+    return audit_of(network, study(network, inputs, live, masks == "per_row", lambda returned: returned, in_dims))
+
+
+def audit_of(network: Network, found: Study) -> Audit:
+    """The audit that a study amounts to."""
+    hidden_at = {id(module): place(key) for key, module in _hidden_owners(found)}
+    called = [_called_site(network, sighting, hidden_at) for sighting in found.sightings]
+    paths = {site.path for site in called}
+    silent = [site for site in _silent_sites(network, found) if site.path not in paths]
+    return Audit((*called, *silent), tuple(_notes(network, found)))
+
+
+def _hidden_owners(found: Study) -> list[tuple[Any, nn.Module]]:
+    owners = {id(s.module): s.module for s in found.sightings if s.live}
+    return [(key, module) for key in found.rules.flips for module in owners.values() if _could_read(module, key)]
+
+
+def _could_read(module: nn.Module, key: Any) -> bool:
+    values = (value for cls in type(module).__mro__ for value in vars(cls).values())
+    return any(getattr(value, "__code__", None) is key[0] for value in values)
+
+
+def _called_site(network: Network, sighting: Sighting, hidden_at: dict[int, str]) -> AuditedSite:
+    path = network.paths[id(sighting.module)]
+    if sighting.kind == "stochastic depth":
+        passed_by = "one number a row leaves out a branch: ask for it with live=caveat.with_stochastic_depth"
+    elif sighting.rate == 0:
+        passed_by = "rate 0"
+    elif not sighting.live:
+        passed_by = "live= leaves it out"
+    elif id(sighting.module) in hidden_at:
+        passed_by = f"hidden behind self.training at {hidden_at[id(sighting.module)]}"
+    else:
+        passed_by = _PASSED_BY.get(sighting.kind, _PASSED_BY["dropout"])
+    return AuditedSite(path, sighting.kind, sighting.rate, sighting.live, True, passed_by)
+
+
+def _silent_sites(network: Network, found: Study) -> Iterator[AuditedSite]:
+    """Modules that could be sites and drew nothing in the pass."""
+    for module in network.modules:
+        path, rate = network.paths[id(module)], module_rate(module)
+        live = rate is not None and rate > 0 and found.rules.live(path, module)
+        ran = path in found.called
+        if is_script(module) and path and _has_dropout(module):
+            yield AuditedSite(path, "TorchScript", float("nan"), False, ran, "its calls cannot be intercepted")
+        elif is_one_layer_with_dropout(module):
+            why = (
+                f"torch drops between layers only: dropout={module.dropout:g} of one layer is ignored: num_layers=2, "
+                "caveat.insert_dropout behind it, or caveat.layers.VariationalLSTM (VariationalGRU)"
+            )
+            yield AuditedSite(path, type(module).__name__.lower(), 0.0, False, ran, why)
+        elif rate is not None and not isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+            why = "the forward pass ran it, but torch never saw a dropout call" if ran else "never called"
+            yield AuditedSite(path, _kind_of(module), rate, live, ran, why)
+
+
+def _has_dropout(module: nn.Module) -> bool:
+    return any("Dropout" in str(getattr(part, "original_name", "")) for part in module.modules())
+
+
+def _kind_of(module: nn.Module) -> str:
+    return {"AlphaDropout": "alpha_dropout", "FeatureAlphaDropout": "feature_alpha_dropout"}.get(
+        type(module).__name__, type(module).__name__.lower()
+    )
+
+
+def _notes(network: Network, found: Study) -> Iterator[str]:
+    if found.axes is None:
+        yield (
+            "no axis of the inputs behaves as a batch (a row alone does not give what it gives among others), "
+            "so masks are not shared between rows and rows are never separated. in_dims= can say which axes it is."
+        )
+    elif not found.separable and not found.rows_alone:
+        yield "the network mixes rows: one alone does not give what it gives among others, so rows are never separated."
+    if found.rows_alone:
+        yield (
+            "some site's tensor does not show which entries are of which row (rows are chosen, packed or looped over), "
+            "so each row is evaluated by itself: right, and slower."
+        )
+    scripts = [network.paths[id(module)] for module in network.modules if is_script(module)]
+    for path in scripts:
+        if not any(path.startswith(f"{other}.") or (other == "" and path) for other in scripts):
+            yield f"{path or '(model)'} is TorchScript: its calls cannot be seen, so what it may drop stays as it is."
+    for reason in found.refused:
+        yield f"left off: {reason}"
+    if found.written:
+        yield f"{len(found.written)} buffer(s) are written in every forward pass; they are put back after each call."
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,196 @@
+"""Dropout that waits for the next call: before a linear map, the mask need not meet the data.
+
+``linear(x * m, W)`` is ``linear(x, W * m)`` when the mask has one entry for each input feature. With R rows a draw and
+O outputs that replaces R products for each feature by O, and a large tensor by a small one. And a convolution of
+``x * m``, with one entry for each channel of an ``x`` that is the same in all draws, is the sum over channels of ``m``
+times the channel's own contribution: those are computed once, and each draw is a product of matrices. In a vectorised
+pass a site returns a stand-in; a linear map takes the factors, and any other call gets the product.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caveat._dropping import drop
+from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, with_draws_first
+from caveat._intercept._interception import handles
+
+if TYPE_CHECKING:
+    from caveat._intercept._interception import Pass
+    from caveat._intercept._sites import SiteKey
+
+# The contributions of all channels are kept for a batch only if they are no larger than this.
+_CONTRIBUTIONS_BYTES = 32 << 20
+_CHANNELS_AT_ONCE = 8
+# A convolution with fewer taps gains too little from summing contributions in its place.
+_LEAST_TAPS = 4
+# What stands for a bias that is not given.
+_NO_BIAS: Any = None
+
+
+@dataclass
+class Deferred:
+    """A product that may never be computed: ``tensor`` times ``masks``, (S, ...), broadcast over it draw by draw."""
+
+    stand_in: weakref.ref[Tensor]
+    site: SiteKey
+    tensor: Tensor
+    masks: Tensor
+    level: int
+    product: Tensor | None = None
+
+    def value(self) -> Tensor:
+        """The product as vmap sees it."""
+        if self.product is None:
+            self.product = drop(self.tensor, as_draws(self.masks, self.level))
+        return self.product
+
+    def entries_along(self, axis: int) -> bool:
+        """Does the mask have one entry for each index of ``axis`` of the tensor, and is it still unused?"""
+        shape = self.masks.shape[1:]
+        along = len(shape) == self.tensor.dim() and shape[axis] == self.tensor.shape[axis] == math.prod(shape)
+        return along and self.product is None
+
+
+def defer(taken: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
+    """A stand-in of the shape of ``tensor``; the pass puts the product in its place wherever it is used."""
+    assert taken.drawing is not None
+    assert taken.drawing.level is not None
+    stand_in = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
+    key = id(stand_in)
+    reference = weakref.ref(stand_in, lambda _: taken.deferred.pop(key, None))
+    taken.deferred[key] = Deferred(reference, site, tensor, masks, taken.drawing.level)
+    return stand_in
+
+
+def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
+    """Is this a vectorised pass, and a mask with entries along the features or along the channels only?"""
+    if taken.drawing is None or taken.drawing.level is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
+        return False
+    shape = masks.shape[1:]
+    entries = math.prod(shape)
+    return len(shape) == tensor.dim() and entries in (
+        (shape[-1] if shape[-1] == tensor.shape[-1] else -1),
+        (shape[1] if shape[1] == tensor.shape[1] else -1),
+    )
+
+
+@handles(F.linear)
+def _linear(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if taken.drawing is None or taken.drawing.level is None or kwargs:
+        return taken.plain(func, *taken.settled(args, kwargs))
+    tensor, weight, bias = (*args, _NO_BIAS)[:3]
+    waiting = taken.deferred.get(id(tensor))
+    if not is_plain(weight) or (bias is not None and not is_plain(bias)):
+        return taken.plain(func, *taken.settled(args, kwargs))
+    if waiting is not None and waiting.entries_along(-1) and _pays(waiting.tensor, weight):
+        return _masking_weights(waiting, weight, bias)
+    args, _ = taken.settled(args, kwargs)
+    if not taken.replaying and has_draws(args[0], level := taken.drawing.level):
+        return as_draws(F.linear(with_draws_first(args[0]).contiguous(), weight, bias), level)
+    return taken.plain(func, args, kwargs)
+
+
+def _pays(tensor: Tensor, weight: Tensor) -> bool:
+    """More rows than outputs: then the weights are the smaller thing to mask."""
+    return tensor.numel() > weight.shape[0] * tensor.shape[-1]
+
+
+def _masking_weights(waiting: Deferred, weight: Tensor, bias: Tensor | None) -> Tensor:
+    tensor, level = waiting.tensor, waiting.level
+    masks = waiting.masks.flatten(1)
+    masked = (weight * masks[:, None, :]).transpose(1, 2)  # (S, I, O)
+    draws = masked.shape[0]
+    if has_draws(tensor, level):
+        rows = with_draws_first(tensor).reshape(draws, -1, tensor.shape[-1])
+    else:
+        rows = tensor.reshape(-1, tensor.shape[-1]).expand(draws, -1, -1)
+    product = torch.bmm(rows, masked)
+    if bias is not None:
+        product = product + bias if torch.is_grad_enabled() else product.add_(bias)
+    return as_draws(product.reshape(draws, *tensor.shape[:-1], -1), level)
+
+
+@handles(F.conv1d, F.conv2d, F.conv3d)
+def _convolution(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    waiting = taken.deferred.get(id(args[0])) if args else None
+    if waiting is None or kwargs or not _sums_channels(taken, waiting, args):
+        return taken.plain(func, *taken.settled(args, kwargs))
+    _, weight, bias, *settings = (*args, _NO_BIAS)[: max(len(args), 3)]
+    contributions = _contributions(taken, func, waiting, weight, bias, settings[:3])
+    if contributions is None:
+        return taken.plain(func, *taken.settled(args, kwargs))
+    masks = waiting.masks.flatten(1)
+    if bias is not None:
+        masks = torch.cat([masks, masks.new_ones(len(masks), 1)], dim=1)
+    summed = (masks @ contributions.flatten(1)).reshape(len(masks), *contributions.shape[1:])
+    return as_draws(summed, waiting.level)
+
+
+def _sums_channels(taken: Pass, waiting: Deferred, args: tuple[Any, ...]) -> bool:
+    """Is this an ordinary convolution, over enough taps, of a batch that is the same in all draws?"""
+    tensor, weight = waiting.tensor, args[1]
+    groups = args[6] if len(args) > 6 else 1
+    usable = waiting.entries_along(1) and groups == 1 and tensor.dim() == weight.dim() and is_plain(tensor)
+    in_reach = is_plain(weight) and not torch.is_grad_enabled() and taken.prefix is not None
+    return usable and in_reach and math.prod(weight.shape[2:]) >= _LEAST_TAPS
+
+
+def _contributions(
+    taken: Pass, func: Any, waiting: Deferred, weight: Tensor, bias: Tensor | None, settings: list[Any]
+) -> Tensor | None:
+    """What each channel alone gives, and the bias as one channel more: (C + 1, B, O, ...), computed once a batch.
+
+    None where that is too much to keep.
+    """
+    assert taken.prefix is not None
+    key = (waiting.site, id(weight), id(waiting.tensor))
+    if key not in taken.prefix.computed:
+        settings = [*settings, *(1, 0, 1)[len(settings) :]]
+        small = _bytes_of_contributions(waiting.tensor, weight, settings) <= _CONTRIBUTIONS_BYTES
+        taken.prefix.computed[key] = _contribute(func, waiting.tensor, weight, bias, settings) if small else None
+    return taken.prefix.computed[key]
+
+
+def _bytes_of_contributions(tensor: Tensor, weight: Tensor, settings: list[Any]) -> int:
+    maps = tensor.shape[0] * tensor.shape[1] * weight.shape[0]
+    return maps * math.prod(_sizes_after(tensor, weight, settings)) * tensor.element_size()
+
+
+def _sizes_after(tensor: Tensor, weight: Tensor, settings: list[Any]) -> list[int]:
+    axes = range(2, tensor.dim())
+    return [_size_after(tensor.shape[axis], weight.shape[axis], *_at(settings, axis - 2)) for axis in axes]
+
+
+def _at(settings: list[Any], axis: int) -> list[Any]:
+    return [setting[axis] if isinstance(setting, (tuple, list)) else setting for setting in settings]
+
+
+def _size_after(size: int, taps: int, stride: int, padding: int | str, dilation: int) -> int:
+    """The length of an axis after a convolution, as torch's documentation of it defines it."""
+    if padding == "same":
+        return size
+    around = 0 if padding == "valid" else 2 * int(padding)
+    return (size + around - dilation * (taps - 1) - 1) // stride + 1
+
+
+def _contribute(func: Any, tensor: Tensor, weight: Tensor, bias: Tensor | None, settings: list[Any]) -> Tensor:
+    channels, outputs = tensor.shape[1], weight.shape[0]
+    sizes = _sizes_after(tensor, weight, settings)
+    whole = tensor.new_empty((channels + (bias is not None), len(tensor), outputs, *sizes))
+    for start in range(0, channels, _CHANNELS_AT_ONCE):
+        part = slice(start, min(start + _CHANNELS_AT_ONCE, channels))
+        some = weight[:, part].transpose(0, 1)
+        alone = some.reshape(len(some) * outputs, 1, *weight.shape[2:])
+        maps = func(tensor[:, part], alone, None, *settings, len(some)).unflatten(1, (len(some), outputs))
+        whole[part].copy_(maps.movedim(1, 0))
+    if bias is not None:
+        whole[channels].copy_(bias.reshape(1, -1, *(1,) * len(sizes)))
+    return whole

@@ -1,0 +1,85 @@
+"""The dropout functions of torch as sites."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caveat import _dropping as dropping
+from caveat._dropping import MaskShape
+from caveat._intercept import _mutation as mutation
+from caveat._intercept._deferred import defer, worth_deferring
+from caveat._intercept._interception import Pass, handles
+from caveat._intercept._layout import Fold
+from caveat._intercept._masks import Make
+
+# Of each function: what the audit calls it, the shape of its mask, and whether it is alpha dropout.
+_FEATURE = dropping.by_channel
+_FUNCTIONS: dict[Any, tuple[str, MaskShape, bool]] = {
+    F.dropout: ("dropout", dropping.elementwise, False),
+    F.dropout1d: ("dropout1d", dropping.by_channel_unless_unbatched(3), False),
+    F.dropout2d: ("dropout2d", _FEATURE, False),
+    F.dropout3d: ("dropout3d", dropping.by_channel_unless_unbatched(5), False),
+    F.alpha_dropout: ("alpha_dropout", dropping.elementwise, True),
+    F.feature_alpha_dropout: ("feature_alpha_dropout", _FEATURE, True),
+    torch.dropout: ("dropout", dropping.elementwise, False),
+    torch.dropout_: ("dropout", dropping.elementwise, False),
+    torch.feature_dropout: ("feature_dropout", _FEATURE, False),
+    torch.feature_dropout_: ("feature_dropout", _FEATURE, False),
+    torch.alpha_dropout: ("alpha_dropout", dropping.elementwise, True),
+    torch.alpha_dropout_: ("alpha_dropout", dropping.elementwise, True),
+    torch.feature_alpha_dropout: ("feature_alpha_dropout", _FEATURE, True),
+    torch.feature_alpha_dropout_: ("feature_alpha_dropout", _FEATURE, True),
+    torch.native_dropout: ("native_dropout", dropping.elementwise, False),
+}
+
+
+@handles(*_FUNCTIONS)
+def _dropout(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
+    kind, mask_shape, alpha = _FUNCTIONS[func]
+    tensor = args[0] if args else kwargs["input"]
+    rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+    in_place = kwargs.get("inplace", len(args) > 3 and args[3]) or func.__name__.endswith("_")
+    if func is torch.native_dropout:
+        return drop_at_site(taken, kind, tensor, rate), torch.ones_like(tensor, dtype=torch.bool)
+    dropped = drop_at_site(taken, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
+    return mutation.assign(taken, tensor, dropped) if in_place and dropped is not tensor else dropped
+
+
+def drop_at_site(
+    taken: Pass,
+    kind: str,
+    tensor: Tensor,
+    rate: float,
+    *,
+    mask_shape: MaskShape = dropping.elementwise,
+    alpha: bool = False,
+    hint: Fold | None = None,
+    may_wait: bool = False,
+) -> Tensor:
+    """``tensor`` dropped at the owner's next site; ``tensor`` itself where the site is not live.
+
+    With ``may_wait`` the product may be left to the next call: see ``caveat._intercept._deferred``.
+    """
+    key = taken.site(kind, float(rate), tensor, mask_shape, hint)
+    if key is None:
+        return tensor
+
+    make = _made(rate, tensor.dtype, alpha)
+    masks, layout = taken.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
+    if may_wait and not alpha and worth_deferring(taken, tensor, masks):
+        return defer(taken, key, tensor, masks)
+    mask, opened = taken.one_draw(masks, inside=True), layout.open(tensor)
+    return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))
+
+
+@lru_cache(maxsize=256)
+def _made(rate: float, dtype: torch.dtype, alpha: bool) -> Make:
+    if alpha:
+        return Make((rate, dtype, "alpha"), lambda keep: keep.to(dtype))
+    return Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))

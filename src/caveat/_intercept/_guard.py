@@ -1,0 +1,317 @@
+"""Nothing else moves: what a pass changes outside of its own memory is put back, whenever it ends.
+
+A pass ends by returning, by an exception, or by a signal between any two bytecodes. For the first two each change has
+a ``finally``. A signal can strike inside that ``finally`` or before its ``try``; so every change is first entered in a
+journal of its thread, as a function that sets what was there before. What ``interruptible`` wraps runs the entries of
+its own that are left when anything is raised, twice: the second time does what a signal kept the first from doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import GeneratorType
+from typing import Any, ParamSpec, Self, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+# How deep containers in containers of a module are looked into.
+_DEEPEST = 3
+_torch: Any = cast(Any, torch._C)  # pyright: ignore[reportPrivateUsage]  # none of these has a public name
+
+_gradient: Callable[[], bool] = torch.is_grad_enabled
+function_modes: Callable[[], int] = _torch._len_torch_function_stack
+_dispatch_modes: Callable[[], int] = _torch._len_torch_dispatch_stack
+_transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
+
+
+class _Entry:
+    """One change to put back; nothing happens the second time, so a late ``finally`` cannot undo what came after."""
+
+    __slots__ = ("done", "restore")
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self.restore, self.done = restore, False
+
+    def run(self) -> None:
+        if not self.done:
+            self.restore()
+            self.done = True
+
+
+class _Journal(threading.local):
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+
+
+_journal = _Journal()
+
+
+@contextmanager
+def put_back(restore: Callable[[], None]) -> Generator[None]:
+    """Runs ``restore`` at the end, whatever the end is. Enter this before anything is changed.
+
+    ``restore`` must set what was there and not undo a step: it may run after half of the change, and twice.
+    """
+    entry = _Entry(restore)
+    _journal.entries.append(entry)
+    try:
+        yield
+    finally:
+        entry.run()
+        if entry in _journal.entries:
+            _journal.entries.remove(entry)
+
+
+def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """``function``, at which a signal at any moment leaves torch's modes and all that ``put_back`` knows as before."""
+
+    @functools.wraps(function)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        mark, modes = len(_journal.entries), _modes()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            try:
+                _close_contexts(error)
+                _unwind(mark, modes)
+            finally:
+                _close_contexts(error)
+                _unwind(mark, modes)
+            raise
+
+    return guarded
+
+
+class FunctionMode(TorchFunctionMode):
+    """A mode that can be left whatever a signal did to torch's stack of them.
+
+    Torch takes a mode off the stack while it handles a call; struck then, there is nothing left to take off.
+    """
+
+    def __enter__(self) -> Self:
+        self._modes_before = function_modes()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        if function_modes() > self._modes_before:
+            super().__exit__(*raised)
+
+
+def _close_contexts(error: BaseException | None) -> None:
+    """End the generators of contexts that were struck as they were entered or left.
+
+    Nobody else would but the collector, at any time later: torch would put a mode on its stack then.
+    """
+    trace = error.__traceback__ if error is not None else None
+    while trace is not None:
+        frame = trace.tb_frame
+        generator: Any = getattr(frame.f_locals.get("self"), "gen", None)
+        if isinstance(generator, GeneratorType) and frame.f_code.co_filename == contextlib.__file__:
+            with contextlib.suppress(Exception):
+                generator.close()
+        trace = trace.tb_next
+    if error is not None and error.__context__ is not None:
+        _close_contexts(error.__context__)
+
+
+def _modes() -> tuple[bool, int, int, int]:
+    """What this thread's modes are now. Every call of ``predict`` asks, so it asks for no more than a pass changes."""
+    return _gradient(), function_modes(), _dispatch_modes(), _transforms()
+
+
+def _unwind(mark: int, modes: tuple[bool, int, int, int]) -> None:
+    gradient, functions, dispatch, depth = modes
+    if _transforms() > depth:
+        _torch._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
+    while function_modes() > functions:
+        _torch._pop_torch_function_stack()
+    while _dispatch_modes() > dispatch:
+        _torch._pop_torch_dispatch_stack()
+    for entry in reversed(_journal.entries[mark:]):
+        entry.run()
+    del _journal.entries[mark:]
+    torch.set_grad_enabled(gradient)
+
+
+@contextmanager
+def warnings_caught() -> Generator[list[warnings.WarningMessage]]:
+    """``warnings.catch_warnings`` that records all, and whose own changes are put back after a signal."""
+    module = cast(Any, warnings)
+    filters, show, show_by = module.filters, module.showwarning, module._showwarnmsg_impl
+
+    def restore() -> None:
+        module.filters, module.showwarning, module._showwarnmsg_impl = filters, show, show_by
+        getattr(module, "_filters_mutated", list)()  # a name of CPython up to 3.13
+
+    with put_back(restore), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+
+
+# -- the modules -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def state_kept(
+    modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = (), *, random_states: bool = True
+) -> Generator[None]:
+    """Puts back, whatever happens inside: what is bound on the modules, entries of buffers, the random state.
+
+    Args:
+        modules: every module of the network.
+        snapshot: buffers whose values are copied and put back as well; the interception keeps writes away from all
+            others.
+        random_states: put these back too; needed only if the network draws from them.
+    """
+    bound = _bound(modules)
+    values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
+    before = _random_states(_devices(modules)) if random_states else None
+
+    def restore() -> None:
+        _rebind(bound)
+        with torch.no_grad():
+            for buffer, value in values:
+                if not same_values(buffer, value):  # a copy counts as a write for autograd, even of equal values
+                    buffer.copy_(value)
+        if before is not None:
+            _set_random_states(before)
+
+    with put_back(restore):
+        yield
+
+
+@contextmanager
+def attributes_kept(modules: Sequence[nn.Module]) -> Generator[None]:
+    """Puts back what one pass binds on the modules: attributes, buffers, hooks, what is in their containers."""
+    with put_back(functools.partial(_rebind, _bound(modules))):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A container and a copy of it; the namespace of a module is one, too."""
+
+    live: Any
+    kept: Any
+    of_module: bool = False
+
+
+def _bound(modules: Sequence[nn.Module]) -> list[_Bound]:
+    """The namespace of each module and every container in it, nested ones too."""
+    found = list[_Bound]()
+    for module in modules:
+        live = vars(module)
+        found.append(_Bound(live, dict(live), of_module=True))
+        for value in live.values():
+            _note_container(value, found, 0)
+    return found
+
+
+def _note_container(live: Any, found: list[_Bound], depth: int) -> None:
+    if not isinstance(live, (dict, list, set, deque)):
+        return
+    container = cast(Any, live)
+    found.append(_Bound(container, container.copy()))
+    if container and depth < _DEEPEST:
+        for value in list(container.values() if isinstance(live, dict) else container):
+            _note_container(value, found, depth + 1)
+
+
+def _rebind(bound: list[_Bound]) -> None:
+    for one in bound:
+        live, kept = one.live, one.kept
+        if isinstance(live, dict):
+            if one.of_module and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)
+                kept = {**kept, "training": cast(Any, live)["training"]}
+            _restore_mapping(cast(dict[Any, Any], live), kept)
+        elif len(live) != len(kept) or any(a is not b for a, b in zip(live, kept, strict=True)):
+            live.clear()
+            live.update(kept) if isinstance(live, set) else live.extend(kept)
+
+
+def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
+    if len(live) == len(kept) and all(name in live and live[name] is kept[name] for name in kept):
+        return
+    live.update(kept)  # a namespace is never without its names, not even between these lines
+    for name in [name for name in live if name not in kept]:
+        live.pop(name, None)
+    if list(live) != list(kept):
+        for name in kept:
+            live[name] = live.pop(name, kept[name])
+
+
+def attributes_of(modules: Sequence[nn.Module]) -> list[Any]:
+    """What is bound on the modules now, in their containers too, by identity."""
+    found = list[Any]()
+    for one in _bound(modules):
+        kept = one.kept
+        found.append([*map(id, kept)] if not isinstance(one.live, dict) else [*kept, *map(id, kept.values())])
+    return found
+
+
+def same_values(a: Tensor, b: Tensor) -> bool:
+    """Equal element by element, NaN to NaN."""
+    return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
+
+
+# -- random states -----------------------------------------------------------------------------------------------------
+
+
+def seed_all(seed: int) -> None:
+    """Sets Python's, NumPy's and torch's random state."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
+
+
+def random_state() -> Any:
+    """Python's, NumPy's and torch's random state on the CPU, to compare."""
+    return random.getstate(), repr(np.random.get_state()), bytes(torch.get_rng_state().numpy())  # noqa: NPY002
+
+
+@dataclass(frozen=True)
+class _RandomStates:
+    python: Any
+    numpy: Any
+    torch: list[tuple[torch.device, Tensor]]
+
+
+@contextmanager
+def random_states_kept(device: torch.device | None = None) -> Generator[None]:
+    """Puts Python's, NumPy's and torch's random states back, that of a CUDA device too, whatever happens inside."""
+    with put_back(functools.partial(_set_random_states, _random_states({device} if device else set()))):
+        yield
+
+
+def _devices(modules: Sequence[nn.Module]) -> set[torch.device]:
+    return {tensor.device for module in modules for tensor in module.parameters(recurse=False)}
+
+
+def _random_states(devices: set[torch.device]) -> _RandomStates:
+    states = [(torch.device("cpu"), torch.get_rng_state())]
+    states += [(device, torch.cuda.get_rng_state(device)) for device in devices if device.type == "cuda"]
+    return _RandomStates(random.getstate(), np.random.get_state(), states)  # noqa: NPY002  # networks may draw from it
+
+
+def _set_random_states(states: _RandomStates) -> None:
+    random.setstate(states.python)
+    np.random.set_state(states.numpy)  # noqa: NPY002  # networks may draw from it
+    for device, state in states.torch:
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(state, device)
+        else:
+            torch.set_rng_state(state)

@@ -1,0 +1,130 @@
+"""Sites that hide behind ``self.training``: found by trying.
+
+``F.dropout(x, p, self.training)`` shows its rate whatever the flag says. But ``p if self.training else 0``, or a call
+inside ``if self.training:``, shows nothing in eval mode. Each place in code that reads the flag is tried alone: it may
+read True while drawing only if that brings live sites (dropout of torch's, or random numbers that become a mask: see
+``multipliers``) and changes nothing else: what is returned has the same structure, and no buffer is written. What the
+code or its class is called does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from caveat._intercept._reads import place
+from caveat._intercept._rules import Observations, ReadKey, Sighting
+from caveat._intercept._sites import LivePredicate, all_dropout
+
+_MOST_TRIALS = 200
+_DEEPEST = 3
+_WRITES = "it writes on a buffer"
+_NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles), drop whole branches (stochastic depth), or live= says no"
+
+
+@dataclass(frozen=True)
+class Look:
+    """A pass that only looked: what it saw, and the structure of what the network returned."""
+
+    seen: Observations
+    structure: Any
+    returned: Any
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The reads that are to say True while drawing, the last look with all of them, and why others may not."""
+
+    flips: frozenset[ReadKey]
+    look: Look
+    refused: tuple[str, ...]
+
+
+def find_hidden(
+    look: Callable[[frozenset[ReadKey]], Look | None],
+    first: Look,
+    live: LivePredicate,
+    path_of: Callable[[Any], str],
+    independent: Callable[[frozenset[ReadKey], Look], bool],
+) -> Hidden:
+    """Try the reads of ``training``, one by one and, where one uncovers others, together.
+
+    Args:
+        look: runs a pass with these reads saying True; None if it raises.
+        first: the look with no read changed.
+        live: which sites are asked for.
+        path_of: the path of a module.
+        independent: with these reads saying True, does a row among others still give what this look gave it alone?
+    """
+    accepted, current = frozenset[ReadKey](), first
+    refused = list[str]()
+    waiting = [frozenset([read]) for read in first.seen.reads]
+    known = set(first.seen.reads)
+    trials = 0
+    while waiting and trials < _MOST_TRIALS:
+        trial = waiting.pop(0)
+        trials += 1
+        found = look(accepted | trial)
+        if found is None:
+            continue
+        gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
+        let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
+        why_not = _trouble(found, current, live, path_of) if gained or let_in else None
+        if why_not is _WRITES and not let_in and not _new_noise(found, current):
+            # A counter beside a dropout of torch's is put back, like all that a pass writes; statistics mix rows.
+            why_not = None if independent(accepted | trial, found) else _WRITES
+        if gained and why_not is None:
+            accepted, current = accepted | trial, found
+        elif why_not is not None and len(trial) == 1:
+            refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {why_not}")
+        fresh = [read for read in found.seen.reads if read not in known]
+        known.update(fresh)
+        if gained and why_not is None:
+            waiting += [frozenset([read]) for read in fresh]
+        elif len(trial) < _DEEPEST:
+            waiting += [trial | {read} for read in fresh]
+    return Hidden(accepted, current, tuple(refused))
+
+
+def _asked_for(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
+    return sum(_wanted(sighting, live, path_of) for sighting in look.seen.sightings)
+
+
+def _wanted(sighting: Sighting, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
+    if sighting.kind != "noise":
+        return sighting.live
+    asked_for = sighting.masks and live(path_of(sighting.module), sighting.module)
+    return asked_for and not (live is all_dropout and drops_branches(sighting))
+
+
+def drops_branches(sighting: Sighting) -> bool:
+    """Is there one number for a whole row, as where stochastic depth leaves out a branch? (Seen on a single row.)"""
+    if sighting.mask_shape is None or math.prod(sighting.mask_shape) != 1:
+        return False
+    # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.
+    return sighting.kind == "noise" or (sighting.tensor is not None and bool((sighting.tensor == 1).all()))
+
+
+def _trouble(found: Look, current: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:
+    if found.structure != current.structure:
+        return "it changes what the network returns"
+    if found.seen.written - current.seen.written:
+        return _WRITES
+    if _unwanted(found, live, path_of) > _unwanted(current, live, path_of):
+        return _NOT_ASKED_FOR
+    return None
+
+
+def _new_noise(found: Look, current: Look) -> bool:
+    return _noises(found) > _noises(current)
+
+
+def _noises(look: Look) -> int:
+    return sum(sighting.kind == "noise" for sighting in look.seen.sightings)
+
+
+def _unwanted(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
+    noises = [sighting for sighting in look.seen.sightings if sighting.kind == "noise"]
+    return sum(not _wanted(sighting, live, path_of) for sighting in noises)

@@ -1,0 +1,390 @@
+"""One forward pass seen call by call: live sites drop with our masks, and nothing else of the network moves.
+
+A ``Pass`` is a ``TorchFunctionMode``: torch hands it every call that the network makes. Calls fall in four kinds:
+sites (``handlers``), calls that would write on memory which is not theirs (``mutation``), calls before the first live
+site (``prefix``), and the rest, which go through as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from caveat._inputs import Inputs, map_leaves, structure_of, with_leaves
+from caveat._intercept import _mutation as mutation
+from caveat._intercept._draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
+from caveat._intercept._guard import FunctionMode, attributes_kept
+from caveat._intercept._layout import Fold, Layout
+from caveat._intercept._masks import Make
+from caveat._intercept._network import Network, original_of, storages_of
+from caveat._intercept._patching import calls_itself, flags_kept, following, run_plainly
+from caveat._intercept._prefix import Diverged, Prefix, Unplaced
+from caveat._intercept._reads import first_instruction, is_torch_code
+from caveat._intercept._rules import Drawing, Observations, Rules, Sighting
+from caveat._intercept._sites import SiteKey
+from caveat.errors import InvalidRate, explain
+
+if TYPE_CHECKING:
+    from caveat._intercept._deferred import Deferred
+
+Handler = Callable[["Pass", Any, tuple[Any, ...], dict[str, Any]], Any]
+HANDLERS: dict[Any, Handler] = {}
+Masked = tuple[Tensor, Layout]
+
+
+def handles(*functions: Any) -> Callable[[Handler], Handler]:
+    """Register a handler for torch functions (those that this version of torch has)."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS.update({function: handler for function in functions if function is not None})
+        return handler
+
+    return register
+
+
+class Pass(FunctionMode):
+    """One forward pass. With a ``drawing`` the live sites drop; without one, the pass looks and changes nothing."""
+
+    def __init__(
+        self,
+        network: Network,
+        rules: Rules,
+        inputs: Inputs,
+        drawing: Drawing | None = None,
+        prefix: Prefix | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.rules, self.drawing, self.inputs = network, rules, drawing, inputs
+        self.seen = Observations()
+        self.prefix = prefix
+        self.replaying = prefix is not None and prefix.settled
+        self.recording = prefix is not None and not prefix.settled
+        self.position = 0
+        self.stack: list[nn.Module] = []
+        self.arguments: list[tuple[Any, ...]] = []
+        self.ordinals: dict[str, int] = {}
+        self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
+        self.deferred: dict[int, Deferred] = {}
+        self.flags_written: list[tuple[nn.Module, bool]] = []
+        self._end_replay_at_end()
+        self._frozen: set[int] | None = None
+        self._level = drawing.level if drawing is not None and drawing.level is not None else current_level()
+
+    # -- the modules ---------------------------------------------------------------------------------------------
+
+    def follows(self, module: nn.Module) -> bool:
+        """Is this a module of the network?"""
+        return id(module) in self.network.paths
+
+    def training(self, module: nn.Module, reader: FrameType) -> bool:
+        """False, as in eval mode, but for the reads that hide a live site."""
+        key = (reader.f_code, first_instruction(reader.f_code, reader.f_lasti))
+        if self.drawing is None and not is_torch_code(reader.f_code):
+            self.seen.reads.setdefault(key, module)
+        return key in self.rules.flips and self.is_live(module)
+
+    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a module of the network, unless the whole of it is in the recorded prefix."""
+        module = original_of(module)
+        if self.drawing is None:
+            self.seen.called.add(self.network.paths[id(module)])
+        if self.in_transform() or (module is self.network.model and len(self.stack) == 1):
+            return self._run(module, args, kwargs)  # the outermost, reached by a __call__ of its own
+        if self.replaying and self.prefix is not None and self.prefix.is_next(self.position, module):
+            with _unseen():
+                return self._next(module)
+        mark = self.prefix.mark() if self.prefix is not None and self.recording else 0
+        returned = self._run(module, args, kwargs)
+        if self.recording and self.prefix is not None and not self.rules.leaves_marks:
+            with _unseen():
+                self.prefix.collapse(mark, module, returned)
+        return returned
+
+    def run(self) -> Any:
+        """Call the network; what it returns, with every write that was kept away from its memory in place."""
+        copies = self.rules.writes_on_views
+        args, kwargs = self._own_inputs(copies)
+        marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
+        with marks:
+            if copies:
+                self.network.copy_buffers()
+                self._frozen = storages_of(self.network.model.parameters())
+            with flags_kept(self), following(self), self:
+                returned = self.call_whole(args, kwargs)
+        return mutation.substituted_anywhere(self, returned)
+
+    def _own_inputs(self, copies: bool) -> Inputs:
+        """The inputs with containers and objects of this pass alone: a network may put things into them."""
+        if copies:
+            return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, self.inputs)
+        found = structure_of(self.inputs)
+        return self.inputs if found.flat else with_leaves(self.inputs, found.leaves, found.leaves)
+
+    def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The outermost call, which is never replayed whole: nothing would be drawn."""
+        self.seen.called.add("")
+        model = self.network.model
+        if not calls_itself(model):
+            return self._run(model, args, kwargs)
+        self.stack.append(model)
+        self.arguments.append(args)
+        try:
+            return model(*args, **kwargs)
+        finally:
+            self.stack.pop()
+            self.arguments.pop()
+
+    def _run(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.stack.append(module)
+        self.arguments.append(args)
+        try:
+            return run_plainly(module, args, kwargs)
+        finally:
+            self.stack.pop()
+            self.arguments.pop()
+
+    def in_transform(self) -> bool:
+        """Is the network inside a transform of its own (vmap, grad), whose tensors mean nothing outside of it?
+
+        Such calls are neither recorded nor replayed; what they may use is kept.
+        """
+        if not (self.recording or self.replaying) or current_level() == self._level:
+            return False
+        if self.recording and self.prefix is not None:
+            with _unseen():
+                self.prefix.pin()
+        return True
+
+    # -- the calls -----------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        handler = HANDLERS.get(func)
+        if handler is not None:
+            return handler(self, func, args, kwargs)
+        if self.drawing is None:
+            self.seen.note(func, args)
+        return self.plain(func, *self.settled(args, kwargs))
+
+    def settled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments in which no tensor stands for another one."""
+        if not self.aliases and not self.deferred:
+            return args, kwargs
+        return mutation.substituted(self, args), mutation.substituted(self, kwargs)
+
+    def plain(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any] | None = None
+    ) -> Any:
+        """A call that draws nothing: replayed, or run (by ``run`` if given in place of ``func``) and recorded."""
+        apart = self.in_transform()
+        if self.replaying and not apart:
+            return self._next(func)
+        followed = self.seen.followed
+        sites = followed.meet(func, args, kwargs) if followed is not None else None
+        if mutation.mutates(func, kwargs):
+            returned = mutation.call_kept_away(self, run or func, args, kwargs)
+        else:
+            returned = (run or func)(*args, **kwargs)
+        if self.recording and self.prefix is not None and not apart:
+            self.prefix.add(func, returned)
+        elif self.drawing is None:
+            if isinstance(returned, Tensor):
+                self.note_size(returned)
+            if followed is not None:
+                followed.follow(func, args, kwargs, returned, sites)
+        return returned
+
+    def note_size(self, tensor: Tensor) -> None:
+        """Remember the largest tensor made after the first live site: it decides how many draws fit the cache."""
+        if any(sighting.live for sighting in self.seen.sightings):
+            self.seen.largest_after = max(self.seen.largest_after, tensor.numel() * tensor.element_size())
+
+    def _next(self, what: Any) -> Any:
+        assert self.prefix is not None
+        returned = self.prefix.replay(self.position, what)
+        self.position += 1
+        self._end_replay_at_end()
+        return returned
+
+    def _end_replay_at_end(self) -> None:
+        if self.replaying and self.prefix is not None and self.position == len(self.prefix):
+            self.replaying = False
+            self.aliases = dict(self.prefix.aliases)
+
+    # -- the sites -----------------------------------------------------------------------------------------------
+
+    def owner(self) -> nn.Module:
+        """The innermost module that is running."""
+        return self.stack[-1]
+
+    def site(self, kind: str, rate: float, tensor: Tensor | None, mask_shape: Any, hint: Fold | None) -> SiteKey | None:
+        """The key of a live site that is about to drop, or None where it stays as in eval mode."""
+        module = self.owner()
+        key = self._next_key()
+        live = rate > 0 and key not in self.rules.resting and self.is_live(module)
+        if live and rate >= 1:
+            raise InvalidRate(_rate_message(kind, key.path, rate))
+        if self.drawing is None:
+            slots = self.slots()
+            lead = tuple(size for _, size in slots)
+            shape = (*lead, *mask_shape(tuple(tensor.shape))) if tensor is not None and mask_shape is not None else None
+            kept = with_slots_first(tensor.detach(), slots) if tensor is not None else None
+            self.seen.sightings.append(Sighting(key, kind, rate, live, module, kept, shape, hint))
+            if tensor is not None:
+                self.note_size(tensor)
+            return None
+        if live:
+            self.begin_drawing()
+            return key
+        return None
+
+    def _next_key(self) -> SiteKey:
+        path = self.network.paths[id(self.owner())]
+        ordinal = self.ordinals.get(path, 0)
+        self.ordinals[path] = ordinal + 1
+        return SiteKey(path, ordinal)
+
+    def noise_site(self, kind: str, like: Tensor) -> SiteKey | None:
+        """The key of a call for random numbers, whatever is live; None in a pass that only looks."""
+        module, key = self.owner(), self._next_key()
+        if self.drawing is None:
+            shape = (*(size for _, size in self.slots()), *like.shape)
+            self.seen.sightings.append(Sighting(key, kind, math.nan, True, module, None, shape))
+            return None
+        self.begin_drawing()
+        return key
+
+    def uniform_for(self, key: SiteKey, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Uniform numbers of the running draw for a noise site, of this shape."""
+        assert self.drawing is not None
+        slots = self.slots()
+        shape = (*(size for _, size in slots), *shape)
+        layout, one = self.layout_of(key, shape)
+        numbers = self.drawing.source.uniform(key, one, self.drawing.draws, dtype)
+        layout = layout or Layout(len(self.drawing.rows), None)
+        mask = self.one_draw(layout.mask_for_all(numbers.reshape(len(self.drawing.draws), *one), lead=1))
+        # Adding to zeros of the opened shape broadcasts the row's numbers over the batch, also under vmap.
+        filled = layout.close(mask + layout.open(torch.zeros(shape, dtype=mask.dtype, device=mask.device)))
+        return as_slots(filled, slots)
+
+    def slots(self) -> list[tuple[int, int]]:
+        """The maps of the network's own that the running call is in, where each slot has its own random numbers."""
+        return slots_inside(self._level)
+
+    def would_drop(self, rate: float) -> bool:
+        """Would a site of the running module with this rate be live? (A pass that only looks says so of every one.)"""
+        module = self.owner()
+        return self.drawing is None or self.is_live(module)
+
+    def is_live(self, module: nn.Module) -> bool:
+        """Are the sites of this module asked for?"""
+        known = self.network.live.get(id(module))
+        if known is None:
+            known = self.network.live[id(module)] = self.rules.live(self.network.paths[id(module)], module)
+        return known
+
+    def begin_drawing(self) -> None:
+        """The first live site fires: what came before is settled."""
+        if self.recording and self.prefix is not None:
+            self.recording = False
+            self.prefix.settle(self.aliases)
+            self._frozen = None
+        elif self.replaying:
+            raise Diverged("a site fired earlier than in the recorded pass")
+
+    def masks_for(self, key: SiteKey, shape: tuple[int, ...], rate: float, make: Make) -> Masked:
+        """A site's masks for all draws of the pass, (S, ...), broadcast over ``layout.open(tensor)`` draw by draw.
+
+        In a map of the network's own the slots come first: ``one_draw(masks, inside=True)`` hands them to the map.
+        """
+        assert self.drawing is not None
+        drawing, slots = self.drawing, self.slots()
+        layout, one = self.layout_of(key, (*(size for _, size in slots), *shape))
+        lead = (len(drawing.draws),)
+        if self.rules.per_row and layout is not None and not self._same_for_all_rows(key, layout):
+            masks = drawing.source.masks_by_row(key, one, rate, drawing.draws, drawing.rows, make)
+            masks = masks.reshape(*lead, len(drawing.rows), *one)
+            masks = masks[:, 0] if layout.axis is None else layout.mask_by_row(masks, lead=1)
+        else:
+            masks = drawing.source.masks(key, one, rate, drawing.draws, make).reshape(*lead, *one)
+            layout = layout or Layout(len(drawing.rows), None)
+            masks = layout.mask_for_all(masks, lead=1)
+        return (masks, layout) if not slots else _behind_slots(masks, layout, len(slots))
+
+    def _same_for_all_rows(self, key: SiteKey, layout: Layout) -> bool:
+        return key in self.rules.unbatched or (layout.axis is None and layout.rows > 1)
+
+    def layout_of(self, key: SiteKey, shape: tuple[int, ...]) -> tuple[Layout | None, tuple[int, ...]]:
+        """Where the batch is in a mask of this shape, and the mask's shape for one row."""
+        assert self.drawing is not None
+        rows = len(self.drawing.rows)
+        memo = self.network.layouts
+        found = memo.get((key, shape, rows))
+        if found is None:
+            found = memo[key, shape, rows] = self._find_layout(key, shape, rows)
+        return found
+
+    def _find_layout(self, key: SiteKey, shape: tuple[int, ...], rows: int) -> tuple[Layout | None, tuple[int, ...]]:
+        if rows == 1 or key in self.rules.unbatched:
+            return Layout(rows, None), shape
+        if not self.rules.layout_known:
+            return None, shape
+        placed, known = self.rules.placed.get(key), self.rules.sites.get(key)
+        if placed is not None and known is not None:
+            layout = replace(placed, rows=rows)
+            one = layout.row_shape(shape)
+            if one is not None and (one == known.shape or self.rules.sizes_follow_values):
+                return layout, one
+        raise Unplaced(key)
+
+    def one_draw(self, of_all: Tensor, *, inside: bool = False) -> Tensor:
+        """From a tensor over ``drawing.draws`` (S first) the part of the draw that is running, in vmap's sense."""
+        assert self.drawing is not None
+        one = of_all[0] if self.drawing.level is None else as_draws(of_all, self.drawing.level)
+        return as_slots(one, self.slots()) if inside else one
+
+    # -- memory that is not the pass's own -------------------------------------------------------------------------
+
+    def is_frozen(self, tensor: Tensor) -> bool:
+        """Is this memory the user's (parameters, buffers, inputs) or the recorded prefix's?"""
+        if self._frozen is None:
+            self._frozen = self.network.storages(self.inputs)
+            if self.prefix is not None and self.prefix.settled:
+                self._frozen |= storages_of(self.prefix.kept)
+        return bool(storages_of([tensor]) & self._frozen)
+
+
+def _behind_slots(masks: Tensor, layout: Layout, slots: int) -> Masked:
+    """Masks (S, slots, ...) and the layout of the tensor behind the slots."""
+    if layout.axis is None:
+        return masks, layout
+    if layout.axis >= slots:
+        return masks, replace(layout, axis=layout.axis - slots)
+    if layout.each > 1:  # the slots are rows with several entries each
+        assert layout.batch_axis is not None
+        at = layout.batch_axis + 1
+        sizes = [layout.rows if axis == at else size for axis, size in enumerate(masks.shape)]
+        masks = masks.expand(sizes).flatten(layout.axis + 1, layout.axis + 2)
+    return masks, Layout(layout.rows, None)
+
+
+_unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
+"""A context in which the pass does not see its own book-keeping (a module's call is outside ``__torch_function__``)."""
+
+
+def _rate_message(kind: str, path: str, rate: float) -> str:
+    return explain(
+        "A live dropout rate must be in [0, 1).",
+        got=f"rate {rate} at site {path or '(the model itself)'!r} ({kind})",
+        cause="the rate was set to 1.0 by hand or by a search: every draw of it is zero and says nothing",
+        fix="set a rate below 1, or leave the site out with live=...",
+    )

@@ -1,0 +1,120 @@
+"""Writes in place: kept away from memory that is not the pass's own, and given a draw axis where they need one.
+
+A call that would write on a parameter, a buffer, an input or the recorded prefix writes on a copy instead, and for the
+rest of the pass the copy stands wherever the network names the original.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from caveat._intercept._draw_axis import as_draws
+from caveat._intercept._network import storages_of
+from caveat._intercept._trees import map_tensors
+
+if TYPE_CHECKING:
+    from caveat._intercept._interception import Pass
+
+_BY_NAME: dict[Any, bool] = {}
+_OPERATORS = {
+    "__setitem__",
+    *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "div", "mod", "pow", "matmul")),
+    *(f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift")),
+}
+# These change what a tensor is for autograd, not its values.
+_NOT_VALUES = {"requires_grad_", "detach_", "retain_grad_", "rename_", "share_memory_"}
+
+
+def mutates(func: Any, kwargs: dict[str, Any]) -> bool:
+    """Does this call write on one of its arguments?"""
+    return _mutates_by_name(func) or kwargs.get("inplace") is True or kwargs.get("out") is not None
+
+
+def _mutates_by_name(func: Any) -> bool:
+    known = _BY_NAME.get(func)
+    if known is None:
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.endswith("__") and name not in _NOT_VALUES
+        known = _BY_NAME[func] = in_place or name in _OPERATORS
+    return known
+
+
+def call_kept_away(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a call that writes in place, on a copy where the memory is not the pass's own."""
+    target = kwargs.get("out") if kwargs.get("out") is not None else (args[0] if args else kwargs.get("input"))
+    if not isinstance(target, Tensor):
+        return func(*args, **kwargs)
+    original = target
+    if taken.is_frozen(target):
+        taken.seen.writes_on_views |= not taken.network.holds(target, taken.inputs)
+        taken.seen.written |= storages_of([target])
+        args, kwargs, target = _instead(taken, original, target, target.clone(), args, kwargs)
+    try:
+        return func(*args, **kwargs)
+    except RuntimeError:
+        if taken.drawing is None or taken.drawing.level is None:
+            raise
+        # vmap cannot write per-draw values on a tensor that is the same for all draws: give it the draw axis first.
+        args, kwargs, target = _instead(taken, original, target, with_draw_axis(taken, target), args, kwargs)
+        return func(*args, **kwargs)
+
+
+def assign(taken: Pass, target: Tensor, value: Tensor) -> Tensor:
+    """Make ``target`` hold ``value`` from here on, as an in-place site does; returns what stands for it."""
+    if not taken.is_frozen(target):
+        try:
+            return target.copy_(value)
+        except RuntimeError:
+            if taken.drawing is None or taken.drawing.level is None:
+                raise
+    taken.aliases[id(target)] = (target, value)
+    return value
+
+
+def with_draw_axis(taken: Pass, tensor: Tensor) -> Tensor:
+    """A copy of ``tensor`` that has a value of its own for each draw of the pass."""
+    assert taken.drawing is not None
+    assert taken.drawing.level is not None
+    every = torch.ones(len(taken.drawing.draws), dtype=torch.bool, device=tensor.device)
+    return torch.where(as_draws(every, taken.drawing.level), tensor, tensor)
+
+
+def substituted(taken: Pass, arguments: Any) -> Any:
+    """Arguments of a torch call in which every tensor that stands for another one gives way to it."""
+    if isinstance(arguments, Tensor):
+        return _current(taken, arguments)
+    if isinstance(arguments, dict):
+        return {name: substituted(taken, value) for name, value in cast(dict[Any, Any], arguments).items()}
+    if type(arguments) in (tuple, list):
+        return type(arguments)(substituted(taken, value) for value in arguments)
+    return arguments
+
+
+def substituted_anywhere(taken: Pass, returned: Any) -> Any:
+    """What a network returned, of whatever structure, in the same way."""
+    if not taken.aliases and not taken.deferred:
+        return returned
+    return map_tensors(lambda leaf: _current(taken, leaf), returned)
+
+
+def _current(taken: Pass, tensor: Tensor) -> Tensor:
+    key = id(tensor)
+    if key in taken.deferred:
+        return taken.deferred[key].value()
+    original, value = taken.aliases.get(key, (None, tensor))
+    return value if original is tensor else tensor
+
+
+def _instead(
+    taken: Pass, original: Tensor, target: Tensor, copy: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
+    taken.aliases[id(original)] = (original, copy)
+
+    def swap(leaf: Tensor) -> Tensor:
+        return copy if leaf is target else leaf
+
+    args, kwargs = map_tensors(swap, (args, kwargs))
+    return args, kwargs, copy

@@ -1,0 +1,83 @@
+"""A network as the interception sees it: its modules, their paths, and the storages that no pass may write to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat._inputs import tensors_in
+
+_SETTINGS = {bool, int, float, str}
+
+
+class Network:
+    """The modules of ``model`` by path. Nothing of the model is changed or wrapped.
+
+    ``live`` and ``layouts`` remember what has been decided for a module and for a site's tensor, for as long as the
+    network is drawn from under one set of rules.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.live: dict[int, bool] = {}
+        self.layouts: dict[Any, Any] = {}
+        self.model = original_of(model)
+        self.paths: dict[int, str] = {}
+        self.modules: list[nn.Module] = []
+        for path, module in cast(Iterable[tuple[str, nn.Module]], self.model.named_modules()):
+            self.paths[id(module)] = path
+            self.modules.append(module)
+
+    def device(self) -> torch.device:
+        """Where the parameters (or else the buffers) are; the CPU for a network without any."""
+        for tensor in chain(self.model.parameters(), self.model.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    def settings(self) -> tuple[Any, ...]:
+        """Every number, name and flag that a module holds, but for its mode: a rate, a task, what is switched on."""
+        found = list[Any]()
+        for module in self.modules:
+            own = vars(module)
+            found += [value for name, value in own.items() if type(value) in _SETTINGS and name != "training"]
+        return tuple(found)
+
+    def buffers(self) -> list[Tensor]:
+        """Every buffer."""
+        return list(self.model.buffers())
+
+    def holds(self, tensor: Tensor, inputs: Any) -> bool:
+        """Is this a parameter, a buffer or an input itself, and not a view or another name of its memory?"""
+        named = (*self.model.parameters(), *self.model.buffers(), *tensors_in(inputs))
+        return any(tensor is other for other in named)
+
+    def copy_buffers(self) -> None:
+        """Put copies in the place of the buffers; whoever calls this puts the originals back."""
+        for module in self.modules:
+            buffers: dict[str, Tensor | None] = vars(module).get("_buffers", {})  # TorchScript keeps its own
+            for name, buffer in buffers.items():
+                if buffer is not None:
+                    buffers[name] = buffer.clone()
+
+    def storages(self, inputs: Any) -> set[int]:
+        """The storages of parameters, buffers and ``inputs``."""
+        return storages_of((*self.model.parameters(), *self.model.buffers(), *tensors_in(inputs)))
+
+
+def original_of(model: nn.Module) -> nn.Module:
+    """The network inside what ``torch.compile`` returned; any other module as it is."""
+    return getattr(model, "_orig_mod", model)
+
+
+def storages_of(tensors: Iterable[Tensor]) -> set[int]:
+    """The addresses of the memory of ``tensors``; what has none (a tensor of another kind) is left out."""
+    found = set[int]()
+    for tensor in tensors:
+        try:
+            found.add(tensor.untyped_storage().data_ptr())
+        except (NotImplementedError, RuntimeError):
+            continue
+    return found - {0}

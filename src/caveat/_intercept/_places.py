@@ -1,0 +1,65 @@
+"""Where the rows of a batch are in the tensor of each site: a look at two rows beside a look at the second alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from caveat._intercept._hidden import Look
+from caveat._intercept._layout import Fold, Layout, find_layout, fold_order
+from caveat._intercept._rules import Observations, Rules, Sighting
+from caveat._intercept._sites import Site, SiteKey
+
+
+@dataclass
+class Places:
+    """How each site's tensor holds two rows: placed, without a batch, or unknown."""
+
+    placed: dict[SiteKey, Layout] = field(default_factory=dict[SiteKey, Layout])
+    unbatched: set[SiteKey] = field(default_factory=set[SiteKey])
+    unknown: bool = False
+
+    @classmethod
+    def of(cls, one: Look, two: Look | None) -> Places:
+        """What a look at two rows adds to one at the second of them."""
+        places = cls()
+        ones, twos = live_sightings(one.seen), live_sightings(two.seen) if two is not None else []
+        if [sighting.key for sighting in ones] != [sighting.key for sighting in twos]:
+            places.unknown = bool(ones)  # a call for each row, or for chosen rows
+            return places
+        for alone, both in zip(ones, twos, strict=True):
+            places._add(alone, both)
+        return places
+
+    def _add(self, one: Sighting, two: Sighting) -> None:
+        if one.mask_shape is None or two.mask_shape is None:  # a site that knows where its rows are
+            return
+        if one.mask_shape == two.mask_shape:
+            self.unbatched.add(one.key)
+            return
+        layout = find_layout(one.mask_shape, two.mask_shape, 2, Fold.MAJOR)
+        if layout is None or layout.axis is None:
+            self.unknown = True
+            return
+        if layout.each > 1:
+            order = one.hint
+            if order is None and one.tensor is not None and two.tensor is not None:
+                order = fold_order(one.tensor, two.tensor, layout.axis)
+            if order is None:
+                self.unknown = True
+                return
+            layout = replace(layout, fold=order)
+        self.placed[one.key] = layout
+
+
+def could_be_chosen(site: Site, layout: Layout) -> bool:
+    """Could the rows of this site's tensor be entries that were chosen by value, some of them of one row?
+
+    Entries of rows that lie one after another could, and so could vectors: of a row that has one such entry alone.
+    """
+    return layout.each > 1 or layout.inserted or sum(size > 1 for size in site.shape or ()) < 2
+
+
+def live_sightings(seen: Observations, rules: Rules | None = None) -> list[Sighting]:
+    """The sites of a look that are to fire."""
+    off = rules.resting if rules is not None else frozenset[SiteKey]()
+    return [sighting for sighting in seen.sightings if sighting.live and sighting.key not in off]

@@ -1,0 +1,169 @@
+"""Recurrent networks as sites: the dropout between the layers of nn.LSTM, nn.GRU and nn.RNN.
+
+Torch draws that dropout inside one call, and its vmap has no rule for the call. Here the layers run one by one with the
+masks between them, and draws are folded into the batch, where a recurrent network takes them at the price of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from caveat import _dropping as dropping
+from caveat._intercept._draw_axis import as_draws, has_draws, with_draws_first
+from caveat._intercept._interception import Pass, handles
+from caveat._intercept._masks import Make
+
+_LSTM = torch.lstm
+_KINDS = {torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn", torch.rnn_relu: "rnn"}
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of one of torch's recurrent functions, padded or packed."""
+
+    func: Any
+    data: Tensor
+    batch_sizes: Tensor | None
+    state: tuple[Tensor, ...]
+    weights: list[Tensor]
+    biases: bool
+    layers: int
+    rate: float
+    both_ways: bool
+    batch_first: bool
+
+    @classmethod
+    def parse(cls, func: Any, args: tuple[Any, ...]) -> _Call:
+        packed = isinstance(args[3], (list, tuple))
+        data, sizes, state, weights = (args[0], args[1], args[2], args[3]) if packed else (args[0], None, *args[1:3])
+        biases, layers, rate, _, both_ways, *first = args[4 if packed else 3 :]
+        state = tuple(cast(Sequence[Tensor], state)) if isinstance(state, (list, tuple)) else (state,)
+        return cls(func, data, sizes, state, list(weights), biases, layers, rate, both_ways, bool(first and first[0]))
+
+    def layer(self, number: int, data: Tensor, level: int | None) -> tuple[Tensor, ...]:
+        """Output and final states of one layer on ``data``."""
+        directions = 2 if self.both_ways else 1
+        each = len(self.weights) // self.layers
+        weights = self.weights[number * each : (number + 1) * each]
+        state = [part[number * directions : (number + 1) * directions] for part in self.state]
+        settings = (self.func, self.biases, self.both_ways, self.batch_first, len(state), self.batch_sizes is not None)
+        inputs = [data, *state, *weights] if self.batch_sizes is None else [data, self.batch_sizes, *state, *weights]
+        return _layer(settings, *inputs) if level is None else _folded_layer(settings, level, *inputs)
+
+
+@handles(*_KINDS)
+def _recurrent(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = taken.settled(args, kwargs)
+    call = _Call.parse(func, args)
+    between = call.layers > 1 and call.rate > 0 and taken.would_drop(call.rate)
+    if not between:
+        return taken.plain(func, args, kwargs, run=lambda *_, **__: _run(taken, call, drop=False))
+    return _run(taken, call, drop=True)
+
+
+def _run(taken: Pass, call: _Call, drop: bool) -> tuple[Tensor, ...]:
+    data, finals = call.data, list[list[Tensor]]()
+    level = taken.drawing.level if taken.drawing is not None else None
+    for number in range(call.layers):
+        data, *final = call.layer(number, data, level)
+        finals.append(final)
+        if drop and number < call.layers - 1:
+            data = _drop_between(taken, call, data)
+    return data, *(torch.cat(states) for states in zip(*finals, strict=True))
+
+
+def _drop_between(taken: Pass, call: _Call, data: Tensor) -> Tensor:
+    key = taken.site(_KINDS[call.func], call.rate, data, None, None)
+    if key is None:
+        return data
+    mask = _mask(taken, call, data, key)
+    return dropping.drop(data, mask)
+
+
+def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
+    """A mask over (time, features): these functions say themselves which axis is the batch."""
+    assert taken.drawing is not None
+    drawing, rate, dtype = taken.drawing, call.rate, data.dtype
+    time = len(call.batch_sizes) if call.batch_sizes is not None else data.shape[1 if call.batch_first else 0]
+    shape, lead = (time, data.shape[-1]), len(drawing.draws)
+    rows = _rows(call, data)
+    make = Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
+    if taken.rules.per_row and rows == len(drawing.rows):
+        numbers = drawing.rows if call.batch_sizes is None else drawing.rows[_order(taken, rows)]
+        mask = drawing.source.masks_by_row(key, shape, rate, drawing.draws, numbers, make)
+        mask = mask.reshape(lead, rows, *shape).movedim(1, 2)
+    else:
+        mask = drawing.source.masks(key, shape, rate, drawing.draws, make)
+        mask = mask.reshape(lead, time, 1, shape[-1])
+    if call.batch_sizes is not None:
+        mask = _packed_mask(mask, call.batch_sizes)
+    elif call.batch_first:
+        mask = mask.transpose(1, 2)
+    return taken.one_draw(mask)
+
+
+def _order(taken: Pass, rows: int) -> Tensor:
+    """Which row of the batch stands where in a packed sequence: torch's function is not told, its module is."""
+    packed = taken.arguments[-1][0] if taken.arguments[-1] else None
+    order = packed.sorted_indices if isinstance(packed, PackedSequence) else None
+    return torch.arange(rows) if order is None else order
+
+
+def _rows(call: _Call, data: Tensor) -> int:
+    if call.batch_sizes is not None:
+        return int(call.batch_sizes[0])
+    return data.shape[0 if call.batch_first else 1]
+
+
+def _packed_mask(mask: Tensor, batch_sizes: Tensor) -> Tensor:
+    """From (S, time, 1 or B, features) to the rows of a packed sequence: (S, total, features)."""
+    times = torch.repeat_interleave(torch.arange(len(batch_sizes)), batch_sizes)
+    if mask.shape[2] == 1:
+        return mask[:, times.to(mask.device), 0]
+    rows = torch.cat([torch.arange(int(size)) for size in batch_sizes])
+    return mask[:, times.to(mask.device), rows.to(mask.device)]
+
+
+def _layer(settings: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+    func, biases, both_ways, batch_first, states, packed = settings
+    data, *rest = tensors
+    sizes = [rest.pop(0)] if packed else []
+    state, weights = rest[:states], rest[states:]
+    hidden = tuple(state) if func is _LSTM else state[0]
+    first = [] if packed else [batch_first]
+    return func(data, *sizes, hidden, weights, biases, 1, 0.0, False, both_ways, *first)
+
+
+def _folded_layer(settings: Any, level: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """One recurrent layer on tensors that differ from draw to draw: the draws are folded into the batch."""
+    _, _, _, batch_first, states, packed = settings
+    skip = 2 if packed else 1
+    varying = [tensor for tensor in tensors if has_draws(tensor, level)]
+    if not varying:
+        return _layer(settings, *tensors)
+    draws, axis = with_draws_first(varying[0]).shape[0], 0 if packed or batch_first else 1
+    data = _fold(tensors[0], level, draws, axis)
+    sizes = [tensors[1] * draws] if packed else []
+    state = [_fold(tensors[i], level, draws, 1) for i in range(skip, skip + states)]
+    output, *finals = _layer(settings, data, *sizes, *state, *tensors[skip + states :])
+    outputs = (_unfold(output, draws, axis), *(_unfold(final, draws, 1) for final in finals))
+    return tuple(as_draws(part, level) for part in outputs)
+
+
+def _fold(part: Tensor, level: int, draws: int, axis: int) -> Tensor:
+    """Fold the draws into the batch at ``axis``: entry (row, draw) comes at row * draws + draw.
+
+    In this order a packed sequence stays packed: its time steps hold the same rows, each ``draws`` times.
+    """
+    part = with_draws_first(part) if has_draws(part, level) else part.expand(draws, *part.shape)
+    return part.movedim(0, axis + 1).flatten(axis, axis + 1)
+
+
+def _unfold(part: Tensor, draws: int, axis: int) -> Tensor:
+    return cast(Tensor, part.unflatten(axis, (-1, draws))).movedim(axis + 1, 0)

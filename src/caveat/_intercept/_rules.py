@@ -1,0 +1,125 @@
+"""What a pass is told and what it tells: the rules of drawing, which draws it makes, and what it has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat._intercept._layout import Fold, Layout
+from caveat._intercept._masks import MaskSource
+from caveat._intercept._multipliers import Followed
+from caveat._intercept._sites import LivePredicate, Site, SiteKey
+
+ReadKey = tuple[CodeType, int]
+"""A place in code that reads ``module.training``: the code object and the instruction."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a pass does about randomness, fixed for a sampler.
+
+    ``sites`` holds what one row showed of each site and ``placed`` how two rows lay in it; ``unbatched`` are the sites
+    that hold no batch, ``resting`` those that are left off. ``layout_known`` is False where rows depend on each other
+    or the batch could not be found. ``sizes_follow_values`` says that the network makes sizes of values (a longest
+    length, chosen rows), so that a site may have other sizes on other rows. ``leaves_marks`` says that a pass binds
+    something on the modules (a counter, stashed features, a hook), so that modules are not replayed whole, and what is
+    bound is put back after each pass; ``hooked`` that hooks of the user's run, which see every draw as it is;
+    ``writes_on_views`` that it writes on part of an input or a buffer, so that each pass gets copies of them and
+    nothing of it is recorded; ``gradient`` that the network takes a gradient inside.
+    """
+
+    live: LivePredicate
+    per_row: bool = False
+    flips: frozenset[ReadKey] = frozenset()
+    sites: dict[SiteKey, Site] = field(default_factory=dict[SiteKey, Site])
+    placed: dict[SiteKey, Layout] = field(default_factory=dict[SiteKey, Layout])
+    unbatched: frozenset[SiteKey] = frozenset()
+    resting: frozenset[SiteKey] = frozenset()
+    layout_known: bool = True
+    sizes_follow_values: bool = False
+    leaves_marks: bool = False
+    hooked: bool = False
+    writes_on_views: bool = False
+    gradient: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """May a pass be recorded, and its beginning be left out?"""
+        return not (self.hooked or self.writes_on_views or self.gradient)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which functions a pass evaluates: ``draws`` at once, on rows numbered ``rows``.
+
+    ``level`` is the level of vmap that the draws are the axis of, None in a pass of a single draw.
+    """
+
+    source: MaskSource
+    draws: range
+    rows: Tensor
+    level: int | None = None
+
+
+@dataclass
+class Sighting:
+    """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask."""
+
+    key: SiteKey
+    kind: str
+    rate: float
+    live: bool
+    module: nn.Module
+    tensor: Tensor | None
+    mask_shape: tuple[int, ...] | None
+    hint: Fold | None = None
+    masks: bool = True
+
+
+@dataclass
+class Observations:
+    """What a pass that only looks has seen."""
+
+    sightings: list[Sighting] = field(default_factory=list[Sighting])
+    reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
+    called: set[str] = field(default_factory=set[str])
+    takes_gradient: bool = False
+    written: set[int] = field(default_factory=set[int])
+    sizes_follow_values: bool = False
+    largest_after: int = 0
+    leaves_marks: bool = False
+    hooked: bool = False
+    writes_on_views: bool = False
+    unmanaged: bool = False
+    followed: Followed | None = None
+
+    def note(self, func: Any, args: tuple[Any, ...]) -> None:
+        """Note what a call of torch's says about the network."""
+        self.sizes_follow_values = self.sizes_follow_values or makes_sizes_of_values(func, args)
+        self.takes_gradient = self.takes_gradient or func in _GRADIENTS
+
+
+_SIZES_OF_VALUES: set[Any] = {
+    *(Tensor.item, Tensor.__int__, Tensor.__index__, Tensor.tolist, Tensor.numpy, Tensor.__array__),
+    *(torch.nonzero, Tensor.nonzero, torch.argwhere, Tensor.argwhere, torch.masked_select, Tensor.masked_select),
+    *(torch.unique, Tensor.unique, torch.unique_consecutive, Tensor.unique_consecutive, torch.bincount),
+    *(Tensor.bincount, torch.repeat_interleave, Tensor.repeat_interleave),
+    cast(Any, torch)._VF._pack_padded_sequence,
+}
+
+
+def makes_sizes_of_values(func: Any, args: tuple[Any, ...]) -> bool:
+    """Could this call make a size, or a choice of rows, of the values of a tensor?"""
+    if func in _SIZES_OF_VALUES:
+        return True
+    if func is Tensor.__getitem__:
+        index = cast(tuple[Any, ...], args[1]) if isinstance(args[1], tuple) else (args[1],)
+        return any(isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8) for part in index)
+    return func is torch.where and len(args) == 1
+
+
+_GRADIENTS: set[Any] = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}

@@ -1,0 +1,355 @@
+"""Looking at a network before drawing from it: a few passes over one and two of its rows.
+
+They find the axes of the inputs that are the batch, the sites and the reads of ``training`` that hide some, and, for
+each site, the shape of its mask for one row and the way that a batch lays its rows out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.utils import _pytree as pytree
+
+from caveat._dropping import drop_returned
+from caveat._inputs import Axes, Inputs, read_in_dims
+from caveat._intercept._batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
+from caveat._intercept._guard import attributes_kept, attributes_of, random_state, same_values, seed_all, state_kept
+from caveat._intercept._hidden import Hidden, Look, drops_branches, find_hidden
+from caveat._intercept._interception import Pass
+from caveat._intercept._layout import Fold, close, find_layout
+from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
+from caveat._intercept._network import Network
+from caveat._intercept._places import Places, could_be_chosen, live_sightings
+from caveat._intercept._rules import Observations, ReadKey, Rules, Sighting
+from caveat._intercept._sites import LivePredicate, Site, all_dropout
+from caveat.errors import RowsNotSeparatedWarning
+
+Reader = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was found: the rules for drawing, and what an audit tells.
+
+    ``axes`` are None where no choice of axes of the inputs behaves as a batch; then rows are never separated.
+    ``row_bytes`` is the largest tensor that one row of one draw makes after the first live site; ``written`` are the
+    buffers that a pass changes in spite of the interception; ``output_axes`` are the batch axes of what is read, None
+    where they cannot be told; ``rows_alone`` says that a batch cannot be told apart at some site, so that each row is
+    evaluated by itself; ``unmanaged`` that a pass draws from torch's own random state.
+    """
+
+    rules: Rules
+    sightings: tuple[Sighting, ...]
+    called: frozenset[str]
+    axes: Axes | None
+    rows: int
+    row_bytes: int
+    written: tuple[Tensor, ...]
+    refused: tuple[str, ...]
+    output_axes: tuple[int, ...] | None = None
+    rows_alone: bool = False
+    unmanaged: bool = False
+
+    @property
+    def separable(self) -> bool:
+        """Can rows be evaluated apart from the others?"""
+        return self.axes is not None and self.output_axes is not None
+
+    def with_rows_alone(self) -> Study:
+        """The same, to be drawn row by row; where rows depend on each other, all at once as an unknown batch."""
+        if self.separable:
+            return replace(self, rows_alone=True)
+        return replace(self, rules=replace(self.rules, layout_known=False))
+
+
+def study(
+    network: Network, inputs: Inputs, live: LivePredicate, per_row: bool, read: Reader, in_dims: Any = None
+) -> Study:
+    """Looks at ``network`` on the last rows of ``inputs``.
+
+    Args:
+        network: The network.
+        inputs: A batch.
+        live: The predicate that says which sites are live.
+        per_row: Fresh masks for each row.
+        read: Takes what the network returned and gives the tensor(s) that matter.
+        in_dims: The inputs' batch axes where the caller knows them, else None: they are found.
+    """
+    buffers = network.buffers()
+    before = [buffer.clone() for buffer in buffers]
+    with state_kept(network.modules, snapshot=buffers):
+        found = _study(network, inputs, Rules(live, per_row), read, in_dims)
+        changed = [buffer for buffer, was in zip(buffers, before, strict=True) if not same_values(buffer, was)]
+    return replace(found, written=tuple(changed))
+
+
+def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, in_dims: Any) -> Study:
+    """What is found without a graph; with one where the network fails without, as it does to take a gradient."""
+    said = None if in_dims is None else read_in_dims(in_dims, inputs)
+    found = _on_rows(network, inputs, rules, read, said)
+    if found is not None:
+        return found
+    try:
+        return _on_whole(network, inputs, rules, read, said)
+    except Exception:
+        with_graph = replace(rules, gradient=True)
+        found = _on_rows(network, inputs, with_graph, read, said)
+        if found is not None:
+            return found
+        try:
+            return _on_whole(network, inputs, with_graph, read, said)
+        except Exception:  # the network cannot run on these inputs: what it said first matters
+            pass
+        raise
+
+
+def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study | None:
+    """What one and two rows show, with the first choice of axes that they behave as a batch along."""
+    second: tuple[Axes, Look, Look] | None = None
+    for axes in choices(inputs) if said is None else (said,):
+        one = _try_look(network, last_row(inputs, axes), rules, read)
+        pair = _try_look(network, two_rows(inputs, axes), rules, read) if one is not None else None
+        if one is None or pair is None:
+            continue
+        independent = _rows_independent(one, pair)
+        others = first_and_last_row(inputs, axes) if independent else None
+        if others is not None and (again := _try_look(network, others, rules, read)) is not None:
+            independent = _rows_independent(one, again)
+        stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
+        if said is not None or (independent and stays and not _is_broken(one)):
+            return _conclude(network, inputs, rules, read, axes, one, pair, independent)
+        if independent and second is None:  # rows of a weight are independent, too: a batch stays where it was
+            second = axes, one, pair
+    return None if second is None else _conclude(network, inputs, rules, read, *second, independent=True)
+
+
+def _conclude(
+    network: Network,
+    inputs: Inputs,
+    rules: Rules,
+    read: Reader,
+    axes: Axes,
+    one: Look,
+    pair: Look | None,
+    independent: bool,
+) -> Study:
+    def still_independent(flips: frozenset[ReadKey], alone: Look) -> bool:
+        both = _try_look(network, two_rows(inputs, axes), replace(rules, flips=flips), read)
+        return both is not None and _rows_independent(alone, both)
+
+    hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one, still_independent)
+    rules = _with_resting(replace(rules, flips=hidden.flips), hidden.look.seen)
+    one, twice = hidden.look, None
+    if hidden.flips:
+        pair = _try_look(network, two_rows(inputs, axes), rules, read)
+    places = Places.of(one, pair)
+    if places.unknown or pair is None or pair.seen.sizes_follow_values:
+        twice = _try_look(network, last_row_twice(inputs, axes), rules, read)
+        places = Places.of(one, twice)
+    output_axes = (_output_axes(one, pair) or _output_axes(one, twice)) if independent else None
+    rules = replace(_with_sites(rules, one.seen), placed=places.placed, unbatched=frozenset(places.unbatched))
+    found = Study(
+        rules=rules,
+        sightings=_without_tensors(one.seen, rules),
+        called=frozenset(one.seen.called),
+        axes=axes,
+        rows=axes.count(inputs) or 1,
+        row_bytes=max(one.seen.largest_after, 1),
+        written=(),
+        refused=hidden.refused,
+        output_axes=output_axes,
+        unmanaged=one.seen.unmanaged,
+    )
+    sites = [(rules.sites[key], layout) for key, layout in places.placed.items() if key in rules.sites]
+    unsafe = one.seen.sizes_follow_values and any(could_be_chosen(site, layout) for site, layout in sites)
+    return found.with_rows_alone() if places.unknown or unsafe else found
+
+
+def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study:
+    """What the whole batch shows, where no rows of it can be looked at alone."""
+    hidden = _find_hidden(network, inputs, rules, read, _look(network, inputs, rules, read), lambda flips, look: False)
+    seen = hidden.look.seen
+    rules = _with_resting(replace(rules, flips=hidden.flips, layout_known=False), seen)
+    rows = (said.count(inputs) if said is not None else None) or 1
+    return Study(
+        rules=_with_sites(rules, seen),
+        sightings=_without_tensors(seen, rules),
+        called=frozenset(seen.called),
+        axes=None,
+        rows=rows,
+        row_bytes=max(seen.largest_after, 1),
+        written=(),
+        refused=hidden.refused,
+        unmanaged=seen.unmanaged,
+    )
+
+
+def _with_sites(rules: Rules, seen: Observations) -> Rules:
+    return replace(
+        rules,
+        sites={s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in live_sightings(seen, rules)},
+        sizes_follow_values=seen.sizes_follow_values,
+        leaves_marks=seen.leaves_marks,
+        hooked=seen.hooked,
+        gradient=rules.gradient or seen.takes_gradient,
+        writes_on_views=seen.writes_on_views,
+    )
+
+
+def _with_resting(rules: Rules, seen: Observations) -> Rules:
+    """The sites that the default predicate leaves off: those that drop whole branches."""
+    if rules.live is not all_dropout:
+        return rules
+    off = {sighting.key for sighting in seen.sightings if sighting.kind != "noise" and drops_branches(sighting)}
+    return replace(rules, resting=frozenset(off))
+
+
+def _without_tensors(seen: Observations, rules: Rules) -> tuple[Sighting, ...]:
+    return tuple(
+        replace(s, tensor=None, live=s.live and s.key not in rules.resting,
+                kind="stochastic depth" if s.key in rules.resting else s.kind)
+        for s in seen.sightings
+    )  # fmt: skip
+
+
+# -- looks -------------------------------------------------------------------------------------------------------------
+
+
+def _find_hidden(
+    network: Network,
+    inputs: Inputs,
+    rules: Rules,
+    read: Reader,
+    first: Look,
+    independent: Callable[[frozenset[ReadKey], Look], bool],
+) -> Hidden:
+    def look(flips: frozenset[ReadKey]) -> Look | None:
+        trial = replace(rules, flips=flips)
+        found = _try_look(network, inputs, trial, read)
+        if found is None or not any(sighting.kind == "noise" for sighting in found.seen.sightings):
+            return found
+        passes = [_follow(network, inputs, trial, read, level) for level in LEVELS]
+        masks = sites_of_masks(passes, len(found.seen.sightings))
+        for at, sighting in enumerate(found.seen.sightings):
+            sighting.masks = sighting.kind != "noise" or at in masks
+        return found
+
+    return find_hidden(look, first, rules.live, lambda module: network.paths[id(module)], independent)
+
+
+def _try_look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look | None:
+    try:
+        return _look(network, inputs, rules, read)
+    except Exception:
+        return None
+
+
+def _follow(network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float) -> Followed | None:
+    """What the random numbers of a pass meet; None where it fails with such numbers."""
+    followed = Followed(level)
+    try:
+        _look(network, inputs, rules, read, followed)
+    except Exception:
+        return None
+    return followed
+
+
+def _look(
+    network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None = None
+) -> Look:
+    with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
+        ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
+        ctx.seen.followed = followed
+        seed_all(0)  # numbers that cannot be intercepted must not make two looks differ
+        random = random_state()
+        whole = ctx.run()
+        returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
+        ctx.seen.hooked = runs_hooks(network)
+        ctx.seen.unmanaged = random_state() != random
+        ctx.seen.leaves_marks = attributes_of(network.modules) != bound
+        ctx.seen.written &= {storage for _, storage in before}
+        ctx.seen.written |= {storage for name, storage in before ^ _buffers(network) if (name, storage) in before}
+    leaves, spec = pytree.tree_flatten(whole)
+    shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves)
+    return Look(ctx.seen, (type(whole), str(spec), shapes), returned)
+
+
+def _buffers(network: Network) -> set[tuple[Any, int]]:
+    """Which memory each buffer is in: a buffer that is bound anew is written as well."""
+    found = set[tuple[Any, int]]()
+    for module in network.modules:
+        for name, buffer in vars(module).get("_buffers", {}).items():
+            if isinstance(buffer, Tensor):
+                found.add(((id(module), name), buffer.untyped_storage().data_ptr()))
+    return found
+
+
+def runs_hooks(network: Network) -> bool:
+    """Are there hooks of the user's, who may count on every call? (Not torch's own, nor those of ``caveat.layers``.)"""
+    everywhere: Any = torch_module
+    held: list[dict[int, Any]] = [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
+    for module in network.modules:
+        own = vars(module)
+        held += [hooks for name in ("_forward_hooks", "_forward_pre_hooks") if (hooks := own.get(name))]
+    return any(hook is not drop_returned and not _is_of_torch(hook) for hooks in held for hook in hooks.values())
+
+
+def _is_of_torch(hook: Any) -> bool:
+    """Weight norm, spectral norm, pruning: they compute a parameter, in every pass alike."""
+    owner: Any = getattr(hook, "__self__", hook)
+    made_by = str(getattr(owner, "__module__", ""))
+    return made_by.split(".")[0] == "torch" and not isinstance(owner, nn.Module)
+
+
+def _rows_independent(one: Look, two: Look) -> bool:
+    """Does the second of two rows give what it gives alone?"""
+    alone, pair = pytree.tree_leaves(one.returned), pytree.tree_leaves(two.returned)
+    if len(alone) != len(pair):
+        return False
+    return all(_second_row_is(a, b) for a, b in zip(alone, pair, strict=True) if isinstance(a, Tensor))
+
+
+def _is_broken(look: Look) -> bool:
+    """Is all that was read NaN? Then it equals anything as broken, such as attention to nothing but padding."""
+    tensors = [leaf for leaf in pytree.tree_leaves(look.returned) if isinstance(leaf, Tensor) and leaf.numel() > 0]
+    return bool(tensors) and all(tensor.is_floating_point() and bool(tensor.isnan().all()) for tensor in tensors)
+
+
+def _second_row_is(one: Tensor, two: Tensor) -> bool:
+    layout = find_layout(tuple(one.shape), tuple(two.shape), 2, Fold.MAJOR)
+    if layout is None or layout.axis is None:
+        return False
+    opened = layout.open(two)
+    assert layout.batch_axis is not None
+    return close(opened.select(layout.batch_axis, 1).reshape(one.shape), one)
+
+
+def _output_axes(one: Look, pair: Look | None) -> tuple[int, ...] | None:
+    """The batch axis of each tensor that is read; with a single row no axis can be told, and none is needed."""
+    if pair is None:
+        return None
+    axes = list[int]()
+    for a, b in zip(pytree.tree_leaves(one.returned), pytree.tree_leaves(pair.returned), strict=True):
+        layout = find_layout(tuple(a.shape), tuple(b.shape), 2) if isinstance(a, Tensor) else None
+        if layout is None or layout.axis is None or layout.inserted:
+            return None
+        axes.append(layout.axis)
+    return tuple(axes)
+
+
+def warn_not_separated(axes: Axes | None) -> None:
+    """Says that the rows of a batch are not told apart, and what follows."""
+    why = "a row gives something else alone than among others" if axes is not None else "no axis behaves as a batch"
+    warnings.warn(
+        f"caveat cannot separate the rows of these inputs: {why}. Draws are right for the batch as it is, but masks "
+        "are not shared between rows, and a row's draws depend on its batch. If the network does not mix rows, say "
+        "which axes are the batch: in_dims=0, or (0, None) for forward(x, shared).",
+        RowsNotSeparatedWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,155 @@
+"""Batches from scores: the best k, or a random k that favours the best; and batches that cover the features."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from caveat._numerics import accumulator
+from caveat._seeds import check_seed
+from caveat._shapes import require_finite, require_rows
+from caveat.acquire._pool import check_batch
+from caveat.acquire._scores import checked_scores
+from caveat.errors import InvalidArgument, explain
+
+_LAST = -1e9  # far below any log score: such rows come last, among themselves in random order
+
+
+def top_k(scores: Tensor, size: int) -> Tensor:
+    """The rows with the highest scores, (size,) int64, best first; of equal ones the first.
+
+    Raises:
+        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
+        NotFinite: NaN or infinity.
+
+    Example:
+        >>> top_k(torch.tensor([0.1, 0.9, 0.5]), 2)
+        tensor([1, 2])
+    """
+    check_batch(size, scores.shape[0] if scores.ndim else 0)
+    return checked_scores(scores).argsort(descending=True, stable=True)[:size]
+
+
+def power_sample(scores: Tensor, size: int, *, power: float = 1.0, seed: int = 0) -> Tensor:
+    """Rows drawn without replacement with probability in proportion to score^power: PowerBALD with BALD's scores.
+
+    Rows of score 0 (or below) are drawn only once no other is left. As cheap as ``top_k``, and free of its
+    near-duplicates.
+
+    Raises:
+        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
+        InvalidArgument: a power of 0 or below. NotFinite: NaN or infinity.
+
+    See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021,
+    https://arxiv.org/abs/2106.12059.
+
+    Example:
+        >>> power_sample(torch.tensor([0.0, 5.0, 0.0]), 1)
+        tensor([1])
+    """
+    check_batch(size, scores.shape[0] if scores.ndim else 0)
+    _check_positive(power, "power")
+    values = checked_scores(scores)
+    weights = (power * values.clamp(min=torch.finfo(values.dtype).tiny).log()).masked_fill(values <= 0, _LAST)
+    return _gumbel_top_k(weights, size, seed)
+
+
+def softmax_sample(scores: Tensor, size: int, *, coldness: float = 1.0, seed: int = 0) -> Tensor:
+    """Rows drawn without replacement with probability in proportion to exp(coldness * score): SoftmaxBALD.
+
+    Raises:
+        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
+        InvalidArgument: a coldness of 0 or below. NotFinite: NaN or infinity.
+
+    See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021.
+
+    Example:
+        >>> softmax_sample(torch.tensor([0.0, 500.0, 0.0]), 1)
+        tensor([1])
+    """
+    check_batch(size, scores.shape[0] if scores.ndim else 0)
+    _check_positive(coldness, "coldness")
+    return _gumbel_top_k(coldness * checked_scores(scores), size, seed)
+
+
+def k_centre(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Tensor:
+    """Rows that cover the others: greedily the one farthest from all that are chosen, (size,) int64.
+
+    Args:
+        features: (B, F), such as the last hidden layer.
+        size: how many to choose.
+        chosen: (L, F), the features of the labelled rows; if not given, the row nearest the mean comes first.
+
+    Raises:
+        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
+        InvalidArgument: features that are not (B, F), or of another width. NotFinite: NaN.
+
+    See "Active Learning for Convolutional Neural Networks: A Core-Set Approach", Sener and Savarese, 2018,
+    https://arxiv.org/abs/1708.00489.
+
+    Example:
+        >>> k_centre(torch.tensor([[0.0], [1.0], [10.0]]), 2, chosen=torch.tensor([[0.0]]))
+        tensor([2, 1])
+    """
+    check_batch(size, features.shape[0] if features.ndim else 0)
+    x = _features(features, "features", None)
+    if chosen is None or len(chosen) == 0:
+        first = int((x - x.mean(0)).square().sum(-1).argmin())
+        rows, nearest = [first], (x - x[first]).square().sum(-1)
+    else:
+        centres = _features(chosen, "chosen", x.shape[1]).to(x)
+        rows, nearest = [], torch.cat([_nearest(x[at : at + 4096], centres) for at in range(0, len(x), 4096)])
+    taken = torch.zeros_like(nearest, dtype=torch.bool)
+    taken[rows] = True
+    while len(rows) < size:
+        farthest = int(nearest.masked_fill(taken, -1.0).argmax())
+        rows.append(farthest)
+        taken[farthest] = True
+        nearest = torch.minimum(nearest, (x - x[farthest]).square().sum(-1))
+    return torch.tensor(rows, device=features.device)
+
+
+def _nearest(x: Tensor, centres: Tensor) -> Tensor:
+    """Squared distance from each row to the nearest centre, in chunks of centres."""
+    best = x.new_full((len(x),), math.inf)
+    for at in range(0, len(centres), 4096):
+        apart = torch.cdist(x, centres[at : at + 4096], compute_mode="donot_use_mm_for_euclid_dist")
+        best = torch.minimum(best, apart.amin(-1).square())
+    return best
+
+
+def _features(x: Tensor, name: str, width: int | None) -> Tensor:
+    require_rows(x, name)
+    require_finite(x, name)
+    if x.ndim == 2 and (width is None or x.shape[1] == width):
+        return x.to(accumulator(x.device))
+    raise InvalidArgument(
+        explain(
+            f"{name} must be (rows, features){'' if width is None else f' with {width} features'}.",
+            got=f"shape {tuple(x.shape)}",
+            cause="images or maps that were not flattened, or features of another layer",
+            fix=f"{name}.flatten(1)",
+        )
+    )
+
+
+def _gumbel_top_k(log_weights: Tensor, size: int, seed: int) -> Tensor:
+    """A draw without replacement: the highest of log weight + Gumbel noise."""
+    generator = torch.Generator().manual_seed(check_seed(seed) % (1 << 63))
+    uniform = torch.rand(log_weights.shape, generator=generator, dtype=torch.float64).clamp(min=1e-300)
+    noise = -(-uniform.log()).clamp(min=1e-300).log()
+    return (log_weights + noise.to(log_weights)).argsort(descending=True, stable=True)[:size]
+
+
+def _check_positive(value: float, name: str) -> None:
+    if not 0 < value < math.inf:
+        raise InvalidArgument(
+            explain(
+                f"{name} must be a finite number above 0.",
+                got=f"{name}={value!r}",
+                cause="0 for a uniform draw, or infinity for the best k",
+                fix=f"{name}=1.0; torch.randperm for a uniform draw, top_k for the best",
+            )
+        )

@@ -1,0 +1,42 @@
+"""Draws of probabilities, checked: what the scores need that look at rows together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from caveat._checks import classified
+from caveat._numerics import accumulator
+from caveat._shapes import describe
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Bernoulli, Categorical, Predictive
+
+
+def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tensor:
+    """Probabilities (S, B, C) of coherent draws, float64.
+
+    Args:
+        draws: a predictive over classes that kept its draws (``caveat.predict(..., keep=True)``), or probabilities
+            (S, B, C).
+        name: of the argument, for errors.
+
+    Raises:
+        DrawsNotKept: the predictive did not keep them.
+        InvalidArgument: not (S, B, C). NotProbabilities: values that do not sum to one. NotFinite: NaN.
+    """
+    if isinstance(draws, Bernoulli):
+        draws = draws.binary
+    if isinstance(draws, Categorical):
+        draws = draws.draws
+    if not isinstance(draws, Tensor) or draws.ndim != 3 or draws.shape[0] == 0:
+        raise InvalidArgument(
+            explain(
+                f"{name} must be probabilities (S, B, C), or a predictive over classes that kept its draws.",
+                got=describe(draws) if isinstance(draws, Tensor) else repr(draws),
+                cause="mean probabilities (B, C), a regression, or pixels",
+                fix="caveat.predict(sampler, x, n=100, keep=True)",
+            )
+        )
+    draws = draws.detach()
+    classified(draws, torch.zeros(draws.shape[:-1], dtype=torch.int64, device=draws.device))
+    return draws.to(accumulator(draws.device))

@@ -1,0 +1,106 @@
+"""What a bandit learns with: networks that go on training, from the reward of the action that was taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from caveat._checks import require_count
+from caveat._engine import Sampler
+from caveat._seeds import check_seed, mix
+from caveat.errors import InvalidArgument, explain
+from caveat.train import Run, fit, fit_many
+
+_WORD = (1 << 64) - 1
+_OF_FIT_MANY = ("penalty", "checkpoint", "device")
+
+Learn = Callable[[Tensor, Tensor, Tensor], Sampler]
+"""``learn(contexts, actions, rewards)`` of all that was seen so far gives the sampler."""
+
+
+def warm_started(
+    networks: nn.Module | Sequence[nn.Module],
+    make: Callable[[Any], Sampler],
+    *,
+    epochs: int = 20,
+    steps: int | None = None,
+    seed: int = 0,
+    bootstrap: bool = False,
+    together: bool | None = None,
+    **settings: Any,
+) -> Learn:
+    """A ``learn`` for ``run_bandit``: goes on training from the last weights, on all that was seen.
+
+    The loss is the squared error of the reward of the action taken. Of several networks each is trained by itself,
+    with a seed (and with ``bootstrap`` rows) of its own; those of one architecture at once, where that is faster.
+
+    Args:
+        networks: context to rewards (B, A); one, or the members of an ensemble.
+        make: the sampler of them: ``lambda net: caveat.mc_dropout(net, output=caveat.Mean())``.
+        epochs: of each retraining.
+        steps: of each retraining, about so many however many rows there are: whole epochs, in place of ``epochs``.
+        seed: of the first training.
+        bootstrap: train each network on rows drawn with replacement.
+        together: members as one stack (True), one after another (False), or as a trial finds faster (None).
+        settings: of ``caveat.train.fit``.
+
+    Returns:
+        ``learn(contexts, actions, rewards)``, which gives the sampler after training.
+
+    Raises:
+        InvalidArgument: steps below 1, or no networks.
+    """
+    members = [networks] if isinstance(networks, nn.Module) else list(networks)
+    if not members:
+        raise InvalidArgument(
+            explain("There must be a network.", got="none", cause="an empty list", fix="networks=[network]")
+        )
+    if steps is not None:
+        require_count(steps, "steps", 1)
+    check_seed(seed)
+    sampler = make(networks if isinstance(networks, nn.Module) else members)
+    options: dict[str, Any] = {"validation": None, "patience": None, "bootstrap": bootstrap, **settings}
+    calls = [0]
+
+    def learn(contexts: Tensor, actions: Tensor, rewards: Tensor) -> Sampler:
+        targets = torch.stack((actions.to(rewards.dtype), rewards), -1)
+        first = calls[0] * len(members)
+        seeds = [mix(mix(seed & _WORD) ^ (first + number)) >> 33 for number in range(len(members))]
+        often = epochs if steps is None else _epochs_of(steps, len(contexts), settings.get("batch_size", 64))
+        _go_on(members, (contexts, targets), seeds, {**options, "epochs": often}, together)
+        calls[0] += 1
+        return sampler
+
+    return learn
+
+
+def _go_on(
+    members: list[nn.Module], data: Any, seeds: list[int], options: dict[str, Any], together: bool | None
+) -> None:
+    """Train the networks further, in place."""
+    options = {"progress": False, **options}
+    if len(members) == 1:
+        fit(members[0], _taken_action_loss, data, seed=seeds[0], **options)
+        return
+    progress = options.pop("progress")
+    others = {name: options.pop(name) for name in _OF_FIT_MANY if name in options}
+    runs = [Run(partial(_itself, net), data, seed=own, **options) for net, own in zip(members, seeds, strict=True)]
+    fit_many(runs, _taken_action_loss, progress=progress, together=together, **others)
+
+
+def _itself(network: nn.Module) -> nn.Module:
+    return network
+
+
+def _epochs_of(steps: int, rows: int, batch_size: int) -> int:
+    return max(1, round(steps / math.ceil(rows / batch_size)))
+
+
+def _taken_action_loss(returned: Any, targets: Tensor) -> Tensor:
+    taken = returned.gather(1, targets[:, :1].long())[:, 0]
+    return (taken - targets[:, 1]).square().mean()

@@ -1,0 +1,97 @@
+"""Picks: from what was fitted and the candidates to the rows of the next round. Factories for ``active_learning``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from caveat.acquire._batchbald import batchbald
+from caveat.acquire._batches import top_k
+from caveat.acquire._joint import joint_probabilities
+from caveat.acquire._scores import Score, as_score
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Predictive
+
+Predict = Callable[[Any, Tensor], Predictive]
+"""``predict(fitted, rows)``: the predictive of rows of the pool."""
+
+
+class Pick(Protocol):
+    """What ``active_learning`` calls: ``size`` positions among the candidates."""
+
+    def __call__(self, fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
+        """Positions (size,) among ``candidates``, which are rows of the pool."""
+        ...
+
+
+def pick_by(predict: Predict, score: str | Score = "bald", *, batch: Callable[..., Tensor] = top_k) -> Pick:
+    """Pick by a score of the predictive.
+
+    Args:
+        predict: ``predict(fitted, rows)``, such as ``lambda sampler, rows: caveat.predict(sampler, x[rows])``.
+        score: a name in ``SCORES``, or a function of a predictive.
+        batch: ``top_k``, ``power_sample`` or ``softmax_sample``.
+
+    Example:
+        >>> from caveat.predictive import Probabilities
+        >>> p = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
+        >>> pick = pick_by(lambda fitted, rows: Probabilities().summarise(p[rows][None]), "entropy")
+        >>> pick(None, torch.tensor([0, 1, 2]), 1, 0)
+        tensor([1])
+    """
+    function = as_score(score)
+
+    def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
+        scores = function(predict(fitted, candidates))
+        _check_rows(len(scores), len(candidates))
+        return batch(scores, size) if batch is top_k else batch(scores, size, seed=seed)
+
+    return pick
+
+
+def pick_batchbald(predict: Predict, *, configurations: int = 1000) -> Pick:
+    """Pick by ``batchbald``; ``predict`` keeps the draws: ``caveat.predict(sampler, x[rows], n=100, keep=True)``.
+
+    Example:
+        >>> from caveat.predictive import Probabilities
+        >>> p = torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]])
+        >>> pick = pick_batchbald(lambda fitted, rows: Probabilities().summarise(p[:, rows], keep=True))
+        >>> pick(None, torch.tensor([0, 1]), 1, 0)
+        tensor([0])
+    """
+
+    def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
+        p = joint_probabilities(predict(fitted, candidates), "what predict gives")
+        _check_rows(p.shape[1], len(candidates))
+        return batchbald(p, size, configurations=configurations, seed=seed).rows
+
+    return pick
+
+
+def pick_at_random() -> Pick:
+    """Pick rows at random: the baseline.
+
+    Example:
+        >>> len(pick_at_random()(None, torch.arange(10), 3, 0))
+        3
+    """
+
+    def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
+        return torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))[:size]
+
+    return pick
+
+
+def _check_rows(got: int, candidates: int) -> None:
+    if got != candidates:
+        raise InvalidArgument(
+            explain(
+                f"predict gives a predictive of the {candidates} rows that it is asked about.",
+                got=f"one of {got} rows",
+                cause="a predict that ignores its rows and looks at the whole pool",
+                fix="lambda sampler, rows: caveat.predict(sampler, x[rows])",
+            )
+        )

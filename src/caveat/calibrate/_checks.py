@@ -1,0 +1,96 @@
+"""What every fit asks of its tensors: scores that go with their labels, targets that go with their predictions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from caveat._numerics import accumulator, alike
+from caveat._shapes import describe, require_floating
+from caveat.errors import InvalidArgument, NotFinite, explain
+
+LEAST = -745.0
+"""The log of the smallest float64: where a class that was ruled out, -inf, is set for a fit."""
+
+
+def scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (S, N, C) in float64, detached, and labels (N,): draws first, S = 1 without them.
+
+    Which it is follows from the labels' axes: logits (B..., C) or (S, B..., C) beside labels (B...).
+
+    Raises:
+        InvalidArgument: shapes that do not fit, no rows, one class, or a label that is no class.
+        NotFinite: NaN or +inf among the scores.
+    """
+    scores = as_scores(logits)
+    batch = labels.shape
+    if labels.numel() == 0 or (scores.shape[:-1] != batch and scores.shape[1:-1] != batch) or scores.shape[0] == 0:
+        raise InvalidArgument(
+            explain(
+                "logits must be (B..., C) or (S, B..., C), and labels (B...).",
+                got=f"logits: {describe(logits)}; labels: {describe(labels)}",
+                cause="one-hot labels, no rows, or a binary score without its class axis",
+                fix="labels.argmax(-1) for one-hot labels; torch.stack((torch.zeros_like(z), z), -1) for one score",
+            )
+        )
+    C = scores.shape[-1]
+    if labels.is_floating_point() or int(labels.amin()) < 0 or int(labels.amax()) >= C:
+        raise InvalidArgument(
+            explain(
+                f"Labels must be integers, 0 to {C - 1}.",
+                got=f"{describe(labels)} from {labels.amin().item()} to {labels.amax().item()}",
+                cause="classes numbered from 1, or an ignore index such as -1 or 255",
+                fix="labels.long() - 1, or leave those rows out: keep = labels >= 0",
+            )
+        )
+    return scores.reshape(-1, labels.numel(), C), labels.reshape(-1).to(scores.device, torch.int64)
+
+
+def as_scores(logits: Tensor) -> Tensor:
+    """Scores (..., C) in float64, detached, with classes that are ruled out (-inf) at the smallest log.
+
+    Raises:
+        InvalidArgument: not floats, or fewer than two classes.
+        NotFinite: NaN or +inf.
+    """
+    require_floating(logits, "logits", cause="class numbers in place of their scores", fix="pass (B, C) floats")
+    if logits.ndim < 2 or logits.shape[-1] < 2:
+        raise InvalidArgument(
+            explain(
+                "logits must have a batch axis and at least two classes on the last one.",
+                got=describe(logits),
+                cause="a binary score without its class axis",
+                fix="torch.stack((torch.zeros_like(z), z), -1)",
+            )
+        )
+    wide = logits.detach().to(accumulator(logits.device))
+    if bool(wide.isnan().any()) or bool((wide == math.inf).any()):
+        raise NotFinite(
+            explain(
+                "Logits must be numbers; -inf, a class that is ruled out, is allowed.",
+                got="NaN or +inf",
+                cause="weights that diverged, or the log of something that is not a probability",
+                fix="look at logits.isfinite(); probabilities.log() for probabilities",
+            )
+        )
+    return wide.clamp(min=LEAST)
+
+
+def require_at_least_zero(value: float, name: str) -> None:
+    """Raise `InvalidArgument` unless `value` is at least 0."""
+    if not value >= 0:
+        raise InvalidArgument(
+            explain(
+                f"{name} must be at least 0.",
+                got=f"{name}={value!r}",
+                cause="the logarithm of a penalty in place of the penalty",
+                fix=f"{name}=0.0",
+            )
+        )
+
+
+def detached(**tensors: Tensor) -> list[Tensor]:
+    """Tensors of one shape, as `caveat._numerics.alike`: a fit keeps no graph."""
+    return [x.detach() for x in alike(**tensors)]

@@ -1,0 +1,138 @@
+"""How badly each class fits the probabilities: the scores behind prediction sets, small where a class fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from caveat._numerics import accumulator
+from caveat._seeds import mix, site_key
+from caveat._shapes import describe
+from caveat.calibrate._checks import require_at_least_zero
+from caveat.calibrate._stored import stored
+from caveat.errors import InvalidArgument, NotProbabilities, explain
+
+
+class SetScore(Protocol):
+    """Probabilities (N, C) to scores (N, C); `stream` tells the draws at the fit from those of a call."""
+
+    def __call__(self, p: Tensor, *, stream: int) -> Tensor:
+        """The score of every class."""
+        ...
+
+
+@stored
+@final
+@dataclass(frozen=True)
+class LAC:
+    """One minus the class's probability.
+
+    See "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels", Sadinle, Lei and Wasserman, 2019.
+    """
+
+    def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
+        """The score of every class, (N, C)."""
+        return 1 - p
+
+
+@stored
+@final
+@dataclass(frozen=True)
+class APS:
+    """The probability of the class and of all that are more probable.
+
+    Fields:
+        randomised: count only a random part of the class's own probability, which brings the coverage down to
+            exactly 1 - alpha; a row's set then depends on its place in the batch.
+        seed: of that part.
+
+    See "Classification with Valid and Adaptive Coverage", Romano, Sesia and Candès, 2020,
+    https://arxiv.org/abs/2006.02544.
+    """
+
+    randomised: bool = False
+    seed: int = 0
+
+    def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
+        """The score of every class, (N, C)."""
+        return _cumulative(p, penalty=0.0, free=0, seed=self.seed if self.randomised else None, stream=stream)
+
+
+@stored
+@final
+@dataclass(frozen=True)
+class RAPS:
+    """`APS` plus a penalty for each place that a class stands below the `free` most probable ones.
+
+    Fields:
+        penalty: for each place, in probability.
+        free: how many classes go without it.
+        randomised: as in `APS`.
+        seed: as in `APS`.
+
+    See "Uncertainty Sets for Image Classifiers using Conformal Prediction", Angelopoulos et al., 2021,
+    https://arxiv.org/abs/2009.14193.
+    """
+
+    penalty: float = 0.01
+    free: int = 5
+    randomised: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least_zero(self.penalty, "penalty")
+        require_at_least_zero(self.free, "free")
+
+    def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
+        """The score of every class, (N, C)."""
+        seed = self.seed if self.randomised else None
+        return _cumulative(p, penalty=self.penalty, free=self.free, seed=seed, stream=stream)
+
+
+def _cumulative(p: Tensor, *, penalty: float, free: int, seed: int | None, stream: int) -> Tensor:
+    ranked, order = p.sort(dim=-1, descending=True, stable=True)
+    scores = ranked.cumsum(-1)
+    if seed is not None:
+        scores = scores - _uniform(len(p), seed, stream).to(p)[:, None] * ranked
+    place = torch.arange(1, p.shape[-1] + 1, device=p.device)
+    scores = scores + penalty * (place - free).clamp(min=0)
+    return torch.empty_like(scores).scatter_(-1, order, scores)
+
+
+def _uniform(rows: int, seed: int, stream: int) -> Tensor:
+    """A number in [0, 1) for each row, other numbers at the fit than in a call."""
+    key = mix(seed ^ site_key("conformal", stream)) >> 1
+    return torch.rand(rows, generator=torch.Generator().manual_seed(key), dtype=torch.float64)
+
+
+def checked_rows(probabilities: Tensor) -> Tensor:
+    """Probabilities (N, C) in float64, batch axes flattened, checked.
+
+    Raises:
+        InvalidArgument: no rows, or fewer than two classes.
+        NotProbabilities: NaN, negative values, or rows that do not sum to one within 1e-3.
+    """
+    if probabilities.ndim < 2 or probabilities.numel() == 0 or probabilities.shape[-1] < 2:
+        raise InvalidArgument(
+            explain(
+                "probabilities must be (B..., C) with at least one row and two classes.",
+                got=describe(probabilities),
+                cause="an empty split, or a binary probability without its class axis",
+                fix="torch.stack((1 - p, p), -1)",
+            )
+        )
+    p = probabilities.detach().reshape(-1, probabilities.shape[-1]).to(accumulator(probabilities.device))
+    sums = p.sum(-1)
+    if not bool((p >= -1e-6).all()) or not bool(((sums - 1).abs() <= 1e-3).all()):
+        raise NotProbabilities(
+            explain(
+                "Probabilities must be at least 0 and sum to 1 within 0.001 over the last axis.",
+                got=f"smallest value {float(p.amin()):.4g}; sums {float(sums.amin()):.4g} to {float(sums.amax()):.4g}",
+                cause="logits were passed, NaN, or the classes lie along another axis",
+                fix="logits.softmax(-1), or probabilities.movedim(1, -1)",
+            )
+        )
+    return p

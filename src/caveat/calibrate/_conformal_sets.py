@@ -1,0 +1,117 @@
+"""Prediction sets: the classes that cannot be ruled out, so that the label is among them with a chosen probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._shapes import describe, require_share
+from caveat.calibrate._conformal_rank import conformal_quantile
+from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
+from caveat.calibrate._stored import State, state_of, stored
+from caveat.errors import InvalidArgument, explain
+
+_FIT, _CALL = 0, 1
+
+
+@stored
+@final
+@dataclass(frozen=True, eq=False)
+class ConformalSets:
+    """Classes whose score is at most the threshold.
+
+    Fields:
+        threshold: 0-d, float64; infinite (every class is in) where rows were too few for alpha.
+        score: how far a class is from fitting the probabilities: `LAC()`, `APS()` or `RAPS()`.
+        classes: C.
+        alpha: the probability that the label may be left out with.
+    """
+
+    threshold: Tensor
+    score: SetScore
+    classes: int
+    alpha: float
+
+    @takes_arrays
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        """The sets of probabilities (B..., C): bool, (B..., C). A set can be empty.
+
+        Raises:
+            InvalidArgument: another number of classes.
+            NotProbabilities: rows that do not sum to one.
+        """
+        p = checked_rows(probabilities)
+        if p.shape[-1] != self.classes:
+            raise InvalidArgument(
+                explain(
+                    f"The sets were fitted to {self.classes} classes.",
+                    got=describe(probabilities),
+                    cause="another network, or the class axis elsewhere",
+                    fix="probabilities.movedim(1, -1)",
+                )
+            )
+        scores = self.score(p, stream=_CALL)
+        return (scores <= self.threshold.to(scores)).reshape(probabilities.shape)
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
+
+
+@takes_arrays
+def fit_conformal_sets(
+    probabilities: Tensor, labels: Tensor, *, alpha: float = 0.1, score: SetScore | None = None
+) -> ConformalSets:
+    """Split conformal sets from any probabilities: they hold the label with probability at least 1 - alpha.
+
+    That holds on average over rows that are exchangeable with the calibration rows, whatever the network; it does not
+    hold row by row, nor once the data shift.
+
+    Args:
+        probabilities: (B..., C), of rows that the network was not trained on.
+        labels: (B...), integers.
+        alpha: the probability that the label may be left out with.
+        score: `LAC()` (smallest sets on average; the default), `APS()` (sets that grow where the network is unsure) or
+            `RAPS()` (the same, without long tails).
+
+    Returns:
+        A callable: probabilities (B..., C) to bool (B..., C).
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit, no rows, or an alpha that is none.
+        NotProbabilities: rows that do not sum to one.
+
+    See "Inductive Confidence Machines for Regression", Papadopoulos et al., 2002; "Least Ambiguous Set-Valued
+    Classifiers with Bounded Error Levels", Sadinle, Lei and Wasserman, 2019.
+
+    Example:
+        >>> p = torch.tensor([0.9, 0.8, 0.7, 0.6])
+        >>> sets = fit_conformal_sets(torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64), alpha=0.2)
+        >>> sets(torch.tensor([[0.95, 0.05], [0.55, 0.45], [0.62, 0.38]]))
+        tensor([[ True, False],
+                [False, False],
+                [ True, False]])
+    """
+    require_share(alpha, "alpha")
+    chosen = LAC() if score is None else score
+    p = checked_rows(probabilities)
+    y = labels.reshape(-1)
+    if probabilities.shape[:-1] != labels.shape or y.is_floating_point() or not _are_classes(y, p.shape[-1]):
+        raise InvalidArgument(
+            explain(
+                f"labels must be (B...), integers from 0 to {p.shape[-1] - 1}.",
+                got=f"probabilities: {describe(probabilities)}; labels: {describe(labels)}",
+                cause="one-hot labels, classes numbered from 1, or an ignore index",
+                fix="labels.argmax(-1) for one-hot labels; leave ignored rows out",
+            )
+        )
+    own = chosen(p, stream=_FIT).gather(-1, y.to(p.device, torch.int64)[:, None])[:, 0]
+    return ConformalSets(conformal_quantile(own, alpha), chosen, p.shape[-1], alpha)
+
+
+def _are_classes(y: Tensor, classes: int) -> bool:
+    return int(y.amin()) >= 0 and int(y.amax()) < classes

@@ -1,0 +1,142 @@
+"""Quantile recalibration: a rising map from the level that a regression claims to the share that is observed.
+
+See "Accurate Uncertainties for Deep Learning Using Calibrated Regression", Kuleshov, Fenner and Ermon, 2018,
+https://arxiv.org/abs/1807.00263. The isotonic map of that paper, through points (F(y), share of levels up to F(y)), is
+the levels' own distribution function, for these points rise already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import cast, final
+
+import torch
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._numerics import accumulator, public_dtype
+from caveat._shapes import require_positive, require_share
+from caveat.calibrate._checks import detached
+from caveat.calibrate._interpolate import interpolate
+from caveat.calibrate._stored import State, state_of, stored
+from caveat.errors import InvalidArgument, explain
+
+_LEAST_TAIL = 1e-9
+
+
+@stored
+@final
+@dataclass(frozen=True, eq=False)
+class QuantileRecalibration:
+    """The map R of levels: R(F(y)) is a calibrated distribution function where F is the network's.
+
+    Fields:
+        levels: (K,) knots: levels that the network gave to targets, rising from 0 to 1; float64.
+        shares: (K,) the share of targets at or below each, i / (n + 1); rising from 0 to 1.
+    """
+
+    levels: Tensor
+    shares: Tensor
+
+    @takes_arrays
+    def __call__(self, levels: Tensor) -> Tensor:
+        """Calibrated levels (...) of the network's levels (...)."""
+        wide = levels.to(accumulator(levels.device))
+        return interpolate(wide, self.levels.to(wide), self.shares.to(wide)).to(public_dtype(levels.dtype))
+
+    def level_for(self, share: float) -> float:
+        """The network's level below which this share of targets lies: R's inverse.
+
+        Raises:
+            InvalidArgument: share is not between 0 and 1.
+        """
+        require_share(share, "share")
+        wanted = torch.tensor(share, dtype=self.levels.dtype, device=self.levels.device)
+        level = float(interpolate(wanted, self.shares, self.levels))
+        return min(max(level, _LEAST_TAIL), 1 - _LEAST_TAIL)
+
+    def interval(self, quantile: Callable[[float], Tensor], level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """A recalibrated central interval for each point: (low, high).
+
+        Args:
+            quantile: the network's own quantiles: q to (B..., D), such as a predictive's `quantile`.
+            level: the probability that intervals are to hold the target with.
+
+        Raises:
+            InvalidArgument: level is not between 0 and 1.
+
+        Example:
+            >>> same = QuantileRecalibration(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]))
+            >>> same.interval(lambda q: torch.full((1,), q), level=0.5)
+            (tensor([0.2500]), tensor([0.7500]))
+        """
+        require_share(level, "level")
+        return quantile(self.level_for((1 - level) / 2)), quantile(self.level_for((1 + level) / 2))
+
+    @takes_arrays
+    def gaussian_interval(self, mean: Tensor, variance: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """A recalibrated central interval for each normal (B..., D): (low, high).
+
+        Raises:
+            InvalidArgument: shapes that differ, a variance that is not positive, or level not between 0 and 1.
+            NotFinite: NaN.
+        """
+        m, v = detached(mean=mean, variance=variance)
+        require_positive(v, "variance")
+
+        def quantile(q: float) -> Tensor:
+            return (m + NormalDist().inv_cdf(q) * v.sqrt()).to(public_dtype(mean.dtype))
+
+        return self.interval(quantile, level)
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
+
+
+@takes_arrays
+def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
+    """The map from the levels that the network gave to its targets to the shares that they are.
+
+    Args:
+        levels: (B...) in [0, 1], the predictive distribution function at targets the network was not trained on:
+            `caveat.metrics.gaussian_cdf(mean, variance, target)`, or a predictive's `cdf(target)`.
+
+    Returns:
+        A callable: levels to levels; its `interval` gives recalibrated intervals per point.
+
+    Raises:
+        InvalidArgument: no levels, or values outside [0, 1].
+        NotFinite: NaN.
+
+    See "Accurate Uncertainties for Deep Learning Using Calibrated Regression", Kuleshov, Fenner and Ermon, 2018.
+
+    Example:
+        >>> recalibrated = fit_quantile_recalibration(torch.tensor([0.4, 0.5, 0.6]))   # far too wide
+        >>> recalibrated(torch.tensor([0.4, 0.5, 0.6]))
+        tensor([0.2500, 0.5000, 0.7500])
+        >>> round(recalibrated.level_for(0.75), 6)
+        0.6
+    """
+    (found,) = detached(levels=levels)
+    ranked = found.reshape(-1).sort().values
+    if float(ranked[0]) < 0 or float(ranked[-1]) > 1:
+        raise InvalidArgument(
+            explain(
+                "Levels must lie in [0, 1].",
+                got=f"values from {float(ranked[0]):.4g} to {float(ranked[-1]):.4g}",
+                cause="targets or residuals in place of the distribution function at the target",
+                fix="caveat.metrics.gaussian_cdf(mean, variance, target), or pred.cdf(target)",
+            )
+        )
+    n = len(ranked)
+    distinct, counts = cast("tuple[Tensor, Tensor]", torch.unique_consecutive(ranked, return_counts=True))
+    # Among equal levels the middle rank: the share below plus half of the share at the level.
+    shares = (counts.cumsum(0) - (counts - 1) / 2) / (n + 1)
+    inside = (distinct > 0) & (distinct < 1)
+    zero, one = ranked.new_zeros(1), ranked.new_ones(1)
+    return QuantileRecalibration(
+        torch.cat((zero, distinct[inside], one)), torch.cat((zero, shares[inside].to(ranked.dtype), one))
+    )

@@ -1,0 +1,77 @@
+"""Temperature scaling: one number that makes every probability of a network softer or sharper."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._numerics import public_dtype
+from caveat.calibrate._checks import as_scores, scored
+from caveat.calibrate._likelihood import maximise_likelihood
+from caveat.calibrate._stored import State, state_of, stored
+
+_LEAST, _MOST = 0.01, 100.0
+
+
+@stored
+@final
+@dataclass(frozen=True, eq=False)
+class Temperature:
+    """softmax(logits / temperature): the most probable class stays the most probable.
+
+    Fields:
+        temperature: 0-d, float64, positive; above 1 where the network was too sure.
+    """
+
+    temperature: Tensor
+
+    @takes_arrays
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Probabilities (..., C) of logits (..., C), draws or no draws."""
+        z = as_scores(logits)
+        return (z / self.temperature.to(z)).softmax(-1).to(public_dtype(logits.dtype))
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
+
+
+@takes_arrays
+def fit_temperature(logits: Tensor, labels: Tensor) -> Temperature:
+    """The temperature with the greatest likelihood, never below 0.01 nor above 100.
+
+    Where no row is wrong there is no greatest, and the search ends where probabilities are as good as 0 and 1.
+
+    Args:
+        logits: (B..., C); or (S, B..., C), and then of the mean over draws of softmax(logits / T), which is the
+            predictive that calibrated draws pool to. Of a pooled predictive pass the log of its probabilities.
+        labels: (B...), integers, of rows that the network was not trained on.
+
+    Returns:
+        A callable: logits (..., C) to probabilities (..., C).
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit, or no rows.
+        NotFinite: NaN or +inf among the logits.
+
+    See "On Calibration of Modern Neural Networks", Guo et al., 2017, https://arxiv.org/abs/1706.04599;
+    "Uncertainty Quantification and Deep Ensembles", Rahaman and Thiery, 2021, https://arxiv.org/abs/2007.08792.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[4.0, 0.0]]).repeat(4, 1)       # sure of class 0 with 0.98, right 3 times of 4
+        >>> calibrated = fit_temperature(logits, torch.tensor([0, 0, 0, 1]))
+        >>> round(calibrated.temperature.item(), 3), calibrated(logits[:1])     # 4 / ln 3
+        (3.641, tensor([[0.7500, 0.2500]]))
+    """
+    z, y = scored(logits, labels)
+
+    def cooled(scores: Tensor, log_temperature: Tensor) -> Tensor:
+        return scores * (-log_temperature).exp()
+
+    (found,) = maximise_likelihood(z, y, [z.new_zeros(())], cooled)
+    return Temperature(found.clamp(math.log(_LEAST), math.log(_MOST)).exp())

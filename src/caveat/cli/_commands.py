@@ -1,0 +1,103 @@
+"""The commands of `caveat` and their options."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from caveat._extras import require
+from caveat.cli._audit_command import audit_as_json, audit_factory
+from caveat.cli._demo import prepare, run_demo
+from caveat.cli._settings import Settings
+from caveat.cli._tabular_commands import register as register_table_commands
+
+app = typer.Typer(
+    name="caveat",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Uncertainty of PyTorch networks.\n\nExample: [bold]caveat demo --digit 6[/bold]",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")]
+
+
+@app.callback()
+def caveat() -> None:
+    """Keep `demo` and `audit` as commands, and say what `caveat` is for."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for report.html, the pictures and numbers.json.")] = Path(
+        "caveat-demo"
+    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with MNIST as train.npz and test.npz, instead of scikit-learn's digits."),
+    ] = None,
+    digit: Annotated[
+        int, typer.Option(help="Turn the first test image of this class, 0 to 9, that is answered right.")
+    ] = 1,
+    index: Annotated[int | None, typer.Option(help="Turn this test image instead, counted from 0.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws at each angle; 1000 if not given.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training digits; by their number if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of training and of the draws: same seed, same numbers.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Of computation; with 1, numbers do not depend on the cores.")
+    ] = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few seconds instead: fewer digits, less training, 40 draws.")
+    ] = False,
+    as_json: AsJson = False,
+    open_report: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show the report in the browser.")
+    ] = False,
+) -> None:
+    """Train a small network on digits, turn one through a full circle, and see when it says "not sure".
+
+    Example: [bold]caveat demo --digit 6 --out six --open[/bold]
+    """
+    for module in ("matplotlib", "sklearn"):
+        require(module, "demo")
+    from caveat.cli._files import demo_folder, write_files
+    from caveat.cli._numbers import as_json as numbers
+    from caveat.cli._terminal import print_result, progress_bar
+
+    settings = Settings(data, digit, index, draws, epochs, seed, quick, threads)
+    digits, plan = prepare(settings)
+    with demo_folder(out), progress_bar(Console(stderr=True)) as stage:
+        result = run_demo(settings, digits, plan, stage)
+        written = write_files(result, out, stage)
+    if as_json:
+        print(json.dumps(numbers(result), indent=1, allow_nan=False))
+    else:
+        print_result(Console(), result)
+        print(f"\nReport: {written[0]}\nBeside it: {', '.join(path.name for path in written[1:])}")
+    if open_report:
+        webbrowser.open(written[0].resolve().as_uri())
+
+
+@app.command()
+def audit(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:FUNCTION", help="A function that returns (model, example_input).")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """List every place in a model that could draw randomness, and whether it does.
+
+    Example: [bold]caveat audit my_project.networks:make_network[/bold]
+    """
+    found = audit_factory(target)
+    print(json.dumps(audit_as_json(found), indent=1, allow_nan=False) if as_json else found)
+
+
+register_table_commands(app)

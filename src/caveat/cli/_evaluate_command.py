@@ -1,0 +1,75 @@
+"""`caveat evaluate`: a model on a labelled file it has not seen, in numbers and as one page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from caveat._estimators import FILES
+from caveat._extras import require
+from caveat._files import write_whole
+from caveat.cli._output_file import check_output, writing
+from caveat.cli._tabular_drift import drifts_of
+from caveat.cli._tabular_output import cannot_write
+from caveat.cli._tabular_policy import judge_policy
+from caveat.cli._tabular_report import report_html
+from caveat.cli._tabular_scores import scores_of
+from caveat.cli._tabular_tested import ask
+from caveat.errors import InvalidArgument
+from caveat.tabular import InvalidTable
+from caveat.tabular import _storage as storage
+
+Advance = Callable[[float], None]
+
+
+def evaluate_file(
+    folder: Path, data: Path, report: Path | None, *, draws: int | None, most_rows: int, advance: Advance
+) -> dict[str, Any]:
+    """Score a model on labelled rows, and write the report.
+
+    Raises:
+        InvalidTable: rows that do not fit, by line and column; or no room for the report.
+    """
+    if report is not None:
+        require("matplotlib.figure", "plot")
+        if not report.parent.is_dir() or report.is_dir():
+            raise InvalidArgument(f"--report must name a file in a folder that is there; got {report}.")
+        check_output(report, read=[data, *(folder / name for name in FILES)])
+    if draws is not None and draws < 2:
+        raise InvalidArgument(f"--draws must be at least 2, to have a spread; got {draws}.")
+    with writing(report) if report is not None else nullcontext():
+        return _evaluate(folder, data, report, draws, most_rows, advance)
+
+
+def _evaluate(
+    folder: Path, data: Path, report: Path | None, draws: int | None, most_rows: int, advance: Advance
+) -> dict[str, Any]:
+    model = storage.load(folder)
+    tested = ask(model, data, most_rows, draws, advance)
+    scores, drifts = scores_of(tested), drifts_of(tested)
+    found: dict[str, Any] = {
+        "schema": "caveat-evaluate-1",
+        "model": str(folder),
+        "rows": len(tested.truth),
+        "rows_in_file": tested.sample.total,
+        "metrics": {
+            s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
+        },
+        "drift": {
+            d.column: {"stability_index": d.index, "by_chance": d.chance, "moved": d.moved, "new": d.new}
+            for d in drifts
+        },
+    }
+    policy = judge_policy(tested)
+    if policy is not None:
+        found["policy"] = policy
+    if report is not None:
+        page = report_html(tested, scores, drifts, policy)
+        try:
+            write_whole(report, page.encode())
+        except OSError as error:
+            raise InvalidTable(cannot_write(report, error.strerror or str(error))) from error
+        found["report"] = str(report)
+    return found

@@ -1,0 +1,79 @@
+"""What the demo leaves behind: the report, its pictures as PNG files, the numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from caveat._files import open_regular, write_whole
+from caveat._plain import parse_json
+from caveat.cli._demo import Result, Stage, no_stage
+from caveat.cli._mosaics import plot_strip, plot_test_digits
+from caveat.cli._numbers import SCHEMA, as_json
+from caveat.cli._output_file import writing
+from caveat.cli._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
+from caveat.cli._report import report_html
+from caveat.errors import InvalidArgument
+
+PICTURES = {
+    "strip.png": (plot_strip, 9.6, 5.0),
+    "confidence.png": (plot_confidence, 6.0, 3.7),
+    "softmax.png": (plot_softmax, 6.0, 4.7),
+    "entropy.png": (plot_entropy, 6.0, 3.5),
+    "ten.png": (plot_ten, 6.4, 3.8),
+    "digits.png": (plot_test_digits, 7.0, 3.7),
+}
+"""File name: the plot, its width and height in inches."""
+NAMES = ("numbers.json", "report.html", *PICTURES)
+
+
+@contextmanager
+def demo_folder(folder: Path) -> Generator[None]:
+    """Make and hold the folder of a demo, or say why it cannot be: to be found out before the work, not after it.
+
+    Files that were there and are not of an earlier demo stay as they are.
+
+    Raises:
+        InvalidArgument: The place is taken by a file, cannot be written to, or holds other files of the demo's names.
+        BusyError: Another demo is writing it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InvalidArgument(f"--out must name a folder that can be written to: {problem}.") from problem
+    with writing(folder):
+        taken = next((name for name in NAMES if os.path.lexists(folder / name)), None)
+        if taken is not None and not _is_of_demo(folder):
+            raise InvalidArgument(f"--out must name a new folder, or one of an earlier demo; {folder} has a {taken}.")
+        yield
+
+
+def _is_of_demo(folder: Path) -> bool:
+    try:
+        with open_regular(folder / "numbers.json") as file:
+            return bool(parse_json(file.read())["schema"] == SCHEMA)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def write_files(result: Result, folder: Path, stage: Stage = no_stage) -> list[Path]:
+    """Write everything into the folder; the paths, the report first."""
+    advance = stage("Drawing the report and its pictures", len(PICTURES) + 1)
+    contents: dict[str, bytes] = {
+        "report.html": report_html(result).encode(),
+        "numbers.json": (json.dumps(as_json(result), indent=1, allow_nan=False) + "\n").encode(),
+    }
+    advance(1)
+    for name, (plot, width, height) in PICTURES.items():
+        contents[name] = picture(plot, result, width=width, height=height)
+        advance(1)
+    try:
+        for name, content in contents.items():
+            write_whole(folder / name, content)
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise InvalidArgument(f"--out must name a folder that can be written to: {reason}.") from problem
+    return [folder / name for name in contents]

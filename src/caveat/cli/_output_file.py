@@ -1,0 +1,130 @@
+"""Rows written to a file that appears whole or not at all; a run that was killed goes on where it stopped.
+
+Beside the file stand, while it is made, what has been written and a note of how far that is. The note is written after
+the rows have reached the disk, and on the next run all that is past the note is cut off: no row twice, none missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from caveat._files import beside_of, held, write_whole
+from caveat._plain import from_plain, parse_json
+from caveat.cli._tabular_output import cannot_write, encoder
+from caveat.errors import CaveatError
+from caveat.tabular import InvalidTable
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def writing(place: Path) -> Generator[None]:
+    """Hold a file or folder while a command makes it; what cannot be written to is said before the work.
+
+    Raises:
+        BusyError: Another process is writing it.
+        InvalidTable: The place cannot be written to.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(place))
+        except CaveatError:
+            raise
+        except (OSError, ValueError) as error:
+            raise InvalidTable(cannot_write(place, getattr(error, "strerror", None) or str(error))) from error
+        yield
+
+
+def check_output(path: Path, *, read: Iterable[Path]) -> None:
+    """Raise unless a file may be written there: no folder, pipe or device, and none of the files that are read.
+
+    Raises:
+        InvalidTable: Something else is there.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise InvalidTable(cannot_write(path, "a folder is there" if path.is_dir() else "it is no regular file"))
+        if path.exists() and any(one.exists() and path.samefile(one) for one in read):
+            raise InvalidTable(cannot_write(path, "it is the file that is read"))
+    except OSError as error:
+        raise InvalidTable(cannot_write(path, error.strerror or str(error))) from error
+
+
+@dataclass(eq=False)
+class OutputFile:
+    """A file in the making: ``rows`` of it are on the disk, and ``counts`` says how many of each kind they are."""
+
+    file: IO[bytes]
+    note: Path
+    what: dict[str, Any]
+    encode: Callable[[Sequence[Row], bool], bytes]
+    rows: int
+    resumed: int
+    counts: Counter[str]
+
+    def add(self, rows: Sequence[Row], kinds: Iterable[str]) -> None:
+        """Put rows after the others, and note it once they are safe."""
+        self.file.write(self.encode(rows, self.rows == 0))
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.rows += len(rows)
+        self.counts.update(kinds)
+        state = {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts}
+        write_whole(self.note, json.dumps(state).encode())
+
+
+@contextmanager
+def written(path: Path, what: dict[str, Any]) -> Generator[OutputFile]:
+    """Write rows to ``path``; ``what`` says what they are of, and only a run of the same is gone on with.
+
+    After an error nothing is left behind; after a kill or Ctrl-C the part stays, for the next run.
+
+    Raises:
+        InvalidTable: the place cannot be written to, or the disk is full.
+        BusyError: another run writes it.
+    """
+    encode = encoder(path)
+    part, note = beside_of(path, "part"), beside_of(path, "progress")
+    with writing(path):
+        try:
+            rows, size, counts = _left(part, note, what)
+            with part.open("r+b" if rows else "wb") as file:
+                file.truncate(size)
+                file.seek(size)
+                yield OutputFile(file, note, what, encode, rows, rows, counts)
+            part.replace(path)
+            note.unlink(missing_ok=True)
+        except CaveatError:
+            _remove(part, note)
+            raise
+        except OSError as error:
+            _remove(part, note)
+            raise InvalidTable(cannot_write(path, error.strerror or str(error))) from error
+        except Exception:
+            _remove(part, note)
+            raise
+
+
+def _left(part: Path, note: Path, what: dict[str, Any]) -> tuple[int, int, Counter[str]]:
+    """How many rows and bytes an earlier run of the same left, and how many of each kind; or none."""
+    try:
+        state: Any = parse_json(note.read_bytes())
+        rows, size = (cast(int, from_plain(int, state[name], name)) for name in ("rows", "bytes"))
+        counts = cast("dict[str, int]", from_plain(dict[str, int], state["counts"], "counts"))
+        if state["of"] == json.loads(json.dumps(what)) and part.stat().st_size >= size > 0:
+            return rows, size, Counter(counts)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return 0, 0, Counter()
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

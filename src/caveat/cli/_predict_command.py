@@ -1,0 +1,98 @@
+"""`caveat predict`: a model and a file in, a file of predictions out, however large; a killed run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from caveat._estimators import changed, fingerprint, highest_level
+from caveat.cli._output_file import check_output, written
+from caveat.cli._tabular_files import Chunk, content_of, read_chunks
+from caveat.cli._tabular_predictions import prediction_rows
+from caveat.errors import InvalidArgument, InvalidModel, explain
+from caveat.tabular import InvalidTable
+from caveat.tabular import _storage as storage
+from caveat.tabular._columns import take
+from caveat.tabular._model import Model, predictive
+
+Advance = Callable[[float], None]
+
+
+def predict_file(
+    folder: Path, data: Path, out: Path, *, draws: int | None, level: float, keep: Sequence[str], advance: Advance
+) -> dict[str, Any]:
+    """Predict for every row of a file, in order, in flat memory.
+
+    Raises:
+        InvalidTable: a row that does not fit, by line and column; or no room. No file is left behind.
+        InvalidModel: the folder is no model that can be read.
+    """
+    if not 0 < level < 1:
+        raise InvalidArgument(f"--level must lie between 0 and 1; got {level}.")
+    if draws is not None and draws < 2:
+        raise InvalidArgument(f"--draws must be at least 2, to have a spread; got {draws}.")
+    check_output(out, read=[data])
+    content, mark = content_of(data), fingerprint(folder)
+    model = storage.load(folder)
+    highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
+    if level > highest:
+        raise InvalidArgument(
+            explain(
+                "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
+                got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
+                cause="a small table, or a level for rare events",
+                fix="a lower --level, or caveat calibrate on more rows",
+            )
+        )
+    if fingerprint(folder) != mark:
+        raise InvalidModel(changed(folder, "it was replaced while it was read; run the command again"))
+    asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": [version("caveat"), str(torch.__version__)]}
+    with written(out, {"model": mark, "data": content, **asked}) as file:
+        done = 0
+        for chunk in read_chunks(data):
+            skipped = min(max(file.resumed - done, 0), len(chunk.lines))
+            done += len(chunk.lines)
+            rest = _rest(chunk, skipped)
+            if rest is not None:
+                rows = _predicted(model, rest, file.rows + 1, draws, level, keep)
+                file.add(rows, (row["decision"] for row in rows))
+            advance(chunk.read)
+        if content_of(data) != content:
+            raise InvalidTable(_changed(data))
+    counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
+    said = {"schema": "caveat-predict-1", "out": str(out), "rows": file.rows, "resumed_at": file.resumed}
+    return {**said, "decisions": counts}
+
+
+def _predicted(
+    model: Model, chunk: Chunk, first: int, draws: int | None, level: float, keep: Sequence[str]
+) -> list[dict[str, Any]]:
+    for name in keep:
+        if name not in chunk.columns:
+            rule = f"--keep must name columns of {chunk.file}."
+            fix = "use the name as it stands on line 1"
+            raise InvalidTable(explain(rule, got=f"no column {name!r}", cause="a typing error", fix=fix))
+    pred = predictive(model, chunk.columns, draws=draws, place=chunk.place)
+    return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
+
+
+def _changed(data: Path) -> str:
+    return explain(
+        "A file must stay as it is while it is read.",
+        got=f"{data}, whose content changed meanwhile; nothing was written",
+        cause="an export that was still running",
+        fix="run the command again once the file is whole",
+    )
+
+
+def _rest(chunk: Chunk, skipped: int) -> Chunk | None:
+    if skipped == 0:
+        return chunk
+    if skipped == len(chunk.lines):
+        return None
+    rows = slice(skipped, None)
+    return Chunk(take(chunk.columns, rows), chunk.lines[rows], chunk.file, chunk.read)

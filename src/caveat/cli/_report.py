@@ -1,0 +1,115 @@
+"""The demo's report: one HTML file with its pictures and style inside, which fetches nothing."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+from html import escape
+
+from matplotlib.axes import Axes
+
+from caveat.cli import _findings as findings
+from caveat.cli._demo import Result
+from caveat.cli._mosaics import Tile, test_tiles, tile_png, turn_tiles
+from caveat.cli._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
+from caveat.cli._readings import RULE
+from caveat.cli._report_style import STYLE
+from caveat.cli._report_tables import how_made, numbers_table, tally_table
+from caveat.cli._themes import DARK, LIGHT
+
+READ_STRIP = """
+In bold, the answer from the draws, <span class=right>blue</span> where it is the digit itself and <span
+class=other>orange</span> where it is another one; under it the draws’ first choice with its mean softmax;
+“once” is what the same network says asked once, with dropout off. A question mark: over the cut, so not
+an answer.
+"""
+READ_CONFIDENCE = """
+Each point is the probability of the first choice at one angle: a disc where it names the digit, a cross
+where it names another, a ring where it is not sure.
+"""
+READ_SOFTMAX = """
+One row for each digit that is ever the first choice: the line is its mean softmax over the draws, the
+band one standard deviation of the draws to either side (cut at 0 and 1); blue is the digit that turns.
+"""
+READ_ENTROPY = """
+The plain line is how unsure the answer is in all; the shaded part, mutual
+information, is the doubt that comes from draws contradicting each other, and the rest is doubt within
+each draw; above the dashed line it says “not sure”.
+"""
+READ_TEN = """
+Each row is one test digit turning, chosen by the same rule; a brighter cell is a less sure network, the
+sign in it the answer, bold where it is right and “?” where it is not sure.
+"""
+READ_DIGITS = """
+Over each image its label, in bold the answer; the upper rows have the lowest predictive entropy of all
+test digits, the lower rows the highest.
+"""
+LIMITS = """
+This does not show that dropout notices everything the network has not learnt. It softens the network’s
+claims where its thinned copies disagree; where they agree on a wrong digit, the answer is sure and wrong:
+every orange one above is a digit other than the one that was turned. A 6 turned half way counts as “another
+digit” when it is read as a 9, though nobody would blame the network.
+"""
+
+
+def report_html(result: Result) -> str:
+    """The whole page."""
+    surest, least_sure = test_tiles(result)
+    title = escape(findings.headline(result))
+    parts = [
+        f"<h1>{title}</h1><p class=lead>{escape(findings.without_draws(result))}</p>",
+        f"<p class=read>{escape(RULE)} The digit is {escape(result.turn.rule)} "
+        f"(number {result.turn.index}).</p>",
+        f"<section><div class=tiles>{_tiles(turn_tiles(result))}</div>{_how_to_read(READ_STRIP)}</section>",
+        _plot(plot_confidence, 3.6, findings.confidence_finding(result), READ_CONFIDENCE, result),
+        _plot(plot_softmax, 4.4, findings.softmax_finding(result), READ_SOFTMAX, result),
+        _plot(plot_entropy, 3.3, findings.entropy_finding(result), READ_ENTROPY, result),
+        _plot(plot_ten, 3.6, findings.ten_finding(result), READ_TEN, result),
+        tally_table(result),
+        f"<section><h2>{escape(findings.test_digits_finding(result))}</h2>"
+        f"<p>{escape(findings.accuracy_finding(result))} {escape(findings.answered_finding(result))}</p>"
+        f"<div class='tiles eight'>{_tiles(surest)}</div><div class='tiles eight'>{_tiles(least_sure)}</div>"
+        f"{_how_to_read(READ_DIGITS)}</section>",
+        f"<h2>What to make of it</h2><p>{LIMITS}</p>",
+        how_made(result),
+        numbers_table(result),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head><body><main>\n"
+        + "\n".join(parts)
+        + "\n<footer class=small>Made by <code>caveat demo</code>. Entropies and mutual information are in "
+        "nats.</footer></main></body></html>\n"
+    )
+
+
+def _plot(plot: Callable[..., Axes], height: float, finding: str, how_to_read: str, result: Result) -> str:
+    """A finding, its picture for either paper, and a sentence on how to read it."""
+    images = "".join(
+        f'<img class="plot {name}" alt="{escape(finding)}" '
+        f'src="{_data_url(picture(plot, result, height=height, theme=theme, title=False))}">'
+        for name, theme in (("light", LIGHT), ("dark", DARK))
+    )
+    return f"<section><h2>{escape(finding)}</h2>{images}{_how_to_read(how_to_read)}</section>"
+
+
+def _how_to_read(sentence: str) -> str:
+    return f"<p class='read small'>{sentence.strip()}</p>"
+
+
+def _tiles(tiles: list[Tile]) -> str:
+    return "".join(_tile(tile) for tile in tiles)
+
+
+def _tile(tile: Tile) -> str:
+    return (
+        f"<figure><span>{escape(tile.above)}</span>"
+        f'<img alt="{escape(tile.above)}" src="{_data_url(tile_png(tile))}">'
+        f"<b class={tile.kind}>{escape(tile.answer)}</b><span>{escape(tile.first_choice)}</span>"
+        f"<span>{escape(tile.once)}</span></figure>"
+    )
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"

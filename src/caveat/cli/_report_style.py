@@ -1,0 +1,53 @@
+"""The report's style sheet: one column, light or dark as the reader's screen is, plain on paper."""
+
+from __future__ import annotations
+
+from caveat.cli._themes import DARK, LIGHT, Theme
+
+
+def _variables(theme: Theme) -> str:
+    return (
+        f"--paper:{theme.paper};--ink:{theme.ink};--muted:{theme.muted};--grid:{theme.grid};"
+        f"--right:{theme.right};--other:{theme.other}"
+    )
+
+
+STYLE = f"""
+:root{{color-scheme:light dark;{_variables(LIGHT)}}}
+@media (prefers-color-scheme:dark){{:root{{{_variables(DARK)}}}}}
+*{{box-sizing:border-box}}
+body{{margin:0;background:var(--paper);color:var(--ink);
+ font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}}
+main{{max-width:760px;margin:0 auto;padding:40px 20px 64px}}
+h1{{font-size:clamp(1.5rem,4.5vw,2.1rem);line-height:1.2;margin:0 0 .6em;text-wrap:balance}}
+h2{{font-size:1.2rem;line-height:1.3;margin:2.6em 0 .5em;text-wrap:balance}}
+p{{margin:.5em 0}} .lead{{font-size:1.1rem}} .read{{color:var(--muted)}}
+small,.small{{font-size:.85rem;color:var(--muted)}}
+img.plot{{width:100%;height:auto;display:block;margin:.8em 0 .2em}} img.dark{{display:none}}
+@media screen and (prefers-color-scheme:dark){{img.light{{display:none}}img.dark{{display:block}}}}
+.tiles{{display:grid;grid-template-columns:repeat(auto-fill,minmax(74px,1fr));gap:14px 6px;margin:1em 0}}
+.tiles figure{{margin:0;text-align:center;line-height:1.25;break-inside:avoid}}
+.tiles img{{width:52px;height:52px;border-radius:4px;border:1px solid var(--grid);background:#fff}}
+.tiles b{{display:block;font-size:.95rem}}
+.tiles span{{display:block;font-size:.66rem;color:var(--muted);white-space:nowrap}}
+.right{{color:var(--right)}} .other{{color:var(--other)}} .unsure{{color:var(--ink)}}
+.eight{{grid-template-columns:repeat(8,minmax(0,1fr))}}
+@media (max-width:640px){{.eight{{grid-template-columns:repeat(4,minmax(0,1fr))}}}}
+.wide{{overflow-x:auto}}
+table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}}
+th,td{{text-align:right;padding:.32em .6em;border-bottom:1px solid var(--grid);white-space:nowrap}}
+th:first-child,td:first-child{{text-align:left}}
+th{{color:var(--muted);font-weight:600}} .tally *{{white-space:normal}}
+dl{{display:grid;grid-template-columns:max-content 1fr;gap:.35em 1.2em;margin:.8em 0}}
+dt{{color:var(--muted)}} dd{{margin:0}}
+@media (max-width:640px){{dl{{grid-template-columns:1fr;gap:0}}dd{{margin:0 0 .6em}}}}
+summary{{cursor:pointer;color:var(--right)}}
+footer{{margin-top:3.5em;padding-top:1em;border-top:1px solid var(--grid)}}
+@media print{{
+ :root{{color-scheme:light;{_variables(LIGHT)}}}
+ body{{font-size:10.5pt}} img.plot{{width:5.1in}} main{{max-width:none;padding:0}} h2{{break-after:avoid}}
+ section,img.plot,tr{{break-inside:avoid}} .tiles{{grid-template-columns:repeat(12,1fr);gap:8px 2px}}
+ .tiles span{{font-size:.6rem}} .tiles b{{font-size:.75rem}} .tiles img{{width:40px;height:40px}}
+ .eight{{grid-template-columns:repeat(8,1fr)}} summary{{list-style:none;color:inherit}}
+}}
+"""

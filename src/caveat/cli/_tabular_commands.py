@@ -1,0 +1,215 @@
+"""The commands for tables: `fit`, `predict`, `evaluate`, `decide` and `calibrate`, and their options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from caveat._extras import require
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")]
+MostRows = Annotated[int, typer.Option(min=2, help="Of a larger file so many rows are used, drawn evenly.")]
+Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `caveat fit` wrote.")]
+Advance = Callable[[float], None]
+
+
+def fit(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A table: .csv, .jsonl (.gz too), .parquet, .feather.")],
+    target: Annotated[list[str], typer.Option(help="The column to predict; again for several numbers.")],
+    out: Annotated[Path, typer.Option(help="The folder of the model; one with a model in it is replaced.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="classes or numbers; by the column if not given: text and few whole numbers are classes."),
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out, such as an identifier.")] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="A column that holds categories although it looks like numbers.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="ensemble, mc_dropout, concrete_dropout or sngp.")] = "ensemble",
+    members: Annotated[int, typer.Option(help="Networks of an ensemble.")] = 5,
+    draws: Annotated[int, typer.Option(help="Draws that a prediction summarises.")] = 100,
+    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Same rows, same seed: same model.")] = 0,
+    most_rows: MostRows = 1_000_000,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a table and save it, with a part of the rows held out to calibrate it.
+
+    A run that was killed goes on where it stopped, when the same command is given again.
+
+    Example: [bold]caveat fit houses.csv --target price --out model[/bold]
+    """
+    require("sklearn", "tabular")
+    from caveat.cli._column_lines import column_lines
+    from caveat.cli._fit_command import FitRequest, fit_file
+    from caveat.tabular._settings import Settings
+
+    settings = Settings(method=method, members=members, draws=draws, epochs=epochs, seed=seed)
+    request = FitRequest(data, target, out, kind, drop or (), category or (), most_rows)
+    with _bar(f"Reading {data.name}") as advance:
+        found = fit_file(request, settings, advance, progress=not as_json)
+    said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
+    if not as_json:
+        print("\n".join(column_lines(found["columns"])))
+    _show(found, as_json, said, skip=("columns", "resumed"))
+
+
+def predict(
+    model: Folder,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the columns of training; no target needed.")],
+    out: Annotated[Path, typer.Option(help="The file of predictions: .csv, .tsv or .jsonl.")],
+    draws: Annotated[
+        int | None,
+        typer.Option(help="Draws for each row; the model's if not given: intervals are calibrated by those."),
+    ] = None,
+    level: Annotated[float, typer.Option(help="Of the intervals, or sets of classes.")] = 0.9,
+    keep: Annotated[list[str] | None, typer.Option(help="A column to pass through, such as an identifier.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict every row of a file of any size; a run that was killed goes on where it stopped.
+
+    Example: [bold]caveat predict model new.csv --out predictions.csv[/bold]
+    """
+    require("sklearn", "tabular")
+    from caveat.cli._predict_command import predict_file
+
+    with _bar(f"Predicting {data.name}") as advance:
+        found = predict_file(model, data, out, draws=draws, level=level, keep=keep or (), advance=advance)
+    resumed = f", {found['resumed_at']:,} of them by an earlier run" if found["resumed_at"] else ""
+    referred = found["decisions"]["refer"]
+    said = f"{found['rows']:,} rows in {out}{resumed}" + (f"; {referred:,} to refer." if referred else ".")
+    _show(found, as_json, said, skip=tuple(found))
+
+
+def evaluate(
+    model: Folder,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
+    report: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws for each row; the model's if not given.")] = None,
+    most_rows: MostRows = 200_000,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on rows it has not seen, with a report of how far to trust it.
+
+    Example: [bold]caveat evaluate model test.csv --report report.html[/bold]
+    """
+    require("sklearn", "tabular")
+    from caveat.cli._evaluate_command import evaluate_file
+    from caveat.cli._tabular_policy import say_policy
+
+    with _bar(f"Evaluating on {data.name}") as advance:
+        found = evaluate_file(model, data, report, draws=draws, most_rows=most_rows, advance=advance)
+    if as_json:
+        print(json.dumps(found, indent=1, allow_nan=False))
+        return
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("metric", "value", "95 % interval"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for one in found["metrics"].values():
+        title = f"{one['title']}, {one['unit']}" if one["unit"] else one["title"]
+        table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
+    Console().print(table)
+    if "policy" in found:
+        print(f"Policy: {say_policy(found['policy'])}.")
+    if report is not None:
+        print(f"Report: {report}")
+
+
+def decide(
+    model: Folder,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
+    risk: Annotated[float | None, typer.Option(help="Largest share of wrong answers among those given.")] = None,
+    cost: Annotated[float | None, typer.Option(help="Price of a person's look, where a wrong answer costs 1.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Share of the rows that a person has time for.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Of numbers: the error from which an answer is wrong.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="That the risk holds on new rows.")] = 0.95,
+    measure: Annotated[
+        str | None, typer.Option(help="What rows are ranked by; total uncertainty if not given.")
+    ] = None,
+    most_rows: MostRows = 200_000,
+    as_json: AsJson = False,
+) -> None:
+    """Choose above which uncertainty rows are referred to a person, and write it into the model.
+
+    Example: [bold]caveat decide model validation.csv --risk 0.05[/bold]
+    """
+    require("sklearn", "tabular")
+    from caveat.cli._decide_command import Wish, decide_file
+
+    wish = Wish(risk, cost, budget, tolerance, confidence, measure)
+    with _bar(f"Deciding on {data.name}") as advance:
+        found = decide_file(model, data, wish, most_rows=most_rows, advance=advance)
+    said = f"{found['coverage']:.1%} of the rows are answered, the others referred; written into {model}."
+    _show(found, as_json, said, skip=("unit",))
+
+
+def calibrate(
+    model: Folder,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
+    most_rows: MostRows = 20_000,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a model's probabilities and intervals to newer rows, without training again.
+
+    Example: [bold]caveat calibrate model recent.csv[/bold]
+    """
+    require("sklearn", "tabular")
+    from caveat.cli._decide_command import calibrate_file
+
+    with _bar(f"Calibrating on {data.name}") as advance:
+        found = calibrate_file(model, data, most_rows=most_rows, advance=advance)
+    _show(found, as_json, f"Calibrated on {found['rows']:,} rows; written into {model}.")
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into the application."""
+    for command in (fit, predict, evaluate, decide, calibrate):
+        app.command()(command)
+
+
+@contextmanager
+def _bar(title: str) -> Generator[Advance]:
+    """A bar from 0 to 1 on the standard error, where that is a terminal."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"{title:<28}", total=1.0)
+
+        def advance(share: float) -> None:
+            progress.update(task, completed=share)
+            if share >= 1:
+                progress.stop()
+
+        yield advance
+
+
+def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...] = ()) -> None:
+    if as_json:
+        print(json.dumps(found, indent=1, allow_nan=False))
+        return
+    for name, value in found.items():
+        if name in ("schema", "model", *skip) or value is None or value == []:
+            continue
+        if name == "cut":  # with the digits of the predictions' column that it is compared with
+            print(f"cut: {value!r} (column uncertainty of the predictions, {found['unit']})")
+            continue
+        inner = cast("dict[str, Any]", value).items() if isinstance(value, dict) else [("", value)]
+        print(f"{name.replace('_', ' ')}: {', '.join(_plain(*pair) for pair in inner)}")
+    print(said)
+
+
+def _plain(name: str, value: Any) -> str:
+    """A number, or several, for people."""
+    listed = cast("list[Any]", value) if isinstance(value, list) else [value]
+    shown = ", ".join(f"{one:.5g}" if isinstance(one, float) else str(one) for one in listed)
+    return f"{name.replace('_', ' ')} {shown}".strip()

@@ -1,0 +1,129 @@
+"""The report's pictures: reliability, referral, error against uncertainty, drift."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from caveat import metrics
+from caveat._canvas import axes_or_new, finish, legend_below
+from caveat._extras import require
+from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED
+from caveat.cli._tabular_drift import Drift
+from caveat.cli._tabular_scores import calibration_levels
+from caveat.cli._tabular_tested import Tested, default_measure
+from caveat.plot import plot_referral, plot_reliability
+from caveat.predictive import Categorical
+
+_BINS = 10
+_MOST_COLUMNS = 15
+
+
+def picture(draw: Callable[[], Any]) -> bytes:
+    """What ``draw`` draws, as PNG."""
+    ax = draw()
+    file = io.BytesIO()
+    ax.get_figure().savefig(file, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    return file.getvalue()
+
+
+def plot_calibration(tested: Tested) -> Any:
+    """Reliability of a classifier; of a regression, the share observed against the share claimed."""
+    if isinstance(tested.pred, Categorical):
+        confidence = tested.pred.mean.amax(-1).clamp(max=1.0)
+        return plot_reliability(confidence, tested.pred.predicted == tested.truth)
+    curve = metrics.regression_calibration_curve(calibration_levels(tested), central=True, points=51)
+    ax = axes_or_new(None, 4.6, 4.6)
+    ax.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1.2, label="calibrated")
+    ax.plot(curve.expected.numpy(), curve.observed.numpy(), color=BLUE, linewidth=2, label="this model")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    finish(ax, x="share of targets that intervals claim to hold", y="share that they hold")
+    legend_below(ax)
+    return ax
+
+
+def plot_referred(tested: Tested) -> Any:
+    """The main metric on what is kept, by each measure, and by chance and by an oracle."""
+    by = {"total": tested.unsure(default_measure(tested.model))}
+    if isinstance(tested.pred, Categorical):
+        by["epistemic"] = tested.unsure("mutual_information")
+        p = tested.pred.moments.mean / tested.pred.moments.mean.sum(-1, keepdim=True)
+        fractions = torch.linspace(0.1, 1.0, 37)
+        curves = metrics.referral_with_baselines(metrics.accuracy, p, tested.truth, unsureness=by, fractions=fractions)
+        return plot_referral(curves, metric="accuracy")
+    by["epistemic"] = tested.unsure("epistemic_variance")
+    by["random"], by["oracle"] = torch.zeros(len(tested.truth)), tested.wrong
+    mean, truth = tested.pred.moments.mean[:, 0], tested.truth[:, 0]
+    fractions = torch.linspace(0.1, 1.0, 37)
+    error = metrics.root_mean_squared_error
+    curves = {
+        name: metrics.referral_curve(error, mean, truth, unsureness=one, fractions=fractions)
+        for name, one in by.items()
+    }
+    return plot_referral(curves, metric="RMSE")
+
+
+def plot_error_by_uncertainty(tested: Tested) -> Any:
+    """Rows in ten groups from the surest to the least sure: the error of each, beside what was expected."""
+    by = tested.unsure(default_measure(tested.model))
+    order = by.argsort(stable=True)
+    groups = [group for group in torch.tensor_split(order, _BINS) if len(group)]
+    if isinstance(tested.pred, Categorical):
+        claimed = 1 - tested.pred.moments.mean.amax(-1)
+        seen = [float(tested.wrong[group].mean()) for group in groups]
+        said = [float(claimed[group].mean()) for group in groups]
+        y = "share of wrong answers"
+    else:
+        variance = (tested.pred.noise + tested.pred.moments.variance)[:, 0]
+        square = (tested.truth[:, 0] - tested.pred.moments.mean[:, 0]).square()
+        seen = [float(square[group].mean().sqrt()) for group in groups]
+        said = [float(variance[group].mean().sqrt()) for group in groups]
+        y = f"root mean squared error of {tested.target_names[0]}"
+    ax = axes_or_new(None, 6.0, 3.7)
+    places = np.arange(1, len(groups) + 1)
+    ax.bar(places, seen, color=BLUE, alpha=0.85, width=0.8, label="observed")
+    ax.plot(places, said, color=EPISTEMIC, marker="o", linewidth=1.8, label="what the model expected")
+    ax.set_xticks(places)
+    finish(ax, x="rows in groups of equal size, the surest left, the least sure right", y=y)
+    legend_below(ax)
+    return ax
+
+
+def plot_parts(tested: Tested) -> Any:
+    """Aleatoric against epistemic uncertainty, a dot a row, wrong ones in another colour."""
+    parts = tested.parts()
+    chosen = torch.randperm(len(tested.truth), generator=torch.Generator().manual_seed(0))[:3000]
+    x, y = (np.maximum(parts[name][chosen].numpy(), 1e-12) for name in ("aleatoric", "epistemic"))
+    wrong = tested.wrong[chosen].numpy()
+    bad = wrong > (0.5 if isinstance(tested.pred, Categorical) else float(tested.wrong.quantile(0.9)))
+    word = "wrong answer" if isinstance(tested.pred, Categorical) else "largest tenth of errors"
+    ax = axes_or_new(None, 6.0, 4.2)
+    ax.scatter(x[~bad], y[~bad], s=7, color=FAINT, linewidths=0, label="other rows", rasterized=True)
+    ax.scatter(x[bad], y[bad], s=9, color=EPISTEMIC, linewidths=0, label=word, rasterized=True)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=max(float(np.quantile(y, 0.02)) / 2, 1e-12))
+    unit = "nats" if isinstance(tested.pred, Categorical) else "standard deviations, target unit"
+    finish(ax, x=f"aleatoric: noise that more data do not lessen ({unit})", y=f"epistemic ({unit})", grid="both")
+    legend_below(ax)
+    return ax
+
+
+def plot_drift(drifts: list[Drift]) -> Any:
+    """The population stability index of the columns that moved furthest."""
+    shown = drifts[:_MOST_COLUMNS][::-1]
+    ax = axes_or_new(None, 6.0, 1.3 + 0.26 * len(shown))
+    by_size = {"": FAINT, "little": ALEATORIC, "some": "#e69f00", "much": EPISTEMIC}
+    colours = [by_size[drift.moved] for drift in shown]
+    ax.barh(range(len(shown)), [drift.index for drift in shown], color=colours, height=0.7)
+    names = require("caveat._canvas", "plot").shortened
+    ax.set_yticks(range(len(shown)), [names(drift.column, 28) for drift in shown])
+    for limit in (0.1, 0.25):
+        ax.axvline(limit, color=MUTED, linestyle=":", linewidth=1)
+    ax.set_xlim(0, max(0.3, 1.05 * max(drift.index for drift in shown)))
+    finish(ax, x="population stability index, less that of chance (dotted: 0.1 some, 0.25 much drift)", grid="x")
+    return cast(Any, ax)

@@ -1,0 +1,168 @@
+"""Whole files for training: all rows, or an even sample of a file that is larger than wanted; targets read off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caveat.cli._tabular_files import Chunk, read_chunks
+from caveat.errors import explain
+from caveat.tabular import InvalidTable
+from caveat.tabular._columns import Array, Columns, take
+from caveat.tabular._dress import PLAIN, Dress
+from caveat.tabular._reading import learn_reading
+from caveat.tabular._values import keys_of, numbers_of
+
+_FEW = 10  # whole numbers of so few kinds are classes
+_LARGEST = 1e150
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Rows of a file: columns, their lines, and how many rows the file has."""
+
+    columns: Columns
+    lines: Array
+    file: str
+    total: int
+
+    def place(self, row: int) -> str:
+        """Where a row stands, for messages."""
+        return f"line {int(self.lines[row])} of {self.file}"
+
+    def only(self, rows: Any) -> Sample:
+        """Some of the rows."""
+        return Sample(take(self.columns, rows), self.lines[rows], self.file, self.total)
+
+    def without(self, names: Collection[str]) -> Sample:
+        """The same rows, some columns left out."""
+        columns = {name: values for name, values in self.columns.items() if name not in names}
+        return Sample(columns, self.lines, self.file, self.total)
+
+
+def read_sample(path: Path, most: int, seed: int, advance: Advance = lambda share: None) -> Sample:
+    """All rows of a file, or ``most`` of them drawn evenly, in order; memory holds twice as many at most."""
+    random = np.random.default_rng(seed)
+    kept: list[Chunk] = []
+    keys: list[Array] = []
+    total, held = 0, 0
+    for chunk in read_chunks(path):
+        kept.append(chunk)
+        keys.append(random.random(len(chunk.lines)))
+        total, held = total + len(chunk.lines), held + len(chunk.lines)
+        advance(chunk.read)
+        if held > 2 * most:
+            kept, keys = _thinned(kept, keys, most)
+            held = most
+    if held > most:
+        kept, keys = _thinned(kept, keys, most)
+    whole = joined(kept)
+    return Sample(whole.columns, whole.lines, whole.file, total)
+
+
+def joined(chunks: list[Chunk]) -> Chunk:
+    """The rows of several chunks as one."""
+    names = list(dict.fromkeys(name for chunk in chunks for name in chunk.columns))
+    blank = np.array([None], dtype=object)
+    columns = {
+        name: np.concatenate([c.columns.get(name, np.repeat(blank, len(c.lines))) for c in chunks]) for name in names
+    }
+    return Chunk(columns, np.concatenate([chunk.lines for chunk in chunks]), chunks[0].file, 1.0)
+
+
+def target_kind(sample: Sample, name: str) -> str:
+    """What a target is, if nobody says: "classes" for text, booleans and few whole numbers, else "numbers"."""
+    values = sample.columns[name]
+    reading = learn_reading(name, values, sample.place)
+    if reading.kind != "number":
+        return "classes"
+    found = numbers_of(name, values, sample.place, reading.dress)
+    different = np.unique(found[~np.isnan(found)])
+    return "classes" if len(different) <= _FEW and bool((different == np.round(different)).all()) else "numbers"
+
+
+def class_labels(sample: Sample, name: str) -> list[str]:
+    """The names of the labels (B,), as ``key_of`` has them.
+
+    Raises:
+        InvalidTable: a label is missing.
+    """
+    return [
+        _no_gap(name, key, sample.place(row))
+        for row, key in enumerate(keys_of(name, sample.columns[name], sample.place))
+    ]
+
+
+def target_dress(sample: Sample, name: str) -> tuple[Dress, str]:
+    """How the file writes the numbers of a target, and what is doubtful about it."""
+    reading = learn_reading(name, sample.columns[name], sample.place)
+    return reading.dress, reading.note
+
+
+def target_numbers(sample: Sample, names: Sequence[str], dresses: Sequence[Dress]) -> Array:
+    """The targets (B, D).
+
+    Raises:
+        InvalidTable: a target is missing, infinite, too large to be squared, or a word.
+    """
+    columns: list[Array] = []
+    for number, name in enumerate(names):
+        dress = dresses[number] if dresses else PLAIN
+        values = numbers_of(name, sample.columns[name], sample.place, dress)
+        if np.isnan(values).any():
+            raise InvalidTable(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
+        if (np.abs(values) > _LARGEST).any():
+            raise InvalidTable(_too_large(name, values, sample.place))
+        columns.append(values)
+    return np.stack(columns, 1)
+
+
+def require_columns(sample: Sample, names: Collection[str], what: str) -> None:
+    """Raise ``InvalidTable`` unless the table has these columns."""
+    for name in names:
+        if name not in sample.columns:
+            raise InvalidTable(
+                explain(
+                    f"{what} must name columns of {sample.file}.",
+                    got=f"no column {name!r}; there are {', '.join(list(sample.columns)[:20])}",
+                    cause="a typing error, another delimiter, or a file without a header",
+                    fix="use the name as it stands on line 1",
+                )
+            )
+
+
+def _thinned(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk], list[Array]]:
+    key = np.concatenate(keys)
+    chosen = np.sort(np.argpartition(key, most)[:most])
+    whole = joined(chunks)
+    return [Chunk(take(whole.columns, chosen), whole.lines[chosen], whole.file, 1.0)], [key[chosen]]
+
+
+def _no_gap(name: str, key: str | None, place: str) -> str:
+    if key is None:
+        raise InvalidTable(_no_label(name, place))
+    return key
+
+
+def _too_large(name: str, values: Array, place: Callable[[int], str]) -> str:
+    row = int(np.abs(values).argmax())
+    return explain(
+        f"The target {name!r} must be at most {_LARGEST:g}, for its square to be a number.",
+        got=f"{values[row]:g} at {place(row)}",
+        cause="a code for a value that is not known, or a slip of the keyboard",
+        fix="leave these rows out, or change the unit",
+    )
+
+
+def _no_label(name: str, place: str) -> str:
+    return explain(
+        f"The target {name!r} must be known in every row.",
+        got=f"a missing value at {place}",
+        cause="rows that are still open",
+        fix="leave these rows out; caveat predict takes rows without a target",
+    )

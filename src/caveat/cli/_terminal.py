@@ -1,0 +1,93 @@
+"""The demo in a terminal: a progress bar while it works, tables when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from caveat.cli import _findings as findings
+from caveat.cli._demo import Advance, Result, Stage
+from caveat.cli._mosaics import Tile, test_tiles, turn_tiles
+from caveat.cli._readings import RULE
+from caveat.cli._rotation import FULL_TURN
+
+COLORS = {"right": "blue", "other": "dark_orange", "unsure": "bold"}
+
+
+@contextmanager
+def progress_bar(console: Console) -> Generator[Stage]:
+    """A line for each stage, with a bar and the time it took."""
+    columns = (TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+
+        def stage(title: str, total: int) -> Advance:
+            task = progress.add_task(f"{title:<46}", total=total)
+            return lambda count: progress.advance(task, count)
+
+        yield stage
+
+
+def print_result(console: Console, result: Result) -> None:
+    """The numbers of the report as tables, with the same sentences."""
+    console.print()
+    console.print(f"[bold]{findings.headline(result)}.[/bold]", highlight=False)
+    for line in (
+        findings.without_draws(result),
+        RULE,
+        f"The digit is {result.turn.rule} (number {result.turn.index}).",
+    ):
+        console.print(line, highlight=False)
+    console.print(_turn_table(result))
+    for line in (
+        findings.ten_finding(result),
+        findings.accuracy_finding(result),
+        findings.answered_finding(result),
+    ):
+        console.print(line, highlight=False)
+    surest, least_sure = test_tiles(result)
+    console.print(_pair_table(surest, least_sure))
+    console.print(f"{findings.test_digits_finding(result)}.", highlight=False)
+
+
+def _turn_table(result: Result) -> Table:
+    """The turning digit, a row an angle."""
+    table = _table("angle", "answer", "mean softmax ± sd", "entropy", "MI", "asked once")
+    readings = result.turn.readings
+    for row, (angle, tile) in enumerate(zip(FULL_TURN, turn_tiles(result), strict=True)):
+        sd = float(readings.sd[row, tile.said.answer])
+        table.add_row(
+            f"{angle}°",
+            _answer(tile),
+            f"{tile.said.answer}: {tile.said.probability:.2f} ± {sd:.2f}",
+            f"{float(readings.entropy[row]):.2f}",
+            f"{float(readings.information[row]):.2f}",
+            tile.once.removeprefix("once "),
+        )
+    table.caption = "entropy and mutual information (MI) in nats; ?: not sure"
+    return table
+
+
+def _pair_table(surest: list[Tile], least_sure: list[Tile]) -> Table:
+    """The surest and the least sure test digits side by side."""
+    table = _table("surest", "answer", "first choice", "least sure", "answer", "first choice")
+    for sure, unsure in zip(surest, least_sure, strict=True):
+        table.add_row(
+            sure.above, _answer(sure), sure.first_choice, unsure.above, _answer(unsure), unsure.first_choice
+        )
+    return table
+
+
+def _answer(tile: Tile) -> Text:
+    return Text(tile.answer, style=COLORS[tile.kind])
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), caption_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table

@@ -1,0 +1,132 @@
+"""Costs: the cut that is cheapest, and the action that is cheapest for each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from caveat._checks import classified
+from caveat._numerics import accumulator
+from caveat._shapes import describe
+from caveat.decide._cut import Cut, calibration_rows
+from caveat.decide._unsureness import MeasureLike, measure_name
+from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.predictive import Bernoulli, Categorical, Predictive
+
+
+def cut_for_cost(
+    pred: Predictive | Tensor, losses: Tensor, cost_of_passing_on: float, *, measure: MeasureLike = None
+) -> Cut:
+    """The cut with the smallest mean cost on the calibration rows: a row kept costs its loss, any other a fixed price.
+
+    Args:
+        pred: a predictive of the calibration rows, or their unsureness (B,).
+        losses: (B,), what each row costs if it is answered, at least 0, in the unit of ``cost_of_passing_on``.
+        cost_of_passing_on: of a row.
+        measure: as in ``unsureness``.
+
+    Returns:
+        A ``Cut``; among equally cheap ones that which keeps most rows. Minus infinity if answering never pays.
+
+    Raises:
+        InvalidArgument: losses or a cost that are negative or infinite, shapes that do not fit, no rows.
+        NotFinite: NaN.
+
+    See "On Optimum Recognition Error and Reject Tradeoff", Chow, 1970.
+
+    Example:
+        >>> cut = cut_for_cost(torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.tensor([0.0, 0.0, 10.0, 10.0]), 2.0)
+        >>> cut.value, cut.coverage
+        (0.5, 0.5)
+    """
+    price = float(cost_of_passing_on)
+    if math.isnan(price) or price < 0 or math.isinf(price):
+        raise InvalidArgument(
+            explain(
+                "cost_of_passing_on must be a finite number of at least 0.",
+                got=f"{cost_of_passing_on!r}",
+                cause="a sign, or a price that was computed from nothing",
+                fix="what a person's look at a row costs, in the unit of the losses",
+            )
+        )
+    by, loss = calibration_rows(pred, losses, measure)
+    order = by.argsort(stable=True)
+    ordered = by[order]
+    kept = torch.arange(len(by) + 1, device=by.device)
+    costs = torch.cat([loss.new_zeros(1), loss[order].cumsum(0)]) + price * (len(by) - kept)
+    last_of_ties = torch.ones_like(kept, dtype=torch.bool)
+    last_of_ties[1:-1] = ordered[1:] > ordered[:-1]
+    costs = costs.masked_fill(~last_of_ties, math.inf)
+    cheapest = costs.min()
+    best = int((costs <= cheapest + 1e-12 * cheapest.abs()).nonzero().amax())
+    value = float(ordered[best - 1]) if best else -math.inf
+    name = measure_name(pred, measure)
+    why = f"{name}: cheapest where passing on costs {price:g}, {float(costs[best]) / len(by):.4g} a row"
+    return Cut(value, best / len(by), float(loss[order][:best].mean()) if best else math.nan, why)
+
+
+def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[float]]) -> Tensor:
+    """The expected cost of each action for each row, (B, A): sum over classes of p(class) cost(class, action).
+
+    Args:
+        pred: a predictive over classes, or probabilities (B, C).
+        costs: (C, A), ``costs[c][a]`` is the cost of action ``a`` where the truth is class ``c``.
+
+    Raises:
+        InvalidArgument: a matrix without a row for each class, or values that are not finite.
+        NotProbabilities: rows that do not sum to one.
+
+    See "The Foundations of Cost-Sensitive Learning", Elkan, 2001.
+
+    Example:
+        >>> expected_costs(torch.tensor([[0.75, 0.25]]), [[0.0, 1.0], [8.0, 1.0]])
+        tensor([[2., 1.]], dtype=torch.float64)
+    """
+    p = class_probabilities(pred)
+    matrix = torch.as_tensor(cast(Any, costs), dtype=p.dtype, device=p.device)
+    if matrix.ndim != 2 or matrix.shape[0] != p.shape[-1] or matrix.shape[1] < 1:
+        raise InvalidArgument(
+            explain(
+                f"A cost matrix is (C, A): a row for each of the {p.shape[-1]} classes, a column for each action.",
+                got=describe(matrix),
+                cause="the matrix was made for other classes, or has actions as rows",
+                fix="costs.T, or a row for each class",
+            )
+        )
+    if not bool(matrix.isfinite().all()):
+        raise NotFinite(
+            explain(
+                "Costs must be finite.",
+                got="NaN or infinity in the cost matrix",
+                cause="an empty cell of a table, or infinity for what must never happen",
+                fix="a large number in place of infinity",
+            )
+        )
+    return p @ matrix
+
+
+def class_probabilities(pred: Predictive | Tensor) -> Tensor:
+    """Mean probabilities (B, C), float64, of a predictive over classes or of a tensor that is checked."""
+    if isinstance(pred, Bernoulli):
+        pred = pred.binary
+    if isinstance(pred, Categorical):
+        p = pred.moments.mean
+    elif isinstance(pred, Tensor) and pred.is_floating_point():
+        labels = torch.zeros(pred.shape[:-1], dtype=torch.int64, device=pred.device)
+        p = classified(pred, labels)[0].reshape(pred.shape).to(accumulator(pred.device))
+    else:
+        p = torch.empty(0)
+    if p.ndim == 2 and p.numel():
+        return p
+    raise InvalidArgument(
+        explain(
+            "Costs are expected over the classes of single rows: probabilities (B, C).",
+            got=describe(pred) if isinstance(pred, Tensor) else repr(pred),
+            cause="a predictive of targets or of images, or labels in place of probabilities",
+            fix="a predictive of Logits(), Probabilities() or BinaryLogit(), with one prediction a row",
+        )
+    )

@@ -1,0 +1,92 @@
+"""The cut that answers a chosen share of the rows."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from caveat.decide._bounds import binomial_cdf
+from caveat.decide._cut import Cut, NoCut, require_between
+from caveat.decide._unsureness import MeasureLike, measure_name, unsureness
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Predictive
+
+
+def cut_for_coverage(
+    pred: Predictive | Tensor, coverage: float, *, confidence: float | None = None, measure: MeasureLike = None
+) -> Cut:
+    """The smallest cut that keeps at least a share ``coverage`` of the calibration rows.
+
+    With ``confidence``: the smallest that keeps at least that share of **new** rows from the same distribution with
+    this probability (over calibration sets), by the exact distribution of order statistics.
+
+    Args:
+        pred: a predictive of the calibration rows, or their unsureness (B,). No labels are needed.
+        coverage: the share to keep, in (0, 1].
+        confidence: of the promise for new rows; None: the share of these rows.
+        measure: as in ``unsureness``.
+
+    Raises:
+        InvalidArgument: a coverage outside (0, 1], no rows.
+        NotFinite: NaN among the unsureness.
+        NoCut: too few rows for the promise.
+
+    See "Determination of Sample Sizes for Setting Tolerance Limits", Wilks, 1941.
+
+    Example:
+        >>> cut = cut_for_coverage(torch.tensor([0.25, 0.5, 0.75, 1.0]), 0.5)
+        >>> cut.value, cut.coverage
+        (0.5, 0.5)
+    """
+    _check(coverage)
+    by = unsureness(pred, measure).sort().values
+    n = len(by)
+    name = measure_name(pred, measure)
+    if confidence is None:
+        rank = max(1, math.ceil(coverage * n - 1e-9))
+        why = f"keeps at least {coverage:g} of {n} rows"
+    else:
+        require_between(confidence, "confidence")
+        rank = _rank(n, coverage, confidence)
+        why = f"keeps at least {coverage:g} of new rows, at confidence {confidence:g}"
+    value = float(by[rank - 1]) if rank <= n else math.inf
+    return Cut(value, float((by <= value).double().mean()), why=f"{name}: {why}")
+
+
+def _rank(n: int, coverage: float, confidence: float) -> int:
+    """The smallest rank k with P(Binomial(n, coverage) <= k - 1) >= confidence; n + 1 (every row) for coverage 1."""
+    if coverage == 1:
+        return n + 1
+    low, high = 1, n
+
+    def holds(rank: int) -> bool:
+        return float(binomial_cdf(torch.tensor(rank - 1.0), torch.tensor(float(n)), coverage)) >= confidence
+
+    if not holds(n):
+        needed = math.ceil(math.log(1 - confidence) / math.log(coverage))
+        raise NoCut(
+            explain(
+                f"A cut that keeps {coverage:g} of new rows at confidence {confidence:g} needs {needed} rows.",
+                got=f"{n} calibration rows",
+                cause="a small calibration set",
+                fix="more calibration rows (they need no labels), a smaller coverage or a smaller confidence",
+            )
+        )
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def _check(coverage: float) -> None:
+    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage <= 1:
+        raise InvalidArgument(
+            explain(
+                "coverage must lie in (0, 1].",
+                got=f"coverage={coverage!r}",
+                cause="a share in percent, or the share passed on in place of the share kept",
+                fix="coverage=0.8",
+            )
+        )

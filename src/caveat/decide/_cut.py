@@ -1,0 +1,116 @@
+"""A cut: rows at most so unsure are answered, the others are passed on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import Tensor
+
+from caveat._numerics import accumulator
+from caveat._shapes import require_alike, require_rows
+from caveat.decide._unsureness import MeasureLike, unsureness
+from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.predictive import Predictive
+
+
+class NoCut(InvalidArgument):
+    """No cut keeps the promise that was asked for, on these calibration rows."""
+
+
+@final
+@dataclass(frozen=True)
+class Cut:
+    """Keep a row if its unsureness is at most ``value``.
+
+    Fields:
+        value: in the unit of the measure; infinity keeps every row, minus infinity none.
+        coverage: share of the calibration rows that it keeps.
+        risk: mean loss of the calibration rows kept; NaN if no losses were given.
+        why: what it was chosen for, in words.
+
+    Example:
+        >>> import torch
+        >>> Cut(0.5).keeps(torch.tensor([0.25, 0.5, 0.75]))
+        tensor([ True,  True, False])
+    """
+
+    value: float
+    coverage: float = math.nan
+    risk: float = math.nan
+    why: str = "given"
+
+    def keeps(self, pred: Predictive | Tensor, measure: MeasureLike = None) -> Tensor:
+        """Which rows are kept: bool, (B,).
+
+        Raises:
+            InvalidArgument, NotFinite: as ``unsureness``.
+        """
+        return unsureness(pred, measure) <= self.value
+
+
+def as_cut(cut: Cut | float) -> Cut:
+    """A cut, of a number too."""
+    made = cut if isinstance(cut, Cut) else Cut(_number(cut))
+    if math.isnan(made.value):
+        raise NotFinite(
+            explain(
+                "A cut must be a number.",
+                got=f"{made.value}",
+                cause="a quantile of no rows, or 0 / 0",
+                fix="take a cut from cut_for_risk, cut_for_coverage or cut_for_cost",
+            )
+        )
+    return made
+
+
+def _number(cut: Any) -> float:
+    try:
+        return float(cut)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidArgument(
+            explain(
+                "A cut is a Cut, or a number.",
+                got=f"{cut!r}"[:80],
+                cause="the name of a measure, or one cut for each row",
+                fix="a cut of cut_for_risk, cut_for_coverage or cut_for_cost, or cut=0.5",
+            )
+        ) from error
+
+
+def calibration_rows(
+    pred: Predictive | Tensor, losses: Tensor, measure: MeasureLike, *, most: float = math.inf
+) -> tuple[Tensor, Tensor]:
+    """Unsureness and losses of the same rows, (B,) each, the losses finite and in [0, ``most``]."""
+    by = unsureness(pred, measure)
+    require_rows(losses, "losses")
+    require_alike("losses", losses, "unsureness", by)
+    loss = losses.to(by.device, accumulator(by.device))
+    if bool(loss.isnan().any()):
+        raise NotFinite(_bad_losses("NaN", most))
+    if bool((loss < 0).any()) or bool((loss > most).any()) or bool(loss.isinf().any()):
+        raise InvalidArgument(_bad_losses(f"{float(loss.min()):g} to {float(loss.max()):g}", most))
+    return by, loss
+
+
+def require_between(value: float, name: str) -> None:
+    """Raise ``InvalidArgument`` unless ``value`` lies between 0 and 1, both excluded."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InvalidArgument(
+            explain(
+                f"{name} must lie between 0 and 1, both excluded.",
+                got=f"{name}={value!r}",
+                cause="a share in percent, or a promise that no finite number of rows can show",
+                fix=f"{name}={0.05 if name == 'target' else 0.95}",
+            )
+        )
+
+
+def _bad_losses(got: str, most: float) -> str:
+    return explain(
+        f"losses must be finite and at least 0{'' if math.isinf(most) else f', at most {most:g}'}, one a row.",
+        got=got,
+        cause="a squared error or a log score, which has no upper end",
+        fix="losses = pred.predicted != labels; or a loss over its largest possible value",
+    )

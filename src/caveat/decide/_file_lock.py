@@ -1,0 +1,65 @@
+"""One writer at a time: an open file that its holder has locked, in this process and in others."""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+from pathlib import Path
+
+from caveat._files import is_at, open_locked
+from caveat.errors import BusyError, CaveatError, explain
+
+
+class LedgerBusy(BusyError):
+    """Another writer holds the ledger."""
+
+
+class LedgerGone(CaveatError, FileNotFoundError):
+    """The file was moved or deleted while the ledger was open."""
+
+
+def locked(path: Path) -> tuple[FileIO, bool]:
+    """The open file, locked for this writer alone, and whether the file is new.
+
+    Raises:
+        LedgerBusy: another writer holds it. Its lock ends with it, also if it crashes.
+    """
+    new = not path.exists()
+    try:
+        return open_locked(path, os.O_APPEND), new
+    except BusyError as error:
+        raise LedgerBusy(
+            explain(
+                "A ledger has one writer at a time.",
+                got=f"{path.name}, which is open for writing elsewhere",
+                cause="two services on one file, or a Ledger that was not closed",
+                fix="a ledger for each writer, or `with Ledger(...) as ledger:`; read_ledger reads at any time",
+            )
+        ) from error
+
+
+def require_own(file: int, path: Path, process: int) -> None:
+    """Raise unless the open file is still the one at ``path``, and this is the process that opened it.
+
+    Raises:
+        LedgerBusy: a forked process, which has its parent's lock but not its count. LedgerGone: another file, or none.
+    """
+    if os.getpid() != process:
+        raise LedgerBusy(
+            explain(
+                "A ledger has one writer at a time.",
+                got=f"{path.name}, opened by process {process} and written to by its fork {os.getpid()}",
+                cause="a server that opens the ledger and then forks its workers",
+                fix="open a ledger in each worker, one file each",
+            )
+        )
+    if is_at(file, path):
+        return
+    raise LedgerGone(
+        explain(
+            "The file of a ledger stays where it is while the ledger is open.",
+            got=f"{path.name}, which was moved or deleted; nothing was written",
+            cause="log rotation, or a clean-up of the folder",
+            fix="close the ledger before the file is moved; open it again to go on in a new one",
+        )
+    )

@@ -1,0 +1,150 @@
+"""The cut that keeps the risk of what is answered under a target, with a stated confidence, at any number of rows.
+
+Two ways that the promise really holds, though many cuts are looked at:
+
+* Candidates by rank (the default). Given the unsureness of the row at a rank fixed beforehand, the rows below it are an
+  independent sample of all rows below that cut, so their losses give an exact p-value; a share of the risk of error for
+  each candidate (Bonferroni) pays for the choice. Ties are harmless: a candidate keeps the rows strictly below.
+* Candidates of yours, fixed before these rows were seen, surest first: tested one after another, each at the full
+  level, up to the first that fails (fixed-sequence testing).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from caveat._checks import require_count
+from caveat.decide._bounds import risk_p_values
+from caveat.decide._cut import Cut, NoCut, calibration_rows, require_between
+from caveat.decide._unsureness import MeasureLike, measure_name
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Predictive
+
+
+def cut_for_risk(
+    pred: Predictive | Tensor,
+    losses: Tensor,
+    target: float,
+    *,
+    confidence: float = 0.95,
+    measure: MeasureLike = None,
+    cuts: Sequence[float] | Tensor | None = None,
+    candidates: int = 24,
+) -> Cut:
+    """The cut that keeps most rows with a risk of at most ``target``, with probability ``confidence``.
+
+    The risk is the mean loss of new rows that the cut keeps, from the distribution of the calibration rows; the
+    probability is over calibration sets. The promise does not survive a shift of the data. The rows must be independent
+    and the network must not have been trained, tuned or chosen on them.
+
+    Args:
+        pred: a predictive of the calibration rows, or their unsureness (B,).
+        losses: (B,), each in [0, 1]: ``pred.predicted != labels``, or any bounded loss. Losses of 0 and 1 are bounded
+            exactly (Clopper-Pearson), others by Hoeffding and Bentkus.
+        target: the largest risk that is allowed, in (0, 1).
+        confidence: of the promise, in (0, 1).
+        measure: as in ``unsureness``.
+        cuts: cuts to test, surest (smallest) first, fixed before these rows were seen: those that are tested in vain
+            end the search. If not given, ``candidates`` cuts by rank.
+        candidates: how many cuts by rank, at equal steps of coverage; more of them cost a little of each one's power.
+
+    Returns:
+        A ``Cut``, with the coverage and the risk on the calibration rows.
+
+    Raises:
+        NoCut: none can be shown to keep the promise; the message says what would.
+        InvalidArgument: a target or confidence outside (0, 1), losses outside [0, 1] or of another shape, no rows.
+        NotFinite: NaN in losses or unsureness.
+
+    See "Selective Classification for Deep Neural Networks", Geifman and El-Yaniv, 2017; "Learn then Test: Calibrating
+    Predictive Algorithms to Achieve Risk Control", Angelopoulos et al., 2021, https://arxiv.org/abs/2110.01052.
+
+    Example:
+        >>> by = torch.linspace(0, 1, 1000)
+        >>> cut = cut_for_risk(by, by > 0.7, 0.05)
+        >>> cut.coverage, round(cut.risk, 3)
+        (0.708, 0.011)
+    """
+    require_between(target, "target")
+    require_between(confidence, "confidence")
+    by, loss = calibration_rows(pred, losses, measure, most=1.0)
+    if cuts is None:
+        require_count(candidates, "candidates", 1)
+        value = _by_rank(by, loss, target, 1 - confidence, candidates)
+    else:
+        value = _in_sequence(by, loss, target, 1 - confidence, _checked_cuts(cuts))
+    kept = by <= value
+    risk = float(loss[kept].mean()) if bool(kept.any()) else math.nan
+    why = f"{measure_name(pred, measure)}: risk at most {target:g} at confidence {confidence:g}"
+    return Cut(value, float(kept.double().mean()), risk, why)
+
+
+def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: int) -> float:
+    """The highest of the candidates that passes at its share of the error."""
+    n = len(by)
+    ranks = _useful_ranks(n, target, error, candidates)
+    if not ranks:
+        needed = math.ceil(math.log(error) / math.log1p(-target))
+        raise NoCut(_no_cut(f"{n} calibration rows", f"at least {needed} of them kept, without one loss", target))
+    order = by.argsort(stable=True)
+    ordered, sums = by[order].contiguous(), torch.cat([loss.new_zeros(1), loss[order].cumsum(0)])
+    ends = torch.tensor([math.inf if rank == n else float(ordered[rank]) for rank in ranks], dtype=ordered.dtype)
+    below = torch.searchsorted(ordered, ends.to(ordered.device))
+    p = risk_p_values(sums[below], below, target, binary=_is_binary(loss))
+    passing = (p <= error / len(ranks)).nonzero().flatten()
+    if not len(passing):
+        raise NoCut(_no_cut(f"the smallest p-value is {float(p.min()):.3g}", f"{error / len(ranks):.3g}", target))
+    end = float(ends[int(passing[-1])])
+    return end if math.isinf(end) else math.nextafter(end, -math.inf)
+
+
+def _useful_ranks(n: int, target: float, error: float, candidates: int) -> list[int]:
+    """Ranks at equal steps whose rows, all without a loss, could pass: a function of sizes alone, not of data."""
+    ranks = sorted({n * step // candidates for step in range(1, candidates + 1)} - {0})
+    while ranks and ranks[0] * math.log1p(-target) > math.log(error / len(ranks)):
+        ranks = ranks[1:]
+    return ranks
+
+
+def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, cuts: Tensor) -> float:
+    """The last cut before the first that fails at the full level."""
+    kept = by[None] <= cuts.to(by)[:, None]
+    sums = torch.stack([loss[row].sum() for row in kept])
+    p = risk_p_values(sums, kept.sum(-1), target, binary=_is_binary(loss))
+    failed = (p > error).nonzero().flatten()
+    passed = int(failed[0]) if len(failed) else len(cuts)
+    if passed == 0:
+        raise NoCut(_no_cut(f"p-value {float(p[0]):.3g} at the first cut", f"{error:.3g}, or another first", target))
+    return float(cuts[passed - 1])
+
+
+def _is_binary(loss: Tensor) -> bool:
+    return bool(((loss == 0) | (loss == 1)).all())
+
+
+def _checked_cuts(cuts: Sequence[float] | Tensor) -> Tensor:
+    values = torch.as_tensor(cast(Any, cuts), dtype=torch.float64)
+    if values.ndim == 1 and len(values) > 0 and bool((values.diff() > 0).all()) and not bool(values.isnan().any()):
+        return values
+    raise InvalidArgument(
+        explain(
+            "cuts must be numbers that rise: the surest, which keeps fewest rows, comes first.",
+            got=f"{values.flatten().tolist()[:8]}",
+            cause="cuts in falling order, or none at all",
+            fix="cuts=torch.linspace(0.1, 1.0, 19), fixed before the calibration rows are seen",
+        )
+    )
+
+
+def _no_cut(got: str, needed: str, target: float) -> str:
+    return explain(
+        f"No cut can be shown to keep the risk at most {target:g}.",
+        got=f"{got}; needed: {needed}",
+        cause="few calibration rows for the promise, or a measure that does not rank the losses",
+        fix="more calibration rows, a larger target or a smaller confidence; or pass every row on: Cut(-math.inf)",
+    )

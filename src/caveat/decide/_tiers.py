@@ -1,0 +1,176 @@
+"""Tiers: a fast model, then a slow one, then a person; only the rows that a tier is unsure of are passed on.
+
+See "Robust Real-Time Face Detection", Viola and Jones, 2004, for cascades; "FrugalGPT", Chen, Zaharia and Zou, 2023,
+https://arxiv.org/abs/2305.05176, for cascades of models by price.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat._inputs import along_first, as_inputs
+from caveat.decide._cut import Cut, as_cut
+from caveat.decide._decision import Decision, answers_of, checked_ids, checked_names
+from caveat.decide._unsureness import MeasureLike, unsureness
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Gaussian, Predictive
+
+
+@final
+@dataclass(frozen=True)
+class Tier:
+    """One tier: who answers, from how sure on, and what a row costs.
+
+    Fields:
+        name: of the tier.
+        predict: x to a predictive, such as ``lambda x: caveat.predict(sampler, x, n=50)``.
+        cut: rows at most so unsure are answered here; infinity: all that come.
+        cost: of each row that this tier sees, in the caller's unit.
+        measure: as in ``unsureness``.
+    """
+
+    name: str
+    predict: Callable[[Any], Predictive]
+    cut: Cut | float = math.inf
+    cost: float = 0.0
+    measure: MeasureLike = None
+
+
+def decide_in_tiers(
+    x: Any,
+    tiers: Sequence[Tier],
+    *,
+    person: float | None = None,
+    names: Sequence[str] | None = None,
+    ids: Sequence[Any] | None = None,
+) -> Decision:
+    """Ask the first tier about every row, and each next one only about the rows that are still unsure.
+
+    A tier is not called where no row is left. A row costs the sum over the tiers that saw it.
+
+    Args:
+        x: a batch: a tensor, a tuple of arguments or a dict of keyword arguments, rows on the first axis.
+        tiers: from the cheapest on.
+        person: what a row costs that a person has to look at, after all tiers; None: there is no person, and the last
+            tier answers what it gets.
+        names: of the classes.
+        ids: of the rows.
+
+    Returns:
+        A ``Decision`` whose actions are the tiers' names, and "person".
+
+    Raises:
+        InvalidArgument: no tiers, two of one name, a negative cost, a tier whose predictive has other rows or another
+            kind of answer, no rows.
+        NotFinite: NaN in the unsureness.
+
+    Example:
+        >>> from caveat.predictive import Probabilities
+        >>> p = torch.tensor([[1.0, 0.0], [0.6, 0.4], [0.5, 0.5]])
+        >>> fast = Tier("fast", lambda x: Probabilities().summarise(x[None]), cut=0.1, cost=1)
+        >>> sharper = lambda x: x.square() / x.square().sum(-1, keepdim=True)
+        >>> slow = Tier("slow", lambda x: Probabilities().summarise(sharper(x)[None]), cut=0.65, cost=10)
+        >>> decide_in_tiers(p, [fast, slow], person=100)
+        Decision of 3 rows (passed on where unsure: fast > 0.1, slow > 0.65)
+          fast    1  33.3 %  class 0 1
+          slow    1  33.3 %  class 0 1
+          person  1  33.3 %  least sure: 2
+          cost 123, 41 a row
+    """
+    _check(tiers, person)
+    inputs = as_inputs(x, _device_of(x))
+    axes = along_first(inputs)
+    count = axes.count(inputs) or 1
+    walk = _Walk(count)
+    for number, tier in enumerate(tiers):
+        if len(walk.left) == 0:
+            break
+        last = number == len(tiers) - 1 and person is None
+        walk.through(tier, number, _as_given(x, axes.take(inputs, walk.left)), answers_all=last)
+    if person is not None:
+        walk.cost[walk.left] += person
+        walk.action[walk.left] = len(tiers)
+    actions = [tier.name for tier in tiers] + ([] if person is None else ["person"])
+    why = ", ".join(f"{tier.name} > {as_cut(tier.cut).value:.6g}" for tier in tiers)
+    return Decision(
+        tuple(actions), walk.action, walk.answered, walk.answers, walk.by, walk.cost,
+        f"passed on where unsure: {why}", checked_names(names, walk.classes), checked_ids(ids, count),
+    )  # fmt: skip
+
+
+class _Walk:
+    """What is known of each row while it goes from tier to tier."""
+
+    def __init__(self, count: int) -> None:
+        self.left = torch.arange(count)
+        self.action = torch.zeros(count, dtype=torch.int64)
+        self.answered = torch.zeros(count, dtype=torch.bool)
+        self.by = torch.zeros(count, dtype=torch.float64)
+        self.cost = torch.zeros(count, dtype=torch.float64)
+        self.answers = torch.empty(0)
+        self.classes: int | None = None
+
+    def through(self, tier: Tier, number: int, x: Any, *, answers_all: bool) -> None:
+        """Let a tier look at the rows that are left, and keep what it answers."""
+        pred = tier.predict(x)
+        answers = answers_of(pred).to("cpu")
+        self._check(pred, answers, tier)
+        by = unsureness(pred, tier.measure).to("cpu", torch.float64)
+        keeps = torch.ones_like(by, dtype=torch.bool) if answers_all else by <= as_cut(tier.cut).value
+        self.cost[self.left] += tier.cost
+        self.by[self.left], self.action[self.left], self.answers[self.left] = by, number, answers
+        self.answered[self.left[keeps]] = True
+        self.left = self.left[~keeps]
+
+    def _check(self, pred: Predictive, answers: Tensor, tier: Tier) -> None:
+        classes = None if isinstance(pred, Gaussian) else (2 if pred.mean.ndim == 1 else pred.mean.shape[-1])
+        if not self.answers.numel():
+            self.answers = answers.new_zeros((len(self.left), *answers.shape[1:]))
+            self.classes = classes
+        if len(answers) != len(self.left) or classes != self.classes or answers.shape[1:] != self.answers.shape[1:]:
+            raise InvalidArgument(
+                explain(
+                    "A tier gives one prediction for each row that it is passed, over the same classes as the others.",
+                    got=f"{pred!r} from {tier.name!r} for {len(self.left)} rows",
+                    cause="a predict that ignores its argument, or a model of other classes",
+                    fix="Tier(name, lambda x: caveat.predict(sampler, x))",
+                )
+            )
+
+
+def _device_of(x: Any) -> torch.device:
+    tensors = [leaf for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor)]
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def _as_given(x: Any, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+    """Rows in the form in which ``x`` came."""
+    args, kwargs = inputs
+    if kwargs:
+        return kwargs
+    return args[0] if isinstance(x, Tensor) else args
+
+
+def _check(tiers: Sequence[Tier], person: float | None) -> None:
+    titles = [tier.name if isinstance(cast(Any, tier), Tier) else repr(tier) for tier in tiers]
+    whole = all(isinstance(cast(Any, tier), Tier) for tier in tiers)
+    costs = [tier.cost for tier in tiers] if whole else []
+    costs += [] if person is None else [person]
+    cheap = all(isinstance(cast(Any, cost), int | float) and 0 <= cost < math.inf for cost in costs)
+    if titles and whole and cheap and len({*titles, "person"}) == len(titles) + 1:
+        return
+    raise InvalidArgument(
+        explain(
+            'There must be at least one tier, with different names (not "person") and costs of at least 0.',
+            got=f"tiers {titles}, costs {costs}",
+            cause="an empty list, or a price with the wrong sign",
+            fix='[Tier("fast", predict_fast, cut=cut_for_risk(...), cost=1), Tier("slow", ...)], person=50',
+        )
+    )

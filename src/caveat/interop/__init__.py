@@ -1,0 +1,20 @@
+"""One thin file for each foreign library: what it fits, as a sampler."""
+
+from caveat.interop._botorch import botorch_model
+from caveat.interop._gpytorch import GaussianProcess, deep_kernel, gaussian_process
+from caveat.interop._laplace import LaplacePosterior, laplace_posterior
+from caveat.interop._mapie import mapie_classifier, mapie_regressor
+from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
+
+__all__ = [
+    "GaussianProcess",
+    "LaplacePosterior",
+    "botorch_model",
+    "deep_kernel",
+    "gaussian_process",
+    "laplace_posterior",
+    "mapie_classifier",
+    "mapie_regressor",
+    "torchcp_classifier",
+    "torchcp_regressor",
+]

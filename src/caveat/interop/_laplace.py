@@ -1,0 +1,217 @@
+"""A Laplace posterior over the weights of a trained network, fitted by laplace-torch, as a sampler of functions.
+
+See "Laplace Redux: Effortless Bayesian Deep Learning", Daxberger, Kristiadi, Immer, Eschenhagen, Bauer and Hennig,
+2021.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import caveat._extras as extras
+from caveat._engine import Stream, Values, mapped
+from caveat._inputs import Inputs, along_first, as_inputs
+from caveat._intercept import state_kept
+from caveat._seeds import check_seed, mix
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Logits, Mean, Output
+
+Weights = Literal["last_layer", "all"]
+Hessian = Literal["full", "kron", "diag"]
+
+
+@dataclass(frozen=True, eq=False)
+class LaplacePosterior:
+    """A fitted Laplace posterior: a sampler of functions; made by ``laplace_posterior``.
+
+    Fields:
+        model: the network's own copy, with the weights at which the posterior was taken.
+        output: how to read what it returns.
+        weights: which weights are random.
+        fitted: the object of laplace-torch, for what it can do besides.
+    """
+
+    model: nn.Module
+    output: Output
+    weights: Weights
+    fitted: Any
+    _last: str
+
+    @property
+    def size(self) -> None:
+        """There is no end of functions."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Every draw is independent."""
+        return None
+
+    def sample(self, seed: int, draw: int) -> Tensor:
+        """How far draw ``draw`` lies from the trained weights, (P,): a function of (seed, draw) alone."""
+        mean = cast(Tensor, self.fitted.mean)
+        generator = torch.Generator(mean.device).manual_seed(mix(check_seed(seed) ^ mix(draw)))
+        return cast(Tensor, self.fitted.sample(1, generator=generator)).reshape(-1) - mean
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        check_seed(seed)
+        inputs = as_inputs(x, next(self.model.parameters()).device)
+        if rows is not None:
+            inputs = along_first(inputs).take(inputs, rows)
+        modules = list(self.model.modules())
+        modes = [part.training for part in modules]
+        with state_kept(modules, list(self.model.buffers())):
+            for part in modules:
+                part.training = False
+            try:
+                with torch.set_grad_enabled(gradient):
+                    function = _last_layer(self, inputs) if self.weights == "last_layer" else _linearised(self, inputs)
+                yield _Drawing(lambda draw: function(self.sample(seed, draw)), len(_first(inputs)), gradient)
+            finally:
+                for part, training in zip(modules, modes, strict=True):
+                    part.training = training
+
+
+class _Drawing:
+    """The stream: one function after the other."""
+
+    def __init__(self, function: Callable[[int], Values], rows: int, gradient: bool) -> None:
+        self._function, self.rows, self._gradient = function, cast("int | None", rows), gradient
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """Pieces of one draw, in order."""
+        for draw in draws:
+            with torch.set_grad_enabled(self._gradient):
+                value = self._function(draw)
+            yield mapped(lambda part: part[None], value)
+
+
+def laplace_posterior(
+    network: nn.Module,
+    data: tuple[Tensor, Tensor] | Iterable[Any],
+    *,
+    output: Logits | Mean,
+    weights: Weights = "last_layer",
+    hessian: Hessian = "kron",
+    prior_precision: float | None = None,
+    batch_size: int = 256,
+) -> LaplacePosterior:
+    """A Laplace posterior about the trained weights of ``network``.
+
+    Draws of "last_layer" put sampled weights in the last layer; the rest runs once. Draws of "all" are of the
+    network linearised at its weights, f(x) + J(x) (w - w*), which the curvature (a generalised Gauss-Newton matrix) is
+    exact for. Either way a draw is one function for all inputs.
+
+    Args:
+        network: trained; it is copied, and left as it is.
+        data: the training inputs and targets, or a ``DataLoader`` of such pairs.
+        output: ``Logits()`` for classes, ``Mean(noise_variance=...)`` above 0 for a regression.
+        weights: "last_layer" (the last ``Linear`` that is called) or "all".
+        hessian: "full", "kron" or "diag".
+        prior_precision: of each weight; the one that maximises the marginal likelihood if not given.
+        batch_size: rows at once, where ``data`` is a pair of tensors.
+
+    Raises:
+        MissingExtra: laplace-torch is not installed.
+        InvalidArgument: an output of another kind, no noise variance, or an unknown name.
+
+    See "Improving Predictions of Bayesian Neural Nets via Local Linearization", Immer, Korzepa and Bauer, 2021.
+    """
+    _check(network, output, weights, hessian, prior_precision)
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")  # its back ends script with TorchScript on import
+        library = extras.require("laplace", "laplace")
+        own = copy.deepcopy(network)
+        classes = isinstance(output, Logits)
+        settings = {} if isinstance(output, Logits) else {"sigma_noise": output.noise_variance ** 0.5}
+        fitted = library.Laplace(
+            copy.deepcopy(network),
+            "classification" if classes else "regression",
+            subset_of_weights=weights,
+            hessian_structure=hessian,
+            prior_precision=prior_precision or 1.0,
+            **settings,
+        )
+        with torch.enable_grad():
+            fitted.fit(_loader(data, batch_size))
+            if prior_precision is None:
+                fitted.optimize_prior_precision(method="marglik")
+    last = str(getattr(fitted.model, "_last_layer_name", "")) if weights == "last_layer" else ""
+    return LaplacePosterior(own, output, weights, fitted, last)
+
+
+def _last_layer(posterior: LaplacePosterior, inputs: Inputs) -> Callable[[Tensor], Values]:
+    layer = cast(nn.Linear, posterior.model.get_submodule(posterior._last))  # pyright: ignore[reportPrivateUsage]
+    features: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, args: features.append(args[0]))
+    try:
+        posterior.model(*inputs[0], **inputs[1])
+    finally:
+        hook.remove()
+    split = layer.weight.numel()
+
+    def function(deviation: Tensor) -> Values:
+        weight = layer.weight + deviation[:split].reshape(layer.weight.shape)
+        bias = None if layer.bias is None else layer.bias + deviation[split:]  # pyright: ignore[reportUnnecessaryComparison]
+        return posterior.output.read(F.linear(features[-1], weight, bias))
+
+    return function
+
+
+def _linearised(posterior: LaplacePosterior, inputs: Inputs) -> Callable[[Tensor], Values]:
+    model = posterior.model
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    start = {name: parameter.detach() for name, parameter in named.items()}
+
+    def of(parameters: dict[str, Tensor]) -> Any:
+        returned = torch.func.functional_call(model, parameters, inputs[0], inputs[1])
+        return posterior.output.read(returned)
+
+    def function(deviation: Tensor) -> Values:
+        parts = cast(Any, deviation).split([parameter.numel() for parameter in start.values()])
+        tangents = {name: part.reshape(start[name].shape) for (name, part) in zip(start, parts, strict=True)}
+        value, change = cast(Any, torch.func.jvp)(of, (start,), (tangents,))
+        return value + change
+
+    return function
+
+
+def _loader(data: Any, batch_size: int) -> Any:
+    if isinstance(data, tuple):
+        inputs, targets = cast("tuple[Tensor, Tensor]", data)
+        return DataLoader(TensorDataset(inputs, targets), batch_size=batch_size)
+    return data
+
+
+def _first(inputs: Inputs) -> Tensor:
+    return next(leaf for leaf in (*inputs[0], *inputs[1].values()) if isinstance(leaf, Tensor))
+
+
+def _check(network: object, output: object, weights: str, hessian: str, prior_precision: float | None) -> None:
+    problem = None
+    if not isinstance(network, nn.Module):
+        problem = ("network must be a torch.nn.Module.", type(network).__name__)
+    elif not isinstance(output, (Logits, Mean)):
+        problem = ("output must be Logits() or Mean(noise_variance=...).", repr(output))
+    elif isinstance(output, Mean) and not output.noise_variance > 0:
+        problem = ("The likelihood of a regression needs a noise variance above 0.", repr(output))
+    elif weights not in ("last_layer", "all") or hessian not in ("full", "kron", "diag"):
+        rule = 'weights must be "last_layer" or "all", hessian "full", "kron" or "diag".'
+        problem = (rule, f"weights={weights!r}, hessian={hessian!r}")
+    elif prior_precision is not None and not 0 < prior_precision < float("inf"):
+        problem = ("prior_precision must be a positive number.", f"prior_precision={prior_precision!r}")
+    if problem is not None:
+        fix = "laplace_posterior(network, (x, y), output=caveat.Mean(noise_variance=0.1))"
+        raise InvalidArgument(explain(problem[0], got=problem[1], cause="settings of another method", fix=fix))

@@ -1,0 +1,150 @@
+"""Any sampler as a fitted estimator of scikit-learn, so that all of MAPIE's conformal methods take it.
+
+Split conformal sets and intervals need no library: see ``caveat.calibrate``. MAPIE adds the rest: risk control,
+time-series and cross conformal prediction, and more scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from caveat._engine import Sampler, predict_batches
+from caveat._extras import require
+from caveat._measure_kinds import kind_of
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What an estimator predicts from: the mean over draws of each row of an array."""
+
+    sampler: Sampler
+    n: int | None
+    seed: int
+    batch_size: int
+    dtype: torch.dtype
+
+    def __call__(self, x: Any) -> Predictive:
+        """The predictive of rows (B, ...), as a tensor or an array, batch after batch."""
+        rows = torch.as_tensor(x)
+        rows = rows.to(self.dtype) if rows.is_floating_point() else rows
+        parts = cast("tuple[Tensor, ...]", rows.split(self.batch_size))
+        batches = list(predict_batches(self.sampler, parts, n=self.n, seed=self.seed))
+        return batches[0].concatenate(*batches[1:])
+
+
+def mapie_classifier(
+    sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256, classes: int
+) -> Any:
+    """A sampler of class scores as a fitted classifier of scikit-learn.
+
+    Args:
+        sampler: with an output of classes.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
+        seed: of the draws.
+        batch_size: rows at once.
+        classes: C, how many.
+
+    Returns:
+        An estimator with ``predict_proba`` (B, C) and ``predict`` (B,), of arrays of rows; its mean probabilities are
+        those of ``caveat.predict``. Hand it to MAPIE with ``prefit=True``.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+        InvalidArgument: fewer than two classes; when predicting, a sampler of a regression.
+
+    See "Flexible and Systematic Uncertainty Estimation with Conformal Prediction via the MAPIE library", Cordier et
+    al., 2023.
+    """
+    if classes < 2:
+        raise InvalidArgument(_too_few(classes))
+    base = require("sklearn.base", extra="conformal")
+    drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
+
+    def predict_proba(_: Any, x: Any) -> Any:
+        return _probabilities(drawn(x)).cpu().double().numpy()
+
+    def predict(_: Any, x: Any) -> Any:
+        return _probabilities(drawn(x)).argmax(-1).cpu().numpy()
+
+    bases = (base.ClassifierMixin, base.BaseEstimator)
+    made = _estimator("SamplerClassifier", bases, {"predict_proba": predict_proba, "predict": predict})
+    made.classes_ = torch.arange(classes).numpy()
+    return made
+
+
+def mapie_regressor(sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256) -> Any:
+    """A sampler of one target as a fitted regressor of scikit-learn.
+
+    Args:
+        sampler: with an output of one number a row.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
+        seed: of the draws.
+        batch_size: rows at once.
+
+    Returns:
+        An estimator with ``predict`` (B,), of arrays of rows: the mean over draws. Hand it to MAPIE with
+        ``prefit=True``.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+        InvalidArgument: when predicting, a sampler of classes or of several targets.
+    """
+    base = require("sklearn.base", extra="conformal")
+    drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
+
+    def predict(_: Any, x: Any) -> Any:
+        return _one_target(drawn(x)).cpu().double().numpy()
+
+    return _estimator("SamplerRegressor", (base.RegressorMixin, base.BaseEstimator), {"predict": predict})
+
+
+def _estimator(name: str, bases: tuple[type, ...], methods: dict[str, Any]) -> Any:
+    """A fitted estimator; its class is made here, for its bases are there only when scikit-learn is."""
+
+    def fit(estimator: Any, _x: Any, _y: Any = None) -> Any:
+        return estimator
+
+    def is_fitted(_: Any) -> bool:
+        return True
+
+    # MAPIE asks for the one mark, scikit-learn for the other.
+    marks = {"fit": fit, "fitted_": True, "__sklearn_is_fitted__": is_fitted}
+    return cast(Any, type(name, bases, {**methods, **marks}))()
+
+
+def _probabilities(pred: Predictive) -> Tensor:
+    if isinstance(pred, Bernoulli):
+        pred = pred.binary
+    if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
+        return pred.mean.flatten(0, -2)  # a logit of yes may stand in a column
+    raise InvalidArgument(_misfit("classes, one label a row", pred))
+
+
+def _one_target(pred: Predictive) -> Tensor:
+    if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
+        return pred.mean.reshape(-1)
+    raise InvalidArgument(_misfit("one number a row", pred))
+
+
+def _misfit(wanted: str, pred: Predictive) -> str:
+    return explain(
+        f"The sampler must predict {wanted}.",
+        got=f"a predictive of {kind_of(pred) or 'several heads'}: {pred!r}",
+        cause="a sampler of the other kind, of maps or of several targets",
+        fix="mapie_classifier for classes, mapie_regressor for one target; caveat.calibrate takes the rest",
+    )
+
+
+def _too_few(classes: int) -> str:
+    return explain(
+        "There must be at least two classes.",
+        got=f"classes={classes}",
+        cause="the number of targets of a regression",
+        fix="mapie_regressor(sampler)",
+    )

@@ -1,0 +1,174 @@
+"""Any sampler as the model of TorchCP's conformal predictors, so that all of its scores and predictors take it.
+
+Split conformal sets and intervals need no library: see ``caveat.calibrate``. TorchCP adds the rest: class-conditional,
+clustered and weighted conformal prediction, more scores, adaptive conformal inference over time. It asks of a model
+only that it is a ``torch.nn.Module``; nothing is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from caveat._engine import Sampler, predict
+from caveat._measure_kinds import kind_of
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
+
+Read = Callable[[Predictive], Tensor]
+
+
+@final
+class SamplerModel(nn.Module):
+    """A network whose forward pass is a prediction with n draws; made by ``torchcp_classifier`` or ``_regressor``.
+
+    It holds no weights, only an empty parameter by whose device TorchCP finds where the rows go. The rows are predicted
+    in pieces of ``batch_size``, and the same rows always give the same numbers.
+    """
+
+    def __init__(
+        self, sampler: Sampler, read: Read, n: int | None, seed: int, batch_size: int, device: torch.device | str
+    ) -> None:
+        super().__init__()
+        self.sampler, self.read, self.n, self.seed, self.batch_size = sampler, read, n, seed, batch_size
+        self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What TorchCP's scores take, a row for each row of ``x`` (B, ...)."""
+        pieces = cast("tuple[Tensor, ...]", cast(Any, x).split(self.batch_size))
+        return torch.cat([self.read(predict(self.sampler, piece, n=self.n, seed=self.seed)) for piece in pieces])
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        return f"{type(self.sampler).__name__}, n={self.n or 'default'}, seed={self.seed}"
+
+
+def torchcp_classifier(
+    sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """A sampler of class scores as the model of TorchCP's classification predictors.
+
+    Args:
+        sampler: with an output of classes, one label a row.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
+        seed: of the draws.
+        batch_size: rows at once.
+        device: where the rows are to go: where the sampler's networks are.
+
+    Returns:
+        A module from rows (B, ...) to the logarithms of their mean probabilities (B, C), in nats: TorchCP's softmax of
+        them is the mean of ``caveat.predict``. Hand it to any predictor as ``model=``.
+
+    Raises:
+        InvalidArgument: a batch size under one; when predicting, a sampler of a regression or of maps.
+
+    See "TorchCP: A Python Library for Conformal Prediction", Huang, Song, Zhang, Jing, Wei, 2024.
+
+    Example:
+        >>> import caveat
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)).eval()
+        >>> model = torchcp_classifier(caveat.mc_dropout(network, output=caveat.Logits()), n=10)
+        >>> torch.allclose(model(torch.zeros(2, 4)).exp().sum(-1), torch.ones(2))
+        True
+    """
+    return SamplerModel(sampler, _log_probabilities, n, seed, _checked(batch_size), device)
+
+
+def torchcp_regressor(
+    sampler: Sampler,
+    *,
+    quantiles: tuple[float, float] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """A sampler of one target as the model of TorchCP's regression predictors.
+
+    Args:
+        sampler: with an output of one number a row.
+        quantiles: None for the mean, as the scores ``ABS`` and ``Sign`` take it; or two probabilities such as
+            (0.05, 0.95), for the quantiles of a Gaussian with the predictive's mean and total variance, as ``CQR``
+            and its kin take them.
+        n: draws for each prediction; 100, or all that the sampler has, if not given.
+        seed: of the draws.
+        batch_size: rows at once.
+        device: where the rows are to go: where the sampler's networks are.
+
+    Returns:
+        A module from rows (B, ...) to (B, 1) means, or (B, 2) quantiles, in the target's unit.
+
+    Raises:
+        InvalidArgument: quantiles that are not two rising probabilities, a batch size under one; when predicting, a
+            sampler of classes or of several targets.
+
+    See "Conformalized Quantile Regression", Romano, Patterson, Candes, 2019.
+
+    Example:
+        >>> import caveat
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1)).eval()
+        >>> sampler = caveat.mc_dropout(network, output=caveat.Mean(noise_variance=0.1))
+        >>> torchcp_regressor(sampler, n=10)(torch.zeros(5, 4)).shape
+        torch.Size([5, 1])
+        >>> low, high = torchcp_regressor(sampler, quantiles=(0.05, 0.95), n=10)(torch.zeros(5, 4)).unbind(-1)
+        >>> bool((low < high).all())
+        True
+    """
+    if quantiles is None:
+        return SamplerModel(sampler, _means, n, seed, _checked(batch_size), device)
+    if len(quantiles) != 2 or not 0 < quantiles[0] < quantiles[1] < 1:
+        raise InvalidArgument(
+            explain(
+                "quantiles must be two rising probabilities between 0 and 1.",
+                got=f"quantiles={quantiles!r}",
+                cause="per cent, the upper one first, or the level of the interval alone",
+                fix="quantiles=(0.05, 0.95) for an interval that is to hold 90 %",
+            )
+        )
+
+    def read(pred: Predictive) -> Tensor:
+        mean, deviation = _moments(pred)
+        places = cast(Tensor, cast(Any, torch.special).ndtri(torch.tensor(quantiles, dtype=torch.float64))).to(mean)
+        return mean[:, None] + places * deviation[:, None]
+
+    return SamplerModel(sampler, read, n, seed, _checked(batch_size), device)
+
+
+def _log_probabilities(pred: Predictive) -> Tensor:
+    if isinstance(pred, Bernoulli):
+        pred = pred.binary
+    if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
+        smallest = torch.finfo(pred.mean.dtype).tiny  # a probability that is zero keeps its place, last
+        return pred.mean.flatten(0, -2).clamp(min=smallest).log()
+    raise InvalidArgument(_misfit("classes, one label a row", pred))
+
+
+def _means(pred: Predictive) -> Tensor:
+    return _moments(pred)[0][:, None]
+
+
+def _moments(pred: Predictive) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation, noise included, of each row."""
+    if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
+        return pred.mean.reshape(-1), pred.total_variance.sqrt().reshape(-1)
+    raise InvalidArgument(_misfit("one number a row", pred))
+
+
+def _checked(batch_size: int) -> int:
+    if batch_size >= 1:
+        return batch_size
+    raise InvalidArgument(
+        explain("batch_size must be at least 1.", got=f"{batch_size}", cause="a division", fix="leave it out")
+    )
+
+
+def _misfit(wanted: str, pred: Predictive) -> str:
+    return explain(
+        f"The sampler must predict {wanted}.",
+        got=f"a predictive of {kind_of(pred) or 'several heads'}: {pred!r}",
+        cause="a sampler of the other kind, of maps or of several targets",
+        fix="torchcp_classifier for classes, torchcp_regressor for one target; caveat.calibrate takes the rest",
+    )

@@ -1,0 +1,203 @@
+"""Concrete dropout: the rate is learned with the weights.
+
+A dropped-or-kept choice has no gradient; its concrete relaxation, a sigmoid of a little noise, has. The rate is held
+back from 0 or 1 by ``concrete_penalty``. See "Concrete Dropout", Gal, Hron and Kendall, 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]  # the one class of all convolutions
+
+from caveat._random_numbers import Shape, elementwise, times, uniform_numbers, wide
+from caveat.errors import InvalidRate, explain
+from caveat.layers._rates import check_rate
+from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
+
+# The temperatures of the authors' code: of single units, and of whole channels.
+_TEMPERATURE, _SPATIAL_TEMPERATURE = 0.1, 2 / 3
+
+
+@final
+class ConcreteDropout(nn.Module):
+    """A linear layer whose inputs are dropped at a rate that is learned, the parameter ``logit``.
+
+    It takes the layer's place: the keys of the state dict are the layer's and ``logit``. In training and in draws an
+    input is multiplied by z / (1 - p), z the relaxed choice; in eval mode it is the plain layer. Add
+    ``caveat.layers.concrete_penalty`` to the loss: without it the rate falls to 0.
+
+    Args:
+        layer: an ``nn.Linear``.
+        p: the rate to start from, in (0, 1).
+        temperature: of the relaxation, above 0; the smaller, the nearer to dropped-or-kept.
+
+    Shapes:
+        those of the layer.
+
+    Raises:
+        InvalidRate: ``p`` outside (0, 1), or a temperature that is not above 0.
+        InvalidArgument: no linear layer.
+
+    See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
+
+    Example:
+        >>> dropping = ConcreteDropout(nn.Linear(4, 3), p=0.1)
+        >>> list(dropping.state_dict())
+        ['weight', 'bias', 'logit']
+        >>> round(dropping.p.item(), 4)
+        0.1
+    """
+
+    def __init__(self, layer: nn.Module, p: float = 0.1, *, temperature: float = _TEMPERATURE) -> None:
+        super().__init__()
+        check_layer(layer, nn.Linear, said="an nn.Linear; SpatialConcreteDropout takes convolutions")
+        self.temperature = _checked_temperature(temperature)
+        start = _start(layer, p)
+        self._settings = take_place(self, layer)
+        self.logit = start
+
+    @property
+    def layer(self) -> nn.Module:
+        """The plain layer; it shares the weights."""
+        return _plain(self, self._settings)
+
+    @property
+    def p(self) -> Tensor:
+        """The rate as it is now: one number, differentiable by ``logit``."""
+        return self.logit.sigmoid()
+
+    @property
+    def dropped_features(self) -> int:
+        """How many inputs are dropped one by one: the K of the entropy term."""
+        return cast(nn.Linear, self.layer).in_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layer returns; its inputs are dropped in training and in draws."""
+        uniform = uniform_numbers(x, elementwise, "concrete_dropout", self.p, self.training)
+        return self.layer(x if uniform is None else times(x, _multiplier(self.logit, uniform, self.temperature)))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return attribute_of(self, name)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"{self.layer}, p={self.p.item():.4g}, temperature={self.temperature:g}"
+
+
+@final
+class SpatialConcreteDropout(nn.Module):
+    """A convolution whose input channels are dropped at a rate that is learned, the parameter ``logit``.
+
+    As ``ConcreteDropout``, but one choice for each channel, the same at every place.
+
+    Args:
+        layer: a convolution, ``nn.Conv1d`` to ``nn.ConvTranspose3d``.
+        p: the rate to start from, in (0, 1).
+        temperature: of the relaxation, above 0.
+
+    Shapes:
+        those of the layer.
+
+    Raises:
+        InvalidRate: ``p`` outside (0, 1), or a temperature that is not above 0.
+        InvalidArgument: no convolution.
+
+    See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
+
+    Example:
+        >>> import torch
+        >>> dropping = SpatialConcreteDropout(nn.Conv2d(3, 8, 3))
+        >>> dropping(torch.ones(2, 3, 6, 6)).shape, dropping.dropped_features
+        (torch.Size([2, 8, 4, 4]), 3)
+    """
+
+    def __init__(self, layer: nn.Module, p: float = 0.1, *, temperature: float = _SPATIAL_TEMPERATURE) -> None:
+        super().__init__()
+        check_layer(layer, _ConvNd, said="a convolution; ConcreteDropout takes linear layers")
+        self.temperature = _checked_temperature(temperature)
+        start = _start(layer, p)
+        self._settings = take_place(self, layer)
+        self.logit = start
+
+    @property
+    def layer(self) -> nn.Module:
+        """The plain layer; it shares the weights."""
+        return _plain(self, self._settings)
+
+    @property
+    def p(self) -> Tensor:
+        """The rate as it is now: one number, differentiable by ``logit``."""
+        return self.logit.sigmoid()
+
+    @property
+    def dropped_features(self) -> int:
+        """How many channels are dropped one by one: the K of the entropy term."""
+        return cast(_ConvNd, self.layer).in_channels
+
+    def forward(self, x: Tensor, *more: Any) -> Tensor:
+        """What the layer returns; its inputs are dropped in training and in draws."""
+        uniform = uniform_numbers(x, self._channels, "spatial_concrete_dropout", self.p, self.training)
+        x = x if uniform is None else times(x, _multiplier(self.logit, uniform, self.temperature))
+        return self.layer(x, *more)
+
+    def _channels(self, shape: Shape) -> Shape:
+        """One number a channel, and the batch where there is one."""
+        places = len(cast(_ConvNd, self.layer).kernel_size)
+        return shape[:-places] + (1,) * places
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return attribute_of(self, name)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"{self.layer}, p={self.p.item():.4g}, temperature={self.temperature:g}"
+
+
+def _multiplier(logit: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+    """z / (1 - p), with z = 1 - sigmoid((logit p + logit u) / temperature), the concrete relaxation of "kept"."""
+    odds = logit.to(uniform.dtype)
+    z = torch.sigmoid(-(odds + uniform.log() - torch.log1p(-uniform)) / temperature)
+    return z * (1 + odds.exp())  # 1 / (1 - p) = 1 + exp(logit p)
+
+
+def _plain(holder: nn.Module, settings: Any) -> nn.Module:
+    twin = twin_of(holder, settings, {})
+    del vars(twin)["_parameters"]["logit"]
+    return twin
+
+
+def _start(layer: nn.Module, p: float) -> nn.Parameter:
+    if check_rate(p) == 0:
+        raise InvalidRate(
+            explain(
+                "A rate that is to be learned must start in (0, 1).",
+                got="p=0",
+                cause="dropout was meant to be off at first; but at 0 the logit is minus infinity and never moves",
+                fix="start from a small rate, such as p=0.05",
+            )
+        )
+    weight = next(layer.parameters())
+    return nn.Parameter(torch.full((), math.log(p) - math.log1p(-p), dtype=wide(weight.dtype), device=weight.device))
+
+
+def _checked_temperature(temperature: float) -> float:
+    if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
+        raise InvalidRate(
+            explain(
+                "temperature must be above 0.",
+                got=f"temperature={temperature!r}",
+                cause="0 was meant as 'no relaxation', which has no gradient",
+                fix="leave it out: 0.1 for units and 2/3 for channels are the authors' values",
+            )
+        )
+    return float(temperature)

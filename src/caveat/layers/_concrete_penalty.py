@@ -1,0 +1,101 @@
+"""What holds a learned dropout rate in place: the divergence of Concrete dropout from its prior.
+
+See "Concrete Dropout", Gal, Hron and Kendall, 2017, equations 3 and 4.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from caveat.errors import InvalidArgument, explain
+from caveat.layers._concrete_dropout import ConcreteDropout, SpatialConcreteDropout
+
+
+def concrete_penalty(
+    network: nn.Module, N: int, *, length_scale: float = 1e-2, model_precision: float | None = 1.0
+) -> Tensor:
+    """The penalty to add to a loss averaged over rows: one number, a sum over all Concrete dropout of ``network``.
+
+    For each such layer with weights W, K dropped inputs and rate p::
+
+        l^2 / (tau N) * ||W||^2 / (1 - p)  +  2 / (tau N) * K * (p log p + (1 - p) log(1 - p))
+
+    This is the authors' regulariser, right beside their loss, the mean squared error (y - f)^2 of noise precision tau:
+    2 / tau times the divergence, as the squared error is 2 / tau times the negative log-likelihood. Beside a loss that
+    *is* a negative log-likelihood (cross-entropy, ``caveat.losses.gaussian_nll``) pass ``model_precision=None``: the
+    divergence itself, l^2 / (2 N) and 1 / N. Of layers that have no Concrete dropout, such as the first or the last,
+    use weight decay.
+
+    Args:
+        network: holds ``ConcreteDropout`` or ``SpatialConcreteDropout`` anywhere in it.
+        N: how many rows the training set has.
+        length_scale: l of the prior on the weights; larger means smoother functions, so a stronger pull to 0.
+        model_precision: tau, 1 / (target unit)^2; None for a loss that is a negative log-likelihood.
+
+    Returns:
+        0-d, differentiable by the weights and the rates; nats times 2 / tau (or 1).
+
+    Raises:
+        InvalidArgument: no Concrete dropout in ``network``, N below 1, or a scale or precision that is not above 0.
+
+    See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
+
+    Example:
+        >>> layer = ConcreteDropout(nn.Linear(3, 1, bias=False), p=0.5)
+        >>> _ = nn.init.ones_(layer.weight)
+        >>> penalty = concrete_penalty(layer, N=2, length_scale=1.0)       # 1/2 * 3 / 0.5 - 2/2 * 3 * log 2
+        >>> round(penalty.item(), 4)
+        0.9206
+    """
+    _check(N, length_scale, model_precision)
+    layers = [layer for layer in network.modules() if isinstance(layer, (ConcreteDropout, SpatialConcreteDropout))]
+    if not layers:
+        raise InvalidArgument(_none_found(network))
+    factor = 1.0 if model_precision is None else 2.0 / model_precision
+    terms = torch.stack([_divergence(layer, length_scale) for layer in layers])
+    return factor / N * terms.sum()
+
+
+def _divergence(layer: ConcreteDropout | SpatialConcreteDropout, length_scale: float) -> Tensor:
+    """Of the layer's weights from their prior, up to a constant: l^2 ||W||^2 / (2 (1 - p)) - K H(p)."""
+    weight = cast(Tensor, layer.weight)
+    logit = layer.logit.to(torch.promote_types(weight.dtype, torch.float32))
+    p = logit.sigmoid()
+    # From the logit, p log p and 1 / (1 - p) keep their digits where p is near 0 or 1.
+    negative_entropy = p * F.logsigmoid(logit) + (1 - p) * F.logsigmoid(-logit)
+    squares = weight.to(logit.dtype).square().sum()
+    return length_scale**2 / 2 * squares * (1 + logit.exp()) + layer.dropped_features * negative_entropy
+
+
+def _check(N: int, length_scale: float, model_precision: float | None) -> None:
+    for name, value in {"N": N, "length_scale": length_scale, "model_precision": model_precision}.items():
+        if value is None and name == "model_precision":
+            continue
+        lowest = 1 if name == "N" else 0
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(cast(float, value)) or cast(float, value) < lowest or value == 0:
+            raise InvalidArgument(_unusable(name, value))
+
+
+def _unusable(name: str, value: object) -> str:
+    return explain(
+        f"{name} must be {'at least 1' if name == 'N' else 'above 0'} and finite.",
+        got=f"{name}={value!r}",
+        cause="an empty training set, or a scale that was computed from data and came out as nothing",
+        fix="N=len(training_set), length_scale=0.01, model_precision=1 / noise_variance",
+    )
+
+
+def _none_found(network: nn.Module) -> str:
+    return explain(
+        "concrete_penalty needs Concrete dropout in the network.",
+        got=f"{type(network).__name__} without any",
+        cause="the layers were not replaced, or another network was passed",
+        fix="caveat.layers.replace(network, which=caveat.layers.instances_of(nn.Linear), "
+        "by=caveat.layers.ConcreteDropout)",
+    )

@@ -1,0 +1,304 @@
+"""A Gaussian process as the last layer: random Fourier features and a Laplace posterior over their weights.
+
+The features are fixed, f(x) = sqrt(2 / F) cos(W x / length_scale + b), whose inner products approximate a squared
+exponential kernel; the weights are trained as any, and the precision of their posterior is one pass over the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from caveat._numerics import accumulator
+from caveat.errors import InvalidArgument, explain, explain_no_network
+
+Curvature = Callable[[Tensor], Tensor]
+"""Takes the head's outputs (B, K) and gives the second derivative of the negative log-likelihood, (B, K) or (B, 1)."""
+
+_factors: ContextVar[Mapping[int, Tensor]] = ContextVar("caveat_factors_of_heads_that_draw")
+_NONE: Mapping[int, Tensor] = {}
+
+
+def gaussian_curvature(noise_variance: float = 1.0) -> Curvature:
+    """The curvature of a Gaussian likelihood: one over the noise variance, the same for every output.
+
+    Raises:
+        InvalidArgument: the noise variance is not positive.
+
+    Example:
+        >>> gaussian_curvature(0.25)(torch.zeros(3, 2))
+        tensor([[4.], [4.], [4.]])
+    """
+    if not 0 < noise_variance < math.inf:
+        raise InvalidArgument(_not_positive("noise_variance", noise_variance))
+    return lambda outputs: torch.full_like(outputs[:, :1], 1 / noise_variance)
+
+
+def softmax_curvature(logits: Tensor) -> Tensor:
+    """The curvature of the cross-entropy at each logit, p (1 - p), (B, C).
+
+    Example:
+        >>> softmax_curvature(torch.zeros(1, 2))
+        tensor([[0.2500, 0.2500]])
+    """
+    p = logits.softmax(-1)
+    return p * (1 - p)
+
+
+def logistic_curvature(logits: Tensor) -> Tensor:
+    """The curvature of the binary cross-entropy at each logit, p (1 - p), (B, K).
+
+    Example:
+        >>> logistic_curvature(torch.zeros(1, 1))
+        tensor([[0.2500]])
+    """
+    p = logits.sigmoid()
+    return p * (1 - p)
+
+
+class RandomFeatureGaussianProcess(nn.Module):
+    """The head of SNGP: trained as a linear layer over random features, then sure where the data were.
+
+    Train it with the rest of the network under any loss; then build the posterior precision in one pass,
+    ``update_precision(network, inputs)``, or during a last epoch in train mode after ``head.reset_precision()``. The
+    sampler ``caveat.samplers.gaussian_process_head`` draws functions from the posterior.
+
+    The prior over the weights is normal with variance 1 / ridge, so far from the data the variance of the function
+    goes up to about 1 / ridge. With ``weight_decay = ridge * noise_variance / N`` on ``head.weight`` and a mean squared
+    error halved (ridge / N with a mean cross-entropy) training seeks that posterior's mode.
+
+    Args:
+        in_features: width of what comes in.
+        out_features: K outputs.
+        features: F, how many random features.
+        length_scale: of the kernel, in units of the input; about the distance over which features should agree.
+        ridge: the prior precision of each weight.
+        curvature: of the likelihood: ``gaussian_curvature(noise_variance)``, ``softmax_curvature`` or
+            ``logistic_curvature``.
+        bias: learn a constant (it has no posterior).
+        generator: where the random features come from; torch's global one, as for every layer, if not given.
+
+    Shapes: (B, in_features) to (B, K).
+
+    Raises:
+        InvalidArgument: a size, scale or ridge that is not positive.
+
+    See "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", Liu et
+    al., 2020; "Random Features for Large-Scale Kernel Machines", Rahimi and Recht, 2007.
+
+    Example:
+        >>> head = RandomFeatureGaussianProcess(1, 1, features=256, curvature=gaussian_curvature(0.01))
+        >>> update_precision(head, torch.linspace(-1, 1, 50)[:, None])
+        >>> near, far = head.posterior_variance(torch.tensor([[0.0], [20.0]])).flatten().tolist()
+        >>> near < 0.05, far > 0.5
+        (True, True)
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+    precision: Tensor
+    rows_seen: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        features: int = 1024,
+        length_scale: float = 1.0,
+        ridge: float = 1.0,
+        curvature: Curvature = softmax_curvature,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {"in_features": in_features, "out_features": out_features, "features": features}
+        for name, value in {**sizes, "length_scale": length_scale, "ridge": ridge}.items():
+            if not 0 < value < math.inf:
+                raise InvalidArgument(_not_positive(name, value))
+        self.in_features, self.out_features, self.features = in_features, out_features, features
+        self.ridge, self.curvature, self.gathering = ridge, curvature, False
+        self.register_buffer("frequencies", torch.randn(features, in_features, generator=generator) / length_scale)
+        self.register_buffer("phases", torch.rand(features, generator=generator) * (2 * math.pi))
+        self.weight = nn.Parameter(torch.zeros(out_features, features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        kinds = curvature(torch.zeros(1, out_features)).shape[-1]  # 1 where the outputs share a posterior
+        identity = torch.eye(features, dtype=accumulator(self.weight.device))
+        self.register_buffer("precision", ridge * identity.expand(kinds, -1, -1).clone())
+        self.register_buffer("rows_seen", torch.zeros((), dtype=torch.int64))
+
+    def random_features(self, x: Tensor) -> Tensor:
+        """The features of (B, in_features): (B, F), with inner products near the kernel's."""
+        return math.sqrt(2 / self.features) * torch.cos(F.linear(x, self.frequencies, self.phases))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The posterior mean (B, K); one function of the posterior inside ``weights_drawn``."""
+        if self.gathering and self.training:
+            self.gather(x.detach())
+        f = self.random_features(x)
+        mean = F.linear(f, self.weight, self.bias)
+        factor = _factors.get(_NONE).get(id(self))
+        if factor is None:
+            return mean
+        # Weights = mean + L^-T z: a function's deviation at x is (L^-1 f(x)) . z, where only z differs between draws.
+        spread = _solved(factor, f)
+        z = torch.randn(self.out_features, self.features, dtype=spread.dtype, device=spread.device)
+        deviation = spread[0] @ z.mT if len(spread) == 1 else torch.einsum("kbf,kf->bk", spread, z)
+        return mean + deviation
+
+    def posterior_variance(self, x: Tensor) -> Tensor:
+        """The variance of the function at (B, in_features), without noise: (B, K).
+
+        Raises:
+            InvalidArgument: the precision was never built.
+        """
+        spread = _solved(self.factor(), self.random_features(x))
+        return spread.square().sum(-1).mT.expand(-1, self.out_features)
+
+    def factor(self) -> Tensor:
+        """The Cholesky factor L of the precision, (K or 1, F, F) lower triangular.
+
+        Raises:
+            InvalidArgument: the precision was never built.
+        """
+        if int(self.rows_seen) == 0:
+            raise InvalidArgument(
+                explain(
+                    "The posterior is of the data that the precision was built from.",
+                    got="a head whose precision has seen no rows: it is the prior",
+                    cause="the network was trained, and the pass that builds the precision left out",
+                    fix="caveat.layers.update_precision(network, train_inputs)",
+                )
+            )
+        return cast(Tensor, torch.linalg.cholesky(self.precision))
+
+    @torch.no_grad()
+    def gather(self, x: Tensor) -> None:
+        """Add what the rows (B, in_features) say to the precision: sum over rows of curvature * f f^T."""
+        f = self.random_features(x)
+        curvature = self.curvature(F.linear(f, self.weight, self.bias)).to(self.precision)
+        f = f.to(self.precision)
+        for kind in range(len(self.precision)):
+            self.precision[kind].addmm_((f * curvature[:, kind, None]).mT, f)
+        self.rows_seen += len(x)
+
+    @torch.no_grad()
+    def reset_precision(self, *, gathering: bool = True) -> None:
+        """Back to the prior; with ``gathering`` every forward pass in train mode adds its rows from here on."""
+        identity = torch.eye(self.features, dtype=self.precision.dtype, device=self.precision.device)
+        self.precision.copy_((self.ridge * identity).expand_as(self.precision))
+        self.rows_seen.zero_()
+        self.gathering = gathering
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows."""
+        return f"{self.in_features}, {self.out_features}, features={self.features}, ridge={self.ridge}"
+
+    @staticmethod
+    @contextmanager
+    def weights_drawn(factors: Mapping[int, Tensor]) -> Generator[None]:
+        """While this is on, a forward pass of a head draws one function from its posterior, with ``torch.randn``.
+
+        Args:
+            factors: by ``id(head)``, its ``factor()``.
+        """
+        token = _factors.set(factors)
+        try:
+            yield
+        finally:
+            _factors.reset(token)
+
+
+def heads_of(network: nn.Module) -> list[RandomFeatureGaussianProcess]:
+    """The Gaussian-process heads in a network."""
+    if not isinstance(cast(Any, network), nn.Module):
+        raise InvalidArgument(explain_no_network(network))
+    return [part for part in network.modules() if isinstance(part, RandomFeatureGaussianProcess)]
+
+
+@torch.no_grad()
+def update_precision(network: nn.Module, data: Tensor | Iterable[Any], *, batch_size: int = 512) -> None:
+    """Build the posterior precision of the network's Gaussian-process head in one pass over the training inputs.
+
+    The network runs in eval mode and is left in the modes that it was in.
+
+    Args:
+        network: with one ``RandomFeatureGaussianProcess`` or several.
+        data: inputs (N, ...), or batches, of which the first item is taken where they are tuples or lists.
+        batch_size: rows at once, where ``data`` is one tensor.
+
+    Raises:
+        InvalidArgument: no head, no rows, or NaN in what reaches the head.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(2, 8), RandomFeatureGaussianProcess(8, 3, features=64))
+        >>> update_precision(network, torch.zeros(10, 2))
+        >>> int(network[1].rows_seen)
+        10
+    """
+    heads = heads_of(network)
+    if not heads:
+        raise InvalidArgument(_no_head(network))
+    modes = [(part, part.training) for part in network.modules()]
+    hooks = [head.register_forward_pre_hook(_gather) for head in heads]
+    batches = cast(Any, data).split(batch_size) if isinstance(data, Tensor) else data
+    device = next(network.parameters()).device
+    try:
+        network.eval()
+        for head in heads:
+            head.reset_precision(gathering=False)
+        for batch in cast(Iterable[Any], batches):
+            first = cast(Any, batch[0]) if isinstance(batch, (tuple, list)) else batch
+            network(first.to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for part, training in modes:
+            part.training = training
+    for head in heads:
+        if int(head.rows_seen) == 0 or not bool(head.precision.isfinite().all()):
+            raise InvalidArgument(_no_rows(int(head.rows_seen)))
+
+
+def _gather(head: nn.Module, args: tuple[Tensor, ...]) -> None:
+    cast(RandomFeatureGaussianProcess, head).gather(args[0])
+
+
+def _solved(factor: Tensor, f: Tensor) -> Tensor:
+    """L^-1 f for each row: (K or 1, B, F)."""
+    right = f.to(factor.dtype).mT.expand(len(factor), -1, -1)
+    return cast(Tensor, torch.linalg.solve_triangular(factor, right, upper=False)).mT.to(f.dtype)
+
+
+def _not_positive(name: str, value: float) -> str:
+    return explain(
+        f"{name} must be a positive number.",
+        got=f"{name}={value!r}",
+        cause="a size or scale that was computed and came out as nothing",
+        fix="features=1024, length_scale=1.0, ridge=1.0 are a start; noise_variance in (target unit)^2",
+    )
+
+
+def _no_head(network: nn.Module) -> str:
+    return explain(
+        "The network must have a Gaussian-process head.",
+        got=f"{type(network).__name__} without a RandomFeatureGaussianProcess",
+        cause="the trunk was passed alone, or the head is a Linear",
+        fix="make its last layer caveat.layers.RandomFeatureGaussianProcess(width, outputs)",
+    )
+
+
+def _no_rows(rows: int) -> str:
+    return explain(
+        "The precision needs rows of finite numbers.",
+        got=f"{rows} rows" if rows == 0 else f"NaN or infinity among the features of {rows} rows",
+        cause="an empty loader, a head that forward does not call, or NaN in the data",
+        fix="pass the training inputs, without rows that hold NaN",
+    )

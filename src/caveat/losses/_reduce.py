@@ -1,0 +1,94 @@
+"""Missing targets, weights and the reduction, the same for every loss.
+
+Nothing here looks at values to decide: the losses run inside ``torch.vmap`` and ``torch.func.grad``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from caveat._shapes import describe
+from caveat.errors import InvalidArgument, explain
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise `InvalidArgument` unless it is "mean", "sum" or "none"."""
+    if reduction not in get_args(Reduction):
+        raise InvalidArgument(
+            explain(
+                'reduction must be "mean", "sum" or "none".',
+                got=f"reduction={reduction!r}",
+                cause="a name from another library",
+                fix='leave it out for "mean"',
+            )
+        )
+
+
+def check_target(target: Tensor, shape: torch.Size, kind: str) -> None:
+    """Raise `InvalidArgument` unless the target has exactly this shape, with something in it."""
+    if target.shape != shape or target.numel() == 0:
+        raise InvalidArgument(
+            explain(
+                f"The target must have {kind}, {tuple(shape)}, and at least one element.",
+                got=describe(target),
+                cause="targets (B,) beside predictions (B, 1), which would broadcast to (B, B)",
+                fix=f"reshape it: target.reshape({tuple(shape)})",
+            )
+        )
+
+
+def with_mask(observed: Tensor, mask: Tensor | None) -> Tensor:
+    """Where there is a target and the mask, if any, says so too.
+
+    Raises:
+        InvalidArgument: the mask is not boolean, or its shape is not that of the target's leading axes.
+    """
+    if mask is None:
+        return observed
+    if mask.dtype != torch.bool:
+        raise InvalidArgument(
+            explain(
+                "mask must be boolean: True where the target was observed.",
+                got=describe(mask),
+                cause="a mask of zeros and ones, or weights",
+                fix="mask.bool(); weights go into weight=",
+            )
+        )
+    return observed & _over(mask, observed, "mask")
+
+
+def reduced(loss: Tensor, observed: Tensor, weight: Tensor | None, reduction: Reduction) -> Tensor:
+    """The loss of what was observed, weighted, and reduced.
+
+    "mean" divides by the sum of the weights of the observed elements (their number, if there are no weights), and is
+    0 where nothing was observed; "none" holds 0 where the target is missing.
+    """
+    share = observed.to(loss.dtype)
+    if weight is not None:
+        share = share * _over(weight, observed, "weight").to(loss.dtype)
+    weighted = loss * share
+    if reduction == "none":
+        return weighted
+    if reduction == "sum":
+        return weighted.sum()
+    total = share.sum()
+    return weighted.sum() / torch.where(total > 0, total, 1.0)
+
+
+def _over(x: Tensor, target: Tensor, name: str) -> Tensor:
+    """A tensor over the target's leading axes, with axes of one at the end."""
+    if x.ndim == 0 or x.shape != target.shape[: x.ndim]:
+        raise InvalidArgument(
+            explain(
+                f"{name} must have the shape of the target or of its leading axes: one value a row, (B,).",
+                got=f"{describe(x)} for a target of shape {tuple(target.shape)}",
+                cause="a value for each class or target dimension, or another batch",
+                fix=f"{name} of shape ({target.shape[0]},) for one value a row",
+            )
+        )
+    return x.reshape(x.shape + (1,) * (target.ndim - x.ndim))

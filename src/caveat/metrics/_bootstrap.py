@@ -1,0 +1,159 @@
+"""How sure is the metric itself: percentile intervals over resampled rows, for any metric.
+
+A resample is how often each row counts. A metric that takes `weights` (R, B) is asked once for many resamples; any
+other callable is called on each resample's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._checks import require_count
+from caveat._numerics import accumulator
+from caveat._seeds import check_seed
+from caveat._shapes import describe, require_rows, require_share
+from caveat.errors import InvalidArgument, explain
+from caveat.metrics._registry import takes_weights
+
+_NUMBERS_AT_ONCE = 1 << 22
+
+
+class Estimate(NamedTuple):
+    """A metric of the rows, and the interval over resamples of them.
+
+    Fields:
+        value: the metric of all rows.
+        low, high: the ends of the percentile interval, in the shape of the value.
+    """
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+
+
+@takes_arrays
+def bootstrap(
+    metric: Callable[..., Tensor], *tensors: Tensor, n: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> Estimate:
+    """A metric with its percentile bootstrap interval over rows.
+
+    The rows are those of the last tensor's first axis (labels, targets, ...). Each of n resamples draws as many rows
+    with replacement. A resample for which the metric is NaN (one class only) is left out. A metric that is biased on
+    small samples, as calibration errors are, is biased in the resamples too, so that its interval lies high.
+
+    Args:
+        metric: a function of the tensors that returns one number or a tensor of them. If it has a parameter `weights`
+            it must take (R, B) and return (R, ...), as every metric of this room does; else it is called on each
+            resample's rows, which are then the first axis of every tensor.
+        tensors: what the metric takes.
+        n: how many resamples.
+        confidence: of the interval, between 0 and 1.
+        seed: the same seed, the same resamples, on every device.
+
+    Returns:
+        (value, low, high).
+
+    Raises:
+        InvalidArgument: no rows, tensors whose rows differ, n below 2, a confidence that is none, or a metric that is
+            NaN for every resample.
+
+    See "An Introduction to the Bootstrap", Efron and Tibshirani, 1993.
+
+    Example:
+        >>> from caveat.metrics import accuracy
+        >>> p = torch.tensor([0.9, 0.8, 0.7, 0.4]).repeat(25)
+        >>> value, low, high = bootstrap(accuracy, torch.stack((p, 1 - p), -1), torch.zeros(100, dtype=torch.int64))
+        >>> value.item(), round(low.item(), 2), round(high.item(), 2)
+        (0.75, 0.66, 0.83)
+    """
+    require_count(n, "n", 2)
+    require_share(confidence, "confidence")
+    check_seed(seed)
+    if not tensors:
+        raise InvalidArgument(_no_tensors())
+    require_rows(tensors[-1], "The last tensor")
+    value = torch.as_tensor(metric(*tensors))
+    weighted = takes_weights(metric)
+    if not weighted:
+        require_same_rows(tensors)
+    answers: list[Tensor] = []
+    for picks in resamples(tensors[-1].shape[0], n, seed):
+        if weighted:
+            answers.append(metric(*tensors, weights=row_counts(picks).to(tensors[-1].device)))
+        else:
+            answers.append(torch.stack([metric_of_rows(metric, tensors, pick) for pick in picks]))
+    return Estimate(value, *percentiles(torch.cat(answers), confidence))
+
+
+def resamples(rows: int, n: int, seed: int, *, each: int = 1) -> Iterator[Tensor]:
+    """Row numbers of n resamples, (R, B) at a time, fewer where `each` row stands for several numbers.
+
+    From the CPU's generator, so they are the same on every device and in chunks of any size.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    at_once = max(1, _NUMBERS_AT_ONCE // (rows * each))
+    for done in range(0, n, at_once):
+        yield torch.randint(rows, (min(at_once, n - done), rows), generator=generator)
+
+
+def row_counts(picks: Tensor) -> Tensor:
+    """How often each row was picked: (R, B) row numbers to (R, B) counts, float64."""
+    R, B = picks.shape
+    flat = (picks + torch.arange(R, device=picks.device)[:, None] * B).reshape(-1)
+    return torch.bincount(flat, minlength=R * B).reshape(R, B).to(accumulator(picks.device))
+
+
+def metric_of_rows(metric: Callable[..., Tensor], tensors: tuple[Tensor, ...], pick: Tensor) -> Tensor:
+    """The metric of these rows; NaN where it is not defined for them (one class only)."""
+    try:
+        return torch.as_tensor(metric(*(x[pick.to(x.device)] for x in tensors)))
+    except InvalidArgument:
+        return torch.tensor(torch.nan)
+
+
+def percentiles(answers: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
+    """The ends of the central interval of answers (R, ...), NaN left out.
+
+    Raises:
+        InvalidArgument: every answer is NaN.
+    """
+    if bool(answers.isnan().all()):
+        raise InvalidArgument(
+            explain(
+                "The metric must be defined for some resample.",
+                got=f"NaN in all of {len(answers)}",
+                cause="so few rows of one class that resamples hold the other alone",
+                fix="more rows, or a metric that does not need both classes",
+            )
+        )
+    tail = (1 - confidence) / 2
+    ends = torch.tensor((tail, 1 - tail), dtype=answers.dtype, device=answers.device)
+    low, high = torch.nanquantile(answers, ends, dim=0)
+    return low, high
+
+
+def require_same_rows(tensors: tuple[Tensor, ...]) -> None:
+    """Raise `InvalidArgument` unless all tensors have as many rows on the first axis."""
+    if len({x.shape[:1] for x in tensors}) > 1:
+        raise InvalidArgument(
+            explain(
+                "Every tensor must have the rows on its first axis.",
+                got="; ".join(describe(x) for x in tensors),
+                cause="draws (S, B) beside targets (B,) and a metric that takes no weights",
+                fix="let the metric take draws last, or give it a parameter weights of shape (R, B)",
+            )
+        )
+
+
+def _no_tensors() -> str:
+    return explain(
+        "bootstrap needs the tensors that the metric takes.",
+        got="a metric and nothing else",
+        cause="the metric was called already",
+        fix="bootstrap(accuracy, probabilities, labels)",
+    )

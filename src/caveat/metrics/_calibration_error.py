@@ -1,0 +1,170 @@
+"""Calibration errors of class probabilities: one engine of bins, and a face for each reading of "calibrated"."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._checks import classified
+from caveat.metrics._registry import metric
+from caveat.metrics._reliability import (
+    ReliabilityBins,
+    binned,
+    calibration_gap,
+    equal_mass_edges,
+    equal_width_edges,
+    largest_gap,
+)
+from caveat.metrics._views import View, classwise, confidence, top_label
+from caveat.metrics._weighting import row_weights
+
+
+@metric("share")
+def expected_calibration_error(
+    probabilities: Tensor,
+    labels: Tensor,
+    *,
+    bins: int = 15,
+    equal_mass: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Expected calibration error: mean over rows of their bin's |accuracy - confidence|, 0 to 1.
+
+    Confidence is the largest probability. Bins are (low, high]; an empty one counts for nothing. The estimate is
+    biased upward, the more so with many bins and few rows.
+
+    Args:
+        probabilities: (B..., C).
+        labels: (B...), integers.
+        bins: how many.
+        equal_mass: bins with as many rows each as ties allow (edges from the rows as given, whatever their weights),
+            in place of bins of equal width.
+        weights: (B,) or (R, B), how much each row counts.
+
+    Returns:
+        0-d, or (R,) with R sets of weights; float64.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit, no rows, fewer than one bin.
+        NotProbabilities: rows that do not sum to one.
+        NotFinite: NaN.
+
+    See "Obtaining Well Calibrated Probabilities Using Bayesian Binning", Pakdaman Naeini, Cooper and Hauskrecht, 2015;
+    "On Calibration of Modern Neural Networks", Guo et al., 2017, https://arxiv.org/abs/1706.04599.
+
+    Example:
+        >>> import torch
+        >>> p = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
+        >>> expected_calibration_error(p, torch.tensor([0, 1])).item()
+        0.25
+    """
+    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, confidence, weights))
+
+
+@metric("share")
+def classwise_calibration_error(
+    probabilities: Tensor,
+    labels: Tensor,
+    *,
+    bins: int = 15,
+    equal_mass: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Mean over classes of the calibration error of that class's probability, 0 to 1 (static calibration error).
+
+    Arguments, returns and errors are those of `expected_calibration_error`; with `equal_mass` the edges are shared by
+    all classes.
+
+    See "Beyond Temperature Scaling", Kull et al., 2019; "Measuring Calibration in Deep Learning", Nixon et al., 2019.
+
+    Example:
+        >>> import torch
+        >>> p = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
+        >>> classwise_calibration_error(p, torch.tensor([0, 1])).item()
+        0.25
+    """
+    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, classwise, weights))
+
+
+@metric("share")
+def top_label_calibration_error(
+    probabilities: Tensor,
+    labels: Tensor,
+    *,
+    bins: int = 15,
+    equal_mass: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Expected calibration error with rows binned within the class that they are predicted as, 0 to 1.
+
+    Sees a network that is too sure of one class and too little of another, which cancel in
+    `expected_calibration_error`. Arguments, returns and errors are those of that.
+
+    See "Top-label Calibration and Multiclass-to-binary Reductions", Gupta and Ramdas, 2022.
+
+    Example:
+        >>> import torch
+        >>> p = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+        >>> labels = torch.tensor([0, 0])
+        >>> expected_calibration_error(p, labels).item(), top_label_calibration_error(p, labels).item()
+        (0.25, 0.5)
+    """
+    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, top_label, weights))
+
+
+@metric("share")
+def maximum_calibration_error(
+    probabilities: Tensor,
+    labels: Tensor,
+    *,
+    bins: int = 15,
+    equal_mass: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The largest |accuracy - confidence| of any bin that holds a row, 0 to 1.
+
+    Arguments, returns and errors are those of `expected_calibration_error`.
+
+    Example:
+        >>> import torch
+        >>> maximum_calibration_error(torch.tensor([[0.75, 0.25], [1.0, 0.0]]), torch.tensor([1, 0])).item()
+        0.75
+    """
+    return largest_gap(*_bins(probabilities, labels, bins, equal_mass, confidence, weights))
+
+
+@takes_arrays
+def reliability_bins(
+    probabilities: Tensor, labels: Tensor, *, bins: int = 15, equal_mass: bool = False, view: View = confidence
+) -> ReliabilityBins:
+    """Confidence, accuracy and count by bin: what a reliability diagram shows.
+
+    Args:
+        probabilities: (B..., C).
+        labels: (B...), integers.
+        bins: how many.
+        equal_mass: as many rows in each as ties allow, in place of equal width.
+        view: `confidence`, `top_label` or `classwise`.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit, no rows, fewer than one bin.
+        NotProbabilities: rows that do not sum to one.
+
+    Example:
+        >>> import torch
+        >>> found = reliability_bins(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]), bins=2)
+        >>> found.count.tolist(), found.accuracy.tolist()
+        ([[0.0, 2.0]], [[nan, 0.5]])
+    """
+    p, y = classified(probabilities, labels)
+    edges = equal_mass_edges(p, y, bins=bins, view=view) if equal_mass else bins
+    empty = ReliabilityBins.of(p.shape[-1], bins=edges, view=view, device=p.device)
+    return empty.update(p, y)
+
+
+def _bins(
+    probabilities: Tensor, labels: Tensor, bins: int, equal_mass: bool, view: View, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    p, y = classified(probabilities, labels)
+    edges = equal_mass_edges(p, y, bins=bins, view=view) if equal_mass else equal_width_edges(bins)
+    return binned(p, y, edges, view, row_weights(weights, labels.shape[0], y))

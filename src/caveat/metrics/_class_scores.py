@@ -1,0 +1,119 @@
+"""Scores of class probabilities, row by row: right or wrong, log score, Brier score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._checks import classified
+from caveat._numerics import accumulator, entropy
+from caveat.metrics._registry import metric
+from caveat.metrics._weighting import weighted_mean
+
+
+@metric("share", higher_is_better=True, mean_of_rows=True)
+def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Share of rows whose most probable class is the label, 0 to 1; of tied classes the first counts.
+
+    Args:
+        probabilities: (B..., C).
+        labels: (B...), integers.
+        weights: (B,) or (R, B), how much each row counts.
+
+    Returns:
+        0-d, or (R,) with R sets of weights; float64.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit.
+        NotProbabilities: rows that do not sum to one.
+        NotFinite: NaN.
+
+    Example:
+        >>> accuracy(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0])).item()
+        0.5
+    """
+    p, y = classified(probabilities, labels)
+    return weighted_mean((p.argmax(-1) == y).reshape(labels.shape), weights)
+
+
+@metric("nats", mean_of_rows=True)
+def negative_log_likelihood(
+    probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None
+) -> Tensor:
+    """Mean of -log p(label), in nats; a label that was given probability 0 makes it infinite.
+
+    Args:
+        probabilities: (B..., C).
+        labels: (B...), integers.
+        weights: (B,) or (R, B), how much each row counts.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit.
+        NotProbabilities: rows that do not sum to one.
+        NotFinite: NaN.
+
+    See "Rational Decisions", Good, 1952.
+
+    Example:
+        >>> negative_log_likelihood(torch.tensor([[0.5, 0.5]]), torch.tensor([1])).item()
+        0.6931471805599453
+    """
+    p, y = classified(probabilities, labels)
+    chosen = p.gather(-1, y[:, None])[:, 0].to(accumulator(p.device))
+    return weighted_mean(-chosen.clamp(min=0).log().reshape(labels.shape), weights)
+
+
+@metric("probability^2", mean_of_rows=True)
+def brier_score(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Mean of the squared distance from the one-hot label, summed over classes, 0 to 2.
+
+    With two classes it is twice the score of the probability of yes, which scikit-learn gives.
+
+    Args:
+        probabilities: (B..., C).
+        labels: (B...), integers.
+        weights: (B,) or (R, B), how much each row counts.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit.
+        NotProbabilities: rows that do not sum to one.
+        NotFinite: NaN.
+
+    See "Verification of Forecasts Expressed in Terms of Probability", Brier, 1950.
+
+    Example:
+        >>> brier_score(torch.tensor([[0.5, 0.5]]), torch.tensor([1])).item()
+        0.5
+    """
+    p, y = classified(probabilities, labels)
+    wide = p.to(accumulator(p.device))
+    chosen = wide.gather(-1, y[:, None])[:, 0]
+    return weighted_mean((wide.square().sum(-1) - 2 * chosen + 1).clamp(min=0).reshape(labels.shape), weights)
+
+
+@takes_arrays
+def class_entropy(probabilities: Tensor) -> Tensor:
+    """Entropy of class probabilities (B..., C) -> (B...), nats: how unsure a single network says it is.
+
+    Example:
+        >>> class_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
+        tensor([0.6931, 0.0000])
+    """
+    return entropy(probabilities)
+
+
+@takes_arrays
+def wrong(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Where the most probable class is not the label: (B...), bool; the losses of risk and of error detection.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit.
+        NotProbabilities: rows that do not sum to one.
+
+    Example:
+        >>> wrong(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0]))
+        tensor([False,  True])
+    """
+    p, y = classified(probabilities, labels)
+    return torch.ne(p.argmax(-1), y).reshape(labels.shape)

@@ -1,0 +1,243 @@
+"""Can a score tell one kind of row from another: right from wrong, known from unknown?
+
+Scores are higher for positives. Equal scores share one threshold, so a tie between a positive and a negative counts
+half in the AUROC, and no order within a tie matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._checks import classified
+from caveat._numerics import accumulator
+from caveat._shapes import describe, require_alike, require_no_nan, require_rows, require_share
+from caveat.errors import InvalidArgument, explain
+from caveat.metrics._ranking import cumulated, rank, steps
+from caveat.metrics._registry import metric
+from caveat.metrics._weighting import row_weights
+
+
+@metric("share", higher_is_better=True)
+def auroc(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Area under the receiver operating characteristic: the chance that a positive scores above a negative.
+
+    Args:
+        scores: (B...), higher for positives.
+        positive: (B...), bool or 0 and 1.
+        weights: (B,) or (R, B), how much each row counts.
+
+    Returns:
+        0-d, or (R,) with R sets of weights (NaN for a set that leaves one kind only); 0.5 is chance.
+
+    Raises:
+        InvalidArgument: shapes that differ, no rows, or one kind of row only.
+        NotFinite: NaN.
+
+    See "The Meaning and Use of the Area under a Receiver Operating Characteristic Curve", Hanley and McNeil, 1982.
+
+    Example:
+        >>> auroc(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).item()
+        0.75
+    """
+    true, false = _counts(scores, positive, weights)
+    area = (steps(false) * (true - steps(true) / 2)).sum(-1)
+    return area / (true[..., -1] * false[..., -1])
+
+
+@metric("share", higher_is_better=True)
+def aupr(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Area under precision and recall, as the average precision: the mean over positives of the precision there.
+
+    Chance is the share of positives, so say which kind is positive. Arguments, returns and errors are those of `auroc`.
+
+    Example:
+        >>> round(aupr(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).item(), 6)
+        0.833333
+    """
+    true, false = _counts(scores, positive, weights)
+    some = torch.where(true + false > 0, true + false, 1.0)
+    return (steps(true) * true / some).sum(-1) / true[..., -1]
+
+
+@metric("share")
+def fpr_at_tpr(
+    scores: Tensor, positive: Tensor, *, tpr: float = 0.95, weights: Tensor | None = None
+) -> Tensor:
+    """False-positive rate at the highest threshold that finds at least a share `tpr` of positives: FPR@95.
+
+    Arguments, returns and errors are those of `auroc`, besides `tpr`, between 0 and 1.
+
+    See "Enhancing the Reliability of Out-of-distribution Image Detection in Neural Networks", Liang et al., 2018.
+
+    Example:
+        >>> fpr_at_tpr(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).item()
+        0.5
+    """
+    require_share(tpr, "tpr")
+    true, false = _counts(scores, positive, weights)
+    enough = true >= tpr * true[..., -1:] * (1 - 1e-12)  # 0.95 * 20 is 19 and not a rounding above it
+    first = enough.to(torch.int8).argmax(-1, keepdim=True)
+    return (false.gather(-1, first) / false[..., -1:]).squeeze(-1)
+
+
+@metric("share", higher_is_better=True)
+def class_auroc(
+    probabilities: Tensor, labels: Tensor, *, positive: int = 1, weights: Tensor | None = None
+) -> Tensor:
+    """AUROC of one class's probability against all other classes.
+
+    Args:
+        probabilities: (B..., C).
+        labels: (B...), integers.
+        positive: the class that counts as positive.
+        weights: (B,) or (R, B), how much each row counts.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit, or one kind of row only.
+        NotProbabilities: rows that do not sum to one.
+
+    Example:
+        >>> p = torch.tensor([0.1, 0.4, 0.35, 0.8])
+        >>> class_auroc(torch.stack((1 - p, p), -1), torch.tensor([0, 0, 1, 1])).item()
+        0.75
+    """
+    classified(probabilities, labels)
+    if not 0 <= positive < probabilities.shape[-1]:
+        raise InvalidArgument(
+            explain(
+                f"positive must be a class number, 0 to {probabilities.shape[-1] - 1}.",
+                got=f"positive={positive}",
+                cause="classes numbered from 1",
+                fix="positive=1, the second class",
+            )
+        )
+    return auroc(probabilities[..., positive], labels == positive, weights=weights)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """How well a score tells positives from negatives; each is 0-d, a share.
+
+    Fields:
+        auroc: 0.5 is chance, 1 perfect.
+        aupr: with the positives as the kind to find; chance is their share.
+        aupr_of_negatives: with the negatives as the kind to find.
+        fpr_at_95_tpr: the share of negatives that are taken for positives when 95 % of positives are found.
+        positives: the share of positives.
+    """
+
+    auroc: Tensor
+    aupr: Tensor
+    aupr_of_negatives: Tensor
+    fpr_at_95_tpr: Tensor
+    positives: Tensor
+
+
+@takes_arrays
+def detection(scores: Tensor, positive: Tensor) -> Detection:
+    """Every measure of detection at once.
+
+    Args:
+        scores: (B...), higher for positives.
+        positive: (B...), bool or 0 and 1.
+
+    Raises:
+        InvalidArgument: shapes that differ, no rows, or one kind of row only.
+        NotFinite: NaN.
+
+    Example:
+        >>> detection(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).auroc.item()
+        0.75
+    """
+    return Detection(
+        auroc(scores, positive),
+        aupr(scores, positive),
+        aupr(-scores, ~positive.bool()),
+        fpr_at_tpr(scores, positive),
+        positive.to(accumulator(positive.device)).mean(),
+    )
+
+
+@takes_arrays
+def out_of_distribution(unsureness_in: Tensor, unsureness_out: Tensor) -> Detection:
+    """How well a measure tells unknown rows (the positives) from known ones.
+
+    Args:
+        unsureness_in: (A...), of rows from the training distribution.
+        unsureness_out: (B...), of rows from elsewhere; higher is less sure.
+
+    Raises:
+        InvalidArgument: no rows in either.
+        NotFinite: NaN.
+
+    See "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", Hendrycks and
+    Gimpel, 2017, https://arxiv.org/abs/1610.02136.
+
+    Example:
+        >>> out_of_distribution(torch.tensor([0.1, 0.2]), torch.tensor([0.3, 0.15])).auroc.item()
+        0.75
+    """
+    require_rows(unsureness_in, "unsureness_in")
+    require_rows(unsureness_out, "unsureness_out")
+    known, unknown = unsureness_in.reshape(-1), unsureness_out.reshape(-1)
+    scores = torch.cat((known, unknown))
+    return detection(scores, torch.arange(len(scores), device=scores.device) >= len(known))
+
+
+@takes_arrays
+def error_detection(unsureness: Tensor, wrong: Tensor) -> Detection:
+    """How well a measure finds the rows that are wrong (the positives).
+
+    Args:
+        unsureness: (B...), any measure; higher is less sure.
+        wrong: (B...), bool, as `caveat.metrics.wrong` gives.
+
+    Raises:
+        InvalidArgument: shapes that differ, no rows, or rows that are all right or all wrong.
+        NotFinite: NaN.
+
+    See "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", Hendrycks and
+    Gimpel, 2017.
+
+    Example:
+        >>> error_detection(torch.tensor([0.1, 0.9]), torch.tensor([False, True])).auroc.item()
+        1.0
+    """
+    return detection(unsureness, wrong)
+
+
+def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Positives and negatives at or above each distinct score, highest first: (G,) or (R, G) each."""
+    require_rows(scores, "scores")
+    require_alike("positive", positive, "scores", scores)
+    require_no_nan(scores, "scores")
+    flat = scores.reshape(-1)
+    true = positive.reshape(-1).to(scores.device, accumulator(scores.device))
+    if not bool(((true == 0) | (true == 1)).all()):
+        raise InvalidArgument(
+            explain(
+                "positive must be bool, or 0 and 1.",
+                got=f"{describe(positive)}, values from {float(true.amin()):.4g} to {float(true.amax()):.4g}",
+                cause="class numbers of several classes, or -1 and 1",
+                fix="labels == the_positive_class",
+            )
+        )
+    found = int(true.sum())
+    if found in (0, len(true)):
+        raise InvalidArgument(
+            explain(
+                "There must be positives and negatives.",
+                got=f"{found} positives among {len(true)} rows",
+                cause="one class only: a split that holds none of the other, or a network that is always right",
+                fix="more rows; where nothing is wrong there is no error to detect",
+            )
+        )
+    each = row_weights(weights, scores.shape[0], flat)
+    ranking = rank(-flat if flat.is_floating_point() else -flat.to(true.dtype))
+    return cumulated(ranking, true, each), cumulated(ranking, 1 - true, each)

@@ -1,0 +1,297 @@
+"""Referral: what a metric comes to on the rows that are kept while the least sure are handed to a person.
+
+See "Leveraging Uncertainty Information from Deep Neural Networks for Disease Detection", Leibig et al., 2017; "A
+Systematic Comparison of Bayesian Deep Learning Robustness in Diabetic Retinopathy Tasks", Filos et al., 2019,
+https://arxiv.org/abs/1912.10481.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat._checks import classified
+from caveat._numerics import accumulator
+from caveat.errors import InvalidArgument, explain
+from caveat.metrics._class_scores import class_entropy
+from caveat.metrics._retained import retained_values
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ReferralCurve:
+    """A metric against the fraction of rows that is kept.
+
+    Fields:
+        fractions: (F,) of rows kept, rising; the others are referred.
+        values: (F,) the metric of the rows kept; NaN where it is not defined for them.
+        low, high: (F,) the ends of a band, or None if none was asked for.
+    """
+
+    fractions: Tensor
+    values: Tensor
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def at(self, fraction: float) -> float:
+        """The metric with this fraction of rows kept, on the straight line between the nearest two fractions.
+
+        Raises:
+            InvalidArgument: the fraction lies outside those of the curve.
+        """
+        return _between(self.fractions, self.values, fraction)
+
+    def band_at(self, fraction: float) -> tuple[float, float]:
+        """The band with this fraction of rows kept.
+
+        Raises:
+            InvalidArgument: the fraction lies outside those of the curve, or the curve has no band.
+        """
+        if self.low is None or self.high is None:
+            raise InvalidArgument(
+                explain(
+                    "This curve has no band.",
+                    got="low=None, high=None",
+                    cause="no resamples were asked for",
+                    fix="referral_curve(..., resamples=1000), or over_seeds(curves)",
+                )
+            )
+        return _between(self.fractions, self.low, fraction), _between(self.fractions, self.high, fraction)
+
+    @property
+    def area(self) -> float:
+        """The mean of the metric over the fractions' range, by the trapezoid rule: comparable whatever the range."""
+        if len(self.fractions) == 1:
+            return float(self.values[0])
+        span = self.fractions[-1] - self.fractions[0]
+        return float(torch.trapezoid(self.values, self.fractions) / span)
+
+
+@takes_arrays
+def referral_curve(
+    metric: Callable[..., Tensor],
+    *tensors: Tensor,
+    unsureness: Tensor,
+    fractions: Sequence[float] | Tensor | None = None,
+    resamples: int = 0,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> ReferralCurve:
+    """Any metric of the rows kept, while the least sure are referred.
+
+    At each fraction f the round(f B) surest rows are kept, at least one. Of rows that are equally unsure each is as
+    likely to be kept: with a metric that takes `weights` they are kept in part, which for a mean over rows is the exact
+    expectation; any other callable is averaged over eight seeded orders of the tied rows.
+
+    Args:
+        metric: a function of the tensors, such as `accuracy` or `class_auroc`, or one of yours.
+        tensors: what it takes, rows on the first axis.
+        unsureness: (B,), any measure; higher is referred earlier.
+        fractions: of rows kept, rising, in (0, 1]; 0.05, 0.1, ..., 1 if not given.
+        resamples: of rows for a percentile bootstrap band; 0 for none.
+        confidence: of the band.
+        seed: of the resamples, and of the order of tied rows.
+
+    Raises:
+        InvalidArgument: rows that do not fit, fractions outside (0, 1], or what the metric itself raises.
+        NotFinite: NaN among the unsureness.
+
+    Example:
+        >>> from caveat.metrics import accuracy
+        >>> p = torch.tensor([0.9, 0.8, 0.4, 0.45])
+        >>> p, y = torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64)
+        >>> curve = referral_curve(accuracy, p, y, unsureness=class_entropy(p), fractions=(0.5, 1.0))
+        >>> curve.at(1.0), curve.at(0.5), curve.area
+        (0.5, 1.0, 0.75)
+    """
+    shares = _checked_fractions(fractions).to(unsureness.device)
+    values, low, high = retained_values(
+        metric, tensors, unsureness, shares, resamples=resamples, confidence=confidence, seed=seed
+    )
+    return ReferralCurve(shares, values, low, high)
+
+
+@takes_arrays
+def referral_with_baselines(
+    metric: Callable[..., Tensor],
+    probabilities: Tensor,
+    labels: Tensor,
+    *,
+    unsureness: Mapping[str, Tensor] | Tensor,
+    deterministic: Tensor | None = None,
+    fractions: Sequence[float] | Tensor | None = None,
+    resamples: int = 0,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, ReferralCurve]:
+    """Referral by each measure beside what it has to beat and what it cannot.
+
+    Args:
+        metric: of (probabilities, labels).
+        probabilities: (B, C), of the predictive.
+        labels: (B,), integers.
+        unsureness: measures (B,) by name, or a single one; higher is referred earlier.
+        deterministic: (B, C) probabilities of the single network, if there is one.
+        fractions, resamples, confidence, seed: as in `referral_curve`.
+
+    Returns:
+        A curve for each name in `unsureness` ("unsureness" for a single one); "deterministic": the single network's own
+        probabilities, referred by their entropy; "random": in expectation; "oracle": wrong rows first (see
+        `oracle_unsureness`).
+
+    Raises:
+        InvalidArgument: as `referral_curve`; or a measure with the name of a baseline.
+
+    Example:
+        >>> from caveat.metrics import accuracy
+        >>> p = torch.tensor([0.9, 0.8, 0.4, 0.45])
+        >>> p, y = torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64)
+        >>> curves = referral_with_baselines(accuracy, p, y, unsureness={"entropy": class_entropy(p)})
+        >>> {name: curve.at(0.5) for name, curve in curves.items()}
+        {'entropy': 1.0, 'random': 0.5, 'oracle': 1.0}
+    """
+    unsureness = {"unsureness": unsureness} if isinstance(unsureness, Tensor) else unsureness
+    taken = {"deterministic", "random", "oracle"} & set(unsureness)
+    if taken:
+        raise InvalidArgument(
+            explain(
+                "A measure must not have the name of a baseline.",
+                got=", ".join(sorted(taken)),
+                cause="a baseline that was computed by hand as well",
+                fix="leave it out, or give it another name",
+            )
+        )
+
+    def curve(p: Tensor, by: Tensor) -> ReferralCurve:
+        options = {"resamples": resamples, "seed": seed}
+        return referral_curve(
+            metric, p, labels, unsureness=by, fractions=fractions, confidence=confidence, **options
+        )
+
+    curves = {name: curve(probabilities, by) for name, by in unsureness.items()}
+    if deterministic is not None:
+        curves["deterministic"] = curve(deterministic, class_entropy(deterministic))
+    curves["random"] = curve(probabilities, torch.zeros(len(labels), device=probabilities.device))
+    curves["oracle"] = curve(probabilities, oracle_unsureness(probabilities, labels))
+    return curves
+
+
+@takes_arrays
+def oracle_unsureness(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """What one would refer by who knows the labels, (B...): 1 if wrong, plus the probability missing on the label.
+
+    No order gives a higher accuracy on what is kept.
+
+    Raises:
+        InvalidArgument: shapes or labels that do not fit.
+        NotProbabilities: rows that do not sum to one.
+
+    Example:
+        >>> oracle_unsureness(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
+        tensor([0.2500, 1.7500], dtype=torch.float64)
+    """
+    p, y = classified(probabilities, labels)
+    missing = 1 - p.gather(-1, y[:, None])[:, 0].to(accumulator(p.device))
+    return ((p.argmax(-1) != y) + missing).reshape(labels.shape)
+
+
+def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
+    """The mean of curves of the same fractions, one a seed, with a band of one standard deviation to either side.
+
+    Raises:
+        InvalidArgument: fewer than two curves, or curves of other fractions.
+
+    Example:
+        >>> ends = torch.tensor([0.5, 1.0])
+        >>> seeds = [ReferralCurve(ends, torch.tensor([value, 0.75])) for value in (1.0, 0.5)]
+        >>> both = over_seeds(seeds)
+        >>> both.at(0.5), [round(end, 3) for end in both.band_at(0.5)]
+        (0.75, [0.396, 1.104])
+    """
+    alike = len(curves) > 1 and all(
+        c.fractions.shape == curves[0].fractions.shape and torch.allclose(c.fractions, curves[0].fractions)
+        for c in curves
+    )
+    if not alike:
+        raise InvalidArgument(
+            explain(
+                "Curves over seeds must be at least two, with the same fractions.",
+                got=f"{len(curves)} curves",
+                cause="one seed, or curves made with different settings",
+                fix="over_seeds([referral_curve(...) for ... in networks])",
+            )
+        )
+    values = torch.stack([c.values.to(accumulator(c.values.device)) for c in curves])
+    mean, spread = values.mean(0), values.std(0)
+    return ReferralCurve(curves[0].fractions, mean, mean - spread, mean + spread)
+
+
+def referral_table(
+    sets: Mapping[str, Mapping[str, ReferralCurve]], *, at: Sequence[float] = (0.5, 0.75, 1.0)
+) -> str:
+    """Curves of several test sets side by side, as a Markdown table: a row a method, columns by set and fraction kept.
+
+    Args:
+        sets: curves by method, by test set: {"in distribution": {...}, "shifted": {...}}.
+        at: the fractions of rows kept.
+
+    Example:
+        >>> curve = ReferralCurve(torch.tensor([0.5, 1.0]), torch.tensor([0.9, 0.8]))
+        >>> print(referral_table({"test": {"entropy": curve}, "shifted": {"entropy": curve}}, at=(0.5, 1.0)))
+        | referred by | test, 50 % kept | test, 100 % kept | shifted, 50 % kept | shifted, 100 % kept |
+        | --- | --- | --- | --- | --- |
+        | entropy | 0.900 | 0.800 | 0.900 | 0.800 |
+    """
+    methods = list(dict.fromkeys(method for curves in sets.values() for method in curves))
+    heads = [f"{name}, {100 * fraction:.0f} % kept" for name in sets for fraction in at]
+    lines = [["referred by", *heads], ["---"] * (1 + len(heads))]
+    for method in methods:
+        cells = [
+            f"{curves[method].at(fraction):.3f}" if method in curves else ""
+            for curves in sets.values()
+            for fraction in at
+        ]
+        lines.append([method, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _between(fractions: Tensor, values: Tensor, fraction: float) -> float:
+    first, last = float(fractions[0]), float(fractions[-1])
+    if not first - 1e-9 <= fraction <= last + 1e-9:
+        raise InvalidArgument(
+            explain(
+                f"The fraction must lie between {first:g} and {last:g}, the ends of the curve.",
+                got=f"{fraction!r}",
+                cause="the fraction referred in place of the fraction kept, or a share in percent",
+                fix="1 - fraction, or ask for more fractions: referral_curve(..., fractions=...)",
+            )
+        )
+    nearest = int((fractions - fraction).abs().argmin())
+    if abs(float(fractions[nearest]) - fraction) < 1e-9:
+        return float(values[nearest])
+    right = int(torch.searchsorted(fractions, torch.as_tensor(fraction, dtype=fractions.dtype)))
+    left = right - 1
+    part = (fraction - float(fractions[left])) / float(fractions[right] - fractions[left])
+    return (1 - part) * float(values[left]) + part * float(values[right])
+
+
+def _checked_fractions(fractions: Sequence[float] | Tensor | None) -> Tensor:
+    if fractions is None:
+        return torch.arange(1, 21, dtype=torch.float64) / 20
+    shares = torch.as_tensor(fractions, dtype=torch.float64)
+    rising = shares.ndim == 1 and len(shares) > 0 and bool((shares.diff() > 0).all())
+    if not rising or not 0 < float(shares[0]) <= float(shares[-1]) <= 1:
+        raise InvalidArgument(
+            explain(
+                "fractions must rise and lie in (0, 1]: they are of the rows kept.",
+                got=f"{shares.tolist()}",
+                cause="fractions referred in place of kept, percents, or 0, where there is nothing to measure",
+                fix="fractions=(0.5, 0.75, 1.0)",
+            )
+        )
+    return shares

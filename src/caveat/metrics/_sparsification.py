@@ -1,0 +1,131 @@
+"""Sparsification: the error that remains as the least sure values are removed, against removing the worst errors.
+
+It is the risk-coverage curve read from the other end, normalised by the error of all rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from caveat._arrays import takes_arrays
+from caveat.errors import InvalidArgument, explain
+from caveat.metrics._ranking import cumulated, rank, steps
+from caveat.metrics._registry import metric
+from caveat.metrics._risk_coverage import expected_sums, ranked_losses
+from caveat.metrics._weighting import row_weights
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sparsification:
+    """Error that remains after removal, as a share of the error of all.
+
+    Fields:
+        removed: (N,) share of values removed: 0, 1/N, ..., (N - 1)/N.
+        by_measure: (N,) removing the least sure first.
+        oracle: (N,) removing the largest errors first.
+    """
+
+    removed: Tensor
+    by_measure: Tensor
+    oracle: Tensor
+
+    @property
+    def error(self) -> Tensor:
+        """Sparsification error, (N,): how far the measure stays above the oracle."""
+        return self.by_measure - self.oracle
+
+    @property
+    def ause(self) -> Tensor:
+        """The area under `error`: its mean over the shares removed, 0-d."""
+        return self.error.mean()
+
+
+@takes_arrays
+def sparsification(errors: Tensor, unsureness: Tensor, *, root: bool = False) -> Sparsification:
+    """The sparsification curve of any errors under any measure.
+
+    Args:
+        errors: (B...), at least 0, such as |target - mean|, or squared errors.
+        unsureness: (B...), such as a variance; higher is less sure.
+        root: take the root of each mean, so that squared errors give the curve of the RMSE.
+
+    Raises:
+        InvalidArgument: shapes that differ, no rows, a negative error, or errors that are all 0.
+        NotFinite: NaN.
+
+    See "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow", Ilg et al., 2018,
+    https://arxiv.org/abs/1802.07095.
+
+    Example:
+        >>> curve = sparsification(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.1]))
+        >>> curve.by_measure.tolist(), curve.oracle.tolist(), curve.ause.item()
+        ([1.0, 1.5], [1.0, 0.5], 0.5)
+    """
+    loss, doubt = _errors(errors, unsureness)
+    N = len(loss)
+    kept = torch.arange(1, N + 1, device=loss.device, dtype=loss.dtype)
+    curves = [(expected_sums(loss, by) / kept).flip(0) for by in (doubt, loss)]
+    by_measure, oracle = (curve.sqrt() if root else curve for curve in curves)
+    return Sparsification(1 - kept.flip(0) / N, by_measure / by_measure[0], oracle / oracle[0])
+
+
+@metric("share")
+def ause(errors: Tensor, unsureness: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
+    """Area under the sparsification error, as a share of the error of all; 0 is the oracle's ranking.
+
+    Args:
+        errors: (B...), at least 0.
+        unsureness: (B...), such as a variance; higher is less sure.
+        root: take the root of each mean, so that squared errors give the AUSE of the RMSE.
+        weights: (B,) or (R, B), whole numbers: how often each row counts.
+
+    Raises:
+        InvalidArgument: shapes that differ, no rows, a negative error, or errors that are all 0.
+        NotFinite: NaN.
+
+    See "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow", Ilg et al., 2018.
+
+    Example:
+        >>> ause(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.1])).item()
+        0.5
+    """
+    each = row_weights(weights, errors.shape[0], errors.reshape(-1)) if weights is not None else None
+    if each is None:
+        return sparsification(errors, unsureness, root=root).ause
+    loss, doubt = _errors(errors, unsureness)
+    curves = [_mean_curve(loss, by, each, root) for by in (doubt, loss)]
+    return curves[0] - curves[1]
+
+
+def _mean_curve(loss: Tensor, by: Tensor, weights: Tensor, root: bool) -> Tensor:
+    """The mean over kept rows of the normalised curve; a row of weight w stands for w places: (), or (R,)."""
+    sets = weights if weights.ndim == 2 else weights[None]
+    ranking = rank(by)
+    rows, sums = cumulated(ranking, torch.ones_like(loss), sets), cumulated(ranking, loss, sets)
+    means = steps(sums) / torch.where(steps(rows) > 0, steps(rows), 1.0)
+    areas: list[Tensor] = []
+    for total, sizes, mean in zip(rows[:, -1], steps(rows).round().long(), means, strict=True):
+        places = mean.repeat_interleave(sizes).cumsum(0)
+        curve = places / torch.arange(1, len(places) + 1, device=loss.device, dtype=loss.dtype)
+        whole = curve.sqrt() if root else curve
+        areas.append((whole / whole[-1]).sum() / total)
+    return torch.stack(areas) if weights.ndim == 2 else areas[0]
+
+
+def _errors(errors: Tensor, unsureness: Tensor) -> tuple[Tensor, Tensor]:
+    loss, doubt = ranked_losses(errors, unsureness)
+    if bool((loss < 0).any()) or not bool(loss.any()):
+        raise InvalidArgument(
+            explain(
+                "Errors must be at least 0, and not all 0.",
+                got=f"errors from {float(loss.amin()):.4g} to {float(loss.amax()):.4g}",
+                cause="signed residuals in place of their size, or predictions that are the targets themselves",
+                fix="(target - mean).abs(), or .square()",
+            )
+        )
+    return loss, doubt

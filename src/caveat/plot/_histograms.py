@@ -1,0 +1,171 @@
+"""Histograms: a measure in and out of distribution, and each class's probability over the draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caveat._canvas import axes_or_new, finish, legend_below, shortened
+from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, VERMILION, series
+from caveat.errors import InvalidArgument, explain
+from caveat.plot._arrays import Array, as_array, in_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ROW_HEIGHT = 0.82
+
+
+def plot_measure_histograms(
+    values: Mapping[str, Any],
+    *,
+    measure: str = "predictive entropy (nats)",
+    bins: int = 40,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """How a measure is spread over sets of data, such as in and out of distribution, on the same bins.
+
+    Each histogram is of the share of its own set, so that sets of unlike size compare; the legend says how many rows
+    each has and where its median lies, which is marked on the axis.
+
+    Args:
+        values: name of the set -> (N,) the measure of its rows.
+        measure: what it is, with its unit.
+        bins: how many, from the least to the largest value of all sets.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InvalidArgument: no set, an empty one, fewer than one bin.
+        NotFinite: NaN among the values.
+
+    Example:
+        >>> ax = plot_measure_histograms({"in": [0.0, 0.1, 0.2], "out": [0.9, 1.2]}, bins=5)
+        >>> ax.get_xlabel()
+        'predictive entropy (nats)'
+    """
+    if not values or bins < 1:
+        raise InvalidArgument(
+            explain(
+                "There must be a set to draw, and at least one bin.",
+                got=f"{len(values)} sets, bins={bins}",
+                cause="an empty dict",
+                fix='pass {"in": entropy_in, "out": entropy_out}',
+            )
+        )
+    sets = {name: as_array(rows, f"the values of {name!r}") for name, rows in values.items()}
+    low, high = min(rows.min() for rows in sets.values()), max(rows.max() for rows in sets.values())
+    if high <= low:
+        low, high = low - 0.5, low + 0.5
+    edges = np.linspace(float(low), float(high), bins + 1)
+    ax = axes_or_new(ax)
+    for number, (name, rows) in enumerate(sets.items()):
+        color, dashes, marker = series(number)
+        share = 100 * np.histogram(rows, edges)[0] / len(rows)
+        label = f"{shortened(name, 30)}: {len(rows):,} rows, median {np.median(rows):.3g}"
+        ax.stairs(share, edges, fill=True, color=color, alpha=0.25)
+        ax.stairs(share, edges, color=color, linewidth=1.6, linestyle=dashes, label=label, baseline=None)
+        ax.plot(np.median(rows), 0, marker=marker, color=color, markersize=7, clip_on=False, zorder=5)
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(edges[0], edges[-1])
+    finish(ax, title=title, x=measure, y="share of its rows (%)")
+    legend_below(ax, columns=2)
+    return ax
+
+
+def plot_class_histograms(
+    probabilities: Any,
+    *,
+    label: int | None = None,
+    names: Sequence[str] | None = None,
+    bins: int = 50,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """For one input, each class's probability over the draws: a histogram a class, in rows.
+
+    The class that the mean predicts is filled in blue; the true one, if given, has an outline and a bold name with a
+    tick; the line in each row is the mean.
+
+    Args:
+        probabilities: (S, C) probabilities of the S draws.
+        label: the true class.
+        names: the C classes' names.
+        bins: how many over [0, 1].
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InvalidArgument: values outside [0, 1], a label or a number of names that does not fit.
+        NotFinite: NaN among the values.
+
+    Example:
+        >>> ax = plot_class_histograms([[0.9, 0.1], [0.7, 0.3]], label=0, names=["cat", "dog"])
+        >>> [tick.get_text() for tick in ax.get_yticklabels()]
+        ['dog', 'cat ✓']
+    """
+    draws = in_unit(as_array(probabilities, "probabilities", (2,), letters="(S, C)"), "probabilities")
+    classes = draws.shape[1]
+    written = class_names(names, classes)
+    if label is not None and not 0 <= label < classes:
+        raise InvalidArgument(
+            explain(
+                f"label must be one of the {classes} classes.",
+                got=f"label={label}",
+                cause="classes counted from 1",
+                fix=f"pass 0 to {classes - 1}",
+            )
+        )
+    ax = axes_or_new(ax, height=1.5 + 0.42 * classes)
+    finish(ax, title=title, x=f"probability in each of {len(draws):,} draws", y="", grid="")
+    draw_class_rows(ax, draws, written, label, bins)
+    return ax
+
+
+def draw_class_rows(ax: Axes, draws: Array, names: Sequence[str], label: int | None, bins: int) -> None:
+    """The rows themselves, without labels or title."""
+    classes, mean = draws.shape[1], draws.mean(0)
+    predicted = int(mean.argmax())
+    edges = np.linspace(0, 1, bins + 1)
+    shares = [np.histogram(draws[:, row], edges)[0] / len(draws) for row in range(classes)]
+    most = max(float(share.max()) for share in shares)
+    for row in range(classes):
+        base = classes - 1 - row
+        # The square root keeps the thin tails visible beside the spike of a class that is ruled out.
+        height = np.sqrt(shares[row] / most) * _ROW_HEIGHT
+        color = BLUE if row == predicted else FAINT
+        ax.hlines(base, 0, 1, color=GRID, linewidth=0.8, zorder=1)
+        ax.stairs(base + height, edges, baseline=base, fill=True, color=color, alpha=0.9, zorder=2)
+        if row == label:
+            ax.stairs(base + height, edges, baseline=base, color=VERMILION, linewidth=1.4, zorder=3)
+        ax.vlines(mean[row], base, base + _ROW_HEIGHT, color=INK, linewidth=1.2, zorder=4)
+    labels = [f"{name} ✓" if row == label else name for row, name in enumerate(names)]
+    ax.set_yticks([row + 0.35 for row in range(classes)], labels[::-1])
+    for row, tick in enumerate(reversed(ax.get_yticklabels())):
+        tick.set_color(VERMILION if row == label else BLUE if row == predicted else MUTED)
+        tick.set_fontweight("bold" if row in (label, predicted) else "normal")
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlim=(0, 1), ylim=(-0.15, classes))
+
+
+def class_names(names: Sequence[str] | None, classes: int) -> list[str]:
+    """The names to write, short enough for a row; numbers where none are given."""
+    if names is None:
+        return [str(row) for row in range(classes)]
+    if len(names) != classes:
+        raise InvalidArgument(
+            explain(
+                f"names must name all {classes} classes.",
+                got=f"{len(names)} names",
+                cause="the names of another data set, or without the rest class",
+                fix="leave names out for numbers",
+            )
+        )
+    return [shortened(str(name), 22) for name in names]

@@ -1,0 +1,289 @@
+"""Outputs: by its type, each says how to read what a network returns and how to summarise draws of it.
+
+Nothing is guessed from values. `read` sees one pass, without a draw axis, and runs inside `torch.vmap`;
+`summarise` takes draws stacked first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import Tensor
+
+from caveat._numerics import accumulator, log_softmax, public_dtype
+from caveat._shapes import require_draws
+from caveat.errors import InvalidArgument, explain
+from caveat.predictive._bernoulli import Bernoulli
+from caveat.predictive._categorical import Categorical
+from caveat.predictive._checks import check_finite, check_variance, checked_probabilities
+from caveat.predictive._deferred import may_wait
+from caveat.predictive._gaussian import Gaussian
+from caveat.predictive._protocol import Select
+from caveat.predictive._reading import check_class_dim, classes_last, one_tensor, stacked_pair
+from caveat.predictive._select import check_select, selected
+
+_LARGEST_LOG_VARIANCE = 80.0
+"""Below it, a variance overflows in no dtype that is added in."""
+
+
+@final
+@dataclass(frozen=True)
+class Logits:
+    """Unnormalised scores of C >= 2 exclusive classes; read as (B..., C), summarised as `Categorical`.
+
+    Args:
+        class_dim: the axis of the classes in what the network returns: 1 for images (B, C, H, W), -1 for the last.
+            The last if not given; values of four or more axes are not read without it.
+        select: the part of the return to read.
+
+    Example:
+        >>> import torch
+        >>> pred = Logits(class_dim=1).summarise(Logits(class_dim=1).read(torch.zeros(2, 5, 8, 8))[None])
+        >>> pred.mean.shape
+        torch.Size([2, 8, 8, 5])
+    """
+
+    class_dim: int | None = None
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_class_dim(self.class_dim)
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Scores (B..., C), the class axis moved last.
+
+        Raises:
+            OutputMismatch: not one floating-point tensor of at least two axes and two classes.
+        """
+        return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
+        """The summary of scores (S, B..., C), by softmax in float64.
+
+        Raises:
+            NotFinite: NaN in any draw.
+        """
+        require_draws(draws)
+        dtype = public_dtype(draws.dtype)
+        if may_wait(draws, keep=keep):
+            own = draws.clone()
+            return Categorical.later(lambda: log_softmax(own), dtype=dtype)
+        return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class Probabilities:
+    """Probabilities of C >= 2 exclusive classes; read as (B..., C), summarised as `Categorical`.
+
+    Example:
+        >>> import torch
+        >>> Probabilities().summarise(torch.tensor([[[0.25, 0.75]]])).mean
+        tensor([[0.2500, 0.7500]])
+    """
+
+    class_dim: int | None = None
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_class_dim(self.class_dim)
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Probabilities (B..., C), the class axis moved last.
+
+        Raises:
+            OutputMismatch: not one floating-point tensor of at least two axes and two classes.
+        """
+        return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
+        """The summary of probabilities (S, B..., C), scaled to sum to exactly one.
+
+        Raises:
+            NotFinite: NaN in any draw.
+            NotProbabilities: negative, or not summing to one within 1e-3.
+        """
+        require_draws(draws)
+        p = draws.to(accumulator(draws.device))
+        check_finite(p.sum(0), "Probabilities")
+        log_p = checked_probabilities(p, draws.dtype).log()
+        return Categorical.from_log_probabilities(log_p, dtype=public_dtype(draws.dtype), keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class BinaryLogit:
+    """The logit of yes, for one label (B,) or (B, 1), or K labels (B, K); summarised as `Bernoulli`.
+
+    Example:
+        >>> import torch
+        >>> BinaryLogit().summarise(torch.tensor([[0.0], [40.0]])).mean
+        tensor([0.7500])
+    """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Logits (B...) as they are.
+
+        Raises:
+            OutputMismatch: not one floating-point tensor with a batch axis.
+        """
+        return one_tensor(self, self.select, returned)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Bernoulli:
+        """The summary of logits (S, B...).
+
+        Raises:
+            NotFinite: NaN in any draw.
+        """
+        require_draws(draws)
+        dtype, wide = public_dtype(draws.dtype), accumulator(draws.device)
+        if may_wait(draws, keep=keep):
+            own = draws.clone()
+            return Bernoulli.later(lambda: own.to(wide), dtype=dtype)
+        return Bernoulli.from_logits(draws.to(wide), dtype=dtype, keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class Mean:
+    """The mean of each target, with one noise variance for all; read as it is, summarised as `Gaussian`.
+
+    Args:
+        noise_variance: of an observation about the function, (target unit)^2; 1 / `model_precision(...)`.
+        select: the part of the return to read.
+
+    Example:
+        >>> import torch
+        >>> pred = Mean(noise_variance=0.5).summarise(torch.tensor([[[1.0]], [[3.0]]]))
+        >>> pred.variance.item(), pred.total_variance.item()
+        (2.0, 2.5)
+    """
+
+    noise_variance: float = 0.0
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+        if not (math.isfinite(self.noise_variance) and self.noise_variance >= 0):
+            raise InvalidArgument(
+                explain(
+                    "noise_variance must be a finite number, at least 0.",
+                    got=f"noise_variance={self.noise_variance!r}",
+                    cause="a log-variance, or the inverse of a precision of zero",
+                    fix="Mean(noise_variance=1 / caveat.model_precision(...))",
+                )
+            )
+
+    def read(self, returned: Any) -> Tensor:
+        """Means (B..., D) as they are; (B,) stays (B,).
+
+        Raises:
+            OutputMismatch: not one floating-point tensor with a batch axis.
+        """
+        return one_tensor(self, self.select, returned)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+        """The summary of means (S, B..., D).
+
+        Raises:
+            NotFinite: NaN or infinity in any draw.
+        """
+        require_draws(draws)
+        if may_wait(draws, keep=keep):
+            own, noise = draws.clone(), self.noise_variance
+            return Gaussian.later(lambda: own, lambda: noise, dtype=public_dtype(draws.dtype))
+        return Gaussian.from_draws(draws, self.noise_variance, keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class MeanAndVariance:
+    """Mean and noise variance of each target: a pair of (B..., D), or one (B, 2D) or (B, T, 2D) with the means first.
+
+    Example:
+        >>> import torch
+        >>> output = MeanAndVariance()
+        >>> output.read((torch.zeros(4, 1), torch.ones(4, 1))).shape
+        torch.Size([4, 1, 2])
+        >>> output.read(torch.zeros(4, 6)).shape
+        torch.Size([4, 3, 2])
+    """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Means and variances stacked, (B..., D, 2).
+
+        Raises:
+            OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
+        """
+        return stacked_pair(selected(returned, self.select), self)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+        """The summary of stacked means and variances (S, B..., D, 2).
+
+        Raises:
+            NotFinite: NaN or infinity in any draw.
+            OutputMismatch: a variance is negative.
+        """
+        require_draws(draws)
+        means, variances = draws.unbind(-1)
+        check_variance(variances)
+        if may_wait(draws, keep=keep):
+            own = draws.clone()
+            return Gaussian.later(lambda: own[..., 0], lambda: own[..., 1], dtype=public_dtype(draws.dtype))
+        return Gaussian.from_draws(means, variances, keep=keep)
+
+
+@final
+@dataclass(frozen=True)
+class MeanAndLogVariance:
+    """Mean and log noise variance (nats) of each target: a pair of (B..., D), or one (B, 2D) or (B, T, 2D).
+
+    Example:
+        >>> import torch
+        >>> pred = MeanAndLogVariance().summarise(torch.zeros(10, 4, 1, 2))
+        >>> pred.total_variance.flatten()
+        tensor([1., 1., 1., 1.])
+    """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Means and log-variances stacked, (B..., D, 2).
+
+        Raises:
+            OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
+        """
+        return stacked_pair(selected(returned, self.select), self)
+
+    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+        """The summary of stacked means and log-variances (S, B..., D, 2).
+
+        Raises:
+            NotFinite: NaN or infinity in any draw, also where the variance overflows.
+        """
+        require_draws(draws)
+        wide = accumulator(draws.device)
+        if may_wait(draws, keep=keep) and draws.amax().item() < _LARGEST_LOG_VARIANCE:
+            own = draws.clone()
+            return Gaussian.later(
+                lambda: own[..., 0], lambda: own[..., 1].to(wide).exp(), dtype=public_dtype(draws.dtype)
+            )
+        means, log_variances = draws.unbind(-1)
+        return Gaussian.from_draws(means, log_variances.to(wide).exp(), keep=keep)

@@ -1,0 +1,147 @@
+"""What the kinds of predictive share in handling rows, kept draws and merges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from caveat._numerics import Moments
+from caveat.errors import CannotMerge, DrawsNotKept, InvalidArgument, explain
+from caveat.predictive._protocol import Predictive, RowIndex
+
+_P = TypeVar("_P", bound=Predictive)
+
+
+def row_index(index: RowIndex, device: torch.device) -> Tensor | slice:
+    """An index of rows that keeps the batch axis: one row `k` is the slice of length one."""
+    if isinstance(index, slice):
+        return index
+    if isinstance(index, int):
+        return slice(index, index + 1 or None)
+    rows = torch.as_tensor(index, device=device)
+    return rows if rows.dtype == torch.bool else rows.long()
+
+
+def require_kept(draws: Tensor | None) -> Tensor:
+    """The kept draws, or `DrawsNotKept` with the way to keep them."""
+    if draws is not None:
+        return draws
+    raise DrawsNotKept(
+        explain(
+            "This question is answered by the draws themselves.",
+            got="a predictive that keeps only running moments",
+            cause="draws were not asked for; they are dropped in a merge with a predictive without them, and "
+            "where rows of different numbers of draws are joined",
+            fix="predict(..., keep=True)",
+        )
+    )
+
+
+def merged_draws(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Kept draws of both, (S_a + S_b, B...), if both kept theirs."""
+    return None if a is None or b is None else torch.cat([a, b])
+
+
+def concatenated_draws(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Kept draws of all rows, (S, sum of B, ...), if all kept the same number of them."""
+    kept = [part for part in parts if part is not None]
+    if len(kept) < len(parts) or len({part.shape[0] for part in kept}) > 1:
+        return None
+    return torch.cat(kept, dim=1)
+
+
+def same_kind(first: _P, others: Sequence[Predictive], verb: str) -> list[_P]:
+    """The others, if they are of the first one's kind; else `CannotMerge`."""
+    fitting = [other for other in others if isinstance(other, type(first))]
+    if len(fitting) < len(others):
+        kinds = ", ".join(type(p).__name__ for p in (first, *others))
+        raise CannotMerge(
+            explain(
+                f"Only predictives of one kind {verb}.",
+                got=kinds,
+                cause="the two were read with different outputs, for instance Logits() and Mean()",
+                fix="use the same output= for every sampler",
+            )
+        )
+    return fitting
+
+
+def check_same_rows(a: Moments, b: Moments) -> None:
+    """Raise `CannotMerge` unless two summaries are of the same batch and on the same device."""
+    if a.mean.shape != b.mean.shape or a.mean.device != b.mean.device:
+        raise CannotMerge(
+            explain(
+                "Predictives merge if they summarise different draws of the same rows, on one device.",
+                got=f"{tuple(a.mean.shape)} on {a.mean.device} and {tuple(b.mean.shape)} on {b.mean.device}",
+                cause="they come from different batches (those are joined, not merged), or one was moved",
+                fix="predictive.concatenate([a, b]) for more rows; a.merge(b.to(device)) for more draws",
+            )
+        )
+
+
+def check_same_features(parts: Sequence[Moments]) -> None:
+    """Raise `CannotMerge` unless all parts agree in everything but the number of rows."""
+    if len({(tuple(m.mean.shape[1:]), m.mean.device) for m in parts}) > 1:
+        raise CannotMerge(
+            explain(
+                "Rows are joined if they agree in every axis but the first, on one device.",
+                got=" and ".join(f"{tuple(m.mean.shape)} on {m.mean.device}" for m in parts),
+                cause="images or sequences of different sizes, or networks with different numbers of classes",
+                fix="join rows of one shape only, after part.to(device)",
+            )
+        )
+
+
+def join(parts: Sequence[Predictive], indices: Sequence[Tensor]) -> Predictive:
+    """Put predictives of disjoint rows back in order: row k of the result is the row whose index is k.
+
+    Args:
+        parts: predictives of one kind; they may have different numbers of draws.
+        indices: for each part the int64 rows, (B_part,), that it holds; together 0 to B - 1, each once.
+
+    Raises:
+        InvalidArgument: there are no parts, or the indices are not a permutation of the rows.
+        CannotMerge: the parts are of different kinds or shapes.
+
+    Example:
+        >>> from caveat.predictive import Mean
+        >>> pred = Mean().summarise(torch.arange(6.0).reshape(2, 3, 1))
+        >>> odd, even = torch.tensor([1]), torch.tensor([0, 2])
+        >>> join([pred.rows(odd), pred.rows(even)], [odd, even]).mean.flatten()
+        tensor([1.5000, 2.5000, 3.5000])
+    """
+    whole = concatenate(parts)
+    order = torch.cat([*indices, torch.empty(0, dtype=torch.int64, device=parts[0].count.device)])
+    fitting = [part.row_count for part in parts] == [index.numel() for index in indices]
+    if not fitting or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
+        raise InvalidArgument(
+            explain(
+                "indices must hold every row from 0 to B - 1 exactly once, a tensor for each part.",
+                got=f"{len(parts)} parts, {len(indices)} index tensors, rows {[int(k) for k in order[:12]]}",
+                cause="a row left in two parts or in none",
+                fix="join([pred.rows(i), pred.rows(j)], [i, j]) with i and j disjoint and complete",
+            )
+        )
+    return whole.rows(order.argsort())
+
+
+def concatenate(parts: Sequence[Predictive]) -> Predictive:
+    """The rows of all parts, one part after another along the first batch axis.
+
+    Raises:
+        InvalidArgument: there are no parts.
+        CannotMerge: the parts are of different kinds or shapes.
+    """
+    if not parts:
+        raise InvalidArgument(
+            explain(
+                "At least one predictive is needed.",
+                got="an empty sequence",
+                cause="a loader that gave no batches",
+                fix="check that the loader is not empty",
+            )
+        )
+    return parts[0].concatenate(*parts[1:])

@@ -1,0 +1,152 @@
+"""Deep ensemble: each draw is one of several networks that were trained apart.
+
+See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and
+Blundell, 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from caveat._intercept import Network
+from caveat._seeds import check_seed
+from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.predictive import Output, as_output
+from caveat.samplers._members._group import BoundGroup, Executor, Group
+
+_RULE = "An ensemble is a list of different torch.nn.Modules on one device."
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """The sampler that ``caveat.ensemble`` makes; see there. Draw i is member i, whatever the seed."""
+
+    models: tuple[nn.Module, ...]
+    output: Output
+    executor: Executor = None
+    in_dims: Any = None
+    _groups: list[Group] = field(default_factory=list[Group], repr=False)
+
+    @property
+    def size(self) -> int:
+        """How many members M there are."""
+        return len(self.models)
+
+    @property
+    def strata(self) -> None:
+        """Members are independent."""
+        return None
+
+    @property
+    def model(self) -> nn.Module:
+        """The first member, which shows what inputs look like."""
+        return self.models[0]
+
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundGroup:
+        """Hold what is needed to evaluate the members on ``x``: see ``caveat._engine.Sampler``."""
+        if not self._groups:
+            self._groups.append(Group(self.models, self.output.read, self.executor, self.in_dims))
+        return self._groups[0].bind(x, check_seed(seed), rows, gradient)
+
+
+def ensemble(
+    networks: Iterable[nn.Module],
+    *,
+    output: Output | dict[str, Output],
+    in_dims: Any = None,
+    executor: Executor = None,
+) -> Ensemble:
+    """A sampler of M networks that were trained apart: a deep ensemble. Draw i is member i.
+
+    Every member runs as in eval mode, whatever mode it is in; none is changed. Members of one architecture are
+    evaluated by a recorded program where a trial shows that this is faster: all at once, as for small networks on few
+    rows, or one after the other, as for many.
+
+    Args:
+        networks: M networks, or what ``caveat.fit_ensemble`` returns. They may differ in architecture.
+        output: how to read what each returns, or a dict of outputs by name for several heads.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
+        executor: "stacked" (each operation is one of all members), "unrolled" (member after member, without calls of
+            modules) or "loop"; chosen by trial and remembered if not given.
+
+    Returns:
+        A sampler of size M: ``caveat.predict(sampler, x)`` uses all of them. For networks with dropout that
+        shall stay on, see ``caveat.mixture``.
+
+    Raises:
+        InvalidArgument: no networks, something else than networks, one of them twice, or on several devices.
+        OutputMismatch: at the first batch, if a member's values have another shape; it says which.
+
+    See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and
+    Blundell, 2017, https://arxiv.org/abs/1612.01474.
+
+    Example:
+        >>> import caveat, torch
+        >>> networks = [nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)) for _ in range(5)]
+        >>> pred = caveat.predict(ensemble(networks, output=caveat.Logits()), torch.zeros(2, 4))
+        >>> pred.mean.shape, int(pred.count)
+        (torch.Size([2, 3]), 5)
+    """
+    members = check_networks(networks)
+    if executor not in ("stacked", "unrolled", "loop", None):
+        raise InvalidArgument(
+            explain(
+                'executor must be "stacked", "unrolled", "loop" or None.',
+                got=f"executor={executor!r}",
+                cause="a typing error, or an executor of mc_dropout",
+                fix="leave it out: the executor is chosen by trial and remembered",
+            )
+        )
+    return Ensemble(members, as_output(output), executor, in_dims)
+
+
+def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
+    """The networks, if they can be members: at least one, each a module, no two the same, all on one device."""
+    if isinstance(networks, nn.Module) and not isinstance(networks, (nn.ModuleList, nn.Sequential)):
+        raise _invalid(f"one {type(networks).__name__}", "a single network was passed", "pass a list: [network]")
+    if isinstance(networks, (str, PathLike, Mapping)):
+        raise InvalidArgument(explain_no_network(cast(object, networks), _RULE))
+    if isinstance(networks, nn.Sequential):
+        raise _invalid("an nn.Sequential", "a single network was passed; its layers are no members", "pass [network]")
+    try:
+        members = tuple(cast(Iterable[Any], networks))
+    except TypeError:
+        raise _invalid(type(networks).__name__, "something else than a list", "pass [net_a, net_b]") from None
+    if not members:
+        raise _invalid("an empty list", "a filter or a glob that found nothing", "pass at least one network")
+    for number, member in enumerate(members):
+        if isinstance(member, (str, PathLike, Mapping)):
+            said = explain_no_network(cast(object, member), _RULE, place=f" as member {number}")
+            at_once = "caveat.samplers.snapshots(checkpoints, network=network, output=...)"
+            raise InvalidArgument(f"{said}; or all of them at once: {at_once}")
+        if not isinstance(member, nn.Module):
+            raise _invalid(
+                f"{type(member).__name__} as member {number}",
+                "a class, a function or a sampler was passed",
+                "pass networks; caveat.mixture takes samplers",
+            )
+        twin = next(place for place, other in enumerate(members) if other is member)
+        if twin != number:
+            raise _invalid(
+                f"one network as member {twin} and as member {number}",
+                "[network] * M, or a loop that appends the network it goes on training",
+                "append copy.deepcopy(network), or build a new network for each member",
+            )
+    places = [Network(member).device() for member in members]
+    if len(set(places)) > 1:
+        other = next(number for number, place in enumerate(places) if place != places[0])
+        raise _invalid(
+            f"member 0 on {places[0]} and member {other} on {places[other]}",
+            "members loaded from checkpoints that remember their device",
+            "move them: [network.to(device) for network in networks]",
+        )
+    return members
+
+
+def _invalid(got: str, cause: str, fix: str) -> InvalidArgument:
+    return InvalidArgument(explain(_RULE, got=got, cause=cause, fix=fix))

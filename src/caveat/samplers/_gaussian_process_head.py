@@ -1,0 +1,144 @@
+"""SNGP: each draw is one function from the Laplace posterior over the weights of a Gaussian-process head.
+
+See "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", Liu et al.,
+2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from caveat._engine import Stream, Values
+from caveat._intercept import LivePredicate
+from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.layers import RandomFeatureGaussianProcess
+from caveat.predictive import Output, as_output
+from caveat.samplers._mc_dropout import MCDropout
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianProcessHead:
+    """The sampler that ``gaussian_process_head`` makes; see there."""
+
+    model: nn.Module
+    output: Output
+    _inner: MCDropout
+    _factors: dict[int, tuple[Any, Tensor]] = field(default_factory=dict[int, tuple[Any, Tensor]], repr=False)
+
+    @property
+    def size(self) -> None:
+        """There is no end of functions."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Every draw is independent."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        factors = self._factors_now()
+        with ExitStack() as held:
+            with RandomFeatureGaussianProcess.weights_drawn(factors):
+                inner = held.enter_context(self._inner.bind(x, seed, rows=rows, gradient=gradient))
+            yield _Drawing(inner, factors)
+
+    def _factors_now(self) -> dict[int, Tensor]:
+        """The Cholesky factors, made once for as long as the precision stays what it is."""
+        found = dict[int, Tensor]()
+        for head in _heads_of(self.model):
+            state = (head.precision.data_ptr(), head.precision._version, head.precision.device)
+            known, factor = self._factors.get(id(head), (None, head.precision))
+            if known != state:
+                factor = head.factor()
+                self._factors[id(head)] = (state, factor)
+            found[id(head)] = factor
+        return found
+
+
+class _Drawing:
+    """The stream, in which the heads draw only while it is evaluated: other samplers may run in between."""
+
+    def __init__(self, inner: Stream, factors: Mapping[int, Tensor]) -> None:
+        self._inner, self._factors, self.rows = inner, factors, inner.rows
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """Pieces of consecutive draws, in order."""
+        pieces = iter(self._inner(draws))
+        while True:
+            with RandomFeatureGaussianProcess.weights_drawn(self._factors):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+
+def gaussian_process_head(
+    model: nn.Module,
+    *,
+    output: Output | dict[str, Output],
+    live: LivePredicate = lambda path, module: False,
+    in_dims: Any = None,
+    memory: int | None = None,
+    executor: str | None = None,
+    chunk: int | None = None,
+) -> GaussianProcessHead:
+    """A sampler of functions from the posterior of a Gaussian-process head: SNGP.
+
+    Draw i is one set of weights of the head's random features, from (seed, i), for all inputs: a smooth function,
+    coherent over rows. The rest of the network runs once, whatever n is.
+
+    Args:
+        model: a network with a ``caveat.layers.RandomFeatureGaussianProcess``, its precision built
+            (``caveat.layers.update_precision``).
+        output: how to read what the network returns: ``Logits()``, ``Mean(noise_variance=...)``, ...
+        live: which dropout sites fire as well; none if not given.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
+        memory: bytes that the draws held at once may take.
+        executor: "vectorised" or "replay"; chosen by trial if not given.
+        chunk: how many draws to hold at once; chosen by size if not given.
+
+    Returns:
+        A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``.
+
+    Raises:
+        InvalidArgument: the network has no such head, or its precision was never built.
+
+    Example:
+        >>> import caveat, torch
+        >>> from caveat.layers import RandomFeatureGaussianProcess, gaussian_curvature, update_precision
+        >>> x = torch.linspace(-1, 1, 40)[:, None]
+        >>> network = RandomFeatureGaussianProcess(1, 1, features=128, curvature=gaussian_curvature(0.1))
+        >>> update_precision(network, x)
+        >>> sampler = gaussian_process_head(network, output=caveat.Mean(noise_variance=0.1))
+        >>> pred = caveat.predict(sampler, torch.tensor([[0.0], [9.0]]), n=200)
+        >>> bool(pred.variance[1] > 3 * pred.variance[0])
+        True
+    """
+    if not isinstance(cast(Any, model), nn.Module):
+        raise InvalidArgument(explain_no_network(model))
+    if not _heads_of(model):
+        raise InvalidArgument(
+            explain(
+                "The network must have a Gaussian-process head.",
+                got=f"{type(model).__name__} without a RandomFeatureGaussianProcess",
+                cause="a network whose last layer is a Linear",
+                fix="make its last layer caveat.layers.RandomFeatureGaussianProcess(width, outputs)",
+            )
+        )
+    read = as_output(output)
+    for head in _heads_of(model):
+        head.factor()
+    settings = {"in_dims": in_dims, "memory": memory, "executor": executor, "chunk": chunk}
+    inner = MCDropout(model=model, output=read, live=live, masks="shared", strata=None, **cast(Any, settings))
+    return GaussianProcessHead(model, read, inner)
+
+
+def _heads_of(model: nn.Module) -> list[RandomFeatureGaussianProcess]:
+    return [part for part in model.modules() if isinstance(part, RandomFeatureGaussianProcess)]

@@ -1,0 +1,205 @@
+"""Monte-Carlo dropout: each draw is the network with one set of units left out.
+
+See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", Gal and Ghahramani, 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat._engine import BoundNetwork, Plan, Stream, check_executor, is_out_of_memory, make_plan, out_of_memory
+from caveat._inputs import Inputs, as_inputs
+from caveat._intercept import (
+    Known,
+    LivePredicate,
+    MaskSource,
+    Network,
+    all_dropout,
+    check_initialized,
+    patched,
+    runs_hooks,
+    state_kept,
+    study,
+    warn_not_separated,
+)
+from caveat._seeds import check_seed
+from caveat.errors import CaveatError, InvalidArgument, explain, explain_no_network
+from caveat.predictive import Output, as_output
+
+Masks = Literal["shared", "per_row"]
+
+
+@dataclass(frozen=True, eq=False)
+class MCDropout:
+    """The sampler that ``caveat.mc_dropout`` makes; see there."""
+
+    model: nn.Module
+    output: Output
+    live: LivePredicate
+    masks: Masks
+    strata: int | None
+    in_dims: Any
+    memory: int | None
+    executor: str | None
+    chunk: int | None
+    _plans: Known[Plan] = field(default_factory=Known[Plan], repr=False)
+
+    @property
+    def size(self) -> None:
+        """There is no end of thinned networks."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        network = Network(self.model)
+        inputs = as_inputs(x, network.device())
+        with patched():
+            key, plan = self._plan(network, inputs)
+            some, numbers = _rows_of(inputs, plan, rows)
+
+            def replan(changed: Plan | None) -> Plan:
+                nonlocal key
+                if changed is None:
+                    key, changed = self._new_plan(network, inputs)
+                self._plans.put(key, changed)
+                return changed
+
+            source = MaskSource(check_seed(seed), self.strata, network.device())
+            with state_kept(network.modules, plan.study.written, random_states=plan.study.unmanaged):
+                yield BoundNetwork(
+                    network,
+                    plan,
+                    some,
+                    numbers,
+                    self.output.read,
+                    source,
+                    budget=self.memory,
+                    gradient=gradient,
+                    chunk=self.chunk,
+                    replan=replan,
+                )
+
+    def _plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
+        """The plan for inputs of this kind, made at the first of them."""
+        key, plan = self._plans.get(inputs, *_also(network))
+        if plan is None:
+            return self._new_plan(network, inputs)
+        if plan.study.rules.hooked == (hooked := runs_hooks(network)):
+            return key, plan
+        return (key, plan.with_hooks()) if hooked else self._new_plan(network, inputs)
+
+    def _new_plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
+        check_initialized(network)
+        try:
+            found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.in_dims)
+            plan = make_plan(network, inputs, found, self.output.read, self.executor)
+        except Exception as error:
+            if is_out_of_memory(error) and not isinstance(error, CaveatError):
+                raise out_of_memory(error) from error
+            raise
+        if not found.separable and not found.rules.per_row:
+            warn_not_separated(found.axes)
+        return self._plans.add(inputs, found.axes, plan, *_also(network)), plan
+
+
+def _also(network: Network) -> tuple[Any, ...]:
+    """What a plan depends on besides the inputs: the modules there are, their numbers and flags, and autocast."""
+    device = network.device().type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return autocast, tuple(network.paths), network.settings()
+
+
+def _rows_of(inputs: Inputs, plan: Plan, rows: Tensor | None) -> tuple[Inputs, Tensor]:
+    """The inputs of these rows, and the rows' numbers in the batch."""
+    axes = plan.study.axes
+    count = plan.study.rows if axes is None else axes.count(inputs) or 1
+    if rows is None or axes is None:
+        return inputs, torch.arange(count, device=plan.device)
+    return axes.take(inputs, rows), rows.to(plan.device)
+
+
+def mc_dropout(
+    model: nn.Module,
+    *,
+    output: Output | dict[str, Output],
+    live: LivePredicate = all_dropout,
+    masks: Masks = "shared",
+    strata: int | None = None,
+    in_dims: Any = None,
+    memory: int | None = None,
+    executor: str | None = None,
+    chunk: int | None = None,
+) -> MCDropout:
+    """A sampler of thinned networks from any network with dropout: Monte-Carlo dropout.
+
+    The model is not copied, wrapped or changed; while drawing, every live site fires whatever mode the model is in, and
+    everything else behaves as in eval mode.
+
+    Args:
+        model: any network.
+        output: how to read what it returns, or a dict of outputs by name for several heads.
+        live: which sites fire, a predicate over (path, module): ``all_dropout`` (all dropout), ``named("head.*")``,
+            ``dropout_modules``, ``with_stochastic_depth``, or your own.
+        masks: "shared": one mask for all rows, so a draw is one function and rows are coherent; "per_row": a fresh mask
+            for each row, as torch's own dropout draws.
+        strata: block length K of stratified masks: over each block of K consecutive draws a unit is dropped as nearly
+            its share of times as K allows. Fewer draws for the same mean where units act one by one (small MLPs);
+            the draws of a block are then not independent.
+        in_dims: The batch axis of each input, as in ``torch.vmap``: an int for all, or a tuple, dict or tree like the
+            inputs with None for what all rows share, as ``(0, None)`` for ``forward(x, shared)``. Found by trial if
+            not given.
+        memory: bytes that the draws held at once may take; a quarter of what is free if not given.
+        executor: "vectorised" or "replay"; chosen by trial and remembered if not given.
+        chunk: how many draws to hold at once; chosen by size if not given.
+
+    Returns:
+        A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``.
+
+    Raises:
+        NothingRandom: While drawing: no live dropout with a rate above 0 has run, or none reaches what is read.
+        InvalidRate: While drawing: a live site has a rate of 1.
+
+    See "Dropout as a Bayesian Approximation", Gal and Ghahramani, 2016, https://arxiv.org/abs/1506.02142.
+
+    Example:
+        >>> import caveat
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+        >>> sampler = caveat.mc_dropout(model, output=caveat.Logits())
+        >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
+        torch.Size([2, 3])
+    """
+    if not isinstance(cast(Any, model), nn.Module):
+        raise InvalidArgument(explain_no_network(model))
+    if masks not in ("shared", "per_row"):
+        raise InvalidArgument(_unknown_masks(masks))
+    for name, value in (("strata", strata), ("memory", memory), ("chunk", chunk)):
+        if value is not None and value < (2 if name == "strata" else 1):
+            raise InvalidArgument(_too_small(name, value))
+    return MCDropout(
+        model, as_output(output), live, masks, strata, in_dims, memory, check_executor(executor), chunk
+    )
+
+
+def _unknown_masks(masks: object) -> str:
+    return explain(
+        'masks must be "shared" or "per_row".',
+        got=f"masks={masks!r}",
+        cause="a typing error",
+        fix='leave it out for "shared": one mask for all rows, so that a draw is one function',
+    )
+
+
+def _too_small(name: str, value: int) -> str:
+    return explain(
+        f"{name} must be {'at least 2' if name == 'strata' else 'at least 1'}.",
+        got=f"{name}={value}",
+        cause="a computed size that came out as nothing",
+        fix=f"leave {name} out for the default",
+    )

@@ -1,0 +1,146 @@
+"""The tensors of several networks of one architecture, stacked: (M, ...) each, and kept as the networks' own change."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from caveat._engine import Values
+from caveat._inputs import Inputs
+from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
+from caveat.samplers._members._program import CannotRecord, Program
+from caveat.samplers._members._recording import Recorder
+from caveat.samplers._members._watch import has_plain_attributes, settings_of
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A program for inputs of one shape; its values are those of all members, (M, B, ...)."""
+
+    program: Program
+    spec: pytree.TreeSpec
+    one: bool
+    stamp: list[int]
+
+    def __call__(self, inputs: Inputs) -> Values:
+        """The members' values, without a graph."""
+        args, kwargs = inputs
+        if not kwargs and len(args) == 1 and type(args[0]) is Tensor and not args[0].requires_grad:
+            outputs = self.program.run(args[0] if args[0].is_contiguous() else args[0].contiguous())
+        else:
+            outputs = self.program.run(*(tensor.detach() for tensor in tensors_of(inputs)))
+        return outputs[0] if self.one else pytree.tree_unflatten(list(outputs), self.spec)
+
+
+class Stack:
+    """Stacked parameters and buffers of ``models``, and a private copy of the first as the code to run.
+
+    Raises:
+        CannotRecord: the networks are not copies of one architecture, or too large to hold twice.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        self._tensors = [_tensors(model) for model in models]
+        self._skeleton = copy.deepcopy(models[0]).eval().requires_grad_(False)
+        self.members = len(models)
+        self.stamp = [0]
+        with torch.inference_mode(False), torch.no_grad():
+            self._stacked = {name: torch.stack([own[name] for own in self._tensors]) for name in self._tensors[0]}
+            self._slices = [{name: t[member] for name, t in self._stacked.items()} for member in range(self.members)]
+
+    def refresh(self) -> None:
+        """Take the members' values of now."""
+        with torch.inference_mode(False), torch.no_grad():
+            for name, stacked in self._stacked.items():
+                torch.stack([own[name] for own in self._tensors], out=stacked)
+        self.stamp[0] += 1
+
+    def record(self, inputs: Inputs, read: Callable[[Any], Values], *, stacked: bool) -> Recorded:
+        """The program for inputs of these shapes: each operation one of all members, or unrolled, member after member.
+
+        Raises:
+            CannotRecord: the networks' code decides on values, draws or writes; or vmap cannot run it.
+        """
+        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            inputs = map_tensors(Tensor.contiguous, inputs)
+            run = self._stacked_pass if stacked else self._unrolled_pass
+            try:
+                with Recorder(tensors_of(inputs)) as recorder:
+                    outputs, spec = run(inputs, read)
+                program = recorder.program(outputs)
+            except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+                raise CannotRecord(f"{type(error).__name__}: {error}") from error
+        if any("performance drop" in str(warning.message) for warning in caught):
+            raise CannotRecord("vmap itself loops over the members")
+        return Recorded(program, spec, spec.is_leaf(), [self.stamp[0]])
+
+    def _stacked_pass(self, inputs: Inputs, read: Callable[[Any], Values]) -> tuple[list[Tensor], pytree.TreeSpec]:
+        """Values (M, B, ...) of one pass over stacked tensors."""
+        args, kwargs = inputs
+        with over_draws(self.members) as level:
+            stacked = {name: as_draws(tensor, level) for name, tensor in self._stacked.items()}
+            returned = read(torch.func.functional_call(self._skeleton, stacked, args, kwargs))
+            leaves, spec = pytree.tree_flatten(returned)
+            return [draws_of(leaf, level, self.members) for leaf in leaves], spec
+
+    def _unrolled_pass(self, inputs: Inputs, read: Callable[[Any], Values]) -> tuple[list[Tensor], pytree.TreeSpec]:
+        """The same of a pass over each member's own slices."""
+        args, kwargs = inputs
+        returned = [
+            pytree.tree_flatten(read(torch.func.functional_call(self._skeleton, own, args, kwargs)))
+            for own in self._slices
+        ]
+        return [torch.stack(parts) for parts in zip(*(leaves for leaves, _ in returned), strict=True)], returned[0][1]
+
+    def current(self, recorded: Recorded) -> Recorded:
+        """``recorded`` with what it computes from the parameters brought up to their values of now."""
+        if recorded.stamp != self.stamp:
+            with torch.inference_mode(False), torch.no_grad():
+                recorded.program.refresh()
+            recorded.stamp[:] = self.stamp
+        return recorded
+
+    def loop(self, inputs: Inputs, read: Callable[[Any], Values]) -> None:
+        """As many plain calls as there are members, to be timed."""
+        args, kwargs = inputs
+        for _ in range(self.members):
+            read(self._skeleton(*args, **kwargs))
+
+
+def tensors_of(inputs: Inputs) -> list[Tensor]:
+    """The tensors in inputs, each contiguous, as a program takes them."""
+    args, kwargs = inputs
+    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+        return [args[0].contiguous()]
+    return [leaf.contiguous() for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+
+
+def alike(models: Sequence[nn.Module]) -> bool:
+    """Are these networks of one architecture, with the same settings, in code whose settings can be watched?"""
+    first = [*models[0].modules()]
+    if not all(has_plain_attributes(module) for module in first):
+        return False
+    shapes = {name: (t.shape, t.dtype, t.device) for name, t in _tensors(models[0]).items()}
+    return all(
+        [type(module) for module in model.modules()] == [type(module) for module in first]
+        and {name: (t.shape, t.dtype, t.device) for name, t in _tensors(model).items()} == shapes
+        and all(settings_of(a) == settings_of(b) for a, b in zip(model.modules(), first, strict=True))
+        for model in models[1:]
+    )
+
+
+def total_bytes(models: Sequence[nn.Module]) -> int:
+    """What the tensors of all networks take."""
+    return sum(t.numel() * t.element_size() for model in models for t in _tensors(model).values())
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

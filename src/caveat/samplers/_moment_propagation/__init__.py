@@ -1,0 +1,26 @@
+"""Mean and variance through a network in one pass: dropout without sampling."""
+
+from caveat.samplers._moment_propagation import (  # registers the rules
+    _activations,
+    _arithmetic,
+    _average_pooling,
+    _linear_maps,
+    _max_pooling,
+    _normalisation,
+    _rearranging,
+)
+from caveat.samplers._moment_propagation._mean_field import mean_field_probabilities
+from caveat.samplers._moment_propagation._sampler import MomentPropagation, Propagated, moments, propagate
+from caveat.samplers._moment_propagation._uncertain import Approximation, CannotPropagate
+
+__all__ = [
+    "Approximation",
+    "CannotPropagate",
+    "MomentPropagation",
+    "Propagated",
+    "mean_field_probabilities",
+    "moments",
+    "propagate",
+]
+
+del _activations, _arithmetic, _average_pooling, _linear_maps, _max_pooling, _normalisation, _rearranging

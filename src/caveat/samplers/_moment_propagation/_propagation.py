@@ -1,0 +1,153 @@
+"""One forward pass in which every torch call works on means and variances.
+
+The pass runs under the interception that all drawing uses (``caveat._intercept``), which keeps the network as it was
+and opens dropout that is guarded by ``self.training``. On top of it, ``Propagation`` sees each call first: dropout
+makes a pair of mean and variance, and from there on the rules of ``uncertain.RULES`` are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, overrides
+from torch.utils import _pytree as pytree
+
+from caveat._inputs import Inputs, map_leaves
+from caveat._intercept import (
+    HANDLERS,
+    FunctionMode,
+    Network,
+    Pass,
+    Rules,
+    attributes_kept,
+    flags_kept,
+    following,
+    is_noise,
+    mutates,
+    substituted_anywhere,
+)
+from caveat.errors import explain
+from caveat.samplers._moment_propagation._dropout_moments import DROPOUTS, dropped
+from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, CannotPropagate, Uncertain
+
+_unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
+_ABOUT = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_mps", "requires_grad", "is_leaf", "grad_fn")
+_KINDS = ("is_sparse", "is_quantized", "is_nested", "is_mkldnn", "is_meta")
+# Questions about a tensor that its values do not matter for.
+_METADATA: set[Any] = {
+    *(getattr(Tensor, name).__get__ for name in (*_ABOUT, *_KINDS) if hasattr(Tensor, name)),
+    *(getattr(Tensor, name) for name in ("size", "dim", "numel", "stride", "is_floating_point", "is_contiguous")),
+    *(getattr(Tensor, name) for name in ("__len__", "ndimension", "nelement", "element_size", "is_complex", "type")),
+    *(torch.is_floating_point, torch.numel, torch.is_complex, torch.is_tensor),
+}
+
+
+class Propagation(FunctionMode):
+    """The calls of one pass: what each makes of means and variances, and which of them had to approximate."""
+
+    def __init__(self, taken: Pass) -> None:
+        super().__init__()
+        self.taken = taken
+        self.approximations: dict[Approximation, None] = {}
+        self.fired = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given, kwargs = args, kwargs or {}
+        args, kwargs = self.taken.settled(args, kwargs)
+        if func in DROPOUTS:
+            return self._written(func, given, args, kwargs, self._drop(func, args, kwargs))
+        if HANDLERS.get(func) in _NOISE:
+            raise self.cannot(func, "asks torch for random numbers, whose distribution cannot be known from the call")
+        if not any(isinstance(leaf, Uncertain) for leaf in pytree.tree_leaves((args, kwargs))):
+            return func(*args, **kwargs)
+        if func in _METADATA:
+            with _unseen():
+                return func(*args, **kwargs)
+        how = RULES.get(func)
+        if how is None or kwargs.get("out") is not None:
+            raise self.cannot(func, "has no rule for means and variances")
+        with _unseen():
+            result = how(self, func, args, kwargs)
+        return self._written(func, given, args, kwargs, result)
+
+    def assumes(self, func: Any, what: str) -> None:
+        """Note that the running call is exact only if ``what`` holds."""
+        path = self.taken.network.paths[id(self.taken.owner())]
+        self.approximations[Approximation(path, _name(func), what)] = None
+
+    def cannot(self, func: Any, why: str) -> CannotPropagate:
+        """The error for a call that cannot be followed."""
+        path = self.taken.network.paths[id(self.taken.owner())]
+        where = f"module {path!r}" if path else "the network's own forward"
+        return CannotPropagate(
+            explain(
+                "Every call after the first dropout needs a rule for means and variances.",
+                got=f"{_name(func)} in {where} ({type(self.taken.owner()).__name__}), which {why}",
+                cause="attention, recurrence, a softmax inside the network, or a branch on values",
+                fix="draw instead: caveat.predict(caveat.mc_dropout(model, output=...), x) takes any network; "
+                "or make only the last sites live with live=caveat.named(...)",
+            )
+        )
+
+    def _drop(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tensor, rate = args[0] if args else kwargs["input"], args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+        with _unseen():
+            if rate == 0 or not self.taken.is_live(self.taken.owner()):
+                return tensor
+            if func is torch.native_dropout:
+                raise self.cannot(func, "returns its mask")
+            result = dropped(self, func, tensor, float(rate))
+        self.fired = True
+        return result
+
+    def _written(
+        self, func: Any, given: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> Any:
+        """Let what was written in place stand, from here on, for every name of the tensor that it was written on."""
+        if func in DROPOUTS and len(args) > 3 and args[3]:
+            kwargs = {**kwargs, "inplace": True}
+        target = cast(Any, args[0] if args else kwargs.get("input"))
+        if not mutates(func, kwargs) or result is target:
+            return result
+        aliases = self.taken.aliases
+        for key, (original, value) in list(aliases.items()):
+            if value is target:
+                aliases[key] = (original, result)
+        for named in (given[0] if given else target, target):
+            aliases[id(named)] = (named, result)
+        return result
+
+
+_NOISE = {handler for handler in HANDLERS.values() if is_noise(handler)}
+
+
+def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], Any]) -> tuple[Any, Propagation]:
+    """What ``read`` takes from one pass over ``inputs``, in ``Uncertain`` tensors, and what the pass had to assume."""
+    args, kwargs = inputs
+    if rules.writes_on_views:
+        args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
+    taken = Pass(network, rules, inputs)
+    propagation = Propagation(taken)
+    marks = attributes_kept(network.modules) if rules.leaves_marks or not rules.repeatable else nullcontext()
+    with marks, flags_kept(taken), following(taken), taken, propagation:
+        if rules.writes_on_views:
+            network.copy_buffers()
+        returned = substituted_anywhere(taken, taken.call_whole(args, kwargs))
+        taken.stack.append(network.model)
+        read_out = read(returned)
+    missed = [sighting for sighting in taken.seen.sightings if sighting.live]
+    if missed:
+        taken.stack[:] = [missed[0].module]
+        raise propagation.cannot(missed[0].kind, "drops inside a call that is not followed")
+    return read_out, propagation
+
+
+def _name(func: Any) -> str:
+    if isinstance(func, str):
+        return func
+    return cast(Any, overrides).resolve_name(func) or getattr(func, "__name__", repr(func))

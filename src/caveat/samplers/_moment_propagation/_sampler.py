@@ -1,0 +1,284 @@
+"""Moment propagation as a sampler, and as one direct answer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from caveat._engine import Stream, Values
+from caveat._inputs import Inputs, as_inputs
+from caveat._intercept import (
+    Known,
+    LivePredicate,
+    MaskSource,
+    Network,
+    SiteKey,
+    Study,
+    all_dropout,
+    check_initialized,
+    normal_from_uniform,
+    nothing_random,
+    patched,
+    state_kept,
+    study,
+)
+from caveat._seeds import check_seed
+from caveat.errors import InvalidArgument, OutputMismatch, explain, explain_no_network
+from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output, as_output
+from caveat.samplers._moment_propagation._activations import deviation_of
+from caveat.samplers._moment_propagation._covariance import WIDEST
+from caveat.samplers._moment_propagation._propagation import run
+from caveat.samplers._moment_propagation._uncertain import Approximation, Uncertain, plain, variance_of
+
+_PIECE_ELEMENTS = 1 << 20
+# So many covariances of one layer are held at once: 64 MB in float32, with a few copies while they are worked on.
+_COVARIANCES = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Propagated:
+    """Mean and variance of what an output reads, over all the functions that dropout makes, from one pass.
+
+    Fields:
+        mean: (B..., D), or (B..., C) logits, (B..., D, 2) for an output that reads two numbers; a dict by head.
+        variance: of the mean's shape, in its unit squared.
+        output: the output that read it.
+        approximations: the calls that were not exact, and what they took for granted; empty where all is exact.
+    """
+
+    mean: Values
+    variance: Values
+    output: Output
+    approximations: tuple[Approximation, ...]
+
+    def gaussian(self) -> Gaussian:
+        """The predictive of a regression: exactly this mean and this variance; its standard error is NaN.
+
+        It is the summary of two draws, mean - s and mean + s with 2 s^2 the variance, marked as one block. The noise
+        of ``MeanAndLogVariance`` is the mean of a log-normal.
+
+        Raises:
+            OutputMismatch: the output reads logits, probabilities or several heads.
+        """
+        if not isinstance(self.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
+            raise OutputMismatch(_not_a_regression(self.output))
+        mean, variance = cast(Tensor, self.mean).double(), cast(Tensor, self.variance).double()
+        noise: Tensor | float
+        if isinstance(self.output, Mean):
+            noise = self.output.noise_variance
+        else:
+            (mean, second), (variance, spread) = mean.unbind(-1), variance.unbind(-1)
+            of_one = (second + spread / 2).exp() if isinstance(self.output, MeanAndLogVariance) else second
+            noise = torch.stack([of_one, of_one])
+        half = deviation_of(variance) / 2**0.5
+        summary = Gaussian.from_draws(torch.stack([mean - half, mean + half]), noise).as_block()
+        dtype = torch.promote_types(cast(Tensor, self.mean).dtype, torch.float32)
+        return Gaussian(summary.moments, summary.noise, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class MomentPropagation:
+    """The sampler that ``moments`` makes; see there."""
+
+    model: nn.Module
+    output: Output
+    live: LivePredicate
+    in_dims: Any
+    _studies: Known[Study] = field(default_factory=Known[Study], repr=False)
+
+    @property
+    def size(self) -> None:
+        """There is no end of draws."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Every draw is independent."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Propagate once, then draw from the normals that came out: see ``caveat._engine.Sampler``."""
+        source = MaskSource(check_seed(seed), device=Network(self.model).device())
+        found, study = self.moments_of(x, rows=rows, gradient=gradient)
+        yield _Normals(found, study, source)
+
+    def moments_of(self, x: Any, *, rows: Tensor | None = None, gradient: bool = False) -> tuple[Propagated, Study]:
+        """Mean and variance on ``x`` or on some rows of it, and what was found about the network on the way.
+
+        Raises:
+            CannotPropagate: a call without a rule.
+            NothingRandom: no dropout reaches what is read.
+        """
+        network = Network(self.model)
+        inputs = as_inputs(x, network.device())
+        with patched():
+            found = self._study(network, inputs)
+            if rows is not None and found.axes is not None:
+                inputs = found.axes.take(inputs, rows)
+            kept = state_kept(network.modules, found.written, random_states=found.unmanaged)
+            with kept, torch.set_grad_enabled(gradient):
+                parts = [run(network, found.rules, part, self.output.read) for part in _pieces(network, inputs, found)]
+        read = [part for part, _ in parts]
+        if not any(isinstance(leaf, Uncertain) for leaf in pytree.tree_leaves(read[0])):
+            raise nothing_random("a forward pass in which no dropout fired that reaches what the output reads")
+        mean, variance = (_joined([_mapped(of, part) for part in read], found) for of in (plain, variance_of))
+        return Propagated(mean, variance, self.output, tuple(parts[0][1].approximations)), found
+
+    def _study(self, network: Network, inputs: Inputs) -> Study:
+        modules = tuple(network.paths)
+        _, known = self._studies.get(inputs, modules)
+        if known is None:
+            check_initialized(network)
+            known = study(network, inputs, self.live, False, self.output.read, self.in_dims)
+            self._studies.add(inputs, known.axes, known, modules)
+        return known
+
+
+class _Normals:
+    """The stream: draw i is mean + deviation * z_i, with one z for all rows."""
+
+    def __init__(self, found: Propagated, study: Study, source: MaskSource) -> None:
+        means, self._spec = pytree.tree_flatten(found.mean)
+        deviations = [deviation_of(variance) for variance in pytree.tree_leaves(found.variance)]
+        self._parts = [(m, d.to(m.dtype)) for m, d in zip(means, deviations, strict=True)]
+        self._source, self._axes = source, study.output_axes or (0,) * len(means)
+        self.rows: int | None = means[0].shape[self._axes[0]] if study.separable else None
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """Pieces of consecutive draws, in order."""
+        largest = max(mean.numel() for mean, _ in self._parts)
+        step = max(1, _PIECE_ELEMENTS // max(largest, 1))
+        for start in range(draws.start, draws.stop, step):
+            piece = range(start, min(start + step, draws.stop))
+            yield pytree.tree_unflatten([self._of(at, piece) for at in range(len(self._parts))], self._spec)
+
+    def _of(self, at: int, draws: range) -> Tensor:
+        mean, deviation = self._parts[at]
+        shape = [1 if axis == self._axes[at] else size for axis, size in enumerate(mean.shape)]
+        numbers = self._source.uniform(SiteKey("moments", at), tuple(shape), draws, mean.dtype)
+        return mean + deviation * normal_from_uniform(numbers).to(mean.dtype).reshape(len(draws), *shape)
+
+
+def moments(
+    model: nn.Module,
+    *,
+    output: Output | dict[str, Output],
+    live: LivePredicate = all_dropout,
+    in_dims: Any = None,
+) -> MomentPropagation:
+    """Moment propagation: the mean and variance that dropout brings, in one pass and without sampling.
+
+    Every torch call of the forward pass works on (mean, variance) in place of values, so residual networks and
+    functional calls go through as they are. Between linear layers the covariance of a row's units is kept (up to a
+    width of 1024); elsewhere, in convolutions and residual sums, elements count as independent, and before an
+    activation as normal: exact for a last layer behind dropout, else an approximation, which
+    ``Propagated.approximations`` lists call by call. Covered: linear maps and convolutions, batch, layer and group
+    normalisation, activations, average and max pooling, sums, products, concatenation, rearrangement, and every
+    dropout of ``torch.nn``.
+    Attention and recurrence are not.
+
+    As a sampler, draw i of a row is mean + deviation * z_i, with z_i standard normal from (seed, i). Each row has its
+    right distribution; but all rows share z_i, so the draws say nothing of how rows vary *together*, and the
+    elements of a row vary independently. For joint questions draw with ``caveat.mc_dropout``.
+
+    Args:
+        model: a network with dropout.
+        output: how to read what it returns, or a dict of outputs by head.
+        live: which sites fire, as for ``caveat.mc_dropout``.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
+
+    Returns:
+        A sampler, for ``caveat.predict`` and for ``propagate``.
+
+    Raises:
+        NothingRandom: While drawing: no live dropout with a rate above 0 has run.
+        InvalidRate: While drawing: a live site has a rate of 1.
+
+    See "Sampling-Free Epistemic Uncertainty Estimation Using Approximated Variance Propagation", Postels, Ferroni,
+    Coskun, Navab and Tombari, 2019; "Fast Dropout Training", Wang and Manning, 2013.
+
+    Example:
+        >>> import caveat
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
+        >>> sampler = moments(model, output=caveat.Mean())
+        >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
+        torch.Size([2, 1])
+    """
+    if not isinstance(cast(Any, model), nn.Module):
+        raise InvalidArgument(explain_no_network(model))
+    return MomentPropagation(model, as_output(output), live, in_dims)
+
+
+def propagate(sampler: MomentPropagation, x: Any, *, gradient: bool = False) -> Propagated:
+    """Mean and variance of what the sampler's output reads, from one pass over ``x``.
+
+    Args:
+        sampler: from ``moments(model, output=...)``.
+        x: a batch of B rows: a tensor, a tuple of arguments, or a dict of keyword arguments.
+        gradient: keep the graph for autograd.
+
+    Raises:
+        CannotPropagate: a call of the forward pass has no rule; the message names it and its module.
+        NothingRandom: no dropout reaches what is read.
+        InvalidArgument: the sampler is of another kind, or the batch is empty.
+        NotFinite: only from ``gaussian()``: NaN in what the network returned.
+
+    Example:
+        >>> import caveat
+        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
+        >>> found = propagate(moments(model, output=caveat.Mean()), torch.ones(2, 4))
+        >>> found.mean.shape, found.variance.shape, found.approximations       # one layer behind dropout is exact
+        (torch.Size([2, 1]), torch.Size([2, 1]), ())
+    """
+    if not isinstance(cast(object, sampler), MomentPropagation):
+        raise InvalidArgument(
+            explain(
+                "propagate takes the sampler that caveat.samplers.moments makes.",
+                got=type(sampler).__name__,
+                cause="a network or another sampler was passed",
+                fix="propagate(moments(model, output=caveat.Mean()), x)",
+            )
+        )
+    return sampler.moments_of(x, gradient=gradient)[0]
+
+
+def _pieces(network: Network, inputs: Inputs, found: Study) -> list[Inputs]:
+    """The rows in pieces so small that the covariances of the widest layer fit the memory meant for them."""
+    rows = found.rows if found.axes is None else found.axes.count(inputs) or 1
+    widths = [max(part.weight.shape) for part in network.modules if isinstance(part, nn.Linear)]
+    widest = max((width for width in widths if width <= WIDEST), default=1)
+    at_once = max(1, _COVARIANCES // widest**2)
+    if found.axes is None or found.output_axes is None or rows <= at_once:
+        return [inputs]
+    index = torch.arange(rows, device=network.device())
+    return [found.axes.take(inputs, part) for part in cast(Any, index).split(at_once)]
+
+
+def _joined(parts: list[Any], found: Study) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    assert found.output_axes is not None
+    flat = [pytree.tree_flatten(part) for part in parts]
+    leaves = [torch.cat([part[0][at] for part in flat], axis) for at, axis in enumerate(found.output_axes)]
+    return pytree.tree_unflatten(leaves, flat[0][1])
+
+
+def _mapped(function: Any, read: Any) -> Any:
+    return pytree.tree_map(function, read)
+
+
+def _not_a_regression(output: Output) -> str:
+    return explain(
+        "A normal summary is of an output that reads means.",
+        got=repr(output),
+        cause="a classifier, whose propagated moments are of its logits",
+        fix="caveat.samplers.mean_field_probabilities(found.mean, found.variance), "
+        "or caveat.predict(sampler, x, n=100) for entropies and mutual information",
+    )

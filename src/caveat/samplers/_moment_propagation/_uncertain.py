@@ -1,0 +1,115 @@
+"""A tensor that is known by its mean and variance, and the table of what torch calls make of one.
+
+``Uncertain`` *is* the tensor of its means, so that a network's forward can ask it for shapes and dtypes, and it
+carries the variances along. Elements whose covariance is not known are taken as independent wherever two of them meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from caveat.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from caveat.samplers._moment_propagation._propagation import Propagation
+
+Rule = Callable[["Propagation", Any, tuple[Any, ...], dict[str, Any]], Any]
+RULES: dict[Any, Rule] = {}
+
+
+class CannotPropagate(InvalidArgument, NotImplementedError):
+    """A call of the forward pass that has no rule for means and variances; the message says which and where."""
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """A call whose mean or variance is not exact: where, which, and what it takes for granted.
+
+    Fields:
+        path: of the module that made the call, ``""`` for the network itself.
+        call: torch's name of the function.
+        assumes: what would have to hold for the result to be exact.
+    """
+
+    path: str
+    call: str
+    assumes: str
+
+
+class Uncertain(Tensor):
+    """Means, with ``variance`` of the same shape.
+
+    ``independent`` says that the elements of a row are known to be independent, as after dropout of fixed values.
+    ``by_channel``: where dropout kept or dropped whole channels (B, C, ...), the part of each standard deviation, with
+    its sign, that all positions of a channel share; ``variance`` includes its square.
+    ``covariance``: (B, D, D) between the units of a row (B, D), where it is kept; its diagonal is ``variance``.
+    """
+
+    variance: Tensor
+    independent: bool
+    by_channel: Tensor | None
+    covariance: Tensor | None
+
+    # While a pass is on, its mode answers every call; any other call sees the means alone.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore  # it has no public name
+
+
+def uncertain(
+    mean: Tensor,
+    variance: Tensor,
+    *,
+    independent: bool = False,
+    by_channel: Tensor | None = None,
+    covariance: Tensor | None = None,
+) -> Uncertain:
+    """The pair of ``mean`` and ``variance`` (of one shape) as a tensor."""
+    pair = plain(mean).as_subclass(Uncertain)
+    pair.variance, pair.independent = variance, independent
+    pair.by_channel, pair.covariance = by_channel, covariance
+    return pair
+
+
+def plain(x: Tensor) -> Tensor:
+    """The means of an ``Uncertain``, any other tensor as it is."""
+    return cast(Any, x).as_subclass(Tensor) if isinstance(x, Uncertain) else x
+
+
+def variance_of(x: Tensor) -> Tensor:
+    """The variances of an ``Uncertain``, zeros for any other tensor."""
+    if isinstance(x, Uncertain):
+        return x.variance
+    return torch.zeros_like(x, dtype=wide(x.dtype))
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What variances are kept in: the dtype of the means, at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def rule(*functions: Any) -> Callable[[Rule], Rule]:
+    """Register what to do for torch functions (those that this version of torch has)."""
+
+    def register(how: Rule) -> Rule:
+        RULES.update({function: how for function in functions if function is not None})
+        return how
+
+    return register
+
+
+def methods(*names: str) -> list[Any]:
+    """The functions of these names in ``torch`` and the methods of ``Tensor``, also those that write in place."""
+    found: list[Any] = []
+    for name in names:
+        for owner in (torch, Tensor):
+            found += [getattr(owner, form, None) for form in (name, f"{name}_")]
+    return [function for function in found if function is not None]
+
+
+def argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str, default: Any = None) -> Any:
+    """An argument of a call, by position or by name."""
+    return args[at] if len(args) > at else kwargs.get(name, default)

@@ -1,0 +1,213 @@
+"""SWAG: draws from a normal distribution over the weights, fitted to the path of stochastic gradient descent.
+
+See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al., 2019.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Generator, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat._engine import Stream, Values
+from caveat._inputs import Inputs, as_inputs
+from caveat._intercept import put_back
+from caveat._seeds import check_seed
+from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.predictive import Output, as_output
+from caveat.samplers._members._as_eval import EvalNetwork, rows_of
+from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
+from caveat.samplers._members._drawn_numbers import normals_of
+from caveat.samplers._members._pieces import OneByOne
+from caveat.samplers._members._training_rows import TrainingRows
+from caveat.samplers._snapshots import loaded
+from caveat.samplers._swag_moments import SwagMoments
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@dataclass(frozen=True, eq=False)
+class Swag:
+    """The sampler that ``swag`` makes; see there. ``model`` is a private copy with the mean weights."""
+
+    model: nn.Module
+    output: Output
+    moments: SwagMoments
+    scale: float
+    batch_size: int
+    _data: TrainingRows | None = field(repr=False)
+    _network: EvalNetwork = field(repr=False)
+    _held: Held = field(repr=False)
+    _lock: Any = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def size(self) -> None:
+        """There is no end of weights."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Draws are independent."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        check_seed(seed)
+        network = self._network
+        inputs = as_inputs(x, network.device)
+        with self._lock, nullcontext() if self._data is None else Using(self._statistics(self._data, "mean weights")):
+            kind = network.kind(inputs)
+        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
+
+        def one(draw: int) -> Values:
+            with self._weights(seed, draw), self._normalizing(seed, draw):
+                return network.draw(inputs, numbers, kind, draw, seed, gradient)
+
+        yield OneByOne(one, len(numbers) if kind.separable else None)
+
+    def weights(self, seed: int, draw: int) -> dict[str, Tensor]:
+        """The parameters of a draw, by name.
+
+        mean + sqrt(scale / 2) (sqrt(diagonal) z1 + D z2 / sqrt(K - 1)), where D holds the last K deviations.
+        """
+        moments, device = self.moments, self._network.device
+        columns = len(next(iter(moments.deviations.values())))
+        found = dict[str, Tensor]()
+        shared = normals_of(seed, draw, "the low-rank part", columns, device).double() if columns > 1 else None
+        for name, parameter in self.model.named_parameters():
+            if name not in moments.mean:
+                continue
+            mean = moments.mean[name].to(device)
+            noise: Tensor = normals_of(seed, draw, name, mean.numel(), device).double().reshape(mean.shape)
+            moved: Tensor = moments.variance(name).to(device).sqrt() * noise
+            if shared is not None:
+                deviations = torch.stack([*moments.deviations[name]]).to(device, torch.float64)
+                moved = moved + (shared @ deviations.flatten(1)).reshape(mean.shape) / (columns - 1) ** 0.5
+            found[name] = (mean + (self.scale / 2) ** 0.5 * moved).to(parameter.dtype)
+        return found
+
+    @contextmanager
+    def _weights(self, seed: int, draw: int) -> Generator[None]:
+        """The private copy with a draw's weights; they are new tensors, so that a graph may hold them."""
+        with self._lock:
+            kept = list[tuple[dict[str, Any], str, Any]]()
+
+            def restore() -> None:
+                for holder, last, parameter in kept:
+                    holder[last] = parameter
+
+            with put_back(restore):
+                for name, tensor in self.weights(seed, draw).items():
+                    path, _, last = name.rpartition(".")
+                    holder = vars(self.model.get_submodule(path))["_parameters"]
+                    kept.append((holder, last, holder[last]))
+                    holder[last] = tensor
+                yield
+
+    def _normalizing(self, seed: int, draw: int) -> AbstractContextManager[Any]:
+        return nullcontext() if self._data is None else Using(self._statistics(self._data, (seed, draw)), unbiased=True)
+
+    def _statistics(self, data: TrainingRows, weights: Hashable) -> Statistics:
+        """Returns the statistics of all rows under the weights of now, which ``weights`` names."""
+
+        def batches() -> Iterator[Inputs]:
+            return map(data.take, cast(tuple[Tensor, ...], torch.arange(data.count).split(self.batch_size)))
+
+        return self._held.get(weights, lambda: read_statistics(self._network.look, batches))
+
+
+def swag(
+    network: nn.Module,
+    snapshots: SwagMoments | Iterable[Any],
+    *,
+    output: Output | dict[str, Output],
+    rank: int = 20,
+    scale: float = 1.0,
+    data: Any = None,
+    batch_size: int = 256,
+    in_dims: Any = None,
+) -> Swag:
+    """A sampler of weights from the normal distribution that SWAG fits to one training run.
+
+    Its mean is the mean of the snapshots, its covariance half their diagonal variance plus half a low-rank part of the
+    last deviations. A draw's weights depend on (seed, i) alone. The network is copied, and stays as it is.
+
+    Args:
+        network: the network that was trained.
+        snapshots: ``SwagMoments`` collected while training; or networks, state dicts or paths of checkpoints, in order.
+        output: how to read what the network returns, or a dict of outputs by name for several heads.
+        rank: how many of the last deviations make the low-rank part, where snapshots are given; 0 for none.
+        scale: multiplies the covariance; 1 is the paper's.
+        data: training inputs, for batch normalization: its statistics belong to weights, so each draw takes those of
+            all rows under its own. Needed where the network has batch normalization. As for ``mc_batch_norm``.
+        batch_size: how many rows are passed at once. It decides memory and time, not the result: with all rows at once
+            a draw takes one pass over them, in several batches one more for each further layer that normalizes.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
+
+    Returns:
+        A sampler without end.
+
+    Raises:
+        InvalidArgument: fewer than two snapshots, of another network, a negative rank or scale, or batch normalization
+            and no data.
+
+    See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al., 2019,
+    https://arxiv.org/abs/1902.02476.
+
+    Example:
+        >>> import caveat
+        >>> network, moments = nn.Linear(4, 3), None
+        >>> moments = SwagMoments(network, rank=5)
+        >>> for epoch in range(10):
+        ...     _ = nn.init.normal_(network.weight)            # stands for an epoch of training
+        ...     moments.update()
+        >>> caveat.predict(swag(network, moments, output=caveat.Logits()), torch.zeros(2, 4), n=20).mean.shape
+        torch.Size([2, 3])
+    """
+    if not isinstance(cast(Any, network), nn.Module):
+        raise InvalidArgument(explain_no_network(network))
+    if not (scale >= 0 and scale < float("inf")):
+        raise _invalid("scale is a finite number, at least 0", f"scale={scale}", "leave it out for the paper's")
+    if batch_size < 2:
+        raise _invalid("batch_size is at least 2", f"batch_size={batch_size}", "leave it out")
+    moments = snapshots if isinstance(snapshots, SwagMoments) else _moments_of(network, snapshots, rank)
+    moments.check(network)
+    made, as_read = copy.deepcopy(network), as_output(output)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name in moments.mean:
+                parameter.copy_(moments.mean[name])
+    running = EvalNetwork(made, as_read.read, in_dims)
+    rows = None if data is None else TrainingRows(data, network, running.device, in_dims)
+    normalizes = any(isinstance(module, _BATCH_NORMS) for module in made.modules())
+    if normalizes and rows is None:
+        raise _invalid(
+            "batch normalization needs data, to take its statistics under the weights of each draw",
+            "a network with batch normalization, and data=None",
+            "swag(network, moments, data=training_inputs, output=...)",
+        )
+    if rows is not None and not normalizes:  # a layer of the user's own may call F.batch_norm
+        few = rows.take(torch.arange(min(rows.count, 2)))
+        rows = rows if read_statistics(running.look, lambda: [few]) else None
+    return Swag(made, as_read, moments, scale, batch_size, rows, running, Held())
+
+
+def _moments_of(network: nn.Module, snapshots: Any, rank: int) -> SwagMoments:
+    if not isinstance(snapshots, Iterable) or isinstance(cast(Any, snapshots), (nn.Module, dict, str)):
+        kind = type(cast(object, snapshots)).__name__
+        raise _invalid("snapshots are a list, or SwagMoments", kind, "pass a list of state dicts")
+    moments = SwagMoments(network, rank=rank)
+    for number, snapshot in enumerate(cast(Iterable[Any], snapshots)):
+        moments.update(loaded(snapshot, network, number))
+    return moments
+
+
+def _invalid(rule: str, got: str, fix: str) -> InvalidArgument:
+    return InvalidArgument(explain(f"For SWAG, {rule}.", got=got, cause="arguments in another order", fix=fix))

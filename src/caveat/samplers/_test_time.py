@@ -1,0 +1,183 @@
+"""Test-time augmentation: each draw is the network on inputs that were changed in one random way.
+
+See "Test-Time Data Augmentation for Estimation of Heteroscedastic Aleatoric Uncertainty in Deep Neural Networks", Ayhan
+and Berens, 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from caveat._engine import Stream, Values
+from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
+from caveat._intercept import Known, seed_all, state_kept
+from caveat._seeds import check_seed
+from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.predictive import Output, as_output
+from caveat.samplers._members._as_eval import EvalNetwork, rows_of
+from caveat.samplers._members._drawn_numbers import generator_of, number_of
+from caveat.samplers._members._pieces import OneByOne
+
+Augment = Callable[[Any, torch.Generator], Any]
+"""``augment(x, generator)``: inputs like ``x``, changed in a way that the generator's random numbers decide."""
+
+_TRIED_DRAWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class TestTime:
+    """The sampler that ``test_time`` makes; see there."""
+
+    __test__ = False  # its name begins as a test's does
+
+    model: nn.Module
+    output: Output
+    augment: Augment
+    _network: EvalNetwork = field(repr=False)
+    _together: Known[bool] = field(default_factory=Known[bool], repr=False)
+
+    @property
+    def size(self) -> None:
+        """There is no end of augmentations."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Augmentations are independent."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        check_seed(seed)
+        network = self._network
+        inputs = as_inputs(x, network.device)
+        kind = network.kind(inputs)
+        axes = kind.study.axes
+        together = axes is None or self._alike_together(inputs, axes)
+        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
+
+        def one(draw: int) -> Values:
+            with torch.set_grad_enabled(gradient):
+                changed = self._changed(inputs, seed, draw, None if together else axes)
+            return network.draw(changed, numbers, network.kind(changed), draw, seed, gradient)
+
+        yield OneByOne(one, len(numbers) if kind.separable else None)
+
+    def _alike_together(self, inputs: Inputs, axes: Axes) -> bool:
+        """Does augmenting the batch give each row what augmenting it alone gives? Tried on the last two rows."""
+        count = axes.count(inputs) or 1
+        _, known = self._together.get(inputs)
+        if known is None:
+            two = axes.take(inputs, range(max(count - 2, 0), count))
+            known = count == 1 or all(
+                _same(self._changed(two, 0, draw, None), self._changed(two, 0, draw, axes))
+                for draw in range(_TRIED_DRAWS)
+            )
+            self._together.add(inputs, axes, known)
+        return known
+
+    def _changed(self, inputs: Inputs, seed: int, draw: int, axes: Axes | None) -> Inputs:
+        """The inputs as a draw changes them: all at once, or row by row along ``axes``."""
+        if axes is None:
+            return self._augmented(inputs, seed, draw)
+        rows = range(axes.count(inputs) or 1)
+        parts = [self._augmented(axes.take(inputs, [row]), seed, draw) for row in rows]
+        first = structure_of(parts[0]).leaves
+        pairs = zip(axes.of, zip(*(structure_of(part).leaves for part in parts), strict=True), strict=True)
+        joined = [leaves[0] if at is None else torch.cat(cast(Any, leaves), dim=at) for at, leaves in pairs]
+        return with_leaves(parts[0], first, joined)
+
+    def _augmented(self, inputs: Inputs, seed: int, draw: int) -> Inputs:
+        # An augmentation may write on what it gets.
+        args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
+        given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
+        with state_kept(()):
+            seed_all(number_of(seed, draw, "augmentation in the global state"))
+            changed = self.augment(given, generator_of(seed, draw, "augmentation"))
+        if changed is None or _first_sizes(as_inputs(changed, self._network.device)) != _first_sizes(inputs):
+            raise InvalidArgument(_another_batch(given, changed))
+        return as_inputs(changed, self._network.device)
+
+
+def test_time(  # no test, though its name begins as one's
+    network: nn.Module,
+    augment: Augment,
+    *,
+    output: Output | dict[str, Output],
+    in_dims: Any = None,  # noqa: PT028
+) -> TestTime:
+    """A sampler that changes the inputs in random ways that should not matter: test-time augmentation.
+
+    Draw i calls ``augment(x, generator)`` with a generator whose state depends on (seed, i) alone, and the network in
+    eval mode on what comes back. A row must get the same whatever rows are beside it: where a trial shows that it does
+    not (a random number for each row), ``augment`` is called row by row, which is slower. What is uncertain here is
+    the input, so read the variance over draws as sensitivity to these changes.
+
+    Args:
+        network: any network.
+        augment: takes inputs as they are passed to ``predict`` (a tensor, a tuple or a dict) and a ``torch.Generator``
+            on the CPU, and returns inputs with as many rows. Augmentations that draw from torch's, NumPy's or Python's
+            own random state work as well: these are set for the call and put back.
+        output: how to read what the network returns, or a dict of outputs by name for several heads.
+        in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
+
+    Returns:
+        A sampler without end.
+
+    Raises:
+        InvalidArgument: not a network or not a function; while drawing, inputs of another number of rows.
+
+    See "Test-Time Data Augmentation for Estimation of Heteroscedastic Aleatoric Uncertainty in Deep Neural Networks",
+    Ayhan and Berens, 2018, https://openreview.net/forum?id=rJZz-knjz.
+
+    Example:
+        >>> import caveat
+        >>> def jitter(x, generator):
+        ...     return x + 0.1 * torch.randn(x.shape[1:], generator=generator)
+        >>> sampler = test_time(nn.Linear(4, 3), jitter, output=caveat.Logits())
+        >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
+        torch.Size([2, 3])
+    """
+    if not isinstance(cast(Any, network), nn.Module):
+        raise InvalidArgument(explain_no_network(network))
+    if not callable(augment):
+        fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
+        raise InvalidArgument(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
+    as_read = as_output(output)
+    return TestTime(network, as_read, augment, EvalNetwork(network, as_read.read, in_dims))
+
+
+test_time.__test__ = False  # type: ignore[attr-defined]
+
+
+def _first_sizes(inputs: Inputs) -> list[int | None]:
+    return [rows_along(leaf, 0) for leaf in structure_of(inputs).leaves]
+
+
+def _same(a: Any, b: Any) -> bool:
+    pairs = zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True)
+    return all(x.shape == y.shape and torch.equal(x, y) if isinstance(x, Tensor) else True for x, y in pairs)
+
+
+def _wrong_kind(rule: str, got: object, fix: str) -> str:
+    return explain(rule, got=type(got).__name__, cause="the arguments in another order", fix=fix)
+
+
+def _another_batch(given: Any, changed: Any) -> str:
+    def shapes(tree: Any) -> str:
+        return ", ".join(str(tuple(leaf.shape)) for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
+
+    return explain(
+        "augment must return inputs with as many rows as it gets.",
+        got=f"{shapes(given)} became {shapes(changed) or type(changed).__name__}",
+        cause="an augmentation that returns several views of each row, or that forgets its return",
+        fix="return one view; each draw makes another one",
+    )

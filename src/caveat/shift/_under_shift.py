@@ -1,0 +1,227 @@
+"""Metrics against the severity of shift: predict on the clean images, then on every kind at every severity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caveat._seeds import check_seed
+from caveat._shapes import describe
+from caveat.errors import InvalidArgument, explain
+from caveat.shift._checks import check_images
+from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+from caveat.shift._progress import Progress, terminal_bar
+from caveat.shift._table import CLEAN, Cell, ShiftTable
+
+Predict = Callable[[Tensor], Any]
+Shift = Callable[[Tensor, float], Tensor]
+
+
+def under_shift(
+    predict: Predict,
+    images: Tensor,
+    targets: Tensor,
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Any]],
+    *,
+    measures: Mapping[str, Callable[[Any], Tensor]] | None = None,
+    kinds: Sequence[str] | Mapping[str, Shift] = CORRUPTIONS,
+    severities: Sequence[float] = SEVERITIES,
+    prepare: Callable[[Tensor], Tensor] | None = None,
+    batch_size: int = 1000,
+    seed: int = 0,
+    constants: str | None = None,
+    path: str | Path | None = None,
+    progress: Progress | None = None,
+) -> ShiftTable:
+    """Any metrics and measures on clean and on shifted images: kind x severity x metric -> value.
+
+    ``predict`` is any function of images, so any sampler, calibrated network or library can be studied alike:
+    ``lambda x: caveat.predict(sampler, x, n=50)``.
+
+    Args:
+        predict: images (B, C, H, W) to a predictive, or to a tensor (B, ...) such as probabilities (B, C).
+        images: (N, C, H, W) in [0, 1], not normalised: they are shifted first.
+        targets: (N, ...).
+        metrics: name -> function of (prediction, targets) to one number. Of a predictive they are given the mean.
+        measures: name -> function of what ``predict`` returned to (B,); the mean over all images is kept.
+        kinds: names of corruptions, or {name: function of (images, severity)} for shifts of your own, such as
+            ``{"rotation": caveat.shift.rotate}`` with angles as severities.
+        severities: 1 to 5, or whatever the shifts of your own take; 0, the clean images, is added once.
+        prepare: from shifted images to what the network takes, such as its normalisation.
+        batch_size: how many images are shifted and predicted at once.
+        seed: of the corruptions.
+        constants: as in ``corrupt``.
+        path: a JSON file, written after each severity; what it holds already is not computed again.
+        progress: called with (done, total, title); a bar on the terminal if not given.
+
+    Returns:
+        A table; ``caveat.plot.plot_under_shift`` draws it.
+
+    Raises:
+        InvalidArgument: images of another form or range, targets of another number, no metric, an unknown kind.
+        CannotMerge: the file at ``path`` is of other images, of another seed or of other constants.
+
+    See "Can You Trust Your Model's Uncertainty? Evaluating Predictive Uncertainty Under Dataset Shift", Ovadia et al.,
+    2019, https://arxiv.org/abs/1906.02530.
+
+    Example:
+        >>> images, targets = torch.rand(8, 1, 28, 28), torch.zeros(8, dtype=torch.int64)
+        >>> table = under_shift(
+        ...     lambda x: x.flatten(1).mean(1, keepdim=True),
+        ...     images, targets, {"brightness": lambda p, y: p.mean()},
+        ...     kinds=["brightness"], severities=(1, 5),
+        ... )
+        >>> table.severities, table.at("brightness", 5, "brightness") > table.at("clean", 0, "brightness")
+        ((0.0, 1, 5), True)
+    """
+    measures = measures or {}
+    _check(images, targets, metrics, measures, batch_size)
+    check_seed(seed)
+    shifts = _shifts(kinds, seed, constants)
+    cells = [(CLEAN, 0.0), *((kind, severity) for kind in shifts for severity in severities if severity != 0)]
+    names = [*metrics, *measures]
+    table = _begun(path, _settings(images, targets, seed, constants))
+    show = terminal_bar() if progress is None else progress
+    for done, (kind, severity) in enumerate(cells):
+        show(done, len(cells), f"{kind} {severity:g}")
+        if any((kind, severity, name) not in table.values for name in names):
+            shift = shifts.get(kind, _unchanged)
+            parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+            returned = [_predicted(predict, shift(part, severity), prepare, measures) for part in parts]
+            found = _found(returned, targets, metrics, measures)
+            values: dict[Cell, float] = {(kind, severity, name): found[name] for name in names}
+            table = ShiftTable({**table.values, **values}, table.settings)
+            if path is not None:
+                table.save(path)
+    show(len(cells), len(cells), "done")
+    return _only(table, cells, names)
+
+
+def _unchanged(images: Tensor, severity: float) -> Tensor:
+    return images
+
+
+def _predicted(
+    predict: Predict, images: Tensor, prepare: Callable[[Tensor], Tensor] | None, measures: Mapping[str, Any]
+) -> tuple[Tensor, dict[str, float], int]:
+    """The prediction of one batch, the sum of each measure over it, and its length."""
+    returned = predict(images if prepare is None else prepare(images))
+    prediction = returned if isinstance(returned, Tensor) else getattr(returned, "mean", None)
+    if not isinstance(prediction, Tensor) or prediction.ndim == 0 or len(prediction) != len(images):
+        got = describe(prediction) if isinstance(prediction, Tensor) else type(returned).__name__
+        raise InvalidArgument(
+            explain(
+                f"predict must return a predictive or a tensor of {len(images)} rows, one for each image.",
+                got=got,
+                cause="a dict of heads, a tuple, or draws first: (S, B, C)",
+                fix='pick the head, predict=lambda x: caveat.predict(sampler, x, n=50)["head"]',
+            )
+        )
+    sums = {name: float(measure(returned).double().sum()) for name, measure in measures.items()}
+    return prediction.detach(), sums, len(images)
+
+
+def _found(
+    returned: list[tuple[Tensor, dict[str, float], int]],
+    targets: Tensor,
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Any]],
+    measures: Mapping[str, Any],
+) -> dict[str, float]:
+    prediction = torch.cat([part for part, _, _ in returned])
+    targets = targets.to(prediction.device)
+    values = {name: _number(metric(prediction, targets), name) for name, metric in metrics.items()}
+    count = sum(rows for _, _, rows in returned)
+    return {**values, **{name: sum(sums[name] for _, sums, _ in returned) / count for name in measures}}
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidArgument(
+            explain(
+                f'The metric "{name}" must return one number.',
+                got=describe(value) if isinstance(value, Tensor) else repr(value)[:80],
+                cause="a value for each image or class, or an interval beside the value",
+                fix="take its mean, or its .value, in a lambda",
+            )
+        ) from error
+
+
+def _shifts(kinds: Sequence[str] | Mapping[str, Shift], seed: int, constants: str | None) -> dict[str, Shift]:
+    if isinstance(kinds, Mapping):
+        return dict(kinds)
+    known = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
+    unknown = [kind for kind in kinds if kind not in known]
+    if unknown or isinstance(kinds, str) or not kinds:
+        raise InvalidArgument(
+            explain(
+                f"kinds must be some of {', '.join(known)}, or a dict of functions.",
+                got=f"kinds={kinds!r}",
+                cause="a typing error, or one name without a list around it",
+                fix='pass kinds=["fog", "snow"], or {"rotation": caveat.shift.rotate}',
+            )
+        )
+
+    def named(kind: str) -> Shift:
+        return lambda images, severity: corrupt(images, kind, _whole(severity), seed=seed, constants=constants)
+
+    return {kind: named(kind) for kind in kinds}
+
+
+def _whole(severity: float) -> Any:
+    return int(severity) if severity == int(severity) else severity
+
+
+def _settings(images: Tensor, targets: Tensor, seed: int, constants: str | None) -> dict[str, Any]:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (images.detach(), targets.detach()):
+        digest.update(part.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return {"seed": seed, "constants": constants, "images": len(images), "data": digest.hexdigest()}
+
+
+def _begun(path: str | Path | None, settings: dict[str, Any]) -> ShiftTable:
+    empty = ShiftTable({}, settings)
+    if path is None or not Path(path).exists():
+        return empty
+    return empty.merge(ShiftTable.load(path))
+
+
+def _only(table: ShiftTable, cells: list[tuple[str, float]], names: list[str]) -> ShiftTable:
+    """The cells that were asked for, in the order asked for; a file may hold more."""
+    values = {(kind, severity, name): table.values[kind, severity, name] for kind, severity in cells for name in names}
+    return ShiftTable(values, table.settings)
+
+
+def _check(
+    images: Tensor, targets: Tensor, metrics: Mapping[str, Any], measures: Mapping[str, Any], batch_size: int
+) -> None:
+    check_images(images, any_channels=True)
+    if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets) != len(images):
+        got = describe(targets) if isinstance(targets, Tensor) else type(targets).__name__
+        raise InvalidArgument(
+            explain(
+                f"targets must be a tensor with a row for each of the {len(images)} images.",
+                got=got,
+                cause="the targets of another split",
+                fix="pass targets[: len(images)]",
+            )
+        )
+    if not (metrics or measures) or set(metrics) & set(measures):
+        raise InvalidArgument(
+            explain(
+                "There must be a metric or a measure, each under a name of its own.",
+                got=f"metrics {list(metrics)}, measures {list(measures)}",
+                cause="an empty dict",
+                fix='pass metrics={"accuracy": lambda p, y: (p.argmax(-1) == y).float().mean()}',
+            )
+        )
+    if batch_size < 1:
+        raise InvalidArgument(
+            explain("batch_size must be at least 1.", got=f"{batch_size}", cause="a division", fix="leave it out")
+        )

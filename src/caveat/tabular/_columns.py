@@ -1,0 +1,225 @@
+"""Any table as named columns: pandas, polars, Arrow, NumPy, or a dict, without importing what is not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caveat._shapes import is_missing
+from caveat.errors import explain
+from caveat.tabular._errors import InvalidTable
+
+Array = NDArray[Any]
+Columns = dict[str, Array]
+"""Arrays (B,) by name: of numbers, booleans, dates, or of objects (text, with None where a value is missing)."""
+
+
+class Category(str):
+    """A value of a column whose type says that it holds categories, whatever the values look like."""
+
+    __slots__ = ()
+
+
+def as_columns(table: Any) -> Columns:
+    """The columns of a table, in order.
+
+    A time with a zone is its moment in UTC, a duration is seconds, and what a data frame or an Arrow table declares as
+    categories is ``Category``. The index of a data frame is no column, in a Parquet file neither.
+
+    Args:
+        table: a data frame of pandas or polars, an Arrow table, a NumPy array (B, F), rows of lists, or a dict of
+            columns. Columns without a name are called "x0", "x1", ...
+
+    Raises:
+        InvalidTable: not a table, no columns, or columns of different length.
+
+    Example:
+        >>> {name: list(values) for name, values in as_columns([[1.0, 2.0], [3.0, 4.0]]).items()}
+        {'x0': [np.float64(1.0), np.float64(3.0)], 'x1': [np.float64(2.0), np.float64(4.0)]}
+    """
+    if hasattr(table, "toarray") and hasattr(table, "nnz"):
+        raise SparseTable(_said("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()"))
+    if isinstance(table, Mapping):
+        given = cast(Mapping[Any, Any], table)
+        found = {name: _column(given[key]) for name, key in _named(given)}
+    elif hasattr(table, "column_names") and hasattr(table, "column"):  # Arrow
+        index, declared = _pandas_said(table)
+        found = {name: _column(table.column(key)) for name, key in _named(table.column_names) if key not in index}
+        found = {name: declare_categories(values) if name in declared else values for name, values in found.items()}
+    elif hasattr(table, "columns") and hasattr(table, "__getitem__"):  # pandas, polars
+        found = {name: _column(table[key]) for name, key in _named(table.columns)}
+    else:
+        found = _matrix(table)
+    if not found:
+        rows = getattr(cast(Any, table), "shape", (0,))[0]
+        raise InvalidTable(f"Found array with 0 feature(s) (shape=({rows}, 0)) while a minimum of 1 is required.")
+    lengths = {name: len(values) for name, values in found.items()}
+    if len(set(lengths.values())) != 1:
+        raise InvalidTable(
+            _said(f"columns of lengths {lengths}", "columns of another split", "cut all at the same row")
+        )
+    return found
+
+
+def count_rows(columns: Mapping[str, Array]) -> int:
+    """How many rows B the columns have."""
+    return len(next(iter(columns.values())))
+
+
+def take(columns: Mapping[str, Array], rows: Any) -> Columns:
+    """The columns at these rows (an index, a slice or a mask)."""
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def as_column(values: Any) -> Array:
+    """One column (B,), or targets (B, D), as an array: its own type where NumPy has it, else objects, None for gaps."""
+    if hasattr(values, "columns") or getattr(values, "ndim", 1) == 2:
+        return np.stack([np.asarray(one, dtype=object) for one in as_columns(values).values()], 1)
+    return _column(values)
+
+
+def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Names as text, each with what the table calls it."""
+    named = [(str(key), key) for key in keys]
+    names = [name for name, _ in named]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidTable(_said(f"column {twice!r} twice", "a join or a concatenation", "rename one of the two"))
+    return named
+
+
+def _column(values: Any) -> Array:
+    room = type(values).__module__.partition(".")[0]
+    if room == "pandas":
+        return _pandas_column(values)
+    if room == "polars":
+        return _polars_column(values)
+    if room == "pyarrow":
+        return _arrow_column(values)
+    if isinstance(values, np.ma.MaskedArray):
+        values = cast("list[Any]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
+    if isinstance(values, (list, tuple)):
+        listed = list(cast("Sequence[Any]", values))
+        if np.array(listed, dtype=object).ndim == 1:
+            return _from_list(listed)
+    array = np.asarray(cast(Any, values))
+    if array.ndim != 1:
+        raise InvalidTable(_said(f"a column of shape {array.shape}", "nested lists", "pass one value a row"))
+    return _numpy_column(array)
+
+
+def _numpy_column(array: Array) -> Array:
+    if array.dtype.kind == "m":  # one unit, whichever the container counts in; NaT becomes NaN
+        return array / np.timedelta64(1, "s")
+    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+
+
+def _pandas_column(values: Any) -> Array:
+    dtype = values.dtype
+    kind = type(dtype).__name__
+    if isinstance(dtype, np.dtype):
+        return _numpy_column(np.asarray(values.to_numpy()))
+    if kind == "CategoricalDtype":
+        return declare_categories(values.astype(object))
+    if kind == "ArrowDtype":
+        return _arrow_column(values.array.__arrow_array__())
+    if kind == "DatetimeTZDtype":
+        return np.asarray(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    if kind == "PeriodDtype":
+        return np.asarray(values.dt.to_timestamp().to_numpy())
+    if kind == "SparseDtype":
+        return np.asarray(values.sparse.to_dense().to_numpy())
+    return _from_list([None if missing else value for value, missing in zip(values, values.isna(), strict=True)])
+
+
+def _polars_column(values: Any) -> Array:
+    kind = str(values.dtype).partition("(")[0]
+    if kind in ("Categorical", "Enum"):
+        return declare_categories(values.to_list())
+    if kind in ("Datetime", "Date", "Duration"):  # with a zone: in UTC
+        return _numpy_column(np.asarray(values.to_numpy()))
+    return _from_list(values.to_list()) if values.null_count() else np.asarray(values.to_numpy())
+
+
+def _arrow_column(values: Any) -> Array:
+    kind = str(values.type)
+    if kind.startswith("dictionary<"):
+        return declare_categories(values.to_pylist())
+    if kind.startswith("timestamp[") and "tz=" in kind:
+        try:
+            return _from_list(values.to_pylist())
+        except ValueError:  # nanoseconds without pandas
+            return _from_list(values.cast(kind.replace("[ns", "[us"), safe=False).to_pylist())
+    if kind.startswith(("timestamp[", "date", "duration[")) or not (values.null_count or kind.startswith("decimal")):
+        return _numpy_column(np.asarray(values.to_numpy(zero_copy_only=False)))
+    return _from_list(values.to_pylist())
+
+
+def _pandas_said(table: Any) -> tuple[set[Any], set[Any]]:
+    """The columns of an Arrow table that were the index of a data frame of pandas, and those that were categories."""
+    metadata: dict[bytes, bytes] = getattr(table.schema, "metadata", None) or {}
+    try:
+        said = json.loads(metadata.get(b"pandas", b"{}"))
+        index = {name for name in said.get("index_columns", []) if isinstance(name, str)}
+        return index, {c["name"] for c in said.get("columns", []) if c["pandas_type"] == "categorical"}
+    except (ValueError, AttributeError, TypeError, LookupError):
+        return set(), set()
+
+
+def declare_categories(values: Iterable[Any]) -> Array:
+    """The same values as categories, None where missing."""
+    return _objects([None if is_missing(value) else Category(value) for value in values])
+
+
+def _from_list(values: list[Any]) -> Array:
+    """Numbers with NaN for gaps; else, and where whole numbers have gaps or more digits than a float, objects."""
+    kinds: set[Any] = {type(value) for value in values}
+    whole: set[Any] = {kind for kind in kinds if issubclass(kind, (int, np.integer)) and kind is not bool}
+    if kinds and (kinds == {bool} or kinds == whole):
+        try:
+            return np.array(values, dtype=bool if kinds == {bool} else np.int64)
+        except OverflowError:
+            return _objects(values)
+    real: set[Any] = whole | {kind for kind in kinds if issubclass(kind, (float, np.floating))}
+    exact = not whole or not any(type(value) in whole and abs(value) > 2**53 for value in values)
+    if real and kinds <= real | {type(None)} and kinds - {type(None)} != whole and exact:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return _objects(values)
+
+
+def _objects(values: list[Any]) -> Array:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _matrix(table: Any) -> Columns:
+    array: Any = cast(Any, table) if isinstance(table, np.ndarray) else _rows(table)
+    if np.iscomplexobj(array):
+        raise InvalidTable("Complex data not supported\n  Got: complex numbers")
+    if array.ndim != 2:
+        got = f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead"
+        raise InvalidTable(_said(got, "one feature or one row", "Reshape your data: X.reshape(-1, 1) or (1, -1)"))
+    return {f"x{number}": _column(array[:, number]) for number in range(array.shape[1])}
+
+
+def _rows(table: Any) -> Array:
+    if hasattr(table, "__array__") or not isinstance(table, Sequence):
+        return np.asarray(table)
+    rows: list[Any] = list(cast(Any, table))
+    if any(isinstance(value, str) for row in rows if isinstance(row, Sequence) for value in cast(Any, row)):
+        return np.array(rows, dtype=object)
+    return np.asarray(rows)
+
+
+class SparseTable(InvalidTable, TypeError):
+    """A sparse matrix, which is not read."""
+
+
+def _said(got: str, cause: str, fix: str) -> str:
+    rule = "X must be a table: a data frame, an Arrow table, an array (B, F), or a dict of columns."
+    return explain(rule, got=got, cause=cause, fix=fix)

@@ -1,0 +1,143 @@
+"""What a column holds, learned from its values: numbers in some dress, dates in some order, or categories."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from caveat.errors import explain
+from caveat.tabular._columns import Array, Category
+from caveat.tabular._days import Order, day_of, learn_order
+from caveat.tabular._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
+from caveat.tabular._errors import InvalidTable
+from caveat.tabular._values import NotANumber, Place, is_missing, plain_number, row_place, shown
+
+_FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
+_FRACTION_OF_DATES = 0.5
+_FEW = 10
+_MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
+_COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a column is read.
+
+    Fields:
+        kind: "number", "category" (booleans too) or "date".
+        dress: of numbers.
+        order: of dates: "dmy", "mdy", or "" where every date says it itself.
+        note: what a person should know: a second way to read the column, or values that could not be read.
+    """
+
+    kind: str
+    dress: Dress = PLAIN
+    order: str = ""
+    note: str = ""
+
+
+def learn_reading(name: str, values: Array, place: Place = row_place) -> Reading:
+    """How a column is to be read.
+
+    Raises:
+        InvalidTable: numbers or dates are mixed with words, or values are lists or dicts.
+
+    Example:
+        >>> learn_reading("price", np.array(["28,7", "1.250,00"], dtype=object))
+        Reading(kind='number', dress=Dress(decimal=',', thousands='.', sign=''), order='', note='')
+    """
+    if values.dtype.kind in "iuf":
+        return Reading("number")
+    if values.dtype.kind == "M":
+        return Reading("date")
+    if values.dtype.kind == "b":
+        return Reading("category")
+    typed = _count_values(name, values, place)
+    if any(issubclass(kind, (bool, np.bool_, Category)) for kind, _ in typed):
+        return Reading("category")
+    counts = {value: rows for (_, value), rows in typed.items()}
+    if not counts:
+        return Reading("number")
+    texts = [value for value in counts if isinstance(value, str)]
+    others = [value for value in counts if not isinstance(value, str)]
+    if all(plain_number(value) is not None for value in counts):
+        compact = len(texts) > 1 and all(_COMPACT.fullmatch(text.strip()) for text in texts)
+        note = f"{texts[0]!r} looks like a date written yyyymmdd: taken for a number" if compact else ""
+        return Reading("number", note=note)
+    if all(plain_number(value) is not None for value in others) and (dress := learn_dress(texts)) is not None:
+        return Reading("number", dress[0], note=_note_of_dress(*dress))
+    if (order := learn_order(counts)) is not None:
+        return Reading("date", order=order.order, note=_note_of_order(counts, order))
+    return _of_words(name, values, counts, place)
+
+
+def _count_values(name: str, values: Array, place: Place) -> dict[tuple[Any, Any], int]:
+    """How many rows have each value that is not missing; True and 1 apart."""
+    counts: dict[tuple[Any, Any], int] = {}
+    for row, value in enumerate(values.tolist()):
+        if is_missing(value):
+            continue
+        try:
+            key = (cast(Any, type(value)), value)
+            counts[key] = counts.get(key, 0) + 1
+        except TypeError:
+            raise NotANumber(
+                f"argument must be a string or a real number, not {type(value).__name__!r}: "
+                f"column {name!r}, {place(row)}"
+            ) from None
+    return counts
+
+
+def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place) -> Reading:
+    """Categories, unless so many values are numbers or dates that the others must be mistakes."""
+    rows = sum(counts.values())
+    others = {value for value in counts if not isinstance(value, str) and plain_number(value) is not None}
+    texts = [value for value in counts if isinstance(value, str)]
+    by_mark = {mark: others | {text for text in texts if looks_like_a_number(text, mark)} for mark in ".,"}
+    by_mark["."] |= {text for text in texts if plain_number(text) is not None}
+    mark = max(".,", key=lambda one: sum(counts[value] for value in by_mark[one]))
+    dates = {value for value in counts if day_of(value, "dmy") is not None}
+    numbers = "numbers" if mark == "." else "numbers with a decimal comma"
+    for kind, fitting, most in ((numbers, by_mark[mark], _FRACTION_OF_NUMBERS), ("dates", dates, _FRACTION_OF_DATES)):
+        count = sum(counts[value] for value in fitting)
+        if count == rows:
+            return Reading("category", note=f"looks like {kind}, but of several units or styles: taken for categories")
+        if count > most * rows:
+            listed = enumerate(values.tolist())
+            row, value = next((row, one) for row, one in listed if not is_missing(one) and one not in fitting)
+            raise InvalidTable(_mixed(name, kind, count, rows, value, place(row)))
+    units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
+    if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):
+        return Reading("category", note=f"looks like numbers with {unit!r} behind each: taken for categories")
+    return Reading("category")
+
+
+def _note_of_dress(dress: Dress, doubtful: str) -> str:
+    if not doubtful:
+        return ""
+    return f"{doubtful!r} could be read in two ways: taken for {number_in(doubtful, dress):.10g}"
+
+
+def _note_of_order(counts: Mapping[Any, int], found: Order) -> str:
+    notes: list[str] = []
+    if found.ambiguous:
+        value = next(value for value in counts if day_of(value, "dmy") != day_of(value, "mdy"))
+        notes.append(f"{value!r} could be read in two ways: taken for the month first")
+    if found.impossible:
+        value = next(value for value in counts if math.isnan(day_of(value, found.order) or 0.0))
+        notes.append(f"{found.impossible} of the dates do not exist, such as {value!r}: taken for missing")
+    return "; ".join(notes)
+
+
+def _mixed(name: str, kind: str, count: int, rows: int, value: Any, place: str) -> str:
+    return explain(
+        f"Column {name!r} must hold {kind}, or words, not both.",
+        got=f"{count} of {rows} values are {kind}; {shown(value)!r} at {place} is not",
+        cause="a remark typed into a cell, another sign for missing values, or codes that look like numbers",
+        fix=f"mend the cell; if these are categories, say so: categorical=[{name!r}] (--category {name})",
+    )

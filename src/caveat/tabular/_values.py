@@ -1,0 +1,204 @@
+"""The values of one column as numbers, as dates or as categories; what does not fit is named with its row."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caveat._shapes import is_missing as is_no_value
+from caveat.errors import explain
+from caveat.tabular._columns import Array
+from caveat.tabular._days import day_of, days_of
+from caveat.tabular._dress import PLAIN, Dress, number_in
+from caveat.tabular._errors import InvalidTable
+
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"})
+"""What stands for a missing value in text, in lower case."""
+
+_WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0+")
+_POWER = re.compile(r"-?\d(?:\.\d+)?e[+-]\d{2,3}")  # as Python and pandas write large floats
+_SHOWN = 60
+
+Place = Callable[[int], str]
+"""Says where row ``i`` of the columns is: "row 3", or "line 5 of data.csv"."""
+
+
+def row_place(row: int) -> str:
+    """Where a row is, if nobody knows better."""
+    return f"row {row}"
+
+
+def is_missing(value: Any) -> bool:
+    """Is this value none: None, NaN, NaT, pandas' NA, or one of ``MISSING``?
+
+    Example:
+        >>> [is_missing(value) for value in (None, float("nan"), " ? ", "NA", 0, "no")]
+        [True, True, True, True, False, False]
+    """
+    return value.strip().lower() in MISSING if isinstance(value, str) else is_no_value(value)
+
+
+def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress = PLAIN) -> NDArray[np.float64]:
+    """A column of numbers (B,), NaN where missing.
+
+    Raises:
+        InvalidTable: a word, or an infinite number; the message names the column and the row.
+    """
+    found = _as_float(values) if dress == PLAIN or values.dtype.kind in "iufb" else None
+    if found is None:
+        known: dict[str, float] = {}
+        found = np.array(
+            [_number(name, value, row, place, dress, known) for row, value in enumerate(_listed(values))], np.float64
+        )
+    if len(found) and np.isinf(found).any():
+        row = int(np.isinf(found).argmax())
+        raise InvalidTable(
+            explain(
+                f"Column {name!r} must hold finite numbers.",
+                got=f"infinity ({shown(values[row])}) at {place(row)}",
+                cause="a division by zero, or a logarithm of it, before the table was written",
+                fix="leave the value out (an empty cell is a missing value), or mend the row",
+            )
+        )
+    return found
+
+
+def dates_of(name: str, values: Array, place: Place = row_place, order: str = "") -> NDArray[np.float64]:
+    """A column of dates as days since 1970 (B,), NaN where missing or where there is no such day."""
+    if values.dtype.kind == "M":
+        return days_of(values)
+    found = [math.nan if is_missing(value) else day_of(value, order) for value in values.tolist()]
+    for row, day in enumerate(found):
+        if day is None:
+            raise InvalidTable(unlike(name, "dates", values[row], place(row)))
+    return np.array(found, np.float64)
+
+
+def keys_of(name: str, values: Array, place: Place = row_place) -> list[str | None]:
+    """A column of categories as text, None where missing: 1, 1.0 and "1" are one category.
+
+    Raises:
+        InvalidTable: a value that is a list or a dict; the message names the column and the row.
+    """
+    known: dict[tuple[type, Any], str | None] = {}
+    keys: list[str | None] = []
+    for row, value in enumerate(_listed(values)):
+        try:
+            key = known[type(value), value]
+        except KeyError:
+            key = known[type(value), value] = key_of(value)
+        except TypeError:
+            raise InvalidTable(unlike(name, "categories", value, place(row))) from None
+        keys.append(key)
+    return keys
+
+
+def key_of(value: Any) -> str | None:
+    """The name of a category, None if the value is missing.
+
+    Example:
+        >>> [key_of(value) for value in (1, 1.0, "1.0", " 1 ", True, "true", 2**60 + 1, "007")]
+        ['1', '1', '1', '1', 'True', 'True', '1152921504606846977', '007']
+    """
+    if is_missing(value):
+        return None
+    if isinstance(value, (float, np.floating)) and float(cast(Any, value)).is_integer():
+        return str(int(cast(Any, value)))
+    text = shown(value, most=None).strip()
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    low = text.lower()
+    if low in ("true", "false"):
+        return low.capitalize()
+    if _WHOLE.fullmatch(text):
+        text = text.partition(".")[0]
+    elif _POWER.fullmatch(text) and float(text).is_integer():
+        text = str(int(Decimal(text)))
+    return "0" if text == "-0" else text
+
+
+def plain_number(value: Any) -> float | None:
+    """The number that a value is, infinite where a float cannot hold it; None if it is none."""
+    if isinstance(value, str):
+        try:
+            return float(value) if "_" not in value else None
+        except ValueError:
+            return None
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (int, float, np.integer, np.floating, np.bool_, Decimal)):
+        try:
+            return float(cast(Any, value))
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    return None
+
+
+def shown(value: Any, most: int | None = _SHOWN) -> str:
+    """A value as text, cut after so many characters."""
+    try:
+        text = str(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        text = f"a whole number of {int(value).bit_length():,} bits"
+    return text if most is None or len(text) <= most else f"{text[:most]}…"
+
+
+def unlike(name: str, kind: str, value: Any, place: str) -> str:
+    """The message for a value that is not what its column holds."""
+    seen = repr(shown(value)) if isinstance(value, str) else f"{shown(value)} ({type(value).__name__})"
+    return explain(
+        f"Column {name!r} holds {kind}.",
+        got=f"{seen} at {place}",
+        cause="a column in another place or of another unit, or a remark typed into a cell",
+        fix="mend the cell, or leave it empty where the value is not known",
+    )
+
+
+class NotANumber(InvalidTable, TypeError):
+    """An object that is no value of a table, such as a dict."""
+
+
+def _listed(values: Array) -> list[Any]:
+    """The values, float32 as the numbers that they are written as: 0.1 and not 0.10000000149011612."""
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        return [float(text) for text in values.astype(str).tolist()]
+    return list(values) if values.dtype.kind in "mM" else values.tolist()
+
+
+def _as_float(values: Array) -> NDArray[np.float64] | None:
+    """The fast way: an array of numbers, or text without gaps; None where the slow way must look."""
+    if values.dtype.kind in "iufb":
+        return values.astype(np.float64)
+    if values.dtype.kind not in "OUS":
+        return None
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: dict[str, float]) -> float:
+    if is_missing(value):
+        return math.nan
+    if isinstance(value, str) and value in known:
+        return known[value]
+    found = plain_number(value) if dress == PLAIN or not isinstance(value, str) else None
+    if found is None and isinstance(value, str):
+        found = number_in(value, dress)
+    if found is None and isinstance(value, str):
+        kind = f"numbers ({dress})" if dress != PLAIN else "numbers"
+        raise InvalidTable(unlike(name, kind, value, place(row)))
+    if found is None:
+        kind = type(value).__name__
+        raise NotANumber(f"argument must be a string or a real number, not {kind!r}: column {name!r}, {place(row)}")
+    if isinstance(value, str):
+        known[value] = found
+    return found

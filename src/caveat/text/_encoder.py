@@ -1,0 +1,138 @@
+"""A Hugging Face encoder: found by path or name, its tokens, and one vector for each sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat._extras import require
+from caveat.errors import explain
+from caveat.text._errors import InvalidEncoder
+
+_AT_ONCE = 64
+NO_TOKEN = -1  # stands behind the last token of a sentence
+
+
+class EncoderReader(nn.Module):
+    """Tokens (B, T), -1 behind the last, to features (B, F): the mean over the tokens, or the first of them."""
+
+    def __init__(self, encoder: nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.encoder, self.pooling = encoder, pooling
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Features of sentences."""
+        there = ids != NO_TOKEN
+        longest = int(there.sum(1).max())
+        there, ids = there[:, :longest], ids[:, :longest].clamp(min=0)
+        states = self.encoder(input_ids=ids, attention_mask=there.long()).last_hidden_state
+        if self.pooling == "first":
+            return states[:, 0]
+        return (states * there.unsqueeze(2)).sum(1) / there.sum(1, keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A pretrained network and its tokenizer.
+
+    Fields:
+        name: the path or the name on the hub that it was found under.
+        most: tokens that it reads of a sentence.
+    """
+
+    name: str
+    tokenizer: Any
+    reader: EncoderReader
+    most: int
+
+    @property
+    def features(self) -> int:
+        """How many numbers it gives for a sentence."""
+        return int(cast(Any, self.reader.encoder).config.hidden_size)
+
+    def read(self, sentences: Sequence[str]) -> tuple[Tensor, int]:
+        """Tokens (B, T) int64, and how many sentences were cut."""
+        found = self.tokenizer(list(sentences), add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
+        cut = sum(len(tokens) > self.most for tokens in found)
+        if cut:
+            found = self.tokenizer(list(sentences), truncation=True, max_length=self.most)["input_ids"]
+        ids = torch.full((len(found), max(1, *map(len, found))), NO_TOKEN)
+        for row, tokens in enumerate(found):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+        ids[(ids != NO_TOKEN).sum(1) == 0, 0] = 0  # a sentence of which the tokenizer leaves nothing
+        return ids, cut
+
+    @torch.no_grad()
+    def features_of(self, ids: Tensor) -> Tensor:
+        """Features (B, F) of tokens, sentences of like length together, with nothing dropped."""
+        self.reader.eval()
+        device = next(self.reader.parameters()).device
+        order = (ids != NO_TOKEN).sum(1).argsort(stable=True)
+        alike = cast("tuple[Tensor, ...]", order.split(_AT_ONCE))
+        parts = [self.reader(ids[rows].to(device)).float() for rows in alike]
+        return torch.cat(parts)[order.argsort().to(device)]
+
+    def fingerprint(self) -> str:
+        """Of its weights and of what it does with words."""
+        digest = hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
+        for name, tensor in sorted(self.reader.encoder.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_encoder(
+    name: str, *, pooling: str = "mean", max_length: int = 128, local_files_only: bool = False, device: Any = None
+) -> Encoder:
+    """The encoder of a folder or of the hub; no code of its maker is run.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        InvalidEncoder: nothing is there, or it cannot be read.
+    """
+    library = require("transformers", "encoders")
+    given: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
+    try:
+        tokenizer = library.AutoTokenizer.from_pretrained(name, **given)
+        network = library.AutoModel.from_pretrained(name, **given)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise InvalidEncoder(_not_found(name, error, local_files_only)) from error
+    return made_encoder(name, tokenizer, network, pooling, max_length, device)
+
+
+def made_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_length: int, device: Any) -> Encoder:
+    """An encoder of parts that were read, in eval mode and frozen."""
+    if not hasattr(network.config, "hidden_size") or getattr(network.config, "is_encoder_decoder", False):
+        raise InvalidEncoder(
+            explain(
+                "An encoder gives a vector of config.hidden_size numbers for each token.",
+                got=f"{name!r}, a {type(network).__name__}",
+                cause="a model of images or sound, or an encoder and a decoder in one",
+                fix="a text encoder such as BERT, RoBERTa, MiniLM or MPNet",
+            )
+        )
+    reader = EncoderReader(network.eval().requires_grad_(False), pooling).to(device)
+    own = min(int(getattr(tokenizer, "model_max_length", max_length)), _positions(network.config))
+    return Encoder(name, tokenizer, reader, min(max_length, own))
+
+
+def _positions(config: Any) -> int:
+    """How many tokens have a place; two fewer than the table has rows, which RoBERTa's kin count from 2."""
+    places = int(getattr(config, "max_position_embeddings", 0) or 0)
+    return places - 2 if places > 2 else 1 << 30
+
+
+def _not_found(name: str, error: Exception, local: bool) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return explain(
+        "encoder must be a folder of a Hugging Face text encoder, or its name on the hub.",
+        got=f"encoder={name!r}{', of local files only' if local else ''}, and {type(error).__name__}: {first}",
+        cause="a typing error in the path, no network and nothing in the cache, or a model without a tokenizer",
+        fix="download it once with huggingface_hub.snapshot_download(name), or pass the folder",
+    )

@@ -1,0 +1,80 @@
+"""Sentences from a list, an array or a series; what is none is named with its row."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from caveat._shapes import is_missing
+from caveat.errors import explain
+from caveat.text._errors import InvalidText
+
+
+def as_sentences(X: Any) -> list[str]:
+    """The sentences of a list, tuple, NumPy array, pandas or polars series, Arrow array, or one column of a table.
+
+    Args:
+        X: B strings.
+
+    Returns:
+        B strings, as they are.
+
+    Raises:
+        InvalidText: no sentences, several columns, or a row that is missing, empty or no string; it names the row.
+
+    Example:
+        >>> as_sentences(("book a table", "play some jazz"))
+        ['book a table', 'play some jazz']
+    """
+    rows = _rows(X)
+    if not rows:
+        rule = "At least one sentence is needed. Found array with 0 sample(s) while a minimum of 1 is required."
+        raise InvalidText(explain(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before"))
+    for number, row in enumerate(rows):
+        if not isinstance(row, str):
+            raise InvalidText(_no_sentence(number, row))
+        if not row.strip():
+            raise InvalidText(
+                explain(
+                    "A sentence must not be empty.",
+                    got=f"{row!r} in row {number}",
+                    cause="a field that was left blank, or a cleaning step that took everything away",
+                    fix="leave these rows out: [text for text in X if text.strip()]",
+                )
+            )
+    return cast("list[str]", rows)
+
+
+def _rows(X: Any) -> list[Any]:
+    if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__iter__"):
+        raise InvalidText(
+            explain(
+                "X must be a list, an array or a series of sentences.",
+                got=f"a {type(cast(object, X)).__name__}",
+                cause="one sentence without the list about it",
+                fix='predict(["one sentence"])',
+            )
+        )
+    shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))
+    if len(shape) > 1 and shape[1:] != (1,):
+        raise InvalidText(
+            explain(
+                "X must be one column of sentences.",
+                got=f"shape {shape}",
+                cause="a table with other columns beside the text",
+                fix='the column alone: X["text"]',
+            )
+        )
+    if hasattr(X, "to_pylist"):
+        return X.to_pylist()
+    values: Any = X.to_numpy() if hasattr(X, "to_numpy") else X
+    return values.reshape(-1).tolist() if hasattr(values, "reshape") else list(values)
+
+
+def _no_sentence(number: int, row: Any) -> str:
+    missing = is_missing(row)
+    return explain(
+        "Each row must be a sentence.",
+        got=f"{row!r} ({type(row).__name__}) in row {number}",
+        cause="a missing value" if missing else "numbers, bytes or lists of words where text was meant",
+        fix="leave these rows out: X[X.notna()]" if missing else "' '.join(words), or text.decode('utf-8')",
+    )

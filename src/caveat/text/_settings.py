@@ -1,0 +1,118 @@
+"""How a model is made and trained: plain data, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from caveat.errors import InvalidArgument, explain
+from caveat.text._network import Kind
+
+METHODS = ("ensemble", "mc_dropout")
+POOLINGS = ("mean", "first")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be chosen; None leaves the choice to what is trained and to the rows. See ``caveat.text.Classifier``."""
+
+    encoder: str | None = None
+    fine_tune: bool = False
+    pooling: str = "mean"
+    local_files_only: bool = False
+    method: str | None = None
+    members: int = 5
+    draws: int = 100
+    max_length: int = 128
+    vocabulary: int = 20_000
+    width: int | None = None
+    dropout: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    patience: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float = 1e-2
+    validation: float = 0.1
+    calibration: float = 0.15
+    seed: int = 0
+    device: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What the networks read."""
+        return "words" if self.encoder is None else "encoder" if self.fine_tune else "features"
+
+    @property
+    def networks(self) -> int:
+        """How many are trained: several heads cost little, several LSTMs or encoders much."""
+        method = self.method or ("ensemble" if self.kind == "features" else "mc_dropout")
+        return self.members if method == "ensemble" else 1
+
+    @property
+    def hidden(self) -> int:
+        """Width of each LSTM, or of the head's hidden layer."""
+        return self.width or {"words": 64, "features": 256, "encoder": 256}[self.kind]
+
+    @property
+    def rate(self) -> float:
+        """Of dropout."""
+        return {"words": 0.1, "features": 0.3, "encoder": 0.1}[self.kind] if self.dropout is None else self.dropout
+
+    @property
+    def step(self) -> float:
+        """The learning rate."""
+        return self.learning_rate or {"words": 3e-3, "features": 1e-3, "encoder": 3e-5}[self.kind]
+
+    def batch(self, rows: int) -> int:
+        """Rows of a step: few for small sets, which else would take few steps."""
+        return self.batch_size or (16 if rows < 500 or self.kind == "encoder" else 32 if rows < 3_000 else 64)
+
+    def most_epochs(self, rows: int) -> int:
+        """So many that the steps stay within bounds."""
+        if self.epochs is not None:
+            return self.epochs
+        if self.kind == "encoder":
+            return 4
+        steps = 4_000 if self.kind == "words" else 6_000
+        return max(4, min(60, steps * self.batch(rows) // max(rows, 1)))
+
+    @property
+    def patient(self) -> int:
+        """How many epochs without gain are waited for."""
+        return self.patience or {"words": 4, "features": 6, "encoder": 2}[self.kind]
+
+
+def check_settings(settings: Settings) -> Settings:
+    """The settings, if they can be used.
+
+    Raises:
+        InvalidArgument: an unknown method, settings that do not go together, or a number out of range.
+    """
+    if settings.method not in (None, *METHODS):
+        raise _wrong("method", settings.method, f"must be one of {', '.join(METHODS)}", "method='ensemble'")
+    if settings.pooling not in POOLINGS:
+        raise _wrong("pooling", settings.pooling, f"must be one of {', '.join(POOLINGS)}", "pooling='mean'")
+    if settings.encoder is None and settings.fine_tune:
+        raise _wrong("fine_tune", True, "needs an encoder to tune", "encoder='path or name on the hub'")
+    if settings.encoder is not None and not isinstance(settings.encoder, str):
+        raise _wrong("encoder", settings.encoder, "must be a path or a name on the hub", "encoder=str(path)")
+    optional = {field.name for field in fields(settings) if getattr(settings, field.name) is None}
+    for name, least in (("members", 1), ("draws", 2), ("max_length", 2), ("vocabulary", 1), ("width", 1),
+                        ("epochs", 1), ("batch_size", 1), ("patience", 1)):  # fmt: skip
+        value: Any = getattr(settings, name)
+        if name not in optional and not (isinstance(value, int) and value is not True and value >= least):
+            raise _wrong(name, value, f"must be an integer of at least {least}", "leave it out")
+    for name, most in (("dropout", 1.0), ("validation", 1.0), ("learning_rate", 1e6), ("calibration", 1.0)):
+        value = getattr(settings, name)
+        number = isinstance(value, (int, float)) and value < most
+        if name not in optional and not (number and (value > 0 or (value == 0 and name == "calibration"))):
+            raise _wrong(name, value, f"must be a number above 0 and below {most:g}", "leave it out")
+    seed: Any = settings.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
+        raise _wrong("seed", seed, "must be an integer from 0 to 2**63 - 1", "seed=0")
+    return settings
+
+
+def _wrong(name: str, value: Any, rule: str, fix: str) -> InvalidArgument:
+    cause = "a typing error, or a value that was computed and came out as nothing"
+    return InvalidArgument(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))

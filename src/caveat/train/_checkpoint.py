@@ -1,0 +1,146 @@
+"""A run's last checkpoint: a killed run that is started again ends as if it had never been killed, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat import _safetensors_file as safetensors_file
+from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.train._loop import Member, Training
+from caveat.train._stack import tensors_of
+from caveat.train._table import Table
+from caveat.train._trial import describe_network
+
+_LEAST_SECONDS = 1.0
+_SHARE = 20  # a checkpoint is due when so many times its own writing time has passed
+
+
+def describe_run(members: Sequence[Member], table: Table, objective: Any) -> dict[str, Any]:
+    """What a checkpoint must share with the training that goes on from it."""
+    named = ("seed", "epochs", "batch_size", "learning_rate", "weight_decay", "patience", "bootstrap", "adversarial")
+    return {
+        "network": _digest(describe_network(member.network, rates=True) for member in members),
+        "data": _data_digest(members, table),
+        "loss": getattr(objective.loss, "__qualname__", type(objective.loss).__qualname__),
+        **{name: [getattr(member.run, name) for member in members] for name in named},
+    }
+
+
+@dataclass
+class Checkpoint:
+    """Where a training's state is kept, and of which training it must be."""
+
+    path: Path
+    described: dict[str, Any]
+    _due: float = field(default=0.0)
+
+    def save(self, training: Training) -> None:
+        """Write the state, unless the last writing was a short while ago."""
+        start = time.monotonic()
+        if start < self._due and training.active:
+            return
+        safetensors_file.write(self.path, dict(_tensors(training)), self._note(training))
+        now = time.monotonic()
+        self._due = now + max(_LEAST_SECONDS, _SHARE * (now - start))
+
+    def restore(self, training: Training) -> None:
+        """Take up the state of the file, if there is one; then begin.
+
+        Raises:
+            InvalidArgument: the file is of another network, of other data or of other settings.
+        """
+        if not self.path.exists():
+            training.begin()
+            return
+        tensors, note = safetensors_file.read(self.path)
+        self._check(note)
+        try:
+            self._take_up(training, tensors, note)
+        except CaveatError:
+            raise
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise InvalidArgument(
+                explain(
+                    "A checkpoint must be as it was written.",
+                    got=f"{self.path.name}, and {type(error).__name__}: {str(error)[:200]}",
+                    cause="the file was edited, or is of another version of caveat",
+                    fix="delete the file to start afresh",
+                )
+            ) from error
+
+    def _take_up(self, training: Training, tensors: dict[str, Tensor], note: Any) -> None:
+        for member, kept in zip(training.members, note["members"], strict=True):
+            for name in ("training", "validation", "best_epoch", "finished"):
+                setattr(member, name, kept[name])
+        training.epoch, training.step = note["epoch"], note["step"]
+        with torch.no_grad():
+            for number, member in enumerate(training.members):
+                if member.finished:
+                    _load(member.network, number, tensors)
+            training.begin()
+            for name, tensor in _running(training):
+                tensor.copy_(tensors[name])
+
+    def _note(self, training: Training) -> dict[str, Any]:
+        names = ("training", "validation", "best_epoch", "finished")
+        members = [{name: getattr(member, name) for name in names} for member in training.members]
+        progress = {"epoch": training.epoch, "step": training.step, "members": members}
+        return {"of": self.described, "torch": torch.__version__, **progress}
+
+    def _check(self, note: Any) -> None:
+        before: dict[str, Any] = cast("dict[str, Any]", note)["of"] if isinstance(note, dict) else {}
+        ours = json.loads(json.dumps(self.described))
+        other = [name for name in ours if before.get(name) != ours[name]]
+        if other:
+            shown = ", ".join(f"{name} (then {before.get(name)}, now {ours[name]})" for name in other)
+            raise InvalidArgument(
+                explain(
+                    "A checkpoint is taken up by the training that it is of: the same network, data and settings.",
+                    got=f"{self.path.name}, which differs in {shown[:600]}",
+                    cause="the path is used by another run, or a setting was changed since",
+                    fix="pass another path, or delete the file to start afresh",
+                )
+            )
+
+
+def _running(training: Training) -> list[tuple[str, Tensor]]:
+    """The state of the members that have not finished."""
+    if training.stack is None:
+        return []
+    best = [(f"best.{number}", tensor) for number, tensor in enumerate(training.best)]
+    return [*training.stack.state(), *best]
+
+
+def _tensors(training: Training) -> list[tuple[str, Tensor]]:
+    finished = [(number, member.network) for number, member in enumerate(training.members) if member.finished]
+    own = [
+        (f"member.{number}.{k}", tensor) for number, net in finished for k, tensor in enumerate(tensors_of(net)[0])
+    ]
+    return [*_running(training), *own]
+
+
+def _load(network: nn.Module, number: int, tensors: dict[str, Tensor]) -> None:
+    for k, tensor in enumerate(tensors_of(network)[0]):
+        tensor.copy_(tensors[f"member.{number}.{k}"])
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.blake2b(json.dumps(list(parts)).encode(), digest_size=8).hexdigest()
+
+
+def _data_digest(members: Sequence[Member], table: Table) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    rows = [part for member in members for part in (member.training_rows, member.validation_rows)]
+    for leaf in [*table.leaves, *rows]:
+        digest.update(f"{tuple(leaf.shape)} {leaf.dtype}".encode())
+        digest.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

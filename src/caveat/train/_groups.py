@@ -1,0 +1,143 @@
+"""Groups of members trained: each as one stack where that is faster, else one member after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from caveat._intercept import random_states_kept
+from caveat.errors import InvalidArgument, explain
+from caveat.train import _run as runs
+from caveat.train._checkpoint import Checkpoint, describe_run
+from caveat.train._history import Fit
+from caveat.train._loop import Member, Training, reach_of
+from caveat.train._passes import Objective
+from caveat.train._prepare import Group, prepared
+from caveat.train._progress import Progress
+from caveat.train._run import Run
+from caveat.train._trial import Trial, why_not_together
+
+# A trial takes a few steps of every member each way: for fewer than this it takes longer than it can save.
+_WORTH_A_TRIAL = 20
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where checkpoints go: one file for a single network, a folder of files for several."""
+
+    path: Path | None
+    single: bool
+
+    def of(self, numbers: Sequence[int], *, together: bool) -> Path | None:
+        """The file for these runs."""
+        if self.path is None or self.single:
+            return self.path
+        return self.path / f"{'runs' if together else 'run'}-{numbers[0]}.safetensors"
+
+
+def trained(
+    training: Sequence[Run],
+    objective: Objective,
+    *,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    together: bool | None = None,
+    network: nn.Module | None = None,
+) -> tuple[tuple[Fit, ...], bool]:
+    """The fits of all runs, in their order, and whether all were trained in stacks."""
+    places = Places(None if checkpoint is None else Path(checkpoint), network is not None)
+    fits: dict[int, Fit] = {}
+    stacked: list[bool] = []
+    with random_states_kept(None if device is None else torch.device(device)):
+        for group in prepared(training, objective, device, network):
+            chosen = _is_stacked(group, objective, places, together)
+            stacked.append(chosen)
+            parts = [group] if chosen else _split(group)
+            for part in parts:
+                path = places.of(part.numbers, together=chosen)
+                _train(part, objective, path, Progress(progress), together=chosen)
+                fits |= dict(zip(part.numbers, (member.result() for member in part.members), strict=True))
+                for member in part.members:
+                    member.network.eval()
+    return tuple(fits[number] for number in range(len(fits))), all(stacked)
+
+
+def _is_stacked(group: Group, objective: Objective, places: Places, together: bool | None) -> bool:
+    if len(group.members) == 1 or together is False:
+        return False
+    if group.unmanaged:
+        if together:
+            raise InvalidArgument(_cannot_stack("the network draws from torch's own random state"))
+        return False
+    for choice in (True, False):  # a training that is taken up goes on as it was begun
+        path = places.of(group.numbers, together=choice)
+        if path is not None and path.exists():
+            return choice
+    steps = max(_steps(member) for member in group.members)
+    if together is None and steps < _WORTH_A_TRIAL:
+        return False
+    why = why_not_together(_trial(group, objective), timed=together is None, steps=steps)
+    if why is not None and together:
+        raise InvalidArgument(_cannot_stack(why))
+    return why is None
+
+
+def _steps(member: Member) -> int:
+    """How many steps the member takes, if nothing stops it early."""
+    return member.run.epochs * math.ceil(len(member.training_rows) / member.run.batch_size)
+
+
+def _trial(group: Group, objective: Objective) -> Trial:
+    members = group.members
+    count = min(members[0].run.batch_size, len(members[0].training_rows))
+    orders = [runs.epoch_order(member.run, member.training_rows, 0)[:count] for member in members]
+    rates = list(zip(*(member.rates for member in members), strict=True))
+    networks, seeds = [member.network for member in members], [member.run.seed for member in members]
+    device = next(networks[0].parameters()).device
+    batch = group.table.take(torch.stack(orders).to(device))
+    return Trial(networks, seeds, rates, objective, group.table, batch, reach_of(members, group.table))
+
+
+def _cannot_stack(why: str) -> str:
+    return explain(
+        "together=True needs members that can be trained as one stack.",
+        got=why,
+        cause="control flow that depends on values, or layers that vmap cannot run (LSTM, attention dropout)",
+        fix="leave together out: what can be stacked is, and the rest is trained one after another",
+    )
+
+
+def _split(group: Group) -> list[Group]:
+    """Each member of a group on its own."""
+    pairs = zip(group.numbers, group.members, strict=True)
+    return [Group([number], [member], group.table, group.unmanaged) for number, member in pairs]
+
+
+def _train(group: Group, objective: Objective, path: Path | None, bar: Progress, *, together: bool) -> None:
+    training = Training(group.members, group.table, objective, together=together, seeded=group.unmanaged)
+    kept = None if path is None else Checkpoint(path, describe_run(group.members, group.table, objective))
+    if kept is None:
+        training.begin()
+    else:
+        kept.restore(training)
+
+    def watch(now: Training) -> None:
+        if kept is not None:
+            kept.save(now)
+        bar.show(now.epoch, max(member.run.epochs for member in now.members), _said(now.members), last=not now.active)
+
+    training.run(watch)
+
+
+def _said(members: Sequence[Member]) -> str:
+    losses = [(member.validation or member.training)[-1] for member in members]
+    kind = "validation loss" if members[0].validation else "training loss"
+    running = sum(not member.finished for member in members)
+    many = f"  {running} of {len(members)} members training" if len(members) > 1 else ""
+    return f"{kind} {sum(losses) / len(losses):.4g}{many}"

@@ -1,0 +1,177 @@
+"""A first pass over a batch, which changes nothing: what a network draws, and whether it can be trained at all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from caveat._intercept import FunctionMode, put_back, random_state
+from caveat._shapes import describe
+from caveat.errors import CaveatError, InvalidArgument, NotFinite, explain
+from caveat.train._noise import Noise
+from caveat.train._passes import Objective
+from caveat.train._stack import tensors_of
+from caveat.train._table import Table, first_not_finite
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a first pass showed: the dropout rates site by site, and whether torch's own random state is drawn from."""
+
+    rates: tuple[float, ...]
+    unmanaged: bool
+
+
+@contextmanager
+def nothing_changed(networks: Sequence[nn.Module]) -> Generator[None]:
+    """Put back the values of all parameters and buffers."""
+    places = [(network, tensors_of(network)) for network in networks]
+    before = [tensor.detach().clone() for _, (tensors, _) in places for tensor in tensors]
+
+    def restore() -> None:
+        for network, (tensors, slots) in places:
+            modules = list(network.modules())
+            for slot in slots:
+                vars(modules[slot.position])[slot.container][slot.name] = tensors[slot.block]
+        held = [tensor for _, (tensors, _) in places for tensor in tensors]
+        with torch.no_grad():
+            for tensor, value in zip(held, before, strict=True):
+                tensor.copy_(value)
+
+    with put_back(restore):
+        yield
+
+
+def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, seed: int) -> Look:
+    """One pass in training mode over the rows ``rows`` of a table.
+
+    Raises:
+        InvalidArgument: the network cannot be called with the inputs, or the loss with what it returns and the targets;
+            the targets would be broadcast; nothing is there to be trained.
+    """
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InvalidArgument(_nothing_to_train(network))
+    inputs, targets = table.whole(table.take(rows))
+    noise = Noise([seed], rows.device, ahead=1)
+    before = random_state()
+    network.train()
+    with nothing_changed([network]), torch.no_grad(), noise:
+        returned = _returned(network, inputs)
+        _try_loss(objective, returned, targets)
+        if objective.penalty is not None:
+            objective.penalty(network)
+    return Look(tuple(noise.seen), random_state() != before)
+
+
+def check_targets(network: nn.Module, objective: Objective, table: Table) -> None:
+    """Raise ``NotFinite`` where the targets hold NaN, unless the loss of that row is a number: it leaves them out."""
+    found = [first_not_finite(leaf) for leaf in pytree.tree_leaves(table.targets)]
+    bad = [row for row in found if row is not None]
+    if not bad:
+        return
+    inputs, targets = table.whole(table.take(torch.tensor([bad[0]], device=table.leaves[0].device)))
+    network.eval()
+    with nothing_changed([network]), torch.no_grad():
+        value = objective.fit(network, inputs, targets)
+    if not bool(torch.isfinite(value)):
+        raise NotFinite(
+            explain(
+                "The targets must be finite numbers, unless the loss leaves the missing ones out.",
+                got=f"NaN or infinity in row {bad[0]} of the targets",
+                cause="missing values, or the logarithm of a target of 0",
+                fix="leave out these rows, or use a loss with a mask for missing targets",
+            )
+        )
+
+
+class _Watch(FunctionMode):
+    """Notes a call that broadcasts what the network returned against the targets: (B, 1) and (B,) to (B, B)."""
+
+    def __init__(self, returned: Any, targets: Any) -> None:
+        super().__init__()
+        self.returned = [id(leaf) for leaf in pytree.tree_leaves(returned)]
+        self.targets = [id(leaf) for leaf in pytree.tree_leaves(targets)]
+        self.broadcast: tuple[Tensor, Tensor] | None = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        value = func(*args, **(kwargs or {}))
+        if isinstance(value, Tensor):
+            ours = [arg for arg in args if id(arg) in self.returned]
+            theirs = [arg for arg in args if id(arg) in self.targets]
+            if ours and theirs and value.numel() > max(ours[0].numel(), theirs[0].numel()):
+                self.broadcast = (ours[0], theirs[0])
+        return value
+
+
+def _returned(network: nn.Module, inputs: Any) -> Any:
+    args, kwargs = inputs
+    try:
+        return network(*args, **kwargs)
+    except CaveatError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(describe(leaf) for leaf in pytree.tree_leaves(inputs))
+        raise InvalidArgument(
+            explain(
+                "The network must take a batch of the inputs.",
+                got=f"inputs of {shapes}, and {type(error).__name__}: {error}",
+                cause="another number of features, or inputs that belong together passed as one",
+                fix="try network(x[:2]); several inputs are a tuple ((x1, x2), y) or a dict ({'name': x}, y)",
+            )
+        ) from error
+
+
+def _try_loss(objective: Objective, returned: Any, targets: Any) -> None:
+    watch = _Watch(returned, targets)
+    try:
+        with warnings.catch_warnings(record=True) as caught, watch:
+            warnings.simplefilter("always")
+            Objective(objective.loss).fit(_Returns(returned), ((), {}), targets)
+    except CaveatError:
+        raise
+    except Exception as error:
+        raise InvalidArgument(_loss_failed(returned, targets, f", and {type(error).__name__}: {error}")) from error
+    if watch.broadcast is not None or any("different to the input size" in str(warning.message) for warning in caught):
+        raise InvalidArgument(_loss_failed(returned, targets, ", which were broadcast against each other"))
+
+
+class _Returns(nn.Module):
+    """A network that has returned already."""
+
+    def __init__(self, returned: Any) -> None:
+        super().__init__()
+        self.returned = returned
+
+    def forward(self) -> Any:
+        return self.returned
+
+
+def _loss_failed(returned: Any, targets: Any, how: str) -> str:
+    ours, theirs = (
+        ", ".join(describe(leaf) for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
+        for tree in (returned, targets)
+    )
+    return explain(
+        "The loss must take what the network returns and the targets, of shapes that fit.",
+        got=f"returned {ours}; targets {theirs}{how}",
+        cause="targets (B,) beside returns (B, 1), or class numbers that are not int64",
+        fix="y.unsqueeze(1) for a regression with one target; y.long() for classes and cross-entropy",
+    )
+
+
+def _nothing_to_train(network: nn.Module) -> str:
+    return explain(
+        "A network that is trained has parameters that require a gradient.",
+        got=f"{type(network).__name__} without any",
+        cause="requires_grad_(False) was called on all of it, or it has no parameters",
+        fix="network.requires_grad_(True), or leave at least one layer unfrozen",
+    )

@@ -1,0 +1,302 @@
+"""The randomness of training passes: masks hashed from (seed of the run, step, site, element).
+
+Torch's own generator gives stacked members other masks than single runs. A hash gives a member the same masks
+however it is trained, and a run that is resumed the masks that it would have had.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caveat import _dropping as dropping
+from caveat._intercept import (
+    FunctionMode,
+    as_draws,
+    has_draws,
+    normal_from_uniform,
+    random_bits,
+    uniform_from_bits,
+    with_draws_first,
+)
+from caveat._random_numbers import Shape, ShapeOf, dropped, uniform_numbers, wide
+from caveat._seeds import draw_keys, mix, site_key
+
+_BLOCK = 1 << 16  # elements that are hashed at once: they stay in the cache
+_HELD = 1 << 20  # elements of masks that are made ahead for the steps to come
+_STRIDE = 0x5851F42D4C957F2D  # an odd number that spreads the steps over the words
+_HALF = 1 << 15
+
+# Of each function: the shape of its mask, and whether it is alpha dropout.
+_DROPOUTS: dict[Any, tuple[dropping.MaskShape, bool]] = {
+    F.dropout: (dropping.elementwise, False),
+    F.dropout1d: (dropping.by_channel_unless_unbatched(3), False),
+    F.dropout2d: (dropping.by_channel, False),
+    F.dropout3d: (dropping.by_channel_unless_unbatched(5), False),
+    F.alpha_dropout: (dropping.elementwise, True),
+    F.feature_alpha_dropout: (dropping.by_channel, True),
+}
+Writer = Callable[[Tensor, slice, Tensor], None]
+
+
+class Noise(FunctionMode):
+    """Answers every call for randomness of the members' forward passes.
+
+    Set ``level`` to vmap's while members run together; without it there is one member, the first of ``seeds``.
+    ``rates`` holds, site by site, the rates of all members; ``seen`` notes those of a pass. Masks are made for up to
+    ``ahead`` steps at a time, those of batches of the same size: ``sizes`` are those of an epoch's steps.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        device: torch.device,
+        rates: Sequence[Sequence[float]] = (),
+        ahead: int = 64,
+        sizes: Sequence[int] = (0,),
+    ) -> None:
+        super().__init__()
+        self.ahead, self.sizes = ahead, sizes
+        self.words = torch.tensor([_signed(mix(seed & ((1 << 64) - 1))) for seed in seeds], device=device)
+        self.rates = rates
+        self.level: int | None = None
+        self.seen: list[float] = []
+        self._step = self._site = 0
+        self._held: dict[tuple[Any, ...], tuple[dict[int, int], Tensor]] = {}
+
+    def begin(self, step: int, level: int | None = None) -> None:
+        """A new pass: the masks are those of ``step``."""
+        self._step, self._site, self.level, self.seen = step, 0, level, []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        answer = _ANSWERS.get(func)
+        return func(*args, **(kwargs or {})) if answer is None else answer(self, func, *args, **(kwargs or {}))
+
+    def masks(self, rate: float, elements: int, *, scaled: bool) -> Tensor:
+        """Masks of the next site: (M, elements) float32, 0 where dropped, else 1 or 1 / (1 - p) ``scaled``.
+
+        A word serves two elements, so a rate is held to 2^-16.
+        """
+        self.seen.append(rate)
+        rates = self.rates[self._site] if self._site < len(self.rates) else (rate,) * len(self.words)
+
+        def writer(steps: int) -> Writer:
+            marks = [min(round(rate * 2 * _HALF), 2 * _HALF - 1) - _HALF for rate in rates]
+            factors = [1 / (1 - rate) if scaled and rate < 1 else 1.0 for rate in rates]
+            mark, factor = self._by_row(marks, torch.int16, steps), self._by_row(factors, torch.float32, steps)
+
+            def write(bits: Tensor, rows: slice, out: Tensor) -> None:
+                # Comparing into floats takes a fifth of the time of comparing and then converting.
+                torch.ge(bits.view(torch.int16)[:, :elements], mark(rows), out=out).mul_(factor(rows))
+
+            return write
+
+        return self._numbers("keep", (elements + 1) // 2, elements, torch.float32, (tuple(rates), scaled), writer)
+
+    def uniform(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Uniform numbers in (0, 1) of this shape, as the running members see them."""
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+
+        def write(bits: Tensor, rows: slice, out: Tensor) -> None:
+            out.copy_(uniform_from_bits(bits, wide))
+
+        self.seen.append(0.0)  # no rate, but a site: the rates of the sites after it keep their places
+        elements = math.prod(shape)
+        return self.of_member(self._numbers("uniform", elements, elements, wide, (), lambda _: write), shape).to(dtype)
+
+    def of_member(self, numbers: Tensor, shape: Sequence[int]) -> Tensor:
+        """(M, elements) as the running members see it: a tensor of ``shape``."""
+        if self.level is None:
+            return numbers[0].view(tuple(shape))
+        return as_draws(numbers.view(-1, *shape), self.level)
+
+    def _by_row(self, values: Sequence[Any], dtype: torch.dtype, steps: int) -> Callable[[slice], Any]:
+        """The members' values as one number if they agree, else those of some rows (step, member) of a block."""
+        if len(set(values)) == 1:
+            return lambda rows: values[0]
+        whole = torch.tensor(values, dtype=dtype, device=self.words.device)[:, None].repeat(steps, 1)
+        return lambda rows: whole[rows]
+
+    def _numbers(
+        self,
+        stream: str,
+        words: int,
+        elements: int,
+        dtype: torch.dtype,
+        settings: Any,
+        writer: Callable[[int], Writer],
+    ) -> Tensor:
+        """This step's (M, elements) at the next site; blocks of several steps are made at a time."""
+        site, self._site = self._site, self._site + 1
+        name = (site, stream, elements, dtype, settings)
+        held = self._held.get(name)
+        if held is None or self._step not in held[0]:
+            steps = self._next_alike(max(1, min(self.ahead, _HELD // max(1, elements * len(self.words)))))
+            places = {step: place for place, step in enumerate(steps)}
+            block = torch.empty(len(steps) * len(self.words), elements, dtype=dtype, device=self.words.device)
+            self._write(block, _key(site, stream), words, steps, writer(len(steps)))
+            held = self._held[name] = (places, block.view(len(steps), len(self.words), elements))
+        places, block = held
+        return block[places[self._step]]
+
+    def _next_alike(self, count: int) -> list[int]:
+        """So many steps from this one on whose batches are of its size."""
+        size = self.sizes[self._step % len(self.sizes)]
+        alike = (step for step in itertools.count(self._step) if self.sizes[step % len(self.sizes)] == size)
+        return list(itertools.islice(alike, count))
+
+    def _write(self, block: Tensor, site: int, words: int, steps: Sequence[int], write: Writer) -> None:
+        """Fill a block, (steps * M, elements), in pieces that stay in the cache."""
+        numbers = torch.tensor(steps, device=self.words.device)
+        rows = (self.words[None, :] + numbers[:, None] * _STRIDE).reshape(-1)
+        first, second = draw_keys(0, site, rows)
+        size = max(1, _BLOCK // max(1, words))
+        for start in range(0, len(rows), size):
+            piece = slice(start, start + size)
+            write(random_bits((first[piece], second[piece]), words), piece, block[piece])
+
+
+@lru_cache(maxsize=4096)
+def _key(site: int, stream: str) -> int:
+    return site_key("training pass", site, stream)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >= 1 << 63 else word
+
+
+# -- what is answered --------------------------------------------------------------------------------------------------
+
+
+def _dropout(
+    noise: Noise, func: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    if not training:
+        return func(input, p, training, inplace)
+    mask_shape, alpha = _DROPOUTS[func]
+    mask = _mask(noise, p, mask_shape(tuple(input.shape)), scaled=not alpha)
+    result = dropping.drop_alpha(input, mask, p) if alpha else dropping.drop(input, mask)
+    return input.copy_(result) if inplace else result
+
+
+def _mask(noise: Noise, rate: float, shape: Shape, *, scaled: bool) -> Tensor:
+    return noise.of_member(noise.masks(rate, math.prod(shape), scaled=scaled), shape)
+
+
+def _dropped_of_layers(
+    noise: Noise, func: Any, x: Tensor, shape_of: ShapeOf, kind: str, rate: float, training: bool, *more: Any, **m: Any
+) -> Tensor:
+    return dropping.drop(x, _mask(noise, rate, shape_of(tuple(x.shape)), scaled=True)) if training else x
+
+
+def _uniform_of_layers(
+    noise: Noise, func: Any, x: Tensor, shape_of: ShapeOf, kind: str, rate: float | Tensor, training: bool
+) -> Tensor | None:
+    return noise.uniform(shape_of(tuple(x.shape)), wide(x.dtype)) if training else None
+
+
+def _alpha_dropout(
+    noise: Noise, func: Any, input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    return _dropout(noise, func, input, p, training, inplace)
+
+
+def _like(noise: Noise, func: Any, input: Tensor, **settings: Any) -> Tensor:
+    return _filled(noise, func in _NORMAL, input.shape, settings.get("dtype") or input.dtype)
+
+
+def _factory(noise: Noise, func: Any, *size: Any, **settings: Any) -> Tensor:
+    empty = torch.empty(*size, **{name: value for name, value in settings.items() if name != "generator"})
+    return _filled(noise, func in _NORMAL, empty.shape, empty.dtype)
+
+
+def _filled(noise: Noise, normal: bool, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    uniform = noise.uniform(shape, dtype)
+    return normal_from_uniform(uniform) if normal else uniform
+
+
+def _bernoulli(noise: Noise, func: Any, input: Tensor, p: Any = None, **settings: Any) -> Tensor:
+    rate = input if p is None else p
+    return (noise.uniform(input.shape, torch.float32) < rate).to(input.dtype)
+
+
+def _bernoulli_in_place(noise: Noise, func: Any, input: Tensor, p: Any = 0.5, **settings: Any) -> Tensor:
+    return input.copy_(noise.uniform(input.shape, torch.float32) < p)
+
+
+def _uniform_in_place(noise: Noise, func: Any, input: Tensor, low: float = 0.0, high: float = 1.0, **s: Any) -> Tensor:
+    low, high = s.get("from", low), s.get("to", high)
+    return input.copy_(noise.uniform(input.shape, input.dtype) * (high - low) + low)
+
+
+def _normal_in_place(noise: Noise, func: Any, input: Tensor, mean: float = 0.0, std: float = 1.0, **s: Any) -> Tensor:
+    return input.copy_(normal_from_uniform(noise.uniform(input.shape, input.dtype)) * std + mean)
+
+
+def _linear(noise: Noise, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Where every member has its own weights and rows, one batched product; vmap's own way takes twice as long."""
+    level = noise.level
+    if level is None or not (has_draws(input, level) and has_draws(weight, level)) or input.dim() < 2:
+        return func(input, weight, bias)
+    if bias is not None and not has_draws(bias, level):
+        return func(input, weight, bias)
+    rows = with_draws_first(input)
+    folded = rows if rows.dim() == 3 else rows.reshape(len(rows), -1, rows.shape[-1])
+    product = linear_of_members(folded, with_draws_first(weight), None if bias is None else with_draws_first(bias))
+    return as_draws(product if rows.dim() == 3 else product.view(*rows.shape[:-1], -1), level)
+
+
+def linear_of_members(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer of each member on rows of its own: (M, B, I) to (M, B, O)."""
+    matrix = weight.transpose(1, 2)
+    return torch.bmm(rows, matrix) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, matrix)
+
+
+def _cross_entropy(
+    noise: Noise, func: Any, input: Tensor, target: Tensor, weight: Tensor | None = None, *args: Any, **settings: Any
+) -> Tensor:
+    """The plain case written out: vmap has no rule for torch's own, and runs it member by member."""
+    others = [value for name, value in settings.items() if name not in ("ignore_index", "reduction")]
+    plain = weight is None and not any((*args, *others)) and input.dim() == 2
+    reduction = settings.get("reduction", "mean")
+    if noise.level is None or not plain or target.is_floating_point() or reduction not in ("mean", "sum", "none"):
+        return func(input, target, weight, *args, **settings)
+    kept = target != settings.get("ignore_index", -100)
+    scores = torch.log_softmax(input, -1).gather(-1, torch.where(kept, target, 0).unsqueeze(-1)).squeeze(-1)
+    losses = torch.where(kept, -scores, 0.0)
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() / kept.sum()
+
+
+_NORMAL = frozenset({torch.randn, torch.randn_like})
+_ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
+    F.dropout: _dropout,
+    F.dropout1d: _dropout,
+    F.dropout2d: _dropout,
+    F.dropout3d: _dropout,
+    F.alpha_dropout: _alpha_dropout,
+    F.feature_alpha_dropout: _alpha_dropout,
+    torch.rand: _factory,
+    torch.randn: _factory,
+    torch.rand_like: _like,
+    torch.randn_like: _like,
+    torch.bernoulli: _bernoulli,
+    torch.Tensor.bernoulli: _bernoulli,
+    torch.Tensor.bernoulli_: _bernoulli_in_place,
+    torch.Tensor.uniform_: _uniform_in_place,
+    torch.Tensor.normal_: _normal_in_place,
+    F.linear: _linear,
+    F.cross_entropy: _cross_entropy,
+    dropped: _dropped_of_layers,
+    uniform_numbers: _uniform_of_layers,
+}

@@ -1,0 +1,200 @@
+"""One training run: a network to be, its data and its settings, all that its result is a function of."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from caveat._intercept import seed_all
+from caveat._seeds import check_seed
+from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.train._seeding import derived, permutation, with_replacement
+
+Loss = Callable[[Any, Any], Tensor]
+Penalty = Callable[[Any], Tensor]
+Build = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one network is trained on, and how: an entry of ``fit_many``.
+
+    Args:
+        build: ``build()`` or ``build(seed)`` gives the untrained network; torch's seed is the run's while it runs.
+        data: (inputs, targets), a Dataset or a DataLoader.
+        seed: of the initialisation, the validation split, the order of the rows and the dropout.
+        validation: the share of rows that is held out, (inputs, targets) of its own, or None.
+        epochs: at most so many passes over the data.
+        batch_size: rows of a step.
+        learning_rate: AdamW's.
+        weight_decay: AdamW's: each step takes learning_rate * weight_decay of each weight away.
+        patience: stop when the validation loss has not fallen for so many epochs, and take the best weights; None: all
+            epochs, then the best weights where there is a validation part, else the last.
+        bootstrap: draw the training rows with replacement.
+        adversarial: None, or the step of the fast gradient sign as a share of each input feature's range.
+
+    Example:
+        >>> import torch
+        >>> run = Run(lambda: nn.Linear(2, 1), (torch.zeros(8, 2), torch.zeros(8, 1)), seed=3, epochs=2)
+        >>> run.seed, run.batch_size
+        (3, 64)
+    """
+
+    build: Build
+    data: Any
+    seed: int = 0
+    validation: Any = 0.1
+    epochs: int = 500
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    patience: int | None = 30
+    bootstrap: bool = False
+    adversarial: float | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1)):
+            _check_count(name, getattr(self, name), least, optional=name == "patience")
+        _check_rate("learning_rate", self.learning_rate, above=True)
+        _check_rate("weight_decay", self.weight_decay)
+        if self.adversarial is not None:
+            _check_rate("adversarial", self.adversarial, above=True)
+        if isinstance(self.validation, (int, float)) and not 0 < self.validation < 1:
+            raise InvalidArgument(_not_a_share(self.validation))
+
+
+def built(build: Build, seed: int) -> nn.Module:
+    """The network that a factory makes under a seed; the caller puts the global random states back.
+
+    Raises:
+        InvalidArgument: the factory cannot be called so, or gives no ``nn.Module``.
+    """
+    seed_all(seed)
+    network = cast(Any, build(seed) if _takes_seed(build) else build())
+    if isinstance(network, nn.Module) and not isinstance(build, nn.Module):
+        return network
+    raise InvalidArgument(
+        explain(
+            "build must be a factory: build() or build(seed) returns a new nn.Module.",
+            got=f"build={type(build).__name__}, which returned {type(network).__name__}",
+            cause="a network was passed in place of what makes it, so that all members would be the same one",
+            fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
+        )
+    )
+
+
+def check_apart(networks: Sequence[nn.Module]) -> None:
+    """Raise ``InvalidArgument`` if two networks are one, or train one and the same parameter."""
+    owners: dict[int, int] = {}
+    for number, network in enumerate(networks):
+        for name, parameter in network.named_parameters():
+            other = owners.setdefault(id(parameter), number)
+            if other != number and parameter.requires_grad:
+                one, both = networks[other] is network, f"members {other} and {number}"
+                got = f"one network for {both}" if one else f"{both} share {name}"
+                raise InvalidArgument(
+                    explain(
+                        "build must make a new network each time: members are trained apart.",
+                        got=got,
+                        cause="a network, or a part of one, that was made outside of build",
+                        fix="make it in build: lambda: copy.deepcopy(network); what is frozen may be shared",
+                    )
+                )
+
+
+def _takes_seed(build: Build) -> bool:
+    if isinstance(build, nn.Module):
+        raise InvalidArgument(
+            explain(
+                "build must be a factory that makes a new network, not a network.",
+                got=f"an nn.Module ({type(build).__name__})",
+                cause="a network was passed in place of what makes it, so that all members would be the same one",
+                fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
+            )
+        )
+    if not callable(cast(object, build)):
+        raise InvalidArgument(explain_no_network(build, "build must be a factory that makes a new network."))
+    try:
+        parameters = inspect.signature(build).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return any(p.default is p.empty or p.name == "seed" for p in positional[:1])
+
+
+def training_rows(run: Run, rows: int) -> tuple[Tensor, Tensor]:
+    """The numbers of the rows that are trained on and of those that are held out: two int64 tensors on the CPU."""
+    held_out = round(run.validation * rows) if isinstance(run.validation, float) else 0
+    if isinstance(run.validation, float) and not 0 < held_out < rows:
+        raise InvalidArgument(_empty_split(run.validation, rows))
+    order = permutation(rows, derived(run.seed, "validation"))
+    training, validation = order[held_out:], order[:held_out]
+    if run.bootstrap:
+        training = training[with_replacement(len(training), derived(run.seed, "bootstrap"))]
+    return training, validation
+
+
+def epoch_order(run: Run, training: Tensor, epoch: int) -> Tensor:
+    """The training rows in the order of an epoch."""
+    return training[permutation(len(training), derived(run.seed, "order", epoch))]
+
+
+def batch_sizes(rows: int, batch_size: int) -> Sequence[int]:
+    """How many rows each step of an epoch takes; a last row left alone joins the step before (batch norm needs two)."""
+    sizes = [batch_size] * (rows // batch_size)
+    if rows % batch_size == 1 and sizes and batch_size > 1:
+        sizes[-1] += 1
+    elif rows % batch_size:
+        sizes.append(rows % batch_size)
+    return sizes
+
+
+def _check_count(name: str, value: Any, least: int, *, optional: bool) -> None:
+    if (value is None and optional) or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+        return
+    raise InvalidArgument(
+        explain(
+            f"{name} must be an integer of at least {least}{' or None' if optional else ''}.",
+            got=f"{name}={value!r}",
+            cause="a computed number that came out as nothing, or a float",
+            fix=f"leave {name} out for the default",
+        )
+    )
+
+
+def _check_rate(name: str, value: Any, *, above: bool = False) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if number and (value > 0 if above else value >= 0):
+        return
+    raise InvalidArgument(
+        explain(
+            f"{name} must be a finite number {'above 0' if above else 'of at least 0'}.",
+            got=f"{name}={value!r}",
+            cause="a sign, or a schedule or a tensor where one number is taken",
+            fix=f"leave {name} out for the default",
+        )
+    )
+
+
+def _not_a_share(validation: Any) -> str:
+    return explain(
+        "validation must be a share of the rows in (0, 1), (inputs, targets), or None.",
+        got=f"validation={validation!r}",
+        cause="a number of rows or a percentage was passed",
+        fix="validation=0.1 holds a tenth of the rows out; validation=None trains on all, without early stopping",
+    )
+
+
+def _empty_split(share: float, rows: int) -> str:
+    return explain(
+        "Both the training part and the validation part must have rows.",
+        got=f"validation={share} of {rows} rows, which is {round(share * rows)}",
+        cause="a data set of a few rows",
+        fix="validation=None trains on all rows; validation=(x, y) takes rows of your own",
+    )

@@ -1,0 +1,93 @@
+"""``fit``: one network, one plain loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from caveat._intercept import interruptible
+from caveat.errors import InvalidArgument, explain_no_network
+from caveat.train._groups import trained
+from caveat.train._history import Fit
+from caveat.train._passes import Objective
+from caveat.train._run import Loss, Penalty, Run
+
+
+@interruptible
+def fit(
+    network: nn.Module,
+    loss: Loss,
+    data: Any,
+    *,
+    validation: Any = 0.1,
+    epochs: int = 500,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    patience: int | None = 30,
+    seed: int = 0,
+    penalty: Penalty | None = None,
+    bootstrap: bool = False,
+    adversarial: float | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    device: torch.device | str | None = None,
+) -> Fit:
+    """Train a network in place: AdamW, early stopping on held-out rows, the best weights at the end.
+
+    Rows are held in memory, and the order of rows and the dropout follow from ``seed`` alone; the global random states
+    are put back. Those with a loop of their own, or with Lightning, skorch or Accelerate, keep it: caveat takes any
+    network.
+
+    Args:
+        network: any network; afterwards it is in eval mode, on ``device`` if one is given.
+        loss: ``loss(returned, targets)`` gives one number, the mean over the batch.
+        data: (inputs, targets) of tensors or arrays, or a Dataset or DataLoader of such pairs, which is read once, so
+            that random augmentation in it is not repeated. Inputs of several tensors are a tuple or a dict, for
+            ``network(*inputs)`` or ``network(**inputs)``. Floating-point numbers are taken to the network's dtype.
+        validation: the share of rows to hold out, (inputs, targets) of its own, or None: no early stopping.
+        epochs: at most so many passes over the data.
+        batch_size: rows of a step.
+        learning_rate: AdamW's.
+        weight_decay: AdamW's: each step takes learning_rate * weight_decay of each weight away.
+        patience: stop when the validation loss has not fallen for so many epochs; None: run all epochs.
+        seed: of the validation split, the order of the rows and the dropout.
+        penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
+        bootstrap: draw the training rows with replacement.
+        adversarial: train on adversarial examples too, whose inputs are moved by this share of each feature's range in
+            the direction in which the loss grows (0.01 in "Simple and Scalable Predictive Uncertainty Estimation using
+            Deep Ensembles", Lakshminarayanan, Pritzel, Blundell, 2017).
+        checkpoint: a file that keeps the state; the same call goes on from it, with the result of an unbroken run.
+        progress: show a bar, where the standard error is a terminal.
+        device: where to train; where the network is, if not given.
+
+    Returns:
+        A ``Fit``: the network, the losses of each epoch, and which epoch its weights are from.
+
+    Raises:
+        InvalidArgument: a setting out of range, targets that do not fit what the network returns, a validation part
+            without rows, a loss that gives more than one number, or a checkpoint of another training.
+        NotFinite: NaN in the data (the row is named) or in the loss (epoch and step are named).
+
+    See "Decoupled Weight Decay Regularization", Loshchilov and Hutter, 2019.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 80)[:, None]
+        >>> network = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+        >>> fitted = fit(network, nn.MSELoss(), (x, x**2), epochs=20, seed=0)
+        >>> fitted.epochs, len(fitted.history.validation)
+        (20, 20)
+    """
+    if not isinstance(cast(Any, network), nn.Module):
+        made = "fit(build(), ...) for one network; fit_ensemble(build, ..., members=5) for several"
+        raise InvalidArgument(explain_no_network(network) + (f"; {made}" if callable(network) else ""))
+    run = Run(
+        type(network), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
+        adversarial,
+    )  # fmt: skip
+    objective = Objective(loss, penalty)
+    fits, _ = trained([run], objective, device=device, progress=progress, checkpoint=checkpoint, network=network)
+    return fits[0]

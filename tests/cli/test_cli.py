@@ -1,0 +1,128 @@
+"""The command line: help, one-line errors with exit code 2, and the audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import caveat.cli._cli as cli
+from caveat.cli._cli import main
+from caveat.errors import MissingExtra
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+FACTORIES = """
+import torch
+from torch import nn
+
+def both():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 3)), torch.zeros(2, 4)
+
+def alone():
+    return nn.Linear(4, 3)
+
+def neither():
+    return 3
+
+def broken():
+    raise RuntimeError("no weights here")
+
+number = 3
+"""
+
+
+@pytest.fixture
+def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module `factories_of_mine` in the current folder."""
+    (tmp_path / "factories_of_mine.py").write_text(FACTORIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.parametrize("command", [[], ["--help"], ["demo", "--help"], ["audit", "--help"]])
+def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 0
+    assert "Example: caveat" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["demo", "--digit", "10"], "--digit must be a class in 0..9; got 10."),
+        (["demo", "--digit", "six"], "--digit"),
+        (["demo", "--index", "100000"], "--index must be the number of a test image, 0..359; got 100000."),
+        (["demo", "--draws", "1"], "--draws must be at least 2, to have a spread; got 1."),
+        (["demo", "--epochs", "0"], "--epochs must be at least 1; got 0."),
+        (["demo", "--threads", "0"], "--threads must be at least 1; got 0."),
+        (["demo", "--data", "nowhere"], "--data must name a folder with train.npz and test.npz"),
+        (["demo", "--out", "taken"], "--out must name a folder that can be written to"),
+        (["demo", "--no-such-option"], "--no-such-option"),
+        (["nonsense"], "nonsense"),
+        (["audit"], "MODULE:FUNCTION"),
+        (["audit", "factories_of_mine"], "module:function"),
+        (["audit", "last.ckpt"], "torch.load('last.ckpt', weights_only=True)['state_dict']"),
+        (["audit", "no_such_module_here:make"], "no_such_module_here cannot be imported"),
+        (["audit", "factories_of_mine:nothing"], "has no function 'nothing'"),
+        (["audit", "factories_of_mine:number"], "has no function 'number'"),
+        (["audit", "factories_of_mine:alone"], "let it return (model, example_input)"),
+        (["audit", "factories_of_mine:neither"], "must return (model, example_input); it returned int"),
+        (["audit", "factories_of_mine:broken"], "RuntimeError: no weights here"),
+    ],
+)
+@pytest.mark.usefixtures("factories")
+def test_what_cannot_be_done_is_said_in_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("taken").write_text("a file")
+    out = [] if "--out" in arguments or arguments[0] != "demo" else ["--out", "out"]
+    assert main([*arguments, *out]) == 2
+    printed = capsys.readouterr()
+    (line,) = [line for line in printed.err.splitlines() if line.strip()]
+    assert line.startswith("caveat: ")
+    assert says in line
+    assert printed.out == ""
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("factories")
+def test_the_audit_lists_the_sites(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "factories_of_mine:both"]) == 0
+    assert "1 of 1 sites are live" in capsys.readouterr().out
+    assert main(["audit", "factories_of_mine:both", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["live"] == 1
+    assert (found["sites"][0]["path"], found["sites"][0]["rate"]) == ("2", 0.1)
+
+
+def test_a_missing_extra_is_answered_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(module: str, extra: str) -> None:
+        raise MissingExtra(f'{module} is needed.\n  Fix: pip install "caveat[{extra}]"')
+
+    monkeypatch.setattr(cli, "require", missing)
+    assert main(["demo"]) == 2
+    assert 'pip install "caveat[demo]"' in capsys.readouterr().err
+
+
+def test_an_error_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(module: str, extra: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "require", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["demo"])
+
+
+def test_an_interruption_is_no_error_to_explain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(module: str, extra: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "require", interrupted)
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "caveat: interrupted\n"

@@ -1,0 +1,257 @@
+"""Commands for tables say what is true: digits, kept columns, policies in their own unit, drift that is no chance."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+pytest.importorskip("sklearn")
+
+from caveat.cli._cli import main
+from caveat.cli._tabular_drift import chance_of, stability_index
+
+QUICK = ["--epochs", "4", "--members", "1", "--draws", "12"]
+
+
+def write(path: Path, header: str, rows: Iterable[Iterable[Any]]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header.split(","))
+        writer.writerows(rows)
+    return str(path)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
+    """What a command prints as JSON."""
+    capsys.readouterr()
+    assert main([*map(str, words), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_ends_of_intervals_are_written_with_the_digits_that_their_width_needs(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.uniform(0, 1, 400)
+    y = 5412345678 + 3 * x + random.normal(0, 0.2, 400)
+    data = write(tmp_path / "t.csv", "x,y", ((f"{a:.6f}", f"{b:.4f}") for a, b in zip(x, y, strict=True)))
+    assert main(["fit", data, "--target", "y", "--out", str(tmp_path / "m"), "--epochs", "20", "--members", "1"]) == 0
+    assert main(["predict", str(tmp_path / "m"), data, "--out", str(tmp_path / "p.csv")]) == 0
+    low, high = (np.array([float(row[end]) for row in rows_of(tmp_path / "p.csv")]) for end in ("low", "high"))
+    assert np.mean((y >= low) & (y <= high)) > 0.85  # with seven digits most intervals had no width
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_kept_columns_lose_and_change_nothing(ending: str, tmp_path: Path) -> None:
+    rows = [
+        [1000 + n, "007", " padded ", '"quoted", twice', "1.10", "x\ny", n % 50, 2 * (n % 50) + n % 3]
+        for n in range(60)
+    ]
+    data = write(tmp_path / "t.csv", "row,mean,decision,text,version,lines,x,y", rows)
+    names = ["row", "mean", "decision", "text", "version", "lines"]
+    drop = [word for name in names for word in ("--drop", name)]
+    assert main(["fit", data, "--target", "y", *drop, "--out", str(tmp_path / "m"), *QUICK]) == 0
+    keep = [word for name in names for word in ("--keep", name)]
+    out = tmp_path / f"p.{ending}"
+    assert main(["predict", str(tmp_path / "m"), data, "--out", str(out), *keep]) == 0
+    found = rows_of(out) if ending == "csv" else [json.loads(line) for line in out.read_text().splitlines()]
+    kept = {name: f"{name} (kept)" if name in ("row", "mean", "decision") else name for name in names}
+    originals = rows_of(tmp_path / "t.csv")
+    for name, called in kept.items():
+        if name != "decision":  # spaces before a cell that is not quoted are no part of it
+            assert [row[called] for row in found] == [row[name] for row in originals]
+    assert [int(row["row"]) for row in found] == list(range(1, 61))
+    assert {row["decision"] for row in found} == {"answer"}
+
+
+def test_kept_columns_of_a_parquet_file_are_exact(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(
+        {
+            "id": pandas.array([2**60 + n if n else None for n in range(60)], dtype="Int64"),
+            "zoned": pandas.date_range("2024-01-01", periods=60, freq="h", tz="America/New_York"),
+            "naive": pandas.date_range("2024-01-01", periods=60, freq="ms"),
+            "single": np.linspace(0, 1, 60).astype(np.float32),
+            "y": np.arange(60.0),
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    data, model, out = str(tmp_path / "t.parquet"), str(tmp_path / "m"), tmp_path / "p.csv"
+    assert main(["fit", data, "--target", "y", "--drop", "id", "--out", model, *QUICK]) == 0
+    keep = [word for name in ("id", "zoned", "naive", "single") for word in ("--keep", name)]
+    assert main(["predict", model, data, "--out", str(out), *keep]) == 0
+    found = rows_of(out)
+    assert [row["id"] for row in found] == ["", *(str(2**60 + n) for n in range(1, 60))]
+    assert [pandas.Timestamp(row["zoned"]) for row in found] == list(frame["zoned"])
+    assert [pandas.Timestamp(row["naive"]) for row in found] == list(frame["naive"])
+    assert [np.float32(row["single"]) for row in found] == list(frame["single"])
+
+
+def test_fit_says_how_it_read_each_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        [f"n{n}", f"{1000 + n * 7.5:.2f}".replace(".", ",") + " €", f"{1 + n % 28:02d}.{1 + n % 12:02d}.2020", n % 5]
+        for n in range(80)
+    ]
+    rows[7][2] = "30.02.2021"
+    data = write(tmp_path / "t.csv", "name,price,when,size,y", [[*row, f"{n / 7:.3f}"] for n, row in enumerate(rows)])
+    arguments = ["fit", data, "--target", "y", "--out", str(tmp_path / "m"), *QUICK]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "price  number (decimal comma, in €)" in printed
+    assert "when   date (day first)" in printed
+    assert "size   number" in printed
+    assert "warning: column 'name': 80 different values in 80 rows" in printed
+    assert "1 of the dates do not exist, such as '30.02.2021'" in printed
+    found = {column["name"]: column for column in asked(capsys, *arguments)["columns"]}
+    assert found["price"] == {"name": "price", "kind": "number", "read_as": "decimal comma, in €"}
+    assert main(["predict", str(tmp_path / "m"), data, "--out", str(tmp_path / "p.csv")]) == 0
+
+
+def test_a_target_in_local_dress_is_read_alike_by_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [[n % 40, f"{1000.5 + 10 * (n % 40) + n % 7:,.2f}".translate({44: ".", 46: ","})] for n in range(120)]
+    data = write(tmp_path / "t.csv", "x,y", rows)
+    plain = write(tmp_path / "p.csv", "x,y", [[x, y.replace(".", "").replace(",", ".")] for x, y in rows])
+    errors: list[float] = []
+    for file in (data, plain):
+        model = str(tmp_path / f"{Path(file).stem}_m")
+        assert main(["fit", file, "--target", "y", "--out", model, *QUICK]) == 0
+        errors.append(asked(capsys, "evaluate", model, file)["metrics"]["root_mean_squared_error"]["value"])
+    assert errors[0] == pytest.approx(errors[1], rel=1e-6)
+
+
+def test_codes_are_one_category_whether_written_with_a_point_or_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(1, 6, 300)
+    y = 3 * codes + random.normal(0, 0.1, 300)
+    with_gaps = [["" if n % 40 == 0 else f"{code}.0", y[n]] for n, code in enumerate(codes)]
+    train = write(tmp_path / "train.csv", "code,y", with_gaps)
+    whole = write(tmp_path / "whole.csv", "code,y", zip(codes, y, strict=True))
+    model = str(tmp_path / "m")
+    more = ["--category", "code", "--epochs", "30", "--members", "1"]
+    assert main(["fit", train, "--target", "y", "--kind", "numbers", "--out", model, *more]) == 0
+    first, second = (
+        asked(capsys, "evaluate", model, file)["metrics"]["root_mean_squared_error"]["value"] for file in (train, whole)
+    )
+    assert second < 1.3 * first
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regression with a policy, and the file that it is tried on."""
+    folder = tmp_path_factory.mktemp("decided")
+    random = np.random.default_rng(1)
+    for name in ("train", "val", "test"):
+        a, b = random.uniform(0, 10, 400), random.uniform(0, 4, 400)
+        y = 3 * a + random.normal(0, 0.3 + b)
+        write(folder / f"{name}.csv", "a,b,y", zip(a.round(3), b.round(3), y.round(4), strict=True))
+    model = str(folder / "m")
+    more = ["--epochs", "20", "--members", "1", "--draws", "20"]
+    assert main(["fit", str(folder / "train.csv"), "--target", "y", "--out", model, *more]) == 0
+    assert main(["decide", model, str(folder / "val.csv"), "--risk", "0.2", "--tolerance", "3"]) == 0
+    return folder
+
+
+def test_the_risk_of_a_policy_is_the_fraction_of_answers_beyond_the_tolerance(
+    decided: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    model, data, report = str(decided / "m"), str(decided / "test.csv"), decided / "r.html"
+    policy = asked(capsys, "evaluate", model, data)["policy"]
+    out = decided / "p.csv"
+    assert main(["predict", model, data, "--out", str(out)]) == 0
+    pairs = zip(rows_of(out), rows_of(decided / "test.csv"), strict=True)
+    wrong = [abs(float(p["mean"]) - float(t["y"])) > 3 for p, t in pairs if p["decision"] == "answer"]
+    assert policy["risk_answered"] == pytest.approx(np.mean(wrong), abs=1e-9)
+    assert policy["answered"] == pytest.approx(len(wrong) / 400)
+    capsys.readouterr()
+    assert main(["evaluate", model, data, "--report", str(report)]) == 0
+    said = f"{policy['answered']:.1%} answered, {policy['risk_answered']:.1%} of these off by more than 3"
+    assert said in capsys.readouterr().out
+    assert said in report.read_text()
+
+
+def test_a_threshold_is_in_the_unit_of_a_column_of_the_predictions(
+    decided: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data, out = str(decided / "m"), str(decided / "test.csv"), decided / "p.csv"
+    cut = asked(capsys, "evaluate", model, data)["policy"]["cut"]
+    assert main(["predict", model, data, "--out", str(out)]) == 0
+    rows = rows_of(out)
+    assert [row["decision"] == "answer" for row in rows] == [float(row["uncertainty"]) <= cut for row in rows]
+    assert [float(row["uncertainty"]) for row in rows] == pytest.approx([float(row["std"]) for row in rows], rel=1e-6)
+
+
+def test_a_level_that_so_few_rows_cannot_tell_is_refused(decided: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = json.loads((decided / "m" / "caveat.json").read_text())["summary"]["rows_held_out"]
+    arguments = ["predict", str(decided / "m"), str(decided / "test.csv"), "--out", str(decided / "q.csv"), "--level"]
+    assert main([*arguments, str(held / (held + 1))]) == 0
+    capsys.readouterr()
+    assert main([*arguments, str((held + 1) / (held + 2))]) == 2
+    assert f"{held} held-out rows" in capsys.readouterr().err
+
+
+def test_a_table_without_features_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = write(tmp_path / "only.csv", "y", [[n / 3] for n in range(40)])
+    both = write(tmp_path / "both.csv", "x,y", [[n, n / 3] for n in range(40)])
+    for arguments in ([only], [both, "--drop", "x"]):
+        assert main(["fit", *arguments, "--target", "y", "--out", str(tmp_path / "m"), *QUICK]) == 2
+        assert "At least one column must be left" in capsys.readouterr().err
+
+
+def test_a_number_that_no_float_holds_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f'{{"x": {"1" + "0" * 400 if n == 7 else n}, "y": 1.5}}' for n in range(40)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    data = str(tmp_path / "t.jsonl")
+    assert main(["fit", data, "--target", "y", "--kind", "numbers", "--out", str(tmp_path / "m"), *QUICK]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "infinity" in line
+    assert "line 8" in line
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_categories_that_a_file_declares_are_categories(ending: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    codes = pandas.Categorical([1, 2, 3] * 20)
+    frame = pandas.DataFrame({"g": codes, "s": codes.astype(str).astype("category"), "y": np.arange(60.0)})
+    data = tmp_path / f"t.{ending}"
+    getattr(frame, f"to_{ending}")(data)
+    assert main(["fit", str(data), "--target", "y", "--out", str(tmp_path / "m"), *QUICK]) == 0
+    schema = json.loads((tmp_path / "m" / "caveat.json").read_text())["schema"]
+    assert [(column["kind"], column["categories"]) for column in schema] == [("category", ["1", "2", "3"])] * 2
+
+
+@pytest.mark.parametrize("bins", [2, 10, 200])
+@pytest.mark.parametrize("rows", [(120, 58), (5000, 60), (400, 400)])
+def test_a_random_split_has_not_moved(bins: int, rows: tuple[int, int]) -> None:
+    random = np.random.default_rng(bins)
+    population = random.dirichlet(np.ones(bins))
+    tails = []
+    for _ in range(100):
+        then, now = (random.multinomial(count, population) for count in rows)
+        tails.append(chance_of(then, now)[1])
+    assert np.mean(np.array(tails) < 0.01) <= 0.05  # one in a hundred is expected: five or more, one time in 30
+
+
+def test_a_shift_has_moved() -> None:
+    then, now = np.full(10, 50), np.array([1, 1, 2, 3, 5, 8, 10, 12, 14, 16])
+    index = float(stability_index(then, now))
+    mean, tail = chance_of(then, now)
+    assert index - mean > 0.25
+    assert tail < 1e-4
