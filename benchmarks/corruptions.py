@@ -1,4 +1,4 @@
-"""Seconds to corrupt 10,000 colour images of 32 x 32, kind by kind: ``python -m benchmarks.corruptions``."""
+"""Seconds to corrupt 10,000 color images of 32 x 32, kind by kind: ``python -m benchmarks.corruptions``."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def speed() -> None:
         "Brier decomposition": lambda: brier_decomposition(p, y),
         "AURC": lambda: aurc(losses, doubt),
         "AUROC of errors": lambda: auroc(doubt, losses),
-        "referral curve of the accuracy, 20 fractions": lambda: referral_curve(accuracy, p, y, unsureness=doubt),
-        "referral curve of an AUC, 20 fractions": lambda: referral_curve(class_auroc, p, y, unsureness=doubt),
+        "referral curve of the accuracy, 20 fractions": lambda: referral_curve(accuracy, p, y, uncertainty=doubt),
+        "referral curve of an AUC, 20 fractions": lambda: referral_curve(class_auroc, p, y, uncertainty=doubt),
         "1,000 resamples of the ECE of 10,000 rows": lambda: bootstrap(expected_calibration_error, p[few], y[few]),
         "1,000 resamples of the AURC of 10,000 rows": lambda: bootstrap(aurc, losses[few], doubt[few]),
     }
@@ -69,11 +69,11 @@ def member(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
     """A network trained until it is sure of its 200 digits."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(100):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.cross_entropy(model(images), labels).backward()
-        optimiser.step()
+        optimizer.step()
     return model.eval()
 
 

@@ -49,13 +49,13 @@ def lenet() -> nn.Module:
 
 
 def trained(network: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> nn.Module:
-    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     network.train()
     for step in range(600):
         rows = slice((step * 64) % len(x), (step * 64) % len(x) + 64)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(network(x[rows]), y[rows]).backward()
-        optimiser.step()
+        optimizer.step()
     return network.eval()
 
 

@@ -1,6 +1,6 @@
 """How busy the rest of the machine was while something was timed, so that disturbed rounds can be taken again.
 
-Two OpenMP threads on two cores wait for each other: one busy neighbour makes a pass not 1.5 but up to 40 times
+Two OpenMP threads on two cores wait for each other: one busy neighbor makes a pass not 1.5 but up to 40 times
 as slow, and no median over such rounds means anything.
 """
 
@@ -20,7 +20,7 @@ QUIET = 0.1
 
 
 @dataclass
-class Neighbours:
+class Neighbors:
     """Cores that other processes kept busy, on average over the block (0 where the system does not say)."""
 
     busy: float = 0.0
@@ -40,9 +40,9 @@ def _busy_seconds() -> float | None:
 
 
 @contextmanager
-def neighbours() -> Iterator[Neighbours]:
+def neighbors() -> Iterator[Neighbors]:
     """Measure what others do during the block; read the result after it."""
-    seen = Neighbours()
+    seen = Neighbors()
     everybody, own, start = _busy_seconds(), time.process_time(), time.perf_counter()
     yield seen
     after, wall = _busy_seconds(), time.perf_counter() - start
@@ -60,7 +60,7 @@ class Patience:
     def wait(self) -> None:
         """Until others leave the cores alone for a fifth of a second."""
         while self.seconds > 0:
-            with neighbours() as others:
+            with neighbors() as others:
                 time.sleep(0.2)
             self.seconds -= 0.2
             if others.quiet:
@@ -72,7 +72,7 @@ class Patience:
         while True:
             self.wait()
             start = time.perf_counter()
-            with neighbours() as others:
+            with neighbors() as others:
                 taken = timed()
             if others.busy < least:
                 best, least = taken, others.busy

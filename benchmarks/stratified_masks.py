@@ -61,11 +61,11 @@ def trained_digits() -> tuple[nn.Module, Tensor]:
 
 
 def _fit(model: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float) -> None:
-    optimiser = torch.optim.Adam(model.parameters(), rate)
+    optimizer = torch.optim.Adam(model.parameters(), rate)
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss().backward()
-        optimiser.step()
+        optimizer.step()
     model.eval()
 
 

@@ -77,12 +77,12 @@ def by_hand(work: Workload) -> None:
     x, y = work.data
     for _ in range(MEMBERS):
         network = work.build()
-        optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+        optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
         for _ in range(work.epochs):
             for rows in torch.randperm(len(x)).split(work.batch_size):
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 work.loss(network(x[rows]), y[rows]).backward()
-                optimiser.step()
+                optimizer.step()
 
 
 def seconds(train: Callable[[Workload], None], work: Workload) -> float:

@@ -86,7 +86,7 @@ def transformer_encoder() -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch normalisation around a shortcut."""
+    """Two 3x3 convolutions with batch normalization around a shortcut."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()

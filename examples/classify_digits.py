@@ -23,11 +23,11 @@ def data() -> list[torch.Tensor]:
 def fit(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
     """Plain training: nothing in it knows about caveat."""
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(200):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
-        optimiser.step()
+        optimizer.step()
     return model.eval()
 
 

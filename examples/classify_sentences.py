@@ -11,7 +11,7 @@ import random
 from caveat.text import Classifier
 
 INTENTS = {
-    "play music": (["play", "start", "put on"], ["some jazz", "the blues", "my favourite album", "the radio"]),
+    "play music": (["play", "start", "put on"], ["some jazz", "the blues", "my favorite album", "the radio"]),
     "book a table": (["book", "reserve", "get me"], ["a table for two", "seats for dinner", "a table outside"]),
     "set an alarm": (["wake me", "set an alarm", "ring"], ["at six", "tomorrow at seven", "in an hour"]),
 }
@@ -37,7 +37,7 @@ def main() -> None:
     sentences, names = made_up(200, seed=1)
     print(f"right on new sentences: {model.score(sentences, names):.1%}")
 
-    print(model.choose_cut(false_alarms=0.02).why, "\n")
+    print(model.choose_threshold(false_alarms=0.02).why, "\n")
     answers, doubts = model.predict_or_abstain(ASKED, abstained="I do not understand"), model.decompose(ASKED)
     for sentence, answer, total, epistemic in zip(ASKED, answers, doubts["total"], doubts["epistemic"], strict=True):
         print(f"{sentence:38} {answer:20} entropy {total:.3f} nats, of it epistemic {epistemic:.3f}")

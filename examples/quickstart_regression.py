@@ -26,11 +26,11 @@ def fit(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
         *(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(RATE)),
         nn.Linear(64, 1),
     )
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(300):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.mse_loss(model(x), y).backward()
-        optimiser.step()
+        optimizer.step()
     return model.eval()
 
 

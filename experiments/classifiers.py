@@ -20,7 +20,7 @@ import torch
 from records import data, images
 from torch import Tensor, nn
 
-from caveat.layers import RandomFeatureGaussianProcess, spectral_normalised, update_precision
+from caveat.layers import RandomFeatureGaussianProcess, spectral_normalized, update_precision
 from caveat.train import fit_ensemble
 
 Rows = tuple[Tensor, Tensor]
@@ -47,7 +47,7 @@ PROBLEMS = {
 }
 
 
-class Centred(nn.Module):
+class Centered(nn.Module):
     """Pixels in [0, 1] to about zero mean and unit variance."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def trunk(name: str, drop: type[nn.Module] | functools.partial[nn.Module]) -> li
             nn.Flatten(), drop(), nn.Linear(256, WIDTH), nn.ReLU(),
         ]  # fmt: skip
     return [
-        Centred(), nn.Conv2d(3, 16, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+        Centered(), nn.Conv2d(3, 16, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
         nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), drop(), nn.Linear(1024, WIDTH), nn.ReLU(),
     ]  # fmt: skip
@@ -78,7 +78,7 @@ def network(name: str, kind: str, rate: float) -> nn.Module:
             WIDTH, 10, features=RANDOM_FEATURES, length_scale=math.sqrt(WIDTH)
         )  # the norm of what the layer before it returns
         whole = nn.Sequential(
-            spectral_normalised(nn.Sequential(*layers), BOUND), nn.LayerNorm(WIDTH, elementwise_affine=False), head
+            spectral_normalized(nn.Sequential(*layers), BOUND), nn.LayerNorm(WIDTH, elementwise_affine=False), head
         )
     else:
         whole = nn.Sequential(*layers, drop(), nn.Linear(WIDTH, 10))

@@ -18,7 +18,7 @@ DECAY = 0.02  # the penalty is DECAY / labels times the squared weights: the mor
 
 @functools.cache
 def digits(part: str) -> tuple[Tensor, Tensor]:
-    """Digits averaged to 14 x 14, standardised."""
+    """Digits averaged to 14 x 14, standardized."""
     x, y = images("mnist", part)
     return nn.functional.avg_pool2d((x - 0.1307) / 0.3081, 2), y
 
@@ -38,7 +38,7 @@ def two_of_each_class(labels: Tensor, seed: int) -> Tensor:
 
 
 def trained(x: Tensor, labels: list[int], seed: int, steps: int = STEPS) -> nn.Module:
-    """A new network, fitted to the labelled rows."""
+    """A new network, fitted to the labeled rows."""
     torch.manual_seed(1000 * seed + len(x))
     new = network()
 

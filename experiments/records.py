@@ -131,7 +131,7 @@ def data(*names: str) -> Path:
 
 
 def images(name: str, part: str) -> tuple[Tensor, Tensor]:
-    """Grey images (N, 1, H, W) in [0, 1] and labels (N,) of an npz with `images` and `labels`."""
+    """Gray images (N, 1, H, W) in [0, 1] and labels (N,) of an npz with `images` and `labels`."""
     with np.load(data(name, f"{part}.npz")) as file:
         return torch.from_numpy(file["images"])[:, None] / 255, torch.from_numpy(file["labels"]).long()
 

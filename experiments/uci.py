@@ -33,20 +33,20 @@ from caveat.train import Run, fit_many
 
 HERE = Path(__file__).parent
 ANNEAL = ((0.5, 1.0), (0.2, 0.3), (0.15, 0.1), (0.15, 0.03))  # (share of the epochs, factor of the learning rate)
-ROWS_AT_ONCE = 512  # of 10,000 kept draws; a row's draws do not depend on its neighbours
+ROWS_AT_ONCE = 512  # of 10,000 kept draws; a row's draws do not depend on its neighbors
 SMOKE = 50  # --smoke divides epochs and draws by this
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split, standardised on its training part: inputs (N, D), targets (N, 1)."""
+    """One split, standardized on its training part: inputs (N, D), targets (N, 1)."""
 
     number: int
     x: Tensor
     y: Tensor
     x_test: Tensor
     y_test: Tensor
-    scale: float  # one standardised unit in the target's own unit
+    scale: float  # one standardized unit in the target's own unit
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,22 @@ Method = Callable[[Problem], list[Score]]
 
 
 def problem(uci_set: UciSet, numbers: Sequence[int], shorter: int = 1) -> Problem:
-    """These splits of a set, standardised; the validation rows are drawn once for each split."""
+    """These splits of a set, standardized; the validation rows are drawn once for each split."""
     splits: list[Split] = []
     inner: list[Split] = []
     for number in numbers:
         train, test = uci_set.splits[number]
         order = np.random.default_rng(number).permutation(train)
         cut = round(0.8 * len(order))
-        splits.append(_standardised(uci_set, number, train, test))
-        inner.append(_standardised(uci_set, number, order[:cut], order[cut:]))
+        splits.append(_standardized(uci_set, number, train, test))
+        inner.append(_standardized(uci_set, number, order[:cut], order[cut:]))
     return Problem(uci_set.name, uci_set.hidden, uci_set.taus, tuple(splits), tuple(inner), shorter)
 
 
-def _standardised(uci_set: UciSet, number: int, train: np.ndarray, test: np.ndarray) -> Split:
-    centre, spread = uci_set.x[train].mean(0), uci_set.x[train].std(0)
-    spread = np.where(spread > 1e-9 * np.abs(centre), spread, 1.0)  # two columns of naval are constant
-    x = torch.as_tensor((uci_set.x - centre) / spread, dtype=torch.float32)
+def _standardized(uci_set: UciSet, number: int, train: np.ndarray, test: np.ndarray) -> Split:
+    center, spread = uci_set.x[train].mean(0), uci_set.x[train].std(0)
+    spread = np.where(spread > 1e-9 * np.abs(center), spread, 1.0)  # two columns of naval are constant
+    x = torch.as_tensor((uci_set.x - center) / spread, dtype=torch.float32)
     mean, scale = float(uci_set.y[train].mean()), float(uci_set.y[train].std())
     y = torch.as_tensor((uci_set.y - mean) / scale, dtype=torch.float32)[:, None]
     return Split(number, x[train], y[train], x[test], y[test], scale)

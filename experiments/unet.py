@@ -13,7 +13,7 @@ from torch.nn import functional as F
 class UNet(nn.Module):
     """Halves the image again and again, then doubles it with what was seen at each size, then a head.
 
-    Channels are dropped after each block but the first and the last. Each pixel's place is given with its colour, since
+    Channels are dropped after each block but the first and the last. Each pixel's place is given with its color, since
     what is above in an image is far more often sky, or far away.
 
     Args:
@@ -53,7 +53,7 @@ def places(x: Tensor) -> Tensor:
 
 
 def block(inside: int, outside: int) -> nn.Sequential:
-    """Two convolutions with batch normalisation."""
+    """Two convolutions with batch normalization."""
     layers: list[nn.Module] = []
     for channels in (inside, outside):
         layers += [nn.Conv2d(channels, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]

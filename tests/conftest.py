@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import HealthCheck, settings
 
-torch.set_num_threads(1)  # tiny networks gain nothing from more, and two threads beside a busy neighbour crawl
+torch.set_num_threads(1)  # tiny networks gain nothing from more, and two threads beside a busy neighbor crawl
 
 settings.register_profile(
     "caveat",

@@ -20,7 +20,7 @@ from caveat._numerics import (
     merged_mean,
     public_dtype,
 )
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 values = st.floats(-100, 100, width=32)
 
@@ -135,7 +135,7 @@ def test_accumulator_and_public_dtypes() -> None:
 
 @pytest.mark.parametrize("x", [torch.zeros(0, 3), torch.tensor(1.0)])
 def test_no_draws_is_an_error(x: torch.Tensor) -> None:
-    with pytest.raises(InvalidArgument, match=r"(?s)At least one draw.*Got: shape.*Fix:"):
+    with pytest.raises(InvalidArgumentError, match=r"(?s)At least one draw.*Got: shape.*Fix:"):
         Moments.from_draws(x)
 
 

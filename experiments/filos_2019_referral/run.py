@@ -50,10 +50,10 @@ def messidor(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     table = np.array([[float(cell) for cell in line.split(",")] for line in text.split()])
     order = np.random.default_rng(seed).permutation(len(table))
     train, test = table[order[:TRAIN]], table[order[TRAIN:]]
-    centre, spread = train[:, :-1].mean(0), train[:, :-1].std(0)
+    center, spread = train[:, :-1].mean(0), train[:, :-1].std(0)
 
     def pair(part: np.ndarray) -> tuple[Tensor, Tensor]:
-        return torch.tensor((part[:, :-1] - centre) / spread).float(), torch.tensor(part[:, -1]).long()
+        return torch.tensor((part[:, :-1] - center) / spread).float(), torch.tensor(part[:, -1]).long()
 
     return pair(train), pair(test)
 
@@ -63,8 +63,8 @@ def pneumonia(_seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
     with np.load(data("pneumoniamnist", "pneumoniamnist.npz")) as file:
         x = {part: torch.from_numpy(file[f"{part}_images"])[:, None] / 255 for part in ("train", "test")}
         y = {part: torch.from_numpy(file[f"{part}_labels"])[:, 0].long() for part in ("train", "test")}
-    centre, spread = x["train"].mean(), x["train"].std()
-    return ((x["train"] - centre) / spread, y["train"]), ((x["test"] - centre) / spread, y["test"])
+    center, spread = x["train"].mean(), x["train"].std()
+    return ((x["train"] - center) / spread, y["train"]), ((x["test"] - center) / spread, y["test"])
 
 
 def perceptron(rate: float) -> nn.Module:
@@ -120,9 +120,9 @@ def compute(part: str, smoke: bool) -> Record:
     return found
 
 
-def referred(p: Tensor, y: Tensor, unsureness: Tensor) -> dict[str, list[float]]:
+def referred(p: Tensor, y: Tensor, uncertainty: Tensor) -> dict[str, list[float]]:
     """Each metric of what is kept, at 5 %, 10 %, ... 100 %."""
-    curves = {name: referral_curve(metric, p, y, unsureness=unsureness) for name, metric in METRICS.items()}
+    curves = {name: referral_curve(metric, p, y, uncertainty=uncertainty) for name, metric in METRICS.items()}
     return {
         name: [round(v, 5) if math.isfinite(v) else None for v in curve.values.tolist()]
         for name, curve in curves.items()

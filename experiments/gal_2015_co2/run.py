@@ -82,7 +82,7 @@ def network(activation: Callable[[], nn.Module], rate: float, heads: int = 1) ->
 
 
 def samplers(x: Tensor, y: Tensor, epochs: int) -> dict[str, Sampler]:
-    """Each way of being uncertain, fitted to standardised years (N, 1) and CO2 (N, 1)."""
+    """Each way of being uncertain, fitted to standardized years (N, 1) and CO2 (N, 1)."""
     settings = {"validation": None, "patience": None, "batch_size": len(x), "weight_decay": 1e-6, "progress": False}
     mean = caveat.Mean()
 
@@ -116,14 +116,14 @@ def main() -> None:
 
     years, level = months()
     seen = (years >= TRAINED[0]) & (years < TRAINED[1])
-    centre, spread = years[seen].mean(), years[seen].std()
+    center, spread = years[seen].mean(), years[seen].std()
     offset, scale = level[seen].mean(), level[seen].std()
-    x, y = ((years[seen] - centre) / spread)[:, None], ((level[seen] - offset) / scale)[:, None]
+    x, y = ((years[seen] - center) / spread)[:, None], ((level[seen] - offset) / scale)[:, None]
     at = torch.linspace(1965, 2020, 441)
     found = {}
     for name, sampler in samplers(x, y, EPOCHS // 100 if smoke else EPOCHS).items():
         draws = min(sampler.size or DRAWS, 50 if smoke else DRAWS)
-        pred = caveat.predict(sampler, ((at - centre) / spread)[:, None], n=draws, seed=0)
+        pred = caveat.predict(sampler, ((at - center) / spread)[:, None], n=draws, seed=0)
         found[name] = (offset + scale * pred.mean[:, 0], scale * pred.variance[:, 0].sqrt())
     if not smoke:
         picture(years, level, at, found).savefig(HERE / "co2.png", dpi=110)

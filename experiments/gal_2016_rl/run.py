@@ -89,7 +89,7 @@ def played(name: str, method: str, seed: int, episodes: int) -> list[float]:
     _, _, most, at_random = GAMES[name]
     network = q_network(inputs, actions)
     target = copy.deepcopy(network)
-    optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     policy = ThompsonPolicy(caveat.mc_dropout(network, output=caveat.Mean()), seed=seed)
     memory: list[tuple[np.ndarray, int, float, np.ndarray, float]] = []
     returns: list[float] = []
@@ -109,7 +109,7 @@ def played(name: str, method: str, seed: int, episodes: int) -> list[float]:
             memory.append((seen, action, float(reward), after, float(ended)))
             seen, total, steps = after, total + float(reward), steps + 1
             if len(memory) >= BATCH:
-                learn(network, target, optimiser, [memory[row] for row in rng.integers(len(memory), size=BATCH)])
+                learn(network, target, optimizer, [memory[row] for row in rng.integers(len(memory), size=BATCH)])
             if steps % TARGET_EVERY == 0:
                 target.load_state_dict(network.state_dict())
             if ended or cut:
@@ -118,16 +118,16 @@ def played(name: str, method: str, seed: int, episodes: int) -> list[float]:
     return returns
 
 
-def learn(network: nn.Module, target: nn.Module, optimiser: Any, batch: list[Any]) -> None:
+def learn(network: nn.Module, target: nn.Module, optimizer: Any, batch: list[Any]) -> None:
     """One step of Q-learning: dropout on in the network that learns, off in the one that says what is to be learned."""
     before, actions, rewards, after, ended = (torch.as_tensor(np.array(part)) for part in zip(*batch, strict=True))
     with torch.no_grad():
         goal = rewards.float() + DISCOUNT * (1 - ended.float()) * target.eval()(after.float()).amax(-1)
     said = network.train()(before.float()).gather(1, actions[:, None])[:, 0]
     loss = nn.functional.smooth_l1_loss(said, goal)
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    optimiser.step()
+    optimizer.step()
 
 
 # --------------------------------------------------------------------------------------------- a model of a pendulum

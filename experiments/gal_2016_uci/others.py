@@ -16,7 +16,7 @@ from caveat.layers import (
     RandomFeatureGaussianProcess,
     concrete_penalty,
     gaussian_curvature,
-    spectral_normalised,
+    spectral_normalized,
     update_precision,
 )
 from caveat.losses import gaussian_nll
@@ -124,10 +124,10 @@ BOUNDS, LENGTH_SCALES = (1.0, 6.0), (2.0, 4.0, 8.0)
 
 
 def sngp(problem: Problem) -> list[Score]:
-    """A spectral-normalised layer under a random-feature Gaussian process (Liu et al., 2020)."""
+    """A spectral-normalized layer under a random-feature Gaussian process (Liu et al., 2020)."""
 
     def build(setting: Setting) -> nn.Module:
-        hidden = spectral_normalised(nn.Linear(problem.features, problem.hidden), bound=setting.bound or 1.0)
+        hidden = spectral_normalized(nn.Linear(problem.features, problem.hidden), bound=setting.bound or 1.0)
         head = RandomFeatureGaussianProcess(problem.hidden, 1, features=256, length_scale=setting.length_scale or 1.0)
         return nn.Sequential(hidden, nn.ReLU(), head)
 

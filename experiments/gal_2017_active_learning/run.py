@@ -142,8 +142,8 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
             mean = np.mean([curve[:shortest] for curve in curves], 0)
             labels = 20 + BATCH * np.arange(shortest)
             style = ":" if "deterministic" in arm else "-"
-            colour = f"C{list(ARMS).index(arm.removesuffix(', deterministic'))}"
-            ax.plot(labels, mean, style, color=colour, label=arm, lw=1.6)
+            color = f"C{list(ARMS).index(arm.removesuffix(', deterministic'))}"
+            ax.plot(labels, mean, style, color=color, label=arm, lw=1.6)
         for target in TARGETS:
             ax.axhline(target, color="0.6", lw=0.8)
         ax.set(title=title, xlabel="labels", yscale="log", ylim=(4, 60), xlim=(20, None))

@@ -1,4 +1,4 @@
-"""The networks whose depth, width, batch normalisation and weight decay are varied, and the loop that trains them.
+"""The networks whose depth, width, batch normalization and weight decay are varied, and the loop that trains them.
 
 Small and early downsampled, because a processor trains them all: a convolution with stride 2, then three stages at
 8 x 8, 4 x 4 and 2 x 2 pixels. Stochastic gradient descent with decay of the weights, as the paper has it.
@@ -46,9 +46,9 @@ class Block(nn.Module):
 
 
 def convolution(inside: int, outside: int, stride: int, settings: Settings) -> list[nn.Module]:
-    """A 3 x 3 convolution, with batch normalisation behind it or a bias in it."""
+    """A 3 x 3 convolution, with batch normalization behind it or a bias in it."""
     layer = nn.Conv2d(inside, outside, 3, stride, 1, bias=not settings.batch_norm)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # without it nothing trains without normalisation
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # without it nothing trains without normalization
     return [layer, nn.BatchNorm2d(outside)] if settings.batch_norm else [layer]
 
 

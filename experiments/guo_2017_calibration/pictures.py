@@ -13,7 +13,7 @@ import numpy as np
 from caveat.metrics import equal_width_edges
 from caveat.plot import plot_reliability
 
-# What is drawn: how to read it of a record, its colour, marker and dashes.
+# What is drawn: how to read it of a record, its color, marker and dashes.
 LINES: dict[str, tuple[Callable[[Any], float], str, str, str]] = {
     "error": (lambda record: record["none"]["error"], "#5c626b", "s", "--"),
     "ECE": (lambda record: record["none"]["ECE"], "#d55e00", "o", "-"),

@@ -55,7 +55,7 @@ SWEEPS: dict[str, dict[str, str]] = {
     "depth (layers)": {"base": "8", "depth 14": "14", "depth 26": "26"},
     "width (channels of the first stage)": {"width 8": "8", "base": "16", "width 32": "32"},
     "weight decay": {"decay 0": "0", "base": "5e-4", "decay 5e-3": "5e-3", "decay 2e-2": "2e-2"},
-    "batch normalisation": {
+    "batch normalization": {
         "plain, no norm": "without",
         "plain, no norm, 36 epochs": "without,\n3 x the epochs",
         "plain, batch norm": "with",
@@ -74,7 +74,7 @@ SHOWN = "width 32, seed 0"  # its reliability is drawn
 
 @functools.cache
 def images(part: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
-    """CIFAR-10 images (N, 3, 32, 32), standardised by the training images, and labels."""
+    """CIFAR-10 images (N, 3, 32, 32), standardized by the training images, and labels."""
     from PIL import Image
 
     with np.load(data("cifar10", f"{part}.npz")) as file:

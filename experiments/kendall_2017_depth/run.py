@@ -32,7 +32,7 @@ from caveat.samplers import deterministic, ensemble
 SIZES, MEMBERS = (20, 200, 2000), 3
 SEEN, TESTED_ON, DRAWS = 28_000, 150, 20  # images that training sees in all; test rooms of each kind; passes
 WIDTHS, RATE = (8, 16, 32, 64), 0.1
-CENTRE, SCALE = 5.0, 2.0  # metres: what the network returns is (depth - CENTRE) / SCALE
+CENTER, SCALE = 5.0, 2.0  # metres: what the network returns is (depth - CENTER) / SCALE
 METHODS = ("baseline", "aleatoric", "epistemic", "both", "both, by ensemble")
 PLACES = ("rooms", "new shapes", "light from below")
 EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # bins of the true noise, metres
@@ -43,7 +43,7 @@ def rooms(kind: str, count: int, seed: int) -> Scenes:
     """Rooms of one kind, in the network's unit but for the images."""
     options: dict[str, Any] = {"new shapes": {"solids": (cone, cylinder)}, "light from below": {"light_from": -1.0}}
     found = render(count, seed, **options.get(kind, {}))
-    depth, measured = ((values - CENTRE) / SCALE for values in (found.depth, found.measured))
+    depth, measured = ((values - CENTER) / SCALE for values in (found.depth, found.measured))
     return replace(found, depth=depth, measured=measured, noise=found.noise / SCALE)
 
 
@@ -101,7 +101,7 @@ def keep_maps(preds: dict[str, Any], tested: int) -> None:
 
 def maps(pred: Any, test: Scenes, room: int = 0) -> list[np.ndarray]:
     """Image, depth, prediction, noise, aleatoric and epistemic standard deviation of one room, in metres."""
-    depths = [CENTRE + SCALE * depth[room, 0] for depth in (test.depth, pred.mean)]
+    depths = [CENTER + SCALE * depth[room, 0] for depth in (test.depth, pred.mean)]
     spreads = [SCALE * spread[room, 0] for spread in (test.noise, pred.aleatoric_variance.sqrt(), pred.variance.sqrt())]
     return [values.half().numpy() for values in (test.images[room], *depths, *spreads)]
 
@@ -135,7 +135,7 @@ def against_truth(pred: Any, test: Scenes) -> Record:
     inside = ~test.outline
     close = ((ratio - 1).abs() <= 0.15).double()
     place = torch.bucketize(test.noise * SCALE, torch.tensor(EDGES[1:-1]))
-    striped = test.noise * SCALE > 0.1 * (test.depth * SCALE + CENTRE)
+    striped = test.noise * SCALE > 0.1 * (test.depth * SCALE + CENTER)
     regions = {"everywhere": torch.ones_like(inside), "on outlines": ~inside, "off outlines": inside,
                "plain, off outlines": inside & ~striped, "striped, off outlines": inside & striped}  # fmt: skip
     return {

@@ -20,7 +20,7 @@ FLOOR = -1.2  # metres from the camera, up
 WALL = 8.0
 NOISE = 0.06  # of the sensor, a share of the depth
 STRIPED = 2.5  # times as much on stripes
-FOG, FOG_COLOUR = 10.0, np.array([0.75, 0.8, 0.9])  # metres until 1 / e of a colour is left
+FOG, FOG_COLOR = 10.0, np.array([0.75, 0.8, 0.9])  # metres until 1 / e of a color is left
 
 Array = np.ndarray
 Solid = Callable[[np.random.Generator], tuple[Array, Array]]  # random -> depth (H, W), normal (H, W, 3)
@@ -63,20 +63,20 @@ def _place(random: np.random.Generator) -> tuple[float, float, float]:
 def sphere(random: np.random.Generator) -> tuple[Array, Array]:
     """One that lies on the floor."""
     x, z, r = _place(random)
-    centre = np.array([x, FLOOR + r, z])
-    b, a = RAYS @ centre, (RAYS**2).sum(-1)
-    inside = b**2 - a * (centre @ centre - r**2)
+    center = np.array([x, FLOOR + r, z])
+    b, a = RAYS @ center, (RAYS**2).sum(-1)
+    inside = b**2 - a * (center @ center - r**2)
     depth = np.where(inside > 0, (b - np.sqrt(np.maximum(inside, 0))) / a, np.inf)
-    return depth, (_points(depth) - centre) / r
+    return depth, (_points(depth) - center) / r
 
 
 def box(random: np.random.Generator) -> tuple[Array, Array]:
     """One along the axes."""
     x, z, r = _place(random)
     half = np.array([r, random.uniform(0.3, 0.9), r]) * random.uniform(0.6, 1, 3)
-    centre = np.array([x, FLOOR + half[1], z])
+    center = np.array([x, FLOOR + half[1], z])
     with np.errstate(divide="ignore"):
-        ends = np.sort(np.stack([(centre - half) / RAYS, (centre + half) / RAYS]), axis=0)
+        ends = np.sort(np.stack([(center - half) / RAYS, (center + half) / RAYS]), axis=0)
     near, far = ends[0].max(-1), ends[1].min(-1)
     depth = np.where((near < far) & (near > 0), near, np.inf)
     return depth, -np.sign(RAYS) * (ends[0] == near[..., None])
@@ -101,13 +101,13 @@ def cylinder(random: np.random.Generator) -> tuple[Array, Array]:
     """A post that hangs from above and does not reach the floor: not trained on either."""
     x, z, r = _place(random)
     flat = np.array([1.0, 0.0, 1.0])
-    centre = np.array([x, 0.0, z])
-    a, b, c = (RAYS**2) @ flat, RAYS @ (flat * centre), centre**2 @ flat - (0.7 * r) ** 2
+    center = np.array([x, 0.0, z])
+    a, b, c = (RAYS**2) @ flat, RAYS @ (flat * center), center**2 @ flat - (0.7 * r) ** 2
     inside = b**2 - a * c
     depth = np.where(inside > 0, (b - np.sqrt(np.maximum(inside, 0))) / a, np.inf)
     y = RAYS[..., 1] * np.where(np.isfinite(depth), depth, 0)
     depth = np.where(y > random.uniform(-0.8, 0.0), depth, np.inf)
-    return depth, (_points(depth) - centre) * flat / (0.7 * r)
+    return depth, (_points(depth) - center) * flat / (0.7 * r)
 
 
 def _points(depth: Array) -> Array:
@@ -141,17 +141,17 @@ def _room(random: np.random.Generator, solids: Sequence[Solid], light_from: floa
     depth = np.minimum(floor, WALL)
     on_floor = (floor < WALL)[..., None]
     normal = np.where(on_floor, np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0]))
-    colour = np.where(on_floor, random.uniform(0.5, 0.7, 3), random.uniform(0.6, 0.9, 3))
+    color = np.where(on_floor, random.uniform(0.5, 0.7, 3), random.uniform(0.6, 0.9, 3))
     striped, solid = np.zeros(depth.shape, bool), np.where(floor < WALL, 0, 1)
     for number in range(2, random.integers(4, 7)):
         own, facing = solids[random.integers(len(solids))](random)
         nearer = own < depth
         depth, normal = np.where(nearer, own, depth), np.where(nearer[..., None], facing, normal)
-        colour = np.where(nearer[..., None], random.uniform(0.25, 1.0, 3), colour)
+        color = np.where(nearer[..., None], random.uniform(0.25, 1.0, 3), color)
         striped, solid = np.where(nearer, random.random() < 0.5, striped), np.where(nearer, number, solid)
     bands = np.floor(_points(depth).sum(-1) * 3) % 2
-    colour = colour * np.where(striped & (bands > 0), 0.45, 1.0)[..., None]
+    color = color * np.where(striped & (bands > 0), 0.45, 1.0)[..., None]
     shade = 0.4 + 0.6 * np.maximum(normal @ light, 0)
     left = np.exp(-depth / FOG)[..., None]
-    image = colour * shade[..., None] * left + FOG_COLOUR * (1 - left) + random.normal(0, 0.01, colour.shape)
+    image = color * shade[..., None] * left + FOG_COLOR * (1 - left) + random.normal(0, 0.01, color.shape)
     return np.clip(image, 0, 1), depth, NOISE * depth * np.where(striped, STRIPED, 1.0), solid

@@ -1,4 +1,4 @@
-"""CamVid at 80 x 60, other images to be unsure about, and what is counted of labelled pixels."""
+"""CamVid at 80 x 60, other images to be unsure about, and what is counted of labeled pixels."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 
 from caveat.plot import plot_referral
 
-# The colours of the CamVid data set, and black for what is not labelled.
-COLOURS = np.array(
+# The colors of the CamVid data set, and black for what is not labeled.
+COLORS = np.array(
     [[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222], [128, 128, 0],
      [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192], [0, 0, 0]]
 )  # fmt: skip
@@ -35,7 +35,7 @@ def draw_precision(methods: dict[str, Any], measures: dict[str, Any], path: Path
 def draw_maps(arrays: dict[str, np.ndarray], classes: Sequence[str], path: Path) -> None:
     """A row an image; each doubt on one scale for all rows."""
     names = [name.removesuffix(": image") for name in arrays if name.endswith(": image")]
-    colours = ListedColormap(COLOURS / 255)
+    colors = ListedColormap(COLORS / 255)
     figure, grid = plt.subplots(len(names), 5, figsize=(13, 2.0 * len(names) + 1), layout="constrained")
     most = [max(float(arrays[f"{name}: doubt"][k].max()) for name in names) for k in range(2)]
     shown: list[Any] = [None, None]
@@ -43,7 +43,7 @@ def draw_maps(arrays: dict[str, np.ndarray], classes: Sequence[str], path: Path)
         axes[0].imshow(np.moveaxis(arrays[f"{name}: image"], 0, -1))
         axes[0].set_ylabel(name)
         for ax, labels in zip(axes[1:3], arrays[f"{name}: classes"], strict=True):
-            ax.imshow(labels, cmap=colours, vmin=0, vmax=len(COLOURS) - 1, interpolation="nearest")
+            ax.imshow(labels, cmap=colors, vmin=0, vmax=len(COLORS) - 1, interpolation="nearest")
         for k, ax in enumerate(axes[3:]):
             shown[k] = ax.imshow(arrays[f"{name}: doubt"][k].astype(float), vmin=0, vmax=most[k])
         for ax in axes:
@@ -52,8 +52,8 @@ def draw_maps(arrays: dict[str, np.ndarray], classes: Sequence[str], path: Path)
         ax.set_title(title, fontsize=11)
     for k in range(2):
         figure.colorbar(shown[k], ax=grid[:, 3 + k], location="bottom", shrink=0.8, aspect=30)
-    named = zip(COLOURS, (*classes, "no label"), strict=True)
-    patches = [Patch(color=colour / 255, label=name) for colour, name in named]
+    named = zip(COLORS, (*classes, "no label"), strict=True)
+    patches = [Patch(color=color / 255, label=name) for color, name in named]
     figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(path, dpi=90)
     plt.close(figure)

@@ -101,7 +101,7 @@ def in_batches(sampler: Any, draws: int, x: Tensor) -> Any:
 
 
 def scores(pred: Any, y: Tensor) -> Record:
-    """Of all labelled pixels of all frames."""
+    """Of all labeled pixels of all frames."""
     seen = y != VOID
     p, labels, said = pred.mean[seen], y[seen], pred.mean.argmax(-1)
     wrong = (said[seen] != labels).double()

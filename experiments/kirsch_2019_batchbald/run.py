@@ -25,7 +25,7 @@ import caveat
 from caveat.acquire import Pick, active_learning, pick_at_random, pick_batchbald, pick_by, power_sample
 
 SEEDS, BATCH, MOST_LABELS = 3, 10, 300
-COPIES, NOISE = 3, 0.1  # of each digit; standard deviation of what is added to each copy, of standardised pixels
+COPIES, NOISE = 3, 0.1  # of each digit; standard deviation of what is added to each copy, of standardized pixels
 SCORED = 1000  # random digits that a round scores, each with its three copies; the paper scores the whole pool
 DRAWS, TEST_DRAWS = 50, 20
 ARMS = ("BatchBALD", "BALD, the ten best", "BALD, power sampling", "random")
@@ -68,7 +68,7 @@ def picks(count: int) -> dict[str, Pick]:
 
 
 def compute(part: str, smoke: bool) -> Record:
-    """One arm with one seed: accuracy after each round, and how many of its labels were of a digit labelled before."""
+    """One arm with one seed: accuracy after each round, and how many of its labels were of a digit labeled before."""
     arm, seed = part.split(", seed ")
     x, y = repeated()
 
@@ -82,7 +82,7 @@ def compute(part: str, smoke: bool) -> Record:
     )  # fmt: skip
     *_, last = loop
     same = len(last.rows) - len({int(row) % len(digits("train")[0]) for row in last.rows})
-    return {"accuracy": [round(entry["accuracy"], 2) for entry in last.history], "labelled again": same}
+    return {"accuracy": [round(entry["accuracy"], 2) for entry in last.history], "labeled again": same}
 
 
 def accuracy(sampler: Any) -> dict[str, float]:
@@ -140,10 +140,10 @@ def table(parts: dict[str, Record]) -> str:
         reached = [[labels_to(record, target) for record in of(parts, arm)] for target in TARGETS]
         shown = [", ".join(f"> {MOST_LABELS}" if math.isinf(k) else f"{k:.0f}" for k in own) for own in reached]
         shares = [plus_minus([at(record, labels) for record in of(parts, arm)], 1) + " %" for labels in AT]
-        again = ", ".join(str(record["labelled again"]) for record in of(parts, arm))
+        again = ", ".join(str(record["labeled again"]) for record in of(parts, arm))
         rows.append([arm, *shown, *shares, again])
     head = ["asked by", *(f"labels to {target:g} %" for target in TARGETS), *(f"accuracy at {k}" for k in AT)]
-    return markdown([*head, "labels of a digit labelled before"], rows)
+    return markdown([*head, "labels of a digit labeled before"], rows)
 
 
 def draw(parts: dict[str, Record], folder: Path) -> None:

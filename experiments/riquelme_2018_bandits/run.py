@@ -78,7 +78,7 @@ def mushroom(rng: np.random.Generator) -> Game:
 
 
 def classes(contexts: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Game:
-    """Name the class: 1 if right, else 0. Features standardised over the rows that are played."""
+    """Name the class: 1 if right, else 0. Features standardized over the rows that are played."""
     rows = rng.permutation(len(labels))[:T]
     _, numbers = np.unique(labels, return_inverse=True)
     own = contexts[rows]

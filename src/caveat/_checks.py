@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe, require_finite, require_floating, require_rows
-from caveat.errors import InvalidArgument, NotProbabilities, explain
+from caveat.errors import InvalidArgumentError, NotProbabilitiesError, explain
 
 _SUM_TOLERANCE = 1e-3
 _LEAST_PROBABILITY = -1e-6
@@ -16,9 +16,9 @@ def classified(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities (N, C) in their own dtype and labels (N,) int64, batch axes flattened, both checked.
 
     Raises:
-        InvalidArgument: shapes that do not fit, no row, fewer than two classes, or a label that is no class.
-        NotFinite: NaN among the probabilities.
-        NotProbabilities: negative values, or rows that do not sum to one within 1e-3.
+        InvalidArgumentError: shapes that do not fit, no row, fewer than two classes, or a label that is no class.
+        NotFiniteError: NaN among the probabilities.
+        NotProbabilitiesError: negative values, or rows that do not sum to one within 1e-3.
     """
     p, y = with_labels(probabilities, labels, "probabilities")
     _check_probabilities(p)
@@ -30,7 +30,7 @@ def with_labels(scores: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tens
     require_rows(scores, name)
     require_floating(scores, name, cause="class numbers in place of their scores", fix="pass (B, C) floats")
     if scores.ndim < 2 or scores.shape[:-1] != labels.shape:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must be (B..., C) and labels (B...).",
                 got=f"{name}: {describe(scores)}; labels: {describe(labels)}",
@@ -42,7 +42,7 @@ def with_labels(scores: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tens
     C = scores.shape[-1]
     y = labels.reshape(-1)
     if C < 2 or y.is_floating_point() or y.is_complex():
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "There must be at least two classes, and labels must be integers.",
                 got=f"{name}: {describe(scores)}; labels: {describe(labels)}",
@@ -53,7 +53,7 @@ def with_labels(scores: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tens
     y = y.to(scores.device, torch.int64)
     low, high = int(y.amin()), int(y.amax())
     if low < 0 or high >= C:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"Labels must be class numbers, 0 to {C - 1}.",
                 got=f"labels from {low} to {high}",
@@ -71,7 +71,7 @@ def _check_probabilities(p: Tensor) -> None:
         require_finite(p, "probabilities")
     tolerance = max(_SUM_TOLERANCE, torch.finfo(p.dtype).eps)
     if least < _LEAST_PROBABILITY or max(high - 1, 1 - low) > tolerance:
-        raise NotProbabilities(
+        raise NotProbabilitiesError(
             explain(
                 f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the last axis.",
                 got=f"smallest value {least:.4g}; sums {low:.4g} to {high:.4g}",
@@ -82,9 +82,9 @@ def _check_probabilities(p: Tensor) -> None:
 
 
 def require_count(value: int, name: str, at_least: int) -> None:
-    """Raise `InvalidArgument` unless `value` is an integer of at least so much."""
+    """Raise `InvalidArgumentError` unless `value` is an integer of at least so much."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must be an integer of at least {at_least}.",
                 got=f"{name}={value!r}",

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 # Constants of SELU networks: "Self-Normalizing Neural Networks", Klambauer et al., 2017; torch uses the same digits.
 _ALPHA = 1.7580993408473766
@@ -75,7 +75,7 @@ def _drop(dropout: nn.Module, returned: Any, module: nn.Module) -> Any:
         parts = [_drop(dropout, first, module), *rest]
         make = getattr(kind, "_make", kind)  # of a named tuple, such as a packed sequence
         return make(parts)
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "Dropout can follow a module that returns floating-point numbers, or a tuple whose first part is that.",
             got=f"{type(module).__name__} returned {_what(returned)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from caveat.errors import MissingExtra, explain
+from caveat.errors import MissingExtraError, explain
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -19,7 +19,7 @@ def require(module: str, extra: str) -> ModuleType:
         The imported module itself.
 
     Raises:
-        MissingExtra: ``module``, or a package it lies in, is not installed. (An installed module that
+        MissingExtraError: ``module``, or a package it lies in, is not installed. (An installed module that
             fails to import for a reason of its own raises that reason.)
 
     Example:
@@ -27,7 +27,7 @@ def require(module: str, extra: str) -> ModuleType:
         '[1]'
         >>> try:
         ...     require("no_such_library.pyplot", extra="plot")
-        ... except MissingExtra as error:
+        ... except MissingExtraError as error:
         ...     print(error)
         no_such_library is needed here and is not installed.
           Got: No module named 'no_such_library'
@@ -39,7 +39,7 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        raise MissingExtra(
+        raise MissingExtraError(
             explain(
                 f"{error.name} is needed here and is not installed.",
                 got=str(error),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 Leaf = Tensor | PackedSequence
@@ -136,12 +136,12 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
     """A tensor, a tuple (or list) of arguments, or a mapping of keyword arguments, on ``device``.
 
     Raises:
-        InvalidArgument: there is no tensor in ``x``, or the batch is empty.
+        InvalidArgumentError: there is no tensor in ``x``, or the batch is empty.
     """
     inputs = _arguments(x)
     leaves = structure_of(inputs).leaves
     if not leaves:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "An input is a tensor, a tuple of arguments or a dict of keyword arguments, with a tensor in it.",
                 got=f"{type(x).__name__} without a tensor",
@@ -151,7 +151,7 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
         )
     first = leaves[0]
     if isinstance(first, Tensor) and first.dim() > 0 and first.shape[0] == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A batch must have at least one row.",
                 got=f"a tensor of shape {tuple(first.shape)}",
@@ -243,7 +243,7 @@ def read_in_dims(in_dims: Any, inputs: Inputs) -> Axes:
     """The axes that ``in_dims=`` says, as ``torch.vmap`` reads it: an int, or a tree of ints and None like the inputs.
 
     Raises:
-        InvalidArgument: it does not fit the inputs.
+        InvalidArgumentError: it does not fit the inputs.
     """
     args, kwargs = inputs
     said = list[int | None]()
@@ -284,8 +284,8 @@ def _axis_in(leaf: Leaf, dim: int | None, whole: Any) -> int | None:
     return dim % rank
 
 
-def _misfit(in_dims: Any, got: str) -> InvalidArgument:
-    return InvalidArgument(
+def _misfit(in_dims: Any, got: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
         explain(
             "in_dims names the batch axis of every tensor input, None for one that all rows share.",
             got=f"in_dims={in_dims!r} for {got}",

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads, Predictive
 
 Kind = Literal["classification", "regression"]
@@ -42,7 +42,7 @@ class Measure:
         """The measure of a predictive."""
         return self.function(pred, **options)
 
-    def unsureness(self, pred: Predictive, **options: Any) -> Tensor:
+    def uncertainty(self, pred: Predictive, **options: Any) -> Tensor:
         """The measure with its sign turned, if need be, so that higher is less sure: the thing to rank by."""
         values = self.function(pred, **options)
         return values if self.higher_is_less_sure else -values
@@ -73,7 +73,7 @@ def kind_of(pred: Predictive) -> Kind | None:
     Example:
         >>> import torch
         >>> from caveat.predictive import Mean
-        >>> kind_of(Mean().summarise(torch.zeros(2, 3, 1)))
+        >>> kind_of(Mean().summarize(torch.zeros(2, 3, 1)))
         'regression'
     """
     if isinstance(pred, Categorical | Bernoulli):
@@ -82,7 +82,7 @@ def kind_of(pred: Predictive) -> Kind | None:
 
 
 def classes_of(pred: Predictive, name: str) -> Categorical:
-    """The predictive as one over classes (a label is two), or an `InvalidArgument` that says what fits."""
+    """The predictive as one over classes (a label is two), or an `InvalidArgumentError` that says what fits."""
     if isinstance(pred, Bernoulli):
         return pred.binary
     if isinstance(pred, Categorical):
@@ -91,16 +91,16 @@ def classes_of(pred: Predictive, name: str) -> Categorical:
 
 
 def gaussian_of(pred: Predictive, name: str) -> Gaussian:
-    """The predictive of a regression, or `InvalidArgument` that says which measures fit."""
+    """The predictive of a regression, or `InvalidArgumentError` that says which measures fit."""
     if isinstance(pred, Gaussian):
         return pred
     raise _misfit(pred, name, "regression")
 
 
-def _misfit(pred: Predictive, name: str, kind: Kind) -> InvalidArgument:
+def _misfit(pred: Predictive, name: str, kind: Kind) -> InvalidArgumentError:
     rule = f"{name} is a measure of {kind}."
     if isinstance(pred, Heads):
-        return InvalidArgument(
+        return InvalidArgumentError(
             explain(
                 rule,
                 got=f"a predictive with several heads: {', '.join(pred)}",
@@ -109,7 +109,7 @@ def _misfit(pred: Predictive, name: str, kind: Kind) -> InvalidArgument:
             )
         )
     fitting = [m.name for m in MEASURES.values() if m.fits(pred)]
-    return InvalidArgument(
+    return InvalidArgumentError(
         explain(
             rule,
             got=type(pred).__name__,

@@ -1,6 +1,6 @@
 """Sums that keep their digits: running moments in float64, merged after Chan, and entropy with 0 log 0 = 0.
 
-E[y^2] - E[y]^2 in float32 loses every digit of a small variance beside a large mean; centred sums do not.
+E[y^2] - E[y]^2 in float32 loses every digit of a small variance beside a large mean; centered sums do not.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def alike(**tensors: Tensor) -> list[Tensor]:
     """Tensors of one shape, not empty, finite, in the accumulator's dtype; the last names the shape.
 
     Raises:
-        InvalidArgument: shapes that differ, or no rows.
-        NotFinite: NaN or infinity.
+        InvalidArgumentError: shapes that differ, or no rows.
+        NotFiniteError: NaN or infinity.
     """
     *_, (last_name, last) = tensors.items()
     require_rows(last, last_name)
@@ -70,7 +70,7 @@ def entropy(p: Tensor, dim: int = -1) -> Tensor:
 
 
 def log_softmax(scores: Tensor) -> Tensor:
-    """Normalised log-probabilities of scores (..., C), in the accumulator's dtype; -inf rules a class out.
+    """Normalized log-probabilities of scores (..., C), in the accumulator's dtype; -inf rules a class out.
 
     Written out because torch's own is three times slower in float64 where classes are few and rows many.
 
@@ -97,7 +97,7 @@ def _share(part: Tensor, whole: Tensor, dtype: torch.dtype) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Count, mean and centred sum of squares of a set of draws: enough to merge, nothing that grows with S.
+    """Count, mean and centered sum of squares of a set of draws: enough to merge, nothing that grows with S.
 
     Fields:
         count: int64, how many draws; 0-d, or of the mean's rank as (B, 1, ..., 1) where rows differ.
@@ -126,7 +126,7 @@ class Moments:
         """Moments along `dim` in two passes: the mean, then squares about it.
 
         Raises:
-            InvalidArgument: there is no draw along `dim`.
+            InvalidArgumentError: there is no draw along `dim`.
         """
         require_draws(x, dim)
         if dim == 0 and x.numel() > MANY_NUMBERS and not x.requires_grad:
@@ -137,8 +137,8 @@ class Moments:
             variance, mean = torch.var_mean(wide, dim, correction=0)
             return cls(count, mean, variance.mul_(x.shape[dim]))
         mean = wide.mean(dim)
-        centred = wide - mean.unsqueeze(dim)
-        m2 = (centred.square() if centred.requires_grad else centred.mul_(centred)).sum(dim)
+        centered = wide - mean.unsqueeze(dim)
+        m2 = (centered.square() if centered.requires_grad else centered.mul_(centered)).sum(dim)
         return cls(count, mean, m2)
 
     def as_block(self) -> Moments:

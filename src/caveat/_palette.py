@@ -1,7 +1,7 @@
-"""The colours of all pictures: Okabe and Ito's eight, which people with any common colour vision can tell apart.
+"""The colors of all pictures: Okabe and Ito's eight, which people with any common color vision can tell apart.
 
 See "Color Universal Design", Okabe and Ito, 2008, https://jfly.uni-koeln.de/color/. Lines differ in their dashes and
-markers as well, so that a grey print still tells them apart.
+markers as well, so that a gray print still tells them apart.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 SEQUENTIAL = "viridis"
-"""For amounts: rises evenly in lightness, and stays legible to colour-blind readers and in grey."""
+"""For amounts: rises evenly in lightness, and stays legible to color-blind readers and in gray."""
 
 
 def series(number: int) -> tuple[str, str, str]:
-    """Colour, dashes and marker of the line with this number; after eight the colours return, dashed otherwise.
+    """Color, dashes and marker of the line with this number; after eight the colors return, dashed otherwise.
 
     Example:
         >>> series(0), series(8)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caveat._extras import require
 from caveat._files import open_regular, write_whole
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _EXTRA = "checkpoints"
 _RULE = "A checkpoint must be a file that caveat has written."
@@ -21,7 +21,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], note: Any) -> None:
     """Write tensors and what JSON can hold.
 
     Raises:
-        MissingExtra: safetensors is not installed.
+        MissingExtraError: safetensors is not installed.
     """
     library = require("safetensors.torch", _EXTRA)
     # A clone: the library refuses tensors that share memory, and views of one flat buffer do.
@@ -34,8 +34,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], Any]:
     """The tensors, on the CPU, and the note.
 
     Raises:
-        InvalidArgument: the file is not one that ``write`` has written.
-        MissingExtra: safetensors is not installed.
+        InvalidArgumentError: the file is not one that ``write`` has written.
+        MissingExtraError: safetensors is not installed.
     """
     library, of_torch = require("safetensors", _EXTRA), require("safetensors.torch", _EXTRA)
     try:
@@ -44,14 +44,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], Any]:
     except OSError as error:
         got = f"{path.name}, and {error.strerror or error}"
         fix = "pass another path, or remove what is there"
-        raise InvalidArgument(explain(_RULE, got=got, cause="a folder or a pipe is there", fix=fix)) from error
+        raise InvalidArgumentError(explain(_RULE, got=got, cause="a folder or a pipe is there", fix=fix)) from error
     try:
         # The library's reader of open files calls Python, and makes errors of its own of a signal that strikes there.
         tensors: dict[str, Tensor] = of_torch.load(whole)
         header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
         return tensors, json.loads(header["__metadata__"]["caveat"])
     except (library.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 _RULE,
                 got=f"{path.name} ({len(whole)} bytes), and {type(error).__name__}: {error}",

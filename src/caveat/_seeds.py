@@ -11,7 +11,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _WORD = (1 << 64) - 1
 # The increments and multipliers of splitmix64 ("Fast splittable pseudorandom number generators", Steele et al., 2014).
@@ -32,9 +32,9 @@ def site_key(path: str, ordinal: int, stream: str = "") -> int:
 
 
 def check_seed(seed: int) -> int:
-    """``seed`` when it is an integer; raises ``InvalidArgument`` otherwise."""
+    """``seed`` when it is an integer; raises ``InvalidArgumentError`` otherwise."""
     if isinstance(seed, bool) or not isinstance(seed, int):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "seed must be an integer: draw i is a function of (seed, i).",
                 got=f"seed={seed!r} ({type(seed).__name__})",
@@ -46,7 +46,7 @@ def check_seed(seed: int) -> int:
 
 
 def mix(word: int) -> int:
-    """The finaliser of splitmix64 on one 64-bit word."""
+    """The finalizer of splitmix64 on one 64-bit word."""
     word = (word + _GAMMA) & _WORD
     word = ((word ^ (word >> 30)) * _FIRST) & _WORD
     word = ((word ^ (word >> 27)) * _SECOND) & _WORD

@@ -1,6 +1,6 @@
 """Checks of shapes, types and values that stand as the first lines of numeric functions.
 
-Each raises `error`, an `InvalidArgument` unless told otherwise, with the rule, what was got, cause and fix.
+Each raises `error`, an `InvalidArgumentError` unless told otherwise, with the rule, what was got, cause and fix.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat.errors import CaveatError, InvalidArgument, NotFinite, explain
+from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError, explain
 
 
 def describe(x: Tensor) -> str:
@@ -41,7 +41,7 @@ def is_missing(value: Any) -> bool:
 
 
 def require_floating(
-    x: Tensor, name: str, *, cause: str, fix: str, error: type[CaveatError] = InvalidArgument
+    x: Tensor, name: str, *, cause: str, fix: str, error: type[CaveatError] = InvalidArgumentError
 ) -> None:
     """Raise `error` unless `x` holds real floating-point numbers."""
     if not x.is_floating_point():
@@ -51,7 +51,7 @@ def require_floating(
 
 
 def require_rank(
-    x: Tensor, at_least: int, name: str, *, cause: str, fix: str, error: type[CaveatError] = InvalidArgument
+    x: Tensor, at_least: int, name: str, *, cause: str, fix: str, error: type[CaveatError] = InvalidArgumentError
 ) -> None:
     """Raise `error` unless `x` has at least so many axes."""
     if x.ndim < at_least:
@@ -60,15 +60,15 @@ def require_rank(
 
 
 def require_draws(x: Tensor, dim: int = 0) -> None:
-    """Raise `InvalidArgument` unless there is at least one draw along `dim`.
+    """Raise `InvalidArgumentError` unless there is at least one draw along `dim`.
 
     Example:
         >>> require_draws(torch.zeros(1, 5))
     """
     if x.ndim == 0 or x.shape[dim] == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
-                "At least one draw is needed to summarise.",
+                "At least one draw is needed to summarize.",
                 got=describe(x),
                 cause="an empty range of draws, or a tensor without a draw axis",
                 fix="pass draws stacked first, as torch.stack([f_0, f_1, ...])",
@@ -77,9 +77,9 @@ def require_draws(x: Tensor, dim: int = 0) -> None:
 
 
 def require_same_shape(x: Tensor, shape: torch.Size, name: str) -> None:
-    """Raise `InvalidArgument` unless `x` is one number or has exactly this shape: no silent broadcast."""
+    """Raise `InvalidArgumentError` unless `x` is one number or has exactly this shape: no silent broadcast."""
     if x.ndim > 0 and x.shape != shape:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must have the shape of the mean, {tuple(shape)}, or be one number.",
                 got=describe(x),
@@ -90,7 +90,7 @@ def require_same_shape(x: Tensor, shape: torch.Size, name: str) -> None:
 
 
 def require_finite(x: Tensor, name: str) -> None:
-    """Raise `NotFinite` where a value is NaN or infinite."""
+    """Raise `NotFiniteError` where a value is NaN or infinite."""
     if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
         bad = int((~torch.isfinite(x)).sum())
         if bad:
@@ -98,13 +98,13 @@ def require_finite(x: Tensor, name: str) -> None:
 
 
 def require_no_nan(x: Tensor, name: str) -> None:
-    """Raise `NotFinite` where a value is NaN; infinities have a rank and may stay."""
+    """Raise `NotFiniteError` where a value is NaN; infinities have a rank and may stay."""
     if x.is_floating_point() and (bad := int(x.isnan().sum())):
         _not_finite(name, bad, x.numel())
 
 
 def _not_finite(name: str, bad: int, of: int) -> None:
-    raise NotFinite(
+    raise NotFiniteError(
         explain(
             f"{name} must hold numbers.",
             got=f"NaN or infinity at {bad} of {of} values",
@@ -115,9 +115,9 @@ def _not_finite(name: str, bad: int, of: int) -> None:
 
 
 def require_rows(x: Tensor, name: str) -> None:
-    """Raise `InvalidArgument` unless there is at least one row."""
+    """Raise `InvalidArgumentError` unless there is at least one row."""
     if x.ndim == 0 or x.numel() == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must hold at least one row.",
                 got=describe(x),
@@ -128,9 +128,9 @@ def require_rows(x: Tensor, name: str) -> None:
 
 
 def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise `InvalidArgument` unless both have the same shape: nothing broadcasts in silence."""
+    """Raise `InvalidArgumentError` unless both have the same shape: nothing broadcasts in silence."""
     if x.shape != other.shape:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} and {other_name} must have the same shape.",
                 got=f"{name}: {describe(x)}; {other_name}: {describe(other)}",
@@ -141,9 +141,9 @@ def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
 
 
 def require_positive(x: Tensor, name: str) -> None:
-    """Raise `InvalidArgument` unless every value is above 0."""
+    """Raise `InvalidArgumentError` unless every value is above 0."""
     if not bool((x > 0).all()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must be positive.",
                 got=f"values down to {float(x.amin()):.4g}",
@@ -154,9 +154,9 @@ def require_positive(x: Tensor, name: str) -> None:
 
 
 def require_share(value: float, name: str) -> None:
-    """Raise `InvalidArgument` unless `value` lies between 0 and 1, both excluded."""
+    """Raise `InvalidArgumentError` unless `value` lies between 0 and 1, both excluded."""
     if not 0 < value < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must lie between 0 and 1, both excluded.",
                 got=f"{name}={value!r}",

@@ -3,27 +3,27 @@
 ::
 
     CaveatError
-    ├── NothingRandom (ValueError)       the model cannot vary from draw to draw
-    ├── InvalidRate (ValueError)         a dropout rate outside [0, 1)
-    ├── InvalidArgument (ValueError)     n = 0, an empty batch, an unknown name, a wrong type
-    │   ├── CannotPropagate              samplers: a call that moments do not pass through
-    │   ├── NoCut                        decide: no cut keeps the promise
-    │   ├── EmptyPool, BatchLargerThanPool, NeverAsked    acquire: a pool and its labels
-    │   ├── InvalidTable                 tabular: a file of rows
-    │   ├── InvalidText, InvalidEncoder  text: sentences; what reads them
-    │   └── InvalidModel                 a model's folder that is none, was changed, or is newer
-    ├── OutputMismatch (ValueError)      the network's return does not fit the declared output
-    │   └── NotProbabilities             values declared as probabilities that are not
-    ├── NotFinite (ArithmeticError)      NaN in what the network returned
-    ├── CannotMerge (ValueError)         two predictives of different kinds, shapes or settings
-    ├── DrawsNotKept (LookupError)       a question that needs the draws, which were not kept
-    ├── LoaderFailed (RuntimeError)      a data loader raised half-way
-    ├── OutOfMemory (MemoryError)        one draw of one row does not fit
-    ├── LedgerCut, LedgerDamaged (ValueError)             decide: a ledger that ends in mid-line; one that was edited
-    ├── BusyError (BlockingIOError)      a file or folder that another process is writing
-    │   └── LedgerBusy, StateBusy        decide, acquire: a ledger; the state of a loop
-    ├── LedgerGone (FileNotFoundError)   decide: a ledger that was moved or deleted under way
-    └── MissingExtra (ImportError)       an optional dependency is not installed
+    ├── NothingRandomError (ValueError)       the model cannot vary from draw to draw
+    ├── InvalidRateError (ValueError)         a dropout rate outside [0, 1)
+    ├── InvalidArgumentError (ValueError)     n = 0, an empty batch, an unknown name, a wrong type
+    │   ├── CannotPropagateError              samplers: a call that moments do not pass through
+    │   ├── NoThresholdError                        decide: no cut keeps the promise
+    │   ├── EmptyPoolError, BatchLargerThanPoolError, NeverAskedError    acquire: a pool and its labels
+    │   ├── InvalidTableError                 tabular: a file of rows
+    │   ├── InvalidTextError, InvalidEncoderError  text: sentences; what reads them
+    │   └── InvalidModelError                 a model's folder that is none, was changed, or is newer
+    ├── OutputMismatchError (ValueError)      the network's return does not fit the declared output
+    │   └── NotProbabilitiesError             values declared as probabilities that are not
+    ├── NotFiniteError (ArithmeticError)      NaN in what the network returned
+    ├── CannotMergeError (ValueError)         two predictives of different kinds, shapes or settings
+    ├── DrawsNotKeptError (LookupError)       a question that needs the draws, which were not kept
+    ├── LoaderFailedError (RuntimeError)      a data loader raised half-way
+    ├── OutOfMemoryError (MemoryError)        one draw of one row does not fit
+    ├── LedgerTruncatedError, LedgerDamagedError (ValueError)             decide: a ledger that ends in mid-line; one
+    that was edited ├── BusyError (BlockingIOError)      a file or folder that another process is writing
+    │   └── LedgerBusyError, StateBusyError        decide, acquire: a ledger; the state of a loop
+    ├── LedgerGoneError (FileNotFoundError)   decide: a ledger that was moved or deleted under way
+    └── MissingExtraError (ImportError)       an optional dependency is not installed
 
 Those named with a room are defined there. Each message says the rule, what was got, the usual cause and the fix.
 """
@@ -39,47 +39,47 @@ class CaveatError(Exception):
     """The root: ``except caveat.CaveatError`` catches all that caveat raises on purpose."""
 
 
-class NothingRandom(CaveatError, ValueError):
+class NothingRandomError(CaveatError, ValueError):
     """The model cannot vary: no site is live, or none reaches the output that is read."""
 
 
-class InvalidRate(CaveatError, ValueError):
+class InvalidRateError(CaveatError, ValueError):
     """A dropout rate outside [0, 1)."""
 
 
-class InvalidArgument(CaveatError, ValueError):
+class InvalidArgumentError(CaveatError, ValueError):
     """An argument that no call could use: n = 0, an empty batch, an unknown name."""
 
 
-class InvalidModel(InvalidArgument):
+class InvalidModelError(InvalidArgumentError):
     """A folder that is no model of caveat's, is cut short, was changed, or is of a newer version."""
 
 
-class OutputMismatch(CaveatError, ValueError):
+class OutputMismatchError(CaveatError, ValueError):
     """What the network returned cannot be read as the declared output."""
 
 
-class NotProbabilities(OutputMismatch):
+class NotProbabilitiesError(OutputMismatchError):
     """Values declared as probabilities that are negative or do not sum to one."""
 
 
-class NotFinite(CaveatError, ArithmeticError):
+class NotFiniteError(CaveatError, ArithmeticError):
     """NaN where a number was needed."""
 
 
-class CannotMerge(CaveatError, ValueError):
+class CannotMergeError(CaveatError, ValueError):
     """Two predictives of different kinds, shapes or settings."""
 
 
-class DrawsNotKept(CaveatError, LookupError):
+class DrawsNotKeptError(CaveatError, LookupError):
     """A question that only the draws themselves answer, of a predictive that did not keep them."""
 
 
-class LoaderFailed(CaveatError, RuntimeError):
+class LoaderFailedError(CaveatError, RuntimeError):
     """A data loader raised half-way; its own error is the cause, and the batches before it were given."""
 
 
-class OutOfMemory(CaveatError, MemoryError):
+class OutOfMemoryError(CaveatError, MemoryError):
     """One draw of one row does not fit in memory: there is nothing left to halve."""
 
 
@@ -87,7 +87,7 @@ class BusyError(CaveatError, BlockingIOError):
     """A file or folder that another process is writing."""
 
 
-class MissingExtra(CaveatError, ImportError):
+class MissingExtraError(CaveatError, ImportError):
     """An optional dependency is not installed."""
 
 

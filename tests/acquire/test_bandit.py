@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from caveat.acquire import (
-    EmptyPool,
+    EmptyPoolError,
     activeml_query,
     epsilon_greedy,
     modal_query,
@@ -24,7 +24,7 @@ from caveat.acquire import (
     upper_confidence_bound,
     warm_started,
 )
-from caveat.errors import InvalidArgument, OutputMismatch, RowsNotSeparatedWarning
+from caveat.errors import InvalidArgumentError, OutputMismatchError, RowsNotSeparatedWarning
 from caveat.predictive import Mean
 from caveat.samplers import ensemble, mc_dropout
 
@@ -88,17 +88,17 @@ def test_only_the_reward_of_the_action_taken_is_learned_from() -> None:
 def test_bad_games_are_named() -> None:
     x, rewards = game(20)
     learn = warm_started(network(), lambda net: mc_dropout(net, output=Mean()), epochs=1)
-    with pytest.raises(EmptyPool):
+    with pytest.raises(EmptyPoolError):
         run_bandit(x[:0], rewards[:0], thompson(), learn)
-    with pytest.raises(InvalidArgument, match=r"\(T, A\)"):
+    with pytest.raises(InvalidArgumentError, match=r"\(T, A\)"):
         run_bandit(x, rewards[:5], thompson(), learn)
-    with pytest.raises(InvalidArgument, match="one action for each context"):
+    with pytest.raises(InvalidArgumentError, match="one action for each context"):
         run_bandit(x, rewards, uniform(9), learn, block=11)
-    with pytest.raises(InvalidArgument, match="epsilon"):
+    with pytest.raises(InvalidArgumentError, match="epsilon"):
         epsilon_greedy(epsilon=5)
     with (
         pytest.warns(RowsNotSeparatedWarning),
-        pytest.raises(OutputMismatch, match="reward for each action"),
+        pytest.raises(OutputMismatchError, match="reward for each action"),
     ):
         thompson()(mc_dropout(nn.Sequential(nn.Dropout(0.5), nn.Flatten(0)), output=Mean()), x, 0)
 
@@ -112,7 +112,7 @@ def test_a_forest_disagrees_and_a_line_does_not() -> None:
     assert int(predictive_of_estimator(LogisticRegression(max_iter=500).fit(x, y), x).count) == 1
     boosted = GradientBoostingClassifier(n_estimators=3).fit(x, y)
     assert int(predictive_of_estimator(boosted, x).count) == 1  # its stages are no classifiers
-    with pytest.raises(InvalidArgument, match="predict_proba"):
+    with pytest.raises(InvalidArgumentError, match="predict_proba"):
         predictive_of_estimator(object(), x)
 
 

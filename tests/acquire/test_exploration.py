@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import caveat
 from caveat.acquire import ThompsonPolicy, trajectories
-from caveat.errors import InvalidArgument, NotFinite, OutputMismatch
+from caveat.errors import InvalidArgumentError, NotFiniteError, OutputMismatchError
 from caveat.samplers import deterministic, ensemble, mc_dropout
 
 
@@ -61,15 +61,15 @@ def test_the_policy_follows_the_training() -> None:
 
 def test_bad_observations_are_refused() -> None:
     policy = ThompsonPolicy(mc_dropout(q_network(), output=caveat.Mean()))
-    with pytest.raises(InvalidArgument, match="one_hot"):
+    with pytest.raises(InvalidArgumentError, match="one_hot"):
         policy(3, 0)
-    with pytest.raises(InvalidArgument, match="episode"):
+    with pytest.raises(InvalidArgumentError, match="episode"):
         policy(observations()[0], -1)
-    with pytest.raises(InvalidArgument, match="at least one"):
+    with pytest.raises(InvalidArgumentError, match="at least one"):
         policy.batch(observations()[:0], 0)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         policy([0.0, float("nan"), 0.0], 0)
-    with pytest.raises(InvalidArgument, match="seed"):
+    with pytest.raises(InvalidArgumentError, match="seed"):
         ThompsonPolicy(policy.sampler, seed=0.5)  # type: ignore[arg-type]
 
 
@@ -116,7 +116,7 @@ def test_an_ensemble_has_as_many_futures_as_members() -> None:
     assert found.shape == (2, 6, 4, 2)
     alone = trajectories(deterministic(members[1], output=caveat.Mean()), torch.zeros(4, 2), torch.ones(5, 1), 1)
     torch.testing.assert_close(found[1], alone[0])
-    with pytest.raises(InvalidArgument, match="n=3 of 2"):
+    with pytest.raises(InvalidArgumentError, match="n=3 of 2"):
         trajectories(ensemble(members, output=caveat.Mean()), torch.zeros(4, 2), torch.ones(5, 1), 3)
 
 
@@ -155,22 +155,22 @@ def test_the_learned_noise_is_left_out() -> None:
 def test_bad_rollouts_are_refused() -> None:
     sampler, start, actions = mc_dropout(world(), output=caveat.Mean()), torch.zeros(2, 2), torch.zeros(5, 1)
     for bad in ((start[0], actions), (start[:0], actions), (start.long(), actions)):
-        with pytest.raises(InvalidArgument, match="start"):
+        with pytest.raises(InvalidArgumentError, match="start"):
             trajectories(sampler, *bad)
     for wrong in (actions[:0], torch.zeros(5, 3, 1), torch.zeros(5), "left"):
-        with pytest.raises(InvalidArgument, match="actions"):
+        with pytest.raises(InvalidArgumentError, match="actions"):
             trajectories(sampler, start, wrong)  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match="steps"):
+    with pytest.raises(InvalidArgumentError, match="steps"):
         trajectories(sampler, start, actions, steps=6)
-    with pytest.raises(InvalidArgument, match="steps=T"):
+    with pytest.raises(InvalidArgumentError, match="steps=T"):
         trajectories(sampler, start, lambda states, t: states[:, :1])
-    with pytest.raises(InvalidArgument, match="n must"):
+    with pytest.raises(InvalidArgumentError, match="n must"):
         trajectories(sampler, start, actions, 0)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         trajectories(sampler, start * torch.nan, actions)
-    with pytest.raises(NotFinite, match="after"):
+    with pytest.raises(NotFiniteError, match="after"):
         trajectories(sampler, start, actions, advance=lambda states, out: states / 0 * out)
-    with pytest.raises(InvalidArgument, match="each number"):
+    with pytest.raises(InvalidArgumentError, match="each number"):
         trajectories(mc_dropout(world(outputs=1), output=caveat.Mean()), start, actions)
-    with pytest.raises(OutputMismatch, match="numbers"):
+    with pytest.raises(OutputMismatchError, match="numbers"):
         trajectories(mc_dropout(world(), output=caveat.Logits()), start, actions)

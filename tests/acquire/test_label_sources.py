@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from caveat.acquire import csv_labels, folder_labels
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_csv_that_cannot_be_read_is_named_and_left_alone(
 ) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         csv_labels(path, read=read)([7])
     assert path.read_bytes() == content
 
@@ -60,7 +60,7 @@ def test_a_file_that_was_copied_into_two_classes(tmp_path: Path) -> None:
     (tmp_path / "cat" / "1.txt").touch()  # copied, not moved: it is still in to_label
     assert source([1, 2]) == {1: 0}
     (tmp_path / "dog" / "1.png").touch()
-    with pytest.raises(InvalidArgument, match="0 and 1 for row 1"):
+    with pytest.raises(InvalidArgumentError, match="0 and 1 for row 1"):
         source([1, 2])
     (tmp_path / "cat" / "1.txt").unlink()
     assert source([1, 2]) == {1: 1}
@@ -68,5 +68,5 @@ def test_a_file_that_was_copied_into_two_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("classes", ["cat", ("..", "a"), ("", "a"), ("Cat", "cat"), ("a/b",), ("to_label",), ()])
 def test_classes_that_are_no_folders(tmp_path: Path, classes: Any) -> None:
-    with pytest.raises(InvalidArgument, match="different names of folders"):
+    with pytest.raises(InvalidArgumentError, match="different names of folders"):
         folder_labels(tmp_path, classes)

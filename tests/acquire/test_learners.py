@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import caveat
 from caveat.acquire import LinearPrior, linear_posterior, neural_linear, run_bandit, thompson, warm_started
-from caveat.errors import InvalidArgument, NotFinite, OutputMismatch
+from caveat.errors import InvalidArgumentError, NotFiniteError, OutputMismatchError
 from caveat.samplers import deterministic, ensemble
 from caveat.testing import check_sampler
 
@@ -146,25 +146,25 @@ def test_regret_is_counted_in_expected_rewards() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="ends in ReLU"):
+    with pytest.raises(InvalidArgumentError, match="ends in ReLU"):
         neural_linear(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
-    with pytest.raises(InvalidArgument, match=r"nn\.Sequential"):
+    with pytest.raises(InvalidArgumentError, match=r"nn\.Sequential"):
         neural_linear(nn.Linear(3, 2))  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match="above 0"):
+    with pytest.raises(InvalidArgumentError, match="above 0"):
         LinearPrior(precision=0)
     x, actions, rewards = seen()
     body = deterministic(nn.Identity(), output=caveat.Mean())
     for bad in ((actions + 1, rewards), (actions.float(), rewards), (actions, rewards[:3])):
-        with pytest.raises(InvalidArgument, match="one action"):
+        with pytest.raises(InvalidArgumentError, match="one action"):
             linear_posterior(body, x, *bad, count=2)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         linear_posterior(body, x, actions, rewards * torch.nan, count=2)
     images = deterministic(nn.Unflatten(1, (3, 1)), output=caveat.Mean())
-    with pytest.raises(OutputMismatch, match="features"):
+    with pytest.raises(OutputMismatchError, match="features"):
         linear_posterior(images, x, actions, rewards, count=2)
-    with pytest.raises(InvalidArgument, match="network"):
+    with pytest.raises(InvalidArgumentError, match="network"):
         warm_started([], lambda nets: ensemble(nets, output=caveat.Mean()))
-    with pytest.raises(InvalidArgument, match="steps"):
+    with pytest.raises(InvalidArgumentError, match="steps"):
         warm_started(network(), lambda net: deterministic(net, output=caveat.Mean()), steps=0)
-    with pytest.raises(InvalidArgument, match="expected"):
+    with pytest.raises(InvalidArgumentError, match="expected"):
         run_bandit(x, x, thompson(), neural_linear(network()), expected=x[:, :1])

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from caveat.acquire import (
-    BatchLargerThanPool,
-    EmptyPool,
-    NeverAsked,
+    BatchLargerThanPoolError,
+    EmptyPoolError,
+    NeverAskedError,
     Pool,
     Round,
-    StateBusy,
+    StateBusyError,
     active_learning,
     csv_labels,
     folder_labels,
@@ -33,7 +33,7 @@ from caveat.acquire import (
 from caveat.acquire import (
     _progress as progress,
 )
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Probabilities
 
 TRUTH = torch.arange(40) % 3
@@ -53,31 +53,31 @@ def test_a_row_is_always_in_exactly_one_place(sizes: list[int], seed: int) -> No
     generator = torch.Generator().manual_seed(seed)
     pool = Pool(12)
     for size in sizes:
-        free = pool.unlabelled
+        free = pool.unlabeled
         if len(free) < size:
-            with pytest.raises(InvalidArgument):
+            with pytest.raises(InvalidArgumentError):
                 pool.ask(range(size))
             break
         pool = pool.ask(free[torch.randperm(len(free), generator=generator)[:size]])
         pool = pool.label(pool.pending[:1])
-        everywhere = [*pool.labelled, *pool.pending, *pool.unlabelled.tolist()]
+        everywhere = [*pool.labeled, *pool.pending, *pool.unlabeled.tolist()]
         assert sorted(everywhere) == list(range(12))
 
 
 def test_bad_steps_of_a_pool() -> None:
     pool = Pool(5).ask([1, 2])
     for bad in ([1], [5], [-1], [3, 3], [0.5], [True]):
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(InvalidArgumentError):
             pool.ask(bad)  # type: ignore[arg-type]
-    with pytest.raises(NeverAsked, match="rows \\[3\\]"):
+    with pytest.raises(NeverAskedError, match="rows \\[3\\]"):
         pool.label([3])
-    with pytest.raises(NeverAsked):
+    with pytest.raises(NeverAskedError):
         pool.label([1]).label([1])
-    with pytest.raises(BatchLargerThanPool):
+    with pytest.raises(BatchLargerThanPoolError):
         pool.ask([0, 3, 4, 1])
-    with pytest.raises(EmptyPool):
+    with pytest.raises(EmptyPoolError):
         Pool(1).ask([0]).ask([0])
-    with pytest.raises(EmptyPool):
+    with pytest.raises(EmptyPoolError):
         Pool(0)
 
 
@@ -147,7 +147,7 @@ def test_labels_for_rows_never_asked_are_named_and_the_others_kept(tmp_path: Pat
     state = tmp_path / "state.json"
     waiting = next(loop(lambda rows: {}, state))
     stranger = next(row for row in range(40) if row not in waiting.asked)
-    with pytest.raises(NeverAsked, match=str(stranger)):
+    with pytest.raises(NeverAskedError, match=str(stranger)):
         list(loop(lambda rows: {rows[0]: 1, stranger: 2}, state))
     assert json.loads(state.read_text())["labels"] == [[waiting.asked[0], 1]]
 
@@ -155,7 +155,7 @@ def test_labels_for_rows_never_asked_are_named_and_the_others_kept(tmp_path: Pat
 def test_two_loops_on_one_file(tmp_path: Path) -> None:
     first = loop(lambda rows: TRUTH[rows], tmp_path / "state.json")
     next(first)
-    with pytest.raises(StateBusy, match="one process"):
+    with pytest.raises(StateBusyError, match="one process"):
         next(loop(lambda rows: TRUTH[rows], tmp_path / "state.json"))
     first.close()  # type: ignore[attr-defined]
     assert next(loop(lambda rows: TRUTH[rows], tmp_path / "state.json")).number == 1
@@ -193,16 +193,16 @@ def test_labels_that_come_together_are_one_write_and_those_before_a_wrong_one_ar
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "write_state", lambda path, kept: written.append(len(kept["labels"])))
         list(loop(lambda rows: TRUTH[rows], state, initial=30, rounds=0))
-    assert written == [0, 30, 30]  # asked, labelled, evaluated
-    with pytest.raises(InvalidArgument, match="plain data"):
+    assert written == [0, 30, 30]  # asked, labeled, evaluated
+    with pytest.raises(InvalidArgumentError, match="plain data"):
         list(loop(lambda rows: [1, 2, float("nan"), 3], state))
     assert [label for _, label in json.loads(state.read_text())["labels"]] == [1, 2]
 
 
 def test_a_predict_that_ignores_its_rows_is_named() -> None:
-    whole = Probabilities().summarise(torch.rand(5, 40, 3).softmax(-1), keep=True)
+    whole = Probabilities().summarize(torch.rand(5, 40, 3).softmax(-1), keep=True)
     for pick in (pick_by(lambda fitted, rows: whole), pick_batchbald(lambda fitted, rows: whole)):
-        with pytest.raises(InvalidArgument, match="the 36 rows that it is asked about"):
+        with pytest.raises(InvalidArgumentError, match="the 36 rows that it is asked about"):
             list(active_learning(40, lambda rows: TRUTH[rows], fit, pick, initial=4, batch=3, rounds=1))
 
 
@@ -228,10 +228,10 @@ def test_a_person_fills_in_a_csv_in_two_sittings(tmp_path: Path) -> None:
     assert third.labels == TRUTH[third.rows].tolist()
     kept = path.read_text()
     path.write_text(kept.replace(f"{fourth.waiting[0]},", f"{fourth.waiting[0]},cat"))
-    with pytest.raises(InvalidArgument, match="'cat' for row"):
+    with pytest.raises(InvalidArgumentError, match="'cat' for row"):
         list(loop(csv_labels(path), state))
     path.write_text("something,else\n1,2\n")
-    with pytest.raises(InvalidArgument, match="columns row and label"):
+    with pytest.raises(InvalidArgumentError, match="columns row and label"):
         list(loop(csv_labels(path), state))
 
 
@@ -247,7 +247,7 @@ def test_a_person_sorts_files_into_folders(tmp_path: Path) -> None:
     rounds = list(loop(source, state))
     assert rounds[0].labels == TRUTH[rounds[0].rows].tolist()
     assert len(list((folder / "to_label").iterdir())) == 3
-    with pytest.raises(InvalidArgument, match="names of folders"):
+    with pytest.raises(InvalidArgumentError, match="names of folders"):
         folder_labels(folder, ("a", "a"))
 
 
@@ -264,48 +264,48 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     def oracle(rows: list[int]) -> Tensor:
         return TRUTH[rows]
 
-    with pytest.raises(EmptyPool):
+    with pytest.raises(EmptyPoolError):
         active_learning(0, oracle, fit, pick_at_random(), initial=1, batch=1, rounds=1)
-    with pytest.raises(BatchLargerThanPool):
+    with pytest.raises(BatchLargerThanPoolError):
         loop(oracle, initial=41)
-    with pytest.raises(BatchLargerThanPool):
+    with pytest.raises(BatchLargerThanPoolError):
         loop(oracle, batch=37)
-    with pytest.raises(InvalidArgument, match="candidates"):
+    with pytest.raises(InvalidArgumentError, match="candidates"):
         loop(oracle, candidates=2)
-    with pytest.raises(InvalidArgument, match="3 labels for 4 rows"):
+    with pytest.raises(InvalidArgumentError, match="3 labels for 4 rows"):
         list(loop(lambda rows: TRUTH[rows][:3]))
-    with pytest.raises(InvalidArgument, match="plain data"):
+    with pytest.raises(InvalidArgumentError, match="plain data"):
         list(loop(lambda rows: [float("nan")] * len(rows)))
     for label in (float("inf"), [float("nan")], [torch.zeros(1)], {"cat": 1}):
-        with pytest.raises(InvalidArgument, match="plain data"):
+        with pytest.raises(InvalidArgumentError, match="plain data"):
             list(loop(lambda rows, label=label: dict.fromkeys(rows, label)))
     for answer in (5, (int(TRUTH[row]) for row in range(4))):
-        with pytest.raises(InvalidArgument, match="a generator of labels without their rows"):
+        with pytest.raises(InvalidArgumentError, match="a generator of labels without their rows"):
             list(loop(lambda rows, answer=answer: answer))
     for name, values in {"rounds": (-1, 1.5, "3", None), "candidates": (0, 10.5, "9")}.items():
         for value in values:
-            with pytest.raises(InvalidArgument, match=f"{name} must be an integer"):
+            with pytest.raises(InvalidArgumentError, match=f"{name} must be an integer"):
                 loop(oracle, **{name: value})
     for bad in (None, 2.0, [True] * 40):
-        with pytest.raises(InvalidArgument, match="Rows are whole numbers"):
+        with pytest.raises(InvalidArgumentError, match="Rows are whole numbers"):
             loop(oracle, initial=bad)
     for bad in (None, 0.5, {"loss": float("nan")}, {"labels": 3}, {"a": torch.ones(2)}):
-        with pytest.raises(InvalidArgument, match="evaluate returns a mapping"):
+        with pytest.raises(InvalidArgumentError, match="evaluate returns a mapping"):
             list(active_learning(
                 40, oracle, fit, pick_at_random(), initial=4, batch=3, rounds=1, evaluate=lambda _, bad=bad: bad,
             ))  # fmt: skip
-    with pytest.raises(InvalidArgument, match="positions among"):
+    with pytest.raises(InvalidArgumentError, match="positions among"):
         list(active_learning(40, oracle, fit, lambda *_: torch.tensor([99]), initial=4, batch=1, rounds=1))
     state = tmp_path / "state.json"
     next(loop(oracle, state))
-    with pytest.raises(InvalidArgument, match="other initial, batch, seed"):
+    with pytest.raises(InvalidArgumentError, match="other initial, batch, seed"):
         list(loop(oracle, state, batch=2, seed=7))
     before = json.loads(state.read_text())
     damaged = ({"rounds": 3}, {"rounds": [{"x": 1}]}, {"labels": 4}, {"labels": [["a", 1]]}, {"labels": [[39, 1, 2]]})
     for text in ("not json", "[]", *(json.dumps(before | change) for change in damaged)):
         state.write_text(text)
-        with pytest.raises(InvalidArgument, match="the JSON that it wrote"):
+        with pytest.raises(InvalidArgumentError, match="the JSON that it wrote"):
             list(loop(oracle, state))
         assert state.read_text() == text
-    with pytest.raises(InvalidArgument, match="SCORES"):
-        pick_by(lambda fitted, rows: Probabilities().summarise(torch.ones(1, 1, 2) / 2), "balled")
+    with pytest.raises(InvalidArgumentError, match="SCORES"):
+        pick_by(lambda fitted, rows: Probabilities().summarize(torch.ones(1, 1, 2) / 2), "balled")

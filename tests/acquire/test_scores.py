@@ -15,21 +15,21 @@ from torch import Tensor
 
 from caveat.acquire import (
     SCORES,
-    BatchLargerThanPool,
-    EmptyPool,
+    BatchLargerThanPoolError,
+    EmptyPoolError,
     bald,
     batchbald,
     entropy,
     epig,
     epistemic_variance,
     joint_entropy,
-    k_centre,
+    k_center,
     margin,
     power_sample,
     softmax_sample,
     top_k,
 )
-from caveat.errors import DrawsNotKept, InvalidArgument, NotFinite, NotProbabilities
+from caveat.errors import DrawsNotKeptError, InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.measures import mutual_information
 from caveat.predictive import Mean, Probabilities
 
@@ -90,16 +90,16 @@ def test_sampled_scores_have_no_large_error_over_seeds() -> None:
 def test_a_batch_of_twins_is_avoided() -> None:
     """Row 0 twice and a row that is a little less unsure: top-k takes the twins, BatchBALD does not."""
     p = probabilities(50, 2, 3, sharpness=4.0)
-    scores = mutual_information(Probabilities().summarise(p))
+    scores = mutual_information(Probabilities().summarize(p))
     best, other = int(scores.argmax()), int(scores.argmin())
     twins = torch.stack([p[:, best], p[:, best], p[:, other]], 1)
     assert set(batchbald(twins, 2).rows.tolist()) == {0, 2}
-    assert set(top_k(bald(Probabilities().summarise(twins)), 2).tolist()) == {0, 1}
+    assert set(top_k(bald(Probabilities().summarize(twins)), 2).tolist()) == {0, 1}
 
 
 def test_the_first_row_is_balds_and_a_whole_pool_is_no_trouble() -> None:
     p = probabilities(8, 30, 3)
-    scores = bald(Probabilities().summarise(p))
+    scores = bald(Probabilities().summarize(p))
     batch = batchbald(p, 30, configurations=50)
     assert int(batch.rows[0]) == int(scores.argmax())
     assert float(batch.scores[0]) == pytest.approx(float(scores.max()))
@@ -154,7 +154,7 @@ def test_epig_of_gaussians_is_that_of_the_joint_normal() -> None:
     f = torch.randn(200, 3, 1, generator=generator, dtype=torch.float64)
     g = f[:, :2] * 0.5 + torch.randn(200, 2, 1, generator=generator, dtype=torch.float64)
     output = Mean(noise_variance=0.3)
-    ours = epig(output.summarise(f, keep=True), output.summarise(g, keep=True))
+    ours = epig(output.summarize(f, keep=True), output.summarize(g, keep=True))
     for b in range(3):
         total = 0.0
         for m in range(2):
@@ -164,17 +164,17 @@ def test_epig_of_gaussians_is_that_of_the_joint_normal() -> None:
 
 
 def test_bald_of_a_regression_by_hand() -> None:
-    pred = Mean(noise_variance=2.0).summarise(torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]]))
+    pred = Mean(noise_variance=2.0).summarize(torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]]))
     assert float(bald(pred)) == pytest.approx(0.5 * math.log(4 / 2))  # variance over draws 2 and 0
     assert float(epistemic_variance(pred)) == pytest.approx(2.0)
     assert float(entropy(pred)) == pytest.approx(0.5 * math.log((2 * math.pi * math.e) ** 2 * 4 * 2), rel=1e-6)
-    with pytest.raises(InvalidArgument, match="there must be noise"):
-        bald(Mean().summarise(torch.zeros(2, 1, 1)))
+    with pytest.raises(InvalidArgumentError, match="there must be noise"):
+        bald(Mean().summarize(torch.zeros(2, 1, 1)))
 
 
 def test_higher_is_asked_for_first_by_every_score() -> None:
     sure, unsure = torch.tensor([[0.9, 0.1], [0.9, 0.1]]), torch.tensor([[0.9, 0.1], [0.1, 0.9]])
-    pred = Probabilities().summarise(torch.stack([sure, unsure], 1))
+    pred = Probabilities().summarize(torch.stack([sure, unsure], 1))
     for name in ("bald", "entropy", "margin", "mean_std", "variation_ratio"):
         assert top_k(SCORES[name](pred), 1).tolist() == [1], name
     assert margin(pred).tolist() == pytest.approx([-0.8, 0.0])
@@ -197,44 +197,44 @@ def test_draws_take_nothing_from_the_global_generator() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_k_centre_takes_the_farthest_and_is_within_twice_the_best_radius() -> None:
+def test_k_center_takes_the_farthest_and_is_within_twice_the_best_radius() -> None:
     x = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
-    chosen = k_centre(x, 3)
+    chosen = k_center(x, 3)
 
     def radius(rows: tuple[int, ...]) -> float:
         return float(torch.cdist(x, x[list(rows)]).amin(-1).max())
 
     best = min(radius(rows) for rows in itertools.combinations(range(12), 3))
     assert radius(tuple(chosen.tolist())) <= 2 * best + 1e-6
-    assert k_centre(torch.zeros(3, 2), 3).sort().values.tolist() == [0, 1, 2]  # twins are not taken twice
+    assert k_center(torch.zeros(3, 2), 3).sort().values.tolist() == [0, 1, 2]  # twins are not taken twice
 
 
 def test_bad_input_is_named() -> None:
     p = probabilities(3, 4, 2)
-    with pytest.raises(EmptyPool):
+    with pytest.raises(EmptyPoolError):
         batchbald(p[:, :0], 1)
-    with pytest.raises(EmptyPool):
+    with pytest.raises(EmptyPoolError):
         top_k(torch.empty(0), 1)
-    for call in (lambda: batchbald(p, 5), lambda: top_k(torch.rand(4), 5), lambda: k_centre(torch.rand(4, 2), 5)):
-        with pytest.raises(BatchLargerThanPool):
+    for call in (lambda: batchbald(p, 5), lambda: top_k(torch.rand(4), 5), lambda: k_center(torch.rand(4, 2), 5)):
+        with pytest.raises(BatchLargerThanPoolError):
             call()
-    with pytest.raises(InvalidArgument, match="at least one row"):
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
         top_k(torch.rand(4), 0)
-    with pytest.raises(NotProbabilities):
+    with pytest.raises(NotProbabilitiesError):
         batchbald(p * 2, 1)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         batchbald(p.index_fill(0, torch.tensor([0]), torch.nan), 1)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         top_k(torch.tensor([0.0, torch.nan]), 1)
-    with pytest.raises(DrawsNotKept):
-        batchbald(Probabilities().summarise(p), 1)
-    with pytest.raises(InvalidArgument, match=r"\(S, B, C\)"):
+    with pytest.raises(DrawsNotKeptError):
+        batchbald(Probabilities().summarize(p), 1)
+    with pytest.raises(InvalidArgumentError, match=r"\(S, B, C\)"):
         batchbald(p[0], 1)
-    with pytest.raises(InvalidArgument, match="C\\^B configurations"):
+    with pytest.raises(InvalidArgumentError, match="C\\^B configurations"):
         joint_entropy(probabilities(1, 30, 2))
-    with pytest.raises(InvalidArgument, match="same draws"):
+    with pytest.raises(InvalidArgumentError, match="same draws"):
         epig(p, p[:2])
-    with pytest.raises(InvalidArgument, match="power"):
+    with pytest.raises(InvalidArgumentError, match="power"):
         power_sample(torch.rand(4), 1, power=0.0)
-    with pytest.raises(InvalidArgument, match="configurations"):
+    with pytest.raises(InvalidArgumentError, match="configurations"):
         batchbald(p, 1, configurations=1)

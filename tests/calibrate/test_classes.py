@@ -25,7 +25,7 @@ from caveat.calibrate import (
     fit_vector_scaling,
     from_state,
 )
-from caveat.errors import InvalidArgument, NotFinite
+from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.metrics import classwise_calibration_error, expected_calibration_error, negative_log_likelihood
 
 by_sklearn = pytest.mark.skipif(
@@ -65,17 +65,17 @@ def test_golden_temperature() -> None:
 
 
 def test_the_temperature_is_that_of_a_search() -> None:
-    optimise = pytest.importorskip("scipy.optimize")
+    optimize = pytest.importorskip("scipy.optimize")
     z, y = overconfident(300)
 
     def nll(log_t: float) -> float:
         return float(torch.nn.functional.cross_entropy(z / math.exp(log_t), y))
 
-    best = optimise.minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x
+    best = optimize.minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x
     assert fit_temperature(z, y).temperature.item() == pytest.approx(math.exp(best), rel=1e-5)
 
 
-def test_vector_scaling_is_the_optimum_and_matrix_scaling_the_unpenalised_regression() -> None:
+def test_vector_scaling_is_the_optimum_and_matrix_scaling_the_unpenalized_regression() -> None:
     z, y = overconfident(400, 3)
     linear = pytest.importorskip("sklearn.linear_model").LogisticRegression(C=math.inf, tol=1e-9, max_iter=5000)
     theirs = linear.fit(z.numpy(), y.numpy()).predict_proba(z.numpy())
@@ -214,17 +214,17 @@ Z, LABELS = overconfident(12, 3)
 @pytest.mark.parametrize(
     ("z", "y", "error"),
     [
-        (Z * torch.nan, LABELS, NotFinite),
-        (Z / 0, LABELS, NotFinite),
-        (Z, LABELS + 3, InvalidArgument),
-        (Z, LABELS - 3, InvalidArgument),
-        (Z, LABELS.double(), InvalidArgument),
-        (Z, LABELS[:5], InvalidArgument),
-        (Z[:, :1], LABELS, InvalidArgument),
-        (Z[:, 0], LABELS, InvalidArgument),
-        (Z[:0], LABELS[:0], InvalidArgument),
-        (Z.long(), LABELS, InvalidArgument),
-        (Z[None][:0], LABELS, InvalidArgument),
+        (Z * torch.nan, LABELS, NotFiniteError),
+        (Z / 0, LABELS, NotFiniteError),
+        (Z, LABELS + 3, InvalidArgumentError),
+        (Z, LABELS - 3, InvalidArgumentError),
+        (Z, LABELS.double(), InvalidArgumentError),
+        (Z, LABELS[:5], InvalidArgumentError),
+        (Z[:, :1], LABELS, InvalidArgumentError),
+        (Z[:, 0], LABELS, InvalidArgumentError),
+        (Z[:0], LABELS[:0], InvalidArgumentError),
+        (Z.long(), LABELS, InvalidArgumentError),
+        (Z[None][:0], LABELS, InvalidArgumentError),
     ],
 )
 def test_bad_input(fit: Fit, z: Tensor, y: Tensor, error: type[Exception]) -> None:
@@ -234,15 +234,15 @@ def test_bad_input(fit: Fit, z: Tensor, y: Tensor, error: type[Exception]) -> No
 
 @pytest.mark.parametrize("fit", FITS[1:])
 def test_another_number_of_classes(fit: Fit) -> None:
-    with pytest.raises(InvalidArgument, match="fitted to 3 classes"):
+    with pytest.raises(InvalidArgumentError, match="fitted to 3 classes"):
         fit(Z.repeat(2, 1), LABELS.repeat(2))(torch.zeros(2, 4))
 
 
 def test_other_bad_input() -> None:
-    with pytest.raises(InvalidArgument, match="off_diagonal"):
+    with pytest.raises(InvalidArgumentError, match="off_diagonal"):
         fit_dirichlet(Z, LABELS, off_diagonal=-1.0)
-    with pytest.raises(InvalidArgument, match="Every class must occur"):
+    with pytest.raises(InvalidArgumentError, match="Every class must occur"):
         fit_platt(Z, LABELS.clamp(max=1))
     for state in ({"kind": "Oven", "temperature": 1.0}, {"kind": "Temperature"}, {}):
-        with pytest.raises(InvalidArgument, match="must be what the state"):
+        with pytest.raises(InvalidArgumentError, match="must be what the state"):
             from_state(state)

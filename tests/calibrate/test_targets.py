@@ -21,13 +21,13 @@ from caveat.calibrate import (
     conformal_quantile,
     fit_absolute_residual,
     fit_conformal_sets,
-    fit_conformalised_quantiles,
+    fit_conformalized_quantiles,
     fit_quantile_recalibration,
     fit_scaled_residual,
     fit_variance_scaling,
     from_state,
 )
-from caveat.errors import InvalidArgument, NotFinite, NotProbabilities
+from caveat.errors import InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.metrics import (
     gaussian_cdf,
     gaussian_negative_log_likelihood,
@@ -36,7 +36,7 @@ from caveat.metrics import (
     miscalibration_area,
 )
 
-SCORES = [LAC(), APS(), APS(randomised=True), RAPS(), RAPS(penalty=0.1, free=1, randomised=True)]
+SCORES = [LAC(), APS(), APS(randomized=True), RAPS(), RAPS(penalty=0.1, free=1, randomized=True)]
 
 
 def too_sure(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,7 +136,7 @@ def test_sets_cover(score: SetScore, alpha: float) -> None:
     # The mean over splits has a standard error of at most sqrt(2 * 0.25 / 60 / 400) = 0.0046; continuous scores
     # cover with at most 1 / (n + 1) more than asked.
     assert held.mean() >= 1 - alpha - 0.012
-    if isinstance(score, LAC) or getattr(score, "randomised", False):
+    if isinstance(score, LAC) or getattr(score, "randomized", False):
         assert held.mean() <= 1 - alpha + 1 / (ROWS + 1) + 0.012
 
 
@@ -149,7 +149,7 @@ def test_intervals_cover(alpha: float) -> None:
         found = (
             fit_absolute_residual(m[a], y[a], alpha=alpha)(m[b]),
             fit_scaled_residual(m[a], sd[a], y[a], alpha=alpha)(m[b], sd[b]),
-            fit_conformalised_quantiles((m - sd)[a], (m + sd)[a], y[a], alpha=alpha)((m - sd)[b], (m + sd)[b]),
+            fit_conformalized_quantiles((m - sd)[a], (m + sd)[a], y[a], alpha=alpha)((m - sd)[b], (m + sd)[b]),
         )
         held[split] = torch.stack([interval_coverage(low, high, y[b]) for low, high in found])
     assert (held.mean(0) >= 1 - alpha - 0.012).all()
@@ -174,9 +174,9 @@ def test_golden_scores() -> None:
     assert RAPS(penalty=0.1, free=1)(p).tolist() == [pytest.approx([1.2, 0.5, 0.9])]
 
 
-def test_randomised_draws_differ_between_fit_and_call() -> None:
+def test_randomized_draws_differ_between_fit_and_call() -> None:
     p = torch.full((5, 2), 0.5, dtype=torch.float64)
-    score = APS(randomised=True)
+    score = APS(randomized=True)
     assert not torch.equal(score(p, stream=0), score(p, stream=1))
     assert torch.equal(score(p, stream=1), score(p, stream=1))
 
@@ -195,7 +195,7 @@ def test_several_targets_have_their_own_width() -> None:
 
 def test_quantiles_that_were_too_wide_are_narrowed_but_never_turn_over() -> None:
     y = torch.zeros(19)
-    fitted = fit_conformalised_quantiles(y - 5, y + 5, y)
+    fitted = fit_conformalized_quantiles(y - 5, y + 5, y)
     assert fitted.margin == -5
     low, high = fitted(torch.tensor([0.0, -5.0]), torch.tensor([1.0, 5.0]))
     assert (low.tolist(), high.tolist()) == ([0.5, 0.0], [0.5, 0.0])
@@ -237,7 +237,7 @@ def test_intervals_come_back_from_their_state() -> None:
     for fitted, tensors in (
         (fit_absolute_residual(m, y), (m,)),
         (fit_scaled_residual(m, v, y), (m, v)),
-        (fit_conformalised_quantiles(m - v, m + v, y), (m - v, m + v)),
+        (fit_conformalized_quantiles(m - v, m + v, y), (m - v, m + v)),
     ):
         assert torch.equal(from_state(fitted.state())(*tensors)[0], fitted(*tensors)[0])
 
@@ -253,46 +253,50 @@ ONE = torch.ones(5)
         lambda x: fit_variance_scaling(x, ONE, ONE + 1),
         lambda x: fit_absolute_residual(x, ONE),
         lambda x: fit_scaled_residual(ONE, ONE, x),
-        lambda x: fit_conformalised_quantiles(ONE, x, ONE),
+        lambda x: fit_conformalized_quantiles(ONE, x, ONE),
     ],
 )
 def test_bad_numbers(fit: Callable[[Tensor], object]) -> None:
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         fit(ONE * torch.nan)
     for shape in ((5, 1), (0,), ()):
-        with pytest.raises(InvalidArgument, match=r"same shape|at least one row"):
+        with pytest.raises(InvalidArgumentError, match=r"same shape|at least one row"):
             fit(torch.ones(shape))
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(InvalidArgument, match="variance must be positive"):
+    with pytest.raises(InvalidArgumentError, match="variance must be positive"):
         fit_variance_scaling(ONE, 0 * ONE, ONE)
-    with pytest.raises(InvalidArgument, match="Some error must be left"):
+    with pytest.raises(InvalidArgumentError, match="Some error must be left"):
         fit_variance_scaling(ONE, ONE, ONE)
-    with pytest.raises(InvalidArgument, match="scale must be positive"):
+    with pytest.raises(InvalidArgumentError, match="scale must be positive"):
         fit_scaled_residual(ONE, -ONE, ONE)
     for alpha in (0.0, 1.0, 10):
-        with pytest.raises(InvalidArgument, match="alpha must lie"):
+        with pytest.raises(InvalidArgumentError, match="alpha must lie"):
             fit_absolute_residual(ONE, ONE, alpha=alpha)
-        with pytest.raises(InvalidArgument, match="alpha must lie"):
+        with pytest.raises(InvalidArgumentError, match="alpha must lie"):
             fit_conformal_sets(*classified(9, 0), alpha=alpha)
-    for levels, error in ((ONE + 1, InvalidArgument), (ONE[:0], InvalidArgument), (ONE * torch.nan, NotFinite)):
+    for levels, error in (
+        (ONE + 1, InvalidArgumentError),
+        (ONE[:0], InvalidArgumentError),
+        (ONE * torch.nan, NotFiniteError),
+    ):
         with pytest.raises(error):
             fit_quantile_recalibration(levels)
-    with pytest.raises(InvalidArgument, match="penalty"):
+    with pytest.raises(InvalidArgumentError, match="penalty"):
         RAPS(penalty=-1.0)
 
 
 def test_bad_sets() -> None:
     p, y = classified(9, 0)
     for bad in (2 * p, p.log(), p * torch.nan):
-        with pytest.raises(NotProbabilities):
+        with pytest.raises(NotProbabilitiesError):
             fit_conformal_sets(bad, y)
     for labels in (y + 6, y - 6, y.double(), y[:4], torch.nn.functional.one_hot(y, 6)):
-        with pytest.raises(InvalidArgument, match="labels must be"):
+        with pytest.raises(InvalidArgumentError, match="labels must be"):
             fit_conformal_sets(p, labels)
     for rows in (p[:0], p[:, 0], p[:, :1]):
-        with pytest.raises(InvalidArgument, match="two classes"):
+        with pytest.raises(InvalidArgumentError, match="two classes"):
             fit_conformal_sets(rows, y)
-    with pytest.raises(InvalidArgument, match="fitted to 6 classes"):
+    with pytest.raises(InvalidArgumentError, match="fitted to 6 classes"):
         fit_conformal_sets(p, y)(torch.full((1, 3), 1 / 3))

@@ -108,7 +108,7 @@ def flip(content: bytes, draw: random.Random) -> bytes:
 
 
 def cut(content: bytes, draw: random.Random) -> bytes:
-    """Cut short, or a part of it missing or doubled."""
+    """Threshold short, or a part of it missing or doubled."""
     start, end = sorted(draw.randrange(len(content)) for _ in range(2))
     return draw.choice([content[:start], content[:start] + content[end:], content[:end] + content[start:]])
 

@@ -128,12 +128,12 @@ class Place:
 
     def loads(self, out: Path) -> str | None:
         """What is wrong with a model that has to be the old one or the new one, or None."""
-        from caveat.errors import InvalidModel
+        from caveat.errors import InvalidModelError
         from caveat.tabular import _storage as storage
 
         try:
             storage.load(out)
-        except InvalidModel as error:
+        except InvalidModelError as error:
             return f"no model: {error}"
         found = (out / "model.safetensors").read_bytes()
         return None if found in self.weights.values() else "a model that is neither the old one nor the new one"

@@ -9,7 +9,7 @@ import pytest
 
 import caveat.cli._cli as cli
 from caveat.cli._cli import main
-from caveat.errors import MissingExtra
+from caveat.errors import MissingExtraError
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -101,7 +101,7 @@ def test_a_missing_extra_is_answered_with_the_line_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(module: str, extra: str) -> None:
-        raise MissingExtra(f'{module} is needed.\n  Fix: pip install "caveat[{extra}]"')
+        raise MissingExtraError(f'{module} is needed.\n  Fix: pip install "caveat[{extra}]"')
 
     monkeypatch.setattr(cli, "require", missing)
     assert main(["demo"]) == 2

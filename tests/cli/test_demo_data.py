@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from caveat.cli._demo_data import bundled_digits, load_digits
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 
 def write(folder: Path, **changed: object) -> Path:
@@ -46,21 +46,21 @@ def test_a_folder_is_read_as_it_is(tmp_path: Path) -> None:
 def test_a_folder_with_something_else_is_refused(
     tmp_path: Path, changed: dict[str, object], says: str
 ) -> None:
-    with pytest.raises(InvalidArgument, match=says):
+    with pytest.raises(InvalidArgumentError, match=says):
         load_digits(write(tmp_path, **changed))
 
 
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "train.npz").write_bytes(b"not a zip file")
-    with pytest.raises(InvalidArgument, match="npz file with `images` and `labels`"):
+    with pytest.raises(InvalidArgumentError, match="npz file with `images` and `labels`"):
         load_digits(tmp_path)
 
 
 def test_a_file_without_labels_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     np.savez(tmp_path / "train.npz", images=np.zeros((5, 28, 28), np.uint8))
-    with pytest.raises(InvalidArgument, match="labels"):
+    with pytest.raises(InvalidArgumentError, match="labels"):
         load_digits(tmp_path)
 
 

@@ -13,8 +13,8 @@ pytest.importorskip("safetensors")
 from caveat.cli._output_file import check_output, written
 from caveat.cli._tabular_checkpoint import checkpoint, destination
 from caveat.cli._tabular_files import _head, content_of, read_chunks  # pyright: ignore[reportPrivateUsage]
-from caveat.errors import BusyError, InvalidModel
-from caveat.tabular._errors import InvalidTable
+from caveat.errors import BusyError, InvalidModelError
+from caveat.tabular._errors import InvalidTableError
 
 
 def write_one(path: Path, what: str, kind: str, *, interrupt: bool = False) -> tuple[int, dict[str, int]]:
@@ -71,7 +71,7 @@ def test_outputs_that_would_do_harm_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "link.csv").symlink_to(data)
     for out in (data, tmp_path / "link.csv", tmp_path, tmp_path / "pipe.csv"):
-        with pytest.raises(InvalidTable):
+        with pytest.raises(InvalidTableError):
             check_output(out, read=[data])
 
 
@@ -98,7 +98,7 @@ def test_a_stray_quote_reads_no_further_than_a_cell_may_go(tmp_path: Path) -> No
     assert len(read) < 50_000
     data = tmp_path / "data.csv"
     data.write_text('"a,y\n' + "1,2\n" * 100_000)
-    with pytest.raises(InvalidTable, match="field larger than field limit"):
+    with pytest.raises(InvalidTableError, match="field larger than field limit"):
         list(read_chunks(data))
 
 
@@ -114,6 +114,6 @@ def test_folders_on_the_way_to_a_model_go_if_nothing_comes_of_it(tmp_path: Path)
 def test_a_folder_that_no_training_made_is_kept(tmp_path: Path) -> None:
     (tmp_path / ".m.fit").mkdir()
     (tmp_path / ".m.fit" / "mine.txt").write_text("work")
-    with pytest.raises(InvalidModel), checkpoint(tmp_path / "m", {"of": 1}):
+    with pytest.raises(InvalidModelError), checkpoint(tmp_path / "m", {"of": 1}):
         pass
     assert (tmp_path / ".m.fit" / "mine.txt").read_text() == "work"

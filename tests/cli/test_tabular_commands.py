@@ -23,7 +23,7 @@ pytest.importorskip("sklearn")
 from caveat.cli import _tabular_files as tabular_files
 from caveat.cli._cli import main
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 
 
 def write(path: Path, rows: int, seed: int = 0) -> Path:
@@ -31,12 +31,12 @@ def write(path: Path, rows: int, seed: int = 0) -> Path:
     random = np.random.default_rng(seed)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "size", "colour", "price", "sold"])
+        writer.writerow(["id", "size", "color", "price", "sold"])
         for number in range(rows):
-            size, colour = random.uniform(1, 9), COLOURS[random.integers(3)]
-            price = 3 * size + 5 * (colour == "red") + random.normal()
+            size, color = random.uniform(1, 9), COLORS[random.integers(3)]
+            price = 3 * size + 5 * (color == "red") + random.normal()
             shown = "" if number % 10 == 3 else f"{size:.3f}"
-            writer.writerow([f"n{number}", shown, colour, f"{price:.3f}", "yes" if price > 15 else "no"])
+            writer.writerow([f"n{number}", shown, color, f"{price:.3f}", "yes" if price > 15 else "no"])
     return path
 
 
@@ -111,7 +111,7 @@ def test_a_report_stands_alone(place: Path, tmp_path: Path, capsys: pytest.Captu
         found = json.loads(capsys.readouterr().out)
         metric = found["metrics"][wanted]
         assert metric["low"] < metric["value"] < metric["high"]
-        assert set(found["drift"]) == {"size", "colour"}
+        assert set(found["drift"]) == {"size", "color"}
         page = report.read_text()
         assert page.count("data:image/png;base64,") == 5
         assert "http" not in page.replace("http-equiv", "")
@@ -191,16 +191,16 @@ def test_a_killed_process_leaves_what_the_next_goes_on_with(place: Path, tmp_pat
 
 BAD = {
     "empty.csv": b"",
-    "header.csv": b"size,colour,price\n",
-    "mixed.csv": b"size,colour,price\n1,red,2\nbig,red,3\n3,blue,4\n",
-    "infinite.csv": b"size,colour,price\n1,red,2\ninf,red,3\n3,blue,4\n",
-    "latin.csv": "size,colour,price\n1,rot,2\n2,grün,3\n".encode("latin-1"),
-    "wide.csv": "size,colour,price\n1,red,2\n".encode("utf-16"),
-    "ragged.csv": b"size,colour,price\n1,red,2\n2,red\n",
+    "header.csv": b"size,color,price\n",
+    "mixed.csv": b"size,color,price\n1,red,2\nbig,red,3\n3,blue,4\n",
+    "infinite.csv": b"size,color,price\n1,red,2\ninf,red,3\n3,blue,4\n",
+    "latin.csv": "size,color,price\n1,rot,2\n2,grün,3\n".encode("latin-1"),
+    "wide.csv": "size,color,price\n1,red,2\n".encode("utf-16"),
+    "ragged.csv": b"size,color,price\n1,red,2\n2,red\n",
     "twice.csv": b"size,size,price\n1,2,3\n",
-    "unlabelled.csv": b"size,colour,price\n1,red,2\n2,blue,\n3,red,4\n",
+    "unlabeled.csv": b"size,color,price\n1,red,2\n2,blue,\n3,red,4\n",
     "broken.jsonl": b'{"size": 1, "price": 2}\n{"size": 2\n',
-    "cut.csv.gz": gzip.compress(b"size,colour,price\n" + b"1,red,2\n" * 900)[:-20],
+    "cut.csv.gz": gzip.compress(b"size,color,price\n" + b"1,red,2\n" * 900)[:-20],
     "no.parquet": b"PAR1 but not really",
     "table.xlsx": b"PK",
 }
@@ -221,7 +221,7 @@ BAD = {
         ("wide.csv", "iconv -f utf-16"),
         ("ragged.csv", "line 3 has 2 cells, the header 3"),
         ("twice.csv", "column 'size' twice"),
-        ("unlabelled.csv", "The target 'price' must be known in every row. Got: a missing value at line 3"),
+        ("unlabeled.csv", "The target 'price' must be known in every row. Got: a missing value at line 3"),
         ("broken.jsonl", "line 2 is no JSON object"),
         ("cut.csv.gz", "cut.csv.gz must be a table"),
         ("no.parquet", "no.parquet must be a table"),

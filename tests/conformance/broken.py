@@ -124,7 +124,7 @@ class CountsCalls(Right):
 
 
 class MovesBatchNorm(Right):
-    """Runs batch normalisation in train mode and puts the flags back, but not the buffers."""
+    """Runs batch normalization in train mode and puts the flags back, but not the buffers."""
 
     def evaluate(self, x: Tensor, factor: Tensor) -> Tensor:
         norm = self.model[1]  # type: ignore[index]

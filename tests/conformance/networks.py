@@ -31,7 +31,7 @@ def mlp() -> nn.Module:
 
 
 class Convolutional(nn.Module):
-    """Spatial dropout between convolutions, and batch normalisation that its owner left in train mode."""
+    """Spatial dropout between convolutions, and batch normalization that its owner left in train mode."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -227,7 +227,7 @@ def scenes(folder: Path) -> list[Scene]:
     model.save(folder / "model")
     one = [hooked]
     return [
-        sampled("vectorised", lambda: mc(hooked, executor="vectorised"), one),
+        sampled("vectorized", lambda: mc(hooked, executor="vectorized"), one),
         sampled("replay", lambda: mc(hooked, executor="replay", chunk=4), one),
         sampled("chunks", lambda: mc(hooked, chunk=4), one),
         sampled("hidden behind the flag", lambda: mc(guarded), [guarded]),
@@ -266,7 +266,7 @@ class Strike:
             raise KeyboardInterrupt
 
     def lose(self, unraisable: Any) -> None:
-        """What Python calls with an exception that it swallows itself, in a finaliser or a callback."""
+        """What Python calls with an exception that it swallows itself, in a finalizer or a callback."""
         if not isinstance(unraisable.exc_value, KeyboardInterrupt):
             sys.__unraisablehook__(unraisable)
         self.lost += 1

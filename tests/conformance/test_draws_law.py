@@ -54,7 +54,7 @@ class Arrangement:
         return [tuple(part) for part in found if part]
 
 
-ways = st.sampled_from(("any", "vectorised", "replay")).flatmap(
+ways = st.sampled_from(("any", "vectorized", "replay")).flatmap(
     lambda executor: st.tuples(
         st.just(("executor", None if executor == "any" else executor)),
         st.tuples(st.just("chunk"), st.sampled_from((None, 1, 2, 3, N))),

@@ -78,15 +78,15 @@ def test_a_variant_that_differs_is_caught() -> None:
 
 def test_a_summary_that_does_not_merge_is_caught() -> None:
     class Forgetful:
-        """Summarises only the first draw of each piece."""
+        """Summarizes only the first draw of each piece."""
 
         select = None
 
         def read(self, returned: Any) -> Any:
             return returned
 
-        def summarise(self, draws: Any, *, keep: bool = False) -> Any:
-            return Mean().summarise(draws[:1].expand_as(draws))
+        def summarize(self, draws: Any, *, keep: bool = False) -> Any:
+            return Mean().summarize(draws[:1].expand_as(draws))
 
     sampler = broken.Right(broken.network(), output=Forgetful())
     with pytest.raises(AssertionError, match="Summaries of parts"):

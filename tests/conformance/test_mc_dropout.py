@@ -27,7 +27,7 @@ def variants(case: Case, name: str) -> dict[str, caveat.samplers.MCDropout]:
         "a budget so small that rows are split": {"executor": "replay", "memory": 1},
     }
     if name != "control flow":
-        ways["vectorised"] = {"executor": "vectorised"}
+        ways["vectorized"] = {"executor": "vectorized"}
     return {way: build(case, **settings) for way, settings in ways.items()}
 
 

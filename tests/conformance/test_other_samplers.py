@@ -1,4 +1,4 @@
-"""Snapshots, SWAG, MC batch normalisation and test-time augmentation pass the public kit."""
+"""Snapshots, SWAG, MC batch normalization and test-time augmentation pass the public kit."""
 
 from __future__ import annotations
 

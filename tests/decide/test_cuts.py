@@ -10,9 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from caveat.decide import Cut, NoCut, cut_for_cost, cut_for_coverage, cut_for_risk, risk_upper_bound, unsureness
+from caveat.decide import (
+    NoThresholdError,
+    Threshold,
+    risk_upper_bound,
+    threshold_for_cost,
+    threshold_for_coverage,
+    threshold_for_risk,
+    uncertainty,
+)
 from caveat.decide._bounds import binomial_cdf, risk_p_values
-from caveat.errors import InvalidArgument, NotFinite
+from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.predictive import Mean, Probabilities
 
 SETS = 1000
@@ -43,7 +51,7 @@ def test_bounded_losses_have_a_valid_p_value() -> None:
 
 
 def chance_of_error(by: torch.Tensor) -> torch.Tensor:
-    """Of the simulation: it rises with the unsureness."""
+    """Of the simulation: it rises with the uncertainty."""
     return 0.5 * by**2
 
 
@@ -62,8 +70,8 @@ def test_the_risk_promise_is_kept_in_a_thousand_calibration_sets(rows: int, fixe
         by = torch.rand(rows, generator=generator)
         wrong = torch.rand(rows, generator=generator) < chance_of_error(by)
         try:
-            cut = cut_for_risk(by, wrong, 0.08, confidence=0.95, cuts=grid)
-        except NoCut:
+            cut = threshold_for_risk(by, wrong, 0.08, confidence=0.95, cuts=grid)
+        except NoThresholdError:
             continue
         found += 1
         broken += true_risk(cut.value) > 0.08
@@ -79,8 +87,8 @@ def test_the_risk_promise_is_kept_with_ties_and_a_bad_last_group() -> None:
         group = torch.randint(4, (200,), generator=generator)
         wrong = torch.rand(200, generator=generator) < torch.tensor([0.02, 0.08, 0.1, 1.0])[group]
         try:
-            value = cut_for_risk(group.double(), wrong, 0.05).value
-        except NoCut:
+            value = threshold_for_risk(group.double(), wrong, 0.05).value
+        except NoThresholdError:
             continue
         kept = [risk for k, risk in enumerate((0.02, 0.08, 0.1, 1.0)) if k <= value]
         broken += bool(kept) and sum(kept) / len(kept) > 0.05
@@ -94,34 +102,36 @@ def test_bounded_losses_keep_the_promise() -> None:
         by = torch.rand(600, generator=generator)
         loss = by**2 * torch.rand(600, generator=generator)  # mean u^2 / 2: the same risk as above
         try:
-            broken += true_risk(cut_for_risk(by, loss, 0.1).value) > 0.1
-        except NoCut:
+            broken += true_risk(threshold_for_risk(by, loss, 0.1).value) > 0.1
+        except NoThresholdError:
             continue
     assert broken <= 15 + 3 * math.sqrt(300 * 0.05 * 0.95)
 
 
 def test_every_row_may_be_kept_and_none() -> None:
     by = torch.rand(400, generator=torch.Generator().manual_seed(0))
-    assert cut_for_risk(by, torch.zeros(400), 0.05).value == math.inf
-    with pytest.raises(NoCut, match="No cut can be shown"):
-        cut_for_risk(by, torch.ones(400), 0.05)
-    with pytest.raises(NoCut, match="at least 59"):  # ln 0.05 / ln 0.95 = 58.4
-        cut_for_risk(by[:20], torch.zeros(20), 0.05)
+    assert threshold_for_risk(by, torch.zeros(400), 0.05).value == math.inf
+    with pytest.raises(NoThresholdError, match="No cut can be shown"):
+        threshold_for_risk(by, torch.ones(400), 0.05)
+    with pytest.raises(NoThresholdError, match="at least 59"):  # ln 0.05 / ln 0.95 = 58.4
+        threshold_for_risk(by[:20], torch.zeros(20), 0.05)
 
 
 def test_the_coverage_promise_is_kept_for_new_rows() -> None:
     generator = torch.Generator().manual_seed(4)
-    values = [cut_for_coverage(torch.rand(100, generator=generator), 0.8, confidence=0.9).value for _ in range(SETS)]
+    values = [
+        threshold_for_coverage(torch.rand(100, generator=generator), 0.8, confidence=0.9).value for _ in range(SETS)
+    ]
     short = sum(value < 0.8 for value in values)  # uniform: the coverage of new rows is the cut itself
     assert short <= 100 + 3 * math.sqrt(SETS * 0.1 * 0.9)
-    with pytest.raises(NoCut, match="needs 14"):  # 0.8^n <= 0.05 from n = 13.4
-        cut_for_coverage(torch.rand(10), 0.8, confidence=0.95)
+    with pytest.raises(NoThresholdError, match="needs 14"):  # 0.8^n <= 0.05 from n = 13.4
+        threshold_for_coverage(torch.rand(10), 0.8, confidence=0.95)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.floats(0.01, 1))
 def test_the_coverage_of_these_rows_is_reached_and_no_more_than_needed(values: list[float], coverage: float) -> None:
     by = torch.tensor(values, dtype=torch.float64)
-    cut = cut_for_coverage(by, coverage)
+    cut = threshold_for_coverage(by, coverage)
     assert float(cut.keeps(by).double().mean()) >= coverage - 1e-9
     assert float((by < cut.value).double().mean()) < coverage
 
@@ -133,44 +143,44 @@ def test_the_cheapest_cut_is_that_of_brute_force(rows: list[tuple[int, int]], pr
     def cost(value: float) -> float:
         return float(torch.where(by <= value, loss, torch.full_like(loss, price)).sum())
 
-    cut = cut_for_cost(by, loss, price)
+    cut = threshold_for_cost(by, loss, price)
     assert cost(cut.value) == min(cost(value) for value in [-math.inf, *by.tolist()])
 
 
 def test_a_predictive_is_ranked_by_its_measure() -> None:
-    pred = Probabilities().summarise(torch.tensor([[[0.5, 0.5], [0.9, 0.1]]]))
-    assert cut_for_coverage(pred, 0.5).keeps(pred).tolist() == [False, True]
-    assert unsureness(pred, "margin").tolist() == pytest.approx([0.0, -0.8])  # its sign is turned
-    assert unsureness(Mean(noise_variance=1.0).summarise(torch.zeros(2, 3, 2))).tolist() == [1.0, 1.0, 1.0]
+    pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [0.9, 0.1]]]))
+    assert threshold_for_coverage(pred, 0.5).keeps(pred).tolist() == [False, True]
+    assert uncertainty(pred, "margin").tolist() == pytest.approx([0.0, -0.8])  # its sign is turned
+    assert uncertainty(Mean(noise_variance=1.0).summarize(torch.zeros(2, 3, 2))).tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("target", [0, 1, -0.1, 5, math.nan, True])
 def test_a_target_is_a_share(target: float) -> None:
-    with pytest.raises(InvalidArgument, match="target must lie between"):
-        cut_for_risk(torch.rand(100), torch.zeros(100), target)
+    with pytest.raises(InvalidArgumentError, match="target must lie between"):
+        threshold_for_risk(torch.rand(100), torch.zeros(100), target)
 
 
 def test_bad_input_is_named() -> None:
     by, loss = torch.rand(100), torch.zeros(100)
-    with pytest.raises(InvalidArgument, match="at least one row"):
-        cut_for_risk(by[:0], loss[:0], 0.1)
-    with pytest.raises(InvalidArgument, match="same shape"):
-        cut_for_risk(by, loss[:50], 0.1)
-    with pytest.raises(NotFinite):
-        cut_for_risk(by, loss.index_fill(0, torch.tensor([3]), torch.nan), 0.1)
-    with pytest.raises(NotFinite):
-        cut_for_risk(by.index_fill(0, torch.tensor([3]), torch.nan), loss, 0.1)
-    with pytest.raises(InvalidArgument, match="at most 1"):
-        cut_for_risk(by, loss + 2, 0.1)
-    with pytest.raises(InvalidArgument, match="rise"):
-        cut_for_risk(by, loss, 0.1, cuts=[0.5, 0.2])
-    with pytest.raises(InvalidArgument, match="confidence"):
-        cut_for_risk(by, loss, 0.1, confidence=95)
-    with pytest.raises(InvalidArgument, match="coverage"):
-        cut_for_coverage(by, 80)
-    with pytest.raises(InvalidArgument, match="cost_of_passing_on"):
-        cut_for_cost(by, loss, -1)
-    with pytest.raises(InvalidArgument, match="MEASURES"):
-        unsureness(Probabilities().summarise(torch.full((1, 2, 2), 0.5)), "entropie")
-    with pytest.raises(InvalidArgument, match=r"\(B,\)"):
-        Cut(0.5).keeps(torch.rand(3, 2))
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
+        threshold_for_risk(by[:0], loss[:0], 0.1)
+    with pytest.raises(InvalidArgumentError, match="same shape"):
+        threshold_for_risk(by, loss[:50], 0.1)
+    with pytest.raises(NotFiniteError):
+        threshold_for_risk(by, loss.index_fill(0, torch.tensor([3]), torch.nan), 0.1)
+    with pytest.raises(NotFiniteError):
+        threshold_for_risk(by.index_fill(0, torch.tensor([3]), torch.nan), loss, 0.1)
+    with pytest.raises(InvalidArgumentError, match="at most 1"):
+        threshold_for_risk(by, loss + 2, 0.1)
+    with pytest.raises(InvalidArgumentError, match="rise"):
+        threshold_for_risk(by, loss, 0.1, cuts=[0.5, 0.2])
+    with pytest.raises(InvalidArgumentError, match="confidence"):
+        threshold_for_risk(by, loss, 0.1, confidence=95)
+    with pytest.raises(InvalidArgumentError, match="coverage"):
+        threshold_for_coverage(by, 80)
+    with pytest.raises(InvalidArgumentError, match="deferral_cost"):
+        threshold_for_cost(by, loss, -1)
+    with pytest.raises(InvalidArgumentError, match="MEASURES"):
+        uncertainty(Probabilities().summarize(torch.full((1, 2, 2), 0.5)), "entropie")
+    with pytest.raises(InvalidArgumentError, match=r"\(B,\)"):
+        Threshold(0.5).keeps(torch.rand(3, 2))

@@ -12,8 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from caveat.decide import Ledger, LedgerBusy, LedgerCut, LedgerDamaged, LedgerGone, abstain, read_ledger
-from caveat.errors import InvalidArgument
+from caveat.decide import (
+    Ledger,
+    LedgerBusyError,
+    LedgerDamagedError,
+    LedgerGoneError,
+    LedgerTruncatedError,
+    abstain,
+    read_ledger,
+)
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Probabilities
 
 
@@ -23,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_decision_is_a_line_a_row(path: Path) -> None:
-    decision = abstain(Probabilities().summarise(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]])), 0.3, names=("á", "b"))
+    decision = abstain(Probabilities().summarize(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]])), 0.3, names=("á", "b"))
     with Ledger(path) as ledger:
         assert ledger.append(decision) == 2
         assert ledger.append({"id": 7, "action": "abstain"}) == 1
@@ -45,7 +53,7 @@ def test_a_ledger_cut_at_any_byte_keeps_every_whole_line(path: Path) -> None:
         if length == 0 or content[length - 1 : length] == b"\n":
             assert len(read_ledger(path)) == whole
             continue
-        with pytest.raises(LedgerCut, match="ends with a whole line") as caught:
+        with pytest.raises(LedgerTruncatedError, match="ends with a whole line") as caught:
             Ledger(path)
         assert [record["id"] for record in caught.value.records] == list(range(whole))
         assert path.read_bytes() == content[:length]  # nothing is touched without being asked
@@ -61,11 +69,11 @@ def test_mending_sets_the_rest_aside_and_goes_on(path: Path) -> None:
 
 def test_two_writers_in_one_process_and_in_two(path: Path) -> None:
     with Ledger(path) as ledger:
-        with pytest.raises(LedgerBusy, match="one writer"):
+        with pytest.raises(LedgerBusyError, match="one writer"):
             Ledger(path)
         code = f"from caveat.decide import Ledger\nLedger({str(path)!r})"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "LedgerBusy" in run.stderr
+        assert "LedgerBusyError" in run.stderr
         ledger.append({"id": 0})
         assert len(read_ledger(path)) == 1
     with Ledger(path) as ledger:  # let go of at the end of the block
@@ -84,7 +92,7 @@ def test_a_forked_worker_is_a_second_writer(path: Path) -> None:
     with Ledger(path) as ledger:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "getpid", lambda: -1)  # what a fork sees of it
-            with pytest.raises(LedgerBusy, match="its fork"):
+            with pytest.raises(LedgerBusyError, match="its fork"):
                 ledger.append({"id": 1})
         ledger.append({"id": 0})
     assert [record["id"] for record in read_ledger(path)] == [0]
@@ -99,10 +107,10 @@ def test_a_file_that_was_moved_or_deleted_takes_no_more_lines(
         monkeypatch.chdir("/")  # where it lies does not change with the working folder
         ledger.append({"id": 0})
         path.rename(tmp_path / "decisions.1.jsonl")
-        with pytest.raises(LedgerGone, match="moved or deleted"):
+        with pytest.raises(LedgerGoneError, match="moved or deleted"):
             ledger.append({"id": 1})
         path.touch()
-        with pytest.raises(LedgerGone):
+        with pytest.raises(LedgerGoneError):
             ledger.append({"id": 1})
     assert len(read_ledger(tmp_path / "decisions.1.jsonl")) == 1
 
@@ -129,13 +137,13 @@ def test_a_failed_write_leaves_nothing_half_written(path: Path, monkeypatch: pyt
 def test_bad_input_is_named_and_writes_nothing(path: Path) -> None:
     with Ledger(path) as ledger:
         for bad in ({"x": float("nan")}, {"x": torch.zeros(1)}, ["text"], {"at": "noon"}):
-            with pytest.raises(InvalidArgument):
+            with pytest.raises(InvalidArgumentError):
                 ledger.append(bad)  # type: ignore[arg-type]
     assert path.read_bytes() == b""
-    with pytest.raises(InvalidArgument, match="while it is open"):
+    with pytest.raises(InvalidArgumentError, match="while it is open"):
         ledger.append({"id": 0})
     path.write_text("{}\nno json\n{}\n")
-    with pytest.raises(LedgerDamaged, match="line 2"):
+    with pytest.raises(LedgerDamagedError, match="line 2"):
         Ledger(path)
-    with pytest.raises(LedgerDamaged):
+    with pytest.raises(LedgerDamagedError):
         read_ledger(path)

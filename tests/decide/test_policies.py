@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from caveat.decide import Tier, abstain, cheapest_action, decide_in_tiers, expected_costs, refer
-from caveat.errors import InvalidArgument, NotFinite, NotProbabilities
+from caveat.errors import InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.predictive import BinaryLogit, Categorical, Mean, Probabilities
 
 P = torch.tensor([[0.5, 0.5], [0.6, 0.4], [0.9, 0.1], [1.0, 0.0]])
 
 
 def predictive(p: Tensor) -> Categorical:
-    return Probabilities().summarise(p[None])
+    return Probabilities().summarize(p[None])
 
 
 def test_abstaining_keeps_names_and_ids() -> None:
@@ -32,7 +32,7 @@ def test_abstaining_keeps_names_and_ids() -> None:
 @pytest.mark.parametrize(("budget", "spent", "referred"), [(0, 0, 0), (1, 0, 1), (3, 1, 2), (3, 5, 0), (99, 0, 4)])
 def test_a_reviewers_day_is_never_overrun(budget: int, spent: int, referred: int) -> None:
     decision = refer(predictive(P), budget, spent=spent)
-    assert decision.rows("refer").tolist() == list(range(referred))  # P falls in unsureness
+    assert decision.rows("refer").tolist() == list(range(referred))  # P falls in uncertainty
     assert decision.counts()["abstain"] == 0
 
 
@@ -53,7 +53,7 @@ def test_expected_cost_by_hand() -> None:
 
 
 def test_a_label_of_yes_or_no_is_two_classes() -> None:
-    pred = BinaryLogit().summarise(torch.tensor([[-5.0, 5.0]]))
+    pred = BinaryLogit().summarize(torch.tensor([[-5.0, 5.0]]))
     assert cheapest_action(pred, [[0.0, 1.0], [1.0, 0.0]]).action.tolist() == [0, 1]
 
 
@@ -88,38 +88,38 @@ def test_a_tier_is_not_called_for_nothing() -> None:
 
 def test_regression_has_decisions_too() -> None:
     means = torch.stack([torch.zeros(3, 2), torch.arange(6.0).reshape(3, 2)])
-    decision = abstain(Mean(noise_variance=1.0).summarise(means), 5.0)
+    decision = abstain(Mean(noise_variance=1.0).summarize(means), 5.0)
     assert decision.answer_of(0) == [0.0, 0.5]
     assert decision.counts() == {"answer": 2, "abstain": 1}
 
 
 def test_bad_input_is_named() -> None:
     pred = predictive(P)
-    with pytest.raises(InvalidArgument, match="cost matrix"):
+    with pytest.raises(InvalidArgumentError, match="cost matrix"):
         expected_costs(pred, torch.zeros(3, 2))
-    with pytest.raises(InvalidArgument, match="cost matrix"):
+    with pytest.raises(InvalidArgumentError, match="cost matrix"):
         expected_costs(pred, torch.zeros(2))
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         expected_costs(pred, [[0.0, math.nan], [0.0, 0.0]])
-    with pytest.raises(NotProbabilities):
+    with pytest.raises(NotProbabilitiesError):
         expected_costs(P * 2, torch.zeros(2, 2))
-    with pytest.raises(InvalidArgument, match="names"):
+    with pytest.raises(InvalidArgumentError, match="names"):
         abstain(pred, 0.5, names=("cat",))
-    with pytest.raises(InvalidArgument, match="ids"):
+    with pytest.raises(InvalidArgumentError, match="ids"):
         abstain(pred, 0.5, ids=(1, 2))
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         abstain(pred, math.nan)
-    with pytest.raises(InvalidArgument, match="budget"):
+    with pytest.raises(InvalidArgumentError, match="budget"):
         refer(pred, -1)
     for bad in ("entropy", None, torch.rand(3)):
-        with pytest.raises(InvalidArgument, match="a number"):
+        with pytest.raises(InvalidArgumentError, match="a number"):
             abstain(pred, bad)  # type: ignore[arg-type]
     for tiers in ([], [("fast", lambda x: pred)], [Tier("fast", lambda x: pred, cost="1")]):  # type: ignore[arg-type]
-        with pytest.raises(InvalidArgument, match="at least one tier"):
+        with pytest.raises(InvalidArgumentError, match="at least one tier"):
             decide_in_tiers(P, tiers)  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match="for each row that it is passed"):
+    with pytest.raises(InvalidArgumentError, match="for each row that it is passed"):
         decide_in_tiers(P, [Tier("fast", lambda x: pred.rows([0]))])
-    with pytest.raises(InvalidArgument, match="one of the decision's"):
+    with pytest.raises(InvalidArgumentError, match="one of the decision's"):
         abstain(pred, 0.5).rows("refer")
-    with pytest.raises(InvalidArgument, match="single rows"):
+    with pytest.raises(InvalidArgumentError, match="single rows"):
         expected_costs(torch.zeros(2, 3, 4).softmax(-1), torch.zeros(4, 2))

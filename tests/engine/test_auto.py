@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.errors import InvalidArgument, RowsNotSeparatedWarning
+from caveat.errors import InvalidArgumentError, RowsNotSeparatedWarning
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -34,7 +34,7 @@ def uneven_batch() -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("executor", ["vectorised", "replay"])
+@pytest.mark.parametrize("executor", ["vectorized", "replay"])
 def test_every_row_is_under_the_tolerance_with_no_more_draws_than_it_needs(executor: str) -> None:
     sampler, x, tolerance = caveat.mc_dropout(Uneven(), output=caveat.Mean(), executor=executor), uneven_batch(), 0.02
     pred = caveat.predict(sampler, x, n="auto", tolerance=tolerance)
@@ -163,5 +163,5 @@ def test_rows_that_cannot_be_separated_go_on_together() -> None:
 )
 def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
     sampler = caveat.mc_dropout(Uneven(), output=caveat.Mean())
-    with pytest.raises(InvalidArgument, match=r"(?s)Got:.*usually.*Fix:"):
+    with pytest.raises(InvalidArgumentError, match=r"(?s)Got:.*usually.*Fix:"):
         caveat.predict(sampler, uneven_batch(), n="auto", **settings)

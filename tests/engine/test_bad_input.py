@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.errors import InvalidArgument, NotFinite, NotProbabilities, OutputMismatch
+from caveat.errors import InvalidArgumentError, NotFiniteError, NotProbabilitiesError, OutputMismatchError
 
 
 def mlp() -> nn.Sequential:
@@ -35,7 +35,7 @@ def explains(error: pytest.ExceptionInfo[Any], *parts: str) -> None:
 @pytest.mark.parametrize("verb", ["predict", "draws", "predict_batches"])
 def test_n(verb: str, n: Any) -> None:
     call: Any = getattr(caveat, verb)
-    with pytest.raises(InvalidArgument) as error:
+    with pytest.raises(InvalidArgumentError) as error:
         call(sampler(), [X] if verb == "predict_batches" else X, n)
     explains(error, f"n={n!r}", "n=100")
 
@@ -43,21 +43,21 @@ def test_n(verb: str, n: Any) -> None:
 @pytest.mark.parametrize("seed", [1.5, None, "0"])
 def test_seed(seed: Any) -> None:
     for verb in (caveat.predict, caveat.draws):
-        with pytest.raises(InvalidArgument) as error:
+        with pytest.raises(InvalidArgumentError) as error:
             verb(sampler(), X, 3, seed=seed)
         explains(error, "seed=")
 
 
 @pytest.mark.parametrize("x", [numpy.ones((4, 3)), [[1.0, 2.0, 3.0]], 3, None, {}, (), {"x": [1.0]}])
 def test_what_is_no_input(x: Any) -> None:
-    with pytest.raises(InvalidArgument) as error:
+    with pytest.raises(InvalidArgumentError) as error:
         caveat.predict(sampler(), x, 3)
     explains(error, "torch.as_tensor")
 
 
 @pytest.mark.parametrize("x", [torch.ones(0, 3), (torch.ones(0, 3),), {"input": torch.ones(0, 3)}])
 def test_an_empty_batch(x: Any) -> None:
-    with pytest.raises(InvalidArgument) as error:
+    with pytest.raises(InvalidArgumentError) as error:
         caveat.predict(sampler(), x, 3)
     explains(error, "(0, 3)")
 
@@ -68,7 +68,7 @@ def test_nan_weights(output: Any, executor: str | None) -> None:
     model = mlp()
     with torch.no_grad():
         model[0].weight[0, 0] = torch.nan
-    with pytest.raises(NotFinite) as error:
+    with pytest.raises(NotFiniteError) as error:
         caveat.predict(sampler(output, model, executor=executor), X, 5)
     explains(error, "4 of 4 rows")
 
@@ -76,13 +76,13 @@ def test_nan_weights(output: Any, executor: str | None) -> None:
 def test_nan_in_one_row() -> None:
     x = X.clone()
     x[2] = torch.nan
-    with pytest.raises(NotFinite) as error:
+    with pytest.raises(NotFiniteError) as error:
         caveat.predict(sampler(), x, 5)
     explains(error, "1 of 4 rows, first in row 2")
 
 
 def test_logits_declared_as_probabilities() -> None:
-    with pytest.raises(NotProbabilities) as error:
+    with pytest.raises(NotProbabilitiesError) as error:
         caveat.predict(sampler(caveat.Probabilities()), X, 5)
     explains(error, "Logits()")
 
@@ -110,7 +110,7 @@ def test_a_return_that_does_not_fit(output: Any, returned: Any, executor: str | 
         def forward(self, x: Tensor) -> Any:
             return returned(self.body(x))
 
-    with pytest.raises(OutputMismatch) as error:
+    with pytest.raises(OutputMismatchError) as error:
         caveat.predict(sampler(output, Network(), executor=executor), X, 3)
     explains(error)
 
@@ -124,6 +124,6 @@ def test_more_draws_than_the_sampler_has() -> None:
     class Three:
         output, size, strata = caveat.Mean(), 3, None
 
-    with pytest.raises(InvalidArgument) as error:
+    with pytest.raises(InvalidArgumentError) as error:
         caveat.predict(Three(), X, 4)  # type: ignore[arg-type]
     explains(error, "n=4 of 3")

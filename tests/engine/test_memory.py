@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import caveat
 from caveat._engine import _memory as memory
-from caveat.errors import OutOfMemory
+from caveat.errors import OutOfMemoryError
 
 
 class Small(nn.Module):
@@ -58,7 +58,7 @@ def drawn(room: int, executor: str | None, **settings: Any) -> tuple[Small, Tens
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("room", [8 * ROWS * 4, 8 * ROWS, 8 * 2])
-@pytest.mark.parametrize("executor", ["vectorised", "replay", None])
+@pytest.mark.parametrize("executor", ["vectorized", "replay", None])
 def test_halving_gives_the_same_draws(executor: str | None, room: int, error: type[Exception]) -> None:
     _, whole = drawn(10**9, executor)
     model, values = drawn(room, executor, error=error)  # a study takes two rows, and so 16 elements
@@ -70,7 +70,9 @@ def test_nothing_left_to_halve() -> None:
     sampler = caveat.mc_dropout(Small(16), output=caveat.Mean(), executor="replay")
     caveat.draws(sampler, numbers(ROWS, 3), 2)
     sampler.model.room = 7
-    with pytest.raises(OutOfMemory, match=r"(?s)Got: CUDA out of memory.*usually.*Fix: pass smaller inputs") as error:
+    with pytest.raises(
+        OutOfMemoryError, match=r"(?s)Got: CUDA out of memory.*usually.*Fix: pass smaller inputs"
+    ) as error:
         caveat.draws(sampler, numbers(ROWS, 3), 2)
     assert isinstance(error.value, MemoryError)
     assert error.value.__cause__ is not None

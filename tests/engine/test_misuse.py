@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import caveat
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 
 class Tokens(nn.Module):
@@ -48,7 +48,7 @@ VERBS = [
 
 
 def refused(call: Callable[[], Any], *words: str) -> None:
-    with pytest.raises(InvalidArgument) as error:
+    with pytest.raises(InvalidArgumentError) as error:
         call()
     for word in ("\n  Got: ", "\n  Fix: ", *words):
         assert word in str(error.value)

@@ -30,7 +30,7 @@ def numbers(*shape: int) -> Tensor:
 X, N = numbers(5, 3), 40
 
 
-@pytest.mark.parametrize("executor", ["vectorised", "replay"])
+@pytest.mark.parametrize("executor", ["vectorized", "replay"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-5), (torch.bfloat16, 0.1)])
 def test_a_model_in_another_precision_draws_the_same_functions(
     dtype: torch.dtype, bound: float, executor: str
@@ -44,7 +44,7 @@ def test_a_model_in_another_precision_draws_the_same_functions(
     assert pred.mean.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-@pytest.mark.parametrize("executor", ["vectorised", "replay"])
+@pytest.mark.parametrize("executor", ["vectorized", "replay"])
 def test_autocast(executor: str) -> None:
     sampler = caveat.mc_dropout(network(), output=caveat.Logits(), executor=executor)
     plain = caveat.draws(sampler, X, N)
@@ -110,7 +110,7 @@ def together(*tasks: Callable[[], None]) -> None:
         raise errors[0]
 
 
-@pytest.mark.parametrize("executor", ["vectorised", "replay"])
+@pytest.mark.parametrize("executor", ["vectorized", "replay"])
 def test_two_threads_drawing_and_a_third_training_see_nothing_of_each_other(executor: str) -> None:
     model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)).train()
     sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor=executor)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
-from caveat._engine._executors import recorded, vectorised
+from caveat._engine._executors import recorded, vectorized
 from caveat._intercept._masks import MaskSource
 
 
@@ -172,7 +172,7 @@ def test_what_is_written_on_a_constant_cannot_be_played() -> None:
         task = stream._tasks[0]  # type: ignore[attr-defined]
 
         def run(task: Any, source: MaskSource, draws: range) -> Tensor:
-            values = vectorised(task, source, draws)
+            values = vectorized(task, source, draws)
             store = torch.zeros(3)
             store.add_(values.sum())  # type: ignore[union-attr]
             return store

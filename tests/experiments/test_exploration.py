@@ -30,8 +30,8 @@ def load(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def optimisation() -> ModuleType:
-    return load("bayesian_optimisation")
+def optimization() -> ModuleType:
+    return load("bayesian_optimization")
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +44,15 @@ def bandits() -> ModuleType:
     return load("riquelme_2018_bandits")
 
 
-def test_the_test_functions_have_their_known_maxima(optimisation: Any) -> None:
+def test_the_test_functions_have_their_known_maxima(optimization: Any) -> None:
     """Branin at (-pi, 12.275), (pi, 2.275), (9.42478, 2.475); Hartmann-6 at the point that its authors give."""
     at = torch.tensor([[-torch.pi, 12.275], [torch.pi, 2.275], [9.42478, 2.475]], dtype=torch.float64)
     unit = torch.stack(((at[:, 0] + 5) / 15, at[:, 1] / 15), 1)
-    assert optimisation.branin(unit).tolist() == pytest.approx([-0.397887] * 3, abs=1e-5)
+    assert optimization.branin(unit).tolist() == pytest.approx([-0.397887] * 3, abs=1e-5)
     top = torch.tensor([[0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573]], dtype=torch.float64)
-    assert float(optimisation.hartmann(top)) == pytest.approx(3.32237, abs=1e-4)
+    assert float(optimization.hartmann(top)) == pytest.approx(3.32237, abs=1e-4)
     elsewhere = torch.rand(2000, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert float(optimisation.hartmann(elsewhere).max()) < 3.32237
+    assert float(optimization.hartmann(elsewhere).max()) < 3.32237
 
 
 def test_the_pendulum_is_gymnasiums(learning: Any) -> None:

@@ -59,7 +59,7 @@ def test_the_text_is_a_table_with_its_count() -> None:
 
 
 def test_what_is_left_out_says_so() -> None:
-    found = caveat.audit(Mixed(), torch.randn(3, 5, 4), live=caveat.named("rnn"))
+    found = caveat.audit(Mixed(), torch.randn(3, 5, 4), live=caveat.paths("rnn"))
     assert [site.path for site in found.live] == ["rnn"]
     assert {site.passed_by for site in found if site.path == "spatial"} == {"live= leaves it out"}
 

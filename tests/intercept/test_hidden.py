@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
-from caveat.errors import NothingRandom
+from caveat.errors import NothingRandomError
 
 RATE = 0.5
 
@@ -188,7 +188,7 @@ def only_with_another_return(m: Any, h: Tensor) -> Any:
 
 
 def test_a_guard_that_changes_the_return_is_refused_aloud() -> None:
-    with pytest.raises(NothingRandom, match="no dropout was called"):
+    with pytest.raises(NothingRandomError, match="no dropout was called"):
         drawn(only_with_another_return)
     text = str(caveat.audit(network(only_with_another_return), torch.zeros(2, 3)))
     assert "left off: test_hidden.py:" in text
@@ -229,7 +229,7 @@ def shuffle(m: Any, h: Tensor) -> Tensor:
     "body", [noise_behind_the_same_guard, jitter, sample, shuffle], ids=lambda body: body.__name__
 )
 def test_a_guard_that_lets_other_noise_in_is_refused_aloud(body: Callable[[Any, Tensor], Any]) -> None:
-    with pytest.raises(NothingRandom):
+    with pytest.raises(NothingRandomError):
         drawn(body)
     text = str(caveat.audit(network(body), torch.randn(2, 3)))
     assert "left off: test_hidden.py:" in text
@@ -253,7 +253,7 @@ def statistics_behind_the_same_guard(m: Any, h: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("body", [writes_behind_the_same_guard, statistics_behind_the_same_guard])
 def test_a_guard_of_buffers_is_refused_aloud(body: Callable[[Any, Tensor], Any]) -> None:
-    with pytest.raises(NothingRandom):
+    with pytest.raises(NothingRandomError):
         drawn(body)
     model = network(body)
     text = str(caveat.audit(model, torch.randn(4, 3)))
@@ -330,19 +330,19 @@ def test_masks_written_by_hand_fire(body: Callable[[Any, Tensor], Any]) -> None:
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))  # one function for all rows
 
 
-def normalised(m: Any, h: Tensor, training: bool) -> Tensor:
+def normalized(m: Any, h: Tensor, training: bool) -> Tensor:
     h = h[:, :, None, None].expand(-1, -1, 2, 2)
     return F.batch_norm(h, m.norm.running_mean, m.norm.running_var, None, None, training).mean((2, 3))
 
 
 def flag_read_once_for_each(m: Any, h: Tensor) -> Tensor:
-    h = normalised(m, h, m.training)
+    h = normalized(m, h, m.training)
     return F.dropout(h, m.p if m.training else 0.0)
 
 
 def one_flag_for_both(m: Any, h: Tensor) -> Tensor:
     on = m.training
-    return F.dropout(normalised(m, h, on), m.p if on else 0.0)
+    return F.dropout(normalized(m, h, on), m.p if on else 0.0)
 
 
 @pytest.mark.parametrize(
@@ -352,18 +352,18 @@ def one_flag_for_both(m: Any, h: Tensor) -> Tensor:
         one_flag_for_both,
     ],
 )
-def test_batch_normalisation_keeps_its_running_statistics(body: Callable[[Any, Tensor], Any]) -> None:
+def test_batch_normalization_keeps_its_running_statistics(body: Callable[[Any, Tensor], Any]) -> None:
     model, before, values = drawn(body)
     with torch.no_grad():
-        expected = normalised(model, before, False) / (1 - RATE)
+        expected = normalized(model, before, False) / (1 - RATE)
     kept = values != 0
     torch.testing.assert_close(values[kept], expected.expand_as(values)[kept])
     assert torch.equal(model.norm.running_mean, torch.full((64,), 3.0))
 
 
 def test_a_module_left_out_is_not_turned_on() -> None:
-    with pytest.raises(NothingRandom):
-        drawn(rate_or_zero, live=caveat.named("head"))
+    with pytest.raises(NothingRandomError):
+        drawn(rate_or_zero, live=caveat.paths("head"))
 
 
 class HandWritten(nn.Module):

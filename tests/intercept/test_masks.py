@@ -45,8 +45,8 @@ def test_rates_near_the_ends() -> None:
 
 def correlations(rows: Tensor) -> Tensor:
     """z-scores of the correlation of every pair of rows of a (R, N) tensor."""
-    centred = rows.double() - rows.double().mean(1, keepdim=True)
-    unit = centred / centred.norm(dim=1, keepdim=True)
+    centered = rows.double() - rows.double().mean(1, keepdim=True)
+    unit = centered / centered.norm(dim=1, keepdim=True)
     pairs = torch.triu_indices(len(rows), len(rows), 1)
     return (unit @ unit.T)[pairs[0], pairs[1]] * math.sqrt(rows.shape[1])
 
@@ -84,8 +84,8 @@ def test_no_correlation_along_the_elements(lag: int) -> None:
     assert abs(float(z)) < z_bound(6)
 
 
-def test_patterns_of_neighbours_are_all_as_likely() -> None:
-    """Chi-square over the 256 patterns of eight neighbouring elements."""
+def test_patterns_of_neighbors_are_all_as_likely() -> None:
+    """Chi-square over the 256 patterns of eight neighboring elements."""
     bits = keep(0.5, range(512), 1024).reshape(-1, 8).long()
     counts = torch.bincount((bits * 2 ** torch.arange(8)).sum(1), minlength=256).double()
     expected = len(bits) / 256

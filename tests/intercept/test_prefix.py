@@ -47,7 +47,7 @@ def products(n: int, **settings: Any) -> dict[int, int]:
     return count.found
 
 
-@pytest.mark.parametrize("executor", ["replay", "vectorised"])
+@pytest.mark.parametrize("executor", ["replay", "vectorized"])
 @pytest.mark.parametrize("chunk", [None, 1, 7])
 @pytest.mark.parametrize("n", [10, 200])
 def test_the_beginning_is_computed_once(n: int, chunk: int | None, executor: str) -> None:
@@ -62,7 +62,7 @@ def test_the_beginning_ends_at_the_first_live_site() -> None:
     model = nn.Sequential(
         nn.Linear(3, BEFORE), nn.Dropout(0.5), nn.Linear(BEFORE, BEFORE), nn.Dropout(0.5), nn.Linear(BEFORE, AFTER)
     )
-    last = caveat.mc_dropout(model, output=caveat.Logits(), live=caveat.named("3"), executor="replay")
+    last = caveat.mc_dropout(model, output=caveat.Logits(), live=caveat.paths("3"), executor="replay")
     x = torch.ones(4, 3)
     caveat.predict(last, x, 2)
     with Matmuls() as count:

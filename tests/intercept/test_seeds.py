@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from caveat._seeds import check_seed, draw_keys, mix, site_key
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 
 def test_splitmix_is_the_published_one() -> None:
@@ -46,5 +46,5 @@ def test_draw_numbers_beyond_32_bits() -> None:
 
 @pytest.mark.parametrize("seed", [1.0, None, "1", True, torch.Generator()])
 def test_only_integers_are_seeds(seed: object) -> None:
-    with pytest.raises(InvalidArgument, match=r"Got: seed=.*(?s:.*)Fix"):
+    with pytest.raises(InvalidArgumentError, match=r"Got: seed=.*(?s:.*)Fix"):
         check_seed(seed)  # type: ignore[arg-type]

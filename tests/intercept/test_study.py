@@ -123,7 +123,7 @@ def test_a_site_without_a_batch_in_it() -> None:
 
 
 @pytest.mark.parametrize("model", [Heads(Fold.MAJOR), Heads(Fold.MINOR), OnWeights(), Squeezing()])
-@pytest.mark.parametrize("executor", ["replay", "vectorised"])
+@pytest.mark.parametrize("executor", ["replay", "vectorized"])
 def test_rows_draw_alone_what_they_draw_among_others(model: nn.Module, executor: str) -> None:
     sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor=executor)
     width = 4 if isinstance(model, OnWeights) else 6

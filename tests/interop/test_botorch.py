@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.errors import OutputMismatch
+from caveat.errors import OutputMismatchError
 from caveat.interop._botorch import botorch_model
 from caveat.interop._botorch_functions import Functions, chosen_functions, log_likelihood, weighted_moments
 
@@ -136,7 +136,7 @@ def test_acquisition_functions_are_climbed_by_optimize_acqf() -> None:
         (qKnowledgeGradient(model, num_fantasies=4), 1),
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy's and BoTorch's words on how a short optimisation ended
+        warnings.simplefilter("ignore")  # scipy's and BoTorch's words on how a short optimization ended
         for acquisition, q in tried:
             options = {"maxiter": 20}
             found, value = optimize_acqf(acquisition, bounds, q, num_restarts=3, raw_samples=64, options=options)
@@ -184,7 +184,7 @@ def test_fantasies_have_a_set_for_each_sample() -> None:
 
 
 @installed
-def test_several_outputs_are_scalarised_or_chosen() -> None:
+def test_several_outputs_are_scalarized_or_chosen() -> None:
     from botorch.acquisition.objective import ScalarizedPosteriorTransform
 
     model, x = botorch_model(sampler(2, noise=0.1), n=30, outputs=2), points(2, 3)
@@ -196,7 +196,7 @@ def test_several_outputs_are_scalarised_or_chosen() -> None:
     torch.testing.assert_close(model.posterior(x, output_indices=[1]).mean, both.mean[..., 1:])
     noisy = model.posterior(x, posterior_transform=transform, observation_noise=True)
     torch.testing.assert_close(noisy.variance, one.variance + 0.5)
-    with pytest.raises(OutputMismatch, match="outputs"):
+    with pytest.raises(OutputMismatchError, match="outputs"):
         botorch_model(sampler(2), n=3).posterior(x)
 
 
@@ -226,7 +226,7 @@ def test_bad_input_is_refused() -> None:
             botorch_model(good, **settings)  # type: ignore[arg-type]
     with pytest.raises(caveat.CaveatError, match="functions"):
         botorch_model(caveat.ensemble([network()], output=caveat.Mean()), n=2)
-    with pytest.raises(OutputMismatch, match="numbers"):
+    with pytest.raises(OutputMismatchError, match="numbers"):
         botorch_model(caveat.mc_dropout(network(3), output=caveat.Logits()))
     model = botorch_model(good, n=3)
     for x in (torch.zeros(2), torch.zeros(1, 2, dtype=torch.int64)):

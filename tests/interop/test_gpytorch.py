@@ -58,7 +58,7 @@ def test_the_posterior_is_the_textbook_formula(process: object) -> None:
 
 @pytest.mark.filterwarnings("ignore:The optimal value")  # of the input that plays no part
 def test_the_fit_is_as_likely_as_that_of_scikit_learn(process: object) -> None:
-    """Both maximise one marginal likelihood; ours reaches it within 0.05 nats a row, and finds the noise 0.4^2."""
+    """Both maximize one marginal likelihood; ours reaches it within 0.05 nats a row, and finds the noise 0.4^2."""
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 

@@ -37,18 +37,18 @@ def data() -> tuple[Tensor, Tensor]:
 def network() -> nn.Module:
     torch.manual_seed(0)
     model, (x, y) = nn.Sequential(nn.Linear(1, 20), nn.Tanh(), nn.Linear(20, 1)), data()
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(300):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.mse_loss(model(x), y).backward()
-        optimiser.step()
+        optimizer.step()
     model.zero_grad()
     return model
 
 
 @pytest.mark.parametrize("weights", ["last_layer", "all"])
 @pytest.mark.parametrize("hessian", ["full", "kron", "diag"])
-def test_draws_have_the_linearised_predictive_variance(network: nn.Module, weights: Any, hessian: Any) -> None:
+def test_draws_have_the_linearized_predictive_variance(network: nn.Module, weights: Any, hessian: Any) -> None:
     """laplace-torch computes J C J^T in closed form; 1500 draws know a deviation to 1.8 %."""
     x = torch.linspace(-6, 6, 5)[:, None]
     output = caveat.Mean(noise_variance=0.01)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import caveat
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 pytest.importorskip("mapie")
 
@@ -56,12 +56,12 @@ def test_intervals_are_those_of_split_conformal() -> None:
 def test_a_sampler_of_the_other_kind() -> None:
     classes = caveat.mc_dropout(network(3), output=caveat.Logits())
     numbers = caveat.mc_dropout(network(2), output=caveat.Mean(0.1))
-    with pytest.raises(InvalidArgument, match="classes, one label a row"):
+    with pytest.raises(InvalidArgumentError, match="classes, one label a row"):
         mapie_classifier(numbers, n=2, classes=2).predict(X.numpy())
     for sampler in (classes, numbers):
-        with pytest.raises(InvalidArgument, match="one number a row"):
+        with pytest.raises(InvalidArgumentError, match="one number a row"):
             mapie_regressor(sampler, n=2).predict(X.numpy())
-    with pytest.raises(InvalidArgument, match="at least two classes"):
+    with pytest.raises(InvalidArgumentError, match="at least two classes"):
         mapie_classifier(classes, classes=1)
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import caveat
 from caveat.calibrate import APS, LAC, fit_absolute_residual, fit_conformal_sets
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
 
 # TorchCP warns of a setting of its own that it sets itself.
@@ -132,24 +132,24 @@ def test_quantiles_are_the_predictives_and_conformal_ones_cover(torchcp: Any) ->
 def test_a_sampler_of_the_other_kind() -> None:
     classes = caveat.mc_dropout(network(3), output=caveat.Logits())
     numbers = caveat.mc_dropout(network(2), output=caveat.Mean(0.1))
-    with pytest.raises(InvalidArgument, match="classes, one label a row"):
+    with pytest.raises(InvalidArgumentError, match="classes, one label a row"):
         torchcp_classifier(numbers, n=2)(X)
     for sampler in (classes, numbers):
         for quantiles in (None, (0.1, 0.9)):
-            with pytest.raises(InvalidArgument, match="one number a row"):
+            with pytest.raises(InvalidArgumentError, match="one number a row"):
                 torchcp_regressor(sampler, quantiles=quantiles, n=2)(X)
 
 
 @pytest.mark.parametrize("quantiles", [(0.9, 0.1), (0.0, 0.9), (5, 95), (0.1, 0.5, 0.9), (float("nan"), 0.9)])
 def test_bad_quantiles(quantiles: Any) -> None:
     sampler = caveat.mc_dropout(network(1), output=caveat.Mean(0.1))
-    with pytest.raises(InvalidArgument, match="rising probabilities"):
+    with pytest.raises(InvalidArgumentError, match="rising probabilities"):
         torchcp_regressor(sampler, quantiles=quantiles)
 
 
 def test_bad_batch_size() -> None:
     sampler = caveat.mc_dropout(network(3), output=caveat.Logits())
-    with pytest.raises(InvalidArgument, match="at least 1"):
+    with pytest.raises(InvalidArgumentError, match="at least 1"):
         torchcp_classifier(sampler, batch_size=0)
 
 

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, InvalidRate
+from caveat.errors import InvalidArgumentError, InvalidRateError
 from caveat.layers import ConcreteDropout, SpatialConcreteDropout, concrete_penalty, instances_of, replace
 from caveat.layers._concrete_dropout import _multiplier
 
 
-def authors_penalty(weight: Tensor, p: float, features: int, weight_regulariser: float, dropout_regulariser: float):
+def authors_penalty(weight: Tensor, p: float, features: int, weight_regularizer: float, dropout_regularizer: float):
     """The authors' code, line by line (github.com/yaringal/ConcreteDropout, concrete-dropout.ipynb)."""
-    kernel = weight_regulariser * weight.square().sum() / (1.0 - p)
+    kernel = weight_regularizer * weight.square().sum() / (1.0 - p)
     entropy = p * math.log(p) + (1.0 - p) * math.log(1.0 - p)
-    return kernel + entropy * dropout_regulariser * features
+    return kernel + entropy * dropout_regularizer * features
 
 
 def authors_multiplier(p: float, noise: Tensor, temperature: float) -> Tensor:
@@ -81,20 +81,20 @@ def test_the_penaltys_minimum_is_where_its_derivative_says() -> None:
     """d/dp of l^2 |W|^2 / (2 (1 - p)) - K H(p) is 0 where logit p = -l^2 |W|^2 / (2 K (1 - p)^2)."""
     torch.manual_seed(0)
     layer = ConcreteDropout(nn.Linear(20, 10), 0.1).double()
-    optimiser = torch.optim.LBFGS([layer.logit], max_iter=100, tolerance_grad=1e-12)
+    optimizer = torch.optim.LBFGS([layer.logit], max_iter=100, tolerance_grad=1e-12)
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = concrete_penalty(layer, 1, length_scale=1.5)
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     p, squares = layer.p.item(), layer.weight.square().sum().item()
     assert layer.logit.item() == pytest.approx(-(1.5**2) * squares / (2 * 20 * (1 - p) ** 2), rel=1e-4)
     nn.init.zeros_(layer.weight)
-    optimiser = torch.optim.LBFGS([layer.logit], max_iter=100, tolerance_grad=1e-12)
-    optimiser.step(closure)
+    optimizer = torch.optim.LBFGS([layer.logit], max_iter=100, tolerance_grad=1e-12)
+    optimizer.step(closure)
     assert layer.p.item() == pytest.approx(0.5, abs=1e-4)  # no weights to hold: the entropy alone
 
 
@@ -125,14 +125,14 @@ def learned_rates(N: int) -> list[float]:
     y = torch.sin(2 * x) + 0.3 * torch.randn(N, 1)
     network = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
     replace(network, which=lambda path, module: path in ("2", "4"), by=ConcreteDropout)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(500):
         rows = torch.randint(N, (min(N, 128),))
         error = (network(x[rows]) - y[rows]).square().mean()
         loss = error + concrete_penalty(network, N, length_scale=0.1, model_precision=1 / 0.3**2)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return [module.p.item() for module in network if isinstance(module, ConcreteDropout)]
 
 
@@ -162,15 +162,15 @@ def test_it_takes_a_layers_place() -> None:
     (ConcreteDropout, None),
 ])  # fmt: skip
 def test_each_takes_its_own_kind_of_layer(build: type[nn.Module], layer: nn.Module) -> None:
-    with pytest.raises(InvalidArgument, match="The layer must be"):
+    with pytest.raises(InvalidArgumentError, match="The layer must be"):
         build(layer)
 
 
 def test_a_learned_rate_cannot_start_at_zero() -> None:
-    with pytest.raises(InvalidRate, match="start in"):
+    with pytest.raises(InvalidRateError, match="start in"):
         ConcreteDropout(nn.Linear(2, 2), 0.0)
     for temperature in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(InvalidRate, match="temperature"):
+        with pytest.raises(InvalidRateError, match="temperature"):
             ConcreteDropout(nn.Linear(2, 2), temperature=temperature)
 
 
@@ -180,10 +180,10 @@ def test_a_learned_rate_cannot_start_at_zero() -> None:
     (5, {"model_precision": 0.0}), (5, {"model_precision": -2.0}), (5, {"model_precision": math.nan}),
 ])  # fmt: skip
 def test_the_penaltys_settings_are_checked(N: int, settings: dict[str, float]) -> None:
-    with pytest.raises(InvalidArgument, match="must be"):
+    with pytest.raises(InvalidArgumentError, match="must be"):
         concrete_penalty(ConcreteDropout(nn.Linear(2, 2)), N, **settings)  # type: ignore[arg-type]
 
 
 def test_a_network_without_concrete_dropout_has_no_penalty() -> None:
-    with pytest.raises(InvalidArgument, match="needs Concrete dropout"):
+    with pytest.raises(InvalidArgumentError, match="needs Concrete dropout"):
         concrete_penalty(nn.Linear(2, 2), 5)

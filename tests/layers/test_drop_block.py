@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.layers import DropBlock1d, DropBlock2d, DropBlock3d, block_rate
 
 BY_PLACES = {1: DropBlock1d, 2: DropBlock2d, 3: DropBlock3d}
@@ -77,7 +77,7 @@ def test_what_is_dropped_is_whole_blocks_inside_the_map(block: int, seed: int) -
 
 
 def test_a_row_keeps_its_scale_and_is_alone() -> None:
-    """Multipliers of a row sum to the number of its elements, by the paper's normalisation over each row."""
+    """Multipliers of a row sum to the number of its elements, by the paper's normalization over each row."""
     torch.manual_seed(0)
     out = DropBlock2d(0.4, 3)(torch.ones(16, 4, 8, 8, dtype=torch.float64))
     torch.testing.assert_close(out.sum((1, 2, 3)), torch.full((16,), 256.0, dtype=torch.float64))
@@ -96,5 +96,5 @@ def test_one_row_alone_and_a_row_that_lost_everything() -> None:
 
 @pytest.mark.parametrize("block_size", [0, -1, 2.5, "7", True])
 def test_a_block_has_a_whole_size(block_size: object) -> None:
-    with pytest.raises(InvalidArgument, match="block_size must be a whole number"):
+    with pytest.raises(InvalidArgumentError, match="block_size must be a whole number"):
         DropBlock2d(0.1, block_size)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import caveat
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.layers import LogitsAndLogVarianceHead, MeanAndLogVarianceHead
 from caveat.losses import attenuated_cross_entropy, gaussian_nll
 
@@ -61,5 +61,5 @@ def test_every_parameter_is_trained() -> None:
     ],
 )
 def test_bad_input(make: object) -> None:
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgumentError):
         make()  # type: ignore[operator]

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import caveat
 import caveat._intercept._layer_sites  # registers the handlers
-from caveat.errors import InvalidArgument, InvalidRate
+from caveat.errors import InvalidArgumentError, InvalidRateError
 from caveat.layers import SpatialDropout2d, insert_dropout, instances_of, remove_dropout
 from caveat.testing import check_sampler
 
@@ -71,10 +71,10 @@ def test_the_draws_of_a_residual_network_keep_every_promise(by: type[nn.Module])
     def build(**settings: object) -> caveat.samplers.MCDropout:
         torch.manual_seed(0)
         model = Residual()
-        insert_dropout(model, 0.3, after=caveat.named("*.relu"), by=by)
+        insert_dropout(model, 0.3, after=caveat.paths("*.relu"), by=by)
         return caveat.mc_dropout(model, output=caveat.Logits(), **settings)  # type: ignore[arg-type]
 
-    ways = {executor: build(executor=executor) for executor in ("vectorised", "replay")}
+    ways = {executor: build(executor=executor) for executor in ("vectorized", "replay")}
     check_sampler(build(), images(), n=6, variants=ways)
 
 
@@ -88,7 +88,7 @@ def test_each_use_of_a_module_has_a_mask_of_its_own() -> None:
             return torch.stack([self.same(x), self.same(x)], -1)
 
     model = Twice()
-    insert_dropout(model, 0.5, after=caveat.named("same"))
+    insert_dropout(model, 0.5, after=caveat.paths("same"))
     drawn = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), torch.ones(1, 100), 1)[0, 0]
     kept = drawn.ne(0).double()
     assert 0.3 < float((kept[:, 0] == kept[:, 1]).double().mean()) < 0.7
@@ -97,7 +97,7 @@ def test_each_use_of_a_module_has_a_mask_of_its_own() -> None:
 def test_a_sequential_keeps_its_keys_and_indices() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 2))
     head, keys = model[1], list(model.state_dict())
-    assert insert_dropout(model, 0.5, after=caveat.named("0", "0.1")) == [
+    assert insert_dropout(model, 0.5, after=caveat.paths("0", "0.1")) == [
         "0.inserted_dropout", "0.1.inserted_dropout",
     ]  # fmt: skip
     assert model[1] is head
@@ -133,7 +133,7 @@ def test_the_output_of_a_recurrent_layer() -> None:
 
 def test_mode_training_copies_and_pickles() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)).eval()
-    insert_dropout(model, 0.5, after=caveat.named("1"))
+    insert_dropout(model, 0.5, after=caveat.paths("1"))
     x = torch.ones(3, 4)
     assert torch.equal(model(x), model(x))  # inserted into a network in eval mode, it is in eval mode
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
@@ -147,7 +147,7 @@ def test_mode_training_copies_and_pickles() -> None:
 def test_functional_calls_over_stacked_members() -> None:
     members = [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)) for _ in range(3)]
     for member in members:
-        insert_dropout(member, 0.5, after=caveat.named("1"))
+        insert_dropout(member, 0.5, after=caveat.paths("1"))
     parameters, buffers = torch.func.stack_module_state(members)
 
     def one(own: dict[str, Tensor], state: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -159,12 +159,12 @@ def test_functional_calls_over_stacked_members() -> None:
 
 @pytest.mark.parametrize("p", [1.0, -0.5, float("nan")])
 def test_a_rate_is_a_share_below_one(p: float) -> None:
-    with pytest.raises(InvalidRate):
+    with pytest.raises(InvalidRateError):
         insert_dropout(nn.Sequential(nn.ReLU()), p, after=instances_of(nn.ReLU))
 
 
 def test_a_predicate_that_chooses_nothing_says_what_there_is() -> None:
-    with pytest.raises(InvalidArgument, match=r"'stem' \(Conv2d\)"):
+    with pytest.raises(InvalidArgumentError, match=r"'stem' \(Conv2d\)"):
         insert_dropout(Residual(), 0.1, after=instances_of(nn.GELU))
 
 
@@ -177,13 +177,13 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_inserted() -> Non
 
     model = nn.Sequential(nn.ReLU(), Dense({"a": nn.Linear(2, 2)}))
     before = str(model)
-    with pytest.raises(InvalidArgument, match="a way of its own"):
+    with pytest.raises(InvalidArgumentError, match="a way of its own"):
         insert_dropout(model, 0.1, after=lambda path, module: path in ("0", "1"))
-    with pytest.raises(InvalidArgument, match="makes no module"):
+    with pytest.raises(InvalidArgumentError, match="makes no module"):
         insert_dropout(model, 0.1, after=instances_of(nn.ReLU), by=lambda p: p)  # type: ignore[arg-type,return-value]
     assert str(model) == before
     insert_dropout(model, 0.1, after=instances_of(nn.ReLU))
-    with pytest.raises(InvalidArgument, match="which has one"):
+    with pytest.raises(InvalidArgumentError, match="which has one"):
         insert_dropout(model, 0.1, after=instances_of(nn.ReLU))
 
 
@@ -192,7 +192,7 @@ def test_a_compiled_network_is_refused(mark: str) -> None:
     """By what torch.compile(model) and model.compile() leave on a module; the compiler itself takes seconds to load."""
     model = nn.Sequential(nn.ReLU())
     setattr(model, mark, str)
-    with pytest.raises(InvalidArgument, match="not compiled"):
+    with pytest.raises(InvalidArgumentError, match="not compiled"):
         insert_dropout(model, 0.1, after=instances_of(nn.ReLU))
 
 
@@ -203,5 +203,5 @@ def test_what_returns_no_numbers_is_an_error_that_names_it() -> None:
 
     model = nn.Sequential(Indices())
     insert_dropout(model, 0.1, after=instances_of(Indices))
-    with pytest.raises(InvalidArgument, match=r"Indices returned a tensor of torch\.int64"):
+    with pytest.raises(InvalidArgumentError, match=r"Indices returned a tensor of torch\.int64"):
         model(torch.ones(2, 3))

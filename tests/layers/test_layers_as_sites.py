@@ -41,7 +41,7 @@ class Case:
     shape: tuple[int, ...]
     kinds: tuple[str, ...]
     rate: float = 0.4
-    vectorises: bool = True
+    vectorizes: bool = True
 
     def x(self) -> Tensor:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(5))
@@ -92,11 +92,11 @@ CASES: dict[str, Case] = {
     ),
     "hidden weights of an LSTM": Case(
         lambda: Outputs(layers.WeightDropout(nn.LSTM(6, 4, 2, dropout=0.4, batch_first=True), 0.4)),
-        SEQUENCE, ("weight_dropout", "weight_dropout", "lstm"), vectorises=False,
+        SEQUENCE, ("weight_dropout", "weight_dropout", "lstm"), vectorizes=False,
     ),
     "hidden weights of a GRU": Case(
         lambda: Outputs(layers.WeightDropout(nn.GRU(6, 4, batch_first=True, bidirectional=True), 0.4)),
-        SEQUENCE, ("weight_dropout", "weight_dropout"), vectorises=False,
+        SEQUENCE, ("weight_dropout", "weight_dropout"), vectorizes=False,
     ),
     "concrete": Case(
         lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), layers.ConcreteDropout(nn.Linear(8, 2), 0.4)),
@@ -126,8 +126,8 @@ def test_draws_keep_every_promise(name: str, masks: str) -> None:
         return caveat.mc_dropout(case.model(), output=caveat.Mean(), masks=masks, **settings)  # type: ignore[arg-type]
 
     ways = {"replay": build(executor="replay"), "chunks of 5": build(chunk=5)}
-    if case.vectorises:
-        ways["vectorised"] = build(executor="vectorised")
+    if case.vectorizes:
+        ways["vectorized"] = build(executor="vectorized")
     check_sampler(build(), case.x(), n=N, variants=ways, batch_dim=0 if masks == "shared" else None)
 
 
@@ -149,7 +149,7 @@ def test_live_leaves_a_site_at_rest(name: str) -> None:
     """With a second site to draw from, a layer that is not asked for does what it does in eval mode."""
     case = CASES[name]
     model, x = nn.Sequential(case.model(), nn.Dropout(0.5)).eval(), case.x()
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.named("1"))
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.paths("1"))
     drawn, rest = caveat.draws(sampler, x, 4), model(x).detach()
     expected = torch.where(drawn == 0, 0.0, 2 * rest)
     torch.testing.assert_close(drawn, expected)
@@ -186,5 +186,5 @@ def test_strata_reach_the_layers() -> None:
 
 def test_a_rate_of_zero_says_that_nothing_is_random() -> None:
     model = nn.Sequential(nn.Linear(4, 4), layers.DropBlock2d(0.0))
-    with pytest.raises(caveat.NothingRandom):
+    with pytest.raises(caveat.NothingRandomError):
         caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), torch.ones(2, 3, 4, 4), n=2)

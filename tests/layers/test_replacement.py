@@ -8,7 +8,7 @@ from torch import nn
 
 import caveat
 import caveat._intercept._layer_sites  # registers the handlers
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.layers import GaussianDropout, WeightDropout, instances_of, replace
 
 
@@ -60,6 +60,6 @@ def test_weights_and_keys_stay_and_only_the_outermost_is_replaced() -> None:
 def test_what_cannot_be_replaced_changes_nothing(which: object, by: object, said: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2))
     before = str(model)
-    with pytest.raises(InvalidArgument, match=said):
+    with pytest.raises(InvalidArgumentError, match=said):
         replace(model, which=which, by=by)  # type: ignore[arg-type]
     assert str(model) == before

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.layers import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
 
 BY_PLACES = {1: SpatialDropout1d, 2: SpatialDropout2d, 3: SpatialDropout3d}
@@ -55,10 +55,10 @@ def test_channels_first_is_torchs_own() -> None:
 
 @pytest.mark.parametrize("channel_dim", [0, 2, "last", None])
 def test_another_channel_dim_is_refused(channel_dim: object) -> None:
-    with pytest.raises(InvalidArgument, match="channel_dim must be 1"):
+    with pytest.raises(InvalidArgumentError, match="channel_dim must be 1"):
         SpatialDropout1d(0.5, channel_dim=channel_dim)  # type: ignore[arg-type]
 
 
 def test_another_rank_names_the_layer_that_fits() -> None:
-    with pytest.raises(InvalidArgument, match="use SpatialDropout2d here"):
+    with pytest.raises(InvalidArgumentError, match="use SpatialDropout2d here"):
         SpatialDropout1d(0.5)(torch.ones(2, 3, 4, 4))

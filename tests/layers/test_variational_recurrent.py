@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import caveat
 from caveat._recurrence._direction import Steps, Weights, run_direction
-from caveat.errors import InvalidArgument, InvalidRate
+from caveat.errors import InvalidArgumentError, InvalidRateError
 from caveat.layers import VariationalGRU, VariationalLSTM
 
 PAIRS = [(nn.LSTM, VariationalLSTM), (nn.GRU, VariationalGRU)]
@@ -170,13 +170,13 @@ def test_autocast_and_half() -> None:
 @pytest.mark.parametrize("name", ["dropout", "input_dropout", "state_dropout", "output_dropout"])
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan"), "0.5"])
 def test_rates_out_of_range(name: str, rate: Any) -> None:
-    with pytest.raises(InvalidRate, match="must be in"):
+    with pytest.raises(InvalidRateError, match="must be in"):
         VariationalLSTM(3, 4, **{name: rate})
 
 
 @pytest.mark.parametrize("sizes", [(0, 4), (3, 0), (3, 4, 0)])
 def test_sizes_below_one(sizes: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidArgument, match="at least 1"):
+    with pytest.raises(InvalidArgumentError, match="at least 1"):
         VariationalGRU(*sizes)
 
 
@@ -185,17 +185,17 @@ def test_sizes_below_one(sizes: tuple[int, ...]) -> None:
                         ((5, 2, 4), "input_size features")],
 )  # fmt: skip
 def test_inputs_of_the_wrong_shape(shape: tuple[int, ...], rule: str) -> None:
-    with pytest.raises(InvalidArgument, match=rule):
+    with pytest.raises(InvalidArgumentError, match=rule):
         VariationalLSTM(3, 4)(torch.zeros(shape))
 
 
 def test_states_of_the_wrong_kind_or_shape() -> None:
     x, state = torch.zeros(5, 2, 3), torch.zeros(1, 2, 4)
-    with pytest.raises(InvalidArgument, match="pair"):
+    with pytest.raises(InvalidArgumentError, match="pair"):
         VariationalLSTM(3, 4)(x, state)
-    with pytest.raises(InvalidArgument, match="pair"):
+    with pytest.raises(InvalidArgumentError, match="pair"):
         VariationalGRU(3, 4)(x, (state, state))
-    with pytest.raises(InvalidArgument, match="batch first"):
+    with pytest.raises(InvalidArgumentError, match="batch first"):
         VariationalGRU(3, 4)(x, torch.zeros(2, 1, 4))
 
 
@@ -208,5 +208,5 @@ def test_printed() -> None:
 
 
 def test_nothing_random_without_rates() -> None:
-    with pytest.raises(caveat.NothingRandom):
+    with pytest.raises(caveat.NothingRandomError):
         caveat.draws(caveat.mc_dropout(VariationalLSTM(3, 4), output=caveat.Mean(select=0)), torch.zeros(5, 2, 3))

@@ -71,7 +71,7 @@ def test_every_executor_and_way_gives_the_same_draws(
 ) -> None:
     found = []
     network, x, _ = case(cls, name)
-    for executor in ("vectorised", "replay"):
+    for executor in ("vectorized", "replay"):
         for least in (0, 10**9):  # torch's kernel for each draw, and one loop for all draws
             monkeypatch.setattr(variational_sites, "_ROWS_WORTH_A_KERNEL", {"lstm": least, "gru": least})
             sampler = caveat.mc_dropout(network, output=caveat.Mean(), masks=masks, executor=executor)  # pyright: ignore

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.layers import DropConnect, WeightDropout
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -89,7 +89,7 @@ def test_packed_sequences_and_a_given_state() -> None:
 
 
 def test_it_stands_in_for_the_layer() -> None:
-    """Sizes are read from it as from the layer, moving it moves the weights, and optimisers see each weight once."""
+    """Sizes are read from it as from the layer, moving it moves the weights, and optimizers see each weight once."""
     layer = WeightDropout(nn.LSTM(3, 4, batch_first=True), 0.5)
     assert (layer.hidden_size, layer.batch_first) == (4, True)
     with pytest.raises(AttributeError, match="no_such_thing"):
@@ -105,7 +105,7 @@ def test_drop_connect_is_another_name() -> None:
 
 @pytest.mark.parametrize("layer", [None, nn.Linear, 3])
 def test_a_layer_is_a_module(layer: object) -> None:
-    with pytest.raises(InvalidArgument, match=r"must be an nn.Module"):
+    with pytest.raises(InvalidArgumentError, match=r"must be an nn.Module"):
         WeightDropout(layer, 0.5)  # type: ignore[arg-type]
 
 
@@ -116,5 +116,5 @@ def test_a_layer_is_a_module(layer: object) -> None:
     (nn.ReLU(), None),
 ])  # fmt: skip
 def test_names_are_the_layers_own_parameters(layer: nn.Module, names: list[str] | None) -> None:
-    with pytest.raises(InvalidArgument, match="names must be parameters"):
+    with pytest.raises(InvalidArgumentError, match="names must be parameters"):
         WeightDropout(layer, 0.5, names)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from caveat.errors import InvalidArgument, OutputMismatch
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.losses import _logit_noise as logit_noise
 from caveat.losses import attenuated_cross_entropy
 
@@ -211,7 +211,7 @@ def test_runs_under_vmap_and_functional_gradients() -> None:
     ],
 )
 def test_a_return_that_does_not_fit(returned: object) -> None:
-    with pytest.raises(OutputMismatch):
+    with pytest.raises(OutputMismatchError):
         attenuated_cross_entropy(returned, torch.zeros(3).long())
 
 
@@ -226,18 +226,18 @@ def test_a_return_that_does_not_fit(returned: object) -> None:
     ],
 )
 def test_targets_that_do_not_fit(target: Tensor, match: str) -> None:
-    with pytest.raises(InvalidArgument, match=match):
+    with pytest.raises(InvalidArgumentError, match=match):
         attenuated_cross_entropy((torch.zeros(3, 2), torch.zeros(3, 2)), target)
 
 
 def test_other_bad_input() -> None:
     returned, target = (torch.zeros(3, 2), torch.zeros(3, 2)), torch.zeros(3).long()
-    with pytest.raises(InvalidArgument, match="samples"):
+    with pytest.raises(InvalidArgumentError, match="samples"):
         attenuated_cross_entropy(returned, target, samples=0)
-    with pytest.raises(InvalidArgument, match="leading axes"):
+    with pytest.raises(InvalidArgumentError, match="leading axes"):
         attenuated_cross_entropy(returned, target, weight=torch.ones(2))
-    with pytest.raises(InvalidArgument, match="reduction"):
+    with pytest.raises(InvalidArgumentError, match="reduction"):
         attenuated_cross_entropy(returned, target, reduction="average")  # type: ignore[arg-type]
     empty = (torch.zeros(0, 2), torch.zeros(0, 2))
-    with pytest.raises(InvalidArgument, match="at least one element"):
+    with pytest.raises(InvalidArgumentError, match="at least one element"):
         attenuated_cross_entropy(empty, torch.zeros(0).long())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.losses import beta_nll, gaussian_nll
 
 
@@ -77,5 +77,5 @@ def test_extreme_log_variances_are_finite(log_variance: float) -> None:
 
 @pytest.mark.parametrize("beta", [-0.1, 1.1, math.nan])
 def test_beta_out_of_range(beta: float) -> None:
-    with pytest.raises(InvalidArgument, match="beta"):
+    with pytest.raises(InvalidArgumentError, match="beta"):
         beta_nll((torch.zeros(1, 1), torch.zeros(1, 1)), torch.zeros(1, 1), beta=beta)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from caveat.errors import InvalidArgument, OutputMismatch
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.losses import beta_nll, gaussian_nll
 
 NAN = float("nan")
@@ -195,15 +195,15 @@ def test_descent_finds_the_noise() -> None:
     sd = 0.3 + x.abs()
     y = 2 * x + sd * torch.randn(x.shape, generator=generator, dtype=torch.float64)
     weights = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=100)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100)
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = gaussian_nll((weights[0] + weights[1] * x, weights[2] + weights[3] * sd.log()), y)
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     assert weights.tolist() == pytest.approx([0, 2, 0, 2], abs=0.1)
 
 
@@ -225,30 +225,30 @@ def test_descent_finds_the_noise() -> None:
     ],
 )
 def test_a_return_that_is_no_pair(loss: object, returned: object) -> None:
-    with pytest.raises(OutputMismatch, match="log-variance"):
+    with pytest.raises(OutputMismatchError, match="log-variance"):
         loss(returned, torch.zeros(3, 1))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("loss", [gaussian_nll, beta_nll])
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (1, 1), (0, 1)])
 def test_targets_of_another_shape_do_not_broadcast(loss: object, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidArgument, match="reshape"):
+    with pytest.raises(InvalidArgumentError, match="reshape"):
         loss((torch.zeros(3, 1), torch.zeros(3, 1)), torch.zeros(shape))  # type: ignore[operator]
 
 
 def test_other_bad_input() -> None:
     returned, target = (torch.zeros(3, 2), torch.zeros(3, 2)), torch.zeros(3, 2)
-    with pytest.raises(OutputMismatch, match="shape of the mean"):
+    with pytest.raises(OutputMismatchError, match="shape of the mean"):
         gaussian_nll((torch.zeros(3, 2), torch.zeros(3, 1)), target)
-    with pytest.raises(InvalidArgument, match="floating"):
+    with pytest.raises(InvalidArgumentError, match="floating"):
         gaussian_nll(returned, target.long())
-    with pytest.raises(InvalidArgument, match="boolean"):
+    with pytest.raises(InvalidArgumentError, match="boolean"):
         gaussian_nll(returned, target, mask=torch.ones(3, 2))
-    with pytest.raises(InvalidArgument, match="leading axes"):
+    with pytest.raises(InvalidArgumentError, match="leading axes"):
         gaussian_nll(returned, target, mask=torch.ones(2, dtype=torch.bool))
-    with pytest.raises(InvalidArgument, match="leading axes"):
+    with pytest.raises(InvalidArgumentError, match="leading axes"):
         gaussian_nll(returned, target, weight=torch.ones(2))
-    with pytest.raises(InvalidArgument, match="leading axes"):
+    with pytest.raises(InvalidArgumentError, match="leading axes"):
         gaussian_nll(returned, target, weight=torch.tensor(2.0))
-    with pytest.raises(InvalidArgument, match="reduction"):
+    with pytest.raises(InvalidArgumentError, match="reduction"):
         gaussian_nll(returned, target, reduction="average")  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from caveat import measures
-from caveat.errors import DrawsNotKept, InvalidArgument
+from caveat.errors import DrawsNotKeptError, InvalidArgumentError
 from caveat.measures import MEASURES, decompose
 from caveat.predictive import (
     BinaryLogit,
@@ -55,7 +55,7 @@ GOLDEN = {
 
 
 def one_draw(z: Tensor) -> Predictive:
-    return Logits().summarise(z[:1])
+    return Logits().summarize(z[:1])
 
 
 scores = hnp.arrays(
@@ -67,7 +67,7 @@ scores = hnp.arrays(
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_classification(name: str) -> None:
-    pred = Probabilities().summarise(DRAWS)
+    pred = Probabilities().summarize(DRAWS)
     assert MEASURES[name](pred).tolist() == [pytest.approx(GOLDEN[name], rel=1e-12, abs=1e-12)]
 
 
@@ -78,13 +78,13 @@ def test_golden_classification_is_complete() -> None:
 def test_golden_variation_ratio() -> None:
     # Votes 3, 1, 1 of 5: 1 - 3/5.
     z = torch.eye(3)[[0, 0, 0, 1, 2]][:, None]
-    assert measures.variation_ratio(Logits().summarise(z)).item() == pytest.approx(0.4)
+    assert measures.variation_ratio(Logits().summarize(z)).item() == pytest.approx(0.4)
 
 
 def test_golden_regression() -> None:
     # Means 1, 3; noise 0.5, 1.5: epistemic 2, aleatoric 1, total 3.
     # The middle 90 % of N(2, 3) are 2 * 1.6448536 * sqrt 3 wide.
-    pred = MeanAndVariance().summarise(torch.tensor([[[[1.0, 0.5]]], [[[3.0, 1.5]]]]))
+    pred = MeanAndVariance().summarize(torch.tensor([[[[1.0, 0.5]]], [[[3.0, 1.5]]]]))
     assert measures.epistemic_variance(pred).tolist() == [[2.0]]
     assert measures.aleatoric_variance(pred).tolist() == [[1.0]]
     assert measures.total_variance(pred).tolist() == [[3.0]]
@@ -95,7 +95,7 @@ def test_golden_regression() -> None:
 
 def test_golden_bernoulli() -> None:
     # Probabilities of yes 1/2 and 3/4 (logit log 3), as two classes: mean 5/8.
-    pred = BinaryLogit().summarise(torch.tensor([[0.0], [math.log(3)]], dtype=torch.float64))
+    pred = BinaryLogit().summarize(torch.tensor([[0.0], [math.log(3)]], dtype=torch.float64))
     total = -(5 / 8 * math.log(5 / 8) + 3 / 8 * math.log(3 / 8))
     expected = (LOG2 + 2 * LOG2 - 0.75 * math.log(3)) / 2
     assert measures.predictive_entropy(pred).item() == pytest.approx(total)
@@ -110,7 +110,7 @@ def test_golden_bernoulli() -> None:
 @settings(deadline=None)
 @given(scores)
 def test_information_laws(z: Tensor) -> None:
-    pred = Logits().summarise(z.double())
+    pred = Logits().summarize(z.double())
     total, noise = measures.predictive_entropy(pred), measures.expected_entropy(pred)
     gain = measures.mutual_information(pred)
     assert (gain >= 0).all()
@@ -126,7 +126,7 @@ def test_information_laws(z: Tensor) -> None:
 @settings(deadline=None)
 @given(scores)
 def test_ranges(z: Tensor) -> None:
-    pred, most = Logits().summarise(z), 1 - 1 / z.shape[-1]
+    pred, most = Logits().summarize(z), 1 - 1 / z.shape[-1]
     highs = {"variation_ratio": most, "least_confidence": most, "margin": 1, "max_class_variance": 0.5}
     for name, high in highs.items():
         values = MEASURES[name](pred)
@@ -140,7 +140,7 @@ def test_one_draw_has_no_epistemic_part(z: Tensor) -> None:
     pred = one_draw(z)
     for name in ("mutual_information", "pairwise_kl", "variation_ratio", "max_class_variance"):
         assert torch.equal(MEASURES[name](pred), torch.zeros(z.shape[1]))
-    regression = Mean(noise_variance=0.3).summarise(z[:1])
+    regression = Mean(noise_variance=0.3).summarize(z[:1])
     assert torch.equal(measures.epistemic_variance(regression), torch.zeros(z.shape[1:]))
 
 
@@ -149,8 +149,8 @@ def test_one_draw_has_no_epistemic_part(z: Tensor) -> None:
 def test_permuting_and_splitting_draws_changes_nothing(z: Tensor, random: Any) -> None:
     order = random.sample(range(len(z)), len(z))
     cut = random.randrange(1, len(z))
-    whole, shuffled = Logits().summarise(z), Logits().summarise(z[order])
-    merged = Logits().summarise(z[:cut]).merge(Logits().summarise(z[cut:]))
+    whole, shuffled = Logits().summarize(z), Logits().summarize(z[order])
+    merged = Logits().summarize(z[:cut]).merge(Logits().summarize(z[cut:]))
     for m in CLASSIFICATION:
         torch.testing.assert_close(m(shuffled), m(whole), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(m(merged), m(whole), rtol=1e-5, atol=1e-6)
@@ -164,13 +164,13 @@ def test_pairwise_kl_against_a_double_loop(z: Tensor) -> None:
     pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
     slow = torch.stack([(log_p[i].exp() * (log_p[i] - log_p[j])).sum(-1) for i, j in pairs]).mean(0)
     torch.testing.assert_close(
-        measures.pairwise_kl(Logits().summarise(z.double())), slow, rtol=1e-9, atol=1e-10
+        measures.pairwise_kl(Logits().summarize(z.double())), slow, rtol=1e-9, atol=1e-10
     )
 
 
 def test_against_plain_formulas() -> None:
     z = torch.randn(50, 6, 4, dtype=torch.float64)
-    p, pred = z.softmax(-1), Logits().summarise(z)
+    p, pred = z.softmax(-1), Logits().summarize(z)
     mean = p.mean(0)
     ordered = mean.sort(-1, descending=True).values
     modes = torch.nn.functional.one_hot(z.argmax(-1), 4).sum(0).amax(-1)
@@ -204,7 +204,7 @@ def test_shapes_and_dtypes(measure: measures.Measure, dtype: torch.dtype) -> Non
             (BinaryLogit(), (5, 4, 3), (4, 3)),
         ]
     for output, shape, expected in cases:
-        pred = output.summarise(torch.randn(shape).to(dtype))
+        pred = output.summarize(torch.randn(shape).to(dtype))
         values = measure(pred)
         assert values.shape == expected
         assert values.dtype == out
@@ -214,7 +214,7 @@ def test_shapes_and_dtypes(measure: measures.Measure, dtype: torch.dtype) -> Non
 
 def test_rows_of_different_counts() -> None:
     z = torch.randn(9, 4, 2, 3)
-    short, long = Logits().summarise(z[:1]), Logits().summarise(z)
+    short, long = Logits().summarize(z[:1]), Logits().summarize(z)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
     joined = join([short.rows(odd), long.rows(even)], [odd, even])
     for m in CLASSIFICATION:
@@ -234,25 +234,25 @@ def test_unsureness_ranks_the_surest_last() -> None:
     z = torch.tensor([sure, unsure]) + 0.05 * torch.randn(
         20, 2, 3, generator=torch.Generator().manual_seed(0)
     )
-    pred = Logits().summarise(z)
+    pred = Logits().summarize(z)
     assert measures.margin(pred)[0] > measures.margin(pred)[1]
     for m in CLASSIFICATION:
-        values = m.unsureness(pred)
+        values = m.uncertainty(pred)
         assert values[1] > values[0], m.name
 
 
 def test_interval_width_of_the_mixture() -> None:
-    pred = Mean(noise_variance=1.0).summarise(torch.tensor([[[-50.0]], [[50.0]]]), keep=True)
+    pred = Mean(noise_variance=1.0).summarize(torch.tensor([[[-50.0]], [[50.0]]]), keep=True)
     # Its 0.95 quantile is the upper half's 0.9: 50 + 1.28155; the lower end mirrors it.
     width = measures.interval_width(pred, 0.9, mixture=True)
     assert width.item() == pytest.approx(100 + 2 * 1.2815515655446004, rel=1e-6)
-    with pytest.raises(DrawsNotKept):
-        measures.interval_width(Mean().summarise(torch.zeros(2, 3, 1)), mixture=True)
+    with pytest.raises(DrawsNotKeptError):
+        measures.interval_width(Mean().summarize(torch.zeros(2, 3, 1)), mixture=True)
 
 
 def test_decompose_by_head() -> None:
     output = as_output({"kind": Logits(), "size": Mean(0.5)})
-    pred = output.summarise({"kind": torch.randn(9, 4, 3), "size": torch.randn(9, 4, 2)})
+    pred = output.summarize({"kind": torch.randn(9, 4, 3), "size": torch.randn(9, 4, 2)})
     split = decompose(pred)
     assert {name: {k: tuple(v.shape) for k, v in parts.items()} for name, parts in split.items()} == {
         "kind": {"total": (4,), "aleatoric": (4,), "epistemic": (4,)},
@@ -267,25 +267,25 @@ def test_decompose_by_head() -> None:
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda m: m.name)
 def test_the_wrong_kind_says_which_measures_fit(measure: measures.Measure) -> None:
-    classes, regression = Logits().summarise(torch.zeros(2, 4, 3)), Mean().summarise(torch.zeros(2, 4, 3))
+    classes, regression = Logits().summarize(torch.zeros(2, 4, 3)), Mean().summarize(torch.zeros(2, 4, 3))
     wrong, fitting = (
         (regression, REGRESSION) if measure.kind == "classification" else (classes, CLASSIFICATION)
     )
     names = ", ".join(m.name for m in fitting)
     got = type(wrong).__name__
-    with pytest.raises(InvalidArgument, match=rf"(?s){measure.name} is a.*Got: {got}.*when:.*Fix:.*{names}"):
+    with pytest.raises(InvalidArgumentError, match=rf"(?s){measure.name} is a.*Got: {got}.*when:.*Fix:.*{names}"):
         measure(wrong)
     assert not measure.fits(wrong)
 
 
 @pytest.mark.parametrize("function", [measures.margin, measures.total_variance])
 def test_several_heads_say_how_to_take_one(function: Callable[[Predictive], Tensor]) -> None:
-    pred = as_output({"kind": Logits()}).summarise({"kind": torch.zeros(2, 4, 3)})
-    with pytest.raises(InvalidArgument, match=r"(?s)several heads: kind.*Fix: \w+\(pred\['kind'\]\)"):
+    pred = as_output({"kind": Logits()}).summarize({"kind": torch.zeros(2, 4, 3)})
+    with pytest.raises(InvalidArgumentError, match=r"(?s)several heads: kind.*Fix: \w+\(pred\['kind'\]\)"):
         function(pred)
 
 
 def test_what_is_not_a_predictive() -> None:
     for function in (measures.predictive_entropy, decompose):
-        with pytest.raises(InvalidArgument, match=r"(?s)Got: Tensor.*what caveat\.predict returns"):
+        with pytest.raises(InvalidArgumentError, match=r"(?s)Got: Tensor.*what caveat\.predict returns"):
             function(torch.zeros(4, 3))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from caveat.errors import CannotMerge, InvalidArgument
+from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.metrics import (
     METRICS,
     Collected,
@@ -127,7 +127,7 @@ def test_every_metric_takes_weights_and_says_what_it_takes() -> None:
     ],
 )
 def test_bad_input(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(InvalidArgument, match=words):
+    with pytest.raises(InvalidArgumentError, match=words):
         call()
 
 
@@ -155,19 +155,19 @@ def test_rankings_are_collected() -> None:
 
 
 def test_states_that_do_not_merge_or_hold_nothing() -> None:
-    with pytest.raises(CannotMerge, match="accuracy and brier_score"):
+    with pytest.raises(CannotMergeError, match="accuracy and brier_score"):
         RunningMean(accuracy).merge(RunningMean(brier_score))
-    with pytest.raises(CannotMerge):
+    with pytest.raises(CannotMergeError):
         Collected(aurc).merge(Collected(auroc))
     for empty in (RunningMean(accuracy), Collected(aurc)):
-        with pytest.raises(InvalidArgument, match="was not kept"):
+        with pytest.raises(InvalidArgumentError, match="was not kept"):
             empty.compute()
     for metric in (auroc, aurc, root_mean_squared_error, expected_calibration_error):
-        with pytest.raises(InvalidArgument, match="not a mean over rows"):
+        with pytest.raises(InvalidArgumentError, match="not a mean over rows"):
             RunningMean(metric)
-    with pytest.raises(InvalidArgument, match="at least one row"):
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
         RunningMean(accuracy).update(P[:0], Y[:0])
     half, other = partial(interval_score, level=0.5), partial(interval_score, level=0.9)
-    with pytest.raises(CannotMerge):
+    with pytest.raises(CannotMergeError):
         RunningMean(half).merge(RunningMean(other))
     RunningMean(half).merge(RunningMean(partial(interval_score, level=0.5)))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.errors import CannotMerge, InvalidArgument, NotFinite, NotProbabilities
+from caveat.errors import CannotMergeError, InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.metrics import (
     BrierBins,
     ReliabilityBins,
@@ -252,16 +252,16 @@ GOOD = rows(6, 3)
 @pytest.mark.parametrize(
     ("p", "y", "error", "words"),
     [
-        (2 * GOOD[0], GOOD[1], NotProbabilities, "sum to 1"),
-        (GOOD[0].log(), GOOD[1], NotProbabilities, "logits"),
-        (GOOD[0] * torch.nan, GOOD[1], NotFinite, "NaN"),
-        (GOOD[0], GOOD[1] + 1, InvalidArgument, "numbered from 1"),
-        (GOOD[0], GOOD[1] - 1, InvalidArgument, "ignore index"),
-        (GOOD[0], GOOD[1].double(), InvalidArgument, "integers"),
-        (GOOD[0], GOOD[1][:4], InvalidArgument, r"\(B\.\.\., C\)"),
-        (GOOD[0][:, 0], GOOD[1], InvalidArgument, "class axis"),
-        (GOOD[0][:, :1] * 0 + 1, GOOD[1] * 0, InvalidArgument, "two classes"),
-        (GOOD[0][:0], GOOD[1][:0], InvalidArgument, "at least one row"),
+        (2 * GOOD[0], GOOD[1], NotProbabilitiesError, "sum to 1"),
+        (GOOD[0].log(), GOOD[1], NotProbabilitiesError, "logits"),
+        (GOOD[0] * torch.nan, GOOD[1], NotFiniteError, "NaN"),
+        (GOOD[0], GOOD[1] + 1, InvalidArgumentError, "numbered from 1"),
+        (GOOD[0], GOOD[1] - 1, InvalidArgumentError, "ignore index"),
+        (GOOD[0], GOOD[1].double(), InvalidArgumentError, "integers"),
+        (GOOD[0], GOOD[1][:4], InvalidArgumentError, r"\(B\.\.\., C\)"),
+        (GOOD[0][:, 0], GOOD[1], InvalidArgumentError, "class axis"),
+        (GOOD[0][:, :1] * 0 + 1, GOOD[1] * 0, InvalidArgumentError, "two classes"),
+        (GOOD[0][:0], GOOD[1][:0], InvalidArgumentError, "at least one row"),
     ],
     ids=["sums", "logits", "nan", "from-1", "ignored", "floats", "rows", "no-axis", "one-class", "empty"],
 )
@@ -274,29 +274,29 @@ def test_bad_input(score: Score, p: Tensor, y: Tensor, error: type[Exception], w
 @pytest.mark.parametrize("weights", [torch.ones(5), -torch.ones(6), torch.zeros(6), torch.full((6,), torch.nan)])
 def test_bad_weights(weights: Tensor) -> None:
     for score in SCORES:
-        with pytest.raises(InvalidArgument, match="weights must be"):
+        with pytest.raises(InvalidArgumentError, match="weights must be"):
             score(*GOOD, weights=weights)
 
 
 def test_bad_bins_and_states() -> None:
     for bins in (0, -1, 2.5):
-        with pytest.raises(InvalidArgument, match="bins must be an integer"):
+        with pytest.raises(InvalidArgumentError, match="bins must be an integer"):
             expected_calibration_error(*GOOD, bins=bins)  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match="rise from 0 to 1"):
+    with pytest.raises(InvalidArgumentError, match="rise from 0 to 1"):
         ReliabilityBins.of(3, bins=torch.tensor([0.0, 0.5]))
-    with pytest.raises(InvalidArgument, match="was not kept"):
+    with pytest.raises(InvalidArgumentError, match="was not kept"):
         ReliabilityBins.of(3).compute()
-    with pytest.raises(InvalidArgument, match="was not kept"):
+    with pytest.raises(InvalidArgumentError, match="was not kept"):
         BrierBins.of(3).compute()
-    with pytest.raises(InvalidArgument, match="as many classes"):
+    with pytest.raises(InvalidArgumentError, match="as many classes"):
         BrierBins.of(2).update(*GOOD)
-    with pytest.raises(InvalidArgument, match="as many classes"):
+    with pytest.raises(InvalidArgumentError, match="as many classes"):
         ReliabilityBins.of(2, view=classwise).update(*GOOD)
-    with pytest.raises(CannotMerge, match="same edges"):
+    with pytest.raises(CannotMergeError, match="same edges"):
         ReliabilityBins.of(3, bins=5).merge(ReliabilityBins.of(3, bins=6))
-    with pytest.raises(CannotMerge, match="same edges"):
+    with pytest.raises(CannotMergeError, match="same edges"):
         ReliabilityBins.of(3).merge(ReliabilityBins.of(3, view=classwise))
-    with pytest.raises(CannotMerge):
+    with pytest.raises(CannotMergeError):
         BrierBins.of(3).merge(BrierBins.of(3, bins=6))
-    with pytest.raises(InvalidArgument, match=r"Collected\(expected_calibration_error\)"):
+    with pytest.raises(InvalidArgumentError, match=r"Collected\(expected_calibration_error\)"):
         RunningMean(partial(expected_calibration_error, bins=5))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, NotFinite
+from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.metrics import (
     augrc,
     aupr,
@@ -36,7 +36,7 @@ DETECTIONS = [auroc, aupr, fpr_at_tpr]
 
 @st.composite
 def ranked(draw: st.DrawFn, most: int = 30) -> tuple[Tensor, Tensor]:
-    """Losses and unsureness, with ties in both, and losses of either kind."""
+    """Losses and uncertainty, with ties in both, and losses of either kind."""
     n = draw(st.integers(2, most))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
     doubt = torch.randint(0, draw(st.integers(1, 2 * n)), (n,), generator=generator).double()
@@ -67,11 +67,11 @@ def test_ties_are_the_mean_over_their_orders(data: tuple[Tensor, Tensor]) -> Non
     best = area_of(loss.sort().values)
     assert excess_aurc(loss, doubt).item() == pytest.approx(aurc(loss, doubt).item() - best, abs=1e-12)
 
-    def generalised(ordered: Tensor) -> float:
+    def generalized(ordered: Tensor) -> float:
         curve = torch.cat((torch.zeros(1), ordered.cumsum(0) / len(ordered)))
         return float(torch.trapezoid(curve, dx=1 / len(ordered)))
 
-    assert augrc(loss, doubt).item() == pytest.approx(mean_over_orders(generalised, loss, doubt), abs=1e-12)
+    assert augrc(loss, doubt).item() == pytest.approx(mean_over_orders(generalized, loss, doubt), abs=1e-12)
 
 
 @given(ranked())
@@ -126,9 +126,9 @@ def test_the_order_of_rows_does_not_matter_nor_does_a_rising_map(data: tuple[Ten
 
 
 def test_golden_areas() -> None:
-    # Ordered by unsureness the losses are 0, 1, 0, 1. Risks 0, 1/2, 1/3, 1/2: AURC = (4/3) / 4 = 1/3.
+    # Ordered by uncertainty the losses are 0, 1, 0, 1. Risks 0, 1/2, 1/3, 1/2: AURC = (4/3) / 4 = 1/3.
     # The best order 0, 0, 1, 1 has 0, 0, 1/3, 1/2: 5/24, so E-AURC = 1/8.
-    # Generalised risks 0, 1/4, 1/4, 2/4 from 0: trapezoid (0 + 1/8 + 1/4 + 3/8) / 4 = 3/16.
+    # Generalized risks 0, 1/4, 1/4, 2/4 from 0: trapezoid (0 + 1/8 + 1/4 + 3/8) / 4 = 3/16.
     loss, doubt = torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.tensor([0.4, 0.3, 0.2, 0.1])
     assert aurc(loss, doubt).item() == pytest.approx(1 / 3)
     assert excess_aurc(loss, doubt).item() == pytest.approx(1 / 8)
@@ -210,13 +210,13 @@ def test_infinite_scores_have_a_rank() -> None:
 @pytest.mark.parametrize("area", [*AREAS, ause, risk_coverage, sparsification])
 def test_bad_rankings(area: Callable[..., object]) -> None:
     good = torch.rand(4)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         area(good * torch.nan, good)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         area(good, good * torch.nan)
-    with pytest.raises(InvalidArgument, match="at least one row"):
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
         area(good[:0], good[:0])
-    with pytest.raises(InvalidArgument, match="same shape"):
+    with pytest.raises(InvalidArgumentError, match="same shape"):
         area(good, good[:, None])
 
 
@@ -224,26 +224,26 @@ def test_bad_rankings(area: Callable[..., object]) -> None:
 def test_bad_detection(found: Callable[..., object]) -> None:
     scores, positive = torch.rand(4), torch.tensor([0, 1, 0, 1])
     for one_kind in (torch.zeros(4), torch.ones(4)):
-        with pytest.raises(InvalidArgument, match="positives and negatives"):
+        with pytest.raises(InvalidArgumentError, match="positives and negatives"):
             found(scores, one_kind)
-    with pytest.raises(InvalidArgument, match="0 and 1"):
+    with pytest.raises(InvalidArgumentError, match="0 and 1"):
         found(scores, positive * 2)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         found(scores * torch.nan, positive)
-    with pytest.raises(InvalidArgument, match="same shape"):
+    with pytest.raises(InvalidArgumentError, match="same shape"):
         found(scores, positive[:3])
-    with pytest.raises(InvalidArgument, match="at least one row"):
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
         found(scores[:0], positive[:0])
 
 
 def test_other_bad_input() -> None:
-    with pytest.raises(InvalidArgument, match="not all 0"):
+    with pytest.raises(InvalidArgumentError, match="not all 0"):
         ause(torch.zeros(3), torch.rand(3))
-    with pytest.raises(InvalidArgument, match="at least 0"):
+    with pytest.raises(InvalidArgumentError, match="at least 0"):
         sparsification(torch.tensor([-1.0, 1.0]), torch.rand(2))
-    with pytest.raises(InvalidArgument, match="tpr must lie"):
+    with pytest.raises(InvalidArgumentError, match="tpr must lie"):
         fpr_at_tpr(torch.rand(2), torch.tensor([0, 1]), tpr=95)
-    with pytest.raises(InvalidArgument, match="at least one row"):
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
         out_of_distribution(torch.rand(3), torch.rand(0))
-    with pytest.raises(InvalidArgument, match="class number"):
+    with pytest.raises(InvalidArgumentError, match="class number"):
         class_auroc(torch.tensor([[0.5, 0.5], [0.5, 0.5]]), torch.tensor([0, 1]), positive=2)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, NotFinite
+from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.metrics import (
     crps_gaussian,
     crps_mixture,
@@ -198,32 +198,32 @@ ONE = torch.ones(3)
     ],
 )
 def test_bad_numbers(call: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         call(ONE * torch.nan)
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgumentError):
         call(ONE[:, None])
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgumentError):
         call(ONE[:0])
 
 
 def test_bad_settings() -> None:
     for call in (gaussian_negative_log_likelihood, gaussian_cdf):
-        with pytest.raises(InvalidArgument, match="variance must be positive"):
+        with pytest.raises(InvalidArgumentError, match="variance must be positive"):
             call(ONE, 0 * ONE, ONE)
-    with pytest.raises(InvalidArgument, match="must not be negative"):
+    with pytest.raises(InvalidArgumentError, match="must not be negative"):
         crps_gaussian(ONE, -ONE, ONE)
-    with pytest.raises(InvalidArgument, match="two samples"):
+    with pytest.raises(InvalidArgumentError, match="two samples"):
         crps_samples(ONE[None], ONE, unbiased=True)
-    with pytest.raises(InvalidArgument, match="above its high end"):
+    with pytest.raises(InvalidArgumentError, match="above its high end"):
         interval_coverage(ONE, 0 * ONE, ONE)
-    with pytest.raises(InvalidArgument, match="level must lie"):
+    with pytest.raises(InvalidArgumentError, match="level must lie"):
         interval_score(ONE, ONE, ONE, level=90)
     for levels in (ONE + 1, -ONE):
-        with pytest.raises(InvalidArgument, match=r"\[0, 1\]"):
+        with pytest.raises(InvalidArgumentError, match=r"\[0, 1\]"):
             miscalibration_area(levels)
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         regression_calibration_curve(ONE * torch.nan)
-    with pytest.raises(InvalidArgument, match="at least one row"):
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
         miscalibration_area(ONE[:0])
-    with pytest.raises(InvalidArgument, match=r"\(S, B\.\.\., D\)"):
+    with pytest.raises(InvalidArgumentError, match=r"\(S, B\.\.\., D\)"):
         crps_samples(torch.zeros(5, 3, 1), ONE)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from caveat import plot
-from caveat.errors import InvalidArgument, MissingExtra, NotFinite
+from caveat.errors import InvalidArgumentError, MissingExtraError, NotFiniteError
 from caveat.shift import ShiftTable
 
 F = np.linspace(0.1, 1, 10)
@@ -160,19 +160,19 @@ def test_an_mp4_has_a_frame_a_step_and_shows_them(tmp_path: Path, monkeypatch: p
     raw = subprocess.run(back, capture_output=True, check=True).stdout
     frames = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)  # of another size it would not fit
     assert len(frames) == 3
-    # The codec halves the colours' resolution and the GIF has 256 of them: a few levels on average, not the picture.
+    # The codec halves the colors' resolution and the GIF has 256 of them: a few levels on average, not the picture.
     assert np.abs(frames[2].astype(float) - np.asarray(last)).mean() < 6
 
 
 def test_an_mp4_that_cannot_be_written_says_what_ffmpeg_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", _folder_with_ffmpeg(tmp_path))
-    with pytest.raises(InvalidArgument, match="ffmpeg must be able"):
+    with pytest.raises(InvalidArgumentError, match="ffmpeg must be able"):
         plot.animate_class_histograms(tmp_path / "nowhere" / "a.mp4", torch.rand(2, 5, 2).softmax(-1))
 
 
 def test_an_mp4_without_ffmpeg_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingExtra, match="ffmpeg"):
+    with pytest.raises(MissingExtraError, match="ffmpeg"):
         plot.animate_class_histograms(tmp_path / "a.mp4", torch.rand(2, 5, 2).softmax(-1))
 
 
@@ -207,12 +207,12 @@ BAD: list[tuple[Callable[[], Any], str]] = [
 
 @pytest.mark.parametrize(("call", "words"), BAD)
 def test_bad_input(call: Callable[[], Any], words: str) -> None:
-    with pytest.raises(InvalidArgument, match=words):
+    with pytest.raises(InvalidArgumentError, match=words):
         call()
 
 
 def test_nan_is_named() -> None:
-    with pytest.raises(NotFinite, match="confidences"):
+    with pytest.raises(NotFiniteError, match="confidences"):
         plot.plot_reliability([0.5, np.nan], [1, 1])
 
 
@@ -221,5 +221,5 @@ def test_reliability_of_probabilities_and_labels_is_that_of_the_class_answered()
     whole = plot.plot_reliability(p, labels)
     answered = plot.plot_reliability(p.amax(-1), p.argmax(-1) == labels)
     assert [bar.get_height() for bar in whole.patches] == [bar.get_height() for bar in answered.patches]
-    with pytest.raises(InvalidArgument, match="0 to C - 1"):
+    with pytest.raises(InvalidArgumentError, match="0 to C - 1"):
         plot.plot_reliability(p, labels + 1)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.errors import DrawsNotKept, InvalidArgument
+from caveat.errors import DrawsNotKeptError, InvalidArgumentError
 from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, concatenate
 
 optimize = pytest.importorskip("scipy.optimize")
@@ -24,25 +24,25 @@ def mixture(keep: bool = True) -> tuple[Gaussian, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     means = 2 * torch.randn(7, 4, 2, generator=generator, dtype=torch.float64)
     variances = 0.01 + torch.rand(7, 4, 2, generator=generator, dtype=torch.float64)
-    pred = MeanAndVariance().summarise(torch.stack([means, variances], -1), keep=keep)
+    pred = MeanAndVariance().summarize(torch.stack([means, variances], -1), keep=keep)
     return pred, means, variances
 
 
 def test_golden_variances() -> None:
     # Means 1, 3 and noise variances 0.5, 1.5: epistemic (1 + 1) / (2 - 1) = 2, aleatoric 1, total 3.
     draws = torch.tensor([[[1.0, 0.5]], [[3.0, 1.5]]])
-    pred = MeanAndVariance().summarise(draws)
+    pred = MeanAndVariance().summarize(draws)
     assert (pred.mean.item(), pred.variance.item()) == (2.0, 2.0)
     assert (pred.aleatoric_variance.item(), pred.total_variance.item()) == (1.0, 3.0)
     logs = torch.stack([draws[..., 0], draws[..., 1].log()], -1)
-    assert MeanAndLogVariance().summarise(logs).total_variance.item() == pytest.approx(3.0)
+    assert MeanAndLogVariance().summarize(logs).total_variance.item() == pytest.approx(3.0)
 
 
 def test_variance_beside_a_large_mean_in_float32() -> None:
     exact = 1000 + 0.01 * torch.randn(
         1000, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
-    variance = Mean().summarise(exact.float()).variance
+    variance = Mean().summarize(exact.float()).variance
     assert variance.dtype == torch.float32
     assert ((variance - exact.var(0)).abs() / exact.var(0)).max() < 0.02
 
@@ -82,7 +82,7 @@ def test_mixture_quantile_against_root_finding() -> None:
 
 
 def test_a_mixture_of_equal_draws_is_the_moment_match() -> None:
-    pred = Mean(noise_variance=2.0).summarise(torch.full((5, 3, 1), 1.5, dtype=torch.float64), keep=True)
+    pred = Mean(noise_variance=2.0).summarize(torch.full((5, 3, 1), 1.5, dtype=torch.float64), keep=True)
     for q in LEVELS:
         torch.testing.assert_close(pred.quantile(q, mixture=True), pred.quantile(q))
     torch.testing.assert_close(pred.log_prob(0.3, mixture=True), pred.log_prob(0.3))
@@ -93,7 +93,7 @@ def test_a_mixture_of_equal_draws_is_the_moment_match() -> None:
 @given(n=st.integers(1, 40), q=st.floats(0.001, 0.999), seed=st.integers(0, 10**6))
 def test_noiseless_mixture_has_the_empirical_quantile(n: int, q: float, seed: int) -> None:
     y = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    pred = Mean().summarise(y, keep=True)
+    pred = Mean().summarize(y, keep=True)
     found = pred.quantile(q, mixture=True)
     np.testing.assert_allclose(found, np.quantile(y.numpy(), q, axis=0, method="inverted_cdf"))
     assert (pred.cdf(found, mixture=True) >= q - 1e-9).all()
@@ -102,13 +102,13 @@ def test_noiseless_mixture_has_the_empirical_quantile(n: int, q: float, seed: in
 def test_mixture_with_noise_in_some_values_only() -> None:
     means = torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]], dtype=torch.float64)
     variances = torch.tensor([[0.0, 0.1]] * 3, dtype=torch.float64)
-    pred = MeanAndVariance().summarise(torch.stack([means, variances], -1), keep=True)
+    pred = MeanAndVariance().summarize(torch.stack([means, variances], -1), keep=True)
     assert pred.quantile(0.6, mixture=True)[0].item() == pytest.approx(1.0, abs=1e-12)
     assert pred.cdf(1.0, mixture=True)[0].item() == pytest.approx(2 / 3)
 
 
 def test_without_variance_the_normal_is_a_step() -> None:
-    pred = Mean().summarise(torch.ones(4, 3, 1))
+    pred = Mean().summarize(torch.ones(4, 3, 1))
     assert torch.equal(pred.quantile(0.9), torch.ones(3, 1))
     assert pred.cdf(0.99).flatten().tolist() == [0, 0, 0]
     assert pred.cdf(1.0).flatten().tolist() == [1, 1, 1]
@@ -118,7 +118,7 @@ def test_without_variance_the_normal_is_a_step() -> None:
 @given(seed=st.integers(0, 10**6), q=st.floats(0.01, 0.99))
 def test_cdf_inverts_quantile(seed: int, q: float) -> None:
     draws = torch.randn(5, 3, 1, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    pred = MeanAndLogVariance().summarise(draws, keep=True)
+    pred = MeanAndLogVariance().summarize(draws, keep=True)
     for mix in (False, True):
         torch.testing.assert_close(
             pred.cdf(pred.quantile(q, mixture=mix), mixture=mix),
@@ -129,14 +129,14 @@ def test_cdf_inverts_quantile(seed: int, q: float) -> None:
 
 
 def test_noise_of_merged_draws_is_kept_by_draw() -> None:
-    a = Mean(noise_variance=1.0).summarise(torch.zeros(2, 3), keep=True)
-    b = Mean(noise_variance=4.0).summarise(torch.zeros(6, 3), keep=True)
+    a = Mean(noise_variance=1.0).summarize(torch.zeros(2, 3), keep=True)
+    b = Mean(noise_variance=4.0).summarize(torch.zeros(6, 3), keep=True)
     merged = a.merge(b)
     # (2 * 1 + 6 * 4) / 8 = 3.25
     assert merged.aleatoric_variance.tolist() == [3.25] * 3
     assert merged.noise_draws[:, 0].tolist() == [1.0] * 2 + [4.0] * 6
     both = concatenate([a, b.rows(slice(0, 1))])
-    with pytest.raises(DrawsNotKept):
+    with pytest.raises(DrawsNotKeptError):
         both.log_prob(0.0, mixture=True)  # type: ignore[attr-defined]
 
 
@@ -152,35 +152,35 @@ def test_mixture_without_kept_draws() -> None:
         lambda: pred.log_prob(0.0, mixture=True),
         lambda: pred.noise_draws,
     ):
-        with pytest.raises(DrawsNotKept, match=r"(?s)Got:.*when:.*Fix: predict\(\.\.\., keep=True\)"):
+        with pytest.raises(DrawsNotKeptError, match=r"(?s)Got:.*when:.*Fix: predict\(\.\.\., keep=True\)"):
             ask()
 
 
 def test_no_density_without_variance() -> None:
-    pred = Mean().summarise(torch.randn(1, 3, 1), keep=True)
-    with pytest.raises(InvalidArgument, match=r"(?s)positive total variance.*3 of 3.*Mean\(noise_variance="):
+    pred = Mean().summarize(torch.randn(1, 3, 1), keep=True)
+    with pytest.raises(InvalidArgumentError, match=r"(?s)positive total variance.*3 of 3.*Mean\(noise_variance="):
         pred.log_prob(0.0)
-    many = Mean().summarise(torch.randn(5, 3, 1), keep=True)
+    many = Mean().summarize(torch.randn(5, 3, 1), keep=True)
     assert many.log_prob(0.0).isfinite().all()
-    with pytest.raises(InvalidArgument, match=r"(?s)in each draw.*15 of 15.*Mean\(noise_variance="):
+    with pytest.raises(InvalidArgumentError, match=r"(?s)in each draw.*15 of 15.*Mean\(noise_variance="):
         many.log_prob(0.0, mixture=True)
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.1, 95, float("nan")])
 def test_probabilities_out_of_range(q: float) -> None:
     pred, *_ = mixture()
-    with pytest.raises(InvalidArgument, match=r"(?s)q must lie between 0 and 1.*Got: q=.*Fix: q=0.95"):
+    with pytest.raises(InvalidArgumentError, match=r"(?s)q must lie between 0 and 1.*Got: q=.*Fix: q=0.95"):
         pred.quantile(q)
-    with pytest.raises(InvalidArgument, match="level must lie between"):
+    with pytest.raises(InvalidArgumentError, match="level must lie between"):
         pred.interval(q)
 
 
 def test_targets_that_would_broadcast() -> None:
-    pred = Mean(noise_variance=1.0).summarise(torch.zeros(5, 3, 1), keep=True)
+    pred = Mean(noise_variance=1.0).summarize(torch.zeros(5, 3, 1), keep=True)
     for y in (torch.zeros(3), torch.zeros(1, 3), torch.zeros(1)):
         with pytest.raises(
-            InvalidArgument, match=r"(?s)y must have the shape of the mean, \(3, 1\).*reshape"
+            InvalidArgumentError, match=r"(?s)y must have the shape of the mean, \(3, 1\).*reshape"
         ):
             pred.log_prob(y)
-        with pytest.raises(InvalidArgument, match="y must have the shape"):
+        with pytest.raises(InvalidArgumentError, match="y must have the shape"):
             pred.cdf(y, mixture=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from caveat.errors import InvalidArgument, OutputMismatch
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.predictive import HeadOutputs, Logits, Mean, MeanAndVariance, as_output
 
 
@@ -22,7 +22,7 @@ def test_outputs_pass_and_dicts_become_heads() -> None:
 @pytest.mark.parametrize("value", [None, "classification", {}, Logits, {"a": 3}, torch.zeros(2)])
 def test_what_is_not_an_output(value: Any) -> None:
     with pytest.raises(
-        InvalidArgument, match=r"(?s)output must be an output.*Got:.*when:.*Fix: .*Logits\(\)"
+        InvalidArgumentError, match=r"(?s)output must be an output.*Got:.*when:.*Fix: .*Logits\(\)"
     ):
         as_output(value)
 
@@ -57,21 +57,21 @@ def test_heads_read_inside_vmap() -> None:
         "kind": (6, 4, 3),
         "size": (6, 4, 1),
     }
-    assert output.summarise(read).mean["kind"].shape == (4, 3)
+    assert output.summarize(read).mean["kind"].shape == (4, 3)
 
 
 def test_nested_heads() -> None:
     output = as_output({"left": {"kind": Logits()}, "size": Mean()})
     read = output.read({"left": {"kind": torch.zeros(4, 3)}, "size": torch.zeros(4, 1)})
     draws = {"left": {"kind": read["left"]["kind"][None]}, "size": read["size"][None]}
-    assert output.summarise(draws).mean["left"]["kind"].shape == (4, 3)
+    assert output.summarize(draws).mean["left"]["kind"].shape == (4, 3)
 
 
 def test_a_missing_head() -> None:
     output = as_output({"kind": Logits(), "size": Mean()})
     with pytest.raises(
-        OutputMismatch, match=r"(?s)part named 'size'.*dict with keys 'kind', 'extent'.*select="
+        OutputMismatchError, match=r"(?s)part named 'size'.*dict with keys 'kind', 'extent'.*select="
     ):
         output.read({"kind": torch.zeros(4, 3), "extent": torch.zeros(4, 1)})
-    with pytest.raises(OutputMismatch, match=r"(?s)part named 'kind'.*tuple of length 2.*select=0"):
+    with pytest.raises(OutputMismatchError, match=r"(?s)part named 'kind'.*tuple of length 2.*select=0"):
         output.read((torch.zeros(4, 3), torch.zeros(4, 1)))

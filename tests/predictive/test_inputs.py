@@ -11,13 +11,13 @@ import torch
 
 from caveat import calibrate, metrics
 from caveat._arrays import as_tensor
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import BinaryLogit, Logits, Mean
 
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0] * 5)
-CLASSES = Logits().summarise(torch.randn(8, 30, 3, generator=torch.Generator().manual_seed(0)))
+CLASSES = Logits().summarize(torch.randn(8, 30, 3, generator=torch.Generator().manual_seed(0)))
 DRAWS = torch.randn(8, 30, 1, generator=torch.Generator().manual_seed(1))
-NUMBERS = Mean(noise_variance=0.5).summarise(DRAWS, keep=True)
+NUMBERS = Mean(noise_variance=0.5).summarize(DRAWS, keep=True)
 Y = torch.randn(30, generator=torch.Generator().manual_seed(2))
 
 
@@ -72,9 +72,9 @@ def test_intervals_of_a_predictive_are_those_of_the_level_that_is_asked_for() ->
         low, high = NUMBERS.interval(level)
         wanted = metrics.interval_score(low[:, 0], high[:, 0], Y, level=level)
         assert metrics.interval_score(NUMBERS, Y.numpy(), level=level) == wanted
-    fitted = calibrate.fit_conformalised_quantiles(NUMBERS, Y, alpha=0.2)
+    fitted = calibrate.fit_conformalized_quantiles(NUMBERS, Y, alpha=0.2)
     low, high = NUMBERS.interval(0.8)
-    assert fitted.margin == calibrate.fit_conformalised_quantiles(low[:, 0], high[:, 0], Y, alpha=0.2).margin
+    assert fitted.margin == calibrate.fit_conformalized_quantiles(low[:, 0], high[:, 0], Y, alpha=0.2).margin
     assert torch.equal(fitted(NUMBERS)[0], fitted(low, high)[0])
 
 
@@ -93,8 +93,8 @@ def test_sets_and_rankings_read_a_predictive() -> None:
     losses = metrics.wrong(CLASSES, LABELS)
     by = metrics.class_entropy(CLASSES)
     assert metrics.aurc(losses, CLASSES) == metrics.aurc(losses.numpy(), by.numpy())
-    curve = metrics.referral_curve(metrics.accuracy, CLASSES, LABELS.numpy(), unsureness=CLASSES)
-    wanted = metrics.referral_curve(metrics.accuracy, CLASSES.mean, LABELS, unsureness=by)
+    curve = metrics.referral_curve(metrics.accuracy, CLASSES, LABELS.numpy(), uncertainty=CLASSES)
+    wanted = metrics.referral_curve(metrics.accuracy, CLASSES.mean, LABELS, uncertainty=by)
     assert torch.equal(curve.values, wanted.values)
     one = metrics.bootstrap(metrics.accuracy, CLASSES, LABELS.numpy(), n=20)
     assert one.low == metrics.bootstrap(metrics.accuracy, CLASSES.mean, LABELS, n=20).low
@@ -103,15 +103,15 @@ def test_sets_and_rankings_read_a_predictive() -> None:
 
 
 def test_a_yes_or_no_network_is_one_of_two_classes() -> None:
-    pred = BinaryLogit().summarise(torch.randn(5, 30))
+    pred = BinaryLogit().summarize(torch.randn(5, 30))
     y = LABELS.clamp(max=1)
     assert metrics.accuracy(pred, y) == metrics.accuracy(torch.stack((1 - pred.mean, pred.mean), -1), y)
 
 
 def test_what_is_no_number_or_of_another_kind_is_said() -> None:
-    with pytest.raises(InvalidArgument, match="labels must hold numbers"):
+    with pytest.raises(InvalidArgumentError, match="labels must hold numbers"):
         metrics.accuracy(CLASSES, np.array(["a", "b"]))
-    with pytest.raises(InvalidArgument, match="probabilities must be a tensor, or a predictive"):
+    with pytest.raises(InvalidArgumentError, match="probabilities must be a tensor, or a predictive"):
         metrics.accuracy(NUMBERS, LABELS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from caveat.errors import InvalidArgument, InvalidRate
+from caveat.errors import InvalidArgumentError, InvalidRateError
 from caveat.predictive import Mean, model_precision
 
 
@@ -18,13 +18,13 @@ def test_golden_precision() -> None:
 
 def test_its_inverse_is_the_noise_variance() -> None:
     tau = model_precision(1.0, 0.0, 10, 0.2)  # 1 / (2 * 10 * 0.2) = 0.25
-    pred = Mean(noise_variance=1 / tau).summarise(torch.tensor([[[1.0]], [[3.0]]]))
+    pred = Mean(noise_variance=1 / tau).summarize(torch.tensor([[[1.0]], [[3.0]]]))
     assert pred.total_variance.item() == pytest.approx(4.0 + 2.0)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 5, float("nan")])
 def test_bad_rate(rate: float) -> None:
-    with pytest.raises(InvalidRate, match=r"(?s)\[0, 1\).*Got: dropout=.*when:.*Fix:"):
+    with pytest.raises(InvalidRateError, match=r"(?s)\[0, 1\).*Got: dropout=.*when:.*Fix:"):
         model_precision(1.0, rate, 10, 1e-4)
 
 
@@ -38,5 +38,5 @@ def test_bad_rate(rate: float) -> None:
     ],
 )
 def test_arguments_that_are_not_positive(name: str, args: tuple[float, float, int, float]) -> None:
-    with pytest.raises(InvalidArgument, match=rf"(?s){name} must be a positive number.*Got: {name}=.*Fix:"):
+    with pytest.raises(InvalidArgumentError, match=rf"(?s){name} must be a positive number.*Got: {name}=.*Fix:"):
         model_precision(*args)

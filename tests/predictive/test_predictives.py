@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.errors import CannotMerge, DrawsNotKept, InvalidArgument
+from caveat.errors import CannotMergeError, DrawsNotKeptError, InvalidArgumentError
 from caveat.predictive import (
     BinaryLogit,
     Categorical,
@@ -70,7 +70,7 @@ def assert_same(a: Predictive, b: Predictive) -> None:
 
 @kinds
 def test_counts(output: Any, shape: tuple[int, ...]) -> None:
-    pred = output.summarise(random_draws(shape, 3))
+    pred = output.summarize(random_draws(shape, 3))
     assert pred.row_count == 4
     assert pred.count.dtype == torch.int64
     assert pred.count.item() == 3
@@ -85,8 +85,8 @@ def test_counts(output: Any, shape: tuple[int, ...]) -> None:
 def test_merge_laws(kind: tuple[Any, tuple[int, ...]], sizes: tuple[int, int, int], seed: int) -> None:
     output, shape = kind
     draws = random_draws(shape, sum(sizes), seed)
-    a, b, c = (output.summarise(part, keep=True) for part in draws.split(sizes))
-    whole = output.summarise(draws, keep=True)
+    a, b, c = (output.summarize(part, keep=True) for part in draws.split(sizes))
+    whole = output.summarize(draws, keep=True)
     assert_same(a.merge(b).merge(c), whole)
     assert_same(a.merge(b.merge(c)), whole)
     assert_same(c.merge(b).merge(a), whole)
@@ -100,26 +100,26 @@ def test_permuting_draws_changes_nothing(kind: tuple[Any, tuple[int, ...]], n: i
     output, shape = kind
     draws = random_draws(shape, n, seed)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    assert_same(output.summarise(draws[order]), output.summarise(draws))
+    assert_same(output.summarize(draws[order]), output.summarize(draws))
 
 
 @kinds
 def test_one_draw(output: Any, shape: tuple[int, ...]) -> None:
-    pred = output.summarise(random_draws(shape, 1))
+    pred = output.summarize(random_draws(shape, 1))
     assert torch.equal(pred.variance, torch.zeros_like(pred.mean))
     assert pred.standard_error().isnan().all()
 
 
 def test_standard_error_is_that_of_the_mean() -> None:
     y = random_draws((5, 1), 40)
-    torch.testing.assert_close(Mean().summarise(y).standard_error(), y.std(0) / math.sqrt(40))
+    torch.testing.assert_close(Mean().summarize(y).standard_error(), y.std(0) / math.sqrt(40))
 
 
 def test_golden_categorical() -> None:
     # Two draws of two classes: softmax(0, 0) = (1/2, 1/2), softmax(log 3, 0) = (3/4, 1/4).
     # Mean (5/8, 3/8); variance over draws 2 * (1/8)^2 = 1/32; standard error sqrt(1/64) = 1/8.
     # Entropies log 2 and log 4 - 3/4 log 3. Ties vote for the first class: votes (2, 0).
-    pred = Logits().summarise(torch.tensor([[[0.0, 0.0]], [[math.log(3), 0.0]]], dtype=torch.float64))
+    pred = Logits().summarize(torch.tensor([[[0.0, 0.0]], [[math.log(3), 0.0]]], dtype=torch.float64))
     assert pred.mean.tolist() == [pytest.approx([5 / 8, 3 / 8])]
     assert pred.variance.tolist() == [pytest.approx([1 / 32, 1 / 32])]
     assert pred.standard_error().tolist() == [pytest.approx([1 / 8, 1 / 8])]
@@ -133,18 +133,18 @@ def test_votes_are_argmaxes() -> None:
     for classes in (2, 3, 7):
         z = random_draws((5, classes), 50)
         counts = torch.nn.functional.one_hot(z.argmax(-1), classes).sum(0)
-        assert torch.equal(Logits().summarise(z).votes, counts)
+        assert torch.equal(Logits().summarize(z).votes, counts)
 
 
 def test_bernoulli_is_a_sigmoid() -> None:
     z = random_draws((4, 3), 20)
-    pred = BinaryLogit().summarise(z, keep=True)
+    pred = BinaryLogit().summarize(z, keep=True)
     torch.testing.assert_close(pred.mean, z.sigmoid().mean(0))
     torch.testing.assert_close(pred.variance, z.sigmoid().var(0))
     torch.testing.assert_close(pred.draws, z.sigmoid())
     assert torch.equal(pred.predicted, (z.sigmoid().mean(0) > 0.5).long())
     # Far out the probability keeps its digits: sigmoid(-50) = 1.93e-22.
-    assert BinaryLogit().summarise(torch.tensor([[-50.0]])).mean.item() == pytest.approx(
+    assert BinaryLogit().summarize(torch.tensor([[-50.0]])).mean.item() == pytest.approx(
         math.exp(-50), rel=1e-6
     )
 
@@ -159,18 +159,18 @@ def test_bernoulli_is_a_sigmoid() -> None:
 def test_rows_are_the_summary_of_these_rows(output: Any, shape: tuple[int, ...], index: Any) -> None:
     draws = random_draws(shape, 6)
     rows = torch.arange(4)[index].reshape(-1)
-    part = output.summarise(draws, keep=True).rows(index)
-    assert_same(part, output.summarise(draws.index_select(1, rows)))
+    part = output.summarize(draws, keep=True).rows(index)
+    assert_same(part, output.summarize(draws.index_select(1, rows)))
     assert part.draws.shape[1] == len(rows)
 
 
 def test_no_rows() -> None:
-    assert len(Mean().summarise(torch.zeros(3, 4, 1)).rows([]).mean) == 0
+    assert len(Mean().summarize(torch.zeros(3, 4, 1)).rows([]).mean) == 0
 
 
 @kinds
 def test_join_puts_rows_back_in_order(output: Any, shape: tuple[int, ...]) -> None:
-    pred = output.summarise(random_draws(shape, 6), keep=True)
+    pred = output.summarize(random_draws(shape, 6), keep=True)
     indices = [torch.tensor([3, 1]), torch.tensor([0]), torch.tensor([2])]
     joined = join([pred.rows(i) for i in indices], indices)
     assert_same(joined, pred)
@@ -182,7 +182,7 @@ def test_join_puts_rows_back_in_order(output: Any, shape: tuple[int, ...]) -> No
 def test_join_of_different_numbers_of_draws(output: Any, shape: tuple[int, ...]) -> None:
     # Rows leave at different counts: rows 1 and 3 after 5 draws, 0 and 2 after 12.
     draws = random_draws(shape, 12)
-    short, long = output.summarise(draws[:5], keep=True), output.summarise(draws, keep=True)
+    short, long = output.summarize(draws[:5], keep=True), output.summarize(draws, keep=True)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
     joined = join([short.rows(odd), long.rows(even)], [odd, even])
     assert joined.count.flatten().tolist() == [12, 5, 12, 5]
@@ -192,7 +192,7 @@ def test_join_of_different_numbers_of_draws(output: Any, shape: tuple[int, ...])
     torch.testing.assert_close(joined.standard_error()[odd], short.standard_error()[odd])
     torch.testing.assert_close(joined.variance[even], long.variance[even])
     assert "draws=5..12" in repr(joined)
-    with pytest.raises(DrawsNotKept, match="different numbers of draws"):
+    with pytest.raises(DrawsNotKeptError, match="different numbers of draws"):
         _ = joined.draws
 
 
@@ -200,11 +200,11 @@ def test_join_of_different_numbers_of_draws(output: Any, shape: tuple[int, ...])
 def test_merge_where_rows_differ_in_count(output: Any, shape: tuple[int, ...]) -> None:
     draws, more = random_draws(shape, 12), random_draws(shape, 4, seed=1)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
-    short, long = output.summarise(draws[:5]), output.summarise(draws)
-    merged = join([short.rows(odd), long.rows(even)], [odd, even]).merge(output.summarise(more))
+    short, long = output.summarize(draws[:5]), output.summarize(draws)
+    merged = join([short.rows(odd), long.rows(even)], [odd, even]).merge(output.summarize(more))
     assert merged.count.flatten().tolist() == [16, 9, 16, 9]
     for rows, part in ((odd, draws[:5]), (even, draws)):
-        whole = output.summarise(torch.cat([part, more])).rows(rows)
+        whole = output.summarize(torch.cat([part, more])).rows(rows)
         here = merged.rows(rows)
         for name, value in statistics(whole).items():
             if name != "count":
@@ -213,7 +213,7 @@ def test_merge_where_rows_differ_in_count(output: Any, shape: tuple[int, ...]) -
 
 @kinds
 def test_concatenate(output: Any, shape: tuple[int, ...]) -> None:
-    pred = output.summarise(random_draws(shape, 6), keep=True)
+    pred = output.summarize(random_draws(shape, 6), keep=True)
     again = concatenate([pred.rows(slice(0, 1)), pred.rows(slice(1, 4))])
     assert_same(again, pred)
     assert torch.equal(again.draws, pred.draws)
@@ -223,40 +223,40 @@ def test_concatenate(output: Any, shape: tuple[int, ...]) -> None:
 
 
 def test_merge_of_what_does_not_fit() -> None:
-    a = Logits().summarise(torch.zeros(2, 4, 3))
-    b = Mean().summarise(torch.zeros(2, 4, 3))
-    with pytest.raises(CannotMerge, match=r"(?s)one kind merge.*Got: Categorical, Gaussian.*when:.*Fix:"):
+    a = Logits().summarize(torch.zeros(2, 4, 3))
+    b = Mean().summarize(torch.zeros(2, 4, 3))
+    with pytest.raises(CannotMergeError, match=r"(?s)one kind merge.*Got: Categorical, Gaussian.*when:.*Fix:"):
         a.merge(b)
     for other in (torch.zeros(2, 5, 3), torch.zeros(2, 4, 2)):
-        with pytest.raises(CannotMerge, match=r"(?s)same rows.*Got: \(4, 3\) on cpu and.*concatenate"):
-            a.merge(Logits().summarise(other))
-    with pytest.raises(CannotMerge, match="on meta"):
+        with pytest.raises(CannotMergeError, match=r"(?s)same rows.*Got: \(4, 3\) on cpu and.*concatenate"):
+            a.merge(Logits().summarize(other))
+    with pytest.raises(CannotMergeError, match="on meta"):
         b.merge(b.to("meta"))
 
 
 def test_join_of_what_does_not_fit() -> None:
-    a, b = Logits().summarise(torch.zeros(2, 4, 3)), Logits().summarise(torch.zeros(2, 4, 2))
-    with pytest.raises(CannotMerge, match=r"(?s)every axis but the first.*Got: \(4, 3\).*\(4, 2\).*Fix:"):
+    a, b = Logits().summarize(torch.zeros(2, 4, 3)), Logits().summarize(torch.zeros(2, 4, 2))
+    with pytest.raises(CannotMergeError, match=r"(?s)every axis but the first.*Got: \(4, 3\).*\(4, 2\).*Fix:"):
         concatenate([a, b])
-    with pytest.raises(CannotMerge, match="one kind join"):
-        concatenate([a, Mean().summarise(torch.zeros(2, 4, 3))])
-    with pytest.raises(InvalidArgument, match=r"(?s)At least one predictive.*Got: an empty.*Fix:"):
+    with pytest.raises(CannotMergeError, match="one kind join"):
+        concatenate([a, Mean().summarize(torch.zeros(2, 4, 3))])
+    with pytest.raises(InvalidArgumentError, match=r"(?s)At least one predictive.*Got: an empty.*Fix:"):
         concatenate([])
     for indices in ([torch.tensor([0, 1, 2, 2])], [torch.tensor([0, 1, 2, 4])], []):
-        with pytest.raises(InvalidArgument, match=r"(?s)exactly once.*Got: 1 parts.*Fix:"):
+        with pytest.raises(InvalidArgumentError, match=r"(?s)exactly once.*Got: 1 parts.*Fix:"):
             join([a], indices)
     for indices in ([torch.arange(3)], [torch.arange(3), torch.tensor([3])]):
-        with pytest.raises(InvalidArgument, match="exactly once"):
+        with pytest.raises(InvalidArgumentError, match="exactly once"):
             join([a.rows(slice(0, 2)), a.rows(slice(2, 4))][: len(indices)], indices)
 
 
 @kinds
 def test_draws_that_were_not_kept(output: Any, shape: tuple[int, ...]) -> None:
-    kept = output.summarise(random_draws(shape, 2), keep=True)
-    dropped = output.summarise(random_draws(shape, 2))
+    kept = output.summarize(random_draws(shape, 2), keep=True)
+    dropped = output.summarize(random_draws(shape, 2))
     for pred in (dropped, kept.merge(dropped), dropped.merge(kept), concatenate([kept, dropped])):
         with pytest.raises(
-            DrawsNotKept, match=r"(?s)draws themselves.*Got:.*when:.*predict\(\.\.\., keep=True\)"
+            DrawsNotKeptError, match=r"(?s)draws themselves.*Got:.*when:.*predict\(\.\.\., keep=True\)"
         ):
             _ = pred.draws
 
@@ -264,7 +264,7 @@ def test_draws_that_were_not_kept(output: Any, shape: tuple[int, ...]) -> None:
 @kinds
 def test_kept_draws_are_copies(output: Any, shape: tuple[int, ...]) -> None:
     buffer = random_draws(shape, 3)
-    pred = output.summarise(buffer, keep=True)
+    pred = output.summarize(buffer, keep=True)
     before = pred.draws.clone()
     buffer.zero_()
     assert torch.equal(pred.draws, before)
@@ -277,14 +277,14 @@ def test_kept_draws_are_copies(output: Any, shape: tuple[int, ...]) -> None:
 def test_to_a_device_and_to_one_without_float64(
     output: Any, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pred = output.summarise(random_draws(shape, 3), keep=True)
+    pred = output.summarize(random_draws(shape, 3), keep=True)
     assert pred.to("meta").mean.device.type == "meta"
     assert pred.to("meta").draws.device.type == "meta"
     monkeypatch.setattr("caveat._numerics._WITHOUT_FLOAT64", frozenset({"cpu"}))
     single = statistics(pred.to("cpu"))
     assert torch.float64 not in {value.dtype for value in single.values()}
     torch.testing.assert_close(single["mean"], pred.mean)
-    native = statistics(output.summarise(random_draws(shape, 3)))
+    native = statistics(output.summarize(random_draws(shape, 3)))
     assert torch.float64 not in {value.dtype for value in native.values()}
     torch.testing.assert_close(native["variance"], pred.variance, rtol=1e-3, atol=1e-6)
 
@@ -293,15 +293,15 @@ def test_to_a_device_and_to_one_without_float64(
     ("make", "text"),
     [
         (
-            lambda: Logits().summarise(torch.zeros(9, 4, 3)),
+            lambda: Logits().summarize(torch.zeros(9, 4, 3)),
             "Categorical(batch=(4,), classes=3, draws=9, float32)",
         ),
         (
-            lambda: Logits(class_dim=1).summarise(torch.zeros(9, 4, 8, 8, 3).double(), keep=True),
+            lambda: Logits(class_dim=1).summarize(torch.zeros(9, 4, 8, 8, 3).double(), keep=True),
             "Categorical(batch=(4, 8, 8), classes=3, draws=9 (kept), float64)",
         ),
-        (lambda: BinaryLogit().summarise(torch.zeros(9, 4, 2)), "Bernoulli(batch=(4, 2), draws=9, float32)"),
-        (lambda: Mean().summarise(torch.zeros(9, 4, 2)), "Gaussian(shape=(4, 2), draws=9, float32)"),
+        (lambda: BinaryLogit().summarize(torch.zeros(9, 4, 2)), "Bernoulli(batch=(4, 2), draws=9, float32)"),
+        (lambda: Mean().summarize(torch.zeros(9, 4, 2)), "Gaussian(shape=(4, 2), draws=9, float32)"),
     ],
 )
 def test_repr(make: Callable[[], Predictive], text: str) -> None:
@@ -317,14 +317,14 @@ def heads_draws(n: int, seed: int = 0) -> dict[str, Tensor]:
 
 def test_heads_are_a_mapping_with_the_same_methods() -> None:
     draws = heads_draws(10)
-    whole = HEADS.summarise(draws, keep=True)
+    whole = HEADS.summarize(draws, keep=True)
     assert isinstance(whole, Heads)
     assert whole.row_count == 4
     assert (list(whole), len(whole), "size" in whole) == (["kind", "size"], 2, True)
     assert whole.count.item() == 10
     for got in (whole.mean, whole.variance, whole.standard_error(), whole.draws):
         assert {name: value.shape[-1] for name, value in got.items()} == {"kind": 3, "size": 1}
-    parts = [HEADS.summarise({k: v[s] for k, v in draws.items()}) for s in (slice(0, 3), slice(3, 10))]
+    parts = [HEADS.summarize({k: v[s] for k, v in draws.items()}) for s in (slice(0, 3), slice(3, 10))]
     assert_same(parts[0].merge(parts[1]), whole)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
     assert_same(join([whole.rows(odd), whole.rows(even)], [odd, even]), whole)
@@ -333,10 +333,10 @@ def test_heads_are_a_mapping_with_the_same_methods() -> None:
 
 
 def test_heads_of_other_names_do_not_merge() -> None:
-    a = HEADS.summarise(heads_draws(2))
-    b = as_output({"kind": Logits()}).summarise({"kind": torch.zeros(2, 4, 3)})
+    a = HEADS.summarize(heads_draws(2))
+    b = as_output({"kind": Logits()}).summarize({"kind": torch.zeros(2, 4, 3)})
     for action in (a.merge, a.concatenate):
-        with pytest.raises(CannotMerge, match=r"(?s)same names.*\['kind', 'size'\] and \['kind'\].*Fix:"):
+        with pytest.raises(CannotMergeError, match=r"(?s)same names.*\['kind', 'size'\] and \['kind'\].*Fix:"):
             action(b)
-    with pytest.raises(CannotMerge, match="Got: Heads, Categorical"):
+    with pytest.raises(CannotMergeError, match="Got: Heads, Categorical"):
         a.merge(a["kind"])

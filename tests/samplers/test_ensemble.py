@@ -265,7 +265,7 @@ def convolutional() -> nn.Sequential:
 
 
 @pytest.mark.parametrize("executor", [None, "stacked", "unrolled", "loop"])
-def test_convolutions_with_batch_normalisation(executor: Any) -> None:
+def test_convolutions_with_batch_normalization(executor: Any) -> None:
     torch.manual_seed(0)
     networks, x = [convolutional() for _ in range(3)], torch.randn(5, 1, 8, 8)
     for network in networks:

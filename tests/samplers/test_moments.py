@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
-from caveat.samplers import CannotPropagate, mean_field_probabilities, moments, propagate
+from caveat.samplers import CannotPropagateError, mean_field_probabilities, moments, propagate
 from caveat.testing import check_sampler
 
 
@@ -170,7 +170,7 @@ def test_gradients_reach_the_parameters_and_match_finite_differences() -> None:
 def test_live_chooses_the_sites() -> None:
     network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 1))
     x = numbers(4, 3)
-    last = propagate(moments(network, output=caveat.Mean(), live=caveat.named("3")), x)
+    last = propagate(moments(network, output=caveat.Mean(), live=caveat.paths("3")), x)
     both = propagate(moments(network, output=caveat.Mean()), x)
     assert not last.approximations
     assert (last.variance < both.variance).all()
@@ -205,14 +205,14 @@ def _fill(h: Tensor) -> Tensor:
     ],
 )
 def test_a_call_without_a_rule_is_named(after: Callable[[Tensor], Any], name: str) -> None:
-    with pytest.raises(CannotPropagate, match=name) as caught:
+    with pytest.raises(CannotPropagateError, match=name) as caught:
         propagate(moments(Calls(after), output=caveat.Mean()), numbers(4, 3))
     assert "mc_dropout" in str(caught.value)
 
 
 def test_the_module_of_a_call_without_a_rule_is_named() -> None:
     network = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1)))
-    with pytest.raises(CannotPropagate, match=r"softmax in module '1\.1' \(Softmax\)"):
+    with pytest.raises(CannotPropagateError, match=r"softmax in module '1\.1' \(Softmax\)"):
         propagate(moments(network, output=caveat.Mean()), numbers(4, 3))
 
 
@@ -222,21 +222,21 @@ def test_recurrence_is_refused_also_where_its_own_dropout_is_the_first(layers: i
         *([nn.Dropout(0.3)] if layers == 1 else []),
         nn.LSTM(3, 4, num_layers=layers, dropout=0.3 if layers > 1 else 0.0, batch_first=True),
     )
-    with pytest.raises(CannotPropagate, match="lstm"):
+    with pytest.raises(CannotPropagateError, match="lstm"):
         propagate(moments(network, output=caveat.Mean(select=0)), numbers(4, 5, 3))
 
 
 def test_attention_is_refused() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.2, batch_first=True)
-    with pytest.raises(CannotPropagate):
+    with pytest.raises(CannotPropagateError):
         propagate(moments(layer, output=caveat.Mean()), numbers(4, 5, 8))
 
 
 def test_nothing_random_is_said() -> None:
-    with pytest.raises(caveat.NothingRandom):
+    with pytest.raises(caveat.NothingRandomError):
         propagate(moments(nn.Linear(3, 1), output=caveat.Mean()), numbers(4, 3))
     unread = Calls(lambda h: torch.ones(4, 1))
-    with pytest.raises(caveat.NothingRandom):
+    with pytest.raises(caveat.NothingRandomError):
         propagate(moments(unread, output=caveat.Mean()), numbers(4, 3))
 
 

@@ -102,17 +102,17 @@ def _batch_norm_in_eval(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("function", [lambda x: F.avg_pool2d(x, 2), lambda x: x.mean((2, 3))])
-@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("normalized", [False, True])
 def test_average_pooling_after_channel_dropout_is_exact(
-    function: Callable[[Tensor], Tensor], normalised: bool
+    function: Callable[[Tensor], Tensor], normalized: bool
 ) -> None:
     """A channel is kept or dropped whole: its average varies by p / (1 - p) times its square, not by less."""
     norm = nn.BatchNorm2d(3).double().eval()
     norm.running_var.fill_(4.0)
-    after = (lambda x: function(norm(x))) if normalised else function
+    after = (lambda x: function(norm(x))) if normalized else function
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = propagate(moments(Calling(after, nn.Dropout2d(RATE)), output=caveat.Mean()), x)
-    scale = (4.0 + norm.eps) ** -0.5 if normalised else 1.0
+    scale = (4.0 + norm.eps) ** -0.5 if normalized else 1.0
     torch.testing.assert_close(found.variance, (function(x) * scale).square() * RATE / (1 - RATE))
     assert not found.approximations
 

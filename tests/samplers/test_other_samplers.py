@@ -1,4 +1,4 @@
-"""MC batch normalisation, test-time augmentation, snapshots and SWAG against truths that can be worked out."""
+"""MC batch normalization, test-time augmentation, snapshots and SWAG against truths that can be worked out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from caveat import samplers
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
 
 
-def normalised() -> nn.Sequential:
+def normalized() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 2))
 
@@ -31,9 +31,9 @@ def walk(network: nn.Module, steps: int) -> list[dict[str, Tensor]]:
     return found
 
 
-def test_batch_normalisation_of_a_mini_batch_is_that_of_train_mode() -> None:
+def test_batch_normalization_of_a_mini_batch_is_that_of_train_mode() -> None:
     """A training mini-batch under its own statistics gives what the network in train mode gives on it."""
-    network = normalised()
+    network = normalized()
     data = torch.randn(7, 4, generator=torch.Generator().manual_seed(2))
     sampler = samplers.mc_batch_norm(network, data, output=caveat.Mean(), batch_size=6)
     from caveat.samplers._members._drawn_numbers import generator_of
@@ -47,7 +47,7 @@ def test_batch_normalisation_of_a_mini_batch_is_that_of_train_mode() -> None:
 
 
 def test_smaller_batches_are_less_certain() -> None:
-    network, data = normalised(), torch.randn(400, 4, generator=torch.Generator().manual_seed(2))
+    network, data = normalized(), torch.randn(400, 4, generator=torch.Generator().manual_seed(2))
     spread = [
         caveat.predict(samplers.mc_batch_norm(network, data, output=caveat.Mean(), batch_size=size), X, 50).variance
         for size in (8, 128)
@@ -58,7 +58,7 @@ def test_smaller_batches_are_less_certain() -> None:
 def test_data_of_mc_batch_norm_may_be_a_loader() -> None:
     from torch.utils.data import DataLoader, TensorDataset
 
-    network, data = normalised(), torch.randn(40, 4)
+    network, data = normalized(), torch.randn(40, 4)
     loader = DataLoader(TensorDataset(data, torch.zeros(40)), batch_size=8)
     ways = [samplers.mc_batch_norm(network, d, output=caveat.Mean(), batch_size=8) for d in (data, loader, (data,))]
     values = [caveat.draws(way, X, 5) for way in ways]
@@ -67,15 +67,15 @@ def test_data_of_mc_batch_norm_may_be_a_loader() -> None:
 
 
 def test_bad_arguments_of_mc_batch_norm_are_named() -> None:
-    with pytest.raises(caveat.NothingRandom, match=r"never calls F\.batch_norm"):
+    with pytest.raises(caveat.NothingRandomError, match=r"never calls F\.batch_norm"):
         samplers.mc_batch_norm(nn.Linear(4, 2), X, output=caveat.Mean(), batch_size=3)
     for size in (1, 6, 0):
         with pytest.raises(caveat.CaveatError, match="batch_size"):
-            samplers.mc_batch_norm(normalised(), X, output=caveat.Mean(), batch_size=size)
+            samplers.mc_batch_norm(normalized(), X, output=caveat.Mean(), batch_size=size)
     with pytest.raises(caveat.CaveatError, match="rows can be chosen"):
-        samplers.mc_batch_norm(normalised(), iter([X]), output=caveat.Mean())
+        samplers.mc_batch_norm(normalized(), iter([X]), output=caveat.Mean())
     with pytest.raises(caveat.CaveatError, match="Module"):
-        samplers.mc_batch_norm(X, normalised(), output=caveat.Mean())  # type: ignore[arg-type]
+        samplers.mc_batch_norm(X, normalized(), output=caveat.Mean())  # type: ignore[arg-type]
 
 
 def test_augmentation_of_a_linear_network_has_the_variance_of_its_weights() -> None:
@@ -122,7 +122,7 @@ def test_swag_weights_have_the_mean_and_covariance_of_the_paper(rank: int) -> No
 
 def test_swag_takes_statistics_under_each_draws_weights() -> None:
     """With scale 0 the weights are the mean, and the statistics those of the data under them."""
-    network, data = normalised(), torch.randn(50, 4, generator=torch.Generator().manual_seed(2))
+    network, data = normalized(), torch.randn(50, 4, generator=torch.Generator().manual_seed(2))
     sampler = samplers.swag(network, walk(network, 4), output=caveat.Mean(), scale=0.0, data=data, batch_size=50)
     truth = copy.deepcopy(sampler.model).train()
     for module in truth.modules():
@@ -148,7 +148,7 @@ def test_bad_arguments_of_swag_are_named() -> None:
     with pytest.raises(caveat.CaveatError, match="scale"):
         samplers.swag(network, walk(network, 3), scale=-1.0, **good)
     with pytest.raises(caveat.CaveatError, match="needs data"):
-        samplers.swag(normalised(), walk(normalised(), 3), **good)
+        samplers.swag(normalized(), walk(normalized(), 3), **good)
     broken = copy.deepcopy(network)
     nn.init.constant_(broken.weight, float("nan"))
     with pytest.raises(caveat.CaveatError, match="not finite"):
@@ -214,7 +214,7 @@ def test_paths_in_place_of_networks(path: Any, said: str) -> None:
         lambda: caveat.layers.update_precision(path, X),
     ]
     for call in calls:
-        with pytest.raises(caveat.errors.InvalidArgument, match=f"(?s)Got: the path .*Fix: build .*{said}"):
+        with pytest.raises(caveat.errors.InvalidArgumentError, match=f"(?s)Got: the path .*Fix: build .*{said}"):
             call()
 
 

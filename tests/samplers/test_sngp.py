@@ -15,7 +15,7 @@ from caveat.layers import (
     gaussian_curvature,
     logistic_curvature,
     softmax_curvature,
-    spectral_normalised,
+    spectral_normalized,
     update_precision,
 )
 from caveat.samplers import deterministic, gaussian_process_head, mixture
@@ -27,7 +27,7 @@ NOISE = 0.01
 def network(outputs: int = 1, **settings: object) -> nn.Sequential:
     torch.manual_seed(0)
     blocks = [ResidualBlock(nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.1))) for _ in range(2)]
-    spectral_normalised(nn.ModuleList(blocks))
+    spectral_normalized(nn.ModuleList(blocks))
     head = RandomFeatureGaussianProcess(16, outputs, features=128, **{"length_scale": 2.0, **settings})  # type: ignore[arg-type]
     return nn.Sequential(nn.Linear(1, 16), *blocks, head)
 
@@ -40,11 +40,11 @@ def curve() -> tuple[Tensor, Tensor]:
 
 def trained() -> nn.Sequential:
     model, (x, y) = network(curvature=gaussian_curvature(NOISE)), curve()
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(250):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.mse_loss(model(x), y).backward()
-        optimiser.step()
+        optimizer.step()
     update_precision(model, x)
     return model
 
@@ -155,11 +155,11 @@ def test_classification_is_unsure_far_away() -> None:
     x = torch.cat([torch.randn(100, 2) - 3, torch.randn(100, 2) + 3])
     y = torch.arange(200) // 100
     head = RandomFeatureGaussianProcess(2, 2, features=256, length_scale=3.0, curvature=softmax_curvature)
-    optimiser = torch.optim.Adam(head.parameters(), 0.1, weight_decay=1 / 200)
+    optimizer = torch.optim.Adam(head.parameters(), 0.1, weight_decay=1 / 200)
     for _ in range(200):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.cross_entropy(head(x), y).backward()
-        optimiser.step()
+        optimizer.step()
     update_precision(head, x)
     at = torch.tensor([[3.0, 3.0], [40.0, -60.0]])
     pred = caveat.predict(gaussian_process_head(head, output=caveat.Logits()), at, n=400)
@@ -174,7 +174,7 @@ def test_passes_the_kit(outputs: int) -> None:
     model, x = network(outputs, curvature=curvature), curve()[0]
     update_precision(model, x)
     output = caveat.Mean() if outputs == 1 else caveat.Logits()
-    variants = {way: gaussian_process_head(model, output=output, executor=way) for way in ("replay", "vectorised")}
+    variants = {way: gaussian_process_head(model, output=output, executor=way) for way in ("replay", "vectorized")}
     variants["chunks of 5"] = gaussian_process_head(model, output=output, chunk=5)
     assert model.training
     check_sampler(gaussian_process_head(model, output=output), x[:5], n=8, variants=variants)
@@ -253,7 +253,7 @@ def operator_norm(layer: nn.Module, shape: tuple[int, ...]) -> float:
 def test_the_norm_of_the_map_is_at_its_bound(layer: nn.Module, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     nn.init.normal_(layer.weight)
-    spectral_normalised(layer, 0.8).eval()
+    spectral_normalized(layer, 0.8).eval()
     if len(shape) == 4:  # the Jacobian would not fit: the Rayleigh quotient of the iteration's own vector
         x = torch.randn(1, *shape)
         for _ in range(60):
@@ -270,23 +270,23 @@ def test_a_small_weight_is_left_as_it_is() -> None:
     with torch.no_grad():
         layer.weight.mul_(0.1)
     before = layer.weight.detach().clone()
-    torch.testing.assert_close(spectral_normalised(layer, 0.95).weight, before)
+    torch.testing.assert_close(spectral_normalized(layer, 0.95).weight, before)
 
 
 def test_the_bound_holds_after_training_that_pushes_against_it() -> None:
     torch.manual_seed(0)
-    layer = spectral_normalised(nn.Linear(8, 8), 0.9)
-    x, optimiser = torch.randn(64, 8), torch.optim.Adam(layer.parameters(), 1e-2)
+    layer = spectral_normalized(nn.Linear(8, 8), 0.9)
+    x, optimizer = torch.randn(64, 8), torch.optim.Adam(layer.parameters(), 1e-2)
     for _ in range(200):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         nn.functional.mse_loss(layer(x), 5 * x).backward()
-        optimiser.step()
+        optimizer.step()
     assert operator_norm(layer.eval(), (8,)) < 0.9 * 1.15  # all eight singular values tie here: the slowest case
 
 
 def test_nothing_moves_in_eval_mode_and_the_network_copies_and_saves() -> None:
     torch.manual_seed(0)
-    model = spectral_normalised(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))).eval()
+    model = spectral_normalized(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     first = model(torch.ones(1, 4))
     assert torch.equal(first, model(torch.ones(1, 4)))
@@ -302,7 +302,7 @@ def test_residual_blocks_keep_distances() -> None:
     torch.manual_seed(0)
     branch = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
     nn.init.normal_(branch[0].weight)
-    block = ResidualBlock(spectral_normalised(branch, 0.9)).eval()
+    block = ResidualBlock(spectral_normalized(branch, 0.9)).eval()
     a, b = torch.randn(500, 6), torch.randn(500, 6)
     ratio = (block(a) - block(b)).norm(dim=-1) / (a - b).norm(dim=-1)
     assert ratio.min() > 0.1 * 0.98
@@ -311,8 +311,8 @@ def test_residual_blocks_keep_distances() -> None:
 
 def test_bad_input_of_the_bound_is_refused() -> None:
     with pytest.raises(caveat.CaveatError, match="positive"):
-        spectral_normalised(nn.Linear(2, 2), 0.0)
+        spectral_normalized(nn.Linear(2, 2), 0.0)
     with pytest.raises(caveat.CaveatError, match="to bound"):
-        spectral_normalised(nn.ReLU())
+        spectral_normalized(nn.ReLU())
     with pytest.raises(caveat.CaveatError, match="to bound"):
-        spectral_normalised(nn.Linear(2, 2), where=lambda path, module: False)
+        spectral_normalized(nn.Linear(2, 2), where=lambda path, module: False)

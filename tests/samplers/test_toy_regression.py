@@ -28,12 +28,12 @@ def trained(number: int, *, dropout: float = 0.0, moments: bool = False) -> tupl
         nn.Linear(50, 1),
     )  # fmt: skip
     x, y = data()
-    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     path = samplers.SwagMoments(network, rank=10)
     for step in range(STEPS):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (network(x) - y).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
         if moments and step > STEPS // 2 and step % 5 == 0:
             path.update()
     return network.eval(), path

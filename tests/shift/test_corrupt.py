@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from caveat.errors import CaveatError, InvalidArgument, NotFinite
+from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError
 from caveat.shift import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from caveat.shift._random_fields import RandomFields, numbers_from_content
 from caveat.shift._weather import plasma
@@ -28,7 +28,7 @@ CASES = [(name, severity) for name in SETS for severity in SEVERITIES]
 
 
 def pictures(side: int, count: int = 2) -> Tensor:
-    """Colour images in 8 bits: smooth shapes with some grain, and nothing that repeats."""
+    """Color images in 8 bits: smooth shapes with some grain, and nothing that repeats."""
     noise = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(side))
     grid = torch.linspace(0, 3, side)
     smooth = (torch.sin(grid)[:, None] * torch.cos(2 * grid)[None] + 1) / 2
@@ -267,28 +267,28 @@ def test_frost_is_cut_from_photographs_that_are_given() -> None:
     images = pictures(32)
     made = corrupt(images, "frost", 5, frost_photographs=photographs)
     torch.testing.assert_close(made, (0.75 * images + 0.36).clamp(0, 1), rtol=0, atol=1e-5)
-    with pytest.raises(InvalidArgument, match="as large as the images"):
+    with pytest.raises(InvalidArgumentError, match="as large as the images"):
         corrupt(images, "frost", 5, frost_photographs=photographs[..., :100, :100])
 
 
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"images": torch.rand(3, 32, 32)}, InvalidArgument, r"\(B, C, H, W\)"),
-        ({"images": torch.rand(0, 3, 32, 32)}, InvalidArgument, "empty batch"),
-        ({"images": torch.rand(1, 32, 32, 3)}, InvalidArgument, "channels last"),
-        ({"images": torch.rand(1, 3, 32, 32) * 255}, InvalidArgument, "0 to 255"),
-        ({"images": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, InvalidArgument, "floating"),
-        ({"images": torch.full((1, 3, 32, 32), torch.nan)}, NotFinite, "NaN"),
-        ({"images": torch.rand(1, 3, 4, 4)}, InvalidArgument, "8 x 8"),
-        ({"images": [0.5]}, InvalidArgument, "list"),
-        ({"kind": "gausian_noise"}, InvalidArgument, 'kind="gaussian_noise"'),
-        ({"severity": 0}, InvalidArgument, "1 .slight. to 5"),
-        ({"severity": 6}, InvalidArgument, "severity=6"),
-        ({"severity": 2.5}, InvalidArgument, "whole number"),
-        ({"constants": "mnist"}, InvalidArgument, "cifar, tiny_imagenet, imagenet"),
-        ({"numbers": torch.arange(3)}, InvalidArgument, "one integer for each of the 2"),
-        ({"seed": None}, InvalidArgument, "seed must be an integer"),
+        ({"images": torch.rand(3, 32, 32)}, InvalidArgumentError, r"\(B, C, H, W\)"),
+        ({"images": torch.rand(0, 3, 32, 32)}, InvalidArgumentError, "empty batch"),
+        ({"images": torch.rand(1, 32, 32, 3)}, InvalidArgumentError, "channels last"),
+        ({"images": torch.rand(1, 3, 32, 32) * 255}, InvalidArgumentError, "0 to 255"),
+        ({"images": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, InvalidArgumentError, "floating"),
+        ({"images": torch.full((1, 3, 32, 32), torch.nan)}, NotFiniteError, "NaN"),
+        ({"images": torch.rand(1, 3, 4, 4)}, InvalidArgumentError, "8 x 8"),
+        ({"images": [0.5]}, InvalidArgumentError, "list"),
+        ({"kind": "gausian_noise"}, InvalidArgumentError, 'kind="gaussian_noise"'),
+        ({"severity": 0}, InvalidArgumentError, "1 .slight. to 5"),
+        ({"severity": 6}, InvalidArgumentError, "severity=6"),
+        ({"severity": 2.5}, InvalidArgumentError, "whole number"),
+        ({"constants": "mnist"}, InvalidArgumentError, "cifar, tiny_imagenet, imagenet"),
+        ({"numbers": torch.arange(3)}, InvalidArgumentError, "one integer for each of the 2"),
+        ({"seed": None}, InvalidArgumentError, "seed must be an integer"),
     ],
 )
 def test_bad_input(change: dict[str, Any], error: type[CaveatError], words: str) -> None:

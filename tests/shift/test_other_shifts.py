@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caveat.errors import CannotMerge, InvalidArgument, NotFinite
+from caveat.errors import CannotMergeError, InvalidArgumentError, NotFiniteError
 from caveat.shift import (
     ShiftTable,
     blend,
@@ -64,12 +64,12 @@ def test_translation_and_blending() -> None:
     ],
 )
 def test_bad_moves(call: Any, words: str) -> None:
-    with pytest.raises(InvalidArgument, match=words):
+    with pytest.raises(InvalidArgumentError, match=words):
         call(torch.rand(2, 1, 8, 8))
 
 
 def test_a_move_that_is_nan() -> None:
-    with pytest.raises(NotFinite):
+    with pytest.raises(NotFiniteError):
         rotate(torch.rand(2, 1, 8, 8), float("nan"))
 
 
@@ -112,7 +112,7 @@ def test_new_classes_by_the_share() -> None:
     ],
 )
 def test_bad_resampling(call: Any, words: str) -> None:
-    with pytest.raises(InvalidArgument, match=words):
+    with pytest.raises(InvalidArgumentError, match=words):
         call()
 
 
@@ -128,13 +128,13 @@ def test_quartiles_rows_and_merge() -> None:
     for part in parts[1:]:
         merged = merged.merge(part)
     assert merged == table
-    with pytest.raises(CannotMerge, match="seed: 0 and 1"):
+    with pytest.raises(CannotMergeError, match="seed: 0 and 1"):
         table.merge(ShiftTable({}, {"seed": 1}))
-    with pytest.raises(CannotMerge, match="two values"):
+    with pytest.raises(CannotMergeError, match="two values"):
         table.merge(ShiftTable({("kind 1", 1, "error"): 9.0}, {"seed": 0}))
-    with pytest.raises(InvalidArgument, match="metric='nll'"):
+    with pytest.raises(InvalidArgumentError, match="metric='nll'"):
         table.quartiles("nll")
-    with pytest.raises(InvalidArgument, match="must have the cell"):
+    with pytest.raises(InvalidArgumentError, match="must have the cell"):
         table.at("fog", 1, "error")
 
 
@@ -169,10 +169,10 @@ def test_a_study_is_the_same_in_any_batches_and_goes_on_after_a_stop(tmp_path: P
     again = study(failing, path=tmp_path / "table.json")
     assert calls == 13  # of five cells, two were there
     assert again.values == {cell: value for cell, value in whole.values.items() if cell[2] == "error"}
-    with pytest.raises(CannotMerge, match="seed"):
+    with pytest.raises(CannotMergeError, match="seed"):
         study(by_pixels, path=tmp_path / "table.json", seed=1)
     (tmp_path / "table.json").write_text("{}")
-    with pytest.raises(InvalidArgument, match=r"ShiftTable\.save"):
+    with pytest.raises(InvalidArgumentError, match=r"ShiftTable\.save"):
         study(by_pixels, path=tmp_path / "table.json")
 
 
@@ -203,5 +203,5 @@ def test_own_shifts_and_progress() -> None:
 )
 def test_bad_studies(change: dict[str, Any], words: str) -> None:
     options = {"predict": by_pixels, "images": torch.rand(30, 1, 28, 28), "targets": LABELS[:30], "metrics": METRICS}
-    with pytest.raises(InvalidArgument, match=words):
+    with pytest.raises(InvalidArgumentError, match=words):
         under_shift(**{**options, "kinds": ["fog"], "severities": (1,), **change})

@@ -25,7 +25,7 @@ CASES = [(name, severity) for name in SIDES for severity in (1, 2, 3, 4, 5)]
 
 
 def pictures(side: int, count: int = 2) -> Tensor:
-    """Colour images in 8 bits, in double precision: no value falls on the other side of a threshold by rounding."""
+    """Color images in 8 bits, in double precision: no value falls on the other side of a threshold by rounding."""
     noise = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(side), dtype=torch.float64)
     grid = torch.linspace(0, 3, side, dtype=torch.float64)
     smooth = (torch.sin(grid)[:, None] * torch.cos(2 * grid)[None] + 1) / 2
@@ -94,8 +94,8 @@ def test_snow(name: str, severity: int) -> None:
         layer = np.floor(np.clip(layer, 0, 1) * 255) / 255  # as 8 bits
         layer = magick_motion_blur(layer, radius, sigma, -135 + 90 * float(random["angle"]))
         layer = np.round(layer * 255)[..., None] / 255
-        grey = (x @ np.array([0.299, 0.587, 0.114]))[..., None]
-        x = share * x + (1 - share) * np.maximum(x, grey * 1.5 + 0.5)
+        gray = (x @ np.array([0.299, 0.587, 0.114]))[..., None]
+        x = share * x + (1 - share) * np.maximum(x, gray * 1.5 + 0.5)
         return x + layer + np.rot90(layer, k=2)
 
     side = SIDES[name]
@@ -167,9 +167,9 @@ def test_elastic_transform(name: str, severity: int) -> None:
     displacement, smoothness, jitter = ELASTIC[name](side)[severity - 1]
 
     def elastic(x: Array, random: Any) -> Array:
-        centre, reach = side // 2, side // 3
+        center, reach = side // 2, side // 3
         before = np.array(
-            [[centre + reach, centre + reach], [centre + reach, centre - reach], [centre - reach, centre - reach]]
+            [[center + reach, center + reach], [center + reach, center - reach], [center - reach, center - reach]]
         )
         forward = affine(before, before + jitter * (2 * random["corners"] - 1))
         back = np.linalg.inv(np.vstack([forward, [0, 0, 1]]))
@@ -206,14 +206,14 @@ SPATTER = {
 }  # fmt: skip
 
 
-def canny(grey: Array, low: float, high: float) -> Array:
+def canny(gray: Array, low: float, high: float) -> Array:
     """OpenCV's Canny with a 3 x 3 Sobel filter and the sum of absolute slopes: which pixels are edges."""
     ramp = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    right, down = ndi.correlate(grey, ramp, mode="nearest"), ndi.correlate(grey, ramp.T, mode="nearest")
+    right, down = ndi.correlate(gray, ramp, mode="nearest"), ndi.correlate(gray, ramp.T, mode="nearest")
     strength = np.pad(np.abs(right) + np.abs(down), 1)
-    maybe = np.zeros(grey.shape, bool)
-    for y in range(len(grey)):
-        for x in range(len(grey)):
+    maybe = np.zeros(gray.shape, bool)
+    for y in range(len(gray)):
+        for x in range(len(gray)):
             here, around = strength[y + 1, x + 1], strength[y : y + 3, x : x + 3]
             slope = np.degrees(np.arctan2(abs(down[y, x]), abs(right[y, x])))
             if slope < 22.5:
@@ -244,14 +244,14 @@ def distance_to(edges: Array) -> Array:
     return distance[2:-2, 2:-2]
 
 
-def equalised(grey: Array) -> Array:
+def equalized(gray: Array) -> Array:
     """OpenCV's equalizeHist: by the share of pixels that are no brighter, those of the darkest level left out."""
-    counts = np.bincount(grey.astype(int).ravel(), minlength=256)
+    counts = np.bincount(gray.astype(int).ravel(), minlength=256)
     darkest = counts.nonzero()[0][0]
-    if counts[darkest] == grey.size:
-        return grey
+    if counts[darkest] == gray.size:
+        return gray
     below = np.cumsum(counts) - counts[darkest]
-    return np.round(below * (255 / (grey.size - counts[darkest])))[grey.astype(int)]
+    return np.round(below * (255 / (gray.size - counts[darkest])))[gray.astype(int)]
 
 
 @pytest.mark.parametrize(("name", "severity"), CASES)
@@ -266,12 +266,12 @@ def test_spatter(name: str, severity: int) -> None:
             cover = ndi.gaussian_filter((liquid > threshold).astype(float), strength, mode="nearest")[..., None]
             cover[cover < 0.8] = 0
             return x * (1 - cover) + np.array([63, 42, 20]) / 255 * cover
-        grey = (liquid * 255).astype(np.uint16) % 256.0  # the published cast to 8 bits wraps around
-        distance = np.minimum(distance_to(canny(grey, 50, 150)), 20)
-        distance = equalised(np.floor(ndi.uniform_filter(distance, 3, mode="mirror") + 1e-7))
+        gray = (liquid * 255).astype(np.uint16) % 256.0  # the published cast to 8 bits wraps around
+        distance = np.minimum(distance_to(canny(gray, 50, 150)), 20)
+        distance = equalized(np.floor(ndi.uniform_filter(distance, 3, mode="mirror") + 1e-7))
         relief = ndi.correlate(distance, np.array([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]]), mode="mirror")
         relief = np.round(ndi.uniform_filter(np.clip(relief, 0, 255), 3, mode="mirror"))
-        water = grey * relief
+        water = gray * relief
         return x + (water / water.max() * strength)[..., None] * np.array([175, 238, 238]) / 255
 
     made = check("spatter", name, severity, spatter, drops=lambda r: r.normal("drops", 1, side, side)[:, 0])

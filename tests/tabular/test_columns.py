@@ -5,34 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caveat.tabular import InvalidTable, as_columns
+from caveat.tabular import InvalidTableError, as_columns
 from caveat.tabular._schema import CategoryColumn, learn_schema
 from caveat.tabular._values import dates_of, keys_of, numbers_of
 
-SIZES, COLOURS = [1.5, None, 3.0], ["red", None, "blue"]
+SIZES, COLORS = [1.5, None, 3.0], ["red", None, "blue"]
 
 
 def check(found: dict[str, np.ndarray]) -> None:
-    assert list(found) == ["size", "colour"]
+    assert list(found) == ["size", "color"]
     np.testing.assert_array_equal(found["size"].astype(float), [1.5, np.nan, 3.0])
-    assert found["colour"].tolist() == COLOURS
+    assert found["color"].tolist() == COLORS
 
 
 def test_pandas() -> None:
     pandas = pytest.importorskip("pandas")
-    check(as_columns(pandas.DataFrame({"size": SIZES, "colour": COLOURS})))
-    check(as_columns(pandas.DataFrame({"size": SIZES, "colour": pandas.Categorical(COLOURS)})))
-    check(as_columns(pandas.DataFrame({"size": SIZES, "colour": COLOURS}).convert_dtypes()))
+    check(as_columns(pandas.DataFrame({"size": SIZES, "color": COLORS})))
+    check(as_columns(pandas.DataFrame({"size": SIZES, "color": pandas.Categorical(COLORS)})))
+    check(as_columns(pandas.DataFrame({"size": SIZES, "color": COLORS}).convert_dtypes()))
 
 
 def test_polars() -> None:
     polars = pytest.importorskip("polars")
-    check(as_columns(polars.DataFrame({"size": SIZES, "colour": COLOURS})))
+    check(as_columns(polars.DataFrame({"size": SIZES, "color": COLORS})))
 
 
 def test_arrow() -> None:
     arrow = pytest.importorskip("pyarrow")
-    check(as_columns(arrow.table({"size": SIZES, "colour": COLOURS})))
+    check(as_columns(arrow.table({"size": SIZES, "color": COLORS})))
 
 
 def test_dates_and_booleans_keep_their_kind() -> None:
@@ -49,13 +49,13 @@ def test_lists_and_arrays_are_named_by_number() -> None:
 
 @pytest.mark.parametrize("table", [np.ones(3), 3.0, {"a": [1, 2], "b": [1]}, {"a": [[1, 2]]}])
 def test_what_is_no_table_is_said(table: object) -> None:
-    with pytest.raises(InvalidTable, match="X must be a table"):
+    with pytest.raises(InvalidTableError, match="X must be a table"):
         as_columns(table)
 
 
 def test_a_name_that_is_there_twice_is_named() -> None:
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(InvalidTable, match="'a' twice"):
+    with pytest.raises(InvalidTableError, match="'a' twice"):
         as_columns(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
 
 
@@ -142,5 +142,5 @@ def test_the_index_of_a_data_frame_is_no_column_of_an_arrow_table() -> None:
 
 
 def test_names_that_are_one_as_text_are_refused() -> None:
-    with pytest.raises(InvalidTable, match="'1' twice"):
+    with pytest.raises(InvalidTableError, match="'1' twice"):
         as_columns({1: [1.0], "1": [2.0]})

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat.tabular._days import day_of, learn_order
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 from caveat.tabular._reading import learn_reading
 from caveat.tabular._values import dates_of
 
@@ -75,7 +75,7 @@ def test_a_day_that_does_not_exist_is_missing_and_said() -> None:
 
 
 def test_a_word_among_dates_is_named_with_its_row() -> None:
-    with pytest.raises(InvalidTable, match=r"2 of 3 values are dates; 'soon' at row 1 is not"):
+    with pytest.raises(InvalidTableError, match=r"2 of 3 values are dates; 'soon' at row 1 is not"):
         learn_reading("when", objects("2020-01-01", "soon", "2020-01-02"))
 
 

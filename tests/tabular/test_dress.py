@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat.tabular._dress import Dress, learn_dress, number_in, undress
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 from caveat.tabular._reading import learn_reading
 from caveat.tabular._values import numbers_of
 
@@ -74,14 +74,14 @@ def test_currencies_that_differ_are_not_put_on_one_scale() -> None:
 
 
 def test_a_word_among_dressed_numbers_is_named_with_its_row() -> None:
-    with pytest.raises(InvalidTable, match=r"2 of 3 values are numbers with a decimal comma; 'unknown' at row 1"):
+    with pytest.raises(InvalidTableError, match=r"2 of 3 values are numbers with a decimal comma; 'unknown' at row 1"):
         learn_reading("x", objects("28,7", "unknown", "3,1"))
 
 
 def test_later_values_are_read_in_the_dress_of_training() -> None:
     dress = Dress(",", "", "")
     assert numbers_of("x", objects("28,7", "1.234,5", 3.5, None), dress=dress)[:3].tolist() == [28.7, 1234.5, 3.5]
-    with pytest.raises(InvalidTable, match=r"numbers \(decimal comma\)(.|\n)*'1.234' at row 0"):
+    with pytest.raises(InvalidTableError, match=r"numbers \(decimal comma\)(.|\n)*'1.234' at row 0"):
         numbers_of("x", objects("1.234"), dress=dress)  # a thousand, or a decimal point: nothing in training tells
 
 

@@ -19,9 +19,9 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular import Classifier, InvalidModel, InvalidTable, Regressor
+from caveat.tabular import Classifier, InvalidModelError, InvalidTableError, Regressor
 from caveat.tabular._network import METHODS
 
 QUICK: dict[str, Any] = {"members": 2, "epochs": 25, "width": 24, "draws": 20}
@@ -187,21 +187,21 @@ def test_before_fit_nothing_is_known() -> None:
     ],
 )
 def test_settings_that_cannot_be_used(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(InvalidArgument, match=says):
+    with pytest.raises(InvalidArgumentError, match=says):
         Regressor(**settings).fit(*houses(60))
 
 
 def test_tables_that_cannot_be_used(regressor: Regressor) -> None:
     X, y = houses(60)
-    with pytest.raises(InvalidTable, match="'size' must hold finite numbers"):
+    with pytest.raises(InvalidTableError, match="'size' must hold finite numbers"):
         regressor.predict({**X, "size": np.where(np.arange(60) == 7, np.inf, X["size"])})
-    with pytest.raises(InvalidTable, match="no column 'garden'"):
+    with pytest.raises(InvalidTableError, match="no column 'garden'"):
         regressor.predict({"size": X["size"], "district": X["district"], "lawn": X["garden"]})
-    with pytest.raises(InvalidTable, match="row 5"):
+    with pytest.raises(InvalidTableError, match="row 5"):
         Regressor(**QUICK).fit(X, np.where(np.arange(60) == 5, np.nan, y))
-    with pytest.raises(InvalidTable, match="two classes"):
+    with pytest.raises(InvalidTableError, match="two classes"):
         Classifier(**QUICK).fit(X, ["same"] * 60)
-    with pytest.raises(InvalidArgument, match="level"):
+    with pytest.raises(InvalidArgumentError, match="level"):
         regressor.predict_interval(X, 90)
 
 
@@ -271,14 +271,14 @@ def test_a_folder_that_is_not_as_it_was_saved_is_refused(
 ) -> None:
     regressor.save(tmp_path / "m")
     damage(tmp_path / "m", how)
-    with pytest.raises(InvalidModel, match=says):
+    with pytest.raises(InvalidModelError, match=says):
         Regressor.load(tmp_path / "m")
 
 
 def test_a_model_does_not_overwrite_what_is_no_model(regressor: Regressor, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious.csv").write_text("a")
-    with pytest.raises(InvalidModel, match="holds something else"):
+    with pytest.raises(InvalidModelError, match="holds something else"):
         regressor.save(tmp_path / "data")
     regressor.save(tmp_path / "m")
     regressor.save(tmp_path / "m")
@@ -294,7 +294,7 @@ def test_a_save_that_fails_leaves_the_old_model(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("caveat._estimators._model_folder.write", full)
-    with pytest.raises(InvalidModel, match="No space left on device"):
+    with pytest.raises(InvalidModelError, match="No space left on device"):
         regressor.save(tmp_path / "m")
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -303,10 +303,10 @@ def test_a_save_that_fails_leaves_the_old_model(
 
 def test_the_other_class_says_which_one_is_meant(regressor: Regressor, tmp_path: Path) -> None:
     regressor.save(tmp_path / "m")
-    with pytest.raises(InvalidArgument, match=r"caveat.tabular.Regressor.load"):
+    with pytest.raises(InvalidArgumentError, match=r"caveat.tabular.Regressor.load"):
         Classifier.load(tmp_path / "m")
     shutil.rmtree(tmp_path / "m")
-    with pytest.raises(InvalidModel, match="not there"):
+    with pytest.raises(InvalidModelError, match="not there"):
         Regressor.load(tmp_path / "m")
 
 

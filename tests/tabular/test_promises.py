@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 pytest.importorskip("sklearn")
 
 from caveat._estimators._from_scores import highest_level, interval_of
-from caveat._estimators._standardize import centre_and_scale
+from caveat._estimators._standardize import center_and_scale
 from caveat.predictive import Mean
-from caveat.tabular import Classifier, DoubtfulColumn, InvalidTable, Regressor
+from caveat.tabular import Classifier, DoubtfulColumnWarning, InvalidTableError, Regressor
 from caveat.tabular._encode import encode
 from caveat.tabular._model import drawn
 from caveat.tabular._schema import learn_schema
@@ -49,7 +49,7 @@ def test_center_and_scale_are_those_of_exact_arithmetic(values: list[float], off
     exact = [Fraction(float(value)) for value in y]
     mean = sum(exact) / len(exact)
     variance = float(sum((value - mean) ** 2 for value in exact) / len(exact))
-    (center,), (scale,) = centre_and_scale(y[:, None])
+    (center,), (scale,) = center_and_scale(y[:, None])
     assert center == pytest.approx(float(mean), rel=1e-14, abs=1e-15 * float(np.abs(y).max()))
     if variance > 1e-200 and variance**0.5 > 1e-12 * abs(offset):
         assert scale == pytest.approx(variance**0.5, rel=1e-3)
@@ -62,7 +62,7 @@ def test_a_feature_with_a_large_mean_is_no_constant() -> None:
 
 @pytest.mark.parametrize("y", [np.array([0.0, 1e308] * 20), np.array([0.0, 1e-200] * 20)])
 def test_a_target_whose_variance_is_no_number_is_refused(y: np.ndarray) -> None:
-    with pytest.raises(InvalidTable, match="for its variance to be a number"):
+    with pytest.raises(InvalidTableError, match="for its variance to be a number"):
         Regressor(members=1, epochs=1).fit({"x": np.arange(40.0)}, y)
 
 
@@ -71,7 +71,7 @@ def test_a_target_whose_variance_is_no_number_is_refused(y: np.ndarray) -> None:
     st.lists(st.floats(0.001, 0.999), min_size=2, max_size=8),
 )
 def test_intervals_never_get_narrower_as_their_level_rises(scores: list[float], levels: list[float]) -> None:
-    pred = Mean(noise_variance=0.5).summarise(torch.randn(6, 4, 1))
+    pred = Mean(noise_variance=0.5).summarize(torch.randn(6, 4, 1))
     held = torch.tensor(scores)[:, None].double()
     last = torch.zeros(4, 1)
     for level in sorted(levels):
@@ -91,7 +91,7 @@ def test_the_draws_that_calibrate_are_those_that_predict() -> None:
         held = fitted.calibration.scores
         if model is Regressor:
             variance = (again.noise + again.moments.variance) * fitted.calibration.factors
-            standard = (fitted.target.standardised(y[:, None]) - again.moments.mean).abs() / variance.sqrt()
+            standard = (fitted.target.standardized(y[:, None]) - again.moments.mean).abs() / variance.sqrt()
         else:
             numbers = torch.tensor([fitted.target.labels.index(label) for label in answers])
             standard = 1 - again.mean.double().gather(1, numbers[:, None])
@@ -104,13 +104,13 @@ def test_the_draws_that_calibrate_are_those_that_predict() -> None:
 def test_messages_name_the_row_that_was_passed(weights: np.ndarray, kind: Any) -> None:
     x = np.arange(120.0).astype(object)
     x[50] = "oops"
-    with pytest.raises(InvalidTable, match="'oops' at row 50"):
+    with pytest.raises(InvalidTableError, match="'oops' at row 50"):
         kind(members=1, epochs=1).fit({"x": x}, np.arange(120) % 2, sample_weight=weights)
     x[50] = np.inf
-    with pytest.raises(InvalidTable, match="row 50"):
+    with pytest.raises(InvalidTableError, match="row 50"):
         kind(members=1, epochs=1).fit({"x": x}, np.arange(120) % 2, sample_weight=weights)
     y = np.where(np.arange(120) == 70, np.nan, np.arange(120) % 2)
-    with pytest.raises(InvalidTable, match="row 70"):
+    with pytest.raises(InvalidTableError, match="row 70"):
         kind(members=1, epochs=1).fit({"x": np.arange(120.0)}, y, sample_weight=weights)
 
 
@@ -126,17 +126,17 @@ def test_missing_answers_are_named_in_every_container() -> None:
     ]
     texts = [["a", float("nan")] * 10, pandas.Series(pandas.Categorical(["a", None] * 10))]
     for y in (*numbers, *texts):
-        with pytest.raises(InvalidTable, match="row 1"):
+        with pytest.raises(InvalidTableError, match="row 1"):
             Classifier(members=1, epochs=1).fit(X, y)
     for y in numbers:
-        with pytest.raises(InvalidTable, match="row 1"):
+        with pytest.raises(InvalidTableError, match="row 1"):
             Regressor(members=1, epochs=1).fit(X, y)
 
 
 def test_a_column_that_can_be_read_in_two_ways_warns() -> None:
     X = {"when": ["1/2/2020", "3/4/2020"] * 20}
-    with pytest.warns(DoubtfulColumn, match="'when': '1/2/2020' could be read in two ways"):
+    with pytest.warns(DoubtfulColumnWarning, match="'when': '1/2/2020' could be read in two ways"):
         model = Regressor(members=1, epochs=1, draws=5).fit(X, np.arange(40.0))
     assert model.model_.schema.columns[0].order == "mdy"
-    with pytest.raises(InvalidTable, match="'rainy' at row 0"):
+    with pytest.raises(InvalidTableError, match="'rainy' at row 0"):
         model.predict({"when": ["rainy"]})

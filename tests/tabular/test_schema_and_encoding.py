@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from caveat._plain import from_plain
 from caveat.tabular._encode import ABSENT, FIRST, UNKNOWN, edges_of, encode, unfamiliarity
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 from caveat.tabular._schema import Column, Schema, learn_schema
 
 
 def table() -> dict[str, np.ndarray]:
     return {
         "size": np.array([1.0, 2.0, 3.0, 4.0, np.nan]),
-        "colour": np.array(["red", "red", "blue", "blue", None], dtype=object),
+        "color": np.array(["red", "red", "blue", "blue", None], dtype=object),
         "day": np.array(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04", "2024-01-05"], dtype="datetime64[s]"),
     }
 
@@ -33,8 +33,8 @@ def test_a_schema_comes_back_from_json() -> None:
 
 def test_encoded_rows_by_hand() -> None:
     # size has mean 2.5 and sd sqrt(1.25); one training row had no size, so a missing one is unfamiliar by 1 / (1 + 1).
-    schema = learn_schema({name: table()[name] for name in ("size", "colour")})
-    rows = {"size": np.array([2.5, np.nan, 4.0 + 1.25**0.5]), "colour": np.array(["red", None, "green"], dtype=object)}
+    schema = learn_schema({name: table()[name] for name in ("size", "color")})
+    rows = {"size": np.array([2.5, np.nan, 4.0 + 1.25**0.5]), "color": np.array(["red", None, "green"], dtype=object)}
     expected = [
         [0.0, 0.0, FIRST + 1, 0.0, 1 / 3],
         [0.0, 1.0, UNKNOWN, 0.5, 0.5],
@@ -45,8 +45,8 @@ def test_encoded_rows_by_hand() -> None:
 
 
 def test_a_missing_category_has_a_code_of_its_own_once_it_was_learned() -> None:
-    schema = learn_schema({"colour": np.array(["red", "red", None, None], dtype=object)})
-    assert encode(schema, {"colour": np.array([None], dtype=object)})[0].tolist() == pytest.approx([ABSENT, 1 / 3])
+    schema = learn_schema({"color": np.array(["red", "red", None, None], dtype=object)})
+    assert encode(schema, {"color": np.array([None], dtype=object)})[0].tolist() == pytest.approx([ABSENT, 1 / 3])
 
 
 def test_columns_are_found_by_name_and_others_are_left_alone() -> None:
@@ -58,12 +58,12 @@ def test_columns_are_found_by_name_and_others_are_left_alone() -> None:
 def test_a_renamed_column_is_named() -> None:
     columns = table()
     columns["Size"] = columns.pop("size")
-    with pytest.raises(InvalidTable, match=r"no column 'size'; columns that the model does not know: Size"):
+    with pytest.raises(InvalidTableError, match=r"no column 'size'; columns that the model does not know: Size"):
         encode(learn_schema(table()), columns)
 
 
 def test_a_column_that_is_named_as_categorical_must_exist() -> None:
-    with pytest.raises(InvalidTable, match="'shape'"):
+    with pytest.raises(InvalidTableError, match="'shape'"):
         learn_schema(table(), categorical=["shape"])
 
 

@@ -47,7 +47,7 @@ def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> N
     columns, y = as_columns(X), X[:, :1]
     target = learn_numbers(("y",), y)
     settings = Settings(members=2, epochs=8, width=8, draws=4)
-    rows = Rows(columns, target.standardised(y))
+    rows = Rows(columns, target.standardized(y))
     first, again = (
         fit_model(learn_schema(columns), target, rows, settings, checkpoint=tmp_path / "state") for _ in range(2)
     )

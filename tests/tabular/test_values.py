@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 from caveat.tabular._reading import learn_reading
 from caveat.tabular._values import dates_of, keys_of, numbers_of
 
@@ -38,18 +38,18 @@ def test_the_kind_of_a_column_follows_from_its_values(values: np.ndarray, kind: 
 
 
 def test_numbers_among_words_are_a_mistake_that_is_named() -> None:
-    with pytest.raises(InvalidTable, match=r"'age'.*\n.*'unknown' at row 2"):
+    with pytest.raises(InvalidTableError, match=r"'age'.*\n.*'unknown' at row 2"):
         learn_reading("age", objects("31", "45", "unknown"))
 
 
 def test_a_word_among_numbers_is_named_with_its_row() -> None:
-    with pytest.raises(InvalidTable, match=r"'age' holds numbers(.|\n)*'old' at row 1"):
+    with pytest.raises(InvalidTableError, match=r"'age' holds numbers(.|\n)*'old' at row 1"):
         numbers_of("age", objects("31", "old"))
 
 
 @pytest.mark.parametrize("value", ["inf", "-Infinity", float("inf"), "1e999"])
 def test_infinity_is_named_with_its_row(value: object) -> None:
-    with pytest.raises(InvalidTable, match=r"'x' must hold finite numbers(.|\n)*row 1"):
+    with pytest.raises(InvalidTableError, match=r"'x' must hold finite numbers(.|\n)*row 1"):
         numbers_of("x", objects("1", value, "2"))
 
 
@@ -88,7 +88,7 @@ def test_a_category_keeps_zeros_that_say_something() -> None:
 
 @pytest.mark.parametrize("value", [10**400, -(10**5000), "1" + "0" * 400], ids=["long", "longer", "text"])
 def test_a_number_that_no_float_holds_is_named_in_few_words(value: object) -> None:
-    with pytest.raises(InvalidTable, match="must hold finite numbers") as raised:
+    with pytest.raises(InvalidTableError, match="must hold finite numbers") as raised:
         numbers_of("x", objects(1, value))
     assert len(str(raised.value)) < 400
 
@@ -96,5 +96,5 @@ def test_a_number_that_no_float_holds_is_named_in_few_words(value: object) -> No
 @pytest.mark.parametrize("value", [{"a": 1}, [1, 2]])
 def test_what_is_no_value_is_named_with_its_column_and_row(value: object) -> None:
     for read in (keys_of, learn_reading):
-        with pytest.raises(InvalidTable, match=r"'x'.*(\n.*)?row 1"):
+        with pytest.raises(InvalidTableError, match=r"'x'.*(\n.*)?row 1"):
             read("x", objects("a", value))

@@ -20,8 +20,8 @@ import transformers
 from sklearn.base import clone
 
 import caveat
-from caveat.errors import InvalidArgument
-from caveat.text import Classifier, InvalidEncoder, InvalidModel, Regressor, SentencesCut
+from caveat.errors import InvalidArgumentError
+from caveat.text import Classifier, InvalidEncoderError, InvalidModelError, Regressor, SentencesTruncatedWarning
 from caveat.text._encoder import load_encoder
 
 pytestmark = pytest.mark.heavy
@@ -160,7 +160,7 @@ def test_a_frozen_model_finds_its_encoder_again(frozen: Classifier, tiny: Path, 
     model.save(tmp_path / "whole", with_encoder=True)
     np.testing.assert_array_equal(Classifier.load(tmp_path / "by name").predict_proba(X), model.predict_proba(X))
     moving.rename(tmp_path / "moved")
-    with pytest.raises(InvalidModel, match="load\\(folder, encoder="):
+    with pytest.raises(InvalidModelError, match="load\\(folder, encoder="):
         Classifier.load(tmp_path / "by name")
     for again in (
         Classifier.load(tmp_path / "by name", encoder=tmp_path / "moved"),
@@ -171,7 +171,7 @@ def test_a_frozen_model_finds_its_encoder_again(frozen: Classifier, tiny: Path, 
     with torch.no_grad():
         next(network.parameters()).add_(0.01)
     network.save_pretrained(tmp_path / "moved")
-    with pytest.raises(InvalidModel, match="weights or words differ"):
+    with pytest.raises(InvalidModelError, match="weights or words differ"):
         Classifier.load(tmp_path / "by name", encoder=tmp_path / "moved")
     np.testing.assert_array_equal(frozen.predict_proba(X), wanted)
 
@@ -187,16 +187,16 @@ def test_a_tuned_model_is_whole_in_its_folder(tuned: Classifier, corpus: Corpus,
     config = tmp_path / "model" / "encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}))
     (tmp_path / "model" / "encoder" / "evil.py").write_text("raise SystemExit")
-    with pytest.raises(InvalidModel, match="not what was saved"):
+    with pytest.raises(InvalidModelError, match="not what was saved"):
         Classifier.load(tmp_path / "model")
 
 
 def test_long_sentences_are_cut(tiny: Path, corpus: Corpus) -> None:
     X, y = corpus(60)
-    with pytest.warns(SentencesCut, match=r"1 of 60 .* tokens"):
+    with pytest.warns(SentencesTruncatedWarning, match=r"1 of 60 .* tokens"):
         model = Classifier(encoder=tiny, **QUICK | {"epochs": 1}, max_length=20).fit([*X[:-1], " ".join(X[:12])], y)
     assert model.predict_proba(X[:2]).shape == (2, 3)
-    with pytest.warns(SentencesCut):  # the encoder itself has places for 62 tokens
+    with pytest.warns(SentencesTruncatedWarning):  # the encoder itself has places for 62 tokens
         Classifier(encoder=tiny, **QUICK | {"epochs": 1}).fit([*X[:-1], " ".join(X[:40])], y)
 
 
@@ -208,9 +208,9 @@ def test_what_is_no_encoder_is_named(kind: str, tiny: Path, tmp_path: Path) -> N
         words = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
         for name in words if kind == "no tokenizer" else ("model.safetensors",):
             (place / name).unlink()
-    with pytest.raises(InvalidEncoder, match="encoder must be a folder"):
+    with pytest.raises(InvalidEncoderError, match="encoder must be a folder"):
         Classifier(encoder=place, local_files_only=True).fit(["play jazz", "stop it"] * 10, ["a", "b"] * 10)
-    assert issubclass(InvalidEncoder, InvalidArgument)
+    assert issubclass(InvalidEncoderError, InvalidArgumentError)
 
 
 @pytest.mark.slow

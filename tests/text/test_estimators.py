@@ -17,11 +17,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from caveat.decide import NoCut
-from caveat.errors import InvalidArgument
+from caveat.decide import NoThresholdError
+from caveat.errors import InvalidArgumentError
 from caveat.metrics import out_of_distribution
 from caveat.predictive import Categorical, Gaussian
-from caveat.text import Classifier, InvalidText, Regressor, SentencesCut
+from caveat.text import Classifier, InvalidTextError, Regressor, SentencesTruncatedWarning
 
 Corpus = Callable[..., tuple[list[str], np.ndarray]]
 
@@ -59,7 +59,7 @@ def test_a_regressor_learns_and_its_intervals_hold(regressor: Regressor, rated: 
     assert 0.75 <= np.mean((low <= y) & (y <= high)) <= 1
     narrow, wide = (regressor.predict_interval(X, level) for level in (0.5, 0.95))
     assert (wide[1] - wide[0] > narrow[1] - narrow[0]).all()
-    with pytest.raises(InvalidArgument, match="level"):
+    with pytest.raises(InvalidArgumentError, match="level"):
         regressor.predict_interval(X, 90)
 
 
@@ -75,13 +75,13 @@ def test_a_cut_keeps_its_share_and_refuses_what_is_out_of_scope(
     classifier: Classifier, corpus: Corpus, unheard: list[str]
 ) -> None:
     inside, _ = corpus(300, seed=2)
-    with pytest.raises(InvalidArgument, match="cut must be chosen"):
+    with pytest.raises(InvalidArgumentError, match="cut must be chosen"):
         classifier.decide(inside)
     unsure = [torch.from_numpy(classifier.unsure(part, "mutual_information")) for part in (inside, unheard)]
     assert float(out_of_distribution(*unsure).auroc) > 0.9
     model = clone(classifier)
     model.model_, model.classes_ = classifier.model_, classifier.classes_
-    cut = model.choose_cut(inside, false_alarms=0.1)
+    cut = model.choose_threshold(inside, false_alarms=0.1)
     made = model.decide(inside)
     assert made.coverage == cut.coverage
     assert 0.9 <= cut.coverage <= 0.92
@@ -91,25 +91,25 @@ def test_a_cut_keeps_its_share_and_refuses_what_is_out_of_scope(
     assert (answers[refused] == "?").all()
     assert (answers[~refused] == model.predict([*inside[:20], *unheard])[~refused]).all()
     assert model.decide(unheard[:2], ids=["a", "b"]).records()[0]["id"] == "a"
-    by_held_out = model.choose_cut(false_alarms=0.1, measure="mutual_information")
+    by_held_out = model.choose_threshold(false_alarms=0.1, measure="mutual_information")
     assert "45 sentences" in by_held_out.why
     assert model.model_.policy["measure"] == "mutual_information"
     np.testing.assert_array_equal(model.unsure(inside), model.unsure(inside, "mutual_information"))
-    with pytest.raises(NoCut):
-        model.choose_cut(false_alarms=0.01, confidence=0.99)
+    with pytest.raises(NoThresholdError):
+        model.choose_threshold(false_alarms=0.01, confidence=0.99)
     for wrong in (5, 1.0, -0.1, "few"):
-        with pytest.raises(InvalidArgument, match="false_alarms"):
-            model.choose_cut(false_alarms=wrong)
-    with pytest.raises(InvalidArgument, match="measure of classification"):
+        with pytest.raises(InvalidArgumentError, match="false_alarms"):
+            model.choose_threshold(false_alarms=wrong)
+    with pytest.raises(InvalidArgumentError, match="measure of classification"):
         model.unsure(inside, "total_variance")
 
 
 def test_the_held_out_sentences_are_cut_exactly(classifier: Classifier) -> None:
     """Predictions use the draws that calibration used: the share of held-out sentences above the cut is as promised."""
-    by = classifier.model_.calibration.unsureness["predictive_entropy"]
+    by = classifier.model_.calibration.uncertainty["predictive_entropy"]
     model = clone(classifier)
     model.model_, model.classes_ = classifier.model_, classifier.classes_
-    cut = model.choose_cut(false_alarms=0.2)
+    cut = model.choose_threshold(false_alarms=0.2)
     assert float((by <= cut.value).double().mean()) == cut.coverage
 
 
@@ -117,7 +117,7 @@ def test_a_regressor_abstains(regressor: Regressor, rated: Corpus, unheard: list
     X, _ = rated(100, seed=2)
     model = clone(regressor)
     model.model_ = regressor.model_
-    model.choose_cut(X, false_alarms=0.1)
+    model.choose_threshold(X, false_alarms=0.1)
     answers = model.predict_or_abstain(X)
     assert np.isnan(answers).mean() == pytest.approx(0.1)
     known = ~np.isnan(answers)
@@ -189,7 +189,7 @@ def test_weights_count(corpus: Corpus, quick: dict[str, Any]) -> None:
     assert heavy.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean()
     assert Classifier(**settings, class_weight="balanced").fit(X, y).score(X, y) > 0
     for wrong in (np.ones(3), np.zeros(100), -np.ones(100), np.full(100, np.nan)):
-        with pytest.raises(InvalidArgument, match="weight"):
+        with pytest.raises(InvalidArgumentError, match="weight"):
             Classifier(**settings).fit(X, y, sample_weight=wrong)
 
 
@@ -201,7 +201,7 @@ def test_several_targets(rated: Corpus, quick: dict[str, Any]) -> None:
     assert mean.shape == std.shape == (5, 2)
     assert model.predict_interval(X[:5])[0].shape == (5, 2)
     assert abs(mean[:, 1].mean() - 1e6) < 1000
-    model.choose_cut(X[:30])
+    model.choose_threshold(X[:30])
     assert model.predict_or_abstain(X[:5]).shape == (5, 2)
 
 
@@ -214,10 +214,10 @@ def test_a_target_that_does_not_vary(rated: Corpus, quick: dict[str, Any]) -> No
 def test_long_sentences_are_cut_and_said_to_be(corpus: Corpus, quick: dict[str, Any]) -> None:
     X, y = corpus(60)
     long = [*X[:-1], " ".join(X[:9])]
-    with pytest.warns(SentencesCut, match=r"1 of 60 sentences are longer than max_length=10 words"):
+    with pytest.warns(SentencesTruncatedWarning, match=r"1 of 60 sentences are longer than max_length=10 words"):
         model = Classifier(**quick | {"epochs": 1}, max_length=10).fit(long, y)
     assert model.model_.summary["rows_cut"] == 1
-    with pytest.warns(SentencesCut):
+    with pytest.warns(SentencesTruncatedWarning):
         cut = model.predict_proba([long[-1]])
     np.testing.assert_allclose(cut, model.predict_proba([" ".join(long[-1].split()[:10])]), atol=1e-6)
 
@@ -245,7 +245,7 @@ def test_equal_sentences_are_held_out_together(quick: dict[str, Any]) -> None:
     ids=["one class", "length", "None", "continuous", "NaN", "mixed", "one-hot", "no y"],
 )
 def test_labels_that_cannot_be_learned(y: Any, said: str) -> None:
-    with pytest.raises(InvalidText, match=said):
+    with pytest.raises(InvalidTextError, match=said):
         Classifier(epochs=1).fit(["play jazz", "stop it"] * 10, y)
 
 
@@ -261,7 +261,7 @@ def test_labels_that_cannot_be_learned(y: Any, said: str) -> None:
     ids=["NaN", "infinite", "text", "length", "three axes"],
 )
 def test_targets_that_cannot_be_learned(y: Any, said: str) -> None:
-    with pytest.raises(InvalidText, match=said):
+    with pytest.raises(InvalidTextError, match=said):
         Regressor(epochs=1).fit(["play jazz", "stop it"] * 10, y)
 
 
@@ -275,7 +275,7 @@ def test_targets_that_cannot_be_learned(y: Any, said: str) -> None:
     ids=str,
 )  # fmt: skip
 def test_settings_that_cannot_be_used(settings: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument, match=next(iter(settings))):
+    with pytest.raises(InvalidArgumentError, match=next(iter(settings))):
         Classifier(**settings).fit(["play jazz", "stop it"] * 10, ["a", "b"] * 10)
 
 
@@ -283,5 +283,5 @@ def test_nothing_to_choose_a_cut_by(quick: dict[str, Any]) -> None:
     model = Classifier(**quick | {"epochs": 1}).fit(["play jazz", "stop it"] * 10, ["a", "b"] * 10)
     assert model.model_.calibration.rows == 0
     assert model.predict_interval(["play"]).all()
-    with pytest.raises(InvalidArgument, match="not trained on"):
-        model.choose_cut()
+    with pytest.raises(InvalidArgumentError, match="not trained on"):
+        model.choose_threshold()

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 from caveat._estimators import _model_folder as model_folder
-from caveat.errors import InvalidArgument
-from caveat.text import Classifier, InvalidModel, Regressor
+from caveat.errors import InvalidArgumentError
+from caveat.text import Classifier, InvalidModelError, Regressor
 
 Corpus = Callable[..., tuple[list[str], np.ndarray]]
 
@@ -30,7 +30,7 @@ def test_what_was_saved_comes_back(classifier: Classifier, corpus: Corpus, tmp_p
     X = [*corpus(40, seed=4)[0], *unheard]
     model = Classifier()
     model.model_, model.classes_ = classifier.model_, classifier.classes_
-    model.choose_cut(false_alarms=0.1)
+    model.choose_threshold(false_alarms=0.1)
     model.save(tmp_path / "deep" / "model")
     again = Classifier.load(tmp_path / "deep" / "model")
     assert sorted(path.name for path in (tmp_path / "deep" / "model").iterdir()) == [
@@ -41,7 +41,7 @@ def test_what_was_saved_comes_back(classifier: Classifier, corpus: Corpus, tmp_p
     assert (again.predict_or_abstain(X) == model.predict_or_abstain(X)).all()
     assert again.classes_.tolist() == classifier.classes_.tolist()
     assert again.get_params()["width"] == classifier.model_.settings.width
-    assert again.choose_cut(false_alarms=0.2) == model.choose_cut(false_alarms=0.2)
+    assert again.choose_threshold(false_alarms=0.2) == model.choose_threshold(false_alarms=0.2)
     card = (tmp_path / "deep" / "model" / "README.md").read_text()
     assert "one of 3 classes" in card
     assert "predictive_entropy above" in card
@@ -55,7 +55,7 @@ def test_a_regressor_comes_back(regressor: Regressor, rated: Corpus, tmp_path: P
     for ours, theirs in zip(again.predict(X, return_std=True), regressor.predict(X, return_std=True), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(again.predict_interval(X), regressor.predict_interval(X))
-    with pytest.raises(InvalidArgument, match=r"caveat\.text\.Regressor\.load"):
+    with pytest.raises(InvalidArgumentError, match=r"caveat\.text\.Regressor\.load"):
         Classifier.load(tmp_path / "model")
 
 
@@ -85,7 +85,7 @@ def test_a_damaged_folder_is_refused(saved: Path, name: str, damage: str) -> Non
         path.write_bytes(content[: len(content) // 2])
     else:
         path.write_bytes(content.replace(b"music", b"muzak") if b"music" in content else content[:-1] + b"x")
-    with pytest.raises(InvalidModel) as caught:
+    with pytest.raises(InvalidModelError) as caught:
         Classifier.load(saved)
     assert str(saved) in str(caught.value)
 
@@ -94,7 +94,7 @@ def test_a_newer_version_or_another_kind_is_refused(saved: Path) -> None:
     about = json.loads((saved / "caveat.json").read_text())
     for change, said in (({"version": 99}, "newer caveat"), ({"format": "caveat-table"}, "caveat-table")):
         (saved / "caveat.json").write_text(json.dumps(about | change))
-        with pytest.raises(InvalidModel, match=said):
+        with pytest.raises(InvalidModelError, match=said):
             Classifier.load(saved)
 
 
@@ -103,7 +103,7 @@ def test_a_forged_folder_whose_parts_do_not_fit_is_refused(saved: Path) -> None:
     about["network"]["width"] = 7
     about["checksums"]["caveat.json"] = model_folder._checksum_of(about)  # pyright: ignore[reportPrivateUsage]
     (saved / "caveat.json").write_text(json.dumps(about))
-    with pytest.raises(InvalidModel, match="whole and as it was saved"):
+    with pytest.raises(InvalidModelError, match="whole and as it was saved"):
         Classifier.load(saved)
 
 
@@ -112,18 +112,18 @@ def test_files_that_were_put_into_a_folder_are_refused(saved: Path) -> None:
     Classifier.load(saved)
     (saved / "encoder").mkdir()
     (saved / "encoder" / "modeling.py").write_text("raise SystemExit")
-    with pytest.raises(InvalidModel, match=r"modeling\.py was not saved"):
+    with pytest.raises(InvalidModelError, match=r"modeling\.py was not saved"):
         Classifier.load(saved)
 
 
 def test_no_model_is_there(tmp_path: Path, classifier: Classifier) -> None:
-    with pytest.raises(InvalidModel, match="not there"):
+    with pytest.raises(InvalidModelError, match="not there"):
         Classifier.load(tmp_path / "nowhere")
-    with pytest.raises(InvalidModel, match="without one"):
+    with pytest.raises(InvalidModelError, match="without one"):
         Classifier.load(tmp_path)
     (tmp_path / "data.csv").write_text("a,b")
     for place in (tmp_path, tmp_path / "data.csv"):
-        with pytest.raises(InvalidModel, match="something else"):
+        with pytest.raises(InvalidModelError, match="something else"):
             classifier.save(place)
     assert (tmp_path / "data.csv").read_text() == "a,b"
 
@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_nothing_behind(
     before = (tmp_path / "model" / "caveat.json").read_bytes()
     monkeypatch.setattr(model_folder, "write_whole", full)
     for name in ("model", "new"):
-        with pytest.raises(InvalidModel, match="No space left"):
+        with pytest.raises(InvalidModelError, match="No space left"):
             classifier.save(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "caveat.json").read_bytes() == before

@@ -27,7 +27,7 @@ def network() -> SentenceNetwork:
 
 
 @torch.no_grad()
-def test_padding_and_neighbours_count_for_nothing(network: SentenceNetwork) -> None:
+def test_padding_and_neighbors_count_for_nothing(network: SentenceNetwork) -> None:
     together = network(KNOWN)
     wider = network(torch.cat([KNOWN, torch.zeros(3, 7, dtype=torch.int64)], 1))
     torch.testing.assert_close(together, wider)
@@ -69,7 +69,7 @@ def test_vectors_of_unknown_words_are_spread_as_those_of_known_ones(network: Sen
             return reader.vectors(ids).flatten(1)
 
     ids = torch.tensor([[1, 2, 1, STRANGERS + 5], [2, 1, 2, 0]])
-    sampler = caveat.mc_dropout(Vectors(), output=caveat.Mean(), live=caveat.named("reader.strange"))
+    sampler = caveat.mc_dropout(Vectors(), output=caveat.Mean(), live=caveat.paths("reader.strange"))
     found = caveat.draws(sampler, ids, n=3000, seed=0).reshape(3000, 2, 4, WIDTH)
     torch.testing.assert_close(found[:, 0, 0], found[:, 0, 2])  # the same word at two places
     torch.testing.assert_close(found[:, 0, 0], found[:, 1, 1])  # and in two sentences

@@ -58,7 +58,7 @@ def tied() -> nn.Module:
     return network
 
 
-def normalised() -> nn.Module:
+def normalized() -> nn.Module:
     return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 4)), nn.ReLU(), nn.Linear(4, 1)).double()
 
 
@@ -86,7 +86,7 @@ def test_a_chain_gives_the_members_that_vmap_gives(
 
 
 @pytest.mark.parametrize(
-    "build", [own, twice, normalised, with_batch_norm, convolutional, noisy], ids=lambda build: build.__name__
+    "build", [own, twice, normalized, with_batch_norm, convolutional, noisy], ids=lambda build: build.__name__
 )
 def test_what_is_no_chain_of_plain_layers(build: Callable[[], nn.Module]) -> None:
     assert chain_of(Stack([build(), build()])) is None

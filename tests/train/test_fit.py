@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from caveat.errors import InvalidArgument, NotFinite
+from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.train import Run, fit, fit_ensemble, fit_many
 from caveat.train._noise import Noise
 from caveat.train._progress import Progress
@@ -173,32 +173,32 @@ def test_masks_do_not_depend_on_how_many_are_made_ahead() -> None:
 
 def test_targets_that_would_be_broadcast() -> None:
     x, y = regression()
-    with pytest.raises(InvalidArgument, match="broadcast"):
+    with pytest.raises(InvalidArgumentError, match="broadcast"):
         fit(mlp(), LOSS, (x, y[:, 0]))
-    with pytest.raises(InvalidArgument, match="broadcast"):
+    with pytest.raises(InvalidArgumentError, match="broadcast"):
         fit(mlp(), lambda returned, target: ((returned - target) ** 2).mean(), (x, y[:, 0]))
 
 
 def test_targets_of_another_length_or_kind() -> None:
     x, y = regression()
-    with pytest.raises(InvalidArgument, match="same number of rows"):
+    with pytest.raises(InvalidArgumentError, match="same number of rows"):
         fit(mlp(), LOSS, (x, y[:-1]))
-    with pytest.raises(InvalidArgument, match="class numbers"):
+    with pytest.raises(InvalidArgumentError, match="class numbers"):
         fit(mlp(), nn.CrossEntropyLoss(), (x, torch.zeros(120, 7)))
-    with pytest.raises(InvalidArgument, match="must take a batch"):
+    with pytest.raises(InvalidArgumentError, match="must take a batch"):
         fit(mlp(), LOSS, (x[:, :4], y))
-    with pytest.raises(InvalidArgument, match="pairs"):
+    with pytest.raises(InvalidArgumentError, match="pairs"):
         fit(mlp(), LOSS, x)
 
 
 def test_missing_values_are_named_by_their_row() -> None:
     x, y = regression()
     x[17, 2] = torch.nan
-    with pytest.raises(NotFinite, match="row 17"):
+    with pytest.raises(NotFiniteError, match="row 17"):
         fit(mlp(), LOSS, (x, y))
     x, y = regression()
     y[23] = torch.nan
-    with pytest.raises(NotFinite, match="row 23 of the targets"):
+    with pytest.raises(NotFiniteError, match="row 23 of the targets"):
         fit(mlp(), LOSS, (x, y))
 
 
@@ -215,15 +215,15 @@ def test_a_loss_that_leaves_missing_targets_out_may_have_them() -> None:
 
 @pytest.mark.parametrize("share", [0.001, 0.999])
 def test_a_split_without_rows(share: float) -> None:
-    with pytest.raises(InvalidArgument, match="validation part must have rows"):
+    with pytest.raises(InvalidArgumentError, match="validation part must have rows"):
         fit(mlp(), LOSS, regression(), validation=share)
-    with pytest.raises(InvalidArgument, match="at least one"):
+    with pytest.raises(InvalidArgumentError, match="at least one"):
         fit(mlp(), LOSS, regression(), validation=(torch.zeros(0, 5), torch.zeros(0, 1)))
 
 
 @pytest.mark.parametrize("loss", [nn.MSELoss(reduction="none"), lambda returned, target: 1.0])
 def test_a_loss_of_more_than_a_number(loss: Any) -> None:
-    with pytest.raises(InvalidArgument, match="one number"):
+    with pytest.raises(InvalidArgumentError, match="one number"):
         fit(mlp(), loss, regression())
 
 
@@ -235,7 +235,7 @@ def test_a_loss_that_diverges_names_epoch_and_step() -> None:
         calls += torch.is_grad_enabled()
         return F.mse_loss(returned, target) * (torch.nan if calls == 6 else 1.0)
 
-    with pytest.raises(NotFinite, match="nan at epoch 2, step 2 of 4"):
+    with pytest.raises(NotFiniteError, match="nan at epoch 2, step 2 of 4"):
         fit(mlp(), diverges, regression(), validation=None, batch_size=30, epochs=3)
 
 
@@ -248,22 +248,22 @@ def test_a_loss_that_diverges_names_epoch_and_step() -> None:
 )  # fmt: skip
 def test_settings_out_of_range(bad: dict[str, Any]) -> None:
     (name,) = bad
-    with pytest.raises(InvalidArgument, match=name):
+    with pytest.raises(InvalidArgumentError, match=name):
         fit(mlp(), LOSS, regression(), **bad)
 
 
 def test_networks_and_factories_mixed_up() -> None:
-    with pytest.raises(InvalidArgument, match="fit_ensemble"):
+    with pytest.raises(InvalidArgumentError, match="fit_ensemble"):
         fit(mlp, LOSS, regression())  # pyright: ignore
-    with pytest.raises(InvalidArgument, match="factory"):
+    with pytest.raises(InvalidArgumentError, match="factory"):
         fit_ensemble(mlp(), LOSS, regression(), members=2)
-    with pytest.raises(InvalidArgument, match="members"):
+    with pytest.raises(InvalidArgumentError, match="members"):
         fit_ensemble(mlp, LOSS, regression(), members=0)
-    with pytest.raises(InvalidArgument, match="at least one"):
+    with pytest.raises(InvalidArgumentError, match="at least one"):
         fit_many([], LOSS)
-    with pytest.raises(InvalidArgument, match="require a gradient"):
+    with pytest.raises(InvalidArgumentError, match="require a gradient"):
         fit(mlp().requires_grad_(False), LOSS, regression())
-    with pytest.raises(InvalidArgument, match="one stack"):
+    with pytest.raises(InvalidArgumentError, match="one stack"):
         fit_ensemble(branching, LOSS, regression(), members=2, together=True)
 
 
@@ -271,10 +271,10 @@ def test_networks_and_factories_mixed_up() -> None:
 def test_a_factory_that_gives_what_it_gave_before(map: Any) -> None:
     network, encoder = mlp(), nn.Linear(5, 4)
     before = network.state_dict()["0.weight"].clone()
-    with pytest.raises(InvalidArgument, match="one network for members 0 and 1"):
+    with pytest.raises(InvalidArgumentError, match="one network for members 0 and 1"):
         fit_ensemble(lambda: network, LOSS, regression(), members=3, map=map)
     assert torch.equal(network.state_dict()["0.weight"], before)
-    with pytest.raises(InvalidArgument, match=r"members 0 and 1 share 0\.weight"):
+    with pytest.raises(InvalidArgumentError, match=r"members 0 and 1 share 0\.weight"):
         fit_ensemble(lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, map=map)
 
 

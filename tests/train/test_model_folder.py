@@ -19,7 +19,7 @@ from caveat._estimators import _model_folder as model_folder
 from caveat._estimators import _replace_folder as replace_folder
 from caveat._estimators._model_folder import check_destination, fingerprint, read_folder, write_folder
 from caveat._files import held
-from caveat.errors import BusyError, InvalidModel
+from caveat.errors import BusyError, InvalidModelError
 
 KIND = ("caveat-test", 1)
 FILES = {"README.md", "caveat.json", "model.safetensors"}
@@ -62,7 +62,7 @@ def test_a_file_of_the_users_under_a_new_name_stays(tmp_path: Path) -> None:
     save(tmp_path / "m", 1.0)
     (tmp_path / "m" / "encoder").mkdir()
     (tmp_path / "m" / "encoder" / "config.json").write_text("work")
-    with pytest.raises(InvalidModel, match=r"something else: encoder/config\.json"):
+    with pytest.raises(InvalidModelError, match=r"something else: encoder/config\.json"):
         save(tmp_path / "m", 2.0, with_encoder)
     assert (tmp_path / "m" / "encoder" / "config.json").read_text() == "work"
     assert (tmp_path / "m" / "README.md").read_text() == "# Card of 1.0\n"
@@ -76,7 +76,7 @@ def test_a_folder_with_any_manifest_is_no_model(tmp_path: Path) -> None:
     for manifest in ("{}", '{"format": "caveat-test", "version": 1}', "[" * 5000, '{"checksums": {"thesis.txt": ""}}'):
         (place / "caveat.json").write_text(manifest)
         for write in (check_destination, lambda place: save(place, 1.0)):
-            with pytest.raises(InvalidModel, match="something else"):
+            with pytest.raises(InvalidModelError, match="something else"):
                 write(place)
     assert (place / "thesis.txt").read_text() == "years of work"
 
@@ -87,11 +87,11 @@ def test_a_model_with_other_files_is_told_before_the_work(tmp_path: Path) -> Non
     save(place, 1.0, with_encoder)
     check_destination(place)
     (place / "p.csv").write_text("work")
-    with pytest.raises(InvalidModel, match=r"something else: p\.csv"):
+    with pytest.raises(InvalidModelError, match=r"something else: p\.csv"):
         check_destination(place)
     (place / "p.csv").unlink()
     (place / "README.md").write_text("my notes")
-    with pytest.raises(InvalidModel, match=r"README\.md, which was changed"):
+    with pytest.raises(InvalidModelError, match=r"README\.md, which was changed"):
         check_destination(place)
 
 
@@ -149,7 +149,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(start: str, tmp_path: Path
             break
         try:
             value = load(place)
-        except InvalidModel:
+        except InvalidModelError:
             value = None
         left.add(value)
         assert value in ((1.0, 2.0) if over else (None, 2.0))
@@ -202,7 +202,7 @@ def test_a_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "m") != before
     save(tmp_path / "m", 1.0)
     assert fingerprint(tmp_path / "m") == before
-    with pytest.raises(InvalidModel):
+    with pytest.raises(InvalidModelError):
         fingerprint(tmp_path)
 
 
@@ -222,7 +222,7 @@ def test_only_regular_files_of_their_size_are_read(name: str, how: str, tmp_path
             file.truncate(1 << 42)
     else:
         path.symlink_to({"device": "/dev/zero", "outside": tmp_path / "outside", "itself": name}[how])
-    with pytest.raises(InvalidModel):
+    with pytest.raises(InvalidModelError):
         load(tmp_path / "m")
 
 

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.train import fit, fit_ensemble
 from caveat.train._checkpoint import Checkpoint
 
@@ -124,7 +124,7 @@ def test_a_checkpoint_of_another_training_is_named(
 ) -> None:
     path = tmp_path / "run.safetensors"
     fit(mlp(), LOSS, regression(), epochs=2, checkpoint=path)
-    with pytest.raises(InvalidArgument, match=named):
+    with pytest.raises(InvalidArgumentError, match=named):
         fit(build(), LOSS, regression(rows), **{"epochs": 2, **changed}, checkpoint=path)
 
 
@@ -132,6 +132,6 @@ def test_a_checkpoint_of_another_training_is_named(
 def test_a_file_that_is_no_checkpoint(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InvalidArgument, match="caveat has written"):
+    with pytest.raises(InvalidArgumentError, match="caveat has written"):
         fit(mlp(), LOSS, regression(), epochs=2, checkpoint=path)
     assert path.read_bytes() == content

@@ -92,16 +92,16 @@ def test_runs_of_several_architectures_come_back_in_their_order() -> None:
 
 
 def test_adamw_is_torchs() -> None:
-    """Full batches, no dropout, no validation: torch's own optimiser in a plain loop ends in the same weights."""
+    """Full batches, no dropout, no validation: torch's own optimizer in a plain loop ends in the same weights."""
     x, y = regression()
     ours, theirs = (mlp(0.0) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     fit(ours, LOSS, (x, y), validation=None, epochs=50, batch_size=len(x), learning_rate=0.01, weight_decay=0.1)
-    optimiser = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
     for _ in range(50):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         LOSS(theirs(x), y).backward()
-        optimiser.step()
+        optimizer.step()
     assert distance(ours, theirs) < 1e-9
 
 
@@ -143,7 +143,7 @@ def test_cross_entropy_in_a_stack_is_torchs_own(settings: dict[str, Any]) -> Non
         torch.testing.assert_close(a.weight, b.weight, rtol=1e-9, atol=1e-9)
 
 
-def test_a_bias_before_batch_normalisation_is_named() -> None:
+def test_a_bias_before_batch_normalization_is_named() -> None:
     """Its gradient is rounding, of which AdamW makes steps: members in a stack would not be those of single runs."""
 
     def build() -> nn.Module:

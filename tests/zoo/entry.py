@@ -109,7 +109,7 @@ def entry(
 
 
 def enliven(model: nn.Module) -> None:
-    """Give every normalisation running statistics that a batch's own would not equal."""
+    """Give every normalization running statistics that a batch's own would not equal."""
     for module in model.modules():
         if getattr(module, "running_mean", None) is not None:
             nn.init.normal_(module.running_mean, 0.3, 0.3)

@@ -67,7 +67,7 @@ class Situation:
         fold: the plain loop may repeat the rows so many times in a pass, each copy a draw: right where every mask has
             an entry for each row.
         always: the network draws in eval mode too.
-        vectorised: whether torch.vmap can run the network at all.
+        vectorized: whether torch.vmap can run the network at all.
         script: the network holds TorchScript, which cannot be compared by its attributes.
     """
 
@@ -86,7 +86,7 @@ class Situation:
     draws: int = 3000
     fold: int = 1
     always: bool = False
-    vectorised: bool = True
+    vectorized: bool = True
     script: bool = False
 
     @property

@@ -19,7 +19,7 @@ from .situation import in_train_mode, normal
 
 pytestmark = pytest.mark.filterwarnings("ignore:`?torch.jit", "ignore:Lazy modules are a new feature")
 CLOSE = 1e-5
-EXECUTORS = (None, "vectorised", "replay")
+EXECUTORS = (None, "vectorized", "replay")
 
 
 def sampler_of(model: nn.Module, **settings: Any) -> Any:
@@ -423,7 +423,7 @@ def test_what_cannot_vary_is_refused_once_it_has_been_run(name: str, what: str) 
     model = quiet(name)
     sampler = sampler_of(model)
     before = fingerprint.of_network(model), fingerprint.of_process()
-    with pytest.raises(caveat.NothingRandom):
+    with pytest.raises(caveat.NothingRandomError):
         getattr(caveat, what)(sampler, normal(3, 4), 5)
     assert fingerprint.differences(before[0], fingerprint.of_network(model)) == []
     assert fingerprint.differences(before[1], fingerprint.of_process()) == []
@@ -436,7 +436,7 @@ def test_dropout_within_torchscript_is_named(how: str) -> None:
     network = Aside().train()
     part = torch.jit.script(network) if how == "script" else torch.jit.trace(network, normal(2, 4), check_trace=False)
     sampler = sampler_of(part)
-    with pytest.raises(caveat.NothingRandom, match="TorchScript"):
+    with pytest.raises(caveat.NothingRandomError, match="TorchScript"):
         caveat.draws(sampler, normal(3, 4), 5)
     mixed = nn.Sequential(part, nn.Dropout(0.4), nn.Linear(3, 2))
     assert "TorchScript" in str(caveat.audit(mixed, normal(3, 4)))

@@ -1,7 +1,7 @@
 """Drawing fast: executors, chunks, adaptive stopping, and the verbs."""
 
 from caveat._engine._bound import BoundNetwork, out_of_memory
-from caveat._engine._collect import gathered, summarised
+from caveat._engine._collect import gathered, summarized
 from caveat._engine._executors import Task, replay
 from caveat._engine._loaded import check_fits, inputs_of
 from caveat._engine._memory import allowed_bytes, is_out_of_memory
@@ -33,5 +33,5 @@ __all__ = [
     "predict",
     "predict_batches",
     "replay",
-    "summarised",
+    "summarized",
 ]

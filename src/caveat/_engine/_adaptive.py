@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._engine._collect import summarised
+from caveat._engine._collect import summarized
 from caveat._engine._sampler import Sampler
 from caveat.predictive import Predictive, join
 
@@ -74,7 +74,7 @@ def _rows_lead(sampler: Sampler, x: Any, seed: int, rows: int | None, whole: Pre
     if rows is None or rows < 2 or whole.row_count != rows:
         return False
     with sampler.bind(x, seed, rows=torch.tensor([0])) as stream:
-        return summarised(stream(range(1)), sampler.output, 1, keep=False, block=None).row_count == 1
+        return summarized(stream(range(1)), sampler.output, 1, keep=False, block=None).row_count == 1
 
 
 def _among(active: Tensor | None, here: Tensor | None) -> Tensor | None:
@@ -90,13 +90,13 @@ def _grouped(sampler: Sampler, stream: Any, draws: range, at: Tensor | None) -> 
     groups = list[Predictive]()
     for begin in range(draws.start, draws.stop, size):
         part = range(begin, min(begin + size, draws.stop))
-        group = summarised(stream(part), sampler.output, len(part), keep=False, block=sampler.strata)
+        group = summarized(stream(part), sampler.output, len(part), keep=False, block=sampler.strata)
         groups.append(group if at is None else group.rows(at))
     return groups
 
 
 def _joined(old: list[Predictive], new: list[Predictive]) -> list[Predictive]:
-    """As many groups as before, twice as large: neighbours merge."""
+    """As many groups as before, twice as large: neighbors merge."""
     if not old:
         return new
     both = [*old, *new]

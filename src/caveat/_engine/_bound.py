@@ -18,7 +18,7 @@ from caveat._engine._tape import Room
 from caveat._engine._values import varying_sizes
 from caveat._inputs import Inputs
 from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible
-from caveat.errors import CaveatError, OutOfMemory, OutputMismatch, explain
+from caveat.errors import CaveatError, OutOfMemoryError, OutputMismatchError, explain
 
 _MOST_DRAWS = 4096
 
@@ -64,7 +64,7 @@ class BoundNetwork:
         rows, row_bytes = len(self._numbers), self._plan.study.row_bytes
         device, draw_bytes = self._network.device(), row_bytes * rows
         fitting = chunk_bytes(device, self._allowed) // draw_bytes
-        self._together = self._plan.why_not_vectorised is None and (fitting >= 2 or self._plan.forced == "vectorised")
+        self._together = self._plan.why_not_vectorized is None and (fitting >= 2 or self._plan.forced == "vectorized")
         if self._plan.forced == "replay":
             self._together = False
         at_once = max(1, min(fitting, _MOST_DRAWS))
@@ -142,11 +142,11 @@ class BoundNetwork:
             return taped(task, self._source, draws)
         except Exception as error:
             told = isinstance(error, (CaveatError, Unplaced)) or is_out_of_memory(error)
-            if told or self._plan.forced == "vectorised":
+            if told or self._plan.forced == "vectorized":
                 raise
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         values = replay(task, self._source, draws)  # a fault of the network itself shows here
-        self._plan = self._plan.without_vectorising(reason)
+        self._plan = self._plan.without_vectorizing(reason)
         self._together = False
         self._replan(self._plan)
         return values
@@ -161,14 +161,16 @@ class BoundNetwork:
         for at, axis in enumerate(axes):
             sizes = {tuple(part[0][at].select(axis + 1, 0).shape) for part in leaves}
             if len(sizes) > 1:
-                raise OutputMismatch(varying_sizes(f"rows of the sizes {sorted(size[1:] for size in sizes)} in a draw"))
+                raise OutputMismatchError(
+                    varying_sizes(f"rows of the sizes {sorted(size[1:] for size in sizes)} in a draw")
+                )
         joined = [torch.cat([part[0][i] for part in leaves], dim=axis + 1) for i, axis in enumerate(axes)]
         return pytree.tree_unflatten(joined, spec)
 
 
-def out_of_memory(error: BaseException) -> OutOfMemory:
+def out_of_memory(error: BaseException) -> OutOfMemoryError:
     """The error for a network that runs out of memory on the smallest piece there is."""
-    return OutOfMemory(
+    return OutOfMemoryError(
         explain(
             "One draw of one row must fit in memory.",
             got=str(error).splitlines()[0] if str(error) else type(error).__name__,

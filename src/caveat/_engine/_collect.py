@@ -1,4 +1,4 @@
-"""From pieces of draws to a predictive: buffered to a size worth summarising, then merged."""
+"""From pieces of draws to a predictive: buffered to a size worth summarizing, then merged."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from caveat._engine._sampler import Values
 from caveat._engine._values import mapped, room_for, write
 from caveat.predictive import Output, Predictive
 
-# So much is gathered before it is summarised, which takes several times as much in float64,
+# So much is gathered before it is summarized, which takes several times as much in float64,
 _BUFFER_BYTES = 1 << 18
 # but a few draws at least, where they are no larger than this: each summary is merged with the rest at a cost.
 _FEW_DRAWS, _FEW_DRAWS_BYTES = 4, 32 << 20
 
 
-def summarised(pieces: Iterable[Values], output: Output, total: int, *, keep: bool, block: int | None) -> Predictive:
+def summarized(pieces: Iterable[Values], output: Output, total: int, *, keep: bool, block: int | None) -> Predictive:
     """The predictive of all ``pieces``, ``total`` draws together.
 
     With ``block``, every ``block`` consecutive draws depend on each other: a standard error counts them as one.
     """
     summary: Predictive | None = None
     for draws in buffered(pieces, total, whole=keep, block=block):
-        part = output.summarise(draws, keep=keep)
+        part = output.summarize(draws, keep=keep)
         part = part.as_block() if block is not None else part
         summary = part if summary is None else summary.merge(part)
     assert summary is not None

@@ -1,6 +1,6 @@
-"""The two ways to evaluate draws: all of a chunk at once (``vectorised``), or one after the other (``replay``).
+"""The two ways to evaluate draws: all of a chunk at once (``vectorized``), or one after the other (``replay``).
 
-Both run the network under the same interception and give the same draws. ``vectorised`` is ``torch.vmap`` over the
+Both run the network under the same interception and give the same draws. ``vectorized`` is ``torch.vmap`` over the
 index of the draw: what no live site has touched has no draw axis and is computed once. ``replay`` is a plain loop, for
 networks that vmap cannot run and for tensors so large that running them together gains nothing. Either way the
 beginning up to the first live site comes from the record.
@@ -64,7 +64,7 @@ class Task:
 Executor = Callable[[Task, MaskSource, range], Values]
 
 
-def vectorised(task: Task, source: MaskSource, draws: range) -> Values:
+def vectorized(task: Task, source: MaskSource, draws: range) -> Values:
     """All ``draws`` in one pass: (S, B, ...). Values that no live site reaches come as stride-0 views."""
     with over_draws(len(draws)) as level:
         values = _evaluate(task, Drawing(source, draws, task.rows, level))
@@ -72,8 +72,8 @@ def vectorised(task: Task, source: MaskSource, draws: range) -> Values:
 
 
 def taped(task: Task, source: MaskSource, draws: range) -> Values:
-    """As ``vectorised``, with a tape from the second chunk on."""
-    return _with_tape(task, source, draws, vectorised)
+    """As ``vectorized``, with a tape from the second chunk on."""
+    return _with_tape(task, source, draws, vectorized)
 
 
 def recorded(task: Task, source: MaskSource, draws: range, run: Executor) -> tuple[Values, Tape | None]:
@@ -99,7 +99,7 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
     """One pass for each draw: (S, B, ...), written into memory that is allocated once.
 
     Raises:
-        OutputMismatch: a draw has other sizes than the first.
+        OutputMismatchError: a draw has other sizes than the first.
     """
     first = _one(task, source, draws[0])
     if len(draws) == 1:
@@ -140,4 +140,4 @@ def _run(task: Task, drawing: Drawing) -> Values:
     return mapped(Tensor.detach, values) if task.detach else values
 
 
-EXECUTORS: dict[str, Executor] = {"vectorised": vectorised, "replay": replay}
+EXECUTORS: dict[str, Executor] = {"vectorized": vectorized, "replay": replay}

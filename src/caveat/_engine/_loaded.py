@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -21,8 +21,8 @@ def inputs_of(batch: Any, model: nn.Module | None) -> Any:
     is passed as it is.
 
     Raises:
-        InvalidArgument: several items behind, or behind none that ``forward`` needs, of which it could take some: which
-            are labels cannot be known.
+        InvalidArgumentError: several items behind, or behind none that ``forward`` needs, of which it could take some:
+            which are labels cannot be known.
     """
     parameters = None if model is None else _positional(model)
     if parameters is None or type(batch) not in (list, tuple):
@@ -33,7 +33,7 @@ def inputs_of(batch: Any, model: nn.Module | None) -> Any:
         return items
     optional = [p.name for p in parameters[needed : len(items)] if p.default is None or isinstance(p.default, Tensor)]
     if optional and not 0 < needed == len(items) - 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Which items of a loader's batch are inputs must be known.",
                 got=f"{len(items)} items, and {type(model).__name__}.forward needs {needed} and may take "
@@ -47,7 +47,7 @@ def inputs_of(batch: Any, model: nn.Module | None) -> Any:
 
 
 def check_fits(x: Any, model: nn.Module) -> None:
-    """Raise ``InvalidArgument`` if ``forward`` cannot be called with ``x``, by its signature."""
+    """Raise ``InvalidArgumentError`` if ``forward`` cannot be called with ``x``, by its signature."""
     try:
         signature = inspect.signature(model.forward)
     except (TypeError, ValueError):  # such as compiled code
@@ -60,7 +60,7 @@ def check_fits(x: Any, model: nn.Module) -> None:
     except TypeError as error:
         names = list(signature.parameters)
         taken = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The inputs must fit the arguments of the network's forward.",
                 got=f"{_described(x, several, keywords)}, and {type(model).__name__}.forward({taken}): {error}",

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from caveat._engine._loaded import check_fits
 from caveat._engine._sampler import Sampler
-from caveat.errors import CaveatError, InvalidArgument, explain, explain_no_network
+from caveat.errors import CaveatError, InvalidArgumentError, explain, explain_no_network
 
 _BATCHES = "for pred in caveat.predict_batches(sampler, loader): ..."
 
 
 def check_passed(sampler: Any, x: Any, error: Exception) -> None:
-    """Raise ``InvalidArgument`` if what was passed explains ``error``, the failure of a call with it."""
+    """Raise ``InvalidArgumentError`` if what was passed explains ``error``, the failure of a call with it."""
     # An error of caveat's shows a sampler, unless it says that a Tensor.size or a class's is no number of draws.
     if not isinstance(error, CaveatError) or isinstance(sampler, (type, Tensor, nn.Module)):
         check_sampler_passed(sampler, x)
@@ -30,7 +30,7 @@ def check_passed(sampler: Any, x: Any, error: Exception) -> None:
 
 
 def check_sampler_passed(sampler: Any, x: Any) -> None:
-    """Raise ``InvalidArgument`` unless ``sampler`` is one."""
+    """Raise ``InvalidArgumentError`` unless ``sampler`` is one."""
     if not isinstance(sampler, type) and isinstance(sampler, Sampler):
         return
     x = cast(object, x)
@@ -38,7 +38,7 @@ def check_sampler_passed(sampler: Any, x: Any) -> None:
     own_name: str = getattr(sampler, "__name__", name)
     wrapped = "caveat.mc_dropout(network, output=caveat.Logits()), or caveat.ensemble([...], output=...)"
     if isinstance(sampler, (str, os.PathLike)):
-        raise InvalidArgument(explain_no_network(cast(object, sampler), rule))
+        raise InvalidArgumentError(explain_no_network(cast(object, sampler), rule))
     if not isinstance(x, type) and isinstance(x, Sampler):
         got, cause, fix = f"{name}, and the sampler second", "arguments in another order", "predict(sampler, x)"
     elif isinstance(x, nn.Module):
@@ -57,11 +57,11 @@ def check_sampler_passed(sampler: Any, x: Any) -> None:
         missing = [part for part in ("output", "size", "strata", "bind") if not hasattr(cast(object, sampler), part)]
         got, cause = f"{name} without {', '.join(missing)}", "something else, or arguments in another order"
         fix = f"pass a sampler: {wrapped}"
-    raise InvalidArgument(explain(rule, got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError(explain(rule, got=got, cause=cause, fix=fix))
 
 
 def check_loader_passed(loader: Any) -> None:
-    """Raise ``InvalidArgument`` if iterating ``loader`` would not give batches."""
+    """Raise ``InvalidArgumentError`` if iterating ``loader`` would not give batches."""
     loader = cast(object, loader)
     fix = "pass a DataLoader, or a list of batches: x.split(256)"
     name = type(loader).__name__
@@ -76,7 +76,7 @@ def check_loader_passed(loader: Any) -> None:
         got, cause = name, "a batch for predict, or arguments in another order"
     else:
         return
-    raise InvalidArgument(explain("A loader gives batches.", got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError(explain("A loader gives batches.", got=got, cause=cause, fix=fix))
 
 
 def _check_batch(x: Any) -> None:
@@ -102,7 +102,7 @@ def _check_batch(x: Any) -> None:
         fix = "pass the tensors that the network takes"
     else:
         return
-    raise InvalidArgument(explain(rule, got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError(explain(rule, got=got, cause=cause, fix=fix))
 
 
 def _iterates(value: Any) -> bool:

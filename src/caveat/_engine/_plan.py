@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._engine._executors import EXECUTORS, Task, recorded, replay, vectorised
+from caveat._engine._executors import EXECUTORS, Task, recorded, replay, vectorized
 from caveat._engine._memory import is_out_of_memory
 from caveat._engine._sampler import Values
 from caveat._engine._values import mapped
@@ -29,7 +29,7 @@ from caveat._intercept import (
     warnings_caught,
     why_silent,
 )
-from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.errors import CaveatError, InvalidArgumentError, explain
 
 # So many draws of a loop are compared, where together they drop more than so many elements on average.
 _TRIED_DRAWS = 32
@@ -40,13 +40,13 @@ _SURELY_DROPPED = 30
 class Plan:
     """How a network is run on inputs of one kind.
 
-    ``why_not_vectorised`` is None where the trial of the vectorised executor gave the draws of a plain loop; ``tapes``
+    ``why_not_vectorized`` is None where the trial of the vectorized executor gave the draws of a plain loop; ``tapes``
     is True where its tape, played for other draws, gave those.
     """
 
     study: Study
     repeats: bool
-    why_not_vectorised: str | None
+    why_not_vectorized: str | None
     forced: str | None
     device: torch.device
     tapes: bool = False
@@ -54,11 +54,11 @@ class Plan:
     def with_hooks(self) -> Plan:
         """The plan for the same network with hooks of the user's: draw by draw, and nothing of it left out."""
         study = replace(self.study, rules=replace(self.study.rules, hooked=True))
-        return replace(self, study=study, repeats=False, why_not_vectorised=_why_one_by_one(study), tapes=False)
+        return replace(self, study=study, repeats=False, why_not_vectorized=_why_one_by_one(study), tapes=False)
 
-    def without_vectorising(self, reason: str) -> Plan:
-        """The plan after the vectorised executor has failed on a real batch."""
-        return replace(self, why_not_vectorised=reason)
+    def without_vectorizing(self, reason: str) -> Plan:
+        """The plan after the vectorized executor has failed on a real batch."""
+        return replace(self, why_not_vectorized=reason)
 
 
 def make_plan(
@@ -67,7 +67,7 @@ def make_plan(
     """Try both executors on one row and two draws.
 
     Raises:
-        NothingRandom: no live site was called, or none of them reaches what is read.
+        NothingRandomError: no live site was called, or none of them reaches what is read.
     """
     if not any(sighting.live for sighting in found.sightings):
         raise nothing_random(_nothing_live(network, found))
@@ -83,7 +83,7 @@ def make_plan(
         loop, repeats = _try_replay(task, source)
         why_not = _why_one_by_one(found)
         if forced != "replay" and why_not is None:
-            why_not = _try_vectorised(replace(task, prefix=None), source, loop, network, found)
+            why_not = _try_vectorized(replace(task, prefix=None), source, loop, network, found)
         if forced == "replay" or why_not is not None:
             _check_loop_varies(replace(task, prefix=None), source, network, found)
         tapes = why_not is None and forced != "replay" and _try_tape(replace(task, prefix=None), source)
@@ -108,11 +108,11 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
     return plain, task.prefix is not None and _alike(recorded, plain) and _alike(again, first)
 
 
-def _try_vectorised(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:
-    """Why the vectorised executor cannot be used, or None."""
+def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:
+    """Why the vectorized executor cannot be used, or None."""
     with warnings_caught() as caught:
         try:
-            together = vectorised(task, source, range(2))
+            together = vectorized(task, source, range(2))
         except CaveatError:
             raise
         except Exception as error:
@@ -131,12 +131,12 @@ def _try_tape(task: Task, source: MaskSource) -> bool:
     """Does the tape of two draws give two others?"""
     if task.rules.leaves_marks or not task.rules.repeatable or torch.is_autocast_enabled(source.device.type):
         return False
-    _, tape = recorded(task, source, range(2), vectorised)
-    return tape is not None and _alike(tape.play(source, range(2, 4)), vectorised(task, source, range(2, 4)))
+    _, tape = recorded(task, source, range(2), vectorized)
+    return tape is not None and _alike(tape.play(source, range(2, 4)), vectorized(task, source, range(2, 4)))
 
 
 def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Study) -> None:
-    """Raise ``NothingRandom`` if draws are all the same although their masks cannot be."""
+    """Raise ``NothingRandomError`` if draws are all the same although their masks cannot be."""
     live = [sighting for sighting in found.sightings if sighting.live]
     dropped = sum(s.rate * math.prod(s.mask_shape) if s.mask_shape is not None else math.inf for s in live)
     if not dropped * _TRIED_DRAWS > _SURELY_DROPPED:  # also where the rate of a site is not known
@@ -184,7 +184,7 @@ def _unreached(network: Network, found: Study) -> str:
 def check_executor(name: str | None) -> str | None:
     """``name`` if it names an executor or is None."""
     if name is not None and name not in EXECUTORS:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"executor must be one of {sorted(EXECUTORS)} or None.",
                 got=f"executor={name!r}",

@@ -10,17 +10,17 @@ import torch
 from torch.utils import _pytree as pytree
 
 from caveat._engine._adaptive import Measure, Stopping, adaptive
-from caveat._engine._collect import gathered, summarised
+from caveat._engine._collect import gathered, summarized
 from caveat._engine._loaded import inputs_of
 from caveat._engine._misuse import check_loader_passed, check_passed, check_sampler_passed
 from caveat._engine._sampler import Sampler
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, LoaderFailed, explain
+from caveat.errors import InvalidArgumentError, LoaderFailedError, explain
 from caveat.predictive import Predictive
 
 _DEFAULT_DRAWS = 100
-_MISUSE = (TypeError, AttributeError, InvalidArgument)
+_MISUSE = (TypeError, AttributeError, InvalidArgumentError)
 """What a call fails with where something else was passed in place of a sampler or a batch."""
 
 
@@ -58,10 +58,10 @@ def predict(
         A predictive: ``Categorical``, ``Bernoulli``, ``Gaussian``, or ``Heads``.
 
     Raises:
-        InvalidArgument: n is not a positive integer or "auto", or more than the sampler has.
-        NothingRandom: nothing that is read varies.
-        NotFinite: NaN in what the network returned.
-        OutputMismatch: it cannot be read as declared.
+        InvalidArgumentError: n is not a positive integer or "auto", or more than the sampler has.
+        NothingRandomError: nothing that is read varies.
+        NotFiniteError: NaN in what the network returned.
+        OutputMismatchError: it cannot be read as declared.
 
     Example:
         >>> import caveat
@@ -77,7 +77,7 @@ def predict(
             return adaptive(sampler, x, seed, _stopping(tolerance, measure, min_draws, max_draws, keep, sampler))
         count = check_draws(n, sampler)
         with sampler.bind(x, seed) as stream:
-            return summarised(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
+            return summarized(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
     except _MISUSE as error:
         check_passed(sampler, x, error)
         raise
@@ -108,8 +108,8 @@ def predict_batches(
         A predictive for each batch.
 
     Raises:
-        InvalidArgument: not a sampler or a loader, or items of which it cannot be known whether they are labels.
-        LoaderFailed: the loader raised; its error is the cause, and the batches before it have been given.
+        InvalidArgumentError: not a sampler or a loader, or items of which it cannot be known whether they are labels.
+        LoaderFailedError: the loader raised; its error is the cause, and the batches before it have been given.
 
     Example:
         >>> import caveat
@@ -137,7 +137,7 @@ def _predict_batches(
         except StopIteration:
             return
         except Exception as error:
-            raise LoaderFailed(
+            raise LoaderFailedError(
                 explain(
                     "A loader must give every batch.",
                     got=f"{type(error).__name__} while loading batch {number}: {error}",
@@ -151,7 +151,7 @@ def _predict_batches(
 
 @interruptible
 def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False) -> Any:
-    """The outputs of the functions that ``predict`` with the same seed summarises.
+    """The outputs of the functions that ``predict`` with the same seed summarizes.
 
     Args:
         sampler: where the functions come from.
@@ -165,7 +165,7 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
         network with several heads.
 
     Raises:
-        InvalidArgument, NothingRandom, OutputMismatch: as ``predict``.
+        InvalidArgumentError, NothingRandomError, OutputMismatchError: as ``predict``.
 
     Example:
         >>> import caveat
@@ -187,7 +187,7 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
         check_passed(sampler, x, error)
         raise
     if at != count:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A stream must give every draw that it is asked for.",
                 got=f"{at} of {count} draws",
@@ -203,7 +203,7 @@ def check_draws(n: Any, sampler: Sampler) -> int:
     if n is None:
         return sampler.size or _DEFAULT_DRAWS
     if isinstance(n, bool) or not isinstance(n, Integral) or int(n) < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 'n must be a positive integer, or "auto".',
                 got=f"n={n!r}",
@@ -213,7 +213,7 @@ def check_draws(n: Any, sampler: Sampler) -> int:
         )
     n = int(n)
     if sampler.size is not None and n > sampler.size:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "n must be at most the number of functions that the sampler has.",
                 got=f"n={n} of {sampler.size}",
@@ -238,5 +238,5 @@ def _stopping(
         problem = ('n="auto" needs a sampler without end.', f"a sampler of {sampler.size} functions", "leave n out")
     if problem is not None:
         rule, got, fix = problem
-        raise InvalidArgument(explain(rule, got=got, cause="settings of two kinds of call were mixed", fix=fix))
+        raise InvalidArgumentError(explain(rule, got=got, cause="settings of two kinds of call were mixed", fix=fix))
     return Stopping(tolerance, measure, least, most)

@@ -1,4 +1,4 @@
-"""Recording a tape: which operations on plain tensors a vectorised pass comes down to."""
+"""Recording a tape: which operations on plain tensors a vectorized pass comes down to."""
 
 from __future__ import annotations
 

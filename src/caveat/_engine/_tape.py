@@ -1,4 +1,4 @@
-"""A vectorised pass as a list of tensor operations, played again for further draws without the network's Python.
+"""A vectorized pass as a list of tensor operations, played again for further draws without the network's Python.
 
 All chunks of a call run the same code: the inputs are the same, and vmap allows no decision on a value that differs
 from draw to draw. So one chunk is recorded, below vmap, as operations on plain tensors; the chunks after it get fresh

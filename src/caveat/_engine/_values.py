@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
 from caveat._intercept import map_tensors
-from caveat.errors import OutputMismatch, explain
+from caveat.errors import OutputMismatchError, explain
 
 
 def mapped(function: Callable[[Tensor], Tensor], values: Values) -> Values:
@@ -32,10 +32,10 @@ def write(whole: Values, at: int | slice, values: Values) -> None:
 
 
 def check_same_sizes(first: Values, other: Values, of_first: str, of_other: str) -> None:
-    """Raises ``OutputMismatch`` unless two draws' values, or two parts of a batch, have tensors of the same sizes."""
+    """Raises ``OutputMismatchError`` unless two draws, or two parts of a batch, have tensors of the same sizes."""
     shapes = [[tuple(leaf.shape) for leaf in pytree.tree_leaves(values)] for values in (first, other)]
     if shapes[0] != shapes[1]:
-        raise OutputMismatch(varying_sizes(f"{shapes[0]} in {of_first}, {shapes[1]} in {of_other}"))
+        raise OutputMismatchError(varying_sizes(f"{shapes[0]} in {of_first}, {shapes[1]} in {of_other}"))
 
 
 def varying_sizes(got: str) -> str:

@@ -16,11 +16,11 @@ from caveat._estimators._model_checks import (
 )
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint, read_folder, write_folder
 from caveat._estimators._objectives import loss_of
-from caveat._estimators._standardize import centre_and_scale
+from caveat._estimators._standardize import center_and_scale
 
 __all__ = [
     "FILES",
-    "centre_and_scale",
+    "center_and_scale",
     "changed",
     "check_calibration",
     "check_classes",

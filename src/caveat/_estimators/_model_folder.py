@@ -26,7 +26,7 @@ from caveat._estimators._replace_folder import finish_replacing, has_staged, sta
 from caveat._files import held, open_regular, write_whole
 from caveat._plain import from_plain, parse_json
 from caveat._safetensors_file import read, write
-from caveat.errors import BusyError, CaveatError, InvalidModel, MissingExtra, explain
+from caveat.errors import BusyError, CaveatError, InvalidModelError, MissingExtraError, explain
 
 WEIGHTS, ABOUT, CARD = "model.safetensors", "caveat.json", "README.md"
 MOST_ABOUT = 1 << 26
@@ -55,7 +55,7 @@ def write_folder(
     Other files in the folder stay as they are. A crash at any moment leaves the old model or the new one.
 
     Raises:
-        InvalidModel: the place is taken by something that is no model, or cannot be written to.
+        InvalidModelError: the place is taken by something that is no model, or cannot be written to.
         BusyError: another process is writing it.
     """
 
@@ -73,8 +73,8 @@ def write_folder(
         raise
     except OSError as error:
         if isinstance(error, FileExistsError) and error.errno is None:  # a name that is taken
-            raise InvalidModel(_taken(place, str(error))) from error
-        raise InvalidModel(_cannot_write(place, error)) from error
+            raise InvalidModelError(_taken(place, str(error))) from error
+        raise InvalidModelError(_cannot_write(place, error)) from error
 
 
 def read_folder(
@@ -93,11 +93,12 @@ def read_folder(
         place: The folder.
         format: The kind of model, and its newest version that can be read.
         names: What the manifest says besides what every manifest does.
-        make: Checks what the manifest says, and makes the model; what it raises for odd values becomes InvalidModel.
+        make: Checks what the manifest says, and makes the model; what it raises for odd values becomes
+            InvalidModelError.
         folders: Folders within it that may hold further files.
 
     Raises:
-        InvalidModel: no such model, or one that was changed, cut short, or made by a newer version.
+        InvalidModelError: no such model, or one that was changed, cut short, or made by a newer version.
         BusyError: it was being replaced all the time.
     """
     error: CaveatError | None = None
@@ -106,7 +107,7 @@ def read_folder(
         before = _manifest(place)
         try:
             made = _read(place, format, names, make, folders)
-        except InvalidModel as problem:
+        except InvalidModelError as problem:
             if before == _manifest(place) and not has_staged(place):
                 raise
             error = problem
@@ -121,32 +122,32 @@ def check_destination(place: Path) -> None:
     """Raise unless a model can be written there and nothing but an older one is lost: before the work, not after it.
 
     Raises:
-        InvalidModel: The place is a file, or a folder that holds anything but a model as it was saved.
+        InvalidModelError: The place is a file, or a folder that holds anything but a model as it was saved.
     """
     known = _files_of(place)
     if not place.is_dir():
         return
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InvalidModel(_cannot_write(place, PermissionError(errno.EACCES, os.strerror(errno.EACCES))))
+        raise InvalidModelError(_cannot_write(place, PermissionError(errno.EACCES, os.strerror(errno.EACCES))))
     parts = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
     for path in place.rglob("*"):
         name = path.relative_to(place).as_posix()
         if path.is_dir() and not path.is_symlink() and name in parts:
             continue
         if name not in known or _checksum_of_file(place, name, known[name][0]) != known[name][1]:
-            raise InvalidModel(_taken(place, name if name not in known else f"{name}, which was changed"))
+            raise InvalidModelError(_taken(place, name if name not in known else f"{name}, which was changed"))
 
 
 def fingerprint(place: Path) -> str:
     """Return which model this is: a digest of its manifest, and so of every file.
 
     Raises:
-        InvalidModel: There is none.
+        InvalidModelError: There is none.
     """
     _finish(place)
     found = _manifest(place)
     if found is None:
-        raise InvalidModel(_none(place))
+        raise InvalidModelError(_none(place))
     return hashlib.sha256(found).hexdigest()
 
 
@@ -171,21 +172,21 @@ def _read(
     try:
         _check_names(about, names, folders)
     except ValueError as error:
-        raise InvalidModel(changed(place, str(error))) from error
+        raise InvalidModelError(changed(place, str(error))) from error
     for name, wanted in cast("dict[str, str]", about["checksums"]).items():
         if name != ABOUT and _checksum_of_file(place, name, about["sizes"][name]) != wanted:
-            raise InvalidModel(changed(place, f"{name} is not what was saved"))
+            raise InvalidModelError(changed(place, f"{name} is not what was saved"))
     for path in sorted(path for folder in folders for path in (place / folder).rglob("*")):
         name = path.relative_to(place).as_posix()  # what a library would find beside the files that it is to read
         if (path.is_symlink() or not path.is_dir()) and name not in about["checksums"]:
-            raise InvalidModel(changed(place, f"{name} was not saved with it"))
+            raise InvalidModelError(changed(place, f"{name} was not saved with it"))
     try:
         return make(about, read(place / WEIGHTS)[0])
-    except (InvalidModel, MissingExtra):
+    except (InvalidModelError, MissingExtraError):
         raise
     except _OF_ODD_VALUES as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidModel(changed(place, first[:300])) from error
+        raise InvalidModelError(changed(place, first[:300])) from error
 
 
 def _write(
@@ -204,7 +205,7 @@ def _write(
     whole["checksums"][ABOUT] = _checksum_of(whole)
     text = f"{json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False)}\n".encode("utf-8", "surrogatepass")
     if len(text) > MOST_ABOUT:
-        raise InvalidModel(_too_large(len(text)))
+        raise InvalidModelError(_too_large(len(text)))
     write_whole(folder / ABOUT, text)
 
 
@@ -232,33 +233,33 @@ def _about(place: Path, format: tuple[str, int] | None = None) -> dict[str, Any]
     """Return the manifest of a model, of any kind if no ``format`` is given, as it was saved.
 
     Raises:
-        InvalidModel: It is none, was changed, or is of another kind or a newer version.
+        InvalidModelError: It is none, was changed, or is of another kind or a newer version.
     """
     if not place.is_dir() or not (place / ABOUT).exists():
-        raise InvalidModel(_none(place))
+        raise InvalidModelError(_none(place))
     try:
         about: Any = parse_json(_manifest(place) or b"")
         _ = str(about["format"]), int(about["version"])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InvalidModel(changed(place, f"{ABOUT} cannot be read ({type(error).__name__})")) from error
+        raise InvalidModelError(changed(place, f"{ABOUT} cannot be read ({type(error).__name__})")) from error
     if format is not None:
         _check_kind(place, about, format)
     checksums = about.get("checksums")
     if not isinstance(checksums, dict) or cast(Any, checksums).get(ABOUT) != _checksum_of(about):
-        raise InvalidModel(changed(place, f"{ABOUT} is not what was saved"))
+        raise InvalidModelError(changed(place, f"{ABOUT} is not what was saved"))
     return about
 
 
 def _check_kind(place: Path, about: dict[str, Any], format: tuple[str, int]) -> None:
     found, made_for = about["format"], about["version"]
     if found != format[0]:
-        raise InvalidModel(_other_kind(place, format[0], str(found)))
+        raise InvalidModelError(_other_kind(place, format[0], str(found)))
     if not isinstance(made_for, int) or isinstance(made_for, bool) or made_for < 1:
-        raise InvalidModel(changed(place, f"version {made_for!r} in {ABOUT}"))
+        raise InvalidModelError(changed(place, f"version {made_for!r} in {ABOUT}"))
     if made_for > format[1]:
         made_by = about.get("made_by")
         maker = str(cast(Any, made_by).get("caveat", "?")) if isinstance(made_by, dict) else "?"
-        raise InvalidModel(
+        raise InvalidModelError(
             explain(
                 f"This version of caveat reads models of version {format[1]}.",
                 got=f"version {str(made_for)[:20]}, made by caveat {maker[:40]}, in {place}",
@@ -295,13 +296,13 @@ def _files_of(place: Path) -> dict[str, tuple[int, str]]:
     """Return the sizes and checksums of the files of the model that is there, by name; none if nothing is there.
 
     Raises:
-        InvalidModel: Something else is there.
+        InvalidModelError: Something else is there.
     """
     _finish(place)
     if not place.exists():
         return {}
     if not place.is_dir():
-        raise InvalidModel(_taken(place, "a file"))
+        raise InvalidModelError(_taken(place, "a file"))
     first = next(place.iterdir(), None)
     if first is None or (has_staged(place) and len(list(place.iterdir())) == 1):
         return {}
@@ -309,8 +310,8 @@ def _files_of(place: Path) -> dict[str, tuple[int, str]]:
         about = _about(place)
         folders = {name.split("/")[0] for name in about["checksums"] if "/" in name}
         _check_names(about, tuple(set(about) - set(_OWN)), tuple(folders))
-    except (InvalidModel, ValueError, LookupError, TypeError, AttributeError):
-        raise InvalidModel(_taken(place, first.name)) from None
+    except (InvalidModelError, ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidModelError(_taken(place, first.name)) from None
     manifest = _manifest(place) or b""
     sizes, checksums = {**about["sizes"], ABOUT: len(manifest)}, dict(about["checksums"])
     checksums[ABOUT] = hashlib.sha256(manifest).hexdigest()  # in the manifest stands that of what it says
@@ -334,9 +335,9 @@ def _checksum_of_file(folder: Path, name: str, size: int | None = None) -> str:
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise InvalidModel(changed(folder, f"{name} is missing")) from None
+        raise InvalidModelError(changed(folder, f"{name} is missing")) from None
     except OSError as error:
-        raise InvalidModel(changed(folder, f"{name} cannot be read ({error.strerror or error})")) from None
+        raise InvalidModelError(changed(folder, f"{name} cannot be read ({error.strerror or error})")) from None
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -51,7 +51,7 @@ def _weighted_regression(returned: Tensor, targets: Any) -> Tensor:
 
 
 def _ranked(returned: Tensor, targets: Tensor) -> Tensor:
-    """CRPS of normals, (B, D), standardised: sd (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi))."""
+    """CRPS of normals, (B, D), standardized: sd (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi))."""
     mean, log_variance = returned.chunk(2, -1)
     sd = (0.5 * log_variance).exp().clamp(1e-6, 1e6)
     z = (targets - mean) / sd

@@ -8,7 +8,7 @@ from caveat._intercept import (  # registers the handlers
     _exported,
     _layer_sites,
     _noise,
-    _normalising,
+    _normalizing,
     _recurrent,
     _variational_sites,
 )
@@ -43,7 +43,7 @@ from caveat._intercept._sites import (
     SiteKey,
     all_dropout,
     dropout_modules,
-    named,
+    paths,
     with_stochastic_depth,
 )
 from caveat._intercept._study import Study, runs_hooks, study, warn_not_separated
@@ -87,11 +87,11 @@ __all__ = [
     "last_row",
     "map_tensors",
     "mutates",
-    "named",
     "normal_from_uniform",
     "nothing_random",
     "over_draws",
     "patched",
+    "paths",
     "put_back",
     "random_bits",
     "random_state",
@@ -109,4 +109,4 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalising, _recurrent, _variational_sites
+del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalizing, _recurrent, _variational_sites

@@ -16,7 +16,7 @@ from caveat._intercept._reads import place
 from caveat._intercept._rules import Sighting
 from caveat._intercept._sites import LivePredicate, all_dropout
 from caveat._intercept._study import Study, study
-from caveat.errors import InvalidArgument, explain_no_network
+from caveat.errors import InvalidArgumentError, explain_no_network
 
 _PASSED_BY = {
     "dropout": "eval() switches it off",
@@ -96,7 +96,7 @@ def audit(
         1 of 1 sites are live.
     """
     if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(explain_no_network(model))
+        raise InvalidArgumentError(explain_no_network(model))
     network = Network(model)
     check_initialized(network)
     inputs = as_inputs(x, network.device())

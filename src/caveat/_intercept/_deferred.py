@@ -3,7 +3,7 @@
 ``linear(x * m, W)`` is ``linear(x, W * m)`` when the mask has one entry for each input feature. With R rows a draw and
 O outputs that replaces R products for each feature by O, and a large tensor by a small one. And a convolution of
 ``x * m``, with one entry for each channel of an ``x`` that is the same in all draws, is the sum over channels of ``m``
-times the channel's own contribution: those are computed once, and each draw is a product of matrices. In a vectorised
+times the channel's own contribution: those are computed once, and each draw is a product of matrices. In a vectorized
 pass a site returns a stand-in; a linear map takes the factors, and any other call gets the product.
 """
 
@@ -71,7 +71,7 @@ def defer(taken: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
 
 
 def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
-    """Is this a vectorised pass, and a mask with entries along the features or along the channels only?"""
+    """Is this a vectorized pass, and a mask with entries along the features or along the channels only?"""
     if taken.drawing is None or taken.drawing.level is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
         return False
     shape = masks.shape[1:]

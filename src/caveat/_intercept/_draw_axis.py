@@ -1,4 +1,4 @@
-"""The draw axis of a vectorised pass: from vmap's batched tensors to the memory behind them, and back.
+"""The draw axis of a vectorized pass: from vmap's batched tensors to the memory behind them, and back.
 
 ``torch.vmap`` hides the axis that it maps over. A site must hand in masks that have it, and a few calls (recurrent
 layers, linear layers) have no rule in vmap, or a slow one, where folding the draws into the batch is right and fast.

@@ -29,7 +29,7 @@ from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._reads import first_instruction, is_torch_code
 from caveat._intercept._rules import Drawing, Observations, Rules, Sighting
 from caveat._intercept._sites import SiteKey
-from caveat.errors import InvalidRate, explain
+from caveat.errors import InvalidRateError, explain
 
 if TYPE_CHECKING:
     from caveat._intercept._deferred import Deferred
@@ -232,7 +232,7 @@ class Pass(FunctionMode):
         key = self._next_key()
         live = rate > 0 and key not in self.rules.resting and self.is_live(module)
         if live and rate >= 1:
-            raise InvalidRate(_rate_message(kind, key.path, rate))
+            raise InvalidRateError(_rate_message(kind, key.path, rate))
         if self.drawing is None:
             slots = self.slots()
             lead = tuple(size for _, size in slots)

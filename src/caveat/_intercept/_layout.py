@@ -96,7 +96,7 @@ def find_layout(one: tuple[int, ...], actual: tuple[int, ...], rows: int, fold: 
         return Layout(rows, None) if rows != 1 or 1 not in one else Layout(rows, one.index(1))
     if len(actual) == len(one) + 1:
         found = [axis for axis in range(len(actual)) if actual[:axis] + actual[axis + 1 :] == one]
-        # Equal neighbours leave the place of a squeezed axis open; the first one of the batch's size is the batch.
+        # Equal neighbors leave the place of a squeezed axis open; the first one of the batch's size is the batch.
         axes = [axis for axis in found if actual[axis] == rows]
         return Layout(rows, axes[0], inserted=True) if axes else None
     if len(actual) != len(one):

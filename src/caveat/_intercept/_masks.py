@@ -17,7 +17,7 @@ from torch import Tensor
 from caveat._intercept._sites import SiteKey
 from caveat._seeds import draw_keys, site_key
 
-# Multipliers of the 32-bit finaliser "lowbias32" (Chris Wellons, "Prospecting for hash functions", 2018).
+# Multipliers of the 32-bit finalizer "lowbias32" (Chris Wellons, "Prospecting for hash functions", 2018).
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - (1 << 32)
 _STEP = -1640531527  # 2^32 over the golden ratio
 _AXES = site_key("", 0, "axes")

@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from caveat._intercept._network import Network
 from caveat._intercept._sites import DROPOUT_CLASSES
-from caveat.errors import InvalidArgument, NothingRandom, explain
+from caveat.errors import InvalidArgumentError, NothingRandomError, explain
 
 
 def module_rate(module: nn.Module) -> float | None:
@@ -23,13 +23,13 @@ def module_rate(module: nn.Module) -> float | None:
 
 
 def check_initialized(network: Network) -> None:
-    """Raises ``InvalidArgument`` for a network with lazy layers that have not run yet.
+    """Raises ``InvalidArgumentError`` for a network with lazy layers that have not run yet.
 
     Its first pass makes parameters, which is the network's owner's to do.
     """
     for module in network.modules:
         if any(is_lazy(tensor) for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "Every parameter must be there before drawing.",
                     got=f"{network.paths[id(module)] or '(the model)'} ({type(module).__name__}), not initialized",
@@ -39,9 +39,9 @@ def check_initialized(network: Network) -> None:
             )
 
 
-def nothing_random(got: str) -> NothingRandom:
+def nothing_random(got: str) -> NothingRandomError:
     """The error, with what to do about it."""
-    return NothingRandom(
+    return NothingRandomError(
         explain(
             "The network must be able to vary from draw to draw.",
             got=got,

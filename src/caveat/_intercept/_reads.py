@@ -12,7 +12,7 @@ _TORCH_FOLDER = str(torch.__file__).removesuffix("__init__.py")
 
 @lru_cache(maxsize=4096)
 def first_instruction(code: CodeType, instruction: int) -> int:
-    """The first instruction at the source position of this one: a call that Python has specialised runs at another."""
+    """The first instruction at the source position of this one: a call that Python has specialized runs at another."""
     positions = list(code.co_positions())
     return 2 * positions.index(positions[instruction // 2])
 

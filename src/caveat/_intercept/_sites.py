@@ -75,11 +75,11 @@ def dropout_modules(path: str, module: nn.Module) -> bool:
     return isinstance(module, DROPOUT_CLASSES)
 
 
-def named(*patterns: str) -> LivePredicate:
+def paths(*patterns: str) -> LivePredicate:
     """A predicate: the sites whose owner's path matches one of the shell-style patterns.
 
     Example:
-        >>> live = named("head.*")
+        >>> live = paths("head.*")
         >>> live("head.drop", nn.Dropout()), live("trunk.drop", nn.Dropout())
         (True, False)
     """

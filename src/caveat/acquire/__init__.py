@@ -10,7 +10,7 @@ from caveat.acquire._bandit import (
     upper_confidence_bound,
 )
 from caveat.acquire._batchbald import JointBatch, batchbald, joint_entropy
-from caveat.acquire._batches import k_centre, power_sample, softmax_sample, top_k
+from caveat.acquire._batches import k_center, power_sample, softmax_sample, top_k
 from caveat.acquire._dynamics import trajectories
 from caveat.acquire._epig import epig
 from caveat.acquire._exploration import ThompsonPolicy
@@ -19,7 +19,7 @@ from caveat.acquire._learners import warm_started
 from caveat.acquire._learning import Round, active_learning
 from caveat.acquire._neural_linear import LinearPosterior, LinearPrior, linear_posterior, neural_linear
 from caveat.acquire._picks import Pick, pick_at_random, pick_batchbald, pick_by
-from caveat.acquire._pool import BatchLargerThanPool, EmptyPool, NeverAsked, Pool
+from caveat.acquire._pool import BatchLargerThanPoolError, EmptyPoolError, NeverAskedError, Pool
 from caveat.acquire._queries import activeml_query, modal_query, predictive_of_estimator
 from caveat.acquire._scores import (
     SCORES,
@@ -30,22 +30,22 @@ from caveat.acquire._scores import (
     mean_std,
     variation_ratio,
 )
-from caveat.acquire._state_file import StateBusy
+from caveat.acquire._state_file import StateBusyError
 
 __all__ = [
     "SCORES",
     "BanditPolicy",
     "BanditRun",
-    "BatchLargerThanPool",
-    "EmptyPool",
+    "BatchLargerThanPoolError",
+    "EmptyPoolError",
     "JointBatch",
     "LinearPosterior",
     "LinearPrior",
-    "NeverAsked",
+    "NeverAskedError",
     "Pick",
     "Pool",
     "Round",
-    "StateBusy",
+    "StateBusyError",
     "ThompsonPolicy",
     "active_learning",
     "activeml_query",
@@ -58,7 +58,7 @@ __all__ = [
     "epsilon_greedy",
     "folder_labels",
     "joint_entropy",
-    "k_centre",
+    "k_center",
     "linear_posterior",
     "margin",
     "mean_std",

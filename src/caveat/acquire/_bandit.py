@@ -17,8 +17,8 @@ from caveat._checks import require_count
 from caveat._engine import Sampler, predict
 from caveat._seeds import check_seed, mix
 from caveat._shapes import require_finite
-from caveat.acquire._pool import EmptyPool
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.acquire._pool import EmptyPoolError
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 
 _WORD = (1 << 64) - 1
 
@@ -74,7 +74,7 @@ def thompson() -> BanditPolicy:
         index = mix(seed & _WORD) % sampler.size if sampler.size is not None else 0
         with sampler.bind(contexts, seed) as stream:
             one = next(iter(stream(range(index, index + 1))))
-            return _rewards(sampler.output.summarise(one).mean).argmax(-1)
+            return _rewards(sampler.output.summarize(one).mean).argmax(-1)
 
     return policy
 
@@ -96,10 +96,10 @@ def epsilon_greedy(*, epsilon: float = 0.05, n: int = 50) -> BanditPolicy:
     """The action with the highest mean over ``n`` draws; with probability epsilon any. 0 is greedy.
 
     Raises:
-        InvalidArgument: epsilon outside [0, 1].
+        InvalidArgumentError: epsilon outside [0, 1].
     """
     if not 0 <= epsilon <= 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "epsilon must lie in [0, 1].",
                 got=f"epsilon={epsilon!r}",
@@ -162,7 +162,7 @@ def run_bandit(
             best action is the one that is best on average, not the one that was lucky.
 
     Raises:
-        EmptyPool: no contexts. InvalidArgument: shapes or counts that do not fit. NotFinite: NaN.
+        EmptyPoolError: no contexts. InvalidArgumentError: shapes or counts that do not fit. NotFiniteError: NaN.
 
     See "Deep Bayesian Bandits Showdown", Riquelme, Tucker and Snoek, 2018, https://arxiv.org/abs/1802.09127.
 
@@ -201,7 +201,7 @@ def run_bandit(
 def _rewards(values: Any) -> Tensor:
     if isinstance(values, Tensor) and values.ndim == 2:
         return values
-    raise OutputMismatch(
+    raise OutputMismatchError(
         explain(
             "A bandit's sampler gives a reward for each action, (B, A).",
             got=f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__,
@@ -214,7 +214,7 @@ def _rewards(values: Any) -> Tensor:
 def _checked_actions(actions: Tensor, rows: int, A: int) -> Tensor:
     if actions.shape == (rows,) and 0 <= int(actions.min()) <= int(actions.max()) < A:
         return actions
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             f"A policy gives one action for each context, 0 to {A - 1}.",
             got=f"shape {tuple(actions.shape)}, {int(actions.min())} to {int(actions.max())}",
@@ -226,11 +226,11 @@ def _checked_actions(actions: Tensor, rows: int, A: int) -> Tensor:
 
 def _check_game(contexts: Tensor, rewards: Tensor, expected: Tensor | None) -> tuple[int, int]:
     if contexts.ndim == 0 or len(contexts) == 0:
-        raise EmptyPool(
+        raise EmptyPoolError(
             explain("There must be contexts.", got="none", cause="a filter that kept nothing", fix="len(contexts) > 0")
         )
     if rewards.ndim != 2 or len(rewards) != len(contexts) or rewards.shape[1] < 2:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "rewards are (T, A), a row for each context and at least two actions.",
                 got=f"shape {tuple(rewards.shape)} for {len(contexts)} contexts",
@@ -242,7 +242,7 @@ def _check_game(contexts: Tensor, rewards: Tensor, expected: Tensor | None) -> t
     require_finite(rewards, "rewards")
     if expected is not None:
         if expected.shape != rewards.shape:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "expected has a mean reward for each reward.",
                     got=f"shape {tuple(expected.shape)} beside {tuple(rewards.shape)}",

@@ -1,7 +1,7 @@
 """BatchBALD: a batch whose labels, together, tell most about the network function.
 
 The gain of a row given those already in the batch is I(y; f | y_batch) = H(y | y_batch) - E H(y | f). A configuration
-of the batch's labels is a weighting of the draws (each draw's probability of it, normalised), so all rows' conditional
+of the batch's labels is a weighting of the draws (each draw's probability of it, normalized), so all rows' conditional
 entropies are one matrix product, configurations x draws by draws x (rows, classes), done in chunks of rows.
 """
 
@@ -18,7 +18,7 @@ from caveat._numerics import entropy
 from caveat._seeds import check_seed
 from caveat.acquire._joint import joint_probabilities
 from caveat.acquire._pool import check_batch
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
 
 _CHUNK = 1 << 19  # numbers of a chunk's conditional probabilities: 4 MB
@@ -69,8 +69,8 @@ def batchbald(draws: Predictive | Tensor, size: int, *, configurations: int = 10
         seed: of the sample.
 
     Raises:
-        EmptyPool, BatchLargerThanPool: there are no rows, or fewer than ``size``.
-        DrawsNotKept, InvalidArgument, NotProbabilities, NotFinite: as for the draws.
+        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or fewer than ``size``.
+        DrawsNotKeptError, InvalidArgumentError, NotProbabilitiesError, NotFiniteError: as for the draws.
 
     See "BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning", Kirsch, van Amersfoort
     and Gal, 2019, https://arxiv.org/abs/1906.08158.
@@ -108,7 +108,7 @@ def joint_entropy(draws: Predictive | Tensor) -> float:
     """Entropy of the labels of all B rows together, nats, over all C^B configurations: for small B only.
 
     Raises:
-        InvalidArgument: over ten million configurations; as ``batchbald`` otherwise.
+        InvalidArgumentError: over ten million configurations; as ``batchbald`` otherwise.
 
     Example:
         >>> p = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
@@ -118,7 +118,7 @@ def joint_entropy(draws: Predictive | Tensor) -> float:
     p = joint_probabilities(draws)
     S, B, C = p.shape
     if C**B > _MOST:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"The joint entropy is over all C^B configurations, at most {_MOST:,}.",
                 got=f"{C}^{B} configurations",

@@ -1,4 +1,4 @@
-"""Batches from scores: the best k, or a random k that favours the best; and batches that cover the features."""
+"""Batches from scores: the best k, or a random k that favors the best; and batches that cover the features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caveat._seeds import check_seed
 from caveat._shapes import require_finite, require_rows
 from caveat.acquire._pool import check_batch
 from caveat.acquire._scores import checked_scores
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _LAST = -1e9  # far below any log score: such rows come last, among themselves in random order
 
@@ -21,8 +21,8 @@ def top_k(scores: Tensor, size: int) -> Tensor:
     """The rows with the highest scores, (size,) int64, best first; of equal ones the first.
 
     Raises:
-        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
-        NotFinite: NaN or infinity.
+        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
+        NotFiniteError: NaN or infinity.
 
     Example:
         >>> top_k(torch.tensor([0.1, 0.9, 0.5]), 2)
@@ -39,8 +39,8 @@ def power_sample(scores: Tensor, size: int, *, power: float = 1.0, seed: int = 0
     near-duplicates.
 
     Raises:
-        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
-        InvalidArgument: a power of 0 or below. NotFinite: NaN or infinity.
+        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
+        InvalidArgumentError: a power of 0 or below. NotFiniteError: NaN or infinity.
 
     See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021,
     https://arxiv.org/abs/2106.12059.
@@ -60,8 +60,8 @@ def softmax_sample(scores: Tensor, size: int, *, coldness: float = 1.0, seed: in
     """Rows drawn without replacement with probability in proportion to exp(coldness * score): SoftmaxBALD.
 
     Raises:
-        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
-        InvalidArgument: a coldness of 0 or below. NotFinite: NaN or infinity.
+        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
+        InvalidArgumentError: a coldness of 0 or below. NotFiniteError: NaN or infinity.
 
     See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021.
 
@@ -74,23 +74,23 @@ def softmax_sample(scores: Tensor, size: int, *, coldness: float = 1.0, seed: in
     return _gumbel_top_k(coldness * checked_scores(scores), size, seed)
 
 
-def k_centre(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Tensor:
+def k_center(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Tensor:
     """Rows that cover the others: greedily the one farthest from all that are chosen, (size,) int64.
 
     Args:
         features: (B, F), such as the last hidden layer.
         size: how many to choose.
-        chosen: (L, F), the features of the labelled rows; if not given, the row nearest the mean comes first.
+        chosen: (L, F), the features of the labeled rows; if not given, the row nearest the mean comes first.
 
     Raises:
-        EmptyPool, BatchLargerThanPool: there are no rows, or too few.
-        InvalidArgument: features that are not (B, F), or of another width. NotFinite: NaN.
+        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
+        InvalidArgumentError: features that are not (B, F), or of another width. NotFiniteError: NaN.
 
     See "Active Learning for Convolutional Neural Networks: A Core-Set Approach", Sener and Savarese, 2018,
     https://arxiv.org/abs/1708.00489.
 
     Example:
-        >>> k_centre(torch.tensor([[0.0], [1.0], [10.0]]), 2, chosen=torch.tensor([[0.0]]))
+        >>> k_center(torch.tensor([[0.0], [1.0], [10.0]]), 2, chosen=torch.tensor([[0.0]]))
         tensor([2, 1])
     """
     check_batch(size, features.shape[0] if features.ndim else 0)
@@ -99,8 +99,8 @@ def k_centre(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Te
         first = int((x - x.mean(0)).square().sum(-1).argmin())
         rows, nearest = [first], (x - x[first]).square().sum(-1)
     else:
-        centres = _features(chosen, "chosen", x.shape[1]).to(x)
-        rows, nearest = [], torch.cat([_nearest(x[at : at + 4096], centres) for at in range(0, len(x), 4096)])
+        centers = _features(chosen, "chosen", x.shape[1]).to(x)
+        rows, nearest = [], torch.cat([_nearest(x[at : at + 4096], centers) for at in range(0, len(x), 4096)])
     taken = torch.zeros_like(nearest, dtype=torch.bool)
     taken[rows] = True
     while len(rows) < size:
@@ -111,11 +111,11 @@ def k_centre(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Te
     return torch.tensor(rows, device=features.device)
 
 
-def _nearest(x: Tensor, centres: Tensor) -> Tensor:
-    """Squared distance from each row to the nearest centre, in chunks of centres."""
+def _nearest(x: Tensor, centers: Tensor) -> Tensor:
+    """Squared distance from each row to the nearest center, in chunks of centers."""
     best = x.new_full((len(x),), math.inf)
-    for at in range(0, len(centres), 4096):
-        apart = torch.cdist(x, centres[at : at + 4096], compute_mode="donot_use_mm_for_euclid_dist")
+    for at in range(0, len(centers), 4096):
+        apart = torch.cdist(x, centers[at : at + 4096], compute_mode="donot_use_mm_for_euclid_dist")
         best = torch.minimum(best, apart.amin(-1).square())
     return best
 
@@ -125,7 +125,7 @@ def _features(x: Tensor, name: str, width: int | None) -> Tensor:
     require_finite(x, name)
     if x.ndim == 2 and (width is None or x.shape[1] == width):
         return x.to(accumulator(x.device))
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             f"{name} must be (rows, features){'' if width is None else f' with {width} features'}.",
             got=f"shape {tuple(x.shape)}",
@@ -145,7 +145,7 @@ def _gumbel_top_k(log_weights: Tensor, size: int, seed: int) -> Tensor:
 
 def _check_positive(value: float, name: str) -> None:
     if not 0 < value < math.inf:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must be a finite number above 0.",
                 got=f"{name}={value!r}",

@@ -16,7 +16,7 @@ from caveat._checks import require_count
 from caveat._engine import Sampler, check_draws, check_sampler_passed
 from caveat._seeds import check_seed
 from caveat._shapes import describe, require_finite
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Mean, MeanAndLogVariance, MeanAndVariance
 
 # Each function is evaluated on the states of so many: the others' are waste, but a call costs more than they do.
@@ -54,8 +54,9 @@ def trajectories(
         (S, T + 1, B, K), ``start`` first.
 
     Raises:
-        InvalidArgument: shapes or counts that do not fit. NotFinite: NaN in start or actions, or states that ran away.
-        OutputMismatch: a sampler of classes.
+        InvalidArgumentError: shapes or counts that do not fit. NotFiniteError: NaN in start or actions, or states that
+            ran away.
+        OutputMismatchError: a sampler of classes.
 
     See "Improving PILCO with Bayesian Neural Network Dynamics Models", Gal, McAllister and Rasmussen, 2016.
 
@@ -71,7 +72,7 @@ def trajectories(
     n = check_draws(sampler.size or _FUTURES if n is None else n, sampler)
     check_seed(seed)
     if not isinstance(sampler.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
                 "A model of a world gives numbers.",
                 got=repr(sampler.output),
@@ -80,7 +81,7 @@ def trajectories(
             )
         )
     if start.ndim != 2 or len(start) == 0 or not start.is_floating_point():
-        raise InvalidArgument(_wrong("start is (B, K), at least one state.", describe(start), "start[None]"))
+        raise InvalidArgumentError(_wrong("start is (B, K), at least one state.", describe(start), "start[None]"))
     require_finite(start, "start")
     act, T = _policy(actions, steps, len(start))
     join, move = inputs or _beside, advance or torch.add
@@ -102,7 +103,9 @@ def _rolled(
         returned = _own(sampler, rows, block, seed)
         if returned.shape != states.shape:
             got = f"states {tuple(states.shape)}, returned {tuple(returned.shape)}"
-            raise InvalidArgument(_wrong("The network gives a change for each number of the state.", got, f"D = {K}"))
+            raise InvalidArgumentError(
+                _wrong("The network gives a change for each number of the state.", got, f"D = {K}")
+            )
         states = move(states, returned)
         require_finite(states, f"the states after {t + 1} steps")
         passed.append(states)
@@ -117,7 +120,9 @@ def _own(sampler: Sampler, rows: Tensor, block: range, seed: int) -> Tensor:
         values = values[..., 0]
     s = len(block)
     if values.ndim != 3:
-        raise InvalidArgument(_wrong("The network returns (R, K).", describe(values[0]), "nn.Linear(width, K) last"))
+        raise InvalidArgumentError(
+            _wrong("The network returns (R, K).", describe(values[0]), "nn.Linear(width, K) last")
+        )
     return values.reshape(s, s, -1, values.shape[-1])[torch.arange(s), torch.arange(s)].flatten(0, 1)
 
 
@@ -125,7 +130,7 @@ def _policy(actions: Any, steps: int | None, B: int) -> tuple[Callable[[Tensor, 
     """A policy of (R, K) states and the step, and how many steps."""
     if not isinstance(actions, Tensor):
         if not callable(actions) or steps is None:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 _wrong("actions are (T, B, A), or a policy with steps=T.", type(actions).__name__, "steps=100")
             )
         require_count(steps, "steps", 1)
@@ -133,7 +138,9 @@ def _policy(actions: Any, steps: int | None, B: int) -> tuple[Callable[[Tensor, 
     fits = actions.ndim == 2 or (actions.ndim == 3 and actions.shape[1] == B)
     if not fits or len(actions) == 0 or (steps is not None and not 1 <= steps <= len(actions)):
         got = f"{describe(actions)}, steps={steps}, {B} states"
-        raise InvalidArgument(_wrong("actions are (T, B, A) or (T, A), and steps at most T.", got, "actions[:, None]"))
+        raise InvalidArgumentError(
+            _wrong("actions are (T, B, A) or (T, A), and steps at most T.", got, "actions[:, None]")
+        )
     require_finite(actions, "actions")
     each = actions if actions.ndim == 3 else actions[:, None].expand(-1, B, -1)
 

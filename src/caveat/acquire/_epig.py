@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._numerics import entropy
 from caveat.acquire._joint import joint_probabilities
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian, Predictive
 
 _CHUNK = 1 << 21
@@ -30,8 +30,9 @@ def epig(pool: Predictive | Tensor, targets: Predictive | Tensor) -> Tensor:
         targets: draws of the **same functions** (same sampler, n and seed) at inputs (M rows) as they will be met.
 
     Raises:
-        DrawsNotKept: they were not kept. InvalidArgument: other numbers of draws, or of targets, or of two kinds.
-        NotProbabilities, NotFinite: as for the draws.
+        DrawsNotKeptError: they were not kept. InvalidArgumentError: other numbers of draws, or of targets, or of two
+            kinds.
+        NotProbabilitiesError, NotFiniteError: as for the draws.
 
     See "Prediction-Oriented Bayesian Active Learning", Bickford Smith et al., 2023, https://arxiv.org/abs/2304.08151.
 
@@ -96,7 +97,7 @@ def _chunks(p: Tensor, beside: int) -> Iterator[Tensor]:
 
 def _check_rows(rows: int, targets: int) -> None:
     if rows == 0 or targets == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "There must be rows to choose from and target rows.",
                 got=f"{rows} rows, {targets} target rows",
@@ -108,7 +109,7 @@ def _check_rows(rows: int, targets: int) -> None:
 
 def _check_same(ours: int, theirs: int, what: str) -> None:
     if ours != theirs:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"pool and targets must have the same {what}: they are of the same functions.",
                 got=f"{ours} and {theirs}",

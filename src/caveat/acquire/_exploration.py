@@ -17,7 +17,7 @@ from caveat._engine import Sampler, check_sampler_passed
 from caveat._seeds import check_seed, mix
 from caveat._shapes import require_finite
 from caveat.acquire._bandit import thompson
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _WORD = (1 << 64) - 1
 
@@ -61,11 +61,11 @@ class ThompsonPolicy:
         """The actions (B,) int64 for observations (B, ...) of one episode's function.
 
         Raises:
-            InvalidArgument: a negative episode, or no observations. NotFinite: NaN in them.
+            InvalidArgumentError: a negative episode, or no observations. NotFiniteError: NaN in them.
         """
         require_count(episode, "episode", 0)
         if not isinstance(cast(Any, observations), Tensor) or observations.ndim < 2 or len(observations) == 0:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "Observations are (B, ...), at least one.",
                     got=f"shape {tuple(observations.shape)}",

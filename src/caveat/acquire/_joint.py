@@ -8,7 +8,7 @@ from torch import Tensor
 from caveat._checks import classified
 from caveat._numerics import accumulator
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Predictive
 
 
@@ -21,15 +21,15 @@ def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tens
         name: of the argument, for errors.
 
     Raises:
-        DrawsNotKept: the predictive did not keep them.
-        InvalidArgument: not (S, B, C). NotProbabilities: values that do not sum to one. NotFinite: NaN.
+        DrawsNotKeptError: the predictive did not keep them.
+        InvalidArgumentError: not (S, B, C). NotProbabilitiesError: values that do not sum to one. NotFiniteError: NaN.
     """
     if isinstance(draws, Bernoulli):
         draws = draws.binary
     if isinstance(draws, Categorical):
         draws = draws.draws
     if not isinstance(draws, Tensor) or draws.ndim != 3 or draws.shape[0] == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must be probabilities (S, B, C), or a predictive over classes that kept its draws.",
                 got=describe(draws) if isinstance(draws, Tensor) else repr(draws),

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from caveat._files import write_whole
 from caveat.acquire._pool import as_rows
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 LabelSource = Callable[[list[int]], Any]
 
@@ -22,14 +22,14 @@ def csv_labels(path: str | Path, *, read: Callable[[str], Any] = int) -> LabelSo
     """A source that asks through a CSV with the columns row and label: a person fills in the second.
 
     Rows that are asked for are added at the end with an empty label; nothing that is there is changed, further columns
-    included. A row counts as labelled once its label is not empty.
+    included. A row counts as labeled once its label is not empty.
 
     Args:
         path: of the file, made at the first round.
         read: text to label, such as ``int``, ``float`` or ``str``, or ``{"cat": 0, "dog": 1}.__getitem__``.
 
     Raises (the source, when it is called):
-        InvalidArgument: other columns, a row with two different labels, text that cannot be read as a label.
+        InvalidArgumentError: other columns, a row with two different labels, text that cannot be read as a label.
 
     Example:
         >>> import tempfile
@@ -67,15 +67,17 @@ def folder_labels(
             ``17.txt`` if not given.
 
     Raises:
-        InvalidArgument: class names that are not different, or not the name of a folder; from the source, when it is
-            called, a row with files in two classes.
+        InvalidArgumentError: class names that are not different, or not the name of a folder; from the source, when it
+            is called, a row with files in two classes.
     """
     names = [] if isinstance(classes, str) else [str(name) for name in classes]
     taken = {"to_label", "", ".", ".."}
-    if len({name.casefold() for name in names}) < len(names) or not names or any(
-        Path(name).name != name or name in taken for name in names
+    if (
+        len({name.casefold() for name in names}) < len(names)
+        or not names
+        or any(Path(name).name != name or name in taken for name in names)
     ):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Classes are different names of folders.",
                 got=f"{classes!r}",
@@ -103,7 +105,7 @@ def arrivals(answer: Any, asked: Sequence[int]) -> Iterator[tuple[int, Any]]:
     """What a source gave, as (row, label) one after another, labels as plain data; those that are None are left out.
 
     Raises:
-        InvalidArgument: a sequence of another length than the rows, or an answer of another kind.
+        InvalidArgumentError: a sequence of another length than the rows, or an answer of another kind.
     """
     if answer is None:
         return
@@ -114,15 +116,15 @@ def arrivals(answer: Any, asked: Sequence[int]) -> Iterator[tuple[int, Any]]:
     else:
         labels = answer.tolist() if hasattr(answer, "tolist") else answer
         if not isinstance(labels, Iterable):
-            raise InvalidArgument(_no_labels(answer))
+            raise InvalidArgumentError(_no_labels(answer))
         labels = list(cast("Iterable[Any]", labels))
         if len(labels) != len(asked):
-            raise InvalidArgument(_wrong_number(len(labels), len(asked)))
+            raise InvalidArgumentError(_wrong_number(len(labels), len(asked)))
         pairs = zip(asked, labels, strict=True)
     for pair in pairs:
         both = cast("Sequence[Any]", pair if isinstance(pair, tuple | list) else ())
         if len(both) != 2:
-            raise InvalidArgument(_no_labels(cast(object, pair)))
+            raise InvalidArgumentError(_no_labels(cast(object, pair)))
         row, label = both
         plain: Any = label.tolist() if hasattr(label, "tolist") else label
         if plain is not None:
@@ -147,9 +149,9 @@ def _read_csv(file: Path) -> dict[int, str]:
         if lines[0][:2] == ["row", "label"]:
             return _one_label_each(((int(line[0]), "".join(line[1:2]).strip()) for line in lines[1:]), file.name)
     except (IndexError, ValueError, csv.Error) as error:
-        if isinstance(error, InvalidArgument):
+        if isinstance(error, InvalidArgumentError):
             raise
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "The CSV is UTF-8 with the columns row and label, parted by commas, and a row is a number.",
             got=f"{file.name}, starting {lines[:2]}",
@@ -164,11 +166,11 @@ def _one_label_each(pairs: Iterable[tuple[int, Any]], where: str) -> dict[int, A
     found: dict[int, Any] = {}
     for row, label in pairs:
         if found.get(row, "") not in ("", label) and label != "":
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "A row has one label.",
                     got=f"{found[row]!r} and {label!r} for row {row} in {where}",
-                    cause="a line or a file was copied, and labelled twice",
+                    cause="a line or a file was copied, and labeled twice",
                     fix="take the wrong one away and start again: no label is lost",
                 )
             )
@@ -180,7 +182,7 @@ def _read(read: Callable[[str], Any], text: str, row: int, file: Path) -> Any:
     try:
         return read(text.strip())
     except (ValueError, LookupError, TypeError) as error:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Every label of the CSV can be read.",
                 got=f"{text!r} for row {row} of {file.name}",

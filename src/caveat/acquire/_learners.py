@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from caveat._checks import require_count
 from caveat._engine import Sampler
 from caveat._seeds import check_seed, mix
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.train import Run, fit, fit_many
 
 _WORD = (1 << 64) - 1
@@ -53,11 +53,11 @@ def warm_started(
         ``learn(contexts, actions, rewards)``, which gives the sampler after training.
 
     Raises:
-        InvalidArgument: steps below 1, or no networks.
+        InvalidArgumentError: steps below 1, or no networks.
     """
     members = [networks] if isinstance(networks, nn.Module) else list(networks)
     if not members:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("There must be a network.", got="none", cause="an empty list", fix="networks=[network]")
         )
     if steps is not None:

@@ -17,7 +17,7 @@ from caveat.acquire._picks import Pick
 from caveat.acquire._pool import Pool, as_rows, check_batch
 from caveat.acquire._progress import Progress
 from caveat.acquire._state_file import held_state
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 Fitted = TypeVar("Fitted")
 
@@ -30,7 +30,7 @@ class Round(Generic[Fitted]):
     Fields:
         number: 0 for the initial labels.
         asked: the rows that this round asked for.
-        rows: (L,) int64, all labelled rows, in the order in which they were asked for.
+        rows: (L,) int64, all labeled rows, in the order in which they were asked for.
         labels: of ``rows``, plain data.
         waiting: asked rows without a label yet. If there are any, nothing was fitted and this is the last round that is
             given; the same call goes on once the labels are there.
@@ -88,10 +88,10 @@ def active_learning(
         A ``Round`` each; only those that this call finished.
 
     Raises:
-        EmptyPool, BatchLargerThanPool: size or sizes that do not fit.
-        NeverAsked: a label for a row that was not asked for; what came before it is kept.
-        InvalidArgument: labels that are not plain data, picks out of range, or a state of other settings.
-        StateBusy: another process is running this loop.
+        EmptyPoolError, BatchLargerThanPoolError: size or sizes that do not fit.
+        NeverAskedError: a label for a row that was not asked for; what came before it is kept.
+        InvalidArgumentError: labels that are not plain data, picks out of range, or a state of other settings.
+        StateBusyError: another process is running this loop.
 
     See "Deep Bayesian Active Learning with Image Data", Gal, Islam and Ghahramani, 2017.
 
@@ -112,7 +112,7 @@ def active_learning(
     require_count(1 if candidates is None else candidates, "candidates", 1)
     check_batch(batch, size - len(start) if rounds else batch)
     if candidates is not None and candidates < batch:
-        raise InvalidArgument(_few_candidates(candidates, batch))
+        raise InvalidArgumentError(_few_candidates(candidates, batch))
     settings = {"size": size, "initial": start, "batch": batch, "candidates": candidates, "seed": seed}
     path = None if state is None else Path(state)
     return _rounds(Progress(path, settings), labels, fit, pick, rounds, evaluate)
@@ -149,13 +149,13 @@ def _rounds(
                 progress.finish_round({} if evaluate is None else evaluate(fitted))
                 yield _round(progress, rows, known, (), fitted)
             finished = False
-            if len(progress.rounds) > rounds or not len(progress.pool().unlabelled):
+            if len(progress.rounds) > rounds or not len(progress.pool().unlabeled):
                 return
             progress.begin_round(_picked(progress, pick, fitted))
 
 
 def _picked(progress: Progress, pick: Pick, fitted: Any) -> list[int]:
-    free = progress.pool().unlabelled
+    free = progress.pool().unlabeled
     number = len(progress.rounds)
     seed = mix(mix(progress.settings["seed"] & ((1 << 64) - 1)) ^ number) >> 1
     most = progress.settings["candidates"]
@@ -166,7 +166,7 @@ def _picked(progress: Progress, pick: Pick, fitted: Any) -> list[int]:
     positions = as_rows(pick(fitted, free, size, seed))
     if len(positions) == size == len(set(positions)) and all(0 <= k < len(free) for k in positions):
         return [int(free[k]) for k in positions]
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             f"pick gives {size} different positions among the candidates, 0 to {len(free) - 1}.",
             got=f"{positions[:12]}",

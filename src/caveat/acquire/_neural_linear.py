@@ -21,7 +21,7 @@ from caveat._engine import Sampler, Stream
 from caveat._seeds import check_seed, mix
 from caveat._shapes import require_finite
 from caveat.acquire._learners import Learn, warm_started
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Mean
 from caveat.samplers import deterministic
 
@@ -38,7 +38,7 @@ class LinearPrior:
     noise variance is about ``scale / (shape - 1)``.
 
     Raises:
-        InvalidArgument: a number that is not above 0.
+        InvalidArgumentError: a number that is not above 0.
     """
 
     precision: float = 0.25
@@ -47,7 +47,7 @@ class LinearPrior:
 
     def __post_init__(self) -> None:
         if not (self.precision > 0 and self.shape > 0 and self.scale > 0):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "The numbers of a prior are above 0.", got=repr(self), cause="0 for 'no prior'", fix="LinearPrior()"
                 )
@@ -129,8 +129,8 @@ def linear_posterior(
         prior: ``LinearPrior()`` if not given.
 
     Raises:
-        OutputMismatch: features that are not (N, K - 1). InvalidArgument: actions outside 0 to A - 1, or rewards of
-            another length.
+        OutputMismatchError: features that are not (N, K - 1). InvalidArgumentError: actions outside 0 to A - 1, or
+            rewards of another length.
     """
     _check_seen(actions, rewards, count)
     prior = prior or LinearPrior()
@@ -158,7 +158,7 @@ def neural_linear(network: nn.Sequential, *, prior: LinearPrior | None = None, *
         settings: of ``warm_started``.
 
     Raises:
-        InvalidArgument: a network that does not end in ``nn.Linear``.
+        InvalidArgumentError: a network that does not end in ``nn.Linear``.
 
     See "Deep Bayesian Bandits Showdown", Riquelme, Tucker and Snoek, 2018, https://arxiv.org/abs/1802.09127.
 
@@ -171,7 +171,7 @@ def neural_linear(network: nn.Sequential, *, prior: LinearPrior | None = None, *
     """
     parts = list(network) if isinstance(network, nn.Sequential) else []
     if len(parts) < 2 or not isinstance(parts[-1], nn.Linear):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "neural_linear takes an nn.Sequential whose last part is an nn.Linear.",
                 got=type(network).__name__ + (f" that ends in {type(parts[-1]).__name__}" if parts else ""),
@@ -198,7 +198,7 @@ def _check_seen(actions: Tensor, rewards: Tensor, count: int) -> None:
     require_count(count, "count", 1)
     fits = actions.ndim == 1 and actions.shape == rewards.shape and not actions.is_floating_point()
     if not fits or (len(actions) > 0 and not 0 <= int(actions.min()) <= int(actions.max()) < count):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"There is one action of 0 to {count - 1}, an integer, and one reward for each context.",
                 got=f"actions {tuple(actions.shape)} {actions.dtype}, rewards {tuple(rewards.shape)}",
@@ -214,7 +214,7 @@ def _features(sampler: Sampler, x: Any, rows: Tensor | None, gradient: bool) -> 
         found = next(iter(stream(range(1))))
         if isinstance(found, Tensor) and found.ndim == 3:
             return found[0] if gradient else found[0].clone()
-    raise OutputMismatch(
+    raise OutputMismatchError(
         explain(
             "The features of a context are (B, K).",
             got=f"shape {tuple(found.shape)[1:]}" if isinstance(found, Tensor) else type(found).__name__,

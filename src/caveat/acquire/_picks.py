@@ -12,7 +12,7 @@ from caveat.acquire._batchbald import batchbald
 from caveat.acquire._batches import top_k
 from caveat.acquire._joint import joint_probabilities
 from caveat.acquire._scores import Score, as_score
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
 
 Predict = Callable[[Any, Tensor], Predictive]
@@ -38,7 +38,7 @@ def pick_by(predict: Predict, score: str | Score = "bald", *, batch: Callable[..
     Example:
         >>> from caveat.predictive import Probabilities
         >>> p = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
-        >>> pick = pick_by(lambda fitted, rows: Probabilities().summarise(p[rows][None]), "entropy")
+        >>> pick = pick_by(lambda fitted, rows: Probabilities().summarize(p[rows][None]), "entropy")
         >>> pick(None, torch.tensor([0, 1, 2]), 1, 0)
         tensor([1])
     """
@@ -58,7 +58,7 @@ def pick_batchbald(predict: Predict, *, configurations: int = 1000) -> Pick:
     Example:
         >>> from caveat.predictive import Probabilities
         >>> p = torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]])
-        >>> pick = pick_batchbald(lambda fitted, rows: Probabilities().summarise(p[:, rows], keep=True))
+        >>> pick = pick_batchbald(lambda fitted, rows: Probabilities().summarize(p[:, rows], keep=True))
         >>> pick(None, torch.tensor([0, 1]), 1, 0)
         tensor([0])
     """
@@ -87,7 +87,7 @@ def pick_at_random() -> Pick:
 
 def _check_rows(got: int, candidates: int) -> None:
     if got != candidates:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"predict gives a predictive of the {candidates} rows that it is asked about.",
                 got=f"one of {got} rows",

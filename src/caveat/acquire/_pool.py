@@ -1,4 +1,4 @@
-"""A pool: which rows are labelled, which are asked for, which are neither. A value: every step gives a new one."""
+"""A pool: which rows are labeled, which are asked for, which are neither. A value: every step gives a new one."""
 
 from __future__ import annotations
 
@@ -9,86 +9,86 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
-class EmptyPool(InvalidArgument):
+class EmptyPoolError(InvalidArgumentError):
     """There is no row left to ask for."""
 
 
-class BatchLargerThanPool(InvalidArgument):
+class BatchLargerThanPoolError(InvalidArgumentError):
     """More rows are asked for than there are."""
 
 
-class NeverAsked(InvalidArgument):
+class NeverAskedError(InvalidArgumentError):
     """A label came back for a row that was never asked for."""
 
 
 @final
 @dataclass(frozen=True)
 class Pool:
-    """``size`` rows, each of them labelled, asked for (pending) or unlabelled.
+    """``size`` rows, each of them labeled, asked for (pending) or unlabeled.
 
     Fields:
         size: how many rows there are.
-        labelled: the rows with a label, in the order in which the labels came.
-        pending: the rows that are asked for and not labelled yet.
+        labeled: the rows with a label, in the order in which the labels came.
+        pending: the rows that are asked for and not labeled yet.
 
     Example:
         >>> pool = Pool(5).ask([3, 1])
         >>> pool = pool.label([3])
-        >>> pool.labelled, pool.pending, pool.unlabelled
+        >>> pool.labeled, pool.pending, pool.unlabeled
         ((3,), (1,), tensor([0, 2, 4]))
     """
 
     size: int
-    labelled: tuple[int, ...] = field(default=())
+    labeled: tuple[int, ...] = field(default=())
     pending: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise EmptyPool(_empty(f"size={self.size!r}"))
-        known = [*self.labelled, *self.pending]
+            raise EmptyPoolError(_empty(f"size={self.size!r}"))
+        known = [*self.labeled, *self.pending]
         if len(set(known)) < len(known) or any(not 0 <= row < self.size for row in known):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
-                    f"A row of the pool is a number from 0 to {self.size - 1}, and is labelled or pending, once.",
+                    f"A row of the pool is a number from 0 to {self.size - 1}, and is labeled or pending, once.",
                     got=f"{len(known)} rows, {len(set(known))} different, from {min(known)} to {max(known)}",
-                    cause="positions among the unlabelled rows in place of rows of the pool",
-                    fix="pool.unlabelled[positions]",
+                    cause="positions among the unlabeled rows in place of rows of the pool",
+                    fix="pool.unlabeled[positions]",
                 )
             )
 
     @property
-    def unlabelled(self) -> Tensor:
-        """The rows that are neither labelled nor asked for, rising, int64."""
+    def unlabeled(self) -> Tensor:
+        """The rows that are neither labeled nor asked for, rising, int64."""
         free = torch.ones(self.size, dtype=torch.bool)
-        free[list(self.labelled) + list(self.pending)] = False
+        free[list(self.labeled) + list(self.pending)] = False
         return free.nonzero().flatten()
 
     def ask(self, rows: Iterable[int] | Tensor) -> Pool:
         """The pool with these rows pending.
 
         Raises:
-            EmptyPool: no row is left. BatchLargerThanPool: more rows than are left.
-            InvalidArgument: a row twice, out of range, labelled or pending already.
+            EmptyPoolError: no row is left. BatchLargerThanPoolError: more rows than are left.
+            InvalidArgumentError: a row twice, out of range, labeled or pending already.
         """
         asked = as_rows(rows)
-        check_batch(len(asked), self.size - len(self.labelled) - len(self.pending))
+        check_batch(len(asked), self.size - len(self.labeled) - len(self.pending))
         return replace(self, pending=(*self.pending, *asked))
 
     def label(self, rows: Iterable[int] | Tensor) -> Pool:
-        """The pool with these rows labelled.
+        """The pool with these rows labeled.
 
         Raises:
-            NeverAsked: one of them is not pending.
+            NeverAskedError: one of them is not pending.
         """
         came = as_rows(rows)
         strange = sorted(set(came) - set(self.pending))
         if strange or len(set(came)) < len(came):
-            raise NeverAsked(
+            raise NeverAskedError(
                 explain(
-                    "Labels are taken for rows that are asked for and not labelled yet, once each.",
+                    "Labels are taken for rows that are asked for and not labeled yet, once each.",
                     got=f"rows {strange[:8] or came[:8]}{' ...' if len(strange) > 8 else ''}",
                     cause="labels of another round or another pool, or positions in place of row numbers",
                     fix=f"labels of pending rows: {list(self.pending[:8])}{' ...' if len(self.pending) > 8 else ''}",
@@ -96,7 +96,7 @@ class Pool:
             )
         return replace(
             self,
-            labelled=(*self.labelled, *came),
+            labeled=(*self.labeled, *came),
             pending=tuple(row for row in self.pending if row not in set(came)),
         )
 
@@ -110,7 +110,7 @@ def as_rows(rows: Iterable[int] | Tensor) -> list[int]:
     plain = cast("list[Any]", cast(Any, rows).tolist() if isinstance(rows, Tensor) else list(rows)) if many else None
     if plain is not None and all(hasattr(row, "__index__") and not isinstance(row, bool) for row in plain):
         return [int(row) for row in plain]
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "Rows are whole numbers, several of them.",
             got=f"{rows!r}" if plain is None else f"{plain[:4]!r}",
@@ -124,10 +124,10 @@ def check_batch(size: int, available: int) -> None:
     """Raise unless ``size`` is a positive number of rows and so many are there.
 
     Raises:
-        EmptyPool, BatchLargerThanPool, InvalidArgument
+        EmptyPoolError, BatchLargerThanPoolError, InvalidArgumentError
     """
     if isinstance(cast(Any, size), bool) or not isinstance(size, int) or size < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A batch is at least one row.",
                 got=f"size={size!r}",
@@ -136,14 +136,14 @@ def check_batch(size: int, available: int) -> None:
             )
         )
     if available < 1:
-        raise EmptyPool(_empty("no row left"))
+        raise EmptyPoolError(_empty("no row left"))
     if size > available:
-        raise BatchLargerThanPool(
+        raise BatchLargerThanPoolError(
             explain(
                 "A batch is at most as large as what is left of the pool.",
                 got=f"size={size} of {available} rows",
                 cause="the last round of a pool that the batch does not divide",
-                fix=f"size={available}, or min(size, len(pool.unlabelled))",
+                fix=f"size={available}, or min(size, len(pool.unlabeled))",
             )
         )
 
@@ -152,6 +152,6 @@ def _empty(got: str) -> str:
     return explain(
         "A pool must have a row that can be asked for.",
         got=got,
-        cause="a filter that kept nothing, or every row is labelled",
-        fix="stop the loop where len(pool.unlabelled) == 0",
+        cause="a filter that kept nothing, or every row is labeled",
+        fix="stop the loop where len(pool.unlabeled) == 0",
     )

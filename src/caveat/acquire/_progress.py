@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from caveat.acquire._pool import Pool
 from caveat.acquire._state_file import read_state, write_state
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 @dataclass
@@ -27,14 +27,14 @@ class Progress:
         """Take up what the file holds, if there is one.
 
         Raises:
-            InvalidArgument: a file of other settings, or no state.
+            InvalidArgumentError: a file of other settings, or no state.
         """
         before = None if self.path is None else read_state(self.path)
         if before is None:
             return
         if before["settings"] != self.settings:
             other = [name for name, value in self.settings.items() if before["settings"].get(name) != value]
-            raise InvalidArgument(_other_settings(other))
+            raise InvalidArgumentError(_other_settings(other))
         self.rounds = before["rounds"]
         self.labels = dict(before["labels"])
 
@@ -51,8 +51,8 @@ class Progress:
 
     def pool(self) -> Pool:
         """The rows that are asked for and have no label are pending."""
-        labelled = tuple(row for row in self.asked if row in self.labels)
-        return Pool(self.settings["size"], labelled, tuple(row for row in self.asked if row not in self.labels))
+        labeled = tuple(row for row in self.asked if row in self.labels)
+        return Pool(self.settings["size"], labeled, tuple(row for row in self.asked if row not in self.labels))
 
     def begin_round(self, rows: list[int]) -> None:
         """Ask for rows; raises where they cannot be asked for."""
@@ -72,7 +72,7 @@ class Progress:
         one that is wrong.
 
         Raises:
-            NeverAsked, InvalidArgument: for the first that is wrong.
+            NeverAskedError, InvalidArgumentError: for the first that is wrong.
         """
         asked = set(self.asked)
         changed = False
@@ -80,7 +80,7 @@ class Progress:
             for row, label in came:
                 _check_label(row, label)
                 if row not in asked:
-                    self.pool().label([row])  # raises NeverAsked
+                    self.pool().label([row])  # raises NeverAskedError
                 if row in self.labels and self.labels[row] == label:
                     continue
                 self.labels[row], changed = label, True
@@ -93,11 +93,11 @@ class Progress:
     def history(self) -> list[dict[str, float]]:
         """The evaluation of each finished round, with its number of labels."""
         found: list[dict[str, float]] = []
-        labelled = 0
+        labeled = 0
         for entry in self.rounds:
-            labelled += len(entry["asked"])
+            labeled += len(entry["asked"])
             if entry["evaluation"] is not None:
-                found.append({"labels": labelled, **entry["evaluation"]})
+                found.append({"labels": labeled, **entry["evaluation"]})
         return found
 
 
@@ -108,7 +108,7 @@ def _check_label(row: int, label: Any) -> None:
             return
         except (TypeError, ValueError):
             pass
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "A label is plain data: a finite number, text, or a list of them.",
             got=f"{label!r} for row {row}",
@@ -129,7 +129,7 @@ def _checked_evaluation(evaluation: Any) -> dict[str, float]:
     bad = [name for name, value in kept.items() if not math.isfinite(value)]
     if not wrong and not bad and "labels" not in kept:
         return kept
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             'evaluate returns a mapping from names (not "labels", which the history gives) to finite numbers.',
             got=f"{bad[0]}={kept[bad[0]]}" if bad else f"{evaluation!r}"[:80],

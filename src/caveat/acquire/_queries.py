@@ -11,7 +11,7 @@ import torch
 from caveat.acquire._batches import top_k
 from caveat.acquire._pool import check_batch
 from caveat.acquire._scores import Score, as_score
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive, Probabilities
 
 PredictWith = Callable[[Any, Any], Predictive]
@@ -87,7 +87,7 @@ def predictive_of_estimator(estimator: Any, X: Any) -> Predictive:
     is 0 and entropy or margin are the scores to use. modAL's learners are looked through to their ``estimator``.
 
     Raises:
-        InvalidArgument: no ``predict_proba``.
+        InvalidArgumentError: no ``predict_proba``.
 
     Example:
         >>> class Model:
@@ -103,7 +103,7 @@ def predictive_of_estimator(estimator: Any, X: Any) -> Predictive:
     alike = members is not None and all(_fits(member, estimator) for member in np.ravel(np.asarray(members, object)))
     models = list(np.ravel(np.asarray(members, object))) if alike else [estimator]
     if not all(hasattr(model, "predict_proba") for model in models):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A classifier is asked for its probabilities: it has predict_proba.",
                 got=type(estimator).__name__,
@@ -111,7 +111,7 @@ def predictive_of_estimator(estimator: Any, X: Any) -> Predictive:
                 fix="predict=lambda model, X: <a predictive>, for instance caveat.predict(sampler, torch.tensor(X))",
             )
         )
-    return Probabilities().summarise(torch.tensor(np.stack([model.predict_proba(X) for model in models])))
+    return Probabilities().summarize(torch.tensor(np.stack([model.predict_proba(X) for model in models])))
 
 
 def _fits(member: Any, whole: Any) -> bool:

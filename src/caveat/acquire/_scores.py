@@ -9,7 +9,7 @@ from torch import Tensor
 
 from caveat._numerics import accumulator
 from caveat._shapes import require_finite, require_rows
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.measures import MEASURES
 from caveat.predictive import Gaussian, Predictive
 
@@ -24,22 +24,22 @@ def bald(pred: Predictive) -> Tensor:
     else the log of the mean noise.
 
     Raises:
-        InvalidArgument: a predictive with several predictions a row or without noise: `Mean(noise_variance=...)`.
+        InvalidArgumentError: a predictive with several predictions a row or without noise: `Mean(noise_variance=...)`.
 
     See "Bayesian Active Learning for Classification and Preference Learning", Houlsby et al., 2011,
     https://arxiv.org/abs/1112.5745.
 
     Example:
         >>> from caveat.predictive import Mean, Probabilities
-        >>> bald(Probabilities().summarise(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
+        >>> bald(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
         tensor([0.6931], dtype=torch.float64)
-        >>> bald(Mean(noise_variance=2.0).summarise(torch.tensor([[[1.0]], [[3.0]]])))
+        >>> bald(Mean(noise_variance=2.0).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([0.3466], dtype=torch.float64)
     """
     if not isinstance(pred, Gaussian):
         return _measure(pred, "mutual_information")
     if not bool((pred.noise > 0).all()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "BALD of a regression weighs the spread of the draws against the noise, so there must be noise.",
                 got="a noise variance of 0",
@@ -58,7 +58,7 @@ def entropy(pred: Predictive) -> Tensor:
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> entropy(Probabilities().summarise(torch.tensor([[[0.5, 0.5]]])))
+        >>> entropy(Probabilities().summarize(torch.tensor([[[0.5, 0.5]]])))
         tensor([0.6931], dtype=torch.float64)
     """
     if isinstance(pred, Gaussian):
@@ -71,7 +71,7 @@ def variation_ratio(pred: Predictive) -> Tensor:
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> variation_ratio(Probabilities().summarise(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
+        >>> variation_ratio(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
         tensor([0.5000], dtype=torch.float64)
     """
     return _measure(pred, "variation_ratio")
@@ -82,7 +82,7 @@ def mean_std(pred: Predictive) -> Tensor:
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> mean_std(Probabilities().summarise(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
+        >>> mean_std(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
         tensor([0.7071], dtype=torch.float64)
     """
     return _measure(pred, "mean_standard_deviation")
@@ -93,7 +93,7 @@ def margin(pred: Predictive) -> Tensor:
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> margin(Probabilities().summarise(torch.tensor([[[0.75, 0.25]]])))
+        >>> margin(Probabilities().summarize(torch.tensor([[[0.75, 0.25]]])))
         tensor([-0.5000], dtype=torch.float64)
     """
     return _measure(pred, "margin")
@@ -104,7 +104,7 @@ def epistemic_variance(pred: Predictive) -> Tensor:
 
     Example:
         >>> from caveat.predictive import Mean
-        >>> epistemic_variance(Mean().summarise(torch.tensor([[[1.0]], [[3.0]]])))
+        >>> epistemic_variance(Mean().summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([2.], dtype=torch.float64)
     """
     return _measure(pred, "epistemic_variance", total=True)
@@ -127,7 +127,7 @@ def as_score(score: str | Score) -> Score:
         return score
     if score in SCORES:
         return SCORES[score]
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "A score is one of SCORES, or a function of a predictive.",
             got=f"{score!r}",
@@ -143,7 +143,7 @@ def checked_scores(scores: Tensor) -> Tensor:
     require_finite(scores, "scores")
     if scores.ndim == 1:
         return scores.to(accumulator(scores.device))
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "Scores are one number a row, (B,).",
             got=f"shape {tuple(scores.shape)}",
@@ -154,7 +154,7 @@ def checked_scores(scores: Tensor) -> Tensor:
 
 
 def _measure(pred: Predictive, name: str, *, total: bool = False) -> Tensor:
-    return _one_a_row(MEASURES[name].unsureness(pred), total=total)
+    return _one_a_row(MEASURES[name].uncertainty(pred), total=total)
 
 
 def _one_a_row(values: Tensor, *, total: bool) -> Tensor:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from caveat._files import held, open_regular, write_whole
-from caveat.errors import BusyError, InvalidArgument, explain
+from caveat.errors import BusyError, InvalidArgumentError, explain
 
 
-class StateBusy(BusyError):
+class StateBusyError(BusyError):
     """Another process is running the loop of this file."""
 
 
@@ -20,7 +20,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
     """What the file holds; None if there is none.
 
     Raises:
-        InvalidArgument: it is no state of an active-learning loop.
+        InvalidArgumentError: it is no state of an active-learning loop.
     """
     if not path.exists():
         return None
@@ -31,7 +31,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
         state = None
     if _sound(state):
         return cast("dict[str, Any]", state)
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "The state of an active-learning loop is the JSON that it wrote.",
             got=f"{path.name}, which is not; it was not changed",
@@ -63,7 +63,7 @@ def held_state(path: Path | None) -> Generator[None]:
     """Keep others from running the loop of this file; a lock ends with its process.
 
     Raises:
-        StateBusy: another one is running it.
+        StateBusyError: another one is running it.
     """
     if path is None:
         yield
@@ -73,7 +73,7 @@ def held_state(path: Path | None) -> Generator[None]:
         try:
             stack.enter_context(held(path))
         except BusyError as error:
-            raise StateBusy(
+            raise StateBusyError(
                 explain(
                     "A loop's file has one process at a time.",
                     got=f"{path.name}, whose loop is running elsewhere",

@@ -8,10 +8,10 @@ probabilities.
 from caveat.calibrate._affine import AffineScaling, fit_dirichlet, fit_matrix_scaling, fit_vector_scaling
 from caveat.calibrate._conformal_intervals import (
     AbsoluteResidual,
-    ConformalisedQuantiles,
+    ConformalizedQuantiles,
     ScaledResidual,
     fit_absolute_residual,
-    fit_conformalised_quantiles,
+    fit_conformalized_quantiles,
     fit_scaled_residual,
 )
 from caveat.calibrate._conformal_rank import conformal_quantile
@@ -30,7 +30,7 @@ __all__ = [
     "AbsoluteResidual",
     "AffineScaling",
     "ConformalSets",
-    "ConformalisedQuantiles",
+    "ConformalizedQuantiles",
     "Isotonic",
     "Platt",
     "QuantileRecalibration",
@@ -41,7 +41,7 @@ __all__ = [
     "conformal_quantile",
     "fit_absolute_residual",
     "fit_conformal_sets",
-    "fit_conformalised_quantiles",
+    "fit_conformalized_quantiles",
     "fit_dirichlet",
     "fit_isotonic",
     "fit_matrix_scaling",

@@ -12,9 +12,9 @@ from caveat._arrays import takes_arrays
 from caveat._numerics import public_dtype
 from caveat._shapes import describe
 from caveat.calibrate._checks import as_scores, require_at_least_zero, scored
-from caveat.calibrate._likelihood import maximise_likelihood
+from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import State, state_of, stored
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 @stored
@@ -38,11 +38,11 @@ class AffineScaling:
         """Probabilities (..., C) of logits (..., C), draws or no draws.
 
         Raises:
-            InvalidArgument: another number of classes.
+            InvalidArgumentError: another number of classes.
         """
         z = as_scores(logits)
         if z.shape[-1] != self.bias.shape[0]:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     f"The map was fitted to {self.bias.shape[0]} classes.",
                     got=describe(logits),
@@ -76,7 +76,7 @@ def fit_vector_scaling(logits: Tensor, labels: Tensor) -> AffineScaling:
     """
     z, y = scored(logits, labels)
     C = z.shape[-1]
-    weight, bias = maximise_likelihood(z, y, [z.new_ones(C), z.new_zeros(C)], _affine)
+    weight, bias = maximize_likelihood(z, y, [z.new_ones(C), z.new_zeros(C)], _affine)
     return AffineScaling(weight, bias, of_log_probabilities=False)
 
 
@@ -94,8 +94,8 @@ def fit_matrix_scaling(logits: Tensor, labels: Tensor, *, off_diagonal: float = 
         A callable: logits (..., C) to probabilities (..., C).
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, no rows, or a negative penalty.
-        NotFinite: NaN or +inf among the logits.
+        InvalidArgumentError: shapes or labels that do not fit, no rows, or a negative penalty.
+        NotFiniteError: NaN or +inf among the logits.
 
     See "On Calibration of Modern Neural Networks", Guo et al., 2017; the penalty is that of "Beyond Temperature
     Scaling", Kull et al., 2019.
@@ -112,7 +112,7 @@ def fit_matrix_scaling(logits: Tensor, labels: Tensor, *, off_diagonal: float = 
 def fit_dirichlet(logits: Tensor, labels: Tensor, *, off_diagonal: float = 0.01) -> AffineScaling:
     """Dirichlet calibration: softmax(W log p + b), the exact map where probabilities are Dirichlet within each class.
 
-    Matrix scaling of the log-probabilities, with off-diagonal and intercept regularisation. Unlike matrix scaling it
+    Matrix scaling of the log-probabilities, with off-diagonal and intercept regularization. Unlike matrix scaling it
     does not depend on a constant that is added to the logits. Arguments, returns and errors are those of
     `fit_matrix_scaling`.
 
@@ -140,7 +140,7 @@ def _fit_full(logits: Tensor, labels: Tensor, strength: float, *, of_log_probabi
         return strength * (off.square().sum() / (C * (C - 1)) + bias.square().mean())
 
     start = [torch.eye(C, dtype=z.dtype, device=z.device), z.new_zeros(C)]
-    weight, bias = maximise_likelihood(z, y, start, _affine, penalty)
+    weight, bias = maximize_likelihood(z, y, start, _affine, penalty)
     return AffineScaling(weight, bias, of_log_probabilities)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from caveat._numerics import accumulator, alike
 from caveat._shapes import describe, require_floating
-from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 LEAST = -745.0
 """The log of the smallest float64: where a class that was ruled out, -inf, is set for a fit."""
@@ -21,13 +21,13 @@ def scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Which it is follows from the labels' axes: logits (B..., C) or (S, B..., C) beside labels (B...).
 
     Raises:
-        InvalidArgument: shapes that do not fit, no rows, one class, or a label that is no class.
-        NotFinite: NaN or +inf among the scores.
+        InvalidArgumentError: shapes that do not fit, no rows, one class, or a label that is no class.
+        NotFiniteError: NaN or +inf among the scores.
     """
     scores = as_scores(logits)
     batch = labels.shape
     if labels.numel() == 0 or (scores.shape[:-1] != batch and scores.shape[1:-1] != batch) or scores.shape[0] == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "logits must be (B..., C) or (S, B..., C), and labels (B...).",
                 got=f"logits: {describe(logits)}; labels: {describe(labels)}",
@@ -37,7 +37,7 @@ def scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     C = scores.shape[-1]
     if labels.is_floating_point() or int(labels.amin()) < 0 or int(labels.amax()) >= C:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"Labels must be integers, 0 to {C - 1}.",
                 got=f"{describe(labels)} from {labels.amin().item()} to {labels.amax().item()}",
@@ -52,12 +52,12 @@ def as_scores(logits: Tensor) -> Tensor:
     """Scores (..., C) in float64, detached, with classes that are ruled out (-inf) at the smallest log.
 
     Raises:
-        InvalidArgument: not floats, or fewer than two classes.
-        NotFinite: NaN or +inf.
+        InvalidArgumentError: not floats, or fewer than two classes.
+        NotFiniteError: NaN or +inf.
     """
     require_floating(logits, "logits", cause="class numbers in place of their scores", fix="pass (B, C) floats")
     if logits.ndim < 2 or logits.shape[-1] < 2:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "logits must have a batch axis and at least two classes on the last one.",
                 got=describe(logits),
@@ -67,7 +67,7 @@ def as_scores(logits: Tensor) -> Tensor:
         )
     wide = logits.detach().to(accumulator(logits.device))
     if bool(wide.isnan().any()) or bool((wide == math.inf).any()):
-        raise NotFinite(
+        raise NotFiniteError(
             explain(
                 "Logits must be numbers; -inf, a class that is ruled out, is allowed.",
                 got="NaN or +inf",
@@ -79,9 +79,9 @@ def as_scores(logits: Tensor) -> Tensor:
 
 
 def require_at_least_zero(value: float, name: str) -> None:
-    """Raise `InvalidArgument` unless `value` is at least 0."""
+    """Raise `InvalidArgumentError` unless `value` is at least 0."""
     if not value >= 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must be at least 0.",
                 got=f"{name}={value!r}",

@@ -73,7 +73,7 @@ class ScaledResidual:
 @stored
 @final
 @dataclass(frozen=True, eq=False)
-class ConformalisedQuantiles:
+class ConformalizedQuantiles:
     """[low - margin, high + margin]; a negative margin narrows. An interval that would turn over is its middle point.
 
     Fields:
@@ -110,8 +110,8 @@ def fit_absolute_residual(mean: Tensor, target: Tensor, *, alpha: float = 0.1) -
         A callable: mean to (low, high).
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or an alpha that is none.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or an alpha that is none.
+        NotFiniteError: NaN.
 
     See "Distribution-Free Predictive Inference for Regression", Lei et al., 2018, https://arxiv.org/abs/1604.04173.
 
@@ -139,8 +139,8 @@ def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, alpha: f
         A callable: mean and scale to (low, high).
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, a scale that is not positive, or an alpha that is none.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, a scale that is not positive, or an alpha that is none.
+        NotFiniteError: NaN.
 
     See "Distribution-Free Predictive Inference for Regression", Lei et al., 2018 (locally weighted).
 
@@ -156,10 +156,10 @@ def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, alpha: f
 
 
 @takes_arrays
-def fit_conformalised_quantiles(
+def fit_conformalized_quantiles(
     low: Tensor, high: Tensor, target: Tensor, *, alpha: float = 0.1
-) -> ConformalisedQuantiles:
-    """Conformalised quantile regression (CQR): any interval, widened or narrowed until it holds what it should.
+) -> ConformalizedQuantiles:
+    """Conformalized quantile regression (CQR): any interval, widened or narrowed until it holds what it should.
 
     Args:
         low, high: (B, D) or (B,), quantiles of any network or predictive, such as `pred.interval(0.9)`.
@@ -170,17 +170,17 @@ def fit_conformalised_quantiles(
         A callable: low and high to (low, high).
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or an alpha that is none.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or an alpha that is none.
+        NotFiniteError: NaN.
 
     See "Conformalized Quantile Regression", Romano, Patterson and Candès, 2019, https://arxiv.org/abs/1905.03222.
 
     Example:
         >>> low, high = -torch.ones(9), torch.ones(9)
-        >>> intervals = fit_conformalised_quantiles(low, high, torch.arange(1.0, 10.0), alpha=0.1)
+        >>> intervals = fit_conformalized_quantiles(low, high, torch.arange(1.0, 10.0), alpha=0.1)
         >>> intervals(low[:1], high[:1])
         (tensor([-9.]), tensor([9.]))
     """
     require_share(alpha, "alpha")
     bottom, top, y = detached(low=low, high=high, target=target)
-    return ConformalisedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), alpha), alpha)
+    return ConformalizedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), alpha), alpha)

@@ -13,7 +13,7 @@ from caveat._seeds import mix, site_key
 from caveat._shapes import describe
 from caveat.calibrate._checks import require_at_least_zero
 from caveat.calibrate._stored import stored
-from caveat.errors import InvalidArgument, NotProbabilities, explain
+from caveat.errors import InvalidArgumentError, NotProbabilitiesError, explain
 
 
 class SetScore(Protocol):
@@ -45,7 +45,7 @@ class APS:
     """The probability of the class and of all that are more probable.
 
     Fields:
-        randomised: count only a random part of the class's own probability, which brings the coverage down to
+        randomized: count only a random part of the class's own probability, which brings the coverage down to
             exactly 1 - alpha; a row's set then depends on its place in the batch.
         seed: of that part.
 
@@ -53,12 +53,12 @@ class APS:
     https://arxiv.org/abs/2006.02544.
     """
 
-    randomised: bool = False
+    randomized: bool = False
     seed: int = 0
 
     def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
         """The score of every class, (N, C)."""
-        return _cumulative(p, penalty=0.0, free=0, seed=self.seed if self.randomised else None, stream=stream)
+        return _cumulative(p, penalty=0.0, free=0, seed=self.seed if self.randomized else None, stream=stream)
 
 
 @stored
@@ -70,7 +70,7 @@ class RAPS:
     Fields:
         penalty: for each place, in probability.
         free: how many classes go without it.
-        randomised: as in `APS`.
+        randomized: as in `APS`.
         seed: as in `APS`.
 
     See "Uncertainty Sets for Image Classifiers using Conformal Prediction", Angelopoulos et al., 2021,
@@ -79,7 +79,7 @@ class RAPS:
 
     penalty: float = 0.01
     free: int = 5
-    randomised: bool = False
+    randomized: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class RAPS:
 
     def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
         """The score of every class, (N, C)."""
-        seed = self.seed if self.randomised else None
+        seed = self.seed if self.randomized else None
         return _cumulative(p, penalty=self.penalty, free=self.free, seed=seed, stream=stream)
 
 
@@ -112,11 +112,11 @@ def checked_rows(probabilities: Tensor) -> Tensor:
     """Probabilities (N, C) in float64, batch axes flattened, checked.
 
     Raises:
-        InvalidArgument: no rows, or fewer than two classes.
-        NotProbabilities: NaN, negative values, or rows that do not sum to one within 1e-3.
+        InvalidArgumentError: no rows, or fewer than two classes.
+        NotProbabilitiesError: NaN, negative values, or rows that do not sum to one within 1e-3.
     """
     if probabilities.ndim < 2 or probabilities.numel() == 0 or probabilities.shape[-1] < 2:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "probabilities must be (B..., C) with at least one row and two classes.",
                 got=describe(probabilities),
@@ -127,7 +127,7 @@ def checked_rows(probabilities: Tensor) -> Tensor:
     p = probabilities.detach().reshape(-1, probabilities.shape[-1]).to(accumulator(probabilities.device))
     sums = p.sum(-1)
     if not bool((p >= -1e-6).all()) or not bool(((sums - 1).abs() <= 1e-3).all()):
-        raise NotProbabilities(
+        raise NotProbabilitiesError(
             explain(
                 "Probabilities must be at least 0 and sum to 1 within 0.001 over the last axis.",
                 got=f"smallest value {float(p.amin()):.4g}; sums {float(sums.amin()):.4g} to {float(sums.amax()):.4g}",

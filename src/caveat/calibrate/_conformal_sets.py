@@ -13,7 +13,7 @@ from caveat._shapes import describe, require_share
 from caveat.calibrate._conformal_rank import conformal_quantile
 from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
 from caveat.calibrate._stored import State, state_of, stored
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _FIT, _CALL = 0, 1
 
@@ -41,12 +41,12 @@ class ConformalSets:
         """The sets of probabilities (B..., C): bool, (B..., C). A set can be empty.
 
         Raises:
-            InvalidArgument: another number of classes.
-            NotProbabilities: rows that do not sum to one.
+            InvalidArgumentError: another number of classes.
+            NotProbabilitiesError: rows that do not sum to one.
         """
         p = checked_rows(probabilities)
         if p.shape[-1] != self.classes:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     f"The sets were fitted to {self.classes} classes.",
                     got=describe(probabilities),
@@ -82,8 +82,8 @@ def fit_conformal_sets(
         A callable: probabilities (B..., C) to bool (B..., C).
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, no rows, or an alpha that is none.
-        NotProbabilities: rows that do not sum to one.
+        InvalidArgumentError: shapes or labels that do not fit, no rows, or an alpha that is none.
+        NotProbabilitiesError: rows that do not sum to one.
 
     See "Inductive Confidence Machines for Regression", Papadopoulos et al., 2002; "Least Ambiguous Set-Valued
     Classifiers with Bounded Error Levels", Sadinle, Lei and Wasserman, 2019.
@@ -101,7 +101,7 @@ def fit_conformal_sets(
     p = checked_rows(probabilities)
     y = labels.reshape(-1)
     if probabilities.shape[:-1] != labels.shape or y.is_floating_point() or not _are_classes(y, p.shape[-1]):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"labels must be (B...), integers from 0 to {p.shape[-1] - 1}.",
                 got=f"probabilities: {describe(probabilities)}; labels: {describe(labels)}",

@@ -17,7 +17,7 @@ def pooled_nll(scores: Tensor, labels: Tensor) -> Tensor:
     return -(own.logsumexp(0) - math.log(scores.shape[0])).mean()
 
 
-def maximise_likelihood(
+def maximize_likelihood(
     scores: Tensor,
     labels: Tensor,
     start: Sequence[Tensor],

@@ -21,7 +21,7 @@ from caveat._shapes import describe
 from caveat.calibrate._checks import as_scores, scored
 from caveat.calibrate._interpolate import interpolate
 from caveat.calibrate._stored import State, state_of, stored
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 @stored
@@ -45,13 +45,13 @@ class Isotonic:
         """Probabilities (..., C) of logits (..., C), draws or no draws.
 
         Raises:
-            InvalidArgument: another number of classes.
+            InvalidArgumentError: another number of classes.
         """
         _require_classes(logits, len(self.inputs))
         p = as_scores(logits).softmax(-1)
         knots = zip(self.inputs.to(p), self.outputs.to(p), p.unbind(-1), strict=True)
         mapped = torch.stack([interpolate(column, x, y) for x, y, column in knots], -1)
-        return _normalised(mapped).to(public_dtype(logits.dtype))
+        return _normalized(mapped).to(public_dtype(logits.dtype))
 
     def state(self) -> State:
         """Plain data that `from_state` takes."""
@@ -77,12 +77,12 @@ class Platt:
         """Probabilities (..., C) of logits (..., C), draws or no draws.
 
         Raises:
-            InvalidArgument: another number of classes.
+            InvalidArgumentError: another number of classes.
         """
         _require_classes(logits, len(self.slope))
         odds = _log_odds(as_scores(logits))
         mapped = (odds * self.slope.to(odds) + self.offset.to(odds)).sigmoid()
-        return _normalised(mapped).to(public_dtype(logits.dtype))
+        return _normalized(mapped).to(public_dtype(logits.dtype))
 
     def state(self) -> State:
         """Plain data that `from_state` takes."""
@@ -104,9 +104,9 @@ def fit_isotonic(logits: Tensor, labels: Tensor) -> Isotonic:
         A callable: logits (..., C) to probabilities (..., C).
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, or no rows.
-        NotFinite: NaN or +inf among the logits.
-        MissingExtra: scikit-learn is not installed.
+        InvalidArgumentError: shapes or labels that do not fit, or no rows.
+        NotFiniteError: NaN or +inf among the logits.
+        MissingExtraError: scikit-learn is not installed.
 
     Example:
         >>> p = torch.tensor([0.1, 0.1, 0.8, 0.8])
@@ -158,7 +158,7 @@ def _fit_one(regression: Any, odds: Any, hit: Any) -> tuple[float, float]:
     positives = int(hit.sum())
     negatives = len(hit) - positives
     if not positives or not negatives:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Every class must occur among the labels, and not alone.",
                 got=f"a class with {positives} of {len(hit)} labels",
@@ -192,7 +192,7 @@ def _log_odds(z: Tensor) -> Tensor:
     return ((z - top) - others.log()).clamp(-745.0, 745.0)
 
 
-def _normalised(mapped: Tensor) -> Tensor:
+def _normalized(mapped: Tensor) -> Tensor:
     total = mapped.sum(-1, keepdim=True)
     even = torch.full_like(mapped, 1 / mapped.shape[-1])
     return torch.where(total > 0, mapped / total.clamp(min=math.ulp(0.0)), even)
@@ -200,7 +200,7 @@ def _normalised(mapped: Tensor) -> Tensor:
 
 def _require_classes(logits: Tensor, classes: int) -> None:
     if logits.ndim == 0 or logits.shape[-1] != classes:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"The map was fitted to {classes} classes.",
                 got=describe(logits),

@@ -21,7 +21,7 @@ from caveat._shapes import require_positive, require_share
 from caveat.calibrate._checks import detached
 from caveat.calibrate._interpolate import interpolate
 from caveat.calibrate._stored import State, state_of, stored
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _LEAST_TAIL = 1e-9
 
@@ -50,7 +50,7 @@ class QuantileRecalibration:
         """The network's level below which this share of targets lies: R's inverse.
 
         Raises:
-            InvalidArgument: share is not between 0 and 1.
+            InvalidArgumentError: share is not between 0 and 1.
         """
         require_share(share, "share")
         wanted = torch.tensor(share, dtype=self.levels.dtype, device=self.levels.device)
@@ -65,7 +65,7 @@ class QuantileRecalibration:
             level: the probability that intervals are to hold the target with.
 
         Raises:
-            InvalidArgument: level is not between 0 and 1.
+            InvalidArgumentError: level is not between 0 and 1.
 
         Example:
             >>> same = QuantileRecalibration(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]))
@@ -80,8 +80,8 @@ class QuantileRecalibration:
         """A recalibrated central interval for each normal (B..., D): (low, high).
 
         Raises:
-            InvalidArgument: shapes that differ, a variance that is not positive, or level not between 0 and 1.
-            NotFinite: NaN.
+            InvalidArgumentError: shapes that differ, a variance that is not positive, or level not between 0 and 1.
+            NotFiniteError: NaN.
         """
         m, v = detached(mean=mean, variance=variance)
         require_positive(v, "variance")
@@ -108,8 +108,8 @@ def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
         A callable: levels to levels; its `interval` gives recalibrated intervals per point.
 
     Raises:
-        InvalidArgument: no levels, or values outside [0, 1].
-        NotFinite: NaN.
+        InvalidArgumentError: no levels, or values outside [0, 1].
+        NotFiniteError: NaN.
 
     See "Accurate Uncertainties for Deep Learning Using Calibrated Regression", Kuleshov, Fenner and Ermon, 2018.
 
@@ -123,7 +123,7 @@ def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
     (found,) = detached(levels=levels)
     ranked = found.reshape(-1).sort().values
     if float(ranked[0]) < 0 or float(ranked[-1]) > 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Levels must lie in [0, 1].",
                 got=f"values from {float(ranked[0]):.4g} to {float(ranked[-1]):.4g}",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _T = TypeVar("_T", bound=type[Any])
 
@@ -45,7 +45,7 @@ def from_state(state: Mapping[str, Any]) -> Any:
         state: as `state()` gave it, or after a way through JSON with tensors as lists.
 
     Raises:
-        InvalidArgument: a kind or fields that no fitted map has.
+        InvalidArgumentError: a kind or fields that no fitted map has.
 
     Example:
         >>> import json
@@ -60,7 +60,7 @@ def from_state(state: Mapping[str, Any]) -> Any:
     kind = _KINDS.get(str(state.get("kind")))
     given = {name: value for name, value in state.items() if name != "kind"}
     if kind is None or set(given) != {field.name for field in dataclasses.fields(kind)}:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A state must be what the state() of a fitted map gave.",
                 got=f"kind={state.get('kind')!r} with {', '.join(sorted(given)) or 'no fields'}",

@@ -11,7 +11,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._numerics import public_dtype
 from caveat.calibrate._checks import as_scores, scored
-from caveat.calibrate._likelihood import maximise_likelihood
+from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import State, state_of, stored
 
 _LEAST, _MOST = 0.01, 100.0
@@ -55,8 +55,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Temperature:
         A callable: logits (..., C) to probabilities (..., C).
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, or no rows.
-        NotFinite: NaN or +inf among the logits.
+        InvalidArgumentError: shapes or labels that do not fit, or no rows.
+        NotFiniteError: NaN or +inf among the logits.
 
     See "On Calibration of Modern Neural Networks", Guo et al., 2017, https://arxiv.org/abs/1706.04599;
     "Uncertainty Quantification and Deep Ensembles", Rahaman and Thiery, 2021, https://arxiv.org/abs/2007.08792.
@@ -73,5 +73,5 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Temperature:
     def cooled(scores: Tensor, log_temperature: Tensor) -> Tensor:
         return scores * (-log_temperature).exp()
 
-    (found,) = maximise_likelihood(z, y, [z.new_zeros(())], cooled)
+    (found,) = maximize_likelihood(z, y, [z.new_zeros(())], cooled)
     return Temperature(found.clamp(math.log(_LEAST), math.log(_MOST)).exp())

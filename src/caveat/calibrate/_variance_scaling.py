@@ -13,7 +13,7 @@ from caveat._numerics import public_dtype
 from caveat._shapes import require_positive
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 @stored
@@ -54,9 +54,9 @@ def fit_variance_scaling(
         A callable: variance to variance.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, a variance that is not positive, or predictions that are the
+        InvalidArgumentError: shapes that differ, no rows, a variance that is not positive, or predictions that are the
             targets themselves.
-        NotFinite: NaN.
+        NotFiniteError: NaN.
 
     See "Recalibration of Aleatoric and Epistemic Regression Uncertainty in Medical Imaging", Laves et al., 2021,
     https://arxiv.org/abs/2104.12376.
@@ -72,7 +72,7 @@ def fit_variance_scaling(
     ratios = (y - m).square() / v
     factor = ratios.reshape(-1, ratios.shape[-1]).mean(0) if per_target and ratios.ndim > 1 else ratios.mean()
     if not bool((factor > 0).all()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Some error must be left to scale the variance to.",
                 got="predictions that are the targets themselves",

@@ -14,7 +14,7 @@ from torch import nn
 import caveat
 from caveat._intercept import Audit
 from caveat.cli._interrupts import Unwound
-from caveat.errors import WEIGHTS_FILES, InvalidArgument, explain_no_network
+from caveat.errors import WEIGHTS_FILES, InvalidArgumentError, explain_no_network
 
 FORM = "module:function"
 
@@ -23,7 +23,7 @@ def audit_factory(target: str) -> Audit:
     """The audit of what `module:function` returns: (model, example_input).
 
     Raises:
-        InvalidArgument: there is no such module or function, it fails, or it returns something else.
+        InvalidArgumentError: there is no such module or function, it fails, or it returns something else.
     """
     with Unwound():
         model, example = _called(target)
@@ -44,19 +44,19 @@ def _called(target: str) -> tuple[nn.Module, Any]:
         made = factory()
     except Exception as problem:
         reason = f"{type(problem).__name__}: {problem}"
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"{target} must make a model without being given anything; it raised {reason}"
         ) from problem
     match made:
         case (nn.Module() as model, example):
             return model, example
         case nn.Module():
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{target} returned a model alone, and an audit follows a forward pass: "
                 "let it return (model, example_input)."
             )
         case _:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 f"{target} must return (model, example_input); it returned {type(made).__name__}."
             )
 
@@ -66,18 +66,18 @@ def _imported(target: str) -> Any:
     module_name, colon, name = target.partition(":")
     if not colon and target.endswith(WEIGHTS_FILES):
         rule = f"What to audit is a function that returns (model, example_input), named as {FORM}."
-        raise InvalidArgument(explain_no_network(target, rule))
+        raise InvalidArgumentError(explain_no_network(target, rule))
     if not (module_name and colon and name):
-        raise InvalidArgument(f"What to audit must be named as {FORM}; got {target!r}.")
+        raise InvalidArgumentError(f"What to audit must be named as {FORM}; got {target!r}.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except Exception as problem:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"{module_name} cannot be imported: {type(problem).__name__}: {problem}"
         ) from problem
     factory = getattr(module, name, None)
     if not callable(factory):
-        raise InvalidArgument(f"{module_name} has no function {name!r}.")
+        raise InvalidArgumentError(f"{module_name} has no function {name!r}.")
     return factory

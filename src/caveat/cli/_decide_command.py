@@ -1,4 +1,4 @@
-"""`caveat decide` and `caveat calibrate`: what labelled rows, not trained on, settle; written into the model."""
+"""`caveat decide` and `caveat calibrate`: what labeled rows, not trained on, settle; written into the model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from caveat.cli._output_file import writing
 from caveat.cli._tabular_policy import losses_of
 from caveat.cli._tabular_predictions import unit_of
 from caveat.cli._tabular_tested import Tested, ask, default_measure
-from caveat.decide import Cut, NoCut, cut_for_cost, cut_for_coverage, cut_for_risk
-from caveat.errors import InvalidArgument, explain
+from caveat.decide import NoThresholdError, Threshold, threshold_for_cost, threshold_for_coverage, threshold_for_risk
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics import expected_calibration_error, interval_coverage
 from caveat.predictive import Categorical
-from caveat.tabular import InvalidTable
+from caveat.tabular import InvalidTableError
 from caveat.tabular import _storage as storage
 from caveat.tabular._fitting import calibrated
 from caveat.tabular._model import Model, answered
@@ -57,16 +57,20 @@ def decide_file(folder: Path, data: Path, wish: Wish, *, most_rows: int, advance
     """Choose a cut and write it into the model.
 
     Raises:
-        NoCut: no cut can be shown to keep the promise.
+        NoThresholdError: no cut can be shown to keep the promise.
     """
     _check(wish)
     with writing(folder):
         model = storage.load(folder)
         measure = wish.measure or default_measure(model)
         if measure not in MEASURES[model.classifies]:
-            raise InvalidArgument(f"--measure must be one of {', '.join(MEASURES[model.classifies])}; got {measure!r}.")
+            raise InvalidArgumentError(
+                f"--measure must be one of {', '.join(MEASURES[model.classifies])}; got {measure!r}."
+            )
         if not model.classifies and wish.budget is None and wish.tolerance is None:
-            raise InvalidArgument("--tolerance must say from which error on an answer of a regression counts as wrong.")
+            raise InvalidArgumentError(
+                "--tolerance must say from which error on an answer of a regression counts as wrong."
+            )
         tested = ask(model, data, most_rows, None, advance)
         losses = losses_of(tested, wish.tolerance)
         cut = _cut(tested.unsure(measure), losses, wish)
@@ -93,7 +97,7 @@ def decide_file(folder: Path, data: Path, wish: Wish, *, most_rows: int, advance
 
 
 def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance) -> dict[str, Any]:
-    """Fit the calibration of a model to labelled rows that it was not trained on, and write it into the model.
+    """Fit the calibration of a model to labeled rows that it was not trained on, and write it into the model.
 
     A policy is dropped: its cut was chosen for other probabilities.
     """
@@ -101,13 +105,13 @@ def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance
         model = storage.load(folder)
         tested = ask(model, data, most_rows, None, advance)
         if len(tested.truth) < _FEWEST_TO_CALIBRATE:
-            rule = f"A model is calibrated on at least {_FEWEST_TO_CALIBRATE} labelled rows."
+            rule = f"A model is calibrated on at least {_FEWEST_TO_CALIBRATE} labeled rows."
             got, cause = f"{len(tested.truth)} in {data.name}", "the first rows of a new period"
-            raise InvalidTable(explain(rule, got=got, cause=cause, fix="collect more rows"))
+            raise InvalidTableError(explain(rule, got=got, cause=cause, fix="collect more rows"))
         before = _quality(model, tested)
         answers = tested.truth
         if isinstance(model.target, Numbers):
-            answers = model.target.standardised(answers.numpy())
+            answers = model.target.standardized(answers.numpy())
         done = replace(calibrated(model, tested.encoded, answers), policy=None, _sampler=[])
         pred = answered(done, tested.encoded, model.settings.draws)
         after = _quality(done, replace(tested, model=done, pred=pred))
@@ -124,15 +128,15 @@ def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance
         }
 
 
-def _cut(by: torch.Tensor, losses: torch.Tensor, wish: Wish) -> Cut:
+def _cut(by: torch.Tensor, losses: torch.Tensor, wish: Wish) -> Threshold:
     if wish.risk is not None:
         try:
-            return cut_for_risk(by, losses, wish.risk, confidence=wish.confidence)
-        except NoCut:
-            raise NoCut(_no_cut(wish, losses)) from None
+            return threshold_for_risk(by, losses, wish.risk, confidence=wish.confidence)
+        except NoThresholdError:
+            raise NoThresholdError(_no_cut(wish, losses)) from None
     if wish.cost is not None:
-        return cut_for_cost(by, losses, wish.cost)
-    return cut_for_coverage(by, 1 - cast(float, wish.budget))
+        return threshold_for_cost(by, losses, wish.cost)
+    return threshold_for_coverage(by, 1 - cast(float, wish.budget))
 
 
 def _no_cut(wish: Wish, losses: torch.Tensor) -> str:
@@ -149,11 +153,11 @@ def _check(wish: Wish) -> None:
     given = [name for name in ("risk", "cost", "budget") if getattr(wish, name) is not None]
     if len(given) != 1:
         got = " and ".join(f"--{name}" for name in given) or "none"
-        raise InvalidArgument(f"Exactly one of --risk, --cost and --budget must be given; got {got}.")
+        raise InvalidArgumentError(f"Exactly one of --risk, --cost and --budget must be given; got {got}.")
     if wish.budget is not None and not 0 <= wish.budget < 1:
-        raise InvalidArgument(f"--budget must be a share of the rows, from 0 to 1; got {wish.budget}.")
+        raise InvalidArgumentError(f"--budget must be a share of the rows, from 0 to 1; got {wish.budget}.")
     if wish.tolerance is not None and not wish.tolerance > 0:
-        raise InvalidArgument(f"--tolerance must be above 0; got {wish.tolerance}.")
+        raise InvalidArgumentError(f"--tolerance must be above 0; got {wish.tolerance}.")
 
 
 def _quality(model: Model, tested: Tested) -> dict[str, float]:

@@ -58,7 +58,7 @@ def prepare(settings: Settings) -> tuple[Digits, Plan]:
     """The digits, and everything that was left open decided: all that can be wrong is found out here.
 
     Raises:
-        InvalidArgument: settings that no digit or no draw fits.
+        InvalidArgumentError: settings that no digit or no draw fits.
     """
     digits = load_digits(settings.data)
     if settings.quick:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from caveat._extras import require
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 SIDE = 28
 CLASSES = 10
@@ -77,7 +77,7 @@ def folder_digits(folder: Path) -> Digits:
     """MNIST, or anything of its shape: `train.npz` and `test.npz`, each with `images` and `labels`.
 
     Raises:
-        InvalidArgument: a file is missing, unreadable, or not uint8 images (N, 28, 28) with N labels in 0..9.
+        InvalidArgumentError: a file is missing, unreadable, or not uint8 images (N, 28, 28) with N labels in 0..9.
     """
     train_images, train_labels = _read(folder / "train.npz")
     test_images, test_labels = _read(folder / "test.npz")
@@ -90,12 +90,12 @@ def folder_digits(folder: Path) -> Digits:
 def _read(path: Path) -> tuple[Tensor, Tensor]:
     """Images (B, 1, 28, 28) in [0, 1] and labels (B,) of one file."""
     if not path.is_file():
-        raise InvalidArgument(f"--data must name a folder with train.npz and test.npz: there is no {path}.")
+        raise InvalidArgumentError(f"--data must name a folder with train.npz and test.npz: there is no {path}.")
     try:
         with np.load(path, allow_pickle=False) as file:
             images, labels = np.asarray(file["images"]), np.asarray(file["labels"])
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as problem:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"{path} must be an npz file with `images` and `labels`: {problem}"
         ) from problem
     _check(path, images, labels)
@@ -105,13 +105,13 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
 
 def _check(path: Path, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE) or len(images) == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"`images` of {path} must be uint8 of shape (N, {SIDE}, {SIDE}), N ≥ 1; "
             f"got {images.dtype} {images.shape}."
         )
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"`labels` of {path} must be {len(images)} integers; got {labels.dtype} {labels.shape}."
         )
     if labels.min() < 0 or labels.max() >= CLASSES:
-        raise InvalidArgument(f"`labels` of {path} must lie in 0..9; got {labels.min()}..{labels.max()}.")
+        raise InvalidArgumentError(f"`labels` of {path} must lie in 0..9; got {labels.min()}..{labels.max()}.")

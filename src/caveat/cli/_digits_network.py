@@ -20,7 +20,7 @@ class DigitsNetwork(nn.Sequential):
     """A small convolutional network with a dropout site after each convolution and after the dense layer.
 
     Takes images (B, 1, 28, 28), returns logits (B, C). After a convolution whole channels are dropped
-    (spatial dropout): neighbouring pixels say much the same, so dropping single ones would change little.
+    (spatial dropout): neighboring pixels say much the same, so dropping single ones would change little.
     See "Efficient Object Localization Using Convolutional Networks", Tompson et al., 2015,
     https://arxiv.org/abs/1411.4280.
 

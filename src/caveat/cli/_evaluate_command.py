@@ -1,4 +1,4 @@
-"""`caveat evaluate`: a model on a labelled file it has not seen, in numbers and as one page that needs nothing else."""
+"""`caveat evaluate`: a model on a labeled file it has not seen, in numbers and as one page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from caveat.cli._tabular_policy import judge_policy
 from caveat.cli._tabular_report import report_html
 from caveat.cli._tabular_scores import scores_of
 from caveat.cli._tabular_tested import ask
-from caveat.errors import InvalidArgument
-from caveat.tabular import InvalidTable
+from caveat.errors import InvalidArgumentError
+from caveat.tabular import InvalidTableError
 from caveat.tabular import _storage as storage
 
 Advance = Callable[[float], None]
@@ -27,18 +27,18 @@ Advance = Callable[[float], None]
 def evaluate_file(
     folder: Path, data: Path, report: Path | None, *, draws: int | None, most_rows: int, advance: Advance
 ) -> dict[str, Any]:
-    """Score a model on labelled rows, and write the report.
+    """Score a model on labeled rows, and write the report.
 
     Raises:
-        InvalidTable: rows that do not fit, by line and column; or no room for the report.
+        InvalidTableError: rows that do not fit, by line and column; or no room for the report.
     """
     if report is not None:
         require("matplotlib.figure", "plot")
         if not report.parent.is_dir() or report.is_dir():
-            raise InvalidArgument(f"--report must name a file in a folder that is there; got {report}.")
+            raise InvalidArgumentError(f"--report must name a file in a folder that is there; got {report}.")
         check_output(report, read=[data, *(folder / name for name in FILES)])
     if draws is not None and draws < 2:
-        raise InvalidArgument(f"--draws must be at least 2, to have a spread; got {draws}.")
+        raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
     with writing(report) if report is not None else nullcontext():
         return _evaluate(folder, data, report, draws, most_rows, advance)
 
@@ -70,6 +70,6 @@ def _evaluate(
         try:
             write_whole(report, page.encode())
         except OSError as error:
-            raise InvalidTable(cannot_write(report, error.strerror or str(error))) from error
+            raise InvalidTableError(cannot_write(report, error.strerror or str(error))) from error
         found["report"] = str(report)
     return found

@@ -16,7 +16,7 @@ from caveat.cli._numbers import SCHEMA, as_json
 from caveat.cli._output_file import writing
 from caveat.cli._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
 from caveat.cli._report import report_html
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 PICTURES = {
     "strip.png": (plot_strip, 9.6, 5.0),
@@ -37,17 +37,20 @@ def demo_folder(folder: Path) -> Generator[None]:
     Files that were there and are not of an earlier demo stay as they are.
 
     Raises:
-        InvalidArgument: The place is taken by a file, cannot be written to, or holds other files of the demo's names.
+        InvalidArgumentError: The place is taken by a file, cannot be written to, or holds other files of the demo's
+            names.
         BusyError: Another demo is writing it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise InvalidArgument(f"--out must name a folder that can be written to: {problem}.") from problem
+        raise InvalidArgumentError(f"--out must name a folder that can be written to: {problem}.") from problem
     with writing(folder):
         taken = next((name for name in NAMES if os.path.lexists(folder / name)), None)
         if taken is not None and not _is_of_demo(folder):
-            raise InvalidArgument(f"--out must name a new folder, or one of an earlier demo; {folder} has a {taken}.")
+            raise InvalidArgumentError(
+                f"--out must name a new folder, or one of an earlier demo; {folder} has a {taken}."
+            )
         yield
 
 
@@ -75,5 +78,5 @@ def write_files(result: Result, folder: Path, stage: Stage = no_stage) -> list[P
             write_whole(folder / name, content)
     except OSError as problem:
         reason = problem.strerror or problem
-        raise InvalidArgument(f"--out must name a folder that can be written to: {reason}.") from problem
+        raise InvalidArgumentError(f"--out must name a folder that can be written to: {reason}.") from problem
     return [folder / name for name in contents]

@@ -24,7 +24,7 @@ from caveat.cli._tabular_rows import (
     target_kind,
     target_numbers,
 )
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 from caveat.tabular import _storage as storage
 from caveat.tabular._fitting import Rows, fit_model
 from caveat.tabular._model import Model
@@ -54,12 +54,12 @@ def fit_file(request: FitRequest, settings: Settings, advance: Advance, progress
     """Train, save, and say what was done.
 
     Raises:
-        InvalidTable: what cannot be learned from; the message names the line and the column.
-        InvalidModel: the folder cannot be written.
+        InvalidTableError: what cannot be learned from; the message names the line and the column.
+        InvalidModelError: the folder cannot be written.
     """
     check_settings(settings)
     if request.kind not in (None, *KINDS):
-        raise InvalidArgument(f"--kind must be classes or numbers; got {request.kind!r}.")
+        raise InvalidArgumentError(f"--kind must be classes or numbers; got {request.kind!r}.")
     with destination(request.out):
         sample = read_sample(request.data, request.most_rows, settings.seed, advance)
         require_columns(sample, request.targets, "--target")
@@ -114,20 +114,20 @@ def _target(sample: Sample, names: list[str], kind: str) -> tuple[Target, torch.
         dresses = tuple(dress for dress, _ in read)
         values = target_numbers(sample, names, dresses)
         target = learn_numbers(tuple(names), values, sample.place, dresses)
-        return target, target.standardised(values), {n: note for n, (_, note) in zip(names, read, strict=True) if note}
+        return target, target.standardized(values), {n: note for n, (_, note) in zip(names, read, strict=True) if note}
     if len(names) > 1:
-        raise InvalidArgument(f"--kind classes takes one --target; got {len(names)}.")
+        raise InvalidArgumentError(f"--kind classes takes one --target; got {len(names)}.")
     labels = class_labels(sample, names[0])
     classes, numbers, counts = np.unique(np.array(labels), return_inverse=True, return_counts=True)
     if len(classes) > len(labels) / 2:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             f"--target {names[0]!r} has {len(classes):,} different classes in {len(labels):,} rows: nothing to learn. "
             "Is it an identifier, or are numbers meant (--kind numbers)?"
         )
     check_classes(names[0], {str(k): int(c) for k, c in zip(classes, counts, strict=True)})
     named = _spellings(labels, sample.columns[names[0]].tolist())
-    labelled = Classes(names[0], tuple(named[str(one)] for one in classes), tuple(map(int, counts)))
-    return labelled, torch.from_numpy(numbers.astype(np.int64)), {}
+    labeled = Classes(names[0], tuple(named[str(one)] for one in classes), tuple(map(int, counts)))
+    return labeled, torch.from_numpy(numbers.astype(np.int64)), {}
 
 
 def _spellings(keys: list[str], values: list[Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from caveat._files import beside_of, held, write_whole
 from caveat._plain import from_plain, parse_json
 from caveat.cli._tabular_output import cannot_write, encoder
 from caveat.errors import CaveatError
-from caveat.tabular import InvalidTable
+from caveat.tabular import InvalidTableError
 
 Row = dict[str, Any]
 
@@ -30,7 +30,7 @@ def writing(place: Path) -> Generator[None]:
 
     Raises:
         BusyError: Another process is writing it.
-        InvalidTable: The place cannot be written to.
+        InvalidTableError: The place cannot be written to.
     """
     with ExitStack() as stack:
         try:
@@ -38,7 +38,7 @@ def writing(place: Path) -> Generator[None]:
         except CaveatError:
             raise
         except (OSError, ValueError) as error:
-            raise InvalidTable(cannot_write(place, getattr(error, "strerror", None) or str(error))) from error
+            raise InvalidTableError(cannot_write(place, getattr(error, "strerror", None) or str(error))) from error
         yield
 
 
@@ -46,15 +46,17 @@ def check_output(path: Path, *, read: Iterable[Path]) -> None:
     """Raise unless a file may be written there: no folder, pipe or device, and none of the files that are read.
 
     Raises:
-        InvalidTable: Something else is there.
+        InvalidTableError: Something else is there.
     """
     try:
         if path.exists() and not path.is_file():
-            raise InvalidTable(cannot_write(path, "a folder is there" if path.is_dir() else "it is no regular file"))
+            raise InvalidTableError(
+                cannot_write(path, "a folder is there" if path.is_dir() else "it is no regular file")
+            )
         if path.exists() and any(one.exists() and path.samefile(one) for one in read):
-            raise InvalidTable(cannot_write(path, "it is the file that is read"))
+            raise InvalidTableError(cannot_write(path, "it is the file that is read"))
     except OSError as error:
-        raise InvalidTable(cannot_write(path, error.strerror or str(error))) from error
+        raise InvalidTableError(cannot_write(path, error.strerror or str(error))) from error
 
 
 @dataclass(eq=False)
@@ -87,7 +89,7 @@ def written(path: Path, what: dict[str, Any]) -> Generator[OutputFile]:
     After an error nothing is left behind; after a kill or Ctrl-C the part stays, for the next run.
 
     Raises:
-        InvalidTable: the place cannot be written to, or the disk is full.
+        InvalidTableError: the place cannot be written to, or the disk is full.
         BusyError: another run writes it.
     """
     encode = encoder(path)
@@ -106,7 +108,7 @@ def written(path: Path, what: dict[str, Any]) -> Generator[OutputFile]:
             raise
         except OSError as error:
             _remove(part, note)
-            raise InvalidTable(cannot_write(path, error.strerror or str(error))) from error
+            raise InvalidTableError(cannot_write(path, error.strerror or str(error))) from error
         except Exception:
             _remove(part, note)
             raise

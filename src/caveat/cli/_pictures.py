@@ -97,7 +97,7 @@ def plot_entropy(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
 
 
 def plot_ten(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
-    """A digit of each class against the angle: its predictive entropy as colour, the answer as text."""
+    """A digit of each class against the angle: its predictive entropy as color, the answer as text."""
     entropy = np.stack([turn.readings.entropy.numpy() for turn in result.ten])
     extent = (-5, 355, len(entropy), 0)
     shown = ax.imshow(entropy, cmap="viridis", vmin=0, vmax=math.log(CLASSES), aspect="auto", extent=extent)

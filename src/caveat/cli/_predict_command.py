@@ -13,8 +13,8 @@ from caveat._estimators import changed, fingerprint, highest_level
 from caveat.cli._output_file import check_output, written
 from caveat.cli._tabular_files import Chunk, content_of, read_chunks
 from caveat.cli._tabular_predictions import prediction_rows
-from caveat.errors import InvalidArgument, InvalidModel, explain
-from caveat.tabular import InvalidTable
+from caveat.errors import InvalidArgumentError, InvalidModelError, explain
+from caveat.tabular import InvalidTableError
 from caveat.tabular import _storage as storage
 from caveat.tabular._columns import take
 from caveat.tabular._model import Model, predictive
@@ -28,19 +28,19 @@ def predict_file(
     """Predict for every row of a file, in order, in flat memory.
 
     Raises:
-        InvalidTable: a row that does not fit, by line and column; or no room. No file is left behind.
-        InvalidModel: the folder is no model that can be read.
+        InvalidTableError: a row that does not fit, by line and column; or no room. No file is left behind.
+        InvalidModelError: the folder is no model that can be read.
     """
     if not 0 < level < 1:
-        raise InvalidArgument(f"--level must lie between 0 and 1; got {level}.")
+        raise InvalidArgumentError(f"--level must lie between 0 and 1; got {level}.")
     if draws is not None and draws < 2:
-        raise InvalidArgument(f"--draws must be at least 2, to have a spread; got {draws}.")
+        raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
     check_output(out, read=[data])
     content, mark = content_of(data), fingerprint(folder)
     model = storage.load(folder)
     highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
     if level > highest:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
                 got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
@@ -49,7 +49,7 @@ def predict_file(
             )
         )
     if fingerprint(folder) != mark:
-        raise InvalidModel(changed(folder, "it was replaced while it was read; run the command again"))
+        raise InvalidModelError(changed(folder, "it was replaced while it was read; run the command again"))
     asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": [version("caveat"), str(torch.__version__)]}
     with written(out, {"model": mark, "data": content, **asked}) as file:
         done = 0
@@ -62,7 +62,7 @@ def predict_file(
                 file.add(rows, (row["decision"] for row in rows))
             advance(chunk.read)
         if content_of(data) != content:
-            raise InvalidTable(_changed(data))
+            raise InvalidTableError(_changed(data))
     counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
     said = {"schema": "caveat-predict-1", "out": str(out), "rows": file.rows, "resumed_at": file.resumed}
     return {**said, "decisions": counts}
@@ -75,7 +75,7 @@ def _predicted(
         if name not in chunk.columns:
             rule = f"--keep must name columns of {chunk.file}."
             fix = "use the name as it stands on line 1"
-            raise InvalidTable(explain(rule, got=f"no column {name!r}", cause="a typing error", fix=fix))
+            raise InvalidTableError(explain(rule, got=f"no column {name!r}", cause="a typing error", fix=fix))
     pred = predictive(model, chunk.columns, draws=draws, place=chunk.place)
     return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caveat.cli._demo_data import CLASSES, Digits
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 IMAGES_SHOWN_TO_LEARN = 22_000
 PASSES_ON_TEST_SET = 36_000
@@ -40,7 +40,7 @@ def settle(settings: Settings, digits: Digits) -> Plan:
     """Decide what was left open, by the size of the data.
 
     Raises:
-        InvalidArgument: fewer than 2 draws or 1 epoch, no such class, no such test image.
+        InvalidArgumentError: fewer than 2 draws or 1 epoch, no such class, no such test image.
     """
     draws = settings.draws if settings.draws is not None else (QUICK_DRAWS if settings.quick else 1000)
     default_epochs = max(1, round(IMAGES_SHOWN_TO_LEARN / len(digits.train_labels)))
@@ -67,6 +67,6 @@ def settle(settings: Settings, digits: Digits) -> Plan:
 
 
 def require_that(holds: bool, otherwise: str) -> None:
-    """Raise InvalidArgument unless it holds."""
+    """Raise InvalidArgumentError unless it holds."""
     if not holds:
-        raise InvalidArgument(otherwise)
+        raise InvalidArgumentError(otherwise)

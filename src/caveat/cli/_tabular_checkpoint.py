@@ -14,7 +14,7 @@ from caveat._files import beside_of, open_regular, write_whole
 from caveat._plain import parse_json
 from caveat.cli._output_file import writing
 from caveat.cli._tabular_output import cannot_write
-from caveat.errors import CaveatError, InvalidModel
+from caveat.errors import CaveatError, InvalidModelError
 
 _OF = "training.json"
 _PARTS = {_OF, f".{_OF}.new", "first", "second"}
@@ -27,7 +27,7 @@ def destination(out: Path) -> Generator[None]:
     Folders on the way to it are made, and removed again if nothing comes of it.
 
     Raises:
-        InvalidModel: Something else than a model is there, or the place cannot be written to.
+        InvalidModelError: Something else than a model is there, or the place cannot be written to.
         BusyError: Another process is writing it.
     """
     missing = [folder for folder in out.parents if not folder.exists()]
@@ -36,7 +36,7 @@ def destination(out: Path) -> Generator[None]:
             check_destination(out)
             out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidModel(cannot_write(out, error.strerror or str(error))) from error
+            raise InvalidModelError(cannot_write(out, error.strerror or str(error))) from error
         with writing(out):
             check_destination(out)
             yield
@@ -54,7 +54,7 @@ def checkpoint(out: Path, what: dict[str, Any]) -> Generator[tuple[Path, bool]]:
     it stays, for the next run. The caller holds ``out``.
 
     Raises:
-        InvalidModel: the place cannot be written to, or the disk is full.
+        InvalidModelError: the place cannot be written to, or the disk is full.
     """
     folder = beside_of(out.resolve(), "fit")
     try:
@@ -69,7 +69,7 @@ def checkpoint(out: Path, what: dict[str, Any]) -> Generator[tuple[Path, bool]]:
         raise
     except OSError as error:
         _remove(folder)
-        raise InvalidModel(cannot_write(out, error.strerror or str(error))) from error
+        raise InvalidModelError(cannot_write(out, error.strerror or str(error))) from error
     except Exception:
         _remove(folder)
         raise

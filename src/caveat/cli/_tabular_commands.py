@@ -35,7 +35,7 @@ def fit(
     ] = None,
     method: Annotated[str, typer.Option(help="ensemble, mc_dropout, concrete_dropout or sngp.")] = "ensemble",
     members: Annotated[int, typer.Option(help="Networks of an ensemble.")] = 5,
-    draws: Annotated[int, typer.Option(help="Draws that a prediction summarises.")] = 100,
+    draws: Annotated[int, typer.Option(help="Draws that a prediction summarizes.")] = 100,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the rows.")] = None,
     seed: Annotated[int, typer.Option(help="Same rows, same seed: same model.")] = 0,
     most_rows: MostRows = 1_000_000,

@@ -21,7 +21,7 @@ from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
 from caveat.cli._arrow_files import open_feather, open_parquet
 from caveat.errors import explain
-from caveat.tabular import InvalidTable
+from caveat.tabular import InvalidTableError
 from caveat.tabular._columns import Array, Columns, count_rows
 
 ROWS = 8192
@@ -55,8 +55,8 @@ def read_chunks(path: Path, rows: int = ROWS) -> Iterator[Chunk]:
     """The rows of a file, some at a time, in order.
 
     Raises:
-        InvalidTable: no such file, no header, no rows, another encoding than UTF-8, a row of another length, or a file
-            that is damaged or cannot be read.
+        InvalidTableError: no such file, no header, no rows, another encoding than UTF-8, a row of another length, or a
+            file that is damaged or cannot be read.
     """
     read = {"csv": _csv, "json": _json_lines, "parquet": _arrow, "feather": _arrow}[_format_of(path)]
     some = False
@@ -65,53 +65,57 @@ def read_chunks(path: Path, rows: int = ROWS) -> Iterator[Chunk]:
             some = True
             yield chunk
     except UnicodeDecodeError as error:
-        raise InvalidTable(_wrong_encoding(path, error)) from None
+        raise InvalidTableError(_wrong_encoding(path, error)) from None
     except csv.Error as error:
         cause = "a stray quote, or a file that is no text"
-        raise InvalidTable(_said(path, str(error), cause, "export it as CSV")) from None
+        raise InvalidTableError(_said(path, str(error), cause, "export it as CSV")) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InvalidTable(_said(path, str(error), "a copy that broke off", "copy it again")) from None
+        raise InvalidTableError(_said(path, str(error), "a copy that broke off", "copy it again")) from None
     except MemoryError:
-        raise InvalidTable(_said(path, "more than memory holds", "a damaged file", "export it again")) from None
+        raise InvalidTableError(_said(path, "more than memory holds", "a damaged file", "export it again")) from None
     except OSError as error:
-        raise InvalidTable(_unreadable(path, error)) from None
+        raise InvalidTableError(_unreadable(path, error)) from None
     if not some:
-        raise InvalidTable(_said(path, "a header and no rows", "a filter that left nothing", "export rows as well"))
+        raise InvalidTableError(
+            _said(path, "a header and no rows", "a filter that left nothing", "export rows as well")
+        )
 
 
 def content_of(path: Path) -> str:
     """What tells a file from another, or from itself changed: a digest of its content.
 
     Raises:
-        InvalidTable: it is no table by its name, or cannot be read.
+        InvalidTableError: it is no table by its name, or cannot be read.
     """
     _format_of(path)
     try:
         return digest_of(path)
     except OSError as error:
-        raise InvalidTable(_unreadable(path, error)) from None
+        raise InvalidTableError(_unreadable(path, error)) from None
 
 
 def _format_of(path: Path) -> str:
     """How to read a file, by its name.
 
     Raises:
-        InvalidTable: there is none, it is empty or no regular file, or has another ending.
+        InvalidTableError: there is none, it is empty or no regular file, or has another ending.
     """
     try:
         with open_regular(path) as file:
             empty = not file.read(1)
     except FileNotFoundError:
-        raise InvalidTable(_said(path, "no such file", "a typo, or another folder", "ls, and name it again")) from None
+        raise InvalidTableError(
+            _said(path, "no such file", "a typo, or another folder", "ls, and name it again")
+        ) from None
     except (OSError, ValueError) as error:
-        raise InvalidTable(_unreadable(path, error)) from None
+        raise InvalidTableError(_unreadable(path, error)) from None
     if empty:
-        raise InvalidTable(_said(path, "an empty file", "an export that failed", "export the table again"))
+        raise InvalidTableError(_said(path, "an empty file", "an export that failed", "export the table again"))
     ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     found = next((format for format, endings in _ENDINGS.items() if ending in endings), None)
     if found is None:
         got = f"a name that ends in .{ending}"
-        raise InvalidTable(_said(path, got, "another format", "export it as .csv, .jsonl or .parquet"))
+        raise InvalidTableError(_said(path, got, "another format", "export it as .csv, .jsonl or .parquet"))
     return found
 
 
@@ -134,7 +138,7 @@ def _csv_rows(path: Path, text: IO[str], rows: int, size: int) -> Iterator[Chunk
         if not row or (len(row) == 1 and len(header) > 1 and not row[0].strip()):
             continue
         if len(row) != len(header):
-            raise InvalidTable(_ragged(path, reader.line_num, len(row), len(header)))
+            raise InvalidTableError(_ragged(path, reader.line_num, len(row), len(header)))
         cells.append(row)
         ends.append(reader.line_num)
         if len(cells) == rows:
@@ -149,7 +153,7 @@ def _lines(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:
     while line := file.readline(_MOST_LINE + 1):
         if len(line) > _MOST_LINE:
             got = f"a line of more than {_MOST_LINE:,} characters"
-            raise InvalidTable(_said(path, got, "a file without line ends, or a damaged one", "export it again"))
+            raise InvalidTableError(_said(path, got, "a file without line ends, or a damaged one", "export it again"))
         yield line
 
 
@@ -205,7 +209,7 @@ def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
         entry, why = None, "" if isinstance(error, json.JSONDecodeError) else f": {str(error).split(';')[0]}"
     if not isinstance(entry, dict):
         got = f"line {number} is no JSON object{why}"
-        raise InvalidTable(_said(path, got, "one large JSON array, or a broken line", "one object a line"))
+        raise InvalidTableError(_said(path, got, "one large JSON array, or a broken line", "one object a line"))
     return cast("dict[str, Any]", entry)
 
 
@@ -234,12 +238,14 @@ def _arrow(path: Path, rows: int) -> Iterator[Chunk]:
             count = count_rows(columns)
             yield Chunk(columns, np.arange(done + 1, done + count + 1), path.name, (done + count) / total)
             done += count
-    except InvalidTable:
+    except InvalidTableError:
         raise
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, NotImplementedError) as error:
         got = next(iter(str(error).splitlines()), type(error).__name__)
         kind = "Feather" if feather else "Parquet"
-        raise InvalidTable(_said(path, got, f"a file that is not {kind}, or cut short", "export it again")) from None
+        raise InvalidTableError(
+            _said(path, got, f"a file that is not {kind}, or cut short", "export it again")
+        ) from None
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -259,13 +265,15 @@ def _check_header(path: Path, header: list[str]) -> None:
     seen: set[str] = set()
     twice = next((name for name in header if name in seen or seen.add(name)), None)
     if not header or header == [""]:
-        raise InvalidTable(_said(path, "an empty first line", "a table without a header", "put the names on line 1"))
+        raise InvalidTableError(
+            _said(path, "an empty first line", "a table without a header", "put the names on line 1")
+        )
     if "" in header:
-        raise InvalidTable(
+        raise InvalidTableError(
             _said(path, "a column without a name on line 1", "an index column", "name it, or leave it out")
         )
     if twice is not None:
-        raise InvalidTable(_said(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two"))
+        raise InvalidTableError(_said(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two"))
 
 
 def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> str:

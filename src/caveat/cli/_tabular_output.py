@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from caveat.errors import explain
-from caveat.tabular import InvalidTable
+from caveat.tabular import InvalidTableError
 
 Row = dict[str, Any]
 
@@ -22,7 +22,7 @@ def encoder(path: Path) -> Callable[[Sequence[Row], bool], bytes]:
         return lambda rows, first: _csv(rows, first, "," if kind == ".csv" else "\t")
     if kind in (".jsonl", ".ndjson"):
         return lambda rows, first: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    raise InvalidTable(
+    raise InvalidTableError(
         explain(
             "Predictions are written as CSV or as JSON lines.",
             got=f"--out {path.name}",

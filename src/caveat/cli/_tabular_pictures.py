@@ -54,7 +54,7 @@ def plot_referred(tested: Tested) -> Any:
         by["epistemic"] = tested.unsure("mutual_information")
         p = tested.pred.moments.mean / tested.pred.moments.mean.sum(-1, keepdim=True)
         fractions = torch.linspace(0.1, 1.0, 37)
-        curves = metrics.referral_with_baselines(metrics.accuracy, p, tested.truth, unsureness=by, fractions=fractions)
+        curves = metrics.referral_with_baselines(metrics.accuracy, p, tested.truth, uncertainty=by, fractions=fractions)
         return plot_referral(curves, metric="accuracy")
     by["epistemic"] = tested.unsure("epistemic_variance")
     by["random"], by["oracle"] = torch.zeros(len(tested.truth)), tested.wrong
@@ -62,7 +62,7 @@ def plot_referred(tested: Tested) -> Any:
     fractions = torch.linspace(0.1, 1.0, 37)
     error = metrics.root_mean_squared_error
     curves = {
-        name: metrics.referral_curve(error, mean, truth, unsureness=one, fractions=fractions)
+        name: metrics.referral_curve(error, mean, truth, uncertainty=one, fractions=fractions)
         for name, one in by.items()
     }
     return plot_referral(curves, metric="RMSE")
@@ -95,7 +95,7 @@ def plot_error_by_uncertainty(tested: Tested) -> Any:
 
 
 def plot_parts(tested: Tested) -> Any:
-    """Aleatoric against epistemic uncertainty, a dot a row, wrong ones in another colour."""
+    """Aleatoric against epistemic uncertainty, a dot a row, wrong ones in another color."""
     parts = tested.parts()
     chosen = torch.randperm(len(tested.truth), generator=torch.Generator().manual_seed(0))[:3000]
     x, y = (np.maximum(parts[name][chosen].numpy(), 1e-12) for name in ("aleatoric", "epistemic"))
@@ -118,8 +118,8 @@ def plot_drift(drifts: list[Drift]) -> Any:
     shown = drifts[:_MOST_COLUMNS][::-1]
     ax = axes_or_new(None, 6.0, 1.3 + 0.26 * len(shown))
     by_size = {"": FAINT, "little": ALEATORIC, "some": "#e69f00", "much": EPISTEMIC}
-    colours = [by_size[drift.moved] for drift in shown]
-    ax.barh(range(len(shown)), [drift.index for drift in shown], color=colours, height=0.7)
+    colors = [by_size[drift.moved] for drift in shown]
+    ax.barh(range(len(shown)), [drift.index for drift in shown], color=colors, height=0.7)
     names = require("caveat._canvas", "plot").shortened
     ax.set_yticks(range(len(shown)), [names(drift.column, 28) for drift in shown])
     for limit in (0.1, 0.25):

@@ -1,4 +1,4 @@
-"""How a model's policy does on labelled rows: how many it answers, and how many of these answers are wrong."""
+"""How a model's policy does on labeled rows: how many it answers, and how many of these answers are wrong."""
 
 from __future__ import annotations
 

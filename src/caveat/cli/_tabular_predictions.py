@@ -12,7 +12,7 @@ from torch import Tensor
 
 import caveat
 from caveat._estimators import interval_of, sets_of
-from caveat.decide import unsureness
+from caveat.decide import uncertainty
 from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian
 from caveat.tabular._columns import Array
@@ -61,7 +61,7 @@ def unsure(model: Model, pred: Categorical | Gaussian, measure: str) -> Tensor:
     Of one number it is a standard deviation; of several the root of the mean of their variances in their own scales.
     """
     if isinstance(pred, Categorical):
-        return unsureness(pred, measure).double()
+        return uncertainty(pred, measure).double()
     target = model.target
     assert isinstance(target, Numbers)
     variance = MEASURES[measure].function(pred).double()

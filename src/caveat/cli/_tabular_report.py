@@ -57,7 +57,7 @@ def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy
             "What referring the least sure rows buys",
             lambda: plot_referred(tested),
             "Going right, ever more of the least sure rows are passed on to a person, and the line shows how good the "
-            "answers to the rest are; grey lines are rows picked at random, and by one who knows the errors.",
+            "answers to the rest are; gray lines are rows picked at random, and by one who knows the errors.",
         ),
         _section(
             "Is it wrong where it says so?",
@@ -78,12 +78,12 @@ def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy
         f"<section><h2>The rows it knows least about</h2>{_rows_table(tested, _epistemic(tested))}"
         "<p class='read small'>These have the highest epistemic uncertainty: the first to look at when new "
         "kinds of rows "
-        "turn up, and the first to have labelled for the next training.</p></section>",
+        "turn up, and the first to have labeled for the next training.</p></section>",
         _section(
             "Has the table moved since training?",
             lambda: plot_drift(drifts),
             "A bar is how much the distribution of a column in this file differs from that in training, less what a "
-            "random split of so many rows would show: grey no more than chance brings, green little, orange some, red "
+            "random split of so many rows would show: gray no more than chance brings, green little, orange some, red "
             "so much that all numbers above may not hold for long.",
         ),
         _drift_table(drifts),

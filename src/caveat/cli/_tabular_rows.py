@@ -11,7 +11,7 @@ import numpy as np
 
 from caveat.cli._tabular_files import Chunk, read_chunks
 from caveat.errors import explain
-from caveat.tabular import InvalidTable
+from caveat.tabular import InvalidTableError
 from caveat.tabular._columns import Array, Columns, take
 from caveat.tabular._dress import PLAIN, Dress
 from caveat.tabular._reading import learn_reading
@@ -90,7 +90,7 @@ def class_labels(sample: Sample, name: str) -> list[str]:
     """The names of the labels (B,), as ``key_of`` has them.
 
     Raises:
-        InvalidTable: a label is missing.
+        InvalidTableError: a label is missing.
     """
     return [
         _no_gap(name, key, sample.place(row))
@@ -108,25 +108,25 @@ def target_numbers(sample: Sample, names: Sequence[str], dresses: Sequence[Dress
     """The targets (B, D).
 
     Raises:
-        InvalidTable: a target is missing, infinite, too large to be squared, or a word.
+        InvalidTableError: a target is missing, infinite, too large to be squared, or a word.
     """
     columns: list[Array] = []
     for number, name in enumerate(names):
         dress = dresses[number] if dresses else PLAIN
         values = numbers_of(name, sample.columns[name], sample.place, dress)
         if np.isnan(values).any():
-            raise InvalidTable(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
+            raise InvalidTableError(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
         if (np.abs(values) > _LARGEST).any():
-            raise InvalidTable(_too_large(name, values, sample.place))
+            raise InvalidTableError(_too_large(name, values, sample.place))
         columns.append(values)
     return np.stack(columns, 1)
 
 
 def require_columns(sample: Sample, names: Collection[str], what: str) -> None:
-    """Raise ``InvalidTable`` unless the table has these columns."""
+    """Raise ``InvalidTableError`` unless the table has these columns."""
     for name in names:
         if name not in sample.columns:
-            raise InvalidTable(
+            raise InvalidTableError(
                 explain(
                     f"{what} must name columns of {sample.file}.",
                     got=f"no column {name!r}; there are {', '.join(list(sample.columns)[:20])}",
@@ -145,7 +145,7 @@ def _thinned(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Ch
 
 def _no_gap(name: str, key: str | None, place: str) -> str:
     if key is None:
-        raise InvalidTable(_no_label(name, place))
+        raise InvalidTableError(_no_label(name, place))
     return key
 
 

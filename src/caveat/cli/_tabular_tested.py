@@ -1,4 +1,4 @@
-"""A model asked about labelled rows: what evaluating, calibrating and deciding stand on."""
+"""A model asked about labeled rows: what evaluating, calibrating and deciding stand on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from caveat.cli._tabular_predictions import unsure
 from caveat.cli._tabular_rows import Sample, class_labels, read_sample, require_columns, target_numbers
 from caveat.errors import explain
 from caveat.predictive import Categorical, Gaussian, concatenate
-from caveat.tabular import InvalidTable
+from caveat.tabular import InvalidTableError
 from caveat.tabular._columns import take
 from caveat.tabular._encode import encode, unfamiliarity
 from caveat.tabular._model import Model, answered, split_rows
@@ -29,7 +29,7 @@ _AT_ONCE = 8192
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """Labelled rows and what a model says of them.
+    """Labeled rows and what a model says of them.
 
     Fields:
         encoded: the rows as the network sees them.
@@ -81,10 +81,10 @@ def default_measure(model: Model) -> str:
 
 
 def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Advance) -> Tested:
-    """Read labelled rows and predict them.
+    """Read labeled rows and predict them.
 
     Raises:
-        InvalidTable: the target is not there, a class that the model does not know, or rows that do not fit.
+        InvalidTableError: the target is not there, a class that the model does not know, or rows that do not fit.
     """
     sample = read_sample(path, most_rows, 0, lambda share: advance(0.1 * share))
     require_columns(sample, names_of(model), "The model's target must be in the file: it")
@@ -107,7 +107,7 @@ def truth_of(model: Model, sample: Sample) -> Tensor:
     numbers: list[int] = []
     for row, label in enumerate(class_labels(sample, model.target.name)):
         if label not in known:
-            raise InvalidTable(
+            raise InvalidTableError(
                 explain(
                     f"Column {model.target.name!r} must hold classes that the model knows.",
                     got=f"{label!r} at {sample.place(row)}; known are {', '.join(map(repr, model.target.labels[:10]))}",

@@ -1,6 +1,6 @@
-"""Colours of the pictures and the report, on white and on near-black paper.
+"""Colors of the pictures and the report, on white and on near-black paper.
 
-The hues are Okabe and Ito's, which people with any common colour vision can tell apart
+The hues are Okabe and Ito's, which people with any common color vision can tell apart
 (https://jfly.uni-koeln.de/color/); the darkest of them are lightened on dark paper.
 """
 
@@ -16,7 +16,7 @@ class Theme:
     Attributes:
         right: what names the digit.
         other: what names another one.
-        accent: anything else that wants a colour.
+        accent: anything else that wants a color.
     """
 
     paper: str

@@ -55,7 +55,7 @@ def choose(
 def first_of_class(
     label: int, digits: Digits, test: Readings, ask: Callable[[int], Saying] | None = None
 ) -> tuple[int, str]:
-    """The first test image of a class from which a turn can start: recognised, upright, without doubt."""
+    """The first test image of a class from which a turn can start: recognized, upright, without doubt."""
     ours = [int(i) for i in (digits.test_labels == label).nonzero().flatten()]
     for index in ours:
         if says(test.mean[index]).names(label) and (ask is None or ask(index).names(label)):

@@ -12,43 +12,43 @@ from torch import Tensor
 from caveat._checks import classified
 from caveat._numerics import accumulator
 from caveat._shapes import describe
-from caveat.decide._cut import Cut, calibration_rows
+from caveat.decide._cut import Threshold, calibration_rows
 from caveat.decide._unsureness import MeasureLike, measure_name
-from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.predictive import Bernoulli, Categorical, Predictive
 
 
-def cut_for_cost(
-    pred: Predictive | Tensor, losses: Tensor, cost_of_passing_on: float, *, measure: MeasureLike = None
-) -> Cut:
+def threshold_for_cost(
+    pred: Predictive | Tensor, losses: Tensor, deferral_cost: float, *, measure: MeasureLike = None
+) -> Threshold:
     """The cut with the smallest mean cost on the calibration rows: a row kept costs its loss, any other a fixed price.
 
     Args:
-        pred: a predictive of the calibration rows, or their unsureness (B,).
-        losses: (B,), what each row costs if it is answered, at least 0, in the unit of ``cost_of_passing_on``.
-        cost_of_passing_on: of a row.
-        measure: as in ``unsureness``.
+        pred: a predictive of the calibration rows, or their uncertainty (B,).
+        losses: (B,), what each row costs if it is answered, at least 0, in the unit of ``deferral_cost``.
+        deferral_cost: of a row.
+        measure: as in ``uncertainty``.
 
     Returns:
-        A ``Cut``; among equally cheap ones that which keeps most rows. Minus infinity if answering never pays.
+        A ``Threshold``; among equally cheap ones that which keeps most rows. Minus infinity if answering never pays.
 
     Raises:
-        InvalidArgument: losses or a cost that are negative or infinite, shapes that do not fit, no rows.
-        NotFinite: NaN.
+        InvalidArgumentError: losses or a cost that are negative or infinite, shapes that do not fit, no rows.
+        NotFiniteError: NaN.
 
     See "On Optimum Recognition Error and Reject Tradeoff", Chow, 1970.
 
     Example:
-        >>> cut = cut_for_cost(torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.tensor([0.0, 0.0, 10.0, 10.0]), 2.0)
+        >>> cut = threshold_for_cost(torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.tensor([0.0, 0.0, 10.0, 10.0]), 2.0)
         >>> cut.value, cut.coverage
         (0.5, 0.5)
     """
-    price = float(cost_of_passing_on)
+    price = float(deferral_cost)
     if math.isnan(price) or price < 0 or math.isinf(price):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
-                "cost_of_passing_on must be a finite number of at least 0.",
-                got=f"{cost_of_passing_on!r}",
+                "deferral_cost must be a finite number of at least 0.",
+                got=f"{deferral_cost!r}",
                 cause="a sign, or a price that was computed from nothing",
                 fix="what a person's look at a row costs, in the unit of the losses",
             )
@@ -66,7 +66,7 @@ def cut_for_cost(
     value = float(ordered[best - 1]) if best else -math.inf
     name = measure_name(pred, measure)
     why = f"{name}: cheapest where passing on costs {price:g}, {float(costs[best]) / len(by):.4g} a row"
-    return Cut(value, best / len(by), float(loss[order][:best].mean()) if best else math.nan, why)
+    return Threshold(value, best / len(by), float(loss[order][:best].mean()) if best else math.nan, why)
 
 
 def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[float]]) -> Tensor:
@@ -77,8 +77,8 @@ def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[
         costs: (C, A), ``costs[c][a]`` is the cost of action ``a`` where the truth is class ``c``.
 
     Raises:
-        InvalidArgument: a matrix without a row for each class, or values that are not finite.
-        NotProbabilities: rows that do not sum to one.
+        InvalidArgumentError: a matrix without a row for each class, or values that are not finite.
+        NotProbabilitiesError: rows that do not sum to one.
 
     See "The Foundations of Cost-Sensitive Learning", Elkan, 2001.
 
@@ -89,7 +89,7 @@ def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[
     p = class_probabilities(pred)
     matrix = torch.as_tensor(cast(Any, costs), dtype=p.dtype, device=p.device)
     if matrix.ndim != 2 or matrix.shape[0] != p.shape[-1] or matrix.shape[1] < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"A cost matrix is (C, A): a row for each of the {p.shape[-1]} classes, a column for each action.",
                 got=describe(matrix),
@@ -98,7 +98,7 @@ def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[
             )
         )
     if not bool(matrix.isfinite().all()):
-        raise NotFinite(
+        raise NotFiniteError(
             explain(
                 "Costs must be finite.",
                 got="NaN or infinity in the cost matrix",
@@ -122,7 +122,7 @@ def class_probabilities(pred: Predictive | Tensor) -> Tensor:
         p = torch.empty(0)
     if p.ndim == 2 and p.numel():
         return p
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "Costs are expected over the classes of single rows: probabilities (B, C).",
             got=describe(pred) if isinstance(pred, Tensor) else repr(pred),

@@ -8,40 +8,40 @@ import torch
 from torch import Tensor
 
 from caveat.decide._bounds import binomial_cdf
-from caveat.decide._cut import Cut, NoCut, require_between
-from caveat.decide._unsureness import MeasureLike, measure_name, unsureness
-from caveat.errors import InvalidArgument, explain
+from caveat.decide._cut import NoThresholdError, Threshold, require_between
+from caveat.decide._unsureness import MeasureLike, measure_name, uncertainty
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
 
 
-def cut_for_coverage(
+def threshold_for_coverage(
     pred: Predictive | Tensor, coverage: float, *, confidence: float | None = None, measure: MeasureLike = None
-) -> Cut:
+) -> Threshold:
     """The smallest cut that keeps at least a share ``coverage`` of the calibration rows.
 
     With ``confidence``: the smallest that keeps at least that share of **new** rows from the same distribution with
     this probability (over calibration sets), by the exact distribution of order statistics.
 
     Args:
-        pred: a predictive of the calibration rows, or their unsureness (B,). No labels are needed.
+        pred: a predictive of the calibration rows, or their uncertainty (B,). No labels are needed.
         coverage: the share to keep, in (0, 1].
         confidence: of the promise for new rows; None: the share of these rows.
-        measure: as in ``unsureness``.
+        measure: as in ``uncertainty``.
 
     Raises:
-        InvalidArgument: a coverage outside (0, 1], no rows.
-        NotFinite: NaN among the unsureness.
-        NoCut: too few rows for the promise.
+        InvalidArgumentError: a coverage outside (0, 1], no rows.
+        NotFiniteError: NaN among the uncertainty.
+        NoThresholdError: too few rows for the promise.
 
     See "Determination of Sample Sizes for Setting Tolerance Limits", Wilks, 1941.
 
     Example:
-        >>> cut = cut_for_coverage(torch.tensor([0.25, 0.5, 0.75, 1.0]), 0.5)
+        >>> cut = threshold_for_coverage(torch.tensor([0.25, 0.5, 0.75, 1.0]), 0.5)
         >>> cut.value, cut.coverage
         (0.5, 0.5)
     """
     _check(coverage)
-    by = unsureness(pred, measure).sort().values
+    by = uncertainty(pred, measure).sort().values
     n = len(by)
     name = measure_name(pred, measure)
     if confidence is None:
@@ -52,7 +52,7 @@ def cut_for_coverage(
         rank = _rank(n, coverage, confidence)
         why = f"keeps at least {coverage:g} of new rows, at confidence {confidence:g}"
     value = float(by[rank - 1]) if rank <= n else math.inf
-    return Cut(value, float((by <= value).double().mean()), why=f"{name}: {why}")
+    return Threshold(value, float((by <= value).double().mean()), why=f"{name}: {why}")
 
 
 def _rank(n: int, coverage: float, confidence: float) -> int:
@@ -66,7 +66,7 @@ def _rank(n: int, coverage: float, confidence: float) -> int:
 
     if not holds(n):
         needed = math.ceil(math.log(1 - confidence) / math.log(coverage))
-        raise NoCut(
+        raise NoThresholdError(
             explain(
                 f"A cut that keeps {coverage:g} of new rows at confidence {confidence:g} needs {needed} rows.",
                 got=f"{n} calibration rows",
@@ -82,7 +82,7 @@ def _rank(n: int, coverage: float, confidence: float) -> int:
 
 def _check(coverage: float) -> None:
     if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage <= 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "coverage must lie in (0, 1].",
                 got=f"coverage={coverage!r}",

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from caveat._numerics import accumulator
 from caveat._shapes import require_alike, require_rows
-from caveat.decide._unsureness import MeasureLike, unsureness
-from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.decide._unsureness import MeasureLike, uncertainty
+from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.predictive import Predictive
 
 
-class NoCut(InvalidArgument):
+class NoThresholdError(InvalidArgumentError):
     """No cut keeps the promise that was asked for, on these calibration rows."""
 
 
 @final
 @dataclass(frozen=True)
-class Cut:
-    """Keep a row if its unsureness is at most ``value``.
+class Threshold:
+    """Keep a row if its uncertainty is at most ``value``.
 
     Fields:
         value: in the unit of the measure; infinity keeps every row, minus infinity none.
@@ -32,7 +32,7 @@ class Cut:
 
     Example:
         >>> import torch
-        >>> Cut(0.5).keeps(torch.tensor([0.25, 0.5, 0.75]))
+        >>> Threshold(0.5).keeps(torch.tensor([0.25, 0.5, 0.75]))
         tensor([ True,  True, False])
     """
 
@@ -45,21 +45,21 @@ class Cut:
         """Which rows are kept: bool, (B,).
 
         Raises:
-            InvalidArgument, NotFinite: as ``unsureness``.
+            InvalidArgumentError, NotFiniteError: as ``uncertainty``.
         """
-        return unsureness(pred, measure) <= self.value
+        return uncertainty(pred, measure) <= self.value
 
 
-def as_cut(cut: Cut | float) -> Cut:
+def as_cut(cut: Threshold | float) -> Threshold:
     """A cut, of a number too."""
-    made = cut if isinstance(cut, Cut) else Cut(_number(cut))
+    made = cut if isinstance(cut, Threshold) else Threshold(_number(cut))
     if math.isnan(made.value):
-        raise NotFinite(
+        raise NotFiniteError(
             explain(
                 "A cut must be a number.",
                 got=f"{made.value}",
                 cause="a quantile of no rows, or 0 / 0",
-                fix="take a cut from cut_for_risk, cut_for_coverage or cut_for_cost",
+                fix="take a cut from threshold_for_risk, threshold_for_coverage or threshold_for_cost",
             )
         )
     return made
@@ -69,12 +69,12 @@ def _number(cut: Any) -> float:
     try:
         return float(cut)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
-                "A cut is a Cut, or a number.",
+                "A cut is a Threshold, or a number.",
                 got=f"{cut!r}"[:80],
                 cause="the name of a measure, or one cut for each row",
-                fix="a cut of cut_for_risk, cut_for_coverage or cut_for_cost, or cut=0.5",
+                fix="a cut of threshold_for_risk, threshold_for_coverage or threshold_for_cost, or cut=0.5",
             )
         ) from error
 
@@ -83,21 +83,21 @@ def calibration_rows(
     pred: Predictive | Tensor, losses: Tensor, measure: MeasureLike, *, most: float = math.inf
 ) -> tuple[Tensor, Tensor]:
     """Unsureness and losses of the same rows, (B,) each, the losses finite and in [0, ``most``]."""
-    by = unsureness(pred, measure)
+    by = uncertainty(pred, measure)
     require_rows(losses, "losses")
-    require_alike("losses", losses, "unsureness", by)
+    require_alike("losses", losses, "uncertainty", by)
     loss = losses.to(by.device, accumulator(by.device))
     if bool(loss.isnan().any()):
-        raise NotFinite(_bad_losses("NaN", most))
+        raise NotFiniteError(_bad_losses("NaN", most))
     if bool((loss < 0).any()) or bool((loss > most).any()) or bool(loss.isinf().any()):
-        raise InvalidArgument(_bad_losses(f"{float(loss.min()):g} to {float(loss.max()):g}", most))
+        raise InvalidArgumentError(_bad_losses(f"{float(loss.min()):g} to {float(loss.max()):g}", most))
     return by, loss
 
 
 def require_between(value: float, name: str) -> None:
-    """Raise ``InvalidArgument`` unless ``value`` lies between 0 and 1, both excluded."""
+    """Raise ``InvalidArgumentError`` unless ``value`` lies between 0 and 1, both excluded."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must lie between 0 and 1, both excluded.",
                 got=f"{name}={value!r}",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
 
 _SHOWN = 5
@@ -26,17 +26,17 @@ class Decision:
         action: (B,) int64, which of them.
         answered: (B,) bool, whether the row has an answer of a network.
         answers: (B,) class numbers (int64), or (B, D) target values; what the network would say for rows without one.
-        unsureness: (B,), what was ranked by; of the last network that saw the row.
+        uncertainty: (B,), what was ranked by; of the last network that saw the row.
         cost: (B,), in the caller's unit; zeros where no cost was given.
         why: the rule, in words.
         names: of the classes, or None.
         ids: of the rows, or None: then they are 0 to B - 1.
 
     Example:
-        >>> from caveat.decide import Cut, abstain
+        >>> from caveat.decide import Threshold, abstain
         >>> from caveat.predictive import Probabilities
-        >>> pred = Probabilities().summarise(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
-        >>> abstain(pred, Cut(0.3), names=("cat", "dog"), ids=("a.png", "b.png"))
+        >>> pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
+        >>> abstain(pred, Threshold(0.3), names=("cat", "dog"), ids=("a.png", "b.png"))
         Decision of 2 rows (predictive_entropy <= 0.3, given)
           answer   1  50.0 %  cat 1
           abstain  1  50.0 %  least sure: a.png
@@ -46,7 +46,7 @@ class Decision:
     action: Tensor
     answered: Tensor
     answers: Tensor
-    unsureness: Tensor
+    uncertainty: Tensor
     cost: Tensor
     why: str
     names: tuple[str, ...] | None = None
@@ -64,10 +64,10 @@ class Decision:
         """The numbers of the rows with this action, int64.
 
         Raises:
-            InvalidArgument: there is no such action.
+            InvalidArgumentError: there is no such action.
         """
         if action not in self.actions:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "An action is one of the decision's.",
                     got=f"{action!r}",
@@ -93,13 +93,13 @@ class Decision:
         return row if self.ids is None else self.ids[row]
 
     def records(self) -> list[dict[str, Any]]:
-        """A dict of plain data for each row: id, action, answer, unsureness, cost, why. What a ledger keeps."""
+        """A dict of plain data for each row: id, action, answer, uncertainty, cost, why. What a ledger keeps."""
         return [
             {
                 "id": self.id_of(row),
                 "action": self.actions[int(self.action[row])],
                 "answer": self.answer_of(row),
-                "unsureness": float(self.unsureness[row]),
+                "uncertainty": float(self.uncertainty[row]),
                 "cost": float(self.cost[row]),
                 "why": self.why,
             }
@@ -123,7 +123,7 @@ class Decision:
         if not len(rows):
             return ""
         if not bool(self.answered[rows].any()):
-            worst = rows[self.unsureness[rows].argsort(descending=True, stable=True)[:_SHOWN]]
+            worst = rows[self.uncertainty[rows].argsort(descending=True, stable=True)[:_SHOWN]]
             return f"least sure: {', '.join(str(self.id_of(int(row))) for row in worst)}"
         if self.answers.is_floating_point():
             return ""
@@ -140,13 +140,13 @@ def answers_of(pred: Predictive) -> Tensor:
     """The answer for each row: class numbers (B,), or means (B, D).
 
     Raises:
-        InvalidArgument: several heads, or several predictions a row.
+        InvalidArgumentError: several heads, or several predictions a row.
     """
     if isinstance(pred, Gaussian):
         return pred.mean if pred.mean.ndim > 1 else pred.mean[:, None]
     if isinstance(pred, Categorical | Bernoulli) and pred.predicted.ndim == 1:
         return pred.predicted
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "A policy decides about rows with one prediction each.",
             got=repr(pred),
@@ -181,7 +181,7 @@ def checked_names(names: Sequence[str] | None, classes: int | None) -> tuple[str
     """Class names, one for each class."""
     if names is None or (not isinstance(names, str) and classes is not None and len(names) == classes):
         return None if names is None else tuple(str(name) for name in names)
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "names must hold one name for each class.",
             got=f"{len(names)} names for {'targets, which have none' if classes is None else f'{classes} classes'}",
@@ -198,7 +198,7 @@ def checked_ids(ids: Sequence[Any] | None, rows: int) -> tuple[Any, ...] | None:
     plain = cast("list[Any]", cast(Any, ids).tolist() if isinstance(ids, Tensor) else list(ids))
     if len(plain) == rows:
         return tuple(plain)
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "ids must hold one id for each row.",
             got=f"{len(plain)} ids for {rows} rows",

@@ -10,11 +10,11 @@ from caveat._files import is_at, open_locked
 from caveat.errors import BusyError, CaveatError, explain
 
 
-class LedgerBusy(BusyError):
+class LedgerBusyError(BusyError):
     """Another writer holds the ledger."""
 
 
-class LedgerGone(CaveatError, FileNotFoundError):
+class LedgerGoneError(CaveatError, FileNotFoundError):
     """The file was moved or deleted while the ledger was open."""
 
 
@@ -22,13 +22,13 @@ def locked(path: Path) -> tuple[FileIO, bool]:
     """The open file, locked for this writer alone, and whether the file is new.
 
     Raises:
-        LedgerBusy: another writer holds it. Its lock ends with it, also if it crashes.
+        LedgerBusyError: another writer holds it. Its lock ends with it, also if it crashes.
     """
     new = not path.exists()
     try:
         return open_locked(path, os.O_APPEND), new
     except BusyError as error:
-        raise LedgerBusy(
+        raise LedgerBusyError(
             explain(
                 "A ledger has one writer at a time.",
                 got=f"{path.name}, which is open for writing elsewhere",
@@ -42,10 +42,11 @@ def require_own(file: int, path: Path, process: int) -> None:
     """Raise unless the open file is still the one at ``path``, and this is the process that opened it.
 
     Raises:
-        LedgerBusy: a forked process, which has its parent's lock but not its count. LedgerGone: another file, or none.
+        LedgerBusyError: a forked process, which has its parent's lock but not its count. LedgerGoneError: another
+            file, or none.
     """
     if os.getpid() != process:
-        raise LedgerBusy(
+        raise LedgerBusyError(
             explain(
                 "A ledger has one writer at a time.",
                 got=f"{path.name}, opened by process {process} and written to by its fork {os.getpid()}",
@@ -55,7 +56,7 @@ def require_own(file: int, path: Path, process: int) -> None:
         )
     if is_at(file, path):
         return
-    raise LedgerGone(
+    raise LedgerGoneError(
         explain(
             "The file of a ledger stays where it is while the ledger is open.",
             got=f"{path.name}, which was moved or deleted; nothing was written",

@@ -20,10 +20,10 @@ from typing import Any, cast, final
 from caveat._files import open_regular, sync_folder
 from caveat.decide._decision import Decision
 from caveat.decide._file_lock import locked, require_own
-from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.errors import CaveatError, InvalidArgumentError, explain
 
 
-class LedgerCut(CaveatError, ValueError):
+class LedgerTruncatedError(CaveatError, ValueError):
     """The last line was cut in mid-write; ``records`` holds the whole lines before it, ``rest`` the bytes."""
 
     def __init__(self, message: str, records: list[dict[str, Any]], rest: bytes) -> None:
@@ -31,7 +31,7 @@ class LedgerCut(CaveatError, ValueError):
         self.records, self.rest = records, rest
 
 
-class LedgerDamaged(CaveatError, ValueError):
+class LedgerDamagedError(CaveatError, ValueError):
     """A line in the middle of a ledger that is no record: it was changed by something else."""
 
 
@@ -45,9 +45,9 @@ class Ledger:
             line. Without it a cut line is an error, so that nobody goes on in ignorance of it.
 
     Raises:
-        LedgerBusy: another writer holds it, in this process or in another.
-        LedgerCut: the last line is cut, and ``mend`` is not set.
-        LedgerDamaged: a line before the last is no record.
+        LedgerBusyError: another writer holds it, in this process or in another.
+        LedgerTruncatedError: the last line is cut, and ``mend`` is not set.
+        LedgerDamagedError: a line before the last is no record.
 
     Example:
         >>> import tempfile
@@ -76,7 +76,7 @@ class Ledger:
     def _opened(self, file: int, mend: bool) -> int:
         try:
             return len(_parsed(_content(self.path), self.path))
-        except LedgerCut as cut:
+        except LedgerTruncatedError as cut:
             if not mend:
                 raise
             with self.path.with_name(f"{self.path.name}.cut").open("ab") as aside:
@@ -99,14 +99,14 @@ class Ledger:
             How many lines were added.
 
         Raises:
-            InvalidArgument: the ledger is closed, or a record is not plain data (NaN and infinity are not).
-            LedgerBusy: this is a forked process, and the one that opened the ledger holds it.
-            LedgerGone: the file was moved or deleted since it was opened.
+            InvalidArgumentError: the ledger is closed, or a record is not plain data (NaN and infinity are not).
+            LedgerBusyError: this is a forked process, and the one that opened the ledger holds it.
+            LedgerGoneError: the file was moved or deleted since it was opened.
         """
         records = _as_records(entries)
         with self._turn:
             if self._file is None:
-                raise InvalidArgument(_closed(self.path))
+                raise InvalidArgumentError(_closed(self.path))
             require_own(self._file.fileno(), self.path, self._process)
             lines = [self._line(number, entry) for number, entry in enumerate(records, self._records)]
             _append(self._file.fileno(), b"".join(lines))
@@ -116,7 +116,7 @@ class Ledger:
     def _line(self, number: int, entry: Mapping[str, Any]) -> bytes:
         taken = {"number", "at"} & set(entry)
         if taken:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     'A record has no "number" and no "at": the ledger gives them.',
                     got=", ".join(sorted(taken)),
@@ -128,7 +128,7 @@ class Ledger:
         try:
             return json.dumps(stamped, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "A record holds plain data: text, finite numbers, lists and dicts of them.",
                     got=f"{error}",
@@ -168,9 +168,9 @@ def read_ledger(path: str | Path) -> list[dict[str, Any]]:
     """All records of a ledger, whether or not somebody is writing it.
 
     Raises:
-        LedgerCut: the last line is cut; its ``records`` are all that were written before. (Of a ledger that is being
-            written it can be a line that is not whole yet.)
-        LedgerDamaged: a line before the last is no record.
+        LedgerTruncatedError: the last line is cut; its ``records`` are all that were written before. (Of a ledger that
+            is being written it can be a line that is not whole yet.)
+        LedgerDamagedError: a line before the last is no record.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -179,7 +179,7 @@ def read_ledger(path: str | Path) -> list[dict[str, Any]]:
         ...     _ = Path(folder, "one.jsonl").write_text('{"action": "refer"}\\n{"act')
         ...     try:
         ...         read_ledger(f"{folder}/one.jsonl")
-        ...     except LedgerCut as cut:
+        ...     except LedgerTruncatedError as cut:
         ...         cut.records, cut.rest
         ([{'action': 'refer'}], b'{"act')
     """
@@ -202,7 +202,7 @@ def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
         cause="a crash or a full disk in mid-write",
         fix=f"Ledger({path.name!r}, mend=True) sets them aside and goes on; error.records holds the whole ones",
     )
-    raise LedgerCut(message, records, rest)
+    raise LedgerTruncatedError(message, records, rest)
 
 
 def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
         record = None
     if isinstance(record, dict):
         return cast("dict[str, Any]", record)
-    raise LedgerDamaged(
+    raise LedgerDamagedError(
         explain(
             "Each line of a ledger is one record in JSON.",
             got=f"line {number + 1} of {path.name}: {line[:60]!r}",
@@ -229,7 +229,7 @@ def _as_records(entries: Any) -> list[Mapping[str, Any]]:
     records: list[Any] = list(several)
     if all(isinstance(record, Mapping) for record in records):
         return records
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "A ledger takes a Decision, a record (a dict), or several records.",
             got=type(cast(object, entries)).__name__,

@@ -12,16 +12,16 @@ from torch import Tensor
 from caveat._checks import require_count
 from caveat._numerics import entropy
 from caveat.decide._cost import class_probabilities, expected_costs
-from caveat.decide._cut import Cut, as_cut
+from caveat.decide._cut import Threshold, as_cut
 from caveat.decide._decision import Decision, make_decision
-from caveat.decide._unsureness import MeasureLike, measure_name, unsureness
-from caveat.errors import InvalidArgument, explain
+from caveat.decide._unsureness import MeasureLike, measure_name, uncertainty
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
 
 
 def abstain(
     pred: Predictive,
-    cut: Cut | float,
+    cut: Threshold | float,
     *,
     measure: MeasureLike = None,
     names: Sequence[str] | None = None,
@@ -31,8 +31,8 @@ def abstain(
 
     Args:
         pred: a predictive with one prediction a row.
-        cut: from ``cut_for_risk`` and its like (of the same measure), or a number.
-        measure: as in ``unsureness``.
+        cut: from ``threshold_for_risk`` and its like (of the same measure), or a number.
+        measure: as in ``uncertainty``.
         names: of the classes.
         ids: of the rows.
 
@@ -40,17 +40,17 @@ def abstain(
         A ``Decision`` with the actions "answer" and "abstain".
 
     Raises:
-        InvalidArgument: several predictions a row, names or ids that do not fit.
-        NotFinite: NaN in the unsureness or the cut.
+        InvalidArgumentError: several predictions a row, names or ids that do not fit.
+        NotFiniteError: NaN in the uncertainty or the cut.
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> pred = Probabilities().summarise(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
+        >>> pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
         >>> abstain(pred, 0.3).counts()
         {'answer': 1, 'abstain': 1}
     """
     rule = as_cut(cut)
-    by = unsureness(pred, measure)
+    by = uncertainty(pred, measure)
     kept = by <= rule.value
     why = f"{measure_name(pred, measure)} <= {rule.value:.6g}, {rule.why}"
     return make_decision(pred, ("answer", "abstain"), (~kept).long(), kept, by, why, names=names, ids=ids)
@@ -61,7 +61,7 @@ def refer(
     budget: int,
     *,
     spent: int = 0,
-    cut: Cut | float | None = None,
+    cut: Threshold | float | None = None,
     measure: MeasureLike = None,
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
@@ -74,7 +74,7 @@ def refer(
         spent: how many of today's are used up: ``Ledger.count("refer", day=...)`` knows.
         cut: only rows above it are referred, and those above it for which no time is left are abstained from. If not
             given, the least sure rows are referred as far as the budget goes and all others answered.
-        measure: as in ``unsureness``.
+        measure: as in ``uncertainty``.
         names: of the classes.
         ids: of the rows.
 
@@ -82,12 +82,12 @@ def refer(
         A ``Decision`` with the actions "answer", "refer" and "abstain". Of equally unsure rows the first are referred.
 
     Raises:
-        InvalidArgument: a budget or a count that is none; names or ids that do not fit.
-        NotFinite: NaN in the unsureness or the cut.
+        InvalidArgumentError: a budget or a count that is none; names or ids that do not fit.
+        NotFiniteError: NaN in the uncertainty or the cut.
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> pred = Probabilities().summarise(torch.tensor([[[0.5, 0.5], [0.6, 0.4], [1.0, 0.0]]]))
+        >>> pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [0.6, 0.4], [1.0, 0.0]]]))
         >>> refer(pred, 1).counts()
         {'answer': 2, 'refer': 1, 'abstain': 0}
         >>> refer(pred, 1, cut=0.3).counts()
@@ -95,7 +95,7 @@ def refer(
     """
     require_count(budget, "budget", 0)
     require_count(spent, "spent", 0)
-    by = unsureness(pred, measure)
+    by = uncertainty(pred, measure)
     left = max(budget - spent, 0)
     name = measure_name(pred, measure)
     unsure = torch.ones_like(by, dtype=torch.bool)
@@ -132,15 +132,15 @@ def cheapest_action(
         ids: of the rows.
 
     Returns:
-        A ``Decision``; its cost is the expected one, its unsureness the predictive entropy. Of equally cheap actions
+        A ``Decision``; its cost is the expected one, its uncertainty the predictive entropy. Of equally cheap actions
         the first is taken.
 
     Raises:
-        InvalidArgument: a matrix or names that do not fit. NotFinite: costs that are not finite.
+        InvalidArgumentError: a matrix or names that do not fit. NotFiniteError: costs that are not finite.
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> pred = Probabilities().summarise(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
+        >>> pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
         >>> names, actions = ("benign", "malignant"), ("no", "yes", "refer")
         >>> cheapest_action(pred, [[0, 10, 1], [50, 0, 1]], actions, names=names)
         Decision of 2 rows (smallest expected cost)
@@ -166,7 +166,7 @@ def _titles(actions: Sequence[str] | None, names: Sequence[str] | None, classes:
         first = [f"class {k}" for k in range(classes)] if names is None else list(names)
         actions = [*first, *(f"action {k}" for k in range(classes, count))][:count]
     if isinstance(actions, str) or len(actions) != count or len(set(actions)) != count or count < classes:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"There must be a column of costs and a different name for each action, at least {classes} of them.",
                 got=f"{len(actions)} names for {count} columns",

@@ -2,7 +2,8 @@
 
 Two ways that the promise really holds, though many cuts are looked at:
 
-* Candidates by rank (the default). Given the unsureness of the row at a rank fixed beforehand, the rows below it are an
+* Candidates by rank (the default). Given the uncertainty of the row at a rank fixed beforehand, the rows below it are
+  an
   independent sample of all rows below that cut, so their losses give an exact p-value; a share of the risk of error for
   each candidate (Bonferroni) pays for the choice. Ties are harmless: a candidate keeps the rows strictly below.
 * Candidates of yours, fixed before these rows were seen, surest first: tested one after another, each at the full
@@ -20,13 +21,13 @@ from torch import Tensor
 
 from caveat._checks import require_count
 from caveat.decide._bounds import risk_p_values
-from caveat.decide._cut import Cut, NoCut, calibration_rows, require_between
+from caveat.decide._cut import NoThresholdError, Threshold, calibration_rows, require_between
 from caveat.decide._unsureness import MeasureLike, measure_name
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
 
 
-def cut_for_risk(
+def threshold_for_risk(
     pred: Predictive | Tensor,
     losses: Tensor,
     target: float,
@@ -35,7 +36,7 @@ def cut_for_risk(
     measure: MeasureLike = None,
     cuts: Sequence[float] | Tensor | None = None,
     candidates: int = 24,
-) -> Cut:
+) -> Threshold:
     """The cut that keeps most rows with a risk of at most ``target``, with probability ``confidence``.
 
     The risk is the mean loss of new rows that the cut keeps, from the distribution of the calibration rows; the
@@ -43,30 +44,30 @@ def cut_for_risk(
     and the network must not have been trained, tuned or chosen on them.
 
     Args:
-        pred: a predictive of the calibration rows, or their unsureness (B,).
+        pred: a predictive of the calibration rows, or their uncertainty (B,).
         losses: (B,), each in [0, 1]: ``pred.predicted != labels``, or any bounded loss. Losses of 0 and 1 are bounded
             exactly (Clopper-Pearson), others by Hoeffding and Bentkus.
         target: the largest risk that is allowed, in (0, 1).
         confidence: of the promise, in (0, 1).
-        measure: as in ``unsureness``.
+        measure: as in ``uncertainty``.
         cuts: cuts to test, surest (smallest) first, fixed before these rows were seen: those that are tested in vain
             end the search. If not given, ``candidates`` cuts by rank.
         candidates: how many cuts by rank, at equal steps of coverage; more of them cost a little of each one's power.
 
     Returns:
-        A ``Cut``, with the coverage and the risk on the calibration rows.
+        A ``Threshold``, with the coverage and the risk on the calibration rows.
 
     Raises:
-        NoCut: none can be shown to keep the promise; the message says what would.
-        InvalidArgument: a target or confidence outside (0, 1), losses outside [0, 1] or of another shape, no rows.
-        NotFinite: NaN in losses or unsureness.
+        NoThresholdError: none can be shown to keep the promise; the message says what would.
+        InvalidArgumentError: a target or confidence outside (0, 1), losses outside [0, 1] or of another shape, no rows.
+        NotFiniteError: NaN in losses or uncertainty.
 
     See "Selective Classification for Deep Neural Networks", Geifman and El-Yaniv, 2017; "Learn then Test: Calibrating
     Predictive Algorithms to Achieve Risk Control", Angelopoulos et al., 2021, https://arxiv.org/abs/2110.01052.
 
     Example:
         >>> by = torch.linspace(0, 1, 1000)
-        >>> cut = cut_for_risk(by, by > 0.7, 0.05)
+        >>> cut = threshold_for_risk(by, by > 0.7, 0.05)
         >>> cut.coverage, round(cut.risk, 3)
         (0.708, 0.011)
     """
@@ -81,7 +82,7 @@ def cut_for_risk(
     kept = by <= value
     risk = float(loss[kept].mean()) if bool(kept.any()) else math.nan
     why = f"{measure_name(pred, measure)}: risk at most {target:g} at confidence {confidence:g}"
-    return Cut(value, float(kept.double().mean()), risk, why)
+    return Threshold(value, float(kept.double().mean()), risk, why)
 
 
 def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: int) -> float:
@@ -90,7 +91,9 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
     ranks = _useful_ranks(n, target, error, candidates)
     if not ranks:
         needed = math.ceil(math.log(error) / math.log1p(-target))
-        raise NoCut(_no_cut(f"{n} calibration rows", f"at least {needed} of them kept, without one loss", target))
+        raise NoThresholdError(
+            _no_cut(f"{n} calibration rows", f"at least {needed} of them kept, without one loss", target)
+        )
     order = by.argsort(stable=True)
     ordered, sums = by[order].contiguous(), torch.cat([loss.new_zeros(1), loss[order].cumsum(0)])
     ends = torch.tensor([math.inf if rank == n else float(ordered[rank]) for rank in ranks], dtype=ordered.dtype)
@@ -98,7 +101,9 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
     p = risk_p_values(sums[below], below, target, binary=_is_binary(loss))
     passing = (p <= error / len(ranks)).nonzero().flatten()
     if not len(passing):
-        raise NoCut(_no_cut(f"the smallest p-value is {float(p.min()):.3g}", f"{error / len(ranks):.3g}", target))
+        raise NoThresholdError(
+            _no_cut(f"the smallest p-value is {float(p.min()):.3g}", f"{error / len(ranks):.3g}", target)
+        )
     end = float(ends[int(passing[-1])])
     return end if math.isinf(end) else math.nextafter(end, -math.inf)
 
@@ -119,7 +124,9 @@ def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, cuts: Te
     failed = (p > error).nonzero().flatten()
     passed = int(failed[0]) if len(failed) else len(cuts)
     if passed == 0:
-        raise NoCut(_no_cut(f"p-value {float(p[0]):.3g} at the first cut", f"{error:.3g}, or another first", target))
+        raise NoThresholdError(
+            _no_cut(f"p-value {float(p[0]):.3g} at the first cut", f"{error:.3g}, or another first", target)
+        )
     return float(cuts[passed - 1])
 
 
@@ -131,7 +138,7 @@ def _checked_cuts(cuts: Sequence[float] | Tensor) -> Tensor:
     values = torch.as_tensor(cast(Any, cuts), dtype=torch.float64)
     if values.ndim == 1 and len(values) > 0 and bool((values.diff() > 0).all()) and not bool(values.isnan().any()):
         return values
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "cuts must be numbers that rise: the surest, which keeps fewest rows, comes first.",
             got=f"{values.flatten().tolist()[:8]}",
@@ -146,5 +153,5 @@ def _no_cut(got: str, needed: str, target: float) -> str:
         f"No cut can be shown to keep the risk at most {target:g}.",
         got=f"{got}; needed: {needed}",
         cause="few calibration rows for the promise, or a measure that does not rank the losses",
-        fix="more calibration rows, a larger target or a smaller confidence; or pass every row on: Cut(-math.inf)",
+        fix="more calibration rows, a larger target or a smaller confidence; or refer every row: Threshold(-math.inf)",
     )

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._inputs import along_first, as_inputs
-from caveat.decide._cut import Cut, as_cut
+from caveat.decide._cut import Threshold, as_cut
 from caveat.decide._decision import Decision, answers_of, checked_ids, checked_names
-from caveat.decide._unsureness import MeasureLike, unsureness
-from caveat.errors import InvalidArgument, explain
+from caveat.decide._unsureness import MeasureLike, uncertainty
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian, Predictive
 
 
@@ -33,12 +33,12 @@ class Tier:
         predict: x to a predictive, such as ``lambda x: caveat.predict(sampler, x, n=50)``.
         cut: rows at most so unsure are answered here; infinity: all that come.
         cost: of each row that this tier sees, in the caller's unit.
-        measure: as in ``unsureness``.
+        measure: as in ``uncertainty``.
     """
 
     name: str
     predict: Callable[[Any], Predictive]
-    cut: Cut | float = math.inf
+    cut: Threshold | float = math.inf
     cost: float = 0.0
     measure: MeasureLike = None
 
@@ -67,16 +67,16 @@ def decide_in_tiers(
         A ``Decision`` whose actions are the tiers' names, and "person".
 
     Raises:
-        InvalidArgument: no tiers, two of one name, a negative cost, a tier whose predictive has other rows or another
-            kind of answer, no rows.
-        NotFinite: NaN in the unsureness.
+        InvalidArgumentError: no tiers, two of one name, a negative cost, a tier whose predictive has other rows or
+            another kind of answer, no rows.
+        NotFiniteError: NaN in the uncertainty.
 
     Example:
         >>> from caveat.predictive import Probabilities
         >>> p = torch.tensor([[1.0, 0.0], [0.6, 0.4], [0.5, 0.5]])
-        >>> fast = Tier("fast", lambda x: Probabilities().summarise(x[None]), cut=0.1, cost=1)
+        >>> fast = Tier("fast", lambda x: Probabilities().summarize(x[None]), cut=0.1, cost=1)
         >>> sharper = lambda x: x.square() / x.square().sum(-1, keepdim=True)
-        >>> slow = Tier("slow", lambda x: Probabilities().summarise(sharper(x)[None]), cut=0.65, cost=10)
+        >>> slow = Tier("slow", lambda x: Probabilities().summarize(sharper(x)[None]), cut=0.65, cost=10)
         >>> decide_in_tiers(p, [fast, slow], person=100)
         Decision of 3 rows (passed on where unsure: fast > 0.1, slow > 0.65)
           fast    1  33.3 %  class 0 1
@@ -122,7 +122,7 @@ class _Walk:
         pred = tier.predict(x)
         answers = answers_of(pred).to("cpu")
         self._check(pred, answers, tier)
-        by = unsureness(pred, tier.measure).to("cpu", torch.float64)
+        by = uncertainty(pred, tier.measure).to("cpu", torch.float64)
         keeps = torch.ones_like(by, dtype=torch.bool) if answers_all else by <= as_cut(tier.cut).value
         self.cost[self.left] += tier.cost
         self.by[self.left], self.action[self.left], self.answers[self.left] = by, number, answers
@@ -135,7 +135,7 @@ class _Walk:
             self.answers = answers.new_zeros((len(self.left), *answers.shape[1:]))
             self.classes = classes
         if len(answers) != len(self.left) or classes != self.classes or answers.shape[1:] != self.answers.shape[1:]:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "A tier gives one prediction for each row that it is passed, over the same classes as the others.",
                     got=f"{pred!r} from {tier.name!r} for {len(self.left)} rows",
@@ -166,11 +166,11 @@ def _check(tiers: Sequence[Tier], person: float | None) -> None:
     cheap = all(isinstance(cast(Any, cost), int | float) and 0 <= cost < math.inf for cost in costs)
     if titles and whole and cheap and len({*titles, "person"}) == len(titles) + 1:
         return
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             'There must be at least one tier, with different names (not "person") and costs of at least 0.',
             got=f"tiers {titles}, costs {costs}",
             cause="an empty list, or a price with the wrong sign",
-            fix='[Tier("fast", predict_fast, cut=cut_for_risk(...), cost=1), Tier("slow", ...)], person=50',
+            fix='[Tier("fast", predict_fast, cut=threshold_for_risk(...), cost=1), Tier("slow", ...)], person=50',
         )
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from caveat._measure_kinds import kind_of
 from caveat._numerics import accumulator
 from caveat._shapes import describe, require_no_nan, require_rows
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.measures import MEASURES
 from caveat.predictive import Predictive
 
@@ -21,11 +21,11 @@ MeasureLike = str | Callable[..., Tensor] | None
 _DEFAULT = {"classification": "predictive_entropy", "regression": "total_variance"}
 
 
-def unsureness(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tensor:
+def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tensor:
     """One number a row, (B,), higher is less sure: what cuts and policies rank by.
 
     Args:
-        pred: a predictive, or a tensor (B,) of numbers that are unsureness already.
+        pred: a predictive, or a tensor (B,) of numbers that are uncertainty already.
         measure: of a predictive: a name in ``MEASURES``, or a function of it; predictive entropy (classes) or the total
             variance (targets) if not given. Where it gives several numbers a row (targets, labels, pixels) they are
             averaged. ``margin``, which is high where the network is sure, is taken with its sign turned.
@@ -34,36 +34,36 @@ def unsureness(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tensor
         (B,), float64 (float32 where there is none).
 
     Raises:
-        InvalidArgument: no rows, an unknown measure, a tensor that is not (B,), or a measure beside a tensor.
-        NotFinite: NaN in a row.
+        InvalidArgumentError: no rows, an unknown measure, a tensor that is not (B,), or a measure beside a tensor.
+        NotFiniteError: NaN in a row.
 
     Example:
         >>> from caveat.predictive import Probabilities
-        >>> pred = Probabilities().summarise(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
-        >>> unsureness(pred), unsureness(pred, "margin")
+        >>> pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
+        >>> uncertainty(pred), uncertainty(pred, "margin")
         (tensor([0.6931, 0.0000], dtype=torch.float64), tensor([-0., -1.], dtype=torch.float64))
     """
     values = _checked_tensor(pred, measure) if isinstance(pred, Tensor) else _measured(pred, measure)
-    require_rows(values, "unsureness")
-    require_no_nan(values, "unsureness")
+    require_rows(values, "uncertainty")
+    require_no_nan(values, "uncertainty")
     return values.to(accumulator(values.device))
 
 
 def measure_name(pred: Predictive | Tensor, measure: MeasureLike) -> str:
     """What the numbers are called in a reason."""
     if isinstance(pred, Tensor):
-        return "unsureness"
+        return "uncertainty"
     if measure is None:
-        return _DEFAULT.get(kind_of(pred) or "", "unsureness")
+        return _DEFAULT.get(kind_of(pred) or "", "uncertainty")
     return measure if isinstance(measure, str) else getattr(measure, "__name__", "measure")
 
 
 def _checked_tensor(values: Tensor, measure: MeasureLike) -> Tensor:
     if values.ndim == 1 and values.dtype != torch.bool and not values.is_complex() and measure is None:
         return values
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
-            "A tensor of unsureness is (B,) real numbers, and goes without a measure.",
+            "A tensor of uncertainty is (B,) real numbers, and goes without a measure.",
             got=f"{describe(values)}, measure={measure!r}",
             cause="probabilities (B, C) in place of a measure of them, or targets (B, D) not yet reduced",
             fix="pass the predictive itself, or caveat.predictive_entropy(pred)",
@@ -74,7 +74,7 @@ def _checked_tensor(values: Tensor, measure: MeasureLike) -> Tensor:
 def _measured(pred: Predictive, measure: MeasureLike) -> Tensor:
     kind = kind_of(cast(Any, pred))
     if kind is None:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A decision is about one predictive over classes, labels or targets, or about a tensor (B,).",
                 got=type(pred).__name__,
@@ -89,8 +89,8 @@ def _measured(pred: Predictive, measure: MeasureLike) -> Tensor:
 def _function(measure: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
     if isinstance(measure, str):
         if measure in MEASURES:
-            return MEASURES[measure].unsureness
-        raise InvalidArgument(
+            return MEASURES[measure].uncertainty
+        raise InvalidArgumentError(
             explain(
                 "A measure is one of MEASURES, or a function of a predictive.",
                 got=f"measure={measure!r}",
@@ -99,4 +99,4 @@ def _function(measure: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
             )
         )
     known = next((entry for entry in MEASURES.values() if entry.function is measure), None)
-    return known.unsureness if known else measure
+    return known.uncertainty if known else measure

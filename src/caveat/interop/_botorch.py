@@ -14,7 +14,7 @@ from typing import Any, cast
 import caveat._extras as extras
 from caveat._engine import Sampler
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Mean, MeanAndLogVariance, MeanAndVariance
 
 
@@ -25,7 +25,7 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
     Expected improvement and its kin (analytic, ``qLogExpectedImprovement``, ``qLogNoisyExpectedImprovement``), upper
     confidence bounds, ``MaxPosteriorSampling`` and the knowledge gradient work, with gradients for ``optimize_acqf``.
     Those that need a joint Gaussian (max-value and joint entropy search, pathwise Thompson sampling) do not: for
-    Thompson sampling maximise ``model.function(i)``, one coherent draw.
+    Thompson sampling maximize ``model.function(i)``, one coherent draw.
 
     * ``posterior(X)``: mean and variance are those of ``caveat.predict(sampler, X, n, seed=seed)``. With
       ``observation_noise=True`` the output's noise is added to variance and samples.
@@ -45,18 +45,18 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
         The model. ``posterior(X)`` takes X (b, q, d) or (q, d) and gives (b, q, m).
 
     Raises:
-        MissingExtra: BoTorch is not installed.
-        InvalidArgument: n or outputs below 1, or n more than the sampler has.
-        OutputMismatch: the sampler gives classes; or, at the first posterior, another number of outputs.
+        MissingExtraError: BoTorch is not installed.
+        InvalidArgumentError: n or outputs below 1, or n more than the sampler has.
+        OutputMismatchError: the sampler gives classes; or, at the first posterior, another number of outputs.
 
     See "BoTorch: A Framework for Efficient Monte-Carlo Bayesian Optimization", Balandat, Karrer, Jiang, Daulton,
     Letham, Wilson and Bakshy, 2020, https://arxiv.org/abs/1910.06403.
     """
     check_seed(seed)
     if not isinstance(sampler.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
-                "Bayesian optimisation is about numbers: a sampler with output Mean, MeanAndVariance or "
+                "Bayesian optimization is about numbers: a sampler with output Mean, MeanAndVariance or "
                 "MeanAndLogVariance.",
                 got=repr(sampler.output),
                 cause="a classifier",
@@ -66,9 +66,9 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
     count = n if n is not None else sampler.size or 64
     for name, value in (("n", count), ("outputs", outputs)):
         if isinstance(cast(Any, value), bool) or not isinstance(cast(Any, value), int) or value < 1:
-            raise InvalidArgument(_wrong_count(f"{name} is a positive integer.", f"{name}={value!r}"))
+            raise InvalidArgumentError(_wrong_count(f"{name} is a positive integer.", f"{name}={value!r}"))
     if sampler.size is not None and count > sampler.size:
-        raise InvalidArgument(_wrong_count(f"There are {sampler.size} functions.", f"n={count}"))
+        raise InvalidArgumentError(_wrong_count(f"There are {sampler.size} functions.", f"n={count}"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # linear_operator scripts with TorchScript on import
         extras.require("botorch", "botorch")

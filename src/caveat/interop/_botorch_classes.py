@@ -17,7 +17,7 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 from torch import Tensor
 
 from caveat._engine import Sampler
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.interop._botorch_functions import (
     Functions,
     chosen_functions,
@@ -143,7 +143,7 @@ class SamplerModel(_Model):
         if output_indices is not None:
             values, noise = values[..., output_indices], noise[..., output_indices]
         if isinstance(posterior_transform, ScalarizedPosteriorTransform):
-            values, noise = _scalarised(values, noise, posterior_transform)
+            values, noise = _scalarized(values, noise, posterior_transform)
             posterior_transform = None
         noisy = isinstance(observation_noise, Tensor) or observation_noise
         found = FunctionsPosterior(Functions(values, noise), self.log_weights, noisy)
@@ -164,9 +164,9 @@ class SamplerModel(_Model):
         return self.condition_on_observations(X, sampler(seen), noise=observation_noise)
 
     def function(self, index: int) -> Any:
-        """Draw ``index`` as a deterministic model: maximise it for Thompson sampling."""
+        """Draw ``index`` as a deterministic model: maximize it for Thompson sampling."""
         if not 0 <= index < self.count:
-            raise InvalidArgument(wrong_count(f"Functions are 0 to {self.count - 1}.", f"index={index}"))
+            raise InvalidArgumentError(wrong_count(f"Functions are 0 to {self.count - 1}.", f"index={index}"))
         return GenericDeterministicModel(
             lambda X: self._functions(X, range(index, index + 1)).values[..., 0, :, :], self._outputs
         )
@@ -175,7 +175,7 @@ class SamplerModel(_Model):
         found = functions_at(self.caveat_sampler, self.transform_inputs(X), which or range(self.count), self.seed)
         if found.values.shape[-1] != self._outputs:
             got = f"outputs={self._outputs}, and the sampler gives {found.values.shape[-1]}"
-            raise OutputMismatch(wrong_count("outputs is the number of targets of each function.", got))
+            raise OutputMismatchError(wrong_count("outputs is the number of targets of each function.", got))
         return found
 
 
@@ -186,7 +186,7 @@ def _sobol(posterior: Any, sample_shape: torch.Size, seed: int | None = None) ->
 GetSampler.add((FunctionsPosterior,), _sobol)
 
 
-def _scalarised(values: Tensor, noise: Tensor, transform: Any) -> tuple[Tensor, Tensor]:
+def _scalarized(values: Tensor, noise: Tensor, transform: Any) -> tuple[Tensor, Tensor]:
     """One weighted sum of the outputs and its noise, (b, S, q, 1) each."""
     weights = cast(Tensor, transform.weights).to(values)
     return (values @ weights)[..., None] + transform.offset, (noise.expand_as(values) @ weights.square())[..., None]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caveat._engine import Sampler, draws
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Mean, MeanAndLogVariance
 
 
@@ -29,7 +29,7 @@ class Functions(NamedTuple):
 def functions_at(sampler: Sampler, x: Tensor, draw: range, seed: int) -> Functions:
     """Some functions of a sampler at points (b, q, d), with the graph where ``x`` has one: (b, S, q, m)."""
     if x.ndim < 2 or not x.is_floating_point() or x.shape[-1] == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Points are (b, q, d): b sets of q points of d numbers.",
                 got=describe(x),
@@ -72,7 +72,7 @@ def chosen_functions(uniform: Tensor, weights: Tensor) -> Tensor:
 def log_likelihood(functions: Functions, y: Tensor) -> Tensor:
     """The log density (nats) of observations (f, b, q, m) under each function: (f, b, S)."""
     if not bool((functions.noise > 0).all()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Conditioning needs noise: without it no function agrees with what was observed.",
                 got="a noise variance of 0",

@@ -21,7 +21,7 @@ import caveat._extras as extras
 from caveat._engine import Stream
 from caveat._intercept import MaskSource, SiteKey, normal_from_uniform, state_kept
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian, Mean
 
 _JITTER = 1e-6
@@ -32,14 +32,14 @@ _PIECE = 16
 class GaussianProcess:
     """A fitted Gaussian process: a sampler, with its exact posterior besides; made by ``gaussian_process``.
 
-    Everything but ``centre`` and ``scale`` of the targets is in standardised units and float64.
+    Everything but ``center`` and ``scale`` of the targets is in standardized units and float64.
 
     Fields:
         length_scales: (D,) of the squared exponential kernel.
         amplitude: the prior variance of the function.
         noise: the variance of an observation about it.
-        output: ``Mean`` with that noise variance in target units, as ``caveat.predict`` summarises draws.
-        log_marginal_likelihood: of the training targets, nats for each of them, standardised.
+        output: ``Mean`` with that noise variance in target units, as ``caveat.predict`` summarizes draws.
+        log_marginal_likelihood: of the training targets, nats for each of them, standardized.
     """
 
     length_scales: Tensor
@@ -67,13 +67,13 @@ class GaussianProcess:
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The exact mean and variance of the function, without noise, at (B, D): two of (B, 1), in target units."""
         with _evaluating(self.model), torch.no_grad():
-            at = self._standardised(x)
+            at = self._standardized(x)
             cross = self._kernel(at, self._inputs)
             solved = cast(Tensor, torch.linalg.solve_triangular(self._factor, cross.mT, upper=False))
             mean = cross @ torch.cholesky_solve(self._targets, self._factor)
             variance = (self.amplitude - solved.square().sum(0)).clamp(min=0)[:, None]
-        _, _, centre, scale = self._scaling
-        return (mean * scale + centre).to(x.dtype), (variance * scale.square()).to(x.dtype)
+        _, _, center, scale = self._scaling
+        return (mean * scale + center).to(x.dtype), (variance * scale.square()).to(x.dtype)
 
     def predictive(self, x: Tensor) -> Gaussian:
         """The exact predictive at (B, D), as ``caveat.predict`` would give of endless draws; no standard error."""
@@ -88,12 +88,12 @@ class GaussianProcess:
         x = _table(x, "x", self._scaling[0].shape[-1])
         x = x if rows is None else x[rows]
         with _evaluating(self.model), torch.set_grad_enabled(gradient):
-            at = self._standardised(x)
+            at = self._standardized(x)
             yield _Pathwise(self, at, x.dtype, MaskSource(check_seed(seed), device=at.device), gradient)
 
-    def _standardised(self, x: Tensor) -> Tensor:
-        centre, scale = self._scaling[:2]
-        return cast(Tensor, self.model((x.to(centre) - centre) / scale))
+    def _standardized(self, x: Tensor) -> Tensor:
+        center, scale = self._scaling[:2]
+        return cast(Tensor, self.model((x.to(center) - center) / scale))
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         a, b = a / self.length_scales, b / self.length_scales
@@ -129,8 +129,8 @@ class _Pathwise:
         wrong = p._targets[:, 0] - prior(p._inputs) - noise  # pyright: ignore[reportPrivateUsage]
         solved = torch.cholesky_solve(wrong[:, None], p._factor)  # pyright: ignore[reportPrivateUsage]
         kernel = p._kernel(self._at, p._inputs)  # pyright: ignore[reportPrivateUsage]
-        _, _, centre, scale = p._scaling  # pyright: ignore[reportPrivateUsage]
-        return ((prior(self._at)[:, None] + kernel @ solved) * scale + centre)[None]
+        _, _, center, scale = p._scaling  # pyright: ignore[reportPrivateUsage]
+        return ((prior(self._at)[:, None] + kernel @ solved) * scale + center)[None]
 
     def _uniform(self, name: str, elements: int, draw: range) -> Tensor:
         return self._source.uniform(SiteKey(f"gaussian process {name}", 0), elements, draw, torch.float64)[0]
@@ -144,14 +144,14 @@ def gaussian_process(
 ) -> GaussianProcess:
     """Exact Gaussian-process regression: squared exponential kernel, a length scale for each input dimension.
 
-    Inputs and targets are standardised; length scales, amplitude and noise maximise the marginal likelihood (Adam).
+    Inputs and targets are standardized; length scales, amplitude and noise maximize the marginal likelihood (Adam).
     Time grows with N^3: for a few thousand rows at most.
 
     Args:
         x: (N, D) inputs.
         y: (N,) or (N, 1) targets.
-        steps: of the optimiser.
-        learning_rate: of the optimiser.
+        steps: of the optimizer.
+        learning_rate: of the optimizer.
         features: random features of each draw's prior function. More bring the spread of draws nearer to
             the exact variance far from the data; ``posterior`` and ``predictive`` are exact whatever it is.
 
@@ -159,8 +159,8 @@ def gaussian_process(
         A sampler for ``caveat.predict`` and ``caveat.draws``, with ``posterior(x)`` and ``predictive(x)``.
 
     Raises:
-        MissingExtra: GPyTorch is not installed.
-        InvalidArgument: shapes that do not fit, fewer than two rows, or NaN.
+        MissingExtraError: GPyTorch is not installed.
+        InvalidArgumentError: shapes that do not fit, fewer than two rows, or NaN.
 
     See "Gaussian Processes for Machine Learning", Rasmussen and Williams, 2006; "Efficiently Sampling Functions from
     Gaussian Process Posteriors", Wilson, Borovitskiy, Terenin, Mostowsky and Deisenroth, 2020.
@@ -174,24 +174,25 @@ def deep_kernel(
     """Deep kernel learning: the kernel compares what ``network`` makes of the inputs, and both are fitted together.
 
     Args:
-        x: (N, D) inputs; the network gets them standardised.
+        x: (N, D) inputs; the network gets them standardized.
         y: (N,) or (N, 1) targets.
         network: takes (B, D), returns (B, width). It is trained in place, in float64 from here on.
-        steps: of the optimiser.
-        learning_rate: of the optimiser.
+        steps: of the optimizer.
+        learning_rate: of the optimizer.
         features: as for ``gaussian_process``.
 
     Returns:
         As ``gaussian_process``.
 
     Raises:
-        MissingExtra: GPyTorch is not installed.
-        InvalidArgument: shapes that do not fit, fewer than two rows, NaN, or a network that does not return (B, width).
+        MissingExtraError: GPyTorch is not installed.
+        InvalidArgumentError: shapes that do not fit, fewer than two rows, NaN, or a network that does not return (B,
+            width).
 
     See "Deep Kernel Learning", Wilson, Hu, Salakhutdinov and Xing, 2016.
     """
     if not isinstance(cast(object, network), nn.Module):
-        raise InvalidArgument(_wrong("network must be a torch.nn.Module.", type(network).__name__))
+        raise InvalidArgumentError(_wrong("network must be a torch.nn.Module.", type(network).__name__))
     return _fitted(x, y, network.double(), steps, learning_rate, features)
 
 
@@ -201,11 +202,11 @@ def _fitted(x: Tensor, y: Tensor, network: nn.Module, steps: int, rate: float, f
     y = _targets(y, len(x)).double()
     for name, value in (("steps", steps), ("features", features), ("learning_rate", rate)):
         if not value > 0:
-            raise InvalidArgument(_wrong(f"{name} must be positive.", f"{name}={value!r}"))
+            raise InvalidArgumentError(_wrong(f"{name} must be positive.", f"{name}={value!r}"))
     scaling = (x.mean(0), _spread(x), y.mean(0), _spread(y))
     inputs, targets = (x - scaling[0]) / scaling[1], (y - scaling[2]) / scaling[3]
     with torch.enable_grad():
-        model, likelihood, found = _optimised(gpytorch, network, inputs, targets[:, 0], steps, rate)
+        model, likelihood, found = _optimized(gpytorch, network, inputs, targets[:, 0], steps, rate)
     with _evaluating(network), torch.no_grad():
         at = cast(Tensor, network(inputs))
         scales = model.covariance.base_kernel.lengthscale.detach().flatten().clone()
@@ -214,12 +215,10 @@ def _fitted(x: Tensor, y: Tensor, network: nn.Module, steps: int, rate: float, f
         noisy = gram + (noise + _JITTER * amplitude) * torch.eye(len(at)).to(gram)
         factor = cast(Tensor, torch.linalg.cholesky(noisy))
     output = Mean(noise_variance=noise * float(scaling[3]) ** 2)
-    return GaussianProcess(
-        scales, amplitude, noise, output, found, network, features, at, targets, factor, scaling
-    )
+    return GaussianProcess(scales, amplitude, noise, output, found, network, features, at, targets, factor, scaling)
 
 
-def _optimised(
+def _optimized(
     gpytorch: Any, network: nn.Module, x: Tensor, y: Tensor, steps: int, rate: float
 ) -> tuple[Any, Any, float]:
     with torch.no_grad():
@@ -241,13 +240,13 @@ def _optimised(
     likelihood.double().noise = 0.1
     model.covariance.base_kernel.lengthscale = width**0.5
     objective = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     model.train()
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = -objective(model(x), y)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     network.zero_grad()
     with torch.no_grad():
         found = float(objective(model(x), y))
@@ -282,7 +281,9 @@ def _table(x: Any, name: str, width: int | None = None) -> Tensor:
     fits = isinstance(x, Tensor) and x.ndim == 2 and len(x) > 0 and x.is_floating_point()
     if not fits or (width is not None and x.shape[-1] != width) or not bool(x.isfinite().all()):
         rule = f"{name} must be a table of finite numbers (N, {width or 'D'}) with at least one row."
-        raise InvalidArgument(_wrong(rule, f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__))
+        raise InvalidArgumentError(
+            _wrong(rule, f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__)
+        )
     return cast(Tensor, x)
 
 
@@ -290,7 +291,7 @@ def _targets(y: Any, rows: int) -> Tensor:
     fits = isinstance(y, Tensor) and tuple(y.shape) in ((rows,), (rows, 1)) and bool(y.isfinite().all())
     if not fits or rows < 2:
         got = f"shape {tuple(y.shape)} beside {rows} rows" if isinstance(y, Tensor) else type(y).__name__
-        raise InvalidArgument(_wrong("y must be finite numbers (N,) or (N, 1) beside inputs (N, D), N >= 2.", got))
+        raise InvalidArgumentError(_wrong("y must be finite numbers (N,) or (N, 1) beside inputs (N, D), N >= 2.", got))
     return cast(Tensor, y).reshape(rows, 1)
 
 

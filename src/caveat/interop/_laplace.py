@@ -23,7 +23,7 @@ from caveat._engine import Stream, Values, mapped
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._intercept import state_kept
 from caveat._seeds import check_seed, mix
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Logits, Mean, Output
 
 Weights = Literal["last_layer", "all"]
@@ -77,7 +77,7 @@ class LaplacePosterior:
                 part.training = False
             try:
                 with torch.set_grad_enabled(gradient):
-                    function = _last_layer(self, inputs) if self.weights == "last_layer" else _linearised(self, inputs)
+                    function = _last_layer(self, inputs) if self.weights == "last_layer" else _linearized(self, inputs)
                 yield _Drawing(lambda draw: function(self.sample(seed, draw)), len(_first(inputs)), gradient)
             finally:
                 for part, training in zip(modules, modes, strict=True):
@@ -111,7 +111,7 @@ def laplace_posterior(
     """A Laplace posterior about the trained weights of ``network``.
 
     Draws of "last_layer" put sampled weights in the last layer; the rest runs once. Draws of "all" are of the
-    network linearised at its weights, f(x) + J(x) (w - w*), which the curvature (a generalised Gauss-Newton matrix) is
+    network linearized at its weights, f(x) + J(x) (w - w*), which the curvature (a generalized Gauss-Newton matrix) is
     exact for. Either way a draw is one function for all inputs.
 
     Args:
@@ -120,12 +120,12 @@ def laplace_posterior(
         output: ``Logits()`` for classes, ``Mean(noise_variance=...)`` above 0 for a regression.
         weights: "last_layer" (the last ``Linear`` that is called) or "all".
         hessian: "full", "kron" or "diag".
-        prior_precision: of each weight; the one that maximises the marginal likelihood if not given.
+        prior_precision: of each weight; the one that maximizes the marginal likelihood if not given.
         batch_size: rows at once, where ``data`` is a pair of tensors.
 
     Raises:
-        MissingExtra: laplace-torch is not installed.
-        InvalidArgument: an output of another kind, no noise variance, or an unknown name.
+        MissingExtraError: laplace-torch is not installed.
+        InvalidArgumentError: an output of another kind, no noise variance, or an unknown name.
 
     See "Improving Predictions of Bayesian Neural Nets via Local Linearization", Immer, Korzepa and Bauer, 2021.
     """
@@ -170,7 +170,7 @@ def _last_layer(posterior: LaplacePosterior, inputs: Inputs) -> Callable[[Tensor
     return function
 
 
-def _linearised(posterior: LaplacePosterior, inputs: Inputs) -> Callable[[Tensor], Values]:
+def _linearized(posterior: LaplacePosterior, inputs: Inputs) -> Callable[[Tensor], Values]:
     model = posterior.model
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     start = {name: parameter.detach() for name, parameter in named.items()}
@@ -214,4 +214,4 @@ def _check(network: object, output: object, weights: str, hessian: str, prior_pr
         problem = ("prior_precision must be a positive number.", f"prior_precision={prior_precision!r}")
     if problem is not None:
         fix = "laplace_posterior(network, (x, y), output=caveat.Mean(noise_variance=0.1))"
-        raise InvalidArgument(explain(problem[0], got=problem[1], cause="settings of another method", fix=fix))
+        raise InvalidArgumentError(explain(problem[0], got=problem[1], cause="settings of another method", fix=fix))

@@ -15,7 +15,7 @@ from torch import Tensor
 from caveat._engine import Sampler, predict_batches
 from caveat._extras import require
 from caveat._measure_kinds import kind_of
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
 
 
@@ -55,14 +55,14 @@ def mapie_classifier(
         those of ``caveat.predict``. Hand it to MAPIE with ``prefit=True``.
 
     Raises:
-        MissingExtra: scikit-learn is not installed.
-        InvalidArgument: fewer than two classes; when predicting, a sampler of a regression.
+        MissingExtraError: scikit-learn is not installed.
+        InvalidArgumentError: fewer than two classes; when predicting, a sampler of a regression.
 
     See "Flexible and Systematic Uncertainty Estimation with Conformal Prediction via the MAPIE library", Cordier et
     al., 2023.
     """
     if classes < 2:
-        raise InvalidArgument(_too_few(classes))
+        raise InvalidArgumentError(_too_few(classes))
     base = require("sklearn.base", extra="conformal")
     drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
 
@@ -92,8 +92,8 @@ def mapie_regressor(sampler: Sampler, *, n: int | None = None, seed: int = 0, ba
         ``prefit=True``.
 
     Raises:
-        MissingExtra: scikit-learn is not installed.
-        InvalidArgument: when predicting, a sampler of classes or of several targets.
+        MissingExtraError: scikit-learn is not installed.
+        InvalidArgumentError: when predicting, a sampler of classes or of several targets.
     """
     base = require("sklearn.base", extra="conformal")
     drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
@@ -123,13 +123,13 @@ def _probabilities(pred: Predictive) -> Tensor:
         pred = pred.binary
     if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
         return pred.mean.flatten(0, -2)  # a logit of yes may stand in a column
-    raise InvalidArgument(_misfit("classes, one label a row", pred))
+    raise InvalidArgumentError(_misfit("classes, one label a row", pred))
 
 
 def _one_target(pred: Predictive) -> Tensor:
     if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
         return pred.mean.reshape(-1)
-    raise InvalidArgument(_misfit("one number a row", pred))
+    raise InvalidArgumentError(_misfit("one number a row", pred))
 
 
 def _misfit(wanted: str, pred: Predictive) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from caveat._engine import Sampler, predict
 from caveat._measure_kinds import kind_of
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
 
 Read = Callable[[Predictive], Tensor]
@@ -63,7 +63,7 @@ def torchcp_classifier(
         them is the mean of ``caveat.predict``. Hand it to any predictor as ``model=``.
 
     Raises:
-        InvalidArgument: a batch size under one; when predicting, a sampler of a regression or of maps.
+        InvalidArgumentError: a batch size under one; when predicting, a sampler of a regression or of maps.
 
     See "TorchCP: A Python Library for Conformal Prediction", Huang, Song, Zhang, Jing, Wei, 2024.
 
@@ -102,8 +102,8 @@ def torchcp_regressor(
         A module from rows (B, ...) to (B, 1) means, or (B, 2) quantiles, in the target's unit.
 
     Raises:
-        InvalidArgument: quantiles that are not two rising probabilities, a batch size under one; when predicting, a
-            sampler of classes or of several targets.
+        InvalidArgumentError: quantiles that are not two rising probabilities, a batch size under one; when predicting,
+            a sampler of classes or of several targets.
 
     See "Conformalized Quantile Regression", Romano, Patterson, Candes, 2019.
 
@@ -120,7 +120,7 @@ def torchcp_regressor(
     if quantiles is None:
         return SamplerModel(sampler, _means, n, seed, _checked(batch_size), device)
     if len(quantiles) != 2 or not 0 < quantiles[0] < quantiles[1] < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "quantiles must be two rising probabilities between 0 and 1.",
                 got=f"quantiles={quantiles!r}",
@@ -143,7 +143,7 @@ def _log_probabilities(pred: Predictive) -> Tensor:
     if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
         smallest = torch.finfo(pred.mean.dtype).tiny  # a probability that is zero keeps its place, last
         return pred.mean.flatten(0, -2).clamp(min=smallest).log()
-    raise InvalidArgument(_misfit("classes, one label a row", pred))
+    raise InvalidArgumentError(_misfit("classes, one label a row", pred))
 
 
 def _means(pred: Predictive) -> Tensor:
@@ -154,13 +154,13 @@ def _moments(pred: Predictive) -> tuple[Tensor, Tensor]:
     """The mean and the standard deviation, noise included, of each row."""
     if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
         return pred.mean.reshape(-1), pred.total_variance.sqrt().reshape(-1)
-    raise InvalidArgument(_misfit("one number a row", pred))
+    raise InvalidArgumentError(_misfit("one number a row", pred))
 
 
 def _checked(batch_size: int) -> int:
     if batch_size >= 1:
         return batch_size
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain("batch_size must be at least 1.", got=f"{batch_size}", cause="a division", fix="leave it out")
     )
 

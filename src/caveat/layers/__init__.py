@@ -17,7 +17,7 @@ from caveat.layers._random_features import (
 )
 from caveat.layers._replacement import replace
 from caveat.layers._spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
-from caveat.layers._spectral import ResidualBlock, SpectralBound, spectral_normalised
+from caveat.layers._spectral import ResidualBlock, SpectralBound, spectral_normalized
 from caveat.layers._variational_recurrent import VariationalGRU, VariationalLSTM
 from caveat.layers._weight_dropout import DropConnect, WeightDropout
 
@@ -50,6 +50,6 @@ __all__ = [
     "remove_dropout",
     "replace",
     "softmax_curvature",
-    "spectral_normalised",
+    "spectral_normalized",
     "update_precision",
 ]

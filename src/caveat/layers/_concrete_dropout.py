@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]  # the one class of all convolutions
 
 from caveat._random_numbers import Shape, elementwise, times, uniform_numbers, wide
-from caveat.errors import InvalidRate, explain
+from caveat.errors import InvalidRateError, explain
 from caveat.layers._rates import check_rate
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
@@ -39,8 +39,8 @@ class ConcreteDropout(nn.Module):
         those of the layer.
 
     Raises:
-        InvalidRate: ``p`` outside (0, 1), or a temperature that is not above 0.
-        InvalidArgument: no linear layer.
+        InvalidRateError: ``p`` outside (0, 1), or a temperature that is not above 0.
+        InvalidArgumentError: no linear layer.
 
     See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
 
@@ -106,8 +106,8 @@ class SpatialConcreteDropout(nn.Module):
         those of the layer.
 
     Raises:
-        InvalidRate: ``p`` outside (0, 1), or a temperature that is not above 0.
-        InvalidArgument: no convolution.
+        InvalidRateError: ``p`` outside (0, 1), or a temperature that is not above 0.
+        InvalidArgumentError: no convolution.
 
     See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
 
@@ -178,7 +178,7 @@ def _plain(holder: nn.Module, settings: Any) -> nn.Module:
 
 def _start(layer: nn.Module, p: float) -> nn.Parameter:
     if check_rate(p) == 0:
-        raise InvalidRate(
+        raise InvalidRateError(
             explain(
                 "A rate that is to be learned must start in (0, 1).",
                 got="p=0",
@@ -192,7 +192,7 @@ def _start(layer: nn.Module, p: float) -> nn.Parameter:
 
 def _checked_temperature(temperature: float) -> float:
     if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
-        raise InvalidRate(
+        raise InvalidRateError(
             explain(
                 "temperature must be above 0.",
                 got=f"temperature={temperature!r}",

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._concrete_dropout import ConcreteDropout, SpatialConcreteDropout
 
 
@@ -25,7 +25,7 @@ def concrete_penalty(
 
         l^2 / (tau N) * ||W||^2 / (1 - p)  +  2 / (tau N) * K * (p log p + (1 - p) log(1 - p))
 
-    This is the authors' regulariser, right beside their loss, the mean squared error (y - f)^2 of noise precision tau:
+    This is the authors' regularizer, right beside their loss, the mean squared error (y - f)^2 of noise precision tau:
     2 / tau times the divergence, as the squared error is 2 / tau times the negative log-likelihood. Beside a loss that
     *is* a negative log-likelihood (cross-entropy, ``caveat.losses.gaussian_nll``) pass ``model_precision=None``: the
     divergence itself, l^2 / (2 N) and 1 / N. Of layers that have no Concrete dropout, such as the first or the last,
@@ -41,7 +41,8 @@ def concrete_penalty(
         0-d, differentiable by the weights and the rates; nats times 2 / tau (or 1).
 
     Raises:
-        InvalidArgument: no Concrete dropout in ``network``, N below 1, or a scale or precision that is not above 0.
+        InvalidArgumentError: no Concrete dropout in ``network``, N below 1, or a scale or precision that is not above
+            0.
 
     See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
 
@@ -55,7 +56,7 @@ def concrete_penalty(
     _check(N, length_scale, model_precision)
     layers = [layer for layer in network.modules() if isinstance(layer, (ConcreteDropout, SpatialConcreteDropout))]
     if not layers:
-        raise InvalidArgument(_none_found(network))
+        raise InvalidArgumentError(_none_found(network))
     factor = 1.0 if model_precision is None else 2.0 / model_precision
     terms = torch.stack([_divergence(layer, length_scale) for layer in layers])
     return factor / N * terms.sum()
@@ -79,7 +80,7 @@ def _check(N: int, length_scale: float, model_precision: float | None) -> None:
         lowest = 1 if name == "N" else 0
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not math.isfinite(cast(float, value)) or cast(float, value) < lowest or value == 0:
-            raise InvalidArgument(_unusable(name, value))
+            raise InvalidArgumentError(_unusable(name, value))
 
 
 def _unusable(name: str, value: object) -> str:

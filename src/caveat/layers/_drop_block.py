@@ -1,6 +1,6 @@
 """DropBlock: dropout of whole blocks of a feature map.
 
-Convolutional features are alike around a place, so single dropped elements are filled in by their neighbours. See
+Convolutional features are alike around a place, so single dropped elements are filled in by their neighbors. See
 "DropBlock: A regularization method for convolutional networks", Ghiasi, Lin and Le, 2018.
 """
 
@@ -13,7 +13,7 @@ from typing import final
 from torch import Tensor, nn
 
 from caveat._random_numbers import Shape, times, uniform_numbers
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._rates import check_rate
 
 
@@ -27,8 +27,8 @@ class DropBlock1d(nn.Module):
         exact: as in ``DropBlock2d``.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: ``block_size`` below 1, or an input of another rank.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: ``block_size`` below 1, or an input of another rank.
 
     Example:
         >>> import torch
@@ -64,8 +64,8 @@ class DropBlock2d(nn.Module):
             share that is kept is 1 - p, to rounding. False: the paper's gamma.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: ``block_size`` below 1, or an input of another rank.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: ``block_size`` below 1, or an input of another rank.
 
     See "DropBlock: A regularization method for convolutional networks", Ghiasi, Lin and Le, 2018,
     https://arxiv.org/abs/1810.12890.
@@ -99,8 +99,8 @@ class DropBlock3d(nn.Module):
         exact: as in ``DropBlock2d``.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: ``block_size`` below 1, or an input of another rank.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: ``block_size`` below 1, or an input of another rank.
 
     Example:
         >>> import torch
@@ -172,7 +172,7 @@ def _covers(blocks: Shape, sizes: Shape) -> dict[int, int]:
 
 def _drop_block(x: Tensor, places: int, p: float, block_size: int, exact: bool, training: bool) -> Tensor:
     if x.dim() not in (places + 1, places + 2):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"DropBlock{places}d takes {places + 2} axes: batch, channels and {places} of places.",
                 got=f"shape {tuple(x.shape)}",
@@ -210,7 +210,7 @@ def _kept(corner: Tensor, blocks: Shape) -> Tensor:
 
 def _checked(block_size: int) -> int:
     if not isinstance(block_size, int) or isinstance(block_size, bool) or block_size < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "block_size must be a whole number, at least 1.",
                 got=f"block_size={block_size!r}",

@@ -11,7 +11,7 @@ from typing import Any, cast, final
 from torch import Tensor, nn
 
 from caveat._random_numbers import word_multipliers
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._rates import check_rate
 
 
@@ -31,13 +31,14 @@ class EmbeddingDropout(nn.Module):
         ids (B, T), (B, ..., T) or one sequence (T,); returns (*ids.shape, E).
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: no ``nn.Embedding``.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: no ``nn.Embedding``.
 
     See "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", Gal and Ghahramani, 2016,
     section 4.2, https://arxiv.org/abs/1512.05287.
 
     Example:
+        >>> import torch
         >>> words = EmbeddingDropout(nn.Embedding(100, 8), p=0.5)
         >>> vectors = words(torch.tensor([[5, 9, 5]]))
         >>> bool((vectors[0, 0] == vectors[0, 2]).all())
@@ -47,7 +48,7 @@ class EmbeddingDropout(nn.Module):
     def __init__(self, embedding: nn.Embedding, p: float = 0.1, *, batch_first: bool = True) -> None:
         super().__init__()
         if not isinstance(cast(Any, embedding), nn.Embedding):
-            raise InvalidArgument(_not_an_embedding(embedding))
+            raise InvalidArgumentError(_not_an_embedding(embedding))
         self.embedding, self.p, self.batch_first = embedding, check_rate(p), batch_first
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class GaussianDropout(nn.Module):
         any; the same comes out.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
+        InvalidRateError: ``p`` outside [0, 1).
 
     See "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", Srivastava et al., 2014.
 

@@ -11,7 +11,7 @@ from typing import Any, cast, final
 
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 Layer = Callable[[int, int], nn.Module]
 
@@ -30,7 +30,7 @@ class MeanAndLogVarianceHead(nn.Module):
         layer: makes both maps from (in, out): ``nn.Linear``, or a convolution for one answer a pixel.
 
     Raises:
-        InvalidArgument: a size below 1, or an initial variance that is not a positive number.
+        InvalidArgumentError: a size below 1, or an initial variance that is not a positive number.
 
     See "What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?", Kendall and Gal, 2017,
     https://arxiv.org/abs/1703.04977.
@@ -70,7 +70,8 @@ class LogitsAndLogVarianceHead(nn.Module):
             ``functools.partial(nn.Conv2d, kernel_size=1)``.
 
     Raises:
-        InvalidArgument: a size below 1, fewer than two classes, or an initial variance that is not a positive number.
+        InvalidArgumentError: a size below 1, fewer than two classes, or an initial variance that is not a positive
+            number.
 
     See "What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?", Kendall and Gal, 2017,
     https://arxiv.org/abs/1703.04977, section 3.3.
@@ -107,7 +108,7 @@ class LogitsAndLogVarianceHead(nn.Module):
 def _check_sizes(at_least: int = 1, **sizes: int) -> None:
     for name, size in sizes.items():
         if size < at_least:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     f"{name} must be at least {at_least}.",
                     got=f"{name}={size!r}",
@@ -120,12 +121,12 @@ def _check_sizes(at_least: int = 1, **sizes: int) -> None:
 def _constant_at_first(layer: nn.Module, variance: float) -> nn.Module:
     """The layer, changed to return log(variance) whatever comes in."""
     if not (math.isfinite(variance) and variance > 0):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "initial_variance must be a positive number.",
                 got=f"initial_variance={variance!r}",
                 cause="a log-variance, or the variance of a constant column",
-                fix="leave it out for 1, the variance of a standardised target",
+                fix="leave it out for 1, the variance of a standardized target",
             )
         )
     for parameter in layer.parameters():
@@ -134,7 +135,7 @@ def _constant_at_first(layer: nn.Module, variance: float) -> nn.Module:
     if isinstance(bias, Tensor):
         nn.init.constant_(bias, math.log(variance))
     elif variance != 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "An initial variance other than 1 needs a layer with a bias.",
                 got=f"initial_variance={variance!r} and {type(layer).__name__} without a bias",

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from caveat._dropping import INSERTED, drop_returned
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.layers._predicates import ModulePredicate, modules_by_path
 from caveat.layers._rates import check_rate
 
@@ -38,15 +38,15 @@ def insert_dropout(
         model: any network.
         p: the rate, in [0, 1).
         after: a predicate over (path, module): ``caveat.layers.instances_of(nn.ReLU)``,
-            ``caveat.named("layer*.relu")``, or your own.
+            ``caveat.paths("layer*.relu")``, or your own.
         by: makes the dropout from its rate: ``nn.Dropout``, ``caveat.layers.SpatialDropout2d``, ...
 
     Returns:
-        The paths of the new sites, as ``caveat.audit`` lists them and ``caveat.named`` matches them.
+        The paths of the new sites, as ``caveat.audit`` lists them and ``caveat.paths`` matches them.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: ``after`` chooses nothing, or a module that cannot be followed; then nothing was inserted.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: ``after`` chooses nothing, or a module that cannot be followed; then nothing was inserted.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -60,7 +60,7 @@ def insert_dropout(
     _check_open(model)
     chosen = {path: m for path, m in modules_by_path(model).items() if not _is_list(m) and after(path, m)}
     if not chosen:
-        raise InvalidArgument(nothing_chosen(model, "after"))
+        raise InvalidArgumentError(nothing_chosen(model, "after"))
     made = {path: by(p) for path in chosen}
     for path, module in chosen.items():
         _check_insertable(path, module, made[path])
@@ -120,9 +120,9 @@ def _check_open(model: nn.Module) -> None:
     compiled = hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
     closed = isinstance(model, torch.jit.ScriptModule) or compiled
     if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(explain_no_network(model))
+        raise InvalidArgumentError(explain_no_network(model))
     if closed:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Dropout is inserted into an nn.Module that is not compiled.",
                 got=type(model).__name__,
@@ -146,7 +146,7 @@ def _check_insertable(path: str, module: nn.Module, dropout: object) -> None:
         fix = "pass a class or a function of the rate: by=nn.Dropout2d, by=lambda p: MyDropout(rate=p)"
     else:
         return
-    raise InvalidArgument(explain("One dropout module can follow a module.", got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError(explain("One dropout module can follow a module.", got=got, cause=cause, fix=fix))
 
 
 def _runs_in_order(module: nn.Module) -> bool:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 
 Curvature = Callable[[Tensor], Tensor]
 """Takes the head's outputs (B, K) and gives the second derivative of the negative log-likelihood, (B, K) or (B, 1)."""
@@ -30,14 +30,14 @@ def gaussian_curvature(noise_variance: float = 1.0) -> Curvature:
     """The curvature of a Gaussian likelihood: one over the noise variance, the same for every output.
 
     Raises:
-        InvalidArgument: the noise variance is not positive.
+        InvalidArgumentError: the noise variance is not positive.
 
     Example:
         >>> gaussian_curvature(0.25)(torch.zeros(3, 2))
         tensor([[4.], [4.], [4.]])
     """
     if not 0 < noise_variance < math.inf:
-        raise InvalidArgument(_not_positive("noise_variance", noise_variance))
+        raise InvalidArgumentError(_not_positive("noise_variance", noise_variance))
     return lambda outputs: torch.full_like(outputs[:, :1], 1 / noise_variance)
 
 
@@ -88,7 +88,7 @@ class RandomFeatureGaussianProcess(nn.Module):
     Shapes: (B, in_features) to (B, K).
 
     Raises:
-        InvalidArgument: a size, scale or ridge that is not positive.
+        InvalidArgumentError: a size, scale or ridge that is not positive.
 
     See "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", Liu et
     al., 2020; "Random Features for Large-Scale Kernel Machines", Rahimi and Recht, 2007.
@@ -122,7 +122,7 @@ class RandomFeatureGaussianProcess(nn.Module):
         sizes = {"in_features": in_features, "out_features": out_features, "features": features}
         for name, value in {**sizes, "length_scale": length_scale, "ridge": ridge}.items():
             if not 0 < value < math.inf:
-                raise InvalidArgument(_not_positive(name, value))
+                raise InvalidArgumentError(_not_positive(name, value))
         self.in_features, self.out_features, self.features = in_features, out_features, features
         self.ridge, self.curvature, self.gathering = ridge, curvature, False
         self.register_buffer("frequencies", torch.randn(features, in_features, generator=generator) / length_scale)
@@ -157,7 +157,7 @@ class RandomFeatureGaussianProcess(nn.Module):
         """The variance of the function at (B, in_features), without noise: (B, K).
 
         Raises:
-            InvalidArgument: the precision was never built.
+            InvalidArgumentError: the precision was never built.
         """
         spread = _solved(self.factor(), self.random_features(x))
         return spread.square().sum(-1).mT.expand(-1, self.out_features)
@@ -166,10 +166,10 @@ class RandomFeatureGaussianProcess(nn.Module):
         """The Cholesky factor L of the precision, (K or 1, F, F) lower triangular.
 
         Raises:
-            InvalidArgument: the precision was never built.
+            InvalidArgumentError: the precision was never built.
         """
         if int(self.rows_seen) == 0:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "The posterior is of the data that the precision was built from.",
                     got="a head whose precision has seen no rows: it is the prior",
@@ -219,7 +219,7 @@ class RandomFeatureGaussianProcess(nn.Module):
 def heads_of(network: nn.Module) -> list[RandomFeatureGaussianProcess]:
     """The Gaussian-process heads in a network."""
     if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgument(explain_no_network(network))
+        raise InvalidArgumentError(explain_no_network(network))
     return [part for part in network.modules() if isinstance(part, RandomFeatureGaussianProcess)]
 
 
@@ -235,7 +235,7 @@ def update_precision(network: nn.Module, data: Tensor | Iterable[Any], *, batch_
         batch_size: rows at once, where ``data`` is one tensor.
 
     Raises:
-        InvalidArgument: no head, no rows, or NaN in what reaches the head.
+        InvalidArgumentError: no head, no rows, or NaN in what reaches the head.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(2, 8), RandomFeatureGaussianProcess(8, 3, features=64))
@@ -245,7 +245,7 @@ def update_precision(network: nn.Module, data: Tensor | Iterable[Any], *, batch_
     """
     heads = heads_of(network)
     if not heads:
-        raise InvalidArgument(_no_head(network))
+        raise InvalidArgumentError(_no_head(network))
     modes = [(part, part.training) for part in network.modules()]
     hooks = [head.register_forward_pre_hook(_gather) for head in heads]
     batches = cast(Any, data).split(batch_size) if isinstance(data, Tensor) else data
@@ -264,7 +264,7 @@ def update_precision(network: nn.Module, data: Tensor | Iterable[Any], *, batch_
             part.training = training
     for head in heads:
         if int(head.rows_seen) == 0 or not bool(head.precision.isfinite().all()):
-            raise InvalidArgument(_no_rows(int(head.rows_seen)))
+            raise InvalidArgumentError(_no_rows(int(head.rows_seen)))
 
 
 def _gather(head: nn.Module, args: tuple[Tensor, ...]) -> None:

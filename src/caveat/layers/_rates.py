@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from caveat.errors import InvalidRate, explain
+from caveat.errors import InvalidRateError, explain
 
 
 def check_rate(p: float) -> float:
     """``p`` as a float when it lies in [0, 1).
 
     Raises:
-        InvalidRate: it does not, or it is no number.
+        InvalidRateError: it does not, or it is no number.
 
     Example:
         >>> check_rate(0.5)
@@ -17,7 +17,7 @@ def check_rate(p: float) -> float:
     """
     number = isinstance(p, (int, float)) and not isinstance(p, bool)
     if not number or not 0 <= p < 1:
-        raise InvalidRate(
+        raise InvalidRateError(
             explain(
                 "A dropout rate must be in [0, 1).",
                 got=f"p={p!r}",

@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._insertion import nothing_chosen
 from caveat.layers._predicates import ModulePredicate, modules_by_path
 
@@ -26,7 +26,7 @@ def replace(model: nn.Module, *, which: ModulePredicate, by: Callable[[nn.Module
 
     Args:
         model: any network.
-        which: a predicate over (path, module): ``caveat.layers.instances_of(nn.Linear)``, ``caveat.named("head.*")``.
+        which: a predicate over (path, module): ``caveat.layers.instances_of(nn.Linear)``, ``caveat.paths("head.*")``.
         by: makes the new module from the old one: ``caveat.layers.ConcreteDropout``,
             ``lambda layer: WeightDropout(layer, 0.1)``, ``lambda old: nn.Dropout(0.2)``.
 
@@ -34,7 +34,7 @@ def replace(model: nn.Module, *, which: ModulePredicate, by: Callable[[nn.Module
         The paths of the replaced modules, as ``named_modules`` gives them.
 
     Raises:
-        InvalidArgument: ``which`` chooses nothing or the model itself, or ``by`` gives no module; then nothing is
+        InvalidArgumentError: ``which`` chooses nothing or the model itself, or ``by`` gives no module; then nothing is
             replaced.
 
     Example:
@@ -45,11 +45,11 @@ def replace(model: nn.Module, *, which: ModulePredicate, by: Callable[[nn.Module
         0.1
     """
     if not isinstance(cast(object, model), nn.Module) or which("", model):
-        raise InvalidArgument(_not_inside(model))
+        raise InvalidArgumentError(_not_inside(model))
     inside = [(path, module) for path, module in modules_by_path(model).items() if path]
     chosen = _outermost({path: module for path, module in inside if which(path, module)})
     if not chosen:
-        raise InvalidArgument(nothing_chosen(model, "which"))
+        raise InvalidArgumentError(nothing_chosen(model, "which"))
     parents = list(model.modules())
     made = {id(module): _made(path, module, by) for path, module in chosen.items()}
     at = next(chain(model.parameters(), model.buffers()), None)
@@ -77,7 +77,7 @@ def _is_inside(path: str, other: str) -> bool:
 def _made(path: str, module: nn.Module, by: Callable[[nn.Module], nn.Module]) -> nn.Module:
     new = by(module)
     if not isinstance(cast(object, new), nn.Module):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "by= makes a module from the module that it replaces.",
                 got=f"{type(new).__name__} for {path!r} ({type(module).__name__})",

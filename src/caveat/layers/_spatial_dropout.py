@@ -1,6 +1,6 @@
 """Spatial dropout: whole channels are dropped, wherever the channels stand.
 
-Neighbouring positions of a channel say much the same, so dropping one of them hides nothing; dropping the channel does.
+Neighboring positions of a channel say much the same, so dropping one of them hides nothing; dropping the channel does.
 See "Efficient Object Localization Using Convolutional Networks", Tompson et al., 2015.
 """
 
@@ -12,7 +12,7 @@ from typing import Literal, final
 from torch import Tensor, nn
 
 from caveat._random_numbers import Shape, dropped
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._rates import check_rate
 
 ChannelDim = Literal[1, -1]
@@ -34,8 +34,8 @@ class SpatialDropout1d(nn.Module):
         (B, C, T), or (B, T, C) for channels last; without B for one row alone. The same comes out.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: another ``channel_dim``, or an input of another rank.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: another ``channel_dim``, or an input of another rank.
 
     Example:
         >>> import torch
@@ -69,8 +69,8 @@ class SpatialDropout2d(nn.Module):
         channel_dim: where the channels are: 1, or -1 for channels last.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: another ``channel_dim``, or an input of another rank.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: another ``channel_dim``, or an input of another rank.
 
     Example:
         >>> import torch
@@ -102,8 +102,8 @@ class SpatialDropout3d(nn.Module):
         channel_dim: where the channels are: 1, or -1 for channels last.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: another ``channel_dim``, or an input of another rank.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: another ``channel_dim``, or an input of another rank.
 
     Example:
         >>> import torch
@@ -126,7 +126,7 @@ class SpatialDropout3d(nn.Module):
 
 def _spatial_dropout(x: Tensor, p: float, places: int, channel_dim: int, training: bool) -> Tensor:
     if x.dim() not in (places + 1, places + 2):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"SpatialDropout{places}d takes {places + 2} axes: batch, channels and {places} of places.",
                 got=f"shape {tuple(x.shape)}",
@@ -151,7 +151,7 @@ def one_each_channel(shape: Shape, places: int, channel_dim: int) -> Shape:
 
 def _checked(channel_dim: ChannelDim) -> int:
     if channel_dim not in (1, -1):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "channel_dim must be 1 (channels after the batch) or -1 (channels last).",
                 got=f"channel_dim={channel_dim!r}",

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 _CONVOLUTIONS: dict[type[nn.Module], tuple[Any, Any]] = {
@@ -28,7 +28,7 @@ _TINY = 1e-12
 
 
 class SpectralBound(nn.Module):
-    """A weight as min(1, bound / norm) times itself, the norm by power iteration; see ``spectral_normalised``.
+    """A weight as min(1, bound / norm) times itself, the norm by power iteration; see ``spectral_normalized``.
 
     The vectors of the iteration move in train mode only, once each time the weight is read.
     """
@@ -68,7 +68,7 @@ class SpectralBound(nn.Module):
             self.left.copy_(_unit(self._map(weight, self.right)))
 
 
-def spectral_normalised(
+def spectral_normalized(
     module: nn.Module,
     bound: float = 0.95,
     *,
@@ -83,7 +83,7 @@ def spectral_normalised(
     estimate from below: while several singular values tie at the top, the true one may lie some 10 % above the bound.
 
     Args:
-        module: changed in place (a parametrisation of each ``weight``, undone by
+        module: changed in place (a parametrization of each ``weight``, undone by
             ``torch.nn.utils.parametrize.remove_parametrizations``).
         bound: the coefficient c of SNGP, above 0; below 1 makes every residual branch a contraction.
         where: which modules, a predicate over (path, module). The head of a network should not be bounded.
@@ -93,7 +93,7 @@ def spectral_normalised(
         ``module`` itself.
 
     Raises:
-        InvalidArgument: the bound is not positive, or there is no such module.
+        InvalidArgumentError: the bound is not positive, or there is no such module.
 
     See "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", Liu,
     Lin, Padhy, Tran, Bedrax-Weiss and Lakshminarayanan, 2020, https://arxiv.org/abs/2006.10108.
@@ -101,12 +101,12 @@ def spectral_normalised(
     Example:
         >>> layer = nn.Linear(8, 8)
         >>> _ = nn.init.normal_(layer.weight)
-        >>> _ = spectral_normalised(layer, 0.95)
+        >>> _ = spectral_normalized(layer, 0.95)
         >>> round(torch.linalg.matrix_norm(layer.eval().weight.detach(), 2).item(), 2)
         0.95
     """
     if not 0 < bound < float("inf") or positions < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "bound must be a positive number and positions at least 1.",
                 got=f"bound={bound!r}, positions={positions!r}",
@@ -118,7 +118,7 @@ def spectral_normalised(
     kinds = (nn.Linear, *_CONVOLUTIONS)
     chosen = [part for path, part in named if isinstance(part, kinds) and where(path, part)]
     if not chosen:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "There must be a Linear or a convolution to bound.",
                 got=f"{type(module).__name__} without one that where= admits",
@@ -139,7 +139,7 @@ class ResidualBlock(nn.Module):
         branch: any module that returns the shape of its input.
 
     Example:
-        >>> block = ResidualBlock(spectral_normalised(nn.Sequential(nn.Linear(4, 4), nn.ReLU())))
+        >>> block = ResidualBlock(spectral_normalized(nn.Sequential(nn.Linear(4, 4), nn.ReLU())))
         >>> block(torch.ones(2, 4)).shape
         torch.Size([2, 4])
     """

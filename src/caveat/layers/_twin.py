@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _STATE = ("_parameters", "_buffers", "_modules", "training")
 _CACHES = ("_flat_weights", "_flat_weight_refs")  # of recurrent layers: the same parameters in a list
@@ -66,9 +66,9 @@ def _fill_caches(twin: nn.RNNBase) -> None:
 
 
 def check_layer(layer: object, *kinds: type[nn.Module], said: str) -> None:
-    """Raise ``InvalidArgument`` unless ``layer`` is one of these kinds of module; ``said`` names them."""
+    """Raise ``InvalidArgumentError`` unless ``layer`` is one of these kinds of module; ``said`` names them."""
     if not isinstance(layer, kinds):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"The layer must be {said}.",
                 got=repr(layer).splitlines()[0],

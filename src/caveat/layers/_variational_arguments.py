@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from caveat._recurrence import Stack
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 def first_state(
@@ -27,7 +27,7 @@ def first_state(
     state = [part.unsqueeze(1) if alone and part.dim() == 2 else part for part in _as_states(stack, state)]
     for name, part in zip(_names_of_state(stack), state, strict=True):
         if tuple(part.shape) != shape:
-            raise InvalidArgument(_wrong_state(name, part, shape))
+            raise InvalidArgumentError(_wrong_state(name, part, shape))
     return [part if order is None else part.index_select(1, order) for part in state]
 
 
@@ -40,7 +40,7 @@ def _as_states(stack: Stack, state: Any) -> Sequence[Tensor]:
     parts = cast(Sequence[Any], state) if isinstance(state, (tuple, list)) else ()
     if len(parts) == len(names) and all(isinstance(part, Tensor) for part in parts):
         return parts
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "The first state is a pair (hidden, cell) for an LSTM, and one tensor for a GRU.",
             got=f"a {type(cast(object, state)).__name__} for the {stack.cell.upper()}",
@@ -51,10 +51,10 @@ def _as_states(stack: Stack, state: Any) -> Sequence[Tensor]:
 
 
 def check_sizes(**sizes: int) -> None:
-    """Raise ``InvalidArgument`` for a size below 1."""
+    """Raise ``InvalidArgumentError`` for a size below 1."""
     for name, size in sizes.items():
         if size < 1:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     f"{name} must be at least 1.",
                     got=f"{name}={size}",
@@ -65,9 +65,9 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_rank(given: Tensor) -> None:
-    """Raise ``InvalidArgument`` for an input of another rank, or an empty one."""
+    """Raise ``InvalidArgumentError`` for an input of another rank, or an empty one."""
     if given.dim() not in (2, 3) or given.shape[0] == 0 or given.shape[-2] == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A recurrent layer takes (T, B, I), (B, T, I) with batch_first, or (T, I); neither T nor B is 0.",
                 got=f"shape {tuple(given.shape)}",
@@ -78,9 +78,9 @@ def check_rank(given: Tensor) -> None:
 
 
 def check_features(data: Tensor, input_size: int) -> None:
-    """Raise ``InvalidArgument`` for an input of another number of features."""
+    """Raise ``InvalidArgumentError`` for an input of another number of features."""
     if data.shape[-1] != input_size:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The last axis of the input must have input_size features.",
                 got=f"shape {tuple(data.shape)} for input_size={input_size}",

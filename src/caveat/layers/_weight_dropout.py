@@ -12,7 +12,7 @@ from typing import Any, final
 from torch import nn
 
 from caveat._random_numbers import dropped, elementwise
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._rates import check_rate
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
@@ -32,8 +32,8 @@ class WeightDropout(nn.Module):
             (``weight_hh_l0``, ...) and ``weight`` of any other.
 
     Raises:
-        InvalidRate: ``p`` outside [0, 1).
-        InvalidArgument: no module, or a name that is none of its own parameters.
+        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: no module, or a name that is none of its own parameters.
 
     ``DropConnect`` is another name of this class. See "Regularization of Neural Networks using DropConnect", Wan et
     al., 2013, and "Regularizing and Optimizing LSTM Language Models", Merity et al., 2017.
@@ -95,7 +95,7 @@ def _checked(layer: nn.Module, names: Sequence[str] | None) -> tuple[str, ...]:
     else:
         chosen = (names,) if isinstance(names, str) else tuple(names)
     if not chosen or not set(chosen) <= set(own):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "names must be parameters that the layer itself holds.",
                 got=f"names={names!r} for {type(layer).__name__}, whose own are {own}",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._logit_noise import expected_log_likelihood
 from caveat.losses._pair import split_pair
@@ -31,7 +31,7 @@ def attenuated_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of the expected probabilities under logit noise: -log E[softmax(f + sigma e)_y], in nats.
 
-    The expectation is over `samples` noises, drawn in pairs e and -e and reparameterised; it is biased up by about the
+    The expectation is over `samples` noises, drawn in pairs e and -e and reparameterized; it is biased up by about the
     relative variance of the likelihood over 2 * samples. Memory does not grow with `samples`: the gradient is summed up
     beside the value. First derivatives only.
 
@@ -50,8 +50,8 @@ def attenuated_cross_entropy(
         The loss, one number, or (B, ...) for "none". Without anything observed it is 0, with no gradient.
 
     Raises:
-        OutputMismatch: `returned` is not logits of two classes or more and log-variances that fit.
-        InvalidArgument: the target, mask or weight has another shape, a class number is too large, or samples < 1.
+        OutputMismatchError: `returned` is not logits of two classes or more and log-variances that fit.
+        InvalidArgumentError: the target, mask or weight has another shape, a class number is too large, or samples < 1.
 
     See "What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?", Kendall and Gal, 2017,
     https://arxiv.org/abs/1703.04977, equation (12).
@@ -82,7 +82,7 @@ def attenuated_cross_entropy(
 
 def _check_samples(samples: int) -> None:
     if samples < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "samples must be at least 1.",
                 got=f"samples={samples!r}",
@@ -95,7 +95,7 @@ def _check_samples(samples: int) -> None:
 def _check_logits(logits: Tensor, log_variance: Tensor) -> None:
     one_for_all = torch.Size((*logits.shape[:1], 1, *logits.shape[2:]))
     if logits.ndim < 2 or logits.shape[1] < 2 or log_variance.shape not in (logits.shape, one_for_all):
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
                 "Logits are (B, C, ...) with at least two classes; their log-variance has that shape, or one class.",
                 got=f"{describe(logits)} and {describe(log_variance)}",
@@ -107,7 +107,7 @@ def _check_logits(logits: Tensor, log_variance: Tensor) -> None:
 
 def _check_classes(target: Tensor) -> None:
     if target.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The target holds class numbers, as integers.",
                 got=describe(target),

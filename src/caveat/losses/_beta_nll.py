@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.losses._bounded_exp import ceiling
 from caveat.losses._gaussian_nll import normal_nll, standard_parts
 from caveat.losses._reduce import Reduction, check_reduction, reduced
@@ -43,8 +43,8 @@ def beta_nll(
         choose by `gaussian_nll` on validation data.
 
     Raises:
-        OutputMismatch: `returned` is not a mean and a log-variance of one shape.
-        InvalidArgument: beta is outside [0, 1]; the target, mask or weight has another shape.
+        OutputMismatchError: `returned` is not a mean and a log-variance of one shape.
+        InvalidArgumentError: beta is outside [0, 1]; the target, mask or weight has another shape.
 
     See "On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks", Seitzer,
     Tavakoli, Antic and Martius, 2022, https://arxiv.org/abs/2203.09168, equation (5).
@@ -57,7 +57,7 @@ def beta_nll(
     """
     check_reduction(reduction)
     if not 0 <= beta <= 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "beta must lie in [0, 1].",
                 got=f"beta={beta!r}",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe, require_floating
-from caveat.errors import OutputMismatch, explain
+from caveat.errors import OutputMismatchError, explain
 from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._pair import split_pair
 from caveat.losses._reduce import Reduction, check_reduction, check_target, reduced, with_mask
@@ -44,8 +44,8 @@ def gaussian_nll(
         The loss, one number, or (B..., D) for "none". Without anything observed it is 0, with no gradient.
 
     Raises:
-        OutputMismatch: `returned` is not a mean and a log-variance of one shape.
-        InvalidArgument: the target, mask or weight has another shape, or there is no such reduction.
+        OutputMismatchError: `returned` is not a mean and a log-variance of one shape.
+        InvalidArgumentError: the target, mask or weight has another shape, or there is no such reduction.
 
     See "What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?", Kendall and Gal, 2017,
     https://arxiv.org/abs/1703.04977, equation (8).
@@ -67,7 +67,7 @@ def standard_parts(returned: Any, target: Tensor, mask: Tensor | None) -> tuple[
     """Residual and log-variance, both 0 where the target is missing, and where it is not: all (B..., D)."""
     mean, log_variance = split_pair(returned, dim=-1, names="a mean and a log-variance")
     if mean.shape != log_variance.shape:
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
                 "The log-variance must have the shape of the mean.",
                 got=f"{describe(mean)} and {describe(log_variance)}",

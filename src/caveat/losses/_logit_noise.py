@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 _BLOCK = 1 << 18  # elements of noise held at once: what stays in the cache
 
@@ -39,7 +39,7 @@ def expected_log_likelihood(
         generator: where the noise comes from.
 
     Raises:
-        InvalidArgument: a class number is negative, or C or more.
+        InvalidArgumentError: a class number is negative, or C or more.
     """
     f, sigma = logits.detach(), deviation.detach()
     chosen = _one_hot(f, classes)
@@ -86,7 +86,7 @@ def _one_hot(logits: Tensor, classes: Tensor) -> Tensor:
     try:
         return torch.zeros_like(logits, dtype=torch.bool).scatter(1, classes.long(), True)
     except (RuntimeError, IndexError) as error:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"Class numbers lie between 0 and C - 1 = {logits.shape[1] - 1}.",
                 got=str(error).splitlines()[0],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe, require_floating
-from caveat.errors import OutputMismatch, explain
+from caveat.errors import OutputMismatchError, explain
 
 
 def split_pair(returned: Any, *, dim: int, names: str) -> tuple[Tensor, Tensor]:
@@ -21,17 +21,17 @@ def split_pair(returned: Any, *, dim: int, names: str) -> tuple[Tensor, Tensor]:
         names: what the two are, for the message.
 
     Raises:
-        OutputMismatch: not two floating-point tensors, nor one whose axis `dim` has an even size.
+        OutputMismatchError: not two floating-point tensors, nor one whose axis `dim` has an even size.
     """
     if isinstance(returned, Tensor):
         if returned.ndim < 2 or returned.shape[dim] % 2 or returned.numel() == 0:
-            raise OutputMismatch(_not_a_pair(names, describe(returned)))
+            raise OutputMismatchError(_not_a_pair(names, describe(returned)))
         first, second = returned.chunk(2, dim)
     else:
         items = cast("Sequence[Any]", returned) if isinstance(returned, tuple | list) else ()
         if len(items) != 2 or not all(isinstance(item, Tensor) for item in items):
             kinds = [type(item).__name__ for item in items]
-            raise OutputMismatch(_not_a_pair(names, f"parts {kinds}" if items else repr(cast(object, returned))))
+            raise OutputMismatchError(_not_a_pair(names, f"parts {kinds}" if items else repr(cast(object, returned))))
         first, second = cast("Sequence[Tensor]", items)
     for part in (first, second):
         require_floating(
@@ -39,7 +39,7 @@ def split_pair(returned: Any, *, dim: int, names: str) -> tuple[Tensor, Tensor]:
             f"Each of {names}",
             cause="class numbers or a target in place of what the network returns",
             fix="pass what the network returned first, then the target",
-            error=OutputMismatch,
+            error=OutputMismatchError,
         )
     dtype = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
     return first.to(dtype), second.to(dtype)

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 Reduction = Literal["mean", "sum", "none"]
 
 
 def check_reduction(reduction: str) -> None:
-    """Raise `InvalidArgument` unless it is "mean", "sum" or "none"."""
+    """Raise `InvalidArgumentError` unless it is "mean", "sum" or "none"."""
     if reduction not in get_args(Reduction):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 'reduction must be "mean", "sum" or "none".',
                 got=f"reduction={reduction!r}",
@@ -30,9 +30,9 @@ def check_reduction(reduction: str) -> None:
 
 
 def check_target(target: Tensor, shape: torch.Size, kind: str) -> None:
-    """Raise `InvalidArgument` unless the target has exactly this shape, with something in it."""
+    """Raise `InvalidArgumentError` unless the target has exactly this shape, with something in it."""
     if target.shape != shape or target.numel() == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"The target must have {kind}, {tuple(shape)}, and at least one element.",
                 got=describe(target),
@@ -46,12 +46,12 @@ def with_mask(observed: Tensor, mask: Tensor | None) -> Tensor:
     """Where there is a target and the mask, if any, says so too.
 
     Raises:
-        InvalidArgument: the mask is not boolean, or its shape is not that of the target's leading axes.
+        InvalidArgumentError: the mask is not boolean, or its shape is not that of the target's leading axes.
     """
     if mask is None:
         return observed
     if mask.dtype != torch.bool:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "mask must be boolean: True where the target was observed.",
                 got=describe(mask),
@@ -83,7 +83,7 @@ def reduced(loss: Tensor, observed: Tensor, weight: Tensor | None, reduction: Re
 def _over(x: Tensor, target: Tensor, name: str) -> Tensor:
     """A tensor over the target's leading axes, with axes of one at the end."""
     if x.ndim == 0 or x.shape != target.shape[: x.ndim]:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must have the shape of the target or of its leading axes: one value a row, (B,).",
                 got=f"{describe(x)} for a target of shape {tuple(target.shape)}",

@@ -25,12 +25,12 @@ def decompose(pred: Predictive) -> dict[str, Any]:
     Several heads: a dict of these by name.
 
     Raises:
-        InvalidArgument: not a predictive.
+        InvalidArgumentError: not a predictive.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Mean
-        >>> decompose(Mean(noise_variance=0.5).summarise(torch.tensor([[[1.0]], [[3.0]]])))
+        >>> decompose(Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         {'total': tensor([[2.5000]]), 'aleatoric': tensor([[0.5000]]), 'epistemic': tensor([[2.]])}
     """
     if isinstance(pred, Heads):

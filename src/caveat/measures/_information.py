@@ -14,12 +14,12 @@ def predictive_entropy(pred: Predictive) -> Tensor:
     """Entropy of the mean probabilities, H[E p], (B...) in nats, 0 to log C: the total uncertainty.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Logits
-        >>> predictive_entropy(Logits().summarise(torch.tensor([[[40.0, 0.0]], [[0.0, 40.0]]])))
+        >>> predictive_entropy(Logits().summarize(torch.tensor([[[40.0, 0.0]], [[0.0, 40.0]]])))
         tensor([0.6931])
     """
     classes = classes_of(pred, "predictive_entropy")
@@ -31,12 +31,12 @@ def expected_entropy(pred: Predictive) -> Tensor:
     """Mean over draws of each draw's entropy, E H[p], (B...) in nats: the aleatoric part.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Logits
-        >>> expected_entropy(Logits().summarise(torch.tensor([[[40.0, 0.0]], [[0.0, 0.0]]])))
+        >>> expected_entropy(Logits().summarize(torch.tensor([[[40.0, 0.0]], [[0.0, 0.0]]])))
         tensor([0.3466])
     """
     classes = classes_of(pred, "expected_entropy")
@@ -50,7 +50,7 @@ def mutual_information(pred: Predictive) -> Tensor:
     Not below 0, and 0 with one draw. From S draws it is biased down, by about (C - 1) / (2 S) at most.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     See "Bayesian Active Learning for Classification and Preference Learning", Houlsby et al., 2011,
     https://arxiv.org/abs/1112.5745.
@@ -58,7 +58,7 @@ def mutual_information(pred: Predictive) -> Tensor:
     Example:
         >>> import torch
         >>> from caveat.predictive import Logits
-        >>> mutual_information(Logits().summarise(torch.tensor([[[40.0, 0.0]], [[0.0, 40.0]]])))
+        >>> mutual_information(Logits().summarize(torch.tensor([[[40.0, 0.0]], [[0.0, 40.0]]])))
         tensor([0.6931])
     """
     classes = classes_of(pred, "mutual_information")
@@ -74,12 +74,12 @@ def pairwise_kl(pred: Predictive) -> Tensor:
     A log-probability counts as at least -708, so that it is finite where a draw rules a class out.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Probabilities
-        >>> pairwise_kl(Probabilities().summarise(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]])))
+        >>> pairwise_kl(Probabilities().summarize(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]])))
         tensor([0.1373])
     """
     classes = classes_of(pred, "pairwise_kl")

@@ -13,14 +13,14 @@ def variation_ratio(pred: Predictive) -> Tensor:
     """Share of draws that do not vote for the modal class, 1 - votes / S, (B...), 0 to (C - 1) / C.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     See "Elementary Applied Statistics", Freeman, 1965.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Logits
-        >>> variation_ratio(Logits().summarise(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[2.0, 0.0]]])))
+        >>> variation_ratio(Logits().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[2.0, 0.0]]])))
         tensor([0.3333])
     """
     classes = classes_of(pred, "variation_ratio")
@@ -33,12 +33,12 @@ def least_confidence(pred: Predictive) -> Tensor:
     """One minus the largest mean probability, (B...), 0 to (C - 1) / C.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Probabilities
-        >>> least_confidence(Probabilities().summarise(torch.tensor([[[0.75, 0.25]]])))
+        >>> least_confidence(Probabilities().summarize(torch.tensor([[[0.75, 0.25]]])))
         tensor([0.2500])
     """
     classes = classes_of(pred, "least_confidence")
@@ -49,17 +49,17 @@ def least_confidence(pred: Predictive) -> Tensor:
 def margin(pred: Predictive) -> Tensor:
     """Largest minus second largest mean probability, (B...), 0 to 1. **Low means unsure**, unlike all others.
 
-    The field's own definition is kept; to rank by it use `MEASURES["margin"].unsureness(pred)`, its negative.
+    The field's own definition is kept; to rank by it use `MEASURES["margin"].uncertainty(pred)`, its negative.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     See "Active Hidden Markov Models for Information Extraction", Scheffer, Decomain and Wrobel, 2001.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Probabilities
-        >>> margin(Probabilities().summarise(torch.tensor([[[0.75, 0.25]]])))
+        >>> margin(Probabilities().summarize(torch.tensor([[[0.75, 0.25]]])))
         tensor([0.5000])
     """
     classes = classes_of(pred, "margin")

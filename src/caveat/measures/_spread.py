@@ -16,12 +16,12 @@ def max_class_variance(pred: Predictive) -> Tensor:
     """Largest variance over draws of any class's probability, (B...).
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Probabilities
-        >>> max_class_variance(Probabilities().summarise(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
+        >>> max_class_variance(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
         tensor([0.5000])
     """
     classes = classes_of(pred, "max_class_variance")
@@ -35,7 +35,7 @@ def mean_standard_deviation(pred: Predictive) -> Tensor:
     From the unbiased variance, where the papers divide by S.
 
     Raises:
-        InvalidArgument: the predictive is not of classification.
+        InvalidArgumentError: the predictive is not of classification.
 
     See "Semantic Segmentation of Small Objects and Modeling of Uncertainty in Urban Remote Sensing Images
     Using Deep Convolutional Neural Networks", Kampffmeyer, Salberg and Jenssen, 2016; "Deep Bayesian Active
@@ -44,7 +44,7 @@ def mean_standard_deviation(pred: Predictive) -> Tensor:
     Example:
         >>> import torch
         >>> from caveat.predictive import Probabilities
-        >>> mean_standard_deviation(Probabilities().summarise(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
+        >>> mean_standard_deviation(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
         tensor([0.7071])
     """
     classes = classes_of(pred, "mean_standard_deviation")
@@ -56,12 +56,12 @@ def total_variance(pred: Predictive) -> Tensor:
     """Predictive variance, (B..., D), aleatoric + epistemic: the law of total variance over draws.
 
     Raises:
-        InvalidArgument: the predictive is not of regression.
+        InvalidArgumentError: the predictive is not of regression.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Mean
-        >>> total_variance(Mean(noise_variance=0.5).summarise(torch.tensor([[[1.0]], [[3.0]]])))
+        >>> total_variance(Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([[2.5000]])
     """
     return gaussian_of(pred, "total_variance").total_variance
@@ -72,12 +72,12 @@ def epistemic_variance(pred: Predictive) -> Tensor:
     """Unbiased variance over draws of the means, (B..., D); 0 with one draw.
 
     Raises:
-        InvalidArgument: the predictive is not of regression.
+        InvalidArgumentError: the predictive is not of regression.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Mean
-        >>> epistemic_variance(Mean(noise_variance=0.5).summarise(torch.tensor([[[1.0]], [[3.0]]])))
+        >>> epistemic_variance(Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([[2.]])
     """
     return gaussian_of(pred, "epistemic_variance").variance
@@ -88,12 +88,12 @@ def aleatoric_variance(pred: Predictive) -> Tensor:
     """Mean over draws of the noise variance, (B..., D).
 
     Raises:
-        InvalidArgument: the predictive is not of regression.
+        InvalidArgumentError: the predictive is not of regression.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Mean
-        >>> aleatoric_variance(Mean(noise_variance=0.5).summarise(torch.tensor([[[1.0]], [[3.0]]])))
+        >>> aleatoric_variance(Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([[0.5000]])
     """
     return gaussian_of(pred, "aleatoric_variance").aleatoric_variance
@@ -106,13 +106,13 @@ def interval_width(pred: Predictive, level: float = 0.9, *, mixture: bool = Fals
     Of the normal with the predictive's mean and total variance, or of the mixture of all draws' normals.
 
     Raises:
-        InvalidArgument: the predictive is not of regression, or level is not between 0 and 1.
-        DrawsNotKept: `mixture=True` and the draws were not kept.
+        InvalidArgumentError: the predictive is not of regression, or level is not between 0 and 1.
+        DrawsNotKeptError: `mixture=True` and the draws were not kept.
 
     Example:
         >>> import torch
         >>> from caveat.predictive import Mean
-        >>> interval_width(Mean(noise_variance=1.0).summarise(torch.zeros(5, 1, 1)), level=0.95)
+        >>> interval_width(Mean(noise_variance=1.0).summarize(torch.zeros(5, 1, 1)), level=0.95)
         tensor([[3.9199]])
     """
     low, high = gaussian_of(pred, "interval_width").interval(level, mixture=mixture)

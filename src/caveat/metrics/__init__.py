@@ -2,7 +2,7 @@
 
 Every metric takes tensors and gives one float64 number; with `weights` (R, B) it gives R of them, which is how
 `bootstrap` puts an interval around each and how `referral_curve` measures what is kept. `METRICS` holds them by name.
-Higher unsureness is less sure, and ties are handled in expectation.
+Higher uncertainty is less sure, and ties are handled in expectation.
 """
 
 from caveat.metrics._bootstrap import Estimate, bootstrap
@@ -29,7 +29,7 @@ from caveat.metrics._detection import (
 from caveat.metrics._intervals import interval_coverage, interval_score, mean_interval_width
 from caveat.metrics._referral import (
     ReferralCurve,
-    oracle_unsureness,
+    oracle_uncertainty,
     over_seeds,
     referral_curve,
     referral_table,
@@ -94,7 +94,7 @@ __all__ = [
     "mean_interval_width",
     "miscalibration_area",
     "negative_log_likelihood",
-    "oracle_unsureness",
+    "oracle_uncertainty",
     "out_of_distribution",
     "over_seeds",
     "referral_curve",

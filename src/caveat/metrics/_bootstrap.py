@@ -17,7 +17,7 @@ from caveat._checks import require_count
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
 from caveat._shapes import describe, require_rows, require_share
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._registry import takes_weights
 
 _NUMBERS_AT_ONCE = 1 << 22
@@ -59,8 +59,8 @@ def bootstrap(
         (value, low, high).
 
     Raises:
-        InvalidArgument: no rows, tensors whose rows differ, n below 2, a confidence that is none, or a metric that is
-            NaN for every resample.
+        InvalidArgumentError: no rows, tensors whose rows differ, n below 2, a confidence that is none, or a metric
+            that is NaN for every resample.
 
     See "An Introduction to the Bootstrap", Efron and Tibshirani, 1993.
 
@@ -75,7 +75,7 @@ def bootstrap(
     require_share(confidence, "confidence")
     check_seed(seed)
     if not tensors:
-        raise InvalidArgument(_no_tensors())
+        raise InvalidArgumentError(_no_tensors())
     require_rows(tensors[-1], "The last tensor")
     value = torch.as_tensor(metric(*tensors))
     weighted = takes_weights(metric)
@@ -112,7 +112,7 @@ def metric_of_rows(metric: Callable[..., Tensor], tensors: tuple[Tensor, ...], p
     """The metric of these rows; NaN where it is not defined for them (one class only)."""
     try:
         return torch.as_tensor(metric(*(x[pick.to(x.device)] for x in tensors)))
-    except InvalidArgument:
+    except InvalidArgumentError:
         return torch.tensor(torch.nan)
 
 
@@ -120,10 +120,10 @@ def percentiles(answers: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
     """The ends of the central interval of answers (R, ...), NaN left out.
 
     Raises:
-        InvalidArgument: every answer is NaN.
+        InvalidArgumentError: every answer is NaN.
     """
     if bool(answers.isnan().all()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The metric must be defined for some resample.",
                 got=f"NaN in all of {len(answers)}",
@@ -138,9 +138,9 @@ def percentiles(answers: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
 
 
 def require_same_rows(tensors: tuple[Tensor, ...]) -> None:
-    """Raise `InvalidArgument` unless all tensors have as many rows on the first axis."""
+    """Raise `InvalidArgumentError` unless all tensors have as many rows on the first axis."""
     if len({x.shape[:1] for x in tensors}) > 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Every tensor must have the rows on its first axis.",
                 got="; ".join(describe(x) for x in tensors),

@@ -12,7 +12,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import classified, require_count
 from caveat._numerics import accumulator
 from caveat._shapes import describe
-from caveat.errors import CannotMerge, InvalidArgument, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._reliability import equal_width_edges
 from caveat.metrics._weighting import sums_by_group
 
@@ -65,7 +65,7 @@ class BrierBins:
         """The state of no rows yet, with so many bins of equal width.
 
         Raises:
-            InvalidArgument: fewer than two classes or one bin.
+            InvalidArgumentError: fewer than two classes or one bin.
         """
         require_count(classes, "classes", 2)
         require_count(bins, "bins", 1)
@@ -76,13 +76,13 @@ class BrierBins:
         """The state with these rows too: probabilities (B..., C), labels (B...).
 
         Raises:
-            InvalidArgument: shapes, labels or a number of classes that do not fit.
-            NotProbabilities: rows that do not sum to one.
+            InvalidArgumentError: shapes, labels or a number of classes that do not fit.
+            NotProbabilitiesError: rows that do not sum to one.
         """
         p, y = classified(probabilities, labels)
         _, C, K = self.sums.shape
         if p.shape[-1] != C:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "The rows must have as many classes as the state was made for.",
                     got=f"probabilities: {describe(probabilities)}; the state: {C} classes",
@@ -102,10 +102,10 @@ class BrierBins:
         """The state of both sets of rows.
 
         Raises:
-            CannotMerge: another number of classes or of bins.
+            CannotMergeError: another number of classes or of bins.
         """
         if self.sums.shape != other.sums.shape:
-            raise CannotMerge(
+            raise CannotMergeError(
                 explain(
                     "Bins merge with bins of as many classes and bins.",
                     got=f"{tuple(self.sums.shape[1:])} and {tuple(other.sums.shape[1:])}",
@@ -119,12 +119,12 @@ class BrierBins:
         """The decomposition of all rows so far.
 
         Raises:
-            InvalidArgument: no row has been taken in.
+            InvalidArgumentError: no row has been taken in.
         """
         count, p, y, squares, products = self.sums
         N = count[0].sum()
         if not bool(N > 0):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "There must be at least one row.",
                     got="a state that no row was taken into",
@@ -155,9 +155,9 @@ def brier_decomposition(probabilities: Tensor, labels: Tensor, *, bins: int = 15
         bins: how many for each class.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, no rows, fewer than one bin.
-        NotProbabilities: rows that do not sum to one.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes or labels that do not fit, no rows, fewer than one bin.
+        NotProbabilitiesError: rows that do not sum to one.
+        NotFiniteError: NaN.
 
     See "A New Vector Partition of the Probability Score", Murphy, 1973; "Two Extra Components in the Brier Score
     Decomposition", Stephenson, Coelho and Jolliffe, 2008.

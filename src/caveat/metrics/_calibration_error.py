@@ -45,9 +45,9 @@ def expected_calibration_error(
         0-d, or (R,) with R sets of weights; float64.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, no rows, fewer than one bin.
-        NotProbabilities: rows that do not sum to one.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes or labels that do not fit, no rows, fewer than one bin.
+        NotProbabilitiesError: rows that do not sum to one.
+        NotFiniteError: NaN.
 
     See "Obtaining Well Calibrated Probabilities Using Bayesian Binning", Pakdaman Naeini, Cooper and Hauskrecht, 2015;
     "On Calibration of Modern Neural Networks", Guo et al., 2017, https://arxiv.org/abs/1706.04599.
@@ -147,8 +147,8 @@ def reliability_bins(
         view: `confidence`, `top_label` or `classwise`.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, no rows, fewer than one bin.
-        NotProbabilities: rows that do not sum to one.
+        InvalidArgumentError: shapes or labels that do not fit, no rows, fewer than one bin.
+        NotProbabilitiesError: rows that do not sum to one.
 
     Example:
         >>> import torch

@@ -25,9 +25,9 @@ def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = 
         0-d, or (R,) with R sets of weights; float64.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit.
-        NotProbabilities: rows that do not sum to one.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes or labels that do not fit.
+        NotProbabilitiesError: rows that do not sum to one.
+        NotFiniteError: NaN.
 
     Example:
         >>> accuracy(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0])).item()
@@ -49,9 +49,9 @@ def negative_log_likelihood(
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit.
-        NotProbabilities: rows that do not sum to one.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes or labels that do not fit.
+        NotProbabilitiesError: rows that do not sum to one.
+        NotFiniteError: NaN.
 
     See "Rational Decisions", Good, 1952.
 
@@ -76,9 +76,9 @@ def brier_score(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit.
-        NotProbabilities: rows that do not sum to one.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes or labels that do not fit.
+        NotProbabilitiesError: rows that do not sum to one.
+        NotFiniteError: NaN.
 
     See "Verification of Forecasts Expressed in Terms of Probability", Brier, 1950.
 
@@ -108,8 +108,8 @@ def wrong(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Where the most probable class is not the label: (B...), bool; the losses of risk and of error detection.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit.
-        NotProbabilities: rows that do not sum to one.
+        InvalidArgumentError: shapes or labels that do not fit.
+        NotProbabilitiesError: rows that do not sum to one.
 
     Example:
         >>> wrong(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0]))

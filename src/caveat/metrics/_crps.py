@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._numerics import accumulator, alike
 from caveat._shapes import describe, require_finite, require_rows
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
@@ -29,8 +29,8 @@ def crps_gaussian(mean: Tensor, variance: Tensor, target: Tensor, *, weights: Te
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or a negative variance.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or a negative variance.
+        NotFiniteError: NaN.
 
     See "Calibrated Probabilistic Forecasting Using Ensemble Model Output Statistics and Minimum CRPS Estimation",
     Gneiting et al., 2005.
@@ -58,8 +58,8 @@ def crps_mixture(means: Tensor, variances: Tensor, target: Tensor, *, weights: T
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes that do not fit, no rows or draws, or a negative variance.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that do not fit, no rows or draws, or a negative variance.
+        NotFiniteError: NaN.
 
     See "The Continuous Ranked Probability Score for Circular Variables and its Application to Mesoscale Forecast
     Ensemble Verification", Grimit et al., 2006.
@@ -94,8 +94,8 @@ def crps_samples(
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes that do not fit, no rows, too few samples.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that do not fit, no rows, too few samples.
+        NotFiniteError: NaN.
 
     See "Estimation of the Continuous Ranked Probability Score with Limited Information", Zamo and Naveau, 2018.
 
@@ -106,7 +106,7 @@ def crps_samples(
     x, y = _drawn(samples, target, "samples")
     S = x.shape[0]
     if unbiased and S < 2:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The unbiased score needs at least two samples.",
                 got=describe(samples),
@@ -132,7 +132,7 @@ def _folded(distance: Tensor, sd: Tensor) -> Tensor:
 def _drawn(draws: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
     require_rows(target, "target")
     if draws.ndim == 0 or draws.shape[0] == 0 or draws.shape[1:] != target.shape:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must be (S, B..., D) and target (B..., D).",
                 got=f"{name}: {describe(draws)}; target: {describe(target)}",
@@ -148,7 +148,7 @@ def _drawn(draws: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
 
 def _require_at_least_zero(variance: Tensor) -> None:
     if bool((variance < 0).any()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A variance must not be negative.",
                 got=f"values down to {float(variance.amin()):.4g}",

@@ -16,7 +16,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import classified
 from caveat._numerics import accumulator
 from caveat._shapes import describe, require_alike, require_no_nan, require_rows, require_share
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -35,8 +35,8 @@ def auroc(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) ->
         0-d, or (R,) with R sets of weights (NaN for a set that leaves one kind only); 0.5 is chance.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or one kind of row only.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or one kind of row only.
+        NotFiniteError: NaN.
 
     See "The Meaning and Use of the Area under a Receiver Operating Characteristic Curve", Hanley and McNeil, 1982.
 
@@ -98,8 +98,8 @@ def class_auroc(
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, or one kind of row only.
-        NotProbabilities: rows that do not sum to one.
+        InvalidArgumentError: shapes or labels that do not fit, or one kind of row only.
+        NotProbabilitiesError: rows that do not sum to one.
 
     Example:
         >>> p = torch.tensor([0.1, 0.4, 0.35, 0.8])
@@ -108,7 +108,7 @@ def class_auroc(
     """
     classified(probabilities, labels)
     if not 0 <= positive < probabilities.shape[-1]:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"positive must be a class number, 0 to {probabilities.shape[-1] - 1}.",
                 got=f"positive={positive}",
@@ -148,8 +148,8 @@ def detection(scores: Tensor, positive: Tensor) -> Detection:
         positive: (B...), bool or 0 and 1.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or one kind of row only.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or one kind of row only.
+        NotFiniteError: NaN.
 
     Example:
         >>> detection(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).auroc.item()
@@ -173,8 +173,8 @@ def out_of_distribution(unsureness_in: Tensor, unsureness_out: Tensor) -> Detect
         unsureness_out: (B...), of rows from elsewhere; higher is less sure.
 
     Raises:
-        InvalidArgument: no rows in either.
-        NotFinite: NaN.
+        InvalidArgumentError: no rows in either.
+        NotFiniteError: NaN.
 
     See "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", Hendrycks and
     Gimpel, 2017, https://arxiv.org/abs/1610.02136.
@@ -191,16 +191,16 @@ def out_of_distribution(unsureness_in: Tensor, unsureness_out: Tensor) -> Detect
 
 
 @takes_arrays
-def error_detection(unsureness: Tensor, wrong: Tensor) -> Detection:
+def error_detection(uncertainty: Tensor, wrong: Tensor) -> Detection:
     """How well a measure finds the rows that are wrong (the positives).
 
     Args:
-        unsureness: (B...), any measure; higher is less sure.
+        uncertainty: (B...), any measure; higher is less sure.
         wrong: (B...), bool, as `caveat.metrics.wrong` gives.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or rows that are all right or all wrong.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or rows that are all right or all wrong.
+        NotFiniteError: NaN.
 
     See "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", Hendrycks and
     Gimpel, 2017.
@@ -209,7 +209,7 @@ def error_detection(unsureness: Tensor, wrong: Tensor) -> Detection:
         >>> error_detection(torch.tensor([0.1, 0.9]), torch.tensor([False, True])).auroc.item()
         1.0
     """
-    return detection(unsureness, wrong)
+    return detection(uncertainty, wrong)
 
 
 def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -220,7 +220,7 @@ def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[T
     flat = scores.reshape(-1)
     true = positive.reshape(-1).to(scores.device, accumulator(scores.device))
     if not bool(((true == 0) | (true == 1)).all()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "positive must be bool, or 0 and 1.",
                 got=f"{describe(positive)}, values from {float(true.amin()):.4g} to {float(true.amax()):.4g}",
@@ -230,7 +230,7 @@ def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[T
         )
     found = int(true.sum())
     if found in (0, len(true)):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "There must be positives and negatives.",
                 got=f"{found} positives among {len(true)} rows",

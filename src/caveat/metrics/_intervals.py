@@ -7,7 +7,7 @@ from torch import Tensor
 
 from caveat._numerics import accumulator, alike
 from caveat._shapes import require_rows, require_share
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
@@ -22,8 +22,8 @@ def interval_coverage(low: Tensor, high: Tensor, target: Tensor, *, weights: Ten
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or a low end above its high end.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or a low end above its high end.
+        NotFiniteError: NaN.
 
     Example:
         >>> low, high = torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0])
@@ -40,8 +40,8 @@ def mean_interval_width(low: Tensor, high: Tensor, *, weights: Tensor | None = N
     """Mean width of intervals, in target units; infinite if one is.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or a low end above its high end.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or a low end above its high end.
+        NotFiniteError: NaN.
 
     Example:
         >>> mean_interval_width(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 3.0])).item()
@@ -57,7 +57,7 @@ def interval_score(
 ) -> Tensor:
     """Mean width plus 2 / (1 - level) times how far targets lie outside, in target units; lower is better.
 
-    Proper: the central interval of the true distribution minimises it.
+    Proper: the central interval of the true distribution minimizes it.
 
     Args:
         low, high: (B..., D) or (B,), the ends of central intervals of this level.
@@ -66,8 +66,8 @@ def interval_score(
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, a low end above its high end, a level that is none.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, a low end above its high end, a level that is none.
+        NotFiniteError: NaN.
 
     See "Strictly Proper Scoring Rules, Prediction, and Estimation", Gneiting and Raftery, 2007.
 
@@ -88,7 +88,7 @@ def _ends(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     bottom, top = low.to(wide), high.to(wide)
     alike(low=bottom.nan_to_num(nan=torch.nan), high=top.nan_to_num(nan=torch.nan))  # infinities become finite
     if bool((bottom > top).any()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "An interval's low end must not lie above its high end.",
                 got=f"{int((bottom > top).sum())} of {bottom.numel()} the wrong way round",

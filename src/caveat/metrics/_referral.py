@@ -17,7 +17,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import classified
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._class_scores import class_entropy
 from caveat.metrics._retained import retained_values
 
@@ -42,7 +42,7 @@ class ReferralCurve:
         """The metric with this fraction of rows kept, on the straight line between the nearest two fractions.
 
         Raises:
-            InvalidArgument: the fraction lies outside those of the curve.
+            InvalidArgumentError: the fraction lies outside those of the curve.
         """
         return _between(self.fractions, self.values, fraction)
 
@@ -50,10 +50,10 @@ class ReferralCurve:
         """The band with this fraction of rows kept.
 
         Raises:
-            InvalidArgument: the fraction lies outside those of the curve, or the curve has no band.
+            InvalidArgumentError: the fraction lies outside those of the curve, or the curve has no band.
         """
         if self.low is None or self.high is None:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "This curve has no band.",
                     got="low=None, high=None",
@@ -76,7 +76,7 @@ class ReferralCurve:
 def referral_curve(
     metric: Callable[..., Tensor],
     *tensors: Tensor,
-    unsureness: Tensor,
+    uncertainty: Tensor,
     fractions: Sequence[float] | Tensor | None = None,
     resamples: int = 0,
     confidence: float = 0.95,
@@ -91,27 +91,27 @@ def referral_curve(
     Args:
         metric: a function of the tensors, such as `accuracy` or `class_auroc`, or one of yours.
         tensors: what it takes, rows on the first axis.
-        unsureness: (B,), any measure; higher is referred earlier.
+        uncertainty: (B,), any measure; higher is referred earlier.
         fractions: of rows kept, rising, in (0, 1]; 0.05, 0.1, ..., 1 if not given.
         resamples: of rows for a percentile bootstrap band; 0 for none.
         confidence: of the band.
         seed: of the resamples, and of the order of tied rows.
 
     Raises:
-        InvalidArgument: rows that do not fit, fractions outside (0, 1], or what the metric itself raises.
-        NotFinite: NaN among the unsureness.
+        InvalidArgumentError: rows that do not fit, fractions outside (0, 1], or what the metric itself raises.
+        NotFiniteError: NaN among the uncertainty.
 
     Example:
         >>> from caveat.metrics import accuracy
         >>> p = torch.tensor([0.9, 0.8, 0.4, 0.45])
         >>> p, y = torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64)
-        >>> curve = referral_curve(accuracy, p, y, unsureness=class_entropy(p), fractions=(0.5, 1.0))
+        >>> curve = referral_curve(accuracy, p, y, uncertainty=class_entropy(p), fractions=(0.5, 1.0))
         >>> curve.at(1.0), curve.at(0.5), curve.area
         (0.5, 1.0, 0.75)
     """
-    shares = _checked_fractions(fractions).to(unsureness.device)
+    shares = _checked_fractions(fractions).to(uncertainty.device)
     values, low, high = retained_values(
-        metric, tensors, unsureness, shares, resamples=resamples, confidence=confidence, seed=seed
+        metric, tensors, uncertainty, shares, resamples=resamples, confidence=confidence, seed=seed
     )
     return ReferralCurve(shares, values, low, high)
 
@@ -122,7 +122,7 @@ def referral_with_baselines(
     probabilities: Tensor,
     labels: Tensor,
     *,
-    unsureness: Mapping[str, Tensor] | Tensor,
+    uncertainty: Mapping[str, Tensor] | Tensor,
     deterministic: Tensor | None = None,
     fractions: Sequence[float] | Tensor | None = None,
     resamples: int = 0,
@@ -135,30 +135,30 @@ def referral_with_baselines(
         metric: of (probabilities, labels).
         probabilities: (B, C), of the predictive.
         labels: (B,), integers.
-        unsureness: measures (B,) by name, or a single one; higher is referred earlier.
+        uncertainty: measures (B,) by name, or a single one; higher is referred earlier.
         deterministic: (B, C) probabilities of the single network, if there is one.
         fractions, resamples, confidence, seed: as in `referral_curve`.
 
     Returns:
-        A curve for each name in `unsureness` ("unsureness" for a single one); "deterministic": the single network's own
-        probabilities, referred by their entropy; "random": in expectation; "oracle": wrong rows first (see
-        `oracle_unsureness`).
+        A curve for each name in `uncertainty` ("uncertainty" for a single one); "deterministic": the single network's
+        own probabilities, referred by their entropy; "random": in expectation; "oracle": wrong rows first (see
+        `oracle_uncertainty`).
 
     Raises:
-        InvalidArgument: as `referral_curve`; or a measure with the name of a baseline.
+        InvalidArgumentError: as `referral_curve`; or a measure with the name of a baseline.
 
     Example:
         >>> from caveat.metrics import accuracy
         >>> p = torch.tensor([0.9, 0.8, 0.4, 0.45])
         >>> p, y = torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64)
-        >>> curves = referral_with_baselines(accuracy, p, y, unsureness={"entropy": class_entropy(p)})
+        >>> curves = referral_with_baselines(accuracy, p, y, uncertainty={"entropy": class_entropy(p)})
         >>> {name: curve.at(0.5) for name, curve in curves.items()}
         {'entropy': 1.0, 'random': 0.5, 'oracle': 1.0}
     """
-    unsureness = {"unsureness": unsureness} if isinstance(unsureness, Tensor) else unsureness
-    taken = {"deterministic", "random", "oracle"} & set(unsureness)
+    uncertainty = {"uncertainty": uncertainty} if isinstance(uncertainty, Tensor) else uncertainty
+    taken = {"deterministic", "random", "oracle"} & set(uncertainty)
     if taken:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A measure must not have the name of a baseline.",
                 got=", ".join(sorted(taken)),
@@ -169,30 +169,28 @@ def referral_with_baselines(
 
     def curve(p: Tensor, by: Tensor) -> ReferralCurve:
         options = {"resamples": resamples, "seed": seed}
-        return referral_curve(
-            metric, p, labels, unsureness=by, fractions=fractions, confidence=confidence, **options
-        )
+        return referral_curve(metric, p, labels, uncertainty=by, fractions=fractions, confidence=confidence, **options)
 
-    curves = {name: curve(probabilities, by) for name, by in unsureness.items()}
+    curves = {name: curve(probabilities, by) for name, by in uncertainty.items()}
     if deterministic is not None:
         curves["deterministic"] = curve(deterministic, class_entropy(deterministic))
     curves["random"] = curve(probabilities, torch.zeros(len(labels), device=probabilities.device))
-    curves["oracle"] = curve(probabilities, oracle_unsureness(probabilities, labels))
+    curves["oracle"] = curve(probabilities, oracle_uncertainty(probabilities, labels))
     return curves
 
 
 @takes_arrays
-def oracle_unsureness(probabilities: Tensor, labels: Tensor) -> Tensor:
+def oracle_uncertainty(probabilities: Tensor, labels: Tensor) -> Tensor:
     """What one would refer by who knows the labels, (B...): 1 if wrong, plus the probability missing on the label.
 
     No order gives a higher accuracy on what is kept.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit.
-        NotProbabilities: rows that do not sum to one.
+        InvalidArgumentError: shapes or labels that do not fit.
+        NotProbabilitiesError: rows that do not sum to one.
 
     Example:
-        >>> oracle_unsureness(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
+        >>> oracle_uncertainty(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
         tensor([0.2500, 1.7500], dtype=torch.float64)
     """
     p, y = classified(probabilities, labels)
@@ -204,7 +202,7 @@ def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
     """The mean of curves of the same fractions, one a seed, with a band of one standard deviation to either side.
 
     Raises:
-        InvalidArgument: fewer than two curves, or curves of other fractions.
+        InvalidArgumentError: fewer than two curves, or curves of other fractions.
 
     Example:
         >>> ends = torch.tensor([0.5, 1.0])
@@ -218,7 +216,7 @@ def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
         for c in curves
     )
     if not alike:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Curves over seeds must be at least two, with the same fractions.",
                 got=f"{len(curves)} curves",
@@ -231,9 +229,7 @@ def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
     return ReferralCurve(curves[0].fractions, mean, mean - spread, mean + spread)
 
 
-def referral_table(
-    sets: Mapping[str, Mapping[str, ReferralCurve]], *, at: Sequence[float] = (0.5, 0.75, 1.0)
-) -> str:
+def referral_table(sets: Mapping[str, Mapping[str, ReferralCurve]], *, at: Sequence[float] = (0.5, 0.75, 1.0)) -> str:
     """Curves of several test sets side by side, as a Markdown table: a row a method, columns by set and fraction kept.
 
     Args:
@@ -263,7 +259,7 @@ def referral_table(
 def _between(fractions: Tensor, values: Tensor, fraction: float) -> float:
     first, last = float(fractions[0]), float(fractions[-1])
     if not first - 1e-9 <= fraction <= last + 1e-9:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"The fraction must lie between {first:g} and {last:g}, the ends of the curve.",
                 got=f"{fraction!r}",
@@ -286,7 +282,7 @@ def _checked_fractions(fractions: Sequence[float] | Tensor | None) -> Tensor:
     shares = torch.as_tensor(fractions, dtype=torch.float64)
     rising = shares.ndim == 1 and len(shares) > 0 and bool((shares.diff() > 0).all())
     if not rising or not 0 < float(shares[0]) <= float(shares[-1]) <= 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "fractions must rise and lie in (0, 1]: they are of the rows kept.",
                 got=f"{shares.tolist()}",

@@ -15,7 +15,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._numerics import accumulator
 from caveat._shapes import require_finite, require_rows
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -49,8 +49,8 @@ def regression_calibration_curve(
         central: intervals about the median in place of quantiles: sees a spread that is wrong, not a bias.
 
     Raises:
-        InvalidArgument: no levels, or values outside [0, 1].
-        NotFinite: NaN.
+        InvalidArgumentError: no levels, or values outside [0, 1].
+        NotFiniteError: NaN.
 
     See "Accurate Uncertainties for Deep Learning Using Calibrated Regression", Kuleshov, Fenner and Ermon, 2018,
     https://arxiv.org/abs/1807.00263.
@@ -78,8 +78,8 @@ def miscalibration_area(levels: Tensor, *, central: bool = False, weights: Tenso
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: no levels, or values outside [0, 1].
-        NotFinite: NaN.
+        InvalidArgumentError: no levels, or values outside [0, 1].
+        NotFiniteError: NaN.
 
     See "Methods for Comparing Uncertainty Quantifications for Material Property Predictions", Tran et al., 2020.
 
@@ -104,11 +104,11 @@ def _levels(levels: Tensor, central: bool) -> Tensor:
     require_finite(levels, "levels")
     wide = levels.reshape(-1).to(accumulator(levels.device))
     if bool((wide < 0).any()) or bool((wide > 1).any()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Levels must lie in [0, 1].",
                 got=f"values from {float(wide.amin()):.4g} to {float(wide.amax()):.4g}",
-                cause="targets or standardised residuals in place of the distribution function at the target",
+                cause="targets or standardized residuals in place of the distribution function at the target",
                 fix="gaussian_cdf(mean, variance, target), or pred.cdf(target)",
             )
         )

@@ -15,7 +15,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import classified, require_count
 from caveat._numerics import accumulator
 from caveat._shapes import describe
-from caveat.errors import CannotMerge, InvalidArgument, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._views import View, confidence
 from caveat.metrics._weighting import row_weights, sums_by_group
 
@@ -59,7 +59,7 @@ class ReliabilityBins:
             device: where the sums live.
 
         Raises:
-            InvalidArgument: fewer than one bin, or edges that do not rise from 0 to 1.
+            InvalidArgumentError: fewer than one bin, or edges that do not rise from 0 to 1.
         """
         require_count(classes, "classes", 2)
         edges = equal_width_edges(bins) if isinstance(bins, int) else _checked_edges(bins)
@@ -72,14 +72,14 @@ class ReliabilityBins:
         """The state with these rows too: probabilities (B..., C), labels (B...), weights (B,).
 
         Raises:
-            InvalidArgument: shapes or labels that do not fit.
-            NotProbabilities: rows that do not sum to one.
+            InvalidArgumentError: shapes or labels that do not fit.
+            NotProbabilitiesError: rows that do not sum to one.
         """
         p, y = classified(probabilities, labels)
         each = row_weights(weights, labels.shape[0], y)
         count, claimed, true = binned(p, y, self.edges, self.view, each)
         if count.shape != self.count.shape:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "The rows must have as many classes as the state was made for.",
                     got=f"probabilities: {describe(probabilities)}; groups: {len(self.count)}",
@@ -93,11 +93,11 @@ class ReliabilityBins:
         """The state of both sets of rows.
 
         Raises:
-            CannotMerge: other edges, another view or another number of classes.
+            CannotMergeError: other edges, another view or another number of classes.
         """
         alike = self.view is other.view and self.count.shape == other.count.shape
         if not alike or not torch.equal(self.edges, other.edges.to(self.edges.device)):
-            raise CannotMerge(
+            raise CannotMergeError(
                 explain(
                     "Bins merge with bins of the same edges, view and classes.",
                     got=f"{tuple(self.count.shape)} of {self.view.__name__} and "
@@ -128,7 +128,7 @@ class ReliabilityBins:
         """Expected calibration error: the mean over claims of their bin's |accuracy - confidence|, 0 to 1; 0-d.
 
         Raises:
-            InvalidArgument: no row has been taken in.
+            InvalidArgumentError: no row has been taken in.
         """
         self._require_rows()
         return calibration_gap(self.count, self.claimed, self.true)
@@ -137,14 +137,14 @@ class ReliabilityBins:
         """Maximum calibration error: the largest |accuracy - confidence| of a bin that holds any claim, 0-d.
 
         Raises:
-            InvalidArgument: no row has been taken in.
+            InvalidArgumentError: no row has been taken in.
         """
         self._require_rows()
         return largest_gap(self.count, self.claimed, self.true)
 
     def _require_rows(self) -> None:
         if not bool(self.count.sum() > 0):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "There must be at least one row.",
                     got="a state that no row was taken into",
@@ -204,7 +204,7 @@ def equal_mass_edges(
     Equal claims share a bin, so where many are the same (exactly 1, say) some bins stay empty.
 
     Raises:
-        InvalidArgument: shapes or labels that do not fit, or fewer than one bin.
+        InvalidArgumentError: shapes or labels that do not fit, or fewer than one bin.
 
     See "Posterior Calibration and Exploratory Analysis for Natural Language Processing Models", Nguyen and
     O'Connor, 2015.
@@ -228,7 +228,7 @@ def equal_mass_edges(
 def _checked_edges(edges: Tensor) -> Tensor:
     rising = edges.ndim == 1 and len(edges) >= 2 and bool((edges.diff() >= 0).all())
     if not rising or edges[0] != 0 or edges[-1] != 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Edges of bins must rise from 0 to 1.",
                 got=f"{describe(edges)}: {edges.tolist() if edges.numel() < 30 else '...'}",

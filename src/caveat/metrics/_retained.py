@@ -11,7 +11,7 @@ from caveat._checks import require_count
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
 from caveat._shapes import describe, require_no_nan, require_rows, require_share
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._bootstrap import metric_of_rows, percentiles, require_same_rows, resamples, row_counts
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import takes_weights
@@ -25,7 +25,7 @@ Metric = Callable[..., Tensor]
 def retained_values(
     metric: Metric,
     tensors: tuple[Tensor, ...],
-    unsureness: Tensor,
+    uncertainty: Tensor,
     fractions: Tensor,
     *,
     resamples: int,
@@ -33,20 +33,20 @@ def retained_values(
     seed: int,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The metric at each fraction, (F,), and the ends of its band, (F,) each, or None without resamples."""
-    _check(tensors, unsureness)
+    _check(tensors, uncertainty)
     require_count(resamples, "resamples", 0)
     require_share(confidence, "confidence")
     check_seed(seed)
-    kept = (fractions * len(unsureness)).round().clamp(min=1)
+    kept = (fractions * len(uncertainty)).round().clamp(min=1)
     if takes_weights(metric):
-        values = _weighted(metric, tensors, unsureness, kept)
+        values = _weighted(metric, tensors, uncertainty, kept)
         if resamples == 0:
             return values, None, None
-        return values, *percentiles(_weighted_band(metric, tensors, unsureness, kept, resamples, seed), confidence)
-    values = _gathered(metric, tensors, unsureness, kept, seed)
+        return values, *percentiles(_weighted_band(metric, tensors, uncertainty, kept, resamples, seed), confidence)
+    values = _gathered(metric, tensors, uncertainty, kept, seed)
     if resamples == 0:
         return values, None, None
-    return values, *percentiles(_gathered_band(metric, tensors, unsureness, kept, resamples, seed), confidence)
+    return values, *percentiles(_gathered_band(metric, tensors, uncertainty, kept, resamples, seed), confidence)
 
 
 def _weighted(metric: Metric, tensors: tuple[Tensor, ...], doubt: Tensor, kept: Tensor) -> Tensor:
@@ -119,15 +119,16 @@ def _gathered_once(metric: Metric, rows: tuple[Tensor, ...], doubt: Tensor, kept
     return torch.stack([value.to(accumulator(value.device)) for value in curve])
 
 
-def _check(tensors: tuple[Tensor, ...], unsureness: Tensor) -> None:
-    require_rows(unsureness, "unsureness")
-    require_no_nan(unsureness, "unsureness")
-    if unsureness.ndim != 1 or not tensors or tensors[-1].shape[:1] != unsureness.shape:
-        raise InvalidArgument(
+def _check(tensors: tuple[Tensor, ...], uncertainty: Tensor) -> None:
+    require_rows(uncertainty, "uncertainty")
+    require_no_nan(uncertainty, "uncertainty")
+    if uncertainty.ndim != 1 or not tensors or tensors[-1].shape[:1] != uncertainty.shape:
+        raise InvalidArgumentError(
             explain(
-                "unsureness must be (B,), one number for each row of the tensors.",
-                got=f"unsureness: {describe(unsureness)}; tensors: {'; '.join(describe(x) for x in tensors) or 'none'}",
+                "uncertainty must be (B,), one number for each row of the tensors.",
+                got=f"uncertainty: {describe(uncertainty)}; "
+                f"tensors: {'; '.join(describe(x) for x in tensors) or 'none'}",
                 cause="a measure for each target, class or pixel in place of one for each row",
-                fix="unsureness.flatten(1).mean(-1)",
+                fix="uncertainty.flatten(1).mean(-1)",
             )
         )

@@ -41,16 +41,16 @@ class RiskCoverage:
 
 
 @takes_arrays
-def risk_coverage(losses: Tensor, unsureness: Tensor) -> RiskCoverage:
+def risk_coverage(losses: Tensor, uncertainty: Tensor) -> RiskCoverage:
     """Mean loss of the rows kept, at every coverage.
 
     Args:
         losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
-        unsureness: (B...), any measure; higher is less sure.
+        uncertainty: (B...), any measure; higher is less sure.
 
     Raises:
-        InvalidArgument: shapes that differ, or no rows.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, or no rows.
+        NotFiniteError: NaN.
 
     See "Selective Classification for Deep Neural Networks", Geifman and El-Yaniv, 2017.
 
@@ -61,7 +61,7 @@ def risk_coverage(losses: Tensor, unsureness: Tensor) -> RiskCoverage:
         >>> curve.at(2 / 3)
         0.5
     """
-    loss, doubt = ranked_losses(losses, unsureness)
+    loss, doubt = ranked_losses(losses, uncertainty)
     kept = torch.arange(1, len(loss) + 1, device=loss.device, dtype=loss.dtype)
     return RiskCoverage(
         kept / len(loss), expected_sums(loss, doubt) / kept, loss.sort().values.cumsum(0) / kept
@@ -69,20 +69,20 @@ def risk_coverage(losses: Tensor, unsureness: Tensor) -> RiskCoverage:
 
 
 @metric("loss", mean_of_rows=False)
-def aurc(losses: Tensor, unsureness: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def aurc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Area under the risk-coverage curve: the mean over coverages 1/N ... 1 of the risk; lower is better.
 
     Args:
         losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
-        unsureness: (B...), any measure; higher is less sure.
+        uncertainty: (B...), any measure; higher is less sure.
         weights: (B,) or (R, B), how often each row counts.
 
     Returns:
         0-d, or (R,) with R sets of weights, in the losses' unit.
 
     Raises:
-        InvalidArgument: shapes that differ, or no rows.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, or no rows.
+        NotFiniteError: NaN.
 
     See "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", Geifman, Uziel and El-Yaniv, 2019,
     https://arxiv.org/abs/1805.08206.
@@ -91,12 +91,12 @@ def aurc(losses: Tensor, unsureness: Tensor, *, weights: Tensor | None = None) -
         >>> round(aurc(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([0.1, 0.9, 0.5])).item(), 6)
         0.388889
     """
-    loss, doubt = ranked_losses(losses, unsureness)
+    loss, doubt = ranked_losses(losses, uncertainty)
     return _area(loss, doubt, row_weights(weights, losses.shape[0], loss))
 
 
 @metric("loss")
-def excess_aurc(losses: Tensor, unsureness: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def excess_aurc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """E-AURC: `aurc` less that of ranking by the loss itself, at least 0; 0 where no order could do better.
 
     The best area is that of the very rows, not the approximation r + (1 - r) log(1 - r) for 0-1 losses.
@@ -108,16 +108,16 @@ def excess_aurc(losses: Tensor, unsureness: Tensor, *, weights: Tensor | None = 
         >>> round(excess_aurc(torch.tensor([1.0, 0.0]), torch.tensor([0.1, 0.9])).item(), 6)
         0.5
     """
-    loss, doubt = ranked_losses(losses, unsureness)
+    loss, doubt = ranked_losses(losses, uncertainty)
     each = row_weights(weights, losses.shape[0], loss)
     return (_area(loss, doubt, each) - _area(loss, loss, each)).clamp(min=0)
 
 
 @metric("loss")
-def augrc(losses: Tensor, unsureness: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """Area under the generalised risk-coverage curve: the mean risk of undetected failure; lower is better.
+def augrc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Area under the generalized risk-coverage curve: the mean risk of undetected failure; lower is better.
 
-    The generalised risk at coverage c is the sum of the losses kept over *all* rows; its area from 0 to 1 is by the
+    The generalized risk at coverage c is the sum of the losses kept over *all* rows; its area from 0 to 1 is by the
     trapezoid rule. For 0-1 losses it is (1 - AUROC) a (1 - a) + (1 - a)^2 / 2 with accuracy a.
     Arguments and errors are those of `aurc`.
 
@@ -128,7 +128,7 @@ def augrc(losses: Tensor, unsureness: Tensor, *, weights: Tensor | None = None) 
         >>> augrc(torch.tensor([0.0, 1.0]), torch.tensor([0.1, 0.9])).item()
         0.125
     """
-    loss, doubt = ranked_losses(losses, unsureness)
+    loss, doubt = ranked_losses(losses, uncertainty)
     each = row_weights(weights, losses.shape[0], loss)
     ranking = rank(doubt)
     rows = cumulated(ranking, torch.ones_like(loss), each)
@@ -137,13 +137,13 @@ def augrc(losses: Tensor, unsureness: Tensor, *, weights: Tensor | None = None) 
     return (steps(rows) * middle).sum(-1) / rows[..., -1] ** 2
 
 
-def ranked_losses(losses: Tensor, unsureness: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses (N,) in the accumulator's dtype and unsureness (N,), flattened and checked."""
+def ranked_losses(losses: Tensor, uncertainty: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses (N,) in the accumulator's dtype and uncertainty (N,), flattened and checked."""
     require_rows(losses, "losses")
-    require_alike("unsureness", unsureness, "losses", losses)
+    require_alike("uncertainty", uncertainty, "losses", losses)
     require_finite(losses, "losses")
-    require_no_nan(unsureness, "unsureness")
-    return losses.reshape(-1).to(accumulator(losses.device)), unsureness.reshape(-1).to(losses.device)
+    require_no_nan(uncertainty, "uncertainty")
+    return losses.reshape(-1).to(accumulator(losses.device)), uncertainty.reshape(-1).to(losses.device)
 
 
 def expected_sums(loss: Tensor, doubt: Tensor) -> Tensor:

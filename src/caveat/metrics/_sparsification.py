@@ -1,6 +1,6 @@
 """Sparsification: the error that remains as the least sure values are removed, against removing the worst errors.
 
-It is the risk-coverage curve read from the other end, normalised by the error of all rows.
+It is the risk-coverage curve read from the other end, normalized by the error of all rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._risk_coverage import expected_sums, ranked_losses
@@ -46,17 +46,17 @@ class Sparsification:
 
 
 @takes_arrays
-def sparsification(errors: Tensor, unsureness: Tensor, *, root: bool = False) -> Sparsification:
+def sparsification(errors: Tensor, uncertainty: Tensor, *, root: bool = False) -> Sparsification:
     """The sparsification curve of any errors under any measure.
 
     Args:
         errors: (B...), at least 0, such as |target - mean|, or squared errors.
-        unsureness: (B...), such as a variance; higher is less sure.
+        uncertainty: (B...), such as a variance; higher is less sure.
         root: take the root of each mean, so that squared errors give the curve of the RMSE.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, a negative error, or errors that are all 0.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, a negative error, or errors that are all 0.
+        NotFiniteError: NaN.
 
     See "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow", Ilg et al., 2018,
     https://arxiv.org/abs/1802.07095.
@@ -66,7 +66,7 @@ def sparsification(errors: Tensor, unsureness: Tensor, *, root: bool = False) ->
         >>> curve.by_measure.tolist(), curve.oracle.tolist(), curve.ause.item()
         ([1.0, 1.5], [1.0, 0.5], 0.5)
     """
-    loss, doubt = _errors(errors, unsureness)
+    loss, doubt = _errors(errors, uncertainty)
     N = len(loss)
     kept = torch.arange(1, N + 1, device=loss.device, dtype=loss.dtype)
     curves = [(expected_sums(loss, by) / kept).flip(0) for by in (doubt, loss)]
@@ -75,18 +75,18 @@ def sparsification(errors: Tensor, unsureness: Tensor, *, root: bool = False) ->
 
 
 @metric("share")
-def ause(errors: Tensor, unsureness: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
+def ause(errors: Tensor, uncertainty: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area under the sparsification error, as a share of the error of all; 0 is the oracle's ranking.
 
     Args:
         errors: (B...), at least 0.
-        unsureness: (B...), such as a variance; higher is less sure.
+        uncertainty: (B...), such as a variance; higher is less sure.
         root: take the root of each mean, so that squared errors give the AUSE of the RMSE.
         weights: (B,) or (R, B), whole numbers: how often each row counts.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, a negative error, or errors that are all 0.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, a negative error, or errors that are all 0.
+        NotFiniteError: NaN.
 
     See "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow", Ilg et al., 2018.
 
@@ -96,14 +96,14 @@ def ause(errors: Tensor, unsureness: Tensor, *, root: bool = False, weights: Ten
     """
     each = row_weights(weights, errors.shape[0], errors.reshape(-1)) if weights is not None else None
     if each is None:
-        return sparsification(errors, unsureness, root=root).ause
-    loss, doubt = _errors(errors, unsureness)
+        return sparsification(errors, uncertainty, root=root).ause
+    loss, doubt = _errors(errors, uncertainty)
     curves = [_mean_curve(loss, by, each, root) for by in (doubt, loss)]
     return curves[0] - curves[1]
 
 
 def _mean_curve(loss: Tensor, by: Tensor, weights: Tensor, root: bool) -> Tensor:
-    """The mean over kept rows of the normalised curve; a row of weight w stands for w places: (), or (R,)."""
+    """The mean over kept rows of the normalized curve; a row of weight w stands for w places: (), or (R,)."""
     sets = weights if weights.ndim == 2 else weights[None]
     ranking = rank(by)
     rows, sums = cumulated(ranking, torch.ones_like(loss), sets), cumulated(ranking, loss, sets)
@@ -117,10 +117,10 @@ def _mean_curve(loss: Tensor, by: Tensor, weights: Tensor, root: bool) -> Tensor
     return torch.stack(areas) if weights.ndim == 2 else areas[0]
 
 
-def _errors(errors: Tensor, unsureness: Tensor) -> tuple[Tensor, Tensor]:
-    loss, doubt = ranked_losses(errors, unsureness)
+def _errors(errors: Tensor, uncertainty: Tensor) -> tuple[Tensor, Tensor]:
+    loss, doubt = ranked_losses(errors, uncertainty)
     if bool((loss < 0).any()) or not bool(loss.any()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Errors must be at least 0, and not all 0.",
                 got=f"errors from {float(loss.amin()):.4g} to {float(loss.amax()):.4g}",

@@ -17,7 +17,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._numerics import accumulator
 from caveat._shapes import require_rows
-from caveat.errors import CannotMerge, InvalidArgument, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._registry import METRICS
 
 
@@ -32,7 +32,7 @@ class RunningMean:
         total: 0-d, float64, the sum over them.
 
     Raises:
-        InvalidArgument: a metric of this room that is not a mean over rows (a root, a ranking, bins).
+        InvalidArgumentError: a metric of this room that is not a mean over rows (a root, a ranking, bins).
 
     Example:
         >>> from caveat.metrics import accuracy
@@ -50,7 +50,7 @@ class RunningMean:
         name = _name(self.metric)
         known = METRICS.get(name)
         if known is not None and known.function is _bare(self.metric) and not known.mean_of_rows:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     f"{name} is not a mean over rows, so the means of batches say nothing about the whole.",
                     got=f"RunningMean({name})",
@@ -72,7 +72,7 @@ class RunningMean:
         """The state of both sets of rows.
 
         Raises:
-            CannotMerge: a state of another metric.
+            CannotMergeError: a state of another metric.
         """
         _require_same_metric(self.metric, other.metric)
         if self.count is None or self.total is None:
@@ -86,10 +86,10 @@ class RunningMean:
         """The metric of all rows so far, 0-d.
 
         Raises:
-            InvalidArgument: no row has been taken in.
+            InvalidArgumentError: no row has been taken in.
         """
         if self.count is None or self.total is None:
-            raise InvalidArgument(_no_rows())
+            raise InvalidArgumentError(_no_rows())
         return self.total / self.count
 
 
@@ -124,7 +124,7 @@ class Collected:
         """The state of both sets of rows.
 
         Raises:
-            CannotMerge: a state of another metric.
+            CannotMergeError: a state of another metric.
         """
         _require_same_metric(self.metric, other.metric)
         return replace(self, parts=(*self.parts, *other.parts))
@@ -133,14 +133,14 @@ class Collected:
         """The metric of all rows so far.
 
         Raises:
-            InvalidArgument: no row has been taken in.
+            InvalidArgumentError: no row has been taken in.
         """
         return self.metric(*self.tensors())
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All rows so far, joined: what the metric, or `bootstrap`, takes."""
         if not self.parts:
-            raise InvalidArgument(_no_rows())
+            raise InvalidArgumentError(_no_rows())
         axes = self.rows_axis or (0,) * len(self.parts[0])
         columns = zip(*self.parts, strict=True)
         return tuple(
@@ -165,7 +165,7 @@ def _same(a: Callable[..., Any], b: Callable[..., Any]) -> bool:
 
 def _require_same_metric(a: Callable[..., Any], b: Callable[..., Any]) -> None:
     if not _same(a, b):
-        raise CannotMerge(
+        raise CannotMergeError(
             explain(
                 "States merge with states of the same metric and settings.",
                 got=f"{_name(a)} and {_name(b)}",

@@ -24,8 +24,8 @@ def root_mean_squared_error(mean: Tensor, target: Tensor, *, weights: Tensor | N
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes that differ, or no rows.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, or no rows.
+        NotFiniteError: NaN.
 
     Example:
         >>> root_mean_squared_error(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])).item()
@@ -48,8 +48,8 @@ def gaussian_negative_log_likelihood(
         weights: (B,) or (R, B), how much each row counts.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or a variance that is not positive.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or a variance that is not positive.
+        NotFiniteError: NaN.
 
     Example:
         >>> zero = torch.zeros(1)
@@ -69,8 +69,8 @@ def gaussian_cdf(mean: Tensor, variance: Tensor, target: Tensor) -> Tensor:
     predictive's own `cdf(target, mixture=True)`.
 
     Raises:
-        InvalidArgument: shapes that differ, no rows, or a variance that is not positive.
-        NotFinite: NaN.
+        InvalidArgumentError: shapes that differ, no rows, or a variance that is not positive.
+        NotFiniteError: NaN.
 
     Example:
         >>> gaussian_cdf(torch.zeros(1), torch.ones(1), torch.zeros(1))

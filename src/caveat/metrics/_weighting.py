@@ -11,20 +11,20 @@ from torch import Tensor
 
 from caveat._numerics import accumulator
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 def row_weights(weights: Tensor | None, rows: int, values: Tensor) -> Tensor | None:
     """Weights (..., N) in the accumulator's dtype for N values in `rows` rows of equal length, or None.
 
     Raises:
-        InvalidArgument: the last axis is not the rows, a weight is negative or NaN, or a set sums to nothing.
+        InvalidArgumentError: the last axis is not the rows, a weight is negative or NaN, or a set sums to nothing.
     """
     if weights is None:
         return None
     wide = weights.to(values.device, accumulator(values.device))
     if wide.ndim not in (1, 2) or wide.shape[-1] != rows:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"weights must be ({rows},) or (R, {rows}): one number for each row.",
                 got=describe(weights),
@@ -33,7 +33,7 @@ def row_weights(weights: Tensor | None, rows: int, values: Tensor) -> Tensor | N
             )
         )
     if not bool((wide >= 0).all()) or not bool((wide.sum(-1) > 0).all()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "weights must be at least 0, and something must remain.",
                 got=f"smallest {float(wide.amin()):.4g}, smallest sum {float(wide.sum(-1).amin()):.4g}",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from caveat._canvas import finish
 from caveat._extras import require
 from caveat._palette import BLUE, INK, PAPER, VERMILION
-from caveat.errors import InvalidArgument, MissingExtra, explain
+from caveat.errors import InvalidArgumentError, MissingExtraError, explain
 from caveat.plot._arrays import Array, as_array, in_unit
 from caveat.plot._histograms import class_names, draw_class_rows
 from caveat.plot._maps import picture_of
@@ -56,9 +56,9 @@ def animate_class_histograms(
         The path.
 
     Raises:
-        InvalidArgument: another ending, lengths that differ, values outside [0, 1].
-        NotFinite: NaN among the values.
-        MissingExtra: an MP4 without ffmpeg.
+        InvalidArgumentError: another ending, lengths that differ, values outside [0, 1].
+        NotFiniteError: NaN among the values.
+        MissingExtraError: an MP4 without ffmpeg.
 
     See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", Gal and Ghahramani,
     2016, figure 4, https://arxiv.org/abs/1506.02142: a digit that turns.
@@ -125,7 +125,7 @@ def _broken(answer: str) -> str:
 
 def _write_gif(target: Path, frames: list[Frame], rate: float) -> None:
     pillow: Any = require("PIL.Image", "plot")
-    # One palette for all frames, from the busiest: colours that differ between frames flicker.
+    # One palette for all frames, from the busiest: colors that differ between frames flicker.
     busiest = max(frames, key=lambda frame: len(np.unique(frame.reshape(-1, 3), axis=0)))
     palette = pillow.fromarray(busiest).quantize(256, method=pillow.Quantize.FASTOCTREE)
     pictures = [pillow.fromarray(frame).quantize(palette=palette, dither=pillow.Dither.NONE) for frame in frames]
@@ -145,7 +145,7 @@ def _write_mp4(target: Path, frames: Iterator[Frame], rate: float) -> None:
     content = b"".join(frame[:height, :width].tobytes() for frame in (first, *frames))
     done = subprocess.run(command, input=content, capture_output=True, check=False)
     if done.returncode:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "ffmpeg must be able to write the file.",
                 got=done.stderr.decode(errors="replace").strip()[-300:],
@@ -158,7 +158,7 @@ def _write_mp4(target: Path, frames: Iterator[Frame], rate: float) -> None:
 def _ffmpeg() -> str:
     found = shutil.which("ffmpeg")
     if found is None:
-        raise MissingExtra(
+        raise MissingExtraError(
             explain(
                 "An MP4 is written by the program ffmpeg.",
                 got="no ffmpeg on the PATH",
@@ -178,12 +178,12 @@ def _check(
     rate: float,
 ) -> None:
     if target.suffix.lower() not in (".gif", ".mp4"):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("path must end in .gif or .mp4.", got=str(target), cause="another format", fix="write a .gif")
         )
     for name, given in (("images", pictures), ("captions", captions)):
         if given is not None and len(given) != len(draws):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     f"{name} must have one for each of the {len(draws)} steps.",
                     got=f"{len(given)}",
@@ -192,7 +192,7 @@ def _check(
                 )
             )
     if label is not None and not 0 <= label < draws.shape[2]:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"label must be one of the {draws.shape[2]} classes.",
                 got=f"label={label}",
@@ -201,6 +201,6 @@ def _check(
             )
         )
     if not rate > 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("frames_per_second must be above 0.", got=f"{rate}", cause="seconds a frame", fix="pass 4")
         )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 Array = npt.NDArray[np.float64]
 
@@ -20,29 +20,29 @@ def as_array(
     """``values`` as float64 with one of so many axes, not empty and without NaN (``gaps`` allow some).
 
     Raises:
-        InvalidArgument: not numbers, another number of axes, or empty.
-        NotFinite: NaN or infinity among them.
+        InvalidArgumentError: not numbers, another number of axes, or empty.
+        NotFiniteError: NaN or infinity among them.
     """
     if isinstance(values, torch.Tensor):
         values = values.detach().to("cpu", torch.float64).numpy()
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidArgument(_wrong(name, letters, type(values).__name__, "a value of another kind")) from error
+        raise InvalidArgumentError(_wrong(name, letters, type(values).__name__, "a value of another kind")) from error
     if array.ndim not in axes:
-        raise InvalidArgument(_wrong(name, letters, f"shape {array.shape}", "an axis too many, such as (N, 1)"))
+        raise InvalidArgumentError(_wrong(name, letters, f"shape {array.shape}", "an axis too many, such as (N, 1)"))
     if array.size == 0:
-        raise InvalidArgument(_wrong(name, letters, f"shape {array.shape}, empty", "a filter that left nothing"))
+        raise InvalidArgumentError(_wrong(name, letters, f"shape {array.shape}, empty", "a filter that left nothing"))
     if not np.isfinite(array).all() and not (gaps and np.isfinite(array).any()):
         found = int((~np.isfinite(array)).sum())
-        raise NotFinite(_wrong(name, letters, f"{found} values that are NaN or infinite", "a mean over nothing"))
+        raise NotFiniteError(_wrong(name, letters, f"{found} values that are NaN or infinite", "a mean over nothing"))
     return array
 
 
 def same_length(**arrays: Array) -> None:
-    """Raise `InvalidArgument` unless all have as many rows."""
+    """Raise `InvalidArgumentError` unless all have as many rows."""
     if len({len(array) for array in arrays.values()}) > 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{' and '.join(arrays)} must have the same length.",
                 got=", ".join(f"{len(array)} {name}" for name, array in arrays.items()),
@@ -55,7 +55,7 @@ def same_length(**arrays: Array) -> None:
 def in_unit(array: Array, name: str) -> Array:
     """``array`` when all of it lies in [0, 1]."""
     if array.min() < -1e-6 or array.max() > 1 + 1e-6:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must lie in [0, 1].",
                 got=f"values from {array.min():.4g} to {array.max():.4g}",

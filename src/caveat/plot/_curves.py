@@ -9,7 +9,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below
 from caveat._palette import MUTED, series
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array, in_unit, same_length
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def plot_referral(
     Args:
         curves: a curve, or a dict of them by name. A curve has ``fractions`` and ``values`` (F,), and may have ``low``
             and ``high``, the ends of its band; or it is a tuple of two or four such arrays.
-        baselines: the names that are drawn in grey, behind the others.
+        baselines: the names that are drawn in gray, behind the others.
         metric: its name, and its unit if it has one.
         ax: where to draw; a new figure if not given.
 
@@ -40,8 +40,8 @@ def plot_referral(
         The axes.
 
     Raises:
-        InvalidArgument: no curve, lengths that differ, fractions outside [0, 1].
-        NotFinite: NaN among the fractions, or no value at all; a value that is NaN leaves a gap.
+        InvalidArgumentError: no curve, lengths that differ, fractions outside [0, 1].
+        NotFiniteError: NaN among the fractions, or no value at all; a value that is NaN leaves a gap.
 
     See "Leveraging uncertainty information from deep neural networks for disease detection", Leibig et al., 2017.
 
@@ -71,7 +71,7 @@ def plot_risk_coverage(
     Args:
         curves: a curve, or a dict of them by name. A curve has ``coverage`` and ``risk`` (N,), or is a tuple of these.
             The ``oracle`` of the first that has one is drawn as a baseline.
-        baselines: the names that are drawn in grey, behind the others.
+        baselines: the names that are drawn in gray, behind the others.
         risk: what the loss is, and its unit if it has one.
         ax: where to draw; a new figure if not given.
 
@@ -79,8 +79,8 @@ def plot_risk_coverage(
         The axes.
 
     Raises:
-        InvalidArgument: no curve, lengths that differ, coverage outside [0, 1].
-        NotFinite: NaN among the coverages, or no value at all; a value that is NaN leaves a gap.
+        InvalidArgumentError: no curve, lengths that differ, coverage outside [0, 1].
+        NotFiniteError: NaN among the coverages, or no value at all; a value that is NaN leaves a gap.
 
     See "Selective Classification for Deep Neural Networks", Geifman and El-Yaniv, 2017, https://arxiv.org/abs/1705.08500.
 
@@ -104,7 +104,7 @@ def plot_risk_coverage(
 def _named(curves: Any) -> dict[str, Any]:
     named = dict(cast(Mapping[str, Any], curves)) if isinstance(curves, Mapping) else {"": curves}
     if not named:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("There must be a curve to draw.", got="an empty dict", cause="a filter", fix="pass one or more")
         )
     return named
@@ -142,7 +142,7 @@ def _read(curve: Any, fields: tuple[str, str], name: str) -> tuple[Array, Array,
     else:
         parts = [getattr(curve, field, None) for field in (*fields, "low", "high")]
     if parts[0] is None or parts[1] is None:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"A curve has {fields[0]} and {fields[1]}, or is a tuple of the two.",
                 got=f"{name!r}: {type(cast(object, curve)).__name__}",

@@ -9,7 +9,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, VERMILION, series
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array, in_unit
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def plot_measure_histograms(
         The axes.
 
     Raises:
-        InvalidArgument: no set, an empty one, fewer than one bin.
-        NotFinite: NaN among the values.
+        InvalidArgumentError: no set, an empty one, fewer than one bin.
+        NotFiniteError: NaN among the values.
 
     Example:
         >>> ax = plot_measure_histograms({"in": [0.0, 0.1, 0.2], "out": [0.9, 1.2]}, bins=5)
@@ -50,7 +50,7 @@ def plot_measure_histograms(
         'predictive entropy (nats)'
     """
     if not values or bins < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "There must be a set to draw, and at least one bin.",
                 got=f"{len(values)} sets, bins={bins}",
@@ -103,8 +103,8 @@ def plot_class_histograms(
         The axes.
 
     Raises:
-        InvalidArgument: values outside [0, 1], a label or a number of names that does not fit.
-        NotFinite: NaN among the values.
+        InvalidArgumentError: values outside [0, 1], a label or a number of names that does not fit.
+        NotFiniteError: NaN among the values.
 
     Example:
         >>> ax = plot_class_histograms([[0.9, 0.1], [0.7, 0.3]], label=0, names=["cat", "dog"])
@@ -115,7 +115,7 @@ def plot_class_histograms(
     classes = draws.shape[1]
     written = class_names(names, classes)
     if label is not None and not 0 <= label < classes:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"label must be one of the {classes} classes.",
                 got=f"label={label}",
@@ -160,7 +160,7 @@ def class_names(names: Sequence[str] | None, classes: int) -> list[str]:
     if names is None:
         return [str(row) for row in range(classes)]
     if len(names) != classes:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"names must name all {classes} classes.",
                 got=f"{len(names)} names",

@@ -10,7 +10,7 @@ import torch
 
 from caveat._canvas import axes_or_new, finish, legend_below, quieten
 from caveat._palette import INK, MUTED, SEQUENTIAL, series
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def plot_uncertainty_maps(
         The axes, whose ``child_axes`` are the three pictures and the scale.
 
     Raises:
-        InvalidArgument: maps of another size than the image, an image of another form.
-        NotFinite: NaN among the values.
+        InvalidArgumentError: maps of another size than the image, an image of another form.
+        NotFiniteError: NaN among the values.
 
     Example:
         >>> ax = plot_uncertainty_maps(torch.zeros(1, 4, 6), torch.rand(4, 6), torch.rand(4, 6))
@@ -52,7 +52,7 @@ def plot_uncertainty_maps(
     shown = {name: as_array(values, name, (2,), letters="(H, W)") for name, values in given.items()}
     for name, values in shown.items():
         if values.shape != picture.shape[:2]:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "The maps must have the size of the image.",
                     got=f"{name} {values.shape}, image {picture.shape[:2]}",
@@ -96,7 +96,7 @@ def plot_decision_map(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """A measure over a plane of two inputs, as colour, with the training points on it.
+    """A measure over a plane of two inputs, as color, with the training points on it.
 
     Args:
         of: a function of points (N, 2), a float32 tensor, to the measure (N,), such as
@@ -113,15 +113,15 @@ def plot_decision_map(
         The axes.
 
     Raises:
-        InvalidArgument: a measure of another length, points of another form, a range of no width.
-        NotFinite: NaN among the values.
+        InvalidArgumentError: a measure of another length, points of another form, a range of no width.
+        NotFiniteError: NaN among the values.
 
     Example:
         >>> plot_decision_map(lambda p: p.norm(dim=1), x=(-1, 1), y=(-1, 1), steps=10).get_xlabel()
         'first input'
     """
     if not (x[0] < x[1] and y[0] < y[1] and steps >= 2):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "x and y must be ranges (low, high), with at least 2 steps.",
                 got=f"x={x}, y={y}, steps={steps}",
@@ -132,7 +132,7 @@ def plot_decision_map(
     down, right = torch.meshgrid(torch.linspace(*y, steps), torch.linspace(*x, steps), indexing="ij")
     values = as_array(of(torch.stack([right, down], -1).reshape(-1, 2)), "the measure", (1, 2)).reshape(-1)
     if len(values) != steps * steps:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The function must return one value for each point.",
                 got=f"{len(values)} values for {steps * steps} points",
@@ -161,7 +161,7 @@ def plot_decision_map(
 def _scatter(ax: Axes, points: Array, labels: Any, names: Sequence[str] | None) -> None:
     classes = np.zeros(len(points)) if labels is None else as_array(labels, "labels")
     if points.shape[1] != 2 or len(classes) != len(points):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "points must be (M, 2), with a label for each.",
                 got=f"points {points.shape}, {len(classes)} labels",
@@ -183,7 +183,7 @@ def picture_of(image: Any) -> Array:
     array = as_array(image, "image", (2, 3), letters="(C, H, W) or (H, W)")
     if array.ndim == 3:
         if array.shape[0] not in (1, 3):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "An image has 1 or 3 channels, first.",
                     got=f"shape {array.shape}",
@@ -193,12 +193,12 @@ def picture_of(image: Any) -> Array:
             )
         array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
     if array.min() < -1e-4 or array.max() > 1 + 1e-4:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "An image must lie in [0, 1].",
                 got=f"values from {array.min():.4g} to {array.max():.4g}",
-                cause="an image that was normalised for the network, or is 0 to 255",
-                fix="pass the image before normalisation",
+                cause="an image that was normalized for the network, or is 0 to 255",
+                fix="pass the image before normalization",
             )
         )
     return array.clip(0, 1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below
 from caveat._palette import ALEATORIC, EPISTEMIC, INK, MUTED, TOTAL
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array, same_length
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def plot_regression(
         The axes.
 
     Raises:
-        InvalidArgument: lengths that differ, a negative variance, a column or a part that is not there.
-        NotFinite: NaN among the values.
+        InvalidArgumentError: lengths that differ, a negative variance, a column or a part that is not there.
+        NotFiniteError: NaN among the values.
 
     Example:
         >>> ax = plot_regression([0, 1, 2], {"mean": [0, 1, 0], "total": [1, 1, 2], "epistemic": [0.5, 0.2, 1.5]})
@@ -96,7 +96,7 @@ def _band(ax: Axes, at: Array, mean: Array, reach: Array, name: str, label: str)
 def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[str, Array]]:
     unknown = [name for name in parts if name not in _PARTS]
     if unknown:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(f"parts must be some of {_PARTS}.", got=f"{unknown}", cause="a typing error", fix="leave it out")
         )
     if isinstance(pred, dict):
@@ -105,7 +105,7 @@ def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[s
         names = {"mean": "mean", "total": "total_variance", "epistemic": "variance", "aleatoric": "aleatoric_variance"}
         given = {name: getattr(pred, attribute, None) for name, attribute in names.items()}
     if given.get("mean") is None or all(given.get(name) is None for name in parts):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "pred must be a predictive of regression, or a dict with a mean and variances.",
                 got=type(cast(object, pred)).__name__,
@@ -116,7 +116,7 @@ def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[s
     found = {name: _column(given[name], name, column) for name in ("mean", *parts) if given.get(name) is not None}
     for name, values in found.items():
         if name != "mean" and values.min() < 0:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "Variances must not be negative.",
                     got=f"{name} down to {values.min():.4g}",
@@ -132,7 +132,7 @@ def _column(values: Any, name: str, column: int) -> Array:
     if array.ndim == 1:
         return array
     if not 0 <= column < array.shape[1]:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"column must be one of the {array.shape[1]} targets.",
                 got=f"column={column}",

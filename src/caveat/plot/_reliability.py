@@ -8,7 +8,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below, quieten, settle
 from caveat._palette import BLUE, FAINT, INK, VERMILION
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array, in_unit, same_length
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def plot_reliability(
         The axes.
 
     Raises:
-        InvalidArgument: confidences outside [0, 1], lengths that differ, fewer than one bin.
-        NotFinite: NaN among the values.
+        InvalidArgumentError: confidences outside [0, 1], lengths that differ, fewer than one bin.
+        NotFiniteError: NaN among the values.
 
     See "On Calibration of Modern Neural Networks", Guo et al., 2017, https://arxiv.org/abs/1706.04599.
 
@@ -94,7 +94,7 @@ def _read(confidences: Any, correct: Any, bins: int) -> tuple[Array, Array, Arra
     same_length(confidences=claimed, correct=right)
     if bins < 1:
         rule = "bins must be at least 1."
-        raise InvalidArgument(explain(rule, got=f"{bins}", cause="a division", fix="pass bins=15"))
+        raise InvalidArgumentError(explain(rule, got=f"{bins}", cause="a division", fix="pass bins=15"))
     edges = np.linspace(0, 1, bins + 1)
     # A bin holds its upper edge, as in the definition of the expected calibration error.
     place = np.clip(np.ceil(claimed * bins).astype(int) - 1, 0, bins - 1)
@@ -110,7 +110,9 @@ def _answered(probabilities: Array, labels: Array) -> tuple[Array, Array]:
     if not ((labels == labels.round()) & (labels >= 0) & (labels < probabilities.shape[1])).all():
         rule = "Labels must be classes, 0 to C - 1."
         got = f"labels from {labels.min():g} to {labels.max():g} with {probabilities.shape[1]} classes"
-        raise InvalidArgument(explain(rule, got=got, cause="labels that count from 1", fix="subtract the first label"))
+        raise InvalidArgumentError(
+            explain(rule, got=got, cause="labels that count from 1", fix="subtract the first label")
+        )
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
@@ -119,7 +121,7 @@ def _filled(values: Any, bins: int) -> Array:
     array = np.nan_to_num(np.asarray(getattr(values, "tolist", lambda: values)(), dtype=float))
     array = array[0] if array.ndim == 2 and len(array) == 1 else array
     if array.shape != (bins,):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"Bins with {bins + 1} edges must have {bins} values each.",
                 got=f"shape {array.shape}",

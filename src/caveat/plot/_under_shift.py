@@ -9,7 +9,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._palette import PAPER, series
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def plot_under_shift(
         The axes.
 
     Raises:
-        InvalidArgument: a metric that a table does not have, or no table.
+        InvalidArgumentError: a metric that a table does not have, or no table.
 
     See "Can You Trust Your Model's Uncertainty? Evaluating Predictive Uncertainty Under Dataset Shift", Ovadia et al.,
     2019, https://arxiv.org/abs/1906.02530.
@@ -54,7 +54,7 @@ def plot_under_shift(
     """
     named: dict[str, ShiftTable] = dict(tables) if isinstance(tables, Mapping) else {"": tables}
     if not named:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("There must be a table to draw.", got="an empty dict", cause="a filter", fix="pass one or more")
         )
     boxes = {name: [box for box in table.quartiles(metric) if box.kinds] for name, table in named.items()}

@@ -26,7 +26,7 @@ class Bernoulli:
 
     Example:
         >>> from caveat.predictive import BinaryLogit
-        >>> pred = BinaryLogit().summarise(torch.tensor([[0.0], [40.0]]))
+        >>> pred = BinaryLogit().summarize(torch.tensor([[0.0], [40.0]]))
         >>> pred
         Bernoulli(batch=(1,), draws=2, float32)
         >>> pred.mean
@@ -39,10 +39,10 @@ class Bernoulli:
     def from_logits(
         cls, logits: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False
     ) -> Bernoulli:
-        """Summarise logits of yes, (S, B...), given in the accumulator's dtype.
+        """Summarize logits of yes, (S, B...), given in the accumulator's dtype.
 
         Raises:
-            NotFinite: NaN in any draw.
+            NotFiniteError: NaN in any draw.
         """
         return cls(Categorical.from_log_probabilities(_no_and_yes(logits), dtype=dtype, keep=keep))
 
@@ -86,7 +86,7 @@ class Bernoulli:
         """The kept probabilities of yes of each draw, (S, B...).
 
         Raises:
-            DrawsNotKept: the draws were not kept.
+            DrawsNotKeptError: the draws were not kept.
         """
         return self.binary.draws[..., 1]
 
@@ -98,7 +98,7 @@ class Bernoulli:
         """The summary of both sets of draws, for the same rows.
 
         Raises:
-            CannotMerge: the other is of another kind, shape or device.
+            CannotMergeError: the other is of another kind, shape or device.
         """
         (other,) = same_kind(self, [other], "merge")
         return Bernoulli(self.binary.merge(other.binary))
@@ -115,7 +115,7 @@ class Bernoulli:
         """These rows, then the rows of the others.
 
         Raises:
-            CannotMerge: they differ in kind, in device or in an axis that is not the first.
+            CannotMergeError: they differ in kind, in device or in an axis that is not the first.
         """
         parts = same_kind(self, others, "join")
         return Bernoulli(self.binary.concatenate(*(p.binary for p in parts)))

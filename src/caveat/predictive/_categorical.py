@@ -45,7 +45,7 @@ class Categorical:
 
     Example:
         >>> from caveat.predictive import Logits
-        >>> pred = Logits().summarise(torch.tensor([[[0.0, 0.0]], [[30.0, 0.0]]]))
+        >>> pred = Logits().summarize(torch.tensor([[[0.0, 0.0]], [[30.0, 0.0]]]))
         >>> pred
         Categorical(batch=(1,), classes=2, draws=2, float32)
         >>> pred.mean, pred.predicted
@@ -66,10 +66,10 @@ class Categorical:
     def from_log_probabilities(
         cls, log_p: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False
     ) -> Categorical:
-        """Summarise normalised log-probabilities (S, B..., C), given in the accumulator's dtype.
+        """Summarize normalized log-probabilities (S, B..., C), given in the accumulator's dtype.
 
         Raises:
-            NotFinite: NaN in any draw.
+            NotFiniteError: NaN in any draw.
         """
         of = _OfLogProbabilities(lambda: log_p)
         check_finite(of.moments.mean, "Class scores")
@@ -111,7 +111,7 @@ class Categorical:
         """The kept probabilities of each draw, (S, B..., C).
 
         Raises:
-            DrawsNotKept: the draws were not kept.
+            DrawsNotKeptError: the draws were not kept.
         """
         return require_kept(self.kept)
 
@@ -123,7 +123,7 @@ class Categorical:
         """The summary of both sets of draws, for the same rows.
 
         Raises:
-            CannotMerge: the other is of another kind, shape or device.
+            CannotMergeError: the other is of another kind, shape or device.
         """
         (other,) = same_kind(self, [other], "merge")
         check_same_rows(self.moments, other.moments)
@@ -157,7 +157,7 @@ class Categorical:
         """These rows, then the rows of the others.
 
         Raises:
-            CannotMerge: they differ in kind, in device or in an axis that is not the first.
+            CannotMergeError: they differ in kind, in device or in an axis that is not the first.
         """
         parts = [self, *same_kind(self, others, "join")]
         check_same_features([p.moments for p in parts])

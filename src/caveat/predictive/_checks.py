@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from caveat.errors import NotFinite, NotProbabilities, OutputMismatch, explain
+from caveat.errors import NotFiniteError, NotProbabilitiesError, OutputMismatchError, explain
 
 _SUM_TOLERANCE = 1e-3
 _LEAST_PROBABILITY = -1e-6
 
 
 def check_finite(statistic: Tensor, what: str) -> None:
-    """Raise `NotFinite` if a mean or sum over draws, (B..., anything), shows that a draw was not finite."""
+    """Raise `NotFiniteError` if a mean or sum over draws, (B..., anything), shows that a draw was not finite."""
     if math.isfinite(statistic.detach().sum().item()):  # one look at all; a sum that overflows is looked at again
         return
     finite = torch.isfinite(statistic)
@@ -22,7 +22,7 @@ def check_finite(statistic: Tensor, what: str) -> None:
         return
     bad_rows = (~finite).reshape(finite.shape[0], -1).any(-1)
     first = int(bad_rows.nonzero()[0])
-    raise NotFinite(
+    raise NotFiniteError(
         explain(
             f"{what} must be finite in every draw.",
             got=f"NaN or infinity in {int(bad_rows.sum())} of {bad_rows.numel()} rows, first in row {first}",
@@ -38,7 +38,7 @@ def checked_probabilities(p: Tensor, precision: torch.dtype) -> Tensor:
     Within 1e-3, or the resolution of the network's own dtype where that is coarser (bfloat16).
 
     Raises:
-        NotProbabilities: they are negative or do not sum to one.
+        NotProbabilitiesError: they are negative or do not sum to one.
     """
     sums = p.sum(-1, keepdim=True)
     if p.numel() == 0:
@@ -46,7 +46,7 @@ def checked_probabilities(p: Tensor, precision: torch.dtype) -> Tensor:
     tolerance = max(_SUM_TOLERANCE, torch.finfo(precision).eps)
     least, worst = float(p.amin()), float((sums - 1).abs().amax())
     if least < _LEAST_PROBABILITY or worst > tolerance:
-        raise NotProbabilities(
+        raise NotProbabilitiesError(
             explain(
                 f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the class axis.",
                 got=f"smallest value {least:.4g}; sums {float(sums.amin()):.4g} to {float(sums.amax()):.4g}",
@@ -58,9 +58,9 @@ def checked_probabilities(p: Tensor, precision: torch.dtype) -> Tensor:
 
 
 def check_variance(variance: Tensor) -> None:
-    """Raise `OutputMismatch` if a variance that the network returned is negative."""
+    """Raise `OutputMismatchError` if a variance that the network returned is negative."""
     if variance.numel() and bool((variance < 0).any()):
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
                 "A variance must not be negative.",
                 got=f"values down to {float(variance.amin()):.4g}",

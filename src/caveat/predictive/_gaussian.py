@@ -16,7 +16,7 @@ from torch import Tensor
 
 from caveat._numerics import Moments, concatenate_moments, merged_mean, public_dtype
 from caveat._shapes import require_same_shape
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._checks import check_finite
 from caveat.predictive._deferred import all_fields, deferred, field_of_source
 from caveat.predictive._describe import describe_predictive
@@ -56,7 +56,7 @@ class Gaussian:
 
     Example:
         >>> from caveat.predictive import Mean
-        >>> pred = Mean(noise_variance=0.25).summarise(torch.tensor([[[1.0]], [[2.0]], [[3.0]]]))
+        >>> pred = Mean(noise_variance=0.25).summarize(torch.tensor([[[1.0]], [[2.0]], [[3.0]]]))
         >>> pred
         Gaussian(shape=(1, 1), draws=3, float32)
         >>> pred.mean.item(), pred.variance.item(), pred.total_variance.item()
@@ -74,10 +74,10 @@ class Gaussian:
 
     @classmethod
     def from_draws(cls, means: Tensor, variances: Tensor | float, *, keep: bool = False) -> Gaussian:
-        """Summarise means (S, B..., D) with noise variances of the same shape, or one number for all.
+        """Summarize means (S, B..., D) with noise variances of the same shape, or one number for all.
 
         Raises:
-            NotFinite: NaN or infinity in any draw.
+            NotFiniteError: NaN or infinity in any draw.
         """
         dtype = public_dtype(means.dtype)
         of = _OfMeans(lambda: means, lambda: variances)
@@ -132,7 +132,7 @@ class Gaussian:
         """The kept means of each draw, (S, B..., D).
 
         Raises:
-            DrawsNotKept: the draws were not kept.
+            DrawsNotKeptError: the draws were not kept.
         """
         return require_kept(self.kept)
 
@@ -141,7 +141,7 @@ class Gaussian:
         """The kept noise variances of each draw, (S, B..., D).
 
         Raises:
-            DrawsNotKept: the draws were not kept.
+            DrawsNotKeptError: the draws were not kept.
         """
         return require_kept(self.kept_noise)
 
@@ -155,8 +155,8 @@ class Gaussian:
         Of a mixture without noise it is the smallest draw with a share q of the draws at or below it.
 
         Raises:
-            InvalidArgument: q is not between 0 and 1.
-            DrawsNotKept: `mixture=True` and the draws were not kept.
+            InvalidArgumentError: q is not between 0 and 1.
+            DrawsNotKeptError: `mixture=True` and the draws were not kept.
         """
         _check_probability(q, "q")
         if mixture:
@@ -171,8 +171,8 @@ class Gaussian:
         """The central interval that holds the target with probability `level`: (low, high), each (B..., D).
 
         Raises:
-            InvalidArgument: level is not between 0 and 1.
-            DrawsNotKept: `mixture=True` and the draws were not kept.
+            InvalidArgumentError: level is not between 0 and 1.
+            DrawsNotKeptError: `mixture=True` and the draws were not kept.
         """
         _check_probability(level, "level")
         low, high = (1 - level) / 2, (1 + level) / 2
@@ -182,8 +182,8 @@ class Gaussian:
         """Probability that the target is at most y, (B..., D); y has the mean's shape or is one number.
 
         Raises:
-            InvalidArgument: y is of another shape.
-            DrawsNotKept: `mixture=True` and the draws were not kept.
+            InvalidArgumentError: y is of another shape.
+            DrawsNotKeptError: `mixture=True` and the draws were not kept.
         """
         y = self._target(y)
         if mixture:
@@ -195,8 +195,8 @@ class Gaussian:
         """Log density at y of each target by itself, (B..., D), nats; y is shaped as the mean, or one number.
 
         Raises:
-            InvalidArgument: y is of another shape, or a variance is zero so that there is no density.
-            DrawsNotKept: `mixture=True` and the draws were not kept.
+            InvalidArgumentError: y is of another shape, or a variance is zero so that there is no density.
+            DrawsNotKeptError: `mixture=True` and the draws were not kept.
         """
         y = self._target(y)
         if mixture:
@@ -211,7 +211,7 @@ class Gaussian:
         """The summary of both sets of draws, for the same rows.
 
         Raises:
-            CannotMerge: the other is of another kind, shape or device.
+            CannotMergeError: the other is of another kind, shape or device.
         """
         (other,) = same_kind(self, [other], "merge")
         check_same_rows(self.moments, other.moments)
@@ -242,7 +242,7 @@ class Gaussian:
         """These rows, then the rows of the others.
 
         Raises:
-            CannotMerge: they differ in kind, in device or in an axis that is not the first.
+            CannotMergeError: they differ in kind, in device or in an axis that is not the first.
         """
         parts = [self, *same_kind(self, others, "join")]
         check_same_features([p.moments for p in parts])
@@ -305,7 +305,7 @@ class _OfMeans:
 
 def _check_probability(value: float, name: str) -> None:
     if not 0 < value < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must lie between 0 and 1, both excluded.",
                 got=f"{name}={value!r}",
@@ -318,7 +318,7 @@ def _check_probability(value: float, name: str) -> None:
 def _check_density(variance: Tensor, what: str) -> None:
     zero = variance <= 0
     if bool(zero.any()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"A density needs a positive {what}.",
                 got=f"zero variance at {int(zero.sum())} of {zero.numel()} values",

@@ -9,7 +9,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from caveat.errors import CannotMerge, InvalidArgument, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.predictive._protocol import Output, Predictive, RowIndex
 from caveat.predictive._rows import same_kind
 from caveat.predictive._select import check_select, named_part, selected
@@ -23,7 +23,7 @@ class Heads(Mapping[str, Predictive]):
     Example:
         >>> from caveat.predictive import Logits, Mean
         >>> output = as_output({"kind": Logits(), "size": Mean()})
-        >>> output.summarise({"kind": torch.zeros(10, 4, 3), "size": torch.zeros(10, 4, 1)})
+        >>> output.summarize({"kind": torch.zeros(10, 4, 3), "size": torch.zeros(10, 4, 1)})
         Heads(
           kind=Categorical(batch=(4,), classes=3, draws=10, float32),
           size=Gaussian(shape=(4, 1), draws=10, float32),
@@ -66,7 +66,7 @@ class Heads(Mapping[str, Predictive]):
         """The kept draws of each head.
 
         Raises:
-            DrawsNotKept: the draws were not kept.
+            DrawsNotKeptError: the draws were not kept.
         """
         return {name: head.draws for name, head in self.heads.items()}
 
@@ -78,7 +78,7 @@ class Heads(Mapping[str, Predictive]):
         """The summary of both sets of draws, for the same rows and heads.
 
         Raises:
-            CannotMerge: the other has other heads, or a head of another kind, shape or device.
+            CannotMergeError: the other has other heads, or a head of another kind, shape or device.
         """
         (other,) = same_kind(self, [other], "merge")
         self._check_names(other)
@@ -96,7 +96,7 @@ class Heads(Mapping[str, Predictive]):
         """These rows, then the rows of the others.
 
         Raises:
-            CannotMerge: they differ in their heads, or in a head's kind, device or shape.
+            CannotMergeError: they differ in their heads, or in a head's kind, device or shape.
         """
         parts = same_kind(self, others, "join")
         for part in parts:
@@ -116,7 +116,7 @@ class Heads(Mapping[str, Predictive]):
 
     def _check_names(self, other: Heads) -> None:
         if self.heads.keys() != other.heads.keys():
-            raise CannotMerge(
+            raise CannotMergeError(
                 explain(
                     "Predictives with several heads go together if their heads have the same names.",
                     got=f"{sorted(self)} and {sorted(other)}",
@@ -146,21 +146,21 @@ class HeadOutputs:
         """What each head reads, by name.
 
         Raises:
-            OutputMismatch: a head is missing from the return, or does not fit its output.
+            OutputMismatchError: a head is missing from the return, or does not fit its output.
         """
         whole = returned if self.select is None else selected(returned, self.select)
         return {name: output.read(_part(whole, name, output)) for name, output in self.outputs.items()}
 
-    def summarise(self, draws: Mapping[str, Tensor], *, keep: bool = False) -> Heads:
+    def summarize(self, draws: Mapping[str, Tensor], *, keep: bool = False) -> Heads:
         """The summary of draws (S, ...) of each head."""
-        return Heads({name: out.summarise(draws[name], keep=keep) for name, out in self.outputs.items()})
+        return Heads({name: out.summarize(draws[name], keep=keep) for name, out in self.outputs.items()})
 
 
 def as_output(value: object) -> Output:
     """An output as it is, and a dict of outputs as the output of a network with several heads.
 
     Raises:
-        InvalidArgument: neither.
+        InvalidArgumentError: neither.
 
     Example:
         >>> from caveat.predictive import Logits
@@ -172,7 +172,7 @@ def as_output(value: object) -> Output:
     if isinstance(value, Mapping) and value:
         heads = cast("Mapping[Any, object]", value)
         return HeadOutputs({str(name): as_output(output) for name, output in heads.items()})
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "output must be an output such as Logits(), or a dict of them by head.",
             got=f"the class {value.__name__}" if isinstance(value, type) else repr(cast("object", value)),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 
-from caveat.errors import InvalidArgument, InvalidRate, explain
+from caveat.errors import InvalidArgumentError, InvalidRateError, explain
 
 
 def model_precision(length_scale: float, dropout: float, n_train: int, weight_decay: float) -> float:
     """Model precision tau = l^2 (1 - p) / (2 N lambda); its inverse is the noise variance of `Mean`.
 
     The lambda is the one of the paper: the factor of |W|^2 beside the mean over examples of half the squared
-    error. An optimiser's L2 `weight_decay` w beside `mse_loss` (no half; one target) is lambda = w / 4.
+    error. An optimizer's L2 `weight_decay` w beside `mse_loss` (no half; one target) is lambda = w / 4.
 
     Args:
-        length_scale: prior length scale l, in units of the standardised inputs; above 0.
+        length_scale: prior length scale l, in units of the standardized inputs; above 0.
         dropout: the rate p at which units are dropped, in [0, 1).
         n_train: number of training examples N.
         weight_decay: lambda, above 0.
@@ -23,8 +23,8 @@ def model_precision(length_scale: float, dropout: float, n_train: int, weight_de
         tau, in 1 / (target unit)^2. Predictive variance = 1 / tau + variance over draws.
 
     Raises:
-        InvalidRate: `dropout` is outside [0, 1).
-        InvalidArgument: another argument is not a positive finite number.
+        InvalidRateError: `dropout` is outside [0, 1).
+        InvalidArgumentError: another argument is not a positive finite number.
 
     See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", Gal and
     Ghahramani, 2016, https://arxiv.org/abs/1506.02142, equation (7).
@@ -36,7 +36,7 @@ def model_precision(length_scale: float, dropout: float, n_train: int, weight_de
         Mean(noise_variance=1.0, select=None)
     """
     if not 0 <= dropout < 1:
-        raise InvalidRate(
+        raise InvalidRateError(
             explain(
                 "A dropout rate must lie in [0, 1).",
                 got=f"dropout={dropout!r}",
@@ -47,7 +47,7 @@ def model_precision(length_scale: float, dropout: float, n_train: int, weight_de
     positive = {"length_scale": length_scale, "n_train": n_train, "weight_decay": weight_decay}
     for name, value in positive.items():
         if not (math.isfinite(value) and value > 0):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     f"{name} must be a positive number.",
                     got=f"{name}={value!r}",

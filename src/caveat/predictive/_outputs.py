@@ -1,7 +1,7 @@
-"""Outputs: by its type, each says how to read what a network returns and how to summarise draws of it.
+"""Outputs: by its type, each says how to read what a network returns and how to summarize draws of it.
 
 Nothing is guessed from values. `read` sees one pass, without a draw axis, and runs inside `torch.vmap`;
-`summarise` takes draws stacked first.
+`summarize` takes draws stacked first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caveat._numerics import accumulator, log_softmax, public_dtype
 from caveat._shapes import require_draws
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical
 from caveat.predictive._checks import check_finite, check_variance, checked_probabilities
@@ -31,7 +31,7 @@ _LARGEST_LOG_VARIANCE = 80.0
 @final
 @dataclass(frozen=True)
 class Logits:
-    """Unnormalised scores of C >= 2 exclusive classes; read as (B..., C), summarised as `Categorical`.
+    """Unnormalized scores of C >= 2 exclusive classes; read as (B..., C), summarized as `Categorical`.
 
     Args:
         class_dim: the axis of the classes in what the network returns: 1 for images (B, C, H, W), -1 for the last.
@@ -40,7 +40,7 @@ class Logits:
 
     Example:
         >>> import torch
-        >>> pred = Logits(class_dim=1).summarise(Logits(class_dim=1).read(torch.zeros(2, 5, 8, 8))[None])
+        >>> pred = Logits(class_dim=1).summarize(Logits(class_dim=1).read(torch.zeros(2, 5, 8, 8))[None])
         >>> pred.mean.shape
         torch.Size([2, 8, 8, 5])
     """
@@ -56,15 +56,15 @@ class Logits:
         """Scores (B..., C), the class axis moved last.
 
         Raises:
-            OutputMismatch: not one floating-point tensor of at least two axes and two classes.
+            OutputMismatchError: not one floating-point tensor of at least two axes and two classes.
         """
         return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
 
-    def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
+    def summarize(self, draws: Tensor, *, keep: bool = False) -> Categorical:
         """The summary of scores (S, B..., C), by softmax in float64.
 
         Raises:
-            NotFinite: NaN in any draw.
+            NotFiniteError: NaN in any draw.
         """
         require_draws(draws)
         dtype = public_dtype(draws.dtype)
@@ -77,11 +77,11 @@ class Logits:
 @final
 @dataclass(frozen=True)
 class Probabilities:
-    """Probabilities of C >= 2 exclusive classes; read as (B..., C), summarised as `Categorical`.
+    """Probabilities of C >= 2 exclusive classes; read as (B..., C), summarized as `Categorical`.
 
     Example:
         >>> import torch
-        >>> Probabilities().summarise(torch.tensor([[[0.25, 0.75]]])).mean
+        >>> Probabilities().summarize(torch.tensor([[[0.25, 0.75]]])).mean
         tensor([[0.2500, 0.7500]])
     """
 
@@ -96,16 +96,16 @@ class Probabilities:
         """Probabilities (B..., C), the class axis moved last.
 
         Raises:
-            OutputMismatch: not one floating-point tensor of at least two axes and two classes.
+            OutputMismatchError: not one floating-point tensor of at least two axes and two classes.
         """
         return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
 
-    def summarise(self, draws: Tensor, *, keep: bool = False) -> Categorical:
+    def summarize(self, draws: Tensor, *, keep: bool = False) -> Categorical:
         """The summary of probabilities (S, B..., C), scaled to sum to exactly one.
 
         Raises:
-            NotFinite: NaN in any draw.
-            NotProbabilities: negative, or not summing to one within 1e-3.
+            NotFiniteError: NaN in any draw.
+            NotProbabilitiesError: negative, or not summing to one within 1e-3.
         """
         require_draws(draws)
         p = draws.to(accumulator(draws.device))
@@ -117,11 +117,11 @@ class Probabilities:
 @final
 @dataclass(frozen=True)
 class BinaryLogit:
-    """The logit of yes, for one label (B,) or (B, 1), or K labels (B, K); summarised as `Bernoulli`.
+    """The logit of yes, for one label (B,) or (B, 1), or K labels (B, K); summarized as `Bernoulli`.
 
     Example:
         >>> import torch
-        >>> BinaryLogit().summarise(torch.tensor([[0.0], [40.0]])).mean
+        >>> BinaryLogit().summarize(torch.tensor([[0.0], [40.0]])).mean
         tensor([0.7500])
     """
 
@@ -134,15 +134,15 @@ class BinaryLogit:
         """Logits (B...) as they are.
 
         Raises:
-            OutputMismatch: not one floating-point tensor with a batch axis.
+            OutputMismatchError: not one floating-point tensor with a batch axis.
         """
         return one_tensor(self, self.select, returned)
 
-    def summarise(self, draws: Tensor, *, keep: bool = False) -> Bernoulli:
+    def summarize(self, draws: Tensor, *, keep: bool = False) -> Bernoulli:
         """The summary of logits (S, B...).
 
         Raises:
-            NotFinite: NaN in any draw.
+            NotFiniteError: NaN in any draw.
         """
         require_draws(draws)
         dtype, wide = public_dtype(draws.dtype), accumulator(draws.device)
@@ -155,7 +155,7 @@ class BinaryLogit:
 @final
 @dataclass(frozen=True)
 class Mean:
-    """The mean of each target, with one noise variance for all; read as it is, summarised as `Gaussian`.
+    """The mean of each target, with one noise variance for all; read as it is, summarized as `Gaussian`.
 
     Args:
         noise_variance: of an observation about the function, (target unit)^2; 1 / `model_precision(...)`.
@@ -163,7 +163,7 @@ class Mean:
 
     Example:
         >>> import torch
-        >>> pred = Mean(noise_variance=0.5).summarise(torch.tensor([[[1.0]], [[3.0]]]))
+        >>> pred = Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]]))
         >>> pred.variance.item(), pred.total_variance.item()
         (2.0, 2.5)
     """
@@ -174,7 +174,7 @@ class Mean:
     def __post_init__(self) -> None:
         check_select(self.select)
         if not (math.isfinite(self.noise_variance) and self.noise_variance >= 0):
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "noise_variance must be a finite number, at least 0.",
                     got=f"noise_variance={self.noise_variance!r}",
@@ -187,15 +187,15 @@ class Mean:
         """Means (B..., D) as they are; (B,) stays (B,).
 
         Raises:
-            OutputMismatch: not one floating-point tensor with a batch axis.
+            OutputMismatchError: not one floating-point tensor with a batch axis.
         """
         return one_tensor(self, self.select, returned)
 
-    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+    def summarize(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
         """The summary of means (S, B..., D).
 
         Raises:
-            NotFinite: NaN or infinity in any draw.
+            NotFiniteError: NaN or infinity in any draw.
         """
         require_draws(draws)
         if may_wait(draws, keep=keep):
@@ -227,16 +227,16 @@ class MeanAndVariance:
         """Means and variances stacked, (B..., D, 2).
 
         Raises:
-            OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
+            OutputMismatchError: neither a pair of one shape nor a tensor whose last axis is even.
         """
         return stacked_pair(selected(returned, self.select), self)
 
-    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+    def summarize(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
         """The summary of stacked means and variances (S, B..., D, 2).
 
         Raises:
-            NotFinite: NaN or infinity in any draw.
-            OutputMismatch: a variance is negative.
+            NotFiniteError: NaN or infinity in any draw.
+            OutputMismatchError: a variance is negative.
         """
         require_draws(draws)
         means, variances = draws.unbind(-1)
@@ -254,7 +254,7 @@ class MeanAndLogVariance:
 
     Example:
         >>> import torch
-        >>> pred = MeanAndLogVariance().summarise(torch.zeros(10, 4, 1, 2))
+        >>> pred = MeanAndLogVariance().summarize(torch.zeros(10, 4, 1, 2))
         >>> pred.total_variance.flatten()
         tensor([1., 1., 1., 1.])
     """
@@ -268,15 +268,15 @@ class MeanAndLogVariance:
         """Means and log-variances stacked, (B..., D, 2).
 
         Raises:
-            OutputMismatch: neither a pair of one shape nor a tensor whose last axis is even.
+            OutputMismatchError: neither a pair of one shape nor a tensor whose last axis is even.
         """
         return stacked_pair(selected(returned, self.select), self)
 
-    def summarise(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
+    def summarize(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
         """The summary of stacked means and log-variances (S, B..., D, 2).
 
         Raises:
-            NotFinite: NaN or infinity in any draw, also where the variance overflows.
+            NotFiniteError: NaN or infinity in any draw, also where the variance overflows.
         """
         require_draws(draws)
         wide = accumulator(draws.device)

@@ -74,7 +74,7 @@ class Predictive(Protocol):
 
 @runtime_checkable
 class Output(Protocol):
-    """How to read what a network returns, and how to summarise draws of it."""
+    """How to read what a network returns, and how to summarize draws of it."""
 
     @property
     def select(self) -> Select:
@@ -85,6 +85,6 @@ class Output(Protocol):
         """One tensor without a draw axis from what one pass returned; runs inside `torch.vmap`."""
         ...
 
-    def summarise(self, draws: Any, *, keep: bool = False) -> Predictive:
+    def summarize(self, draws: Any, *, keep: bool = False) -> Predictive:
         """The predictive of draws stacked first, (S, *shape of read())."""
         ...

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe, require_floating, require_rank
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive._protocol import Select
 from caveat.predictive._select import only_tensor, selected
 
@@ -34,7 +34,7 @@ def _check_numbers(x: Tensor, output: object) -> None:
         f"What {output} reads",
         cause="the network returns class indices (an argmax), or another part was meant",
         fix="return scores before argmax, or choose the part with select=",
-        error=OutputMismatch,
+        error=OutputMismatchError,
     )
     require_rank(
         x,
@@ -42,14 +42,14 @@ def _check_numbers(x: Tensor, output: object) -> None:
         f"What {output} reads",
         cause="the network reduces over the batch, for instance because it returns its loss",
         fix="return one value a row, or choose the part with select=",
-        error=OutputMismatch,
+        error=OutputMismatchError,
     )
 
 
 def check_class_dim(class_dim: object) -> None:
-    """Raise `InvalidArgument` unless it is an integer or None."""
+    """Raise `InvalidArgumentError` unless it is an integer or None."""
     if class_dim is not None and (isinstance(class_dim, bool) or not isinstance(class_dim, int)):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "class_dim must be an integer or None.",
                 got=f"class_dim={class_dim!r}",
@@ -69,11 +69,11 @@ def classes_last(x: Tensor, class_dim: int | None, output: object) -> Tensor:
         f"What {output} reads",
         cause="a yes-or-no network that returns one logit a row, or a missing batch axis",
         fix="declare output=BinaryLogit(), or add the batch axis: x[None]",
-        error=OutputMismatch,
+        error=OutputMismatchError,
     )
     if class_dim is None and x.ndim > _MOST_AXES:
         name = type(output).__name__
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
                 "The class axis of values with four or more axes must be said.",
                 got=f"{describe(x)}, and no class_dim",
@@ -84,7 +84,7 @@ def classes_last(x: Tensor, class_dim: int | None, output: object) -> Tensor:
     class_dim = -1 if class_dim is None else class_dim
     axis = class_dim + x.ndim if class_dim < 0 else class_dim
     if not 0 < axis < x.ndim:
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
                 "class_dim must name an axis of the output that is not the batch axis 0.",
                 got=f"class_dim={class_dim} for {describe(x)}",
@@ -93,7 +93,7 @@ def classes_last(x: Tensor, class_dim: int | None, output: object) -> Tensor:
             )
         )
     if x.shape[axis] < 2:
-        raise OutputMismatch(
+        raise OutputMismatchError(
             explain(
                 f"{output} reads at least two classes.",
                 got=f"{describe(x)} with {x.shape[axis]} along axis {class_dim}",
@@ -109,7 +109,7 @@ def stacked_pair(part: Any, output: object) -> Tensor:
     if isinstance(part, Tensor):
         _check_numbers(part, output)
         if part.ndim > _MOST_AXES:
-            raise OutputMismatch(
+            raise OutputMismatchError(
                 explain(
                     f"{output} must be given a pair where values have four or more axes.",
                     got=f"one tensor of {describe(part)}, whose halves could be along any axis",
@@ -134,8 +134,8 @@ def stacked_pair(part: Any, output: object) -> Tensor:
     return torch.stack([mean.to(dtype), spread.to(dtype)], -1)
 
 
-def _pair_mismatch(output: object, got: str) -> OutputMismatch:
-    return OutputMismatch(
+def _pair_mismatch(output: object, got: str) -> OutputMismatchError:
+    return OutputMismatchError(
         explain(
             f"{output} reads a pair of one shape (B..., D), or one tensor (B..., 2D) with the means first.",
             got=got,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import Moments
-from caveat.errors import CannotMerge, DrawsNotKept, InvalidArgument, explain
+from caveat.errors import CannotMergeError, DrawsNotKeptError, InvalidArgumentError, explain
 from caveat.predictive._protocol import Predictive, RowIndex
 
 _P = TypeVar("_P", bound=Predictive)
@@ -26,10 +26,10 @@ def row_index(index: RowIndex, device: torch.device) -> Tensor | slice:
 
 
 def require_kept(draws: Tensor | None) -> Tensor:
-    """The kept draws, or `DrawsNotKept` with the way to keep them."""
+    """The kept draws, or `DrawsNotKeptError` with the way to keep them."""
     if draws is not None:
         return draws
-    raise DrawsNotKept(
+    raise DrawsNotKeptError(
         explain(
             "This question is answered by the draws themselves.",
             got="a predictive that keeps only running moments",
@@ -54,11 +54,11 @@ def concatenated_draws(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def same_kind(first: _P, others: Sequence[Predictive], verb: str) -> list[_P]:
-    """The others, if they are of the first one's kind; else `CannotMerge`."""
+    """The others, if they are of the first one's kind; else `CannotMergeError`."""
     fitting = [other for other in others if isinstance(other, type(first))]
     if len(fitting) < len(others):
         kinds = ", ".join(type(p).__name__ for p in (first, *others))
-        raise CannotMerge(
+        raise CannotMergeError(
             explain(
                 f"Only predictives of one kind {verb}.",
                 got=kinds,
@@ -70,11 +70,11 @@ def same_kind(first: _P, others: Sequence[Predictive], verb: str) -> list[_P]:
 
 
 def check_same_rows(a: Moments, b: Moments) -> None:
-    """Raise `CannotMerge` unless two summaries are of the same batch and on the same device."""
+    """Raise `CannotMergeError` unless two summaries are of the same batch and on the same device."""
     if a.mean.shape != b.mean.shape or a.mean.device != b.mean.device:
-        raise CannotMerge(
+        raise CannotMergeError(
             explain(
-                "Predictives merge if they summarise different draws of the same rows, on one device.",
+                "Predictives merge if they summarize different draws of the same rows, on one device.",
                 got=f"{tuple(a.mean.shape)} on {a.mean.device} and {tuple(b.mean.shape)} on {b.mean.device}",
                 cause="they come from different batches (those are joined, not merged), or one was moved",
                 fix="predictive.concatenate([a, b]) for more rows; a.merge(b.to(device)) for more draws",
@@ -83,9 +83,9 @@ def check_same_rows(a: Moments, b: Moments) -> None:
 
 
 def check_same_features(parts: Sequence[Moments]) -> None:
-    """Raise `CannotMerge` unless all parts agree in everything but the number of rows."""
+    """Raise `CannotMergeError` unless all parts agree in everything but the number of rows."""
     if len({(tuple(m.mean.shape[1:]), m.mean.device) for m in parts}) > 1:
-        raise CannotMerge(
+        raise CannotMergeError(
             explain(
                 "Rows are joined if they agree in every axis but the first, on one device.",
                 got=" and ".join(f"{tuple(m.mean.shape)} on {m.mean.device}" for m in parts),
@@ -103,12 +103,12 @@ def join(parts: Sequence[Predictive], indices: Sequence[Tensor]) -> Predictive:
         indices: for each part the int64 rows, (B_part,), that it holds; together 0 to B - 1, each once.
 
     Raises:
-        InvalidArgument: there are no parts, or the indices are not a permutation of the rows.
-        CannotMerge: the parts are of different kinds or shapes.
+        InvalidArgumentError: there are no parts, or the indices are not a permutation of the rows.
+        CannotMergeError: the parts are of different kinds or shapes.
 
     Example:
         >>> from caveat.predictive import Mean
-        >>> pred = Mean().summarise(torch.arange(6.0).reshape(2, 3, 1))
+        >>> pred = Mean().summarize(torch.arange(6.0).reshape(2, 3, 1))
         >>> odd, even = torch.tensor([1]), torch.tensor([0, 2])
         >>> join([pred.rows(odd), pred.rows(even)], [odd, even]).mean.flatten()
         tensor([1.5000, 2.5000, 3.5000])
@@ -117,7 +117,7 @@ def join(parts: Sequence[Predictive], indices: Sequence[Tensor]) -> Predictive:
     order = torch.cat([*indices, torch.empty(0, dtype=torch.int64, device=parts[0].count.device)])
     fitting = [part.row_count for part in parts] == [index.numel() for index in indices]
     if not fitting or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "indices must hold every row from 0 to B - 1 exactly once, a tensor for each part.",
                 got=f"{len(parts)} parts, {len(indices)} index tensors, rows {[int(k) for k in order[:12]]}",
@@ -132,11 +132,11 @@ def concatenate(parts: Sequence[Predictive]) -> Predictive:
     """The rows of all parts, one part after another along the first batch axis.
 
     Raises:
-        InvalidArgument: there are no parts.
-        CannotMerge: the parts are of different kinds or shapes.
+        InvalidArgumentError: there are no parts.
+        CannotMergeError: the parts are of different kinds or shapes.
     """
     if not parts:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "At least one predictive is needed.",
                 got="an empty sequence",

@@ -7,17 +7,17 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from caveat.errors import InvalidArgument, OutputMismatch, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive._protocol import Select
 
 
 def check_select(select: object) -> None:
-    """Raise `InvalidArgument` unless `select` is a key, an index, a callable or None."""
+    """Raise `InvalidArgumentError` unless `select` is a key, an index, a callable or None."""
     if select is None or isinstance(select, str) or callable(select):
         return
     if isinstance(select, int) and not isinstance(select, bool):
         return
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "select must be a key or attribute name, an index, a callable or None.",
             got=f"select={select!r}",
@@ -31,7 +31,7 @@ def selected(returned: Any, select: Select) -> Any:
     """The part of `returned` that `select` names; without one, `returned` itself or its `.logits`.
 
     Raises:
-        OutputMismatch: the named part is not there.
+        OutputMismatchError: the named part is not there.
 
     Example:
         >>> selected({"scores": 1, "loss": 2}, "scores")
@@ -47,10 +47,10 @@ def selected(returned: Any, select: Select) -> Any:
 
 
 def only_tensor(part: Any, output: str) -> Tensor:
-    """`part` if it is a tensor; else an `OutputMismatch` that lists what there is and says `select=`."""
+    """`part` if it is a tensor; else an `OutputMismatchError` that lists what there is and says `select=`."""
     if isinstance(part, Tensor):
         return part
-    raise OutputMismatch(
+    raise OutputMismatchError(
         explain(
             f"{output} reads one tensor.",
             got=contents(part),
@@ -68,7 +68,7 @@ def named_part(returned: Any, name: str) -> Any:
             return mapping[name]
     elif hasattr(returned, name):
         return getattr(returned, name)
-    raise OutputMismatch(
+    raise OutputMismatchError(
         explain(
             f"The network's return must have a part named {name!r}.",
             got=contents(returned),
@@ -103,7 +103,7 @@ def _at(returned: Any, index: int) -> Any:
         except (IndexError, KeyError, TypeError):
             pass
     fix = "leave select= out" if isinstance(returned, Tensor) else f"select={_suggestion(returned)}"
-    raise OutputMismatch(
+    raise OutputMismatchError(
         explain(
             f"The network's return must have a part at index {index}.",
             got=contents(returned),

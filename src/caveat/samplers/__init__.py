@@ -8,7 +8,7 @@ from caveat.samplers._mc_dropout import MCDropout, mc_dropout
 from caveat.samplers._mixture import Mixture, mixture
 from caveat.samplers._moment_propagation import (
     Approximation,
-    CannotPropagate,
+    CannotPropagateError,
     MomentPropagation,
     Propagated,
     mean_field_probabilities,
@@ -23,7 +23,7 @@ from caveat.samplers._test_time import TestTime, test_time
 
 __all__ = [
     "Approximation",
-    "CannotPropagate",
+    "CannotPropagateError",
     "Ensemble",
     "GaussianProcessHead",
     "MCBatchNorm",

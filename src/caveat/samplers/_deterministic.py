@@ -24,7 +24,7 @@ def deterministic(
         A sampler of size 1.
 
     Raises:
-        InvalidArgument: not a network.
+        InvalidArgumentError: not a network.
 
     Example:
         >>> import caveat, torch

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from caveat._intercept import Network
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.samplers._members._group import BoundGroup, Executor, Group
 
@@ -79,8 +79,8 @@ def ensemble(
         shall stay on, see ``caveat.mixture``.
 
     Raises:
-        InvalidArgument: no networks, something else than networks, one of them twice, or on several devices.
-        OutputMismatch: at the first batch, if a member's values have another shape; it says which.
+        InvalidArgumentError: no networks, something else than networks, one of them twice, or on several devices.
+        OutputMismatchError: at the first batch, if a member's values have another shape; it says which.
 
     See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and
     Blundell, 2017, https://arxiv.org/abs/1612.01474.
@@ -94,7 +94,7 @@ def ensemble(
     """
     members = check_networks(networks)
     if executor not in ("stacked", "unrolled", "loop", None):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 'executor must be "stacked", "unrolled", "loop" or None.',
                 got=f"executor={executor!r}",
@@ -110,7 +110,7 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
     if isinstance(networks, nn.Module) and not isinstance(networks, (nn.ModuleList, nn.Sequential)):
         raise _invalid(f"one {type(networks).__name__}", "a single network was passed", "pass a list: [network]")
     if isinstance(networks, (str, PathLike, Mapping)):
-        raise InvalidArgument(explain_no_network(cast(object, networks), _RULE))
+        raise InvalidArgumentError(explain_no_network(cast(object, networks), _RULE))
     if isinstance(networks, nn.Sequential):
         raise _invalid("an nn.Sequential", "a single network was passed; its layers are no members", "pass [network]")
     try:
@@ -123,7 +123,7 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
         if isinstance(member, (str, PathLike, Mapping)):
             said = explain_no_network(cast(object, member), _RULE, place=f" as member {number}")
             at_once = "caveat.samplers.snapshots(checkpoints, network=network, output=...)"
-            raise InvalidArgument(f"{said}; or all of them at once: {at_once}")
+            raise InvalidArgumentError(f"{said}; or all of them at once: {at_once}")
         if not isinstance(member, nn.Module):
             raise _invalid(
                 f"{type(member).__name__} as member {number}",
@@ -148,5 +148,5 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
     return members
 
 
-def _invalid(got: str, cause: str, fix: str) -> InvalidArgument:
-    return InvalidArgument(explain(_RULE, got=got, cause=cause, fix=fix))
+def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from caveat._engine import Stream, Values
 from caveat._intercept import LivePredicate
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.layers import RandomFeatureGaussianProcess
 from caveat.predictive import Output, as_output
 from caveat.samplers._mc_dropout import MCDropout
@@ -101,14 +101,14 @@ def gaussian_process_head(
         live: which dropout sites fire as well; none if not given.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
         memory: bytes that the draws held at once may take.
-        executor: "vectorised" or "replay"; chosen by trial if not given.
+        executor: "vectorized" or "replay"; chosen by trial if not given.
         chunk: how many draws to hold at once; chosen by size if not given.
 
     Returns:
         A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``.
 
     Raises:
-        InvalidArgument: the network has no such head, or its precision was never built.
+        InvalidArgumentError: the network has no such head, or its precision was never built.
 
     Example:
         >>> import caveat, torch
@@ -122,9 +122,9 @@ def gaussian_process_head(
         True
     """
     if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(explain_no_network(model))
+        raise InvalidArgumentError(explain_no_network(model))
     if not _heads_of(model):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The network must have a Gaussian-process head.",
                 got=f"{type(model).__name__} without a RandomFeatureGaussianProcess",

@@ -1,4 +1,4 @@
-"""Monte-Carlo batch normalisation: each draw normalises with the statistics of one training mini-batch.
+"""Monte-Carlo batch normalization: each draw normalizes with the statistics of one training mini-batch.
 
 See "Bayesian Uncertainty Estimation for Batch Normalized Deep Networks", Teye, Azizpour and Smith, 2018.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from caveat._engine import Stream, Values
 from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, NothingRandom, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, NothingRandomError, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
@@ -82,7 +82,7 @@ def mc_batch_norm(
     batch_size: int | None = None,
     in_dims: Any = None,
 ) -> MCBatchNorm:
-    """A sampler of any network with batch normalisation: draw i uses the statistics of training mini-batch i.
+    """A sampler of any network with batch normalization: draw i uses the statistics of training mini-batch i.
 
     The network is not changed: running statistics, flags and everything else stay. All else behaves as in eval mode,
     and rows do not influence each other: the statistics are the training mini-batch's, never the batch's at hand.
@@ -100,8 +100,8 @@ def mc_batch_norm(
         A sampler without end. Which rows mini-batch i has depends on (seed, i) alone.
 
     Raises:
-        NothingRandom: the network calls no batch normalisation.
-        InvalidArgument: not a network; batch_size below 2, or not below the number of rows; data without rows.
+        NothingRandomError: the network calls no batch normalization.
+        InvalidArgumentError: not a network; batch_size below 2, or not below the number of rows; data without rows.
 
     See "Bayesian Uncertainty Estimation for Batch Normalized Deep Networks", Teye, Azizpour and Smith, 2018,
     https://arxiv.org/abs/1802.06455.
@@ -114,7 +114,7 @@ def mc_batch_norm(
         torch.Size([2, 1])
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgument(explain_no_network(network))
+        raise InvalidArgumentError(explain_no_network(network))
     as_read = as_output(output)
     running = EvalNetwork(network, as_read.read, in_dims)
     rows = TrainingRows(data, network, running.device, in_dims)
@@ -123,16 +123,18 @@ def mc_batch_norm(
         rule = "batch_size must be at least 2 and below the number of training rows, or all draws are the same."
         raise _invalid(rule, f"batch_size={size} of {rows.count} rows", "pass more data, or batch_size=32")
     if not read_statistics(running.look, lambda: [rows.take(torch.arange(size))]):
-        raise NothingRandom(
+        raise NothingRandomError(
             explain(
-                "Monte-Carlo batch normalisation needs batch normalisation in the network.",
+                "Monte-Carlo batch normalization needs batch normalization in the network.",
                 got=f"a {type(network).__name__} that never calls F.batch_norm",
-                cause="layer or group normalisation, or batch normalisation folded into convolutions for speed",
+                cause="layer or group normalization, or batch normalization folded into convolutions for speed",
                 fix="caveat.mc_dropout for a network with dropout, caveat.ensemble for several networks",
             )
         )
     return MCBatchNorm(network, as_read, size, rows, running, Held(network))
 
 
-def _invalid(rule: str, got: str, fix: str) -> InvalidArgument:
-    return InvalidArgument(explain(rule, got=got, cause="arguments in another order, or a very small set", fix=fix))
+def _invalid(rule: str, got: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        explain(rule, got=got, cause="arguments in another order, or a very small set", fix=fix)
+    )

@@ -29,7 +29,7 @@ from caveat._intercept import (
     warn_not_separated,
 )
 from caveat._seeds import check_seed
-from caveat.errors import CaveatError, InvalidArgument, explain, explain_no_network
+from caveat.errors import CaveatError, InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import Output, as_output
 
 Masks = Literal["shared", "per_row"]
@@ -145,7 +145,7 @@ def mc_dropout(
     Args:
         model: any network.
         output: how to read what it returns, or a dict of outputs by name for several heads.
-        live: which sites fire, a predicate over (path, module): ``all_dropout`` (all dropout), ``named("head.*")``,
+        live: which sites fire, a predicate over (path, module): ``all_dropout`` (all dropout), ``paths("head.*")``,
             ``dropout_modules``, ``with_stochastic_depth``, or your own.
         masks: "shared": one mask for all rows, so a draw is one function and rows are coherent; "per_row": a fresh mask
             for each row, as torch's own dropout draws.
@@ -156,15 +156,15 @@ def mc_dropout(
             inputs with None for what all rows share, as ``(0, None)`` for ``forward(x, shared)``. Found by trial if
             not given.
         memory: bytes that the draws held at once may take; a quarter of what is free if not given.
-        executor: "vectorised" or "replay"; chosen by trial and remembered if not given.
+        executor: "vectorized" or "replay"; chosen by trial and remembered if not given.
         chunk: how many draws to hold at once; chosen by size if not given.
 
     Returns:
         A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``.
 
     Raises:
-        NothingRandom: While drawing: no live dropout with a rate above 0 has run, or none reaches what is read.
-        InvalidRate: While drawing: a live site has a rate of 1.
+        NothingRandomError: While drawing: no live dropout with a rate above 0 has run, or none reaches what is read.
+        InvalidRateError: While drawing: a live site has a rate of 1.
 
     See "Dropout as a Bayesian Approximation", Gal and Ghahramani, 2016, https://arxiv.org/abs/1506.02142.
 
@@ -176,12 +176,12 @@ def mc_dropout(
         torch.Size([2, 3])
     """
     if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(explain_no_network(model))
+        raise InvalidArgumentError(explain_no_network(model))
     if masks not in ("shared", "per_row"):
-        raise InvalidArgument(_unknown_masks(masks))
+        raise InvalidArgumentError(_unknown_masks(masks))
     for name, value in (("strata", strata), ("memory", memory), ("chunk", chunk)):
         if value is not None and value < (2 if name == "strata" else 1):
-            raise InvalidArgument(_too_small(name, value))
+            raise InvalidArgumentError(_too_small(name, value))
     return MCDropout(
         model, as_output(output), live, masks, strata, in_dims, memory, check_executor(executor), chunk
     )

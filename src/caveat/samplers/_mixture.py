@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine import Sampler, Stream, Values, mapped
 from caveat._seeds import check_seed, mix
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import HeadOutputs, Output
 from caveat.samplers._members._mismatch import check_same_values
 
@@ -130,8 +130,8 @@ def mixture(samplers: Iterable[Sampler]) -> Mixture:
         A sampler without end if all components are; else of K times the smallest size, so that shares stay equal.
 
     Raises:
-        InvalidArgument: no samplers, something else than samplers, or outputs that differ.
-        OutputMismatch: at the first draws, if the components' values differ in shape.
+        InvalidArgumentError: no samplers, something else than samplers, or outputs that differ.
+        OutputMismatchError: at the first draws, if the components' values differ in shape.
 
     See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and
     Blundell, 2017, https://arxiv.org/abs/1612.01474, for the equal weights.
@@ -154,7 +154,7 @@ def mixture(samplers: Iterable[Sampler]) -> Mixture:
     for number, part in enumerate(parts):
         if not isinstance(part, Sampler) or isinstance(part, type):
             if isinstance(part, (str, PathLike, Mapping)):
-                raise InvalidArgument(explain_no_network(cast(object, part), _RULE))
+                raise InvalidArgumentError(explain_no_network(cast(object, part), _RULE))
             cause = "a network was passed in place of a sampler"
             fix = "caveat.mc_dropout(network, output=...) for each, or caveat.ensemble(networks, output=...)"
             raise _invalid(f"{type(part).__name__} as component {number}", cause, fix)
@@ -194,5 +194,5 @@ def _fitting(piece: Values, parts: int) -> int:
     return max(_LEAST, min(_MOST, _PIECE_BYTES // max(one * parts, 1)))
 
 
-def _invalid(got: str, cause: str, fix: str) -> InvalidArgument:
-    return InvalidArgument(explain(_RULE, got=got, cause=cause, fix=fix))
+def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))

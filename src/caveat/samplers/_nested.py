@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._engine import check_draws, summarised
+from caveat._engine import check_draws, summarized
 from caveat._measure_kinds import classes_of
 from caveat._numerics import Moments, entropy
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian, Heads, Predictive
 from caveat.samplers._mixture import Mixture
 
@@ -33,13 +33,13 @@ def nested(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> 
         sampler: what ``caveat.mixture`` returns, with K components.
         x: a batch, as for ``caveat.predict``.
         n: how many draws, a multiple of K, so that every component has the same share; 100 rounded up if not given.
-        seed: an integer; with the same, ``caveat.predict`` summarises the same draws.
+        seed: an integer; with the same, ``caveat.predict`` summarizes the same draws.
 
     Returns:
         {"total", "within", "between"}; a dict of such by name for several heads.
 
     Raises:
-        InvalidArgument: not a mixture, or n is not a multiple of its components.
+        InvalidArgumentError: not a mixture, or n is not a multiple of its components.
 
     Example:
         >>> import caveat
@@ -54,13 +54,13 @@ def nested(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> 
     parts = list[Predictive]()
     for number, component in enumerate(sampler.samplers):
         with component.bind(x, sampler.seed_of(number, check_seed(seed))) as stream:
-            parts.append(summarised(stream(range(each)), component.output, each, keep=False, block=None))
+            parts.append(summarized(stream(range(each)), component.output, each, keep=False, block=None))
     return _parts(parts)
 
 
 def _draws_each(sampler: Mixture, n: int | None) -> int:
     if not isinstance(sampler, Mixture):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "A nested decomposition is of a mixture.",
                 got=type(sampler).__name__,
@@ -73,7 +73,7 @@ def _draws_each(sampler: Mixture, n: int | None) -> int:
     if n is None and count % components:
         count += components - count % components
     if count % components:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "n must be a multiple of the number of components: they have equal weights.",
                 got=f"n={n} for {components} components",

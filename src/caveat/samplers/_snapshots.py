@@ -17,7 +17,7 @@ from torch import nn
 
 from caveat._extras import require
 from caveat._intercept import Network
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output
 from caveat.samplers._ensemble import Ensemble, ensemble
 
@@ -48,7 +48,7 @@ def snapshots(
         An ensemble of the snapshots. They are more alike than networks trained apart: expect less spread.
 
     Raises:
-        InvalidArgument: no checkpoints, state dicts without a ``network``, or a checkpoint of another network.
+        InvalidArgumentError: no checkpoints, state dicts without a ``network``, or a checkpoint of another network.
 
     See "Snapshot Ensembles: Train 1, Get M for Free", Huang et al., 2017, https://arxiv.org/abs/1704.00109.
 
@@ -158,5 +158,5 @@ def _read(path: Path, device: torch.device) -> Any:
         ) from error
 
 
-def _invalid(got: str, cause: str, fix: str) -> InvalidArgument:
-    return InvalidArgument(explain("Snapshots are checkpoints of one network.", got=got, cause=cause, fix=fix))
+def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(explain("Snapshots are checkpoints of one network.", got=got, cause=cause, fix=fix))

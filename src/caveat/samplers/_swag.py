@@ -19,7 +19,7 @@ from caveat._engine import Stream, Values
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import put_back
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
@@ -155,8 +155,8 @@ def swag(
         A sampler without end.
 
     Raises:
-        InvalidArgument: fewer than two snapshots, of another network, a negative rank or scale, or batch normalization
-            and no data.
+        InvalidArgumentError: fewer than two snapshots, of another network, a negative rank or scale, or batch
+            normalization and no data.
 
     See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al., 2019,
     https://arxiv.org/abs/1902.02476.
@@ -172,7 +172,7 @@ def swag(
         torch.Size([2, 3])
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgument(explain_no_network(network))
+        raise InvalidArgumentError(explain_no_network(network))
     if not (scale >= 0 and scale < float("inf")):
         raise _invalid("scale is a finite number, at least 0", f"scale={scale}", "leave it out for the paper's")
     if batch_size < 2:
@@ -209,5 +209,5 @@ def _moments_of(network: nn.Module, snapshots: Any, rank: int) -> SwagMoments:
     return moments
 
 
-def _invalid(rule: str, got: str, fix: str) -> InvalidArgument:
-    return InvalidArgument(explain(f"For SWAG, {rule}.", got=got, cause="arguments in another order", fix=fix))
+def _invalid(rule: str, got: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(explain(f"For SWAG, {rule}.", got=got, cause="arguments in another order", fix=fix))

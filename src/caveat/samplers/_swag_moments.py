@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 
 
 class SwagMoments:
@@ -22,7 +22,7 @@ class SwagMoments:
         rank: how many of the last deviations K to keep; 0 for the diagonal alone.
 
     Raises:
-        InvalidArgument: not a network, one without parameters, or a negative rank.
+        InvalidArgumentError: not a network, one without parameters, or a negative rank.
 
     See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al., 2019, algorithm 1.
 
@@ -38,7 +38,7 @@ class SwagMoments:
 
     def __init__(self, network: nn.Module, rank: int = 20) -> None:
         if not isinstance(cast(Any, network), nn.Module):
-            raise InvalidArgument(explain_no_network(network))
+            raise InvalidArgumentError(explain_no_network(network))
         if not any(True for _ in network.parameters()):
             raise _invalid(f"{type(network).__name__}", "pass the network itself, not its parameters")
         if rank < 0:
@@ -60,7 +60,7 @@ class SwagMoments:
         """Take the weights of now; of ``network``, if given, in place of the one that is watched.
 
         Raises:
-            InvalidArgument: weights of other shapes, or not finite.
+            InvalidArgumentError: weights of other shapes, or not finite.
         """
         given = dict((network or self._network).named_parameters())
         if any(name not in given or given[name].shape != mean.shape for name, mean in self.mean.items()):
@@ -80,7 +80,7 @@ class SwagMoments:
         return self._squares[name] / max(self.count, 1)
 
     def check(self, network: nn.Module) -> None:
-        """Raise ``InvalidArgument`` unless there are two updates at least, of a network like this one."""
+        """Raise ``InvalidArgumentError`` unless there are two updates at least, of a network like this one."""
         if self.count < 2:
             raise _invalid(f"{self.count} update(s)", "call update() once an epoch, over ten epochs or more")
         own = dict(network.named_parameters())
@@ -88,6 +88,6 @@ class SwagMoments:
             raise _invalid("moments of another network", "pass the network that was trained")
 
 
-def _invalid(got: str, fix: str) -> InvalidArgument:
+def _invalid(got: str, fix: str) -> InvalidArgumentError:
     rule = "SWAG needs the weights of one network at two moments of its training, at least."
-    return InvalidArgument(explain(rule, got=got, cause="moments that were never updated, or mixed up", fix=fix))
+    return InvalidArgumentError(explain(rule, got=got, cause="moments that were never updated, or mixed up", fix=fix))

@@ -19,7 +19,7 @@ from caveat._engine import Stream, Values
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
 from caveat._intercept import Known, seed_all, state_kept
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import Output, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._drawn_numbers import generator_of, number_of
@@ -103,7 +103,7 @@ class TestTime:
             seed_all(number_of(seed, draw, "augmentation in the global state"))
             changed = self.augment(given, generator_of(seed, draw, "augmentation"))
         if changed is None or _first_sizes(as_inputs(changed, self._network.device)) != _first_sizes(inputs):
-            raise InvalidArgument(_another_batch(given, changed))
+            raise InvalidArgumentError(_another_batch(given, changed))
         return as_inputs(changed, self._network.device)
 
 
@@ -133,7 +133,7 @@ def test_time(  # no test, though its name begins as one's
         A sampler without end.
 
     Raises:
-        InvalidArgument: not a network or not a function; while drawing, inputs of another number of rows.
+        InvalidArgumentError: not a network or not a function; while drawing, inputs of another number of rows.
 
     See "Test-Time Data Augmentation for Estimation of Heteroscedastic Aleatoric Uncertainty in Deep Neural Networks",
     Ayhan and Berens, 2018, https://openreview.net/forum?id=rJZz-knjz.
@@ -147,10 +147,10 @@ def test_time(  # no test, though its name begins as one's
         torch.Size([2, 3])
     """
     if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgument(explain_no_network(network))
+        raise InvalidArgumentError(explain_no_network(network))
     if not callable(augment):
         fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
-        raise InvalidArgument(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
+        raise InvalidArgumentError(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
     as_read = as_output(output)
     return TestTime(network, as_read, augment, EvalNetwork(network, as_read.read, in_dims))
 

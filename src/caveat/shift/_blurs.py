@@ -38,7 +38,7 @@ def disc(radius: float, softness: float) -> Matrix:
 def glass_blur(images: Tensor, step: tuple[float, int, int], random: RandomFields) -> Tensor:
     """Smoothed, pixels displaced by up to ``reach``, ``rounds`` times over, smoothed again: (sigma, reach, rounds).
 
-    The published code means to swap two pixels and, on colour images, copies one over the other, as numpy assigns rows
+    The published code means to swap two pixels and, on color images, copies one over the other, as numpy assigns rows
     that share memory. The published images are so; this does the same.
     """
     sigma, reach, rounds = step

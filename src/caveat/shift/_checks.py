@@ -8,38 +8,40 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe, require_floating
-from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 SMALLEST_SIDE = 8
 _ROUNDING = 1e-4
 
 
 def check_images(images: Any, name: str = "images", *, any_channels: bool = False) -> Tensor:
-    """``images`` when they are (B, C, H, W) in [0, 1], grey or of three colours, not empty, without NaN."""
+    """``images`` when they are (B, C, H, W) in [0, 1], gray or of three colors, not empty, without NaN."""
     if not isinstance(images, Tensor):
-        raise InvalidArgument(_wrong(name, type(images).__name__, "a numpy array or a list was passed"))
+        raise InvalidArgumentError(_wrong(name, type(images).__name__, "a numpy array or a list was passed"))
     if images.ndim != 4:
-        raise InvalidArgument(_wrong(name, describe(images), "one image without its batch axis: pass images[None]"))
+        raise InvalidArgumentError(
+            _wrong(name, describe(images), "one image without its batch axis: pass images[None]")
+        )
     if 0 in images.shape:
-        raise InvalidArgument(_wrong(name, describe(images), "an empty batch"))
-    require_floating(
-        images, name, cause="images in whole numbers of 0 to 255", fix=f"divide: {name}.float() / 255"
-    )
+        raise InvalidArgumentError(_wrong(name, describe(images), "an empty batch"))
+    require_floating(images, name, cause="images in whole numbers of 0 to 255", fix=f"divide: {name}.float() / 255")
     if not any_channels and images.shape[1] not in (1, 3):
-        raise InvalidArgument(_wrong(name, describe(images), "channels last: pass images.movedim(-1, 1)"))
+        raise InvalidArgumentError(_wrong(name, describe(images), "channels last: pass images.movedim(-1, 1)"))
     low, high = (float(value) for value in torch.aminmax(images.detach()))
     if low != low or high != high:
-        raise NotFinite(_wrong(name, "NaN among the values", "a division by a range of zero"))
+        raise NotFiniteError(_wrong(name, "NaN among the values", "a division by a range of zero"))
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         got = f"values from {low:.4g} to {high:.4g}"
-        raise InvalidArgument(_wrong(name, got, "images that were normalised before, or are 0 to 255: corrupt first"))
+        raise InvalidArgumentError(
+            _wrong(name, got, "images that were normalized before, or are 0 to 255: corrupt first")
+        )
     return images
 
 
 def check_side(images: Tensor) -> None:
     """Raise unless the images have at least 8 pixels each way."""
     if min(images.shape[-2:]) < SMALLEST_SIDE:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"Corruptions are defined for images of at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels.",
                 got=describe(images),
@@ -52,7 +54,7 @@ def check_side(images: Tensor) -> None:
 def check_severity(severity: Any) -> int:
     """``severity`` when it is a whole number of 1 to 5."""
     if isinstance(severity, bool) or not isinstance(severity, int) or not 1 <= severity <= 5:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "severity is a whole number from 1 (slight) to 5 (strong).",
                 got=f"severity={severity!r}",
@@ -69,7 +71,7 @@ def check_per_image(values: Any, images: Tensor, name: str, width: int | None = 
     one = () if width is None else (width,)
     each = (len(images), *one)
     if given.shape not in (one, each):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"{name} must have shape {one} for all images or {each} for each of them.",
                 got=describe(given),
@@ -79,7 +81,7 @@ def check_per_image(values: Any, images: Tensor, name: str, width: int | None = 
         )
     if not bool(given.isfinite().all()):
         rule = f"{name} must be finite."
-        raise NotFinite(explain(rule, got=str(values), cause="a division by zero", fix="mask it first"))
+        raise NotFiniteError(explain(rule, got=str(values), cause="a division by zero", fix="mask it first"))
     return given.expand(each)
 
 
@@ -88,5 +90,5 @@ def _wrong(name: str, got: str, cause: str) -> str:
         f"{name} must be a tensor (B, C, H, W) of values in [0, 1], C of 1 or 3.",
         got=got,
         cause=cause,
-        fix="pass float images in [0, 1], batch first, channels second; normalise after, not before",
+        fix="pass float images in [0, 1], batch first, channels second; normalize after, not before",
     )

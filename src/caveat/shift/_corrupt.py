@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._seeds import check_seed
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._blurs import camera_motion_blur, defocus_blur, gaussian_blur, glass_blur, zoom_blur
 from caveat.shift._checks import check_images, check_severity, check_side
 from caveat.shift._constants import SETS, Constants, constants_for
@@ -89,7 +89,7 @@ def corrupt(
     What is random depends on the seed, the kind and the image alone: not on its batch, nor on the severity.
 
     Two things differ from the published files. Values are not rounded to 8 bits (but where the kind itself does it);
-    ``(y * 255).floor() / 255`` does so. And **frost is made up**: noise with the colours and scales of the five
+    ``(y * 255).floor() / 255`` does so. And **frost is made up**: noise with the colors and scales of the five
     photographs of frost, which are not part of this library; pass them as ``frost_photographs`` if you have them.
 
     Args:
@@ -105,9 +105,9 @@ def corrupt(
         (B, C, H, W) in [0, 1], of the dtype and on the device of ``images``.
 
     Raises:
-        InvalidArgument: images of another form or range, an unknown kind, a severity that is not 1 to 5.
-        NotFinite: NaN in the images.
-        MissingExtra: "jpeg_compression" without Pillow.
+        InvalidArgumentError: images of another form or range, an unknown kind, a severity that is not 1 to 5.
+        NotFiniteError: NaN in the images.
+        MissingExtraError: "jpeg_compression" without Pillow.
 
     See "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", Hendrycks and Dietterich,
     2019, https://arxiv.org/abs/1903.12261.
@@ -147,7 +147,7 @@ def _check_kind(kind: Any) -> None:
     known = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
     if kind not in known:
         near = difflib.get_close_matches(str(kind), known, n=1)
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"kind must be one of {', '.join(known)}.",
                 got=f"kind={kind!r}",
@@ -161,7 +161,7 @@ def _constants(name: str | None, images: Tensor) -> Constants:
     if name is None:
         return constants_for(min(images.shape[-2:]))
     if name not in SETS:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"constants must be one of {', '.join(SETS)}.",
                 got=f"constants={name!r}",
@@ -177,7 +177,7 @@ def _numbers(numbers: Any, images: Tensor) -> Tensor:
         return numbers_from_content(images.clamp(0, 1))
     given = torch.as_tensor(numbers, device=images.device)
     if given.shape != (len(images),) or given.is_floating_point() or given.dtype == torch.bool:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"numbers must be one integer for each of the {len(images)} images.",
                 got=describe(given),
@@ -194,9 +194,9 @@ def _scaled(photographs: Any, images: Tensor, constants: Constants) -> Tensor:
         photographs.float(), scale_factor=constants.frost_scale, mode="bilinear", align_corners=False
     )
     if photographs.shape[1] != 3 or small.shape[-2] < images.shape[-2] or small.shape[-1] < images.shape[-1]:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
-                f"frost_photographs must be in colour and, times {constants.frost_scale}, as large as the images.",
+                f"frost_photographs must be in color and, times {constants.frost_scale}, as large as the images.",
                 got=f"photographs of {describe(photographs)} for images of {tuple(images.shape[-2:])}",
                 cause="photographs that were scaled to the size of the images",
                 fix="pass them as they were published",

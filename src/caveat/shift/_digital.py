@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from caveat._extras import require
-from caveat.shift._colour import with_saturation
+from caveat.shift._color import with_saturation
 from caveat.shift._filters import along_axes, box_matrix, smooth
 from caveat.shift._random_fields import RandomFields
 
@@ -24,7 +24,7 @@ def contrast(images: Tensor, kept: float, random: RandomFields) -> Tensor:
 
 
 def saturate(images: Tensor, step: tuple[float, float], random: RandomFields) -> Tensor:
-    """The S of HSV times and plus the two numbers; grey images stay as they are."""
+    """The S of HSV times and plus the two numbers; gray images stay as they are."""
     return with_saturation(images, *step)
 
 

@@ -1,4 +1,4 @@
-"""Canny edges, chamfer distances and histogram equalisation of small grey images, batched: what spatter is made of.
+"""Canny edges, chamfer distances and histogram equalization of small gray images, batched: what spatter is made of.
 
 Each does what OpenCV's function of the same name does, in whole numbers where that does.
 """
@@ -15,18 +15,18 @@ from caveat.shift._filters import correlate, pad
 _TAN_22 = 0.4142135623730951  # tan 22.5 degrees; tan 67.5 is 2 more
 
 
-def canny(grey: Tensor, low: float, high: float) -> Tensor:
-    """Edges of (B, 1, H, W) grey values 0 to 255, as booleans.
+def canny(gray: Tensor, low: float, high: float) -> Tensor:
+    """Edges of (B, 1, H, W) gray values 0 to 255, as booleans.
 
     See "A Computational Approach to Edge Detection", Canny, 1986.
     """
     ramp = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    right, down = correlate(grey, ramp, "nearest"), correlate(grey, ramp.T, "nearest")
+    right, down = correlate(gray, ramp, "nearest"), correlate(gray, ramp.T, "nearest")
     strength = right.abs() + down.abs()
     around = F.pad(strength, (1, 1, 1, 1))
 
     def beside(dy: int, dx: int) -> Tensor:
-        return around[..., 1 + dy : 1 + dy + grey.shape[-2], 1 + dx : 1 + dx + grey.shape[-1]]
+        return around[..., 1 + dy : 1 + dy + gray.shape[-2], 1 + dx : 1 + dx + gray.shape[-1]]
 
     across = down.abs() < _TAN_22 * right.abs()
     upright = down.abs() > (_TAN_22 + 2) * right.abs()
@@ -82,9 +82,9 @@ def chamfer_distance(edges: Tensor, most: float) -> Tensor:
         distance = nearer
 
 
-def equalised(grey: Tensor) -> Tensor:
-    """Whole grey values 0 to 255 of (B, 1, H, W), spread so that each range of them is as frequent as any other."""
-    values = grey.flatten(1).long()
+def equalized(gray: Tensor) -> Tensor:
+    """Whole gray values 0 to 255 of (B, 1, H, W), spread so that each range of them is as frequent as any other."""
+    values = gray.flatten(1).long()
     counts = values.new_zeros(len(values), 256).scatter_add_(1, values, torch.ones_like(values))
     pixels = values.shape[1]
     first = values.amin(1, keepdim=True)
@@ -92,7 +92,7 @@ def equalised(grey: Tensor) -> Tensor:
     above = counts.cumsum(1) - at_first
     table = (above * 255 / (pixels - at_first).clamp(min=1)).round().clamp(0, 255)
     table = torch.where(at_first == pixels, first.to(table), table)
-    return table.gather(1, values).view_as(grey).to(grey)
+    return table.gather(1, values).view_as(gray).to(gray)
 
 
 def box_mean(images: Tensor) -> Tensor:

@@ -64,10 +64,10 @@ def box_matrix(side: int, to: int) -> Matrix:
     spread = max(scale, 1.0)
     matrix = np.zeros((to, side))
     for row in range(to):
-        centre = (row + 0.5) * scale
-        first, last = max(int(centre - spread / 2 + 0.5), 0), min(int(centre + spread / 2 + 0.5), side)
+        center = (row + 0.5) * scale
+        first, last = max(int(center - spread / 2 + 0.5), 0), min(int(center + spread / 2 + 0.5), side)
         places = np.arange(first, last)
-        inside = (places - centre + 0.5) / spread
+        inside = (places - center + 0.5) / spread
         weights = ((inside > -0.5) & (inside <= 0.5)).astype(float)
         matrix[row, places] = weights / weights.sum()
     return matrix

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._checks import check_images, check_per_image
 
 
@@ -24,8 +24,8 @@ def rotate(images: Tensor, degrees: float | Sequence[float] | Tensor) -> Tensor:
         (B, C, H, W); images that are not square keep their shape, and are turned in pixels, without shear.
 
     Raises:
-        InvalidArgument: images of another form or range, angles of another number.
-        NotFinite: NaN in either.
+        InvalidArgumentError: images of another form or range, angles of another number.
+        NotFiniteError: NaN in either.
 
     Example:
         >>> corner = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
@@ -48,8 +48,8 @@ def translate(images: Tensor, pixels: tuple[float, float] | Tensor) -> Tensor:
         pixels: (to the right, down), or (B, 2) of them; fractions of a pixel too.
 
     Raises:
-        InvalidArgument: images of another form or range, moves of another number.
-        NotFinite: NaN in either.
+        InvalidArgumentError: images of another form or range, moves of another number.
+        NotFiniteError: NaN in either.
 
     Example:
         >>> translate(torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]), (1, 0)).squeeze()
@@ -72,8 +72,8 @@ def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor
         alpha: 0 or more, one number or (B,) of them.
 
     Raises:
-        InvalidArgument: images of another form or range or of two shapes, a negative alpha.
-        NotFinite: NaN in any.
+        InvalidArgumentError: images of another form or range or of two shapes, a negative alpha.
+        NotFiniteError: NaN in any.
 
     Example:
         >>> blend(torch.full((1, 1, 1, 2), 0.5), torch.tensor([[[[0.0, 1.0]]]]), 0.25)
@@ -82,7 +82,7 @@ def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor
     check_images(first, "first", any_channels=True)
     check_images(second, "second", any_channels=True)
     if first.shape != second.shape:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "first and second must have the same shape.",
                 got=f"{describe(first)} and {describe(second)}",
@@ -92,7 +92,7 @@ def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor
         )
     share = check_per_image(alpha, first, "alpha")
     if bool((share < 0).any()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("alpha must not be negative.", got=f"alpha={alpha}", cause="a range below 0", fix="start at 0")
         )
     return (first + share[:, None, None, None] * second).clamp(0, 1)

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from caveat._seeds import check_seed, draw_keys, site_key
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
-def label_shift(
-    labels: Tensor, proportions: Mapping[int, float], *, size: int | None = None, seed: int = 0
-) -> Tensor:
+def label_shift(labels: Tensor, proportions: Mapping[int, float], *, size: int | None = None, seed: int = 0) -> Tensor:
     """Rows drawn without replacement so that the classes come in these proportions.
 
     Args:
@@ -30,8 +28,8 @@ def label_shift(
         goes to the classes with the largest remainders.
 
     Raises:
-        InvalidArgument: labels of another form, proportions that are negative, not finite or all 0, a class with fewer
-            rows than its share asks for.
+        InvalidArgumentError: labels of another form, proportions that are negative, not finite or all 0, a class with
+            fewer rows than its share asks for.
 
     See "Detecting and Correcting for Label Shift with Black Box Predictors", Lipton, Wang and Smola, 2018,
     https://arxiv.org/abs/1802.03916.
@@ -85,7 +83,7 @@ def new_classes(
         seed: any integer.
 
     Raises:
-        InvalidArgument: labels of another form, a class that no row has, a share outside 0 to 1, too few rows.
+        InvalidArgumentError: labels of another form, a class that no row has, a share outside 0 to 1, too few rows.
 
     Example:
         >>> labels = torch.arange(100) % 10
@@ -96,7 +94,7 @@ def new_classes(
     new = _is_one_of(labels, classes)
     check_seed(seed)
     if not isinstance(share, (int, float)) or not 0 <= share <= 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("share must lie in 0 to 1.", got=f"share={share!r}", cause="percent", fix="pass share=0.25")
         )
     available = {1: int(new.sum()), 0: int((~new).sum())}
@@ -117,7 +115,7 @@ def without_classes(labels: Tensor, classes: Sequence[int]) -> Tensor:
     """Indices (M,) int64 of the rows whose class is none of ``classes``, in order: what to train on.
 
     Raises:
-        InvalidArgument: labels of another form, a class that no row has, or nothing left.
+        InvalidArgumentError: labels of another form, a class that no row has, or nothing left.
 
     Example:
         >>> without_classes(torch.tensor([0, 1, 2, 1]), [1])
@@ -125,7 +123,7 @@ def without_classes(labels: Tensor, classes: Sequence[int]) -> Tensor:
     """
     kept = (~_is_one_of(labels, classes)).nonzero().squeeze(1)
     if len(kept) == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("Some class must remain.", got=f"classes={list(classes)}", cause="all of them", fix="leave one in")
         )
     return kept
@@ -135,7 +133,7 @@ def _is_one_of(labels: Tensor, classes: Sequence[int]) -> Tensor:
     _check_labels(labels)
     absent = [label for label in classes if not bool((labels == label).any())]
     if absent or len(classes) == 0:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "classes must be classes that some row has.",
                 got=f"classes={list(classes)}, of which no row has {absent}",
@@ -173,7 +171,7 @@ def _shares(proportions: Mapping[int, float]) -> dict[int, float]:
     values = {int(label): float(share) for label, share in proportions.items()}
     total = sum(values.values())
     if not values or min(values.values()) < 0 or not 0 < total < float("inf"):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "proportions must be shares of classes, none negative, not all 0.",
                 got=f"proportions={dict(proportions)}",
@@ -187,7 +185,7 @@ def _shares(proportions: Mapping[int, float]) -> dict[int, float]:
 def _check_labels(labels: Any) -> None:
     if not isinstance(labels, Tensor) or labels.ndim != 1 or len(labels) == 0 or labels.is_floating_point():
         got = describe(labels) if isinstance(labels, Tensor) else type(labels).__name__
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "labels must be a tensor (N,) of whole numbers, not empty.",
                 got=got,
@@ -199,7 +197,7 @@ def _check_labels(labels: Any) -> None:
 
 def _check_size(size: Any, rows: int) -> None:
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= rows:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"size must be a whole number from 1 to the {rows} rows there are.",
                 got=f"size={size!r}",
@@ -209,8 +207,8 @@ def _check_size(size: Any, rows: int) -> None:
         )
 
 
-def _too_few(what: str, wanted: int, available: int, size: int) -> InvalidArgument:
-    return InvalidArgument(
+def _too_few(what: str, wanted: int, available: int, size: int) -> InvalidArgumentError:
+    return InvalidArgumentError(
         explain(
             "Rows are drawn without replacement: each class must have as many as its share asks for.",
             got=f"{what} would need {wanted} rows of size={size}, and has {available}",

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import accumulator
-from caveat.shift._colour import tinted
-from caveat.shift._edges import box_mean, canny, chamfer_distance, equalised
+from caveat.shift._color import tinted
+from caveat.shift._edges import box_mean, canny, chamfer_distance, equalized
 from caveat.shift._filters import correlate, smooth
 from caveat.shift._random_fields import RandomFields
 
@@ -34,11 +34,11 @@ def _water(liquid: Tensor, strength: float) -> Tensor:
 
     The published code makes 8 bits of the liquid by a cast, under which what is above 1 begins again at 0.
     """
-    grey = (liquid * 255).floor() % 256
-    distance = chamfer_distance(canny(grey, 50, 150), 20.0)
+    gray = (liquid * 255).floor() % 256
+    distance = chamfer_distance(canny(gray, 50, 150), 20.0)
     # Means in double precision are rounded to single before they are cut off: 0.99999999 is 1 there, as published.
-    near = box_mean(distance.to(accumulator(distance.device))).float().floor().to(grey)
-    relief = correlate(equalised(near), _RELIEF).round().clamp(0, 255)
-    shaded = grey * box_mean(relief).round()
+    near = box_mean(distance.to(accumulator(distance.device))).float().floor().to(gray)
+    relief = correlate(equalized(near), _RELIEF).round().clamp(0, 255)
+    shaded = gray * box_mean(relief).round()
     brightest = shaded.amax((1, 2, 3), keepdim=True)
     return torch.where(brightest > 0, shaded / brightest.clamp(min=1e-12), torch.zeros_like(shaded)) * strength

@@ -1,4 +1,4 @@
-"""What a study of shift found: a value for each (kind, severity, metric), to merge, summarise, keep and go on with."""
+"""What a study of shift found: a value for each (kind, severity, metric), to merge, summarize, keep and go on with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from caveat._files import write_whole
-from caveat.errors import CannotMerge, InvalidArgument, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 
 CLEAN = "clean"
 """The kind of the untouched images, whose severity is 0."""
@@ -68,12 +68,12 @@ class ShiftTable:
         """One value.
 
         Raises:
-            InvalidArgument: the table has no such cell.
+            InvalidArgumentError: the table has no such cell.
         """
         try:
             return self.values[kind, severity, metric]
         except KeyError:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "The table must have the cell that is asked for.",
                     got=f"kind={kind!r}, severity={severity!r}, metric={metric!r}",
@@ -86,11 +86,11 @@ class ShiftTable:
         """The values of one metric at one severity, one for each kind.
 
         Raises:
-            InvalidArgument: the table has none.
+            InvalidArgumentError: the table has none.
         """
         found = [value for (_, at, name), value in self.values.items() if name == metric and at == severity]
         if not found:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "The table must have the metric and the severity that are asked for.",
                     got=f"metric={metric!r}, severity={severity!r}",
@@ -104,7 +104,7 @@ class ShiftTable:
         """The spread over the kinds at each severity, severities rising; NaN values are left out of it.
 
         Raises:
-            InvalidArgument: the table has no such metric.
+            InvalidArgumentError: the table has no such metric.
         """
         return [_quartiles(severity, self.over_kinds(metric, severity)) for severity in self.severities]
 
@@ -119,15 +119,15 @@ class ShiftTable:
         """Both tables' cells, of one study done in parts.
 
         Raises:
-            CannotMerge: other settings, or another value in the same cell.
+            CannotMergeError: other settings, or another value in the same cell.
         """
         if dict(self.settings) != dict(other.settings):
             differing = _differences(self.settings, other.settings)
-            raise CannotMerge(_not_the_same("settings", differing))
+            raise CannotMergeError(_not_the_same("settings", differing))
         shared = [cell for cell in self.values if cell in other.values]
         clash = [cell for cell in shared if not _same(self.values[cell], other.values[cell])]
         if clash:
-            raise CannotMerge(_not_the_same("values", f"two values at {clash[0]}"))
+            raise CannotMergeError(_not_the_same("values", f"two values at {clash[0]}"))
         return ShiftTable({**self.values, **other.values}, self.settings)
 
     def save(self, path: str | Path) -> None:
@@ -142,14 +142,14 @@ class ShiftTable:
         """Read what ``save`` wrote.
 
         Raises:
-            InvalidArgument: the file is no such table.
+            InvalidArgumentError: the file is no such table.
         """
         try:
             content = json.loads(Path(path).read_text())
             rows: list[tuple[str, float, str, float]] = content["rows"]
             return cls({(kind, at, metric): float(value) for kind, at, metric, value in rows}, content["settings"])
         except (ValueError, KeyError, TypeError) as error:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "A table is read from a file that ShiftTable.save wrote.",
                     got=f"{path}: {error}",

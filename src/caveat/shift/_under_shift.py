@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caveat._seeds import check_seed
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._checks import check_images
 from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from caveat.shift._progress import Progress, terminal_bar
@@ -45,14 +45,14 @@ def under_shift(
 
     Args:
         predict: images (B, C, H, W) to a predictive, or to a tensor (B, ...) such as probabilities (B, C).
-        images: (N, C, H, W) in [0, 1], not normalised: they are shifted first.
+        images: (N, C, H, W) in [0, 1], not normalized: they are shifted first.
         targets: (N, ...).
         metrics: name -> function of (prediction, targets) to one number. Of a predictive they are given the mean.
         measures: name -> function of what ``predict`` returned to (B,); the mean over all images is kept.
         kinds: names of corruptions, or {name: function of (images, severity)} for shifts of your own, such as
             ``{"rotation": caveat.shift.rotate}`` with angles as severities.
         severities: 1 to 5, or whatever the shifts of your own take; 0, the clean images, is added once.
-        prepare: from shifted images to what the network takes, such as its normalisation.
+        prepare: from shifted images to what the network takes, such as its normalization.
         batch_size: how many images are shifted and predicted at once.
         seed: of the corruptions.
         constants: as in ``corrupt``.
@@ -63,8 +63,8 @@ def under_shift(
         A table; ``caveat.plot.plot_under_shift`` draws it.
 
     Raises:
-        InvalidArgument: images of another form or range, targets of another number, no metric, an unknown kind.
-        CannotMerge: the file at ``path`` is of other images, of another seed or of other constants.
+        InvalidArgumentError: images of another form or range, targets of another number, no metric, an unknown kind.
+        CannotMergeError: the file at ``path`` is of other images, of another seed or of other constants.
 
     See "Can You Trust Your Model's Uncertainty? Evaluating Predictive Uncertainty Under Dataset Shift", Ovadia et al.,
     2019, https://arxiv.org/abs/1906.02530.
@@ -114,7 +114,7 @@ def _predicted(
     prediction = returned if isinstance(returned, Tensor) else getattr(returned, "mean", None)
     if not isinstance(prediction, Tensor) or prediction.ndim == 0 or len(prediction) != len(images):
         got = describe(prediction) if isinstance(prediction, Tensor) else type(returned).__name__
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"predict must return a predictive or a tensor of {len(images)} rows, one for each image.",
                 got=got,
@@ -143,7 +143,7 @@ def _number(value: Any, name: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f'The metric "{name}" must return one number.',
                 got=describe(value) if isinstance(value, Tensor) else repr(value)[:80],
@@ -159,7 +159,7 @@ def _shifts(kinds: Sequence[str] | Mapping[str, Shift], seed: int, constants: st
     known = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
     unknown = [kind for kind in kinds if kind not in known]
     if unknown or isinstance(kinds, str) or not kinds:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"kinds must be some of {', '.join(known)}, or a dict of functions.",
                 got=f"kinds={kinds!r}",
@@ -204,7 +204,7 @@ def _check(
     check_images(images, any_channels=True)
     if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets) != len(images):
         got = describe(targets) if isinstance(targets, Tensor) else type(targets).__name__
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"targets must be a tensor with a row for each of the {len(images)} images.",
                 got=got,
@@ -213,7 +213,7 @@ def _check(
             )
         )
     if not (metrics or measures) or set(metrics) & set(measures):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "There must be a metric or a measure, each under a name of its own.",
                 got=f"metrics {list(metrics)}, measures {list(measures)}",
@@ -222,6 +222,6 @@ def _check(
             )
         )
     if batch_size < 1:
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain("batch_size must be at least 1.", got=f"{batch_size}", cause="a division", fix="leave it out")
         )

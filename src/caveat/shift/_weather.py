@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat.shift._colour import luma, with_value_added
+from caveat.shift._color import luma, with_value_added
 from caveat.shift._filters import along_axes, gaussian_matrix, motion_blur, zoom
 from caveat.shift._random_fields import RandomFields
 
@@ -76,8 +76,8 @@ def brightness(images: Tensor, more: float, random: RandomFields) -> Tensor:
     return with_value_added(images, more)
 
 
-# Mean colour and standard deviation over pixels of the five photographs that the published code chooses from.
-_COLOURS = ((0.30, 0.58, 0.65), (0.79, 0.81, 0.84), (0.79, 0.81, 0.84), (0.54, 0.60, 0.65), (0.44, 0.48, 0.53))
+# Mean color and standard deviation over pixels of the five photographs that the published code chooses from.
+_COLORS = ((0.30, 0.58, 0.65), (0.79, 0.81, 0.84), (0.79, 0.81, 0.84), (0.54, 0.60, 0.65), (0.44, 0.48, 0.53))
 _DEVIATIONS = (0.08, 0.09, 0.09, 0.11, 0.17)
 # Scales of the texture, in pixels of the photographs, with their shares of its variance.
 _SCALES = ((0.8, 0.25), (3.0, 0.2), (12.0, 0.2), (50.0, 0.35))
@@ -95,7 +95,7 @@ def frost(
 
 
 def crystals(random: RandomFields, like: Tensor, scale: float) -> Tensor:
-    """Made-up frost, (B, 3, H, W): no photograph, but their colours, contrasts and range of scales.
+    """Made-up frost, (B, 3, H, W): no photograph, but their colors, contrasts and range of scales.
 
     Noise at four scales, the finer two folded into bright ridges, which is how ice needles look from afar.
     """
@@ -108,9 +108,9 @@ def crystals(random: RandomFields, like: Tensor, scale: float) -> Tensor:
             # -|z| of a standard normal z has mean -sqrt(2 / pi) and variance 1 - 2 / pi.
             wave = (math.sqrt(2 / math.pi) - wave.abs()) / math.sqrt(1 - 2 / math.pi)
         texture = texture + math.sqrt(share) * wave
-    which = random.integers("photograph", 0, len(_COLOURS))
-    colour, deviation = like.new_tensor(_COLOURS)[which], like.new_tensor(_DEVIATIONS)[which]
-    return (colour[:, :, None, None] + (deviation[:, None, None] * texture)[:, None]).clamp(0, 1)
+    which = random.integers("photograph", 0, len(_COLORS))
+    color, deviation = like.new_tensor(_COLORS)[which], like.new_tensor(_DEVIATIONS)[which]
+    return (color[:, :, None, None] + (deviation[:, None, None] * texture)[:, None]).clamp(0, 1)
 
 
 def _unit_smoothing(side: int, sigma: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

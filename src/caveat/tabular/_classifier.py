@@ -51,9 +51,9 @@ class Classifier(ClassifierBases):
 
     Example:
         >>> import numpy as np
-        >>> X = {"size": np.linspace(0, 1, 60), "colour": np.array(["red", "blue"] * 30)}
+        >>> X = {"size": np.linspace(0, 1, 60), "color": np.array(["red", "blue"] * 30)}
         >>> model = Classifier(members=2, epochs=20, width=16).fit(X, ["ripe", "not yet"] * 30)
-        >>> model.predict({"size": [0.2], "colour": ["red"]})
+        >>> model.predict({"size": [0.2], "color": ["red"]})
         array(['ripe'], dtype='<U7')
     """
 
@@ -103,7 +103,7 @@ class Classifier(ClassifierBases):
             sample_weight: (B,), how much each row counts; whole numbers count as so many rows.
 
         Raises:
-            InvalidTable: what cannot be learned from, one class only; the message names the column and the row.
+            InvalidTableError: what cannot be learned from, one class only; the message names the column and the row.
         """
         settings = check_settings(settings_of(self))
         columns, rows = training_columns(self, X, y)
@@ -155,7 +155,7 @@ class Classifier(ClassifierBases):
         """The estimator of a folder that ``save`` wrote.
 
         Raises:
-            InvalidModel: no such model, or one that was changed, cut short, or made by a newer version.
+            InvalidModelError: no such model, or one that was changed, cut short, or made by a newer version.
         """
         found = cast(Classifier, restored(cls, storage.load(folder), Classes))
         target = cast(Classes, found.model_.target)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from caveat._shapes import is_missing
 from caveat.errors import explain
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -35,14 +35,16 @@ def as_columns(table: Any) -> Columns:
             columns. Columns without a name are called "x0", "x1", ...
 
     Raises:
-        InvalidTable: not a table, no columns, or columns of different length.
+        InvalidTableError: not a table, no columns, or columns of different length.
 
     Example:
         >>> {name: list(values) for name, values in as_columns([[1.0, 2.0], [3.0, 4.0]]).items()}
         {'x0': [np.float64(1.0), np.float64(3.0)], 'x1': [np.float64(2.0), np.float64(4.0)]}
     """
     if hasattr(table, "toarray") and hasattr(table, "nnz"):
-        raise SparseTable(_said("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()"))
+        raise SparseTableError(
+            _said("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()")
+        )
     if isinstance(table, Mapping):
         given = cast(Mapping[Any, Any], table)
         found = {name: _column(given[key]) for name, key in _named(given)}
@@ -56,10 +58,10 @@ def as_columns(table: Any) -> Columns:
         found = _matrix(table)
     if not found:
         rows = getattr(cast(Any, table), "shape", (0,))[0]
-        raise InvalidTable(f"Found array with 0 feature(s) (shape=({rows}, 0)) while a minimum of 1 is required.")
+        raise InvalidTableError(f"Found array with 0 feature(s) (shape=({rows}, 0)) while a minimum of 1 is required.")
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) != 1:
-        raise InvalidTable(
+        raise InvalidTableError(
             _said(f"columns of lengths {lengths}", "columns of another split", "cut all at the same row")
         )
     return found
@@ -88,7 +90,7 @@ def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:
     names = [name for name, _ in named]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidTable(_said(f"column {twice!r} twice", "a join or a concatenation", "rename one of the two"))
+        raise InvalidTableError(_said(f"column {twice!r} twice", "a join or a concatenation", "rename one of the two"))
     return named
 
 
@@ -108,7 +110,7 @@ def _column(values: Any) -> Array:
             return _from_list(listed)
     array = np.asarray(cast(Any, values))
     if array.ndim != 1:
-        raise InvalidTable(_said(f"a column of shape {array.shape}", "nested lists", "pass one value a row"))
+        raise InvalidTableError(_said(f"a column of shape {array.shape}", "nested lists", "pass one value a row"))
     return _numpy_column(array)
 
 
@@ -200,10 +202,10 @@ def _objects(values: list[Any]) -> Array:
 def _matrix(table: Any) -> Columns:
     array: Any = cast(Any, table) if isinstance(table, np.ndarray) else _rows(table)
     if np.iscomplexobj(array):
-        raise InvalidTable("Complex data not supported\n  Got: complex numbers")
+        raise InvalidTableError("Complex data not supported\n  Got: complex numbers")
     if array.ndim != 2:
         got = f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead"
-        raise InvalidTable(_said(got, "one feature or one row", "Reshape your data: X.reshape(-1, 1) or (1, -1)"))
+        raise InvalidTableError(_said(got, "one feature or one row", "Reshape your data: X.reshape(-1, 1) or (1, -1)"))
     return {f"x{number}": _column(array[:, number]) for number in range(array.shape[1])}
 
 
@@ -216,7 +218,7 @@ def _rows(table: Any) -> Array:
     return np.asarray(rows)
 
 
-class SparseTable(InvalidTable, TypeError):
+class SparseTableError(InvalidTableError, TypeError):
     """A sparse matrix, which is not read."""
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from caveat.errors import explain
 from caveat.tabular._columns import Array
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 from caveat.tabular._schema import CategoryColumn, NumberColumn, Schema, number_values
 from caveat.tabular._values import Place, keys_of, row_place
 
@@ -30,11 +30,11 @@ def encode(schema: Schema, columns: Mapping[str, Array], place: Place = row_plac
     """The rows as one float32 tensor (B, 2 N + G + N + G): N numbers, N flags of missing ones, G codes, unfamiliarity.
 
     Raises:
-        InvalidTable: a column is missing, or holds a value that does not fit; it names the column and the row.
+        InvalidTableError: a column is missing, or holds a value that does not fit; it names the column and the row.
     """
     absent = [name for name in schema.names if name not in columns]
     if absent:
-        raise InvalidTable(_missing_column(absent[0], schema, columns))
+        raise InvalidTableError(_missing_column(absent[0], schema, columns))
     found = number_values(schema, columns, place)
     numbers, missing, far = _stack(*(_number(column, found[column.name]) for column in schema.numbers))
     codes, zeros, new = _stack(*(_codes(column, columns[column.name], place) for column in schema.categories))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 
-class InvalidTable(InvalidArgument):
+class InvalidTableError(InvalidArgumentError):
     """A table that cannot be learned from or predicted for; the message names the column and the row."""
 
 
-class DoubtfulColumn(UserWarning):
+class DoubtfulColumnWarning(UserWarning):
     """A column that could be read in two ways, or in part not at all; the message says how it was read."""

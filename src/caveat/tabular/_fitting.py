@@ -33,7 +33,7 @@ _REPEATED_AT_MOST = 5
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Training rows: columns, answers (class numbers (B,), or standardised targets (B, D)) and weights or None."""
+    """Training rows: columns, answers (class numbers (B,), or standardized targets (B, D)) and weights or None."""
 
     columns: Columns
     answers: Tensor
@@ -127,7 +127,7 @@ def _set_temperature(networks: tuple[TableNetwork, ...], temperature: float) -> 
 
 
 def _noise(model: Model, rows: Tensor, answers: Tensor) -> float:
-    """The mean square of what training left unexplained, standardised."""
+    """The mean square of what training left unexplained, standardized."""
     with torch.no_grad():
         left = torch.cat([model.networks[0](part) for part in split_rows(rows, 4096)]) - answers
     return max(float(left.double().square().mean()), 1e-6)

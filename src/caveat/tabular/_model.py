@@ -32,7 +32,7 @@ class Calibration:
     Fields:
         temperature: that the logits are divided by; 1 of a regression.
         factors: (D,) what the variances are multiplied with; empty of a classifier.
-        noise: noise variance of a method whose network does not learn it, in standardised units.
+        noise: noise variance of a method whose network does not learn it, in standardized units.
         scores: (n, D) |y - mean| / sd of a regression; (n, 1) 1 - p(label) of a classifier; n = 0 if none are held out.
     """
 
@@ -108,7 +108,7 @@ def predictive(
     """What the model says of rows: ``Categorical`` (B, C), or ``Gaussian`` (B, D) in the target's units, calibrated.
 
     Raises:
-        InvalidTable: a column is missing, or holds a value that does not fit; it names the column and the row.
+        InvalidTableError: a column is missing, or holds a value that does not fit; it names the column and the row.
     """
     rows = encode(model.schema, columns, place)
     return answered(model, rows, model.settings.draws if draws is None else draws, seed)
@@ -135,7 +135,7 @@ def split_rows(rows: Tensor, size: int) -> tuple[Tensor, ...]:
 
 
 def in_units(pred: Gaussian, target: Numbers, factors: Tensor) -> Gaussian:
-    """A predictive of standardised targets in the targets' units, its variances times the calibration's factors."""
+    """A predictive of standardized targets in the targets' units, its variances times the calibration's factors."""
     wide = pred.noise.dtype
     shift, scale = (torch.tensor(values, dtype=wide) for values in (target.shifts, target.scales))
     spread = factors.to(wide) * scale.square()

@@ -20,7 +20,7 @@ from caveat.layers import (
     RandomFeatureGaussianProcess,
     gaussian_curvature,
     softmax_curvature,
-    spectral_normalised,
+    spectral_normalized,
 )
 
 _MASKED = 0.01  # of the values in training, so that the network knows what to do without each
@@ -138,7 +138,7 @@ def live(path: str, module: nn.Module) -> bool:
 def _block(shape: Shape) -> nn.Module:
     width = shape.width
     if shape.method == "sngp":
-        return spectral_normalised(nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(shape.dropout)))
+        return spectral_normalized(nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(shape.dropout)))
     if shape.method == "concrete_dropout":
         inner = ConcreteDropout(nn.Linear(width, width), p=max(shape.dropout, 0.01))
         return nn.Sequential(inner, nn.ReLU(), ConcreteDropout(nn.Linear(width, width), p=max(shape.dropout, 0.01)))

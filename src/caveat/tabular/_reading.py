@@ -14,8 +14,8 @@ from caveat.errors import explain
 from caveat.tabular._columns import Array, Category
 from caveat.tabular._days import Order, day_of, learn_order
 from caveat.tabular._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
-from caveat.tabular._errors import InvalidTable
-from caveat.tabular._values import NotANumber, Place, is_missing, plain_number, row_place, shown
+from caveat.tabular._errors import InvalidTableError
+from caveat.tabular._values import NotANumberError, Place, is_missing, plain_number, row_place, shown
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
 _FRACTION_OF_DATES = 0.5
@@ -45,7 +45,7 @@ def learn_reading(name: str, values: Array, place: Place = row_place) -> Reading
     """How a column is to be read.
 
     Raises:
-        InvalidTable: numbers or dates are mixed with words, or values are lists or dicts.
+        InvalidTableError: numbers or dates are mixed with words, or values are lists or dicts.
 
     Example:
         >>> learn_reading("price", np.array(["28,7", "1.250,00"], dtype=object))
@@ -86,7 +86,7 @@ def _count_values(name: str, values: Array, place: Place) -> dict[tuple[Any, Any
             key = (cast(Any, type(value)), value)
             counts[key] = counts.get(key, 0) + 1
         except TypeError:
-            raise NotANumber(
+            raise NotANumberError(
                 f"argument must be a string or a real number, not {type(value).__name__!r}: "
                 f"column {name!r}, {place(row)}"
             ) from None
@@ -110,7 +110,7 @@ def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place)
         if count > most * rows:
             listed = enumerate(values.tolist())
             row, value = next((row, one) for row, one in listed if not is_missing(one) and one not in fitting)
-            raise InvalidTable(_mixed(name, kind, count, rows, value, place(row)))
+            raise InvalidTableError(_mixed(name, kind, count, rows, value, place(row)))
     units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
     if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):
         return Reading("category", note=f"looks like numbers with {unit!r} behind each: taken for categories")

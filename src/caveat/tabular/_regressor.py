@@ -47,7 +47,7 @@ class Regressor(RegressorBases):
         method: "ensemble" (networks trained apart, each with dropout on while drawing), "mc_dropout" (one such
             network), "concrete_dropout" (its rates learned) or "sngp" (a Gaussian process as the last layer).
         members: networks of an ensemble.
-        draws: functions that a prediction summarises.
+        draws: functions that a prediction summarizes.
         width, depth: of the perceptron.
         dropout: its rate; 0.1, of a classifier 0.25, if None.
         epochs: at most so many passes; by the number of rows if None, as are the next two.
@@ -113,7 +113,7 @@ class Regressor(RegressorBases):
             sample_weight: (B,), how much each row counts; whole numbers count as so many rows.
 
         Raises:
-            InvalidTable: what cannot be learned from; the message names the column and the row.
+            InvalidTableError: what cannot be learned from; the message names the column and the row.
         """
         settings = check_settings(settings_of(self))
         columns, rows = training_columns(self, X, y)
@@ -124,7 +124,7 @@ class Regressor(RegressorBases):
         target = learn_numbers(target_names(y, two.shape[1]), two, place)
         schema = learn_schema(columns, categorical_names(self.categorical, columns), place)
         warn_of_notes(schema)
-        answers = target.standardised(two)
+        answers = target.standardized(two)
         model = fit_model(schema, target, Rows(columns, answers, weights), settings, progress=self.progress)
         self.model_ = model
         self._flat = values.ndim == 1 or two.shape[1] == 1
@@ -163,7 +163,7 @@ class Regressor(RegressorBases):
         """The estimator of a folder that ``save`` wrote.
 
         Raises:
-            InvalidModel: no such model, or one that was changed, cut short, or made by a newer version.
+            InvalidModelError: no such model, or one that was changed, cut short, or made by a newer version.
         """
         found = cast(Regressor, restored(cls, storage.load(folder), Numbers))
         found._flat = len(cast(Numbers, found.model_.target).names) == 1

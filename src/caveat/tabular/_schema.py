@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from caveat.errors import explain
 from caveat.tabular._columns import Array, Columns
 from caveat.tabular._dress import PLAIN, Dress
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 from caveat.tabular._reading import Reading, learn_reading
 from caveat.tabular._values import Place, dates_of, keys_of, numbers_of, row_place
 
@@ -114,14 +114,14 @@ def learn_schema(columns: Columns, categorical: Collection[str] = (), place: Pla
         place: says where a row is, for messages.
 
     Raises:
-        InvalidTable: no columns, numbers and words that are mixed, an infinite number, a name in ``categorical`` that
-            is no column.
+        InvalidTableError: no columns, numbers and words that are mixed, an infinite number, a name in ``categorical``
+            that is no column.
     """
     if not columns:
-        raise InvalidTable(_no_columns())
+        raise InvalidTableError(_no_columns())
     unknown = sorted(set(categorical) - set(columns))
     if unknown:
-        raise InvalidTable(_no_such_column(unknown[0], columns))
+        raise InvalidTableError(_no_such_column(unknown[0], columns))
     found: list[Column] = []
     for name, values in columns.items():
         reading = Reading("category") if name in categorical else learn_reading(name, values, place)
@@ -173,7 +173,7 @@ def _learn_categories(name: str, values: Array, place: Place) -> CategoryColumn:
         if key is not None:
             counts[key] = counts.get(key, 0) + 1
     if len(counts) > _MOST_CATEGORIES:
-        raise InvalidTable(
+        raise InvalidTableError(
             explain(
                 f"A column of categories may have {_MOST_CATEGORIES:,} of them.",
                 got=f"{len(counts):,} in column {name!r}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.tabular._network import METHODS
 
 _MOST_TO_VALIDATE = 2000
@@ -64,7 +64,7 @@ def check_settings(settings: Settings) -> Settings:
     """The settings, if they can be used.
 
     Raises:
-        InvalidArgument: an unknown method, or a number out of range.
+        InvalidArgumentError: an unknown method, or a number out of range.
     """
     if settings.method not in METHODS:
         raise _wrong("method", settings.method, f"must be one of {', '.join(METHODS)}", "method='ensemble'")
@@ -85,6 +85,6 @@ def check_settings(settings: Settings) -> Settings:
     return settings
 
 
-def _wrong(name: str, value: Any, rule: str, fix: str) -> InvalidArgument:
+def _wrong(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:
     cause = "a typing error, or a value that was computed and came out as nothing"
-    return InvalidArgument(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))
+    return InvalidArgumentError(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))

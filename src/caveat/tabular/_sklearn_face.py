@@ -10,10 +10,10 @@ import numpy as np
 
 from caveat._extras import require
 from caveat._shapes import is_missing as is_no_value
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Categorical, Gaussian
 from caveat.tabular._columns import Columns, as_column, as_columns, count_rows
-from caveat.tabular._errors import DoubtfulColumn, InvalidTable
+from caveat.tabular._errors import DoubtfulColumnWarning, InvalidTableError
 from caveat.tabular._model import Model, predictive
 from caveat.tabular._schema import Schema
 from caveat.tabular._settings import Settings
@@ -69,19 +69,19 @@ def asked(estimator: Any, X: Any) -> Categorical | Gaussian:
     columns = as_columns(X)
     _check_names(estimator, X, columns, reset=False)
     if count_rows(columns) == 0:
-        raise InvalidTable("Found array with 0 sample(s) while a minimum of 1 is required.")
+        raise InvalidTableError("Found array with 0 sample(s) while a minimum of 1 is required.")
     return predictive(model, columns)
 
 
 def training_columns(estimator: Any, X: Any, y: Any) -> tuple[Columns, int]:
     """The columns to train on and how many rows they have; X and y fit together."""
     if y is None:
-        raise InvalidTable("This estimator requires y to be passed, but the target y is None.")
+        raise InvalidTableError("This estimator requires y to be passed, but the target y is None.")
     columns = as_columns(X)
     _check_names(estimator, X, columns, reset=True)
     rows = count_rows(columns)
     if rows < 2:
-        raise InvalidTable(
+        raise InvalidTableError(
             f"Found array with {rows} sample(s) while a minimum of 2 is required to train (n_samples = {rows})."
         )
     validation.check_consistent_length(next(iter(columns.values())), y if hasattr(y, "__len__") else np.asarray(y))
@@ -92,7 +92,7 @@ def restored(cls: Any, model: Model, kind: type[Any]) -> Any:
     """An estimator of the class, with a model that was read; ``kind`` is the target that the class has."""
     if not isinstance(model.target, kind):
         other = "Regressor" if kind is Classes else "Classifier"
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 f"The folder must hold a {cls.__name__}.",
                 got=f"a {other}",
@@ -144,13 +144,13 @@ def label_values(y: Any) -> Any:
     """Labels (B,) of one type.
 
     Raises:
-        InvalidTable: a label is missing, or labels are of several types; the message names the row.
+        InvalidTableError: a label is missing, or labels are of several types; the message names the row.
     """
     labels = validation.column_or_1d(_as_array(y), warn=True)
     listed = labels.tolist()
     for row, label in enumerate(listed):
         if is_no_value(label):
-            raise InvalidTable(
+            raise InvalidTableError(
                 explain(
                     "Input y contains NaN: the label must be known in every row.",
                     got=f"{label} at {row_place(row)} of y",
@@ -164,7 +164,7 @@ def label_values(y: Any) -> Any:
         if len(kinds) > 1:
             cause, fix = "labels of two files put together", "y = [str(label) for label in y]"
             got = f"{' and '.join(kinds)} in y"
-            raise InvalidTable(explain("Labels must be of one type.", got=got, cause=cause, fix=fix))
+            raise InvalidTableError(explain("Labels must be of one type.", got=got, cause=cause, fix=fix))
         labels = np.array([str(label) if isinstance(label, str) else label for label in listed])
     multiclass.check_classification_targets(labels)
     return labels
@@ -186,7 +186,7 @@ def warn_of_notes(schema: Schema) -> None:
     """Warn of columns that could be read in two ways, or in part not at all."""
     for column in schema.columns:
         if column.note:
-            warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulColumn, stacklevel=3)
+            warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulColumnWarning, stacklevel=3)
 
 
 def target_names(y: Any, count: int) -> tuple[str, ...]:
@@ -209,7 +209,7 @@ def checked_weights(sample_weight: Any, rows: int) -> Any:
         return np.ones(rows)
     weights = validation.column_or_1d(np.asarray(sample_weight, dtype=np.float64))
     if len(weights) != rows or not np.isfinite(weights).all() or (weights < 0).any():
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "sample_weight must be (B,), finite and not negative.",
                 got=f"sample_weight.shape == {weights.shape} for {rows} rows",
@@ -218,7 +218,7 @@ def checked_weights(sample_weight: Any, rows: int) -> Any:
             )
         )
     if not (weights > 0).any():
-        raise InvalidArgument("Not all weights may be zero: no row of sample_weight counts.")
+        raise InvalidArgumentError("Not all weights may be zero: no row of sample_weight counts.")
     return weights
 
 

@@ -53,7 +53,7 @@ def save(model: Model, folder: str | Path, *, labels: str | None = None) -> None
     """Write the model into a new folder, or over one that holds a model.
 
     Raises:
-        InvalidModel: the place is taken by something that is no model, or cannot be written to.
+        InvalidModelError: the place is taken by something that is no model, or cannot be written to.
     """
     if labels is not None:
         model = replace(model, summary={**model.summary, "labels": labels}, _sampler=[])
@@ -78,7 +78,7 @@ def load(folder: str | Path) -> Model:
     """The model of a folder.
 
     Raises:
-        InvalidModel: no such model, or one that was changed, cut short, or made by a newer version.
+        InvalidModelError: no such model, or one that was changed, cut short, or made by a newer version.
     """
     with random_states_kept():  # networks are made with random weights before they get their own
         return read_folder(Path(folder), FORMAT, _PARTS, _made)

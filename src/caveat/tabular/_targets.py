@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._estimators import centre_and_scale
+from caveat._estimators import center_and_scale
 from caveat.errors import explain
 from caveat.tabular._columns import Array
 from caveat.tabular._dress import Dress
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 from caveat.tabular._values import Place, row_place
 
 _SMALLEST, _LARGEST = 1e-150, 1e150
@@ -42,7 +42,7 @@ class Numbers:
     dresses: tuple[Dress, ...] = ()
     kind: str = "numbers"
 
-    def standardised(self, y: Array) -> Tensor:
+    def standardized(self, y: Array) -> Tensor:
         """Targets (B, D) in the network's units, float64."""
         return torch.from_numpy((y - np.array(self.shifts)) / np.array(self.scales))
 
@@ -56,12 +56,12 @@ def learn_numbers(
     """The targets (B, D) of a regression.
 
     Raises:
-        InvalidTable: a target that is missing or infinite, or whose variance a float does not hold.
+        InvalidTableError: a target that is missing or infinite, or whose variance a float does not hold.
     """
     bad = ~np.isfinite(y)
     if bad.any():
         row, column = (int(found[0]) for found in bad.nonzero())
-        raise InvalidTable(
+        raise InvalidTableError(
             explain(
                 f"Input y contains NaN or infinity: target {names[column]!r} must be a finite number in every row.",
                 got=f"{y[row, column]} at {place(row)}",
@@ -69,10 +69,10 @@ def learn_numbers(
                 fix="leave these rows out of training",
             )
         )
-    shifts, scales = centre_and_scale(y)
+    shifts, scales = center_and_scale(y)
     for name, scale in zip(names, scales, strict=True):
         if not _SMALLEST < scale < _LARGEST:
-            raise InvalidTable(
+            raise InvalidTableError(
                 explain(
                     f"Target {name!r} must vary by {_SMALLEST:g} to {_LARGEST:g}, for its variance to be a number.",
                     got=f"a standard deviation of {scale:.3g}",
@@ -84,10 +84,10 @@ def learn_numbers(
 
 
 def check_classes(name: str, counts: dict[str, int]) -> None:
-    """Raise ``InvalidTable`` unless there are at least two classes, and not nearly as many as rows."""
+    """Raise ``InvalidTableError`` unless there are at least two classes, and not nearly as many as rows."""
     if len(counts) >= 2:
         return
-    raise InvalidTable(
+    raise InvalidTableError(
         explain(
             f"A classifier needs at least two classes in {name!r}.",
             got=f"one class only: {next(iter(counts), 'none')!r}",

@@ -34,7 +34,7 @@ _SHARE = 4  # it has one epoch in so many
 
 
 def pieces_of(schema: Schema, columns: Columns, classes: bool) -> list[Array]:
-    """For each number the ends of its pieces, standardised."""
+    """For each number the ends of its pieces, standardized."""
     values = number_values(schema, columns)
     rows = len(next(iter(columns.values())))
     bearable = max(rows // _ROWS_A_PIECE, 4)
@@ -83,7 +83,7 @@ def train_networks(
     progress: bool = False,
     checkpoint: Path | None = None,
 ) -> Trained:
-    """Networks trained on encoded rows; ``targets`` is (labels or standardised targets, weights or None).
+    """Networks trained on encoded rows; ``targets`` is (labels or standardized targets, weights or None).
 
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
     """
@@ -149,7 +149,7 @@ def influence(network: TableNetwork, rows: Tensor) -> Tensor:
     """
     seen = rows[:: max(1, len(rows) // _LOOKED_AT)][:_LOOKED_AT]
     N, G = len(network.shape.pieces), len(network.shape.categories)
-    before = _centred(network, seen)
+    before = _centered(network, seen)
     classes = network.shape.classes
     size = (before if classes else before - before.mean(0)).square().mean().sqrt().clamp(min=0.1)
     least = (_OF_LOGITS if classes else _OF_MEANS) * size
@@ -160,11 +160,11 @@ def influence(network: TableNetwork, rows: Tensor) -> Tensor:
         places = [column, N + column] if column < N else [N + column]
         for place in places:
             dealt[:, place] = seen[other, place]
-        moved.append((_centred(network, dealt) - before).square().mean().sqrt())
+        moved.append((_centered(network, dealt) - before).square().mean().sqrt())
     return torch.stack(moved).maximum(least)
 
 
-def _centred(network: TableNetwork, rows: Tensor) -> Tensor:
+def _centered(network: TableNetwork, rows: Tensor) -> Tensor:
     """Means, or logits less their mean over classes."""
     said = network(rows)[:, : network.shape.drawn]
     return said - said.mean(1, keepdim=True) if network.shape.classes else said

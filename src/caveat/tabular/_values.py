@@ -17,7 +17,7 @@ from caveat.errors import explain
 from caveat.tabular._columns import Array
 from caveat.tabular._days import day_of, days_of
 from caveat.tabular._dress import PLAIN, Dress, number_in
-from caveat.tabular._errors import InvalidTable
+from caveat.tabular._errors import InvalidTableError
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"})
 """What stands for a missing value in text, in lower case."""
@@ -49,7 +49,7 @@ def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress 
     """A column of numbers (B,), NaN where missing.
 
     Raises:
-        InvalidTable: a word, or an infinite number; the message names the column and the row.
+        InvalidTableError: a word, or an infinite number; the message names the column and the row.
     """
     found = _as_float(values) if dress == PLAIN or values.dtype.kind in "iufb" else None
     if found is None:
@@ -59,7 +59,7 @@ def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress 
         )
     if len(found) and np.isinf(found).any():
         row = int(np.isinf(found).argmax())
-        raise InvalidTable(
+        raise InvalidTableError(
             explain(
                 f"Column {name!r} must hold finite numbers.",
                 got=f"infinity ({shown(values[row])}) at {place(row)}",
@@ -77,7 +77,7 @@ def dates_of(name: str, values: Array, place: Place = row_place, order: str = ""
     found = [math.nan if is_missing(value) else day_of(value, order) for value in values.tolist()]
     for row, day in enumerate(found):
         if day is None:
-            raise InvalidTable(unlike(name, "dates", values[row], place(row)))
+            raise InvalidTableError(unlike(name, "dates", values[row], place(row)))
     return np.array(found, np.float64)
 
 
@@ -85,7 +85,7 @@ def keys_of(name: str, values: Array, place: Place = row_place) -> list[str | No
     """A column of categories as text, None where missing: 1, 1.0 and "1" are one category.
 
     Raises:
-        InvalidTable: a value that is a list or a dict; the message names the column and the row.
+        InvalidTableError: a value that is a list or a dict; the message names the column and the row.
     """
     known: dict[tuple[type, Any], str | None] = {}
     keys: list[str | None] = []
@@ -95,7 +95,7 @@ def keys_of(name: str, values: Array, place: Place = row_place) -> list[str | No
         except KeyError:
             key = known[type(value), value] = key_of(value)
         except TypeError:
-            raise InvalidTable(unlike(name, "categories", value, place(row))) from None
+            raise InvalidTableError(unlike(name, "categories", value, place(row))) from None
         keys.append(key)
     return keys
 
@@ -162,7 +162,7 @@ def unlike(name: str, kind: str, value: Any, place: str) -> str:
     )
 
 
-class NotANumber(InvalidTable, TypeError):
+class NotANumberError(InvalidTableError, TypeError):
     """An object that is no value of a table, such as a dict."""
 
 
@@ -195,10 +195,12 @@ def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: 
         found = number_in(value, dress)
     if found is None and isinstance(value, str):
         kind = f"numbers ({dress})" if dress != PLAIN else "numbers"
-        raise InvalidTable(unlike(name, kind, value, place(row)))
+        raise InvalidTableError(unlike(name, kind, value, place(row)))
     if found is None:
         kind = type(value).__name__
-        raise NotANumber(f"argument must be a string or a real number, not {kind!r}: column {name!r}, {place(row)}")
+        raise NotANumberError(
+            f"argument must be a string or a real number, not {kind!r}: column {name!r}, {place(row)}"
+        )
     if isinstance(value, str):
         known[value] = found
     return found

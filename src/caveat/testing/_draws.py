@@ -141,7 +141,7 @@ def check_merge(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None
     with torch.no_grad():
         ranges = [range(third), range(third, half + 1), range(half + 1, count)]
         values = streamed(sampler, x, seed, [draws for draws in ranges if len(draws) > 0])
-    parts = [sampler.output.summarise(part) for part in values]
+    parts = [sampler.output.summarize(part) for part in values]
     for order, merged in (("in order", _merged(parts)), ("backwards", _merged(parts[::-1]))):
         for name in ("count", "mean", "variance"):
             promise = f"Summaries of parts merged {order} equal the summary of the whole, in their {name}."

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._estimators import sets_of
-from caveat.decide import Cut, Decision
+from caveat.decide import Decision, Threshold
 from caveat.measures import decompose
 from caveat.predictive import Categorical
 from caveat.text import _storage as storage
@@ -50,9 +50,9 @@ class Classifier(ClassifierBases):
         method: "mc_dropout" (one network with dropout on while drawing) or "ensemble" (several of them, trained apart);
             None: "ensemble" on a frozen encoder, where only small heads are trained, else "mc_dropout".
         members: networks of an ensemble.
-        draws: functions that a prediction summarises.
+        draws: functions that a prediction summarizes.
         max_length: words (tokens of an encoder) that are read of a sentence; of longer ones the beginning is read, with
-            a ``SentencesCut`` warning.
+            a ``SentencesTruncatedWarning`` warning.
         vocabulary: at most so many words are known, of those that stand in two sentences at least.
         width: of each LSTM, or of the hidden layer on an encoder; 64 or 256 if None.
         dropout: its rate; 0.1 for the LSTM, 0.3 on a frozen encoder, 0.1 on one that is tuned, if None.
@@ -132,8 +132,8 @@ class Classifier(ClassifierBases):
             sample_weight: (B,), how much each sentence counts.
 
         Raises:
-            InvalidText: what cannot be learned from; the message names the row.
-            InvalidEncoder: the encoder cannot be read.
+            InvalidTextError: what cannot be learned from; the message names the row.
+            InvalidEncoderError: the encoder cannot be read.
         """
         settings = check_settings(settings_of(self))
         sentences = as_sentences(X)
@@ -176,15 +176,15 @@ class Classifier(ClassifierBases):
         """
         return as_array(unsure(fitted(self), self.predictive(X), measure))
 
-    def choose_cut(
+    def choose_threshold(
         self,
         X: Any = None,
         *,
         false_alarms: float = 0.05,
         measure: str | None = None,
         confidence: float | None = None,
-    ) -> Cut:
-        """Choose from which unsureness on a sentence is refused, as out of scope; saved with the model.
+    ) -> Threshold:
+        """Choose from which uncertainty on a sentence is refused, as out of scope; saved with the model.
 
         Args:
             X: sentences in scope that the model was not trained on (no labels are needed); those that ``fit`` held out
@@ -194,8 +194,8 @@ class Classifier(ClassifierBases):
             confidence: with it the promise is for new sentences in scope, kept with this probability.
 
         Raises:
-            InvalidArgument: no sentences to choose by, a share or measure that is none.
-            NoCut: too few sentences for the confidence.
+            InvalidArgumentError: no sentences to choose by, a share or measure that is none.
+            NoThresholdError: too few sentences for the confidence.
         """
         pred = None if X is None else self.predictive(X)
         self.model_, cut = with_cut(fitted(self), pred, false_alarms, measure, confidence)
@@ -231,7 +231,7 @@ class Classifier(ClassifierBases):
             encoder: where the frozen encoder is now, if it was moved.
 
         Raises:
-            InvalidModel: no such model, or one that was changed, cut short, or made by a newer version; or another
+            InvalidModelError: no such model, or one that was changed, cut short, or made by a newer version; or another
                 encoder than it was trained with.
         """
         found = cast(Classifier, restored(cls, storage.load(folder, encoder=encoder), Classes))

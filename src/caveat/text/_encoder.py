@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from caveat._extras import require
 from caveat.errors import explain
-from caveat.text._errors import InvalidEncoder
+from caveat.text._errors import InvalidEncoderError
 
 _AT_ONCE = 64
 NO_TOKEN = -1  # stands behind the last token of a sentence
@@ -93,8 +93,8 @@ def load_encoder(
     """The encoder of a folder or of the hub; no code of its maker is run.
 
     Raises:
-        MissingExtra: transformers is not installed.
-        InvalidEncoder: nothing is there, or it cannot be read.
+        MissingExtraError: transformers is not installed.
+        InvalidEncoderError: nothing is there, or it cannot be read.
     """
     library = require("transformers", "encoders")
     given: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
@@ -102,14 +102,14 @@ def load_encoder(
         tokenizer = library.AutoTokenizer.from_pretrained(name, **given)
         network = library.AutoModel.from_pretrained(name, **given)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        raise InvalidEncoder(_not_found(name, error, local_files_only)) from error
+        raise InvalidEncoderError(_not_found(name, error, local_files_only)) from error
     return made_encoder(name, tokenizer, network, pooling, max_length, device)
 
 
 def made_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_length: int, device: Any) -> Encoder:
     """An encoder of parts that were read, in eval mode and frozen."""
     if not hasattr(network.config, "hidden_size") or getattr(network.config, "is_encoder_decoder", False):
-        raise InvalidEncoder(
+        raise InvalidEncoderError(
             explain(
                 "An encoder gives a vector of config.hidden_size numbers for each token.",
                 got=f"{name!r}, a {type(network).__name__}",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from caveat.errors import InvalidArgument
+from caveat.errors import InvalidArgumentError
 
 
-class InvalidText(InvalidArgument):
+class InvalidTextError(InvalidArgumentError):
     """Sentences or answers that cannot be learned from or predicted for; the message names the row."""
 
 
-class InvalidEncoder(InvalidArgument):
+class InvalidEncoderError(InvalidArgumentError):
     """An encoder that cannot be found or read, or that does not give a vector for each token."""
 
 
-class SentencesCut(UserWarning):
+class SentencesTruncatedWarning(UserWarning):
     """Sentences that are longer than what is read of one; their ends were left out."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from caveat._engine import draws as draws_of
 from caveat._estimators import even_share, without_whole_classes
 from caveat.calibrate import fit_temperature, fit_variance_scaling
-from caveat.decide import unsureness
+from caveat.decide import uncertainty
 from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian
 from caveat.text._encoder import Encoder, load_encoder
@@ -34,7 +34,7 @@ _WORTH_OF_ONE = 50  # held-out rows that a temperature of 1 is worth: of few oft
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Training rows: sentences, answers (class numbers (B,), or standardised targets (B, D)) and weights or None."""
+    """Training rows: sentences, answers (class numbers (B,), or standardized targets (B, D)) and weights or None."""
 
     sentences: Sequence[str]
     answers: Tensor
@@ -81,8 +81,8 @@ def calibrated(model: Model, inputs: Tensor, answers: Tensor) -> Model:
     scores = fitted.calibration.scores
     if isinstance(pred, Categorical):
         scores = 1 - pred.mean.double().cpu().gather(1, answers[:, None])
-    by_measure = {name: unsureness(pred, name).cpu() for name, one in MEASURES.items() if one.fits(pred)}
-    found = replace(fitted.calibration, scores=scores, unsureness=by_measure)
+    by_measure = {name: uncertainty(pred, name).cpu() for name, one in MEASURES.items() if one.fits(pred)}
+    found = replace(fitted.calibration, scores=scores, uncertainty=by_measure)
     return replace(fitted, calibration=found, _sampler=[])
 
 

@@ -16,7 +16,7 @@ from caveat._numerics import Moments
 from caveat.predictive import Categorical, Gaussian, Logits, MeanAndLogVariance, Predictive, concatenate, join
 from caveat.samplers import mc_dropout, mixture
 from caveat.text._encoder import NO_TOKEN, Encoder
-from caveat.text._errors import SentencesCut
+from caveat.text._errors import SentencesTruncatedWarning
 from caveat.text._network import SentenceNetwork, Shape
 from caveat.text._settings import Settings
 from caveat.text._targets import Numbers, Target
@@ -34,13 +34,13 @@ class Calibration:
         temperature: that the logits are divided by; 1 of a regression.
         factors: (D,) what the variances are multiplied with; empty of a classifier.
         scores: (n, D) |y - mean| / sd of a regression; (n, 1) 1 - p(label) of a classifier; n = 0 if none are held out.
-        unsureness: (n,) of the same sentences, by the name of the measure.
+        uncertainty: (n,) of the same sentences, by the name of the measure.
     """
 
     temperature: float
     factors: Tensor
     scores: Tensor
-    unsureness: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    uncertainty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     @property
     def rows(self) -> int:
@@ -163,13 +163,13 @@ def say_what_was_cut(cut: int, of: int, settings: Settings) -> None:
         warnings.warn(
             f"{cut} of {of} sentences are longer than max_length={settings.max_length} {kind} (or than the encoder "
             "can read); only their beginnings were read.",
-            SentencesCut,
+            SentencesTruncatedWarning,
             stacklevel=4,  # where the estimator was called
         )
 
 
 def _in_units(pred: Gaussian, target: Numbers, factors: Tensor) -> Gaussian:
-    """A predictive of standardised targets in the targets' units, its variances times the calibration's factors."""
+    """A predictive of standardized targets in the targets' units, its variances times the calibration's factors."""
     noise, moments = pred.noise, pred.moments
     shift, scale = (noise.new_tensor(values) for values in (target.shifts, target.scales))
     spread = factors.to(noise) * scale.square()

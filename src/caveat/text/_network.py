@@ -65,7 +65,7 @@ class WordDropout(nn.Module):
 class WordReader(nn.Module):
     """Numbers of words (B, T), 0 behind the last, to features (B, 2 width): the greatest value over the sentence.
 
-    What is said of a sentence does not depend on how long its neighbours are.
+    What is said of a sentence does not depend on how long its neighbors are.
     """
 
     def __init__(self, words: int, width: int, dropout: float) -> None:
@@ -129,7 +129,7 @@ class Head(nn.Module):
         said = self.layers((features - cast(Tensor, self.shift)) / cast(Tensor, self.scale))
         return said / cast(Tensor, self.temperature) if self.classes else said
 
-    def standardise(self, features: Tensor) -> None:
+    def standardize(self, features: Tensor) -> None:
         """Take features like these (B, F) to mean 0 and a standard deviation of 1 over all of them."""
         wide = features.double()
         cast(Tensor, self.shift).copy_(wide.mean(0))

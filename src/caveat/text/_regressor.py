@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._estimators import interval_of
-from caveat.decide import Cut, Decision
+from caveat.decide import Decision, Threshold
 from caveat.measures import decompose
 from caveat.predictive import Gaussian
 from caveat.text import _storage as storage
@@ -103,8 +103,8 @@ class Regressor(RegressorBases):
             sample_weight: (B,), how much each sentence counts.
 
         Raises:
-            InvalidText: what cannot be learned from; the message names the row.
-            InvalidEncoder: the encoder cannot be read.
+            InvalidTextError: what cannot be learned from; the message names the row.
+            InvalidEncoderError: the encoder cannot be read.
         """
         settings = check_settings(settings_of(self))
         sentences = as_sentences(X)
@@ -146,15 +146,15 @@ class Regressor(RegressorBases):
         """
         return as_array(unsure(fitted(self), self.predictive(X), measure))
 
-    def choose_cut(
+    def choose_threshold(
         self,
         X: Any = None,
         *,
         false_alarms: float = 0.05,
         measure: str | None = None,
         confidence: float | None = None,
-    ) -> Cut:
-        """Choose from which unsureness on a sentence is refused, as out of scope; saved with the model.
+    ) -> Threshold:
+        """Choose from which uncertainty on a sentence is refused, as out of scope; saved with the model.
 
         Args:
             X: sentences in scope that the model was not trained on (no labels are needed); those that ``fit`` held out
@@ -164,8 +164,8 @@ class Regressor(RegressorBases):
             confidence: with it the promise is for new sentences in scope, kept with this probability.
 
         Raises:
-            InvalidArgument: no sentences to choose by, a share or measure that is none.
-            NoCut: too few sentences for the confidence.
+            InvalidArgumentError: no sentences to choose by, a share or measure that is none.
+            NoThresholdError: too few sentences for the confidence.
         """
         pred = None if X is None else self.predictive(X)
         self.model_, cut = with_cut(fitted(self), pred, false_alarms, measure, confidence)
@@ -201,7 +201,7 @@ class Regressor(RegressorBases):
             encoder: where the frozen encoder is now, if it was moved.
 
         Raises:
-            InvalidModel: no such model, or one that was changed, cut short, or made by a newer version; or another
+            InvalidModelError: no such model, or one that was changed, cut short, or made by a newer version; or another
                 encoder than it was trained with.
         """
         return cast(Regressor, restored(cls, storage.load(folder, encoder=encoder), Numbers))

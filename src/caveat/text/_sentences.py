@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from caveat._shapes import is_missing
 from caveat.errors import explain
-from caveat.text._errors import InvalidText
+from caveat.text._errors import InvalidTextError
 
 
 def as_sentences(X: Any) -> list[str]:
@@ -19,7 +19,7 @@ def as_sentences(X: Any) -> list[str]:
         B strings, as they are.
 
     Raises:
-        InvalidText: no sentences, several columns, or a row that is missing, empty or no string; it names the row.
+        InvalidTextError: no sentences, several columns, or a row that is missing, empty or no string; it names the row.
 
     Example:
         >>> as_sentences(("book a table", "play some jazz"))
@@ -28,12 +28,14 @@ def as_sentences(X: Any) -> list[str]:
     rows = _rows(X)
     if not rows:
         rule = "At least one sentence is needed. Found array with 0 sample(s) while a minimum of 1 is required."
-        raise InvalidText(explain(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before"))
+        raise InvalidTextError(
+            explain(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before")
+        )
     for number, row in enumerate(rows):
         if not isinstance(row, str):
-            raise InvalidText(_no_sentence(number, row))
+            raise InvalidTextError(_no_sentence(number, row))
         if not row.strip():
-            raise InvalidText(
+            raise InvalidTextError(
                 explain(
                     "A sentence must not be empty.",
                     got=f"{row!r} in row {number}",
@@ -46,7 +48,7 @@ def as_sentences(X: Any) -> list[str]:
 
 def _rows(X: Any) -> list[Any]:
     if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__iter__"):
-        raise InvalidText(
+        raise InvalidTextError(
             explain(
                 "X must be a list, an array or a series of sentences.",
                 got=f"a {type(cast(object, X)).__name__}",
@@ -56,7 +58,7 @@ def _rows(X: Any) -> list[Any]:
         )
     shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))
     if len(shape) > 1 and shape[1:] != (1,):
-        raise InvalidText(
+        raise InvalidTextError(
             explain(
                 "X must be one column of sentences.",
                 got=f"shape {shape}",

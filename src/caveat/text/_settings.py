@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.text._network import Kind
 
 METHODS = ("ensemble", "mc_dropout")
@@ -86,7 +86,7 @@ def check_settings(settings: Settings) -> Settings:
     """The settings, if they can be used.
 
     Raises:
-        InvalidArgument: an unknown method, settings that do not go together, or a number out of range.
+        InvalidArgumentError: an unknown method, settings that do not go together, or a number out of range.
     """
     if settings.method not in (None, *METHODS):
         raise _wrong("method", settings.method, f"must be one of {', '.join(METHODS)}", "method='ensemble'")
@@ -113,6 +113,6 @@ def check_settings(settings: Settings) -> Settings:
     return settings
 
 
-def _wrong(name: str, value: Any, rule: str, fix: str) -> InvalidArgument:
+def _wrong(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:
     cause = "a typing error, or a value that was computed and came out as nothing"
-    return InvalidArgument(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))
+    return InvalidArgumentError(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._extras import require
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Categorical, Gaussian
 from caveat.text._model import Model, predictive
 from caveat.text._sentences import as_sentences
@@ -68,7 +68,7 @@ def restored(cls: Any, model: Model, kind: type[Any]) -> Any:
         other = "Regressor" if kind is Classes else "Classifier"
         rule, cause = f"The folder must hold a {cls.__name__}.", "the other class was meant"
         fix = f"caveat.text.{other}.load(folder)"
-        raise InvalidArgument(explain(rule, got=f"a {other}", cause=cause, fix=fix))
+        raise InvalidArgumentError(explain(rule, got=f"a {other}", cause=cause, fix=fix))
     estimator = cls(**{name: getattr(model.settings, name) for name in Settings.__dataclass_fields__})
     estimator.model_ = model
     return estimator
@@ -91,7 +91,7 @@ def checked_weights(sample_weight: Any, rows: int) -> NDArray[Any] | None:
     """Weights (B,), or None.
 
     Raises:
-        InvalidArgument: weights that are not (B,), finite and at least 0, or all of them 0.
+        InvalidArgumentError: weights that are not (B,), finite and at least 0, or all of them 0.
     """
     if sample_weight is None:
         return None
@@ -99,7 +99,7 @@ def checked_weights(sample_weight: Any, rows: int) -> NDArray[Any] | None:
     good = weights.shape == (rows,) and bool(np.isfinite(weights).all()) and bool((weights >= 0).all())
     if good and bool((weights > 0).any()):
         return weights
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "sample_weight must be (B,), finite and at least 0, and not 0 for all sentences.",
             got=f"sample_weight of shape {weights.shape} for {rows} sentences, from {np.min(weights, initial=0):g}",

@@ -28,11 +28,11 @@ from caveat._estimators import (
 from caveat._extras import require as require_extra
 from caveat._intercept import interruptible, random_states_kept
 from caveat._plain import from_plain
-from caveat.errors import InvalidModel, explain
+from caveat.errors import InvalidModelError, explain
 from caveat.measures import MEASURES
 from caveat.text._card import model_card
 from caveat.text._encoder import Encoder, load_encoder, made_encoder
-from caveat.text._errors import InvalidEncoder
+from caveat.text._errors import InvalidEncoderError
 from caveat.text._model import Calibration, Model
 from caveat.text._network import SentenceNetwork, Shape, strangers_met
 from caveat.text._settings import Settings, check_settings
@@ -42,7 +42,7 @@ from caveat.text._words import Vocabulary
 FORMAT = ("caveat-text", 1)
 ENCODER = "encoder"
 _PARTS = ("target", "network", "settings", "words", "encoder", "calibration", "summary", "policy")
-_UNSURE = "unsureness."
+_UNSURE = "uncertainty."
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ def save(model: Model, folder: str | Path, *, with_encoder: bool = False) -> Non
     """Write the model into a new folder, or over one that holds a model.
 
     Raises:
-        InvalidModel: the place is taken by something that is no model, or cannot be written to.
+        InvalidModelError: the place is taken by something that is no model, or cannot be written to.
     """
     tensors: dict[str, Tensor] = {
         "calibration.factors": model.calibration.factors,
         "calibration.scores": model.calibration.scores,
-        **{f"{_UNSURE}{name}": values for name, values in model.calibration.unsureness.items()},
+        **{f"{_UNSURE}{name}": values for name, values in model.calibration.uncertainty.items()},
     }
     for number, network in enumerate(model.networks):
         tensors |= {f"{number}.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -93,7 +93,8 @@ def load(folder: str | Path, *, encoder: str | Path | None = None) -> Model:
     """The model of a folder; ``encoder`` is where a frozen encoder is now, if not where it was.
 
     Raises:
-        InvalidModel: no such model, one that was changed, cut short, or made by a newer version, or another encoder.
+        InvalidModelError: no such model, one that was changed, cut short, or made by a newer version, or another
+            encoder.
     """
     place = Path(folder)
     make = partial(_made, place, None if encoder is None else str(encoder))
@@ -186,10 +187,12 @@ def _encoder(place: Path, about: _Stored, shape: Shape, settings: Settings, move
             local_files_only=settings.local_files_only or within,
             device=settings.device,
         )
-    except InvalidEncoder as error:
-        raise InvalidModel(_no_encoder(place, name, str(error).splitlines()[1].strip())) from error
+    except InvalidEncoderError as error:
+        raise InvalidModelError(_no_encoder(place, name, str(error).splitlines()[1].strip())) from error
     if found.fingerprint() != about.fingerprint:
-        raise InvalidModel(_no_encoder(place, name, "another encoder under that name: its weights or words differ"))
+        raise InvalidModelError(
+            _no_encoder(place, name, "another encoder under that name: its weights or words differ")
+        )
     return replace(found, name=about.name if within and not moved else name, most=about.most)
 
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from caveat._estimators import centre_and_scale
+from caveat._estimators import center_and_scale
 from caveat._shapes import is_missing
 from caveat.errors import explain
-from caveat.text._errors import InvalidText
+from caveat.text._errors import InvalidTextError
 
 Array = NDArray[Any]
 _SMALLEST, _LARGEST = 1e-150, 1e150
@@ -62,15 +62,16 @@ def learn_classes(y: Any, rows: int) -> tuple[Classes, Array, Tensor]:
     """The target, its classes as they were given (C,), and the number of each row's class (B,).
 
     Raises:
-        InvalidText: labels that are missing or no classes, another number of them than sentences, or one class only.
+        InvalidTextError: labels that are missing or no classes, another number of them than sentences, or one class
+            only.
     """
     labels = _column(y, rows)
     listed = cast("list[Any]", labels.tolist())
     for row, label in enumerate(listed):
         if is_missing(label):
-            raise InvalidText(_missing(row, label))
+            raise InvalidTextError(_missing(row, label))
         if isinstance(label, float) and not label.is_integer():
-            raise InvalidText(
+            raise InvalidTextError(
                 explain(
                     "A classifier learns labels. Unknown label type: continuous.",
                     got=f"{label!r} in row {row}",
@@ -82,12 +83,12 @@ def learn_classes(y: Any, rows: int) -> tuple[Classes, Array, Tensor]:
     if len(kinds) > 1:
         names = " and ".join(kinds)
         cause, fix = "labels of two files put together", "y = [str(label) for label in y]"
-        raise InvalidText(explain("Labels must be of one type.", got=f"{names} in y", cause=cause, fix=fix))
+        raise InvalidTextError(explain("Labels must be of one type.", got=f"{names} in y", cause=cause, fix=fix))
     if labels.dtype == object:
         labels = np.array(listed)
     classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
-        raise InvalidText(
+        raise InvalidTextError(
             explain(
                 "A classifier needs at least two classes.",
                 got=f"one class only: {classes[0]!r}",
@@ -104,22 +105,22 @@ def learn_numbers(y: Any, rows: int) -> tuple[Numbers, Tensor]:
     """The targets, and what the network is to say of them, (B, D) float64.
 
     Raises:
-        InvalidText: a target that is missing, infinite or no number, or another number of them than sentences.
+        InvalidTextError: a target that is missing, infinite or no number, or another number of them than sentences.
     """
     given = _plain(y)
     if given.ndim not in (1, 2) or given.size == 0:
         rule, cause = "Targets must be (B,) or (B, D) numbers.", "an array of something else"
-        raise InvalidText(explain(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)"))
+        raise InvalidTextError(explain(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)"))
     _check_length(len(given), rows)
     for row, value in enumerate(given.tolist()):
         for one in cast("list[Any]", value if isinstance(value, list) else [value]):
             if is_missing(one) or not _is_finite(one):
-                raise InvalidText(_missing(row, one))
+                raise InvalidTextError(_missing(row, one))
     values = given.astype(np.float64)
     two = values if values.ndim == 2 else values[:, None]
-    shifts, scales = centre_and_scale(two)
+    shifts, scales = center_and_scale(two)
     if not all(_SMALLEST < scale < _LARGEST for scale in scales):
-        raise InvalidText(
+        raise InvalidTextError(
             explain(
                 f"Targets must vary by {_SMALLEST:g} to {_LARGEST:g}, for their variance to be a number.",
                 got=f"standard deviations of {', '.join(f'{scale:.3g}' for scale in scales)}",
@@ -139,7 +140,7 @@ def target_state(target: Target) -> dict[str, Any]:
 def _plain(y: Any) -> Array:
     if y is None:
         rule = "This estimator requires y to be passed, but the target y is None."
-        raise InvalidText(explain(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)"))
+        raise InvalidTextError(explain(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)"))
     if hasattr(y, "to_pylist"):
         y = y.to_pylist()
     if isinstance(y, np.ma.MaskedArray):
@@ -158,14 +159,14 @@ def _column(y: Any, rows: int) -> Array:
         labels = labels[:, 0]
     if labels.ndim != 1:
         rule, cause = "Labels must be (B,), one for each sentence.", "one-hot labels, or several labels a sentence"
-        raise InvalidText(explain(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)"))
+        raise InvalidTextError(explain(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)"))
     _check_length(len(labels), rows)
     return labels
 
 
 def _check_length(found: int, rows: int) -> None:
     if found != rows:
-        raise InvalidText(
+        raise InvalidTextError(
             explain(
                 "X and y must have the same length. Found input variables with inconsistent numbers of samples.",
                 got=f"{rows} sentences and {found} answers",

@@ -24,7 +24,7 @@ Trained = tuple[tuple[SentenceNetwork, ...], tuple[Fit, ...]]
 def train_networks(
     shape: Shape, encoder: Encoder | None, inputs: Tensor, targets: Any, settings: Settings, progress: bool
 ) -> Trained:
-    """Networks trained on inputs (N, ...); ``targets`` is (labels or standardised targets, weights or None)."""
+    """Networks trained on inputs (N, ...); ``targets`` is (labels or standardized targets, weights or None)."""
     values, weights = targets
     answers = values if weights is None else (values, weights)
     if shape.kind == "encoder":
@@ -87,7 +87,7 @@ def _built(shape: Shape, features: Tensor | None) -> SentenceNetwork:
     """An untrained network of these features."""
     network = SentenceNetwork(shape)
     if features is not None:
-        network.head.standardise(features)
+        network.head.standardize(features)
     return network
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat import _safetensors_file as safetensors_file
-from caveat.errors import CaveatError, InvalidArgument, explain
+from caveat.errors import CaveatError, InvalidArgumentError, explain
 from caveat.train._loop import Member, Training
 from caveat.train._stack import tensors_of
 from caveat.train._table import Table
@@ -56,7 +56,7 @@ class Checkpoint:
         """Take up the state of the file, if there is one; then begin.
 
         Raises:
-            InvalidArgument: the file is of another network, of other data or of other settings.
+            InvalidArgumentError: the file is of another network, of other data or of other settings.
         """
         if not self.path.exists():
             training.begin()
@@ -68,7 +68,7 @@ class Checkpoint:
         except CaveatError:
             raise
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "A checkpoint must be as it was written.",
                     got=f"{self.path.name}, and {type(error).__name__}: {str(error)[:200]}",
@@ -102,7 +102,7 @@ class Checkpoint:
         other = [name for name in ours if before.get(name) != ours[name]]
         if other:
             shown = ", ".join(f"{name} (then {before.get(name)}, now {ours[name]})" for name in other)
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "A checkpoint is taken up by the training that it is of: the same network, data and settings.",
                     got=f"{self.path.name}, which differs in {shown[:600]}",

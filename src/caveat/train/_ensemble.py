@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from caveat._intercept import interruptible, random_states_kept
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.train._groups import trained
 from caveat.train._history import Fit, FittedEnsemble
 from caveat.train._passes import Objective
@@ -53,7 +53,7 @@ def fit_ensemble(
 ) -> FittedEnsemble:
     """Train M networks at once, as stacked tensors; they go straight into ``caveat.ensemble``.
 
-    Member m has the seed ``member_seed(seed, m)`` for its initialisation, validation split, order of rows and dropout,
+    Member m has the seed ``member_seed(seed, m)`` for its initialization, validation split, order of rows and dropout,
     and stops on its own. It is the network that ``fit`` gives under that seed, to rounding, however it is trained.
 
     Args:
@@ -82,8 +82,8 @@ def fit_ensemble(
         A sequence of M networks, whose ``fits`` say how each was trained.
 
     Raises:
-        InvalidArgument: ``members`` below 1, a factory that gives what it gave before, or what ``fit`` would say.
-        NotFinite: NaN in the data or in the loss.
+        InvalidArgumentError: ``members`` below 1, a factory that gives what it gave before, or what ``fit`` would say.
+        NotFiniteError: NaN in the data or in the loss.
 
     Example:
         >>> from torch import nn
@@ -155,7 +155,7 @@ def _plain(data: Any, name: str) -> Any:
 def _check_members(members: Any) -> None:
     if isinstance(members, int) and not isinstance(members, bool) and members >= 1:
         return
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "members must be an integer of at least 1.",
             got=f"members={members!r}",

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from caveat._intercept import random_states_kept
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.train import _run as runs
 from caveat.train._checkpoint import Checkpoint, describe_run
 from caveat.train._history import Fit
@@ -73,7 +73,7 @@ def _is_stacked(group: Group, objective: Objective, places: Places, together: bo
         return False
     if group.unmanaged:
         if together:
-            raise InvalidArgument(_cannot_stack("the network draws from torch's own random state"))
+            raise InvalidArgumentError(_cannot_stack("the network draws from torch's own random state"))
         return False
     for choice in (True, False):  # a training that is taken up goes on as it was begun
         path = places.of(group.numbers, together=choice)
@@ -84,7 +84,7 @@ def _is_stacked(group: Group, objective: Objective, places: Places, together: bo
         return False
     why = why_not_together(_trial(group, objective), timed=together is None, steps=steps)
     if why is not None and together:
-        raise InvalidArgument(_cannot_stack(why))
+        raise InvalidArgumentError(_cannot_stack(why))
     return why is None
 
 

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._intercept import FunctionMode, put_back, random_state
 from caveat._shapes import describe
-from caveat.errors import CaveatError, InvalidArgument, NotFinite, explain
+from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError, explain
 from caveat.train._noise import Noise
 from caveat.train._passes import Objective
 from caveat.train._stack import tensors_of
@@ -53,11 +53,11 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
     """One pass in training mode over the rows ``rows`` of a table.
 
     Raises:
-        InvalidArgument: the network cannot be called with the inputs, or the loss with what it returns and the targets;
-            the targets would be broadcast; nothing is there to be trained.
+        InvalidArgumentError: the network cannot be called with the inputs, or the loss with what it returns and the
+            targets; the targets would be broadcast; nothing is there to be trained.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise InvalidArgument(_nothing_to_train(network))
+        raise InvalidArgumentError(_nothing_to_train(network))
     inputs, targets = table.whole(table.take(rows))
     noise = Noise([seed], rows.device, ahead=1)
     before = random_state()
@@ -71,7 +71,7 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
 
 
 def check_targets(network: nn.Module, objective: Objective, table: Table) -> None:
-    """Raise ``NotFinite`` where the targets hold NaN, unless the loss of that row is a number: it leaves them out."""
+    """Raise ``NotFiniteError`` where the targets hold NaN, unless the loss of that row is still a number."""
     found = [first_not_finite(leaf) for leaf in pytree.tree_leaves(table.targets)]
     bad = [row for row in found if row is not None]
     if not bad:
@@ -81,7 +81,7 @@ def check_targets(network: nn.Module, objective: Objective, table: Table) -> Non
     with nothing_changed([network]), torch.no_grad():
         value = objective.fit(network, inputs, targets)
     if not bool(torch.isfinite(value)):
-        raise NotFinite(
+        raise NotFiniteError(
             explain(
                 "The targets must be finite numbers, unless the loss leaves the missing ones out.",
                 got=f"NaN or infinity in row {bad[0]} of the targets",
@@ -120,7 +120,7 @@ def _returned(network: nn.Module, inputs: Any) -> Any:
         raise
     except Exception as error:
         shapes = ", ".join(describe(leaf) for leaf in pytree.tree_leaves(inputs))
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "The network must take a batch of the inputs.",
                 got=f"inputs of {shapes}, and {type(error).__name__}: {error}",
@@ -139,9 +139,9 @@ def _try_loss(objective: Objective, returned: Any, targets: Any) -> None:
     except CaveatError:
         raise
     except Exception as error:
-        raise InvalidArgument(_loss_failed(returned, targets, f", and {type(error).__name__}: {error}")) from error
+        raise InvalidArgumentError(_loss_failed(returned, targets, f", and {type(error).__name__}: {error}")) from error
     if watch.broadcast is not None or any("different to the input size" in str(warning.message) for warning in caught):
-        raise InvalidArgument(_loss_failed(returned, targets, ", which were broadcast against each other"))
+        raise InvalidArgumentError(_loss_failed(returned, targets, ", which were broadcast against each other"))
 
 
 class _Returns(nn.Module):

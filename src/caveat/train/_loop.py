@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._intercept import seed_all
-from caveat.errors import NotFinite, explain
+from caveat.errors import NotFiniteError, explain
 from caveat.train import _run as runs
 from caveat.train._adamw import Rate, update
 from caveat.train._history import Fit, History
@@ -144,12 +144,14 @@ class Training:
         return losses
 
     def _mean_of_steps(self, losses: Tensor, sizes: Sequence[int]) -> list[float]:
-        """The mean loss a row of (steps, M) losses; raises ``NotFinite`` where one is not a number."""
+        """The mean loss a row of (steps, M) losses; raises ``NotFiniteError`` where one is not a number."""
         weights = torch.tensor(sizes, dtype=torch.float64, device=losses.device) / sum(sizes)
         means = _numbers((losses.double() * weights[:, None]).sum(0))
         if not all(abs(mean) < float("inf") for mean in means):
             step, member = map(int, (~torch.isfinite(losses)).nonzero()[0])
-            raise NotFinite(self._diverged(member, f"step {step + 1} of {len(sizes)}", float(losses[step, member])))
+            raise NotFiniteError(
+                self._diverged(member, f"step {step + 1} of {len(sizes)}", float(losses[step, member]))
+            )
         return means
 
     def _note(self, training: Sequence[float], validation: Sequence[float] | None) -> None:
@@ -158,7 +160,7 @@ class Training:
         for number, member in enumerate(self.active):
             loss = None if validation is None else validation[number]
             if loss is not None and not abs(loss) < float("inf"):
-                raise NotFinite(self._diverged(number, "the validation part", loss))
+                raise NotFiniteError(self._diverged(number, "the validation part", loss))
             if member.note(training[number], loss):
                 better.append(number)
         if self.best and better:
@@ -208,8 +210,8 @@ class Training:
         return explain(
             "The loss must stay a finite number.",
             got=f"{loss} at epoch {len(member.training) + 1}, {where}{which}",
-            cause="a learning rate too large, targets or inputs that are not standardised, or the logarithm of 0",
-            fix=f"learning_rate={member.run.learning_rate / 10:g}, and standardise inputs and targets",
+            cause="a learning rate too large, targets or inputs that are not standardized, or the logarithm of 0",
+            fix=f"learning_rate={member.run.learning_rate / 10:g}, and standardize inputs and targets",
         )
 
 

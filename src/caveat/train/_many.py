@@ -44,8 +44,8 @@ def fit_many(
         A ``Fit`` for each run, in their order.
 
     Raises:
-        InvalidArgument: no runs, two that train one network, or what ``fit`` would say of one of them.
-        NotFinite: NaN in the data or in the loss of a run.
+        InvalidArgumentError: no runs, two that train one network, or what ``fit`` would say of one of them.
+        NotFiniteError: NaN in the data or in the loss of a run.
 
     Example:
         >>> from torch import nn

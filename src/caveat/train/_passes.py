@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caveat._intercept import as_draws, draws_of, over_draws
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.train._chain import Chain, chain_of
 from caveat.train._noise import Noise
 from caveat.train._run import Loss, Penalty
@@ -42,7 +42,7 @@ class Objective:
         args, kwargs = inputs
         value = cast(Any, self.loss(network(*args, **kwargs), targets))
         if not isinstance(value, Tensor) or value.dim() != 0:
-            raise InvalidArgument(_not_a_number(value))
+            raise InvalidArgumentError(_not_a_number(value))
         return value
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.train import _run as runs
 from caveat.train._look import Look, check_targets, look
 from caveat.train._loop import Member
@@ -77,7 +77,7 @@ def _looked(network: nn.Module, objective: Objective, table: Table, batch: Tenso
     """A look at a few rows of the first batch: at all of it where only a whole one fits the network or the loss."""
     try:
         return look(network, objective, table, batch[:_FEW], seed)
-    except InvalidArgument:
+    except InvalidArgumentError:
         if len(batch) <= _FEW:
             raise
         return look(network, objective, table, batch, seed)
@@ -107,7 +107,7 @@ def check_runs(training: Sequence[Any]) -> list[Run]:
     listed = list(training)
     if listed and all(isinstance(run, Run) for run in listed):
         return listed
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "runs must be a sequence of caveat.train.Run, at least one.",
             got=f"{len(listed)} entries" + "".join(f", a {type(run).__name__}" for run in listed[:1]),

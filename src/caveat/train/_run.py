@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caveat._intercept import seed_all
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.train._seeding import derived, permutation, with_replacement
 
 Loss = Callable[[Any, Any], Tensor]
@@ -27,7 +27,7 @@ class Run:
     Args:
         build: ``build()`` or ``build(seed)`` gives the untrained network; torch's seed is the run's while it runs.
         data: (inputs, targets), a Dataset or a DataLoader.
-        seed: of the initialisation, the validation split, the order of the rows and the dropout.
+        seed: of the initialization, the validation split, the order of the rows and the dropout.
         validation: the share of rows that is held out, (inputs, targets) of its own, or None.
         epochs: at most so many passes over the data.
         batch_size: rows of a step.
@@ -66,20 +66,20 @@ class Run:
         if self.adversarial is not None:
             _check_rate("adversarial", self.adversarial, above=True)
         if isinstance(self.validation, (int, float)) and not 0 < self.validation < 1:
-            raise InvalidArgument(_not_a_share(self.validation))
+            raise InvalidArgumentError(_not_a_share(self.validation))
 
 
 def built(build: Build, seed: int) -> nn.Module:
     """The network that a factory makes under a seed; the caller puts the global random states back.
 
     Raises:
-        InvalidArgument: the factory cannot be called so, or gives no ``nn.Module``.
+        InvalidArgumentError: the factory cannot be called so, or gives no ``nn.Module``.
     """
     seed_all(seed)
     network = cast(Any, build(seed) if _takes_seed(build) else build())
     if isinstance(network, nn.Module) and not isinstance(build, nn.Module):
         return network
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "build must be a factory: build() or build(seed) returns a new nn.Module.",
             got=f"build={type(build).__name__}, which returned {type(network).__name__}",
@@ -90,7 +90,7 @@ def built(build: Build, seed: int) -> nn.Module:
 
 
 def check_apart(networks: Sequence[nn.Module]) -> None:
-    """Raise ``InvalidArgument`` if two networks are one, or train one and the same parameter."""
+    """Raise ``InvalidArgumentError`` if two networks are one, or train one and the same parameter."""
     owners: dict[int, int] = {}
     for number, network in enumerate(networks):
         for name, parameter in network.named_parameters():
@@ -98,7 +98,7 @@ def check_apart(networks: Sequence[nn.Module]) -> None:
             if other != number and parameter.requires_grad:
                 one, both = networks[other] is network, f"members {other} and {number}"
                 got = f"one network for {both}" if one else f"{both} share {name}"
-                raise InvalidArgument(
+                raise InvalidArgumentError(
                     explain(
                         "build must make a new network each time: members are trained apart.",
                         got=got,
@@ -110,7 +110,7 @@ def check_apart(networks: Sequence[nn.Module]) -> None:
 
 def _takes_seed(build: Build) -> bool:
     if isinstance(build, nn.Module):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "build must be a factory that makes a new network, not a network.",
                 got=f"an nn.Module ({type(build).__name__})",
@@ -119,7 +119,7 @@ def _takes_seed(build: Build) -> bool:
             )
         )
     if not callable(cast(object, build)):
-        raise InvalidArgument(explain_no_network(build, "build must be a factory that makes a new network."))
+        raise InvalidArgumentError(explain_no_network(build, "build must be a factory that makes a new network."))
     try:
         parameters = inspect.signature(build).parameters.values()
     except (TypeError, ValueError):
@@ -132,7 +132,7 @@ def training_rows(run: Run, rows: int) -> tuple[Tensor, Tensor]:
     """The numbers of the rows that are trained on and of those that are held out: two int64 tensors on the CPU."""
     held_out = round(run.validation * rows) if isinstance(run.validation, float) else 0
     if isinstance(run.validation, float) and not 0 < held_out < rows:
-        raise InvalidArgument(_empty_split(run.validation, rows))
+        raise InvalidArgumentError(_empty_split(run.validation, rows))
     order = permutation(rows, derived(run.seed, "validation"))
     training, validation = order[held_out:], order[:held_out]
     if run.bootstrap:
@@ -158,7 +158,7 @@ def batch_sizes(rows: int, batch_size: int) -> Sequence[int]:
 def _check_count(name: str, value: Any, least: int, *, optional: bool) -> None:
     if (value is None and optional) or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
         return
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             f"{name} must be an integer of at least {least}{' or None' if optional else ''}.",
             got=f"{name}={value!r}",
@@ -172,7 +172,7 @@ def _check_rate(name: str, value: Any, *, above: bool = False) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if number and (value > 0 if above else value >= 0):
         return
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             f"{name} must be a finite number {'above 0' if above else 'of at least 0'}.",
             got=f"{name}={value!r}",

@@ -29,7 +29,7 @@ def member_seed(seed: int, member: int) -> int:
         A positive integer below 2^63.
 
     Raises:
-        InvalidArgument: ``seed`` is not an integer.
+        InvalidArgumentError: ``seed`` is not an integer.
 
     Example:
         >>> member_seed(0, 0) == member_seed(0, 1)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from caveat._intercept import interruptible
-from caveat.errors import InvalidArgument, explain_no_network
+from caveat.errors import InvalidArgumentError, explain_no_network
 from caveat.train._groups import trained
 from caveat.train._history import Fit
 from caveat.train._passes import Objective
@@ -68,9 +68,9 @@ def fit(
         A ``Fit``: the network, the losses of each epoch, and which epoch its weights are from.
 
     Raises:
-        InvalidArgument: a setting out of range, targets that do not fit what the network returns, a validation part
-            without rows, a loss that gives more than one number, or a checkpoint of another training.
-        NotFinite: NaN in the data (the row is named) or in the loss (epoch and step are named).
+        InvalidArgumentError: a setting out of range, targets that do not fit what the network returns, a validation
+            part without rows, a loss that gives more than one number, or a checkpoint of another training.
+        NotFiniteError: NaN in the data (the row is named) or in the loss (epoch and step are named).
 
     See "Decoupled Weight Decay Regularization", Loshchilov and Hutter, 2019.
 
@@ -83,7 +83,7 @@ def fit(
     """
     if not isinstance(cast(Any, network), nn.Module):
         made = "fit(build(), ...) for one network; fit_ensemble(build, ..., members=5) for several"
-        raise InvalidArgument(explain_no_network(network) + (f"; {made}" if callable(network) else ""))
+        raise InvalidArgumentError(explain_no_network(network) + (f"; {made}" if callable(network) else ""))
     run = Run(
         type(network), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
         adversarial,

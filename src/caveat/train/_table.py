@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, NotFinite, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +64,20 @@ def as_table(data: Any, name: str = "data") -> Table:
     """(inputs, targets), a ``Dataset`` or a ``DataLoader`` as a table; the latter two are read once, in order.
 
     Raises:
-        InvalidArgument: neither of these, no rows, or inputs and targets of different length.
-        NotFinite: NaN or infinity in the inputs.
+        InvalidArgumentError: neither of these, no rows, or inputs and targets of different length.
+        NotFiniteError: NaN or infinity in the inputs.
     """
     pair = _pair(data, name)
     inputs, targets = map_leaves(_tensor, pair[0]), map_leaves(_tensor, pair[1])
     leaves = [leaf for leaf in pytree.tree_leaves((inputs, targets)) if isinstance(leaf, Tensor)]
     lengths = {leaf.shape[0] if leaf.dim() else -1 for leaf in leaves}
     if len(lengths) != 1 or min(lengths) < 1 or not pytree.tree_leaves(inputs) or not pytree.tree_leaves(targets):
-        raise InvalidArgument(_unequal(name, leaves))
+        raise InvalidArgumentError(_unequal(name, leaves))
     table = Table.of(_arguments(inputs), targets)
     for leaf in pytree.tree_leaves(table.inputs):
         row = first_not_finite(leaf)
         if row is not None:
-            raise NotFinite(_not_finite(f"The inputs of {name}", row))
+            raise NotFiniteError(_not_finite(f"The inputs of {name}", row))
     return table
 
 
@@ -121,7 +121,7 @@ def _pair(data: Any, name: str) -> tuple[Any, Any]:
     pair = list(cast(Sequence[Any], data)) if isinstance(data, (tuple, list)) else []
     if len(pair) == 2:
         return pair[0], pair[1]
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             f"{name} must be (inputs, targets), a Dataset or a DataLoader whose items are such pairs.",
             got=type(cast(Any, data)).__name__,
@@ -136,7 +136,7 @@ def _tensor(leaf: Any) -> Tensor:
         return leaf.detach()
     if isinstance(leaf, np.ndarray):
         return torch.as_tensor(leaf)
-    raise InvalidArgument(
+    raise InvalidArgumentError(
         explain(
             "Inputs and targets must be tensors or NumPy arrays, or tuples or dicts of them.",
             got=type(leaf).__name__,

@@ -27,7 +27,7 @@ _LONG_STEP, _MANY_STEPS = 3e-3, 400  # a member's step in seconds: long ones gai
 _GAIN = 0.95  # of the loop's time: what together must stay under
 _ROUNDING = 1e-3
 _NOTHING = 1e-5  # of the largest gradient: what is smaller comes of rounding, and AdamW would make steps of it
-_ONLY_ROUNDING = ", and is nothing but rounding: a bias before batch normalisation has no gradient (bias=False)"
+_ONLY_ROUNDING = ", and is nothing but rounding: a bias before batch normalization has no gradient (bias=False)"
 _PLAIN: Any = (bool, int, float, str, tuple, type(None))
 
 

@@ -1,4 +1,4 @@
-"""Small convolutional networks: each kind of spatial dropout, each kind of normalisation."""
+"""Small convolutional networks: each kind of spatial dropout, each kind of normalization."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def temporal() -> nn.Module:
 
 
 def spatial(norm: nn.Module) -> nn.Module:
-    """Convolution, dropout, a normalisation, convolution, pooling."""
+    """Convolution, dropout, a normalization, convolution, pooling."""
     return nn.Sequential(
         nn.Conv2d(2, 6, 3, padding=1), nn.Dropout2d(0.3), norm, nn.ReLU(inplace=True), nn.Dropout(0.2,
         inplace=True),
@@ -136,7 +136,7 @@ def volume() -> nn.Module:
     )  # fmt: skip
 
 
-def reparametrised(kind: str) -> nn.Module:
+def reparametrized(kind: str) -> nn.Module:
     """A layer whose weight is recomputed on every call; a power iteration must not run while drawing."""
     a, b = nn.Conv2d(2, 6, 3), nn.Linear(24, 4)
     with warnings.catch_warnings():
@@ -177,8 +177,8 @@ ENTRIES: list[Entry] = [
         2,
     ),
     entry("cnn_local_response_norm", lambda: spatial(nn.LocalResponseNorm(2)), IMAGE, 2),
-    entry("cnn_spectral_norm_hook", lambda: reparametrised("spectral_hook"), IMAGE, 2),
-    entry("cnn_spectral_norm", lambda: reparametrised("spectral"), IMAGE, 2),
-    entry("cnn_weight_norm_hook", lambda: reparametrised("weight_hook"), IMAGE, 2),
-    entry("cnn_weight_norm", lambda: reparametrised("weight"), IMAGE, 2),
+    entry("cnn_spectral_norm_hook", lambda: reparametrized("spectral_hook"), IMAGE, 2),
+    entry("cnn_spectral_norm", lambda: reparametrized("spectral"), IMAGE, 2),
+    entry("cnn_weight_norm_hook", lambda: reparametrized("weight_hook"), IMAGE, 2),
+    entry("cnn_weight_norm", lambda: reparametrized("weight"), IMAGE, 2),
 ]

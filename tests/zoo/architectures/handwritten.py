@@ -149,7 +149,7 @@ class Windows(nn.Module):
         return torch.cat([first, second], 1)
 
 
-class FactorisedVideo(nn.Module):
+class FactorizedVideo(nn.Module):
     """Attention over space with time folded into the batch, then over time with space folded into it."""
 
     def __init__(self) -> None:
@@ -252,7 +252,7 @@ ENTRIES: list[Entry] = [
     entry("mlp_mixer", Mixer, IMAGE, 4),
     entry("perceiver", Perceiver, normal(4, 5), 6),
     entry("windows_in_batch", Windows, normal(4, 6), 9, draws=3000, fold=30),
-    entry("video_factorised", FactorisedVideo, normal(2, 4, 6), 4),
+    entry("video_factorized", FactorizedVideo, normal(2, 4, 6), 4),
     entry("conformer", Conformer, normal(4, 6), 4),
     entry("relative_bias_dropout", RelativeBias, normal(4, 6), 2, reference=whole),
     entry(

@@ -1,4 +1,4 @@
-"""Tiny, randomly initialised networks of ``transformers``: text encoders and decoders, eager and fused
+"""Tiny, randomly initialized networks of ``transformers``: text encoders and decoders, eager and fused
 attention."""
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class ForeignNoise(nn.Module):
 
 
 class Codebook(nn.Module):
-    """A vector quantiser whose codes follow a moving average in train mode, after a dropout."""
+    """A vector quantizer whose codes follow a moving average in train mode, after a dropout."""
 
     codes: Tensor
     counts: Tensor

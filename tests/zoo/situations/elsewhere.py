@@ -20,5 +20,5 @@ def masked_forward_of_another_module(self: Any, x: Tensor) -> Tensor:
     return self.b(h)
 
 
-def regularise(h: Tensor, module: Any) -> Tensor:
+def regularize(h: Tensor, module: Any) -> Tensor:
     return F.dropout(h, 0.4, module.training)

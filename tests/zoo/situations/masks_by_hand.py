@@ -147,7 +147,7 @@ class Encoder(nn.Module):
         return self.b(self.drop(h))
 
 
-class Regulariser(nn.Module):
+class Regularizer(nn.Module):
     """A layer that returns early in eval mode, as most are written."""
 
     def __init__(self, rate: float = 0.4) -> None:
@@ -349,8 +349,8 @@ SITUATIONS: list[Situation] = [
     situation("by_hand_beside_dropout", lambda: Encoder(bernoulli, True), X, fold=10),
     situation("by_hand_gaussian_beside_dropout", lambda: Encoder(gaussian, True), X, fold=10),
     *(
-        situation(f"by_hand_in_a_class_called_{name}", between(named(name, Regulariser)), X, fold=10)
-        for name in ("Regulariser", "Dropout", "Noise", "Block")
+        situation(f"by_hand_in_a_class_called_{name}", between(named(name, Regularizer)), X, fold=10)
+        for name in ("Regularizer", "Dropout", "Noise", "Block")
     ),
     situation("by_hand_in_a_method", InAMethod, X, fold=10),
     situation("by_hand_in_a_method_that_reads", ReadsInAMethod, X, fold=10),

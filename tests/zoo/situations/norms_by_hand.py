@@ -1,4 +1,4 @@
-"""Normalisation written by hand beside dropout: what it does in train mode must not happen, and the audit says so."""
+"""Normalization written by hand beside dropout: what it does in train mode must not happen, and the audit says so."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HERE = "norms_by_hand.py"
 """What the audit has to name: where the read that was refused stands."""
 
 
-class Standardise(nn.Module):
-    """Batch normalisation as people write it: the batch's moments in train mode, running ones in eval mode."""
+class Standardize(nn.Module):
+    """Batch normalization as people write it: the batch's moments in train mode, running ones in eval mode."""
 
     mean: Tensor
     variance: Tensor
@@ -103,8 +103,8 @@ class OneRead(nn.Module):
         return self.b(self.drop(h - self.mean))
 
 
-class Quantised(nn.Module):
-    """A vector quantiser that restarts dead codes at random in train mode: random, and it writes; it stays off."""
+class Quantized(nn.Module):
+    """A vector quantizer that restarts dead codes at random in train mode: random, and it writes; it stays off."""
 
     codes: Tensor
 
@@ -153,7 +153,7 @@ class Functional(nn.Module):
 
 
 def stack(how: str, drop: Callable[[], nn.Module]) -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 16), Standardise(16, how), nn.ReLU(), drop(), nn.Linear(16, 3))
+    return nn.Sequential(nn.Linear(4, 16), Standardize(16, how), nn.ReLU(), drop(), nn.Linear(16, 3))
 
 
 def only_dropout(twin: nn.Module) -> nn.Module:
@@ -180,6 +180,6 @@ SITUATIONS: list[Situation] = [
     situation("norm_by_hand_two_reads", TwoReads, X, reference=two_reads_open, audit=(HERE,)),
     situation("norm_by_hand_one_read", OneRead, X, reference=only_dropout, audit=(HERE,)),
     situation("norm_by_hand_functional", Functional, X, reference=but("")),
-    situation("quantiser_with_random_restarts", Quantised, X, reference=only_dropout, audit=(HERE,)),
+    situation("quantizer_with_random_restarts", Quantized, X, reference=only_dropout, audit=(HERE,)),
     situation("random_auxiliary_head", Auxiliary, X, reference=only_dropout, audit=(HERE,)),
 ]

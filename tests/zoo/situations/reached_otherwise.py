@@ -62,7 +62,7 @@ class MaskedOfAnotherModule(Layers):
 
 class CallsAnotherModule(Layers):
     def forward(self, x: Tensor) -> Tensor:
-        return self.b(elsewhere.regularise(torch.relu(self.a(x)), self))
+        return self.b(elsewhere.regularize(torch.relu(self.a(x)), self))
 
 
 def bound_afterwards() -> nn.Module:
@@ -185,13 +185,13 @@ class Aliased(Layers):
 
 
 class DroppedWeight(nn.Module):
-    """A parametrisation that drops a weight."""
+    """A parametrization that drops a weight."""
 
     def forward(self, weight: Tensor) -> Tensor:
         return F.dropout(weight, 0.4, self.training)
 
 
-def parametrised() -> nn.Module:
+def parametrized() -> nn.Module:
     net = plain()
     parametrize.register_parametrization(net[2], "weight", DroppedWeight())
     return net
@@ -289,7 +289,7 @@ SITUATIONS: list[Situation] = [
         situation(f"function_called_{name}", lambda name=name: Aliased(name), X, fold=10)
         for name in ("one", "two", "three")
     ),
-    situation("parametrisation_drops", parametrised, X),
+    situation("parametrization_drops", parametrized, X),
     situation("layers_in_a_plain_list", PlainList, X, fold=10, always=True),
     situation("functional_call", FunctionalCall, X, fold=10),
     situation("checkpointed", Checkpointed, X, fold=10),

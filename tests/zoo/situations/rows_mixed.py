@@ -18,10 +18,10 @@ class Mixes(nn.Module):
         self.a, self.drop, self.b, self.how = nn.Linear(4, 16), nn.Dropout(0.4), nn.Linear(16, 3), how
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.how == "centred before":
+        if self.how == "centered before":
             x = x - x.mean(0)
         h = self.drop(torch.relu(self.a(x)))
-        if self.how == "centred after":
+        if self.how == "centered after":
             h = h - h.mean(0)
         elif self.how == "over rows":
             h = h.softmax(0)
@@ -29,7 +29,7 @@ class Mixes(nn.Module):
             h = (h / h.abs().max() * 127).round() / 127
         elif self.how == "bag":
             h = h.mean(0, keepdim=True).expand_as(h) + h
-        elif self.how == "neighbour":
+        elif self.how == "neighbor":
             h = h + h.roll(1, 0)
         return self.b(h)
 
@@ -91,7 +91,7 @@ SITUATIONS: list[Situation] = [
         situation(
             f"rows_{how.replace(' ', '_')}", lambda how=how: Mixes(how), X, apart=False, audit=("row",), draws=5000
         )
-        for how in ("centred before", "centred after", "over rows", "range", "bag", "neighbour")
+        for how in ("centered before", "centered after", "over rows", "range", "bag", "neighbor")
     ),
     situation("bag_of_frames", Frames, X, apart=False, audit=("row",), draws=5000),
     situation("graph_by_matrix", Graph, lambda: (X(), adjacency()), (0, None), apart=False, audit=("row",)),

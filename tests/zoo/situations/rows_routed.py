@@ -193,7 +193,7 @@ SITUATIONS: list[Situation] = [
     situation("experts_top_one_of_tokens", lambda: TopOne(True), lambda: normal(3, 4, 4), fold=10),
     situation("experts_top_two", TopTwo, ROWS, fold=10),
     situation("experts_top_two_by_hand", lambda: TopTwo(True), ROWS, fold=10),
-    situation("experts_routed_after_dropout", RoutedAfterDropout, ROWS, vectorised=False, draws=4000, fold=10),
+    situation("experts_routed_after_dropout", RoutedAfterDropout, ROWS, vectorized=False, draws=4000, fold=10),
     situation("loop_over_rows", lambda: LoopOverRows(False), ROWS),
     situation("loop_over_batches_of_one", lambda: LoopOverRows(True), ROWS),
     situation("head_of_a_task", HeadOfATask, lambda: (ROWS(), 1)),

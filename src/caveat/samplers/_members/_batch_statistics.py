@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from caveat._inputs import Inputs
 from caveat._intercept import FunctionMode
 from caveat._numerics import Moments, accumulator
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.samplers._members._watch import Watch
 
 Statistics = dict[Hashable, tuple[Tensor | None, Moments]]
@@ -126,7 +126,7 @@ class Using(_BatchNorms):
             layer = "in order", self._calls % max(self._without_buffer, 1)  # a mode may stand around several passes
             self._calls += 1
         if layer not in self._statistics:
-            raise InvalidArgument(
+            raise InvalidArgumentError(
                 explain(
                     "Batch normalization needs statistics of its own inputs.",
                     got="a layer that no row of the data reached",
@@ -174,7 +174,7 @@ def _moments(x: Tensor) -> Moments:
 def _check_counts(calls: _Calls) -> None:
     counts = [int(moments.count) for _, moments in calls.values()]
     if any(count < 2 for count in counts):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Batch normalization needs at least two values a channel to take its statistics from.",
                 got=f"{min(counts)} in all of the data",

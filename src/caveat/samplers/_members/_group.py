@@ -16,12 +16,12 @@ from torch.utils import _pytree as pytree
 from caveat._engine import Values, allowed_bytes, gathered, is_out_of_memory, mapped
 from caveat._inputs import Inputs, as_inputs, map_leaves, structure_of
 from caveat._intercept import close
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._choice import PROGRAMS, Verdicts, Way, fastest
 from caveat.samplers._members._mismatch import check_same_values
 from caveat.samplers._members._pieces import fitting, one_by_one, stacked
-from caveat.samplers._members._program import CannotRecord
+from caveat.samplers._members._program import CannotRecordError
 from caveat.samplers._members._stack import Recorded, Stack, alike, total_bytes
 from caveat.samplers._members._watch import Watch
 
@@ -157,7 +157,7 @@ class Group:
             verdicts = known.verdicts.setdefault(alike_but_rows, Verdicts())
             prepared.recorded = self._try(known, inputs, values, verdicts, prepared)
         if self._executor in PROGRAMS and prepared.recorded is None:
-            raise InvalidArgument(_cannot_be_a_program(self._executor))
+            raise InvalidArgumentError(_cannot_be_a_program(self._executor))
         return prepared
 
     def _looped(self, prepared: Prepared, inputs: Inputs) -> tuple[list[Values], float]:
@@ -204,7 +204,7 @@ class Group:
             if known.stack is None:
                 known.stack = Stack(self.models)
             recorded = known.stack.record(inputs, self.read, stacked=stacked)
-        except (CannotRecord, RuntimeError, TypeError):
+        except (CannotRecordError, RuntimeError, TypeError):
             return None
         return recorded if _same(recorded(inputs), values) and self._same_elsewhere(recorded, inputs) else None
 

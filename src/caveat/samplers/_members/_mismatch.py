@@ -8,11 +8,11 @@ from torch import Tensor
 
 from caveat._engine import Values
 from caveat._shapes import describe
-from caveat.errors import OutputMismatch, explain
+from caveat.errors import OutputMismatchError, explain
 
 
 def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
-    """Raise ``OutputMismatch`` unless the values of all members have the heads, shapes, dtypes and device of the first.
+    """Raise ``OutputMismatchError`` unless all members return the heads, shapes, dtypes and device of the first.
 
     Args:
         values: for each member what was read of it, (B, ...).
@@ -21,7 +21,7 @@ def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
     first = _described(values[0])
     for number, value in enumerate(values):
         if _described(value) != first:
-            raise OutputMismatch(
+            raise OutputMismatchError(
                 explain(
                     f"What is read of every {what.lower()} must have one shape, dtype and device.",
                     got=f"{what} 0 gives {first}; {what.lower()} {number} gives {_described(value)}",

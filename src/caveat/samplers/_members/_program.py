@@ -32,7 +32,7 @@ _FASTER: dict[Any, Any] = {
 _WITH_SIZES = {_aten.view.default, _aten.expand.default}
 
 
-class CannotRecord(Exception):
+class CannotRecordError(Exception):
     """The pass cannot be played again for other inputs; the message says why."""
 
 

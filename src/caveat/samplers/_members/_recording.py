@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from caveat.samplers._members._program import CannotRecord, Program, Slot, Step
+from caveat.samplers._members._program import CannotRecordError, Program, Slot, Step
 from caveat.samplers._members._shortening import Shortener
 
 _aten = torch.ops.aten
@@ -48,7 +48,7 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if _ONLY_SHAPES & set(func.tags) or func in _WRITES_FAR:
-            raise CannotRecord(f"{func} is random, or depends on values")
+            raise CannotRecordError(f"{func} is random, or depends on values")
         noted = pytree.tree_map_only(Tensor, self._slot_of, ([*args], kwargs))
         varying = any(slot.number in self._varying for slot in Step(func, noted[0], noted[1], [], False).inputs())
         if func._schema.is_mutable:
@@ -57,7 +57,7 @@ class Recorder(TorchDispatchMode):
         several = isinstance(returned, (tuple, list))
         parts = cast(list[Any], [*returned] if several else [returned])
         if any(not isinstance(part, Tensor) and part is not None for part in parts):
-            raise CannotRecord(f"{func} makes a decision on values")
+            raise CannotRecordError(f"{func} makes a decision on values")
         outputs = [self._new(part) if isinstance(part, Tensor) else None for part in parts]
         self._steps.append((Step(func, noted[0], noted[1], outputs, several), varying))
         for slot, part in zip(outputs, parts, strict=True):
@@ -71,7 +71,7 @@ class Recorder(TorchDispatchMode):
         """The recording of a pass that came to ``outputs``.
 
         Raises:
-            CannotRecord: an output is the same whatever the inputs are.
+            CannotRecordError: an output is the same whatever the inputs are.
         """
         slots = [self._slot_of(output) for output in outputs]
         new = self._are_new(outputs)
@@ -109,7 +109,7 @@ class Recorder(TorchDispatchMode):
             written = args[place] if place < len(args) else kwargs.get(argument.name)
             leaves = [leaf for leaf in pytree.tree_leaves(written) if isinstance(leaf, Tensor)]
             if any(leaf.untyped_storage().data_ptr() in self._protected for leaf in leaves):
-                raise CannotRecord(f"{func} writes on an input or a parameter")
+                raise CannotRecordError(f"{func} writes on an input or a parameter")
 
     def _are_new(self, outputs: Sequence[Tensor]) -> bool:
         """Does a run make all outputs itself, each whole and in memory of its own?"""

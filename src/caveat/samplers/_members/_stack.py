@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from caveat._engine import Values
 from caveat._inputs import Inputs
 from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
-from caveat.samplers._members._program import CannotRecord, Program
+from caveat.samplers._members._program import CannotRecordError, Program
 from caveat.samplers._members._recording import Recorder
 from caveat.samplers._members._watch import has_plain_attributes, settings_of
 
@@ -43,7 +43,7 @@ class Stack:
     """Stacked parameters and buffers of ``models``, and a private copy of the first as the code to run.
 
     Raises:
-        CannotRecord: the networks are not copies of one architecture, or too large to hold twice.
+        CannotRecordError: the networks are not copies of one architecture, or too large to hold twice.
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
@@ -66,7 +66,7 @@ class Stack:
         """The program for inputs of these shapes: each operation one of all members, or unrolled, member after member.
 
         Raises:
-            CannotRecord: the networks' code decides on values, draws or writes; or vmap cannot run it.
+            CannotRecordError: the networks' code decides on values, draws or writes; or vmap cannot run it.
         """
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -77,9 +77,9 @@ class Stack:
                     outputs, spec = run(inputs, read)
                 program = recorder.program(outputs)
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-                raise CannotRecord(f"{type(error).__name__}: {error}") from error
+                raise CannotRecordError(f"{type(error).__name__}: {error}") from error
         if any("performance drop" in str(warning.message) for warning in caught):
-            raise CannotRecord("vmap itself loops over the members")
+            raise CannotRecordError("vmap itself loops over the members")
         return Recorded(program, spec, spec.is_leaf(), [self.stamp[0]])
 
     def _stacked_pass(self, inputs: Inputs, read: Callable[[Any], Values]) -> tuple[list[Tensor], pytree.TreeSpec]:

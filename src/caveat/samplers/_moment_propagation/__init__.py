@@ -6,16 +6,16 @@ from caveat.samplers._moment_propagation import (  # registers the rules
     _average_pooling,
     _linear_maps,
     _max_pooling,
-    _normalisation,
+    _normalization,
     _rearranging,
 )
 from caveat.samplers._moment_propagation._mean_field import mean_field_probabilities
 from caveat.samplers._moment_propagation._sampler import MomentPropagation, Propagated, moments, propagate
-from caveat.samplers._moment_propagation._uncertain import Approximation, CannotPropagate
+from caveat.samplers._moment_propagation._uncertain import Approximation, CannotPropagateError
 
 __all__ = [
     "Approximation",
-    "CannotPropagate",
+    "CannotPropagateError",
     "MomentPropagation",
     "Propagated",
     "mean_field_probabilities",
@@ -23,4 +23,4 @@ __all__ = [
     "propagate",
 ]
 
-del _activations, _arithmetic, _average_pooling, _linear_maps, _max_pooling, _normalisation, _rearranging
+del _activations, _arithmetic, _average_pooling, _linear_maps, _max_pooling, _normalization, _rearranging

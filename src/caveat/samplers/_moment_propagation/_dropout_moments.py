@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caveat.errors import InvalidRate, explain
+from caveat.errors import InvalidRateError, explain
 from caveat.samplers._moment_propagation._covariance import with_diagonal
 from caveat.samplers._moment_propagation._uncertain import Uncertain, plain, uncertain, variance_of, wide
 
@@ -38,10 +38,10 @@ def dropped(taken: Propagation, func: Any, x: Tensor, rate: float) -> Uncertain:
     """What dropout at this rate makes of ``x``.
 
     Raises:
-        InvalidRate: the rate is not in [0, 1).
+        InvalidRateError: the rate is not in [0, 1).
     """
     if not 0 <= rate < 1:
-        raise InvalidRate(
+        raise InvalidRateError(
             explain(
                 "A live dropout rate must be in [0, 1).",
                 got=f"rate {rate} at site {taken.taken.network.paths[id(taken.taken.owner())]!r}",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caveat._shapes import describe
-from caveat.errors import InvalidArgument, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 def mean_field_probabilities(logits: Tensor, variance: Tensor, *, factor: float = math.pi / 8) -> Tensor:
@@ -23,7 +23,7 @@ def mean_field_probabilities(logits: Tensor, variance: Tensor, *, factor: float 
         (B..., C) probabilities.
 
     Raises:
-        InvalidArgument: shapes that do not fit, a negative variance, or a negative factor.
+        InvalidArgumentError: shapes that do not fit, a negative variance, or a negative factor.
 
     See "Uncertainty Estimation with Infinitesimal Jackknife, Its Distribution and Mean-Field Approximation", Lu, Ie and
     Sha, 2020; the factor is MacKay's, "The Evidence Framework Applied to Classification Networks", 1992.
@@ -36,7 +36,7 @@ def mean_field_probabilities(logits: Tensor, variance: Tensor, *, factor: float 
     """
     fits = variance.shape == logits.shape or variance.shape == (*logits.shape[:-1], 1)
     if logits.ndim < 1 or not fits or factor < 0 or bool((variance < 0).any()):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "Variances are at least 0 and of the logits' shape (B..., C) or (B..., 1); the factor is at least 0.",
                 got=f"logits of {describe(logits)}, variances of {describe(variance)}, factor={factor}",

@@ -31,7 +31,7 @@ from caveat._intercept import (
 )
 from caveat.errors import explain
 from caveat.samplers._moment_propagation._dropout_moments import DROPOUTS, dropped
-from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, CannotPropagate, Uncertain
+from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, CannotPropagateError, Uncertain
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 _ABOUT = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_mps", "requires_grad", "is_leaf", "grad_fn")
@@ -80,17 +80,17 @@ class Propagation(FunctionMode):
         path = self.taken.network.paths[id(self.taken.owner())]
         self.approximations[Approximation(path, _name(func), what)] = None
 
-    def cannot(self, func: Any, why: str) -> CannotPropagate:
+    def cannot(self, func: Any, why: str) -> CannotPropagateError:
         """The error for a call that cannot be followed."""
         path = self.taken.network.paths[id(self.taken.owner())]
         where = f"module {path!r}" if path else "the network's own forward"
-        return CannotPropagate(
+        return CannotPropagateError(
             explain(
                 "Every call after the first dropout needs a rule for means and variances.",
                 got=f"{_name(func)} in {where} ({type(self.taken.owner()).__name__}), which {why}",
                 cause="attention, recurrence, a softmax inside the network, or a branch on values",
                 fix="draw instead: caveat.predict(caveat.mc_dropout(model, output=...), x) takes any network; "
-                "or make only the last sites live with live=caveat.named(...)",
+                "or make only the last sites live with live=caveat.paths(...)",
             )
         )
 

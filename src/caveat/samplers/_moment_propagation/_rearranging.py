@@ -84,7 +84,7 @@ def _pad(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str,
 def _interpolate(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x = argument(args, kwargs, 0, "input")
     if argument(args, kwargs, 3, "mode", "nearest") not in ("nearest", "nearest-exact"):
-        raise taken.cannot(func, "blends neighbours")
+        raise taken.cannot(func, "blends neighbors")
     rest = {name: given for name, given in kwargs.items() if name != "input"}
     return uncertain(func(plain(x), *args[1:], **rest), func(x.variance, *args[1:], **rest))
 

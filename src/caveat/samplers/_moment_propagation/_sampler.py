@@ -29,7 +29,7 @@ from caveat._intercept import (
     study,
 )
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgument, OutputMismatch, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain, explain_no_network
 from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output, as_output
 from caveat.samplers._moment_propagation._activations import deviation_of
 from caveat.samplers._moment_propagation._covariance import WIDEST
@@ -64,10 +64,10 @@ class Propagated:
         of ``MeanAndLogVariance`` is the mean of a log-normal.
 
         Raises:
-            OutputMismatch: the output reads logits, probabilities or several heads.
+            OutputMismatchError: the output reads logits, probabilities or several heads.
         """
         if not isinstance(self.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
-            raise OutputMismatch(_not_a_regression(self.output))
+            raise OutputMismatchError(_not_a_regression(self.output))
         mean, variance = cast(Tensor, self.mean).double(), cast(Tensor, self.variance).double()
         noise: Tensor | float
         if isinstance(self.output, Mean):
@@ -113,8 +113,8 @@ class MomentPropagation:
         """Mean and variance on ``x`` or on some rows of it, and what was found about the network on the way.
 
         Raises:
-            CannotPropagate: a call without a rule.
-            NothingRandom: no dropout reaches what is read.
+            CannotPropagateError: a call without a rule.
+            NothingRandomError: no dropout reaches what is read.
         """
         network = Network(self.model)
         inputs = as_inputs(x, network.device())
@@ -180,7 +180,7 @@ def moments(
     width of 1024); elsewhere, in convolutions and residual sums, elements count as independent, and before an
     activation as normal: exact for a last layer behind dropout, else an approximation, which
     ``Propagated.approximations`` lists call by call. Covered: linear maps and convolutions, batch, layer and group
-    normalisation, activations, average and max pooling, sums, products, concatenation, rearrangement, and every
+    normalization, activations, average and max pooling, sums, products, concatenation, rearrangement, and every
     dropout of ``torch.nn``.
     Attention and recurrence are not.
 
@@ -198,8 +198,8 @@ def moments(
         A sampler, for ``caveat.predict`` and for ``propagate``.
 
     Raises:
-        NothingRandom: While drawing: no live dropout with a rate above 0 has run.
-        InvalidRate: While drawing: a live site has a rate of 1.
+        NothingRandomError: While drawing: no live dropout with a rate above 0 has run.
+        InvalidRateError: While drawing: a live site has a rate of 1.
 
     See "Sampling-Free Epistemic Uncertainty Estimation Using Approximated Variance Propagation", Postels, Ferroni,
     Coskun, Navab and Tombari, 2019; "Fast Dropout Training", Wang and Manning, 2013.
@@ -212,7 +212,7 @@ def moments(
         torch.Size([2, 1])
     """
     if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgument(explain_no_network(model))
+        raise InvalidArgumentError(explain_no_network(model))
     return MomentPropagation(model, as_output(output), live, in_dims)
 
 
@@ -225,10 +225,10 @@ def propagate(sampler: MomentPropagation, x: Any, *, gradient: bool = False) -> 
         gradient: keep the graph for autograd.
 
     Raises:
-        CannotPropagate: a call of the forward pass has no rule; the message names it and its module.
-        NothingRandom: no dropout reaches what is read.
-        InvalidArgument: the sampler is of another kind, or the batch is empty.
-        NotFinite: only from ``gaussian()``: NaN in what the network returned.
+        CannotPropagateError: a call of the forward pass has no rule; the message names it and its module.
+        NothingRandomError: no dropout reaches what is read.
+        InvalidArgumentError: the sampler is of another kind, or the batch is empty.
+        NotFiniteError: only from ``gaussian()``: NaN in what the network returned.
 
     Example:
         >>> import caveat
@@ -238,7 +238,7 @@ def propagate(sampler: MomentPropagation, x: Any, *, gradient: bool = False) -> 
         (torch.Size([2, 1]), torch.Size([2, 1]), ())
     """
     if not isinstance(cast(object, sampler), MomentPropagation):
-        raise InvalidArgument(
+        raise InvalidArgumentError(
             explain(
                 "propagate takes the sampler that caveat.samplers.moments makes.",
                 got=type(sampler).__name__,

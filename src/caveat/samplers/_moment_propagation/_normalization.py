@@ -1,4 +1,4 @@
-"""Normalisation: batch normalisation in eval mode is exact; layer and group normalisation are approximate.
+"""Normalization: batch normalization in eval mode is exact; layer and group normalization are approximate.
 
 The latter divide by a standard deviation that is random itself; here it is the one expected, as if it were fixed: with
 many units in a group it nearly is.
@@ -25,14 +25,14 @@ _ASSUMES = "the standard deviation that it divides by is not random (a group of 
 def _batch_norm(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    x, centre, spread = given["input"], given.get("running_mean"), given.get("running_var")
-    if centre is None or spread is None or func is not F.batch_norm:
-        raise taken.cannot(func, "normalises by the statistics of the batch")
+    x, center, spread = given["input"], given.get("running_mean"), given.get("running_var")
+    if center is None or spread is None or func is not F.batch_norm:
+        raise taken.cannot(func, "normalizes by the statistics of the batch")
     shape = [1, -1] + [1] * (x.ndim - 2)
     scale = (spread.to(wide(x.dtype)) + given.get("eps", 1e-5)).rsqrt()
     if given.get("weight") is not None:
         scale = scale * given["weight"]
-    mean = F.batch_norm(plain(x), centre, spread, given.get("weight"), given.get("bias"), False, 0.0, given["eps"])
+    mean = F.batch_norm(plain(x), center, spread, given.get("weight"), given.get("bias"), False, 0.0, given["eps"])
     scale = scale.reshape(shape).to(x.variance.dtype)
     shared = None if x.by_channel is None else x.by_channel * scale
     variance, covariance = x.variance * scale.square(), scaled(x, scale) if x.ndim == 2 else None
@@ -46,7 +46,7 @@ def _layer_norm(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: di
     x: Uncertain = given["input"]
     taken.assumes(func, _ASSUMES)
     rank = len(given["normalized_shape"])
-    mean, variance = _normalised(plain(x), x.variance, list(range(-rank, 0)), given.get("eps", 1e-5))
+    mean, variance = _normalized(plain(x), x.variance, list(range(-rank, 0)), given.get("eps", 1e-5))
     return _scaled(mean, variance, given.get("weight"), given.get("bias"), x.dtype)
 
 
@@ -57,14 +57,14 @@ def _group_norm(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: di
     x: Uncertain = given["input"]
     taken.assumes(func, _ASSUMES)
     grouped = (x.shape[0], given["num_groups"], -1)
-    parts = _normalised(plain(x).reshape(grouped), x.variance.reshape(grouped), [-1], given.get("eps", 1e-5))
+    parts = _normalized(plain(x).reshape(grouped), x.variance.reshape(grouped), [-1], given.get("eps", 1e-5))
     mean, variance = (part.reshape(x.shape) for part in parts)
     by_channel = [-1] + [1] * (x.ndim - 2)
     weight, bias = (None if p is None else p.reshape(by_channel) for p in (given.get("weight"), given.get("bias")))
     return _scaled(mean, variance, weight, bias, x.dtype)
 
 
-def _normalised(mean: Tensor, variance: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor]:
+def _normalized(mean: Tensor, variance: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor]:
     """Mean and variance of (x - average) / spread over ``axes``, the spread taken at its expected square.
 
     Of n independent units E[spread^2] = spread of the means + (1 - 1/n) * average variance.
@@ -72,10 +72,10 @@ def _normalised(mean: Tensor, variance: Tensor, axes: list[int], eps: float) -> 
     size = 1
     for axis in axes:
         size *= mean.shape[axis]
-    centred = (mean - mean.mean(axes, keepdim=True)).to(variance.dtype)
+    centered = (mean - mean.mean(axes, keepdim=True)).to(variance.dtype)
     average = variance.mean(axes, keepdim=True)
-    square = centred.square().mean(axes, keepdim=True) + (1 - 1 / size) * average + eps
-    return centred * square.rsqrt(), ((1 - 2 / size) * variance + average / size).clamp(min=0) / square
+    square = centered.square().mean(axes, keepdim=True) + (1 - 1 / size) * average + eps
+    return centered * square.rsqrt(), ((1 - 2 / size) * variance + average / size).clamp(min=0) / square
 
 
 def _scaled(

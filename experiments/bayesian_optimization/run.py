@@ -1,7 +1,7 @@
-"""Bayesian optimisation: how soon is the best setting found, with a network's draws in place of a Gaussian process?
+"""Bayesian optimization: how soon is the best setting found, with a network's draws in place of a Gaussian process?
 
 Branin, Hartmann-6, and three hyperparameters of a scikit-learn model. Each surrogate is a BoTorch model; two points a
-round by expected improvement, for all the same. Run: python experiments/bayesian_optimisation/run.py
+round by expected improvement, for all the same. Run: python experiments/bayesian_optimization/run.py
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEEDS_BOTORCH = METHODS[1:4]
 
 
 class Problem(NamedTuple):
-    """What is maximised over the unit cube, and with how many evaluations."""
+    """What is maximized over the unit cube, and with how many evaluations."""
 
     function: Callable[[Tensor], Tensor]  # (N, d) to (N,)
     d: int
@@ -51,7 +51,7 @@ def branin(x: Tensor) -> Tensor:
 
 def hartmann(x: Tensor) -> Tensor:
     """Hartmann's function of six variables; the maximum is 3.32237."""
-    centres = x.new_tensor([
+    centers = x.new_tensor([
         [1312, 1696, 5569, 124, 8283, 5886], [2329, 4135, 8307, 3736, 1004, 9991],
         [2348, 1451, 3522, 2883, 3047, 6650], [4047, 8828, 8732, 5743, 1091, 381],
     ]) / 10_000  # fmt: skip
@@ -59,7 +59,7 @@ def hartmann(x: Tensor) -> Tensor:
         [10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]
     ])  # fmt: skip
     heights = x.new_tensor([1, 1.2, 3, 3.2])
-    return (-(scales * (x[:, None] - centres) ** 2).sum(-1)).exp() @ heights
+    return (-(scales * (x[:, None] - centers) ** 2).sum(-1)).exp() @ heights
 
 
 def support_vectors(x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ PROBLEMS = {
 
 
 def surrogate(method: str, x: Tensor, y: Tensor, seed: int) -> Any:
-    """What a method believes after (x, y), y standardised: a BoTorch model, or for Thompson sampling a sampler."""
+    """What a method believes after (x, y), y standardized: a BoTorch model, or for Thompson sampling a sampler."""
     if method == "Gaussian process":
         from botorch.fit import fit_gpytorch_mll
         from botorch.models import SingleTaskGP
@@ -136,7 +136,7 @@ def proposed(method: str, x: Tensor, y: Tensor, seed: int) -> Tensor:
     acquisition = qLogExpectedImprovement(model, best_f=float(scaled.max()), sampler=draws)
     bounds = torch.stack((torch.zeros(d), torch.ones(d))).to(x)
     with warnings.catch_warnings(), torch.random.fork_rng():
-        warnings.simplefilter("ignore")  # how a short optimisation of the acquisition function ended
+        warnings.simplefilter("ignore")  # how a short optimization of the acquisition function ended
         torch.manual_seed(seed)
         options = {"maxiter": 25, "seed": seed}
         return optimize_acqf(acquisition, bounds, Q, num_restarts=3, raw_samples=64, options=options)[0].detach()
@@ -199,7 +199,7 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6))
     for ax, name in zip(axes, PROBLEMS, strict=True):
         for number, (method, curves) in enumerate(of(parts, name).items()):
-            style = {"color": "grey"} if method == "random" else {"color": f"C{number - 1}"}
+            style = {"color": "gray"} if method == "random" else {"color": f"C{number - 1}"}
             steps = np.arange(1, curves.shape[1] + 1)
             shown = slice(PROBLEMS[name].initial - 1, None)
             ax.plot(steps[shown], curves.mean(0)[shown].clip(1e-4), label=method, linewidth=1.7, **style)

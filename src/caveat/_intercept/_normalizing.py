@@ -1,4 +1,4 @@
-"""Batch normalisation keeps its running statistics, whatever flag reaches it from a pass."""
+"""Batch normalization keeps its running statistics, whatever flag reaches it from a pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour, kept to what the corruptions need: value and saturation of HSV without the detour over hue, and luma."""
+"""Color, kept to what the corruptions need: value and saturation of HSV without the detour over hue, and luma."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def luma(images: Tensor) -> Tensor:
-    """Grey of (B, 3, H, W), as (B, 1, H, W); grey images as they are."""
+    """Gray of (B, 3, H, W), as (B, 1, H, W); gray images as they are."""
     if images.shape[1] == 1:
         return images
     return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
-def tinted(images: Tensor, colour: tuple[float, float, float]) -> Tensor:
-    """A colour with the axes of ``images``, (C, 1, 1): its luma where they are grey."""
-    tint = images.new_tensor(colour)[:, None, None]
+def tinted(images: Tensor, color: tuple[float, float, float]) -> Tensor:
+    """A color with the axes of ``images``, (C, 1, 1): its luma where they are gray."""
+    tint = images.new_tensor(color)[:, None, None]
     return tint if images.shape[1] == 3 else luma(tint[None])[0]
 
 
@@ -29,7 +29,7 @@ def with_value_added(images: Tensor, more: float) -> Tensor:
 
 
 def with_saturation(images: Tensor, times: float, plus: float) -> Tensor:
-    """The S of HSV as ``times`` S + ``plus``, in [0, 1]; grey counts as red, the hue that HSV gives it."""
+    """The S of HSV as ``times`` S + ``plus``, in [0, 1]; gray counts as red, the hue that HSV gives it."""
     if images.shape[1] == 1:
         return images
     value, least = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
