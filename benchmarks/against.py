@@ -144,7 +144,7 @@ def ask(process: subprocess.Popen[str], name: str) -> float:
 
 def main() -> None:
     """Compare, and print a line for each work."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="This tree against an earlier one, in one run.")
     parser.add_argument("ref", help="the other tree: a commit of this repository")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="", help="works whose name has this in it")
@@ -160,7 +160,8 @@ def main() -> None:
         theirs.stdout.readline()
         print(f"{'work':32} {'ms before':>10} {'ms now':>10} {'now / before':>13} {'quartiles':>16}")
         for name in names:
-            ask(ours, name), ask(theirs, name)
+            for tree in (ours, theirs):  # the first call, and how often to repeat it
+                ask(tree, name)
             pairs = list[tuple[float, float]]()
             for turn in range(asked.rounds):
                 order = (ours, theirs) if turn % 2 else (theirs, ours)
