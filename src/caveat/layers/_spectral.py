@@ -99,6 +99,7 @@ def spectral_normalized(
     Lin, Padhy, Tran, Bedrax-Weiss and Lakshminarayanan, 2020, https://arxiv.org/abs/2006.10108.
 
     Example:
+        >>> _ = torch.manual_seed(0)
         >>> layer = nn.Linear(8, 8)
         >>> _ = nn.init.normal_(layer.weight)
         >>> _ = spectral_normalized(layer, 0.95)
