@@ -97,7 +97,7 @@ def trained(name: str, kind: str, seed: int = 0, *, smoke: bool = False) -> list
         functools.partial(network, name, kind, problem.rate), nn.functional.cross_entropy, (x[:count], y[:count]),
         members=min(2, problem.members[kind]) if smoke else problem.members[kind], seed=seed, validation=None,
         epochs=1 if smoke else problem.epochs, patience=None, batch_size=64, learning_rate=1e-3, weight_decay=1e-4,
-        together=False, checkpoint=folder, progress=False,
+        backend="loop", checkpoint=folder, progress=False,
     )  # fmt: skip
     if kind == "sngp":
         for one in found:

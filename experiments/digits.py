@@ -34,6 +34,6 @@ def trained(seed: int, *, smoke: bool = False) -> FittedEnsemble:
         folder.mkdir(parents=True, exist_ok=True)
     return fit_ensemble(
         network, nn.functional.cross_entropy, (x[:count], y[:count]), members=2 if smoke else MEMBERS, seed=seed,
-        epochs=1 if smoke else EPOCHS, batch_size=32, learning_rate=1e-3, together=False, checkpoint=folder,
+        epochs=1 if smoke else EPOCHS, batch_size=32, learning_rate=1e-3, backend="loop", checkpoint=folder,
         progress=False,
     )  # fmt: skip

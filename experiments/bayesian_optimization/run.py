@@ -109,7 +109,7 @@ def surrogate(method: str, x: Tensor, y: Tensor, seed: int) -> Any:
     networks = fit_ensemble(
         build, nn.MSELoss(), (x.float(), y.float()[:, None]), members=1 if single else MEMBERS, validation=None,
         patience=None, epochs=EPOCHS, batch_size=128, learning_rate=LEARNING_RATE, weight_decay=1e-4, seed=seed,
-        progress=False, together=None if single else True,
+        progress=False, backend="vectorized",
     )  # fmt: skip
     output = caveat.Mean()
     source = caveat.mc_dropout(networks[0], output=output) if single else caveat.ensemble(networks, output=output)

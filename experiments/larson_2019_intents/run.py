@@ -87,7 +87,7 @@ def compute(part: str, smoke: bool) -> Record:
     networks = fit_ensemble(
         network, nn.functional.cross_entropy, queries()["train"], validation=(x[y != OUT], y[y != OUT]),
         members=2 if smoke else MEMBERS, epochs=1 if smoke else EPOCHS, patience=5, seed=seed, batch_size=64,
-        learning_rate=1e-3, progress=False, together=False,
+        learning_rate=1e-3, progress=False, backend="loop",
     )  # fmt: skip
     output, draws = caveat.Logits(), 5 if smoke else DRAWS
     with_dropout = [caveat.mc_dropout(one, output=output) for one in networks]

@@ -155,7 +155,8 @@ def player(method: str, inputs: int, actions: int, seed: int, steps: int) -> tup
     if method == "MC dropout":
         return thompson(), warm_started(members[0], lambda net: caveat.mc_dropout(net, output=output), **settings)
     if method == "ensemble of 4":
-        return thompson(), warm_started(members, lambda nets: ensemble(nets, output=output), together=True, **settings)
+        settings["backend"] = "vectorized"
+        return thompson(), warm_started(members, lambda nets: ensemble(nets, output=output), **settings)
     policy = epsilon_greedy(epsilon=0.05 if method == "epsilon-greedy" else 0)
     return policy, warm_started(members[0], lambda net: deterministic(net, output=output), **settings)
 

@@ -36,8 +36,8 @@ def posterior(prior: LinearPrior | None = None, count: int = 2, rows: int = 60) 
 def test_members_trained_together_are_those_trained_apart() -> None:
     members = [network(seed) for seed in range(3)]
     apart = copy.deepcopy(members)
-    for nets, together in ((members, True), (apart, False)):
-        learn = warm_started(nets, lambda own: ensemble(own, output=caveat.Mean()), epochs=3, together=together)
+    for nets, backend in ((members, "vectorized"), (apart, "loop")):
+        learn = warm_started(nets, lambda own: ensemble(own, output=caveat.Mean()), epochs=3, backend=backend)
         for _ in range(2):
             learn(*seen())
     for one, other in zip(members, apart, strict=True):
@@ -49,7 +49,7 @@ def test_members_trained_together_are_those_trained_apart() -> None:
 def test_the_sampler_follows_its_networks() -> None:
     """The ensemble was made before the training, and acts by the weights after it."""
     members, x = [network(seed) for seed in range(3)], seen()[0]
-    learn = warm_started(members, lambda own: ensemble(own, output=caveat.Mean()), epochs=2, together=True)
+    learn = warm_started(members, lambda own: ensemble(own, output=caveat.Mean()), epochs=2, backend="vectorized")
     for _ in range(2):
         drawn = caveat.draws(learn(*seen()), x)
         own = torch.stack([member(x) for member in members])

@@ -17,7 +17,7 @@ from caveat.train._stack import Stack
 from .networks import convolutional, distance, mlp, noisy, regression, with_batch_norm
 
 SETTINGS: dict[str, Any] = {
-    "members": 3, "seed": 3, "epochs": 4, "batch_size": 32, "together": True, "learning_rate": 0.01
+    "members": 3, "seed": 3, "epochs": 4, "batch_size": 32, "backend": "vectorized", "learning_rate": 0.01
 }  # fmt: skip
 ACTIVATIONS = [nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid]
 

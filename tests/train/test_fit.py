@@ -73,9 +73,9 @@ def test_tied_weights_stay_tied() -> None:
         network[2].weight = network[0].weight
         return network
 
-    networks = fit_ensemble(build, LOSS, regression(), members=2, epochs=3, together=True)
+    networks = fit_ensemble(build, LOSS, regression(), members=2, epochs=3, backend="vectorized")
     assert all(network[0].weight is network[2].weight for network in networks)
-    alone = fit_ensemble(build, LOSS, regression(), members=2, epochs=3, together=False)
+    alone = fit_ensemble(build, LOSS, regression(), members=2, epochs=3, backend="loop")
     assert max(distance(a, b) for a, b in zip(networks, alone, strict=True)) < 1e-10
 
 
@@ -102,8 +102,8 @@ def test_inputs_of_several_tensors() -> None:
 
     x, y = regression()
     for inputs in ((x, y), {"a": x, "b": y}):
-        stacked = fit_ensemble(Two, LOSS, (inputs, y), members=2, epochs=2, together=True)
-        alone = fit_ensemble(Two, LOSS, (inputs, y), members=2, epochs=2, together=False)
+        stacked = fit_ensemble(Two, LOSS, (inputs, y), members=2, epochs=2, backend="vectorized")
+        alone = fit_ensemble(Two, LOSS, (inputs, y), members=2, epochs=2, backend="loop")
         assert max(distance(a, b) for a, b in zip(stacked, alone, strict=True)) < 1e-12
 
 
@@ -264,10 +264,10 @@ def test_networks_and_factories_mixed_up() -> None:
     with pytest.raises(InvalidArgumentError, match="require a gradient"):
         fit(mlp().requires_grad_(False), LOSS, regression())
     with pytest.raises(InvalidArgumentError, match="one stack"):
-        fit_ensemble(branching, LOSS, regression(), members=2, together=True)
+        fit_ensemble(branching, LOSS, regression(), members=2, backend="vectorized")
 
 
-@pytest.mark.parametrize("map", [None, map], ids=["together", "map"])
+@pytest.mark.parametrize("map", [None, map], ids=["vectorized", "map"])
 def test_a_factory_that_gives_what_it_gave_before(map: Any) -> None:
     network, encoder = mlp(), nn.Linear(5, 4)
     before = network.state_dict()["0.weight"].clone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -59,12 +59,12 @@ def test_an_interrupted_fit_leaves_a_network_of_its_own(at: int) -> None:
 
 
 @pytest.mark.parametrize("at", [2, 9, 30])
-@pytest.mark.parametrize("together", [True, False])
-def test_an_interrupted_ensemble_leaves_nothing_behind(at: int, together: bool) -> None:
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
+def test_an_interrupted_ensemble_leaves_nothing_behind(at: int, backend: Literal["vectorized", "loop"]) -> None:
     before = world()
     with pytest.raises(KeyboardInterrupt):
         caveat.fit_ensemble(
-            build, Interrupting(at), (X, X**2), members=3, epochs=30, batch_size=16, together=together, progress=False
+            build, Interrupting(at), (X, X**2), members=3, epochs=30, batch_size=16, backend=backend, progress=False
         )
     assert world() == before
     fitted = caveat.fit_ensemble(build, nn.MSELoss(), (X, X**2), members=2, epochs=2, progress=False)

@@ -65,10 +65,10 @@ def weights() -> nn.Module:
 )
 def test_a_stack_gives_the_networks_of_single_runs(build: Callable[[], nn.Module]) -> None:
     runs = [Run(build, regression(), seed=seed, epochs=5, batch_size=32, learning_rate=0.01) for seed in (3, 4, 5)]
-    together = fit_many(runs, LOSS, together=True)
+    stacked = fit_many(runs, LOSS, backend="vectorized")
     alone = [fit_many([run], LOSS)[0] for run in runs]
-    assert max(distance(a.network, b.network) for a, b in zip(together, alone, strict=True)) < 1e-9
-    assert distance(together[0].network, together[1].network) > 1e-3
+    assert max(distance(a.network, b.network) for a, b in zip(stacked, alone, strict=True)) < 1e-9
+    assert distance(stacked[0].network, stacked[1].network) > 1e-3
 
 
 def test_the_noise_is_a_function_of_the_seed_and_not_of_torchs_random_state() -> None:
@@ -87,7 +87,7 @@ def test_concrete_rates_are_learnt_in_a_stack_with_their_penalty() -> None:
     """Far more rows than a small network needs: the rates fall from where they start, each member's its own."""
     penalty = partial(concrete_penalty, N=120, length_scale=1e-2, model_precision=None)
     runs = [Run(concrete, regression(), seed=seed, epochs=30, batch_size=32, learning_rate=0.02) for seed in (3, 4)]
-    fits = fit_many(runs, LOSS, penalty=penalty, together=True)
+    fits = fit_many(runs, LOSS, penalty=penalty, backend="vectorized")
     alone = fit_many(runs[:1], LOSS, penalty=penalty)[0]
     assert distance(fits[0].network, alone.network) < 1e-9
     rates = [found.network[0].p.item() for found in fits]
@@ -102,9 +102,9 @@ def test_each_member_has_its_own_rate_after_a_site_of_a_layer() -> None:
         return nn.Sequential(GaussianDropout(0.1), nn.Linear(5, 8), nn.Dropout(rate), nn.Linear(8, 1)).double()
 
     runs = [Run(partial(build, rate), regression(), seed=1, epochs=4, learning_rate=0.01) for rate in (0.0, 0.6)]
-    together = fit_many(runs, LOSS, together=True)
+    stacked = fit_many(runs, LOSS, backend="vectorized")
     alone = [fit_many([run], LOSS)[0] for run in runs]
-    assert max(distance(a.network, b.network) for a, b in zip(together, alone, strict=True)) < 1e-9
+    assert max(distance(a.network, b.network) for a, b in zip(stacked, alone, strict=True)) < 1e-9
 
 
 def test_a_layer_in_training_meets_as_much_noise_as_its_rate_says() -> None:

@@ -27,25 +27,25 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 import torch
 from torch import nn
-from caveat.train import _checkpoint as checkpoint, fit_ensemble
+from caveat.train import _checkpoint as checkpoint, _progress, fit_ensemble
 from train.networks import regression, with_batch_norm
-checkpoint._LEAST_SECONDS, checkpoint._SHARE = 0.0, 0
+checkpoint._LEAST_SECONDS, _progress._SHARE = 0.0, 0
 def slow(returned, target):
     time.sleep(0.002)
     return nn.functional.mse_loss(returned, target)
 networks = fit_ensemble(with_batch_norm, slow, regression(), members=2, epochs=60, batch_size=16, patience=None,
-    seed=3, checkpoint={path!r}, together={together!r})
+    seed=3, checkpoint={path!r}, backend={backend!r})
 torch.save([network.state_dict() for network in networks], {path!r} + "/result.pt")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("together", [True, False])
-def test_killed_in_the_middle_and_started_again(tmp_path: Path, *, together: bool) -> None:
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
+def test_killed_in_the_middle_and_started_again(tmp_path: Path, *, backend: str) -> None:
     results: list[Any] = []
     for name, kill in (("unbroken", False), ("killed", True)):
         folder = tmp_path / name
-        code = KILLED.format(folder=str(Path(__file__).parent.parent), path=str(folder), together=together)
+        code = KILLED.format(folder=str(Path(__file__).parent.parent), path=str(folder), backend=backend)
         if kill:
             process = subprocess.Popen([sys.executable, "-c", code])
             while not list(folder.glob("run*.safetensors")):
@@ -81,7 +81,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
 def test_stopped_at_any_epoch_and_taken_up(stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where some members have stopped early before."""
     settings: dict[str, Any] = {
-        "members": 4, "epochs": 25, "batch_size": 32, "patience": 3, "learning_rate": 0.05, "seed": 1, "together": True,
+        "members": 4, "epochs": 25, "batch_size": 32, "patience": 3, "learning_rate": 0.05, "seed": 1,
+        "backend": "vectorized",
     }  # fmt: skip
     unbroken = fit_ensemble(mlp, LOSS, regression(), **settings)
     with monkeypatch.context() as patch:

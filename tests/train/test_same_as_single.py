@@ -37,8 +37,9 @@ def singly(build: Callable[[], nn.Module], member: int, **settings: Any) -> nn.M
     ids=lambda settings: "".join(settings) or "plain",
 )
 def test_a_stack_gives_the_members_of_single_runs(build: Callable[[], nn.Module], settings: dict[str, Any]) -> None:
-    networks = fit_ensemble(build, LOSS, regression(), members=3, seed=7, together=True, **{**SETTINGS, **settings})
-    assert networks.together
+    chosen = {**SETTINGS, **settings, "backend": "vectorized"}
+    networks = fit_ensemble(build, LOSS, regression(), members=3, seed=7, **chosen)
+    assert networks.backend == "vectorized"
     assert max(distance(network, singly(build, m, **settings)) for m, network in enumerate(networks)) < 1e-9
     assert distance(networks[0], networks[1]) > 1e-3
 
@@ -46,13 +47,13 @@ def test_a_stack_gives_the_members_of_single_runs(build: Callable[[], nn.Module]
 @pytest.mark.parametrize("build", [branching, recurrent], ids=lambda build: build.__name__)
 def test_what_does_not_stack_is_trained_one_after_another_with_the_same_result(build: Callable[[], nn.Module]) -> None:
     networks = fit_ensemble(build, LOSS, regression(), members=2, seed=7, **SETTINGS)
-    assert not networks.together
+    assert networks.backend == "loop"
     assert max(distance(network, singly(build, m)) for m, network in enumerate(networks)) == 0
 
 
 def test_members_stop_each_on_its_own_with_their_best_weights() -> None:
     settings = {**SETTINGS, "epochs": 60, "patience": 2, "learning_rate": 0.05}
-    ensemble = fit_ensemble(mlp, LOSS, regression(), members=5, seed=7, together=True, **settings)
+    ensemble = fit_ensemble(mlp, LOSS, regression(), members=5, seed=7, backend="vectorized", **settings)
     assert len({found.epochs for found in ensemble.fits}) > 1
     for member, found in enumerate(ensemble.fits):
         assert found.history.validation[found.best_epoch - 1] == min(found.history.validation)
@@ -77,7 +78,7 @@ def test_a_grid_of_rates_and_unequal_splits_gives_the_networks_of_single_runs() 
         for rows in (80, 81, 97)
         for rate, epochs, speed in ((0.0, 3, 0.01), (0.05, 5, 0.02), (0.4, 4, 0.03))
     ]  # fmt: skip
-    fits = fit_many(runs, LOSS, together=True)
+    fits = fit_many(runs, LOSS, backend="vectorized")
     assert [found.epochs for found in fits] == [run.epochs for run in runs]
     alone = [fit_many([run], LOSS)[0] for run in runs]
     assert max(distance(a.network, b.network) for a, b in zip(fits, alone, strict=True)) < 1e-9
@@ -116,7 +117,7 @@ def test_a_penalty_and_a_buffer_of_each_member() -> None:
 
     seeds = [2, 3]
     runs = [Run(build, regression(), seed=seed, epochs=10, learning_rate=0.01) for seed in seeds]
-    strong, weak = fit_many(runs, LOSS, penalty=penalty, together=True)
+    strong, weak = fit_many(runs, LOSS, penalty=penalty, backend="vectorized")
     assert strong.network[0].weight.norm() < 0.7 * weak.network[0].weight.norm()
     alone = fit_many(runs[:1], LOSS, penalty=penalty)[0]
     assert distance(strong.network, alone.network) < 1e-9
@@ -136,8 +137,8 @@ def test_cross_entropy_in_a_stack_is_torchs_own(settings: dict[str, Any]) -> Non
         return nn.functional.cross_entropy(scores, target, **settings)
 
     one, other = (
-        fit_ensemble(build, loss, (x, y), members=2, epochs=3, batch_size=10, together=choice, progress=False)
-        for choice in (True, False)
+        fit_ensemble(build, loss, (x, y), members=2, epochs=3, batch_size=10, backend=choice, progress=False)
+        for choice in ("vectorized", "loop")
     )
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a.weight, b.weight, rtol=1e-9, atol=1e-9)
@@ -151,7 +152,7 @@ def test_a_bias_before_batch_normalization_is_named() -> None:
 
     data = torch.randn(64, 5), torch.randn(64, 1)
     with pytest.raises(CaveatError, match=r"gradient of 0\.bias .* nothing but rounding: .*bias=False"):
-        fit_ensemble(build, nn.functional.mse_loss, data, members=3, epochs=2, together=True, progress=False)
+        fit_ensemble(build, nn.functional.mse_loss, data, members=3, epochs=2, backend="vectorized", progress=False)
 
 
 def test_a_network_for_one_size_of_batch_only_is_trained() -> None:

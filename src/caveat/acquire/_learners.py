@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ def warm_started(
     steps: int | None = None,
     seed: int = 0,
     bootstrap: bool = False,
-    together: bool | None = None,
+    backend: Literal["vectorized", "loop"] | None = None,
     **settings: Any,
 ) -> Learn:
     """A ``learn`` for ``run_bandit``: goes on training from the last weights, on all that was seen.
@@ -46,7 +46,7 @@ def warm_started(
         steps: of each retraining, about so many however many rows there are: whole epochs, in place of ``epochs``.
         seed: of the first training.
         bootstrap: train each network on rows drawn with replacement.
-        together: members as one stack (True), one after another (False), or as a trial finds faster (None).
+        backend: "vectorized" trains members as one stack, "loop" one after another; None chooses by their sizes.
         settings: of ``caveat.train.fit``.
 
     Returns:
@@ -72,7 +72,7 @@ def warm_started(
         first = calls[0] * len(members)
         seeds = [mix(mix(seed & _WORD) ^ (first + number)) >> 33 for number in range(len(members))]
         often = epochs if steps is None else _epochs_of(steps, len(contexts), settings.get("batch_size", 64))
-        _go_on(members, (contexts, targets), seeds, {**options, "epochs": often}, together)
+        _go_on(members, (contexts, targets), seeds, {**options, "epochs": often}, backend)
         calls[0] += 1
         return sampler
 
@@ -80,7 +80,11 @@ def warm_started(
 
 
 def _go_on(
-    members: list[nn.Module], data: Any, seeds: list[int], options: dict[str, Any], together: bool | None
+    members: list[nn.Module],
+    data: Any,
+    seeds: list[int],
+    options: dict[str, Any],
+    backend: Literal["vectorized", "loop"] | None,
 ) -> None:
     """Train the networks further, in place."""
     options = {"progress": False, **options}
@@ -90,7 +94,7 @@ def _go_on(
     progress = options.pop("progress")
     others = {name: options.pop(name) for name in _OF_FIT_MANY if name in options}
     runs = [Run(partial(_itself, net), data, seed=own, **options) for net, own in zip(members, seeds, strict=True)]
-    fit_many(runs, _taken_action_loss, progress=progress, together=together, **others)
+    fit_many(runs, _taken_action_loss, progress=progress, backend=backend, **others)
 
 
 def _itself(network: nn.Module) -> nn.Module:

@@ -95,7 +95,7 @@ def train_networks(
         loss=loss_of(shape, weights is not None),
         data=(rows, values if weights is None else (values, weights)),
         members=settings.networks,
-        together=settings.networks > 1,  # chosen by the clock, the same seed would give other last digits
+        backend="vectorized",
         validation=settings.held_out(count) if count >= _FEWEST_TO_VALIDATE else None,
         batch_size=settings.batch(count),
         weight_decay=settings.weight_decay,

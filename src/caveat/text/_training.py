@@ -38,8 +38,7 @@ def train_networks(
         members=settings.networks,
         epochs=settings.most_epochs(len(inputs)),
         learning_rate=settings.step,
-        # A stack has no kernel for the LSTM; and chosen by the clock, the same seed would give other last digits.
-        together=shape.kind != "words" and settings.networks > 1,
+        backend="loop" if shape.kind == "words" else "vectorized",  # a stack has no kernel for the LSTM
         **_common(settings, len(inputs), progress),
     )
     networks = tuple(cast(SentenceNetwork, network) for network in fitted)
@@ -68,7 +67,7 @@ def _tuned(
         members=settings.networks,
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
-        together=settings.networks > 1,  # as above: not by the clock
+        backend="vectorized",
         **common,
     )
     networks: list[SentenceNetwork] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,12 @@ from torch import Tensor, nn
 from caveat import _safetensors_file as safetensors_file
 from caveat.errors import CaveatError, InvalidArgumentError, explain
 from caveat.train._loop import Member, Training
+from caveat.train._progress import Rhythm
 from caveat.train._stack import tensors_of
 from caveat.train._table import Table
 from caveat.train._trial import describe_network
 
-_LEAST_SECONDS = 1.0
-_SHARE = 20  # a checkpoint is due when so many times its own writing time has passed
+_LEAST_SECONDS = 1.0  # between two writings
 
 
 def describe_run(members: Sequence[Member], table: Table, objective: Any) -> dict[str, Any]:
@@ -41,16 +40,13 @@ class Checkpoint:
 
     path: Path
     described: dict[str, Any]
-    _due: float = field(default=0.0)
+    _rhythm: Rhythm = field(default_factory=lambda: Rhythm(_LEAST_SECONDS))
 
     def save(self, training: Training) -> None:
         """Write the state, unless the last writing was a short while ago."""
-        start = time.monotonic()
-        if start < self._due and training.active:
-            return
-        safetensors_file.write(self.path, dict(_tensors(training)), self._note(training))
-        now = time.monotonic()
-        self._due = now + max(_LEAST_SECONDS, _SHARE * (now - start))
+        if self._rhythm.is_due or not training.active:
+            with self._rhythm.beat():
+                safetensors_file.write(self.path, dict(_tensors(training)), self._note(training))
 
     def restore(self, training: Training) -> None:
         """Take up the state of the file, if there is one; then begin.

@@ -17,7 +17,7 @@ import torch
 
 from caveat._intercept import interruptible, random_states_kept
 from caveat.errors import InvalidArgumentError, explain
-from caveat.train._groups import trained
+from caveat.train._groups import Backend, trained
 from caveat.train._history import Fit, FittedEnsemble
 from caveat.train._passes import Objective
 from caveat.train._run import Build, Loss, Penalty, Run, built, check_apart
@@ -48,7 +48,7 @@ def fit_ensemble(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     device: torch.device | str | None = None,
-    together: bool | None = None,
+    backend: Backend | None = None,
     map: Map | None = None,
 ) -> FittedEnsemble:
     """Train M networks at once, as stacked tensors; they go straight into ``caveat.ensemble``.
@@ -74,7 +74,8 @@ def fit_ensemble(
         checkpoint: a folder that keeps the state of all members.
         progress: show a bar, where the standard error is a terminal.
         device: where to train.
-        together: all as one stack (True), one after another (False), or as a trial of one step finds faster (None).
+        backend: "vectorized" trains all as one stack, "loop" one after another; None chooses by the sizes of the
+            network and of a batch, and stacks only where a trial shows the same gradients.
         map: trains members with this map instead: ``executor.map`` of ``concurrent.futures``, or any ``map(function,
             tasks)``. For processes, ``build``, ``loss`` and ``penalty`` must be picklable (functions of a module).
 
@@ -103,9 +104,9 @@ def fit_ensemble(
     if map is not None:
         return _mapped(map, runs, objective, device, checkpoint)
     fits, stacked = trained(
-        runs, objective, device=device, progress=progress, checkpoint=checkpoint, together=together
+        runs, objective, device=device, progress=progress, checkpoint=checkpoint, backend=backend
     )
-    return FittedEnsemble(fits, stacked and members > 1)
+    return FittedEnsemble(fits, "vectorized" if stacked and members > 1 else "loop")
 
 
 def _mapped(
@@ -126,7 +127,7 @@ def _mapped(
             for tensor, array in zip(tensors_of(network)[0], arrays, strict=True):
                 tensor.copy_(torch.from_numpy(array).view(tensor.dtype).view(tensor.shape))
         fits.append(replace(found, network=network.eval()))
-    return FittedEnsemble(tuple(fits), together=False)
+    return FittedEnsemble(tuple(fits), "loop")
 
 
 def _train_one(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,10 +21,10 @@ from caveat.train._passes import Objective
 from caveat.train._prepare import Group, prepared
 from caveat.train._progress import Progress
 from caveat.train._run import Run
-from caveat.train._trial import Trial, why_not_together
+from caveat.train._trial import Trial, is_stack_faster, why_not_stacked
 
-# A trial takes a few steps of every member each way: for fewer than this it takes longer than it can save.
-_WORTH_A_TRIAL = 20
+Backend = Literal["vectorized", "loop"]
+"""How members are trained: as one stack of tensors, or one after another."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,17 @@ def trained(
     device: torch.device | str | None = None,
     progress: bool = True,
     checkpoint: str | Path | None = None,
-    together: bool | None = None,
+    backend: Backend | None = None,
     network: nn.Module | None = None,
 ) -> tuple[tuple[Fit, ...], bool]:
     """The fits of all runs, in their order, and whether all were trained in stacks."""
+    _check_backend(backend)
     places = Places(None if checkpoint is None else Path(checkpoint), network is not None)
     fits: dict[int, Fit] = {}
     stacked: list[bool] = []
     with random_states_kept(None if device is None else torch.device(device)):
         for group in prepared(training, objective, device, network):
-            chosen = _is_stacked(group, objective, places, together)
+            chosen = _is_stacked(group, objective, places, backend)
             stacked.append(chosen)
             parts = [group] if chosen else _split(group)
             for part in parts:
@@ -68,24 +70,37 @@ def trained(
     return tuple(fits[number] for number in range(len(fits))), all(stacked)
 
 
-def _is_stacked(group: Group, objective: Objective, places: Places, together: bool | None) -> bool:
-    if len(group.members) == 1 or together is False:
+def _is_stacked(group: Group, objective: Objective, places: Places, backend: Backend | None) -> bool:
+    if len(group.members) == 1 or backend == "loop":
         return False
     if group.unmanaged:
-        if together:
+        if backend is not None:
             raise InvalidArgumentError(_cannot_stack("the network draws from torch's own random state"))
         return False
     for choice in (True, False):  # a training that is taken up goes on as it was begun
         path = places.of(group.numbers, together=choice)
         if path is not None and path.exists():
             return choice
-    steps = max(_steps(member) for member in group.members)
-    if together is None and steps < _WORTH_A_TRIAL:
+    first, steps = group.members[0], max(_steps(member) for member in group.members)
+    elements = round(first.elements * min(first.run.batch_size, len(first.training_rows)))
+    if backend is None and not is_stack_faster(first.network, elements, steps):
         return False
-    why = why_not_together(_trial(group, objective), timed=together is None, steps=steps)
-    if why is not None and together:
+    why = why_not_stacked(_trial(group, objective))
+    if why is not None and backend is not None:
         raise InvalidArgumentError(_cannot_stack(why))
     return why is None
+
+
+def _check_backend(backend: Any) -> None:
+    if backend not in (None, "vectorized", "loop"):
+        raise InvalidArgumentError(
+            explain(
+                'backend must be "vectorized", "loop" or None.',
+                got=f"backend={backend!r}",
+                cause="a bool, which it once was",
+                fix="leave it out: sizes decide",
+            )
+        )
 
 
 def _steps(member: Member) -> int:
@@ -106,10 +121,10 @@ def _trial(group: Group, objective: Objective) -> Trial:
 
 def _cannot_stack(why: str) -> str:
     return explain(
-        "together=True needs members that can be trained as one stack.",
+        'backend="vectorized" needs members that can be trained as one stack.',
         got=why,
         cause="control flow that depends on values, or layers that vmap cannot run (LSTM, attention dropout)",
-        fix="leave together out: what can be stacked is, and the rest is trained one after another",
+        fix="leave backend out: what can be stacked is, and the rest is trained one after another",
     )
 
 

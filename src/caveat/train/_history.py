@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Literal, overload
 
 from torch import nn
 
@@ -61,11 +61,11 @@ class FittedEnsemble(Sequence[nn.Module]):
 
     Fields:
         fits: a ``Fit`` for each member.
-        together: were they trained as one stack?
+        backend: "vectorized" if they were trained as one stack, else "loop".
     """
 
     fits: tuple[Fit, ...]
-    together: bool
+    backend: Literal["vectorized", "loop"]
 
     def __len__(self) -> int:
         return len(self.fits)
@@ -84,5 +84,4 @@ class FittedEnsemble(Sequence[nn.Module]):
         return (fit.network for fit in self.fits)
 
     def __repr__(self) -> str:
-        how = "together" if self.together else "one after another"
-        return f"FittedEnsemble({len(self)} members, trained {how})"
+        return f"FittedEnsemble({len(self)} members, backend={self.backend!r})"

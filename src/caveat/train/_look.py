@@ -23,10 +23,17 @@ from caveat.train._table import Table, first_not_finite
 
 @dataclass(frozen=True)
 class Look:
-    """What a first pass showed: the dropout rates site by site, and whether torch's own random state is drawn from."""
+    """What a first pass showed.
+
+    Fields:
+        rates: The dropout rates, site by site.
+        unmanaged: Whether torch's own random state is drawn from.
+        elements: Number of elements that the torch calls of a pass return, per row.
+    """
 
     rates: tuple[float, ...]
     unmanaged: bool
+    elements: float
 
 
 @contextmanager
@@ -59,15 +66,16 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InvalidArgumentError(_nothing_to_train(network))
     inputs, targets = table.whole(table.take(rows))
-    noise = Noise([seed], rows.device, ahead=1)
+    noise, counter = Noise([seed], rows.device, ahead=1), _Counter()
     before = random_state()
     network.train()
     with nothing_changed([network]), torch.no_grad(), noise:
-        returned = _returned(network, inputs)
+        with counter:
+            returned = _returned(network, inputs)
         _try_loss(objective, returned, targets)
         if objective.penalty is not None:
             objective.penalty(network)
-    return Look(tuple(noise.seen), random_state() != before)
+    return Look(tuple(noise.seen), random_state() != before, counter.elements / len(rows))
 
 
 def check_targets(network: nn.Module, objective: Objective, table: Table) -> None:
@@ -89,6 +97,19 @@ def check_targets(network: nn.Module, objective: Objective, table: Table) -> Non
                 fix="leave out these rows, or use a loss with a mask for missing targets",
             )
         )
+
+
+class _Counter(FunctionMode):
+    """Counts the elements of all tensors that torch calls return."""
+
+    elements = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        value = func(*args, **(kwargs or {}))
+        self.elements += value.numel() if isinstance(value, Tensor) else 0
+        return value
 
 
 class _Watch(FunctionMode):

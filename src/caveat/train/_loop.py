@@ -34,6 +34,7 @@ class Member:
     training_rows: Tensor
     validation_rows: Tensor
     rates: tuple[float, ...] = ()
+    elements: float = 0.0  # that the calls of a forward pass return for a row
     training: list[float] = field(default_factory=list[float])
     validation: list[float] = field(default_factory=list[float])
     best_epoch: int = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from caveat.train._groups import trained
+from caveat.train._groups import Backend, trained
 from caveat.train._history import Fit
 from caveat.train._passes import Objective
 from caveat.train._prepare import check_runs
@@ -22,7 +22,7 @@ def fit_many(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     device: torch.device | str | None = None,
-    together: bool | None = None,
+    backend: Backend | None = None,
 ) -> tuple[Fit, ...]:
     """Train many networks, those that are alike at once: 20 splits times a grid of rates in a few stacks.
 
@@ -38,7 +38,7 @@ def fit_many(
         checkpoint: a folder that keeps the state of all runs.
         progress: show a bar, where the standard error is a terminal.
         device: where to train; where the networks are made, if not given.
-        together: train in stacks (True), one after another (False), or as a trial of one step finds faster (None).
+        backend: "vectorized" trains in stacks, "loop" one after another; None chooses as ``fit_ensemble`` does.
 
     Returns:
         A ``Fit`` for each run, in their order.
@@ -61,6 +61,6 @@ def fit_many(
         device=device,
         progress=progress,
         checkpoint=checkpoint,
-        together=together,
+        backend=backend,
     )
     return fits

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
 _BETWEEN = 0.1  # seconds
+_SHARE = 20  # a piece of work is due when so many times its own time has passed
 _WIDTH = 24
+
+
+class Rhythm:
+    """Says when what changes no number is due again: the bar, a checkpoint. The only clock in training."""
+
+    def __init__(self, least: float) -> None:
+        self._least, self._due = least, 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough time has passed since the last piece of work."""
+        return time.monotonic() >= self._due
+
+    @contextmanager
+    def beat(self) -> Generator[None]:
+        """Times a piece of work, and puts off the next one."""
+        start = time.monotonic()
+        yield
+        now = time.monotonic()
+        self._due = now + max(self._least, _SHARE * (now - start))
 
 
 @dataclass
@@ -17,7 +40,7 @@ class Progress:
 
     wanted: bool = True
     stream: TextIO = field(default_factory=lambda: sys.stderr)
-    _next: float = 0.0
+    _rhythm: Rhythm = field(default_factory=lambda: Rhythm(_BETWEEN))
     _length: int = 0
 
     @property
@@ -27,10 +50,12 @@ class Progress:
 
     def show(self, done: int, total: int, text: str, *, last: bool = False) -> None:
         """Draw the bar, at most ten times a second."""
-        now = time.monotonic()
-        if not self.shown or (now < self._next and not last):
+        if not self.shown or not (last or self._rhythm.is_due):
             return
-        self._next = now + _BETWEEN
+        with self._rhythm.beat():
+            self._draw(done, total, text, last)
+
+    def _draw(self, done: int, total: int, text: str, last: bool) -> None:
         filled = _WIDTH * done // max(total, 1)
         line = f"{'━' * filled}{'╌' * (_WIDTH - filled)} {done}/{total} epochs  {text}"
         self.stream.write("\r" + line.ljust(self._length))

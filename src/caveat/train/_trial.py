@@ -1,10 +1,9 @@
-"""Together or one after another: decided by one step of each, on the members' own first batch."""
+"""One stack or a loop over members: by their sizes, and only where a step of each gives the same gradients."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -12,19 +11,18 @@ from torch import Tensor, nn
 
 from caveat._engine import is_out_of_memory
 from caveat._intercept import DROPOUT_CLASSES
-from caveat.train._adamw import update
 from caveat.train._look import nothing_changed
 from caveat.train._noise import Noise
 from caveat.train._passes import Batch, Objective, Passes, Reach
 from caveat.train._stack import Stack, tensors_of
 from caveat.train._table import Table
 
-_ROUNDS = 3
-_TIMED = 3  # members that are timed on their own, once all have shown what they give
-_HOPELESS = 3.0  # so many times slower in its first step: not timed again
-_CLEAR, _LOST = 0.5, 1.5  # of the loop's time, once warm: not timed again either
-_LONG_STEP, _MANY_STEPS = 3e-3, 400  # a member's step in seconds: long ones gain little, and make the trial dear
-_GAIN = 0.95  # of the loop's time: what together must stay under
+# A stack saves what a step costs besides arithmetic. On one core of a CPU (medians; ratios to a loop in one process) 5
+# perceptrons or small convolutions took 0.2 to 0.9 of the loop's time below both limits (two: up to 1.2, convolutions),
+# and 1.0 to 1.7 of it with eight times as many parameters or elements.
+_PARAMETERS = 1 << 18  # of a member
+_ELEMENTS = 1 << 18  # that the torch calls of a member's forward pass return, for a batch
+_STEPS = 20  # the comparison of gradients takes two: for fewer than this it costs more than a stack can save
 _ROUNDING = 1e-3
 _NOTHING = 1e-5  # of the largest gradient: what is smaller comes of rounding, and AdamW would make steps of it
 _ONLY_ROUNDING = ", and is nothing but rounding: a bias before batch normalization has no gradient (bias=False)"
@@ -52,9 +50,8 @@ def describe_network(network: nn.Module, *, rates: bool = False) -> list[Any]:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step took, and what came out: losses (M,), gradients (M, *shape)."""
+    """What came out of a step: losses (M,), gradients (M, *shape)."""
 
-    seconds: float
     losses: Tensor
     gradients: list[Tensor]
 
@@ -70,92 +67,57 @@ class Trial:
     table: Table
     batch: Batch
     reach: Reach
-    _noises: dict[tuple[int, bool], Noise] = field(default_factory=dict[tuple[int, bool], Noise])
 
-    def one_after_another(self) -> Step:
-        """A step of each member on its own."""
+    def run_loop(self) -> Step:
+        """Returns the gradients of each member on its own."""
         steps = [self._step(slice(member, member + 1), together=False) for member in range(len(self.networks))]
         parts = zip(*(step.gradients for step in steps), strict=True)
-        losses = torch.cat([step.losses for step in steps])
-        return Step(sum(step.seconds for step in steps), losses, [torch.cat(part) for part in parts])
+        return Step(torch.cat([step.losses for step in steps]), [torch.cat(part) for part in parts])
 
-    def seconds_alone(self, members: int = _TIMED) -> float:
-        """Seconds of a step of every member on its own, as the first few of them say."""
-        timed = range(min(members, len(self.networks)))
-        seconds = [self._step(slice(member, member + 1), together=False).seconds for member in timed]
-        return sum(seconds) * len(self.networks) / len(seconds)
-
-    def together(self) -> Step:
-        """A step of all members as one stack."""
+    def run_stack(self) -> Step:
+        """Returns the gradients of all members as one stack."""
         return self._step(slice(0, len(self.networks)), together=True)
 
     def _step(self, members: slice, *, together: bool) -> Step:
         with nothing_changed(self.networks[members]):
             stack = Stack(self.networks[members])
             try:
-                return self._timed(stack, members, together)
+                batch = [leaf[members].detach() for leaf in self.batch]
+                reach = None if self.reach is None else [None if by is None else by[members] for by in self.reach]
+                rates = self.rates if together else ()
+                noise = Noise(self.seeds[members], self.batch[0].device, rates, ahead=1)
+                stack.networks[0].train()
+                losses = Passes(stack, self.table, self.objective, noise, together).gradients(batch, 0, reach)
+                return Step(losses, [leaf.grad for leaf in stack.blocks if leaf.grad is not None])
             finally:
                 stack.release()
 
-    def _timed(self, stack: Stack, members: slice, together: bool) -> Step:
-        batch = [leaf[members].detach() for leaf in self.batch]
-        reach = None if self.reach is None else [None if by is None else by[members] for by in self.reach]
-        passes = Passes(stack, self.table, self.objective, self._noise(members, together), together)
-        stack.networks[0].train()
-        start = time.perf_counter()
-        losses = passes.gradients(batch, 0, reach)
-        gradients = [leaf.grad for leaf in stack.blocks if leaf.grad is not None]
-        for flat in stack.flats:
-            update(flat, 1, 1e-3, 1e-2)
-        losses.sum().item()  # waits for the device
-        return Step(time.perf_counter() - start, losses, gradients)
 
-    def _noise(self, members: slice, together: bool) -> Noise:
-        """The masks are made once, so that the time of a step is that of the rest of it."""
-        key = (members.start, together)
-        if key not in self._noises:
-            device = self.batch[0].device
-            self._noises[key] = Noise(self.seeds[members], device, self.rates if together else (), ahead=1)
-        return self._noises[key]
+def is_stack_faster(network: nn.Module, elements: int, steps: int) -> bool:
+    """Whether a stack of such members is worth its trial: by sizes alone, so that one seed gives the same digits.
 
-
-def why_not_together(trial: Trial, *, timed: bool = True, steps: int = _MANY_STEPS) -> str | None:
-    """Why these members are trained one after another; None where one stack gives the same steps (in less time).
-
-    ``steps`` are to be taken: of few long ones a trial would cost more than it can save.
+    Args:
+        network: One of the members.
+        elements: Number of elements that the torch calls of its forward pass return for a batch.
+        steps: Number of steps that are to be taken.
     """
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return parameters <= _PARAMETERS and elements <= _ELEMENTS and steps >= _STEPS
+
+
+def why_not_stacked(trial: Trial) -> str | None:
+    """Returns why one stack does not give the steps of these members; None where it does."""
     described = [describe_network(network) for network in trial.networks]
     if any(other != described[0] for other in described):
         return "the members differ in more than their weights and dropout rates"
-    if timed and steps < _MANY_STEPS and _takes_long(trial):
-        return "a trial would take longer than it could save: few steps, and long ones"
-    loop = trial.one_after_another()
+    loop = trial.run_loop()
     try:
-        stacked = trial.together()
+        stacked = trial.run_stack()
     except Exception as error:
         reason = "out of memory" if is_out_of_memory(error) else "".join(str(error).splitlines()[:1])
         return f"{type(error).__name__}: {reason}"
     names = [name for name, value in trial.networks[0].named_parameters() if value.requires_grad]
-    if unlike := _first_unlike(names, loop, stacked):
-        return unlike
-    if not timed:
-        return None
-    alone, beside = loop.seconds, stacked.seconds
-    for _ in range(_ROUNDS if beside < _HOPELESS * alone else 0):
-        alone = min(alone, trial.seconds_alone())
-        beside = min(beside, trial.together().seconds)
-        if not _CLEAR * alone < beside < _LOST * alone:
-            break
-    return None if beside < _GAIN * alone else f"a step together takes {beside / alone:.2f} times as long"
-
-
-def _takes_long(trial: Trial) -> bool:
-    """Is a member's step a long one? The first may be slow for being the first, but not that slow."""
-    def seconds() -> float:
-        return trial.seconds_alone(1) / len(trial.networks)
-
-    first = seconds()
-    return first > _HOPELESS * _LONG_STEP or (first > _LONG_STEP and seconds() > _LONG_STEP)
+    return _first_unlike(names, loop, stacked)
 
 
 def _first_unlike(names: Sequence[str], a: Step, b: Step) -> str | None:
