@@ -1,15 +1,257 @@
-"""What every metric asks of its tensors: rows that belong together, real probabilities, labels in range, no NaN."""
+"""Checks of arguments, which stand as the first lines of public functions.
+
+Each raises an ``InvalidArgumentError``, unless told otherwise, with the rule, what was got and a fix.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
 
-from caveat._shapes import describe, require_finite, require_floating, require_rows
-from caveat.errors import InvalidArgumentError, NotProbabilitiesError, explain
+import torch
+from torch import Tensor, nn
+
+from caveat.errors import (
+    CaveatError,
+    InvalidArgumentError,
+    NotFiniteError,
+    NotProbabilitiesError,
+    explain,
+    explain_no_network,
+)
 
 _SUM_TOLERANCE = 1e-3
 _LEAST_PROBABILITY = -1e-6
+_HIGHEST_SEED = (1 << 63) - 1
+
+# -- numbers, names and models -----------------------------------------------------------------------------------------
+
+
+def require_integer(
+    value: Any,
+    name: str,
+    at_least: int,
+    at_most: int | None = None,
+    *,
+    optional: bool = False,
+    cause: str | None = None,
+    fix: str | None = None,
+    error: type[CaveatError] = InvalidArgumentError,
+) -> None:
+    """Raises ``error`` unless ``value`` is an integer in a range; where it is ``optional``, None passes too.
+
+    Example:
+        >>> require_integer(15, "bins", 1)
+    """
+    if optional and value is None:
+        return
+    highest = math.inf if at_most is None else at_most
+    if isinstance(value, Integral) and not isinstance(value, bool) and at_least <= int(value) <= highest:
+        return
+    limits = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+    rule = f"{name} must be an integer {limits}{' or None' if optional else ''}."
+    raise error(explain(rule, got=f"{name}={value!r}", cause=cause, fix=fix or f"{name}={max(at_least, 1)}"))
+
+
+def require_number(
+    value: Any,
+    name: str,
+    interval: str,
+    *,
+    optional: bool = False,
+    cause: str | None = None,
+    fix: str | None = None,
+    error: type[CaveatError] = InvalidArgumentError,
+) -> None:
+    """Raises ``error`` unless ``value`` is a finite number in an interval such as ``"[0, 1)"`` or ``"(0, inf)"``.
+
+    Example:
+        >>> require_number(0.05, "epsilon", "[0, 1]")
+    """
+    if optional and value is None:
+        return
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(number := float(value)):
+        above = number > low if interval[0] == "(" else number >= low
+        if above and (number < high if interval[-1] == ")" else number <= high):
+            return
+        if high == 1 < number <= 100 and fix is None:
+            cause, fix = cause or "a percentage", f"{name}={number / 100:g}"
+    if high < math.inf:
+        rule = f"{name} must lie in {interval}"
+    else:
+        rule = f"{name} must be a finite number {'above' if interval[0] == '(' else 'of at least'} {low:g}"
+    usual = fix or f"a number in {interval}, or leave {name} out if it has a default"
+    rule += " or be None." if optional else "."
+    raise error(explain(rule, got=f"{name}={value!r}", cause=cause, fix=usual))
+
+
+def require_choice(value: Any, name: str, choices: Sequence[str], *, optional: bool = False) -> None:
+    """Raises ``InvalidArgumentError`` unless ``value`` is one of these words."""
+    if (optional and value is None) or (isinstance(value, str) and value in choices):
+        return
+    words = ", ".join(repr(choice) for choice in choices)
+    rule = f"{name} must be one of {words}{' or None' if optional else ''}."
+    raise InvalidArgumentError(explain(rule, got=f"{name}={value!r}", fix=f"{name}={choices[0]!r}"))
+
+
+def require_seed(value: Any, name: str = "seed") -> None:
+    """Raises ``InvalidArgumentError`` unless ``value`` can be written as a seed: an integer of 63 bits."""
+    require_integer(value, name, 0, _HIGHEST_SEED, fix=f"{name}=0")
+
+
+def require_model(value: Any, rule: str = "A model is a torch.nn.Module.") -> None:
+    """Raises ``InvalidArgumentError``, which says how a model is loaded, unless ``value`` is a ``torch.nn.Module``."""
+    if not isinstance(value, nn.Module):
+        raise InvalidArgumentError(explain_no_network(value, rule))
+
+
+# -- tensors -----------------------------------------------------------------------------------------------------------
+
+
+def describe(x: Tensor) -> str:
+    """The shape and dtype of a tensor, as error messages say them.
+
+    Example:
+        >>> describe(torch.zeros(2, 3))
+        'shape (2, 3), float32'
+    """
+    return f"shape {tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')}"
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is none: None, NaN, NaT, or pandas' NA, of whatever type.
+
+    Example:
+        >>> [is_missing(value) for value in (None, float("nan"), 0, "")]
+        [True, True, False, False]
+    """
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    if isinstance(value, (str, int)):
+        return False
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError, RuntimeError):  # arrays, which are no values
+        return False
+
+
+def require_floating(
+    x: Tensor, name: str, *, cause: str, fix: str, error: type[CaveatError] = InvalidArgumentError
+) -> None:
+    """Raise `error` unless `x` holds real floating-point numbers."""
+    if not x.is_floating_point():
+        raise error(
+            explain(f"{name} must be a floating-point tensor.", got=describe(x), cause=cause, fix=fix)
+        )
+
+
+def require_rank(
+    x: Tensor, at_least: int, name: str, *, cause: str, fix: str, error: type[CaveatError] = InvalidArgumentError
+) -> None:
+    """Raise `error` unless `x` has at least so many axes."""
+    if x.ndim < at_least:
+        rule = f"{name} must have at least {at_least} {'axis' if at_least == 1 else 'axes'}."
+        raise error(explain(rule, got=describe(x), cause=cause, fix=fix))
+
+
+def require_draws(x: Tensor, dim: int = 0) -> None:
+    """Raise `InvalidArgumentError` unless there is at least one draw along `dim`.
+
+    Example:
+        >>> require_draws(torch.zeros(1, 5))
+    """
+    if x.ndim == 0 or x.shape[dim] == 0:
+        raise InvalidArgumentError(
+            explain(
+                "At least one draw is needed to summarize.",
+                got=describe(x),
+                cause="an empty range of draws, or a tensor without a draw axis",
+                fix="pass draws stacked first, as torch.stack([f_0, f_1, ...])",
+            )
+        )
+
+
+def require_same_shape(x: Tensor, shape: torch.Size, name: str) -> None:
+    """Raise `InvalidArgumentError` unless `x` is one number or has exactly this shape: no silent broadcast."""
+    if x.ndim > 0 and x.shape != shape:
+        raise InvalidArgumentError(
+            explain(
+                f"{name} must have the shape of the mean, {tuple(shape)}, or be one number.",
+                got=describe(x),
+                cause="targets (B,) beside predictions (B, 1), which would broadcast to (B, B)",
+                fix=f"reshape it: {name}.reshape({tuple(shape)})",
+            )
+        )
+
+
+def require_finite(x: Tensor, name: str) -> None:
+    """Raise `NotFiniteError` where a value is NaN or infinite."""
+    if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
+        bad = int((~torch.isfinite(x)).sum())
+        if bad:
+            _not_finite(name, bad, x.numel())
+
+
+def require_no_nan(x: Tensor, name: str) -> None:
+    """Raise `NotFiniteError` where a value is NaN; infinities have a rank and may stay."""
+    if x.is_floating_point() and (bad := int(x.isnan().sum())):
+        _not_finite(name, bad, x.numel())
+
+
+def _not_finite(name: str, bad: int, of: int) -> None:
+    raise NotFiniteError(
+        explain(
+            f"{name} must hold numbers.",
+            got=f"NaN or infinity at {bad} of {of} values",
+            cause="a network that diverged, or missing targets coded as NaN",
+            fix=f"leave these rows out of every tensor: keep = {name}.isfinite()",
+        )
+    )
+
+
+def require_rows(x: Tensor, name: str) -> None:
+    """Raise `InvalidArgumentError` unless there is at least one row."""
+    if x.ndim == 0 or x.numel() == 0:
+        raise InvalidArgumentError(
+            explain(
+                f"{name} must hold at least one row.",
+                got=describe(x),
+                cause="an empty split or a filter that kept nothing; or one number in place of a tensor of rows",
+                fix=f"look at {name}.shape before",
+            )
+        )
+
+
+def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise `InvalidArgumentError` unless both have the same shape: nothing broadcasts in silence."""
+    if x.shape != other.shape:
+        raise InvalidArgumentError(
+            explain(
+                f"{name} and {other_name} must have the same shape.",
+                got=f"{name}: {describe(x)}; {other_name}: {describe(other)}",
+                cause="targets (B,) beside predictions (B, 1), or tensors of different splits",
+                fix=f"{name}.reshape({tuple(other.shape)})" if x.numel() == other.numel() else "take the same rows",
+            )
+        )
+
+
+def require_positive(x: Tensor, name: str) -> None:
+    """Raise `InvalidArgumentError` unless every value is above 0."""
+    if not bool((x > 0).all()):
+        raise InvalidArgumentError(
+            explain(
+                f"{name} must be positive.",
+                got=f"values down to {float(x.amin()):.4g}",
+                cause="a log-variance in place of a variance, or a predictive without observation noise",
+                fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
+            )
+        )
+
+
+# -- predictions of classes --------------------------------------------------------------------------------------------
 
 
 def classified(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,18 +319,5 @@ def _check_probabilities(p: Tensor) -> None:
                 got=f"smallest value {least:.4g}; sums {low:.4g} to {high:.4g}",
                 cause="logits were passed, or the classes lie along another axis",
                 fix="logits.softmax(-1), or probabilities.movedim(1, -1)",
-            )
-        )
-
-
-def require_count(value: int, name: str, at_least: int) -> None:
-    """Raise `InvalidArgumentError` unless `value` is an integer of at least so much."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise InvalidArgumentError(
-            explain(
-                f"{name} must be an integer of at least {at_least}.",
-                got=f"{name}={value!r}",
-                cause="a computed number that came out as nothing, or a float",
-                fix=f"{name}=15",
             )
         )

@@ -31,7 +31,7 @@ def require(module: str, extra: str) -> ModuleType:
         ...     print(error)
         no_such_library is needed here and is not installed.
           Got: No module named 'no_such_library'
-          This usually happens when: caveat was installed without its extra "plot"
+          Usual cause: caveat was installed without its extra "plot"
           Fix: pip install "caveat[plot]"
     """
     try:

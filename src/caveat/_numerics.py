@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._shapes import require_alike, require_draws, require_finite, require_rows
+from caveat._checks import require_alike, require_draws, require_finite, require_rows
 
 _WITHOUT_FLOAT64 = frozenset({"mps"})
 

@@ -25,7 +25,8 @@
     ├── LedgerGoneError (FileNotFoundError)   decide: a ledger that was moved or deleted under way
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
-Those named with a room are defined there. Each message says the rule, what was got, the usual cause and the fix.
+Those named with a package are defined there. Each message says the rule, what was got, the usual cause if there is one,
+and the fix.
 """
 
 from __future__ import annotations
@@ -95,17 +96,18 @@ class RowsNotSeparatedWarning(UserWarning):
     """Which axis of the inputs is the batch could not be told: draws are of the batch as a whole."""
 
 
-def explain(rule: str, *, got: str, cause: str, fix: str) -> str:
-    """The text of an error: the rule, what was got, the usual cause and the fix.
+def explain(rule: str, *, got: str, fix: str, cause: str | None = None) -> str:
+    """Returns the text of an error: the rule, what was got, the cause where there is a usual one, and the fix.
 
     Example:
         >>> print(explain("n must be at least 1.", got="n=0", cause="an empty range", fix="pass n=100"))
         n must be at least 1.
           Got: n=0
-          This usually happens when: an empty range
+          Usual cause: an empty range
           Fix: pass n=100
     """
-    return f"{rule}\n  Got: {got}\n  This usually happens when: {cause}\n  Fix: {fix}"
+    usual = "" if cause is None else f"\n  Usual cause: {cause}"
+    return f"{rule}\n  Got: {got}{usual}\n  Fix: {fix}"
 
 
 WEIGHTS_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar")
@@ -119,7 +121,7 @@ def explain_no_network(value: object, rule: str = "A model is a torch.nn.Module.
         >>> print(explain_no_network("weights.pt"))
         A model is a torch.nn.Module.
           Got: the path 'weights.pt'
-          This usually happens when: a file of weights, which does not hold the network that they are of
+          Usual cause: a file of weights, which does not hold the network that they are of
           Fix: build the network, then network.load_state_dict(torch.load('weights.pt', weights_only=True))
     """
     kind = type(value).__name__

@@ -27,7 +27,7 @@ def sampler(output: Any = None, model: nn.Module | None = None, **settings: Any)
 
 def explains(error: pytest.ExceptionInfo[Any], *parts: str) -> None:
     text = str(error.value)
-    for part in ("\n  Got: ", "\n  This usually happens when: ", "\n  Fix: ", *parts):
+    for part in ("\n  Got: ", "\n  Usual cause: ", "\n  Fix: ", *parts):
         assert part in text, text
 
 

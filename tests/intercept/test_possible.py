@@ -18,7 +18,7 @@ X = torch.zeros(2, 3)
 
 def says_all(error: pytest.ExceptionInfo[Any]) -> str:
     text = str(error.value)
-    for part in ("Got:", "This usually happens when:", "Fix:"):
+    for part in ("Got:", "Usual cause:", "Fix:"):
         assert part in text
     return text
 

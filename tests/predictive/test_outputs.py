@@ -43,7 +43,7 @@ class Returned:
 
 def says(error: type[Exception], *parts: str) -> Any:
     """The error, with the rule, what was got, the cause and the fix, and these parts in this order."""
-    pattern = ".*".join([*parts[:-1], "Got: ", "This usually happens when: ", "Fix: ", parts[-1]])
+    pattern = ".*".join([*parts[:-1], "Got: ", "Usual cause: ", "Fix: ", parts[-1]])
     return pytest.raises(error, match=f"(?s){pattern}")
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("sklearn")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat._shapes import is_missing
+from caveat._checks import is_missing
 from caveat.text import InvalidTextError
 from caveat.text._sentences import as_sentences
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from caveat._shapes import require_share
+from caveat._checks import require_number
 from caveat.calibrate import conformal_quantile
 from caveat.predictive import Categorical, Gaussian
 
@@ -24,7 +24,7 @@ def interval_of(scores: Tensor, pred: Gaussian, level: float) -> tuple[Tensor, T
         pred: (B, D).
         level: the probability that the target lies inside with.
     """
-    require_share(level, "level")
+    require_number(level, "level", "(0, 1)")
     if not len(scores):
         return pred.interval(level)
     factor = conformal_quantile(scores, 1 - level).to(pred.noise.device)
@@ -51,7 +51,7 @@ def sets_of(scores: Tensor, pred: Categorical, level: float) -> Tensor:
         pred: (B, C).
         level: the probability that the label is in the set with.
     """
-    require_share(level, "level")
+    require_number(level, "level", "(0, 1)")
     p = pred.mean.double()
     threshold = conformal_quantile(scores[:, 0], 1 - level).to(p.device) if len(scores) else p.new_tensor(torch.inf)
     return (1 - p <= threshold + 1e-9) | (p == p.amax(-1, keepdim=True))

@@ -13,10 +13,9 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, predict
 from caveat._seeds import check_seed, mix
-from caveat._shapes import require_finite
 from caveat.acquire._pool import EmptyPoolError
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 
@@ -125,7 +124,7 @@ def uniform(actions: int) -> BanditPolicy:
         >>> uniform(3)(None, torch.zeros(4, 2), 0).shape
         torch.Size([4])
     """
-    require_count(actions, "actions", 1)
+    require_integer(actions, "actions", 1)
 
     def policy(sampler: Sampler | None, contexts: Tensor, seed: int, /) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -178,7 +177,7 @@ def run_bandit(
     """
     T, A = _check_game(contexts, rewards, expected)
     for name, count, least in (("block", block, 1), ("every", every, 1), ("initial", initial, 1)):
-        require_count(count, name, least)
+        require_integer(count, name, least)
     check_seed(seed)
     actions = torch.zeros(T, dtype=torch.int64, device=contexts.device)
     at = min(initial * A, T)

@@ -13,7 +13,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import require_integer
 from caveat._numerics import entropy
 from caveat._seeds import check_seed
 from caveat.acquire._joint import joint_probabilities
@@ -84,7 +84,7 @@ def batchbald(draws: Predictive | Tensor, size: int, *, configurations: int = 10
     p = joint_probabilities(draws) if not (isinstance(draws, Tensor) and draws.numel() == 0) else draws
     check_batch(size, p.shape[1] if p.ndim > 1 else 0)
     S, B, C = p.shape
-    require_count(configurations, "configurations", C)
+    require_integer(configurations, "configurations", C)
     generator = torch.Generator().manual_seed(check_seed(seed) % (1 << 63))
     flat = p.reshape(S, B * C).contiguous()
     noise = torch.stack([entropy(draw) for draw in p]).mean(0)  # draw by draw: the whole would be held twice

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from caveat._checks import require_finite, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
-from caveat._shapes import require_finite, require_rows
 from caveat.acquire._pool import check_batch
 from caveat.acquire._scores import checked_scores
 from caveat.errors import InvalidArgumentError, explain

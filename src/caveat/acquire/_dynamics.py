@@ -12,10 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import describe, require_finite, require_integer
 from caveat._engine import Sampler, check_draws, check_sampler_passed
 from caveat._seeds import check_seed
-from caveat._shapes import describe, require_finite
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Mean, MeanAndLogVariance, MeanAndVariance
 
@@ -133,7 +132,7 @@ def _policy(actions: Any, steps: int | None, B: int) -> tuple[Callable[[Tensor, 
             raise InvalidArgumentError(
                 _wrong("actions are (T, B, A), or a policy with steps=T.", type(actions).__name__, "steps=100")
             )
-        require_count(steps, "steps", 1)
+        require_integer(steps, "steps", 1)
         return cast(Callable[[Tensor, int], Tensor], actions), steps
     fits = actions.ndim == 2 or (actions.ndim == 3 and actions.shape[1] == B)
     if not fits or len(actions) == 0 or (steps is not None and not 1 <= steps <= len(actions)):

@@ -12,10 +12,9 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, check_sampler_passed
 from caveat._seeds import check_seed, mix
-from caveat._shapes import require_finite
 from caveat.acquire._bandit import thompson
 from caveat.errors import InvalidArgumentError, explain
 
@@ -63,7 +62,7 @@ class ThompsonPolicy:
         Raises:
             InvalidArgumentError: a negative episode, or no observations. NotFiniteError: NaN in them.
         """
-        require_count(episode, "episode", 0)
+        require_integer(episode, "episode", 0)
         if not isinstance(cast(Any, observations), Tensor) or observations.ndim < 2 or len(observations) == 0:
             raise InvalidArgumentError(
                 explain(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from caveat._checks import classified
+from caveat._checks import classified, describe
 from caveat._numerics import accumulator
-from caveat._shapes import describe
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Predictive
 

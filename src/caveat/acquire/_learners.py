@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from caveat._checks import require_count
+from caveat._checks import require_integer
 from caveat._engine import Sampler
 from caveat._seeds import check_seed, mix
 from caveat.errors import InvalidArgumentError, explain
@@ -61,7 +61,7 @@ def warm_started(
             explain("There must be a network.", got="none", cause="an empty list", fix="networks=[network]")
         )
     if steps is not None:
-        require_count(steps, "steps", 1)
+        require_integer(steps, "steps", 1)
     check_seed(seed)
     sampler = make(networks if isinstance(networks, nn.Module) else members)
     options: dict[str, Any] = {"validation": None, "patience": None, "bootstrap": bootstrap, **settings}

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, final
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import require_integer
 from caveat._seeds import check_seed, mix
 from caveat.acquire._label_sources import LabelSource, arrivals
 from caveat.acquire._picks import Pick
@@ -108,8 +108,8 @@ def active_learning(
         0.33
     """
     start = _initial_rows(size, initial, check_seed(seed))
-    require_count(rounds, "rounds", 0)
-    require_count(1 if candidates is None else candidates, "candidates", 1)
+    require_integer(rounds, "rounds", 0)
+    require_integer(1 if candidates is None else candidates, "candidates", 1)
     check_batch(batch, size - len(start) if rounds else batch)
     if candidates is not None and candidates < batch:
         raise InvalidArgumentError(_few_candidates(candidates, batch))

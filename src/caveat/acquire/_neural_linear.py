@@ -16,10 +16,9 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from caveat._checks import require_count
+from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, Stream
 from caveat._seeds import check_seed, mix
-from caveat._shapes import require_finite
 from caveat.acquire._learners import Learn, warm_started
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Mean
@@ -195,7 +194,7 @@ def _eval(network: Any) -> Sampler:
 
 
 def _check_seen(actions: Tensor, rewards: Tensor, count: int) -> None:
-    require_count(count, "count", 1)
+    require_integer(count, "count", 1)
     fits = actions.ndim == 1 and actions.shape == rewards.shape and not actions.is_floating_point()
     if not fits or (len(actions) > 0 and not 0 <= int(actions.min()) <= int(actions.max()) < count):
         raise InvalidArgumentError(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from caveat._checks import require_finite, require_rows
 from caveat._numerics import accumulator
-from caveat._shapes import require_finite, require_rows
 from caveat.errors import InvalidArgumentError, explain
 from caveat.measures import MEASURES
 from caveat.predictive import Gaussian, Predictive

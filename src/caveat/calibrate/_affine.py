@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import describe
 from caveat._numerics import public_dtype
-from caveat._shapes import describe
 from caveat.calibrate._checks import as_scores, require_at_least_zero, scored
 from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import State, state_of, stored

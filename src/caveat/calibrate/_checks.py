@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from caveat._checks import describe, require_floating
 from caveat._numerics import accumulator, alike
-from caveat._shapes import describe, require_floating
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 LEAST = -745.0

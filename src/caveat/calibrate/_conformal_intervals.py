@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import require_number, require_positive
 from caveat._numerics import public_dtype
-from caveat._shapes import require_positive, require_share
 from caveat.calibrate._checks import detached
 from caveat.calibrate._conformal_rank import conformal_quantile
 from caveat.calibrate._stored import State, state_of, stored
@@ -120,7 +120,7 @@ def fit_absolute_residual(mean: Tensor, target: Tensor, *, alpha: float = 0.1) -
         >>> intervals(torch.tensor([1.0]))
         (tensor([-8.]), tensor([10.]))
     """
-    require_share(alpha, "alpha")
+    require_number(alpha, "alpha", "(0, 1)")
     m, y = detached(mean=mean, target=target)
     return AbsoluteResidual(conformal_quantile((y - m).abs(), alpha), alpha)
 
@@ -149,7 +149,7 @@ def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, alpha: f
         >>> intervals(torch.tensor([1.0]), torch.tensor([0.5]))
         (tensor([-3.5000]), tensor([5.5000]))
     """
-    require_share(alpha, "alpha")
+    require_number(alpha, "alpha", "(0, 1)")
     m, s, y = detached(mean=mean, scale=scale, target=target)
     require_positive(s, "scale")
     return ScaledResidual(conformal_quantile((y - m).abs() / s, alpha), alpha)
@@ -181,6 +181,6 @@ def fit_conformalized_quantiles(
         >>> intervals(low[:1], high[:1])
         (tensor([-9.]), tensor([9.]))
     """
-    require_share(alpha, "alpha")
+    require_number(alpha, "alpha", "(0, 1)")
     bottom, top, y = detached(low=low, high=high, target=target)
     return ConformalizedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), alpha), alpha)

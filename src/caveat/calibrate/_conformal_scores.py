@@ -8,9 +8,9 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._numerics import accumulator
 from caveat._seeds import mix, site_key
-from caveat._shapes import describe
 from caveat.calibrate._checks import require_at_least_zero
 from caveat.calibrate._stored import stored
 from caveat.errors import InvalidArgumentError, NotProbabilitiesError, explain

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._shapes import describe, require_share
+from caveat._checks import describe, require_number
 from caveat.calibrate._conformal_rank import conformal_quantile
 from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
 from caveat.calibrate._stored import State, state_of, stored
@@ -96,7 +96,7 @@ def fit_conformal_sets(
                 [False, False],
                 [ True, False]])
     """
-    require_share(alpha, "alpha")
+    require_number(alpha, "alpha", "(0, 1)")
     chosen = LAC() if score is None else score
     p = checked_rows(probabilities)
     y = labels.reshape(-1)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import require_number, require_positive
 from caveat._numerics import accumulator, public_dtype
-from caveat._shapes import require_positive, require_share
 from caveat.calibrate._checks import detached
 from caveat.calibrate._interpolate import interpolate
 from caveat.calibrate._stored import State, state_of, stored
@@ -52,7 +52,7 @@ class QuantileRecalibration:
         Raises:
             InvalidArgumentError: share is not between 0 and 1.
         """
-        require_share(share, "share")
+        require_number(share, "share", "(0, 1)")
         wanted = torch.tensor(share, dtype=self.levels.dtype, device=self.levels.device)
         level = float(interpolate(wanted, self.shares, self.levels))
         return min(max(level, _LEAST_TAIL), 1 - _LEAST_TAIL)
@@ -72,7 +72,7 @@ class QuantileRecalibration:
             >>> same.interval(lambda q: torch.full((1,), q), level=0.5)
             (tensor([0.2500]), tensor([0.7500]))
         """
-        require_share(level, "level")
+        require_number(level, "level", "(0, 1)")
         return quantile(self.level_for((1 - level) / 2)), quantile(self.level_for((1 + level) / 2))
 
     @takes_arrays

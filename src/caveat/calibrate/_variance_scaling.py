@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import require_positive
 from caveat._numerics import public_dtype
-from caveat._shapes import require_positive
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError, explain

@@ -9,9 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import classified
+from caveat._checks import classified, describe
 from caveat._numerics import accumulator
-from caveat._shapes import describe
 from caveat.decide._cut import Threshold, calibration_rows
 from caveat.decide._unsureness import MeasureLike, measure_name
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain

@@ -8,8 +8,8 @@ from typing import Any, final
 
 from torch import Tensor
 
+from caveat._checks import require_alike, require_rows
 from caveat._numerics import accumulator
-from caveat._shapes import require_alike, require_rows
 from caveat.decide._unsureness import MeasureLike, uncertainty
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.predictive import Predictive

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import require_integer
 from caveat._numerics import entropy
 from caveat.decide._cost import class_probabilities, expected_costs
 from caveat.decide._cut import Threshold, as_cut
@@ -93,8 +93,8 @@ def refer(
         >>> refer(pred, 1, cut=0.3).counts()
         {'answer': 1, 'refer': 1, 'abstain': 1}
     """
-    require_count(budget, "budget", 0)
-    require_count(spent, "spent", 0)
+    require_integer(budget, "budget", 0)
+    require_integer(spent, "spent", 0)
     by = uncertainty(pred, measure)
     left = max(budget - spent, 0)
     name = measure_name(pred, measure)

@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import require_integer
 from caveat.decide._bounds import risk_p_values
 from caveat.decide._cut import NoThresholdError, Threshold, calibration_rows, require_between
 from caveat.decide._unsureness import MeasureLike, measure_name
@@ -75,7 +75,7 @@ def threshold_for_risk(
     require_between(confidence, "confidence")
     by, loss = calibration_rows(pred, losses, measure, most=1.0)
     if cuts is None:
-        require_count(candidates, "candidates", 1)
+        require_integer(candidates, "candidates", 1)
         value = _by_rank(by, loss, target, 1 - confidence, candidates)
     else:
         value = _in_sequence(by, loss, target, 1 - confidence, _checked_cuts(cuts))

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from caveat._checks import describe, require_no_nan, require_rows
 from caveat._measure_kinds import kind_of
 from caveat._numerics import accumulator
-from caveat._shapes import describe, require_no_nan, require_rows
 from caveat.errors import InvalidArgumentError, explain
 from caveat.measures import MEASURES
 from caveat.predictive import Predictive

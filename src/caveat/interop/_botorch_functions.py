@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._engine import Sampler, draws
-from caveat._shapes import describe
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Mean, MeanAndLogVariance
 

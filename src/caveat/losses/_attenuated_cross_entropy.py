@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._shapes import describe
+from caveat._checks import describe
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._logit_noise import expected_log_likelihood

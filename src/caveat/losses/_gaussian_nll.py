@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._shapes import describe, require_floating
+from caveat._checks import describe, require_floating
 from caveat.errors import OutputMismatchError, explain
 from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._pair import split_pair

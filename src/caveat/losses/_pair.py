@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._shapes import describe, require_floating
+from caveat._checks import describe, require_floating
 from caveat.errors import OutputMismatchError, explain
 
 

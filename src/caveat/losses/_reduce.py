@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from caveat._shapes import describe
+from caveat._checks import describe
 from caveat.errors import InvalidArgumentError, explain
 
 Reduction = Literal["mean", "sum", "none"]

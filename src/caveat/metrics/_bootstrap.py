@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_count
+from caveat._checks import describe, require_integer, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
-from caveat._shapes import describe, require_rows, require_share
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._registry import takes_weights
 
@@ -71,8 +70,8 @@ def bootstrap(
         >>> value.item(), round(low.item(), 2), round(high.item(), 2)
         (0.75, 0.66, 0.83)
     """
-    require_count(n, "n", 2)
-    require_share(confidence, "confidence")
+    require_integer(n, "n", 2)
+    require_number(confidence, "confidence", "(0, 1)")
     check_seed(seed)
     if not tensors:
         raise InvalidArgumentError(_no_tensors())

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import classified, require_count
+from caveat._checks import classified, describe, require_integer
 from caveat._numerics import accumulator
-from caveat._shapes import describe
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._reliability import equal_width_edges
 from caveat.metrics._weighting import sums_by_group
@@ -67,8 +66,8 @@ class BrierBins:
         Raises:
             InvalidArgumentError: fewer than two classes or one bin.
         """
-        require_count(classes, "classes", 2)
-        require_count(bins, "bins", 1)
+        require_integer(classes, "classes", 2)
+        require_integer(bins, "bins", 1)
         return cls(torch.zeros(5, classes, bins, dtype=accumulator(device), device=device))
 
     @takes_arrays

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from caveat._checks import describe, require_finite, require_rows
 from caveat._numerics import accumulator, alike
-from caveat._shapes import describe, require_finite, require_rows
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean

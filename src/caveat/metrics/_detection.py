@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import classified
+from caveat._checks import classified, describe, require_alike, require_no_nan, require_number, require_rows
 from caveat._numerics import accumulator
-from caveat._shapes import describe, require_alike, require_no_nan, require_rows, require_share
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
@@ -78,7 +77,7 @@ def fpr_at_tpr(
         >>> fpr_at_tpr(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).item()
         0.5
     """
-    require_share(tpr, "tpr")
+    require_number(tpr, "tpr", "(0, 1)")
     true, false = _counts(scores, positive, weights)
     enough = true >= tpr * true[..., -1:] * (1 - 1e-12)  # 0.95 * 20 is 19 and not a rounding above it
     first = enough.to(torch.int8).argmax(-1, keepdim=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from caveat._checks import require_number, require_rows
 from caveat._numerics import accumulator, alike
-from caveat._shapes import require_rows, require_share
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
@@ -76,7 +76,7 @@ def interval_score(
         >>> round(interval_score(low, high, torch.tensor([1.5]), level=0.5).item(), 6)
         3.0
     """
-    require_share(level, "level")
+    require_number(level, "level", "(0, 1)")
     bottom, top = _ends(low, high)
     y = _target(target, low)
     outside = (bottom - y).clamp(min=0) + (y - top).clamp(min=0)

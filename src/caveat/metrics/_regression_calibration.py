@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import require_finite, require_rows
 from caveat._numerics import accumulator
-from caveat._shapes import require_finite, require_rows
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank
 from caveat.metrics._registry import metric

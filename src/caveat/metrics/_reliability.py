@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import classified, require_count
+from caveat._checks import classified, describe, require_integer
 from caveat._numerics import accumulator
-from caveat._shapes import describe
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._views import View, confidence
 from caveat.metrics._weighting import row_weights, sums_by_group
@@ -61,7 +60,7 @@ class ReliabilityBins:
         Raises:
             InvalidArgumentError: fewer than one bin, or edges that do not rise from 0 to 1.
         """
-        require_count(classes, "classes", 2)
+        require_integer(classes, "classes", 2)
         edges = equal_width_edges(bins) if isinstance(bins, int) else _checked_edges(bins)
         groups = 1 if view is confidence else classes
         zero = torch.zeros(groups, len(edges) - 1, dtype=accumulator(device), device=device)
@@ -191,7 +190,7 @@ def equal_width_edges(bins: int) -> Tensor:
         >>> equal_width_edges(4)
         tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000], dtype=torch.float64)
     """
-    require_count(bins, "bins", 1)
+    require_integer(bins, "bins", 1)
     return torch.arange(bins + 1, dtype=torch.float64) / bins
 
 
@@ -214,7 +213,7 @@ def equal_mass_edges(
         >>> equal_mass_edges(torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64), bins=2)
         tensor([0.0000, 0.7000, 1.0000], dtype=torch.float64)
     """
-    require_count(bins, "bins", 1)
+    require_integer(bins, "bins", 1)
     p, y = classified(probabilities, labels)
     ranked = view(p, y)[1].sort().values
     N = len(ranked)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from caveat._checks import require_count
+from caveat._checks import describe, require_integer, require_no_nan, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
-from caveat._shapes import describe, require_no_nan, require_rows, require_share
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._bootstrap import metric_of_rows, percentiles, require_same_rows, resamples, row_counts
 from caveat.metrics._ranking import cumulated, rank, steps
@@ -34,8 +33,8 @@ def retained_values(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The metric at each fraction, (F,), and the ends of its band, (F,) each, or None without resamples."""
     _check(tensors, uncertainty)
-    require_count(resamples, "resamples", 0)
-    require_share(confidence, "confidence")
+    require_integer(resamples, "resamples", 0)
+    require_number(confidence, "confidence", "(0, 1)")
     check_seed(seed)
     kept = (fractions * len(uncertainty)).round().clamp(min=1)
     if takes_weights(metric):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import require_alike, require_finite, require_no_nan, require_rows
 from caveat._numerics import accumulator
-from caveat._shapes import require_alike, require_finite, require_no_nan, require_rows
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights

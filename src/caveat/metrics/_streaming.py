@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import require_rows
 from caveat._numerics import accumulator
-from caveat._shapes import require_rows
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._registry import METRICS
 

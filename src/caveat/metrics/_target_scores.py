@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._checks import require_positive
 from caveat._numerics import alike
-from caveat._shapes import require_positive
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 

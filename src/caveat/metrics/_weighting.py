@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._numerics import accumulator
-from caveat._shapes import describe
 from caveat.errors import InvalidArgumentError, explain
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
+from caveat._checks import require_same_shape
 from caveat._numerics import Moments, concatenate_moments, merged_mean, public_dtype
-from caveat._shapes import require_same_shape
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._checks import check_finite
 from caveat.predictive._deferred import all_fields, deferred, field_of_source

@@ -12,8 +12,8 @@ from typing import Any, final
 
 from torch import Tensor
 
+from caveat._checks import require_draws
 from caveat._numerics import accumulator, log_softmax, public_dtype
-from caveat._shapes import require_draws
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._shapes import describe, require_floating, require_rank
+from caveat._checks import describe, require_floating, require_rank
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive._protocol import Select
 from caveat.predictive._select import only_tensor, selected

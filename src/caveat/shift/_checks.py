@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._shapes import describe, require_floating
+from caveat._checks import describe, require_floating
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 SMALLEST_SIDE = 8

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._seeds import check_seed
-from caveat._shapes import describe
 from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._blurs import camera_motion_blur, defocus_blur, gaussian_blur, glass_blur, zoom_blur
 from caveat.shift._checks import check_images, check_severity, check_side

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from caveat._shapes import describe
+from caveat._checks import describe
 from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._checks import check_images, check_per_image
 

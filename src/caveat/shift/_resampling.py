@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._seeds import check_seed, draw_keys, site_key
-from caveat._shapes import describe
 from caveat.errors import InvalidArgumentError, explain
 
 

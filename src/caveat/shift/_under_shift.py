@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._seeds import check_seed
-from caveat._shapes import describe
 from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._checks import check_images
 from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from caveat._shapes import is_missing
+from caveat._checks import is_missing
 from caveat.errors import explain
 from caveat.tabular._errors import InvalidTableError
 

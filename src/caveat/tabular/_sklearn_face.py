@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caveat._checks import is_missing as is_no_value
 from caveat._extras import require
-from caveat._shapes import is_missing as is_no_value
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Categorical, Gaussian
 from caveat.tabular._columns import Columns, as_column, as_columns, count_rows

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from caveat._shapes import is_missing as is_no_value
+from caveat._checks import is_missing as is_no_value
 from caveat.errors import explain
 from caveat.tabular._columns import Array
 from caveat.tabular._days import day_of, days_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from caveat._shapes import is_missing
+from caveat._checks import is_missing
 from caveat.errors import explain
 from caveat.text._errors import InvalidTextError
 

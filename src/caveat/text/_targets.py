@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from caveat._checks import is_missing
 from caveat._estimators import center_and_scale
-from caveat._shapes import is_missing
 from caveat.errors import explain
 from caveat.text._errors import InvalidTextError
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from caveat._checks import describe
 from caveat._intercept import FunctionMode, put_back, random_state
-from caveat._shapes import describe
 from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError, explain
 from caveat.train._noise import Noise
 from caveat.train._passes import Objective

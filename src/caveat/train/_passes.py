@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from caveat._checks import describe
 from caveat._intercept import as_draws, draws_of, over_draws
-from caveat._shapes import describe
 from caveat.errors import InvalidArgumentError, explain
 from caveat.train._chain import Chain, chain_of
 from caveat.train._noise import Noise

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from caveat._shapes import describe
+from caveat._checks import describe
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._engine import Values
-from caveat._shapes import describe
 from caveat.errors import OutputMismatchError, explain
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from caveat._shapes import describe
+from caveat._checks import describe
 from caveat.errors import InvalidArgumentError, explain
 
 
