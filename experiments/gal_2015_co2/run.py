@@ -124,7 +124,7 @@ def main() -> None:
     for name, sampler in samplers(x, y, EPOCHS // 100 if smoke else EPOCHS).items():
         draws = min(sampler.size or DRAWS, 50 if smoke else DRAWS)
         pred = caveat.predict(sampler, ((at - center) / spread)[:, None], n=draws, seed=0)
-        found[name] = (offset + scale * pred.mean[:, 0], scale * pred.variance[:, 0].sqrt())
+        found[name] = (offset + scale * pred.mean[:, 0], scale * pred.epistemic_variance[:, 0].sqrt())
     if not smoke:
         picture(years, level, at, found).savefig(HERE / "co2.png", dpi=110)
         write(at, found, time.perf_counter() - start)

@@ -102,7 +102,8 @@ def keep_maps(preds: dict[str, Any], tested: int) -> None:
 def maps(pred: Any, test: Scenes, room: int = 0) -> list[np.ndarray]:
     """Image, depth, prediction, noise, aleatoric and epistemic standard deviation of one room, in metres."""
     depths = [CENTER + SCALE * depth[room, 0] for depth in (test.depth, pred.mean)]
-    spreads = [SCALE * spread[room, 0] for spread in (test.noise, pred.aleatoric_variance.sqrt(), pred.variance.sqrt())]
+    kinds = (test.noise, pred.aleatoric_variance.sqrt(), pred.epistemic_variance.sqrt())
+    spreads = [SCALE * spread[room, 0] for spread in kinds]
     return [values.half().numpy() for values in (test.images[room], *depths, *spreads)]
 
 
@@ -124,7 +125,7 @@ def scores(pred: Any, test: Scenes) -> Record:
         "coverage of 90 %": interval_coverage(low, high, test.measured),
         "miscalibration area": miscalibration_area(pred.cdf(test.measured)),
         "aleatoric": SCALE * pred.aleatoric_variance.sqrt().mean(),
-        "epistemic": SCALE * pred.variance.sqrt().mean(),
+        "epistemic": SCALE * pred.epistemic_variance.sqrt().mean(),
     }
     return {name: round(float(value), 4) for name, value in found.items()}
 

@@ -173,7 +173,7 @@ def doubts(pred: Any, network: nn.Module, draws: int, name: str, every: int) -> 
         sampler = caveat.mc_dropout(network, output=caveat.MeanAndLogVariance())
         logits = in_batches(sampler, draws, place(name, 6 * every))
         found["aleatoric logit variance"] = float(logits.aleatoric_variance.double().mean())
-        found["epistemic logit variance"] = float(logits.variance.double().mean())
+        found["epistemic logit variance"] = float(logits.epistemic_variance.double().mean())
     return {kind: round(value, 5) for kind, value in found.items()}
 
 

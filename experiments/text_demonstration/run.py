@@ -113,7 +113,7 @@ def reviews(reader: str, smoke: bool) -> Record:
         texts, y = [rows[k][-1] for k in test], torch.tensor([float(rows[k][2]) for k in test]).double()
         pred = model.predictive(texts)
         low, high = (torch.from_numpy(end) for end in model.predict_interval(texts, 0.9))
-    ours = regression(pred.mean[:, 0], pred.total_variance[:, 0].sqrt(), y, low, high)
+    ours = regression(pred.mean[:, 0], pred.variance[:, 0].sqrt(), y, low, high)
     target = model.model_.target
     mean, log_variance = said_plainly(model, texts).unbind(1)
     mean, sd = mean * target.scales[0] + target.shifts[0], (0.5 * log_variance).exp() * target.scales[0]

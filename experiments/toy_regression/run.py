@@ -128,7 +128,7 @@ def main() -> None:
         sampler = WAYS[name](5 if smoke else 300)
         draws = None if sampler.size is not None else 200
         inside, outside = (
-            float(caveat.predict(sampler, rows, draws).variance.sqrt().mean()) for rows in (INSIDE, OUTSIDE)
+            float(caveat.predict(sampler, rows, draws).epistemic_variance.sqrt().mean()) for rows in (INSIDE, OUTSIDE)
         )
         found[name] = {"inside": inside, "outside": outside, "seconds": round(time.perf_counter() - start, 1)}
         more = f"{outside / inside:.1f} times as much"

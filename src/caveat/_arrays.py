@@ -154,7 +154,7 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
     if isinstance(pred, Bernoulli) and first != "uncertainty":
         pred = pred.binary
     if first.startswith("uncertainty"):
-        of_rows = pred.total_variance if isinstance(pred, Gaussian) else _entropy_of(pred)
+        of_rows = pred.variance if isinstance(pred, Gaussian) else _entropy_of(pred)
         return [of_rows.flatten(1).mean(-1) if of_rows.ndim > 1 else of_rows]
     if isinstance(pred, Categorical):
         if first in ("probabilities", "deterministic"):
@@ -163,9 +163,9 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
             return [pred.mean.log()]
     if isinstance(pred, Gaussian):
         if pair == ("mean", "variance"):
-            return [pred.mean, pred.total_variance]
+            return [pred.mean, pred.variance]
         if pair == ("mean", "scale"):
-            return [pred.mean, pred.total_variance.sqrt()]
+            return [pred.mean, pred.variance.sqrt()]
         if pair == ("low", "high"):
             return list(pred.interval(level()))
         if pair == ("means", "variances"):
@@ -173,7 +173,7 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
         if first in ("mean", "draws"):
             return [getattr(pred, first)]
         if first == "variance":
-            return [pred.total_variance]
+            return [pred.variance]
     raise InvalidArgumentError(
         explain(
             f"{first} must be a tensor, or a predictive that says it.",

@@ -55,9 +55,9 @@ def test_draws_have_the_linearized_predictive_variance(network: nn.Module, weigh
     posterior = laplace_posterior(network, data(), output=output, weights=weights, hessian=hessian)
     drawn = caveat.predict(posterior, x, n=1500)
     exact = posterior.fitted(x)[1].reshape(-1, 1)
-    torch.testing.assert_close(drawn.variance.sqrt(), exact.sqrt(), rtol=0.08, atol=0)
+    torch.testing.assert_close(drawn.epistemic_variance.sqrt(), exact.sqrt(), rtol=0.08, atol=0)
     assert ((drawn.mean - network(x)).abs() / exact.sqrt()).max() < 0.12
-    assert drawn.variance[0] > drawn.variance[2]
+    assert drawn.epistemic_variance[0] > drawn.epistemic_variance[2]
 
 
 @pytest.mark.parametrize("weights", ["last_layer", "all"])

@@ -120,7 +120,7 @@ def test_quantiles_are_the_predictives_and_conformal_ones_cover(torchcp: Any) ->
     model = torchcp_regressor(sampler, quantiles=(0.1, 0.9), n=20)
     pred = caveat.predict(sampler, X, n=20, seed=0)
     # The 90 % quantile of the standard normal is 1.2815515655.
-    reach = 1.2815515655 * pred.total_variance.sqrt()
+    reach = 1.2815515655 * pred.variance.sqrt()
     torch.testing.assert_close(model(X), torch.cat([pred.mean - reach, pred.mean + reach], -1))
     predictor = torchcp.regression.predictor.SplitPredictor(torchcp.regression.score.CQR(), model, alpha=0.2)
     predictor.calibrate(loader(TARGETS, slice(300)))

@@ -32,17 +32,17 @@ def test_golden_variances() -> None:
     # Means 1, 3 and noise variances 0.5, 1.5: epistemic (1 + 1) / (2 - 1) = 2, aleatoric 1, total 3.
     draws = torch.tensor([[[1.0, 0.5]], [[3.0, 1.5]]])
     pred = MeanAndVariance().summarize(draws)
-    assert (pred.mean.item(), pred.variance.item()) == (2.0, 2.0)
-    assert (pred.aleatoric_variance.item(), pred.total_variance.item()) == (1.0, 3.0)
+    assert (pred.mean.item(), pred.epistemic_variance.item()) == (2.0, 2.0)
+    assert (pred.aleatoric_variance.item(), pred.variance.item()) == (1.0, 3.0)
     logs = torch.stack([draws[..., 0], draws[..., 1].log()], -1)
-    assert MeanAndLogVariance().summarize(logs).total_variance.item() == pytest.approx(3.0)
+    assert MeanAndLogVariance().summarize(logs).variance.item() == pytest.approx(3.0)
 
 
 def test_variance_beside_a_large_mean_in_float32() -> None:
     exact = 1000 + 0.01 * torch.randn(
         1000, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
-    variance = Mean().summarize(exact.float()).variance
+    variance = Mean().summarize(exact.float()).epistemic_variance
     assert variance.dtype == torch.float32
     assert ((variance - exact.var(0)).abs() / exact.var(0)).max() < 0.02
 

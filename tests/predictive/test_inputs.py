@@ -48,11 +48,11 @@ def test_metrics_of_classes_take_what_people_have(metric: Any) -> None:
     ("function", "fields"),
     [
         (metrics.root_mean_squared_error, ["mean"]),
-        (metrics.gaussian_negative_log_likelihood, ["mean", "total_variance"]),
-        (metrics.crps_gaussian, ["mean", "total_variance"]),
-        (metrics.gaussian_cdf, ["mean", "total_variance"]),
+        (metrics.gaussian_negative_log_likelihood, ["mean", "variance"]),
+        (metrics.crps_gaussian, ["mean", "variance"]),
+        (metrics.gaussian_cdf, ["mean", "variance"]),
         (calibrate.fit_absolute_residual, ["mean"]),
-        (calibrate.fit_variance_scaling, ["mean", "total_variance"]),
+        (calibrate.fit_variance_scaling, ["mean", "variance"]),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )

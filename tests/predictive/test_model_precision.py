@@ -19,7 +19,7 @@ def test_golden_precision() -> None:
 def test_its_inverse_is_the_noise_variance() -> None:
     tau = model_precision(1.0, 0.0, 10, 0.2)  # 1 / (2 * 10 * 0.2) = 0.25
     pred = Mean(noise_variance=1 / tau).summarize(torch.tensor([[[1.0]], [[3.0]]]))
-    assert pred.total_variance.item() == pytest.approx(4.0 + 2.0)
+    assert pred.variance.item() == pytest.approx(4.0 + 2.0)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 5, float("nan")])

@@ -88,8 +88,8 @@ def test_agrees_with_draws_of_mc_dropout(masks: Any) -> None:
     network, x = mlp(), numbers(6, 3)
     found = propagate(moments(network, output=caveat.Mean()), x)
     drawn = caveat.predict(caveat.mc_dropout(network, output=caveat.Mean(), masks=masks), x, n=20_000)
-    assert ((found.mean - drawn.mean).abs() / drawn.variance.sqrt()).max() < 0.03
-    torch.testing.assert_close(found.variance.sqrt(), drawn.variance.sqrt(), rtol=0.02, atol=0)
+    assert ((found.mean - drawn.mean).abs() / drawn.epistemic_variance.sqrt()).max() < 0.03
+    torch.testing.assert_close(found.variance.sqrt(), drawn.epistemic_variance.sqrt(), rtol=0.02, atol=0)
 
 
 def test_a_deep_network_is_near_its_draws_and_says_what_it_assumed() -> None:
@@ -106,7 +106,7 @@ def test_a_deep_network_is_near_its_draws_and_says_what_it_assumed() -> None:
 def test_draws_of_a_row_have_the_propagated_moments() -> None:
     sampler, x = moments(mlp(), output=caveat.Mean()), numbers(3, 3)
     found, pred = propagate(sampler, x), caveat.predict(sampler, x, n=20_000)
-    torch.testing.assert_close(pred.variance, found.variance, rtol=0.05, atol=0)
+    torch.testing.assert_close(pred.epistemic_variance, found.variance, rtol=0.05, atol=0)
     assert ((pred.mean - found.mean).abs() / found.variance.sqrt()).max() < 0.03
 
 
@@ -115,8 +115,8 @@ def test_the_gaussian_has_exactly_the_propagated_moments_and_no_standard_error()
     found = propagate(moments(network, output=caveat.Mean(noise_variance=0.5)), x)
     pred = found.gaussian()
     torch.testing.assert_close(pred.mean, found.mean)
-    torch.testing.assert_close(pred.variance, found.variance)
-    torch.testing.assert_close(pred.total_variance, found.variance + 0.5)
+    torch.testing.assert_close(pred.epistemic_variance, found.variance)
+    torch.testing.assert_close(pred.variance, found.variance + 0.5)
     assert pred.standard_error().isnan().all()
     assert pred.log_prob(torch.zeros(3, 2)).shape == (3, 2)
 
@@ -128,7 +128,7 @@ def test_a_normal_log_variance_gives_the_mean_of_a_log_normal() -> None:
     expected = (found.mean[..., 1] + found.variance[..., 1] / 2).exp()
     torch.testing.assert_close(found.gaussian().aleatoric_variance, expected)
     drawn = caveat.predict(sampler, x, n=20_000)
-    torch.testing.assert_close(found.gaussian().total_variance, drawn.total_variance, rtol=0.05, atol=0)
+    torch.testing.assert_close(found.gaussian().variance, drawn.variance, rtol=0.05, atol=0)
 
 
 def test_mean_field_is_near_the_expected_softmax() -> None:

@@ -146,7 +146,7 @@ def test_epistemic_variance_grows_far_from_the_data(regression: nn.Sequential) -
     sampler = sampler_of(regression)
     inside = caveat.predict(sampler, torch.linspace(-2.5, 2.5, 21)[:, None], n=300)
     outside = caveat.predict(sampler, torch.tensor([[-9.0], [-6.0], [6.0], [9.0]]), n=300)
-    assert outside.variance.sqrt().min() > 5 * inside.variance.sqrt().max()
+    assert outside.epistemic_variance.sqrt().min() > 5 * inside.epistemic_variance.sqrt().max()
     assert ((inside.mean - torch.linspace(-2.5, 2.5, 21)[:, None].sin()).abs() < 0.2).all()
 
 
@@ -183,7 +183,7 @@ def test_passes_the_kit(outputs: int) -> None:
 def test_dropout_of_the_trunk_is_off_unless_asked_for(regression: nn.Sequential) -> None:
     inside = torch.linspace(-2, 2, 5)[:, None]
     both = gaussian_process_head(regression, output=caveat.Mean(), live=caveat.all_dropout)
-    alone, together = (caveat.predict(s, inside, n=500).variance for s in (sampler_of(regression), both))
+    alone, together = (caveat.predict(s, inside, n=500).epistemic_variance for s in (sampler_of(regression), both))
     assert (together > alone).all()
     check_sampler(both, curve()[0][:4], n=6)
 
@@ -206,9 +206,9 @@ def test_a_rebuilt_precision_is_noticed() -> None:
     head = RandomFeatureGaussianProcess(1, 1, features=32, curvature=gaussian_curvature(0.1))
     update_precision(head, torch.zeros(2, 1))
     sampler = gaussian_process_head(head, output=caveat.Mean())
-    before = caveat.predict(sampler, torch.zeros(1, 1), n=300).variance.item()
+    before = caveat.predict(sampler, torch.zeros(1, 1), n=300).epistemic_variance.item()
     update_precision(head, torch.zeros(500, 1))
-    assert caveat.predict(sampler, torch.zeros(1, 1), n=300).variance.item() < before / 20
+    assert caveat.predict(sampler, torch.zeros(1, 1), n=300).epistemic_variance.item() < before / 20
 
 
 def test_bad_input_of_the_head_is_refused() -> None:

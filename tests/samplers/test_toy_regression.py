@@ -41,7 +41,7 @@ def trained(number: int, *, dropout: float = 0.0, moments: bool = False) -> tupl
 
 def ratio(sampler: Any, n: int | None = 100) -> float:
     """Mean standard deviation outside the data over that inside."""
-    inside, outside = (caveat.predict(sampler, x, n).variance.sqrt().mean() for x in (INSIDE, OUTSIDE))
+    inside, outside = (caveat.predict(sampler, x, n).epistemic_variance.sqrt().mean() for x in (INSIDE, OUTSIDE))
     return float(outside / inside)
 
 
@@ -63,4 +63,4 @@ def test_swag_and_snapshots_are_less_certain_outside() -> None:
     network, moments = trained(0, moments=True)
     assert ratio(samplers.swag(network, moments, output=caveat.Mean())) > 1.5
     pred = caveat.predict(samplers.deterministic(network, output=caveat.Mean()), OUTSIDE)
-    assert float(pred.variance.max()) == 0
+    assert float(pred.epistemic_variance.max()) == 0

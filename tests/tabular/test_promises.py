@@ -35,7 +35,7 @@ def test_a_large_mean_costs_no_digits(offset: float) -> None:
     moved = Regressor(members=1, epochs=20, draws=20).fit(X, y + offset)
     pred = moved.predictive(X)
     assert pred.mean.dtype == torch.float64
-    ratio = (pred.total_variance / plain.total_variance).sqrt()
+    ratio = (pred.variance / plain.variance).sqrt()
     assert float(ratio.median()) == pytest.approx(1, abs=0.2)
     low, high = moved.predict_interval(X)
     assert np.mean((y + offset >= low) & (y + offset <= high)) > 0.85

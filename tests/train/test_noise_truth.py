@@ -34,7 +34,7 @@ def learned(rows: int, seed: int) -> tuple[Tensor, Tensor]:
         validation=None, learning_rate=2e-3, weight_decay=1e-4, seed=1, progress=False,
     )  # fmt: skip
     pred = caveat.predict(caveat.ensemble(networks, output=caveat.MeanAndLogVariance()), INSIDE)
-    return pred.aleatoric_variance.sqrt(), pred.variance.sqrt()
+    return pred.aleatoric_variance.sqrt(), pred.epistemic_variance.sqrt()
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def upper_confidence_bound(*, width: float = 1.0, n: int = 50) -> BanditPolicy:
 
     def policy(sampler: Sampler, contexts: Tensor, seed: int, /) -> Tensor:
         pred = predict(sampler, contexts, sampler.size or n, seed=seed)
-        return (_rewards(pred.mean) + width * pred.variance.sqrt()).argmax(-1)
+        return (_rewards(pred.mean) + width * pred.epistemic_variance.sqrt()).argmax(-1)
 
     return policy
 

@@ -83,7 +83,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
     labels = model.target.labels
     best = pred.predicted
     chosen = cast("list[int]", best.tolist())
-    deviation = pred.variance.clamp(min=0).sqrt()
+    deviation = pred.epistemic_variance.clamp(min=0).sqrt()
     sets = cast("list[list[bool]]", sets_of(model.calibration.scores, pred, level).tolist())
     parts = caveat.decompose(pred)
     found: dict[str, list[Any]] = {
@@ -105,7 +105,7 @@ def _numbers(model: Model, pred: Gaussian, level: float) -> dict[str, list[Any]]
     parts = caveat.decompose(pred)
     columns = {
         "mean": pred.mean,
-        "std": pred.total_variance.sqrt(),
+        "std": pred.variance.sqrt(),
         "low": low,
         "high": high,
         "epistemic": parts["epistemic"].sqrt(),

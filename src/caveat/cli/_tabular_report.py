@@ -205,7 +205,7 @@ def _answer(tested: Tested, row: int) -> str:
     if isinstance(target, Classes) and isinstance(pred, Categorical):
         best = int(pred.predicted[row])
         return f"{target.labels[best]} ({float(pred.mean[row, best]):.0%})"
-    spread: Tensor = pred.total_variance.sqrt() if not isinstance(pred, Categorical) else torch.zeros(1)
+    spread: Tensor = pred.variance.sqrt() if not isinstance(pred, Categorical) else torch.zeros(1)
     means = cast("list[float]", pred.mean[row].tolist())
     deviations = cast("list[float]", spread[row].tolist())
     pairs = zip(means, deviations, strict=True)

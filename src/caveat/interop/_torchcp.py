@@ -153,7 +153,7 @@ def _means(pred: Predictive) -> Tensor:
 def _moments(pred: Predictive) -> tuple[Tensor, Tensor]:
     """The mean and the standard deviation, noise included, of each row."""
     if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
-        return pred.mean.reshape(-1), pred.total_variance.sqrt().reshape(-1)
+        return pred.mean.reshape(-1), pred.variance.sqrt().reshape(-1)
     raise InvalidArgumentError(_misfit("one number a row", pred))
 
 

@@ -43,7 +43,7 @@ def decompose(pred: Predictive) -> dict[str, Any]:
         }
     gaussian = gaussian_of(pred, "decompose")
     return {
-        "total": gaussian.total_variance,
+        "total": gaussian.variance,
         "aleatoric": gaussian.aleatoric_variance,
-        "epistemic": gaussian.variance,
+        "epistemic": gaussian.epistemic_variance,
     }

@@ -64,7 +64,7 @@ def total_variance(pred: Predictive) -> Tensor:
         >>> total_variance(Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([[2.5000]])
     """
-    return gaussian_of(pred, "total_variance").total_variance
+    return gaussian_of(pred, "total_variance").variance
 
 
 @measure("regression", "target^2")
@@ -80,7 +80,7 @@ def epistemic_variance(pred: Predictive) -> Tensor:
         >>> epistemic_variance(Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([[2.]])
     """
-    return gaussian_of(pred, "epistemic_variance").variance
+    return gaussian_of(pred, "epistemic_variance").epistemic_variance
 
 
 @measure("regression", "target^2")

@@ -102,8 +102,8 @@ def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[s
     if isinstance(pred, dict):
         given = cast(dict[str, Any], pred)
     else:
-        names = {"mean": "mean", "total": "total_variance", "epistemic": "variance", "aleatoric": "aleatoric_variance"}
-        given = {name: getattr(pred, attribute, None) for name, attribute in names.items()}
+        given = {name: getattr(pred, f"{name}_variance", None) for name in ("epistemic", "aleatoric")}
+        given |= {"mean": getattr(pred, "mean", None), "total": getattr(pred, "variance", None)}
     if given.get("mean") is None or all(given.get(name) is None for name in parts):
         raise InvalidArgumentError(
             explain(

@@ -45,7 +45,7 @@ class Gaussian:
     """Summary of S draws of a normal for each target, (B..., D) or (B,).
 
     Questions of distribution (`quantile`, `interval`, `cdf`, `log_prob`) are answered by the normal of the
-    same mean and `total_variance`; with `mixture=True` by the mixture of the S normals, if draws were kept.
+    same mean and `variance`; with `mixture=True` by the mixture of the S normals, if draws were kept.
 
     Fields:
         moments: of the means over draws, (B..., D), in float64.
@@ -59,7 +59,7 @@ class Gaussian:
         >>> pred = Mean(noise_variance=0.25).summarize(torch.tensor([[[1.0]], [[2.0]], [[3.0]]]))
         >>> pred
         Gaussian(shape=(1, 1), draws=3, float32)
-        >>> pred.mean.item(), pred.variance.item(), pred.total_variance.item()
+        >>> pred.mean.item(), pred.epistemic_variance.item(), pred.variance.item()
         (2.0, 1.0, 1.25)
     """
 
@@ -114,18 +114,18 @@ class Gaussian:
 
     @property
     def variance(self) -> Tensor:
-        """Epistemic: unbiased variance over draws of the means, (B..., D); zeros with one draw."""
+        """Predictive variance, (B..., D), in (target unit)^2: aleatoric plus epistemic."""
+        return self._total_variance().to(self.dtype)
+
+    @property
+    def epistemic_variance(self) -> Tensor:
+        """Unbiased variance over draws of the means, (B..., D); zeros with one draw."""
         return self.moments.variance.to(self.dtype)
 
     @property
     def aleatoric_variance(self) -> Tensor:
         """Mean over draws of the noise variance, (B..., D)."""
         return self.noise.to(self.dtype)
-
-    @property
-    def total_variance(self) -> Tensor:
-        """Predictive variance, (B..., D): noise variance + variance over draws."""
-        return self._total_variance().to(self.dtype)
 
     @property
     def draws(self) -> Tensor:

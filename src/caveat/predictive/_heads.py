@@ -58,7 +58,7 @@ class Heads(Mapping[str, Predictive]):
 
     @property
     def variance(self) -> dict[str, Any]:
-        """The variance over draws of each head."""
+        """Variance of each head: over draws for classes, predictive (total) for numbers."""
         return {name: head.variance for name, head in self.heads.items()}
 
     @property

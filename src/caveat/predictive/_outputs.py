@@ -164,7 +164,7 @@ class Mean:
     Example:
         >>> import torch
         >>> pred = Mean(noise_variance=0.5).summarize(torch.tensor([[[1.0]], [[3.0]]]))
-        >>> pred.variance.item(), pred.total_variance.item()
+        >>> pred.epistemic_variance.item(), pred.variance.item()
         (2.0, 2.5)
     """
 
@@ -255,7 +255,7 @@ class MeanAndLogVariance:
     Example:
         >>> import torch
         >>> pred = MeanAndLogVariance().summarize(torch.zeros(10, 4, 1, 2))
-        >>> pred.total_variance.flatten()
+        >>> pred.variance.flatten()
         tensor([1., 1., 1., 1.])
     """
 

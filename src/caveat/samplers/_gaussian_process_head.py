@@ -118,7 +118,7 @@ def gaussian_process_head(
         >>> update_precision(network, x)
         >>> sampler = gaussian_process_head(network, output=caveat.Mean(noise_variance=0.1))
         >>> pred = caveat.predict(sampler, torch.tensor([[0.0], [9.0]]), n=200)
-        >>> bool(pred.variance[1] > 3 * pred.variance[0])
+        >>> bool(pred.epistemic_variance[1] > 3 * pred.epistemic_variance[0])
         True
     """
     if not isinstance(cast(Any, model), nn.Module):
