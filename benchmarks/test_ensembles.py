@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.ensembles import HEAD, LINES, TITLE, Line, measured
+from benchmarks.ensembles import HEAD, LINES, TITLE, Line, first_and_second, measured
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +37,9 @@ def test_ensemble(line: Line, lines: list[str], pytestconfig: pytest.Config) -> 
     if pytestconfig.getoption("--smoke") and line is not LINES[0]:
         pytest.skip("one line shows that it runs")
     lines.append(measured(line))
+
+
+def test_first_and_second_predict(lines: list[str], pytestconfig: pytest.Config) -> None:
+    if pytestconfig.getoption("--smoke"):
+        pytest.skip("takes as long as its rounds")
+    lines += first_and_second()

@@ -227,8 +227,8 @@ def scenes(folder: Path) -> list[Scene]:
     model.save(folder / "model")
     one = [hooked]
     return [
-        sampled("vectorized", lambda: mc(hooked, executor="vectorized"), one),
-        sampled("replay", lambda: mc(hooked, executor="replay", chunk=4), one),
+        sampled("vectorized", lambda: mc(hooked, backend="vectorized"), one),
+        sampled("loop", lambda: mc(hooked, backend="loop", chunk=4), one),
         sampled("chunks", lambda: mc(hooked, chunk=4), one),
         sampled("hidden behind the flag", lambda: mc(guarded), [guarded]),
         sampled("recurrent", lambda: mc(recurrent), [recurrent]),

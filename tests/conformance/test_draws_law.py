@@ -1,4 +1,4 @@
-"""Draw i is one function of a row: whatever rows are beside it, in any order, padding, split, executor and chunk.
+"""Draw i is one function of a row: whatever rows are beside it, in any order, padding, split, backend and chunk.
 
 Networks and batches are generated; each example compares the draws of a whole batch with those of its rows in another
 arrangement, made by another sampler. 20 examples for each of 16 families are 320 in all.
@@ -54,9 +54,9 @@ class Arrangement:
         return [tuple(part) for part in found if part]
 
 
-ways = st.sampled_from(("any", "vectorized", "replay")).flatmap(
-    lambda executor: st.tuples(
-        st.just(("executor", None if executor == "any" else executor)),
+ways = st.sampled_from(("any", "vectorized", "loop")).flatmap(
+    lambda backend: st.tuples(
+        st.just(("backend", None if backend == "any" else backend)),
         st.tuples(st.just("chunk"), st.sampled_from((None, 1, 2, 3, N))),
         st.tuples(st.just("memory"), st.sampled_from((None, 1))),
     )

@@ -17,10 +17,10 @@ from .networks import CASES, Case
 NAMES = [name for name in CASES if name not in ("a mask for each row", "strata")]
 
 
-def build(case: Case, executor: str | None = None, members: int = 4) -> Ensemble:
+def build(case: Case, backend: str | None = None, members: int = 4) -> Ensemble:
     torch.manual_seed(3)
     networks = [case.build() for _ in range(members)]
-    return ensemble(networks, output=case.output, executor=executor)  # type: ignore[arg-type]
+    return ensemble(networks, output=case.output, backend=backend)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,7 +36,7 @@ def test_passes_the_kit(name: str) -> None:
 @pytest.mark.parametrize("name", ["mlp", "batch norm in train mode", "keywords and two heads"])
 def test_stacked_members_pass_the_kit(name: str) -> None:
     case = CASES[name]
-    sampler = build(case, "stacked")
+    sampler = build(case, "vectorized")
     check_sampler(sampler, case.x(), modules=sampler.models, variants={"loop": build(case, "loop")})
 
 

@@ -73,7 +73,7 @@ def test_a_variant_that_differs_is_caught() -> None:
     model = broken.network()
     variants = {"other": broken.IgnoresSeed(model)}
     with pytest.raises(AssertionError, match="the variant 'other' gives the same"):
-        testing.check_executors_agree(broken.Right(model), batch(), seed=3, variants=variants)
+        testing.check_variants_agree(broken.Right(model), batch(), seed=3, variants=variants)
 
 
 def test_a_summary_that_does_not_merge_is_caught() -> None:

@@ -22,12 +22,12 @@ def build(case: Case, **settings: object) -> caveat.samplers.MCDropout:
 def variants(case: Case, name: str) -> dict[str, caveat.samplers.MCDropout]:
     """The same draws, computed in every other way there is."""
     ways: dict[str, dict[str, object]] = {
-        "replay": {"executor": "replay"},
+        "loop": {"backend": "loop"},
         "chunks of 5": {"chunk": 5},
-        "a budget so small that rows are split": {"executor": "replay", "memory": 1},
+        "a budget so small that rows are split": {"backend": "loop", "memory": 1},
     }
     if name != "control flow":
-        ways["vectorized"] = {"executor": "vectorized"}
+        ways["vectorized"] = {"backend": "vectorized"}
     return {way: build(case, **settings) for way, settings in ways.items()}
 
 

@@ -24,7 +24,7 @@ def build(case: Case, components: int = 2, **settings: Any) -> caveat.samplers.M
 def test_an_ensemble_of_mc_dropout_networks_passes_the_kit(name: str) -> None:
     case = CASES[name]
     sampler = build(case)
-    variants = {"replay": build(case, executor="replay"), "chunks of 2": build(case, chunk=2)}
+    variants = {"loop": build(case, backend="loop"), "chunks of 2": build(case, chunk=2)}
     check_sampler(sampler, case.x(), n=8, modules=sampler.models, variants=variants)
 
 

@@ -62,14 +62,14 @@ def test_an_empty_batch(x: Any) -> None:
     explains(error, "(0, 3)")
 
 
-@pytest.mark.parametrize("executor", [None, "replay"])
+@pytest.mark.parametrize("backend", [None, "loop"])
 @pytest.mark.parametrize("output", [caveat.Mean(), caveat.Logits()])
-def test_nan_weights(output: Any, executor: str | None) -> None:
+def test_nan_weights(output: Any, backend: str | None) -> None:
     model = mlp()
     with torch.no_grad():
         model[0].weight[0, 0] = torch.nan
     with pytest.raises(NotFiniteError) as error:
-        caveat.predict(sampler(output, model, executor=executor), X, 5)
+        caveat.predict(sampler(output, model, backend=backend), X, 5)
     explains(error, "4 of 4 rows")
 
 
@@ -100,8 +100,8 @@ def test_logits_declared_as_probabilities() -> None:
     ],
     ids=["rank", "one class", "class indices", "a tuple", "another key", "odd", "another head"],
 )
-@pytest.mark.parametrize("executor", [None, "replay"])
-def test_a_return_that_does_not_fit(output: Any, returned: Any, executor: str | None) -> None:
+@pytest.mark.parametrize("backend", [None, "loop"])
+def test_a_return_that_does_not_fit(output: Any, returned: Any, backend: str | None) -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -111,7 +111,7 @@ def test_a_return_that_does_not_fit(output: Any, returned: Any, executor: str | 
             return returned(self.body(x))
 
     with pytest.raises(OutputMismatchError) as error:
-        caveat.predict(sampler(output, Network(), executor=executor), X, 3)
+        caveat.predict(sampler(output, Network(), backend=backend), X, 3)
     explains(error)
 
 

@@ -50,24 +50,24 @@ def numbers(*shape: int) -> Tensor:
 ROWS, N = 6, 20
 
 
-def drawn(room: int, executor: str | None, **settings: Any) -> tuple[Small, Tensor]:
+def drawn(room: int, backend: str | None, **settings: Any) -> tuple[Small, Tensor]:
     model = Small(room, settings.pop("error", torch.OutOfMemoryError))
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor=executor, **settings)
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), backend=backend, **settings)
     return model, caveat.draws(sampler, numbers(ROWS, 3), N)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("room", [8 * ROWS * 4, 8 * ROWS, 8 * 2])
-@pytest.mark.parametrize("executor", ["vectorized", "replay", None])
-def test_halving_gives_the_same_draws(executor: str | None, room: int, error: type[Exception]) -> None:
-    _, whole = drawn(10**9, executor)
-    model, values = drawn(room, executor, error=error)  # a study takes two rows, and so 16 elements
+@pytest.mark.parametrize("backend", ["vectorized", "loop", None])
+def test_halving_gives_the_same_draws(backend: str | None, room: int, error: type[Exception]) -> None:
+    _, whole = drawn(10**9, backend)
+    model, values = drawn(room, backend, error=error)  # a study takes two rows, and so 16 elements
     torch.testing.assert_close(values, whole)
     assert max(model.held) <= room
 
 
 def test_nothing_left_to_halve() -> None:
-    sampler = caveat.mc_dropout(Small(16), output=caveat.Mean(), executor="replay")
+    sampler = caveat.mc_dropout(Small(16), output=caveat.Mean(), backend="loop")
     caveat.draws(sampler, numbers(ROWS, 3), 2)
     sampler.model.room = 7
     with pytest.raises(
@@ -98,14 +98,14 @@ def test_what_running_out_of_memory_looks_like() -> None:
 @pytest.mark.parametrize("budget", [1, 200, 5000, 1 << 30])
 @pytest.mark.parametrize("masks", ["shared", "per_row"])
 def test_a_budget_changes_nothing_but_the_chunks(budget: int, masks: str) -> None:
-    _, whole = drawn(10**9, "replay", masks=masks)
-    for executor in ("replay", None):
-        _, values = drawn(10**9, executor, memory=budget, masks=masks)
+    _, whole = drawn(10**9, "loop", masks=masks)
+    for backend in ("loop", None):
+        _, values = drawn(10**9, backend, memory=budget, masks=masks)
         torch.testing.assert_close(values, whole)
 
 
 def test_rows_in_any_order_when_the_batch_is_split() -> None:
-    sampler = caveat.mc_dropout(Small(10**9), output=caveat.Mean(), executor="replay", memory=1)
+    sampler = caveat.mc_dropout(Small(10**9), output=caveat.Mean(), backend="loop", memory=1)
     whole = caveat.draws(sampler, numbers(ROWS, 3), 3)
     with sampler.bind(numbers(ROWS, 3), 0, rows=torch.tensor([0, 3, 4])) as stream, torch.no_grad():
         values = torch.cat([piece.clone() for piece in stream(range(3))])
@@ -113,7 +113,7 @@ def test_rows_in_any_order_when_the_batch_is_split() -> None:
 
 
 def test_rows_in_descending_order_when_the_batch_is_split() -> None:
-    sampler = caveat.mc_dropout(Small(10**9), output=caveat.Mean(), executor="replay", memory=1)
+    sampler = caveat.mc_dropout(Small(10**9), output=caveat.Mean(), backend="loop", memory=1)
     whole = caveat.draws(sampler, numbers(ROWS, 3), 3)
     with sampler.bind(numbers(ROWS, 3), 0, rows=torch.tensor([4, 0, 3])) as stream, torch.no_grad():
         values = torch.cat([piece.clone() for piece in stream(range(3))])

@@ -30,13 +30,13 @@ def numbers(*shape: int) -> Tensor:
 X, N = numbers(5, 3), 40
 
 
-@pytest.mark.parametrize("executor", ["vectorized", "replay"])
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-5), (torch.bfloat16, 0.1)])
 def test_a_model_in_another_precision_draws_the_same_functions(
-    dtype: torch.dtype, bound: float, executor: str
+    dtype: torch.dtype, bound: float, backend: str
 ) -> None:
     narrow = caveat.draws(caveat.mc_dropout(network(), output=caveat.Mean()), X, N)
-    sampler = caveat.mc_dropout(network().to(dtype), output=caveat.Mean(), executor=executor)
+    sampler = caveat.mc_dropout(network().to(dtype), output=caveat.Mean(), backend=backend)
     values = caveat.draws(sampler, X.to(dtype), N)
     assert values.dtype == dtype
     assert float((values.float() - narrow).abs().max()) < bound * float(narrow.abs().max())
@@ -44,9 +44,9 @@ def test_a_model_in_another_precision_draws_the_same_functions(
     assert pred.mean.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-@pytest.mark.parametrize("executor", ["vectorized", "replay"])
-def test_autocast(executor: str) -> None:
-    sampler = caveat.mc_dropout(network(), output=caveat.Logits(), executor=executor)
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
+def test_autocast(backend: str) -> None:
+    sampler = caveat.mc_dropout(network(), output=caveat.Logits(), backend=backend)
     plain = caveat.draws(sampler, X, N)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         values = caveat.draws(sampler, X, N)
@@ -110,10 +110,10 @@ def together(*tasks: Callable[[], None]) -> None:
         raise errors[0]
 
 
-@pytest.mark.parametrize("executor", ["vectorized", "replay"])
-def test_two_threads_drawing_and_a_third_training_see_nothing_of_each_other(executor: str) -> None:
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
+def test_two_threads_drawing_and_a_third_training_see_nothing_of_each_other(backend: str) -> None:
     model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)).train()
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor=executor)
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), backend=backend)
     expected = {seed: caveat.draws(sampler, X, N, seed=seed) for seed in (1, 2)}
     flags = list[bool]()
     shares = list[float]()
@@ -136,7 +136,7 @@ def test_two_threads_drawing_and_a_third_training_see_nothing_of_each_other(exec
 
 def test_a_thread_may_change_the_mode_of_the_model_meanwhile() -> None:
     model = network()
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor="replay", chunk=1)
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), backend="loop", chunk=1)
     with sampler.bind(X, 0) as stream, torch.no_grad():
         pieces = stream(range(4))
         first = next(pieces).clone()
@@ -155,7 +155,7 @@ class Restores:
         self.model, self.act = network(), act
 
     def run(self) -> Any:
-        sampler = caveat.mc_dropout(self.model, output=caveat.Mean(), executor="replay", chunk=1)
+        sampler = caveat.mc_dropout(self.model, output=caveat.Mean(), backend="loop", chunk=1)
         caveat.draws(sampler, X, 2)  # the plan is made
         with sampler.bind(X, 0) as stream, torch.no_grad():
             next(stream(range(2)))

@@ -83,7 +83,7 @@ def test_a_tape_of_single_draws_gives_the_draws_of_a_loop(masks: str) -> None:
     torch.manual_seed(1)
     layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.3, batch_first=True)
     x = torch.randn(3, 5, 16)
-    loop = caveat.mc_dropout(layer, output=caveat.Mean(), executor="replay", masks=masks)  # type: ignore[arg-type]
+    loop = caveat.mc_dropout(layer, output=caveat.Mean(), backend="loop", masks=masks)  # type: ignore[arg-type]
     taped = caveat.mc_dropout(layer, output=caveat.Mean(), chunk=1, masks=masks)  # type: ignore[arg-type]
     torch.testing.assert_close(caveat.draws(taped, x, n=8), caveat.draws(loop, x, n=8), rtol=1e-5, atol=1e-6)
 
@@ -185,7 +185,7 @@ def test_tapes_of_parts_of_the_rows_share_memory_but_not_their_outputs() -> None
     torch.manual_seed(1)
     model, x = Reusing(torch.relu), torch.randn(4000, 6)
     whole = draws_in_chunks(model, x, chunk=24)
-    split = caveat.mc_dropout(model, output=caveat.Mean(), chunk=1, executor=None, memory=4 * 1000 * 160)
+    split = caveat.mc_dropout(model, output=caveat.Mean(), chunk=1, backend=None, memory=4 * 1000 * 160)
     torch.testing.assert_close(caveat.draws(split, x, n=24, seed=3), whole, rtol=1e-5, atol=1e-5)
     with split.bind(x, 3) as stream, torch.no_grad():
         for _ in stream(range(4)):

@@ -26,10 +26,10 @@ SPATIAL = {nn.Conv1d: nn.Dropout1d, nn.Conv2d: nn.Dropout2d, nn.Conv3d: nn.Dropo
 
 
 def both(model: nn.Module, x: Tensor, n: int = 30, chunk: int = 7) -> tuple[Tensor, Tensor]:
-    """The draws of the vectorized executor, which defers, and of the loop, which does not."""
+    """The draws of the vectorized backend, which defers, and of the loop, which does not."""
     samplers = [
-        caveat.mc_dropout(model.eval(), output=caveat.Mean(), executor=executor, chunk=chunk)
-        for executor in ("vectorized", "replay")
+        caveat.mc_dropout(model.eval(), output=caveat.Mean(), backend=backend, chunk=chunk)
+        for backend in ("vectorized", "loop")
     ]
     return caveat.draws(samplers[0], x, n=n), caveat.draws(samplers[1], x, n=n)
 
@@ -109,10 +109,10 @@ def test_linear_layers_after_dropout(model: nn.Module, shape: tuple[int, ...]) -
 
 def test_gradients_go_through() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.3), nn.Linear(6, 2)).eval()
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor="vectorized")
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), backend="vectorized")
     x = torch.randn(9, 6, requires_grad=True)
     caveat.draws(sampler, x, n=5, gradient=True).square().sum().backward()
-    loop = caveat.mc_dropout(model, output=caveat.Mean(), executor="replay")
+    loop = caveat.mc_dropout(model, output=caveat.Mean(), backend="loop")
     y = x.detach().clone().requires_grad_()
     caveat.draws(loop, y, n=5, gradient=True).square().sum().backward()
     torch.testing.assert_close(x.grad, y.grad)

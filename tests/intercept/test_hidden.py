@@ -160,9 +160,9 @@ def counts_steps_behind_the_same_guard(m: Any, h: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("body", [counts_steps, counts_steps_behind_the_same_guard])
-@pytest.mark.parametrize("executor", [None, "replay"])
-def test_counters_do_not_move(body: Callable[[Any, Tensor], Any], executor: str | None) -> None:
-    model, _, values = drawn(body, executor=executor)
+@pytest.mark.parametrize("backend", [None, "loop"])
+def test_counters_do_not_move(body: Callable[[Any, Tensor], Any], backend: str | None) -> None:
+    model, _, values = drawn(body, backend=backend)
     assert (model.steps, float(model.seen)) == (0, 0.0)
     assert bool((values == 0).any())
 

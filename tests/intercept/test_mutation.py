@@ -185,12 +185,12 @@ def batch() -> Tensor:
     return torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
 
 
-def check(body: Body, executor: str | None, inplace: bool) -> None:
+def check(body: Body, backend: str | None, inplace: bool) -> None:
     x = batch()
     expected = plain_draws(lambda drop: Network(drop, body), x, N, FEATURES, inplace=inplace)
     model = build(lambda drop: Network(drop, body), nn.Dropout(RATE, inplace=inplace))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor=executor)
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), backend=backend)
     for chunk in (N, 2):  # with and without a recorded beginning
         with sampler.bind(x, 0) as stream, torch.no_grad():
             pieces = [p.clone() for at in range(0, N, chunk) for p in stream(range(at, min(at + chunk, N)))]
@@ -201,25 +201,25 @@ def check(body: Body, executor: str | None, inplace: bool) -> None:
 
 
 @pytest.mark.parametrize("inplace", [False, True], ids=["", "in place"])
-@pytest.mark.parametrize("executor", [None, "replay"])
+@pytest.mark.parametrize("backend", [None, "loop"])
 @pytest.mark.parametrize("body", PLAIN, ids=lambda body: body.__name__)
-def test_means_what_plain_torch_means(body: Body, executor: str | None, inplace: bool) -> None:
-    check(body, executor, inplace)
+def test_means_what_plain_torch_means(body: Body, backend: str | None, inplace: bool) -> None:
+    check(body, backend, inplace)
 
 
-@pytest.mark.parametrize("executor", [None, "replay"])
-def test_dropout_in_place_is_seen_under_the_old_name(executor: str | None) -> None:
-    check(keeps_the_old_name, executor, inplace=True)
+@pytest.mark.parametrize("backend", [None, "loop"])
+def test_dropout_in_place_is_seen_under_the_old_name(backend: str | None) -> None:
+    check(keeps_the_old_name, backend, inplace=True)
 
 
 @pytest.mark.parametrize("body", [rebinds_a_buffer, rebinds_an_attribute], ids=lambda body: body.__name__)
 def test_what_a_pass_leaves_on_a_module_is_gone_in_the_next_draw(body: Body) -> None:
-    check(body, "replay", inplace=False)
+    check(body, "loop", inplace=False)
 
 
 @pytest.mark.parametrize("body", ON_VIEWS, ids=lambda body: body.__name__)
 def test_a_write_on_a_view_reaches_the_whole(body: Body) -> None:
-    check(body, "replay", inplace=False)
+    check(body, "loop", inplace=False)
 
 
 @pytest.mark.parametrize("body", ON_VIEWS, ids=lambda body: body.__name__)

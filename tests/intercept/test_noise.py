@@ -41,11 +41,11 @@ ASKED: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
 ROWS, WIDTH, N = 3, 100, 100
 
 
-@pytest.mark.parametrize("executor", [None, "replay"])
+@pytest.mark.parametrize("backend", [None, "loop"])
 @pytest.mark.parametrize("name", ASKED)
-def test_the_numbers_have_torchs_distribution_and_our_seeds(name: str, executor: str | None) -> None:
+def test_the_numbers_have_torchs_distribution_and_our_seeds(name: str, backend: str | None) -> None:
     make, mean, variance = ASKED[name]
-    sampler = caveat.mc_dropout(Noisy(make), output=caveat.Mean(), executor=executor)
+    sampler = caveat.mc_dropout(Noisy(make), output=caveat.Mean(), backend=backend)
     state = torch.get_rng_state()
     values = caveat.draws(sampler, torch.ones(ROWS, WIDTH), N)
     assert torch.equal(state, torch.get_rng_state())

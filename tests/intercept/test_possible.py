@@ -139,7 +139,7 @@ def test_dropout_that_does_not_reach_the_output() -> None:
 
 
 def test_dropout_that_does_not_reach_the_output_of_a_network_that_is_looped_over() -> None:
-    sampler = caveat.mc_dropout(Unread(), output=caveat.Mean(select="plain"), executor="replay")
+    sampler = caveat.mc_dropout(Unread(), output=caveat.Mean(select="plain"), backend="loop")
     with pytest.raises(NothingRandomError, match="does not reach the output"):
         caveat.predict(sampler, X, 3)
 
@@ -151,7 +151,7 @@ def test_dropout_that_does_not_reach_the_output_of_a_network_that_is_looped_over
         ({"strata": 1}, "strata must be at least 2"),
         ({"chunk": 0}, "chunk must be at least 1"),
         ({"memory": 0}, "memory must be at least 1"),
-        ({"executor": "vectorised"}, "executor must be one of"),
+        ({"backend": "vectorised"}, "backend must be"),
         ({"output": "classification"}, "output must be an output"),
     ],
 )

@@ -47,22 +47,22 @@ def products(n: int, **settings: Any) -> dict[int, int]:
     return count.found
 
 
-@pytest.mark.parametrize("executor", ["replay", "vectorized"])
+@pytest.mark.parametrize("backend", ["loop", "vectorized"])
 @pytest.mark.parametrize("chunk", [None, 1, 7])
 @pytest.mark.parametrize("n", [10, 200])
-def test_the_beginning_is_computed_once(n: int, chunk: int | None, executor: str) -> None:
-    assert products(n, chunk=chunk, executor=executor)[BEFORE] == 2
+def test_the_beginning_is_computed_once(n: int, chunk: int | None, backend: str) -> None:
+    assert products(n, chunk=chunk, backend=backend)[BEFORE] == 2
 
 
 def test_the_rest_of_a_loop_is_computed_for_each_draw() -> None:
-    assert products(10, executor="replay")[AFTER] == 10
+    assert products(10, backend="loop")[AFTER] == 10
 
 
 def test_the_beginning_ends_at_the_first_live_site() -> None:
     model = nn.Sequential(
         nn.Linear(3, BEFORE), nn.Dropout(0.5), nn.Linear(BEFORE, BEFORE), nn.Dropout(0.5), nn.Linear(BEFORE, AFTER)
     )
-    last = caveat.mc_dropout(model, output=caveat.Logits(), live=caveat.paths("3"), executor="replay")
+    last = caveat.mc_dropout(model, output=caveat.Logits(), live=caveat.paths("3"), backend="loop")
     x = torch.ones(4, 3)
     caveat.predict(last, x, 2)
     with Matmuls() as count:
@@ -71,7 +71,7 @@ def test_the_beginning_ends_at_the_first_live_site() -> None:
 
 
 def test_a_batch_in_parts_has_a_beginning_for_each_part() -> None:
-    assert products(10, executor="replay", memory=1)[BEFORE] == 2 * 4
+    assert products(10, backend="loop", memory=1)[BEFORE] == 2 * 4
 
 
 class Big(nn.Module):
@@ -92,7 +92,7 @@ class Big(nn.Module):
 def test_what_the_network_lets_go_of_is_let_go_of() -> None:
     seen: list[weakref.ref[Tensor]] = []
     model = Big(seen)
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor="replay", chunk=1)
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), backend="loop", chunk=1)
     with sampler.bind(torch.ones(2, 3), 0) as stream, torch.no_grad():
         seen.clear()
         pieces = stream(range(5))
@@ -114,8 +114,8 @@ def test_a_value_read_from_the_beginning_is_remembered() -> None:
                 raise ValueError("not reached")
             return self.drop(h) * h.mean().item()
 
-    sampler = caveat.mc_dropout(Branches(), output=caveat.Mean(), executor="replay", chunk=1)
-    other = caveat.mc_dropout(sampler.model, output=caveat.Mean(), executor="replay", chunk=8)
+    sampler = caveat.mc_dropout(Branches(), output=caveat.Mean(), backend="loop", chunk=1)
+    other = caveat.mc_dropout(sampler.model, output=caveat.Mean(), backend="loop", chunk=8)
     x = torch.ones(2, 3)
     assert torch.equal(caveat.draws(sampler, x, 6), caveat.draws(other, x, 6))
 
@@ -134,7 +134,7 @@ def test_a_network_that_does_not_repeat_itself_is_computed_in_full() -> None:
             return self.last(self.drop(h))
 
     model, x = Alternates(), torch.ones(2, 3)
-    values = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), executor="replay"), x, 8)
+    values = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), backend="loop"), x, 8)
     assert len(values.unique()) > 2
     assert model.calls == 0
 
@@ -164,8 +164,8 @@ class Encoder(nn.Module):
 def test_what_a_module_leaves_on_itself_belongs_to_the_rows_that_run() -> None:
     torch.manual_seed(0)
     model, x = Stashes(), torch.randn(6, 3)
-    whole = caveat.mc_dropout(model, output=caveat.Mean(), executor="replay")
-    parts = caveat.mc_dropout(model, output=caveat.Mean(), executor="replay", memory=1, chunk=1)
+    whole = caveat.mc_dropout(model, output=caveat.Mean(), backend="loop")
+    parts = caveat.mc_dropout(model, output=caveat.Mean(), backend="loop", memory=1, chunk=1)
     torch.testing.assert_close(caveat.draws(whole, x, 4), caveat.draws(parts, x, 4))
 
 

@@ -123,9 +123,9 @@ def test_a_site_without_a_batch_in_it() -> None:
 
 
 @pytest.mark.parametrize("model", [Heads(Fold.MAJOR), Heads(Fold.MINOR), OnWeights(), Squeezing()])
-@pytest.mark.parametrize("executor", ["replay", "vectorized"])
-def test_rows_draw_alone_what_they_draw_among_others(model: nn.Module, executor: str) -> None:
-    sampler = caveat.mc_dropout(model, output=caveat.Mean(), executor=executor)
+@pytest.mark.parametrize("backend", ["loop", "vectorized"])
+def test_rows_draw_alone_what_they_draw_among_others(model: nn.Module, backend: str) -> None:
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), backend=backend)
     width = 4 if isinstance(model, OnWeights) else 6
     x = torch.randn(5, width, generator=torch.Generator().manual_seed(0)) + 3
     whole = caveat.draws(sampler, x, 8)

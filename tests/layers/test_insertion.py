@@ -74,7 +74,7 @@ def test_the_draws_of_a_residual_network_keep_every_promise(by: type[nn.Module])
         insert_dropout(model, 0.3, after=caveat.paths("*.relu"), by=by)
         return caveat.mc_dropout(model, output=caveat.Logits(), **settings)  # type: ignore[arg-type]
 
-    ways = {executor: build(executor=executor) for executor in ("vectorized", "replay")}
+    ways = {backend: build(backend=backend) for backend in ("vectorized", "loop")}
     check_sampler(build(), images(), n=6, variants=ways)
 
 

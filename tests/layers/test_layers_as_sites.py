@@ -125,9 +125,9 @@ def test_draws_keep_every_promise(name: str, masks: str) -> None:
     def build(**settings: object) -> caveat.samplers.MCDropout:
         return caveat.mc_dropout(case.model(), output=caveat.Mean(), masks=masks, **settings)  # type: ignore[arg-type]
 
-    ways = {"replay": build(executor="replay"), "chunks of 5": build(chunk=5)}
+    ways = {"loop": build(backend="loop"), "chunks of 5": build(chunk=5)}
     if case.vectorizes:
-        ways["vectorized"] = build(executor="vectorized")
+        ways["vectorized"] = build(backend="vectorized")
     check_sampler(build(), case.x(), n=N, variants=ways, batch_dim=0 if masks == "shared" else None)
 
 

@@ -66,15 +66,15 @@ def test_the_kit(cls: Any, name: str) -> None:
 @pytest.mark.parametrize("cls", [VariationalLSTM, VariationalGRU])
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("masks", ["shared", "per_row"])
-def test_every_executor_and_way_gives_the_same_draws(
+def test_every_backend_and_way_gives_the_same_draws(
     cls: Any, name: str, masks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     network, x, _ = case(cls, name)
-    for executor in ("vectorized", "replay"):
+    for backend in ("vectorized", "loop"):
         for least in (0, 10**9):  # torch's kernel for each draw, and one loop for all draws
             monkeypatch.setattr(variational_sites, "_ROWS_WORTH_A_KERNEL", {"lstm": least, "gru": least})
-            sampler = caveat.mc_dropout(network, output=caveat.Mean(), masks=masks, executor=executor)  # pyright: ignore
+            sampler = caveat.mc_dropout(network, output=caveat.Mean(), masks=masks, backend=backend)  # pyright: ignore
             found.append(caveat.draws(sampler, x, n=6, seed=3))
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-5)

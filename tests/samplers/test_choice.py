@@ -1,45 +1,48 @@
-"""Which way members are run: what trials say of other sizes, and how close ones are decided."""
+"""Which way members are run, and on how many rows: a rule on sizes, the same on any machine at any time."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
 import torch
+from torch import nn
 
-from caveat.samplers._members._choice import Verdicts, Way, fastest
+from caveat.samplers._members._choice import Counter, Way, Work, choose_rows, choose_way
 
 CPU = torch.device("cpu")
 
 
-def test_trials_speak_for_sizes_between() -> None:
-    found = Verdicts({1: "stacked", 64: "stacked", 512: "unrolled", 2048: "unrolled", 9000: "loop"})
-    said = {rows: found.known(rows) for rows in (1, 10, 64, 100, 512, 1000, 2048, 4000, 9000, 10**6)}
-    assert said == {
-        1: "stacked", 10: "stacked", 64: "stacked", 100: None, 512: "unrolled", 1000: "unrolled", 2048: "unrolled",
-        4000: None, 9000: "loop", 10**6: "loop",
-    }  # fmt: skip
+def counted(network: nn.Module, x: torch.Tensor) -> Work:
+    with torch.no_grad(), Counter() as counter:
+        network(x)
+    return counter.work_per_row(len(x))
 
 
-def test_nothing_is_tried_where_no_program_can_be_made() -> None:
-    assert Verdicts().known(1) is None
-    assert Verdicts(cannot={"stacked"}).known(1) is None
-    assert Verdicts(cannot={"stacked", "unrolled"}).known(1) == "loop"
+def test_work_is_that_of_one_row_whatever_the_batch() -> None:
+    network = nn.Sequential(nn.Linear(8, 50), nn.ReLU(), nn.Linear(50, 3))
+    assert counted(network, torch.randn(4, 8)) == counted(network, torch.randn(1, 8))
+    assert counted(network, torch.randn(4, 8)) == Work(8 * 50 + 50 + 50 * 3, 50 * 4)
 
 
-def sleeping(milliseconds: float) -> Callable[[], None]:
-    return lambda: time.sleep(milliseconds / 1000)
+def test_a_convolution_counts_every_place_of_its_kernel() -> None:
+    work = counted(nn.Conv2d(2, 6, 5), torch.randn(2, 2, 12, 12))
+    assert work == Work(6 * 8 * 8 * 2 * 25, 6 * 8 * 8 * 4)
 
 
 @pytest.mark.parametrize(
-    ("times", "best"),
+    ("operations", "rows", "held", "way"),
     [
-        ({"stacked": 2, "unrolled": 6, "loop": 10}, "stacked"),
-        ({"stacked": 20, "unrolled": 6, "loop": 10}, "unrolled"),
-        ({"stacked": 20, "unrolled": 15, "loop": 5}, "loop"),
-        ({"stacked": 9.5, "loop": 10}, "loop"),  # a stacked program has to be clearly faster
+        (3_000, 1, 1 << 16, "stacked"),
+        (3_000, 100, 1 << 16, "stacked"),
+        (3_000, 1_000, 1 << 16, "unrolled"),
+        (1_000_000, 1, 1 << 16, "unrolled"),
+        (3_000, 1, 1 << 28, "loop"),  # so large that reading the parameters takes the time
     ],
 )
-def test_the_fastest_is_chosen(times: dict[Way, float], best: Way) -> None:
-    assert fastest({way: sleeping(each) for way, each in times.items()}, CPU) == best
+def test_little_work_is_stacked(operations: int, rows: int, held: int, way: Way) -> None:
+    assert choose_way(Work(operations, 4), rows, held) == way
+
+
+def test_rows_go_in_pieces_that_stay_in_the_cache() -> None:
+    assert choose_rows(Work(1, 4 << 10), CPU) == 1024
+    assert choose_rows(Work(1, 1 << 30), CPU) == 1
+    assert choose_rows(Work(1, 4 << 10), torch.device("cuda")) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -39,14 +39,23 @@ class Scaled(nn.Module):
         return self.first(x) * self.scale + self._shift[0]
 
 
+@pytest.fixture
+def backend(way: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The backend of a way. The rule alone can say "unrolled", so there the rule is made to say it of every size."""
+    if way == "unrolled":
+        monkeypatch.setattr("caveat.samplers._members._group.choose_way", lambda *_: "unrolled")
+        return None
+    return way
+
+
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("executor", [None, "stacked", "unrolled", "loop"])
+@pytest.mark.parametrize("way", [None, "vectorized", "unrolled", "loop"])
 @pytest.mark.parametrize("rows", [1, 6, 300])
-def test_draw_i_is_member_i(executor: Any, rows: int) -> None:
+def test_draw_i_is_member_i(backend: Any, rows: int) -> None:
     networks, x = members(), X.repeat(50, 1)[:rows]
-    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
     torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(caveat.draws(sampler, x, 2), looped(networks[:2], x), rtol=1e-5, atol=1e-6)
 
@@ -60,10 +69,10 @@ def test_all_members_are_the_default_and_more_is_an_error() -> None:
         caveat.predict(sampler, X, n="auto")
 
 
-@pytest.mark.parametrize("executor", ["stacked", "unrolled", "loop"])
-def test_changed_members_are_noticed(executor: Any) -> None:
+@pytest.mark.parametrize("way", ["vectorized", "unrolled", "loop"])
+def test_changed_members_are_noticed(backend: Any) -> None:
     networks = members()
-    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
 
     def check() -> None:
         torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X), rtol=1e-5, atol=1e-6)
@@ -79,11 +88,11 @@ def test_changed_members_are_noticed(executor: Any) -> None:
     networks[3][0].weight.data = torch.ones(16, 4)
     check()
     networks[3][1] = nn.Tanh()  # now of another architecture
-    if executor == "loop":
-        check()
-    else:
+    if backend == "vectorized":
         with pytest.raises(caveat.CaveatError, match="one architecture"):
             caveat.draws(sampler, X)
+    else:
+        check()
 
 
 def test_changed_settings_and_hooks_are_noticed() -> None:
@@ -101,10 +110,10 @@ def test_changed_settings_and_hooks_are_noticed() -> None:
     handle.remove()
 
 
-@pytest.mark.parametrize("executor", [None, "stacked", "unrolled", "loop"])
-def test_members_move_with_their_dtype(executor: Any) -> None:
+@pytest.mark.parametrize("way", [None, "vectorized", "unrolled", "loop"])
+def test_members_move_with_their_dtype(backend: Any) -> None:
     networks = members()
-    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
     caveat.draws(sampler, X)
     for network in networks:
         network.double()
@@ -146,8 +155,8 @@ def test_bad_members_are_named(networks: Any, said: str) -> None:
 
 
 def test_bad_settings_are_named() -> None:
-    with pytest.raises(caveat.CaveatError, match="executor"):
-        ensemble(members(), output=caveat.Logits(), executor="replay")  # type: ignore[arg-type]
+    with pytest.raises(caveat.CaveatError, match="backend"):
+        ensemble(members(), output=caveat.Logits(), backend="replay")  # type: ignore[arg-type]
     with pytest.raises(caveat.CaveatError, match="output"):
         ensemble(members(), output="logits")  # type: ignore[arg-type]
     sampler = ensemble(members(), output=caveat.Logits())
@@ -191,11 +200,11 @@ def test_a_network_alone_has_no_epistemic_uncertainty() -> None:
     assert float(pred.variance.abs().max()) == 0
 
 
-@pytest.mark.parametrize("executor", ["stacked", "unrolled", "loop"])
-def test_a_replaced_parameter_of_one_number_is_noticed(executor: Any) -> None:
+@pytest.mark.parametrize("way", ["vectorized", "unrolled", "loop"])
+def test_a_replaced_parameter_of_one_number_is_noticed(backend: Any) -> None:
     """Equality of tensors says yes for two numbers that are equal; the new one is another object all the same."""
     networks = members(outputs=1)
-    sampler = ensemble(networks, output=caveat.Mean(), executor=executor)
+    sampler = ensemble(networks, output=caveat.Mean(), backend=backend)
     caveat.draws(sampler, X)
     networks[1][3].bias = nn.Parameter(networks[1][3].bias.detach().clone())
     caveat.draws(sampler, X)
@@ -227,12 +236,12 @@ def test_draws_are_memory_of_their_own(parameter: bool, count: int, n: int | Non
     assert all(bool((network.value == 1).all()) for network in networks)
 
 
-@pytest.mark.parametrize("executor", ["stacked", "unrolled"])
+@pytest.mark.parametrize("way", ["vectorized", "unrolled"])
 @pytest.mark.parametrize("rows", [1, 6])
-def test_a_program_leaves_inputs_and_earlier_draws_alone(rows: int, executor: Any) -> None:
+def test_a_program_leaves_inputs_and_earlier_draws_alone(rows: int, backend: Any) -> None:
     torch.manual_seed(0)
     networks = [nn.Sequential(nn.ReLU(), nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3), nn.ReLU()) for _ in range(4)]
-    sampler, x = ensemble(networks, output=caveat.Logits(), executor=executor), X[:rows].clone()
+    sampler, x = ensemble(networks, output=caveat.Logits(), backend=backend), X[:rows].clone()
     first = caveat.draws(sampler, x)
     kept = first.clone()
     caveat.draws(sampler, x + 1).fill_(9.0)
@@ -244,11 +253,10 @@ def test_a_program_leaves_inputs_and_earlier_draws_alone(rows: int, executor: An
 @pytest.mark.parametrize("rows", [1, 6])
 def test_first_layers_are_one_product_and_follow_the_members(rows: int) -> None:
     networks = members()
-    sampler = ensemble(networks, output=caveat.Logits(), executor="stacked")
+    sampler = ensemble(networks, output=caveat.Logits(), backend="vectorized")
     caveat.draws(sampler, X[:rows])
     (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
-    assert prepared.recorded is not None
-    names = [str(step.func) for step in prepared.recorded.program.varying]
+    names = [str(step.func) for step in prepared.programs[0].program.varying]
     assert names[0] == "aten.addmm.default"
     assert "aten.relu_.default" in names
     assert names.count("aten.baddbmm.default") == 1
@@ -264,13 +272,13 @@ def convolutional() -> nn.Sequential:
     )
 
 
-@pytest.mark.parametrize("executor", [None, "stacked", "unrolled", "loop"])
-def test_convolutions_with_batch_normalization(executor: Any) -> None:
+@pytest.mark.parametrize("way", [None, "vectorized", "unrolled", "loop"])
+def test_convolutions_with_batch_normalization(backend: Any) -> None:
     torch.manual_seed(0)
     networks, x = [convolutional() for _ in range(3)], torch.randn(5, 1, 8, 8)
     for network in networks:
         network.train()(torch.randn(20, 1, 8, 8))  # running statistics of their own
-    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
     for rows in (5, 2, 5):
         torch.testing.assert_close(caveat.draws(sampler, x[:rows]), looped(networks, x[:rows]), rtol=1e-5, atol=1e-6)
 
@@ -284,17 +292,18 @@ def pooled() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 128), nn.Unflatten(1, (1, 128)), nn.MaxPool1d(2), nn.Flatten(), nn.Linear(64, 1))
 
 
+@pytest.mark.parametrize("way", ["unrolled"])
 @pytest.mark.parametrize("build", [dense, pooled])
-def test_an_unrolled_program_lets_go_of_what_is_no_longer_needed(build: Any) -> None:
+def test_an_unrolled_program_lets_go_of_what_is_no_longer_needed(build: Any, backend: Any) -> None:
     """What is held of 64 numbers a row does not grow with the members: it is that of one, and the last thing unused."""
     torch.manual_seed(0)
     x, most = X[:1].expand(2_000, 4).contiguous(), list[int]()
     for count in (2, 8):
-        sampler = ensemble([build() for _ in range(count)], output=caveat.Mean(), executor="unrolled")
+        sampler = ensemble([build() for _ in range(count)], output=caveat.Mean(), backend=backend)
         caveat.draws(sampler, x)
         (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
         with Held(64 * len(x)) as held:
-            prepared.recorded(((x,), {}))  # type: ignore[union-attr]
+            prepared.programs[0](((x,), {}))  # type: ignore[union-attr]
         most.append(held.most)
     assert 1 <= most[0] == most[1] <= 4
 
@@ -319,46 +328,61 @@ class Held(TorchDispatchMode):
         self.living -= 1
 
 
-@pytest.mark.parametrize("executor", ["stacked", "unrolled"])
+@pytest.mark.parametrize("way", ["vectorized", "unrolled"])
 def test_a_program_that_runs_out_of_memory_gives_way_to_the_members(
-    executor: Any, monkeypatch: pytest.MonkeyPatch
+    backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = members()
-    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
     caveat.draws(sampler, X)
 
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("no room")
 
     (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
-    monkeypatch.setattr(prepared.recorded.program, "run", full)  # type: ignore[union-attr]
+    monkeypatch.setattr(prepared.programs[0].program, "run", full)  # type: ignore[union-attr]
     for n in (None, 2):
         torch.testing.assert_close(caveat.draws(sampler, X, n), looped(networks, X)[:n], rtol=1e-5, atol=1e-6)
 
 
-def test_what_takes_long_is_not_tried_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making one takes a dozen passes, and would gain what Python takes: nothing beside a long pass."""
-    calls = 0
+class Counting(nn.Module):
+    """Notes how many rows each call gets, also of its copies."""
 
-    class Slow(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.Linear(4, 2)
+    calls: ClassVar[list[int]] = []
 
-        def forward(self, x: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
-            return self.first(x)
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 256)
 
-    monkeypatch.setattr("caveat.samplers._members._group._LONG", 0.0)
-    networks: list[Any] = [Slow() for _ in range(3)]
-    sampler = ensemble(networks, output=caveat.Mean())
-    caveat.draws(sampler, X)
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append(len(x))
+        return self.first(x)
+
+
+@pytest.mark.parametrize("way", [None, "loop"])
+def test_the_first_call_tries_on_two_rows_and_splits_the_rest(backend: Any) -> None:
+    """Trying on the whole batch would cost a first call several times what the members themselves take."""
+    x, networks = torch.randn(20_000, 4), [Counting() for _ in range(3)]
+    Counting.calls.clear()
+    sampler = ensemble(networks, output=caveat.Mean(), backend=backend)
+    values = caveat.draws(sampler, x)
+    large = [rows for rows in Counting.calls if rows > 2]
+    assert 0 < sum(large) <= 3 * len(x)
+    assert max(large) * 256 * 4 <= 4 << 20
+    torch.testing.assert_close(values, looped(networks, x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", [None, "loop"])
+def test_pieces_of_rows_give_the_draws_of_the_whole(backend: Any) -> None:
+    torch.manual_seed(0)
+    networks, x = [nn.Sequential(nn.Linear(4, 512), nn.ReLU(), nn.Linear(512, 3)) for _ in range(3)], X.repeat(900, 1)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
+    expected = looped(networks, x)
+    for _ in range(2):
+        torch.testing.assert_close(caveat.draws(sampler, x), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(caveat.draws(sampler, x, 2), expected[:2], rtol=1e-5, atol=1e-6)
     (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
-    assert prepared.recorded is None
-    before = calls
-    torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X))
-    assert calls - before == 6  # ours and those that it is compared with
+    assert len(prepared.pieces(((x,), {}))) == 3
 
 
 class Recurrent(nn.Module):
@@ -374,13 +398,13 @@ class Recurrent(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("kind", "executor"), [(nn.LSTM, "unrolled"), (nn.LSTM, None), (nn.GRU, None), (nn.RNN, None)]
+    ("kind", "way"), [(nn.LSTM, "unrolled"), (nn.LSTM, None), (nn.GRU, None), (nn.RNN, None)]
 )
-def test_recurrent_members_give_what_they_give_alone(kind: type[nn.RNNBase], executor: Any) -> None:
+def test_recurrent_members_give_what_they_give_alone(kind: type[nn.RNNBase], backend: Any) -> None:
     torch.manual_seed(0)
     networks = [Recurrent(kind).eval() for _ in range(4)]
     x = torch.randn(2, 5, 4)
-    sampler = ensemble(networks, output=caveat.Logits(), executor=executor)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
 
     def check() -> None:
         torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)

@@ -174,7 +174,7 @@ def test_passes_the_kit(outputs: int) -> None:
     model, x = network(outputs, curvature=curvature), curve()[0]
     update_precision(model, x)
     output = caveat.Mean() if outputs == 1 else caveat.Logits()
-    variants = {way: gaussian_process_head(model, output=output, executor=way) for way in ("replay", "vectorized")}
+    variants = {way: gaussian_process_head(model, output=output, backend=way) for way in ("loop", "vectorized")}
     variants["chunks of 5"] = gaussian_process_head(model, output=output, chunk=5)
     assert model.training
     check_sampler(gaussian_process_head(model, output=output), x[:5], n=8, variants=variants)

@@ -128,8 +128,8 @@ def test_axes_may_be_said(situation: Situation) -> None:
 
 @pytest.mark.survey
 @every_situation
-def test_executors_and_chunks_agree(situation: Situation) -> None:
-    ways: list[dict[str, Any]] = [{"executor": "replay"}, {"chunk": 1}, {"chunk": 2}]
+def test_backends_and_chunks_agree(situation: Situation) -> None:
+    ways: list[dict[str, Any]] = [{"backend": "loop"}, {"chunk": 1}, {"chunk": 2}]
     with situation.quiet():
         for way in ways:
             draws = caveat.draws(situation.sampler(**way), situation.inputs(), n=FEW + 1, seed=0)

@@ -19,7 +19,7 @@ from .situation import in_train_mode, normal
 
 pytestmark = pytest.mark.filterwarnings("ignore:`?torch.jit", "ignore:Lazy modules are a new feature")
 CLOSE = 1e-5
-EXECUTORS = (None, "vectorized", "replay")
+BACKENDS = (None, "vectorized", "loop")
 
 
 def sampler_of(model: nn.Module, **settings: Any) -> Any:
@@ -54,10 +54,10 @@ def own_random_state() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------- sites met later
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_rate_that_is_raised_later_gives_a_fresh_samplers_draws(executor: str | None) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_rate_that_is_raised_later_gives_a_fresh_samplers_draws(backend: str | None) -> None:
     model, x = dense(0.1, 0.0), normal(12, 4)
-    sampler = sampler_of(model, executor=executor)
+    sampler = sampler_of(model, backend=backend)
     caveat.draws(sampler, x, 5)
     model[5].p = 0.4
     whole = caveat.draws(sampler, x, 3000)
@@ -66,10 +66,10 @@ def test_a_rate_that_is_raised_later_gives_a_fresh_samplers_draws(executor: str 
     assert departure(whole, loop(model, x)) is None
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_rate_that_is_lowered_to_none_later_is_quiet(executor: str | None) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_rate_that_is_lowered_to_none_later_is_quiet(backend: str | None) -> None:
     model, x = dense(0.1, 0.4), normal(6, 4)
-    sampler = sampler_of(model, executor=executor)
+    sampler = sampler_of(model, backend=backend)
     caveat.draws(sampler, x, 5)
     model[5].p = 0.0
     torch.testing.assert_close(caveat.draws(sampler, x, 5), caveat.draws(sampler_of(model), x, 5), rtol=0, atol=CLOSE)
@@ -105,12 +105,12 @@ class Tasks(nn.Module):
         return self.heads[task](h)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("by_attribute", [False, True], ids=["argument", "attribute"])
-def test_a_task_met_later_gives_a_fresh_samplers_draws(executor: str | None, by_attribute: bool) -> None:
+def test_a_task_met_later_gives_a_fresh_samplers_draws(backend: str | None, by_attribute: bool) -> None:
     torch.manual_seed(0)
     model, x = Tasks().eval(), normal(5, 4)
-    sampler = sampler_of(model, executor=executor)
+    sampler = sampler_of(model, backend=backend)
     for task in (0, 1, 2, 3, 1, 0):
         model.task = task if by_attribute else 0
         inputs = x if by_attribute else (x, task)
@@ -139,11 +139,11 @@ class Experts(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_an_expert_met_later_gives_a_fresh_samplers_draws(executor: str | None) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_expert_met_later_gives_a_fresh_samplers_draws(backend: str | None) -> None:
     torch.manual_seed(0)
     model, x = Experts().eval(), normal(6, 4)
-    sampler = sampler_of(model, executor=executor)
+    sampler = sampler_of(model, backend=backend)
     low, high = x.clone(), x.clone()
     low[:, 0], high[:, 0] = -low[:, 0].abs(), high[:, 0].abs()
     for batch in (low, high, x, low[:1], torch.cat([high[:2], low[:3]])):
@@ -188,12 +188,12 @@ def test_one_network_of_many_situations_gives_the_same_draws_in_any_order() -> N
 # ------------------------------------------------------------------------------------------- hooks of the user's
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("layer", [0, 2, 3], ids=["before the dropout", "the dropout", "after it"])
-def test_a_hook_that_keeps_gets_one_ordinary_tensor_a_draw(executor: str | None, layer: int) -> None:
+def test_a_hook_that_keeps_gets_one_ordinary_tensor_a_draw(backend: str | None, layer: int) -> None:
     model, x, kept = dense(0.3), normal(6, 4), []
     model[layer].register_forward_hook(lambda module, args, out: kept.append((args[0], out)))
-    sampler = sampler_of(model, executor=executor)
+    sampler = sampler_of(model, backend=backend)
     caveat.draws(sampler, x, 2)
     kept.clear()
     n = 20
@@ -222,11 +222,11 @@ def test_what_a_hook_kept_stays_valid_after_other_calls() -> None:
     torch.testing.assert_close(torch.stack(held), draws, rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_hooks_run_once_a_draw_in_predict_and_in_many_chunks(executor: str | None) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hooks_run_once_a_draw_in_predict_and_in_many_chunks(backend: str | None) -> None:
     model, x, calls = dense(0.3), normal(6, 4), []
     model[3].register_forward_pre_hook(lambda module, args: calls.append(args[0].shape))
-    sampler = sampler_of(model, executor=executor, chunk=3)
+    sampler = sampler_of(model, backend=backend, chunk=3)
     caveat.predict(sampler, x, 3)
     calls.clear()
     caveat.predict(sampler, x, 31, seed=2)
@@ -234,12 +234,12 @@ def test_hooks_run_once_a_draw_in_predict_and_in_many_chunks(executor: str | Non
     assert set(calls) == {(6, 16)}
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_hook_that_changes_what_a_layer_gives_counts(executor: str | None) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_hook_that_changes_what_a_layer_gives_counts(backend: str | None) -> None:
     model, x = dense(0.3), normal(4, 4)
     model[2].register_forward_hook(lambda module, args, out: out.clamp(max=0.5))
     model[3].register_forward_pre_hook(lambda module, args: (args[0] + 0.1,))
-    assert departure(caveat.draws(sampler_of(model, executor=executor), x, 3000), loop(model, x)) is None
+    assert departure(caveat.draws(sampler_of(model, backend=backend), x, 3000), loop(model, x)) is None
 
 
 def test_a_hook_of_all_modules_runs_once_a_draw() -> None:
@@ -337,17 +337,17 @@ class Found(nn.Module):
         return (self.body(x) > 0).nonzero().float()
 
 
-@pytest.mark.parametrize("executor", [None, "replay"])
+@pytest.mark.parametrize("backend", [None, "loop"])
 @pytest.mark.parametrize("build", [Boxes, lambda: Boxes(True), Found], ids=["boxes", "lists of boxes", "indices"])
 @pytest.mark.parametrize("what", ["predict", "draws"])
 def test_an_output_whose_size_varies_by_draw_is_refused_in_those_words(
-    build: Any, what: str, executor: str | None
+    build: Any, what: str, backend: str | None
 ) -> None:
     torch.manual_seed(0)
     model, x = build().eval(), normal(3, 3, 8, 8)
     before = fingerprint.of_network(model), fingerprint.of_process()
     with pytest.raises(caveat.CaveatError, match=r"(?i)draw"):
-        getattr(caveat, what)(sampler_of(model, executor=executor), x, 12)
+        getattr(caveat, what)(sampler_of(model, backend=backend), x, 12)
     assert fingerprint.differences(before[0], fingerprint.of_network(model)) == []
     assert fingerprint.differences(before[1], fingerprint.of_process()) == []
 

@@ -65,7 +65,7 @@ class BoundNetwork:
         device, draw_bytes = self._network.device(), row_bytes * rows
         fitting = chunk_bytes(device, self._allowed) // draw_bytes
         self._together = self._plan.why_not_vectorized is None and (fitting >= 2 or self._plan.forced == "vectorized")
-        if self._plan.forced == "replay":
+        if self._plan.forced == "loop":
             self._together = False
         at_once = max(1, min(fitting, _MOST_DRAWS))
         self._draws_at_once = self._fixed or at_once

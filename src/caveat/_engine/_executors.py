@@ -138,6 +138,3 @@ def _evaluate(task: Task, drawing: Drawing) -> Values:
 def _run(task: Task, drawing: Drawing) -> Values:
     values = task.read(Pass(task.network, task.rules, task.inputs, drawing, task.prefix).run())
     return mapped(Tensor.detach, values) if task.detach else values
-
-
-EXECUTORS: dict[str, Executor] = {"vectorized": vectorized, "replay": replay}

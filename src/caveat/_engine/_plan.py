@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._engine._executors import EXECUTORS, Task, recorded, replay, vectorized
+from caveat._engine._executors import Task, recorded, replay, vectorized
 from caveat._engine._memory import is_out_of_memory
 from caveat._engine._sampler import Values
 from caveat._engine._values import mapped
@@ -31,6 +31,8 @@ from caveat._intercept import (
 )
 from caveat.errors import CaveatError, InvalidArgumentError, explain
 
+Backend = Literal["vectorized", "loop"] | None
+
 # So many draws of a loop are compared, where together they drop more than so many elements on average.
 _TRIED_DRAWS = 32
 _SURELY_DROPPED = 30
@@ -40,14 +42,14 @@ _SURELY_DROPPED = 30
 class Plan:
     """How a network is run on inputs of one kind.
 
-    ``why_not_vectorized`` is None where the trial of the vectorized executor gave the draws of a plain loop; ``tapes``
+    ``why_not_vectorized`` is None where the trial of the vectorized backend gave the draws of a plain loop; ``tapes``
     is True where its tape, played for other draws, gave those.
     """
 
     study: Study
     repeats: bool
     why_not_vectorized: str | None
-    forced: str | None
+    forced: Backend
     device: torch.device
     tapes: bool = False
 
@@ -57,14 +59,14 @@ class Plan:
         return replace(self, study=study, repeats=False, why_not_vectorized=_why_one_by_one(study), tapes=False)
 
     def without_vectorizing(self, reason: str) -> Plan:
-        """The plan after the vectorized executor has failed on a real batch."""
+        """The plan after the vectorized backend has failed on a real batch."""
         return replace(self, why_not_vectorized=reason)
 
 
 def make_plan(
-    network: Network, inputs: Inputs, found: Study, read: Callable[[Any], Values], forced: str | None
+    network: Network, inputs: Inputs, found: Study, read: Callable[[Any], Values], forced: Backend
 ) -> Plan:
-    """Try both executors on one row and two draws.
+    """Try both backends on one row and two draws.
 
     Raises:
         NothingRandomError: no live site was called, or none of them reaches what is read.
@@ -82,11 +84,11 @@ def make_plan(
     with state_kept(network.modules, found.written), torch.set_grad_enabled(found.rules.gradient):
         loop, repeats = _try_replay(task, source)
         why_not = _why_one_by_one(found)
-        if forced != "replay" and why_not is None:
+        if forced != "loop" and why_not is None:
             why_not = _try_vectorized(replace(task, prefix=None), source, loop, network, found)
-        if forced == "replay" or why_not is not None:
+        if forced == "loop" or why_not is not None:
             _check_loop_varies(replace(task, prefix=None), source, network, found)
-        tapes = why_not is None and forced != "replay" and _try_tape(replace(task, prefix=None), source)
+        tapes = why_not is None and forced != "loop" and _try_tape(replace(task, prefix=None), source)
     return Plan(found, repeats, why_not, forced, network.device(), tapes)
 
 
@@ -109,7 +111,7 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
 
 
 def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:
-    """Why the vectorized executor cannot be used, or None."""
+    """Why the vectorized backend cannot be used, or None."""
     with warnings_caught() as caught:
         try:
             together = vectorized(task, source, range(2))
@@ -181,15 +183,15 @@ def _unreached(network: Network, found: Study) -> str:
     return f"live sites ({named}) whose effect does not reach the output that is read"
 
 
-def check_executor(name: str | None) -> str | None:
-    """``name`` if it names an executor or is None."""
-    if name is not None and name not in EXECUTORS:
+def check_backend(name: Any) -> Backend:
+    """``name`` if it names a backend or is None."""
+    if name not in ("vectorized", "loop", None):
         raise InvalidArgumentError(
             explain(
-                f"executor must be one of {sorted(EXECUTORS)} or None.",
-                got=f"executor={name!r}",
-                cause="a typing error",
-                fix="leave it out: the executor is chosen by trial and remembered",
+                'backend must be "vectorized", "loop" or None.',
+                got=f"backend={name!r}",
+                cause="a typo",
+                fix="leave it out: the backend is chosen by a rule on sizes",
             )
         )
     return name

@@ -13,11 +13,12 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from caveat._engine import Backend, check_backend
 from caveat._intercept import Network
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import Output, as_output
-from caveat.samplers._members._group import BoundGroup, Executor, Group
+from caveat.samplers._members._group import BoundGroup, Group
 
 _RULE = "An ensemble is a list of different torch.nn.Modules on one device."
 
@@ -28,7 +29,7 @@ class Ensemble:
 
     models: tuple[nn.Module, ...]
     output: Output
-    executor: Executor = None
+    backend: Backend = None
     in_dims: Any = None
     _groups: list[Group] = field(default_factory=list[Group], repr=False)
 
@@ -50,7 +51,7 @@ class Ensemble:
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundGroup:
         """Hold what is needed to evaluate the members on ``x``: see ``caveat._engine.Sampler``."""
         if not self._groups:
-            self._groups.append(Group(self.models, self.output.read, self.executor, self.in_dims))
+            self._groups.append(Group(self.models, self.output.read, self.backend, self.in_dims))
         return self._groups[0].bind(x, check_seed(seed), rows, gradient)
 
 
@@ -59,20 +60,20 @@ def ensemble(
     *,
     output: Output | dict[str, Output],
     in_dims: Any = None,
-    executor: Executor = None,
+    backend: Backend = None,
 ) -> Ensemble:
     """A sampler of M networks that were trained apart: a deep ensemble. Draw i is member i.
 
     Every member runs as in eval mode, whatever mode it is in; none is changed. Members of one architecture are
-    evaluated by a recorded program where a trial shows that this is faster: all at once, as for small networks on few
-    rows, or one after the other, as for many.
+    evaluated by a recorded program: all at once where there is little to compute, as for small networks on few rows,
+    else one after the other, on as many rows at a time as stay in the cache.
 
     Args:
         networks: M networks, or what ``caveat.fit_ensemble`` returns. They may differ in architecture.
         output: how to read what each returns, or a dict of outputs by name for several heads.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
-        executor: "stacked" (each operation is one of all members), "unrolled" (member after member, without calls of
-            modules) or "loop"; chosen by trial and remembered if not given.
+        backend: "vectorized" (each operation is one of all members) or "loop" (member after member);
+            chosen by a rule on sizes if not given.
 
     Returns:
         A sampler of size M: ``caveat.predict(sampler, x)`` uses all of them. For networks with dropout that
@@ -93,16 +94,7 @@ def ensemble(
         (torch.Size([2, 3]), 5)
     """
     members = check_networks(networks)
-    if executor not in ("stacked", "unrolled", "loop", None):
-        raise InvalidArgumentError(
-            explain(
-                'executor must be "stacked", "unrolled", "loop" or None.',
-                got=f"executor={executor!r}",
-                cause="a typing error, or an executor of mc_dropout",
-                fix="leave it out: the executor is chosen by trial and remembered",
-            )
-        )
-    return Ensemble(members, as_output(output), executor, in_dims)
+    return Ensemble(members, as_output(output), check_backend(backend), in_dims)
 
 
 def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:

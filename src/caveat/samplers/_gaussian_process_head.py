@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from caveat._engine import Stream, Values
+from caveat._engine import Backend, Stream, Values
 from caveat._intercept import LivePredicate
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.layers import RandomFeatureGaussianProcess
@@ -86,7 +86,7 @@ def gaussian_process_head(
     live: LivePredicate = lambda path, module: False,
     in_dims: Any = None,
     memory: int | None = None,
-    executor: str | None = None,
+    backend: Backend = None,
     chunk: int | None = None,
 ) -> GaussianProcessHead:
     """A sampler of functions from the posterior of a Gaussian-process head: SNGP.
@@ -101,7 +101,7 @@ def gaussian_process_head(
         live: which dropout sites fire as well; none if not given.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
         memory: bytes that the draws held at once may take.
-        executor: "vectorized" or "replay"; chosen by trial if not given.
+        backend: "vectorized" or "loop", as for ``caveat.mc_dropout``.
         chunk: how many draws to hold at once; chosen by size if not given.
 
     Returns:
@@ -135,7 +135,7 @@ def gaussian_process_head(
     read = as_output(output)
     for head in _heads_of(model):
         head.factor()
-    settings = {"in_dims": in_dims, "memory": memory, "executor": executor, "chunk": chunk}
+    settings = {"in_dims": in_dims, "memory": memory, "backend": backend, "chunk": chunk}
     inner = MCDropout(model=model, output=read, live=live, masks="shared", strata=None, **cast(Any, settings))
     return GaussianProcessHead(model, read, inner)
 

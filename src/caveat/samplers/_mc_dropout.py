@@ -13,7 +13,16 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from caveat._engine import BoundNetwork, Plan, Stream, check_executor, is_out_of_memory, make_plan, out_of_memory
+from caveat._engine import (
+    Backend,
+    BoundNetwork,
+    Plan,
+    Stream,
+    check_backend,
+    is_out_of_memory,
+    make_plan,
+    out_of_memory,
+)
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import (
     Known,
@@ -46,7 +55,7 @@ class MCDropout:
     strata: int | None
     in_dims: Any
     memory: int | None
-    executor: str | None
+    backend: Backend
     chunk: int | None
     _plans: Known[Plan] = field(default_factory=Known[Plan], repr=False)
 
@@ -99,7 +108,7 @@ class MCDropout:
         check_initialized(network)
         try:
             found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.in_dims)
-            plan = make_plan(network, inputs, found, self.output.read, self.executor)
+            plan = make_plan(network, inputs, found, self.output.read, self.backend)
         except Exception as error:
             if is_out_of_memory(error) and not isinstance(error, CaveatError):
                 raise out_of_memory(error) from error
@@ -134,7 +143,7 @@ def mc_dropout(
     strata: int | None = None,
     in_dims: Any = None,
     memory: int | None = None,
-    executor: str | None = None,
+    backend: Backend = None,
     chunk: int | None = None,
 ) -> MCDropout:
     """A sampler of thinned networks from any network with dropout: Monte-Carlo dropout.
@@ -156,7 +165,7 @@ def mc_dropout(
             inputs with None for what all rows share, as ``(0, None)`` for ``forward(x, shared)``. Found by trial if
             not given.
         memory: bytes that the draws held at once may take; a quarter of what is free if not given.
-        executor: "vectorized" or "replay"; chosen by trial and remembered if not given.
+        backend: "vectorized" (the draws of a chunk in one pass) or "loop"; chosen by a rule on sizes if not given.
         chunk: how many draws to hold at once; chosen by size if not given.
 
     Returns:
@@ -183,7 +192,7 @@ def mc_dropout(
         if value is not None and value < (2 if name == "strata" else 1):
             raise InvalidArgumentError(_too_small(name, value))
     return MCDropout(
-        model, as_output(output), live, masks, strata, in_dims, memory, check_executor(executor), chunk
+        model, as_output(output), live, masks, strata, in_dims, memory, check_backend(backend), chunk
     )
 
 

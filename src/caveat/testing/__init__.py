@@ -19,10 +19,10 @@ from caveat.testing._draws import (
     check_chunk_independence,
     check_draw_count,
     check_draw_depends_on_seed_and_index_alone,
-    check_executors_agree,
     check_merge,
     check_reproducible,
     check_seeds_differ,
+    check_variants_agree,
 )
 from caveat.testing._kit import check_sampler
 from caveat.testing._modes import check_gradients, check_inference_mode
@@ -33,7 +33,6 @@ __all__ = [
     "check_chunk_independence",
     "check_draw_count",
     "check_draw_depends_on_seed_and_index_alone",
-    "check_executors_agree",
     "check_gradients",
     "check_inference_mode",
     "check_merge",
@@ -42,4 +41,5 @@ __all__ = [
     "check_sampler",
     "check_seeds_differ",
     "check_state_untouched",
+    "check_variants_agree",
 ]

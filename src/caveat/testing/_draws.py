@@ -106,10 +106,10 @@ def _cuts(count: int) -> list[list[range]]:
     return [singles, uneven, uneven[::-1], [range(count - 1, count)]]
 
 
-def check_executors_agree(
+def check_variants_agree(
     sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, variants: Mapping[str, Sampler] | None = None
 ) -> None:
-    """The same sampler built in other ways (another executor, chunk or memory budget) gives the same draws.
+    """The same sampler built in other ways (another backend, chunk or memory budget) gives the same draws.
 
     Args:
         sampler: the sampler to hold to its promises.

@@ -14,10 +14,10 @@ from caveat.testing._draws import (
     check_chunk_independence,
     check_draw_count,
     check_draw_depends_on_seed_and_index_alone,
-    check_executors_agree,
     check_merge,
     check_reproducible,
     check_seeds_differ,
+    check_variants_agree,
 )
 from caveat.testing._fingerprint import fingerprint
 from caveat.testing._modes import check_gradients, check_inference_mode
@@ -71,7 +71,7 @@ def check_sampler(
     if batch_dim is not None:
         check_batch_independence(sampler, x, n=n, seed=seed, batch_dim=batch_dim, output_dim=output_dim)
         check_rows(sampler, x, n=n, seed=seed, batch_dim=batch_dim, output_dim=output_dim)
-    check_executors_agree(sampler, x, n=n, seed=seed, variants=variants)
+    check_variants_agree(sampler, x, n=n, seed=seed, variants=variants)
     check_merge(sampler, x, n=n, seed=seed)
     check_state_untouched(sampler, x, n=n, seed=seed, modules=networks)
     check_inference_mode(sampler, x, n=n, seed=seed)

@@ -32,6 +32,7 @@ from caveat._intercept import (
     study,
 )
 from caveat.errors import CaveatError
+from caveat.samplers._members._pieces import join_rows
 from caveat.samplers._members._watch import Watch
 
 
@@ -107,9 +108,7 @@ class EvalNetwork:
             self.draw(inputs_axes.take(inputs, at), rows[at], kind, draw, seed, gradient)
             for at in torch.arange(len(rows), device=rows.device).chunk(2)
         ]
-        leaves = [pytree.tree_leaves(part) for part in parts]
-        joined = [torch.cat([part[place] for part in leaves], dim=at) for place, at in enumerate(axes)]
-        return pytree.tree_unflatten(joined, pytree.tree_structure(parts[0]))
+        return join_rows(parts, axes)
 
     def _evaluate(self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int) -> Values:
         if self._watch.training() or kind.plainly is False:

@@ -1,47 +1,47 @@
-"""Several networks on one batch: as a program, all at once or each in turn, where that is faster than calling them."""
+"""Several networks on one batch: as a program, all at once or each in turn, or called one after the other."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
-from caveat._engine import Values, allowed_bytes, gathered, is_out_of_memory, mapped
+from caveat._engine import Backend, Values, allowed_bytes, gathered, is_out_of_memory, mapped
 from caveat._inputs import Inputs, as_inputs, map_leaves, structure_of
 from caveat._intercept import close
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
-from caveat.samplers._members._choice import PROGRAMS, Verdicts, Way, fastest
+from caveat.samplers._members._choice import Counter, Way, choose_rows, choose_way
 from caveat.samplers._members._mismatch import check_same_values
-from caveat.samplers._members._pieces import fitting, one_by_one, stacked
+from caveat.samplers._members._pieces import fitting, join_rows, one_by_one, split_rows, stacked
 from caveat.samplers._members._program import CannotRecordError
 from caveat.samplers._members._stack import Recorded, Stack, alike, total_bytes
 from caveat.samplers._members._watch import Watch
 
-Executor = Way | None
-
 _CPU = torch.device("cpu")
-# Larger stacks gain nothing: reading the parameters takes the time, not Python.
-_LARGEST_STACK = 256 << 20
 _MOST_PROGRAMS = 64
-# Seconds for all members: what takes longer gains nothing by a program, and making one takes a dozen such passes.
-_LONG = 0.25
+_PROBED_ROWS = 2
 
 
 @dataclass
 class Prepared:
-    """What is known for inputs of one kind and size: of each member, and the program of all if that is faster."""
+    """What is known for inputs of one kind and size: of each member, and how to run all of them.
+
+    ``rows_at_once`` is None where the batch is not split. Of the ``programs`` the last is for the last piece of rows,
+    the first for the others; there is none where members are called. ``at_once`` is how many members' values go into
+    one piece of draws.
+    """
 
     kinds: list[Kind]
-    recorded: Recorded | None
-    at_once: int = 1  # how many members' values go into one piece
+    rows_at_once: int | None = None
+    programs: list[Recorded] = field(default_factory=list[Recorded])
+    at_once: int = 1
     _plain: bool = False
 
     @property
@@ -56,6 +56,21 @@ class Prepared:
         self._plain = self._plain or all(kind.plainly is True for kind in self.kinds)
         return self._plain
 
+    def pieces(self, inputs: Inputs) -> list[Inputs]:
+        """The inputs in pieces of as many rows as are run at once."""
+        axes = self.kinds[0].study.axes
+        if self.rows_at_once is None or axes is None:
+            return [inputs]
+        return split_rows(inputs, axes, self.rows_at_once)
+
+    def join(self, parts: list[Values], *, lead: int = 0) -> Values:
+        """The values of the pieces as those of the batch."""
+        if len(parts) == 1:
+            return parts[0]
+        axes = self.kinds[0].study.output_axes
+        assert axes is not None
+        return join_rows(parts, axes, lead=lead)
+
 
 @dataclass
 class _Known:
@@ -64,7 +79,6 @@ class _Known:
     watch: Watch
     alike: bool
     stack: Stack | None = None
-    verdicts: dict[Any, Verdicts] = field(default_factory=dict[Any, Verdicts])
     prepared: dict[Any, Prepared] = field(default_factory=dict[Any, Prepared])
 
 
@@ -72,10 +86,10 @@ class Group:
     """Some networks, ready for any batch."""
 
     def __init__(
-        self, models: Sequence[nn.Module], read: Callable[[Any], Values], executor: Executor, in_dims: Any
+        self, models: Sequence[nn.Module], read: Callable[[Any], Values], backend: Backend, in_dims: Any
     ) -> None:
         self.models, self.read, self._in_dims = tuple(models), read, in_dims
-        self._executor: Executor = executor
+        self._backend: Backend = backend
         self.members = [EvalNetwork(model, read, in_dims) for model in models]
         self._known: _Known | None = None
 
@@ -99,7 +113,7 @@ class Group:
         if torch.is_autocast_enabled(kind):
             key = (key, torch.get_autocast_dtype(kind))
         prepared = known.prepared.get(key)
-        as_program = prepared is not None and prepared.recorded is not None and not gradient and rows is None
+        as_program = prepared is not None and bool(prepared.programs) and not gradient and rows is None
         if prepared is None or as_program:  # calls of the networks themselves need no look at values
             fresh = self._with_values_of_now(known)
             known, prepared = fresh, prepared if fresh is known else None
@@ -107,10 +121,12 @@ class Group:
             if len(known.prepared) >= _MOST_PROGRAMS:
                 known.prepared.clear()
             prepared = known.prepared[key] = self._prepare(known, inputs)
-        recorded = prepared.recorded if not gradient and rows is None else None
-        if recorded is not None and known.stack is not None:
-            recorded = None if known.watch.hooked() else known.stack.current(recorded)
-        return BoundGroup(self, prepared, inputs, rows, seed, gradient, recorded)
+        as_program = bool(prepared.programs) and not gradient and rows is None
+        if as_program and known.stack is not None:
+            as_program = not known.watch.hooked()
+            if as_program:
+                known.stack.bring_up(prepared.programs)
+        return BoundGroup(self, prepared, inputs, rows, seed, gradient, as_program)
 
     def plain(self, prepared: Prepared) -> bool:
         """Are plain calls of all members right now what careful passes would be?"""
@@ -144,28 +160,50 @@ class Group:
         return known
 
     def _prepare(self, known: _Known, inputs: Inputs) -> Prepared:
-        prepared = Prepared(self._kinds(known, inputs), None)
-        values, seconds = self._looped(prepared, inputs)
-        check_same_values(values)
-        prepared.at_once = max(1, fitting(values[0]))
-        if self._executor is None and seconds > _LONG:  # a first pass may be slow for being the first
-            seconds = self._looped(prepared, inputs)[1]
-        worth_it = self._executor in PROGRAMS or (self._executor is None and seconds <= _LONG)
-        if worth_it and self._may_stack(known, prepared):
-            axes = prepared.kinds[0].study.axes
-            alike_but_rows = (structure_of(inputs).around, axes and axes.describe(inputs))
-            verdicts = known.verdicts.setdefault(alike_but_rows, Verdicts())
-            prepared.recorded = self._try(known, inputs, values, verdicts, prepared)
-        if self._executor in PROGRAMS and prepared.recorded is None:
-            raise InvalidArgumentError(_cannot_be_a_program(self._executor))
+        """Decide by a pass over a row or two how to run the members on such inputs."""
+        prepared = Prepared(self._kinds(known, inputs))
+        probed, count = self._probed(prepared, inputs)
+        values = self._looped(prepared, probed)
+        with Counter() as counter:
+            self._looped(prepared, probed, range(1))
+        self._check_same(values, prepared, inputs)
+        axes, found = prepared.kinds[0].study.axes, prepared.kinds[0].study
+        rows = (axes.count(inputs) if axes is not None else None) or count
+        work = counter.work_per_row(count)
+        prepared.at_once = max(1, fitting(values[0]) * count // rows)
+        packed = any(isinstance(leaf, PackedSequence) for leaf in structure_of(inputs).leaves)
+        if prepared.separable and not (found.unmanaged or found.rules.sizes_follow_values or packed):
+            prepared.rows_at_once = choose_rows(work, self.device)
+        if self._backend != "loop" and self._may_stack(known, prepared):
+            value_bytes = sum(leaf.nbytes for leaf in pytree.tree_leaves(values)) * rows // count
+            way: Way = "stacked"
+            if self._backend is None:
+                way = choose_way(work, rows, total_bytes(self.models) + value_bytes)
+            self._record(known, prepared, inputs, probed, way)
+        if self._backend == "vectorized" and not prepared.programs:
+            raise InvalidArgumentError(_cannot_be_a_program())
         return prepared
 
-    def _looped(self, prepared: Prepared, inputs: Inputs) -> tuple[list[Values], float]:
-        """The values of all members, one after the other, and the seconds that took."""
+    def _probed(self, prepared: Prepared, inputs: Inputs) -> tuple[Inputs, int]:
+        """The last row or two of a batch, and how many they are; all of a batch whose rows cannot be told apart."""
+        axes = prepared.kinds[0].study.axes
+        rows = axes.count(inputs) if axes is not None else None
+        if axes is None or rows is None or not prepared.separable:
+            return inputs, rows or prepared.kinds[0].study.rows
+        last = range(max(rows - _PROBED_ROWS, 0), rows)
+        return (inputs if rows == len(last) else axes.take(inputs, last)), len(last)
+
+    def _check_same(self, values: list[Values], prepared: Prepared, inputs: Inputs) -> None:
+        try:
+            check_same_values(values)
+        except OutputMismatchError:
+            check_same_values(self._looped(prepared, inputs))  # the error that tells shapes of the user's own batch
+            raise
+
+    def _looped(self, prepared: Prepared, inputs: Inputs, draws: range | None = None) -> list[Values]:
+        """The values of members, one after the other."""
         _, numbers = rows_of(inputs, prepared.kinds[0].study, None, self.device)
-        start = time.perf_counter()
-        values = list(self.loop(prepared, inputs, numbers, range(len(self.models)), 0))
-        return values, time.perf_counter() - start
+        return list(self.loop(prepared, inputs, numbers, draws or range(len(self.models)), 0))
 
     def _kinds(self, known: _Known, inputs: Inputs) -> list[Kind]:
         first = self.members[0].kind(inputs)
@@ -176,27 +214,28 @@ class Group:
     def _may_stack(self, known: _Known, prepared: Prepared) -> bool:
         found = prepared.kinds[0].study
         moves = found.unmanaged or found.written or found.rules.leaves_marks or not found.rules.repeatable
-        fits = 3 * total_bytes(self.models) < min(_LARGEST_STACK, allowed_bytes(self.device, None))
+        fits = 3 * total_bytes(self.models) < allowed_bytes(self.device, None)
         autocast = torch.is_autocast_enabled(self.device.type)
         plain = known.alike and known.watch.countable and not known.watch.hooked() and not autocast
         return plain and not moves and not found.rules.sites and fits
 
-    def _try(
-        self, known: _Known, inputs: Inputs, values: list[Values], verdicts: Verdicts, prepared: Prepared
-    ) -> Recorded | None:
-        """The program that is fastest; None where calling the members is."""
-        axes = prepared.kinds[0].study.axes
-        rows = (axes.count(inputs) if axes is not None else None) or 1
-        way = self._executor or verdicts.known(rows)
-        programs: dict[Way, Recorded] = {}
-        for each in PROGRAMS:
-            if way in (each, None) and each not in verdicts.cannot:
-                made = self._program(known, inputs, values, stacked=each == "stacked")
-                verdicts.cannot |= {each} if made is None else set()
-                programs |= {} if made is None else {each: made}
-        if way is None and programs and known.stack is not None:
-            way = verdicts.fastest[rows] = self._fastest(known.stack, programs, inputs, self.plain(prepared))
-        return programs.get(way or "loop")
+    def _record(self, known: _Known, prepared: Prepared, inputs: Inputs, probed: Inputs, way: Way) -> None:
+        """Record a program for each size of a piece, if it can be told to follow the members."""
+        if way == "stacked":  # little work: all rows are one piece, on which values are compared
+            made = self._program(known, inputs, self._looped(prepared, inputs), stacked=True)
+            if made is not None:
+                prepared.rows_at_once = None
+                prepared.programs = [made]
+            elif self._backend is None:
+                way = "unrolled"
+        if way == "unrolled" and self._program(known, probed, self._looped(prepared, probed), stacked=False):
+            assert known.stack is not None
+            pieces = prepared.pieces(inputs)
+            try:
+                sizes = [pieces[0], pieces[-1]] if len(pieces) > 1 else pieces
+                prepared.programs = [known.stack.record(piece, self.read, stacked=False) for piece in sizes]
+            except (CannotRecordError, RuntimeError, TypeError):
+                prepared.programs = []
 
     def _program(self, known: _Known, inputs: Inputs, values: list[Values], *, stacked: bool) -> Recorded | None:
         """A program of all members that gives these values, and follows the members on others too."""
@@ -213,21 +252,10 @@ class Group:
         other = map_leaves(lambda leaf: _moved(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
         try:
             kinds = [self.members[0].kind(other)] * len(self.models)
-            values, _ = self._looped(Prepared(kinds, None), other)
+            values = self._looped(Prepared(kinds), other)
         except RuntimeError:
             return False
         return _same(recorded(other), values)
-
-    def _fastest(self, stack: Stack, programs: dict[Way, Recorded], inputs: Inputs, plain: bool) -> Way:
-        def loop() -> None:
-            with torch.no_grad():
-                if plain:
-                    stacked([self.read(model(*inputs[0], **inputs[1])) for model in self.models])
-                else:
-                    stack.loop(inputs, self.read)
-
-        ways: dict[Way, Callable[[], object]] = {way: partial(made, inputs) for way, made in programs.items()}
-        return fastest({**ways, "loop": loop}, self.device)
 
 
 class BoundGroup:
@@ -241,12 +269,12 @@ class BoundGroup:
         rows: Tensor | None,
         seed: int,
         gradient: bool,
-        recorded: Recorded | None,
+        as_program: bool,
     ) -> None:
         self._group, self._prepared, self._inputs, self._chosen = group, prepared, inputs, rows
-        self._seed, self._gradient, self._recorded = seed, gradient, recorded
+        self._seed, self._gradient, self._as_program = seed, gradient, as_program
         self._values: Values | None = None
-        self._own_rows: tuple[Inputs, Tensor] | None = None
+        self._own_pieces: list[tuple[Inputs, Tensor]] | None = None
 
     @property
     def rows(self) -> int | None:
@@ -263,12 +291,12 @@ class BoundGroup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._values = self._own_rows = None
+        self._values = self._own_pieces = None
 
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces of consecutive members, in order."""
-        if self._values is None and self._recorded is not None:
-            self._values = self._played(self._recorded)
+        if self._values is None and self._as_program:
+            self._values = self._played()
         values = self._values
         if values is None:
             return self._one_by_one(draws)
@@ -279,21 +307,25 @@ class BoundGroup:
 
     def whole(self, draws: range) -> Values | None:
         """All these members' values, in memory that nothing else writes on."""
-        recorded = self._recorded
-        if recorded is not None and len(draws) == len(self._group.models):
-            values = self._played(recorded)
+        if self._as_program and len(draws) == len(self._group.models):
+            values = self._played()
             if values is not None:
-                return values if recorded.program.gives_new_memory else mapped(torch.clone, values)
+                programs = self._prepared.programs
+                new = len(programs) > 1 or programs[0].gives_new_memory  # values that are put together are new
+                return values if new else mapped(torch.clone, values)
         return gathered(self(draws), len(draws), new=True)[0]
 
-    def _played(self, recorded: Recorded) -> Values | None:
+    def _played(self) -> Values | None:
         """The values of all members; None where that needs too much memory: one by one, rows can be halved."""
+        prepared = self._prepared
         try:
-            return recorded(self._inputs)
+            *pieces, last = prepared.pieces(self._inputs)
+            parts = [prepared.programs[0](piece) for piece in pieces]
+            return prepared.join([*parts, prepared.programs[-1](last)], lead=1)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        self._recorded = None
+        self._as_program = False
         return None
 
     def _one_by_one(self, draws: range) -> Iterator[Values]:
@@ -304,25 +336,32 @@ class BoundGroup:
         return (mapped(torch.clone, piece) for piece in pieces)  # a network may return its input, or a parameter
 
     def _alone(self, draw: int) -> Values:
-        inputs, numbers = self._of_rows()
-        kind = self._prepared.kinds[draw]
-        return self._group.members[draw].draw(inputs, numbers, kind, draw, self._seed, self._gradient)
+        member, kind = self._group.members[draw], self._prepared.kinds[draw]
+        parts = [member.draw(*piece, kind, draw, self._seed, self._gradient) for piece in self._pieces()]
+        return self._prepared.join(parts)
 
-    def _of_rows(self) -> tuple[Inputs, Tensor]:
-        if self._own_rows is None:
+    def _pieces(self) -> list[tuple[Inputs, Tensor]]:
+        """The rows that were asked for, in pieces, and their numbers; whole where the graph is kept anyway."""
+        if self._own_pieces is None:
             found = self._prepared.kinds[0].study
-            self._own_rows = rows_of(self._inputs, found, self._chosen, self._group.device)
-        return self._own_rows
+            inputs, numbers = rows_of(self._inputs, found, self._chosen, self._group.device)
+            pieces = [inputs] if self._gradient else self._prepared.pieces(inputs)
+            parts = numbers.split(self._prepared.rows_at_once or len(numbers)) if len(pieces) > 1 else [numbers]
+            self._own_pieces = list(zip(pieces, parts, strict=True))
+        return self._own_pieces
 
     def _plainly(self, draws: range) -> Iterator[Values]:
         """Plain calls, several together: switching gradients for each would cost a small network dearly."""
-        args, kwargs = self._inputs if self._chosen is None else self._of_rows()[0]
+        pieces = [inputs for inputs, _ in self._pieces()]
         models, read, at_once = self._group.models, self._group.read, self._prepared.at_once
         for start in range(draws.start, draws.stop, at_once):
             part = range(start, min(start + at_once, draws.stop))
             try:
                 with torch.set_grad_enabled(self._gradient):
-                    values = [read(models[draw](*args, **kwargs)) for draw in part]
+                    values = [
+                        self._prepared.join([read(models[draw](*args, **kwargs)) for args, kwargs in pieces])
+                        for draw in part
+                    ]
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -333,11 +372,11 @@ class BoundGroup:
                 yield stacked(values)
 
 
-def _cannot_be_a_program(executor: str) -> str:
+def _cannot_be_a_program() -> str:
     return explain(
-        f'executor="{executor}" needs members of one architecture whose operations can be recorded.',
+        'backend="vectorized" needs members of one architecture whose operations can be recorded.',
         got="members that differ, decide on values, draw random numbers, write on their state, or carry hooks",
-        cause="the executor was set by hand",
+        cause="the backend was set by hand",
         fix="leave it out: members that cannot become a program are called one after the other",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,11 @@ class Recorded:
     spec: pytree.TreeSpec
     one: bool
     stamp: list[int]
+
+    @property
+    def gives_new_memory(self) -> bool:
+        """Are the values in memory of their own?"""
+        return self.program.gives_new_memory
 
     def __call__(self, inputs: Inputs) -> Values:
         """The members' values, without a graph."""
@@ -100,19 +105,13 @@ class Stack:
         ]
         return [torch.stack(parts) for parts in zip(*(leaves for leaves, _ in returned), strict=True)], returned[0][1]
 
-    def current(self, recorded: Recorded) -> Recorded:
-        """``recorded`` with what it computes from the parameters brought up to their values of now."""
-        if recorded.stamp != self.stamp:
-            with torch.inference_mode(False), torch.no_grad():
-                recorded.program.refresh()
-            recorded.stamp[:] = self.stamp
-        return recorded
-
-    def loop(self, inputs: Inputs, read: Callable[[Any], Values]) -> None:
-        """As many plain calls as there are members, to be timed."""
-        args, kwargs = inputs
-        for _ in range(self.members):
-            read(self._skeleton(*args, **kwargs))
+    def bring_up(self, programs: Iterable[Recorded]) -> None:
+        """Compute anew what programs take from the parameters alone, where these have changed."""
+        for recorded in programs:
+            if recorded.stamp != self.stamp:
+                with torch.inference_mode(False), torch.no_grad():
+                    recorded.program.refresh()
+                recorded.stamp[:] = self.stamp
 
 
 def tensors_of(inputs: Inputs) -> list[Tensor]:
