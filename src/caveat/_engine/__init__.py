@@ -6,12 +6,13 @@ from caveat._engine._executors import Task, replay
 from caveat._engine._loaded import check_fits, inputs_of
 from caveat._engine._memory import CACHE_BYTES, allowed_bytes, is_out_of_memory
 from caveat._engine._misuse import check_sampler_passed
-from caveat._engine._plan import Backend, Plan, check_backend, make_plan
+from caveat._engine._plan import BACKENDS, Backend, Plan, make_plan
 from caveat._engine._predict import check_draws, draws, predict, predict_batches
 from caveat._engine._sampler import Sampler, Stream, Values
 from caveat._engine._values import mapped
 
 __all__ = [
+    "BACKENDS",
     "CACHE_BYTES",
     "Backend",
     "BoundNetwork",
@@ -21,7 +22,6 @@ __all__ = [
     "Task",
     "Values",
     "allowed_bytes",
-    "check_backend",
     "check_draws",
     "check_fits",
     "check_sampler_passed",

@@ -29,9 +29,10 @@ from caveat._intercept import (
     warnings_caught,
     why_silent,
 )
-from caveat.errors import CaveatError, InvalidArgumentError, explain
+from caveat.errors import CaveatError
 
 Backend = Literal["vectorized", "loop"] | None
+BACKENDS = ("vectorized", "loop")
 
 # So many draws of a loop are compared, where together they drop more than so many elements on average.
 _TRIED_DRAWS = 32
@@ -181,17 +182,3 @@ def _named(network: Network, sighting: Sighting) -> str:
 def _unreached(network: Network, found: Study) -> str:
     named = ", ".join(network.paths[id(s.module)] or "(the model itself)" for s in found.sightings if s.live)
     return f"live sites ({named}) whose effect does not reach the output that is read"
-
-
-def check_backend(name: Any) -> Backend:
-    """``name`` if it names a backend or is None."""
-    if name not in ("vectorized", "loop", None):
-        raise InvalidArgumentError(
-            explain(
-                'backend must be "vectorized", "loop" or None.',
-                got=f"backend={name!r}",
-                cause="a typo",
-                fix="leave it out: the backend is chosen by a rule on sizes",
-            )
-        )
-    return name

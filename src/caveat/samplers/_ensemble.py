@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from caveat._engine import Backend, check_backend
+from caveat._checks import require_choice
+from caveat._engine import BACKENDS, Backend
 from caveat._intercept import Network
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
@@ -94,7 +95,8 @@ def ensemble(
         (torch.Size([2, 3]), 5)
     """
     members = check_networks(networks)
-    return Ensemble(members, as_output(output), check_backend(backend), in_dims)
+    require_choice(backend, "backend", BACKENDS, optional=True)
+    return Ensemble(members, as_output(output), backend, in_dims)
 
 
 def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:

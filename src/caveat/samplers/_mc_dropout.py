@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from caveat._checks import require_choice, require_integer, require_model
 from caveat._engine import (
+    BACKENDS,
     Backend,
     BoundNetwork,
     Plan,
     Stream,
-    check_backend,
     is_out_of_memory,
     make_plan,
     out_of_memory,
@@ -38,7 +39,7 @@ from caveat._intercept import (
     warn_not_separated,
 )
 from caveat._seeds import check_seed
-from caveat.errors import CaveatError, InvalidArgumentError, explain, explain_no_network
+from caveat.errors import CaveatError
 from caveat.predictive import Output, as_output
 
 Masks = Literal["shared", "per_row"]
@@ -184,31 +185,12 @@ def mc_dropout(
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 3])
     """
-    if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgumentError(explain_no_network(model))
-    if masks not in ("shared", "per_row"):
-        raise InvalidArgumentError(_unknown_masks(masks))
-    for name, value in (("strata", strata), ("memory", memory), ("chunk", chunk)):
-        if value is not None and value < (2 if name == "strata" else 1):
-            raise InvalidArgumentError(_too_small(name, value))
+    require_model(model)
+    require_choice(masks, "masks", ("shared", "per_row"))
+    require_choice(backend, "backend", BACKENDS, optional=True)
+    require_integer(strata, "strata", 2, optional=True)
+    require_integer(memory, "memory", 1, optional=True)
+    require_integer(chunk, "chunk", 1, optional=True)
     return MCDropout(
-        model, as_output(output), live, masks, strata, in_dims, memory, check_backend(backend), chunk
-    )
-
-
-def _unknown_masks(masks: object) -> str:
-    return explain(
-        'masks must be "shared" or "per_row".',
-        got=f"masks={masks!r}",
-        cause="a typing error",
-        fix='leave it out for "shared": one mask for all rows, so that a draw is one function',
-    )
-
-
-def _too_small(name: str, value: int) -> str:
-    return explain(
-        f"{name} must be {'at least 2' if name == 'strata' else 'at least 1'}.",
-        got=f"{name}={value}",
-        cause="a computed size that came out as nothing",
-        fix=f"leave {name} out for the default",
+        model, as_output(output), live, masks, strata, in_dims, memory, backend, chunk
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -346,7 +346,8 @@ class BoundGroup:
             found = self._prepared.kinds[0].study
             inputs, numbers = rows_of(self._inputs, found, self._chosen, self._group.device)
             pieces = [inputs] if self._gradient else self._prepared.pieces(inputs)
-            parts = numbers.split(self._prepared.rows_at_once or len(numbers)) if len(pieces) > 1 else [numbers]
+            size = self._prepared.rows_at_once if len(pieces) > 1 else None
+            parts = cast(tuple[Tensor, ...], numbers.split(size or len(numbers)))
             self._own_pieces = list(zip(pieces, parts, strict=True))
         return self._own_pieces
 

@@ -57,7 +57,8 @@ def split_rows(inputs: Inputs, axes: Axes, size: int) -> list[Inputs]:
     """Returns the inputs in pieces of ``size`` rows, the last smaller."""
     args, kwargs = inputs
     if len(args) == 1 and not kwargs and type(args[0]) is Tensor and axes.of[0] is not None:
-        return [((part,), {}) for part in args[0].split(size, axes.of[0])]
+        pieces = cast(tuple[Tensor, ...], args[0].split(size, axes.of[0]))
+        return [((part,), {}) for part in pieces]
     rows = axes.count(inputs) or 1
     return [axes.take(inputs, range(start, min(start + size, rows))) for start in range(0, rows, size)]
 
