@@ -148,9 +148,9 @@ def test_dropout_that_does_not_reach_the_output_of_a_network_that_is_looped_over
     ("settings", "said"),
     [
         ({"masks": "shard"}, "masks must be"),
-        ({"strata": 1}, "strata must be at least 2"),
-        ({"chunk": 0}, "chunk must be at least 1"),
-        ({"memory": 0}, "memory must be at least 1"),
+        ({"strata": 1}, "strata must be an integer of at least 2"),
+        ({"chunk": 0}, "chunk must be an integer of at least 1"),
+        ({"memory": 0}, "memory must be an integer of at least 1"),
         ({"backend": "vectorised"}, "backend must be"),
         ({"output": "classification"}, "output must be an output"),
     ],
