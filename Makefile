@@ -37,7 +37,7 @@ bench: $(READY)  ## speed and memory against plain loops, into benchmarks/RESULT
 docs: $(READY)  ## the site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
-lint: $(READY)  ## ruff, pyright (strict on src), the room order
+lint: $(READY)  ## ruff, pyright (strict on src), the order of packages
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports

@@ -1,7 +1,7 @@
-"""mkdocs hook: a reference page for every room of the package, and the index of the public face.
+"""mkdocs hook: a reference page for every public package, and the index of the public face.
 
-A room appears here by existing. Its page shows the names in its ``__all__`` (or, for a single file without
-one, what it defines); the index lists the names of ``caveat.__all__`` and links each to its room.
+A package appears here by existing. Its page shows the names in its ``__all__`` (or, for a single file without
+one, what it defines); the index lists the names of ``caveat.__all__`` and links each to its package.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import sys
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +17,7 @@ from mkdocs.structure.files import File, Files
 
 import caveat
 
-UNSEEN = {"app"}  # a command line is documented by its --help
+UNDOCUMENTED = {"cli"}  # a command line is documented by its --help
 
 
 def public(module: ModuleType) -> list[str]:
@@ -30,10 +29,10 @@ def public(module: ModuleType) -> list[str]:
     return [name for name, value in own.items() if getattr(value, "__module__", None) == module.__name__]
 
 
-def rooms() -> dict[str, ModuleType]:
-    """Every room of the package by its name, in the alphabet's order."""
+def packages() -> dict[str, ModuleType]:
+    """Every public package by its name, in the alphabet's order."""
     names = [found.name for found in pkgutil.iter_modules(caveat.__path__) if not found.name.startswith("_")]
-    return {name: importlib.import_module(f"caveat.{name}") for name in names if name not in UNSEEN}
+    return {name: importlib.import_module(f"caveat.{name}") for name in names if name not in UNDOCUMENTED}
 
 
 def first_line(thing: Any) -> str:
@@ -41,49 +40,42 @@ def first_line(thing: Any) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0].replace("|", "\\|").replace("``", "`")
 
 
-def path(name: str, label: str) -> str:
-    """Where a room's name is found: many stand in a file of the same name, which is not what is meant."""
-    room = f"caveat.{name}"
-    if inspect.ismodule(sys.modules.get(f"{room}.{label}")):
-        return f"{room}.{label}.{label}"
-    return f"{room}.{label}"
-
-
 def page(name: str, module: ModuleType) -> str:
-    """A room's page: its docstring, then each public name."""
+    """A package's page: its docstring, then each public name."""
     parts = [f"# {name}", inspect.getdoc(module) or ""]
-    return "\n\n".join(parts + [f"::: {path(name, label)}" for label in public(module)]) + "\n"
+    return "\n\n".join(parts + [f"::: caveat.{name}.{label}" for label in public(module)]) + "\n"
 
 
 def home(thing: Any, label: str) -> str | None:
-    """The room whose page documents a name of the public face."""
-    for name, module in rooms().items():
+    """The address, in a package's page, of a name of the public face."""
+    for name, module in packages().items():
         if label in public(module) and getattr(module, label) is thing:
-            return path(name, label)
+            return f"caveat.{name}.{label}"
     return None
 
 
 def index() -> str:
-    """The table of the public face, in the order of ``caveat.__all__``."""
-    rows = ["# Reference", "", "What `import caveat` gives, each name with a link to its room.", ""]
+    """The table of the public face, in the order of ``caveat.__all__``, then what no public package documents."""
+    rows = ["# Reference", "", "What `import caveat` gives, each name with a link to its documentation.", ""]
     rows += ["| name | |", "| --- | --- |"]
-    for label in caveat.__all__:
-        where = home(getattr(caveat, label), label)
-        link = f"[`caveat.{label}`][{where}]" if where else f"`caveat.{label}`"
+    homes = {label: home(getattr(caveat, label), label) for label in caveat.__all__}
+    for label, where in homes.items():
+        link = f"[`caveat.{label}`][{where or f'caveat.{label}'}]"
         rows.append(f"| {link} | {first_line(getattr(caveat, label))} |")
+    rows += [f"\n::: caveat.{label}" for label, where in homes.items() if where is None]
     return "\n".join(rows) + "\n"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the generated pages into the navigation."""
     entry = next(item for item in config.nav or [] if "Reference" in item)
-    entry["Reference"] = ["reference/index.md", *(f"reference/{name}.md" for name in rooms())]
+    entry["Reference"] = ["reference/index.md", *(f"reference/{name}.md" for name in packages())]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Generate the pages."""
     files.append(File.generated(config, "reference/index.md", content=index()))
-    for name, module in rooms().items():
+    for name, module in packages().items():
         files.append(File.generated(config, f"reference/{name}.md", content=page(name, module)))
     return files

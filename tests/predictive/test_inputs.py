@@ -116,9 +116,9 @@ def test_what_is_no_number_or_of_another_kind_is_said() -> None:
 
 
 def test_every_public_function_of_tensors_takes_arrays() -> None:
-    for room in (metrics, calibrate):
-        for name in room.__all__:
-            function = getattr(room, name)
+    for package in (metrics, calibrate):
+        for name in package.__all__:
+            function = getattr(package, name)
             if inspect.isfunction(function) and any(
                 str(p.annotation).startswith("Tensor") for p in inspect.signature(function).parameters.values()
             ):

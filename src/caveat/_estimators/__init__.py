@@ -1,4 +1,4 @@
-""""""
+"""What estimators of tables, sentences and pictures share: parameters, targets, fitting, thresholds, folders, cards."""
 
 from caveat._estimators._from_scores import highest_level, interval_of, sets_of
 from caveat._estimators._held_out import even_share, without_whole_classes

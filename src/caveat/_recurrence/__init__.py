@@ -1,4 +1,4 @@
-""""""
+"""Recurrent layers run step by step, with dropout between layers, on inputs and on hidden states."""
 
 from caveat._recurrence._recurrence import (
     MaskPlace,

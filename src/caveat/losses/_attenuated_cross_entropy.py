@@ -15,7 +15,7 @@ from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._logit_noise import expected_log_likelihood
 from caveat.losses._pair import split_pair
-from caveat.losses._reduce import Reduction, check_reduction, check_target, reduced, with_mask
+from caveat.losses._reduce import Reduction, check_reduction, check_target, reduce_loss, with_mask
 
 
 def attenuated_cross_entropy(
@@ -77,7 +77,7 @@ def attenuated_cross_entropy(
     logits, log_variance = torch.where(seen, logits, 0.0), torch.where(seen, log_variance, 0.0)
     deviation = bounded_exp(0.5 * log_variance)
     nll = -expected_log_likelihood(logits, deviation, classes, samples, generator)
-    return reduced(nll, observed, weight, reduction)
+    return reduce_loss(nll, observed, weight, reduction)
 
 
 def _check_samples(samples: int) -> None:

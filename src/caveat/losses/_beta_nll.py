@@ -13,7 +13,7 @@ from torch import Tensor
 from caveat.errors import InvalidArgumentError, explain
 from caveat.losses._bounded_exp import ceiling
 from caveat.losses._gaussian_nll import normal_nll, standard_parts
-from caveat.losses._reduce import Reduction, check_reduction, reduced
+from caveat.losses._reduce import Reduction, check_reduction, reduce_loss
 
 
 def beta_nll(
@@ -68,4 +68,4 @@ def beta_nll(
     residual, log_variance, observed = standard_parts(returned, target, mask)
     limit = 2 * ceiling(log_variance.dtype)  # where the likelihood is continued, the weight stands still
     attention = (beta * log_variance.detach().clamp(-limit, limit)).exp()
-    return reduced(normal_nll(residual, log_variance) * attention, observed, weight, reduction)
+    return reduce_loss(normal_nll(residual, log_variance) * attention, observed, weight, reduction)

@@ -15,7 +15,7 @@ from caveat._checks import describe, require_floating
 from caveat.errors import OutputMismatchError, explain
 from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._pair import split_pair
-from caveat.losses._reduce import Reduction, check_reduction, check_target, reduced, with_mask
+from caveat.losses._reduce import Reduction, check_reduction, check_target, reduce_loss, with_mask
 
 
 def gaussian_nll(
@@ -60,7 +60,7 @@ def gaussian_nll(
     nll = normal_nll(residual, log_variance)
     if full:
         nll = nll + 0.5 * math.log(2 * math.pi)
-    return reduced(nll, observed, weight, reduction)
+    return reduce_loss(nll, observed, weight, reduction)
 
 
 def standard_parts(returned: Any, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

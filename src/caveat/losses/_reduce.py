@@ -62,8 +62,8 @@ def with_mask(observed: Tensor, mask: Tensor | None) -> Tensor:
     return observed & _over(mask, observed, "mask")
 
 
-def reduced(loss: Tensor, observed: Tensor, weight: Tensor | None, reduction: Reduction) -> Tensor:
-    """The loss of what was observed, weighted, and reduced.
+def reduce_loss(loss: Tensor, observed: Tensor, weight: Tensor | None, reduction: Reduction) -> Tensor:
+    """Returns the weighted loss of the observed elements, reduced.
 
     "mean" divides by the sum of the weights of the observed elements (their number, if there are no weights), and is
     0 where nothing was observed; "none" holds 0 where the target is missing.

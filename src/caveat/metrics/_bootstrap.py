@@ -47,7 +47,7 @@ def bootstrap(
 
     Args:
         metric: a function of the tensors that returns one number or a tensor of them. If it has a parameter `weights`
-            it must take (R, B) and return (R, ...), as every metric of this room does; else it is called on each
+            it must take (R, B) and return (R, ...), as every metric of this package does; else it is called on each
             resample's rows, which are then the first axis of every tensor.
         tensors: what the metric takes.
         n: how many resamples.

@@ -32,7 +32,7 @@ class RunningMean:
         total: 0-d, float64, the sum over them.
 
     Raises:
-        InvalidArgumentError: a metric of this room that is not a mean over rows (a root, a ranking, bins).
+        InvalidArgumentError: a metric of this package that is not a mean over rows (a root, a ranking, bins).
 
     Example:
         >>> from caveat.metrics import accuracy
