@@ -121,12 +121,16 @@ def _names(parameters: Mapping[str, bool], args: tuple[Any, ...]) -> list[str]:
     if "*" not in parameters:
         return names
     before = list(parameters).index("*")
+    return [*names[:before], *_parameters_of_metric(args)]
+
+
+def _parameters_of_metric(args: tuple[Any, ...]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of the metric that is the first argument, or belongs to it; none where they cannot be known."""
     metric = args[0] if callable(args[0]) else getattr(args[0], "metric", None)
     try:
-        taken = list(inspect.signature(cast(Any, metric)).parameters)
+        return inspect.signature(cast(Any, metric)).parameters
     except (TypeError, ValueError):
-        taken = []
-    return [*names[:before], *taken]
+        return {}
 
 
 def _is_predictive(value: Any) -> bool:
@@ -191,10 +195,10 @@ def _entropy_of(pred: Any) -> Tensor:
 
 
 def _level_of(function: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> float:
-    """The level of the intervals that a call is about."""
-    defaults = {name: one.default for name, one in inspect.signature(function).parameters.items()}
-    given = {**defaults, **named}
-    if isinstance(given.get("level"), float):
-        return float(given["level"])
-    alpha = given.get("alpha", getattr(args[0], "alpha", None))
-    return 1 - alpha if isinstance(alpha, float) else _LEVEL
+    """The level of the intervals that a call is about; where it is handed a metric, the metric's own."""
+    parameters = inspect.signature(function).parameters
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters.values()):
+        parameters, named = _parameters_of_metric(args), {}
+    given = {**{name: one.default for name, one in parameters.items()}, **named}
+    level = given.get("level", getattr(args[0], "level", None))
+    return level if isinstance(level, float) else _LEVEL

@@ -99,21 +99,21 @@ def test_the_map_rises_from_0_to_1(levels: list[float]) -> None:
 
 
 def test_golden_quantile() -> None:
-    # n = 9, alpha = 0.1: the ceil(10 * 0.9) = 9th smallest; alpha = 0.25: the ceil(7.5) = 8th; n = 8: the 9th of 8.
+    # n = 9, level = 0.9: the ceil(10 * 0.9) = 9th smallest; level = 0.75: the ceil(7.5) = 8th; n = 8: the 9th of 8.
     scores = torch.arange(1.0, 10.0)
-    assert conformal_quantile(scores, 0.1) == 9
-    assert conformal_quantile(scores, 0.25) == 8
-    assert conformal_quantile(scores[:8], 0.1) == torch.inf
+    assert conformal_quantile(scores, 0.9) == 9
+    assert conformal_quantile(scores, 0.75) == 8
+    assert conformal_quantile(scores[:8], 0.9) == torch.inf
 
 
 @given(st.integers(1, 200), st.floats(0.01, 0.99))
-def test_the_quantile_is_the_smallest_that_covers(n: int, alpha: float) -> None:
-    q = float(conformal_quantile(torch.arange(1, n + 1, dtype=torch.float64), alpha))
-    assert min(q, n + 1) / (n + 1) >= 1 - alpha - 1e-9
-    assert (q - 1) / (n + 1) < 1 - alpha or q == torch.inf or q == 1
+def test_the_quantile_is_the_smallest_that_covers(n: int, level: float) -> None:
+    q = float(conformal_quantile(torch.arange(1, n + 1, dtype=torch.float64), level))
+    assert min(q, n + 1) / (n + 1) >= level - 1e-9
+    assert (q - 1) / (n + 1) < level or q == torch.inf or q == 1
 
 
-# Coverage on exchangeable rows: over many splits it is Beta-distributed about 1 - alpha, or above.
+# Coverage on exchangeable rows: over many splits it is Beta-distributed about level, or above.
 
 ROWS, SPLITS = 60, 400
 
@@ -126,34 +126,34 @@ def classified(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("score", SCORES, ids=repr)
-@pytest.mark.parametrize("alpha", [0.1, 0.3])
-def test_sets_cover(score: SetScore, alpha: float) -> None:
+@pytest.mark.parametrize("level", [0.9, 0.7])
+def test_sets_cover(score: SetScore, level: float) -> None:
     held = torch.empty(SPLITS)
     for split in range(SPLITS):
         p, y = classified(2 * ROWS, split)
-        sets = fit_conformal_sets(p[:ROWS], y[:ROWS], alpha=alpha, score=score)
+        sets = fit_conformal_sets(p[:ROWS], y[:ROWS], level=level, score=score)
         held[split] = sets(p[ROWS:]).gather(-1, y[ROWS:, None]).double().mean()
     # The mean over splits has a standard error of at most sqrt(2 * 0.25 / 60 / 400) = 0.0046; continuous scores
     # cover with at most 1 / (n + 1) more than asked.
-    assert held.mean() >= 1 - alpha - 0.012
+    assert held.mean() >= level - 0.012
     if isinstance(score, LAC) or getattr(score, "randomized", False):
-        assert held.mean() <= 1 - alpha + 1 / (ROWS + 1) + 0.012
+        assert held.mean() <= level + 1 / (ROWS + 1) + 0.012
 
 
-@pytest.mark.parametrize("alpha", [0.1, 0.3])
-def test_intervals_cover(alpha: float) -> None:
+@pytest.mark.parametrize("level", [0.9, 0.7])
+def test_intervals_cover(level: float) -> None:
     held = torch.empty(SPLITS, 3)
     for split in range(SPLITS):
         m, v, y = too_sure(2 * ROWS, seed=split)
         sd, a, b = v.sqrt(), slice(ROWS), slice(ROWS, None)
         found = (
-            fit_absolute_residual(m[a], y[a], alpha=alpha)(m[b]),
-            fit_scaled_residual(m[a], sd[a], y[a], alpha=alpha)(m[b], sd[b]),
-            fit_conformalized_quantiles((m - sd)[a], (m + sd)[a], y[a], alpha=alpha)((m - sd)[b], (m + sd)[b]),
+            fit_absolute_residual(m[a], y[a], level=level)(m[b]),
+            fit_scaled_residual(m[a], sd[a], y[a], level=level)(m[b], sd[b]),
+            fit_conformalized_quantiles((m - sd)[a], (m + sd)[a], y[a], level=level)((m - sd)[b], (m + sd)[b]),
         )
         held[split] = torch.stack([interval_coverage(low, high, y[b]) for low, high in found])
-    assert (held.mean(0) >= 1 - alpha - 0.012).all()
-    assert (held.mean(0) <= 1 - alpha + 1 / (ROWS + 1) + 0.012).all()
+    assert (held.mean(0) >= level - 0.012).all()
+    assert (held.mean(0) <= level + 1 / (ROWS + 1) + 0.012).all()
 
 
 def test_a_true_scale_makes_intervals_narrower() -> None:
@@ -182,9 +182,9 @@ def test_randomized_draws_differ_between_fit_and_call() -> None:
 
 
 def test_too_few_rows_rule_nothing_out() -> None:
-    sets = fit_conformal_sets(torch.tensor([[0.9, 0.1]]), torch.tensor([0]), alpha=0.1)
+    sets = fit_conformal_sets(torch.tensor([[0.9, 0.1]]), torch.tensor([0]), level=0.9)
     assert sets(torch.tensor([[0.99, 0.01]])).all()
-    low, high = fit_absolute_residual(torch.zeros(3), torch.ones(3), alpha=0.1)(torch.zeros(1))
+    low, high = fit_absolute_residual(torch.zeros(3), torch.ones(3), level=0.9)(torch.zeros(1))
     assert (low.item(), high.item()) == (-torch.inf, torch.inf)
 
 
@@ -213,7 +213,7 @@ def test_sets_are_those_of_mapie() -> None:
     ).conformalize(x[200:400].numpy(), y[200:400].numpy())
     expected = torch.from_numpy(theirs.predict_set(x[400:].numpy())[1][..., 0])
     p = torch.from_numpy(network.predict_proba(x.numpy()))
-    ours = fit_conformal_sets(p[200:400], y[200:400], alpha=0.15)(p[400:])
+    ours = fit_conformal_sets(p[200:400], y[200:400], level=0.85)(p[400:])
     assert torch.equal(ours, expected)
 
 
@@ -271,11 +271,11 @@ def test_bad_settings() -> None:
         fit_variance_scaling(ONE, ONE, ONE)
     with pytest.raises(InvalidArgumentError, match="scale must be positive"):
         fit_scaled_residual(ONE, -ONE, ONE)
-    for alpha in (0.0, 1.0, 10):
-        with pytest.raises(InvalidArgumentError, match="alpha must lie"):
-            fit_absolute_residual(ONE, ONE, alpha=alpha)
-        with pytest.raises(InvalidArgumentError, match="alpha must lie"):
-            fit_conformal_sets(*classified(9, 0), alpha=alpha)
+    for level in (0.0, 1.0, 10):
+        with pytest.raises(InvalidArgumentError, match="level must lie"):
+            fit_absolute_residual(ONE, ONE, level=level)
+        with pytest.raises(InvalidArgumentError, match="level must lie"):
+            fit_conformal_sets(*classified(9, 0), level=level)
     for levels, error in (
         (ONE + 1, InvalidArgumentError),
         (ONE[:0], InvalidArgumentError),

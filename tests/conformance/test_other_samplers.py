@@ -63,7 +63,7 @@ def test_mc_batch_norm(build: Any) -> None:
 @pytest.mark.parametrize("augment", [jitter, jitter_by_row, jitter_without_generator])
 def test_test_time_augmentation(augment: Any) -> None:
     network = CASES["mlp"].build()
-    sampler = samplers.test_time(network, augment, output=caveat.Mean())
+    sampler = samplers.test_time_augmentation(network, augment, output=caveat.Mean())
     check_sampler(sampler, numbers(4, 3)(), n=8, modules=[network])
 
 
@@ -74,7 +74,7 @@ def test_test_time_augmentation_of_keywords_and_heads() -> None:
     def scale(x: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         return {**x, "weight": x["weight"] * (1 + 0.1 * torch.rand((), generator=generator))}
 
-    check_sampler(samplers.test_time(network, scale, output=case.output), case.x(), n=6, modules=[network])
+    check_sampler(samplers.test_time_augmentation(network, scale, output=case.output), case.x(), n=6, modules=[network])
 
 
 @pytest.mark.parametrize("name", ["mlp", "lstm", "keywords and two heads"])

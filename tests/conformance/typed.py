@@ -15,7 +15,7 @@ from caveat.samplers import (
     mc_dropout,
     mixture,
     snapshots,
-    test_time,
+    test_time_augmentation,
 )
 
 
@@ -29,6 +29,6 @@ def predicted(network: nn.Module, states: list[dict[str, Tensor]], x: Tensor) ->
         mc_batch_norm(network, x, output=output),
         gaussian_process_head(network, output=output),
         snapshots(states, network=network, output=output),
-        test_time(network, lambda batch, generator: -batch, output=output),
+        test_time_augmentation(network, lambda batch, generator: -batch, output=output),
     ]
     return [caveat.predict(sampler, x) for sampler in samplers]

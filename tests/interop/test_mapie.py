@@ -36,7 +36,7 @@ def test_sets_are_those_of_split_conformal() -> None:
     conformal.conformalize(X[:200].numpy(), LABELS[:200].numpy())
     predicted, sets = conformal.predict_set(X[200:].numpy())
     assert (predicted == p[200:].argmax(-1).numpy()).all()
-    ours = fit_conformal_sets(p[:200], LABELS[:200], alpha=0.2)(p[200:])
+    ours = fit_conformal_sets(p[:200], LABELS[:200], level=0.8)(p[200:])
     assert torch.equal(torch.from_numpy(sets[..., 0]), ours)
 
 
@@ -49,7 +49,7 @@ def test_intervals_are_those_of_split_conformal() -> None:
     conformal.conformalize(X[:200].numpy(), y[:200].numpy())
     _, ends = conformal.predict_interval(X[200:].numpy())
     mean = caveat.predict(sampler, X, n=20, seed=0).mean[:, 0]
-    low, high = fit_absolute_residual(mean[:200], y[:200], alpha=0.2)(mean[200:])
+    low, high = fit_absolute_residual(mean[:200], y[:200], level=0.8)(mean[200:])
     torch.testing.assert_close(torch.from_numpy(ends[:, :, 0]).float(), torch.stack((low, high), -1), atol=1e-4, rtol=0)
 
 

@@ -27,7 +27,7 @@ from caveat.metrics import (
     root_mean_squared_error,
     wrong,
 )
-from caveat.metrics._bootstrap import resamples
+from caveat.metrics._bootstrap import draw_resamples
 from caveat.metrics._registry import takes_weights
 
 from .classified import rows
@@ -48,8 +48,8 @@ DOUBT, WRONG = 1 - P.amax(-1), wrong(P, Y)
     ],
 )
 def test_weights_and_rows_give_the_same_interval(metric: partial[Tensor], tensors: tuple[Tensor, ...]) -> None:
-    fast = bootstrap(metric, *tensors, n=50, seed=3)
-    slow = bootstrap(lambda *rows: metric(*rows), *tensors, n=50, seed=3)
+    fast = bootstrap(metric, *tensors, resamples=50, seed=3)
+    slow = bootstrap(lambda *rows: metric(*rows), *tensors, resamples=50, seed=3)
     for ours, brute in zip(fast, slow, strict=True):
         torch.testing.assert_close(ours, brute)
 
@@ -57,7 +57,7 @@ def test_weights_and_rows_give_the_same_interval(metric: partial[Tensor], tensor
 def test_the_interval_of_a_mean_is_the_normal_one() -> None:
     # Accuracy 0.75 of 400 rows: standard error sqrt(0.75 * 0.25 / 400) = 0.02165, so +- 0.0424 at 95 %.
     p = torch.tensor([[0.9, 0.1]]).repeat(400, 1)
-    value, low, high = bootstrap(accuracy, p, torch.arange(400) % 4 // 3, n=4000)
+    value, low, high = bootstrap(accuracy, p, torch.arange(400) % 4 // 3, resamples=4000)
     assert value.item() == 0.75
     assert (high - low).item() / 2 == pytest.approx(1.96 * math.sqrt(0.75 * 0.25 / 400), rel=0.06)
 
@@ -67,31 +67,32 @@ def test_it_covers_at_its_rate() -> None:
     held = 0
     for _ in range(200):
         y = torch.randn(60, generator=generator) + 1
-        value = bootstrap(root_mean_squared_error, torch.zeros(60), y, n=200, confidence=0.9)
+        value = bootstrap(root_mean_squared_error, torch.zeros(60), y, resamples=200, level=0.9)
         held += bool(value.low <= math.sqrt(2) <= value.high)
     assert 0.8 <= held / 200 <= 0.97
 
 
 def test_seeds_and_chunks() -> None:
-    one, again = bootstrap(accuracy, P, Y, n=99, seed=1), bootstrap(accuracy, P, Y, n=99, seed=1)
+    one, again = bootstrap(accuracy, P, Y, resamples=99, seed=1), bootstrap(accuracy, P, Y, resamples=99, seed=1)
     assert torch.equal(one.low, again.low)
-    assert not torch.equal(one.high, bootstrap(accuracy, P, Y, n=99, confidence=0.5, seed=1).high)
-    whole = torch.cat(list(resamples(50, 40, 7)))
-    torch.testing.assert_close(whole, torch.cat(list(resamples(50, 40, 7, each=1 << 16))))
+    assert not torch.equal(one.high, bootstrap(accuracy, P, Y, resamples=99, level=0.5, seed=1).high)
+    whole = torch.cat(list(draw_resamples(50, 40, 7)))
+    torch.testing.assert_close(whole, torch.cat(list(draw_resamples(50, 40, 7, each=1 << 16))))
     state = torch.get_rng_state()
-    bootstrap(accuracy, P, Y, n=5)
+    bootstrap(accuracy, P, Y, resamples=5)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_metrics_with_draws_first_and_settings() -> None:
     samples, y = torch.randn(9, 30, generator=torch.Generator().manual_seed(0)), torch.zeros(30)
-    assert bootstrap(crps_samples, samples, y, n=20).low < bootstrap(crps_samples, samples, y, n=20).high
+    _, low, high = bootstrap(crps_samples, samples, y, resamples=20)
+    assert low < high
     score = partial(interval_score, level=0.5)
-    assert bootstrap(score, y - 1, y + 1, y, n=20).value == 2
+    assert bootstrap(score, y - 1, y + 1, y, resamples=20).value == 2
 
 
 def test_a_metric_of_several_numbers() -> None:
-    value, low, high = bootstrap(lambda p: p.mean(0), P, n=30)
+    value, low, high = bootstrap(lambda p: p.mean(0), P, resamples=30)
     assert value.shape == low.shape == high.shape == (3,)
     assert (low <= value).all()
     assert (value <= high).all()
@@ -100,7 +101,7 @@ def test_a_metric_of_several_numbers() -> None:
 def test_resamples_of_one_class_are_left_out() -> None:
     positive = torch.arange(12) < 1  # a third of the resamples hold no positive
     for metric in (auroc, lambda s, y: auroc(s, y)):
-        value, low, high = bootstrap(metric, torch.arange(12.0), positive, n=60)
+        value, low, high = bootstrap(metric, torch.arange(12.0), positive, resamples=60)
         assert low <= value + 1e-12
         assert not (low.isnan())
         assert not (high.isnan())
@@ -118,12 +119,12 @@ def test_every_metric_takes_weights_and_says_what_it_takes() -> None:
     ("call", "words"),
     [
         (lambda: bootstrap(accuracy), "needs the tensors"),
-        (lambda: bootstrap(accuracy, P, Y, n=1), "n must be"),
-        (lambda: bootstrap(accuracy, P, Y, confidence=95), "confidence must lie"),
+        (lambda: bootstrap(accuracy, P, Y, resamples=1), "resamples must be"),
+        (lambda: bootstrap(accuracy, P, Y, level=95), "level must lie"),
         (lambda: bootstrap(accuracy, P, Y, seed=0.5), "seed must be"),  # type: ignore[arg-type]
         (lambda: bootstrap(accuracy, P[:0], Y[:0]), "at least one row"),
         (lambda: bootstrap(lambda p, y: p.sum() + y.sum(), P[:3], Y), "first axis"),
-        (lambda: bootstrap(lambda p: p.sum() * torch.nan, P, n=3), "defined for some resample"),
+        (lambda: bootstrap(lambda p: p.sum() * torch.nan, P, resamples=3), "defined for some resample"),
     ],
 )
 def test_bad_input(call: Callable[[], object], words: str) -> None:

@@ -152,7 +152,7 @@ def test_over_seeds_and_tables() -> None:
         ({"fractions": ()}, InvalidArgumentError, "must rise"),
         ({"fractions": (50.0,)}, InvalidArgumentError, "rows kept"),
         ({"resamples": -1}, InvalidArgumentError, "resamples"),
-        ({"confidence": 95.0}, InvalidArgumentError, "confidence"),
+        ({"level": 95.0}, InvalidArgumentError, "level"),
     ],
 )
 def test_bad_input(options: dict[str, object], error: type[Exception], words: str) -> None:

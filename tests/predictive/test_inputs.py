@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -72,9 +73,9 @@ def test_intervals_of_a_predictive_are_those_of_the_level_that_is_asked_for() ->
         low, high = NUMBERS.interval(level)
         wanted = metrics.interval_score(low[:, 0], high[:, 0], Y, level=level)
         assert metrics.interval_score(NUMBERS, Y.numpy(), level=level) == wanted
-    fitted = calibrate.fit_conformalized_quantiles(NUMBERS, Y, alpha=0.2)
+    fitted = calibrate.fit_conformalized_quantiles(NUMBERS, Y, level=0.8)
     low, high = NUMBERS.interval(0.8)
-    assert fitted.margin == calibrate.fit_conformalized_quantiles(low[:, 0], high[:, 0], Y, alpha=0.2).margin
+    assert fitted.margin == calibrate.fit_conformalized_quantiles(low[:, 0], high[:, 0], Y, level=0.8).margin
     assert torch.equal(fitted(NUMBERS)[0], fitted(low, high)[0])
 
 
@@ -96,8 +97,8 @@ def test_sets_and_rankings_read_a_predictive() -> None:
     curve = metrics.referral_curve(metrics.accuracy, CLASSES, LABELS.numpy(), uncertainty=CLASSES)
     wanted = metrics.referral_curve(metrics.accuracy, CLASSES.mean, LABELS, uncertainty=by)
     assert torch.equal(curve.values, wanted.values)
-    one = metrics.bootstrap(metrics.accuracy, CLASSES, LABELS.numpy(), n=20)
-    assert one.low == metrics.bootstrap(metrics.accuracy, CLASSES.mean, LABELS, n=20).low
+    one = metrics.bootstrap(metrics.accuracy, CLASSES, LABELS.numpy(), resamples=20)
+    assert one.low == metrics.bootstrap(metrics.accuracy, CLASSES.mean, LABELS, resamples=20).low
     running = metrics.RunningMean(metrics.accuracy).update(CLASSES, LABELS.tolist()).compute()
     assert running == metrics.accuracy(CLASSES, LABELS)
 
@@ -129,3 +130,10 @@ def test_every_public_function_of_tensors_takes_arrays() -> None:
 def test_arrays_of_every_kind_become_tensors(dtype: str) -> None:
     found = as_tensor(np.array([0, 1, 1], dtype=dtype), "x")
     assert found.tolist() == [0, 1, 1]
+
+
+def test_a_bootstrap_reads_intervals_at_its_metrics_level() -> None:
+    low, high = NUMBERS.interval(0.5)
+    score = functools.partial(metrics.interval_score, level=0.5)
+    value = metrics.bootstrap(score, NUMBERS, Y, resamples=20, level=0.99).value
+    torch.testing.assert_close(value, metrics.interval_score(low[:, 0], high[:, 0], Y, level=0.5))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import caveat
-from caveat.samplers import ensemble, mixture, nested
+from caveat.samplers import decompose_mixture, ensemble, mixture
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
 
@@ -57,7 +57,7 @@ def test_auto_stops() -> None:
 
 def test_information_splits_by_the_chain_rule() -> None:
     both = mixture(dropouts(caveat.Logits()))
-    parts = nested(both, X, 60, seed=2)
+    parts = decompose_mixture(both, X, 60, seed=2)
     pred = caveat.predict(both, X, 60, seed=2)
     torch.testing.assert_close(parts["total"], caveat.mutual_information(pred), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(parts["total"], parts["within"] + parts["between"])
@@ -71,7 +71,7 @@ def test_information_splits_by_the_chain_rule() -> None:
 
 def test_variance_splits_by_the_law_of_total_variance() -> None:
     both = mixture(dropouts(caveat.Mean(), outputs=2))
-    parts = nested(both, X, 60, seed=2)
+    parts = decompose_mixture(both, X, 60, seed=2)
     values = caveat.draws(both, X, 60, seed=2).double()
     by_member = torch.stack([values[k::3] for k in range(3)])
     total = values.var(0, correction=0)
@@ -84,9 +84,9 @@ def test_variance_splits_by_the_law_of_total_variance() -> None:
 def test_without_dropout_all_is_between_and_of_one_network_all_is_within() -> None:
     torch.manual_seed(0)
     plain = [caveat.samplers.deterministic(network(), output=caveat.Logits()) for _ in range(4)]
-    parts = nested(mixture(plain), X)
+    parts = decompose_mixture(mixture(plain), X)
     assert float(parts["within"].abs().max()) < 1e-12
-    alone = nested(mixture(dropouts(caveat.Logits(), 1)), X, 20)
+    alone = decompose_mixture(mixture(dropouts(caveat.Logits(), 1)), X, 20)
     assert float(alone["between"].abs().max()) < 1e-12
     assert float(alone["within"].min()) > 0
 
@@ -111,6 +111,6 @@ def test_components_of_other_classes_and_bad_counts_are_named() -> None:
     with pytest.raises(caveat.CaveatError, match="shape"):
         caveat.predict(both, X, 10)
     with pytest.raises(caveat.CaveatError, match="n=10 for 3"):
-        nested(mixture(dropouts(caveat.Logits())), X, 10)
+        decompose_mixture(mixture(dropouts(caveat.Logits())), X, 10)
     with pytest.raises(caveat.CaveatError, match="MCDropout"):
-        nested(dropouts(caveat.Logits(), 1)[0], X, 10)
+        decompose_mixture(dropouts(caveat.Logits(), 1)[0], X, 10)

@@ -85,7 +85,7 @@ def test_augmentation_of_a_linear_network_has_the_variance_of_its_weights() -> N
     def noise(x: Tensor, generator: torch.Generator) -> Tensor:
         return x + 0.5 * torch.randn(x.shape[1:], generator=generator)
 
-    pred = caveat.predict(samplers.test_time(network, noise, output=caveat.Mean()), X, 4000)
+    pred = caveat.predict(samplers.test_time_augmentation(network, noise, output=caveat.Mean()), X, 4000)
     truth = 0.25 * float(network.weight.detach().square().sum())
     torch.testing.assert_close(pred.variance, torch.full((6, 1), truth), rtol=0.1, atol=0)
     torch.testing.assert_close(pred.mean, network(X).detach(), rtol=0, atol=4 * (truth / 4000) ** 0.5)
@@ -95,11 +95,11 @@ def test_bad_augmentations_are_named() -> None:
     network = nn.Linear(4, 1)
     for augment in (lambda x, g: x.repeat(2, 1), lambda x, g: None):
         with pytest.raises(caveat.CaveatError, match="as many rows"):
-            caveat.predict(samplers.test_time(network, augment, output=caveat.Mean()), X, 3)
+            caveat.predict(samplers.test_time_augmentation(network, augment, output=caveat.Mean()), X, 3)
     with pytest.raises(caveat.CaveatError, match="augment must be a function"):
-        samplers.test_time(network, 3, output=caveat.Mean())  # type: ignore[arg-type]
+        samplers.test_time_augmentation(network, 3, output=caveat.Mean())  # type: ignore[arg-type]
     with pytest.raises(caveat.CaveatError, match="Module"):
-        samplers.test_time(lambda x: x, lambda x, g: x, output=caveat.Mean())  # type: ignore[arg-type]
+        samplers.test_time_augmentation(lambda x: x, lambda x, g: x, output=caveat.Mean())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rank", [0, 2, 5])
@@ -206,7 +206,7 @@ def test_paths_in_place_of_networks(path: Any, said: str) -> None:
         lambda: samplers.swag(path, [], **output),
         lambda: samplers.SwagMoments(path),
         lambda: samplers.mc_batch_norm(path, X, **output),
-        lambda: samplers.test_time(path, lambda x, g: x, **output),
+        lambda: samplers.test_time_augmentation(path, lambda x, g: x, **output),
         lambda: samplers.gaussian_process_head(path, **output),
         lambda: caveat.fit(path, nn.MSELoss(), (X, X)),
         lambda: caveat.fit_ensemble(path, nn.MSELoss(), (X, X), members=2),

@@ -27,7 +27,7 @@ def interval_of(scores: Tensor, pred: Gaussian, level: float) -> tuple[Tensor, T
     require_number(level, "level", "(0, 1)")
     if not len(scores):
         return pred.interval(level)
-    factor = conformal_quantile(scores, 1 - level).to(pred.noise.device)
+    factor = conformal_quantile(scores, level).to(pred.noise.device)
     radius = (pred.noise + pred.moments.variance).sqrt() * factor
     radius = torch.where(torch.isinf(factor), torch.inf, radius)  # also where a row has no variance
     return (pred.moments.mean - radius).to(pred.dtype), (pred.moments.mean + radius).to(pred.dtype)
@@ -53,5 +53,5 @@ def sets_of(scores: Tensor, pred: Categorical, level: float) -> Tensor:
     """
     require_number(level, "level", "(0, 1)")
     p = pred.mean.double()
-    threshold = conformal_quantile(scores[:, 0], 1 - level).to(p.device) if len(scores) else p.new_tensor(torch.inf)
+    threshold = conformal_quantile(scores[:, 0], level).to(p.device) if len(scores) else p.new_tensor(torch.inf)
     return (1 - p <= threshold + 1e-9) | (p == p.amax(-1, keepdim=True))

@@ -27,12 +27,12 @@ class AbsoluteResidual:
     """mean ± radius: the same width everywhere.
 
     Fields:
-        radius: 0-d or (D,), in target units, float64; infinite where rows were too few for alpha.
-        alpha: the probability that the target may lie outside with.
+        radius: 0-d or (D,), in target units, float64; infinite where rows were too few for the level.
+        level: Probability of holding the target.
     """
 
     radius: Tensor
-    alpha: float
+    level: float
 
     @takes_arrays
     def __call__(self, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,12 +52,12 @@ class ScaledResidual:
     """mean ± factor * scale: as wide as the predictive says, times what makes it true.
 
     Fields:
-        factor: 0-d or (D,), float64; infinite where rows were too few for alpha.
-        alpha: the probability that the target may lie outside with.
+        factor: 0-d or (D,), float64; infinite where rows were too few for the level.
+        level: Probability of holding the target.
     """
 
     factor: Tensor
-    alpha: float
+    level: float
 
     @takes_arrays
     def __call__(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,12 +77,12 @@ class ConformalizedQuantiles:
     """[low - margin, high + margin]; a negative margin narrows. An interval that would turn over is its middle point.
 
     Fields:
-        margin: 0-d or (D,), in target units, float64; infinite where rows were too few for alpha.
-        alpha: the probability that the target may lie outside with.
+        margin: 0-d or (D,), in target units, float64; infinite where rows were too few for the level.
+        level: Probability of holding the target.
     """
 
     margin: Tensor
-    alpha: float
+    level: float
 
     @takes_arrays
     def __call__(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,89 +98,89 @@ class ConformalizedQuantiles:
 
 
 @takes_arrays
-def fit_absolute_residual(mean: Tensor, target: Tensor, *, alpha: float = 0.1) -> AbsoluteResidual:
-    """Intervals of one width about any mean, that hold the target with probability at least 1 - alpha.
+def fit_absolute_residual(mean: Tensor, target: Tensor, *, level: float = 0.9) -> AbsoluteResidual:
+    """Intervals of one width about any mean, that hold the target with probability at least ``level``.
 
     Args:
         mean: (B, D) or (B,).
         target: the same shape, of rows that the network was not trained on.
-        alpha: the probability that the target may lie outside with.
+        level: Probability of holding the target.
 
     Returns:
         A callable: mean to (low, high).
 
     Raises:
-        InvalidArgumentError: shapes that differ, no rows, or an alpha that is none.
+        InvalidArgumentError: shapes that differ, no rows, or a level outside (0, 1).
         NotFiniteError: NaN.
 
     See "Distribution-Free Predictive Inference for Regression", Lei et al., 2018, https://arxiv.org/abs/1604.04173.
 
     Example:
-        >>> intervals = fit_absolute_residual(torch.zeros(9), torch.arange(1.0, 10.0), alpha=0.1)
+        >>> intervals = fit_absolute_residual(torch.zeros(9), torch.arange(1.0, 10.0), level=0.9)
         >>> intervals(torch.tensor([1.0]))
         (tensor([-8.]), tensor([10.]))
     """
-    require_number(alpha, "alpha", "(0, 1)")
+    require_number(level, "level", "(0, 1)")
     m, y = detached(mean=mean, target=target)
-    return AbsoluteResidual(conformal_quantile((y - m).abs(), alpha), alpha)
+    return AbsoluteResidual(conformal_quantile((y - m).abs(), level), level)
 
 
 @takes_arrays
-def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, alpha: float = 0.1) -> ScaledResidual:
-    """Intervals as wide as a predictive's own scale, that hold the target with probability at least 1 - alpha.
+def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, level: float = 0.9) -> ScaledResidual:
+    """Intervals as wide as a predictive's own scale, that hold the target with probability at least ``level``.
 
     Args:
         mean: (B, D) or (B,).
         scale: the same shape, positive: the standard deviation, or any measure of spread.
         target: the same shape, of rows that the network was not trained on.
-        alpha: the probability that the target may lie outside with.
+        level: Probability of holding the target.
 
     Returns:
         A callable: mean and scale to (low, high).
 
     Raises:
-        InvalidArgumentError: shapes that differ, no rows, a scale that is not positive, or an alpha that is none.
+        InvalidArgumentError: shapes that differ, no rows, a scale that is not positive, or a level outside (0, 1).
         NotFiniteError: NaN.
 
     See "Distribution-Free Predictive Inference for Regression", Lei et al., 2018 (locally weighted).
 
     Example:
-        >>> intervals = fit_scaled_residual(torch.zeros(9), torch.ones(9), torch.arange(1.0, 10.0), alpha=0.1)
+        >>> intervals = fit_scaled_residual(torch.zeros(9), torch.ones(9), torch.arange(1.0, 10.0), level=0.9)
         >>> intervals(torch.tensor([1.0]), torch.tensor([0.5]))
         (tensor([-3.5000]), tensor([5.5000]))
     """
-    require_number(alpha, "alpha", "(0, 1)")
+    require_number(level, "level", "(0, 1)")
     m, s, y = detached(mean=mean, scale=scale, target=target)
     require_positive(s, "scale")
-    return ScaledResidual(conformal_quantile((y - m).abs() / s, alpha), alpha)
+    return ScaledResidual(conformal_quantile((y - m).abs() / s, level), level)
 
 
 @takes_arrays
 def fit_conformalized_quantiles(
-    low: Tensor, high: Tensor, target: Tensor, *, alpha: float = 0.1
+    low: Tensor, high: Tensor, target: Tensor, *, level: float = 0.9
 ) -> ConformalizedQuantiles:
     """Conformalized quantile regression (CQR): any interval, widened or narrowed until it holds what it should.
 
     Args:
         low, high: (B, D) or (B,), quantiles of any network or predictive, such as `pred.interval(0.9)`.
         target: the same shape, of rows that the network was not trained on.
-        alpha: the probability that the target may lie outside with.
+        level: Probability of holding the target.
 
     Returns:
         A callable: low and high to (low, high).
 
     Raises:
-        InvalidArgumentError: shapes that differ, no rows, or an alpha that is none.
+        InvalidArgumentError: shapes that differ, no rows, or a level outside (0, 1).
         NotFiniteError: NaN.
 
     See "Conformalized Quantile Regression", Romano, Patterson and Candès, 2019, https://arxiv.org/abs/1905.03222.
 
     Example:
         >>> low, high = -torch.ones(9), torch.ones(9)
-        >>> intervals = fit_conformalized_quantiles(low, high, torch.arange(1.0, 10.0), alpha=0.1)
+        >>> intervals = fit_conformalized_quantiles(low, high, torch.arange(1.0, 10.0), level=0.9)
         >>> intervals(low[:1], high[:1])
         (tensor([-9.]), tensor([9.]))
     """
-    require_number(alpha, "alpha", "(0, 1)")
+    require_number(level, "level", "(0, 1)")
     bottom, top, y = detached(low=low, high=high, target=target)
-    return ConformalizedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), alpha), alpha)
+    return ConformalizedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), level), level)

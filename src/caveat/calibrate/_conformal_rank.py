@@ -15,17 +15,17 @@ from caveat._arrays import takes_arrays
 
 
 @takes_arrays
-def conformal_quantile(scores: Tensor, alpha: float) -> Tensor:
-    """The ceil((n + 1)(1 - alpha))-th smallest of scores (n, ...) -> (...); infinite where n is too small for alpha.
+def conformal_quantile(scores: Tensor, level: float) -> Tensor:
+    """Returns the ceil((n + 1) level)-th smallest of scores (n, ...) -> (...); infinite where n is too small for it.
 
-    Of n + 1 exchangeable scores the last is at most this with probability at least 1 - alpha.
+    Of n + 1 exchangeable scores the last is at most this with probability at least ``level``.
 
     Example:
-        >>> conformal_quantile(torch.arange(1.0, 10.0), alpha=0.1), conformal_quantile(torch.arange(3.0), alpha=0.1)
+        >>> conformal_quantile(torch.arange(1.0, 10.0), level=0.9), conformal_quantile(torch.arange(3.0), level=0.9)
         (tensor(9.), tensor(inf))
     """
     n = scores.shape[0]
-    place = math.ceil((n + 1) * (1 - alpha) - 1e-9)  # 0.9 * 10 is 9 and not a rounding above it
+    place = math.ceil((n + 1) * level - 1e-9)  # 0.9 * 10 is 9 and not a rounding above it
     if place > n:
         return torch.full_like(scores[0], math.inf)
     return scores.kthvalue(max(place, 1), dim=0).values

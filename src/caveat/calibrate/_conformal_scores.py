@@ -46,7 +46,7 @@ class APS:
 
     Fields:
         randomized: count only a random part of the class's own probability, which brings the coverage down to
-            exactly 1 - alpha; a row's set then depends on its place in the batch.
+            exactly the level; a row's set then depends on its place in the batch.
         seed: of that part.
 
     See "Classification with Valid and Adaptive Coverage", Romano, Sesia and Candès, 2020,

@@ -25,16 +25,16 @@ class ConformalSets:
     """Classes whose score is at most the threshold.
 
     Fields:
-        threshold: 0-d, float64; infinite (every class is in) where rows were too few for alpha.
+        threshold: 0-d, float64; infinite (every class is in) where rows were too few for the level.
         score: how far a class is from fitting the probabilities: `LAC()`, `APS()` or `RAPS()`.
         classes: C.
-        alpha: the probability that the label may be left out with.
+        level: Probability of holding the label.
     """
 
     threshold: Tensor
     score: SetScore
     classes: int
-    alpha: float
+    level: float
 
     @takes_arrays
     def __call__(self, probabilities: Tensor) -> Tensor:
@@ -64,9 +64,9 @@ class ConformalSets:
 
 @takes_arrays
 def fit_conformal_sets(
-    probabilities: Tensor, labels: Tensor, *, alpha: float = 0.1, score: SetScore | None = None
+    probabilities: Tensor, labels: Tensor, *, level: float = 0.9, score: SetScore | None = None
 ) -> ConformalSets:
-    """Split conformal sets from any probabilities: they hold the label with probability at least 1 - alpha.
+    """Split conformal sets from any probabilities: they hold the label with probability at least ``level``.
 
     That holds on average over rows that are exchangeable with the calibration rows, whatever the network; it does not
     hold row by row, nor once the data shift.
@@ -74,7 +74,7 @@ def fit_conformal_sets(
     Args:
         probabilities: (B..., C), of rows that the network was not trained on.
         labels: (B...), integers.
-        alpha: the probability that the label may be left out with.
+        level: Probability of holding the label.
         score: `LAC()` (smallest sets on average; the default), `APS()` (sets that grow where the network is unsure) or
             `RAPS()` (the same, without long tails).
 
@@ -82,7 +82,7 @@ def fit_conformal_sets(
         A callable: probabilities (B..., C) to bool (B..., C).
 
     Raises:
-        InvalidArgumentError: shapes or labels that do not fit, no rows, or an alpha that is none.
+        InvalidArgumentError: shapes or labels that do not fit, no rows, or a level outside (0, 1).
         NotProbabilitiesError: rows that do not sum to one.
 
     See "Inductive Confidence Machines for Regression", Papadopoulos et al., 2002; "Least Ambiguous Set-Valued
@@ -90,13 +90,13 @@ def fit_conformal_sets(
 
     Example:
         >>> p = torch.tensor([0.9, 0.8, 0.7, 0.6])
-        >>> sets = fit_conformal_sets(torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64), alpha=0.2)
+        >>> sets = fit_conformal_sets(torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64), level=0.8)
         >>> sets(torch.tensor([[0.95, 0.05], [0.55, 0.45], [0.62, 0.38]]))
         tensor([[ True, False],
                 [False, False],
                 [ True, False]])
     """
-    require_number(alpha, "alpha", "(0, 1)")
+    require_number(level, "level", "(0, 1)")
     chosen = LAC() if score is None else score
     p = checked_rows(probabilities)
     y = labels.reshape(-1)
@@ -110,7 +110,7 @@ def fit_conformal_sets(
             )
         )
     own = chosen(p, stream=_FIT).gather(-1, y.to(p.device, torch.int64)[:, None])[:, 0]
-    return ConformalSets(conformal_quantile(own, alpha), chosen, p.shape[-1], alpha)
+    return ConformalSets(conformal_quantile(own, level), chosen, p.shape[-1], level)
 
 
 def _are_classes(y: Tensor, classes: int) -> bool:

@@ -42,7 +42,7 @@ def scores_of(tested: Tested, resamples: int = 500) -> list[Score]:
     found: list[Score] = []
     for (name, title, unit), function, tensors in wanted:
         value = float(function(*tensors))
-        few = metrics.bootstrap(function, *(tensor[chosen] for tensor in tensors), n=resamples)
+        few = metrics.bootstrap(function, *(tensor[chosen] for tensor in tensors), resamples=resamples)
         middle, low, high = (float(number) for number in few)
         shrunk = math.sqrt(len(chosen) / rows)
         found.append(Score(name, title, value, value + (low - middle) * shrunk, value + (high - middle) * shrunk, unit))

@@ -1,4 +1,4 @@
-"""How sure is the metric itself: percentile intervals over resampled rows, for any metric.
+"""Bootstrap: percentile intervals over resampled rows, for any metric.
 
 A resample is how often each row counts. A metric that takes `weights` (R, B) is asked once for many resamples; any
 other callable is called on each resample's rows.
@@ -37,29 +37,29 @@ class Estimate(NamedTuple):
 
 @takes_arrays
 def bootstrap(
-    metric: Callable[..., Tensor], *tensors: Tensor, n: int = 1000, confidence: float = 0.95, seed: int = 0
+    metric: Callable[..., Tensor], *tensors: Tensor, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Estimate:
-    """A metric with its percentile bootstrap interval over rows.
+    """Returns a metric with its percentile bootstrap interval over rows.
 
-    The rows are those of the last tensor's first axis (labels, targets, ...). Each of n resamples draws as many rows
+    The rows are those of the last tensor's first axis (labels, targets, ...). Each resample draws as many rows
     with replacement. A resample for which the metric is NaN (one class only) is left out. A metric that is biased on
     small samples, as calibration errors are, is biased in the resamples too, so that its interval lies high.
 
     Args:
-        metric: a function of the tensors that returns one number or a tensor of them. If it has a parameter `weights`
-            it must take (R, B) and return (R, ...), as every metric of this package does; else it is called on each
+        metric: Function of the tensors that returns one number or a tensor of them. If it has a parameter `weights`
+            it must take (R, B) and return (R, ...), as every metric here does; else it is called on each
             resample's rows, which are then the first axis of every tensor.
-        tensors: what the metric takes.
-        n: how many resamples.
-        confidence: of the interval, between 0 and 1.
-        seed: the same seed, the same resamples, on every device.
+        tensors: Arguments of the metric.
+        resamples: Number of resamples, at least 2.
+        level: Fraction of the resamples that the interval holds, between 0 and 1.
+        seed: Random seed for the resamples; the same seed gives the same ones on every device.
 
     Returns:
         (value, low, high).
 
     Raises:
-        InvalidArgumentError: no rows, tensors whose rows differ, n below 2, a confidence that is none, or a metric
-            that is NaN for every resample.
+        InvalidArgumentError: no rows, tensors whose rows differ, fewer than 2 resamples, a level outside (0, 1), or a
+            metric that is NaN for every resample.
 
     See "An Introduction to the Bootstrap", Efron and Tibshirani, 1993.
 
@@ -70,8 +70,8 @@ def bootstrap(
         >>> value.item(), round(low.item(), 2), round(high.item(), 2)
         (0.75, 0.66, 0.83)
     """
-    require_integer(n, "n", 2)
-    require_number(confidence, "confidence", "(0, 1)")
+    require_integer(resamples, "resamples", 2)
+    require_number(level, "level", "(0, 1)")
     check_seed(seed)
     if not tensors:
         raise InvalidArgumentError(_no_tensors())
@@ -81,42 +81,42 @@ def bootstrap(
     if not weighted:
         require_same_rows(tensors)
     answers: list[Tensor] = []
-    for picks in resamples(tensors[-1].shape[0], n, seed):
+    for picks in draw_resamples(tensors[-1].shape[0], resamples, seed):
         if weighted:
             answers.append(metric(*tensors, weights=row_counts(picks).to(tensors[-1].device)))
         else:
             answers.append(torch.stack([metric_of_rows(metric, tensors, pick) for pick in picks]))
-    return Estimate(value, *percentiles(torch.cat(answers), confidence))
+    return Estimate(value, *percentiles(torch.cat(answers), level))
 
 
-def resamples(rows: int, n: int, seed: int, *, each: int = 1) -> Iterator[Tensor]:
-    """Row numbers of n resamples, (R, B) at a time, fewer where `each` row stands for several numbers.
+def draw_resamples(rows: int, count: int, seed: int, *, each: int = 1) -> Iterator[Tensor]:
+    """Yields the row numbers of resamples, (R, B) at a time, fewer where `each` row stands for several numbers.
 
     From the CPU's generator, so they are the same on every device and in chunks of any size.
     """
     generator = torch.Generator().manual_seed(seed)
     at_once = max(1, _NUMBERS_AT_ONCE // (rows * each))
-    for done in range(0, n, at_once):
-        yield torch.randint(rows, (min(at_once, n - done), rows), generator=generator)
+    for done in range(0, count, at_once):
+        yield torch.randint(rows, (min(at_once, count - done), rows), generator=generator)
 
 
 def row_counts(picks: Tensor) -> Tensor:
-    """How often each row was picked: (R, B) row numbers to (R, B) counts, float64."""
+    """Counts how often each row was picked: (R, B) row numbers to (R, B) counts, float64."""
     R, B = picks.shape
     flat = (picks + torch.arange(R, device=picks.device)[:, None] * B).reshape(-1)
     return torch.bincount(flat, minlength=R * B).reshape(R, B).to(accumulator(picks.device))
 
 
 def metric_of_rows(metric: Callable[..., Tensor], tensors: tuple[Tensor, ...], pick: Tensor) -> Tensor:
-    """The metric of these rows; NaN where it is not defined for them (one class only)."""
+    """Returns the metric of these rows; NaN where it is not defined for them (one class only)."""
     try:
         return torch.as_tensor(metric(*(x[pick.to(x.device)] for x in tensors)))
     except InvalidArgumentError:
         return torch.tensor(torch.nan)
 
 
-def percentiles(answers: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
-    """The ends of the central interval of answers (R, ...), NaN left out.
+def percentiles(answers: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Returns the ends of the central interval of answers (R, ...), NaN left out.
 
     Raises:
         InvalidArgumentError: every answer is NaN.
@@ -130,14 +130,14 @@ def percentiles(answers: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
                 fix="more rows, or a metric that does not need both classes",
             )
         )
-    tail = (1 - confidence) / 2
+    tail = (1 - level) / 2
     ends = torch.tensor((tail, 1 - tail), dtype=answers.dtype, device=answers.device)
     low, high = torch.nanquantile(answers, ends, dim=0)
     return low, high
 
 
 def require_same_rows(tensors: tuple[Tensor, ...]) -> None:
-    """Raise `InvalidArgumentError` unless all tensors have as many rows on the first axis."""
+    """Raises `InvalidArgumentError` unless all tensors have as many rows on the first axis."""
     if len({x.shape[:1] for x in tensors}) > 1:
         raise InvalidArgumentError(
             explain(

@@ -79,7 +79,7 @@ def referral_curve(
     uncertainty: Tensor,
     fractions: Sequence[float] | Tensor | None = None,
     resamples: int = 0,
-    confidence: float = 0.95,
+    level: float = 0.95,
     seed: int = 0,
 ) -> ReferralCurve:
     """Any metric of the rows kept, while the least sure are referred.
@@ -93,9 +93,9 @@ def referral_curve(
         tensors: what it takes, rows on the first axis.
         uncertainty: (B,), any measure; higher is referred earlier.
         fractions: of rows kept, rising, in (0, 1]; 0.05, 0.1, ..., 1 if not given.
-        resamples: of rows for a percentile bootstrap band; 0 for none.
-        confidence: of the band.
-        seed: of the resamples, and of the order of tied rows.
+        resamples: Number of resamples for a percentile bootstrap band; 0 for none.
+        level: Fraction of the resamples that the band holds.
+        seed: Random seed for the resamples, and for the order of tied rows.
 
     Raises:
         InvalidArgumentError: rows that do not fit, fractions outside (0, 1], or what the metric itself raises.
@@ -111,7 +111,7 @@ def referral_curve(
     """
     shares = _checked_fractions(fractions).to(uncertainty.device)
     values, low, high = retained_values(
-        metric, tensors, uncertainty, shares, resamples=resamples, confidence=confidence, seed=seed
+        metric, tensors, uncertainty, shares, resamples=resamples, level=level, seed=seed
     )
     return ReferralCurve(shares, values, low, high)
 
@@ -126,7 +126,7 @@ def referral_with_baselines(
     deterministic: Tensor | None = None,
     fractions: Sequence[float] | Tensor | None = None,
     resamples: int = 0,
-    confidence: float = 0.95,
+    level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, ReferralCurve]:
     """Referral by each measure beside what it has to beat and what it cannot.
@@ -137,7 +137,7 @@ def referral_with_baselines(
         labels: (B,), integers.
         uncertainty: measures (B,) by name, or a single one; higher is referred earlier.
         deterministic: (B, C) probabilities of the single network, if there is one.
-        fractions, resamples, confidence, seed: as in `referral_curve`.
+        fractions, resamples, level, seed: as in `referral_curve`.
 
     Returns:
         A curve for each name in `uncertainty` ("uncertainty" for a single one); "deterministic": the single network's
@@ -169,7 +169,7 @@ def referral_with_baselines(
 
     def curve(p: Tensor, by: Tensor) -> ReferralCurve:
         options = {"resamples": resamples, "seed": seed}
-        return referral_curve(metric, p, labels, uncertainty=by, fractions=fractions, confidence=confidence, **options)
+        return referral_curve(metric, p, labels, uncertainty=by, fractions=fractions, level=level, **options)
 
     curves = {name: curve(probabilities, by) for name, by in uncertainty.items()}
     if deterministic is not None:

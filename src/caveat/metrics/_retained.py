@@ -11,7 +11,7 @@ from caveat._checks import describe, require_integer, require_no_nan, require_nu
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
-from caveat.metrics._bootstrap import metric_of_rows, percentiles, require_same_rows, resamples, row_counts
+from caveat.metrics._bootstrap import draw_resamples, metric_of_rows, percentiles, require_same_rows, row_counts
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import takes_weights
 
@@ -28,24 +28,24 @@ def retained_values(
     fractions: Tensor,
     *,
     resamples: int,
-    confidence: float,
+    level: float,
     seed: int,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The metric at each fraction, (F,), and the ends of its band, (F,) each, or None without resamples."""
     _check(tensors, uncertainty)
     require_integer(resamples, "resamples", 0)
-    require_number(confidence, "confidence", "(0, 1)")
+    require_number(level, "level", "(0, 1)")
     check_seed(seed)
     kept = (fractions * len(uncertainty)).round().clamp(min=1)
     if takes_weights(metric):
         values = _weighted(metric, tensors, uncertainty, kept)
         if resamples == 0:
             return values, None, None
-        return values, *percentiles(_weighted_band(metric, tensors, uncertainty, kept, resamples, seed), confidence)
+        return values, *percentiles(_weighted_band(metric, tensors, uncertainty, kept, resamples, seed), level)
     values = _gathered(metric, tensors, uncertainty, kept, seed)
     if resamples == 0:
         return values, None, None
-    return values, *percentiles(_gathered_band(metric, tensors, uncertainty, kept, resamples, seed), confidence)
+    return values, *percentiles(_gathered_band(metric, tensors, uncertainty, kept, resamples, seed), level)
 
 
 def _weighted(metric: Metric, tensors: tuple[Tensor, ...], doubt: Tensor, kept: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _weighted_band(
     group = torch.empty_like(ranking.order)
     group[ranking.order] = ranking.group_of_place()
     curves: list[Tensor] = []
-    for picks in resamples(len(doubt), n, seed, each=len(kept)):
+    for picks in draw_resamples(len(doubt), n, seed, each=len(kept)):
         counts = row_counts(picks).to(doubt.device)
         ends = cumulated(ranking, torch.ones_like(counts[0]), counts)
         size = steps(ends)
@@ -104,7 +104,7 @@ def _gathered_band(
     metric: Metric, tensors: tuple[Tensor, ...], doubt: Tensor, kept: Tensor, n: int, seed: int
 ) -> Tensor:
     curves: list[Tensor] = []
-    for picks in resamples(len(doubt), n, seed):
+    for picks in draw_resamples(len(doubt), n, seed):
         for pick in picks.to(doubt.device):
             rows = tuple(x[pick.to(x.device)] for x in tensors)
             curves.append(_gathered_once(metric, rows, doubt[pick], kept))

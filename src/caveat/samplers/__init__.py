@@ -1,5 +1,6 @@
 """Sources of network functions."""
 
+from caveat.samplers._decompose_mixture import decompose_mixture
 from caveat.samplers._deterministic import deterministic
 from caveat.samplers._ensemble import Ensemble, ensemble
 from caveat.samplers._gaussian_process_head import GaussianProcessHead, gaussian_process_head
@@ -15,11 +16,10 @@ from caveat.samplers._moment_propagation import (
     moments,
     propagate,
 )
-from caveat.samplers._nested import nested
 from caveat.samplers._snapshots import snapshots
 from caveat.samplers._swag import Swag, swag
 from caveat.samplers._swag_moments import SwagMoments
-from caveat.samplers._test_time import TestTime, test_time
+from caveat.samplers._test_time_augmentation import TestTimeAugmentation, test_time_augmentation
 
 __all__ = [
     "Approximation",
@@ -33,7 +33,8 @@ __all__ = [
     "Propagated",
     "Swag",
     "SwagMoments",
-    "TestTime",
+    "TestTimeAugmentation",
+    "decompose_mixture",
     "deterministic",
     "ensemble",
     "gaussian_process_head",
@@ -42,9 +43,8 @@ __all__ = [
     "mean_field_probabilities",
     "mixture",
     "moments",
-    "nested",
     "propagate",
     "snapshots",
     "swag",
-    "test_time",
+    "test_time_augmentation",
 ]

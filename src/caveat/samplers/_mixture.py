@@ -121,7 +121,7 @@ def mixture(samplers: Iterable[Sampler]) -> Mixture:
     """Several samplers as one, in equal shares: such as an ensemble of MC-dropout networks.
 
     Draw i is draw i div K of component i mod K, so any number of draws has each component's share to one draw.
-    ``nested`` tells how much of the uncertainty is within the components and how much between them.
+    ``decompose_mixture`` tells how much of the uncertainty is within the components and how much between them.
 
     Args:
         samplers: K samplers with equal outputs. Mixtures may be mixed again.

@@ -21,8 +21,8 @@ from caveat.predictive import Gaussian, Heads, Predictive
 from caveat.samplers._mixture import Mixture
 
 
-def nested(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> dict[str, Any]:
-    """Epistemic uncertainty of a mixture: in total, within its components, and between them.
+def decompose_mixture(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> dict[str, Any]:
+    """Returns the epistemic uncertainty of a mixture: in total, within its components, and between them.
 
     Classification: total mutual information = mean over components of each one's mutual information (within) + mutual
     information of answer and component (between), (B...) in nats. Regression: the law of total variance for the draws'
@@ -30,10 +30,10 @@ def nested(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> 
     the parts add up exactly. Aleatoric uncertainty is in neither; ``caveat.decompose`` tells it.
 
     Args:
-        sampler: what ``caveat.mixture`` returns, with K components.
-        x: a batch, as for ``caveat.predict``.
-        n: how many draws, a multiple of K, so that every component has the same share; 100 rounded up if not given.
-        seed: an integer; with the same, ``caveat.predict`` summarizes the same draws.
+        sampler: Mixture of K components, as ``caveat.mixture`` returns it.
+        x: Batch, as for ``caveat.predict``.
+        n: Number of draws, a multiple of K, so that every component has as many; 100 rounded up if not given.
+        seed: Random seed for the draws; with the same, ``caveat.predict`` summarizes the same draws.
 
     Returns:
         {"total", "within", "between"}; a dict of such by name for several heads.
@@ -46,7 +46,7 @@ def nested(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> 
         >>> from torch import nn
         >>> networks = [nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 3)) for _ in range(3)]
         >>> both = caveat.samplers.mixture([caveat.mc_dropout(network, output=caveat.Logits()) for network in networks])
-        >>> parts = nested(both, torch.randn(2, 4), n=30)
+        >>> parts = decompose_mixture(both, torch.randn(2, 4), n=30)
         >>> torch.allclose(parts["total"], parts["within"] + parts["between"])
         True
     """
@@ -62,10 +62,10 @@ def _draws_each(sampler: Mixture, n: int | None) -> int:
     if not isinstance(sampler, Mixture):
         raise InvalidArgumentError(
             explain(
-                "A nested decomposition is of a mixture.",
+                "Only a mixture has two layers of uncertainty.",
                 got=type(sampler).__name__,
                 cause="an ensemble or MC dropout was passed, which has one layer only",
-                fix="nested(caveat.mixture([sampler_a, sampler_b]), x); caveat.decompose(pred) for one layer",
+                fix="decompose_mixture(caveat.mixture([a, b]), x); caveat.decompose(pred) for one layer",
             )
         )
     components = len(sampler.samplers)
@@ -107,7 +107,7 @@ def _population(moments: Moments) -> Tensor:
 
 def _information(parts: list[Predictive]) -> dict[str, Any]:
     """I(y; k, draw) = I(y; draw | k) + I(y; k), by the chain rule."""
-    classes = [classes_of(part, "nested") for part in parts]
+    classes = [classes_of(part, "decompose_mixture") for part in parts]
     whole = reduce(lambda a, b: a.merge(b), classes)
     own = torch.stack([entropy(part.moments.mean) for part in classes])
     noise = torch.stack([part.mean_entropy for part in classes])

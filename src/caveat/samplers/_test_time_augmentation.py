@@ -32,8 +32,8 @@ _TRIED_DRAWS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class TestTime:
-    """The sampler that ``test_time`` makes; see there."""
+class TestTimeAugmentation:
+    """The sampler that ``test_time_augmentation`` makes; see there."""
 
     __test__ = False  # its name begins as a test's does
 
@@ -107,13 +107,13 @@ class TestTime:
         return as_inputs(changed, self._network.device)
 
 
-def test_time(  # no test, though its name begins as one's
+def test_time_augmentation(  # no test, though its name begins as one's
     network: nn.Module,
     augment: Augment,
     *,
     output: Output | dict[str, Output],
     in_dims: Any = None,  # noqa: PT028
-) -> TestTime:
+) -> TestTimeAugmentation:
     """A sampler that changes the inputs in random ways that should not matter: test-time augmentation.
 
     Draw i calls ``augment(x, generator)`` with a generator whose state depends on (seed, i) alone, and the network in
@@ -142,7 +142,7 @@ def test_time(  # no test, though its name begins as one's
         >>> import caveat
         >>> def jitter(x, generator):
         ...     return x + 0.1 * torch.randn(x.shape[1:], generator=generator)
-        >>> sampler = test_time(nn.Linear(4, 3), jitter, output=caveat.Logits())
+        >>> sampler = test_time_augmentation(nn.Linear(4, 3), jitter, output=caveat.Logits())
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 3])
     """
@@ -152,10 +152,10 @@ def test_time(  # no test, though its name begins as one's
         fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
         raise InvalidArgumentError(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
     as_read = as_output(output)
-    return TestTime(network, as_read, augment, EvalNetwork(network, as_read.read, in_dims))
+    return TestTimeAugmentation(network, as_read, augment, EvalNetwork(network, as_read.read, in_dims))
 
 
-test_time.__test__ = False  # type: ignore[attr-defined]
+test_time_augmentation.__test__ = False  # type: ignore[attr-defined]
 
 
 def _first_sizes(inputs: Inputs) -> list[int | None]:
