@@ -40,7 +40,7 @@ def test_a_classifier_learns_and_is_calibrated(classifier: Classifier, corpus: C
     assert classifier.classes_.tolist() == ["food", "light", "music"]
     parts = classifier.decompose(X)
     np.testing.assert_allclose(parts["total"], parts["aleatoric"] + parts["epistemic"], atol=1e-6)
-    sets = classifier.predict_interval(X, 0.9)
+    sets = classifier.predict_set(X, 0.9)
     assert sets.dtype == bool
     assert sets[np.arange(200), p.argmax(1)].all()
     held = classifier.model_.calibration
@@ -75,10 +75,10 @@ def test_a_cut_keeps_its_share_and_refuses_what_is_out_of_scope(
     classifier: Classifier, corpus: Corpus, unheard: list[str]
 ) -> None:
     inside, _ = corpus(300, seed=2)
-    with pytest.raises(InvalidArgumentError, match="cut must be chosen"):
+    with pytest.raises(InvalidArgumentError, match="threshold must be chosen"):
         classifier.decide(inside)
-    unsure = [torch.from_numpy(classifier.unsure(part, "mutual_information")) for part in (inside, unheard)]
-    assert float(out_of_distribution(*unsure).auroc) > 0.9
+    by = [torch.from_numpy(classifier.uncertainty(part, "mutual_information")) for part in (inside, unheard)]
+    assert float(out_of_distribution(*by).auroc) > 0.9
     model = clone(classifier)
     model.model_, model.classes_ = classifier.model_, classifier.classes_
     cut = model.choose_threshold(inside, false_alarms=0.1)
@@ -94,14 +94,14 @@ def test_a_cut_keeps_its_share_and_refuses_what_is_out_of_scope(
     by_held_out = model.choose_threshold(false_alarms=0.1, measure="mutual_information")
     assert "45 sentences" in by_held_out.why
     assert model.model_.policy["measure"] == "mutual_information"
-    np.testing.assert_array_equal(model.unsure(inside), model.unsure(inside, "mutual_information"))
+    np.testing.assert_array_equal(model.uncertainty(inside), model.uncertainty(inside, "mutual_information"))
     with pytest.raises(NoThresholdError):
         model.choose_threshold(false_alarms=0.01, confidence=0.99)
     for wrong in (5, 1.0, -0.1, "few"):
         with pytest.raises(InvalidArgumentError, match="false_alarms"):
             model.choose_threshold(false_alarms=wrong)
     with pytest.raises(InvalidArgumentError, match="measure of classification"):
-        model.unsure(inside, "total_variance")
+        model.uncertainty(inside, "total_variance")
 
 
 def test_the_held_out_sentences_are_cut_exactly(classifier: Classifier) -> None:
@@ -122,7 +122,7 @@ def test_a_regressor_abstains(regressor: Regressor, rated: Corpus, unheard: list
     assert np.isnan(answers).mean() == pytest.approx(0.1)
     known = ~np.isnan(answers)
     np.testing.assert_allclose(answers[known], model.predict(X)[known])
-    assert model.unsure(unheard).shape == (len(unheard),)
+    assert model.uncertainty(unheard).shape == (len(unheard),)
 
 
 def test_the_order_of_rows_does_not_matter_and_the_seed_does(corpus: Corpus, quick: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ def test_the_order_of_rows_does_not_matter_and_the_seed_does(corpus: Corpus, qui
     first = Classifier(**settings).fit(X, y).predict_proba(X)
     turned = Classifier(**settings).fit([X[k] for k in order], y[order]).predict_proba(X)
     np.testing.assert_array_equal(first, turned)
-    other = Classifier(**settings, seed=1).fit(X, y).predict_proba(X)
+    other = Classifier(**settings, random_state=1).fit(X, y).predict_proba(X)
     assert np.abs(first - other).max() > 1e-3
 
 
@@ -282,6 +282,6 @@ def test_settings_that_cannot_be_used(settings: dict[str, Any]) -> None:
 def test_nothing_to_choose_a_cut_by(quick: dict[str, Any]) -> None:
     model = Classifier(**quick | {"epochs": 1}).fit(["play jazz", "stop it"] * 10, ["a", "b"] * 10)
     assert model.model_.calibration.rows == 0
-    assert model.predict_interval(["play"]).all()
+    assert model.predict_set(["play"]).all()
     with pytest.raises(InvalidArgumentError, match="not trained on"):
         model.choose_threshold()

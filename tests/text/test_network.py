@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("sklearn")
 import caveat
 from caveat.text._network import SentenceNetwork, Shape, WordReader
-from caveat.text._words import STRANGERS
+from caveat.text._words import OUT_OF_VOCABULARY
 
 WORDS, WIDTH = 30, 12
 SHAPE = Shape(kind="words", inputs=WORDS, outputs=3, classes=True, width=WIDTH, dropout=0.2)
@@ -22,7 +22,7 @@ def network() -> SentenceNetwork:
     reader = network.reader
     assert isinstance(reader, WordReader)
     with torch.no_grad():
-        reader.meet_strangers()
+        reader.vary_unknown()
     return network.eval()
 
 
@@ -68,7 +68,7 @@ def test_vectors_of_unknown_words_are_spread_as_those_of_known_ones(network: Sen
         def forward(self, ids: torch.Tensor) -> torch.Tensor:
             return reader.vectors(ids).flatten(1)
 
-    ids = torch.tensor([[1, 2, 1, STRANGERS + 5], [2, 1, 2, 0]])
+    ids = torch.tensor([[1, 2, 1, OUT_OF_VOCABULARY + 5], [2, 1, 2, 0]])
     sampler = caveat.mc_dropout(Vectors(), output=caveat.Mean(), live=caveat.paths("reader.strange"))
     found = caveat.draws(sampler, ids, n=3000, seed=0).reshape(3000, 2, 4, WIDTH)
     torch.testing.assert_close(found[:, 0, 0], found[:, 0, 2])  # the same word at two places
@@ -88,7 +88,7 @@ def test_vectors_of_unknown_words_are_spread_as_those_of_known_ones(network: Sen
 def test_a_dropped_word_is_an_unknown_one_wherever_it_stands() -> None:
     torch.manual_seed(0)
     reader = WordReader(WORDS, WIDTH, 0.2).train()
-    ids = torch.full((400, 3), STRANGERS + 4)
+    ids = torch.full((400, 3), OUT_OF_VOCABULARY + 4)
     vectors = reader.vectors(ids)
     unknown, known = reader.embedding.weight[1], reader.embedding.weight[5]
     dropped = (vectors == unknown).all(2)

@@ -9,7 +9,7 @@ pytest.importorskip("sklearn")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.text._words import PADDING, STRANGERS, Vocabulary, learn_vocabulary, split_words
+from caveat.text._words import PADDING, OUT_OF_VOCABULARY, Vocabulary, learn_vocabulary, split_words
 
 SENTENCES = st.lists(st.text(min_size=1).filter(lambda text: text.strip() != ""), min_size=1, max_size=8)
 
@@ -26,8 +26,8 @@ def test_words_of_one_sentence_are_unknown() -> None:
     found = learn_vocabulary(["play play jazz", "play blues", "stop", "blues"], most=10)
     assert found.words == ("blues", "play")  # two sentences each, in the order of the alphabet; "play" thrice is two
     assert learn_vocabulary(["a b", "a b", "a"], most=1).words == ("a",)
-    assert found.number("blues") == STRANGERS + 1
-    assert 1 <= found.number("jazz") <= STRANGERS
+    assert found.number("blues") == OUT_OF_VOCABULARY + 1
+    assert 1 <= found.number("jazz") <= OUT_OF_VOCABULARY
 
 
 def test_the_order_of_the_sentences_does_not_matter() -> None:
@@ -48,11 +48,11 @@ def test_numbers_stand_before_padding_and_are_one_to_one(texts: list[str]) -> No
     there = ids != PADDING
     assert bool(there[:, 0].all())
     assert torch.equal(there, torch.arange(ids.shape[1]) < there.sum(1, keepdim=True))
-    assert int(ids.max()) <= STRANGERS + len(vocabulary)
+    assert int(ids.max()) <= OUT_OF_VOCABULARY + len(vocabulary)
     back = {number: word for word, number in vocabulary.numbers.items()}
     for text, row in zip(texts, ids.tolist(), strict=True):
         for word, number in zip(split_words(text), row, strict=False):
-            assert number <= STRANGERS or back[number] == word
+            assert number <= OUT_OF_VOCABULARY or back[number] == word
 
 
 @given(SENTENCES)

@@ -1,45 +1,79 @@
 """What estimators of tables, sentences and pictures share: parameters, targets, fitting, thresholds, folders, cards."""
 
+from caveat._estimators._calibration import calibrate
+from caveat._estimators._card import plain_text
+from caveat._estimators._estimator import ClassifierBase, Estimator, RegressorBase
+from caveat._estimators._fitting import fit_model
 from caveat._estimators._from_scores import highest_level, interval_of, sets_of
-from caveat._estimators._held_out import even_share, without_whole_classes
-from caveat._estimators._model_checks import (
-    check_calibration,
-    check_classes,
-    check_names,
-    check_numbers,
-    check_policy,
-    check_size,
-    check_summary,
-    check_weights,
-    require,
-    under,
-)
-from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint, read_folder, write_folder
+from caveat._estimators._held_out import FEWEST_TO_CALIBRATE
+from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
+from caveat._estimators._model_checks import check_weights, require, under
+from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
-from caveat._estimators._standardize import center_and_scale
+from caveat._estimators._predicting import predict_from, split_evenly, summarize_draws
+from caveat._estimators._settings import check_settings, keep_parameters, wrong_setting
+from caveat._estimators._sklearn import validation
+from caveat._estimators._storage import load_model, restore_networks, save_model
+from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
+from caveat._estimators._thresholds import (
+    Goal,
+    check_goal,
+    choose_by_truth,
+    epistemic_measure,
+    losses_of,
+    threshold_of,
+    uncertainty_of,
+    unit_of,
+    usual_measure,
+)
 
 __all__ = [
+    "FEWEST_TO_CALIBRATE",
     "FILES",
-    "center_and_scale",
+    "CardLines",
+    "Classes",
+    "ClassifierBase",
+    "Estimator",
+    "Goal",
+    "Kind",
+    "Learned",
+    "Model",
+    "Numbers",
+    "RegressorBase",
+    "Stored",
+    "Target",
+    "Training",
+    "calibrate",
     "changed",
-    "check_calibration",
-    "check_classes",
     "check_destination",
-    "check_names",
-    "check_numbers",
-    "check_policy",
-    "check_size",
-    "check_summary",
+    "check_goal",
+    "check_settings",
     "check_weights",
-    "even_share",
+    "choose_by_truth",
+    "epistemic_measure",
     "fingerprint",
+    "fit_model",
     "highest_level",
     "interval_of",
+    "keep_parameters",
+    "learn_classes",
+    "learn_numbers",
+    "load_model",
     "loss_of",
-    "read_folder",
+    "losses_of",
+    "plain_text",
+    "predict_from",
     "require",
+    "restore_networks",
+    "save_model",
     "sets_of",
+    "split_evenly",
+    "summarize_draws",
+    "threshold_of",
+    "uncertainty_of",
     "under",
-    "without_whole_classes",
-    "write_folder",
+    "unit_of",
+    "usual_measure",
+    "validation",
+    "wrong_setting",
 ]

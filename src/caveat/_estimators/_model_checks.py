@@ -9,10 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from caveat._estimators._targets import Classes, Target
 from caveat._plain import from_plain
 
 _MOST_DRAWS = 1_000_000
-_SHARES = ("coverage", "risk_answered", "risk_all", "false_alarms", "confidence")
+_FRACTIONS = ("coverage", "risk_answered", "risk_all", "false_alarms", "confidence")
 _COUNTS = ("rows", "rows_trained_on", "rows_held_out", "rows_cut")
 
 
@@ -53,16 +54,20 @@ def check_size(networks: int, draws: int, tensors: Collection[str]) -> None:
     require(draws <= _MOST_DRAWS, f"{draws} draws are more than {_MOST_DRAWS:,}")
 
 
-def check_classes(labels: tuple[str, ...], counts: tuple[int, ...]) -> None:
-    """Raise unless these are two classes or more, each with a count."""
-    require(len(labels) >= 2 and len(set(labels)) == len(labels), "target: classes must be two or more, each once")
-    require(len(counts) == len(labels) and min(counts) >= 0, "target: each class must have its count")
-
-
-def check_numbers(shifts: tuple[float, ...], scales: tuple[float, ...]) -> None:
-    """Raise unless each target has a mean and a standard deviation."""
-    require(len(shifts) == len(scales) >= 1, "target: each number must have its mean and scale")
-    require(min(scales) > 0, "target: scales must be above 0")
+def check_target(target: Target) -> None:
+    """Raise unless these are two classes or more, each with a count, or numbers, each with its mean and scale."""
+    if isinstance(target, Classes):
+        labels, counts = target.labels, target.counts
+        require(len(labels) >= 2 and len(set(labels)) == len(labels), "target: classes must be two or more, each once")
+        require(len(counts) == len(labels) and min(counts) >= 0, "target: each class must have its count")
+        require(target.type in ("text", "integer", "float", "boolean"), "target.type is not known")
+        target.typed()  # raises ValueError for labels that are none
+        return
+    fits = len(target.shifts) == len(target.scales) == len(target.names) >= 1
+    require(fits, "target: each number must have its name, mean and scale")
+    require(len(set(target.names)) == len(target.names), "target: a name is there twice")
+    require(min(target.scales) > 0, "target: scales must be above 0")
+    require(not target.flat or len(target.names) == 1, "target: several numbers are not flat")
 
 
 def check_calibration(temperature: float, factors: Tensor, scores: Tensor, targets: int) -> None:
@@ -83,7 +88,6 @@ def check_summary(summary: Any) -> dict[str, Any]:
         require(int(from_plain(int, found.get(name, 0), f"summary.{name}")) >= 0, f"summary.{name} must be 0 or more")
     for name in ("epistemic_median", "seconds"):
         require(float(from_plain(float, found.get(name, 0.0), f"summary.{name}")) >= 0, f"summary.{name} is negative")
-    from_plain(str, found.get("labels", ""), "summary.labels")
     return found
 
 
@@ -95,9 +99,10 @@ def check_policy(policy: Any, measures: Collection[str]) -> dict[str, Any] | Non
     _check_finite(found, "policy")
     measure = found.get("measure")
     require(isinstance(measure, str) and measure in measures, f"policy.measure is not known: {str(measure)[:60]!r}")
-    from_plain(float, found.get("cut"), "policy.cut")
-    from_plain(str, found.get("why"), "policy.why")
-    for name in _SHARES:
+    from_plain(float, found.get("threshold"), "policy.threshold")
+    for name in ("why", "unit"):
+        from_plain(str, found.get(name), f"policy.{name}")
+    for name in _FRACTIONS:
         value = from_plain(float | None, found.get(name), f"policy.{name}")
         require(value is None or 0 <= value <= 1, f"policy.{name} must be from 0 to 1, not {value}")
     tolerance = from_plain(float | None, found.get("tolerance"), "policy.tolerance")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from caveat.tabular._dress import Dress
-from caveat.tabular._model import Model
-from caveat.tabular._schema import CategoryColumn, Column, DateColumn, NumberColumn
-from caveat.tabular._targets import Numbers
+from caveat._estimators import Model, Numbers
+from caveat._tables import CategoryColumn, Column, DateColumn, Dress, NumberColumn
 
 _NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
 _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
@@ -15,14 +13,15 @@ _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
 
 def describe_columns(model: Model) -> list[dict[str, str]]:
     """For each column its name and kind, and where there is something to say how it was read, and a note."""
-    found = [_filled(name=c.name, kind=c.kind, read_as=_manner(c), note=_note(c)) for c in model.schema.columns]
+    schema = model.reader.schema
+    columns = [_filled(name=c.name, kind=c.kind, read_as=_manner(c), note=_note(c)) for c in schema.columns]
     if isinstance(model.target, Numbers):
         notes: dict[str, Any] = model.summary.get("target_notes", {})
-        for name, dress in zip(model.target.names, model.target.dresses, strict=False):
+        for name, dress in zip(model.target.names, model.reader.targets, strict=False):
             manner, note = str(dress), str(notes.get(name, ""))
             if manner or note:
-                found.append(_filled(name=name, kind="number", read_as=manner, note=note))
-    return found
+                columns.append(_filled(name=name, kind="number", read_as=manner, note=note))
+    return columns
 
 
 def column_lines(columns: list[dict[str, str]]) -> list[str]:

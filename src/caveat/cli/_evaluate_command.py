@@ -7,19 +7,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import FILES
+from caveat._estimators import FILES, load_model
 from caveat._extras import require
 from caveat._files import write_whole
+from caveat._tables import InvalidTableError
 from caveat.cli._output_file import check_output, writing
 from caveat.cli._tabular_drift import drifts_of
 from caveat.cli._tabular_output import cannot_write
 from caveat.cli._tabular_policy import judge_policy
 from caveat.cli._tabular_report import report_html
 from caveat.cli._tabular_scores import scores_of
-from caveat.cli._tabular_tested import ask
+from caveat.cli._tabular_tested import TABLES, ask
 from caveat.errors import InvalidArgumentError
-from caveat.tabular import InvalidTableError
-from caveat.tabular import _storage as storage
 
 Advance = Callable[[float], None]
 
@@ -46,7 +45,7 @@ def evaluate_file(
 def _evaluate(
     folder: Path, data: Path, report: Path | None, draws: int | None, most_rows: int, advance: Advance
 ) -> dict[str, Any]:
-    model = storage.load(folder)
+    model = load_model(TABLES, folder)
     tested = ask(model, data, most_rows, draws, advance)
     scores, drifts = scores_of(tested), drifts_of(tested)
     found: dict[str, Any] = {

@@ -17,9 +17,9 @@ from typing import IO, Any, cast
 
 from caveat._files import beside_of, held, write_whole
 from caveat._plain import from_plain, parse_json
+from caveat._tables import InvalidTableError
 from caveat.cli._tabular_output import cannot_write, encoder
 from caveat.errors import CaveatError
-from caveat.tabular import InvalidTableError
 
 Row = dict[str, Any]
 

@@ -9,15 +9,12 @@ from typing import Any
 
 import torch
 
-from caveat._estimators import changed, fingerprint, highest_level
+from caveat._estimators import Model, changed, fingerprint, highest_level, load_model, predict_from
+from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks, take
 from caveat.cli._output_file import check_output, written
-from caveat.cli._tabular_files import Chunk, content_of, read_chunks
 from caveat.cli._tabular_predictions import prediction_rows
+from caveat.cli._tabular_tested import TABLES
 from caveat.errors import InvalidArgumentError, InvalidModelError, explain
-from caveat.tabular import InvalidTableError
-from caveat.tabular import _storage as storage
-from caveat.tabular._columns import take
-from caveat.tabular._model import Model, predictive
 
 Advance = Callable[[float], None]
 
@@ -37,7 +34,7 @@ def predict_file(
         raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
     check_output(out, read=[data])
     content, mark = content_of(data), fingerprint(folder)
-    model = storage.load(folder)
+    model = load_model(TABLES, folder)
     highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
     if level > highest:
         raise InvalidArgumentError(
@@ -75,8 +72,8 @@ def _predicted(
         if name not in chunk.columns:
             rule = f"--keep must name columns of {chunk.file}."
             fix = "use the name as it stands on line 1"
-            raise InvalidTableError(explain(rule, got=f"no column {name!r}", cause="a typing error", fix=fix))
-    pred = predictive(model, chunk.columns, draws=draws, place=chunk.place)
+            raise InvalidTableError(explain(rule, got=f"no column {name!r}", cause="a typo", fix=fix))
+    pred = predict_from(model, model.reader.read(chunk), draws)
     return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
 
 

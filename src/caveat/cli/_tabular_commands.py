@@ -50,12 +50,12 @@ def fit(
     require("sklearn", "tabular")
     from caveat.cli._column_lines import column_lines
     from caveat.cli._fit_command import FitRequest, fit_file
-    from caveat.tabular._settings import Settings
+    from caveat.cli._tabular_tested import TABLES
 
-    settings = Settings(method=method, members=members, draws=draws, epochs=epochs, seed=seed)
+    settings = TABLES.settings(method=method, members=members, draws=draws, epochs=epochs, random_state=seed)
     request = FitRequest(data, target, out, kind, drop or (), category or (), most_rows)
     with _bar(f"Reading {data.name}") as advance:
-        found = fit_file(request, settings, advance, progress=not as_json)
+        found = fit_file(request, settings, advance, verbose=not as_json)
     said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
     if not as_json:
         print("\n".join(column_lines(found["columns"])))
@@ -103,7 +103,7 @@ def evaluate(
     """
     require("sklearn", "tabular")
     from caveat.cli._evaluate_command import evaluate_file
-    from caveat.cli._tabular_policy import say_policy
+    from caveat.cli._tabular_policy import describe_policy
 
     with _bar(f"Evaluating on {data.name}") as advance:
         found = evaluate_file(model, data, report, draws=draws, most_rows=most_rows, advance=advance)
@@ -118,7 +118,7 @@ def evaluate(
         table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
     Console().print(table)
     if "policy" in found:
-        print(f"Policy: {say_policy(found['policy'])}.")
+        print(f"Policy: {describe_policy(found['policy'])}.")
     if report is not None:
         print(f"Report: {report}")
 
@@ -127,7 +127,9 @@ def decide(
     model: Folder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
     risk: Annotated[float | None, typer.Option(help="Largest share of wrong answers among those given.")] = None,
-    cost: Annotated[float | None, typer.Option(help="Price of a person's look, where a wrong answer costs 1.")] = None,
+    human_cost: Annotated[
+        float | None, typer.Option(help="Price of a person's look, where a wrong answer costs 1.")
+    ] = None,
     budget: Annotated[float | None, typer.Option(help="Share of the rows that a person has time for.")] = None,
     tolerance: Annotated[
         float | None, typer.Option(help="Of numbers: the error from which an answer is wrong.")
@@ -139,17 +141,18 @@ def decide(
     most_rows: MostRows = 200_000,
     as_json: AsJson = False,
 ) -> None:
-    """Choose above which uncertainty rows are referred to a person, and write it into the model.
+    """Choose above which uncertainty rows are deferred to a person, and write it into the model.
 
     Example: [bold]caveat decide model validation.csv --risk 0.05[/bold]
     """
     require("sklearn", "tabular")
-    from caveat.cli._decide_command import Wish, decide_file
+    from caveat._estimators import Goal
+    from caveat.cli._decide_command import decide_file
 
-    wish = Wish(risk, cost, budget, tolerance, confidence, measure)
+    goal = Goal(risk, human_cost, budget, tolerance, confidence, measure)
     with _bar(f"Deciding on {data.name}") as advance:
-        found = decide_file(model, data, wish, most_rows=most_rows, advance=advance)
-    said = f"{found['coverage']:.1%} of the rows are answered, the others referred; written into {model}."
+        found = decide_file(model, data, goal, most_rows=most_rows, advance=advance)
+    said = f"{found['coverage']:.1%} of the rows are answered, the others deferred; written into {model}."
     _show(found, as_json, said, skip=("unit",))
 
 
@@ -200,8 +203,8 @@ def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...]
     for name, value in found.items():
         if name in ("schema", "model", *skip) or value is None or value == []:
             continue
-        if name == "cut":  # with the digits of the predictions' column that it is compared with
-            print(f"cut: {value!r} (column uncertainty of the predictions, {found['unit']})")
+        if name == "threshold":  # with the digits of the predictions' column that it is compared with
+            print(f"threshold: {value!r} (column uncertainty of the predictions, {found['unit']})")
             continue
         inner = cast("dict[str, Any]", value).items() if isinstance(value, dict) else [("", value)]
         print(f"{name.replace('_', ' ')}: {', '.join(_plain(*pair) for pair in inner)}")

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caveat._tables import Array, CategoryColumn, NumberColumn
 from caveat.cli._tabular_tested import Tested
-from caveat.tabular._columns import Array
-from caveat.tabular._schema import CategoryColumn, NumberColumn, number_values
-from caveat.tabular._values import keys_of
 
 _LEAST_FRACTION = 1e-4
 _SIMULATED = 400
@@ -41,19 +39,18 @@ class Drift:
 
 def drifts_of(tested: Tested) -> list[Drift]:
     """Every column, those that moved furthest first."""
-    model, columns = tested.model, tested.sample.columns
-    numbers = number_values(model.schema, columns, tested.sample.place)
-    trained = int(model.summary.get("rows", 0))
-    together = len(model.schema.numbers) + len(model.schema.categories)
+    schema, typed = tested.model.reader.schema, tested.typed
+    trained = int(tested.model.summary.get("rows", 0))
+    together = len(schema.numbers) + len(schema.categories)
     found: list[Drift] = []
-    for position, column in enumerate(model.schema.numbers):
-        values = numbers[column.name]
+    for position, column in enumerate(schema.numbers):
+        values = typed.numbers[column.name]
         far = tested.unfamiliar[:, position].numpy() > 0
         new = float((far & ~np.isnan(values)).mean())
         then, now = _count_numbers(column, values, trained)
         found.append(_compared(column.name, then, now, new, _number_words(column, values), together))
-    for column in model.schema.categories:
-        then, now = _count_categories(column, columns[column.name])
+    for column in schema.categories:
+        then, now = _count_categories(column, typed.categories[column.name])
         words = _category_words(column, then, now)
         found.append(_compared(column.name, then, now, float(now[-1] / max(now.sum(), 1)), words, together))
     return sorted(found, key=lambda drift: (not drift.moved, -drift.index))
@@ -128,12 +125,12 @@ def _number_words(column: NumberColumn, values: Array) -> str:
     return f"{words}; {absent:.1%} missing" if absent else words
 
 
-def _count_categories(column: CategoryColumn, values: Array) -> tuple[Array, Array]:
+def _count_categories(column: CategoryColumn, keys: Array) -> tuple[Array, Array]:
     """Rows of each category, of none, and of one never seen."""
     names = [*column.categories, None]
     places = {name: number for number, name in enumerate(names)}
-    found = [places.get(key, len(names)) for key in keys_of(column.name, values)]
-    return np.array([*column.counts, column.missing, 0]), np.bincount(found, minlength=len(names) + 1)
+    bins = [places.get(key, len(names)) for key in keys.tolist()]
+    return np.array([*column.counts, column.missing, 0]), np.bincount(bins, minlength=len(names) + 1)
 
 
 def _category_words(column: CategoryColumn, then: Array, now: Array) -> str:

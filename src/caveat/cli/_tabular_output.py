@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from caveat._tables import InvalidTableError
 from caveat.errors import explain
-from caveat.tabular import InvalidTableError
 
 Row = dict[str, Any]
 

@@ -11,11 +11,12 @@ import torch
 
 from caveat import metrics
 from caveat._canvas import axes_or_new, finish, legend_below
+from caveat._estimators import epistemic_measure, uncertainty_of, usual_measure
 from caveat._extras import require
 from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_scores import calibration_levels
-from caveat.cli._tabular_tested import Tested, default_measure
+from caveat.cli._tabular_tested import Tested
 from caveat.plot import plot_referral, plot_reliability
 from caveat.predictive import Categorical
 
@@ -49,14 +50,14 @@ def plot_calibration(tested: Tested) -> Any:
 
 def plot_referred(tested: Tested) -> Any:
     """The main metric on what is kept, by each measure, and by chance and by an oracle."""
-    by = {"total": tested.unsure(default_measure(tested.model))}
+    by = {"total": uncertainty_of(tested.model, tested.pred, usual_measure(tested.model))}
     if isinstance(tested.pred, Categorical):
-        by["epistemic"] = tested.unsure("mutual_information")
+        by["epistemic"] = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
         p = tested.pred.moments.mean / tested.pred.moments.mean.sum(-1, keepdim=True)
         fractions = torch.linspace(0.1, 1.0, 37)
         curves = metrics.referral_with_baselines(metrics.accuracy, p, tested.truth, uncertainty=by, fractions=fractions)
         return plot_referral(curves, metric="accuracy")
-    by["epistemic"] = tested.unsure("epistemic_variance")
+    by["epistemic"] = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
     by["random"], by["oracle"] = torch.zeros(len(tested.truth)), tested.wrong
     mean, truth = tested.pred.moments.mean[:, 0], tested.truth[:, 0]
     fractions = torch.linspace(0.1, 1.0, 37)
@@ -70,7 +71,7 @@ def plot_referred(tested: Tested) -> Any:
 
 def plot_error_by_uncertainty(tested: Tested) -> Any:
     """Rows in ten groups from the surest to the least sure: the error of each, beside what was expected."""
-    by = tested.unsure(default_measure(tested.model))
+    by = uncertainty_of(tested.model, tested.pred, usual_measure(tested.model))
     order = by.argsort(stable=True)
     groups = [group for group in torch.tensor_split(order, _BINS) if len(group)]
     if isinstance(tested.pred, Categorical):
@@ -83,7 +84,7 @@ def plot_error_by_uncertainty(tested: Tested) -> Any:
         square = (tested.truth[:, 0] - tested.pred.moments.mean[:, 0]).square()
         seen = [float(square[group].mean().sqrt()) for group in groups]
         said = [float(variance[group].mean().sqrt()) for group in groups]
-        y = f"root mean squared error of {tested.target_names[0]}"
+        y = f"root mean squared error of {tested.model.target.names[0]}"
     ax = axes_or_new(None, 6.0, 3.7)
     places = np.arange(1, len(groups) + 1)
     ax.bar(places, seen, color=BLUE, alpha=0.85, width=0.8, label="observed")

@@ -7,17 +7,12 @@ from datetime import datetime
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 import caveat
-from caveat._estimators import interval_of, sets_of
-from caveat.decide import uncertainty
-from caveat.measures import MEASURES
+from caveat._estimators import Classes, Model, Numbers, interval_of, sets_of, uncertainty_of
+from caveat._tables import Array
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular._columns import Array
-from caveat.tabular._model import Model
-from caveat.tabular._targets import Classes, Numbers
 
 _MOST_CLASSES = 20
 Row = dict[str, Any]
@@ -29,14 +24,14 @@ def prediction_rows(
     """A dict for each row; ``first`` is the number of the first (from 1), ``kept`` are columns to pass through."""
     count = pred.row_count
     columns: dict[str, list[Any]] = {"row": list(range(first, first + count))}
-    own = _classes(model, pred, level) if isinstance(pred, Categorical) else _numbers(model, pred, level)
+    predicted = _classes(model, pred, level) if isinstance(pred, Categorical) else _numbers(model, pred, level)
     if model.policy is not None:
-        own["uncertainty"] = unsure(model, pred, str(model.policy["measure"])).tolist()  # all digits: see the cut
-    own["decision"] = decisions(model, pred)
-    taken = {*columns, *own}
+        predicted["uncertainty"] = uncertainty_of(model, pred).tolist()  # all digits: see the threshold
+    predicted["decision"] = decisions(model, pred)
+    taken = {*columns, *predicted}
     for name, values in kept.items():
         columns[_free_name(name, taken | (kept.keys() - {name}))] = plain_values(values)
-    columns |= own
+    columns |= predicted
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
@@ -51,31 +46,8 @@ def decisions(model: Model, pred: Categorical | Gaussian) -> list[str]:
     """What the policy does with each row: "answer" or "refer"; "answer" without a policy."""
     if model.policy is None:
         return ["answer"] * pred.row_count
-    by = unsure(model, pred, str(model.policy["measure"]))
-    return ["answer" if one else "refer" for one in (by <= model.policy["cut"]).tolist()]
-
-
-def unsure(model: Model, pred: Categorical | Gaussian, measure: str) -> Tensor:
-    """How unsure each row is, (B,), float64, in the unit that ``unit_of`` names.
-
-    Of one number it is a standard deviation; of several the root of the mean of their variances in their own scales.
-    """
-    if isinstance(pred, Categorical):
-        return uncertainty(pred, measure).double()
-    target = model.target
-    assert isinstance(target, Numbers)
-    variance = MEASURES[measure].function(pred).double()
-    if len(target.names) == 1:
-        return variance[:, 0].sqrt()
-    return (variance / torch.tensor(target.scales, dtype=torch.float64).square()).mean(1).sqrt()
-
-
-def unit_of(model: Model, measure: str) -> str:
-    """What ``unsure`` counts in."""
-    if isinstance(model.target, Classes):
-        return {"nats": "nats"}.get(MEASURES[measure].unit, "as a fraction")
-    names = model.target.names
-    return f"as a standard deviation of {names[0]}" if len(names) == 1 else "in standard deviations of each target"
+    by = uncertainty_of(model, pred)
+    return ["answer" if one else "refer" for one in (by <= model.policy["threshold"]).tolist()]
 
 
 def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[Any]]:

@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from caveat._estimators import Classes, epistemic_measure, uncertainty_of, usual_measure
+from caveat._tables import ABSENT
 from caveat.cli._report_style import STYLE
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_pictures import (
@@ -20,12 +22,10 @@ from caveat.cli._tabular_pictures import (
     plot_parts,
     plot_referred,
 )
-from caveat.cli._tabular_policy import say_policy
+from caveat.cli._tabular_policy import describe_policy
 from caveat.cli._tabular_scores import Score
-from caveat.cli._tabular_tested import Tested, default_measure
+from caveat.cli._tabular_tested import Tested
 from caveat.predictive import Categorical
-from caveat.tabular._encode import ABSENT
-from caveat.tabular._targets import Classes
 
 _LEAST_SURE = 8
 _MOST_COLUMNS = 5
@@ -56,7 +56,7 @@ def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy
         _section(
             "What referring the least sure rows buys",
             lambda: plot_referred(tested),
-            "Going right, ever more of the least sure rows are passed on to a person, and the line shows how good the "
+            "Going right, ever more of the least sure rows are deferred to a person, and the line shows how good the "
             "answers to the rest are; gray lines are rows picked at random, and by one who knows the errors.",
         ),
         _section(
@@ -73,9 +73,9 @@ def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy
             "far right "
             "rows like it differ among themselves (aleatoric, more data would not).",
         ),
-        f"<section><h2>The rows it is least sure of</h2>{_rows_table(tested, default_measure(tested.model))}"
+        f"<section><h2>The rows it is least sure of</h2>{_rows_table(tested, usual_measure(tested.model))}"
         f"<p class='read small'>{_read_rows(tested)}</p></section>",
-        f"<section><h2>The rows it knows least about</h2>{_rows_table(tested, _epistemic(tested))}"
+        f"<section><h2>The rows it knows least about</h2>{_rows_table(tested, epistemic_measure(tested.model))}"
         "<p class='read small'>These have the highest epistemic uncertainty: the first to look at when new "
         "kinds of rows "
         "turn up, and the first to have labeled for the next training.</p></section>",
@@ -100,7 +100,7 @@ def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy
 
 def _headline(tested: Tested, scores: list[Score]) -> str:
     first = scores[0]
-    name = " and ".join(tested.target_names)
+    name = " and ".join(tested.model.target.names)
     if isinstance(tested.pred, Categorical):
         return f"{first.value:.1%} of {len(tested.truth):,} rows are answered right ({name})"
     return f"{name}: off by {first.value:.4g} (RMSE) on {len(tested.truth):,} rows"
@@ -112,12 +112,12 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
     usual = tested.model.summary.get("epistemic_median")
     parts = [f"{new:.1%} of the rows hold a value unlike any in training."]
     if usual is not None and tested.model.classifies:
-        share = float((tested.unsure(_epistemic(tested)) > usual).double().mean())
-        parts.append(f"{share:.0%} are less known to the model than its median training row (50% were usual).")
+        by = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
+        parts.append(f"{float((by > usual).double().mean()):.0%} are less known to the model than its median training row (50% were usual).")
     if moved:
         parts.append("Much moved since training: " + ", ".join(moved[:6]) + ".")
     if policy is not None:
-        parts.append(f"The policy: {say_policy(policy)}.")
+        parts.append(f"The policy: {describe_policy(policy)}.")
     return " ".join(parts)
 
 
@@ -144,19 +144,15 @@ def _scores_table(scores: list[Score]) -> str:
     )
 
 
-def _epistemic(tested: Tested) -> str:
-    return "mutual_information" if tested.model.classifies else "epistemic_variance"
-
-
 def _rows_table(tested: Tested, measure: str) -> str:
-    by = tested.unsure(measure)
+    by = uncertainty_of(tested.model, tested.pred, measure)
     chosen = by.argsort(descending=True, stable=True)[:_LEAST_SURE]
     parts = tested.parts()
     head = "<tr><th>line</th><th class=text>truth</th><th class=text>answer</th><th>epistemic</th><th>aleatoric</th>"
     cells: list[str] = []
     numbers = cast("list[int]", chosen.tolist())
     for row in numbers:
-        words = why(tested, row, little_known=measure == _epistemic(tested))
+        words = why(tested, row, little_known=measure == epistemic_measure(tested.model))
         cells.append(
             f"<tr><td>{int(tested.sample.lines[row])}</td><td class=text>{escape(_truth(tested, row))}</td>"
             f"<td class=text>{escape(_answer(tested, row))}</td><td>{float(parts['epistemic'][row]):.3g}</td>"
@@ -172,7 +168,7 @@ def why(tested: Tested, row: int, *, little_known: bool = False) -> str:
     """
     found = cast("list[float]", tested.unfamiliar[row].tolist())
     strange = [(value, k) for k, value in enumerate(found) if value >= 0.25]
-    schema = tested.model.schema
+    schema = tested.model.reader.schema
     N = len(schema.numbers)
     words: list[str] = []
     for amount, place in sorted(strange, reverse=True)[:_MOST_COLUMNS]:
@@ -239,7 +235,7 @@ def _how(tested: Tested, policy: dict[str, Any] | None) -> str:
     model = tested.model
     rule = "every row is answered"
     if policy is not None and model.policy is not None:
-        rule = f"{say_policy(policy)} ({model.policy['why']})"
+        rule = f"{describe_policy(policy)} ({model.policy['why']})"
     if tested.sample.total > len(tested.truth):
         rows = f"{len(tested.truth):,}, drawn evenly from {tested.sample.total:,}"
     else:

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from caveat import metrics
-from caveat._estimators import interval_of
+from caveat._estimators import Numbers, interval_of
 from caveat.cli._tabular_tested import Tested
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular._targets import Numbers
 
 _RESAMPLED_AT_MOST = 20_000
 _LEAST_SHARE = 1e-4

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from caveat._engine import Sampler
 from caveat.layers import (
     ConcreteDropout,
     GaussianDropout,
@@ -22,9 +23,11 @@ from caveat.layers import (
     softmax_curvature,
     spectral_normalized,
 )
+from caveat.predictive import Output
+from caveat.samplers import gaussian_process_head, mc_dropout
 
 _MASKED = 0.01  # of the values in training, so that the network knows what to do without each
-HIDDEN = 0.5  # rate of Gaussian dropout: noise of variance 1
+_PRIOR_RATE = 0.5  # rate of Gaussian dropout: noise of variance 1
 METHODS = ("ensemble", "mc_dropout", "concrete_dropout", "sngp")
 
 
@@ -86,19 +89,19 @@ class TableNetwork(nn.Module):
         cast(Tensor, self.widths).copy_(torch.cat(widths))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """What is said of each row."""
+        """Returns logits, or means and log-variances, of each row."""
         hidden = torch.relu(self.first(self.features(rows)))
         for block in self.blocks:
             hidden = hidden + block(hidden)
-        said = self.last(hidden)
+        outputs = self.last(hidden)
         unfamiliar = rows[:, rows.shape[1] - cast(Tensor, self.slopes).shape[0] :]
         added = (self.prior(unfamiliar) - unfamiliar) @ cast(Tensor, self.slopes)
         drawn = self.shape.drawn
         if drawn == self.shape.outputs:
-            said = said + added
+            outputs = outputs + added
         else:
-            said = torch.cat([said[:, :drawn] + added, said[:, drawn:]], 1)
-        return said / cast(Tensor, self.temperature) if self.shape.classes else said
+            outputs = torch.cat([outputs[:, :drawn] + added, outputs[:, drawn:]], 1)
+        return outputs / cast(Tensor, self.temperature) if self.shape.classes else outputs
 
     def features(self, rows: Tensor) -> Tensor:
         """The numbers, which of them are missing, their pieces, and the categories' vectors: (B, features)."""
@@ -114,8 +117,8 @@ class TableNetwork(nn.Module):
             parts += [numbers, 1 - known, pieces.clamp(0, 1) * known[:, spread]]
         if self.embedding is not None:
             offsets = torch.tensor(self.offsets, dtype=rows.dtype, device=rows.device)
-            found = (codes * kept[:, N:] + offsets).long()
-            parts.append(self.embedding(found).flatten(1))
+            places = (codes * kept[:, N:] + offsets).long()
+            parts.append(self.embedding(places).flatten(1))
         return torch.cat(parts, 1)
 
     def draw_prior(self, scales: Tensor, seed: int) -> None:
@@ -127,11 +130,21 @@ class TableNetwork(nn.Module):
             directions = directions - directions.mean(1, keepdim=True)
         directions = directions / directions.square().mean(1, keepdim=True).sqrt()
         slopes.copy_(directions * scales[:, None])
-        self.prior = GaussianDropout(HIDDEN)
+        self.let_prior_vary()
+
+    def let_prior_vary(self) -> None:
+        """Let draws differ by their random functions of the unfamiliarity."""
+        self.prior = GaussianDropout(_PRIOR_RATE)
+
+    def sampler(self, output: Output) -> Sampler:
+        """Returns the network as a source of functions: thinned networks, or samples of the Gaussian process."""
+        if self.shape.method == "sngp":
+            return gaussian_process_head(self, output=output, live=lambda path, module: path == "prior")
+        return mc_dropout(self, output=output, live=_live)
 
 
-def live(path: str, module: nn.Module) -> bool:
-    """Which sites fire in draws: all but the mask of training."""
+def _live(path: str, module: nn.Module) -> bool:
+    """Returns which sites fire in draws: all but the mask of training."""
     return path != "mask"
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat._estimators import check_settings as check_ranges
 from caveat.tabular._network import METHODS
 
 _MOST_TO_VALIDATE = 2000
@@ -27,7 +26,7 @@ class Settings:
     weight_decay: float = 1e-2
     patience: int | None = None
     calibration: float = 0.15
-    seed: int = 0
+    random_state: int = 0
 
     @property
     def networks(self) -> int:
@@ -66,25 +65,9 @@ def check_settings(settings: Settings) -> Settings:
     Raises:
         InvalidArgumentError: an unknown method, or a number out of range.
     """
-    if settings.method not in METHODS:
-        raise _wrong("method", settings.method, f"must be one of {', '.join(METHODS)}", "method='ensemble'")
-    for name in ("members", "draws", "width", "epochs", "batch_size", "patience"):
-        value: Any = getattr(settings, name)
-        optional = name in ("epochs", "batch_size", "patience")
-        if not (value is None and optional) and not (isinstance(value, int) and value >= 1 and value is not True):
-            raise _wrong(name, value, "must be an integer of at least 1", "leave it out")
-    if settings.draws < 2:
-        raise _wrong("draws", settings.draws, "must be at least 2, to have a spread", "draws=100")
-    if settings.dropout is not None and not 0 < settings.dropout < 1:
-        raise _wrong("dropout", settings.dropout, "must lie between 0 and 1", "dropout=0.1")
-    if not 0 <= settings.calibration < 1:
-        raise _wrong("calibration", settings.calibration, "must be a share of the rows, 0 for none", "calibration=0.15")
-    seed: Any = settings.seed
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
-        raise _wrong("seed", seed, "must be an integer from 0 to 2**63 - 1", "seed=0")
-    return settings
-
-
-def _wrong(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:
-    cause = "a typing error, or a value that was computed and came out as nothing"
-    return InvalidArgumentError(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))
+    return check_ranges(
+        settings,
+        choices={"method": METHODS},
+        integers={"members": 1, "draws": 2, "width": 1, "depth": 0, "epochs": 1, "batch_size": 1, "patience": 1},
+        numbers={"dropout": 1.0, "learning_rate": 1e6, "calibration": 1.0},
+    )

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from caveat._estimators import Learned, Training, loss_of
+from caveat._tables import Array, Schema, TableReader, TrainingTable, TypedColumns, edges_of
 from caveat.layers import concrete_penalty, update_precision
-from caveat.tabular._columns import Array, Columns
-from caveat.tabular._encode import edges_of
 from caveat.tabular._network import Shape, TableNetwork
-from caveat.tabular._objectives import loss_of
-from caveat.tabular._schema import Schema, number_values
 from caveat.tabular._settings import Settings
 from caveat.train import Fit, fit_ensemble
 
@@ -33,18 +30,36 @@ _SMALLER, _SHORTER = 5, 3  # the second part of training: how much smaller its s
 _SHARE = 4  # it has one epoch in so many
 
 
-def pieces_of(schema: Schema, columns: Columns, classes: bool) -> list[Array]:
-    """For each number the ends of its pieces, standardized."""
-    values = number_values(schema, columns)
-    rows = len(next(iter(columns.values())))
+def learn(training: Training) -> Learned:
+    """Returns networks trained on encoded rows, and the reader of such rows."""
+    table, settings = cast(TrainingTable, training.rows), cast(Settings, training.settings)
+    rows = table.encoded[training.kept]
+    edges = pieces_of(table.schema, table.typed.take(training.kept), training.classifies)
+    shape = shape_of(table.schema, edges, training.target.count, training.classifies, settings)
+    networks, runs = train_networks(shape, edges, rows, training)
+    return Learned(
+        TableReader(table.schema, table.targets),
+        shape,
+        table.encoded,
+        networks,
+        epochs=[run.epochs for run in runs],
+        best_epochs=[run.best_epoch for run in runs],
+        losses=[run.loss for run in runs],
+        noise=_noise(networks[0], rows, training.answers) if shape.method == "sngp" and not shape.classes else None,
+    )
+
+
+def pieces_of(schema: Schema, typed: TypedColumns, classes: bool) -> list[Array]:
+    """Returns for each number the ends of its pieces, standardized."""
+    rows = max((len(one) for one in (*typed.numbers.values(), *typed.categories.values())), default=0)
     bearable = max(rows // _ROWS_A_PIECE, 4)
     edges: list[Array] = []
     for column in schema.numbers:
-        own = values[column.name]
-        few = classes and len(np.unique(own[~np.isnan(own)])) <= _FEW_VALUES
+        values = typed.numbers[column.name]
+        few = classes and len(np.unique(values[~np.isnan(values)])) <= _FEW_VALUES
         most = min(bearable, _FEW_VALUES if few else _MOST_PIECES)
-        found = (edges_of(own, most) - column.center) / column.scale
-        edges.append(found if len(found) > 1 else np.array([0.0, 1.0]))
+        ends = (edges_of(values, most) - column.center) / column.scale
+        edges.append(ends if len(ends) > 1 else np.array([0.0, 1.0]))
     return edges
 
 
@@ -63,81 +78,95 @@ def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """Networks, and of each how many epochs it was trained, the best of them, and its loss there."""
+@dataclass(frozen=True)
+class Run:
+    """The network that a member's trainings ended in, the number of their epochs, the best one, and its loss."""
 
-    networks: tuple[TableNetwork, ...]
-    epochs: list[int]
-    best_epochs: list[int]
-    losses: list[float]
+    network: TableNetwork
+    epochs: int
+    best_epoch: int
+    loss: float
 
 
 def train_networks(
-    shape: Shape,
-    edges: Sequence[Array],
-    rows: Tensor,
-    targets: Any,
-    settings: Settings,
-    *,
-    progress: bool = False,
-    checkpoint: Path | None = None,
-) -> Trained:
-    """Networks trained on encoded rows; ``targets`` is (labels or standardized targets, weights or None).
+    shape: Shape, edges: Sequence[Array], rows: Tensor, training: Training
+) -> tuple[list[TableNetwork], list[Run]]:
+    """Returns networks trained on encoded rows, and how each was.
 
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
     """
-    count = len(rows)
-    values, weights = targets
+    count, settings, checkpoint = len(rows), cast(Settings, training.settings), training.checkpoint
     penalty = partial(concrete_penalty, N=count, model_precision=None) if shape.method == "concrete_dropout" else None
     fitted = partial(
         fit_ensemble,
-        loss=loss_of(shape, weights is not None),
-        data=(rows, values if weights is None else (values, weights)),
+        loss=_loss(shape, training.weights is not None),
+        data=(rows, training.targets),
         members=settings.networks,
         backend="vectorized",
         validation=settings.held_out(count) if count >= _FEWEST_TO_VALIDATE else None,
         batch_size=settings.batch(count),
         weight_decay=settings.weight_decay,
-        seed=settings.seed,
+        seed=settings.random_state,
         penalty=penalty,
-        progress=progress,
+        progress=training.verbose,
     )
     epochs, patience, rate = settings.most_epochs(count, shape.classes), settings.patient(count), settings.learning_rate
     first, second = (None if checkpoint is None else checkpoint / part for part in ("first", "second"))
     build = partial(TableNetwork, shape, list(edges))
     later = epochs // _SHARE
     large = fitted(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first).fits
-    runs = [(fit, fit.epochs, fit.best_epoch) for fit in large]
+    runs = [_run(fit) for fit in large]
     if later:
         small = fitted(
-            partial(_copied, {fit.seed: fit.network for fit in large}),
+            partial(_copy, {fit.seed: fit.network for fit in large}),
             epochs=later,
             patience=max(2, patience // _SHORTER),
             learning_rate=rate / _SMALLER,
             checkpoint=second,
         ).fits
-        runs = [_better(before, after) for before, after in zip(large, small, strict=True)]
-    networks = tuple(cast(TableNetwork, fit.network) for fit, _, _ in runs)
+        runs = [_better(before, _run(after)) for before, after in zip(runs, small, strict=True)]
+    networks = [run.network for run in runs]
     for number, network in enumerate(networks):
-        network.draw_prior(influence(network, rows), settings.seed + number)
+        network.draw_prior(influence(network, rows), settings.random_state + number)
         if shape.method == "sngp":
             update_precision(network, rows)
-    losses = [float(fit.best_loss) for fit, _, _ in runs]
-    return Trained(networks, [epochs for _, epochs, _ in runs], [best for _, _, best in runs], losses)
+    return networks, runs
 
 
-def _better(before: Fit, after: Fit) -> tuple[Fit, int, int]:
-    """The better of a member's two trainings, the epochs of both, and the best of all these."""
+def _run(fit: Fit) -> Run:
+    return Run(cast(TableNetwork, fit.network), fit.epochs, fit.best_epoch, float(fit.best_loss))
+
+
+def _better(before: Run, after: Run) -> Run:
+    """Returns the better of a member's two trainings, with the epochs of both."""
     epochs = before.epochs + after.epochs
-    if after.best_loss <= before.best_loss:
-        return after, epochs, before.best_epoch + after.best_epoch
-    return before, epochs, before.best_epoch
+    if after.loss <= before.loss:
+        return replace(after, epochs=epochs, best_epoch=before.best_epoch + after.best_epoch)
+    return replace(before, epochs=epochs)
 
 
-def _copied(networks: Mapping[int, nn.Module], seed: int) -> nn.Module:
-    """A copy of the network that was trained under the seed."""
+def _copy(networks: Mapping[int, nn.Module], seed: int) -> nn.Module:
+    """Returns a copy of the network that was trained under the seed."""
     return deepcopy(networks[seed])
+
+
+def _loss(shape: Shape, weighted: bool) -> Any:
+    if shape.method == "sngp" and not shape.classes:
+        return _weighted_square if weighted else nn.MSELoss()
+    return loss_of(shape.classes, weighted)
+
+
+def _weighted_square(returned: Tensor, targets: Any) -> Tensor:
+    values, weights = targets
+    return ((returned - values).square().mean(1) * weights).mean()
+
+
+@torch.no_grad()
+def _noise(network: TableNetwork, rows: Tensor, answers: Tensor) -> float:
+    """Returns the mean square of what training left unexplained, standardized."""
+    parts = cast("tuple[Tensor, ...]", rows.split(4096))
+    residual = torch.cat([network(part) for part in parts]).double() - answers.double()
+    return max(float(residual.square().mean()), 1e-6)
 
 
 @torch.no_grad()
@@ -165,6 +194,6 @@ def influence(network: TableNetwork, rows: Tensor) -> Tensor:
 
 
 def _centered(network: TableNetwork, rows: Tensor) -> Tensor:
-    """Means, or logits less their mean over classes."""
-    said = network(rows)[:, : network.shape.drawn]
-    return said - said.mean(1, keepdim=True) if network.shape.classes else said
+    """Returns means, or logits less their mean over classes."""
+    outputs = network(rows)[:, : network.shape.drawn]
+    return outputs - outputs.mean(1, keepdim=True) if network.shape.classes else outputs

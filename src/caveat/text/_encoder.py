@@ -44,12 +44,14 @@ class Encoder:
     Fields:
         name: the path or the name on the hub that it was found under.
         most: tokens that it reads of a sentence.
+        within: whether it is to be saved in the model's folder.
     """
 
     name: str
     tokenizer: Any
     reader: EncoderReader
     most: int
+    within: bool = False
 
     @property
     def features(self) -> int:
@@ -103,10 +105,10 @@ def load_encoder(
         network = library.AutoModel.from_pretrained(name, **given)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         raise InvalidEncoderError(_not_found(name, error, local_files_only)) from error
-    return made_encoder(name, tokenizer, network, pooling, max_length, device)
+    return make_encoder(name, tokenizer, network, pooling, max_length, device)
 
 
-def made_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_length: int, device: Any) -> Encoder:
+def make_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_length: int, device: Any) -> Encoder:
     """An encoder of parts that were read, in eval mode and frozen."""
     if not hasattr(network.config, "hidden_size") or getattr(network.config, "is_encoder_decoder", False):
         raise InvalidEncoderError(

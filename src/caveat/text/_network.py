@@ -15,11 +15,14 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from caveat._engine import Sampler
 from caveat._random_numbers import word_multipliers
 from caveat.layers import GaussianDropout, VariationalLSTM
-from caveat.text._words import PADDING, STRANGERS
+from caveat.predictive import Output
+from caveat.samplers import mc_dropout
+from caveat.text._words import OUT_OF_VOCABULARY, PADDING
 
-Kind = Literal["words", "features", "encoder"]
+ReaderKind = Literal["words", "features", "encoder"]
 _WORDS_DROPPED = 0.05
 _FIRST_SPREAD = 0.1  # of words' vectors: what is not learned of a rare word shall not drown what is
 _WHOLE = 0.5  # rate of Gaussian dropout: noise of variance 1
@@ -36,7 +39,7 @@ class Shape:
         width: of each LSTM and of words' vectors, or of the hidden layer.
     """
 
-    kind: Kind
+    kind: ReaderKind
     inputs: int
     outputs: int
     classes: bool
@@ -70,7 +73,7 @@ class WordReader(nn.Module):
 
     def __init__(self, words: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.kept = WordDropout(words + STRANGERS + 1, _WORDS_DROPPED)
+        self.kept = WordDropout(words + OUT_OF_VOCABULARY + 1, _WORDS_DROPPED)
         self.embedding = nn.Embedding(words + 2, width)  # of padding, of unknown words, and of each known word
         self.strange = nn.Identity()
         nn.init.normal_(self.embedding.weight, std=_FIRST_SPREAD)
@@ -86,20 +89,20 @@ class WordReader(nn.Module):
         there = (places < lengths).unsqueeze(2)
         vectors = self.vectors(ids)
         turned = (lengths - 1 - places).clamp(min=0).unsqueeze(2).expand(-1, -1, len(cast(Tensor, self.spread)))
-        said = torch.cat([self.forwards(vectors)[0], self.backwards(vectors.gather(1, turned))[0]], 2)
-        return said.masked_fill(~there, -2.0).amax(1)  # an LSTM says numbers between -1 and 1
+        states = torch.cat([self.forwards(vectors)[0], self.backwards(vectors.gather(1, turned))[0]], 2)
+        return states.masked_fill(~there, -2.0).amax(1)  # an LSTM says numbers between -1 and 1
 
     def vectors(self, ids: Tensor) -> Tensor:
         """Of each word, (B, T, width)."""
-        rows = torch.where(ids == PADDING, 0, (ids - STRANGERS + 1).clamp(min=1))
+        rows = torch.where(ids == PADDING, 0, (ids - OUT_OF_VOCABULARY + 1).clamp(min=1))
         rows = torch.where(self.kept(ids) | (rows == 0), rows, 1)
         spread = cast(Tensor, self.spread)
-        ones = torch.ones(STRANGERS, len(spread), dtype=spread.dtype, device=spread.device)
-        own = (self.strange(ones) - 1) @ spread
-        strangers = torch.cat([torch.zeros_like(own[:1]), own])
-        return self.embedding(rows) + strangers[torch.where(ids <= STRANGERS, ids, 0)]
+        ones = torch.ones(OUT_OF_VOCABULARY, len(spread), dtype=spread.dtype, device=spread.device)
+        drawn = (self.strange(ones) - 1) @ spread
+        unknown = torch.cat([torch.zeros_like(drawn[:1]), drawn])
+        return self.embedding(rows) + unknown[torch.where(ids <= OUT_OF_VOCABULARY, ids, 0)]
 
-    def meet_strangers(self) -> None:
+    def vary_unknown(self) -> None:
         """From now on unknown words have vectors of their own in each draw, with the covariance of known ones."""
         known = self.embedding.weight.detach()[2:].double()
         if len(known) > 1:
@@ -125,9 +128,9 @@ class Head(nn.Module):
         self.layers = nn.Sequential(*hidden, nn.Dropout(shape.dropout), nn.Linear(last, shape.outputs))
 
     def forward(self, features: Tensor) -> Tensor:
-        """What is said of features."""
-        said = self.layers((features - cast(Tensor, self.shift)) / cast(Tensor, self.scale))
-        return said / cast(Tensor, self.temperature) if self.classes else said
+        """Returns logits, or means and log-variances."""
+        outputs = self.layers((features - cast(Tensor, self.shift)) / cast(Tensor, self.scale))
+        return outputs / cast(Tensor, self.temperature) if self.classes else outputs
 
     def standardize(self, features: Tensor) -> None:
         """Take features like these (B, F) to mean 0 and a standard deviation of 1 over all of them."""
@@ -148,11 +151,20 @@ class SentenceNetwork(nn.Module):
         self.head = Head(shape)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Of numbers of words, features or tokens, (B, ...)."""
+        """Returns logits or means and log-variances of numbers of words, features or tokens, (B, ...)."""
         return self.head(self.reader(inputs))
 
+    @property
+    def temperature(self) -> Tensor:
+        """Buffer that logits are divided by."""
+        return cast(Tensor, self.head.temperature)
 
-def strangers_met(network: SentenceNetwork) -> None:
+    def sampler(self, output: Output) -> Sampler:
+        """Returns thinned networks: all dropout is on."""
+        return mc_dropout(self, output=output)
+
+
+def vary_unknown_words(network: SentenceNetwork) -> None:
     """Let a network that was read from disk have its vectors of unknown words in draws."""
     reader: Any = network.reader
     if isinstance(reader, WordReader):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from caveat.errors import InvalidArgumentError, explain
-from caveat.text._network import Kind
+from caveat._estimators import check_settings as check_ranges
+from caveat._estimators import wrong_setting
+from caveat.text._network import ReaderKind
 
 METHODS = ("ensemble", "mc_dropout")
 POOLINGS = ("mean", "first")
@@ -34,11 +34,11 @@ class Settings:
     weight_decay: float = 1e-2
     validation: float = 0.1
     calibration: float = 0.15
-    seed: int = 0
+    random_state: int = 0
     device: str | None = None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ReaderKind:
         """What the networks read."""
         return "words" if self.encoder is None else "encoder" if self.fine_tune else "features"
 
@@ -88,31 +88,16 @@ def check_settings(settings: Settings) -> Settings:
     Raises:
         InvalidArgumentError: an unknown method, settings that do not go together, or a number out of range.
     """
-    if settings.method not in (None, *METHODS):
-        raise _wrong("method", settings.method, f"must be one of {', '.join(METHODS)}", "method='ensemble'")
-    if settings.pooling not in POOLINGS:
-        raise _wrong("pooling", settings.pooling, f"must be one of {', '.join(POOLINGS)}", "pooling='mean'")
     if settings.encoder is None and settings.fine_tune:
-        raise _wrong("fine_tune", True, "needs an encoder to tune", "encoder='path or name on the hub'")
+        raise wrong_setting("fine_tune", True, "needs an encoder to tune", "encoder='path or name on the hub'")
     if settings.encoder is not None and not isinstance(settings.encoder, str):
-        raise _wrong("encoder", settings.encoder, "must be a path or a name on the hub", "encoder=str(path)")
-    optional = {field.name for field in fields(settings) if getattr(settings, field.name) is None}
-    for name, least in (("members", 1), ("draws", 2), ("max_length", 2), ("vocabulary", 1), ("width", 1),
-                        ("epochs", 1), ("batch_size", 1), ("patience", 1)):  # fmt: skip
-        value: Any = getattr(settings, name)
-        if name not in optional and not (isinstance(value, int) and value is not True and value >= least):
-            raise _wrong(name, value, f"must be an integer of at least {least}", "leave it out")
-    for name, most in (("dropout", 1.0), ("validation", 1.0), ("learning_rate", 1e6), ("calibration", 1.0)):
-        value = getattr(settings, name)
-        number = isinstance(value, (int, float)) and value < most
-        if name not in optional and not (number and (value > 0 or (value == 0 and name == "calibration"))):
-            raise _wrong(name, value, f"must be a number above 0 and below {most:g}", "leave it out")
-    seed: Any = settings.seed
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
-        raise _wrong("seed", seed, "must be an integer from 0 to 2**63 - 1", "seed=0")
-    return settings
-
-
-def _wrong(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:
-    cause = "a typing error, or a value that was computed and came out as nothing"
-    return InvalidArgumentError(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))
+        raise wrong_setting("encoder", settings.encoder, "must be a path or a name on the hub", "encoder=str(path)")
+    return check_ranges(
+        settings,
+        choices={"method": METHODS, "pooling": POOLINGS},
+        integers={
+            "members": 1, "draws": 2, "max_length": 2, "vocabulary": 1, "width": 1,
+            "epochs": 1, "batch_size": 1, "patience": 1,
+        },
+        numbers={"dropout": 1.0, "validation": 1.0, "learning_rate": 1e6, "calibration": 1.0},
+    )  # fmt: skip

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from caveat._estimators import loss_of
+from caveat._estimators import Learned, Training, loss_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, WordReader
+from caveat.text._reader import SentenceReader, open_encoder
 from caveat.text._settings import Settings
+from caveat.text._words import learn_vocabulary
 from caveat.train import Fit, fit, fit_ensemble
 
 _FEWEST_TO_VALIDATE = 30
@@ -21,49 +25,72 @@ _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
 Trained = tuple[tuple[SentenceNetwork, ...], tuple[Fit, ...]]
 
 
-def train_networks(
-    shape: Shape, encoder: Encoder | None, inputs: Tensor, targets: Any, settings: Settings, progress: bool
-) -> Trained:
-    """Networks trained on inputs (N, ...); ``targets`` is (labels or standardized targets, weights or None)."""
-    values, weights = targets
-    answers = values if weights is None else (values, weights)
+def learn(training: Training) -> Learned:
+    """Returns networks trained on sentences, and the reader: an encoder, or a vocabulary of what is trained on."""
+    settings: Settings = training.settings
+    texts: Sequence[str] = training.rows.texts
+    if settings.encoder is not None:
+        reader = SentenceReader(settings.kind, settings.max_length, encoder=open_encoder(settings))
+    else:  # of the kept sentences alone: those held out shall have unknown words as new sentences will
+        kept = cast("list[int]", training.kept.tolist())
+        vocabulary = learn_vocabulary([texts[row] for row in kept], settings.vocabulary)
+        reader = SentenceReader(settings.kind, settings.max_length, vocabulary=vocabulary)
+    inputs, truncated = reader.read_and_count(texts)
+    reader.warn_of_truncated(truncated, len(texts))
+    outputs = training.target.count * (1 if training.classifies else 2)
+    shape = Shape(settings.kind, reader.features, outputs, training.classifies, settings.hidden, settings.rate)
+    chosen = inputs[training.kept]
     if shape.kind == "encoder":
-        return _tuned(shape, cast(Encoder, encoder), inputs, answers, settings, progress)
-    loss = loss_of(shape.classes, weights is not None)
-    build = partial(_built, shape, None if shape.kind == "words" else inputs)
+        networks, fits = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
+        reader = replace(reader, encoder=replace(cast(Encoder, reader.encoder), reader=cast(Any, networks[0].reader)))
+    else:
+        networks, fits = _train(shape, chosen, training)
+    return Learned(
+        reader,
+        shape,
+        inputs,
+        networks,
+        epochs=[fit.epochs for fit in fits],
+        best_epochs=[fit.best_epoch for fit in fits],
+        losses=[float(fit.best_loss) for fit in fits],
+        summary={"rows_cut": truncated},
+    )
+
+
+def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
+    settings: Settings = training.settings
     fitted = fit_ensemble(
-        build,
-        loss,
-        (inputs, answers),
+        partial(_build, shape, None if shape.kind == "words" else inputs),
+        loss_of(shape.classes, training.weights is not None),
+        (inputs, training.targets),
         members=settings.networks,
         epochs=settings.most_epochs(len(inputs)),
         learning_rate=settings.step,
         backend="loop" if shape.kind == "words" else "vectorized",  # a stack has no kernel for the LSTM
-        **_common(settings, len(inputs), progress),
+        **_common(settings, len(inputs), training.verbose),
     )
     networks = tuple(cast(SentenceNetwork, network) for network in fitted)
     with torch.no_grad():
         for network in networks:
             if isinstance(network.reader, WordReader):
-                network.reader.meet_strangers()
+                network.reader.vary_unknown()
     return networks, fitted.fits
 
 
-def _tuned(
-    shape: Shape, encoder: Encoder, inputs: Tensor, answers: Any, settings: Settings, progress: bool
-) -> Trained:
+def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) -> Trained:
     """First the heads, on what the encoder says as it is; then each head with an encoder of its own.
 
     A head that starts from nothing would pull the encoder apart before it has learned. See "Fine-Tuning can Distort
     Pretrained Features and Underperform Out-of-Distribution", Kumar et al., 2022.
     """
+    settings: Settings = training.settings
     features = encoder.features_of(inputs)
-    loss = loss_of(shape.classes, isinstance(answers, tuple))
-    common = _common(settings, len(inputs), progress)
+    loss = loss_of(shape.classes, training.weights is not None)
+    common = _common(settings, len(inputs), training.verbose)
     heads = fit_ensemble(
-        partial(_built, shape, features),
+        partial(_build, shape, features),
         loss,
-        (features, answers),
+        (features, training.targets),
         members=settings.networks,
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
@@ -75,14 +102,16 @@ def _tuned(
     for head in heads.fits:
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
-        own: dict[str, Any] = {**common, "seed": head.seed}
+        options: dict[str, Any] = {**common, "seed": head.seed}
         epochs = settings.most_epochs(len(inputs))
-        fits.append(fit(network, loss, (inputs, answers), epochs=epochs, learning_rate=settings.step, **own))
+        fits.append(
+            fit(network, loss, (inputs, training.targets), epochs=epochs, learning_rate=settings.step, **options)
+        )
         networks.append(network)
     return tuple(networks), tuple(fits)
 
 
-def _built(shape: Shape, features: Tensor | None) -> SentenceNetwork:
+def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
     """An untrained network of these features."""
     network = SentenceNetwork(shape)
     if features is not None:
@@ -90,13 +119,13 @@ def _built(shape: Shape, features: Tensor | None) -> SentenceNetwork:
     return network
 
 
-def _common(settings: Settings, rows: int, progress: bool) -> dict[str, Any]:
+def _common(settings: Settings, rows: int, verbose: bool) -> dict[str, Any]:
     return {
         "validation": settings.validation if rows >= _FEWEST_TO_VALIDATE else None,
         "batch_size": settings.batch(rows),
         "weight_decay": settings.weight_decay,
         "patience": settings.patient,
-        "seed": settings.seed,
-        "progress": progress,
+        "seed": settings.random_state,
+        "progress": verbose,
         "device": settings.device,
     }

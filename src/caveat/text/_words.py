@@ -20,7 +20,7 @@ _DIGIT = re.compile(r"\d")
 _MOST_DIGITS = 5  # a longer number is long, whatever it is
 
 PADDING = 0
-STRANGERS = 8
+OUT_OF_VOCABULARY = 8
 """Numbers 1 to 8 are of words that are not in the vocabulary: which of them is a hash of the word."""
 
 
@@ -38,21 +38,21 @@ def split_words(sentence: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Known words in the order of their numbers, the first of which is ``STRANGERS + 1``."""
+    """Known words in the order of their numbers, the first of which is ``OUT_OF_VOCABULARY + 1``."""
 
     words: tuple[str, ...]
 
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The number of each known word."""
-        return {word: STRANGERS + 1 + place for place, word in enumerate(self.words)}
+        return {word: OUT_OF_VOCABULARY + 1 + place for place, word in enumerate(self.words)}
 
     def __len__(self) -> int:
         return len(self.words)
 
     def number(self, word: str) -> int:
         """The number of a word, known or not."""
-        return self.numbers.get(word) or 1 + zlib.crc32(word.encode("utf-8", "surrogatepass")) % STRANGERS
+        return self.numbers.get(word) or 1 + zlib.crc32(word.encode("utf-8", "surrogatepass")) % OUT_OF_VOCABULARY
 
     def read(self, sentences: Sequence[str], most: int) -> tuple[Tensor, int]:
         """Numbers (B, T) int64, 0 after the last word of each; and how many sentences have more than ``most`` words.

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing
+from caveat._tables._errors import InvalidTableError
 from caveat.errors import explain
-from caveat.tabular._errors import InvalidTableError
 
 Array = NDArray[Any]
 Columns = dict[str, Array]

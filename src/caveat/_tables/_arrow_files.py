@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from caveat._extras import require
-from caveat.tabular._columns import Columns, as_columns, declare_categories
+from caveat._tables._columns import Columns, as_columns, declare_categories
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from caveat.cli._tabular_files import Chunk, read_chunks
+from caveat._tables._chunks import Chunk, read_chunks
+from caveat._tables._columns import Array, Columns, take
+from caveat._tables._dress import PLAIN, Dress
+from caveat._tables._errors import InvalidTableError
+from caveat._tables._reading import learn_reading
+from caveat._tables._values import keys_of, numbers_of
 from caveat.errors import explain
-from caveat.tabular import InvalidTableError
-from caveat.tabular._columns import Array, Columns, take
-from caveat.tabular._dress import PLAIN, Dress
-from caveat.tabular._reading import learn_reading
-from caveat.tabular._values import keys_of, numbers_of
 
 _FEW = 10  # whole numbers of so few kinds are classes
 _LARGEST = 1e150

@@ -19,10 +19,10 @@ import numpy as np
 
 from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
-from caveat.cli._arrow_files import open_feather, open_parquet
+from caveat._tables._arrow_files import open_feather, open_parquet
+from caveat._tables._columns import Array, Columns, count_rows
+from caveat._tables._errors import InvalidTableError
 from caveat.errors import explain
-from caveat.tabular import InvalidTableError
-from caveat.tabular._columns import Array, Columns, count_rows
 
 ROWS = 8192
 _DELIMITERS = ",;\t|"

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from caveat._tables._columns import Array, Category
+from caveat._tables._days import Order, day_of, learn_order
+from caveat._tables._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
+from caveat._tables._errors import InvalidTableError
+from caveat._tables._values import NotANumberError, Place, is_missing, plain_number, row_place, shown
 from caveat.errors import explain
-from caveat.tabular._columns import Array, Category
-from caveat.tabular._days import Order, day_of, learn_order
-from caveat.tabular._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
-from caveat.tabular._errors import InvalidTableError
-from caveat.tabular._values import NotANumberError, Place, is_missing, plain_number, row_place, shown
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
 _FRACTION_OF_DATES = 0.5

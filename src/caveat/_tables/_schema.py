@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caveat._tables._columns import Array, Columns, take
+from caveat._tables._dress import PLAIN, Dress
+from caveat._tables._errors import InvalidTableError
+from caveat._tables._reading import Reading, learn_reading
+from caveat._tables._values import Place, dates_of, keys_of, numbers_of, row_place
 from caveat.errors import explain
-from caveat.tabular._columns import Array, Columns
-from caveat.tabular._dress import PLAIN, Dress
-from caveat.tabular._errors import InvalidTableError
-from caveat.tabular._reading import Reading, learn_reading
-from caveat.tabular._values import Place, dates_of, keys_of, numbers_of, row_place
 
 _DAYS_A_YEAR = 365.2425
 _MOST_CATEGORIES = 100_000
@@ -105,16 +105,35 @@ class Schema:
         return [asdict(column) for column in self.columns]
 
 
-def learn_schema(columns: Columns, categorical: Collection[str] = (), place: Place = row_place) -> Schema:
-    """What each column holds, from the rows of training.
+@dataclass(frozen=True, eq=False)
+class TypedColumns:
+    """Columns of B rows, parsed: what the network gets as numbers, and as keys of categories.
+
+    Fields:
+        numbers: (B,) float64 by name, NaN where missing; parts of dates too.
+        categories: (B,) objects by name: text, None where missing.
+    """
+
+    numbers: dict[str, Array]
+    categories: dict[str, Array]
+
+    def take(self, rows: Any) -> TypedColumns:
+        """Returns some of the rows (an index, a slice or a mask)."""
+        return TypedColumns(take(self.numbers, rows), take(self.categories, rows))
+
+
+def learn_table(
+    columns: Columns, categorical: Collection[str] = (), place: Place = row_place
+) -> tuple[Schema, TypedColumns]:
+    """Returns what each column holds, from the rows of training, and the columns as they were parsed.
 
     Args:
-        columns: arrays (B,) by name.
-        categorical: names of columns that hold categories although they look like numbers.
-        place: says where a row is, for messages.
+        columns: Arrays (B,) by name.
+        categorical: Names of columns that hold categories although they look like numbers.
+        place: Function that says where a row is, for messages.
 
     Raises:
-        InvalidTableError: no columns, numbers and words that are mixed, an infinite number, a name in ``categorical``
+        InvalidTableError: No columns, numbers and words that are mixed, an infinite number, a name in ``categorical``
             that is no column.
     """
     if not columns:
@@ -122,32 +141,57 @@ def learn_schema(columns: Columns, categorical: Collection[str] = (), place: Pla
     unknown = sorted(set(categorical) - set(columns))
     if unknown:
         raise InvalidTableError(_no_such_column(unknown[0], columns))
-    found: list[Column] = []
+    learned: list[Column] = []
+    typed = TypedColumns({}, {})
     for name, values in columns.items():
         reading = Reading("category") if name in categorical else learn_reading(name, values, place)
         if reading.kind == "number":
             numbers = numbers_of(name, values, place, reading.dress)
-            found.append(replace(_learn_number(name, numbers), dress=reading.dress, note=reading.note))
+            learned.append(replace(_learn_number(name, numbers), dress=reading.dress, note=reading.note))
+            typed.numbers[name] = numbers
         elif reading.kind == "date":
-            parts = _date_parts(name, dates_of(name, values, place, reading.order)).items()
-            varying = [_learn_number(part, part_values) for part, part_values in parts]
+            parts = _date_parts(name, dates_of(name, values, place, reading.order))
+            varying = [_learn_number(part, part_values) for part, part_values in parts.items()]
             kept = tuple(part for at, part in enumerate(varying) if at == 0 or part.low < part.high)
-            found.append(DateColumn(name, kept, reading.order, reading.note))
+            learned.append(DateColumn(name, kept, reading.order, reading.note))
+            typed.numbers.update(parts)
         else:
-            found.append(replace(_learn_categories(name, values, place), note=reading.note))
-    return Schema(tuple(found))
+            keys = _keys(name, values, place)
+            learned.append(replace(_learn_categories(name, keys), note=reading.note))
+            typed.categories[name] = keys
+    return Schema(tuple(learned)), typed
 
 
-def number_values(schema: Schema, columns: Mapping[str, Array], place: Place = row_place) -> dict[str, Array]:
-    """The numbers (B,) that the network gets, by name, NaN where missing."""
-    found: dict[str, Array] = {}
+def learn_schema(columns: Columns, categorical: Collection[str] = (), place: Place = row_place) -> Schema:
+    """Returns what each column holds; see ``learn_table``."""
+    return learn_table(columns, categorical, place)[0]
+
+
+def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = row_place) -> TypedColumns:
+    """Returns the columns of a schema, parsed as it says.
+
+    Raises:
+        InvalidTableError: A column is missing, or holds a value that does not fit; it names the column and the row.
+    """
+    absent = [name for name in schema.names if name not in columns]
+    if absent:
+        raise InvalidTableError(_missing_column(absent[0], schema, columns))
+    typed = TypedColumns({}, {})
     for column in schema.columns:
+        values = columns[column.name]
         if isinstance(column, NumberColumn):
-            found[column.name] = numbers_of(column.name, columns[column.name], place, column.dress)
+            typed.numbers[column.name] = numbers_of(column.name, values, place, column.dress)
         elif isinstance(column, DateColumn):
-            days = dates_of(column.name, columns[column.name], place, column.order)
-            found |= _date_parts(column.name, days)
-    return found
+            typed.numbers.update(_date_parts(column.name, dates_of(column.name, values, place, column.order)))
+        else:
+            typed.categories[column.name] = _keys(column.name, values, place)
+    return typed
+
+
+def _keys(name: str, values: Array, place: Place) -> Array:
+    keys = np.empty(len(values), dtype=object)
+    keys[:] = keys_of(name, values, place)
+    return keys
 
 
 def _learn_number(name: str, values: NDArray[np.float64]) -> NumberColumn:
@@ -166,8 +210,8 @@ def _learn_number(name: str, values: NDArray[np.float64]) -> NumberColumn:
     return NumberColumn(name, center, scale, low, high, missing, *compared)
 
 
-def _learn_categories(name: str, values: Array, place: Place) -> CategoryColumn:
-    keys = keys_of(name, values, place)
+def _learn_categories(name: str, typed: Array) -> CategoryColumn:
+    keys: list[str | None] = typed.tolist()
     counts: dict[str, int] = {}
     for key in keys:
         if key is not None:
@@ -209,6 +253,17 @@ def _no_such_column(name: str, columns: Mapping[str, Array]) -> str:
     return explain(
         "A column that is named must be one of the table's.",
         got=f"{name!r}, not among {', '.join(map(repr, list(columns)[:12]))}",
-        cause="a typing error, or a table without its header",
+        cause="a typo, or a table without its header",
         fix="use the name as it stands in the header",
+    )
+
+
+def _missing_column(name: str, schema: Schema, columns: Mapping[str, Array]) -> str:
+    extra = [other for other in columns if other not in schema.names]
+    return explain(
+        "The table must have every column that the model was trained on.",
+        got=f"no column {name!r}"
+        + (f"; columns that the model does not know: {', '.join(extra[:8])}" if extra else ""),
+        cause="a column that was renamed or left out since training",
+        fix=f"name it {name!r}; leave its cells empty if the values are not known",
     )

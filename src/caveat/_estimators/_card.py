@@ -1,0 +1,70 @@
+"""The model card: what a person should know before relying on a model, in Markdown.
+
+See "Model Cards for Model Reporting", Mitchell et al., 2019.
+"""
+
+from __future__ import annotations
+
+from caveat._estimators._kind import Model
+from caveat._estimators._targets import Classes
+
+_MOST_CLASSES = 20
+
+
+def model_card(model: Model) -> str:
+    """Returns the card of a model."""
+    own, summary, rows = model.kind.describe(model), model.summary, model.kind.rows
+    trained, given = summary.get("rows_trained_on", 0), summary.get("rows", 0)
+    lines = [
+        "# Model card",
+        "",
+        f"Answers {_answers(model)}.",
+        "",
+        *(f"* {line}" for line in own.method),
+        f"* Trained on {trained:,} of {given:,} {rows}, random state {model.settings.random_state}.",
+        f"* Calibration: {_calibration(model)}",
+        f"* Policy: {_policy(model)}",
+        "",
+        *own.inputs,
+        "## What to expect of it",
+        "",
+        *own.limits,
+        f"Intervals and sets hold their level on average over {rows} like those of training, not one by one, and not",
+        "after the data have shifted.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def plain_text(text: str) -> str:
+    """Returns text that stays within its line and its backquotes or cell of a table."""
+    return text.replace("`", "'").replace("|", "\\|").replace("\n", " ")
+
+
+def _answers(model: Model) -> str:
+    target = model.target
+    if isinstance(target, Classes):
+        total = max(sum(target.counts), 1)
+        most = sorted(zip(target.labels, target.counts, strict=True), key=lambda pair: -pair[1])
+        named = ", ".join(f"{plain_text(label)} ({n / total:.1%})" for label, n in most[:_MOST_CLASSES])
+        more = len(most) - _MOST_CLASSES
+        about = f"one of {len(most)} classes of `{plain_text(target.name)}`"
+        return f"{about}: {named}{f' and {more} more' if more > 0 else ''}"
+    named = zip(target.names, target.shifts, target.scales, strict=True)
+    each = ", ".join(f"`{plain_text(name)}` (mean {mean:.4g}, sd {sd:.4g} in training)" for name, mean, sd in named)
+    return f"with numbers: {each}"
+
+
+def _calibration(model: Model) -> str:
+    held, rows = model.calibration.rows, model.kind.rows
+    if held:
+        return f"{held:,} {rows} were held out; probabilities or variances and intervals are fitted to them."
+    return f"there were too few {rows} to hold some out: intervals are the networks' own and may be too narrow."
+
+
+def _policy(model: Model) -> str:
+    policy, rows = model.policy, model.kind.rows
+    if policy is None:
+        return f"none; all {rows} are answered."
+    measure = f"{policy['measure']}, {policy['unit']},"
+    return f"{rows} with {measure} above {policy['threshold']:.6g} are deferred ({policy['why']})."

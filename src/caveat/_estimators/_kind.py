@@ -1,0 +1,275 @@
+"""What differs between estimators of tables, sentences and pictures, and the model that is alike for all.
+
+A kind trains networks on its rows (``Training`` to ``Learned``), has a reader of new rows, and says of itself what a
+folder and a card must hold. All else is in the base, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, Self, cast
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from caveat._engine import Sampler
+from caveat._estimators._targets import Classes, Target
+from caveat.errors import InvalidArgumentError
+from caveat.predictive import Logits, Mean, MeanAndLogVariance, Output
+from caveat.samplers import mixture
+
+Array = NDArray[Any]
+
+
+class Reader(Protocol):
+    """Turns what people give into what the networks get."""
+
+    def read(self, given: Any) -> Tensor:
+        """Returns inputs (B, ...) of the networks, on the CPU.
+
+        Raises:
+            InvalidArgumentError: Rows that do not fit, in the kind's own class; the message names the row.
+        """
+        ...
+
+    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns the numbers of the rows in parts that go through the networks together."""
+        ...
+
+    def trim(self, part: Tensor) -> Tensor:
+        """Returns the inputs of one part as the networks get them, such as without the padding that all rows have."""
+        ...
+
+
+class Network(Protocol):
+    """What the base asks of a network, which is a ``torch.nn.Module`` besides."""
+
+    temperature: Any
+    """Buffer that logits are divided by."""
+
+    def sampler(self, output: Output) -> Sampler:
+        """Returns the network as a source of functions."""
+        ...
+
+
+class Rows(Protocol):
+    """Rows of training as a kind holds them."""
+
+    def order(self, answers: Array, weights: Array) -> Array:
+        """Returns the rows in an order of their own contents, so that the model depends on no other."""
+        ...
+
+    def take(self, rows: Array) -> Self:
+        """Returns some of the rows."""
+        ...
+
+    def groups(self) -> Array | None:
+        """Returns a group (B,) for each row, from 0, if rows of one are to be held out together; or None."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a kind trains on.
+
+    Fields:
+        rows: All rows in their order, also those that are held out.
+        kept: Numbers of the rows to train on.
+        answers: Labels (N,) or standardized targets (N, D) float32 of these.
+        weights: Weights (N,) float32 of these, of mean 1, or None.
+        verbose: Whether to show a bar.
+        checkpoint: Folder from which the same training goes on after it was killed, or None.
+    """
+
+    rows: Any
+    kept: Array
+    answers: Tensor
+    weights: Tensor | None
+    target: Target
+    settings: Any
+    verbose: bool = False
+    checkpoint: Path | None = None
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the answers are labels."""
+        return not self.answers.is_floating_point()
+
+    @property
+    def targets(self) -> Any:
+        """The answers, beside their weights if there are any: the targets of ``loss_of``."""
+        return self.answers if self.weights is None else (self.answers, self.weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a kind gives back.
+
+    Fields:
+        reader: What reads new rows.
+        inputs: What it makes of all rows of training, (B, ...).
+        epochs, best_epochs, losses: Of each network, for the summary.
+        noise: As in ``Calibration``.
+        summary: Further plain data for the summary.
+    """
+
+    reader: Reader
+    shape: Any
+    inputs: Tensor
+    networks: Sequence[Any]
+    epochs: list[int]
+    best_epochs: list[int]
+    losses: list[float]
+    noise: float | None = None
+    summary: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between estimators of tables, of sentences and of pictures.
+
+    Fields:
+        package: Name of the public package below ``caveat``.
+        format: Name and newest version of the folders.
+        row: Noun for one row, such as "sentence".
+        rows: Its plural.
+        error: Class of the errors about what is given.
+        settings: Dataclass of the parameters.
+        shape: Dataclass that a network is built from.
+        check: Checks the parameters.
+        learn: Trains networks: see ``Training`` and ``Learned``.
+        state: Returns what the manifest says of the reader, as plain data.
+        restore: Returns the reader and the networks of a folder that is read: see ``Stored``.
+        describe: Returns the kind's own lines of the model card.
+        folders: Folders of further files within the model's.
+    """
+
+    package: str
+    format: tuple[str, int]
+    row: str
+    rows: str
+    error: type[InvalidArgumentError]
+    settings: type[Any]
+    shape: type[Any]
+    check: Callable[[Any], Any]
+    learn: Callable[[Training], Learned]
+    state: Callable[[Model], Any]
+    restore: Callable[[Stored], tuple[Reader, tuple[nn.Module, ...]]]
+    describe: Callable[[Model], CardLines]
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CardLines:
+    """A kind's own part of a model card, in Markdown.
+
+    Fields:
+        method: How it predicts, a line for each fact, without the bullet.
+        inputs: Lines on what it expects to be given; may be empty.
+        limits: Lines on what to expect of it.
+    """
+
+    method: tuple[str, ...]
+    inputs: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a folder says of a model, checked as far as all kinds are alike.
+
+    Fields:
+        place: The folder.
+        reader: What ``Kind.state`` gave, as JSON gives it back.
+        tensors: Tensors by name; those of network 0 begin with "0.".
+        given: Keyword arguments of ``load``.
+    """
+
+    place: Path
+    reader: Any
+    target: Target
+    shape: Any
+    settings: Any
+    tensors: Mapping[str, Tensor]
+    given: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What held-out rows showed; the temperature is in the networks.
+
+    Fields:
+        temperature: Divisor of the logits; 1 of a regression.
+        factors: Factors (D,) of the variances; empty of a classifier.
+        scores: (n, D) |y - mean| / sd of a regression; (n, 1) 1 - p(label) of a classifier; n = 0 if none are held out.
+        noise: Noise variance in standardized units, of networks that do not return it; None of all others.
+        uncertainty: (n,) of the same rows, by the name of the measure.
+    """
+
+    temperature: float
+    factors: Tensor
+    scores: Tensor
+    noise: float | None = None
+    uncertainty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    @property
+    def rows(self) -> int:
+        """The number of rows that were held out."""
+        return len(self.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Networks, and all that is needed to predict with them.
+
+    Fields:
+        shape: Plain data that a network is built from.
+        summary: Plain data on training, for people.
+        policy: Plain data on the threshold and its measure, or None.
+    """
+
+    kind: Kind
+    reader: Any
+    target: Target
+    shape: Any
+    settings: Any
+    networks: tuple[Any, ...]
+    calibration: Calibration
+    summary: dict[str, Any] = field(default_factory=dict[str, Any])
+    policy: dict[str, Any] | None = None
+    _sampler: list[Sampler] = field(default_factory=list[Sampler], repr=False)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the answer is a class."""
+        return isinstance(self.target, Classes)
+
+    @property
+    def task(self) -> str:
+        """The kind of its measures: "classification" or "regression"."""
+        return "classification" if self.classifies else "regression"
+
+    @property
+    def output(self) -> Output:
+        """How to read what the networks return."""
+        if self.classifies:
+            return Logits()
+        noise = self.calibration.noise
+        return MeanAndLogVariance() if noise is None else Mean(noise_variance=noise)
+
+    @property
+    def sampler(self) -> Sampler:
+        """Where its functions come from: thinned networks, of each network in turn."""
+        if not self._sampler:
+            samplers = [cast(Network, network).sampler(self.output) for network in self.networks]
+            self._sampler.append(samplers[0] if len(samplers) == 1 else mixture(samplers))
+        return self._sampler[0]
+
+    def changed(self, **fields: Any) -> Model:
+        """Returns the model with some fields replaced."""
+        return replace(self, _sampler=[], **fields)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sampler": []}

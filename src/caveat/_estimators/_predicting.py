@@ -1,0 +1,66 @@
+"""What a model of any kind predicts for new rows: the draws of its networks, calibrated, in the target's units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from caveat._engine import predict as predict_draws
+from caveat._estimators._kind import Model
+from caveat._estimators._settings import Settings
+from caveat._estimators._targets import Numbers
+from caveat._numerics import Moments
+from caveat.predictive import Categorical, Gaussian, join
+
+
+def predict_from(
+    model: Model, inputs: Tensor, draws: int | None = None, seed: int | None = None
+) -> Categorical | Gaussian:
+    """Returns the predictive of what the reader gave: ``Categorical`` (B, C), or ``Gaussian`` (B, D) in target units.
+
+    Args:
+        model: Model, whose calibration is applied.
+        inputs: Inputs (B, ...) of the networks.
+        draws: Number of draws; the model's own if None.
+        seed: Random seed for the draws; the model's ``random_state`` if None.
+    """
+    pred = summarize_draws(model, inputs, draws, seed)
+    if isinstance(model.target, Numbers):
+        return _in_units(cast(Gaussian, pred), model.target, model.calibration.factors)
+    return pred
+
+
+def summarize_draws(
+    model: Model, inputs: Tensor, draws: int | None = None, seed: int | None = None
+) -> Categorical | Gaussian:
+    """Returns ``predict_from`` before calibration, a regression's in the network's units."""
+    settings: Settings = model.settings
+    n = settings.draws if draws is None else draws
+    start = settings.random_state if seed is None else seed
+    rows = model.reader.split(inputs)
+    parts = [predict_draws(model.sampler, part_of(model, inputs, one), n=n, seed=start) for one in rows]
+    device = parts[0].count.device
+    return cast("Categorical | Gaussian", join(parts, [one.to(device) for one in rows]))
+
+
+def part_of(model: Model, inputs: Tensor, rows: Tensor) -> Tensor:
+    """Returns some rows of the inputs, trimmed, where the networks are."""
+    return model.reader.trim(inputs[rows]).to(next(cast(nn.Module, model.networks[0]).parameters()).device)
+
+
+def split_evenly(inputs: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Returns the numbers of the rows in order, in parts of at most ``size``."""
+    return cast("tuple[Tensor, ...]", torch.arange(len(inputs)).split(size))
+
+
+def _in_units(pred: Gaussian, target: Numbers, factors: Tensor) -> Gaussian:
+    """Returns a predictive of standardized targets in the targets' units, its variances times the factors."""
+    noise, moments = pred.noise, pred.moments
+    shift, scale = (noise.new_tensor(values) for values in (target.shifts, target.scales))
+    spread = factors.to(noise) * scale.square()
+    between = None if moments.between is None else moments.between * spread
+    scaled = Moments(moments.count, moments.mean * scale + shift, moments.m2 * spread, moments.blocks, between)
+    return replace(pred, moments=scaled, noise=noise * spread, dtype=noise.dtype, kept=None, kept_noise=None)

@@ -1,0 +1,215 @@
+"""scikit-learn's face, once for all estimators: its mixins, weights, and answers in any container."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from caveat._estimators._kind import Kind, Model
+from caveat._extras import require
+from caveat._checks import is_missing
+from caveat.errors import InvalidArgumentError, explain
+
+Array = NDArray[Any]
+_EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest
+
+if TYPE_CHECKING:
+
+    class _Base:
+        """What scikit-learn's mixins bring, for type checkers: it ships no types."""
+
+        n_features_in_: int
+        feature_names_in_: Any
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Any: ...
+        def __sklearn_tags__(self) -> Any: ...
+
+    class _Mixin:
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
+        def __sklearn_tags__(self) -> Any: ...
+
+    BaseEstimator = _Base
+    RegressorMixin = ClassifierMixin = _Mixin
+    validation: Any = None
+else:
+    _base = require("sklearn.base", _EXTRA)
+    validation = require("sklearn.utils.validation", _EXTRA)
+    BaseEstimator, RegressorMixin, ClassifierMixin = _base.BaseEstimator, _base.RegressorMixin, _base.ClassifierMixin
+
+
+def fitted(estimator: Any) -> Model:
+    """Returns the model of an estimator.
+
+    Raises:
+        sklearn.exceptions.NotFittedError: ``fit`` was not called.
+    """
+    validation.check_is_fitted(estimator, "model_")
+    return estimator.model_
+
+
+def label_values(y: Any, rows: int, kind: Kind) -> Array:
+    """Returns labels (B,) of one type, of any container.
+
+    Raises:
+        InvalidArgumentError: As ``kind.error``: labels that are missing or no classes, of several types, or another
+            number of them than rows; the message names the row.
+    """
+    labels = _values(y, kind)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        _warn_of_a_column()
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        rule = f"Labels must be (B,), one for each {kind.row}."
+        cause = f"one-hot labels, or several labels a {kind.row}"
+        raise kind.error(explain(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)"))
+    _check_length(len(labels), rows, kind)
+    listed = cast("list[Any]", labels.tolist())
+    for row, label in enumerate(listed):
+        if is_missing(label) or (isinstance(label, float) and not np.isfinite(label)):
+            raise kind.error(_missing(row, label, kind))
+        if isinstance(label, float) and not label.is_integer():
+            raise kind.error(
+                explain(
+                    "A classifier learns labels. Unknown label type: continuous.",
+                    got=f"{label!r} in row {row}",
+                    cause="a number that is to be predicted",
+                    fix=f"caveat.{kind.package}.Regressor",
+                )
+            )
+    types = sorted({"str" if isinstance(label, str) else type(label).__name__ for label in listed})
+    if len(types) > 1:
+        names = " and ".join(types)
+        cause, fix = "labels of two files put together", "y = [str(label) for label in y]"
+        raise kind.error(explain("Labels must be of one type.", got=f"{names} in y", cause=cause, fix=fix))
+    if labels.dtype == object:
+        labels = np.array([str(label) if isinstance(label, str) else label for label in listed])
+    return labels
+
+
+def number_values(y: Any, rows: int, kind: Kind) -> tuple[Array, bool]:
+    """Returns targets (B, D) float64 of any container, and whether they were (B,).
+
+    Raises:
+        InvalidArgumentError: As ``kind.error``: a target that is missing, infinite or no number, or another number of
+            them than rows; the message names the row.
+    """
+    given = _values(y, kind)
+    if given.ndim not in (1, 2) or given.size == 0:
+        rule, cause = "Targets must be (B,) or (B, D) numbers.", "an array of something else"
+        raise kind.error(explain(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)"))
+    _check_length(len(given), rows, kind)
+    if given.dtype.kind not in "iufb":
+        for row, value in enumerate(given.tolist()):
+            for one in cast("list[Any]", value if isinstance(value, list) else [value]):
+                if is_missing(one) or not _is_finite(one):
+                    raise kind.error(_missing(row, one, kind))
+    values = given.astype(np.float64)
+    bad = ~np.isfinite(values.reshape(len(values), -1))
+    if bad.any():
+        row, column = (int(at[0]) for at in bad.nonzero())
+        raise kind.error(_missing(row, values.reshape(len(values), -1)[row, column].item(), kind))
+    if values.ndim == 2 and values.shape[1] == 1:
+        _warn_of_a_column()
+        return values, True
+    return (values, False) if values.ndim == 2 else (values[:, None], True)
+
+
+def target_names(y: Any, count: int) -> tuple[str, ...]:
+    """Returns the names of the targets: those of a data frame or series, else y, or y0, y1, ..."""
+    if hasattr(y, "columns"):
+        return tuple(map(str, y.columns))
+    name = getattr(y, "name", None)
+    return (str(name),) if count == 1 and name else tuple("y" if count == 1 else f"y{k}" for k in range(count))
+
+
+def row_weights(sample_weight: Any, rows: int) -> Array:
+    """Returns weights (B,), ones if none are given.
+
+    Raises:
+        InvalidArgumentError: Weights that are not (B,), finite and at least 0, or all of them 0.
+    """
+    if sample_weight is None:
+        return np.ones(rows)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    good = weights.shape == (rows,) and bool(np.isfinite(weights).all()) and bool((weights >= 0).all())
+    if good and bool((weights > 0).any()):
+        return weights
+    raise InvalidArgumentError(
+        explain(
+            "sample_weight must be (B,), finite and at least 0, and not 0 for all rows.",
+            got=f"sample_weight of shape {weights.shape} for {rows} rows, from {np.min(weights, initial=0):g}",
+            cause="weights of another split, or a logarithm",
+            fix="sample_weight=np.ones(len(X))",
+        )
+    )
+
+
+def with_class_weights(weights: Array | None, given: Any, classes: Array, numbers: Array) -> Array | None:
+    """Returns weights of rows times those of their classes (``numbers``)."""
+    if given is None:
+        return weights
+    utilities = require("sklearn.utils.class_weight", _EXTRA)
+    by_row = utilities.compute_sample_weight(given if isinstance(given, str) else dict(given), classes[numbers])
+    return by_row if weights is None else weights * by_row
+
+
+def as_array(values: Tensor) -> Array:
+    """Returns a NumPy array, which lies in the computer's own memory."""
+    return values.cpu().numpy()
+
+
+def _values(y: Any, kind: Kind) -> Array:
+    if y is None:
+        rule = "This estimator requires y to be passed, but the target y is None."
+        raise kind.error(explain(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)"))
+    if hasattr(y, "to_pylist"):
+        y = y.to_pylist()
+    if hasattr(y, "columns") and not hasattr(y, "iloc"):  # polars
+        y = y.to_numpy()
+    if isinstance(y, np.ma.MaskedArray):
+        y = cast("list[Any]", y.tolist())  # pyright: ignore[reportUnknownMemberType]
+    if isinstance(y, (list, tuple)):
+        try:
+            return np.array(y, dtype=object if any(isinstance(one, str) for one in cast(Any, y)) else None)
+        except ValueError:
+            return np.array(y, dtype=object)
+    return np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+
+
+def _warn_of_a_column() -> None:
+    error = require("sklearn.exceptions", _EXTRA).DataConversionWarning
+    text = "A column-vector y was passed when a 1d array was expected; pass y.ravel()."
+    warnings.warn(text, error, stacklevel=4)
+
+
+def _check_length(count: int, rows: int, kind: Kind) -> None:
+    if count != rows:
+        raise kind.error(
+            explain(
+                "X and y must have the same length. Found input variables with inconsistent numbers of samples.",
+                got=f"{rows} {kind.rows} and {count} answers",
+                cause="answers of another split, or a header that was read as a row",
+                fix="take both from the same rows",
+            )
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(value)))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _missing(row: int, value: Any, kind: Kind) -> str:
+    return explain(
+        f"Every {kind.row} must have its answer: a label, or a finite number. Input y contains NaN or infinity.",
+        got=f"{value!r} in row {row} of y",
+        cause="rows whose answer is not known yet, or text in a column of numbers",
+        fix="leave these rows out of training",
+    )

@@ -1,0 +1,133 @@
+"""A model of any kind as a folder: see ``_model_folder`` for how it is written, and here for what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from caveat._estimators._card import model_card
+from caveat._estimators._kind import Calibration, Kind, Model, Stored
+from caveat._estimators._model_checks import (
+    check_calibration,
+    check_names,
+    check_policy,
+    check_size,
+    check_summary,
+    check_target,
+    check_weights,
+    require,
+    under,
+)
+from caveat._estimators._model_folder import read_folder, write_folder
+from caveat._estimators._targets import Classes, Target
+from caveat._estimators._thresholds import measures_of
+from caveat._intercept import interruptible, random_states_kept
+from caveat._plain import from_plain
+
+_PARTS = ("target", "reader", "network", "settings", "calibration", "summary", "policy")
+_FACTORS, _SCORES, _UNCERTAINTY = "calibration.factors", "calibration.scores", "uncertainty."
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """What the manifest says of the calibration."""
+
+    temperature: float
+    noise: float | None
+
+
+def save_model(model: Model, folder: str | Path, *, more: Callable[[Path], None] | None = None) -> None:
+    """Write the model into a new folder, or over one that holds a model.
+
+    Args:
+        model: Model.
+        folder: Folder.
+        more: Writes further files into one of ``Kind.folders``.
+
+    Raises:
+        InvalidModelError: The place is taken by something that is no model, or cannot be written to.
+    """
+    calibration = model.calibration
+    tensors: dict[str, Tensor] = {
+        _FACTORS: calibration.factors,
+        _SCORES: calibration.scores,
+        **{f"{_UNCERTAINTY}{name}": values for name, values in calibration.uncertainty.items()},
+    }
+    for number, network in enumerate(model.networks):
+        tensors |= {f"{number}.{name}": tensor for name, tensor in network.state_dict().items()}
+    about: dict[str, Any] = {
+        "target": asdict(model.target),
+        "reader": model.kind.state(model),
+        "network": asdict(model.shape),
+        "settings": asdict(model.settings),
+        "calibration": asdict(_Calibrated(calibration.temperature, calibration.noise)),
+        "summary": model.summary,
+        "policy": model.policy,
+    }
+    write_folder(Path(folder), model.kind.format, about, tensors, model_card(model), more=more)
+
+
+@interruptible
+def load_model(kind: Kind, folder: str | Path, **given: Any) -> Model:
+    """Returns the model of a folder.
+
+    Args:
+        kind: Kind of estimator that saved it.
+        folder: Folder.
+        given: What the kind's ``restore`` is told besides.
+
+    Raises:
+        InvalidModelError: No such model, or one that was changed, cut short, or made by a newer version.
+    """
+    place = Path(folder)
+    with random_states_kept():  # networks are made with random weights before they get their own
+        make = partial(_make, kind, place, given)
+        return read_folder(place, kind.format, _PARTS, make, folders=kind.folders)
+
+
+def restore_networks(build: Callable[[], nn.Module], stored: Stored) -> tuple[nn.Module, ...]:
+    """Returns as many networks as the settings say, in eval mode; nothing is allocated before their weights fit.
+
+    Raises:
+        ValueError: Weights that do not fit, or are not finite.
+    """
+    networks: list[nn.Module] = []
+    for number in range(stored.settings.networks):
+        weights = check_weights(build, under(stored.tensors, f"{number}."), f"network {number}")
+        network = build()
+        network.load_state_dict(weights)
+        networks.append(network.eval())
+    return tuple(networks)
+
+
+def _make(
+    kind: Kind, place: Path, given: Mapping[str, Any], about: dict[str, Any], tensors: dict[str, Tensor]
+) -> Model:
+    shape = from_plain(kind.shape, about["network"], "network")
+    settings = kind.check(from_plain(kind.settings, about["settings"], "settings"))
+    target = cast(Target, from_plain(Target, about["target"], "target"))
+    stated = cast(_Calibrated, from_plain(_Calibrated, about["calibration"], "calibration"))
+    check_size(settings.networks, settings.draws, tensors)
+    check_target(target)
+    stored = Stored(place, about["reader"], target, shape, settings, tensors, given)
+    reader, networks = kind.restore(stored)
+    task = "classification" if isinstance(target, Classes) else "regression"
+    measures = measures_of(task)
+    _check_tensors(tensors, settings.networks, measures)
+    factors, scores, unsure = tensors[_FACTORS], tensors[_SCORES], under(tensors, _UNCERTAINTY)
+    check_calibration(stated.temperature, factors, scores, 0 if isinstance(target, Classes) else target.count)
+    require(stated.noise is None or stated.noise > 0, "calibration.noise must be above 0")
+    for name, values in unsure.items():
+        require(values.ndim == 1 and bool(values.isfinite().all()), f"{_UNCERTAINTY}{name} must be finite numbers")
+    calibration = Calibration(stated.temperature, factors, scores, stated.noise, unsure)
+    summary, policy = check_summary(about["summary"]), check_policy(about["policy"], measures)
+    return Model(kind, reader, target, shape, settings, networks, calibration, summary, policy)
+
+
+def _check_tensors(tensors: Collection[str], networks: int, measures: list[str]) -> None:
+    check_names(tensors, networks, (_FACTORS, _SCORES, *(f"{_UNCERTAINTY}{name}" for name in measures)))

@@ -1,0 +1,140 @@
+"""What a model answers: one of several classes, or one or several numbers; learned from the answers of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from caveat._estimators._standardize import center_and_scale
+from caveat.errors import InvalidArgumentError, explain
+
+Array = NDArray[Any]
+_SMALLEST, _LARGEST = 1e-150, 1e150
+_TYPES = {"i": "integer", "u": "integer", "f": "float", "b": "boolean"}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes as text, in order, how many training rows had each, and their type before they were text."""
+
+    name: str
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]
+    type: str = "text"
+    kind: str = "classes"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of the one target."""
+        return (self.name,)
+
+    @property
+    def count(self) -> int:
+        """The number of classes C."""
+        return len(self.labels)
+
+    def typed(self) -> Array:
+        """Returns the classes (C,) as they were given."""
+        if self.type == "boolean":
+            return np.array([label == "True" for label in self.labels])
+        return np.array(self.labels, dtype={"integer": int, "float": float}.get(self.type, str))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Targets by name with their mean and standard deviation in training; the network sees (y - shift) / scale.
+
+    ``flat`` says whether answers are (B,) and not (B, D).
+    """
+
+    names: tuple[str, ...]
+    shifts: tuple[float, ...]
+    scales: tuple[float, ...]
+    flat: bool = True
+    kind: str = "numbers"
+
+    @property
+    def count(self) -> int:
+        """The number of targets D."""
+        return len(self.names)
+
+    def standardized(self, y: Array) -> Tensor:
+        """Returns targets (B, D) in the network's units, float64."""
+        return torch.from_numpy((y - np.array(self.shifts)) / np.array(self.scales))
+
+
+Target = Classes | Numbers
+
+
+def learn_classes(labels: Array, name: str, error: type[InvalidArgumentError]) -> tuple[Classes, Array, Tensor]:
+    """Returns the target, its classes (C,) as they were given, and the number of each row's class (B,).
+
+    Args:
+        labels: Labels (B,) of one type.
+        name: Name of the target.
+        error: Class of the error.
+
+    Raises:
+        InvalidArgumentError: As ``error``: one class only.
+    """
+    classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise error(
+            explain(
+                f"A classifier needs at least two classes in {name!r}.",
+                got=f"one class only: {str(classes[0]) if len(classes) else 'none'!r}",
+                cause="a file that was filtered or sorted by its label and then cut",
+                fix="train on rows of every class",
+            )
+        )
+    type_ = _TYPES.get(classes.dtype.kind, "text")
+    target = Classes(name, tuple(map(str, classes)), tuple(map(int, counts)), type_)
+    return target, classes, torch.from_numpy(numbers.reshape(-1).astype(np.int64))
+
+
+def learn_numbers(
+    y: Array, names: tuple[str, ...], flat: bool, error: type[InvalidArgumentError], place: Callable[[int], str]
+) -> tuple[Numbers, Tensor]:
+    """Returns the targets of a regression, and their values (B, D) in the network's units, float64.
+
+    Args:
+        y: Targets (B, D).
+        names: Names of the targets.
+        flat: Whether answers are (B,).
+        error: Class of the error.
+        place: Function that says where a row is, for messages.
+
+    Raises:
+        InvalidArgumentError: As ``error``: a target that is missing or infinite, or whose variance a float does not
+            hold.
+    """
+    bad = ~np.isfinite(y)
+    if bad.any():
+        row, column = (int(at[0]) for at in bad.nonzero())
+        raise error(
+            explain(
+                f"Input y contains NaN or infinity: target {names[column]!r} must be a finite number in every row.",
+                got=f"{y[row, column]} at {place(row)}",
+                cause="rows whose target is not known yet",
+                fix="leave these rows out of training",
+            )
+        )
+    shifts, scales = center_and_scale(y)
+    for name, scale in zip(names, scales, strict=True):
+        if not _SMALLEST < scale < _LARGEST:
+            raise error(
+                explain(
+                    f"Target {name!r} must vary by {_SMALLEST:g} to {_LARGEST:g}, for its variance to be a number.",
+                    got=f"a standard deviation of {scale:.3g}",
+                    cause="a unit that does not suit the values, or a sign for missing values such as 1e308",
+                    fix="divide the target by a power of ten, or take its logarithm",
+                )
+            )
+    target = Numbers(names, shifts, scales, flat)
+    return target, target.standardized(y)

@@ -1,0 +1,285 @@
+"""Which rows are answered: a measure of uncertainty, a threshold of it that keeps a promise, and what follows for rows.
+
+The threshold, its measure and what it was chosen for are the model's policy: plain data that is saved with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from caveat._estimators._kind import Model
+from caveat._estimators._targets import Classes, Numbers
+from caveat.decide import (
+    Decision,
+    NoThresholdError,
+    Threshold,
+    abstain,
+    threshold_for_cost,
+    threshold_for_coverage,
+    threshold_for_risk,
+    uncertainty,
+)
+from caveat.errors import InvalidArgumentError, explain
+from caveat.measures import MEASURES
+from caveat.predictive import Categorical, Gaussian
+
+Pred = Categorical | Gaussian
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a threshold is chosen for: exactly one of the first three.
+
+    Fields:
+        risk: Largest fraction of wrong answers among the rows answered.
+        human_cost: Cost of a person's look, where a wrong answer costs 1.
+        budget: Fraction of the rows that may be deferred.
+        tolerance: Of a regression, the error in target units from which an answer is wrong.
+        confidence: Probability that the promise holds on new rows; None promises it of these rows only.
+        measure: Name of the measure; the model's usual one if None.
+    """
+
+    risk: float | None = None
+    human_cost: float | None = None
+    budget: float | None = None
+    tolerance: float | None = None
+    confidence: float | None = None
+    measure: str | None = None
+
+
+def measures_of(task: str) -> list[str]:
+    """Returns the names of the measures of "classification" or "regression"."""
+    return [measure.name for measure in MEASURES.values() if measure.kind == task]
+
+
+def usual_measure(model: Model) -> str:
+    """Returns what rows are ranked by if nobody says: the total uncertainty."""
+    return "predictive_entropy" if model.classifies else "total_variance"
+
+
+def epistemic_measure(model: Model) -> str:
+    """Returns the measure of what more data would teach."""
+    return "mutual_information" if model.classifies else "epistemic_variance"
+
+
+def measure_of(model: Model, measure: str | None) -> str:
+    """Returns the name of a measure; that of the policy, or else the usual one, if None is given.
+
+    Raises:
+        InvalidArgumentError: There is no such measure for this kind of target.
+    """
+    name = str((model.policy or {}).get("measure", usual_measure(model))) if measure is None else measure
+    fitting = measures_of(model.task)
+    if name in fitting:
+        return name
+    raise InvalidArgumentError(
+        explain(
+            f"measure must be the name of a measure of {model.task}.",
+            got=f"measure={measure!r}",
+            cause="a typo, or a measure of the other kind",
+            fix=f"one of {', '.join(fitting)}",
+        )
+    )
+
+
+def uncertainty_of(model: Model, pred: Pred, measure: str | None = None) -> Tensor:
+    """Returns how uncertain each row is, (B,), float64, in the unit that ``unit_of`` names; higher is less sure.
+
+    Of one number it is a standard deviation; of several the root of the mean of their variances in their own scales.
+    """
+    name = measure_of(model, measure)
+    if isinstance(pred, Categorical):
+        return uncertainty(pred, name).double()
+    target = cast(Numbers, model.target)
+    variance = MEASURES[name].function(pred).double()
+    if target.count == 1:
+        return variance[:, 0].sqrt()
+    return (variance / variance.new_tensor(target.scales).square()).mean(1).sqrt()
+
+
+def unit_of(model: Model, measure: str) -> str:
+    """Returns what ``uncertainty_of`` counts in."""
+    if isinstance(model.target, Classes):
+        return {"nats": "nats"}.get(MEASURES[measure].unit, "as a fraction")
+    names = model.target.names
+    return f"as a standard deviation of {names[0]}" if len(names) == 1 else "in standard deviations of each target"
+
+
+def losses_of(model: Model, pred: Pred, truth: Tensor, tolerance: float | None = None) -> Tensor:
+    """Returns 1 where an answer is wrong and else 0, (B,), float64.
+
+    An answer is wrong if it is another class, or if any number is off by more than the tolerance; without a tolerance
+    the loss of numbers is their mean square error in standard deviations of training.
+
+    Args:
+        model: Model.
+        pred: Predictive of the rows.
+        truth: Class numbers (B,), or targets (B, D) in their units.
+        tolerance: Error in target units.
+    """
+    if isinstance(pred, Categorical):
+        return (pred.predicted.cpu() != truth).double()
+    error = (truth - pred.moments.mean.cpu()).abs()
+    if tolerance is not None:
+        return (error > tolerance).any(1).double()
+    scales = torch.tensor(cast(Numbers, model.target).scales, dtype=torch.float64)
+    return (error / scales).square().mean(1)
+
+
+def choose_by_truth(model: Model, pred: Pred, truth: Tensor, goal: Goal, **about: Any) -> tuple[Model, Threshold]:
+    """Returns the model with a threshold that labeled rows settle, and the threshold.
+
+    Args:
+        model: Model.
+        pred: Predictive of rows that the model was not trained on.
+        truth: Class numbers (B,), or targets (B, D) in their units.
+        goal: What the threshold is chosen for.
+        about: Further entries of the policy.
+
+    Raises:
+        InvalidArgumentError: A goal that is none.
+        NoThresholdError: No threshold can be shown to keep the promise.
+    """
+    check_goal(model, goal)
+    name = measure_of(model, goal.measure)
+    by, losses = uncertainty_of(model, pred, name).cpu(), losses_of(model, pred, truth, goal.tolerance)
+    threshold = _finite(_threshold(by, losses, goal), by)
+    answered = by <= threshold.value
+    judged = model.classifies or goal.tolerance is not None  # else no answer is wrong or right
+    policy = _policy(model, threshold, name, len(by)) | {
+        "coverage": float(answered.double().mean()),
+        "risk_answered": float(losses[answered].mean()) if judged and bool(answered.any()) else None,
+        "risk_all": float(losses.mean()) if judged else None,
+        "tolerance": goal.tolerance,
+        **about,
+    }
+    return model.changed(policy=policy), threshold
+
+
+def choose_by_coverage(
+    model: Model, pred: Pred | None, false_alarms: float, measure: str | None, confidence: float | None
+) -> tuple[Model, Threshold]:
+    """Returns the model with a threshold that defers this fraction of usual rows: ``pred``'s, or those held out in fit.
+
+    Raises:
+        InvalidArgumentError: A fraction that is none, or no rows to choose by.
+        NoThresholdError: Too few of them for the confidence.
+    """
+    name, rows = measure_of(model, measure), model.kind.rows
+    if not isinstance(false_alarms, (int, float)) or not 0 <= false_alarms < 1:
+        cause = "a fraction in percent, or the fraction that is to be answered"
+        rule = f"false_alarms must be a fraction of the {rows} in scope, from 0 to below 1."
+        raise InvalidArgumentError(explain(rule, got=f"{false_alarms!r}", cause=cause, fix="false_alarms=0.05"))
+    by = model.calibration.uncertainty.get(name) if pred is None else uncertainty_of(model, pred, name)
+    if by is None or not len(by):
+        raise InvalidArgumentError(
+            explain(
+                f"A threshold is chosen by {rows} in scope that the model was not trained on.",
+                got="none: fit() held out none, or too few",
+                cause="a small training set, or calibration=0",
+                fix=f"choose_threshold(X) of {rows} that were not trained on",
+            )
+        )
+    chosen = threshold_for_coverage(by, 1 - false_alarms, confidence=confidence)
+    threshold = replace(chosen, why=f"{name}: at most {false_alarms:.3g} of {len(by)} {rows} in scope deferred")
+    policy = _policy(model, threshold, name, len(by)) | {
+        "coverage": threshold.coverage,
+        "false_alarms": float(false_alarms),
+        "confidence": confidence,
+    }
+    return model.changed(policy=policy), threshold
+
+
+def threshold_of(model: Model) -> tuple[Threshold, str]:
+    """Returns the threshold that was chosen, and its measure.
+
+    Raises:
+        InvalidArgumentError: None was chosen.
+    """
+    policy = model.policy
+    if policy is None:
+        raise InvalidArgumentError(
+            explain(
+                f"A threshold must be chosen before {model.kind.rows} can be deferred.",
+                got="a model without a threshold",
+                cause="choose_threshold() was not called, or the model was saved before it",
+                fix="model.choose_threshold(false_alarms=0.05)",
+            )
+        )
+    return Threshold(policy["threshold"], policy["coverage"], why=policy["why"]), str(policy["measure"])
+
+
+def decide(model: Model, pred: Pred, ids: Sequence[Any] | None = None) -> Decision:
+    """Returns which rows are answered by the model's threshold, and with what."""
+    threshold, measure = threshold_of(model)
+
+    def rank(one: Pred) -> Tensor:
+        return uncertainty_of(model, one, measure)
+
+    rank.__name__ = measure  # what the reason calls it
+    names = model.target.labels if isinstance(model.target, Classes) else None
+    return abstain(pred, threshold, measure=rank, names=names, ids=ids)
+
+
+def _policy(model: Model, threshold: Threshold, measure: str, rows: int) -> dict[str, Any]:
+    return {
+        "measure": measure,
+        "threshold": threshold.value,
+        "unit": unit_of(model, measure),
+        "why": threshold.why,
+        "rows": rows,
+    }
+
+
+def _threshold(by: Tensor, losses: Tensor, goal: Goal) -> Threshold:
+    if goal.risk is not None:
+        confidence = 0.95 if goal.confidence is None else goal.confidence
+        try:
+            return threshold_for_risk(by, losses, goal.risk, confidence=confidence)
+        except NoThresholdError:
+            raise NoThresholdError(_no_threshold(goal.risk, confidence, losses)) from None
+    if goal.human_cost is not None:
+        return threshold_for_cost(by, losses, goal.human_cost)
+    return threshold_for_coverage(by, 1 - cast(float, goal.budget))
+
+
+def _finite(threshold: Threshold, by: Tensor) -> Threshold:
+    """Returns a threshold that JSON holds: above all of these rows where it is infinite, below all where minus that."""
+    if math.isfinite(threshold.value):
+        return threshold
+    return replace(threshold, value=-1.0 if threshold.value < 0 else float(by.max()) * 2 + 1)
+
+
+def check_goal(model: Model, goal: Goal) -> None:
+    """Raise unless the goal is one that this model can have.
+
+    Raises:
+        InvalidArgumentError: Not exactly one aim, a number out of range, an unknown measure, or no tolerance where one
+            is needed.
+    """
+    measure_of(model, goal.measure)
+    given = [name for name in ("risk", "human_cost", "budget") if getattr(goal, name) is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise InvalidArgumentError(f"Exactly one of risk, human_cost and budget must be given; got {got}.")
+    if goal.budget is not None and not 0 <= goal.budget < 1:
+        raise InvalidArgumentError(f"budget must be a fraction of the rows, from 0 to below 1; got {goal.budget}.")
+    if goal.tolerance is not None and not goal.tolerance > 0:
+        raise InvalidArgumentError(f"tolerance must be above 0; got {goal.tolerance}.")
+    if not model.classifies and goal.budget is None and goal.tolerance is None:
+        raise InvalidArgumentError("tolerance must say from which error on an answer of a regression counts as wrong.")
+
+
+def _no_threshold(risk: float, confidence: float, losses: Tensor) -> str:
+    return explain(
+        f"No threshold can be shown to keep the risk at most {risk:g}.",
+        got=f"{len(losses):,} rows, of whose answers {float(losses.mean()):.1%} are wrong; confidence {confidence:g}",
+        cause="few rows for the promise, or an uncertainty that does not tell wrong answers from right ones",
+        fix="more rows, a larger risk or a smaller confidence; a budget promises no risk",
+    )

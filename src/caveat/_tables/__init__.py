@@ -1,0 +1,69 @@
+"""Tables as columns: of files and of data frames, what each column holds, parsed once, and encoded for networks."""
+
+from caveat._tables._chunks import Chunk, content_of, read_chunks
+from caveat._tables._columns import Array, Columns, as_columns, count_rows, take
+from caveat._tables._dress import PLAIN, Dress
+from caveat._tables._encode import ABSENT, FIRST, edges_of, encode, unfamiliarity
+from caveat._tables._errors import DoubtfulColumnWarning, InvalidTableError
+from caveat._tables._sample import (
+    Sample,
+    class_labels,
+    read_sample,
+    require_columns,
+    target_dress,
+    target_kind,
+    target_numbers,
+)
+from caveat._tables._schema import (
+    CategoryColumn,
+    Column,
+    DateColumn,
+    NumberColumn,
+    Schema,
+    TypedColumns,
+    learn_table,
+    parse_columns,
+)
+from caveat._tables._typed import Table, TableReader, TrainingTable
+from caveat._tables._values import key_of, row_place, shown
+
+__all__ = [
+    "ABSENT",
+    "FIRST",
+    "PLAIN",
+    "Array",
+    "CategoryColumn",
+    "Chunk",
+    "Column",
+    "Columns",
+    "DateColumn",
+    "DoubtfulColumnWarning",
+    "Dress",
+    "InvalidTableError",
+    "NumberColumn",
+    "Sample",
+    "Schema",
+    "Table",
+    "TableReader",
+    "TrainingTable",
+    "TypedColumns",
+    "as_columns",
+    "class_labels",
+    "content_of",
+    "count_rows",
+    "edges_of",
+    "encode",
+    "key_of",
+    "learn_table",
+    "parse_columns",
+    "read_chunks",
+    "read_sample",
+    "require_columns",
+    "row_place",
+    "shown",
+    "take",
+    "target_dress",
+    "target_kind",
+    "target_numbers",
+    "unfamiliarity",
+]

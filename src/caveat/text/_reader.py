@@ -1,0 +1,123 @@
+"""From sentences to what networks get: numbers of words, tokens, or an encoder's features."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from caveat._estimators import split_evenly
+from caveat.text._encoder import NO_TOKEN, Encoder, load_encoder
+from caveat.text._errors import SentencesTruncatedWarning
+from caveat.text._network import ReaderKind
+from caveat.text._settings import Settings
+from caveat.text._words import PADDING, Vocabulary
+
+_ROWS_AT_ONCE = {"words": 512, "features": 2048, "encoder": 64}
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceReader:
+    """What reads sentences: a vocabulary, or an encoder.
+
+    Fields:
+        kind: What it gives: numbers of words, features of a frozen encoder, or tokens.
+        max_length: Number of words or tokens that are read of a sentence.
+        vocabulary: Known words of the built-in reader, or None.
+        encoder: Encoder of Hugging Face, or None. Of a fine-tuned one the tokenizer alone is used; its weights are in
+            the networks.
+    """
+
+    kind: ReaderKind
+    max_length: int
+    vocabulary: Vocabulary | None = None
+    encoder: Encoder | None = None
+
+    @property
+    def features(self) -> int:
+        """The number of known words, or of the encoder's features."""
+        return len(cast(Vocabulary, self.vocabulary)) if self.encoder is None else self.encoder.features
+
+    def read(self, given: Sequence[str]) -> Tensor:
+        """Returns numbers of words (B, T), tokens (B, T) or features (B, F); warns of sentences that are truncated."""
+        inputs, truncated = self.read_and_count(given)
+        self.warn_of_truncated(truncated, len(given))
+        return inputs
+
+    def read_and_count(self, sentences: Sequence[str]) -> tuple[Tensor, int]:
+        """Returns what ``read`` does, and how many of the sentences were truncated."""
+        if self.encoder is None:
+            return cast(Vocabulary, self.vocabulary).read(sentences, self.max_length)
+        ids, truncated = self.encoder.read(sentences)
+        return (self.encoder.features_of(ids) if self.kind == "features" else ids), truncated
+
+    def warn_of_truncated(self, truncated: int, of: int) -> None:
+        """Warn if sentences were longer than what is read."""
+        if truncated:
+            unit = "words" if self.encoder is None else "tokens"
+            warnings.warn(
+                f"{truncated} of {of} sentences are longer than max_length={self.max_length} {unit} (or than the "
+                "encoder can read); only their beginnings were read.",
+                SentencesTruncatedWarning,
+                stacklevel=5,  # where the estimator was called
+            )
+
+    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns the rows in parts, sentences of like length together: each is read as far as its longest sentence.
+
+        An encoder's masks of attention depend on how many tokens there are, so with one all of a part are equally long.
+        """
+        size = _ROWS_AT_ONCE[self.kind]
+        if self.kind == "features":
+            return split_evenly(inputs, size)
+        lengths = self._lengths(inputs)
+        order = lengths.argsort(stable=True)
+        if self.kind == "words":
+            return cast("tuple[Tensor, ...]", order.split(size))
+        groups = [order[lengths[order] == length] for length in range(1, int(lengths.max()) + 1)]
+        parts = [cast("tuple[Tensor, ...]", group.split(size)) for group in groups if len(group)]
+        return tuple(part for alike in parts for part in alike)
+
+    def trim(self, part: Tensor) -> Tensor:
+        """Returns the inputs as far as the longest sentence."""
+        return part if self.kind == "features" else part[:, : int(self._lengths(part).max())]
+
+    def _lengths(self, inputs: Tensor) -> Tensor:
+        return (inputs != (PADDING if self.kind == "words" else NO_TOKEN)).sum(1).cpu()
+
+
+def open_encoder(settings: Settings, name: str | None = None, *, offline: bool = False) -> Encoder:
+    """Returns the encoder that the settings name, or the one at ``name``."""
+    return load_encoder(
+        cast(str, settings.encoder) if name is None else name,
+        pooling=settings.pooling,
+        max_length=settings.max_length,
+        local_files_only=settings.local_files_only or offline,
+        device=settings.device,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """Sentences of training."""
+
+    texts: Sequence[str]
+
+    def order(self, answers: Any, weights: Any) -> Any:
+        """Returns the rows sorted by sentence, answers and weight."""
+        values, heavy = answers.tolist(), weights.tolist()
+        order = sorted(range(len(self.texts)), key=lambda row: (self.texts[row], values[row], heavy[row]))
+        return torch.tensor(order).numpy()
+
+    def take(self, rows: Any) -> Sentences:
+        """Returns some of the sentences."""
+        return Sentences([self.texts[row] for row in cast("list[int]", rows.tolist())])
+
+    def groups(self) -> Any:
+        """Returns one group for all that are equal, which stand beside each other."""
+        new = [row > 0 and self.texts[row] != self.texts[row - 1] for row in range(len(self.texts))]
+        return torch.tensor(new).cumsum(0).numpy()
