@@ -128,11 +128,12 @@ class Place:
 
     def loads(self, out: Path) -> str | None:
         """What is wrong with a model that has to be the old one or the new one, or None."""
+        from caveat._estimators import load_model
         from caveat.errors import InvalidModelError
-        from caveat.tabular import _storage as storage
+        from caveat.tabular import Classifier
 
         try:
-            storage.load(out)
+            load_model(Classifier.kind, out)
         except InvalidModelError as error:
             return f"no model: {error}"
         found = (out / "model.safetensors").read_bytes()

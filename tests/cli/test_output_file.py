@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
+from caveat._tables._chunks import _head, content_of, read_chunks  # pyright: ignore[reportPrivateUsage]
+from caveat._tables._errors import InvalidTableError
 from caveat.cli._output_file import check_output, written
 from caveat.cli._tabular_checkpoint import checkpoint, destination
-from caveat.cli._tabular_files import _head, content_of, read_chunks  # pyright: ignore[reportPrivateUsage]
 from caveat.errors import BusyError, InvalidModelError
-from caveat.tabular._errors import InvalidTableError
 
 
 def write_one(path: Path, what: str, kind: str, *, interrupt: bool = False) -> tuple[int, dict[str, int]]:

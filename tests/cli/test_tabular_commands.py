@@ -20,7 +20,7 @@ pytest.importorskip("typer")
 pytest.importorskip("rich")
 pytest.importorskip("sklearn")
 
-from caveat.cli import _tabular_files as tabular_files
+from caveat._tables import _chunks as tabular_files
 from caveat.cli._cli import main
 
 COLORS = ("red", "green", "blue")
@@ -98,7 +98,7 @@ def test_classes_from_end_to_end(place: Path, tmp_path: Path, capsys: pytest.Cap
     assert all(row["probability"] == row[f"probability {row['label']}"] for row in rows)
 
     capsys.readouterr()
-    assert main(["decide", model, test, "--cost", "0.1", "--json"]) == 0
+    assert main(["decide", model, test, "--human-cost", "0.1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measure"] == "predictive_entropy"
 
 
@@ -306,11 +306,11 @@ def test_a_full_disk_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["decide", "MODEL", "TEST"], "Exactly one of --risk, --cost and --budget"),
-        (["decide", "MODEL", "TEST", "--risk", "0.1"], "--tolerance must say"),
-        (["decide", "MODEL", "TEST", "--budget", "2"], "--budget must be a share"),
-        (["decide", "MODEL", "TEST", "--budget", "0.1", "--measure", "hunch"], "--measure must be one of"),
-        (["decide", "MODEL", "TEST", "--risk", "0.001", "--tolerance", "1"], "a larger --risk or a smaller"),
+        (["decide", "MODEL", "TEST"], "Exactly one of risk, human_cost and budget"),
+        (["decide", "MODEL", "TEST", "--risk", "0.1"], "tolerance must say"),
+        (["decide", "MODEL", "TEST", "--budget", "2"], "budget must be a fraction"),
+        (["decide", "MODEL", "TEST", "--budget", "0.1", "--measure", "hunch"], "measure must be the name of a measure"),
+        (["decide", "MODEL", "TEST", "--risk", "0.001", "--tolerance", "1"], "a larger risk or a smaller"),
         (["predict", "MODEL", "TEST", "--out", "p.xlsx"], "Predictions are written as CSV or as JSON lines"),
         (["predict", "MODEL", "TEST", "--out", "p.csv", "--level", "90"], "--level must lie between 0 and 1"),
         (["predict", "MODEL", "TEST", "--out", "p.csv", "--keep", "nothing"], "no column 'nothing'"),

@@ -190,10 +190,10 @@ def test_a_threshold_is_in_the_unit_of_a_column_of_the_predictions(
     decided: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, data, out = str(decided / "m"), str(decided / "test.csv"), decided / "p.csv"
-    cut = asked(capsys, "evaluate", model, data)["policy"]["cut"]
+    threshold = asked(capsys, "evaluate", model, data)["policy"]["threshold"]
     assert main(["predict", model, data, "--out", str(out)]) == 0
     rows = rows_of(out)
-    assert [row["decision"] == "answer" for row in rows] == [float(row["uncertainty"]) <= cut for row in rows]
+    assert [row["decision"] == "answer" for row in rows] == [float(row["uncertainty"]) <= threshold for row in rows]
     assert [float(row["uncertainty"]) for row in rows] == pytest.approx([float(row["std"]) for row in rows], rel=1e-6)
 
 
@@ -233,7 +233,7 @@ def test_categories_that_a_file_declares_are_categories(ending: str, tmp_path: P
     data = tmp_path / f"t.{ending}"
     getattr(frame, f"to_{ending}")(data)
     assert main(["fit", str(data), "--target", "y", "--out", str(tmp_path / "m"), *QUICK]) == 0
-    schema = json.loads((tmp_path / "m" / "caveat.json").read_text())["schema"]
+    schema = json.loads((tmp_path / "m" / "caveat.json").read_text())["reader"]["columns"]
     assert [(column["kind"], column["categories"]) for column in schema] == [("category", ["1", "2", "3"])] * 2
 
 

@@ -66,7 +66,7 @@ def test_shapes_of_a_classifier(classifier: Classifier) -> None:
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-6)
     assert classifier.score(X, np.where(y > 240, "dear", "cheap")) > 0.85
     assert isinstance(classifier.predictive(X), Categorical)
-    sets = classifier.predict_interval(X, 0.9)
+    sets = classifier.predict_set(X, 0.9)
     assert sets.dtype == bool
     assert sets[np.arange(240), p.argmax(1)].all()
 
@@ -122,7 +122,7 @@ def test_the_order_of_rows_does_not_matter_and_the_seed_does() -> None:
     turned = {name: values[order] for name, values in X.items()}
     first = Regressor(**QUICK).fit(X, y).predict(X)
     np.testing.assert_array_equal(first, Regressor(**QUICK).fit(turned, y[order]).predict(X))
-    assert not np.array_equal(first, Regressor(**QUICK, seed=1).fit(X, y).predict(X))
+    assert not np.array_equal(first, Regressor(**QUICK, random_state=1).fit(X, y).predict(X))
 
 
 def test_weights_of_any_size_and_class_weights() -> None:
@@ -243,8 +243,8 @@ def damage(folder: Path, how: str) -> None:
         (folder / "README.md").write_text("trust me")
     else:
         state = json.loads(about.read_text())
-        if how == "cut changed":
-            state["policy"] = {"measure": "total_variance", "cut": 1e9}
+        if how == "policy changed":
+            state["policy"] = {"measure": "total_variance", "threshold": 1e9}
         elif how == "newer":
             state["version"] = 99
         elif how == "not a model":
@@ -261,7 +261,7 @@ def damage(folder: Path, how: str) -> None:
         ("about cut", "caveat.json cannot be read"),
         ("about gone", "without one"),
         ("card changed", "README.md is not what was saved"),
-        ("cut changed", "caveat.json is not what was saved"),
+        ("policy changed", "caveat.json is not what was saved"),
         ("newer", "made by a newer caveat|saved by a newer caveat"),
         ("not a model", "caveat.json cannot be read"),
     ],

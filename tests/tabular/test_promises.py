@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 pytest.importorskip("sklearn")
 
 from caveat._estimators._from_scores import highest_level, interval_of
+from caveat._estimators._predicting import summarize_draws
 from caveat._estimators._standardize import center_and_scale
+from caveat._tables._schema import learn_schema
+from caveat._tables._typed import Table
+from caveat._tables._values import row_place
 from caveat.predictive import Mean
 from caveat.tabular import Classifier, DoubtfulColumnWarning, InvalidTableError, Regressor
-from caveat.tabular._encode import encode
-from caveat.tabular._model import drawn
-from caveat.tabular._schema import learn_schema
 
 
 def line(rows: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -85,9 +86,9 @@ def test_the_draws_that_calibrate_are_those_that_predict() -> None:
     X, y = line(400)
     for model in (Regressor, Classifier):
         answers = y if model is Regressor else np.where(y > 1.5, "high", "low")
-        fitted = model(members=2, epochs=5, width=16, draws=70, seed=3).fit(X, answers).model_
-        rows = encode(fitted.schema, X)
-        again = drawn(fitted, rows, fitted.settings.draws)
+        fitted = model(members=2, epochs=5, width=16, draws=70, random_state=3).fit(X, answers).model_
+        rows = fitted.reader.read(Table(X, row_place))
+        again = summarize_draws(fitted, rows)
         held = fitted.calibration.scores
         if model is Regressor:
             variance = (again.noise + again.moments.variance) * fitted.calibration.factors
@@ -137,6 +138,6 @@ def test_a_column_that_can_be_read_in_two_ways_warns() -> None:
     X = {"when": ["1/2/2020", "3/4/2020"] * 20}
     with pytest.warns(DoubtfulColumnWarning, match="'when': '1/2/2020' could be read in two ways"):
         model = Regressor(members=1, epochs=1, draws=5).fit(X, np.arange(40.0))
-    assert model.model_.schema.columns[0].order == "mdy"
+    assert model.model_.reader.schema.columns[0].order == "mdy"
     with pytest.raises(InvalidTableError, match="'rainy' at row 0"):
         model.predict({"when": ["rainy"]})

@@ -8,26 +8,27 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+from caveat._estimators import fit_model, learn_numbers
+from caveat._tables import InvalidTableError, TrainingTable, as_columns, learn_table, row_place
 from caveat.tabular import Classifier, Regressor
-from caveat.tabular._schema import learn_schema
 from caveat.tabular._settings import Settings
 from caveat.tabular._training import pieces_of
 
 
 def test_of_classes_each_of_few_values_begins_a_piece() -> None:
     values = np.repeat(np.arange(100.0), 60)
-    schema = learn_schema({"gain": values})
-    (edges,) = pieces_of(schema, {"gain": values}, True)
+    schema, typed = learn_table({"gain": values})
+    (edges,) = pieces_of(schema, typed, True)
     (column,) = schema.numbers
     np.testing.assert_allclose(edges * column.scale + column.center, np.arange(100.0), atol=1e-9)
-    assert len(pieces_of(schema, {"gain": values}, False)[0]) == 49
+    assert len(pieces_of(schema, typed, False)[0]) == 49
 
 
 def test_a_number_of_many_values_has_48_pieces_and_a_small_table_fewer() -> None:
     values = np.random.default_rng(0).normal(size=8000)
-    schema = learn_schema({"x": values})
-    assert len(pieces_of(schema, {"x": values}, True)[0]) == 49
-    assert len(pieces_of(schema, {"x": values[:400]}, True)[0]) == 11
+    schema, typed = learn_table({"x": values})
+    assert len(pieces_of(schema, typed, True)[0]) == 49
+    assert len(pieces_of(schema, typed.take(slice(400)), True)[0]) == 11
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 8])
@@ -39,19 +40,14 @@ def test_there_are_at_most_so_many_passes(epochs: int) -> None:
 
 
 def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> None:
-    from caveat.tabular._columns import as_columns
-    from caveat.tabular._fitting import Rows, fit_model
-    from caveat.tabular._targets import learn_numbers
-
     X = np.random.default_rng(0).normal(size=(120, 2))
-    columns, y = as_columns(X), X[:, :1]
-    target = learn_numbers(("y",), y)
+    columns = as_columns(X)
+    target, answers = learn_numbers(X[:, :1], ("y",), True, InvalidTableError, row_place)
     settings = Settings(members=2, epochs=8, width=8, draws=4)
-    rows = Rows(columns, target.standardized(y))
-    first, again = (
-        fit_model(learn_schema(columns), target, rows, settings, checkpoint=tmp_path / "state") for _ in range(2)
-    )
-    alone = fit_model(learn_schema(columns), target, rows, settings)
+    rows = TrainingTable.of(*learn_table(columns))
+    kind, folder = Regressor.kind, tmp_path / "state"
+    first, again = (fit_model(kind, rows, target, answers, settings, checkpoint=folder) for _ in range(2))
+    alone = fit_model(kind, rows, target, answers, settings)
     for other in (again, alone):
         for a, b in zip(first.networks, other.networks, strict=True):
             for name, tensor in a.state_dict().items():

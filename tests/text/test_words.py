@@ -9,7 +9,7 @@ pytest.importorskip("sklearn")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.text._words import PADDING, OUT_OF_VOCABULARY, Vocabulary, learn_vocabulary, split_words
+from caveat.text._words import OUT_OF_VOCABULARY, PADDING, Vocabulary, learn_vocabulary, split_words
 
 SENTENCES = st.lists(st.text(min_size=1).filter(lambda text: text.strip() != ""), min_size=1, max_size=8)
 

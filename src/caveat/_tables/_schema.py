@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,10 +99,6 @@ class Schema:
     def categories(self) -> tuple[CategoryColumn, ...]:
         """What the network gets as categories, in order."""
         return tuple(column for column in self.columns if isinstance(column, CategoryColumn))
-
-    def state(self) -> list[dict[str, Any]]:
-        """As JSON holds it."""
-        return [asdict(column) for column in self.columns]
 
 
 @dataclass(frozen=True, eq=False)

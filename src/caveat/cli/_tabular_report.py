@@ -113,7 +113,8 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
     parts = [f"{new:.1%} of the rows hold a value unlike any in training."]
     if usual is not None and tested.model.classifies:
         by = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
-        parts.append(f"{float((by > usual).double().mean()):.0%} are less known to the model than its median training row (50% were usual).")
+        less_known = float((by > usual).double().mean())
+        parts.append(f"{less_known:.0%} are less known to the model than its median training row (50% were usual).")
     if moved:
         parts.append("Much moved since training: " + ", ".join(moved[:6]) + ".")
     if policy is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat._plain import from_plain
-from caveat.tabular._encode import ABSENT, FIRST, UNKNOWN, edges_of, encode, unfamiliarity
-from caveat.tabular._errors import InvalidTableError
-from caveat.tabular._schema import Column, Schema, learn_schema
+from caveat._tables._encode import ABSENT, FIRST, UNKNOWN, edges_of, unfamiliarity
+from caveat._tables._encode import encode as encode_typed
+from caveat._tables._errors import InvalidTableError
+from caveat._tables._schema import Column, Schema, learn_schema, parse_columns
 
 
 def table() -> dict[str, np.ndarray]:
@@ -24,9 +26,13 @@ def table() -> dict[str, np.ndarray]:
     }
 
 
+def encode(schema: Schema, columns: dict[str, np.ndarray]) -> torch.Tensor:
+    return encode_typed(schema, parse_columns(schema, columns))
+
+
 def test_a_schema_comes_back_from_json() -> None:
     schema = learn_schema(table())
-    stored = json.loads(json.dumps(schema.state()))
+    stored = json.loads(json.dumps([asdict(column) for column in schema.columns]))
     assert Schema(from_plain(tuple[Column, ...], stored, "schema")) == schema
     assert [column.kind for column in schema.columns] == ["number", "category", "date"]
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular._days import day_of, learn_order
-from caveat.tabular._errors import InvalidTableError
-from caveat.tabular._reading import learn_reading
-from caveat.tabular._values import dates_of
+from caveat._tables._days import day_of, learn_order
+from caveat._tables._errors import InvalidTableError
+from caveat._tables._reading import learn_reading
+from caveat._tables._values import dates_of
 
 MOMENTS = st.datetimes(datetime(1900, 1, 2), datetime(2100, 1, 1))
 OFFSETS = st.integers(-14 * 60, 14 * 60)

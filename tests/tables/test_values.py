@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular._errors import InvalidTableError
-from caveat.tabular._reading import learn_reading
-from caveat.tabular._values import dates_of, keys_of, numbers_of
+from caveat._tables._errors import InvalidTableError
+from caveat._tables._reading import learn_reading
+from caveat._tables._values import dates_of, keys_of, numbers_of
 
 
 def objects(*values: object) -> np.ndarray:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat.tabular._dress import Dress, learn_dress, number_in, undress
-from caveat.tabular._errors import InvalidTableError
-from caveat.tabular._reading import learn_reading
-from caveat.tabular._values import numbers_of
+from caveat._tables._dress import Dress, learn_dress, number_in, undress
+from caveat._tables._errors import InvalidTableError
+from caveat._tables._reading import learn_reading
+from caveat._tables._values import numbers_of
 
 
 def objects(*values: object) -> np.ndarray:
