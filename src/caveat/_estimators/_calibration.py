@@ -6,7 +6,7 @@ By the very draws that predictions take: what is promised is promised of these f
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,13 +17,12 @@ from caveat._estimators._predicting import part_of, predict_from, summarize_draw
 from caveat._estimators._targets import Numbers, Target
 from caveat._estimators._thresholds import uncertainty_of
 from caveat.calibrate import fit_temperature, fit_variance_scaling
-from caveat.measures import MEASURES, decompose
+from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian
 
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.1, 5.0
 _FEWEST_DRAWS, _MOST_NUMBERS = 10, 20_000_000  # that a temperature is fitted to
 _WORTH_OF_ONE = 50  # held-out rows that a temperature of 1 is worth: of few often none is wrong, which proves little
-_COMPARED, _COMPARED_DRAWS = 500, 50
 
 
 def uncalibrated(target: Target, noise: float | None = None) -> Calibration:
@@ -50,13 +49,6 @@ def calibrate(model: Model, inputs: Tensor, answers: Tensor) -> Model:
         scores = 1 - pred.mean.double().cpu().gather(1, answers[:, None])
     by_measure = {name: uncertainty_of(fitted, pred, name).cpu() for name, one in MEASURES.items() if one.fits(pred)}
     return fitted.changed(calibration=replace(fitted.calibration, scores=scores, uncertainty=by_measure))
-
-
-def typical_epistemic(model: Model, inputs: Tensor) -> float:
-    """Returns the median epistemic uncertainty of rows of training, which others are compared with."""
-    some = inputs[:: max(1, len(inputs) // _COMPARED)][:_COMPARED]
-    parts: Any = decompose(predict_from(model, some, max(2, min(model.settings.draws, _COMPARED_DRAWS))))
-    return float(parts["epistemic"].reshape(len(some), -1).mean(1).median())
 
 
 def _scale_temperature(model: Model, inputs: Tensor, answers: Tensor) -> Model:

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from caveat._estimators._calibration import calibrate, typical_epistemic, uncalibrated
+from caveat._estimators._calibration import calibrate, uncalibrated
 from caveat._estimators._held_out import hold_out
 from caveat._estimators._kind import Kind, Model, Rows, Training
 from caveat._estimators._targets import Target
+from caveat._estimators._thresholds import epistemic_measure
 
 Array = NDArray[Any]
 _REPEATED_AT_MOST = 5
@@ -65,7 +66,8 @@ def fit_model(
     model = Model(kind, learned.reader, target, learned.shape, settings, tuple(learned.networks), blank, summary)
     if held.any():
         model = calibrate(model, learned.inputs[held], answers[held])
-    summary["epistemic_median"] = typical_epistemic(model, learned.inputs[kept])
+        by = model.calibration.uncertainty[epistemic_measure(model)]
+        summary["epistemic_median"] = float(by.median())  # what new rows are compared with
     summary["seconds"] = round(time.perf_counter() - started, 2)
     return model
 

@@ -111,10 +111,10 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
     new = float((tested.unfamiliar >= 1).any(1).double().mean())
     usual = tested.model.summary.get("epistemic_median")
     parts = [f"{new:.1%} of the rows hold a value unlike any in training."]
-    if usual is not None and tested.model.classifies:
+    if usual is not None:
         by = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
         less_known = float((by > usual).double().mean())
-        parts.append(f"{less_known:.0%} are less known to the model than its median training row (50% were usual).")
+        parts.append(f"{less_known:.0%} are less known to the model than the median row held out in training.")
     if moved:
         parts.append("Much moved since training: " + ", ".join(moved[:6]) + ".")
     if policy is not None:
