@@ -28,10 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat.cli._tabular_files import read_chunks
-from caveat.tabular import _storage as storage
-from caveat.tabular._encode import encode
-from caveat.tabular._model import Model
+from caveat._estimators import Model, load_model
+from caveat._tables import read_chunks
+from caveat.tabular import Classifier
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "adult" / "adult-train.csv.gz"
 RESULTS = Path(__file__).parent / "RESULTS_TABULAR.md"
@@ -117,7 +116,7 @@ def plain_loop(model: Model, table: Path, rows: int, draws: int) -> float:
     for _ in range(LOOP_ROUNDS):
         start, done = time.process_time(), 0
         for chunk in islice(read_chunks(table, BATCH), -(-rows // BATCH)):
-            looped(model, encode(model.schema, chunk.columns), draws)
+            looped(model, model.reader.read(chunk), draws)
             done += len(chunk.lines)
         best = max(best, done / (time.process_time() - start))
     return best
@@ -154,7 +153,7 @@ def measured(folder: Path, rows: int, draws: int, loop_rows: int, threads: int) 
     if written != rows:
         raise SystemExit(f"{written} rows were written, not {rows}")
     out.unlink()
-    loop = plain_loop(storage.load(model), table, loop_rows, draws)
+    loop = plain_loop(load_model(Classifier.kind, model), table, loop_rows, draws)
     first, last, peak = ran.peak(0, 0.2), ran.peak(0.8, 1), ran.peak(0, 1)
     ours = rows / ran.processor
     return (

@@ -1,4 +1,4 @@
-"""A bot that says when it does not understand: intents of sentences, and a cut for what is out of scope.
+"""A bot that says when it does not understand: intents of sentences, and a threshold for what is out of scope.
 
 The sentences are made up here, and nothing is downloaded: a small LSTM is trained from nothing.
 Run: python examples/classify_sentences.py    (needs pip install "caveat[text]")
@@ -33,7 +33,7 @@ def made_up(count: int, seed: int) -> tuple[list[str], list[str]]:
 
 
 def main() -> None:
-    model = Classifier(epochs=10, width=24, draws=50, seed=0).fit(*made_up(600, seed=0))
+    model = Classifier(epochs=10, width=24, draws=50, random_state=0).fit(*made_up(600, seed=0))
     sentences, names = made_up(200, seed=1)
     print(f"right on new sentences: {model.score(sentences, names):.1%}")
 

@@ -167,7 +167,7 @@ def of_numbers(split: Split, small: dict[str, Any], smoke: bool, seed: int) -> R
     """The three methods on a table of numbers; the others' variance is the mean square error on rows held out."""
     X, y, T, t = split
     found, started = {}, time.perf_counter()
-    model = Regressor(**small, seed=seed).fit(X, y)
+    model = Regressor(**small, random_state=seed).fit(X, y)
     mean, sd = model.predict(T, return_std=True)
     found["caveat"] = score_numbers(mean, sd, *model.predict_interval(T, LEVEL), t, started)
     a, b = train_test_split(np.arange(len(y)), test_size=HELD_OUT, random_state=seed)

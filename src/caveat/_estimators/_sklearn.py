@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from caveat._checks import is_missing
 from caveat._estimators._kind import Kind, Model
 from caveat._extras import require
-from caveat._checks import is_missing
 from caveat.errors import InvalidArgumentError, explain
 
 Array = NDArray[Any]

@@ -55,7 +55,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
     labels = model.target.labels
     best = pred.predicted
     chosen = cast("list[int]", best.tolist())
-    deviation = pred.epistemic_variance.clamp(min=0).sqrt()
+    deviation = pred.variance.clamp(min=0).sqrt()
     sets = cast("list[list[bool]]", sets_of(model.calibration.scores, pred, level).tolist())
     parts = caveat.decompose(pred)
     found: dict[str, list[Any]] = {
