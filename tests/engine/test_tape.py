@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
-from caveat._engine._executors import recorded, vectorized
+from caveat._engine._executors import record, vectorized
 from caveat._intercept._masks import MaskSource
 
 
@@ -98,10 +98,10 @@ def tape_of(model: nn.Module, x: Tensor) -> Any:
 
 def test_the_third_chunk_is_played_and_writes_on_its_own_memory() -> None:
     tape = tape_of(Reusing(lambda h: torch.relu(h).sum(-1)), torch.randn(500, 6))
-    names = [str(step.func) for step in tape.steps]
+    names = [str(step.func) for step in tape.program.steps]
     assert "aten.relu_.default" in names
     assert "aten.relu.default" not in names
-    assert len(tape.memory) > 0
+    assert len(tape.program.memory) > 0
 
 
 def test_python_runs_for_the_trial_and_two_chunks_only() -> None:
@@ -177,7 +177,7 @@ def test_what_is_written_on_a_constant_cannot_be_played() -> None:
             store.add_(values.sum())  # type: ignore[union-attr]
             return store
 
-        _, tape = recorded(task, source, range(2), run)
+        _, tape = record(task, source, range(2), run)
     assert tape is None
 
 

@@ -256,7 +256,7 @@ def test_first_layers_are_one_product_and_follow_the_members(rows: int) -> None:
     sampler = ensemble(networks, output=caveat.Logits(), backend="vectorized")
     caveat.draws(sampler, X[:rows])
     (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
-    names = [str(step.func) for step in prepared.programs[0].program.varying]
+    names = [str(step.func) for step in prepared.programs[0].program.steps]
     assert names[0] == "aten.addmm.default"
     assert "aten.relu_.default" in names
     assert names.count("aten.baddbmm.default") == 1

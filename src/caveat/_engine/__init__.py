@@ -8,6 +8,9 @@ from caveat._engine._memory import CACHE_BYTES, allowed_bytes, is_out_of_memory
 from caveat._engine._misuse import check_sampler_passed
 from caveat._engine._plan import BACKENDS, Backend, Plan, make_plan
 from caveat._engine._predict import check_draws, draws, predict, predict_batches
+from caveat._engine._program import CannotRecordError, Program
+from caveat._engine._recorder import Recorder
+from caveat._engine._rewrites import shorten
 from caveat._engine._sampler import Sampler, Stream, Values
 from caveat._engine._values import mapped
 
@@ -16,7 +19,10 @@ __all__ = [
     "CACHE_BYTES",
     "Backend",
     "BoundNetwork",
+    "CannotRecordError",
     "Plan",
+    "Program",
+    "Recorder",
     "Sampler",
     "Stream",
     "Task",
@@ -35,5 +41,6 @@ __all__ = [
     "predict",
     "predict_batches",
     "replay",
+    "shorten",
     "summarized",
 ]

@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 from caveat._engine._executors import Task, replay, taped
 from caveat._engine._memory import allowed_bytes, chunk_bytes, is_out_of_memory, rows_bytes
 from caveat._engine._plan import Plan
+from caveat._engine._rewrites import Room
 from caveat._engine._sampler import Values
-from caveat._engine._tape import Room
 from caveat._engine._values import varying_sizes
 from caveat._inputs import Inputs
 from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._engine._recorder import Recorder
+from caveat._engine._rewrites import Room
 from caveat._engine._sampler import Values
-from caveat._engine._tape import Room, Tape
+from caveat._engine._tape import Tape, record_tape
 from caveat._engine._values import check_same_sizes, mapped, write
 from caveat._inputs import Inputs
 from caveat._intercept import (
@@ -76,11 +77,9 @@ def taped(task: Task, source: MaskSource, draws: range) -> Values:
     return _with_tape(task, source, draws, vectorized)
 
 
-def recorded(task: Task, source: MaskSource, draws: range, run: Executor) -> tuple[Values, Tape | None]:
+def record(task: Task, source: MaskSource, draws: range, run: Executor) -> tuple[Values, Tape | None]:
     """The values, and the tape of making them, which plays the same pass for other draws."""
-    with Recorder(source) as recorder:
-        values = run(task, recorder.source, draws)
-    return values, recorder.tape(values, draws, task.room)
+    return record_tape(partial(run, task), source, draws, task.room)
 
 
 def _with_tape(task: Task, source: MaskSource, draws: range, run: Executor) -> Values:
@@ -90,7 +89,7 @@ def _with_tape(task: Task, source: MaskSource, draws: range, run: Executor) -> V
     if not task.tapes or task.tape is not None or task.before != len(draws) or torch.is_grad_enabled():
         task.before = len(draws)
         return run(task, source, draws)
-    values, task.tape = recorded(task, source, draws, run)
+    values, task.tape = record(task, source, draws, run)
     task.tapes = task.tape is not None
     return values
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._engine._executors import Task, recorded, replay, vectorized
+from caveat._engine._executors import Task, record, replay, vectorized
 from caveat._engine._memory import is_out_of_memory
 from caveat._engine._sampler import Values
 from caveat._engine._values import mapped
@@ -134,7 +134,7 @@ def _try_tape(task: Task, source: MaskSource) -> bool:
     """Does the tape of two draws give two others?"""
     if task.rules.leaves_marks or not task.rules.repeatable or torch.is_autocast_enabled(source.device.type):
         return False
-    _, tape = recorded(task, source, range(2), vectorized)
+    _, tape = record(task, source, range(2), vectorized)
     return tape is not None and _alike(tape.play(source, range(2, 4)), vectorized(task, source, range(2, 4)))
 
 

@@ -1,59 +1,76 @@
-"""Recording a tape: which operations on plain tensors a vectorized pass comes down to."""
+"""Recording a program: which operations on plain tensors a pass comes down to, below vmap.
+
+All that a pass does with other inputs is the same list of operations, unless it decides on a value, draws, or writes on
+what it has not made itself: then no program is made of it.
+"""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from caveat._engine._sampler import Values
-from caveat._engine._tape import Recipe, Room, Slot, Step, Tape, make_tape
-from caveat._intercept import Make, MaskSource, Shape, SiteKey
+from caveat._engine._program import CannotRecordError, Program, Slot, Step
+
+_DECIDES = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
+_SEES_FAR = {torch.ops.aten.as_strided.default}
 
 
 class Recorder(TorchDispatchMode):
-    """Records what runs while it is on; ``source`` gives the masks to the pass that is recorded."""
+    """Records what runs while it is on, from ``inputs``; all other tensors count as constants.
 
-    def __init__(self, source: MaskSource) -> None:
+    With ``refreshable``, what comes of constants alone is recorded too, so that it can be computed anew.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor] = (), *, refreshable: bool = False) -> None:
         super().__init__()
-        self.source = cast(MaskSource, _Listener(source, self))
+        self._refreshable = refreshable
         self._slots: dict[int, tuple[Slot, weakref.ref[Tensor]]] = {}
         self._storages: dict[int, tuple[int, StorageWeakRef]] = {}
-        self._storage_count = 0
-        self._constants: list[Tensor | None] = []  # None where a run makes the tensor
-        self._recipes: list[tuple[int, Recipe]] = []
-        self._steps: list[Step] = []
+        self._storage_count = self._slot_count = 0
+        self._given = set[int]()
+        self._program = Program([], {}, [], [], [])
         self._paused = False
-        self._repeatable = True
+        self._why_not: str | None = None
+        for tensor in inputs:
+            self.add_input(tensor)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """No: that would load the whole compiler, half a second and 50 MiB, to keep it out of here."""
         return False
 
-    def tape(self, values: Values, draws: range, room: Room) -> Tape | None:
-        """The recording of a pass that returned ``values``; None where it cannot be played for other draws."""
-        leaves, spec = pytree.tree_flatten(values)
-        outputs = [self._slot_of(leaf) for leaf in leaves]
-        if not self._repeatable:
-            return None
-        return make_tape(len(draws), self._recipes, self._constants, self._steps, outputs, spec, room)
+    def add_input(self, tensor: Tensor) -> None:
+        """Take this as a tensor that every run is given."""
+        slot = self._new_slot(tensor, varying=True)
+        self._given.add(slot.storage)
+        self._program.inputs.append(slot)
 
-    def given(self, recipe: Recipe, source: MaskSource, draws: range) -> Tensor:
-        """Masks, which every run makes afresh."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Record nothing within."""
         self._paused = True
         try:
-            made = recipe(source, draws)
+            yield
         finally:
             self._paused = False
-        self._recipes.append((self._new_slot(made, None).number, recipe))
-        return made
+
+    def program(self, outputs: Sequence[Tensor]) -> Program:
+        """The recording of a pass that came to ``outputs``, to be rewritten and made ready.
+
+        Raises:
+            CannotRecordError: it cannot be played for other inputs.
+        """
+        self._program.outputs = [self._slot_of(output) for output in outputs]
+        if self._why_not is not None:
+            raise CannotRecordError(self._why_not)
+        return self._program
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -63,20 +80,34 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         tensors = _tensors_in(args) + (_tensors_in(kwargs.values()) if kwargs else [])
         varying = any(self._varies(tensor) for tensor in tensors)
-        if func._schema.is_mutable:
-            self._repeatable &= all(self._may_write(tensor, varying) for tensor in _written(func, args, kwargs))
-        self._repeatable &= torch.Tag.nondeterministic_seeded not in func.tags
-        if not varying:
+        if self._why_not is None:
+            self._why_not = self._objection(func, args, kwargs, varying)
+        if not varying and not self._refreshable:
             return func(*args, **kwargs)  # the same in every run: a constant, held once something uses it
         noted = [self._noted(argument) for argument in args]
         noted_kwargs = {name: self._noted(argument) for name, argument in kwargs.items()}
-        nested = bool(kwargs) or len(tensors) > sum(isinstance(argument, Slot) for argument in noted)
         returned = func(*args, **kwargs)
         several = isinstance(returned, (tuple, list))
         parts = cast(list[Any], [*returned] if several else [returned])
-        outputs = [self._new_slot(part, None) if isinstance(part, Tensor) else None for part in parts]
-        self._steps.append(Step(func, noted, noted_kwargs, nested, outputs, several))
+        if not several and not isinstance(returned, Tensor) and returned is not None:
+            self._why_not = self._why_not or f"{func} makes a number of values"
+        outputs = [self._new_slot(part, varying) if isinstance(part, Tensor) else None for part in parts]
+        step = Step(func, noted, noted_kwargs, outputs, several)
+        (self._program.steps if varying else self._program.fixed).append(step)
         return returned
+
+    def _objection(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], varying: bool) -> str | None:
+        """Why a run could not repeat this operation, or None."""
+        tags = set(func.tags)
+        if torch.Tag.nondeterministic_seeded in tags:
+            return f"{func} is random"
+        if _DECIDES & tags and (varying or self._refreshable):
+            return f"{func} depends on values"
+        if self._refreshable and func in _SEES_FAR:
+            return f"{func} sees memory beside its argument"
+        if func._schema.is_mutable and not all(self._may_write(t, varying) for t in _written(func, args, kwargs)):
+            return f"{func} writes on what the run does not make itself"
+        return None
 
     # -- the tensors -------------------------------------------------------------------------------------------------
 
@@ -94,21 +125,27 @@ class Recorder(TorchDispatchMode):
 
     def _varies(self, tensor: Tensor) -> bool:
         slot = self._known(tensor)
-        return slot is not None and self._constants[slot.number] is None
+        return slot is not None and slot.varying
 
     def _may_write(self, tensor: Tensor, varying: bool) -> bool:
         """A run can repeat a write on what it has made itself, and one that came before all use of a constant."""
-        return self._varies(tensor) if varying else not self._has_storage(tensor)
+        if not varying:
+            return not self._refreshable and not self._has_storage(tensor)
+        return self._varies(tensor) and self._storage_of(tensor) not in self._given
 
     def _slot_of(self, tensor: Tensor) -> Slot:
-        return self._known(tensor) or self._new_slot(tensor, tensor)
+        known = self._known(tensor)
+        if known is None:
+            known = self._new_slot(tensor, varying=False)
+            self._program.held[known.number] = tensor
+        return known
 
-    def _new_slot(self, tensor: Tensor, constant: Tensor | None) -> Slot:
-        whole = tensor.is_contiguous() and tensor.is_floating_point()
-        whole = whole and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        form = (tensor.shape, tensor.dtype, tensor.device) if whole else None
-        slot = Slot(len(self._constants), self._storage_of(tensor), form)
-        self._constants.append(constant)
+    def _new_slot(self, tensor: Tensor, varying: bool) -> Slot:
+        fills = tensor.is_floating_point() and _is_dense(tensor)
+        fills = fills and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        storage, self._slot_count = self._storage_of(tensor), self._slot_count + 1
+        shape, stride = tuple(tensor.shape), tensor.stride()
+        slot = Slot(self._slot_count, storage, varying, shape, stride, tensor.dtype, tensor.device, fills)
         self._slots[id(tensor)] = (slot, weakref.ref(tensor))
         return slot
 
@@ -124,35 +161,25 @@ class Recorder(TorchDispatchMode):
         return self._storages[address][0]
 
 
-class _Listener:
-    """A mask source that tells the recorder what it was asked for."""
-
-    def __init__(self, source: MaskSource, recorder: Recorder) -> None:
-        self._source, self._recorder = source, recorder
-
-    def masks(self, site: SiteKey, shape: Shape, rate: float, draws: range, make: Make) -> Tensor:
-        return self._recorder.given(lambda s, d: s.masks(site, shape, rate, d, make), self._source, draws)
-
-    def masks_by_row(
-        self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
-    ) -> Tensor:
-        return self._recorder.given(
-            lambda s, d: s.masks_by_row(site, shape, rate, d, rows, make), self._source, draws
-        )
-
-    def uniform(self, site: SiteKey, shape: Shape, draws: range, dtype: torch.dtype) -> Tensor:
-        return self._recorder.given(lambda s, d: s.uniform(site, shape, d, dtype), self._source, draws)
+def _is_dense(tensor: Tensor) -> bool:
+    """Are its elements next to each other, each once, in whatever order of axes?"""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def _tensors_in(arguments: Iterable[Any]) -> list[Tensor]:
     """The tensors among arguments of an operation, which are at most lists of tensors."""
-    found = list[Tensor]()
+    tensors = list[Tensor]()
     for argument in arguments:
         if isinstance(argument, Tensor):
-            found.append(argument)
+            tensors.append(argument)
         elif isinstance(argument, (tuple, list)):
-            found += [part for part in cast(list[Any], argument) if isinstance(part, Tensor)]
-    return found
+            tensors += [part for part in cast(list[Any], argument) if isinstance(part, Tensor)]
+    return tensors
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
-from caveat._engine import Backend, Values, allowed_bytes, gathered, is_out_of_memory, mapped
+from caveat._engine import Backend, CannotRecordError, Values, allowed_bytes, gathered, is_out_of_memory, mapped
 from caveat._inputs import Inputs, as_inputs, map_leaves, structure_of
 from caveat._intercept import close
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
@@ -20,7 +20,6 @@ from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._choice import Counter, Way, choose_rows, choose_way
 from caveat.samplers._members._mismatch import check_same_values
 from caveat.samplers._members._pieces import fitting, join_rows, one_by_one, split_rows, stacked
-from caveat.samplers._members._program import CannotRecordError
 from caveat.samplers._members._stack import Recorded, Stack, alike, total_bytes
 from caveat.samplers._members._watch import Watch
 

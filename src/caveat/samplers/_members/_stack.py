@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from caveat._engine import Values
+from caveat._engine import CannotRecordError, Program, Recorder, Values, shorten
 from caveat._inputs import Inputs
 from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
-from caveat.samplers._members._program import CannotRecordError, Program
-from caveat.samplers._members._recording import Recorder
 from caveat.samplers._members._watch import has_plain_attributes, settings_of
 
 
@@ -78,9 +76,13 @@ class Stack:
             inputs = map_tensors(Tensor.contiguous, inputs)
             run = self._stacked_pass if stacked else self._unrolled_pass
             try:
-                with Recorder(tensors_of(inputs)) as recorder:
+                with Recorder(tensors_of(inputs), refreshable=True) as recorder:
                     outputs, spec = run(inputs, read)
                 program = recorder.program(outputs)
+                if not all(slot.varying for slot in program.outputs):
+                    raise CannotRecordError("an output does not follow the inputs")
+                shorten(program)
+                program.make_ready()
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                 raise CannotRecordError(f"{type(error).__name__}: {error}") from error
         if any("performance drop" in str(warning.message) for warning in caught):

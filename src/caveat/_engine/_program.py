@@ -1,7 +1,7 @@
-"""What several networks compute together on inputs of one shape, as a list of tensor operations.
+"""A pass as a list of tensor operations, played again for other inputs without the network's Python.
 
-What depends on the parameters alone is computed once; the rest is a short Python function that is called for every
-batch. ``recording`` makes such a program.
+What depends on nothing but constants is computed once; the rest is a short Python function. ``recorder`` makes a
+program of a pass, ``rewrites`` make it shorter.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+Form = tuple[Any, ...]
+"""Shape, dtype and device."""
 
 _aten = torch.ops.aten
 # torch's own names for the commonest operations are called faster than their entries in torch.ops.
@@ -38,48 +41,95 @@ class CannotRecordError(Exception):
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a tensor of the recording."""
+    """A tensor of the recording: its number, and the number of its memory.
+
+    ``varying`` says that it depends on the inputs, ``fills`` that it is of floats that fill its memory once each.
+    """
 
     number: int
+    storage: int
+    varying: bool
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    fills: bool
+
+    @property
+    def whole(self) -> bool:
+        """Does it fill its memory in order?"""
+        expected = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.stride), strict=True):
+            if size != 1 and stride != expected:
+                return False
+            expected *= size
+        return self.fills
+
+    @property
+    def form(self) -> Form:
+        """What memory for such a tensor has to be."""
+        return self.shape, self.dtype, self.device
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Step:
-    """An operation, with slots for the tensors among its arguments."""
+    """An operation, with slots for the tensors in its arguments; ``into`` numbers the program's own memory for it."""
 
     func: Any
     args: list[Any]
     kwargs: dict[str, Any]
     outputs: list[Slot | None]
-    several: bool
+    several: bool = False
+    into: int | None = None
 
     def inputs(self) -> list[Slot]:
         """The slots among the arguments."""
         return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Slot)]
 
+    def made(self) -> list[Slot]:
+        """The slots of the results."""
+        return [slot for slot in self.outputs if slot is not None]
+
+    @property
+    def result(self) -> Slot:
+        """The slot of the one result."""
+        slot = self.outputs[0]
+        assert slot is not None
+        return slot
+
 
 @dataclass
 class Program:
-    """Operations that take inputs of fixed shapes to the values of all members, (M, B, ...) each.
+    """Operations that take tensors of the inputs' shapes to ``outputs``.
 
-    ``fixed`` are the steps that depend on the parameters alone; ``refresh`` does them, and has to be called again when
-    the stacked parameters hold new values. ``run`` gives the values of all members for tensors of these inputs.
+    ``held`` are constants, ``fixed`` the steps that depend on them alone, ``memory`` is what steps with ``into`` write
+    on. ``run`` gives the outputs for inputs; ``refresh`` is to be called when constants hold new values.
     """
 
     inputs: list[Slot]
     held: dict[int, Tensor]
     fixed: list[Step]
-    varying: list[Step]
+    steps: list[Step]
     outputs: list[Slot]
-    gives_new_memory: bool
-    _space: dict[str, Any] = field(default_factory=dict[str, Any])
+    memory: list[Tensor] = field(default_factory=list[Tensor])
     run: Callable[..., tuple[Tensor, ...]] = field(init=False)
+    _space: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def __post_init__(self) -> None:
-        self.run = self._compiled()
+    @property
+    def gives_new_memory(self) -> bool:
+        """Does a run make all outputs itself, each whole and in memory of its own?"""
+        given = {slot.storage for slot in self.inputs}
+        places = {slot.storage for slot in self.outputs}
+        return len(places - given) == len(self.outputs) and all(s.varying and s.whole for s in self.outputs)
+
+    def make_ready(self) -> Program:
+        """The program after its last rewrite, to be run."""
+        self.run = self._compile()
+        self.refresh()
+        return self
 
     def refresh(self) -> None:
-        """Compute what depends on the parameters alone."""
+        """Compute what depends on constants alone."""
         values: dict[int, Any] = dict(self.held)
         for step in self.fixed:
             args, kwargs = pytree.tree_map_only(Slot, lambda slot: values[slot.number], (step.args, step.kwargs))
@@ -87,22 +137,23 @@ class Program:
             for slot, value in zip(step.outputs, returned if step.several else (returned,), strict=True):
                 if slot is not None:
                     values[slot.number] = value
-        needed = {slot.number for step in self.varying for slot in step.inputs()} | {s.number for s in self.outputs}
+        needed = {slot.number for step in self.steps for slot in step.inputs()} | {s.number for s in self.outputs}
         self._space.update({f"t{number}": value for number, value in values.items() if number in needed})
 
-    def _compiled(self) -> Callable[..., tuple[Tensor, ...]]:
-        """The varying steps as a Python function: calling it takes a third of the time of walking a list.
+    def _compile(self) -> Callable[..., tuple[Tensor, ...]]:
+        """The steps as a Python function: calling it takes a third of the time of walking a list.
 
-        What nothing needs any more is let go at once: else all members' activations would be held to the end.
+        What nothing needs any more is let go at once: else all activations would be held to the end.
         """
-        last = {slot.number: number for number, step in enumerate(self.varying) for slot in step.inputs()}
+        last = {slot.number: number for number, step in enumerate(self.steps) for slot in step.inputs()}
         kept = {slot.number for slot in self.outputs}
-        made = {slot.number for step in self.varying for slot in step.outputs if slot is not None}
+        made = {slot.number for step in self.steps for slot in step.made()}
         lines = [f"def run({', '.join(f't{slot.number}' for slot in self.inputs)}):"]
-        for number, step in enumerate(self.varying):
+        for number, step in enumerate(self.steps):
             self._space[f"f{number}"] = _FASTER.get(step.func, step.func)
             args = [self._source(argument, f"a{number}_{place}") for place, argument in enumerate(_one_by_one(step))]
             args += [f"{name}={self._source(value, f'k{number}_{name}')}" for name, value in step.kwargs.items()]
+            args += [f"out={self._source(self.memory[step.into], f'm{step.into}')}"] if step.into is not None else []
             needed = [slot is not None and (slot.number in last or slot.number in kept) for slot in step.outputs]
             targets = ", ".join(f"t{s.number}" if s and n else "_" for s, n in zip(step.outputs, needed, strict=True))
             lines.append(f"    {targets}{',' if step.several else ''} = f{number}({', '.join(args)})")
