@@ -7,7 +7,7 @@ what it has not made itself: then no program is made of it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -53,7 +53,7 @@ class Recorder(TorchDispatchMode):
         self._program.inputs.append(slot)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> Generator[None]:
         """Record nothing within."""
         self._paused = True
         try:
@@ -88,13 +88,13 @@ class Recorder(TorchDispatchMode):
         noted_kwargs = {name: self._noted(argument) for name, argument in kwargs.items()}
         returned = func(*args, **kwargs)
         several = isinstance(returned, (tuple, list))
-        parts = cast(list[Any], [*returned] if several else [returned])
+        parts: list[Any] = [*cast(list[Any], returned)] if several else [returned]
         if not several and not isinstance(returned, Tensor) and returned is not None:
             self._why_not = self._why_not or f"{func} makes a number of values"
         outputs = [self._new_slot(part, varying) if isinstance(part, Tensor) else None for part in parts]
         step = Step(func, noted, noted_kwargs, outputs, several)
         (self._program.steps if varying else self._program.fixed).append(step)
-        return returned
+        return cast(Any, returned)
 
     def _objection(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], varying: bool) -> str | None:
         """Why a run could not repeat this operation, or None."""
