@@ -7,8 +7,7 @@
     ├── InvalidRateError (ValueError)         a dropout rate outside [0, 1)
     ├── InvalidArgumentError (ValueError)     n = 0, an empty batch, an unknown name, a wrong type
     │   ├── CannotPropagateError              samplers: a call that moments do not pass through
-    │   ├── NoThresholdError                        decide: no cut keeps the promise
-    │   ├── EmptyPoolError, BatchLargerThanPoolError, NeverAskedError    acquire: a pool and its labels
+    │   ├── NoThresholdError                  decide: no threshold keeps the promise
     │   ├── InvalidTableError                 tabular: a file of rows
     │   ├── InvalidTextError, InvalidEncoderError  text: sentences; what reads them
     │   └── InvalidModelError                 a model's folder that is none, was changed, or is newer
@@ -19,10 +18,8 @@
     ├── DrawsNotKeptError (LookupError)       a question that needs the draws, which were not kept
     ├── LoaderFailedError (RuntimeError)      a data loader raised half-way
     ├── OutOfMemoryError (MemoryError)        one draw of one row does not fit
-    ├── LedgerTruncatedError, LedgerDamagedError (ValueError)             decide: a ledger that ends in mid-line; one
-    that was edited ├── BusyError (BlockingIOError)      a file or folder that another process is writing
-    │   └── LedgerBusyError, StateBusyError        decide, acquire: a ledger; the state of a loop
-    ├── LedgerGoneError (FileNotFoundError)   decide: a ledger that was moved or deleted under way
+    ├── BusyError (BlockingIOError)           a file or folder that another process is writing
+    ├── LedgerError (ValueError)              decide: a ledger cut off in mid-line, edited, moved or deleted
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
 Those named with a package are defined there. Each message says the rule, what was got, the usual cause if there is one,

@@ -13,7 +13,6 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from caveat.acquire import (
-    EmptyPoolError,
     activeml_query,
     epsilon_greedy,
     modal_query,
@@ -88,7 +87,7 @@ def test_only_the_reward_of_the_action_taken_is_learned_from() -> None:
 def test_bad_games_are_named() -> None:
     x, rewards = game(20)
     learn = warm_started(network(), lambda net: mc_dropout(net, output=Mean()), epochs=1)
-    with pytest.raises(EmptyPoolError):
+    with pytest.raises(InvalidArgumentError, match="must be contexts"):
         run_bandit(x[:0], rewards[:0], thompson(), learn)
     with pytest.raises(InvalidArgumentError, match=r"\(T, A\)"):
         run_bandit(x, rewards[:5], thompson(), learn)

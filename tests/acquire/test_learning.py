@@ -17,12 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from caveat.acquire import (
-    BatchLargerThanPoolError,
-    EmptyPoolError,
-    NeverAskedError,
     Pool,
     Round,
-    StateBusyError,
     active_learning,
     csv_labels,
     folder_labels,
@@ -33,7 +29,7 @@ from caveat.acquire import (
 from caveat.acquire import (
     _progress as progress,
 )
-from caveat.errors import InvalidArgumentError
+from caveat.errors import BusyError, InvalidArgumentError
 from caveat.predictive import Probabilities
 
 TRUTH = torch.arange(40) % 3
@@ -69,15 +65,15 @@ def test_bad_steps_of_a_pool() -> None:
     for bad in ([1], [5], [-1], [3, 3], [0.5], [True]):
         with pytest.raises(InvalidArgumentError):
             pool.ask(bad)  # type: ignore[arg-type]
-    with pytest.raises(NeverAskedError, match="rows \\[3\\]"):
+    with pytest.raises(InvalidArgumentError, match=r"asked for and not labeled yet(.|\n)*rows \[3\]"):
         pool.label([3])
-    with pytest.raises(NeverAskedError):
+    with pytest.raises(InvalidArgumentError, match="asked for and not labeled yet"):
         pool.label([1]).label([1])
-    with pytest.raises(BatchLargerThanPoolError):
+    with pytest.raises(InvalidArgumentError, match="at most as large"):
         pool.ask([0, 3, 4, 1])
-    with pytest.raises(EmptyPoolError):
+    with pytest.raises(InvalidArgumentError, match="must have a row"):
         Pool(1).ask([0]).ask([0])
-    with pytest.raises(EmptyPoolError):
+    with pytest.raises(InvalidArgumentError, match="must have a row"):
         Pool(0)
 
 
@@ -147,7 +143,7 @@ def test_labels_for_rows_never_asked_are_named_and_the_others_kept(tmp_path: Pat
     state = tmp_path / "state.json"
     waiting = next(loop(lambda rows: {}, state))
     stranger = next(row for row in range(40) if row not in waiting.asked)
-    with pytest.raises(NeverAskedError, match=str(stranger)):
+    with pytest.raises(InvalidArgumentError, match=f"asked for and not labeled yet(.|\n)*{stranger}"):
         list(loop(lambda rows: {rows[0]: 1, stranger: 2}, state))
     assert json.loads(state.read_text())["labels"] == [[waiting.asked[0], 1]]
 
@@ -155,7 +151,7 @@ def test_labels_for_rows_never_asked_are_named_and_the_others_kept(tmp_path: Pat
 def test_two_loops_on_one_file(tmp_path: Path) -> None:
     first = loop(lambda rows: TRUTH[rows], tmp_path / "state.json")
     next(first)
-    with pytest.raises(StateBusyError, match="one process"):
+    with pytest.raises(BusyError, match="one process"):
         next(loop(lambda rows: TRUTH[rows], tmp_path / "state.json"))
     first.close()  # type: ignore[attr-defined]
     assert next(loop(lambda rows: TRUTH[rows], tmp_path / "state.json")).number == 1
@@ -264,11 +260,11 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     def oracle(rows: list[int]) -> Tensor:
         return TRUTH[rows]
 
-    with pytest.raises(EmptyPoolError):
+    with pytest.raises(InvalidArgumentError, match="must have a row"):
         active_learning(0, oracle, fit, pick_at_random(), initial=1, batch=1, rounds=1)
-    with pytest.raises(BatchLargerThanPoolError):
+    with pytest.raises(InvalidArgumentError, match="at most as large"):
         loop(oracle, initial=41)
-    with pytest.raises(BatchLargerThanPoolError):
+    with pytest.raises(InvalidArgumentError, match="at most as large"):
         loop(oracle, batch=37)
     with pytest.raises(InvalidArgumentError, match="candidates"):
         loop(oracle, candidates=2)

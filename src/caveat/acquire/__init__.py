@@ -19,49 +19,31 @@ from caveat.acquire._learners import warm_started
 from caveat.acquire._learning import Round, active_learning
 from caveat.acquire._neural_linear import LinearPosterior, LinearPrior, linear_posterior, neural_linear
 from caveat.acquire._picks import Pick, pick_at_random, pick_batchbald, pick_by
-from caveat.acquire._pool import BatchLargerThanPoolError, EmptyPoolError, NeverAskedError, Pool
+from caveat.acquire._pool import Pool
 from caveat.acquire._queries import activeml_query, modal_query, predictive_of_estimator
-from caveat.acquire._scores import (
-    SCORES,
-    bald,
-    entropy,
-    epistemic_variance,
-    margin,
-    mean_std,
-    variation_ratio,
-)
-from caveat.acquire._state_file import StateBusyError
+from caveat.acquire._scores import SCORES, score_rows
 
 __all__ = [
     "SCORES",
     "BanditPolicy",
     "BanditRun",
-    "BatchLargerThanPoolError",
-    "EmptyPoolError",
     "JointBatch",
     "LinearPosterior",
     "LinearPrior",
-    "NeverAskedError",
     "Pick",
     "Pool",
     "Round",
-    "StateBusyError",
     "ThompsonPolicy",
     "active_learning",
     "activeml_query",
-    "bald",
     "batchbald",
     "csv_labels",
-    "entropy",
     "epig",
-    "epistemic_variance",
     "epsilon_greedy",
     "folder_labels",
     "joint_entropy",
     "k_center",
     "linear_posterior",
-    "margin",
-    "mean_std",
     "modal_query",
     "neural_linear",
     "pick_at_random",
@@ -70,12 +52,12 @@ __all__ = [
     "power_sample",
     "predictive_of_estimator",
     "run_bandit",
+    "score_rows",
     "softmax_sample",
     "thompson",
     "top_k",
     "trajectories",
     "uniform",
     "upper_confidence_bound",
-    "variation_ratio",
     "warm_started",
 ]

@@ -16,7 +16,6 @@ from torch import Tensor
 from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, predict
 from caveat._seeds import check_seed, mix
-from caveat.acquire._pool import EmptyPoolError
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 
 _WORD = (1 << 64) - 1
@@ -161,7 +160,7 @@ def run_bandit(
             best action is the one that is best on average, not the one that was lucky.
 
     Raises:
-        EmptyPoolError: no contexts. InvalidArgumentError: shapes or counts that do not fit. NotFiniteError: NaN.
+        InvalidArgumentError: no contexts, shapes or counts that do not fit. NotFiniteError: NaN.
 
     See "Deep Bayesian Bandits Showdown", Riquelme, Tucker and Snoek, 2018, https://arxiv.org/abs/1802.09127.
 
@@ -225,7 +224,7 @@ def _checked_actions(actions: Tensor, rows: int, A: int) -> Tensor:
 
 def _check_game(contexts: Tensor, rewards: Tensor, expected: Tensor | None) -> tuple[int, int]:
     if contexts.ndim == 0 or len(contexts) == 0:
-        raise EmptyPoolError(
+        raise InvalidArgumentError(
             explain("There must be contexts.", got="none", cause="a filter that kept nothing", fix="len(contexts) > 0")
         )
     if rewards.ndim != 2 or len(rewards) != len(contexts) or rewards.shape[1] < 2:

@@ -69,7 +69,7 @@ def batchbald(draws: Predictive | Tensor, size: int, *, configurations: int = 10
         seed: of the sample.
 
     Raises:
-        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or fewer than ``size``.
+        InvalidArgumentError: there are no rows, or fewer than ``size``.
         DrawsNotKeptError, InvalidArgumentError, NotProbabilitiesError, NotFiniteError: as for the draws.
 
     See "BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning", Kirsch, van Amersfoort

@@ -21,7 +21,7 @@ def top_k(scores: Tensor, size: int) -> Tensor:
     """The rows with the highest scores, (size,) int64, best first; of equal ones the first.
 
     Raises:
-        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
+        InvalidArgumentError: there are too few rows.
         NotFiniteError: NaN or infinity.
 
     Example:
@@ -39,8 +39,7 @@ def power_sample(scores: Tensor, size: int, *, power: float = 1.0, seed: int = 0
     near-duplicates.
 
     Raises:
-        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
-        InvalidArgumentError: a power of 0 or below. NotFiniteError: NaN or infinity.
+        InvalidArgumentError: too few rows, or a power of 0 or below. NotFiniteError: NaN or infinity.
 
     See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021,
     https://arxiv.org/abs/2106.12059.
@@ -60,8 +59,7 @@ def softmax_sample(scores: Tensor, size: int, *, coldness: float = 1.0, seed: in
     """Rows drawn without replacement with probability in proportion to exp(coldness * score): SoftmaxBALD.
 
     Raises:
-        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
-        InvalidArgumentError: a coldness of 0 or below. NotFiniteError: NaN or infinity.
+        InvalidArgumentError: too few rows, or a coldness of 0 or below. NotFiniteError: NaN or infinity.
 
     See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021.
 
@@ -83,8 +81,7 @@ def k_center(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Te
         chosen: (L, F), the features of the labeled rows; if not given, the row nearest the mean comes first.
 
     Raises:
-        EmptyPoolError, BatchLargerThanPoolError: there are no rows, or too few.
-        InvalidArgumentError: features that are not (B, F), or of another width. NotFiniteError: NaN.
+        InvalidArgumentError: too few rows, or features that are not (B, F), or of another width. NotFiniteError: NaN.
 
     See "Active Learning for Convolutional Neural Networks: A Core-Set Approach", Sener and Savarese, 2018,
     https://arxiv.org/abs/1708.00489.

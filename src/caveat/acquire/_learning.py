@@ -88,10 +88,9 @@ def active_learning(
         A ``Round`` each; only those that this call finished.
 
     Raises:
-        EmptyPoolError, BatchLargerThanPoolError: size or sizes that do not fit.
-        NeverAskedError: a label for a row that was not asked for; what came before it is kept.
-        InvalidArgumentError: labels that are not plain data, picks out of range, or a state of other settings.
-        StateBusyError: another process is running this loop.
+        InvalidArgumentError: sizes that do not fit, labels that are not plain data, picks out of range, a state of
+            other settings, or a label for a row that was not asked for; what came before it is kept.
+        BusyError: another process is running this loop.
 
     See "Deep Bayesian Active Learning with Image Data", Gal, Islam and Ghahramani, 2017.
 

@@ -12,18 +12,6 @@ from torch import Tensor
 from caveat.errors import InvalidArgumentError, explain
 
 
-class EmptyPoolError(InvalidArgumentError):
-    """There is no row left to ask for."""
-
-
-class BatchLargerThanPoolError(InvalidArgumentError):
-    """More rows are asked for than there are."""
-
-
-class NeverAskedError(InvalidArgumentError):
-    """A label came back for a row that was never asked for."""
-
-
 @final
 @dataclass(frozen=True)
 class Pool:
@@ -47,7 +35,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise EmptyPoolError(_empty(f"size={self.size!r}"))
+            raise InvalidArgumentError(_empty(f"size={self.size!r}"))
         known = [*self.labeled, *self.pending]
         if len(set(known)) < len(known) or any(not 0 <= row < self.size for row in known):
             raise InvalidArgumentError(
@@ -70,8 +58,7 @@ class Pool:
         """The pool with these rows pending.
 
         Raises:
-            EmptyPoolError: no row is left. BatchLargerThanPoolError: more rows than are left.
-            InvalidArgumentError: a row twice, out of range, labeled or pending already.
+            InvalidArgumentError: more rows than are left, or a row twice, out of range, labeled or pending already.
         """
         asked = as_rows(rows)
         check_batch(len(asked), self.size - len(self.labeled) - len(self.pending))
@@ -81,12 +68,12 @@ class Pool:
         """The pool with these rows labeled.
 
         Raises:
-            NeverAskedError: one of them is not pending.
+            InvalidArgumentError: one of them is not pending.
         """
         came = as_rows(rows)
         strange = sorted(set(came) - set(self.pending))
         if strange or len(set(came)) < len(came):
-            raise NeverAskedError(
+            raise InvalidArgumentError(
                 explain(
                     "Labels are taken for rows that are asked for and not labeled yet, once each.",
                     got=f"rows {strange[:8] or came[:8]}{' ...' if len(strange) > 8 else ''}",
@@ -121,11 +108,7 @@ def as_rows(rows: Iterable[int] | Tensor) -> list[int]:
 
 
 def check_batch(size: int, available: int) -> None:
-    """Raise unless ``size`` is a positive number of rows and so many are there.
-
-    Raises:
-        EmptyPoolError, BatchLargerThanPoolError, InvalidArgumentError
-    """
+    """Raises ``InvalidArgumentError`` unless ``size`` is a positive number of rows and as many are there."""
     if isinstance(cast(Any, size), bool) or not isinstance(size, int) or size < 1:
         raise InvalidArgumentError(
             explain(
@@ -136,9 +119,9 @@ def check_batch(size: int, available: int) -> None:
             )
         )
     if available < 1:
-        raise EmptyPoolError(_empty("no row left"))
+        raise InvalidArgumentError(_empty("no row left"))
     if size > available:
-        raise BatchLargerThanPoolError(
+        raise InvalidArgumentError(
             explain(
                 "A batch is at most as large as what is left of the pool.",
                 got=f"size={size} of {available} rows",

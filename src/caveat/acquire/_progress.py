@@ -72,7 +72,7 @@ class Progress:
         one that is wrong.
 
         Raises:
-            NeverAskedError, InvalidArgumentError: for the first that is wrong.
+            InvalidArgumentError: for the first that is wrong.
         """
         asked = set(self.asked)
         changed = False
@@ -80,7 +80,7 @@ class Progress:
             for row, label in came:
                 _check_label(row, label)
                 if row not in asked:
-                    self.pool().label([row])  # raises NeverAskedError
+                    self.pool().label([row])  # raises where it was not asked for
                 if row in self.labels and self.labels[row] == label:
                     continue
                 self.labels[row], changed = label, True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,28 +17,45 @@ from caveat.predictive import Gaussian, Predictive
 Score = Callable[[Predictive], Tensor]
 
 
-def bald(pred: Predictive) -> Tensor:
-    """Mutual information of the label and the network function, (B,) nats: what a label would teach.
+def score_rows(pred: Predictive, score: str | Score = "bald") -> Tensor:
+    """Returns how much the label of each row would be worth, (B,); higher is asked for first.
 
-    Of classes exact for the draws. Of a Gaussian, for the normal of the same variance: the sum over targets of
-    (log total variance - mean log noise variance) / 2; the mean of the logs is over the draws where they were kept,
-    else the log of the mean noise.
+    ``top_k(score_rows(pred), 10)`` are the ten rows to ask for. The scores by name, after Gal, Islam and Ghahramani,
+    "Deep Bayesian Active Learning with Image Data", 2017, https://arxiv.org/abs/1703.02910:
+
+    * "bald": mutual information of the label and the network function, in nats: what a label would teach. Of classes
+      exact for the draws. Of a Gaussian, for the normal of the same variance: the sum over targets of (log total
+      variance - mean log noise variance) / 2; the mean of the logs is over the draws where they were kept, else the log
+      of the mean noise. See Houlsby et al., 2011, https://arxiv.org/abs/1112.5745.
+    * "entropy": predictive entropy, in nats; of a Gaussian that of the normal with its total variance, summed.
+    * "variation_ratio": fraction of the draws that do not vote for the modal class.
+    * "mean_std": mean over classes of the standard deviation over draws.
+    * "margin": minus the margin of the two most probable classes.
+    * "epistemic_variance": variance over draws of a regression's means, summed over targets.
+
+    Args:
+        pred: Predictive of the rows to choose from; of several predictions a row the mean is taken.
+        score: Name in ``SCORES``, or a function of a predictive.
 
     Raises:
-        InvalidArgumentError: a predictive with several predictions a row or without noise: `Mean(noise_variance=...)`.
-
-    See "Bayesian Active Learning for Classification and Preference Learning", Houlsby et al., 2011,
-    https://arxiv.org/abs/1112.5745.
+        InvalidArgumentError: an unknown name, a score of the other kind of network, or BALD of a regression without
+            noise: ``Mean(noise_variance=...)``.
+        NotFiniteError: NaN or infinity.
 
     Example:
         >>> from caveat.predictive import Mean, Probabilities
-        >>> bald(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
-        tensor([0.6931], dtype=torch.float64)
-        >>> bald(Mean(noise_variance=2.0).summarize(torch.tensor([[[1.0]], [[3.0]]])))
+        >>> pred = Probabilities().summarize(torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]]))
+        >>> score_rows(pred, "bald"), score_rows(pred, "entropy")
+        (tensor([0.6931, 0.0000], dtype=torch.float64), tensor([0.6931, 0.6931], dtype=torch.float64))
+        >>> score_rows(Mean(noise_variance=2.0).summarize(torch.tensor([[[1.0]], [[3.0]]])))
         tensor([0.3466], dtype=torch.float64)
     """
+    return checked_scores(as_score(score)(pred))
+
+
+def _bald(pred: Predictive) -> Tensor:
     if not isinstance(pred, Gaussian):
-        return _measure(pred, "mutual_information")
+        return _measure("mutual_information", pred)
     if not bool((pred.noise > 0).all()):
         raise InvalidArgumentError(
             explain(
@@ -53,76 +71,29 @@ def bald(pred: Predictive) -> Tensor:
     return _one_a_row(gain.clamp(min=0), total=True)
 
 
-def entropy(pred: Predictive) -> Tensor:
-    """Predictive entropy, (B,) nats; of a Gaussian that of the normal with its total variance, summed over targets.
-
-    Example:
-        >>> from caveat.predictive import Probabilities
-        >>> entropy(Probabilities().summarize(torch.tensor([[[0.5, 0.5]]])))
-        tensor([0.6931], dtype=torch.float64)
-    """
+def _entropy(pred: Predictive) -> Tensor:
     if isinstance(pred, Gaussian):
         return _one_a_row((2 * torch.pi * torch.e * (pred.noise + pred.moments.variance)).log() / 2, total=True)
-    return _measure(pred, "predictive_entropy")
+    return _measure("predictive_entropy", pred)
 
 
-def variation_ratio(pred: Predictive) -> Tensor:
-    """Share of draws that do not vote for the modal class, (B,).
-
-    Example:
-        >>> from caveat.predictive import Probabilities
-        >>> variation_ratio(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
-        tensor([0.5000], dtype=torch.float64)
-    """
-    return _measure(pred, "variation_ratio")
-
-
-def mean_std(pred: Predictive) -> Tensor:
-    """Mean over classes of the standard deviation over draws, (B,).
-
-    Example:
-        >>> from caveat.predictive import Probabilities
-        >>> mean_std(Probabilities().summarize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])))
-        tensor([0.7071], dtype=torch.float64)
-    """
-    return _measure(pred, "mean_standard_deviation")
-
-
-def margin(pred: Predictive) -> Tensor:
-    """**Minus** the margin of the two most probable classes, (B,): higher is asked for first, as for every score.
-
-    Example:
-        >>> from caveat.predictive import Probabilities
-        >>> margin(Probabilities().summarize(torch.tensor([[[0.75, 0.25]]])))
-        tensor([-0.5000], dtype=torch.float64)
-    """
-    return _measure(pred, "margin")
-
-
-def epistemic_variance(pred: Predictive) -> Tensor:
-    """Variance over draws of a regression's means, summed over targets, (B,).
-
-    Example:
-        >>> from caveat.predictive import Mean
-        >>> epistemic_variance(Mean().summarize(torch.tensor([[[1.0]], [[3.0]]])))
-        tensor([2.], dtype=torch.float64)
-    """
-    return _measure(pred, "epistemic_variance", total=True)
+def _measure(name: str, pred: Predictive, *, total: bool = False) -> Tensor:
+    return _one_a_row(MEASURES[name].uncertainty(pred), total=total)
 
 
 SCORES: Mapping[str, Score] = {
-    "bald": bald,
-    "entropy": entropy,
-    "epistemic_variance": epistemic_variance,
-    "margin": margin,
-    "mean_std": mean_std,
-    "variation_ratio": variation_ratio,
+    "bald": _bald,
+    "entropy": _entropy,
+    "epistemic_variance": partial(_measure, "epistemic_variance", total=True),
+    "margin": partial(_measure, "margin"),
+    "mean_std": partial(_measure, "mean_standard_deviation"),
+    "variation_ratio": partial(_measure, "variation_ratio"),
 }
 """Every score of a predictive by name."""
 
 
 def as_score(score: str | Score) -> Score:
-    """A score by its name, or the function itself."""
+    """Returns a score by its name, or the function itself."""
     if callable(score):
         return score
     if score in SCORES:
@@ -131,14 +102,14 @@ def as_score(score: str | Score) -> Score:
         explain(
             "A score is one of SCORES, or a function of a predictive.",
             got=f"{score!r}",
-            cause="a typing error; EPIG and BatchBALD need the draws and have functions of their own",
+            cause="a typo; EPIG and BatchBALD need the draws and have functions of their own",
             fix=f"one of {', '.join(SCORES)}",
         )
     )
 
 
 def checked_scores(scores: Tensor) -> Tensor:
-    """Scores (B,), at least one, finite, in the accumulator's dtype."""
+    """Returns scores (B,), at least one, finite, in the accumulator's dtype."""
     require_rows(scores, "scores")
     require_finite(scores, "scores")
     if scores.ndim == 1:
@@ -153,12 +124,8 @@ def checked_scores(scores: Tensor) -> Tensor:
     )
 
 
-def _measure(pred: Predictive, name: str, *, total: bool = False) -> Tensor:
-    return _one_a_row(MEASURES[name].uncertainty(pred), total=total)
-
-
 def _one_a_row(values: Tensor, *, total: bool) -> Tensor:
-    """(B,): the sum over targets, or the mean over several predictions of a row."""
+    """Returns (B,): the sum over targets, or the mean over several predictions of a row."""
     values = values.to(accumulator(values.device))
     if values.ndim > 1:
         flat = values.flatten(1)

@@ -12,10 +12,6 @@ from caveat._files import held, open_regular, write_whole
 from caveat.errors import BusyError, InvalidArgumentError, explain
 
 
-class StateBusyError(BusyError):
-    """Another process is running the loop of this file."""
-
-
 def read_state(path: Path) -> dict[str, Any] | None:
     """What the file holds; None if there is none.
 
@@ -63,7 +59,7 @@ def held_state(path: Path | None) -> Generator[None]:
     """Keep others from running the loop of this file; a lock ends with its process.
 
     Raises:
-        StateBusyError: another one is running it.
+        BusyError: another one is running it.
     """
     if path is None:
         yield
@@ -73,7 +69,7 @@ def held_state(path: Path | None) -> Generator[None]:
         try:
             stack.enter_context(held(path))
         except BusyError as error:
-            raise StateBusyError(
+            raise BusyError(
                 explain(
                     "A loop's file has one process at a time.",
                     got=f"{path.name}, whose loop is running elsewhere",

@@ -5,8 +5,8 @@ from caveat.decide._cost import expected_costs, threshold_for_cost
 from caveat.decide._coverage import threshold_for_coverage
 from caveat.decide._cut import NoThresholdError, Threshold
 from caveat.decide._decision import Decision
-from caveat.decide._file_lock import LedgerBusyError, LedgerGoneError
-from caveat.decide._ledger import Ledger, LedgerDamagedError, LedgerTruncatedError, read_ledger
+from caveat.decide._file_lock import LedgerError
+from caveat.decide._ledger import Ledger, read_ledger
 from caveat.decide._policies import abstain, cheapest_action, refer
 from caveat.decide._risk import threshold_for_risk
 from caveat.decide._tiers import Tier, decide_in_tiers
@@ -15,10 +15,7 @@ from caveat.decide._unsureness import uncertainty
 __all__ = [
     "Decision",
     "Ledger",
-    "LedgerBusyError",
-    "LedgerDamagedError",
-    "LedgerGoneError",
-    "LedgerTruncatedError",
+    "LedgerError",
     "NoThresholdError",
     "Threshold",
     "Tier",

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from caveat._files import is_at, open_locked
 from caveat.errors import BusyError, CaveatError, explain
 
 
-class LedgerBusyError(BusyError):
-    """Another writer holds the ledger."""
+class LedgerError(CaveatError, ValueError):
+    """The file of a ledger is cut off in mid-line, was changed, or was moved or deleted while it was open.
 
+    Fields:
+        records: of a last line cut in mid-write, the whole records before it.
+        rest: the bytes of that line; empty where anything else is wrong.
+    """
 
-class LedgerGoneError(CaveatError, FileNotFoundError):
-    """The file was moved or deleted while the ledger was open."""
+    def __init__(self, message: str, records: Sequence[dict[str, Any]] = (), rest: bytes = b"") -> None:
+        super().__init__(message)
+        self.records, self.rest = list(records), rest
 
 
 def locked(path: Path) -> tuple[FileIO, bool]:
     """The open file, locked for this writer alone, and whether the file is new.
 
     Raises:
-        LedgerBusyError: another writer holds it. Its lock ends with it, also if it crashes.
+        BusyError: another writer holds it. Its lock ends with it, also if it crashes.
     """
     new = not path.exists()
     try:
         return open_locked(path, os.O_APPEND), new
     except BusyError as error:
-        raise LedgerBusyError(
+        raise BusyError(
             explain(
                 "A ledger has one writer at a time.",
                 got=f"{path.name}, which is open for writing elsewhere",
@@ -42,11 +49,11 @@ def require_own(file: int, path: Path, process: int) -> None:
     """Raise unless the open file is still the one at ``path``, and this is the process that opened it.
 
     Raises:
-        LedgerBusyError: a forked process, which has its parent's lock but not its count. LedgerGoneError: another
-            file, or none.
+        BusyError: a forked process, which has its parent's lock but not its count. LedgerError: another file, or
+            none.
     """
     if os.getpid() != process:
-        raise LedgerBusyError(
+        raise BusyError(
             explain(
                 "A ledger has one writer at a time.",
                 got=f"{path.name}, opened by process {process} and written to by its fork {os.getpid()}",
@@ -56,7 +63,7 @@ def require_own(file: int, path: Path, process: int) -> None:
         )
     if is_at(file, path):
         return
-    raise LedgerGoneError(
+    raise LedgerError(
         explain(
             "The file of a ledger stays where it is while the ledger is open.",
             got=f"{path.name}, which was moved or deleted; nothing was written",

@@ -19,20 +19,8 @@ from typing import Any, cast, final
 
 from caveat._files import open_regular, sync_folder
 from caveat.decide._decision import Decision
-from caveat.decide._file_lock import locked, require_own
-from caveat.errors import CaveatError, InvalidArgumentError, explain
-
-
-class LedgerTruncatedError(CaveatError, ValueError):
-    """The last line was cut in mid-write; ``records`` holds the whole lines before it, ``rest`` the bytes."""
-
-    def __init__(self, message: str, records: list[dict[str, Any]], rest: bytes) -> None:
-        super().__init__(message)
-        self.records, self.rest = records, rest
-
-
-class LedgerDamagedError(CaveatError, ValueError):
-    """A line in the middle of a ledger that is no record: it was changed by something else."""
+from caveat.decide._file_lock import LedgerError, locked, require_own
+from caveat.errors import InvalidArgumentError, explain
 
 
 @final
@@ -45,9 +33,8 @@ class Ledger:
             line. Without it a cut line is an error, so that nobody goes on in ignorance of it.
 
     Raises:
-        LedgerBusyError: another writer holds it, in this process or in another.
-        LedgerTruncatedError: the last line is cut, and ``mend`` is not set.
-        LedgerDamagedError: a line before the last is no record.
+        BusyError: another writer holds it, in this process or in another.
+        LedgerError: the last line is cut and ``mend`` is not set, or a line before it is no record.
 
     Example:
         >>> import tempfile
@@ -76,8 +63,8 @@ class Ledger:
     def _opened(self, file: int, mend: bool) -> int:
         try:
             return len(_parsed(_content(self.path), self.path))
-        except LedgerTruncatedError as cut:
-            if not mend:
+        except LedgerError as cut:
+            if not mend or not cut.rest:
                 raise
             with self.path.with_name(f"{self.path.name}.cut").open("ab") as aside:
                 aside.write(cut.rest + b"\n")
@@ -100,8 +87,8 @@ class Ledger:
 
         Raises:
             InvalidArgumentError: the ledger is closed, or a record is not plain data (NaN and infinity are not).
-            LedgerBusyError: this is a forked process, and the one that opened the ledger holds it.
-            LedgerGoneError: the file was moved or deleted since it was opened.
+            BusyError: this is a forked process, and the one that opened the ledger holds it.
+            LedgerError: the file was moved or deleted since it was opened.
         """
         records = _as_records(entries)
         with self._turn:
@@ -168,9 +155,9 @@ def read_ledger(path: str | Path) -> list[dict[str, Any]]:
     """All records of a ledger, whether or not somebody is writing it.
 
     Raises:
-        LedgerTruncatedError: the last line is cut; its ``records`` are all that were written before. (Of a ledger that
-            is being written it can be a line that is not whole yet.)
-        LedgerDamagedError: a line before the last is no record.
+        LedgerError: the last line is cut; its ``records`` are all that were written before, its ``rest`` the bytes of
+            the line. (Of a ledger that is being written it can be a line that is not whole yet.) Or a line before the
+            last is no record.
         FileNotFoundError: there is no such file.
 
     Example:
@@ -179,7 +166,7 @@ def read_ledger(path: str | Path) -> list[dict[str, Any]]:
         ...     _ = Path(folder, "one.jsonl").write_text('{"action": "refer"}\\n{"act')
         ...     try:
         ...         read_ledger(f"{folder}/one.jsonl")
-        ...     except LedgerTruncatedError as cut:
+        ...     except LedgerError as cut:
         ...         cut.records, cut.rest
         ([{'action': 'refer'}], b'{"act')
     """
@@ -202,7 +189,7 @@ def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
         cause="a crash or a full disk in mid-write",
         fix=f"Ledger({path.name!r}, mend=True) sets them aside and goes on; error.records holds the whole ones",
     )
-    raise LedgerTruncatedError(message, records, rest)
+    raise LedgerError(message, records, rest)
 
 
 def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
@@ -212,7 +199,7 @@ def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
         record = None
     if isinstance(record, dict):
         return cast("dict[str, Any]", record)
-    raise LedgerDamagedError(
+    raise LedgerError(
         explain(
             "Each line of a ledger is one record in JSON.",
             got=f"line {number + 1} of {path.name}: {line[:60]!r}",
