@@ -96,7 +96,8 @@ def _check_batch(x: Any) -> None:
         got, cause = f"a {kind}", "a table"
         fix = "pass torch.as_tensor(x.to_numpy(), dtype=torch.float32), or use caveat.tabular"
     elif isinstance(x, (type, nn.Module)) or (not isinstance(x, Tensor) and isinstance(x, Sampler)):
-        got, cause, fix = getattr(x, "__name__", kind), "arguments in another order", "predict(sampler, x)"
+        got = getattr(cast(object, x), "__name__", kind)
+        cause, fix = "arguments in another order", "predict(sampler, x)"
     elif isinstance(x, (str, os.PathLike)):
         got, cause = f"{kind} {str(cast(object, x))!r}", "a path or a sentence"
         fix = "pass the tensors that the network takes"

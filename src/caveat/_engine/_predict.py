@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch.utils import _pytree as pytree
@@ -17,7 +17,7 @@ from caveat._engine._sampler import Sampler
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, LoaderFailedError, explain
-from caveat.predictive import Predictive
+from caveat.predictive import P
 
 _DEFAULT_DRAWS = 100
 _MISUSE = (TypeError, AttributeError, InvalidArgumentError)
@@ -26,7 +26,7 @@ _MISUSE = (TypeError, AttributeError, InvalidArgumentError)
 
 @interruptible
 def predict(
-    sampler: Sampler,
+    sampler: Sampler[P],
     x: Any,
     n: int | Literal["auto"] | None = None,
     *,
@@ -36,7 +36,7 @@ def predict(
     measure: Measure | None = None,
     min_draws: int = 32,
     max_draws: int = 4096,
-) -> Predictive:
+) -> P:
     """Draw ``n`` functions, evaluate them on ``x``, and keep the summary.
 
     Draw i depends on (seed, i) alone, so ``predict(x)`` of a row is the same in any batch, and predictions with the
@@ -74,23 +74,25 @@ def predict(
     check_seed(seed)
     try:
         if n == "auto":
-            return adaptive(sampler, x, seed, _stopping(tolerance, measure, min_draws, max_draws, keep, sampler))
+            stopping = _stopping(tolerance, measure, min_draws, max_draws, keep, sampler)
+            return cast(P, adaptive(sampler, x, seed, stopping))
         count = check_draws(n, sampler)
         with sampler.bind(x, seed) as stream:
-            return summarized(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
+            pred = summarized(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
+            return cast(P, pred)
     except _MISUSE as error:
         check_passed(sampler, x, error)
         raise
 
 
 def predict_batches(
-    sampler: Sampler,
+    sampler: Sampler[P],
     loader: Iterable[Any],
     n: int | Literal["auto"] | None = None,
     *,
     inputs: Callable[[Any], Any] | None = None,
     **settings: Any,
-) -> Iterator[Predictive]:
+) -> Iterator[P]:
     """``predict`` for each batch of a loader, in order and in flat memory.
 
     The same functions are drawn for every batch, so results do not depend on how the rows are batched.
@@ -129,7 +131,7 @@ def predict_batches(
 
 def _predict_batches(
     sampler: Sampler, loader: Iterable[Any], n: Any, inputs: Callable[[Any], Any], settings: dict[str, Any]
-) -> Iterator[Predictive]:
+) -> Iterator[P]:
     batches, number = iter(loader), 0
     while True:
         try:
@@ -145,7 +147,7 @@ def _predict_batches(
                     fix=f"mend the dataset; the {number} batches before it were given and are right",
                 )
             ) from error
-        yield predict(sampler, inputs(batch), n, **settings)
+        yield cast(P, predict(sampler, inputs(batch), n, **settings))
         number += 1
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from caveat.predictive import Output
+from caveat.predictive import Output, P_co
 
 Values = Tensor | dict[str, Tensor]
 """What ``output.read`` gives of one network function, stacked over draws: a tensor, or one for each head."""
@@ -35,11 +35,11 @@ class Stream(Protocol):
 
 
 @runtime_checkable
-class Sampler(Protocol):
-    """A seeded source of network functions. Draw i depends on (seed, i) alone."""
+class Sampler(Protocol[P_co]):
+    """A seeded source of network functions; `predict` of it gives a `P_co`. Draw i depends on (seed, i) alone."""
 
     @property
-    def output(self) -> Output:
+    def output(self) -> Output[P_co]:
         """How to read what a function returns."""
         ...
 

@@ -17,6 +17,7 @@ from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, predict
 from caveat._seeds import check_seed, mix
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.measures import epistemic_variance
 
 _WORD = (1 << 64) - 1
 
@@ -85,7 +86,7 @@ def upper_confidence_bound(*, width: float = 1.0, n: int = 50) -> BanditPolicy:
 
     def policy(sampler: Sampler, contexts: Tensor, seed: int, /) -> Tensor:
         pred = predict(sampler, contexts, sampler.size or n, seed=seed)
-        return (_rewards(pred.mean) + width * pred.epistemic_variance.sqrt()).argmax(-1)
+        return (_rewards(pred.mean) + width * epistemic_variance(pred).sqrt()).argmax(-1)
 
     return policy
 

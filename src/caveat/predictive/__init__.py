@@ -13,7 +13,7 @@ from caveat.predictive._outputs import (
     MeanAndVariance,
     Probabilities,
 )
-from caveat.predictive._protocol import Output, Predictive, RowIndex, Select
+from caveat.predictive._protocol import Output, P, P_co, Predictive, RowIndex, Select
 from caveat.predictive._rows import concatenate, join
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "MeanAndLogVariance",
     "MeanAndVariance",
     "Output",
+    "P",
+    "P_co",
     "Predictive",
     "Probabilities",
     "RowIndex",

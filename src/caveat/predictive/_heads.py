@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
-from caveat.predictive._protocol import Output, Predictive, RowIndex
+from caveat.predictive._protocol import Output, P, Predictive, RowIndex
 from caveat.predictive._rows import same_kind
 from caveat.predictive._select import check_select, named_part, selected
 
@@ -156,7 +156,7 @@ class HeadOutputs:
         return Heads({name: out.summarize(draws[name], keep=keep) for name, out in self.outputs.items()})
 
 
-def as_output(value: object) -> Output:
+def as_output(value: Output[P] | dict[str, Output]) -> Output[P]:
     """An output as it is, and a dict of outputs as the output of a network with several heads.
 
     Raises:
@@ -170,8 +170,9 @@ def as_output(value: object) -> Output:
     if isinstance(value, Output) and not isinstance(value, type):
         return value
     if isinstance(value, Mapping) and value:
-        heads = cast("Mapping[Any, object]", value)
-        return HeadOutputs({str(name): as_output(output) for name, output in heads.items()})
+        heads = cast("Mapping[Any, Output]", value)
+        named = HeadOutputs({str(name): as_output(output) for name, output in heads.items()})
+        return cast("Output[P]", named)  # summarized as Heads
     raise InvalidArgumentError(
         explain(
             "output must be an output such as Logits(), or a dict of them by head.",

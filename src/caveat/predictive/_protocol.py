@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 Select = str | int | Callable[[Any], Any] | None
 """Which part of the return to read: a key or attribute, an index, a callable, or None for all of it."""
@@ -72,9 +73,14 @@ class Predictive(Protocol):
         ...
 
 
+P = TypeVar("P", bound=Predictive, default=Predictive)
+P_co = TypeVar("P_co", bound=Predictive, default=Predictive, covariant=True)
+"""The kind of predictive that an output summarizes draws as, and with it a sampler and `predict` of it."""
+
+
 @runtime_checkable
-class Output(Protocol):
-    """How to read what a network returns, and how to summarize draws of it."""
+class Output(Protocol[P_co]):
+    """How to read what a network returns, and how to summarize draws of it: a `P_co`."""
 
     @property
     def select(self) -> Select:
@@ -85,6 +91,6 @@ class Output(Protocol):
         """One tensor without a draw axis from what one pass returned; runs inside `torch.vmap`."""
         ...
 
-    def summarize(self, draws: Any, *, keep: bool = False) -> Predictive:
+    def summarize(self, draws: Any, *, keep: bool = False) -> P_co:
         """The predictive of draws stacked first, (S, *shape of read())."""
         ...

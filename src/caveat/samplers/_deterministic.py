@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from caveat.predictive import Output
+from caveat.predictive import Output, P
 from caveat.samplers._ensemble import Ensemble, ensemble
 
 
 def deterministic(
-    network: nn.Module, *, output: Output | dict[str, Output], in_dims: Any = None
-) -> Ensemble:
+    network: nn.Module, *, output: Output[P] | dict[str, Output], in_dims: Any = None
+) -> Ensemble[P]:
     """A sampler of one function: the network as it is in eval mode. Epistemic uncertainty is 0.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 from torch import Tensor, nn
 
@@ -18,18 +18,18 @@ from caveat._engine import BACKENDS, Backend
 from caveat._intercept import Network
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
-from caveat.predictive import Output, as_output
+from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._members._group import BoundGroup, Group
 
 _RULE = "An ensemble is a list of different torch.nn.Modules on one device."
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Generic[P_co]):
     """The sampler that ``caveat.ensemble`` makes; see there. Draw i is member i, whatever the seed."""
 
     models: tuple[nn.Module, ...]
-    output: Output
+    output: Output[P_co]
     backend: Backend = None
     in_dims: Any = None
     _groups: list[Group] = field(default_factory=list[Group], repr=False)
@@ -59,10 +59,10 @@ class Ensemble:
 def ensemble(
     networks: Iterable[nn.Module],
     *,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     in_dims: Any = None,
     backend: Backend = None,
-) -> Ensemble:
+) -> Ensemble[P]:
     """A sampler of M networks that were trained apart: a deep ensemble. Draw i is member i.
 
     Every member runs as in eval mode, whatever mode it is in; none is changed. Members of one architecture are

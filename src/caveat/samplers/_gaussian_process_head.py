@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 from torch import Tensor, nn
 
@@ -17,17 +17,17 @@ from caveat._engine import Backend, Stream, Values
 from caveat._intercept import LivePredicate
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.layers import RandomFeatureGaussianProcess
-from caveat.predictive import Output, as_output
+from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._mc_dropout import MCDropout
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianProcessHead:
+class GaussianProcessHead(Generic[P_co]):
     """The sampler that ``gaussian_process_head`` makes; see there."""
 
     model: nn.Module
-    output: Output
-    _inner: MCDropout
+    output: Output[P_co]
+    _inner: MCDropout[P_co]
     _factors: dict[int, tuple[Any, Tensor]] = field(default_factory=dict[int, tuple[Any, Tensor]], repr=False)
 
     @property
@@ -82,13 +82,13 @@ class _Drawing:
 def gaussian_process_head(
     model: nn.Module,
     *,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     live: LivePredicate = lambda path, module: False,
     in_dims: Any = None,
     memory: int | None = None,
     backend: Backend = None,
     chunk: int | None = None,
-) -> GaussianProcessHead:
+) -> GaussianProcessHead[P]:
     """A sampler of functions from the posterior of a Gaussian-process head: SNGP.
 
     Draw i is one set of weights of the head's random features, from (seed, i), for all inputs: a smooth function,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from caveat._engine import Stream, Values
 from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, NothingRandomError, explain, explain_no_network
-from caveat.predictive import Output, as_output
+from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._drawn_numbers import generator_of
@@ -28,11 +28,11 @@ _USUAL_BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class MCBatchNorm:
+class MCBatchNorm(Generic[P_co]):
     """The sampler that ``mc_batch_norm`` makes; see there."""
 
     model: nn.Module
-    output: Output
+    output: Output[P_co]
     batch_size: int
     _data: TrainingRows = field(repr=False)
     _network: EvalNetwork = field(repr=False)
@@ -78,10 +78,10 @@ def mc_batch_norm(
     network: nn.Module,
     data: Any,
     *,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     batch_size: int | None = None,
     in_dims: Any = None,
-) -> MCBatchNorm:
+) -> MCBatchNorm[P]:
     """A sampler of any network with batch normalization: draw i uses the statistics of training mini-batch i.
 
     The network is not changed: running statistics, flags and everything else stay. All else behaves as in eval mode,

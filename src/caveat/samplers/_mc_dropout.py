@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +40,17 @@ from caveat._intercept import (
 )
 from caveat._seeds import check_seed
 from caveat.errors import CaveatError
-from caveat.predictive import Output, as_output
+from caveat.predictive import Output, P, P_co, as_output
 
 Masks = Literal["shared", "per_row"]
 
 
 @dataclass(frozen=True, eq=False)
-class MCDropout:
+class MCDropout(Generic[P_co]):
     """The sampler that ``caveat.mc_dropout`` makes; see there."""
 
     model: nn.Module
-    output: Output
+    output: Output[P_co]
     live: LivePredicate
     masks: Masks
     strata: int | None
@@ -138,7 +138,7 @@ def _rows_of(inputs: Inputs, plan: Plan, rows: Tensor | None) -> tuple[Inputs, T
 def mc_dropout(
     model: nn.Module,
     *,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     live: LivePredicate = all_dropout,
     masks: Masks = "shared",
     strata: int | None = None,
@@ -146,7 +146,7 @@ def mc_dropout(
     memory: int | None = None,
     backend: Backend = None,
     chunk: int | None = None,
-) -> MCDropout:
+) -> MCDropout[P]:
     """A sampler of thinned networks from any network with dropout: Monte-Carlo dropout.
 
     The model is not copied, wrapped or changed; while drawing, every live site fires whatever mode the model is in, and

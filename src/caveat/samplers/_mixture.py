@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from caveat._engine import Sampler, Stream, Values, mapped
 from caveat._seeds import check_seed, mix
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
-from caveat.predictive import HeadOutputs, Output
+from caveat.predictive import HeadOutputs, Output, P, P_co
 from caveat.samplers._members._mismatch import check_same_values
 
 # So much of all components' draws is held at once, and at least a few of each.
@@ -30,13 +30,13 @@ _RULE = "A mixture is a list of samplers that read the networks' returns with th
 
 
 @dataclass(frozen=True, eq=False)
-class Mixture:
+class Mixture(Generic[P_co]):
     """The sampler that ``caveat.mixture`` makes; see there."""
 
-    samplers: tuple[Sampler, ...]
+    samplers: tuple[Sampler[P_co], ...]
 
     @property
-    def output(self) -> Output:
+    def output(self) -> Output[P_co]:
         """How to read a draw of any component."""
         return self.samplers[0].output
 
@@ -117,7 +117,7 @@ class _BoundMixture:
         return cast(Values, pytree.tree_map(joined, *gathered))
 
 
-def mixture(samplers: Iterable[Sampler]) -> Mixture:
+def mixture(samplers: Iterable[Sampler[P]]) -> Mixture[P]:
     """Several samplers as one, in equal shares: such as an ensemble of MC-dropout networks.
 
     Draw i is draw i div K of component i mod K, so any number of draws has each component's share to one draw.
@@ -158,7 +158,7 @@ def mixture(samplers: Iterable[Sampler]) -> Mixture:
             cause = "a network was passed in place of a sampler"
             fix = "caveat.mc_dropout(network, output=...) for each, or caveat.ensemble(networks, output=...)"
             raise _invalid(f"{type(part).__name__} as component {number}", cause, fix)
-        if not _same_output(part.output, parts[0].output):
+        if not _same_output(cast(Any, part).output, parts[0].output):
             raise _invalid(
                 f"{parts[0].output!r} for component 0 and {part.output!r} for component {number}",
                 "components that were made in different places",

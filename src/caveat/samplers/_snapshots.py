@@ -18,7 +18,7 @@ from torch import nn
 from caveat._extras import require
 from caveat._intercept import Network
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Output
+from caveat.predictive import Output, P
 from caveat.samplers._ensemble import Ensemble, ensemble
 
 _ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors")
@@ -30,10 +30,10 @@ def snapshots(
     checkpoints: Any,
     *,
     network: nn.Module | None = None,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     last: int | None = None,
     in_dims: Any = None,
-) -> Ensemble:
+) -> Ensemble[P]:
     """A sampler of the states that one training run passed through: a snapshot ensemble. Draw i is snapshot i.
 
     Args:

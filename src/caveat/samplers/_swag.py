@@ -10,7 +10,7 @@ import threading
 from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import put_back
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
-from caveat.predictive import Output, as_output
+from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._drawn_numbers import normals_of
@@ -33,11 +33,11 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 
 @dataclass(frozen=True, eq=False)
-class Swag:
+class Swag(Generic[P_co]):
     """The sampler that ``swag`` makes; see there. ``model`` is a private copy with the mean weights."""
 
     model: nn.Module
-    output: Output
+    output: Output[P_co]
     moments: SwagMoments
     scale: float
     batch_size: int
@@ -127,13 +127,13 @@ def swag(
     network: nn.Module,
     snapshots: SwagMoments | Iterable[Any],
     *,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     rank: int = 20,
     scale: float = 1.0,
     data: Any = None,
     batch_size: int = 256,
     in_dims: Any = None,
-) -> Swag:
+) -> Swag[P]:
     """A sampler of weights from the normal distribution that SWAG fits to one training run.
 
     Its mean is the mean of the snapshots, its covariance half their diagonal variance plus half a low-rank part of the

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, stru
 from caveat._intercept import Known, seed_all, state_kept
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
-from caveat.predictive import Output, as_output
+from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._drawn_numbers import generator_of, number_of
 from caveat.samplers._members._pieces import OneByOne
@@ -32,13 +32,13 @@ _TRIED_DRAWS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class TestTimeAugmentation:
+class TestTimeAugmentation(Generic[P_co]):
     """The sampler that ``test_time_augmentation`` makes; see there."""
 
     __test__ = False  # its name begins as a test's does
 
     model: nn.Module
-    output: Output
+    output: Output[P_co]
     augment: Augment
     _network: EvalNetwork = field(repr=False)
     _together: Known[bool] = field(default_factory=Known[bool], repr=False)
@@ -111,9 +111,9 @@ def test_time_augmentation(  # no test, though its name begins as one's
     network: nn.Module,
     augment: Augment,
     *,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     in_dims: Any = None,  # noqa: PT028
-) -> TestTimeAugmentation:
+) -> TestTimeAugmentation[P]:
     """A sampler that changes the inputs in random ways that should not matter: test-time augmentation.
 
     Draw i calls ``augment(x, generator)`` with a generator whose state depends on (seed, i) alone, and the network in
