@@ -5,6 +5,8 @@ Run: python examples/classify_digits.py      (needs scikit-learn: pip install "c
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -16,7 +18,7 @@ import caveat
 def data() -> list[torch.Tensor]:
     """Images (8 x 8, flattened, in [0, 1]) and their digits; few to train on, so that errors remain."""
     images, digits = load_digits(return_X_y=True)
-    parts = train_test_split(images / 16, digits, train_size=200, random_state=0, stratify=digits)
+    parts: list[Any] = train_test_split(images / 16, digits, train_size=200, random_state=0, stratify=digits)
     return [torch.as_tensor(part, dtype=torch.float32 if part.ndim == 2 else torch.int64) for part in parts]
 
 

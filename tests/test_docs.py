@@ -1,9 +1,10 @@
-"""The documentation is whole: every public name is explained and in the reference, and its code runs."""
+"""The documentation is whole: every public name is explained and in the reference, its code runs, and is typed."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -110,3 +111,70 @@ def test_the_site_builds_and_its_reference_is_whole(tmp_path: Path) -> None:
     homes = {name: rf'href="[^"]*#caveat\.(\w+\.)?{name}"' for name in caveat.__all__}
     homeless = [name for name, home in homes.items() if not re.search(home, index)]
     assert not homeless, f"in caveat.__all__ and nowhere in the reference: {homeless}"
+
+
+# -- types -------------------------------------------------------------------------------------------------------------
+
+KINDS = """
+from typing import assert_type
+
+import torch
+from torch import nn
+
+import caveat
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+x = torch.zeros(2, 4)
+sampler = caveat.mc_dropout(model, output=caveat.Logits())
+pred = caveat.predict(sampler, x, n=10, seed=0)
+assert_type(pred, caveat.Categorical)
+assert_type(pred.predicted, torch.Tensor)
+assert_type(caveat.predict(sampler, x, n="auto"), caveat.Categorical)
+assert_type(caveat.predict(caveat.ensemble([model], output=caveat.Mean()), x), caveat.Gaussian)
+assert_type(caveat.predict(caveat.mixture([sampler, sampler]), x), caveat.Categorical)
+assert_type(caveat.predict(caveat.deterministic(model, output=caveat.BinaryLogit()), x), caveat.Bernoulli)
+for batch in caveat.predict_batches(sampler, [x], n=10):
+    assert_type(batch, caveat.Categorical)
+"""
+
+
+def errors_of(folder: Path) -> list[str]:
+    """What pyright says in basic mode of the files of a folder, as a user's editor would."""
+    settings = {"typeCheckingMode": "basic", "pythonVersion": "3.11", "extraPaths": [str(ROOT / "src")]}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", "-p", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    report = json.loads(done.stdout)
+    assert report["summary"]["filesAnalyzed"] == len(list(folder.glob("*.py")))
+    return [
+        f"{Path(one['file']).name}:{one['range']['start']['line'] + 1}: {one['message']}"
+        for one in report["generalDiagnostics"]
+        if one["severity"] == "error"
+    ]
+
+
+@pytest.mark.slow
+def test_the_kind_of_a_prediction_is_known(tmp_path: Path) -> None:
+    (tmp_path / "kinds.py").write_text(KINDS)
+    assert errors_of(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_wrong_kind_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "kinds.py").write_text(KINDS.replace("caveat.Gaussian)", "caveat.Categorical)"))
+    assert len(errors_of(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_code_of_the_documents_passes_as_a_users(tmp_path: Path) -> None:
+    """The blocks of a page one after another, each at its line, and the examples as they are."""
+    for page in PAGES:
+        lines = [""] * (page.read_text().count("\n") + 1)
+        for heavy in (False, True):
+            for line, code in blocks(page, heavy=heavy):
+                for number, text in enumerate(code.split("\n")):
+                    lines[line + number] = text
+        (tmp_path / f"{page.parent.name}_{page.stem}.py".replace("-", "_")).write_text("\n".join(lines))
+    for example in (ROOT / "examples").glob("*.py"):
+        (tmp_path / f"example_{example.name}").write_text(example.read_text())
+    assert errors_of(tmp_path) == []

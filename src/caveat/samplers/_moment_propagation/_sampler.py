@@ -52,8 +52,8 @@ class Propagated:
         approximations: the calls that were not exact, and what they took for granted; empty where all is exact.
     """
 
-    mean: Values
-    variance: Values
+    mean: Any
+    variance: Any
     output: Output
     approximations: tuple[Approximation, ...]
 
