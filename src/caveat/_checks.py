@@ -32,7 +32,7 @@ _HIGHEST_SEED = (1 << 63) - 1
 def require_integer(
     value: Any,
     name: str,
-    at_least: int,
+    at_least: int | None = None,
     at_most: int | None = None,
     *,
     optional: bool = False,
@@ -47,12 +47,13 @@ def require_integer(
     """
     if optional and value is None:
         return
-    highest = math.inf if at_most is None else at_most
-    if isinstance(value, Integral) and not isinstance(value, bool) and at_least <= int(value) <= highest:
+    lowest, highest = -math.inf if at_least is None else at_least, math.inf if at_most is None else at_most
+    if isinstance(value, Integral) and not isinstance(value, bool) and lowest <= int(value) <= highest:
         return
-    limits = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
-    rule = f"{name} must be an integer {limits}{' or None' if optional else ''}."
-    raise error(explain(rule, got=f"{name}={value!r}", cause=cause, fix=fix or f"{name}={max(at_least, 1)}"))
+    limits = f" from {at_least} to {at_most}" if at_most is not None else f" of at least {at_least}"
+    limits = "" if at_least is None else limits
+    rule = f"{name} must be an integer{limits}{' or None' if optional else ''}."
+    raise error(explain(rule, got=f"{name}={value!r}", cause=cause, fix=fix or f"{name}={max(at_least or 0, 1)}"))
 
 
 def require_number(
@@ -238,6 +239,19 @@ def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
         )
 
 
+def require_levels(x: Tensor, name: str) -> None:
+    """Raises `InvalidArgumentError` unless every value lies in [0, 1]."""
+    if float(x.amin()) < 0 or float(x.amax()) > 1:
+        raise InvalidArgumentError(
+            explain(
+                f"{name} must lie in [0, 1].",
+                got=f"values from {float(x.amin()):.4g} to {float(x.amax()):.4g}",
+                cause="targets or residuals in place of the distribution function at the target",
+                fix="caveat.metrics.gaussian_cdf(mean, variance, target), or pred.cdf(target)",
+            )
+        )
+
+
 def require_positive(x: Tensor, name: str) -> None:
     """Raise `InvalidArgumentError` unless every value is above 0."""
     if not bool((x > 0).all()):
@@ -263,7 +277,7 @@ def classified(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         NotProbabilitiesError: negative values, or rows that do not sum to one within 1e-3.
     """
     p, y = with_labels(probabilities, labels, "probabilities")
-    _check_probabilities(p)
+    require_probabilities(p)
     return p, y
 
 
@@ -306,7 +320,8 @@ def with_labels(scores: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tens
     return scores.reshape(-1, C), y
 
 
-def _check_probabilities(p: Tensor) -> None:
+def require_probabilities(p: Tensor) -> None:
+    """Raises `NotProbabilitiesError` unless values (..., C) are at least 0 and sum to 1."""
     sums = p.sum(-1, dtype=torch.promote_types(p.dtype, torch.float32))
     least, low, high = float(p.amin()), float(sums.amin()), float(sums.amax())
     if low != low or high != high or abs(low) == float("inf") or abs(high) == float("inf"):

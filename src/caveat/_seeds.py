@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat.errors import InvalidArgumentError, explain
 
-_WORD = (1 << 64) - 1
+_WORD, _HIGHEST = (1 << 64) - 1, (1 << 63) - 1
 # The increments and multipliers of splitmix64 ("Fast splittable pseudorandom number generators", Steele et al., 2014).
 _GAMMA, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -51,6 +51,30 @@ def mix(word: int) -> int:
     word = ((word ^ (word >> 30)) * _FIRST) & _WORD
     word = ((word ^ (word >> 27)) * _SECOND) & _WORD
     return word ^ (word >> 31)
+
+
+def fold_in(seed: int, purpose: str, *numbers: int) -> int:
+    """Returns the seed of a part of a computation: the one way to derive a seed from a seed.
+
+    Args:
+        seed: Any integer.
+        purpose: Name of what the seed is for, so that two parts with the same numbers share no random numbers.
+        numbers: Which use of it: a member, an epoch, a draw.
+
+    Returns:
+        A positive integer below 2^63.
+
+    Example:
+        >>> fold_in(0, "member", 1) == fold_in(0, "member", 1)
+        True
+        >>> len({fold_in(0, "member", 0), fold_in(0, "member", 1), fold_in(1, "member", 0), fold_in(0, "order", 0)})
+        4
+    """
+    # The stream is that of training, whose seeds came first: results that were kept can be made again.
+    word = mix((seed & _WORD) ^ site_key(purpose, 0, "train"))
+    for number in numbers:
+        word = mix(word ^ (number & _WORD))
+    return word & _HIGHEST
 
 
 def draw_keys(seed: int, site: int, draws: Tensor) -> tuple[Tensor, Tensor]:

@@ -289,9 +289,11 @@ def test_bad_settings() -> None:
 
 def test_bad_sets() -> None:
     p, y = classified(9, 0)
-    for bad in (2 * p, p.log(), p * torch.nan):
+    for bad in (2 * p, p.log()):
         with pytest.raises(NotProbabilitiesError):
             fit_conformal_sets(bad, y)
+    with pytest.raises(NotFiniteError):
+        fit_conformal_sets(p * torch.nan, y)
     for labels in (y + 6, y - 6, y.double(), y[:4], torch.nn.functional.one_hot(y, 6)):
         with pytest.raises(InvalidArgumentError, match="labels must be"):
             fit_conformal_sets(p, labels)

@@ -156,7 +156,7 @@ def test_a_predictive_is_ranked_by_its_measure() -> None:
 
 @pytest.mark.parametrize("target", [0, 1, -0.1, 5, math.nan, True])
 def test_a_target_is_a_share(target: float) -> None:
-    with pytest.raises(InvalidArgumentError, match="target must lie between"):
+    with pytest.raises(InvalidArgumentError, match=r"target must lie in \(0, 1\)"):
         threshold_for_risk(torch.rand(100), torch.zeros(100), target)
 
 

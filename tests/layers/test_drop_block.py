@@ -96,5 +96,5 @@ def test_one_row_alone_and_a_row_that_lost_everything() -> None:
 
 @pytest.mark.parametrize("block_size", [0, -1, 2.5, "7", True])
 def test_a_block_has_a_whole_size(block_size: object) -> None:
-    with pytest.raises(InvalidArgumentError, match="block_size must be a whole number"):
+    with pytest.raises(InvalidArgumentError, match="block_size must be an integer of at least 1"):
         DropBlock2d(0.1, block_size)  # type: ignore[arg-type]

@@ -273,7 +273,7 @@ def test_the_wrong_kind_says_which_measures_fit(measure: measures.Measure) -> No
     )
     names = ", ".join(m.name for m in fitting)
     got = type(wrong).__name__
-    with pytest.raises(InvalidArgumentError, match=rf"(?s){measure.name} is a.*Got: {got}.*when:.*Fix:.*{names}"):
+    with pytest.raises(InvalidArgumentError, match=rf"(?s){measure.name} is a.*Got: {got}.*cause:.*Fix:.*{names}"):
         measure(wrong)
     assert not measure.fits(wrong)
 

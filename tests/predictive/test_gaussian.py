@@ -152,7 +152,7 @@ def test_mixture_without_kept_draws() -> None:
         lambda: pred.log_prob(0.0, mixture=True),
         lambda: pred.noise_draws,
     ):
-        with pytest.raises(DrawsNotKeptError, match=r"(?s)Got:.*when:.*Fix: predict\(\.\.\., keep=True\)"):
+        with pytest.raises(DrawsNotKeptError, match=r"(?s)Got:.*cause:.*Fix: predict\(\.\.\., keep=True\)"):
             ask()
 
 
@@ -169,9 +169,9 @@ def test_no_density_without_variance() -> None:
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.1, 95, float("nan")])
 def test_probabilities_out_of_range(q: float) -> None:
     pred, *_ = mixture()
-    with pytest.raises(InvalidArgumentError, match=r"(?s)q must lie between 0 and 1.*Got: q=.*Fix: q=0.95"):
+    with pytest.raises(InvalidArgumentError, match=r"(?s)q must lie in \(0, 1\).*Got: q=.*Fix: "):
         pred.quantile(q)
-    with pytest.raises(InvalidArgumentError, match="level must lie between"):
+    with pytest.raises(InvalidArgumentError, match="level must lie in"):
         pred.interval(q)
 
 

@@ -22,7 +22,7 @@ def test_outputs_pass_and_dicts_become_heads() -> None:
 @pytest.mark.parametrize("value", [None, "classification", {}, Logits, {"a": 3}, torch.zeros(2)])
 def test_what_is_not_an_output(value: Any) -> None:
     with pytest.raises(
-        InvalidArgumentError, match=r"(?s)output must be an output.*Got:.*when:.*Fix: .*Logits\(\)"
+        InvalidArgumentError, match=r"(?s)output must be an output.*Got:.*cause:.*Fix: .*Logits\(\)"
     ):
         as_output(value)
 

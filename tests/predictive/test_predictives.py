@@ -226,7 +226,7 @@ def test_concatenate(output: Any, shape: tuple[int, ...]) -> None:
 def test_merge_of_what_does_not_fit() -> None:
     a = Logits().summarize(torch.zeros(2, 4, 3))
     b = Mean().summarize(torch.zeros(2, 4, 3))
-    with pytest.raises(CannotMergeError, match=r"(?s)one kind merge.*Got: Categorical, Gaussian.*when:.*Fix:"):
+    with pytest.raises(CannotMergeError, match=r"(?s)one kind merge.*Got: Categorical, Gaussian.*cause:.*Fix:"):
         a.merge(b)
     for other in (torch.zeros(2, 5, 3), torch.zeros(2, 4, 2)):
         with pytest.raises(CannotMergeError, match=r"(?s)same rows.*Got: \(4, 3\) on cpu and.*concatenate"):
@@ -257,7 +257,7 @@ def test_draws_that_were_not_kept(output: Any, shape: tuple[int, ...]) -> None:
     dropped = output.summarize(random_draws(shape, 2))
     for pred in (dropped, kept.merge(dropped), dropped.merge(kept), concatenate([kept, dropped])):
         with pytest.raises(
-            DrawsNotKeptError, match=r"(?s)draws themselves.*Got:.*when:.*predict\(\.\.\., keep=True\)"
+            DrawsNotKeptError, match=r"(?s)draws themselves.*Got:.*cause:.*predict\(\.\.\., keep=True\)"
         ):
             _ = pred.draws
 

@@ -106,7 +106,7 @@ def test_new_classes_by_the_share() -> None:
         (lambda: label_shift(LABELS.float(), {0: 1.0}), "whole numbers"),
         (lambda: label_shift(LABELS[:0], {0: 1.0}), "not empty"),
         (lambda: new_classes(LABELS, [10], share=0.5), "no row has"),
-        (lambda: new_classes(LABELS, [1], share=50), "0 to 1"),
+        (lambda: new_classes(LABELS, [1], share=50), r"share must lie in \[0, 1\]"),
         (lambda: new_classes(LABELS, [1], share=1.0, size=200), "the new classes"),
         (lambda: without_classes(LABELS, range(10)), "Some class must remain"),
     ],

@@ -34,7 +34,7 @@ from caveat._intercept import (
     over_draws,
     seed_all,
 )
-from caveat._seeds import mix
+from caveat._seeds import fold_in
 
 
 @dataclass
@@ -117,7 +117,7 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
 
 def _one(task: Task, source: MaskSource, draw: int) -> Values:
     if task.seeded:
-        seed_all(mix(source.seed ^ mix(draw)))
+        seed_all(fold_in(source.seed, "draw", draw))
     return _with_tape(task, source, range(draw, draw + 1), _alone)
 
 

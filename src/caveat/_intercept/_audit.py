@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
+from caveat._checks import require_model
 from caveat._inputs import as_inputs
 from caveat._intercept._guard import interruptible
 from caveat._intercept._network import Network
@@ -16,7 +17,6 @@ from caveat._intercept._reads import place
 from caveat._intercept._rules import Sighting
 from caveat._intercept._sites import LivePredicate, all_dropout
 from caveat._intercept._study import Study, study
-from caveat.errors import InvalidArgumentError, explain_no_network
 
 _PASSED_BY = {
     "dropout": "eval() switches it off",
@@ -95,8 +95,7 @@ def audit(
         2     dropout  0.1   yes   yes     eval() switches it off
         1 of 1 sites are live.
     """
-    if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgumentError(explain_no_network(model))
+    require_model(model)
     network = Network(model)
     check_initialized(network)
     inputs = as_inputs(x, network.device())

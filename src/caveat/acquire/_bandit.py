@@ -13,13 +13,11 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor
 
-from caveat._checks import require_finite, require_integer
+from caveat._checks import require_finite, require_integer, require_number
 from caveat._engine import Sampler, predict
-from caveat._seeds import check_seed, mix
+from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.measures import epistemic_variance
-
-_WORD = (1 << 64) - 1
 
 
 class BanditPolicy(Protocol):
@@ -70,7 +68,7 @@ def thompson() -> BanditPolicy:
     """
 
     def policy(sampler: Sampler, contexts: Tensor, seed: int, /) -> Tensor:
-        index = mix(seed & _WORD) % sampler.size if sampler.size is not None else 0
+        index = fold_in(seed, "function") % sampler.size if sampler.size is not None else 0
         with sampler.bind(contexts, seed) as stream:
             one = next(iter(stream(range(index, index + 1))))
             return _rewards(sampler.output.summarize(one).mean).argmax(-1)
@@ -97,15 +95,7 @@ def epsilon_greedy(*, epsilon: float = 0.05, n: int = 50) -> BanditPolicy:
     Raises:
         InvalidArgumentError: epsilon outside [0, 1].
     """
-    if not 0 <= epsilon <= 1:
-        raise InvalidArgumentError(
-            explain(
-                "epsilon must lie in [0, 1].",
-                got=f"epsilon={epsilon!r}",
-                cause="a share in percent",
-                fix="epsilon=0.05",
-            )
-        )
+    require_number(epsilon, "epsilon", "[0, 1]")
 
     def policy(sampler: Sampler, contexts: Tensor, seed: int, /) -> Tensor:
         means = _rewards(predict(sampler, contexts, sampler.size or n, seed=seed).mean)
@@ -189,7 +179,7 @@ def run_bandit(
         if sampler is None or at - trained >= every:
             sampler, trained = learn(contexts[:at], actions[:at], seen), at
         end = min(at + block, trained + every, T)
-        chosen = policy(sampler, contexts[at:end], mix(mix(seed & _WORD) ^ at) >> 1)
+        chosen = policy(sampler, contexts[at:end], fold_in(seed, "step", at))
         actions[at:end] = _checked_actions(chosen, end - at, A)
         at = end
     counted = rewards if expected is None else expected

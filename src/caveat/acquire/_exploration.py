@@ -14,11 +14,9 @@ from torch import Tensor
 
 from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, check_sampler_passed
-from caveat._seeds import check_seed, mix
+from caveat._seeds import check_seed, fold_in
 from caveat.acquire._bandit import thompson
 from caveat.errors import InvalidArgumentError, explain
-
-_WORD = (1 << 64) - 1
 
 
 @final
@@ -73,4 +71,4 @@ class ThompsonPolicy:
                 )
             )
         require_finite(observations, "observations")
-        return thompson()(self.sampler, observations, mix(mix(self.seed & _WORD) ^ episode) >> 1)
+        return thompson()(self.sampler, observations, fold_in(self.seed, "episode", episode))

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from caveat._checks import require_integer
 from caveat._engine import Sampler
-from caveat._seeds import check_seed, mix
+from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain
 from caveat.train import Run, fit, fit_many
 
-_WORD = (1 << 64) - 1
 _OF_FIT_MANY = ("penalty", "checkpoint", "device")
 
 Learn = Callable[[Tensor, Tensor, Tensor], Sampler]
@@ -70,7 +69,7 @@ def warm_started(
     def learn(contexts: Tensor, actions: Tensor, rewards: Tensor) -> Sampler:
         targets = torch.stack((actions.to(rewards.dtype), rewards), -1)
         first = calls[0] * len(members)
-        seeds = [mix(mix(seed & _WORD) ^ (first + number)) >> 33 for number in range(len(members))]
+        seeds = [fold_in(seed, "learner", first + number) for number in range(len(members))]
         often = epochs if steps is None else _epochs_of(steps, len(contexts), settings.get("batch_size", 64))
         _go_on(members, (contexts, targets), seeds, {**options, "epochs": often}, backend)
         calls[0] += 1

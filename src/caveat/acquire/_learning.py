@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import require_integer
-from caveat._seeds import check_seed, mix
+from caveat._seeds import check_seed, fold_in
 from caveat.acquire._label_sources import LabelSource, arrivals
 from caveat.acquire._picks import Pick
 from caveat.acquire._pool import Pool, as_rows, check_batch
@@ -156,7 +156,7 @@ def _rounds(
 def _picked(progress: Progress, pick: Pick, fitted: Any) -> list[int]:
     free = progress.pool().unlabeled
     number = len(progress.rounds)
-    seed = mix(mix(progress.settings["seed"] & ((1 << 64) - 1)) ^ number) >> 1
+    seed = fold_in(progress.settings["seed"], "round", number)
     most = progress.settings["candidates"]
     if most is not None and most < len(free):
         chosen = torch.randperm(len(free), generator=torch.Generator().manual_seed(seed))[:most]

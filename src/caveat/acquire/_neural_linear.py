@@ -18,13 +18,11 @@ from torch import Tensor, nn
 
 from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, Stream
-from caveat._seeds import check_seed, mix
+from caveat._seeds import check_seed, fold_in
 from caveat.acquire._learners import Learn, warm_started
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Mean
 from caveat.samplers import deterministic
-
-_WORD = (1 << 64) - 1
 
 
 @final
@@ -85,7 +83,7 @@ class LinearPosterior:
 
     def weights(self, seed: int, draw: int) -> Tensor:
         """The weights (A, K) of one function, float64: a function of (seed, draw) alone."""
-        generator = torch.Generator().manual_seed(mix(mix(check_seed(seed) & _WORD) ^ draw) >> 1)
+        generator = torch.Generator().manual_seed(fold_in(check_seed(seed), "draw", draw))
         standard_gamma = cast(Any, torch)._standard_gamma  # the one that takes a generator
         gamma = cast(Tensor, standard_gamma(self.shape.cpu(), generator=generator))
         normal = torch.randn(self.mean.shape, generator=generator, dtype=torch.float64).to(self.mean.device)

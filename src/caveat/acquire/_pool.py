@@ -9,6 +9,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from caveat._checks import require_integer
 from caveat.errors import InvalidArgumentError, explain
 
 
@@ -34,8 +35,7 @@ class Pool:
     pending: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise InvalidArgumentError(_empty(f"size={self.size!r}"))
+        require_integer(self.size, "size", 1, cause="a filter that kept nothing")
         known = [*self.labeled, *self.pending]
         if len(set(known)) < len(known) or any(not 0 <= row < self.size for row in known):
             raise InvalidArgumentError(
@@ -109,15 +109,7 @@ def as_rows(rows: Iterable[int] | Tensor) -> list[int]:
 
 def check_batch(size: int, available: int) -> None:
     """Raises ``InvalidArgumentError`` unless ``size`` is a positive number of rows and as many are there."""
-    if isinstance(cast(Any, size), bool) or not isinstance(size, int) or size < 1:
-        raise InvalidArgumentError(
-            explain(
-                "A batch is at least one row.",
-                got=f"size={size!r}",
-                cause="a computed size that came out as nothing, or a float",
-                fix="size=10",
-            )
-        )
+    require_integer(size, "size", 1, fix="size=10, the number of rows of a batch")
     if available < 1:
         raise InvalidArgumentError(_empty("no row left"))
     if size > available:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import describe
+from caveat._checks import describe, require_number
 from caveat._numerics import public_dtype
-from caveat.calibrate._checks import as_scores, require_at_least_zero, scored
+from caveat.calibrate._checks import as_scores, scored
 from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError, explain
@@ -129,7 +129,7 @@ def fit_dirichlet(logits: Tensor, labels: Tensor, *, off_diagonal: float = 0.01)
 
 
 def _fit_full(logits: Tensor, labels: Tensor, strength: float, *, of_log_probabilities: bool) -> AffineScaling:
-    require_at_least_zero(strength, "off_diagonal")
+    require_number(strength, "off_diagonal", "[0, inf)")
     z, y = scored(logits, labels)
     if of_log_probabilities:
         z = z.log_softmax(-1)

@@ -78,19 +78,6 @@ def as_scores(logits: Tensor) -> Tensor:
     return wide.clamp(min=LEAST)
 
 
-def require_at_least_zero(value: float, name: str) -> None:
-    """Raise `InvalidArgumentError` unless `value` is at least 0."""
-    if not value >= 0:
-        raise InvalidArgumentError(
-            explain(
-                f"{name} must be at least 0.",
-                got=f"{name}={value!r}",
-                cause="the logarithm of a penalty in place of the penalty",
-                fix=f"{name}=0.0",
-            )
-        )
-
-
 def detached(**tensors: Tensor) -> list[Tensor]:
     """Tensors of one shape, as `caveat._numerics.alike`: a fit keeps no graph."""
     return [x.detach() for x in alike(**tensors)]

@@ -8,12 +8,11 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
+from caveat._checks import describe, require_number, require_probabilities
 from caveat._numerics import accumulator
-from caveat._seeds import mix, site_key
-from caveat.calibrate._checks import require_at_least_zero
+from caveat._seeds import fold_in
 from caveat.calibrate._stored import stored
-from caveat.errors import InvalidArgumentError, NotProbabilitiesError, explain
+from caveat.errors import InvalidArgumentError, explain
 
 
 class SetScore(Protocol):
@@ -83,8 +82,8 @@ class RAPS:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_at_least_zero(self.penalty, "penalty")
-        require_at_least_zero(self.free, "free")
+        require_number(self.penalty, "penalty", "[0, inf)")
+        require_number(self.free, "free", "[0, inf)")
 
     def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
         """The score of every class, (N, C)."""
@@ -104,7 +103,7 @@ def _cumulative(p: Tensor, *, penalty: float, free: int, seed: int | None, strea
 
 def _uniform(rows: int, seed: int, stream: int) -> Tensor:
     """A number in [0, 1) for each row, other numbers at the fit than in a call."""
-    key = mix(seed ^ site_key("conformal", stream)) >> 1
+    key = fold_in(seed, "conformal", stream)
     return torch.rand(rows, generator=torch.Generator().manual_seed(key), dtype=torch.float64)
 
 
@@ -113,7 +112,8 @@ def checked_rows(probabilities: Tensor) -> Tensor:
 
     Raises:
         InvalidArgumentError: no rows, or fewer than two classes.
-        NotProbabilitiesError: NaN, negative values, or rows that do not sum to one within 1e-3.
+        NotFiniteError: NaN.
+        NotProbabilitiesError: negative values, or rows that do not sum to one within 1e-3.
     """
     if probabilities.ndim < 2 or probabilities.numel() == 0 or probabilities.shape[-1] < 2:
         raise InvalidArgumentError(
@@ -125,14 +125,5 @@ def checked_rows(probabilities: Tensor) -> Tensor:
             )
         )
     p = probabilities.detach().reshape(-1, probabilities.shape[-1]).to(accumulator(probabilities.device))
-    sums = p.sum(-1)
-    if not bool((p >= -1e-6).all()) or not bool(((sums - 1).abs() <= 1e-3).all()):
-        raise NotProbabilitiesError(
-            explain(
-                "Probabilities must be at least 0 and sum to 1 within 0.001 over the last axis.",
-                got=f"smallest value {float(p.amin()):.4g}; sums {float(sums.amin()):.4g} to {float(sums.amax()):.4g}",
-                cause="logits were passed, NaN, or the classes lie along another axis",
-                fix="logits.softmax(-1), or probabilities.movedim(1, -1)",
-            )
-        )
+    require_probabilities(p)
     return p

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_number, require_positive
+from caveat._checks import require_levels, require_number, require_positive
 from caveat._numerics import accumulator, public_dtype
 from caveat.calibrate._checks import detached
 from caveat.calibrate._interpolate import interpolate
 from caveat.calibrate._stored import State, state_of, stored
-from caveat.errors import InvalidArgumentError, explain
 
 _LEAST_TAIL = 1e-9
 
@@ -122,15 +121,7 @@ def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
     """
     (found,) = detached(levels=levels)
     ranked = found.reshape(-1).sort().values
-    if float(ranked[0]) < 0 or float(ranked[-1]) > 1:
-        raise InvalidArgumentError(
-            explain(
-                "Levels must lie in [0, 1].",
-                got=f"values from {float(ranked[0]):.4g} to {float(ranked[-1]):.4g}",
-                cause="targets or residuals in place of the distribution function at the target",
-                fix="caveat.metrics.gaussian_cdf(mean, variance, target), or pred.cdf(target)",
-            )
-        )
+    require_levels(ranked, "levels")
     n = len(ranked)
     distinct, counts = cast("tuple[Tensor, Tensor]", torch.unique_consecutive(ranked, return_counts=True))
     # Among equal levels the middle rank: the share below plus half of the share at the level.

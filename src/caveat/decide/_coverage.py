@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from caveat._checks import require_number
 from caveat.decide._bounds import binomial_cdf
-from caveat.decide._cut import NoThresholdError, Threshold, require_between
+from caveat.decide._cut import NoThresholdError, Threshold
 from caveat.decide._unsureness import MeasureLike, measure_name, uncertainty
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import explain
 from caveat.predictive import Predictive
 
 
@@ -40,7 +41,7 @@ def threshold_for_coverage(
         >>> cut.value, cut.coverage
         (0.5, 0.5)
     """
-    _check(coverage)
+    require_number(coverage, "coverage", "(0, 1]", fix="coverage=0.8, the fraction that is kept")
     by = uncertainty(pred, measure).sort().values
     n = len(by)
     name = measure_name(pred, measure)
@@ -48,7 +49,7 @@ def threshold_for_coverage(
         rank = max(1, math.ceil(coverage * n - 1e-9))
         why = f"keeps at least {coverage:g} of {n} rows"
     else:
-        require_between(confidence, "confidence")
+        require_number(confidence, "confidence", "(0, 1)")
         rank = _rank(n, coverage, confidence)
         why = f"keeps at least {coverage:g} of new rows, at confidence {confidence:g}"
     value = float(by[rank - 1]) if rank <= n else math.inf
@@ -78,15 +79,3 @@ def _rank(n: int, coverage: float, confidence: float) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)
     return low
-
-
-def _check(coverage: float) -> None:
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage <= 1:
-        raise InvalidArgumentError(
-            explain(
-                "coverage must lie in (0, 1].",
-                got=f"coverage={coverage!r}",
-                cause="a share in percent, or the share passed on in place of the share kept",
-                fix="coverage=0.8",
-            )
-        )

@@ -94,19 +94,6 @@ def calibration_rows(
     return by, loss
 
 
-def require_between(value: float, name: str) -> None:
-    """Raise ``InvalidArgumentError`` unless ``value`` lies between 0 and 1, both excluded."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise InvalidArgumentError(
-            explain(
-                f"{name} must lie between 0 and 1, both excluded.",
-                got=f"{name}={value!r}",
-                cause="a share in percent, or a promise that no finite number of rows can show",
-                fix=f"{name}={0.05 if name == 'target' else 0.95}",
-            )
-        )
-
-
 def _bad_losses(got: str, most: float) -> str:
     return explain(
         f"losses must be finite and at least 0{'' if math.isinf(most) else f', at most {most:g}'}, one a row.",

@@ -19,9 +19,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import require_integer
+from caveat._checks import require_integer, require_number
 from caveat.decide._bounds import risk_p_values
-from caveat.decide._cut import NoThresholdError, Threshold, calibration_rows, require_between
+from caveat.decide._cut import NoThresholdError, Threshold, calibration_rows
 from caveat.decide._unsureness import MeasureLike, measure_name
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
@@ -71,8 +71,8 @@ def threshold_for_risk(
         >>> cut.coverage, round(cut.risk, 3)
         (0.708, 0.011)
     """
-    require_between(target, "target")
-    require_between(confidence, "confidence")
+    require_number(target, "target", "(0, 1)")
+    require_number(confidence, "confidence", "(0, 1)")
     by, loss = calibration_rows(pred, losses, measure, most=1.0)
     if cuts is None:
         require_integer(candidates, "candidates", 1)

@@ -9,12 +9,13 @@ Observations are conditioned on by weighing the functions by how likely they mak
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from typing import Any
 
 import caveat._extras as extras
+from caveat._checks import require_integer
 from caveat._engine import Sampler
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.errors import OutputMismatchError, explain
 from caveat.predictive import Mean, MeanAndLogVariance, MeanAndVariance
 
 
@@ -64,17 +65,10 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
             )
         )
     count = n if n is not None else sampler.size or 64
-    for name, value in (("n", count), ("outputs", outputs)):
-        if isinstance(cast(Any, value), bool) or not isinstance(cast(Any, value), int) or value < 1:
-            raise InvalidArgumentError(_wrong_count(f"{name} is a positive integer.", f"{name}={value!r}"))
-    if sampler.size is not None and count > sampler.size:
-        raise InvalidArgumentError(_wrong_count(f"There are {sampler.size} functions.", f"n={count}"))
+    require_integer(count, "n", 1, sampler.size, fix="n=64, or at most the number of functions that the sampler has")
+    require_integer(outputs, "outputs", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # linear_operator scripts with TorchScript on import
         extras.require("botorch", "botorch")
         from caveat.interop._botorch_classes import SamplerModel
     return SamplerModel(sampler, count, seed, outputs, None)
-
-
-def _wrong_count(rule: str, got: str) -> str:
-    return explain(rule, got=got, cause="a typing error", fix="botorch_model(sampler, n=64, outputs=1)")

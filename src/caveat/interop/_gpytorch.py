@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat._extras as extras
+from caveat._checks import require_integer, require_model, require_number
 from caveat._engine import Stream
 from caveat._intercept import MaskSource, SiteKey, normal_from_uniform, state_kept
 from caveat._seeds import check_seed
@@ -191,8 +192,7 @@ def deep_kernel(
 
     See "Deep Kernel Learning", Wilson, Hu, Salakhutdinov and Xing, 2016.
     """
-    if not isinstance(cast(object, network), nn.Module):
-        raise InvalidArgumentError(_wrong("network must be a torch.nn.Module.", type(network).__name__))
+    require_model(network)
     return _fitted(x, y, network.double(), steps, learning_rate, features)
 
 
@@ -200,9 +200,9 @@ def _fitted(x: Tensor, y: Tensor, network: nn.Module, steps: int, rate: float, f
     gpytorch = _gpytorch()
     x = _table(x, "x").double()
     y = _targets(y, len(x)).double()
-    for name, value in (("steps", steps), ("features", features), ("learning_rate", rate)):
-        if not value > 0:
-            raise InvalidArgumentError(_wrong(f"{name} must be positive.", f"{name}={value!r}"))
+    require_integer(steps, "steps", 1)
+    require_integer(features, "features", 1)
+    require_number(rate, "learning_rate", "(0, inf)")
     scaling = (x.mean(0), _spread(x), y.mean(0), _spread(y))
     inputs, targets = (x - scaling[0]) / scaling[1], (y - scaling[2]) / scaling[3]
     with torch.enable_grad():

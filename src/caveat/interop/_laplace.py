@@ -22,7 +22,7 @@ import caveat._extras as extras
 from caveat._engine import Stream, Values, mapped
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._intercept import state_kept
-from caveat._seeds import check_seed, mix
+from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Logits, Mean, Output
 
@@ -60,7 +60,7 @@ class LaplacePosterior:
     def sample(self, seed: int, draw: int) -> Tensor:
         """How far draw ``draw`` lies from the trained weights, (P,): a function of (seed, draw) alone."""
         mean = cast(Tensor, self.fitted.mean)
-        generator = torch.Generator(mean.device).manual_seed(mix(check_seed(seed) ^ mix(draw)))
+        generator = torch.Generator(mean.device).manual_seed(fold_in(check_seed(seed), "draw", draw))
         return cast(Tensor, self.fitted.sample(1, generator=generator)).reshape(-1) - mean
 
     @contextmanager

@@ -13,6 +13,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from caveat._checks import require_integer
 from caveat._engine import Sampler, predict
 from caveat._measure_kinds import kind_of
 from caveat.errors import InvalidArgumentError, explain
@@ -33,6 +34,7 @@ class SamplerModel(nn.Module):
         self, sampler: Sampler, read: Read, n: int | None, seed: int, batch_size: int, device: torch.device | str
     ) -> None:
         super().__init__()
+        require_integer(batch_size, "batch_size", 1)
         self.sampler, self.read, self.n, self.seed, self.batch_size = sampler, read, n, seed, batch_size
         self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
 
@@ -74,7 +76,7 @@ def torchcp_classifier(
         >>> torch.allclose(model(torch.zeros(2, 4)).exp().sum(-1), torch.ones(2))
         True
     """
-    return SamplerModel(sampler, _log_probabilities, n, seed, _checked(batch_size), device)
+    return SamplerModel(sampler, _log_probabilities, n, seed, batch_size, device)
 
 
 def torchcp_regressor(
@@ -118,7 +120,7 @@ def torchcp_regressor(
         True
     """
     if quantiles is None:
-        return SamplerModel(sampler, _means, n, seed, _checked(batch_size), device)
+        return SamplerModel(sampler, _means, n, seed, batch_size, device)
     if len(quantiles) != 2 or not 0 < quantiles[0] < quantiles[1] < 1:
         raise InvalidArgumentError(
             explain(
@@ -134,7 +136,7 @@ def torchcp_regressor(
         places = cast(Tensor, cast(Any, torch.special).ndtri(torch.tensor(quantiles, dtype=torch.float64))).to(mean)
         return mean[:, None] + places * deviation[:, None]
 
-    return SamplerModel(sampler, read, n, seed, _checked(batch_size), device)
+    return SamplerModel(sampler, read, n, seed, batch_size, device)
 
 
 def _log_probabilities(pred: Predictive) -> Tensor:
@@ -155,14 +157,6 @@ def _moments(pred: Predictive) -> tuple[Tensor, Tensor]:
     if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
         return pred.mean.reshape(-1), pred.variance.sqrt().reshape(-1)
     raise InvalidArgumentError(_misfit("one number a row", pred))
-
-
-def _checked(batch_size: int) -> int:
-    if batch_size >= 1:
-        return batch_size
-    raise InvalidArgumentError(
-        explain("batch_size must be at least 1.", got=f"{batch_size}", cause="a division", fix="leave it out")
-    )
 
 
 def _misfit(wanted: str, pred: Predictive) -> str:

@@ -5,13 +5,13 @@ See "Concrete Dropout", Gal, Hron and Kendall, 2017, equations 3 and 4.
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caveat._checks import require_integer, require_number
 from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._concrete_dropout import ConcreteDropout, SpatialConcreteDropout
 
@@ -74,22 +74,9 @@ def _divergence(layer: ConcreteDropout | SpatialConcreteDropout, length_scale: f
 
 
 def _check(N: int, length_scale: float, model_precision: float | None) -> None:
-    for name, value in {"N": N, "length_scale": length_scale, "model_precision": model_precision}.items():
-        if value is None and name == "model_precision":
-            continue
-        lowest = 1 if name == "N" else 0
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(cast(float, value)) or cast(float, value) < lowest or value == 0:
-            raise InvalidArgumentError(_unusable(name, value))
-
-
-def _unusable(name: str, value: object) -> str:
-    return explain(
-        f"{name} must be {'at least 1' if name == 'N' else 'above 0'} and finite.",
-        got=f"{name}={value!r}",
-        cause="an empty training set, or a scale that was computed from data and came out as nothing",
-        fix="N=len(training_set), length_scale=0.01, model_precision=1 / noise_variance",
-    )
+    require_integer(N, "N", 1, fix="N=len(training_set)")
+    require_number(length_scale, "length_scale", "(0, inf)", fix="length_scale=0.01")
+    require_number(model_precision, "model_precision", "(0, inf)", optional=True, fix="1 / noise_variance")
 
 
 def _none_found(network: nn.Module) -> str:

@@ -12,6 +12,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from caveat._checks import require_integer
 from caveat._random_numbers import Shape, times, uniform_numbers
 from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._rates import check_rate
@@ -38,7 +39,7 @@ class DropBlock1d(nn.Module):
 
     def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
         super().__init__()
-        self.p, self.block_size, self.exact = check_rate(p), _checked(block_size), exact
+        self.p, self.block_size, self.exact = check_rate(p), _check_block_size(block_size), exact
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
@@ -78,7 +79,7 @@ class DropBlock2d(nn.Module):
 
     def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
         super().__init__()
-        self.p, self.block_size, self.exact = check_rate(p), _checked(block_size), exact
+        self.p, self.block_size, self.exact = check_rate(p), _check_block_size(block_size), exact
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
@@ -110,7 +111,7 @@ class DropBlock3d(nn.Module):
 
     def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
         super().__init__()
-        self.p, self.block_size, self.exact = check_rate(p), _checked(block_size), exact
+        self.p, self.block_size, self.exact = check_rate(p), _check_block_size(block_size), exact
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
@@ -208,14 +209,7 @@ def _kept(corner: Tensor, blocks: Shape) -> Tensor:
     return ~covered
 
 
-def _checked(block_size: int) -> int:
-    if not isinstance(block_size, int) or isinstance(block_size, bool) or block_size < 1:
-        raise InvalidArgumentError(
-            explain(
-                "block_size must be a whole number, at least 1.",
-                got=f"block_size={block_size!r}",
-                cause="a size computed as a share of the feature map that came out below one",
-                fix="pass the side of a block in elements, such as block_size=7 (the paper's); 1 is plain dropout",
-            )
-        )
+def _check_block_size(block_size: int) -> int:
+    fix = "block_size=7, the paper's side of a block in elements; 1 is plain dropout"
+    require_integer(block_size, "block_size", 1, fix=fix)
     return block_size

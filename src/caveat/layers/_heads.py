@@ -11,6 +11,7 @@ from typing import Any, cast, final
 
 from torch import Tensor, nn
 
+from caveat._checks import require_integer, require_number
 from caveat.errors import InvalidArgumentError, explain
 
 Layer = Callable[[int, int], nn.Module]
@@ -46,7 +47,8 @@ class MeanAndLogVarianceHead(nn.Module):
         self, in_features: int, targets: int = 1, *, initial_variance: float = 1.0, layer: Layer = nn.Linear
     ) -> None:
         super().__init__()
-        _check_sizes(in_features=in_features, targets=targets)
+        require_integer(in_features, "in_features", 1)
+        require_integer(targets, "targets", 1)
         self.mean = layer(in_features, targets)
         self.log_variance = _constant_at_first(layer(in_features, targets), initial_variance)
 
@@ -95,8 +97,8 @@ class LogitsAndLogVarianceHead(nn.Module):
         layer: Layer = nn.Linear,
     ) -> None:
         super().__init__()
-        _check_sizes(in_features=in_features)
-        _check_sizes(at_least=2, classes=classes)
+        require_integer(in_features, "in_features", 1)
+        require_integer(classes, "classes", 2)
         self.logits = layer(in_features, classes)
         self.log_variance = _constant_at_first(layer(in_features, 1 if shared else classes), initial_variance)
 
@@ -105,30 +107,10 @@ class LogitsAndLogVarianceHead(nn.Module):
         return self.logits(features), self.log_variance(features)
 
 
-def _check_sizes(at_least: int = 1, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < at_least:
-            raise InvalidArgumentError(
-                explain(
-                    f"{name} must be at least {at_least}.",
-                    got=f"{name}={size!r}",
-                    cause="a size computed from an empty set, or one score for yes or no",
-                    fix="the number of columns; of a yes-or-no score two classes",
-                )
-            )
-
-
 def _constant_at_first(layer: nn.Module, variance: float) -> nn.Module:
     """The layer, changed to return log(variance) whatever comes in."""
-    if not (math.isfinite(variance) and variance > 0):
-        raise InvalidArgumentError(
-            explain(
-                "initial_variance must be a positive number.",
-                got=f"initial_variance={variance!r}",
-                cause="a log-variance, or the variance of a constant column",
-                fix="leave it out for 1, the variance of a standardized target",
-            )
-        )
+    fix = "leave it out for 1, the variance of a standardized target"
+    require_number(variance, "initial_variance", "(0, inf)", cause="a log-variance", fix=fix)
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     bias = cast(Any, getattr(layer, "bias", None))

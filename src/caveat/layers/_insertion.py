@@ -8,13 +8,13 @@ as it was. No index of a ``Sequential`` that is in use moves either.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
 
 import torch
 from torch import nn
 
+from caveat._checks import require_model
 from caveat._dropping import INSERTED, drop_returned
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers._predicates import ModulePredicate, modules_by_path
 from caveat.layers._rates import check_rate
 
@@ -119,8 +119,7 @@ def _check_open(model: nn.Module) -> None:
     """Refuse what would not run a hook that is put on now."""
     compiled = hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
     closed = isinstance(model, torch.jit.ScriptModule) or compiled
-    if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgumentError(explain_no_network(model))
+    require_model(model)
     if closed:
         raise InvalidArgumentError(
             explain(

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from caveat._checks import require_integer, require_model, require_number
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain
 
 Curvature = Callable[[Tensor], Tensor]
 """Takes the head's outputs (B, K) and gives the second derivative of the negative log-likelihood, (B, K) or (B, 1)."""
@@ -36,8 +37,7 @@ def gaussian_curvature(noise_variance: float = 1.0) -> Curvature:
         >>> gaussian_curvature(0.25)(torch.zeros(3, 2))
         tensor([[4.], [4.], [4.]])
     """
-    if not 0 < noise_variance < math.inf:
-        raise InvalidArgumentError(_not_positive("noise_variance", noise_variance))
+    require_number(noise_variance, "noise_variance", "(0, inf)")
     return lambda outputs: torch.full_like(outputs[:, :1], 1 / noise_variance)
 
 
@@ -120,9 +120,10 @@ class RandomFeatureGaussianProcess(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"in_features": in_features, "out_features": out_features, "features": features}
-        for name, value in {**sizes, "length_scale": length_scale, "ridge": ridge}.items():
-            if not 0 < value < math.inf:
-                raise InvalidArgumentError(_not_positive(name, value))
+        for name, size in sizes.items():
+            require_integer(size, name, 1)
+        require_number(length_scale, "length_scale", "(0, inf)")
+        require_number(ridge, "ridge", "(0, inf)")
         self.in_features, self.out_features, self.features = in_features, out_features, features
         self.ridge, self.curvature, self.gathering = ridge, curvature, False
         self.register_buffer("frequencies", torch.randn(features, in_features, generator=generator) / length_scale)
@@ -218,8 +219,7 @@ class RandomFeatureGaussianProcess(nn.Module):
 
 def heads_of(network: nn.Module) -> list[RandomFeatureGaussianProcess]:
     """The Gaussian-process heads in a network."""
-    if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgumentError(explain_no_network(network))
+    require_model(network)
     return [part for part in network.modules() if isinstance(part, RandomFeatureGaussianProcess)]
 
 
@@ -275,15 +275,6 @@ def _solved(factor: Tensor, f: Tensor) -> Tensor:
     """L^-1 f for each row: (K or 1, B, F)."""
     right = f.to(factor.dtype).mT.expand(len(factor), -1, -1)
     return cast(Tensor, torch.linalg.solve_triangular(factor, right, upper=False)).mT.to(f.dtype)
-
-
-def _not_positive(name: str, value: float) -> str:
-    return explain(
-        f"{name} must be a positive number.",
-        got=f"{name}={value!r}",
-        cause="a size or scale that was computed and came out as nothing",
-        fix="features=1024, length_scale=1.0, ridge=1.0 are a start; noise_variance in (target unit)^2",
-    )
 
 
 def _no_head(network: nn.Module) -> str:

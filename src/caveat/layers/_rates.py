@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from caveat.errors import InvalidRateError, explain
+from caveat._checks import require_number
+from caveat.errors import InvalidRateError
 
 
 def check_rate(p: float) -> float:
@@ -15,14 +16,5 @@ def check_rate(p: float) -> float:
         >>> check_rate(0.5)
         0.5
     """
-    number = isinstance(p, (int, float)) and not isinstance(p, bool)
-    if not number or not 0 <= p < 1:
-        raise InvalidRateError(
-            explain(
-                "A dropout rate must be in [0, 1).",
-                got=f"p={p!r}",
-                cause="a share to keep or a percentage was passed in place of the share to drop",
-                fix="pass the share to drop, such as p=0.1 for a tenth",
-            )
-        )
+    require_number(p, "p", "[0, 1)", fix="the fraction to drop, such as p=0.1 for a tenth", error=InvalidRateError)
     return float(p)

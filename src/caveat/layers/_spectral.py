@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from caveat._checks import require_integer, require_number
 from caveat.errors import InvalidArgumentError, explain
 
 Operator = Callable[[Tensor, Tensor], Tensor]
@@ -106,15 +107,8 @@ def spectral_normalized(
         >>> round(torch.linalg.matrix_norm(layer.eval().weight.detach(), 2).item(), 2)
         0.95
     """
-    if not 0 < bound < float("inf") or positions < 1:
-        raise InvalidArgumentError(
-            explain(
-                "bound must be a positive number and positions at least 1.",
-                got=f"bound={bound!r}, positions={positions!r}",
-                cause="a logarithm, or a coefficient that a search made zero",
-                fix="bound=0.95 for residual branches",
-            )
-        )
+    require_number(bound, "bound", "(0, inf)", fix="bound=0.95 for residual branches")
+    require_integer(positions, "positions", 1)
     named = cast(Iterable[tuple[str, nn.Module]], module.named_modules())
     kinds = (nn.Linear, *_CONVOLUTIONS)
     chosen = [part for path, part in named if isinstance(part, kinds) and where(path, part)]

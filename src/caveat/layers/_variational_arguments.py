@@ -50,20 +50,6 @@ def _as_states(stack: Stack, state: Any) -> Sequence[Tensor]:
     )
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise ``InvalidArgumentError`` for a size below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise InvalidArgumentError(
-                explain(
-                    f"{name} must be at least 1.",
-                    got=f"{name}={size}",
-                    cause="a computed size that came out as nothing",
-                    fix=f"pass a positive {name}",
-                )
-            )
-
-
 def check_rank(given: Tensor) -> None:
     """Raise ``InvalidArgumentError`` for an input of another rank, or an empty one."""
     if given.dim() not in (2, 3) or given.shape[0] == 0 or given.shape[-2] == 0:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from caveat._checks import require_integer
 from caveat._recurrence import Stack, variational_recurrence
 from caveat.layers._rates import check_rate
-from caveat.layers._variational_arguments import check_features, check_rank, check_sizes, first_state
+from caveat.layers._variational_arguments import check_features, check_rank, first_state
 
 _GATES = {"lstm": 4, "gru": 3}
 
@@ -81,7 +82,8 @@ class VariationalLSTM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        for name, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
+            require_integer(size, name, 1)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout = check_rate(dropout), check_rate(input_dropout)
@@ -159,7 +161,8 @@ class VariationalGRU(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        for name, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
+            require_integer(size, name, 1)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout = check_rate(dropout), check_rate(input_dropout)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
+from caveat._checks import describe, require_integer
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._logit_noise import expected_log_likelihood
@@ -66,7 +66,7 @@ def attenuated_cross_entropy(
         tensor(True)
     """
     check_reduction(reduction)
-    _check_samples(samples)
+    require_integer(samples, "samples", 1)
     logits, log_variance = split_pair(returned, dim=1, names="logits and a log-variance")
     _check_logits(logits, log_variance)
     _check_classes(target)
@@ -78,18 +78,6 @@ def attenuated_cross_entropy(
     deviation = bounded_exp(0.5 * log_variance)
     nll = -expected_log_likelihood(logits, deviation, classes, samples, generator)
     return reduce_loss(nll, observed, weight, reduction)
-
-
-def _check_samples(samples: int) -> None:
-    if samples < 1:
-        raise InvalidArgumentError(
-            explain(
-                "samples must be at least 1.",
-                got=f"samples={samples!r}",
-                cause="a computed number that came out as nothing",
-                fix="leave samples out for the default",
-            )
-        )
 
 
 def _check_logits(logits: Tensor, log_variance: Tensor) -> None:

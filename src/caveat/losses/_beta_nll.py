@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat._checks import require_number
 from caveat.losses._bounded_exp import ceiling
 from caveat.losses._gaussian_nll import normal_nll, standard_parts
 from caveat.losses._reduce import Reduction, check_reduction, reduce_loss
@@ -56,15 +56,7 @@ def beta_nll(
         tensor(2.3863)
     """
     check_reduction(reduction)
-    if not 0 <= beta <= 1:
-        raise InvalidArgumentError(
-            explain(
-                "beta must lie in [0, 1].",
-                got=f"beta={beta!r}",
-                cause="the weight of another loss that is called beta",
-                fix="beta=0.5, the authors' recommendation; 0 is the plain likelihood",
-            )
-        )
+    require_number(beta, "beta", "[0, 1]", fix="beta=0.5, the authors' recommendation; 0 is the plain likelihood")
     residual, log_variance, observed = standard_parts(returned, target, mask)
     limit = 2 * ceiling(log_variance.dtype)  # where the likelihood is continued, the weight stands still
     attention = (beta * log_variance.detach().clamp(-limit, limit)).exp()

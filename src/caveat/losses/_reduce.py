@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
+from caveat._checks import describe, require_choice
 from caveat.errors import InvalidArgumentError, explain
 
 Reduction = Literal["mean", "sum", "none"]
@@ -18,15 +18,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 def check_reduction(reduction: str) -> None:
     """Raise `InvalidArgumentError` unless it is "mean", "sum" or "none"."""
-    if reduction not in get_args(Reduction):
-        raise InvalidArgumentError(
-            explain(
-                'reduction must be "mean", "sum" or "none".',
-                got=f"reduction={reduction!r}",
-                cause="a name from another library",
-                fix='leave it out for "mean"',
-            )
-        )
+    require_choice(reduction, "reduction", get_args(Reduction))
 
 
 def check_target(target: Tensor, shape: torch.Size, kind: str) -> None:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_finite, require_rows
+from caveat._checks import require_finite, require_levels, require_rows
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -103,13 +102,5 @@ def _levels(levels: Tensor, central: bool) -> Tensor:
     require_rows(levels, "levels")
     require_finite(levels, "levels")
     wide = levels.reshape(-1).to(accumulator(levels.device))
-    if bool((wide < 0).any()) or bool((wide > 1).any()):
-        raise InvalidArgumentError(
-            explain(
-                "Levels must lie in [0, 1].",
-                got=f"values from {float(wide.amin()):.4g} to {float(wide.amax()):.4g}",
-                cause="targets or standardized residuals in place of the distribution function at the target",
-                fix="gaussian_cdf(mean, variance, target), or pred.cdf(target)",
-            )
-        )
+    require_levels(wide, "levels")
     return (2 * wide - 1).abs() if central else wide

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below, quieten, settle
+from caveat._checks import require_integer
 from caveat._palette import BLUE, FAINT, INK, VERMILION
 from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array, in_unit, same_length
@@ -92,9 +93,7 @@ def _read(confidences: Any, correct: Any, bins: int) -> tuple[Array, Array, Arra
         claimed, correct = _answered(claimed, as_array(correct, "labels"))
     right = in_unit(as_array(correct, "correct"), "correct")
     same_length(confidences=claimed, correct=right)
-    if bins < 1:
-        rule = "bins must be at least 1."
-        raise InvalidArgumentError(explain(rule, got=f"{bins}", cause="a division", fix="pass bins=15"))
+    require_integer(bins, "bins", 1, fix="bins=15")
     edges = np.linspace(0, 1, bins + 1)
     # A bin holds its upper edge, as in the definition of the expected calibration error.
     place = np.clip(np.ceil(claimed * bins).astype(int) - 1, 0, bins - 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from caveat._checks import require_same_shape
+from caveat._checks import require_number, require_same_shape
 from caveat._numerics import Moments, concatenate_moments, merged_mean, public_dtype
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._checks import check_finite
@@ -158,7 +158,7 @@ class Gaussian:
             InvalidArgumentError: q is not between 0 and 1.
             DrawsNotKeptError: `mixture=True` and the draws were not kept.
         """
-        _check_probability(q, "q")
+        require_number(q, "q", "(0, 1)")
         if mixture:
             means, variances = self._components()
             noiseless = not bool((variances > 0).any())
@@ -174,7 +174,7 @@ class Gaussian:
             InvalidArgumentError: level is not between 0 and 1.
             DrawsNotKeptError: `mixture=True` and the draws were not kept.
         """
-        _check_probability(level, "level")
+        require_number(level, "level", "(0, 1)")
         low, high = (1 - level) / 2, (1 + level) / 2
         return self.quantile(low, mixture=mixture), self.quantile(high, mixture=mixture)
 
@@ -301,18 +301,6 @@ class _OfMeans:
         if not isinstance(variances, Tensor):
             return torch.full_like(mean, variances)
         return variances.to(mean.dtype).mean(0)
-
-
-def _check_probability(value: float, name: str) -> None:
-    if not 0 < value < 1:
-        raise InvalidArgumentError(
-            explain(
-                f"{name} must lie between 0 and 1, both excluded.",
-                got=f"{name}={value!r}",
-                cause="a probability in percent, or an end of the range, where the quantile is infinite",
-                fix=f"{name}=0.95",
-            )
-        )
 
 
 def _check_density(variance: Tensor, what: str) -> None:

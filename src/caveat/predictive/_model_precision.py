@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
-from caveat.errors import InvalidArgumentError, InvalidRateError, explain
+from caveat._checks import require_number
+from caveat.errors import InvalidRateError
 
 
 def model_precision(length_scale: float, dropout: float, n_train: int, weight_decay: float) -> float:
@@ -35,24 +34,9 @@ def model_precision(length_scale: float, dropout: float, n_train: int, weight_de
         >>> Mean(noise_variance=1 / tau)
         Mean(noise_variance=1.0, select=None)
     """
-    if not 0 <= dropout < 1:
-        raise InvalidRateError(
-            explain(
-                "A dropout rate must lie in [0, 1).",
-                got=f"dropout={dropout!r}",
-                cause="the rate given in percent, or the rate of keeping",
-                fix="dropout=0.05 for five percent dropped",
-            )
-        )
+    require_number(dropout, "dropout", "[0, 1)", error=InvalidRateError)
     positive = {"length_scale": length_scale, "n_train": n_train, "weight_decay": weight_decay}
     for name, value in positive.items():
-        if not (math.isfinite(value) and value > 0):
-            raise InvalidArgumentError(
-                explain(
-                    f"{name} must be a positive number.",
-                    got=f"{name}={value!r}",
-                    cause="training without weight decay, which has no finite precision, or an empty set",
-                    fix="give the values that the network was trained with",
-                )
-            )
+        fix = "the value that the network was trained with; without weight decay there is no finite precision"
+        require_number(value, name, "(0, inf)", fix=fix)
     return length_scale**2 * (1 - dropout) / (2 * n_train * weight_decay)

@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import describe, require_floating, require_rank
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat._checks import describe, require_floating, require_integer, require_rank
+from caveat.errors import OutputMismatchError, explain
 from caveat.predictive._protocol import Select
 from caveat.predictive._select import only_tensor, selected
 
@@ -48,15 +48,9 @@ def _check_numbers(x: Tensor, output: object) -> None:
 
 def check_class_dim(class_dim: object) -> None:
     """Raise `InvalidArgumentError` unless it is an integer or None."""
-    if class_dim is not None and (isinstance(class_dim, bool) or not isinstance(class_dim, int)):
-        raise InvalidArgumentError(
-            explain(
-                "class_dim must be an integer or None.",
-                got=f"class_dim={class_dim!r}",
-                cause="the number of classes or a name was passed, or a float",
-                fix="Logits(class_dim=1) for (B, C, H, W), Logits() where classes are last",
-            )
-        )
+    fix = "Logits(class_dim=1) for (B, C, H, W), Logits() where classes are last"
+    cause = "the number of classes or a name was passed, or a float"
+    require_integer(class_dim, "class_dim", optional=True, cause=cause, fix=fix)
 
 
 def classes_last(x: Tensor, class_dim: int | None, output: object) -> Tensor:

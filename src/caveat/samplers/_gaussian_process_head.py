@@ -13,9 +13,10 @@ from typing import Any, Generic, cast
 
 from torch import Tensor, nn
 
+from caveat._checks import require_model
 from caveat._engine import Backend, Stream, Values
 from caveat._intercept import LivePredicate
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain
 from caveat.layers import RandomFeatureGaussianProcess
 from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._mc_dropout import MCDropout
@@ -121,8 +122,7 @@ def gaussian_process_head(
         >>> bool(pred.epistemic_variance[1] > 3 * pred.epistemic_variance[0])
         True
     """
-    if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgumentError(explain_no_network(model))
+    require_model(model)
     if not _heads_of(model):
         raise InvalidArgumentError(
             explain(

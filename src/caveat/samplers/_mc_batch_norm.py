@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, cast
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
+from caveat._checks import require_model
 from caveat._engine import Stream, Values
 from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, NothingRandomError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, NothingRandomError, explain
 from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
@@ -113,8 +114,7 @@ def mc_batch_norm(
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 1])
     """
-    if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgumentError(explain_no_network(network))
+    require_model(network)
     as_read = as_output(output)
     running = EvalNetwork(network, as_read.read, in_dims)
     rows = TrainingRows(data, network, running.device, in_dims)

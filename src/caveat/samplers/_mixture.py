@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._engine import Sampler, Stream, Values, mapped
-from caveat._seeds import check_seed, mix
+from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import HeadOutputs, Output, P, P_co
 from caveat.samplers._members._mismatch import check_same_values
@@ -65,7 +65,7 @@ class Mixture(Generic[P_co]):
 
     def seed_of(self, component: int, seed: int) -> int:
         """The seed that a component draws with: networks of equal layers must not share their masks."""
-        return mix(mix(check_seed(seed) & (2**64 - 1)) ^ mix(component + 1)) >> 1
+        return fold_in(check_seed(seed), "component", component)
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

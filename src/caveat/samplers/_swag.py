@@ -15,11 +15,12 @@ from typing import Any, Generic, cast
 import torch
 from torch import Tensor, nn
 
+from caveat._checks import require_integer, require_model, require_number
 from caveat._engine import Stream, Values
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import put_back
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
@@ -171,12 +172,9 @@ def swag(
         >>> caveat.predict(swag(network, moments, output=caveat.Logits()), torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 3])
     """
-    if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgumentError(explain_no_network(network))
-    if not (scale >= 0 and scale < float("inf")):
-        raise _invalid("scale is a finite number, at least 0", f"scale={scale}", "leave it out for the paper's")
-    if batch_size < 2:
-        raise _invalid("batch_size is at least 2", f"batch_size={batch_size}", "leave it out")
+    require_model(network)
+    require_number(scale, "scale", "[0, inf)")
+    require_integer(batch_size, "batch_size", 2)
     moments = snapshots if isinstance(snapshots, SwagMoments) else _moments_of(network, snapshots, rank)
     moments.check(network)
     made, as_read = copy.deepcopy(network), as_output(output)

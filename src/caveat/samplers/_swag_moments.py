@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat._checks import require_integer, require_model
+from caveat.errors import InvalidArgumentError, explain
 
 
 class SwagMoments:
@@ -37,12 +37,10 @@ class SwagMoments:
     """
 
     def __init__(self, network: nn.Module, rank: int = 20) -> None:
-        if not isinstance(cast(Any, network), nn.Module):
-            raise InvalidArgumentError(explain_no_network(network))
+        require_model(network)
         if not any(True for _ in network.parameters()):
             raise _invalid(f"{type(network).__name__}", "pass the network itself, not its parameters")
-        if rank < 0:
-            raise _invalid(f"rank={rank}", "pass rank=20, or 0 for the diagonal alone")
+        require_integer(rank, "rank", 0, fix="rank=20, or 0 for the diagonal alone")
         self._network = network
         self.count = 0
         self.rank = rank

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from caveat._checks import require_model
 from caveat._engine import Stream, Values
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
 from caveat._intercept import Known, seed_all, state_kept
-from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat._seeds import check_seed, fold_in
+from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
-from caveat.samplers._members._drawn_numbers import generator_of, number_of
+from caveat.samplers._members._drawn_numbers import generator_of
 from caveat.samplers._members._pieces import OneByOne
 
 Augment = Callable[[Any, torch.Generator], Any]
@@ -100,7 +101,7 @@ class TestTimeAugmentation(Generic[P_co]):
         args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
         given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
         with state_kept(()):
-            seed_all(number_of(seed, draw, "augmentation in the global state"))
+            seed_all(fold_in(seed, "augmentation in the global state", draw))
             changed = self.augment(given, generator_of(seed, draw, "augmentation"))
         if changed is None or _first_sizes(as_inputs(changed, self._network.device)) != _first_sizes(inputs):
             raise InvalidArgumentError(_another_batch(given, changed))
@@ -146,8 +147,7 @@ def test_time_augmentation(  # no test, though its name begins as one's
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 3])
     """
-    if not isinstance(cast(Any, network), nn.Module):
-        raise InvalidArgumentError(explain_no_network(network))
+    require_model(network)
     if not callable(augment):
         fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
         raise InvalidArgumentError(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._checks import describe, require_floating
+from caveat._checks import describe, require_floating, require_integer
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
 SMALLEST_SIDE = 8
@@ -53,15 +53,8 @@ def check_side(images: Tensor) -> None:
 
 def check_severity(severity: Any) -> int:
     """``severity`` when it is a whole number of 1 to 5."""
-    if isinstance(severity, bool) or not isinstance(severity, int) or not 1 <= severity <= 5:
-        raise InvalidArgumentError(
-            explain(
-                "severity is a whole number from 1 (slight) to 5 (strong).",
-                got=f"severity={severity!r}",
-                cause="0 for the clean images, which need no corruption, or a range that starts at 0",
-                fix="pass severity=1, 2, 3, 4 or 5",
-            )
-        )
+    cause = "0 for the clean images, which need no corruption, or a range that starts at 0"
+    require_integer(severity, "severity", 1, 5, cause=cause, fix="severity=1 (slight) to severity=5 (strong)")
     return severity
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
+from caveat._checks import describe, require_integer, require_number
 from caveat._seeds import check_seed, draw_keys, site_key
 from caveat.errors import InvalidArgumentError, explain
 
@@ -45,7 +45,7 @@ def label_shift(labels: Tensor, proportions: Mapping[int, float], *, size: int |
     available = {label: int((labels == label).sum()) for label in shares}
     if size is None:
         size = _largest(shares, available)
-    _check_size(size, len(labels))
+    require_integer(size, "size", 1, len(labels), fix="leave size out for the most there is")
     counts = _apportion(shares, size)
     for label, count in counts.items():
         if count > available[label]:
@@ -93,15 +93,12 @@ def new_classes(
     """
     new = _is_one_of(labels, classes)
     check_seed(seed)
-    if not isinstance(share, (int, float)) or not 0 <= share <= 1:
-        raise InvalidArgumentError(
-            explain("share must lie in 0 to 1.", got=f"share={share!r}", cause="percent", fix="pass share=0.25")
-        )
+    require_number(share, "share", "[0, 1]")
     available = {1: int(new.sum()), 0: int((~new).sum())}
     shares = {key: value for key, value in ((1, float(share)), (0, 1 - float(share))) if value > 0}
     if size is None:
         size = _largest(shares, available)
-    _check_size(size, len(labels))
+    require_integer(size, "size", 1, len(labels), fix="leave size out for the most there is")
     counts = {1: round(size * share), 0: size - round(size * share)}
     for key, name in ((1, "the new classes"), (0, "the known classes")):
         if counts[key] > available[key]:
@@ -191,18 +188,6 @@ def _check_labels(labels: Any) -> None:
                 got=got,
                 cause="one-hot labels, or a list",
                 fix="pass torch.as_tensor(labels), or one_hot.argmax(-1)",
-            )
-        )
-
-
-def _check_size(size: Any, rows: int) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= rows:
-        raise InvalidArgumentError(
-            explain(
-                f"size must be a whole number from 1 to the {rows} rows there are.",
-                got=f"size={size!r}",
-                cause="more rows asked for than there are, or a class without any row",
-                fix="leave size out for the most there is",
             )
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
+from caveat._checks import describe, require_integer
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._checks import check_images
@@ -221,7 +221,4 @@ def _check(
                 fix='pass metrics={"accuracy": lambda p, y: (p.argmax(-1) == y).float().mean()}',
             )
         )
-    if batch_size < 1:
-        raise InvalidArgumentError(
-            explain("batch_size must be at least 1.", got=f"{batch_size}", cause="a division", fix="leave it out")
-        )
+    require_integer(batch_size, "batch_size", 1)

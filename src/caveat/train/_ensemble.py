@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from caveat._checks import require_integer
 from caveat._intercept import interruptible, random_states_kept
-from caveat.errors import InvalidArgumentError, explain
 from caveat.train._groups import Backend, trained
 from caveat.train._history import Fit, FittedEnsemble
 from caveat.train._passes import Objective
@@ -95,7 +95,7 @@ def fit_ensemble(
         >>> len(networks), networks[0](x).shape
         (3, torch.Size([40, 1]))
     """
-    _check_members(members)
+    require_integer(members, "members", 1, fix="members=5; five networks give most of what an ensemble can")
     run = Run(
         build, data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap, adversarial
     )
@@ -151,16 +151,3 @@ def _plain(data: Any, name: str) -> Any:
     table = as_table(data, name)
     args, kwargs = table.inputs
     return (kwargs or args), table.targets
-
-
-def _check_members(members: Any) -> None:
-    if isinstance(members, int) and not isinstance(members, bool) and members >= 1:
-        return
-    raise InvalidArgumentError(
-        explain(
-            "members must be an integer of at least 1.",
-            got=f"members={members!r}",
-            cause="a list of networks was passed in place of their number",
-            fix="members=5; five networks give most of what an ensemble can",
-        )
-    )

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
+from caveat._checks import require_choice
 from caveat._intercept import random_states_kept
 from caveat.errors import InvalidArgumentError, explain
 from caveat.train import _run as runs
@@ -52,7 +53,7 @@ def trained(
     network: nn.Module | None = None,
 ) -> tuple[tuple[Fit, ...], bool]:
     """The fits of all runs, in their order, and whether all were trained in stacks."""
-    _check_backend(backend)
+    require_choice(backend, "backend", ("vectorized", "loop"), optional=True)
     places = Places(None if checkpoint is None else Path(checkpoint), network is not None)
     fits: dict[int, Fit] = {}
     stacked: list[bool] = []
@@ -89,18 +90,6 @@ def _is_stacked(group: Group, objective: Objective, places: Places, backend: Bac
     if why is not None and backend is not None:
         raise InvalidArgumentError(_cannot_stack(why))
     return why is None
-
-
-def _check_backend(backend: Any) -> None:
-    if backend not in (None, "vectorized", "loop"):
-        raise InvalidArgumentError(
-            explain(
-                'backend must be "vectorized", "loop" or None.',
-                got=f"backend={backend!r}",
-                cause="a bool, which it once was",
-                fix="leave it out: sizes decide",
-            )
-        )
 
 
 def _steps(member: Member) -> int:

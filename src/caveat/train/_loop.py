@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._intercept import seed_all
+from caveat._seeds import fold_in
 from caveat.errors import NotFiniteError, explain
 from caveat.train import _run as runs
 from caveat.train._adamw import Rate, update
@@ -18,7 +19,6 @@ from caveat.train._history import Fit, History
 from caveat.train._noise import Noise
 from caveat.train._passes import Batch, Objective, Passes, Reach, mean_losses
 from caveat.train._run import Run
-from caveat.train._seeding import derived
 from caveat.train._stack import Stack, expanded, moments_moved, tensors_of
 from caveat.train._table import Table
 
@@ -203,7 +203,7 @@ class Training:
         return [(self.table.take(piece), piece.shape[1]) for piece in pieces]
 
     def _reseed(self, step: int) -> None:
-        seed_all(derived(self.active[0].run.seed, "pass", step & 0xFFFFFFFFFFFF))
+        seed_all(fold_in(self.active[0].run.seed, "pass", step & 0xFFFFFFFFFFFF))
 
     def _diverged(self, number: int, where: str, loss: float) -> str:
         member = self.active[number]

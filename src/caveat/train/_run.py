@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor, nn
 
+from caveat._checks import require_integer, require_number
 from caveat._intercept import seed_all
-from caveat._seeds import check_seed
+from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
-from caveat.train._seeding import derived, permutation, with_replacement
+from caveat.train._seeding import permutation, with_replacement
 
 Loss = Callable[[Any, Any], Tensor]
 Penalty = Callable[[Any], Tensor]
@@ -59,14 +59,15 @@ class Run:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1)):
-            _check_count(name, getattr(self, name), least, optional=name == "patience")
-        _check_rate("learning_rate", self.learning_rate, above=True)
-        _check_rate("weight_decay", self.weight_decay)
-        if self.adversarial is not None:
-            _check_rate("adversarial", self.adversarial, above=True)
-        if isinstance(self.validation, (int, float)) and not 0 < self.validation < 1:
-            raise InvalidArgumentError(_not_a_share(self.validation))
+        require_integer(self.epochs, "epochs", 1)
+        require_integer(self.batch_size, "batch_size", 1)
+        require_integer(self.patience, "patience", 1, optional=True)
+        require_number(self.learning_rate, "learning_rate", "(0, inf)")
+        require_number(self.weight_decay, "weight_decay", "[0, inf)")
+        require_number(self.adversarial, "adversarial", "(0, inf)", optional=True)
+        if isinstance(self.validation, (int, float)):
+            fix = "validation=0.1, (inputs, targets), or None to train on all rows without early stopping"
+            require_number(self.validation, "validation", "(0, 1)", fix=fix)
 
 
 def built(build: Build, seed: int) -> nn.Module:
@@ -133,16 +134,16 @@ def training_rows(run: Run, rows: int) -> tuple[Tensor, Tensor]:
     held_out = round(run.validation * rows) if isinstance(run.validation, float) else 0
     if isinstance(run.validation, float) and not 0 < held_out < rows:
         raise InvalidArgumentError(_empty_split(run.validation, rows))
-    order = permutation(rows, derived(run.seed, "validation"))
+    order = permutation(rows, fold_in(run.seed, "validation", 0))
     training, validation = order[held_out:], order[:held_out]
     if run.bootstrap:
-        training = training[with_replacement(len(training), derived(run.seed, "bootstrap"))]
+        training = training[with_replacement(len(training), fold_in(run.seed, "bootstrap", 0))]
     return training, validation
 
 
 def epoch_order(run: Run, training: Tensor, epoch: int) -> Tensor:
     """The training rows in the order of an epoch."""
-    return training[permutation(len(training), derived(run.seed, "order", epoch))]
+    return training[permutation(len(training), fold_in(run.seed, "order", epoch))]
 
 
 def batch_sizes(rows: int, batch_size: int) -> Sequence[int]:
@@ -153,42 +154,6 @@ def batch_sizes(rows: int, batch_size: int) -> Sequence[int]:
     elif rows % batch_size:
         sizes.append(rows % batch_size)
     return sizes
-
-
-def _check_count(name: str, value: Any, least: int, *, optional: bool) -> None:
-    if (value is None and optional) or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
-        return
-    raise InvalidArgumentError(
-        explain(
-            f"{name} must be an integer of at least {least}{' or None' if optional else ''}.",
-            got=f"{name}={value!r}",
-            cause="a computed number that came out as nothing, or a float",
-            fix=f"leave {name} out for the default",
-        )
-    )
-
-
-def _check_rate(name: str, value: Any, *, above: bool = False) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if number and (value > 0 if above else value >= 0):
-        return
-    raise InvalidArgumentError(
-        explain(
-            f"{name} must be a finite number {'above 0' if above else 'of at least 0'}.",
-            got=f"{name}={value!r}",
-            cause="a sign, or a schedule or a tensor where one number is taken",
-            fix=f"leave {name} out for the default",
-        )
-    )
-
-
-def _not_a_share(validation: Any) -> str:
-    return explain(
-        "validation must be a share of the rows in (0, 1), (inputs, targets), or None.",
-        got=f"validation={validation!r}",
-        cause="a number of rows or a percentage was passed",
-        fix="validation=0.1 holds a tenth of the rows out; validation=None trains on all, without early stopping",
-    )
 
 
 def _empty_split(share: float, rows: int) -> str:

@@ -5,14 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from caveat._seeds import check_seed, mix, site_key
-
-_WORD, _POSITIVE = (1 << 64) - 1, (1 << 63) - 1
-
-
-def derived(seed: int, stream: str, number: int = 0) -> int:
-    """A positive 63-bit seed for the ``number``-th use of a named stream of a run."""
-    return mix(mix((seed & _WORD) ^ site_key(stream, 0, "train")) ^ number) & _POSITIVE
+from caveat._seeds import check_seed, fold_in
 
 
 def member_seed(seed: int, member: int) -> int:
@@ -35,7 +28,7 @@ def member_seed(seed: int, member: int) -> int:
         >>> member_seed(0, 0) == member_seed(0, 1)
         False
     """
-    return derived(check_seed(seed), "member", member)
+    return fold_in(check_seed(seed), "member", member)
 
 
 def permutation(count: int, seed: int) -> Tensor:

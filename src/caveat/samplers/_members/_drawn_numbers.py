@@ -6,19 +6,12 @@ import torch
 from torch import Tensor
 
 from caveat._intercept import normal_from_uniform, random_bits, uniform_from_bits
-from caveat._seeds import draw_keys, mix, site_key
-
-_WORD = (1 << 64) - 1
-
-
-def number_of(seed: int, draw: int, stream: str) -> int:
-    """A 63-bit number for a draw, another for each named stream."""
-    return mix(mix(seed & _WORD) ^ mix(draw) ^ site_key("", 0, stream)) >> 1
+from caveat._seeds import draw_keys, fold_in, site_key
 
 
 def generator_of(seed: int, draw: int, stream: str) -> torch.Generator:
     """A generator on the CPU for a draw, the same on every device."""
-    return torch.Generator().manual_seed(number_of(seed, draw, stream))
+    return torch.Generator().manual_seed(fold_in(seed, stream, draw))
 
 
 def normals_of(seed: int, draw: int, name: str, count: int, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from caveat._checks import require_model
 from caveat._engine import Stream, Values
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import (
@@ -29,7 +30,7 @@ from caveat._intercept import (
     study,
 )
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output, as_output
 from caveat.samplers._moment_propagation._activations import deviation_of
 from caveat.samplers._moment_propagation._covariance import WIDEST
@@ -211,8 +212,7 @@ def moments(
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 1])
     """
-    if not isinstance(cast(Any, model), nn.Module):
-        raise InvalidArgumentError(explain_no_network(model))
+    require_model(model)
     return MomentPropagation(model, as_output(output), live, in_dims)
 
 
