@@ -69,7 +69,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
     save = Checkpoint.save
 
     def saved(self: Checkpoint, training: Any) -> None:
-        self._due = 0.0
+        self._rhythm._due = 0.0
         save(self, training)
         if training.epoch == epochs:
             raise Stopped

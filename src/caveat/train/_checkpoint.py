@@ -29,8 +29,9 @@ def describe_run(members: Sequence[Member], table: Table, objective: Any) -> dic
     return {
         "network": _digest(describe_network(member.network, rates=True) for member in members),
         "data": _data_digest(members, table),
-        "loss": getattr(objective.loss, "__qualname__", type(objective.loss).__qualname__),
+        "loss": _name_of(objective.loss),
         **{name: [getattr(member.run, name) for member in members] for name in named},
+        **{name: [_name_of(getattr(member.run, name)) for member in members] for name in ("optimizer", "schedule")},
     }
 
 
@@ -85,12 +86,15 @@ class Checkpoint:
             training.begin()
             for name, tensor in _running(training):
                 tensor.copy_(tensors[name])
+        if training.optimizer is not None:
+            _load_optimizer(training.optimizer, tensors, note["optimizer"])
 
     def _note(self, training: Training) -> dict[str, Any]:
         names = ("training", "validation", "best_epoch", "finished")
         members = [{name: getattr(member, name) for name in names} for member in training.members]
         progress = {"epoch": training.epoch, "step": training.step, "members": members}
-        return {"of": self.described, "torch": torch.__version__, **progress}
+        numbers = _optimizer_state(training)[1]
+        return {"of": self.described, "torch": torch.__version__, "optimizer": numbers, **progress}
 
     def _check(self, note: Any) -> None:
         before: dict[str, Any] = cast("dict[str, Any]", note)["of"] if isinstance(note, dict) else {}
@@ -121,7 +125,31 @@ def _tensors(training: Training) -> list[tuple[str, Tensor]]:
     own = [
         (f"member.{number}.{k}", tensor) for number, net in finished for k, tensor in enumerate(tensors_of(net)[0])
     ]
-    return [*_running(training), *own]
+    return [*_running(training), *_optimizer_state(training)[0].items(), *own]
+
+
+def _optimizer_state(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns what an optimizer keeps between two steps, by parameter and name: its tensors and its numbers."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
+    if training.optimizer is not None and training.active:
+        for parameter, kept in training.optimizer.state_dict()["state"].items():
+            for name, value in kept.items():
+                (tensors if isinstance(value, Tensor) else numbers)[f"optimizer.{parameter}.{name}"] = value
+    return tensors, numbers
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    kept = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
+    for key, value in (kept | numbers).items():
+        _, parameter, name = key.split(".", 2)
+        state.setdefault(int(parameter), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _name_of(function: Any) -> str | None:
+    return None if function is None else getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _load(network: nn.Module, number: int, tensors: dict[str, Tensor]) -> None:

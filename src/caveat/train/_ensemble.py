@@ -20,7 +20,7 @@ from caveat._intercept import interruptible, random_states_kept
 from caveat.train._groups import Backend, trained
 from caveat.train._history import Fit, FittedEnsemble
 from caveat.train._passes import Objective
-from caveat.train._run import Build, Loss, Penalty, Run, built, check_apart
+from caveat.train._run import Build, Loss, MakeOptimizer, Penalty, Run, Schedule, built, check_apart
 from caveat.train._seeding import member_seed
 from caveat.train._stack import tensors_of
 from caveat.train._table import as_table
@@ -45,6 +45,8 @@ def fit_ensemble(
     penalty: Penalty | None = None,
     bootstrap: bool = False,
     adversarial: float | None = None,
+    optimizer: MakeOptimizer | None = None,
+    schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     device: torch.device | str | None = None,
@@ -71,13 +73,15 @@ def fit_ensemble(
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
         bootstrap: each member draws its training rows with replacement.
         adversarial: see ``fit``.
+        optimizer: see ``fit``; members are then trained one after another.
+        schedule: see ``fit``.
         checkpoint: a folder that keeps the state of all members.
         progress: show a bar, where the standard error is a terminal.
         device: where to train.
         backend: "vectorized" trains all as one stack, "loop" one after another; None chooses by the sizes of the
             network and of a batch, and stacks only where a trial shows the same gradients.
         map: trains members with this map instead: ``executor.map`` of ``concurrent.futures``, or any ``map(function,
-            tasks)``. For processes, ``build``, ``loss`` and ``penalty`` must be picklable (functions of a module).
+            tasks)``. For processes, ``build``, ``loss`` and the like must be picklable (functions of a module).
 
     Returns:
         A sequence of M networks, whose ``fits`` say how each was trained.
@@ -97,8 +101,9 @@ def fit_ensemble(
     """
     require_integer(members, "members", 1, fix="members=5; five networks give most of what an ensemble can")
     run = Run(
-        build, data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap, adversarial
-    )
+        build, data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
+        adversarial, optimizer, schedule,
+    )  # fmt: skip
     runs = [replace(run, seed=member_seed(seed, member)) for member in range(members)]
     objective = Objective(loss, penalty)
     if map is not None:

@@ -74,9 +74,10 @@ def trained(
 def _is_stacked(group: Group, objective: Objective, places: Places, backend: Backend | None) -> bool:
     if len(group.members) == 1 or backend == "loop":
         return False
-    if group.unmanaged:
+    apart = _why_apart(group)
+    if apart is not None:
         if backend is not None:
-            raise InvalidArgumentError(_cannot_stack("the network draws from torch's own random state"))
+            raise InvalidArgumentError(_cannot_stack(apart))
         return False
     for choice in (True, False):  # a training that is taken up goes on as it was begun
         path = places.of(group.numbers, together=choice)
@@ -90,6 +91,15 @@ def _is_stacked(group: Group, objective: Objective, places: Places, backend: Bac
     if why is not None and backend is not None:
         raise InvalidArgumentError(_cannot_stack(why))
     return why is None
+
+
+def _why_apart(group: Group) -> str | None:
+    """Returns why these members are trained one after another whatever their sizes; None if nothing says so."""
+    if group.unmanaged:
+        return "the network draws from torch's own random state"
+    if group.members[0].run.optimizer is not None:
+        return "an optimizer of its own for each member: AdamW alone is known to update a stack as it does its members"
+    return None
 
 
 def _steps(member: Member) -> int:

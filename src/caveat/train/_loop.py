@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._intercept import seed_all
 from caveat._seeds import fold_in
-from caveat.errors import NotFiniteError, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.train import _run as runs
 from caveat.train._adamw import Rate, update
 from caveat.train._history import Fit, History
@@ -77,6 +77,8 @@ class Training:
         self.active: list[Member] = []
         self.best: list[Tensor] = []
         self.stack: Stack | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.base_rates: list[float] = []
 
     def begin(self) -> None:
         """Stack the members that have not finished."""
@@ -101,6 +103,7 @@ class Training:
             )
             for group in range(len(stack.flats))
         ]
+        self.optimizer = self._make_optimizer()
         self.reach = reach_of(self.active, self.table)
         self.held_out = self._validation_batches() if self.validated else []
 
@@ -139,10 +142,41 @@ class Training:
     def _take_step(self, rows: Tensor) -> Tensor:
         assert self.stack is not None
         losses = self.passes.gradients(self.table.take(rows), self.step, self.reach)
+        factor = self._rate_factor()
         self.step += 1
+        if self.optimizer is not None:
+            for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+                group["lr"] = factor * rate
+            self.optimizer.step()
+            return losses
         for flat, (learning_rate, weight_decay) in zip(self.stack.flats, self.rates, strict=True):
-            update(flat, self.step, learning_rate, weight_decay)
+            update(flat, self.step, factor * learning_rate, weight_decay)
         return losses
+
+    def _make_optimizer(self) -> torch.optim.Optimizer | None:
+        """Returns the optimizer of the only member; None for AdamW, which updates a whole stack."""
+        make = self.active[0].run.optimizer
+        if make is None:
+            return None
+        network = self.active[0].network
+        optimizer = cast(Any, make([parameter for parameter in network.parameters() if parameter.requires_grad]))
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise InvalidArgumentError(
+                explain(
+                    "optimizer must be a factory: optimizer(parameters) returns a torch.optim.Optimizer.",
+                    got=f"a {type(optimizer).__name__}",
+                    fix="optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)",
+                )
+            )
+        self.base_rates = [float(group["lr"]) for group in optimizer.param_groups]
+        return optimizer
+
+    def _rate_factor(self) -> float:
+        first = self.active[0]
+        if first.run.schedule is None:
+            return 1.0
+        steps = first.run.epochs * len(runs.batch_sizes(len(first.training_rows), first.run.batch_size))
+        return float(first.run.schedule(self.step / steps))
 
     def _mean_of_steps(self, losses: Tensor, sizes: Sequence[int]) -> list[float]:
         """The mean loss a row of (steps, M) losses; raises ``NotFiniteError`` where one is not a number."""

@@ -50,6 +50,7 @@ def prepared(
         parts = runs.training_rows(run, table.rows)
         rows = [len(parts[0]), held_out.rows if held_out is not None else len(parts[1])]
         settings = [rows, run.batch_size, run.adversarial is None, describe_network(own), _signature(table)]
+        settings += [id(run.optimizer), id(run.schedule), None if run.schedule is None else run.epochs]
         alike.setdefault(json.dumps(settings), []).append((number, run, own, table, held_out))
     runs.check_apart(networks)
     return [_group(entries, objective) for entries in alike.values()]

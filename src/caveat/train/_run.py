@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_number
@@ -18,6 +19,10 @@ from caveat.train._seeding import permutation, with_replacement
 Loss = Callable[[Any, Any], Tensor]
 Penalty = Callable[[Any], Tensor]
 Build = Callable[..., nn.Module]
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+"""``optimizer(parameters)`` gives the optimizer of one network."""
+Schedule = Callable[[float], float]
+"""``schedule(t)`` gives the factor of the learning rate when a fraction t of all steps has been taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,8 @@ class Run:
             epochs, then the best weights where there is a validation part, else the last.
         bootstrap: draw the training rows with replacement.
         adversarial: None, or the step of the fast gradient sign as a share of each input feature's range.
+        optimizer: None for AdamW, or a factory: ``optimizer(parameters)`` gives the network's optimizer.
+        schedule: None, or ``schedule(t)``, the factor of the learning rate after a fraction t of all steps.
 
     Example:
         >>> import torch
@@ -56,6 +63,8 @@ class Run:
     patience: int | None = 30
     bootstrap: bool = False
     adversarial: float | None = None
+    optimizer: MakeOptimizer | None = None
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -13,7 +13,7 @@ from caveat.errors import InvalidArgumentError, explain_no_network
 from caveat.train._groups import trained
 from caveat.train._history import Fit
 from caveat.train._passes import Objective
-from caveat.train._run import Loss, Penalty, Run
+from caveat.train._run import Loss, MakeOptimizer, Penalty, Run, Schedule
 
 
 @interruptible
@@ -32,11 +32,13 @@ def fit(
     penalty: Penalty | None = None,
     bootstrap: bool = False,
     adversarial: float | None = None,
+    optimizer: MakeOptimizer | None = None,
+    schedule: Schedule | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     device: torch.device | str | None = None,
 ) -> Fit:
-    """Train a network in place: AdamW, early stopping on held-out rows, the best weights at the end.
+    """Train a network in place: AdamW or any optimizer, early stopping on held-out rows, the best weights at the end.
 
     Rows are held in memory, and the order of rows and the dropout follow from ``seed`` alone; the global random states
     are put back. Those with a loop of their own, or with Lightning, skorch or Accelerate, keep it: caveat takes any
@@ -60,6 +62,10 @@ def fit(
         adversarial: train on adversarial examples too, whose inputs are moved by this share of each feature's range in
             the direction in which the loss grows (0.01 in "Simple and Scalable Predictive Uncertainty Estimation using
             Deep Ensembles", Lakshminarayanan, Pritzel, Blundell, 2017).
+        optimizer: Factory of an optimizer in place of AdamW, ``lambda parameters: torch.optim.SGD(parameters, 0.1)``;
+            ``learning_rate`` and ``weight_decay`` are then without effect.
+        schedule: Factor of the learning rate, ``schedule(t)``, when a fraction t of all steps has been taken, such as
+            ``lambda t: 0.5 * (1 + math.cos(math.pi * t))``.
         checkpoint: a file that keeps the state; the same call goes on from it, with the result of an unbroken run.
         progress: show a bar, where the standard error is a terminal.
         device: where to train; where the network is, if not given.
@@ -86,7 +92,7 @@ def fit(
         raise InvalidArgumentError(explain_no_network(network) + (f"; {made}" if callable(network) else ""))
     run = Run(
         type(network), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
-        adversarial,
+        adversarial, optimizer, schedule,
     )  # fmt: skip
     objective = Objective(loss, penalty)
     fits, _ = trained([run], objective, device=device, progress=progress, checkpoint=checkpoint, network=network)
