@@ -73,7 +73,7 @@ def test_bad_steps_of_a_pool() -> None:
         pool.ask([0, 3, 4, 1])
     with pytest.raises(InvalidArgumentError, match="must have a row"):
         Pool(1).ask([0]).ask([0])
-    with pytest.raises(InvalidArgumentError, match="must have a row"):
+    with pytest.raises(InvalidArgumentError, match="size must be an integer of at least 1"):
         Pool(0)
 
 
@@ -260,7 +260,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     def oracle(rows: list[int]) -> Tensor:
         return TRUTH[rows]
 
-    with pytest.raises(InvalidArgumentError, match="must have a row"):
+    with pytest.raises(InvalidArgumentError, match="size must be an integer of at least 1"):
         active_learning(0, oracle, fit, pick_at_random(), initial=1, batch=1, rounds=1)
     with pytest.raises(InvalidArgumentError, match="at most as large"):
         loop(oracle, initial=41)
