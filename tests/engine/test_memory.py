@@ -61,7 +61,7 @@ def drawn(room: int, backend: str | None, **settings: Any) -> tuple[Small, Tenso
 @pytest.mark.parametrize("backend", ["vectorized", "loop", None])
 def test_halving_gives_the_same_draws(backend: str | None, room: int, error: type[Exception]) -> None:
     _, whole = drawn(10**9, backend)
-    model, values = drawn(room, backend, error=error)  # a study takes two rows, and so 16 elements
+    model, values = drawn(room, backend, error=error)  # a probe takes two rows, and so 16 elements
     torch.testing.assert_close(values, whole)
     assert max(model.held) <= room
 

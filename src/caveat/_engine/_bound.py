@@ -44,8 +44,8 @@ class BoundNetwork:
         self._read, self._source, self._gradient, self._replan = read, source, gradient, replan
         self._allowed = allowed_bytes(network.device(), budget)
         self._fixed = chunk
-        self.rows: int | None = len(numbers) if plan.study.separable else None
-        self._looked_again = False
+        self.rows: int | None = len(numbers) if plan.probe.separable else None
+        self._probed_again = False
         self._set_chunks()
 
     def __call__(self, draws: range) -> Iterator[Values]:
@@ -61,7 +61,7 @@ class BoundNetwork:
     # -- the size of a chunk -----------------------------------------------------------------------------------------
 
     def _set_chunks(self) -> None:
-        rows, row_bytes = len(self._numbers), self._plan.study.row_bytes
+        rows, row_bytes = len(self._numbers), self._plan.probe.row_bytes
         device, draw_bytes = self._network.device(), row_bytes * rows
         fitting = chunk_bytes(device, self._allowed) // draw_bytes
         self._together = self._plan.why_not_vectorized is None and (fitting >= 2 or self._plan.forced == "vectorized")
@@ -70,7 +70,7 @@ class BoundNetwork:
         at_once = max(1, min(fitting, _MOST_DRAWS))
         self._draws_at_once = self._fixed or at_once
         self._rows_at_once = rows
-        if self._plan.study.rows_alone and self.rows is not None:
+        if self._plan.probe.rows_alone and self.rows is not None:
             self._rows_at_once = 1
         elif not self._together and self.rows is not None:
             self._rows_at_once = max(1, min(rows, rows_bytes(device, self._allowed) // row_bytes))
@@ -84,12 +84,12 @@ class BoundNetwork:
 
     def _task(self, at: Tensor, whole: bool, room: Room) -> Task:
         numbers = self._numbers[at]
-        study = self._plan.study
-        inputs = self._inputs if whole or study.axes is None else study.axes.take(self._inputs, at)
+        probe = self._plan.probe
+        inputs = self._inputs if whole or probe.axes is None else probe.axes.take(self._inputs, at)
         prefix = Prefix() if self._plan.repeats else None
         tapes = self._plan.tapes and not torch.is_autocast_enabled(self._network.device().type)
-        detach = study.rules.gradient and not self._gradient
-        rules, read, unmanaged = study.rules, self._read, study.unmanaged
+        detach = probe.rules.gradient and not self._gradient
+        rules, read, unmanaged = probe.rules, self._read, probe.unmanaged
         return Task(self._network, rules, inputs, numbers, read, prefix, unmanaged, tapes, room=room, detach=detach)
 
     def _halve(self, error: BaseException) -> None:
@@ -101,17 +101,17 @@ class BoundNetwork:
             raise out_of_memory(error) from error
         self._split()
 
-    def _look_again(self) -> None:
+    def _probe_again(self) -> None:
         """A site fired that was not there, or had other sizes, when the network was looked at.
 
         The network may have changed since (a rate, a task), so it is looked at once more. Where the site depends on
         which rows are together, each row is evaluated by itself.
         """
-        plan = self._replan(None) if not self._looked_again else self._plan
-        as_before = plan.study.axes == self._plan.study.axes and plan.study.separable == (self.rows is not None)
-        if self._looked_again or not as_before:
-            plan = self._replan(replace(self._plan, study=self._plan.study.with_rows_alone()))
-        self._looked_again, self._plan = True, plan
+        plan = self._replan(None) if not self._probed_again else self._plan
+        as_before = plan.probe.axes == self._plan.probe.axes and plan.probe.separable == (self.rows is not None)
+        if self._probed_again or not as_before:
+            plan = self._replan(replace(self._plan, probe=self._plan.probe.with_rows_alone()))
+        self._probed_again, self._plan = True, plan
         self._network.layouts.clear()
         self._network.live.clear()
         self._set_chunks()
@@ -122,10 +122,10 @@ class BoundNetwork:
     def _piece(self, draws: range) -> Values | None:
         """The values of ``draws`` for all rows; None if memory ran out and the chunk is smaller now."""
         try:
-            with torch.set_grad_enabled(self._gradient or self._plan.study.rules.gradient):
+            with torch.set_grad_enabled(self._gradient or self._plan.probe.rules.gradient):
                 return self._joined([self._evaluate(task, draws) for task in self._tasks])
         except Unplaced:
-            self._look_again()
+            self._probe_again()
             return None
         except Exception as error:
             if not is_out_of_memory(error) or isinstance(error, CaveatError):
@@ -154,7 +154,7 @@ class BoundNetwork:
     def _joined(self, parts: list[Values]) -> Values:
         if len(parts) == 1:
             return parts[0]
-        axes = self._plan.study.output_axes
+        axes = self._plan.probe.output_axes
         assert axes is not None
         leaves = [pytree.tree_flatten(part) for part in parts]
         spec = leaves[0][1]

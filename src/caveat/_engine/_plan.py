@@ -19,9 +19,9 @@ from caveat._inputs import Inputs
 from caveat._intercept import (
     MaskSource,
     Network,
+    Observation,
     Prefix,
-    Sighting,
-    Study,
+    Probe,
     close,
     last_row,
     nothing_random,
@@ -47,7 +47,7 @@ class Plan:
     is True where its tape, played for other draws, gave those.
     """
 
-    study: Study
+    probe: Probe
     repeats: bool
     why_not_vectorized: str | None
     forced: Backend
@@ -56,8 +56,8 @@ class Plan:
 
     def with_hooks(self) -> Plan:
         """The plan for the same network with hooks of the user's: draw by draw, and nothing of it left out."""
-        study = replace(self.study, rules=replace(self.study.rules, hooked=True))
-        return replace(self, study=study, repeats=False, why_not_vectorized=_why_one_by_one(study), tapes=False)
+        probe = replace(self.probe, rules=replace(self.probe.rules, hooked=True))
+        return replace(self, probe=probe, repeats=False, why_not_vectorized=_why_one_by_one(probe), tapes=False)
 
     def without_vectorizing(self, reason: str) -> Plan:
         """The plan after the vectorized backend has failed on a real batch."""
@@ -65,14 +65,14 @@ class Plan:
 
 
 def make_plan(
-    network: Network, inputs: Inputs, found: Study, read: Callable[[Any], Values], forced: Backend
+    network: Network, inputs: Inputs, found: Probe, read: Callable[[Any], Values], forced: Backend
 ) -> Plan:
     """Try both backends on one row and two draws.
 
     Raises:
         NothingRandomError: no live site was called, or none of them reaches what is read.
     """
-    if not any(sighting.live for sighting in found.sightings):
+    if not any(observation.live for observation in found.observed):
         raise nothing_random(_nothing_live(network, found))
     rows = torch.zeros(1, dtype=torch.int64, device=network.device())
     if found.axes is not None:
@@ -93,7 +93,7 @@ def make_plan(
     return Plan(found, repeats, why_not, forced, network.device(), tapes)
 
 
-def _why_one_by_one(found: Study) -> str | None:
+def _why_one_by_one(found: Probe) -> str | None:
     """Why draws cannot be one pass, whatever a trial would say."""
     if found.unmanaged:
         return "it draws from torch's own random state"
@@ -111,7 +111,7 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
     return plain, task.prefix is not None and _alike(recorded, plain) and _alike(again, first)
 
 
-def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Network, found: Study) -> str | None:
+def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Network, found: Probe) -> str | None:
     """Why the vectorized backend cannot be used, or None."""
     with warnings_caught() as caught:
         try:
@@ -138,9 +138,9 @@ def _try_tape(task: Task, source: MaskSource) -> bool:
     return tape is not None and _alike(tape.play(source, range(2, 4)), vectorized(task, source, range(2, 4)))
 
 
-def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Study) -> None:
+def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Probe) -> None:
     """Raise ``NothingRandomError`` if draws are all the same although their masks cannot be."""
-    live = [sighting for sighting in found.sightings if sighting.live]
+    live = [observation for observation in found.observed if observation.live]
     dropped = sum(s.rate * math.prod(s.mask_shape) if s.mask_shape is not None else math.inf for s in live)
     if not dropped * _TRIED_DRAWS > _SURELY_DROPPED:  # also where the rate of a site is not known
         return
@@ -162,23 +162,23 @@ def _never_varies(together: Values) -> bool:
     return all(leaf.stride(0) == 0 and leaf.numel() > 0 for leaf in leaves)
 
 
-def _nothing_live(network: Network, found: Study) -> str:
-    called = found.sightings
+def _nothing_live(network: Network, found: Probe) -> str:
+    called = found.observed
     if not called:
         return "; ".join(["a forward pass in which no dropout was called", *why_silent(network)])
-    named = ", ".join(_named(network, sighting) for sighting in called[:5])
+    named = ", ".join(_named(network, observation) for observation in called[:5])
     more = ", ..." if len(called) > 5 else ""
     why = f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{more}"
     return "; ".join([why, *why_silent(network)])
 
 
-def _named(network: Network, sighting: Sighting) -> str:
-    path = network.paths[id(sighting.module)] or "(the model itself)"
-    if sighting.kind == "stochastic depth":
+def _named(network: Network, observation: Observation) -> str:
+    path = network.paths[id(observation.module)] or "(the model itself)"
+    if observation.kind == "stochastic depth":
         return f"{path}: stochastic depth, which live=caveat.with_stochastic_depth asks for"
-    return f"{path}: rate {sighting.rate:g}{'' if sighting.rate == 0 else ', not asked for by live='}"
+    return f"{path}: rate {observation.rate:g}{'' if observation.rate == 0 else ', not asked for by live='}"
 
 
-def _unreached(network: Network, found: Study) -> str:
-    named = ", ".join(network.paths[id(s.module)] or "(the model itself)" for s in found.sightings if s.live)
+def _unreached(network: Network, found: Probe) -> str:
+    named = ", ".join(network.paths[id(s.module)] or "(the model itself)" for s in found.observed if s.live)
     return f"live sites ({named}) whose effect does not reach the output that is read"

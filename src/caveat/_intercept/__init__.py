@@ -36,7 +36,8 @@ from caveat._intercept._noise import is_noise
 from caveat._intercept._patching import flags_kept, following, patched
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
-from caveat._intercept._rules import Drawing, Rules, Sighting
+from caveat._intercept._probe import Probe, probe_network, runs_hooks, warn_not_separated
+from caveat._intercept._rules import Drawing, Observation, Rules
 from caveat._intercept._sites import (
     DROPOUT_CLASSES,
     LivePredicate,
@@ -46,7 +47,6 @@ from caveat._intercept._sites import (
     paths,
     with_stochastic_depth,
 )
-from caveat._intercept._study import Study, runs_hooks, study, warn_not_separated
 from caveat._intercept._trees import map_tensors
 
 __all__ = [
@@ -62,13 +62,13 @@ __all__ = [
     "Make",
     "MaskSource",
     "Network",
+    "Observation",
     "Pass",
     "Prefix",
+    "Probe",
     "Rules",
     "Shape",
-    "Sighting",
     "SiteKey",
-    "Study",
     "Unplaced",
     "all_dropout",
     "as_draws",
@@ -92,6 +92,7 @@ __all__ = [
     "over_draws",
     "patched",
     "paths",
+    "probe_network",
     "put_back",
     "random_bits",
     "random_state",
@@ -99,7 +100,6 @@ __all__ = [
     "runs_hooks",
     "seed_all",
     "state_kept",
-    "study",
     "substituted_anywhere",
     "uniform_from_bits",
     "warn_not_separated",

@@ -18,16 +18,16 @@ _KIND = "attention"
 
 
 @handles(F.scaled_dot_product_attention)
-def _scaled_dot_product(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _scaled_dot_product(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     rate = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
-    if not (rate > 0 and taken.would_drop(rate)):
-        return taken.plain(func, *_without_dropout(args, kwargs))
-    return attend(taken, *args, **kwargs)
+    if not (rate > 0 and ctx.would_drop(rate)):
+        return ctx.plain(func, *_without_dropout(args, kwargs))
+    return attend(ctx, *args, **kwargs)
 
 
 def attend(
-    taken: Pass,
+    ctx: Pass,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -40,7 +40,7 @@ def attend(
     """Attention written out, so that its weights can be dropped; the definition is torch's documentation of it.
 
     Args:
-        taken: the pass.
+        ctx: The running pass.
         query: (..., L, E).
         key: (..., K, E).
         value: (..., K, V).
@@ -66,7 +66,7 @@ def attend(
     if attn_mask is not None:
         # A position that may attend to nothing gets zeros, as torch gives it, and not NaN.
         weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0.0)
-    return torch.matmul(drop_at_site(taken, _KIND, weights, dropout_p), value)
+    return torch.matmul(drop_at_site(ctx, _KIND, weights, dropout_p), value)
 
 
 def _without_dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -76,22 +76,22 @@ def _without_dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tup
 
 
 @handles(F.multi_head_attention_forward)
-def _multi_head(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _multi_head(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Torch's own function, with its dropout and its attention calls bound to ours.
 
     A function called from its own interception is intercepted again, for ever; a copy of it whose globals say that
     there is nothing to intercept is not.
     """
-    args, kwargs = taken.settled(args, kwargs)
+    args, kwargs = ctx.settled(args, kwargs)
     rate = kwargs["dropout_p"] if "dropout_p" in kwargs else args[10]
-    if not (rate > 0 and taken.would_drop(rate)):
-        return taken.plain(func, args, {**kwargs, "training": False})
+    if not (rate > 0 and ctx.would_drop(rate)):
+        return ctx.plain(func, args, {**kwargs, "training": False})
 
     def dropout(weights: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        return drop_at_site(taken, _KIND, weights, p, hint=Fold.MAJOR)
+        return drop_at_site(ctx, _KIND, weights, p, hint=Fold.MAJOR)
 
     def attention(*attention_args: Any, **attention_kwargs: Any) -> Tensor:
-        return attend(taken, *attention_args, **attention_kwargs)
+        return attend(ctx, *attention_args, **attention_kwargs)
 
     names = {"has_torch_function": _never, "dropout": dropout, "scaled_dot_product_attention": attention}
     body = FunctionType(func.__code__, {**func.__globals__, **names}, func.__name__, func.__defaults__)

@@ -13,10 +13,10 @@ from caveat._inputs import as_inputs
 from caveat._intercept._guard import interruptible
 from caveat._intercept._network import Network
 from caveat._intercept._possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
+from caveat._intercept._probe import Probe, probe_network
 from caveat._intercept._reads import place
-from caveat._intercept._rules import Sighting
+from caveat._intercept._rules import Observation
 from caveat._intercept._sites import LivePredicate, all_dropout
-from caveat._intercept._study import Study, study
 
 _PASSED_BY = {
     "dropout": "eval() switches it off",
@@ -99,20 +99,21 @@ def audit(
     network = Network(model)
     check_initialized(network)
     inputs = as_inputs(x, network.device())
-    return audit_of(network, study(network, inputs, live, masks == "per_row", lambda returned: returned, in_dims))
+    found = probe_network(network, inputs, live, masks == "per_row", lambda returned: returned, in_dims)
+    return audit_of(network, found)
 
 
-def audit_of(network: Network, found: Study) -> Audit:
-    """The audit that a study amounts to."""
+def audit_of(network: Network, found: Probe) -> Audit:
+    """The audit that a probe amounts to."""
     hidden_at = {id(module): place(key) for key, module in _hidden_owners(found)}
-    called = [_called_site(network, sighting, hidden_at) for sighting in found.sightings]
+    called = [_called_site(network, observation, hidden_at) for observation in found.observed]
     paths = {site.path for site in called}
     silent = [site for site in _silent_sites(network, found) if site.path not in paths]
     return Audit((*called, *silent), tuple(_notes(network, found)))
 
 
-def _hidden_owners(found: Study) -> list[tuple[Any, nn.Module]]:
-    owners = {id(s.module): s.module for s in found.sightings if s.live}
+def _hidden_owners(found: Probe) -> list[tuple[Any, nn.Module]]:
+    owners = {id(s.module): s.module for s in found.observed if s.live}
     return [(key, module) for key in found.rules.flips for module in owners.values() if _could_read(module, key)]
 
 
@@ -121,22 +122,22 @@ def _could_read(module: nn.Module, key: Any) -> bool:
     return any(getattr(value, "__code__", None) is key[0] for value in values)
 
 
-def _called_site(network: Network, sighting: Sighting, hidden_at: dict[int, str]) -> AuditedSite:
-    path = network.paths[id(sighting.module)]
-    if sighting.kind == "stochastic depth":
+def _called_site(network: Network, observation: Observation, hidden_at: dict[int, str]) -> AuditedSite:
+    path = network.paths[id(observation.module)]
+    if observation.kind == "stochastic depth":
         passed_by = "one number a row leaves out a branch: ask for it with live=caveat.with_stochastic_depth"
-    elif sighting.rate == 0:
+    elif observation.rate == 0:
         passed_by = "rate 0"
-    elif not sighting.live:
+    elif not observation.live:
         passed_by = "live= leaves it out"
-    elif id(sighting.module) in hidden_at:
-        passed_by = f"hidden behind self.training at {hidden_at[id(sighting.module)]}"
+    elif id(observation.module) in hidden_at:
+        passed_by = f"hidden behind self.training at {hidden_at[id(observation.module)]}"
     else:
-        passed_by = _PASSED_BY.get(sighting.kind, _PASSED_BY["dropout"])
-    return AuditedSite(path, sighting.kind, sighting.rate, sighting.live, True, passed_by)
+        passed_by = _PASSED_BY.get(observation.kind, _PASSED_BY["dropout"])
+    return AuditedSite(path, observation.kind, observation.rate, observation.live, True, passed_by)
 
 
-def _silent_sites(network: Network, found: Study) -> Iterator[AuditedSite]:
+def _silent_sites(network: Network, found: Probe) -> Iterator[AuditedSite]:
     """Modules that could be sites and drew nothing in the pass."""
     for module in network.modules:
         path, rate = network.paths[id(module)], module_rate(module)
@@ -165,7 +166,7 @@ def _kind_of(module: nn.Module) -> str:
     )
 
 
-def _notes(network: Network, found: Study) -> Iterator[str]:
+def _notes(network: Network, found: Probe) -> Iterator[str]:
     if found.axes is None:
         yield (
             "no axis of the inputs behaves as a batch (a row alone does not give what it gives among others), "

@@ -59,20 +59,20 @@ class Deferred:
         return along and self.product is None
 
 
-def defer(taken: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
+def defer(ctx: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
     """A stand-in of the shape of ``tensor``; the pass puts the product in its place wherever it is used."""
-    assert taken.drawing is not None
-    assert taken.drawing.level is not None
+    assert ctx.drawing is not None
+    assert ctx.drawing.level is not None
     stand_in = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
     key = id(stand_in)
-    reference = weakref.ref(stand_in, lambda _: taken.deferred.pop(key, None))
-    taken.deferred[key] = Deferred(reference, site, tensor, masks, taken.drawing.level)
+    reference = weakref.ref(stand_in, lambda _: ctx.deferred.pop(key, None))
+    ctx.deferred[key] = Deferred(reference, site, tensor, masks, ctx.drawing.level)
     return stand_in
 
 
-def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
+def worth_deferring(ctx: Pass, tensor: Tensor, masks: Tensor) -> bool:
     """Is this a vectorized pass, and a mask with entries along the features or along the channels only?"""
-    if taken.drawing is None or taken.drawing.level is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
+    if ctx.drawing is None or ctx.drawing.level is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
         return False
     shape = masks.shape[1:]
     entries = math.prod(shape)
@@ -83,19 +83,19 @@ def worth_deferring(taken: Pass, tensor: Tensor, masks: Tensor) -> bool:
 
 
 @handles(F.linear)
-def _linear(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if taken.drawing is None or taken.drawing.level is None or kwargs:
-        return taken.plain(func, *taken.settled(args, kwargs))
+def _linear(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if ctx.drawing is None or ctx.drawing.level is None or kwargs:
+        return ctx.plain(func, *ctx.settled(args, kwargs))
     tensor, weight, bias = (*args, _NO_BIAS)[:3]
-    waiting = taken.deferred.get(id(tensor))
+    waiting = ctx.deferred.get(id(tensor))
     if not is_plain(weight) or (bias is not None and not is_plain(bias)):
-        return taken.plain(func, *taken.settled(args, kwargs))
+        return ctx.plain(func, *ctx.settled(args, kwargs))
     if waiting is not None and waiting.entries_along(-1) and _pays(waiting.tensor, weight):
         return _masking_weights(waiting, weight, bias)
-    args, _ = taken.settled(args, kwargs)
-    if not taken.replaying and has_draws(args[0], level := taken.drawing.level):
+    args, _ = ctx.settled(args, kwargs)
+    if not ctx.replaying and has_draws(args[0], level := ctx.drawing.level):
         return as_draws(F.linear(with_draws_first(args[0]).contiguous(), weight, bias), level)
-    return taken.plain(func, args, kwargs)
+    return ctx.plain(func, args, kwargs)
 
 
 def _pays(tensor: Tensor, weight: Tensor) -> bool:
@@ -119,14 +119,14 @@ def _masking_weights(waiting: Deferred, weight: Tensor, bias: Tensor | None) -> 
 
 
 @handles(F.conv1d, F.conv2d, F.conv3d)
-def _convolution(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    waiting = taken.deferred.get(id(args[0])) if args else None
-    if waiting is None or kwargs or not _sums_channels(taken, waiting, args):
-        return taken.plain(func, *taken.settled(args, kwargs))
+def _convolution(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    waiting = ctx.deferred.get(id(args[0])) if args else None
+    if waiting is None or kwargs or not _sums_channels(ctx, waiting, args):
+        return ctx.plain(func, *ctx.settled(args, kwargs))
     _, weight, bias, *settings = (*args, _NO_BIAS)[: max(len(args), 3)]
-    contributions = _contributions(taken, func, waiting, weight, bias, settings[:3])
+    contributions = _contributions(ctx, func, waiting, weight, bias, settings[:3])
     if contributions is None:
-        return taken.plain(func, *taken.settled(args, kwargs))
+        return ctx.plain(func, *ctx.settled(args, kwargs))
     masks = waiting.masks.flatten(1)
     if bias is not None:
         masks = torch.cat([masks, masks.new_ones(len(masks), 1)], dim=1)
@@ -134,29 +134,29 @@ def _convolution(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
     return as_draws(summed, waiting.level)
 
 
-def _sums_channels(taken: Pass, waiting: Deferred, args: tuple[Any, ...]) -> bool:
+def _sums_channels(ctx: Pass, waiting: Deferred, args: tuple[Any, ...]) -> bool:
     """Is this an ordinary convolution, over enough taps, of a batch that is the same in all draws?"""
     tensor, weight = waiting.tensor, args[1]
     groups = args[6] if len(args) > 6 else 1
     usable = waiting.entries_along(1) and groups == 1 and tensor.dim() == weight.dim() and is_plain(tensor)
-    in_reach = is_plain(weight) and not torch.is_grad_enabled() and taken.prefix is not None
+    in_reach = is_plain(weight) and not torch.is_grad_enabled() and ctx.prefix is not None
     return usable and in_reach and math.prod(weight.shape[2:]) >= _LEAST_TAPS
 
 
 def _contributions(
-    taken: Pass, func: Any, waiting: Deferred, weight: Tensor, bias: Tensor | None, settings: list[Any]
+    ctx: Pass, func: Any, waiting: Deferred, weight: Tensor, bias: Tensor | None, settings: list[Any]
 ) -> Tensor | None:
     """What each channel alone gives, and the bias as one channel more: (C + 1, B, O, ...), computed once a batch.
 
     None where that is too much to keep.
     """
-    assert taken.prefix is not None
+    assert ctx.prefix is not None
     key = (waiting.site, id(weight), id(waiting.tensor))
-    if key not in taken.prefix.computed:
+    if key not in ctx.prefix.computed:
         settings = [*settings, *(1, 0, 1)[len(settings) :]]
         small = _bytes_of_contributions(waiting.tensor, weight, settings) <= _CONTRIBUTIONS_BYTES
-        taken.prefix.computed[key] = _contribute(func, waiting.tensor, weight, bias, settings) if small else None
-    return taken.prefix.computed[key]
+        ctx.prefix.computed[key] = _contribute(func, waiting.tensor, weight, bias, settings) if small else None
+    return ctx.prefix.computed[key]
 
 
 def _bytes_of_contributions(tensor: Tensor, weight: Tensor, settings: list[Any]) -> int:

@@ -39,20 +39,20 @@ _FUNCTIONS: dict[Any, tuple[str, MaskShape, bool]] = {
 
 
 @handles(*_FUNCTIONS)
-def _dropout(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _dropout(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     kind, mask_shape, alpha = _FUNCTIONS[func]
     tensor = args[0] if args else kwargs["input"]
     rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
     in_place = kwargs.get("inplace", len(args) > 3 and args[3]) or func.__name__.endswith("_")
     if func is torch.native_dropout:
-        return drop_at_site(taken, kind, tensor, rate), torch.ones_like(tensor, dtype=torch.bool)
-    dropped = drop_at_site(taken, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
-    return mutation.assign(taken, tensor, dropped) if in_place and dropped is not tensor else dropped
+        return drop_at_site(ctx, kind, tensor, rate), torch.ones_like(tensor, dtype=torch.bool)
+    dropped = drop_at_site(ctx, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
+    return mutation.assign(ctx, tensor, dropped) if in_place and dropped is not tensor else dropped
 
 
 def drop_at_site(
-    taken: Pass,
+    ctx: Pass,
     kind: str,
     tensor: Tensor,
     rate: float,
@@ -66,15 +66,15 @@ def drop_at_site(
 
     With ``may_wait`` the product may be left to the next call: see ``caveat._intercept._deferred``.
     """
-    key = taken.site(kind, float(rate), tensor, mask_shape, hint)
+    key = ctx.site(kind, float(rate), tensor, mask_shape, hint)
     if key is None:
         return tensor
 
     make = _made(rate, tensor.dtype, alpha)
-    masks, layout = taken.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
-    if may_wait and not alpha and worth_deferring(taken, tensor, masks):
-        return defer(taken, key, tensor, masks)
-    mask, opened = taken.one_draw(masks, inside=True), layout.open(tensor)
+    masks, layout = ctx.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
+    if may_wait and not alpha and worth_deferring(ctx, tensor, masks):
+        return defer(ctx, key, tensor, masks)
+    mask, opened = ctx.one_draw(masks, inside=True), layout.open(tensor)
     return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))
 
 

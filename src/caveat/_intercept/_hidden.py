@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from caveat._intercept._reads import place
-from caveat._intercept._rules import Observations, ReadKey, Sighting
+from caveat._intercept._rules import Observation, Observations, ReadKey
 from caveat._intercept._sites import LivePredicate, all_dropout
 
 _MOST_TRIALS = 200
@@ -25,7 +25,7 @@ _NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles), drop whole branch
 
 
 @dataclass(frozen=True)
-class Look:
+class ProbePass:
     """A pass that only looked: what it saw, and the structure of what the network returned."""
 
     seen: Observations
@@ -38,21 +38,21 @@ class Hidden:
     """The reads that are to say True while drawing, the last look with all of them, and why others may not."""
 
     flips: frozenset[ReadKey]
-    look: Look
+    probe: ProbePass
     refused: tuple[str, ...]
 
 
 def find_hidden(
-    look: Callable[[frozenset[ReadKey]], Look | None],
-    first: Look,
+    probe: Callable[[frozenset[ReadKey]], ProbePass | None],
+    first: ProbePass,
     live: LivePredicate,
     path_of: Callable[[Any], str],
-    independent: Callable[[frozenset[ReadKey], Look], bool],
+    independent: Callable[[frozenset[ReadKey], ProbePass], bool],
 ) -> Hidden:
     """Try the reads of ``training``, one by one and, where one uncovers others, together.
 
     Args:
-        look: runs a pass with these reads saying True; None if it raises.
+        probe: runs a pass with these reads saying True; None if it raises.
         first: the look with no read changed.
         live: which sites are asked for.
         path_of: the path of a module.
@@ -66,7 +66,7 @@ def find_hidden(
     while waiting and trials < _MOST_TRIALS:
         trial = waiting.pop(0)
         trials += 1
-        found = look(accepted | trial)
+        found = probe(accepted | trial)
         if found is None:
             continue
         gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
@@ -88,26 +88,26 @@ def find_hidden(
     return Hidden(accepted, current, tuple(refused))
 
 
-def _asked_for(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
-    return sum(_wanted(sighting, live, path_of) for sighting in look.seen.sightings)
+def _asked_for(probe: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
+    return sum(_wanted(observation, live, path_of) for observation in probe.seen.observed)
 
 
-def _wanted(sighting: Sighting, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
-    if sighting.kind != "noise":
-        return sighting.live
-    asked_for = sighting.masks and live(path_of(sighting.module), sighting.module)
-    return asked_for and not (live is all_dropout and drops_branches(sighting))
+def _wanted(observation: Observation, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
+    if observation.kind != "noise":
+        return observation.live
+    asked_for = observation.masks and live(path_of(observation.module), observation.module)
+    return asked_for and not (live is all_dropout and drops_branches(observation))
 
 
-def drops_branches(sighting: Sighting) -> bool:
+def drops_branches(observation: Observation) -> bool:
     """Is there one number for a whole row, as where stochastic depth leaves out a branch? (Seen on a single row.)"""
-    if sighting.mask_shape is None or math.prod(sighting.mask_shape) != 1:
+    if observation.mask_shape is None or math.prod(observation.mask_shape) != 1:
         return False
     # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.
-    return sighting.kind == "noise" or (sighting.tensor is not None and bool((sighting.tensor == 1).all()))
+    return observation.kind == "noise" or (observation.tensor is not None and bool((observation.tensor == 1).all()))
 
 
-def _trouble(found: Look, current: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:
+def _trouble(found: ProbePass, current: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:
     if found.structure != current.structure:
         return "it changes what the network returns"
     if found.seen.written - current.seen.written:
@@ -117,14 +117,14 @@ def _trouble(found: Look, current: Look, live: LivePredicate, path_of: Callable[
     return None
 
 
-def _new_noise(found: Look, current: Look) -> bool:
+def _new_noise(found: ProbePass, current: ProbePass) -> bool:
     return _noises(found) > _noises(current)
 
 
-def _noises(look: Look) -> int:
-    return sum(sighting.kind == "noise" for sighting in look.seen.sightings)
+def _noises(probe: ProbePass) -> int:
+    return sum(observation.kind == "noise" for observation in probe.seen.observed)
 
 
-def _unwanted(look: Look, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
-    noises = [sighting for sighting in look.seen.sightings if sighting.kind == "noise"]
-    return sum(not _wanted(sighting, live, path_of) for sighting in noises)
+def _unwanted(probe: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
+    noises = [observation for observation in probe.seen.observed if observation.kind == "noise"]
+    return sum(not _wanted(observation, live, path_of) for observation in noises)

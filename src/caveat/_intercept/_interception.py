@@ -27,7 +27,7 @@ from caveat._intercept._network import Network, original_of, storages_of
 from caveat._intercept._patching import calls_itself, flags_kept, following, run_plainly
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._reads import first_instruction, is_torch_code
-from caveat._intercept._rules import Drawing, Observations, Rules, Sighting
+from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import SiteKey
 from caveat.errors import InvalidRateError, explain
 
@@ -205,7 +205,7 @@ class Pass(FunctionMode):
 
     def note_size(self, tensor: Tensor) -> None:
         """Remember the largest tensor made after the first live site: it decides how many draws fit the cache."""
-        if any(sighting.live for sighting in self.seen.sightings):
+        if any(observation.live for observation in self.seen.observed):
             self.seen.largest_after = max(self.seen.largest_after, tensor.numel() * tensor.element_size())
 
     def _next(self, what: Any) -> Any:
@@ -238,7 +238,7 @@ class Pass(FunctionMode):
             lead = tuple(size for _, size in slots)
             shape = (*lead, *mask_shape(tuple(tensor.shape))) if tensor is not None and mask_shape is not None else None
             kept = with_slots_first(tensor.detach(), slots) if tensor is not None else None
-            self.seen.sightings.append(Sighting(key, kind, rate, live, module, kept, shape, hint))
+            self.seen.observed.append(Observation(key, kind, rate, live, module, kept, shape, hint))
             if tensor is not None:
                 self.note_size(tensor)
             return None
@@ -258,7 +258,7 @@ class Pass(FunctionMode):
         module, key = self.owner(), self._next_key()
         if self.drawing is None:
             shape = (*(size for _, size in self.slots()), *like.shape)
-            self.seen.sightings.append(Sighting(key, kind, math.nan, True, module, None, shape))
+            self.seen.observed.append(Observation(key, kind, math.nan, True, module, None, shape))
             return None
         self.begin_drawing()
         return key

@@ -18,23 +18,23 @@ from caveat._random_numbers import ShapeOf, dropped, uniform_numbers, wide
 
 
 @handles(dropped)
-def _dropped(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    args, _ = taken.settled(args, kwargs)
+def _dropped(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    args, _ = ctx.settled(args, kwargs)
     x, shape_of, kind, rate, _, of_weights = args
     if of_weights:
-        return _dropped_weights(taken, kind, x, rate)
-    return drop_at_site(taken, kind, x, rate, mask_shape=shape_of, may_wait=True)
+        return _dropped_weights(ctx, kind, x, rate)
+    return drop_at_site(ctx, kind, x, rate, mask_shape=shape_of, may_wait=True)
 
 
-def _dropped_weights(taken: Pass, kind: str, weights: Tensor, rate: float) -> Tensor:
+def _dropped_weights(ctx: Pass, kind: str, weights: Tensor, rate: float) -> Tensor:
     """Weights are the same for all rows: one mask a draw, also where rows have masks of their own."""
-    key = taken.site(kind, rate, weights, None, None)
+    key = ctx.site(kind, rate, weights, None, None)
     if key is None:
         return weights
-    assert taken.drawing is not None
-    drawing = taken.drawing
+    assert ctx.drawing is not None
+    drawing = ctx.drawing
     masks = drawing.source.masks(key, tuple(weights.shape), rate, drawing.draws, _scaled(rate, weights.dtype))
-    return dropping.drop(weights, taken.one_draw(masks.reshape(len(drawing.draws), *weights.shape)))
+    return dropping.drop(weights, ctx.one_draw(masks.reshape(len(drawing.draws), *weights.shape)))
 
 
 @lru_cache(maxsize=256)
@@ -43,21 +43,21 @@ def _scaled(rate: float, dtype: torch.dtype) -> Make:
 
 
 @handles(uniform_numbers)
-def _uniform_numbers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    args, _ = taken.settled(args, kwargs)
+def _uniform_numbers(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    args, _ = ctx.settled(args, kwargs)
     x, shape_of, kind, rate, _ = args
     rate = rate.item() if isinstance(rate, Tensor) else rate
-    key = taken.site(kind, rate, x, shape_of, None)
-    return None if key is None else _numbers(taken, key, x, shape_of)
+    key = ctx.site(kind, rate, x, shape_of, None)
+    return None if key is None else _numbers(ctx, key, x, shape_of)
 
 
-def _numbers(taken: Pass, key: SiteKey, x: Tensor, shape_of: ShapeOf) -> Tensor:
+def _numbers(ctx: Pass, key: SiteKey, x: Tensor, shape_of: ShapeOf) -> Tensor:
     """Uniform numbers of the running draw that broadcast over a tensor of ``shape_of(x.shape)``."""
-    assert taken.drawing is not None
-    drawing, dtype, shape = taken.drawing, wide(x.dtype), shape_of(tuple(x.shape))
-    layout, one = taken.layout_of(key, shape)
+    assert ctx.drawing is not None
+    drawing, dtype, shape = ctx.drawing, wide(x.dtype), shape_of(tuple(x.shape))
+    layout, one = ctx.layout_of(key, shape)
     lead = len(drawing.draws)
-    of_each_row = taken.rules.per_row and layout is not None and not _has_no_batch(taken, key, layout)
+    of_each_row = ctx.rules.per_row and layout is not None and not _has_no_batch(ctx, key, layout)
     layout = layout or Layout(len(drawing.rows), None)
     if of_each_row:
         numbers = _uniform_by_row(drawing.source, key, one, drawing.draws, drawing.rows, dtype)
@@ -66,15 +66,15 @@ def _numbers(taken: Pass, key: SiteKey, x: Tensor, shape_of: ShapeOf) -> Tensor:
     else:
         numbers = drawing.source.uniform(key, one, drawing.draws, dtype)
         numbers = layout.mask_for_all(numbers.reshape(lead, *one), lead=1)
-    number = taken.one_draw(numbers)
+    number = ctx.one_draw(numbers)
     if layout.axis is None or layout.each == 1:
         return number
     # Rows are folded in with other entries: adding to zeros of the opened shape broadcasts the numbers over the rows.
     return layout.close(number + layout.open(torch.zeros(shape, dtype=dtype, device=x.device)))
 
 
-def _has_no_batch(taken: Pass, key: SiteKey, layout: Layout) -> bool:
-    return key in taken.rules.unbatched or (layout.axis is None and layout.rows > 1)
+def _has_no_batch(ctx: Pass, key: SiteKey, layout: Layout) -> bool:
+    return key in ctx.rules.unbatched or (layout.axis is None and layout.rows > 1)
 
 
 def _uniform_by_row(

@@ -42,76 +42,76 @@ def _mutates_by_name(func: Any) -> bool:
     return known
 
 
-def call_kept_away(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def call_kept_away(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a call that writes in place, on a copy where the memory is not the pass's own."""
     target = kwargs.get("out") if kwargs.get("out") is not None else (args[0] if args else kwargs.get("input"))
     if not isinstance(target, Tensor):
         return func(*args, **kwargs)
     original = target
-    if taken.is_frozen(target):
-        taken.seen.writes_on_views |= not taken.network.holds(target, taken.inputs)
-        taken.seen.written |= storages_of([target])
-        args, kwargs, target = _instead(taken, original, target, target.clone(), args, kwargs)
+    if ctx.is_frozen(target):
+        ctx.seen.writes_on_views |= not ctx.network.holds(target, ctx.inputs)
+        ctx.seen.written |= storages_of([target])
+        args, kwargs, target = _instead(ctx, original, target, target.clone(), args, kwargs)
     try:
         return func(*args, **kwargs)
     except RuntimeError:
-        if taken.drawing is None or taken.drawing.level is None:
+        if ctx.drawing is None or ctx.drawing.level is None:
             raise
         # vmap cannot write per-draw values on a tensor that is the same for all draws: give it the draw axis first.
-        args, kwargs, target = _instead(taken, original, target, with_draw_axis(taken, target), args, kwargs)
+        args, kwargs, target = _instead(ctx, original, target, with_draw_axis(ctx, target), args, kwargs)
         return func(*args, **kwargs)
 
 
-def assign(taken: Pass, target: Tensor, value: Tensor) -> Tensor:
+def assign(ctx: Pass, target: Tensor, value: Tensor) -> Tensor:
     """Make ``target`` hold ``value`` from here on, as an in-place site does; returns what stands for it."""
-    if not taken.is_frozen(target):
+    if not ctx.is_frozen(target):
         try:
             return target.copy_(value)
         except RuntimeError:
-            if taken.drawing is None or taken.drawing.level is None:
+            if ctx.drawing is None or ctx.drawing.level is None:
                 raise
-    taken.aliases[id(target)] = (target, value)
+    ctx.aliases[id(target)] = (target, value)
     return value
 
 
-def with_draw_axis(taken: Pass, tensor: Tensor) -> Tensor:
+def with_draw_axis(ctx: Pass, tensor: Tensor) -> Tensor:
     """A copy of ``tensor`` that has a value of its own for each draw of the pass."""
-    assert taken.drawing is not None
-    assert taken.drawing.level is not None
-    every = torch.ones(len(taken.drawing.draws), dtype=torch.bool, device=tensor.device)
-    return torch.where(as_draws(every, taken.drawing.level), tensor, tensor)
+    assert ctx.drawing is not None
+    assert ctx.drawing.level is not None
+    every = torch.ones(len(ctx.drawing.draws), dtype=torch.bool, device=tensor.device)
+    return torch.where(as_draws(every, ctx.drawing.level), tensor, tensor)
 
 
-def substituted(taken: Pass, arguments: Any) -> Any:
+def substituted(ctx: Pass, arguments: Any) -> Any:
     """Arguments of a torch call in which every tensor that stands for another one gives way to it."""
     if isinstance(arguments, Tensor):
-        return _current(taken, arguments)
+        return _current(ctx, arguments)
     if isinstance(arguments, dict):
-        return {name: substituted(taken, value) for name, value in cast(dict[Any, Any], arguments).items()}
+        return {name: substituted(ctx, value) for name, value in cast(dict[Any, Any], arguments).items()}
     if type(arguments) in (tuple, list):
-        return type(arguments)(substituted(taken, value) for value in arguments)
+        return type(arguments)(substituted(ctx, value) for value in arguments)
     return arguments
 
 
-def substituted_anywhere(taken: Pass, returned: Any) -> Any:
+def substituted_anywhere(ctx: Pass, returned: Any) -> Any:
     """What a network returned, of whatever structure, in the same way."""
-    if not taken.aliases and not taken.deferred:
+    if not ctx.aliases and not ctx.deferred:
         return returned
-    return map_tensors(lambda leaf: _current(taken, leaf), returned)
+    return map_tensors(lambda leaf: _current(ctx, leaf), returned)
 
 
-def _current(taken: Pass, tensor: Tensor) -> Tensor:
+def _current(ctx: Pass, tensor: Tensor) -> Tensor:
     key = id(tensor)
-    if key in taken.deferred:
-        return taken.deferred[key].value()
-    original, value = taken.aliases.get(key, (None, tensor))
+    if key in ctx.deferred:
+        return ctx.deferred[key].value()
+    original, value = ctx.aliases.get(key, (None, tensor))
     return value if original is tensor else tensor
 
 
 def _instead(
-    taken: Pass, original: Tensor, target: Tensor, copy: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ctx: Pass, original: Tensor, target: Tensor, copy: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
-    taken.aliases[id(original)] = (original, copy)
+    ctx.aliases[id(original)] = (original, copy)
 
     def swap(leaf: Tensor) -> Tensor:
         return copy if leaf is target else leaf

@@ -29,15 +29,15 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
 
     def register(handler: Handler) -> Handler:
         @functools.wraps(handler)
-        def drawn(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            first = len(taken.seen.sightings)
-            returned = handler(taken, func, args, kwargs)
-            if taken.seen.followed is not None:
-                sites = frozenset(range(first, len(taken.seen.sightings)))
-                if func is not F.gumbel_softmax or taken.seen.followed.is_constant(args[0]):
-                    taken.seen.followed.add(returned, sites)
+        def drawn(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            first = len(ctx.seen.observed)
+            returned = handler(ctx, func, args, kwargs)
+            if ctx.seen.followed is not None:
+                sites = frozenset(range(first, len(ctx.seen.observed)))
+                if func is not F.gumbel_softmax or ctx.seen.followed.is_constant(args[0]):
+                    ctx.seen.followed.add(returned, sites)
                 if func in _NORMAL:
-                    taken.seen.followed.normal |= sites
+                    ctx.seen.followed.normal |= sites
             return returned
 
         handles(*functions)(drawn)
@@ -46,19 +46,19 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
     return register
 
 
-def random_like(taken: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
+def random_like(ctx: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
     """Uniform numbers in (0, 1) of the shape of ``like``; None in a pass that only looks, unless it follows them."""
-    key = taken.noise_site(_KIND, like)
+    key = ctx.noise_site(_KIND, like)
     if key is not None:
-        return taken.uniform_for(key, tuple(like.shape), dtype or like.dtype)
-    if taken.seen.followed is None:
+        return ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype)
+    if ctx.seen.followed is None:
         return None
     wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
-    return taken.seen.followed.numbers(like.shape, wide, like.device)
+    return ctx.seen.followed.numbers(like.shape, wide, like.device)
 
 
-def _fill(taken: Pass, like: Tensor, shape: Shaper, resting: float, dtype: torch.dtype | None = None) -> Tensor:
-    uniform = random_like(taken, like, dtype)
+def _fill(ctx: Pass, like: Tensor, shape: Shaper, resting: float, dtype: torch.dtype | None = None) -> Tensor:
+    uniform = random_like(ctx, like, dtype)
     if uniform is None:
         return torch.full_like(like, resting)
     return shape(uniform).to(like.dtype)
@@ -69,89 +69,89 @@ def _empty(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 
 @_draws(torch.rand, torch.randn)
-def _factory(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _factory(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     normal = func is torch.randn
-    return _fill(taken, _empty(args, kwargs), normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
+    return _fill(ctx, _empty(args, kwargs), normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
 
 
 @_draws(torch.rand_like, torch.randn_like)
-def _like(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _like(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     normal = func is torch.randn_like
     like = torch.empty_like(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
-    return _fill(taken, like, normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
+    return _fill(ctx, like, normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
 
 
 @_draws(torch.bernoulli, torch.Tensor.bernoulli)
-def _bernoulli(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _bernoulli(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     probability = args[0] if args else kwargs["input"]
     rate = _second(args, kwargs, "p", None)
     at = probability if rate is None else rate
-    return _fill(taken, torch.empty_like(probability), lambda uniform: uniform < at, 1.0)
+    return _fill(ctx, torch.empty_like(probability), lambda uniform: uniform < at, 1.0)
 
 
 @_draws(torch.Tensor.bernoulli_)
-def _bernoulli_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _bernoulli_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     at = _second(args, kwargs, "p", 0.5)
-    return mutation.assign(taken, args[0], _fill(taken, args[0], lambda uniform: uniform < at, 1.0))
+    return mutation.assign(ctx, args[0], _fill(ctx, args[0], lambda uniform: uniform < at, 1.0))
 
 
 @_draws(torch.Tensor.uniform_)
-def _uniform_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _uniform_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     low, high = _two(args, kwargs, ("from", "to"), (0.0, 1.0))
-    value = _fill(taken, args[0], lambda uniform: uniform * (high - low) + low, (low + high) / 2)
-    return mutation.assign(taken, args[0], value)
+    value = _fill(ctx, args[0], lambda uniform: uniform * (high - low) + low, (low + high) / 2)
+    return mutation.assign(ctx, args[0], value)
 
 
 @_draws(torch.Tensor.normal_)
-def _normal_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _normal_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     mean, deviation = _two(args, kwargs, ("mean", "std"), (0.0, 1.0))
-    value = _fill(taken, args[0], lambda uniform: normal_from_uniform(uniform) * deviation + mean, mean)
-    return mutation.assign(taken, args[0], value)
+    value = _fill(ctx, args[0], lambda uniform: normal_from_uniform(uniform) * deviation + mean, mean)
+    return mutation.assign(ctx, args[0], value)
 
 
 @_draws(torch.Tensor.exponential_)
-def _exponential_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _exponential_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     rate = _second(args, kwargs, "lambd", 1.0)
-    return mutation.assign(taken, args[0], _fill(taken, args[0], lambda u: -u.log() / rate, math.log(2) / rate))
+    return mutation.assign(ctx, args[0], _fill(ctx, args[0], lambda u: -u.log() / rate, math.log(2) / rate))
 
 
 @_draws(torch.normal)
-def _normal(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _normal(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     mean, deviation = _two((None, *args), kwargs, ("mean", "std"), (0.0, 1.0))
     if not isinstance(mean, Tensor) and not isinstance(deviation, Tensor):
         size = kwargs["size"] if "size" in kwargs else args[2]
         settings = {name: kwargs[name] for name in ("dtype", "device") if name in kwargs}
-        return _fill(taken, torch.empty(size, **settings), lambda u: normal_from_uniform(u) * deviation + mean, mean)
+        return _fill(ctx, torch.empty(size, **settings), lambda u: normal_from_uniform(u) * deviation + mean, mean)
     like = mean + torch.zeros_like(deviation) if isinstance(deviation, Tensor) else mean
-    return mean + deviation * _fill(taken, torch.empty_like(like), normal_from_uniform, 0.0)
+    return mean + deviation * _fill(ctx, torch.empty_like(like), normal_from_uniform, 0.0)
 
 
 @_draws(torch.Tensor.log_normal_, torch.Tensor.cauchy_, torch.Tensor.geometric_)
-def _other_in_place(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _other_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     if func is torch.Tensor.geometric_:
         p = _second(args, kwargs, "p", 0.5)
-        value = _fill(taken, args[0], lambda u: (u.log() / math.log1p(-p)).ceil().clamp(min=1), round(1 / p))
+        value = _fill(ctx, args[0], lambda u: (u.log() / math.log1p(-p)).ceil().clamp(min=1), round(1 / p))
     elif func is torch.Tensor.cauchy_:
         median, sigma = _two(args, kwargs, ("median", "sigma"), (0.0, 1.0))
-        value = _fill(taken, args[0], lambda u: median + sigma * torch.tan(math.pi * (u - 0.5)), median)
+        value = _fill(ctx, args[0], lambda u: median + sigma * torch.tan(math.pi * (u - 0.5)), median)
     else:
         mean, deviation = _two(args, kwargs, ("mean", "std"), (1.0, 2.0))
-        value = _fill(taken, args[0], lambda u: (normal_from_uniform(u) * deviation + mean).exp(), math.exp(mean))
-    return mutation.assign(taken, args[0], value)
+        value = _fill(ctx, args[0], lambda u: (normal_from_uniform(u) * deviation + mean).exp(), math.exp(mean))
+    return mutation.assign(ctx, args[0], value)
 
 
 @_draws(torch.randint, torch.randint_like, torch.Tensor.random_)
-def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _integers(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device", "layout")}
     bounds = [value for value in (*args, kwargs.get("low"), kwargs.get("high")) if isinstance(value, int)]
     bounds += [kwargs[name] for name in ("from", "to") if kwargs.get(name) is not None]
@@ -161,18 +161,18 @@ def _integers(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
         like = _empty((size,), {"dtype": torch.int64, **settings})
     else:
         like = torch.empty_like(args[0], **settings)
-    value = _fill(taken, like, lambda u: (u * (high - low)).floor() + low, low, torch.float64)
-    return mutation.assign(taken, args[0], value) if func is torch.Tensor.random_ else value
+    value = _fill(ctx, like, lambda u: (u * (high - low)).floor() + low, low, torch.float64)
+    return mutation.assign(ctx, args[0], value) if func is torch.Tensor.random_ else value
 
 
 @_draws(F.gumbel_softmax)
-def _gumbel_softmax(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _gumbel_softmax(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Written out: "Categorical Reparameterization with Gumbel-Softmax", Jang, Gu and Poole, 2017."""
-    args, kwargs = taken.settled(args, kwargs)
+    args, kwargs = ctx.settled(args, kwargs)
     logits: Tensor
     logits, tau, hard, _, dim = cast(Any, (*args, *(1.0, False, 1e-10, -1)[len(args) - 1 :]))
     tau, hard, dim = kwargs.get("tau", tau), kwargs.get("hard", hard), kwargs.get("dim", dim)
-    gumbels = _fill(taken, logits, lambda u: -(-u.log()).log(), 0.0)
+    gumbels = _fill(ctx, logits, lambda u: -(-u.log()).log(), 0.0)
     soft = ((logits + gumbels) / tau).softmax(dim)
     if not hard:
         return soft
@@ -181,29 +181,29 @@ def _gumbel_softmax(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[
 
 
 @_draws(torch.randperm)
-def _permutation(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _permutation(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     count = args[0] if args else kwargs["n"]
     settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device")}
     like = _empty((count,), {"dtype": torch.int64, **settings})
-    uniform = random_like(taken, like, torch.float64)
+    uniform = random_like(ctx, like, torch.float64)
     return torch.arange(count, out=like) if uniform is None else uniform.argsort().to(like.dtype)
 
 
 @_draws(torch.multinomial, torch.Tensor.multinomial)
-def _categories(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _categories(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Without replacement: the smallest of exponential times, each at its weight's rate ("Weighted random sampling with
     a reservoir", Efraimidis and Spirakis, 2006)."""
-    args, kwargs = taken.settled(args, kwargs)
+    args, kwargs = ctx.settled(args, kwargs)
     weights = args[0] if args else kwargs["input"]
     count = _second(args, kwargs, "num_samples", 1)
     again = args[2] if len(args) > 2 else kwargs.get("replacement", False)
     if again:
         below = weights.cumsum(-1) / weights.sum(-1, keepdim=True)
-        uniform = random_like(taken, weights.new_empty((*weights.shape[:-1], count)))
+        uniform = random_like(ctx, weights.new_empty((*weights.shape[:-1], count)))
         uniform = torch.full((*weights.shape[:-1], count), 0.5).to(below) if uniform is None else uniform
         return (uniform.to(below.dtype).unsqueeze(-1) >= below.unsqueeze(-2)).sum(-1)
-    uniform = random_like(taken, weights)
+    uniform = random_like(ctx, weights)
     times = 1 / weights if uniform is None else -uniform.log() / weights
     return times.topk(count, dim=-1, largest=False).indices
 

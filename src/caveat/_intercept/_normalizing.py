@@ -11,20 +11,20 @@ from caveat._intercept._interception import Pass, handles
 
 
 @handles(F.batch_norm)
-def _batch_norm(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _batch_norm(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     running = args[1] if len(args) > 1 else kwargs.get("running_mean")
     if running is None:  # without running statistics there are only the batch's
-        return taken.plain(func, args, kwargs)
+        return ctx.plain(func, args, kwargs)
     if len(args) > 5:
-        return taken.plain(func, (*args[:5], False, *args[6:]), kwargs)
-    return taken.plain(func, args, {**kwargs, "training": False})
+        return ctx.plain(func, (*args[:5], False, *args[6:]), kwargs)
+    return ctx.plain(func, args, {**kwargs, "training": False})
 
 
 @handles(torch.batch_norm)
-def _batch_norm_below(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _batch_norm_below(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The same below, in traced and exported networks: (input, weight, bias, mean, variance, training, ...)."""
-    args, kwargs = taken.settled(args, kwargs)
+    args, kwargs = ctx.settled(args, kwargs)
     if len(args) > 5 and args[3] is not None:
         args = (*args[:5], False, *args[6:])
-    return taken.plain(func, args, kwargs)
+    return ctx.plain(func, args, kwargs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from caveat._intercept._hidden import Look
+from caveat._intercept._hidden import ProbePass
 from caveat._intercept._layout import Fold, Layout, find_layout, fold_order
-from caveat._intercept._rules import Observations, Rules, Sighting
+from caveat._intercept._rules import Observation, Observations, Rules
 from caveat._intercept._sites import Site, SiteKey
 
 
@@ -19,18 +19,18 @@ class Places:
     unknown: bool = False
 
     @classmethod
-    def of(cls, one: Look, two: Look | None) -> Places:
+    def of(cls, one: ProbePass, two: ProbePass | None) -> Places:
         """What a look at two rows adds to one at the second of them."""
         places = cls()
-        ones, twos = live_sightings(one.seen), live_sightings(two.seen) if two is not None else []
-        if [sighting.key for sighting in ones] != [sighting.key for sighting in twos]:
+        ones, twos = live_observations(one.seen), live_observations(two.seen) if two is not None else []
+        if [observation.key for observation in ones] != [observation.key for observation in twos]:
             places.unknown = bool(ones)  # a call for each row, or for chosen rows
             return places
         for alone, both in zip(ones, twos, strict=True):
             places._add(alone, both)
         return places
 
-    def _add(self, one: Sighting, two: Sighting) -> None:
+    def _add(self, one: Observation, two: Observation) -> None:
         if one.mask_shape is None or two.mask_shape is None:  # a site that knows where its rows are
             return
         if one.mask_shape == two.mask_shape:
@@ -59,7 +59,7 @@ def could_be_chosen(site: Site, layout: Layout) -> bool:
     return layout.each > 1 or layout.inserted or sum(size > 1 for size in site.shape or ()) < 2
 
 
-def live_sightings(seen: Observations, rules: Rules | None = None) -> list[Sighting]:
+def live_observations(seen: Observations, rules: Rules | None = None) -> list[Observation]:
     """The sites of a look that are to fire."""
     off = rules.resting if rules is not None else frozenset[SiteKey]()
-    return [sighting for sighting in seen.sightings if sighting.live and sighting.key not in off]
+    return [observation for observation in seen.observed if observation.live and observation.key not in off]

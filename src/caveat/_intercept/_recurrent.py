@@ -58,44 +58,44 @@ class _Call:
 
 
 @handles(*_KINDS)
-def _recurrent(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = taken.settled(args, kwargs)
+def _recurrent(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = ctx.settled(args, kwargs)
     call = _Call.parse(func, args)
-    between = call.layers > 1 and call.rate > 0 and taken.would_drop(call.rate)
+    between = call.layers > 1 and call.rate > 0 and ctx.would_drop(call.rate)
     if not between:
-        return taken.plain(func, args, kwargs, run=lambda *_, **__: _run(taken, call, drop=False))
-    return _run(taken, call, drop=True)
+        return ctx.plain(func, args, kwargs, run=lambda *_, **__: _run(ctx, call, drop=False))
+    return _run(ctx, call, drop=True)
 
 
-def _run(taken: Pass, call: _Call, drop: bool) -> tuple[Tensor, ...]:
+def _run(ctx: Pass, call: _Call, drop: bool) -> tuple[Tensor, ...]:
     data, finals = call.data, list[list[Tensor]]()
-    level = taken.drawing.level if taken.drawing is not None else None
+    level = ctx.drawing.level if ctx.drawing is not None else None
     for number in range(call.layers):
         data, *final = call.layer(number, data, level)
         finals.append(final)
         if drop and number < call.layers - 1:
-            data = _drop_between(taken, call, data)
+            data = _drop_between(ctx, call, data)
     return data, *(torch.cat(states) for states in zip(*finals, strict=True))
 
 
-def _drop_between(taken: Pass, call: _Call, data: Tensor) -> Tensor:
-    key = taken.site(_KINDS[call.func], call.rate, data, None, None)
+def _drop_between(ctx: Pass, call: _Call, data: Tensor) -> Tensor:
+    key = ctx.site(_KINDS[call.func], call.rate, data, None, None)
     if key is None:
         return data
-    mask = _mask(taken, call, data, key)
+    mask = _mask(ctx, call, data, key)
     return dropping.drop(data, mask)
 
 
-def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
+def _mask(ctx: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
     """A mask over (time, features): these functions say themselves which axis is the batch."""
-    assert taken.drawing is not None
-    drawing, rate, dtype = taken.drawing, call.rate, data.dtype
+    assert ctx.drawing is not None
+    drawing, rate, dtype = ctx.drawing, call.rate, data.dtype
     time = len(call.batch_sizes) if call.batch_sizes is not None else data.shape[1 if call.batch_first else 0]
     shape, lead = (time, data.shape[-1]), len(drawing.draws)
     rows = _rows(call, data)
     make = Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
-    if taken.rules.per_row and rows == len(drawing.rows):
-        numbers = drawing.rows if call.batch_sizes is None else drawing.rows[_order(taken, rows)]
+    if ctx.rules.per_row and rows == len(drawing.rows):
+        numbers = drawing.rows if call.batch_sizes is None else drawing.rows[_order(ctx, rows)]
         mask = drawing.source.masks_by_row(key, shape, rate, drawing.draws, numbers, make)
         mask = mask.reshape(lead, rows, *shape).movedim(1, 2)
     else:
@@ -105,12 +105,12 @@ def _mask(taken: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
         mask = _packed_mask(mask, call.batch_sizes)
     elif call.batch_first:
         mask = mask.transpose(1, 2)
-    return taken.one_draw(mask)
+    return ctx.one_draw(mask)
 
 
-def _order(taken: Pass, rows: int) -> Tensor:
+def _order(ctx: Pass, rows: int) -> Tensor:
     """Which row of the batch stands where in a packed sequence: torch's function is not told, its module is."""
-    packed = taken.arguments[-1][0] if taken.arguments[-1] else None
+    packed = ctx.arguments[-1][0] if ctx.arguments[-1] else None
     order = packed.sorted_indices if isinstance(packed, PackedSequence) else None
     return torch.arange(rows) if order is None else order
 

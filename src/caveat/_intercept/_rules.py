@@ -66,7 +66,7 @@ class Drawing:
 
 
 @dataclass
-class Sighting:
+class Observation:
     """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask."""
 
     key: SiteKey
@@ -84,7 +84,7 @@ class Sighting:
 class Observations:
     """What a pass that only looks has seen."""
 
-    sightings: list[Sighting] = field(default_factory=list[Sighting])
+    observed: list[Observation] = field(default_factory=list[Observation])
     reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
     called: set[str] = field(default_factory=set[str])
     takes_gradient: bool = False

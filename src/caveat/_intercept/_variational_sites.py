@@ -39,27 +39,27 @@ _GATE_BYTES = 32 << 20
 
 
 @handles(variational_recurrence)
-def _recurrence(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, _ = taken.settled(args, kwargs)
+def _recurrence(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, _ = ctx.settled(args, kwargs)
     stack, data, sizes, order, state, weights, _ = args
     places = mask_places(stack, data.shape[-1], state[0].shape[-1])
-    shown = _one_row_each(stack, data, sizes, order) if taken.drawing is None else data
-    keys = [_key(taken, place, shown) for place in places]
-    if taken.drawing is None:
+    shown = _one_row_each(stack, data, sizes, order) if ctx.drawing is None else data
+    keys = [_key(ctx, place, shown) for place in places]
+    if ctx.drawing is None:
         wide = state[0].shape[-1] * stack.directions
-        taken.note_size(data.new_empty(()).expand(*data.shape[:-1], wide))  # the output: it decides on chunks of draws
+        ctx.note_size(data.new_empty(()).expand(*data.shape[:-1], wide))  # the output: it decides on chunks of draws
     if all(key is None for key in keys):
         return HANDLERS[stack.torch_function](
-            taken, stack.torch_function, torch_arguments(stack, data, sizes, state, weights), {}
+            ctx, stack.torch_function, torch_arguments(stack, data, sizes, state, weights), {}
         )
-    found = [_masks(taken, key, p, state[0].shape[1], data.dtype) for key, p in zip(keys, places, strict=True)]
-    return _draw(taken, stack, data, sizes, order, state, weights, found)
+    found = [_masks(ctx, key, p, state[0].shape[1], data.dtype) for key, p in zip(keys, places, strict=True)]
+    return _draw(ctx, stack, data, sizes, order, state, weights, found)
 
 
-def _key(taken: Pass, place: MaskPlace, shown: Tensor) -> SiteKey | None:
+def _key(ctx: Pass, place: MaskPlace, shown: Tensor) -> SiteKey | None:
     if place.rate == 0:
         return None
-    return taken.site(place.kind, place.rate, shown, partial(_mask_shape, width=place.width), None)
+    return ctx.site(place.kind, place.rate, shown, partial(_mask_shape, width=place.width), None)
 
 
 def _mask_shape(shape: tuple[int, ...], width: int) -> tuple[int, int]:
@@ -75,13 +75,13 @@ def _one_row_each(stack: Stack, data: Tensor, sizes: Tensor | None, order: Tenso
     return first if order is None else first.index_select(0, order.argsort())
 
 
-def _masks(taken: Pass, key: SiteKey | None, place: MaskPlace, rows: int, dtype: torch.dtype) -> Tensor | None:
-    return None if key is None else _by_row(taken, key, (rows, place.width), place.rate, dtype)
+def _masks(ctx: Pass, key: SiteKey | None, place: MaskPlace, rows: int, dtype: torch.dtype) -> Tensor | None:
+    return None if key is None else _by_row(ctx, key, (rows, place.width), place.rate, dtype)
 
 
-def _by_row(taken: Pass, key: SiteKey, shape: tuple[int, int], rate: float, dtype: torch.dtype) -> Tensor:
+def _by_row(ctx: Pass, key: SiteKey, shape: tuple[int, int], rate: float, dtype: torch.dtype) -> Tensor:
     """A site's masks of this shape for all draws of the pass: (S, B, width), or (S, 1, width) if all rows share one."""
-    masks, layout = taken.masks_for(key, shape, rate, _made(rate, dtype))
+    masks, layout = ctx.masks_for(key, shape, rate, _made(rate, dtype))
     if masks.dim() == 3 and masks.shape[1] in (1, shape[0]):
         return masks.to(dtype)
     opened = layout.open(torch.empty(shape, device="meta")).shape
@@ -94,7 +94,7 @@ def _made(rate: float, dtype: torch.dtype) -> Make:
 
 
 def _draw(
-    taken: Pass,
+    ctx: Pass,
     stack: Stack,
     data: Tensor,
     sizes: Tensor | None,
@@ -104,15 +104,15 @@ def _draw(
     masks: list[Tensor | None],
 ) -> tuple[Tensor, ...]:
     """Run the stack with the draws folded into the batch: entry (row, draw) at row * draws + draw."""
-    assert taken.drawing is not None
-    draws, level = len(taken.drawing.draws), taken.drawing.level
+    assert ctx.drawing is not None
+    draws, level = len(ctx.drawing.draws), ctx.drawing.level
     rows = state[0].shape[1]
     if level is not None and any(has_draws(weight, level) for weight in weights):
-        each = [None if mask is None else taken.one_draw(_in_rows(mask, rows, order)) for mask in masks]
+        each = [None if mask is None else ctx.one_draw(_in_rows(mask, rows, order)) for mask in masks]
         return run_stack(stack, data, sizes, state, weights, each)
     shared = all(mask is None or mask.shape[1] == 1 for mask in masks)
     if shared and rows >= _ROWS_WORTH_A_KERNEL[stack.cell] and data.device.type == "cpu":
-        return _draw_with_masked_weights(taken, stack, data, sizes, state, weights, masks)
+        return _draw_with_masked_weights(ctx, stack, data, sizes, state, weights, masks)
     each = data.numel() // data.shape[-1] * weights[0].shape[0] * data.element_size()
     at_once = max(1, _GATE_BYTES // each)
     every = [_for_all_draws(part, level, draws) for part in state]
@@ -146,7 +146,7 @@ def _folded(
 
 
 def _draw_with_masked_weights(
-    taken: Pass,
+    ctx: Pass,
     stack: Stack,
     data: Tensor,
     sizes: Tensor | None,
@@ -155,8 +155,8 @@ def _draw_with_masked_weights(
     masks: Sequence[Tensor | None],
 ) -> tuple[Tensor, ...]:
     """Each draw by torch's own kernel: a mask that all rows share can be on the weights in place of the features."""
-    assert taken.drawing is not None
-    draws, level = len(taken.drawing.draws), taken.drawing.level
+    assert ctx.drawing is not None
+    draws, level = len(ctx.drawing.draws), ctx.drawing.level
     every = [_for_all_draws(part, level, draws) for part in (data, *state)]
     found = list[tuple[Tensor, ...]]()
     for draw in range(draws):
@@ -202,13 +202,13 @@ def _unfold(part: Tensor, draws: int, axis: int) -> Tensor:
 
 
 @handles(word_multipliers)
-def _words(taken: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, _ = taken.settled(args, kwargs)
+def _words(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, _ = ctx.settled(args, kwargs)
     ids, vocabulary, rate, dtype, _ = args
     by_row = ids.flatten(1) if ids.dim() > 1 else ids.unsqueeze(0)
-    key = taken.site("embedding", rate, by_row, partial(_mask_shape, width=vocabulary), None) if rate > 0 else None
+    key = ctx.site("embedding", rate, by_row, partial(_mask_shape, width=vocabulary), None) if rate > 0 else None
     if key is None:
         return None
-    masks = taken.one_draw(_by_row(taken, key, (len(by_row), vocabulary), rate, dtype))
+    masks = ctx.one_draw(_by_row(ctx, key, (len(by_row), vocabulary), rate, dtype))
     kept = masks[0][by_row] if masks.shape[0] == 1 else masks.gather(1, by_row)
     return kept.reshape(ids.shape)

@@ -57,7 +57,7 @@ class MCBatchNorm(Generic[P_co]):
         inputs = as_inputs(x, network.device)
         with Using(self._statistics(seed, 0)):
             kind = network.kind(inputs)
-        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
+        inputs, numbers = rows_of(inputs, kind.probe, rows, network.device)
 
         def one(draw: int) -> Values:
             with Using(self._statistics(seed, draw)):
@@ -72,7 +72,7 @@ class MCBatchNorm(Generic[P_co]):
             order = torch.randperm(self._data.count, generator=generator_of(seed, draw, "mini-batch"))
             return [self._data.take(order[: self.batch_size])]
 
-        return self._held.get((seed, draw), lambda: read_statistics(self._network.look, mini_batch))
+        return self._held.get((seed, draw), lambda: read_statistics(self._network.probe, mini_batch))
 
 
 def mc_batch_norm(
@@ -122,7 +122,7 @@ def mc_batch_norm(
     if not 2 <= size < rows.count:
         rule = "batch_size must be at least 2 and below the number of training rows, or all draws are the same."
         raise _invalid(rule, f"batch_size={size} of {rows.count} rows", "pass more data, or batch_size=32")
-    if not read_statistics(running.look, lambda: [rows.take(torch.arange(size))]):
+    if not read_statistics(running.probe, lambda: [rows.take(torch.arange(size))]):
         raise NothingRandomError(
             explain(
                 "Monte-Carlo batch normalization needs batch normalization in the network.",

@@ -33,9 +33,9 @@ from caveat._intercept import (
     all_dropout,
     check_initialized,
     patched,
+    probe_network,
     runs_hooks,
     state_kept,
-    study,
     warn_not_separated,
 )
 from caveat._seeds import check_seed
@@ -82,7 +82,7 @@ class MCDropout(Generic[P_co]):
                 return changed
 
             source = MaskSource(check_seed(seed), self.strata, network.device())
-            with state_kept(network.modules, plan.study.written, random_states=plan.study.unmanaged):
+            with state_kept(network.modules, plan.probe.written, random_states=plan.probe.unmanaged):
                 yield BoundNetwork(
                     network,
                     plan,
@@ -101,14 +101,14 @@ class MCDropout(Generic[P_co]):
         key, plan = self._plans.get(inputs, *_also(network))
         if plan is None:
             return self._new_plan(network, inputs)
-        if plan.study.rules.hooked == (hooked := runs_hooks(network)):
+        if plan.probe.rules.hooked == (hooked := runs_hooks(network)):
             return key, plan
         return (key, plan.with_hooks()) if hooked else self._new_plan(network, inputs)
 
     def _new_plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
         check_initialized(network)
         try:
-            found = study(network, inputs, self.live, self.masks == "per_row", self.output.read, self.in_dims)
+            found = probe_network(network, inputs, self.live, self.masks == "per_row", self.output.read, self.in_dims)
             plan = make_plan(network, inputs, found, self.output.read, self.backend)
         except Exception as error:
             if is_out_of_memory(error) and not isinstance(error, CaveatError):
@@ -128,8 +128,8 @@ def _also(network: Network) -> tuple[Any, ...]:
 
 def _rows_of(inputs: Inputs, plan: Plan, rows: Tensor | None) -> tuple[Inputs, Tensor]:
     """The inputs of these rows, and the rows' numbers in the batch."""
-    axes = plan.study.axes
-    count = plan.study.rows if axes is None else axes.count(inputs) or 1
+    axes = plan.probe.axes
+    count = plan.probe.rows if axes is None else axes.count(inputs) or 1
     if rows is None or axes is None:
         return inputs, torch.arange(count, device=plan.device)
     return axes.take(inputs, rows), rows.to(plan.device)

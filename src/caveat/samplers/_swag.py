@@ -65,7 +65,7 @@ class Swag(Generic[P_co]):
         inputs = as_inputs(x, network.device)
         with self._lock, nullcontext() if self._data is None else Using(self._statistics(self._data, "mean weights")):
             kind = network.kind(inputs)
-        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
+        inputs, numbers = rows_of(inputs, kind.probe, rows, network.device)
 
         def one(draw: int) -> Values:
             with self._weights(seed, draw), self._normalizing(seed, draw):
@@ -121,7 +121,7 @@ class Swag(Generic[P_co]):
         def batches() -> Iterator[Inputs]:
             return map(data.take, cast(tuple[Tensor, ...], torch.arange(data.count).split(self.batch_size)))
 
-        return self._held.get(weights, lambda: read_statistics(self._network.look, batches))
+        return self._held.get(weights, lambda: read_statistics(self._network.probe, batches))
 
 
 def swag(
@@ -193,7 +193,7 @@ def swag(
         )
     if rows is not None and not normalizes:  # a layer of the user's own may call F.batch_norm
         few = rows.take(torch.arange(min(rows.count, 2)))
-        rows = rows if read_statistics(running.look, lambda: [few]) else None
+        rows = rows if read_statistics(running.probe, lambda: [few]) else None
     return Swag(made, as_read, moments, scale, batch_size, rows, running, Held())
 
 

@@ -61,9 +61,9 @@ class TestTimeAugmentation(Generic[P_co]):
         network = self._network
         inputs = as_inputs(x, network.device)
         kind = network.kind(inputs)
-        axes = kind.study.axes
+        axes = kind.probe.axes
         together = axes is None or self._alike_together(inputs, axes)
-        inputs, numbers = rows_of(inputs, kind.study, rows, network.device)
+        inputs, numbers = rows_of(inputs, kind.probe, rows, network.device)
 
         def one(draw: int) -> Values:
             with torch.set_grad_enabled(gradient):

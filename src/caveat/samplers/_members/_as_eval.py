@@ -22,14 +22,14 @@ from caveat._intercept import (
     MaskSource,
     Network,
     Pass,
+    Probe,
     Rules,
-    Study,
     check_initialized,
     close,
     patched,
+    probe_network,
     random_state,
     state_kept,
-    study,
 )
 from caveat.errors import CaveatError
 from caveat.samplers._members._pieces import join_rows
@@ -40,13 +40,13 @@ from caveat.samplers._members._watch import Watch
 class Kind:
     """What is known of a network on inputs of one kind; ``plainly`` is None until a plain call has been tried."""
 
-    study: Study
+    probe: Probe
     plainly: bool | None = None
 
     @property
     def separable(self) -> bool:
         """Can rows be asked for apart from the others?"""
-        return self.study.separable
+        return self.probe.separable
 
 
 class EvalNetwork:
@@ -76,12 +76,12 @@ class EvalNetwork:
             return known
         network = Network(self.model)
         with patched():
-            found = study(network, inputs, _nothing, False, self._read, self._in_dims)
+            found = probe_network(network, inputs, _nothing, False, self._read, self._in_dims)
         kind = Kind(found)
         self._kinds.add(inputs, found.axes, kind, autocast)
         return kind
 
-    def look(self, inputs: Inputs) -> None:
+    def probe(self, inputs: Inputs) -> None:
         """One careful pass over inputs of any kind, for what a mode around it wants to see."""
         network = Network(self.model)
         with patched(), state_kept(network.modules, network.buffers()):
@@ -101,7 +101,7 @@ class EvalNetwork:
     def _in_halves(
         self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int, gradient: bool
     ) -> Values:
-        inputs_axes, axes = kind.study.axes, kind.study.output_axes
+        inputs_axes, axes = kind.probe.axes, kind.probe.output_axes
         assert inputs_axes is not None
         assert axes is not None
         parts = [
@@ -124,7 +124,7 @@ class EvalNetwork:
         return self._read(self.model(*args, **kwargs))
 
     def _carefully(self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int) -> Values:
-        network, found = Network(self.model), kind.study
+        network, found = Network(self.model), kind.probe
         source = MaskSource(seed, device=rows.device)
         detach = found.rules.gradient and not torch.is_grad_enabled()
         task = Task(network, found.rules, inputs, rows, self._read, None, found.unmanaged, detach=detach)
@@ -134,8 +134,8 @@ class EvalNetwork:
 
     def _plain_is_right(self, inputs: Inputs, kind: Kind, values: Values) -> bool:
         """Does a plain call give these values, leaving inputs, buffers and random states alone?"""
-        rules = kind.study.rules
-        moves = kind.study.unmanaged or kind.study.written or rules.leaves_marks or not rules.repeatable
+        rules = kind.probe.rules
+        moves = kind.probe.unmanaged or kind.probe.written or rules.leaves_marks or not rules.repeatable
         if moves or rules.sites or not structure_of(inputs).flat:
             return False
         network = Network(self.model)
@@ -159,7 +159,7 @@ def _versions(tensors: list[Tensor]) -> list[Any]:
     return [tensor.sum().item() if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
-def rows_of(inputs: Inputs, found: Study, rows: Tensor | None, device: torch.device) -> tuple[Inputs, Tensor]:
+def rows_of(inputs: Inputs, found: Probe, rows: Tensor | None, device: torch.device) -> tuple[Inputs, Tensor]:
     """The inputs of these rows, and the rows' numbers in the batch; all of them where rows cannot be separated."""
     count = found.rows if found.axes is None else found.axes.count(inputs) or 1
     if rows is None or found.axes is None:

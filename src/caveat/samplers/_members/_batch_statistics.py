@@ -61,12 +61,12 @@ class _Reading(_BatchNorms):
         self.passes = 0
         self._before = Counter[Hashable]()
 
-    def look(self, inputs: Inputs, look: Callable[[Inputs], None]) -> None:
+    def probe(self, inputs: Inputs, probe: Callable[[Inputs], None]) -> None:
         """One pass, to the target if there is one."""
         self._before.clear()
         self.passes += 1
         with contextlib.suppress(_Enough), torch.no_grad(), self:
-            look(inputs)
+            probe(inputs)
 
     def _normalize(self, given: dict[str, Any]) -> Tensor:
         buffer = given.get("running_mean")
@@ -85,7 +85,7 @@ class _Reading(_BatchNorms):
         return _normalized(given, own.mean, own.m2 / own.count)
 
 
-def read_statistics(look: Callable[[Inputs], None], batches: Callable[[], Iterable[Inputs]]) -> Statistics:
+def read_statistics(probe: Callable[[Inputs], None], batches: Callable[[], Iterable[Inputs]]) -> Statistics:
     """The statistics of every layer over the rows of all ``batches``, however the rows are cut into them.
 
     They are those of one pass in train mode over all rows at once; a layer that is called more than once in a pass has
@@ -94,12 +94,12 @@ def read_statistics(look: Callable[[Inputs], None], batches: Callable[[], Iterab
     """
     first = _Reading({}, None)
     for inputs in batches():
-        first.look(inputs, look)
+        first.probe(inputs, probe)
     settled = first.found if first.passes == 1 else dict(list(first.found.items())[:1])
     for call in list(first.found)[len(settled) :]:
         reading = _Reading(settled, call)
         for inputs in batches():
-            reading.look(inputs, look)
+            reading.probe(inputs, probe)
         settled |= reading.found
     _check_counts(settled)
     statistics: Statistics = {}

@@ -46,8 +46,8 @@ class Prepared:
     @property
     def separable(self) -> bool:
         """Can rows be asked for apart from the others?"""
-        first = self.kinds[0].study
-        axes = {(kind.study.axes, kind.study.output_axes) for kind in self.kinds}
+        first = self.kinds[0].probe
+        axes = {(kind.probe.axes, kind.probe.output_axes) for kind in self.kinds}
         return self.kinds[0].separable and axes == {(first.axes, first.output_axes)}
 
     def plain(self) -> bool:
@@ -57,7 +57,7 @@ class Prepared:
 
     def pieces(self, inputs: Inputs) -> list[Inputs]:
         """The inputs in pieces of as many rows as are run at once."""
-        axes = self.kinds[0].study.axes
+        axes = self.kinds[0].probe.axes
         if self.rows_at_once is None or axes is None:
             return [inputs]
         return split_rows(inputs, axes, self.rows_at_once)
@@ -66,7 +66,7 @@ class Prepared:
         """The values of the pieces as those of the batch."""
         if len(parts) == 1:
             return parts[0]
-        axes = self.kinds[0].study.output_axes
+        axes = self.kinds[0].probe.output_axes
         assert axes is not None
         return join_rows(parts, axes, lead=lead)
 
@@ -166,7 +166,7 @@ class Group:
         with Counter() as counter:
             self._looped(prepared, probed, range(1))
         self._check_same(values, prepared, inputs)
-        axes, found = prepared.kinds[0].study.axes, prepared.kinds[0].study
+        axes, found = prepared.kinds[0].probe.axes, prepared.kinds[0].probe
         rows = (axes.count(inputs) if axes is not None else None) or count
         work = counter.work_per_row(count)
         prepared.at_once = max(1, fitting(values[0]) * count // rows)
@@ -185,10 +185,10 @@ class Group:
 
     def _probed(self, prepared: Prepared, inputs: Inputs) -> tuple[Inputs, int]:
         """The last row or two of a batch, and how many they are; all of a batch whose rows cannot be told apart."""
-        axes = prepared.kinds[0].study.axes
+        axes = prepared.kinds[0].probe.axes
         rows = axes.count(inputs) if axes is not None else None
         if axes is None or rows is None or not prepared.separable:
-            return inputs, rows or prepared.kinds[0].study.rows
+            return inputs, rows or prepared.kinds[0].probe.rows
         last = range(max(rows - _PROBED_ROWS, 0), rows)
         return (inputs if rows == len(last) else axes.take(inputs, last)), len(last)
 
@@ -201,17 +201,17 @@ class Group:
 
     def _looped(self, prepared: Prepared, inputs: Inputs, draws: range | None = None) -> list[Values]:
         """The values of members, one after the other."""
-        _, numbers = rows_of(inputs, prepared.kinds[0].study, None, self.device)
+        _, numbers = rows_of(inputs, prepared.kinds[0].probe, None, self.device)
         return list(self.loop(prepared, inputs, numbers, draws or range(len(self.models)), 0))
 
     def _kinds(self, known: _Known, inputs: Inputs) -> list[Kind]:
         first = self.members[0].kind(inputs)
-        if known.alike and not first.study.written:
+        if known.alike and not first.probe.written:
             return [first] * len(self.models)
         return [first, *(member.kind(inputs) for member in self.members[1:])]
 
     def _may_stack(self, known: _Known, prepared: Prepared) -> bool:
-        found = prepared.kinds[0].study
+        found = prepared.kinds[0].probe
         moves = found.unmanaged or found.written or found.rules.leaves_marks or not found.rules.repeatable
         fits = 3 * total_bytes(self.models) < allowed_bytes(self.device, None)
         autocast = torch.is_autocast_enabled(self.device.type)
@@ -280,7 +280,7 @@ class BoundGroup:
         """How many rows can be asked for apart from the others."""
         if not self._prepared.separable:
             return None
-        axes = self._prepared.kinds[0].study.axes
+        axes = self._prepared.kinds[0].probe.axes
         assert axes is not None
         return len(self._chosen) if self._chosen is not None else axes.count(self._inputs)
 
@@ -342,7 +342,7 @@ class BoundGroup:
     def _pieces(self) -> list[tuple[Inputs, Tensor]]:
         """The rows that were asked for, in pieces, and their numbers; whole where the graph is kept anyway."""
         if self._own_pieces is None:
-            found = self._prepared.kinds[0].study
+            found = self._prepared.kinds[0].probe
             inputs, numbers = rows_of(self._inputs, found, self._chosen, self._group.device)
             pieces = [inputs] if self._gradient else self._prepared.pieces(inputs)
             size = self._prepared.rows_at_once if len(pieces) > 1 else None

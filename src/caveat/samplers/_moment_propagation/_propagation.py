@@ -140,7 +140,7 @@ def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], An
         returned = substituted_anywhere(taken, taken.call_whole(args, kwargs))
         taken.stack.append(network.model)
         read_out = read(returned)
-    missed = [sighting for sighting in taken.seen.sightings if sighting.live]
+    missed = [observation for observation in taken.seen.observed if observation.live]
     if missed:
         taken.stack[:] = [missed[0].module]
         raise propagation.cannot(missed[0].kind, "drops inside a call that is not followed")

@@ -19,15 +19,15 @@ from caveat._intercept import (
     LivePredicate,
     MaskSource,
     Network,
+    Probe,
     SiteKey,
-    Study,
     all_dropout,
     check_initialized,
     normal_from_uniform,
     nothing_random,
     patched,
+    probe_network,
     state_kept,
-    study,
 )
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
@@ -91,7 +91,7 @@ class MomentPropagation:
     output: Output
     live: LivePredicate
     in_dims: Any
-    _studies: Known[Study] = field(default_factory=Known[Study], repr=False)
+    _studies: Known[Probe] = field(default_factory=Known[Probe], repr=False)
 
     @property
     def size(self) -> None:
@@ -107,10 +107,10 @@ class MomentPropagation:
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
         """Propagate once, then draw from the normals that came out: see ``caveat._engine.Sampler``."""
         source = MaskSource(check_seed(seed), device=Network(self.model).device())
-        found, study = self.moments_of(x, rows=rows, gradient=gradient)
-        yield _Normals(found, study, source)
+        found, probe = self.moments_of(x, rows=rows, gradient=gradient)
+        yield _Normals(found, probe, source)
 
-    def moments_of(self, x: Any, *, rows: Tensor | None = None, gradient: bool = False) -> tuple[Propagated, Study]:
+    def moments_of(self, x: Any, *, rows: Tensor | None = None, gradient: bool = False) -> tuple[Propagated, Probe]:
         """Mean and variance on ``x`` or on some rows of it, and what was found about the network on the way.
 
         Raises:
@@ -120,7 +120,7 @@ class MomentPropagation:
         network = Network(self.model)
         inputs = as_inputs(x, network.device())
         with patched():
-            found = self._study(network, inputs)
+            found = self._probe(network, inputs)
             if rows is not None and found.axes is not None:
                 inputs = found.axes.take(inputs, rows)
             kept = state_kept(network.modules, found.written, random_states=found.unmanaged)
@@ -132,12 +132,12 @@ class MomentPropagation:
         mean, variance = (_joined([_mapped(of, part) for part in read], found) for of in (plain, variance_of))
         return Propagated(mean, variance, self.output, tuple(parts[0][1].approximations)), found
 
-    def _study(self, network: Network, inputs: Inputs) -> Study:
+    def _probe(self, network: Network, inputs: Inputs) -> Probe:
         modules = tuple(network.paths)
         _, known = self._studies.get(inputs, modules)
         if known is None:
             check_initialized(network)
-            known = study(network, inputs, self.live, False, self.output.read, self.in_dims)
+            known = probe_network(network, inputs, self.live, False, self.output.read, self.in_dims)
             self._studies.add(inputs, known.axes, known, modules)
         return known
 
@@ -145,12 +145,12 @@ class MomentPropagation:
 class _Normals:
     """The stream: draw i is mean + deviation * z_i, with one z for all rows."""
 
-    def __init__(self, found: Propagated, study: Study, source: MaskSource) -> None:
+    def __init__(self, found: Propagated, probe: Probe, source: MaskSource) -> None:
         means, self._spec = pytree.tree_flatten(found.mean)
         deviations = [deviation_of(variance) for variance in pytree.tree_leaves(found.variance)]
         self._parts = [(m, d.to(m.dtype)) for m, d in zip(means, deviations, strict=True)]
-        self._source, self._axes = source, study.output_axes or (0,) * len(means)
-        self.rows: int | None = means[0].shape[self._axes[0]] if study.separable else None
+        self._source, self._axes = source, probe.output_axes or (0,) * len(means)
+        self.rows: int | None = means[0].shape[self._axes[0]] if probe.separable else None
 
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces of consecutive draws, in order."""
@@ -249,7 +249,7 @@ def propagate(sampler: MomentPropagation, x: Any, *, gradient: bool = False) -> 
     return sampler.moments_of(x, gradient=gradient)[0]
 
 
-def _pieces(network: Network, inputs: Inputs, found: Study) -> list[Inputs]:
+def _pieces(network: Network, inputs: Inputs, found: Probe) -> list[Inputs]:
     """The rows in pieces so small that the covariances of the widest layer fit the memory meant for them."""
     rows = found.rows if found.axes is None else found.axes.count(inputs) or 1
     widths = [max(part.weight.shape) for part in network.modules if isinstance(part, nn.Linear)]
@@ -261,7 +261,7 @@ def _pieces(network: Network, inputs: Inputs, found: Study) -> list[Inputs]:
     return [found.axes.take(inputs, part) for part in cast(Any, index).split(at_once)]
 
 
-def _joined(parts: list[Any], found: Study) -> Any:
+def _joined(parts: list[Any], found: Probe) -> Any:
     if len(parts) == 1:
         return parts[0]
     assert found.output_axes is not None

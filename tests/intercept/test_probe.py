@@ -13,12 +13,12 @@ import caveat
 from caveat._inputs import Axes, as_inputs
 from caveat._intercept._layout import Fold
 from caveat._intercept._network import Network
-from caveat._intercept._study import Study, study
+from caveat._intercept._probe import Probe, probe_network
 
 
-def found(model: nn.Module, x: Any, axis: int | None = None) -> Study:
+def found(model: nn.Module, x: Any, axis: int | None = None) -> Probe:
     network = Network(model)
-    return study(network, as_inputs(x, network.device()), caveat.all_dropout, False, lambda out: out, axis)
+    return probe_network(network, as_inputs(x, network.device()), caveat.all_dropout, False, lambda out: out, axis)
 
 
 class Sequence(nn.Module):

@@ -20,13 +20,13 @@ from caveat._dropping import drop_returned
 from caveat._inputs import Axes, Inputs, read_in_dims
 from caveat._intercept._batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
 from caveat._intercept._guard import attributes_kept, attributes_of, random_state, same_values, seed_all, state_kept
-from caveat._intercept._hidden import Hidden, Look, drops_branches, find_hidden
+from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._interception import Pass
 from caveat._intercept._layout import Fold, close, find_layout
 from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
 from caveat._intercept._network import Network
-from caveat._intercept._places import Places, could_be_chosen, live_sightings
-from caveat._intercept._rules import Observations, ReadKey, Rules, Sighting
+from caveat._intercept._places import Places, could_be_chosen, live_observations
+from caveat._intercept._rules import Observation, Observations, ReadKey, Rules
 from caveat._intercept._sites import LivePredicate, Site, all_dropout
 from caveat.errors import RowsNotSeparatedWarning
 
@@ -34,7 +34,7 @@ Reader = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Study:
+class Probe:
     """What was found: the rules for drawing, and what an audit tells.
 
     ``axes`` are None where no choice of axes of the inputs behaves as a batch; then rows are never separated.
@@ -45,7 +45,7 @@ class Study:
     """
 
     rules: Rules
-    sightings: tuple[Sighting, ...]
+    observed: tuple[Observation, ...]
     called: frozenset[str]
     axes: Axes | None
     rows: int
@@ -61,16 +61,16 @@ class Study:
         """Can rows be evaluated apart from the others?"""
         return self.axes is not None and self.output_axes is not None
 
-    def with_rows_alone(self) -> Study:
+    def with_rows_alone(self) -> Probe:
         """The same, to be drawn row by row; where rows depend on each other, all at once as an unknown batch."""
         if self.separable:
             return replace(self, rows_alone=True)
         return replace(self, rules=replace(self.rules, layout_known=False))
 
 
-def study(
+def probe_network(
     network: Network, inputs: Inputs, live: LivePredicate, per_row: bool, read: Reader, in_dims: Any = None
-) -> Study:
+) -> Probe:
     """Looks at ``network`` on the last rows of ``inputs``.
 
     Args:
@@ -84,12 +84,12 @@ def study(
     buffers = network.buffers()
     before = [buffer.clone() for buffer in buffers]
     with state_kept(network.modules, snapshot=buffers):
-        found = _study(network, inputs, Rules(live, per_row), read, in_dims)
+        found = _probe(network, inputs, Rules(live, per_row), read, in_dims)
         changed = [buffer for buffer, was in zip(buffers, before, strict=True) if not same_values(buffer, was)]
     return replace(found, written=tuple(changed))
 
 
-def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, in_dims: Any) -> Study:
+def _probe(network: Network, inputs: Inputs, rules: Rules, read: Reader, in_dims: Any) -> Probe:
     """What is found without a graph; with one where the network fails without, as it does to take a gradient."""
     said = None if in_dims is None else read_in_dims(in_dims, inputs)
     found = _on_rows(network, inputs, rules, read, said)
@@ -109,17 +109,17 @@ def _study(network: Network, inputs: Inputs, rules: Rules, read: Reader, in_dims
         raise
 
 
-def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study | None:
+def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Probe | None:
     """What one and two rows show, with the first choice of axes that they behave as a batch along."""
-    second: tuple[Axes, Look, Look] | None = None
+    second: tuple[Axes, ProbePass, ProbePass] | None = None
     for axes in choices(inputs) if said is None else (said,):
-        one = _try_look(network, last_row(inputs, axes), rules, read)
-        pair = _try_look(network, two_rows(inputs, axes), rules, read) if one is not None else None
+        one = _try_pass(network, last_row(inputs, axes), rules, read)
+        pair = _try_pass(network, two_rows(inputs, axes), rules, read) if one is not None else None
         if one is None or pair is None:
             continue
         independent = _rows_independent(one, pair)
         others = first_and_last_row(inputs, axes) if independent else None
-        if others is not None and (again := _try_look(network, others, rules, read)) is not None:
+        if others is not None and (again := _try_pass(network, others, rules, read)) is not None:
             independent = _rows_independent(one, again)
         stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
         if said is not None or (independent and stays and not _is_broken(one)):
@@ -135,28 +135,28 @@ def _conclude(
     rules: Rules,
     read: Reader,
     axes: Axes,
-    one: Look,
-    pair: Look | None,
+    one: ProbePass,
+    pair: ProbePass | None,
     independent: bool,
-) -> Study:
-    def still_independent(flips: frozenset[ReadKey], alone: Look) -> bool:
-        both = _try_look(network, two_rows(inputs, axes), replace(rules, flips=flips), read)
+) -> Probe:
+    def still_independent(flips: frozenset[ReadKey], alone: ProbePass) -> bool:
+        both = _try_pass(network, two_rows(inputs, axes), replace(rules, flips=flips), read)
         return both is not None and _rows_independent(alone, both)
 
     hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one, still_independent)
-    rules = _with_resting(replace(rules, flips=hidden.flips), hidden.look.seen)
-    one, twice = hidden.look, None
+    rules = _with_resting(replace(rules, flips=hidden.flips), hidden.probe.seen)
+    one, twice = hidden.probe, None
     if hidden.flips:
-        pair = _try_look(network, two_rows(inputs, axes), rules, read)
+        pair = _try_pass(network, two_rows(inputs, axes), rules, read)
     places = Places.of(one, pair)
     if places.unknown or pair is None or pair.seen.sizes_follow_values:
-        twice = _try_look(network, last_row_twice(inputs, axes), rules, read)
+        twice = _try_pass(network, last_row_twice(inputs, axes), rules, read)
         places = Places.of(one, twice)
     output_axes = (_output_axes(one, pair) or _output_axes(one, twice)) if independent else None
     rules = replace(_with_sites(rules, one.seen), placed=places.placed, unbatched=frozenset(places.unbatched))
-    found = Study(
+    found = Probe(
         rules=rules,
-        sightings=_without_tensors(one.seen, rules),
+        observed=_without_tensors(one.seen, rules),
         called=frozenset(one.seen.called),
         axes=axes,
         rows=axes.count(inputs) or 1,
@@ -171,15 +171,16 @@ def _conclude(
     return found.with_rows_alone() if places.unknown or unsafe else found
 
 
-def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Study:
+def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Probe:
     """What the whole batch shows, where no rows of it can be looked at alone."""
-    hidden = _find_hidden(network, inputs, rules, read, _look(network, inputs, rules, read), lambda flips, look: False)
-    seen = hidden.look.seen
+    first = _run_pass(network, inputs, rules, read)
+    hidden = _find_hidden(network, inputs, rules, read, first, lambda flips, alone: False)
+    seen = hidden.probe.seen
     rules = _with_resting(replace(rules, flips=hidden.flips, layout_known=False), seen)
     rows = (said.count(inputs) if said is not None else None) or 1
-    return Study(
+    return Probe(
         rules=_with_sites(rules, seen),
-        sightings=_without_tensors(seen, rules),
+        observed=_without_tensors(seen, rules),
         called=frozenset(seen.called),
         axes=None,
         rows=rows,
@@ -193,7 +194,7 @@ def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said
 def _with_sites(rules: Rules, seen: Observations) -> Rules:
     return replace(
         rules,
-        sites={s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in live_sightings(seen, rules)},
+        sites={s.key: Site(s.key, s.kind, s.rate, s.mask_shape) for s in live_observations(seen, rules)},
         sizes_follow_values=seen.sizes_follow_values,
         leaves_marks=seen.leaves_marks,
         hooked=seen.hooked,
@@ -206,19 +207,19 @@ def _with_resting(rules: Rules, seen: Observations) -> Rules:
     """The sites that the default predicate leaves off: those that drop whole branches."""
     if rules.live is not all_dropout:
         return rules
-    off = {sighting.key for sighting in seen.sightings if sighting.kind != "noise" and drops_branches(sighting)}
+    off = {seen_at.key for seen_at in seen.observed if seen_at.kind != "noise" and drops_branches(seen_at)}
     return replace(rules, resting=frozenset(off))
 
 
-def _without_tensors(seen: Observations, rules: Rules) -> tuple[Sighting, ...]:
+def _without_tensors(seen: Observations, rules: Rules) -> tuple[Observation, ...]:
     return tuple(
         replace(s, tensor=None, live=s.live and s.key not in rules.resting,
                 kind="stochastic depth" if s.key in rules.resting else s.kind)
-        for s in seen.sightings
+        for s in seen.observed
     )  # fmt: skip
 
 
-# -- looks -------------------------------------------------------------------------------------------------------------
+# -- passes ------------------------------------------------------------------------------------------------------------
 
 
 def _find_hidden(
@@ -226,26 +227,26 @@ def _find_hidden(
     inputs: Inputs,
     rules: Rules,
     read: Reader,
-    first: Look,
-    independent: Callable[[frozenset[ReadKey], Look], bool],
+    first: ProbePass,
+    independent: Callable[[frozenset[ReadKey], ProbePass], bool],
 ) -> Hidden:
-    def look(flips: frozenset[ReadKey]) -> Look | None:
+    def probe(flips: frozenset[ReadKey]) -> ProbePass | None:
         trial = replace(rules, flips=flips)
-        found = _try_look(network, inputs, trial, read)
-        if found is None or not any(sighting.kind == "noise" for sighting in found.seen.sightings):
+        found = _try_pass(network, inputs, trial, read)
+        if found is None or not any(observation.kind == "noise" for observation in found.seen.observed):
             return found
         passes = [_follow(network, inputs, trial, read, level) for level in LEVELS]
-        masks = sites_of_masks(passes, len(found.seen.sightings))
-        for at, sighting in enumerate(found.seen.sightings):
-            sighting.masks = sighting.kind != "noise" or at in masks
+        masks = sites_of_masks(passes, len(found.seen.observed))
+        for at, observation in enumerate(found.seen.observed):
+            observation.masks = observation.kind != "noise" or at in masks
         return found
 
-    return find_hidden(look, first, rules.live, lambda module: network.paths[id(module)], independent)
+    return find_hidden(probe, first, rules.live, lambda module: network.paths[id(module)], independent)
 
 
-def _try_look(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> Look | None:
+def _try_pass(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> ProbePass | None:
     try:
-        return _look(network, inputs, rules, read)
+        return _run_pass(network, inputs, rules, read)
     except Exception:
         return None
 
@@ -254,15 +255,15 @@ def _follow(network: Network, inputs: Inputs, rules: Rules, read: Reader, level:
     """What the random numbers of a pass meet; None where it fails with such numbers."""
     followed = Followed(level)
     try:
-        _look(network, inputs, rules, read, followed)
+        _run_pass(network, inputs, rules, read, followed)
     except Exception:
         return None
     return followed
 
 
-def _look(
+def _run_pass(
     network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None = None
-) -> Look:
+) -> ProbePass:
     with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
         ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
         ctx.seen.followed = followed
@@ -277,7 +278,7 @@ def _look(
         ctx.seen.written |= {storage for name, storage in before ^ _buffers(network) if (name, storage) in before}
     leaves, spec = pytree.tree_flatten(whole)
     shapes = tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves)
-    return Look(ctx.seen, (type(whole), str(spec), shapes), returned)
+    return ProbePass(ctx.seen, (type(whole), str(spec), shapes), returned)
 
 
 def _buffers(network: Network) -> set[tuple[Any, int]]:
@@ -307,7 +308,7 @@ def _is_of_torch(hook: Any) -> bool:
     return made_by.split(".")[0] == "torch" and not isinstance(owner, nn.Module)
 
 
-def _rows_independent(one: Look, two: Look) -> bool:
+def _rows_independent(one: ProbePass, two: ProbePass) -> bool:
     """Does the second of two rows give what it gives alone?"""
     alone, pair = pytree.tree_leaves(one.returned), pytree.tree_leaves(two.returned)
     if len(alone) != len(pair):
@@ -315,9 +316,9 @@ def _rows_independent(one: Look, two: Look) -> bool:
     return all(_second_row_is(a, b) for a, b in zip(alone, pair, strict=True) if isinstance(a, Tensor))
 
 
-def _is_broken(look: Look) -> bool:
+def _is_broken(probe: ProbePass) -> bool:
     """Is all that was read NaN? Then it equals anything as broken, such as attention to nothing but padding."""
-    tensors = [leaf for leaf in pytree.tree_leaves(look.returned) if isinstance(leaf, Tensor) and leaf.numel() > 0]
+    tensors = [leaf for leaf in pytree.tree_leaves(probe.returned) if isinstance(leaf, Tensor) and leaf.numel() > 0]
     return bool(tensors) and all(tensor.is_floating_point() and bool(tensor.isnan().all()) for tensor in tensors)
 
 
@@ -330,7 +331,7 @@ def _second_row_is(one: Tensor, two: Tensor) -> bool:
     return close(opened.select(layout.batch_axis, 1).reshape(one.shape), one)
 
 
-def _output_axes(one: Look, pair: Look | None) -> tuple[int, ...] | None:
+def _output_axes(one: ProbePass, pair: ProbePass | None) -> tuple[int, ...] | None:
     """The batch axis of each tensor that is read; with a single row no axis can be told, and none is needed."""
     if pair is None:
         return None
