@@ -1,0 +1,108 @@
+"""A model asked about labeled pictures: what evaluating, calibrating and deciding stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caveat._estimators import Classes, Model
+from caveat.cli._tabular_tested import Tested
+from caveat.errors import explain
+from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
+from caveat.predictive import Categorical, Gaussian, concatenate
+
+PICTURES = Classifier.kind
+CLASS_FOLDERS = "class"
+"""The name of the target where class folders say it."""
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class TestedPictures(Tested):
+    """Labeled pictures and what a model predicts for them.
+
+    Fields:
+        sources: Their paths.
+        total: The number of pictures in the folder or CSV.
+        left_out: Pictures that show nothing, by name, and why.
+    """
+
+    sources: list[Path]
+    total: int
+    file: str
+    left_out: dict[str, str]
+
+
+def estimator_of(model: Model) -> Classifier | Regressor:
+    """Returns the estimator of a model of pictures."""
+    return (Classifier if model.classifies else Regressor).of_model(model)
+
+
+def list_labeled(data: Path, targets: Sequence[str] | None) -> tuple[list[Path], list[Any]]:
+    """Returns the paths of pictures and their answers.
+
+    Raises:
+        InvalidPictureError: There are no answers.
+    """
+    paths, answers = list_pictures(data, targets)
+    if answers is not None:
+        return paths, answers
+    raise InvalidPictureError(
+        explain(
+            "Each picture must have its answer.",
+            got=f"{data}, where some pictures lie outside of class folders" if data.is_dir() else f"{data.name}",
+            fix="photos/cat/1.png, photos/dog/2.png; or a CSV of paths and answers",
+        )
+    )
+
+
+def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None, advance: Advance) -> TestedPictures:
+    """Returns labeled pictures and what the model predicts for them.
+
+    Raises:
+        InvalidPictureError: No answers, or a class that the model does not know.
+    """
+    names = model.target.names
+    paths, answers = list_labeled(data, None if names == (CLASS_FOLDERS,) else names)
+    rows = np.sort(np.random.default_rng(0).permutation(len(paths))[:most_rows]).tolist()
+    sources, truth = [paths[row] for row in rows], _truth_of(model, [answers[row] for row in rows], data)
+    parts: list[Categorical | Gaussian] = []
+    left_out: dict[str, str] = {}
+    unseen: list[int] = []
+    for pred, problems in estimator_of(model).predict_in_batches(sources, draws):
+        parts.append(pred)
+        left_out |= {problem.name: problem.why for problem in problems}
+        unseen += [problem.row for problem in problems]
+        advance(sum(one.row_count for one in parts) / len(sources))
+    seen = torch.from_numpy(np.setdiff1d(np.arange(len(sources)), unseen))
+    if not len(seen):
+        raise InvalidPictureError(f"None of the {len(sources)} pictures in {data} can be read, or shows anything.")
+    pred = cast("Categorical | Gaussian", concatenate(parts)).rows(seen)
+    kept = [sources[row] for row in seen.tolist()]
+    return TestedPictures(model, pred, truth[seen], kept, len(paths), data.name, left_out)
+
+
+def _truth_of(model: Model, answers: list[Any], data: Path) -> Tensor:
+    """Returns class numbers (B,), or targets (B, D)."""
+    target = model.target
+    if not isinstance(target, Classes):
+        values = np.asarray(answers, dtype=np.float64)
+        return torch.from_numpy(values.reshape(len(answers), target.count))
+    known = {label: number for number, label in enumerate(target.labels)}
+    unknown = next((str(label) for label in answers if str(label) not in known), None)
+    if unknown is not None:
+        raise InvalidPictureError(
+            explain(
+                "Pictures must be of classes that the model knows.",
+                got=f"{unknown!r} in {data}; known are {', '.join(map(repr, target.labels[:10]))}",
+                cause="another spelling, or a class that training did not have",
+                fix="leave these pictures out, or train again with them",
+            )
+        )
+    return torch.tensor([known[str(label)] for label in answers])

@@ -1,0 +1,236 @@
+"""The kind "pictures": their reader, how networks are trained on them, and what a folder and a card hold of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from caveat._estimators import (
+    CardLines,
+    Classes,
+    Kind,
+    Learned,
+    Model,
+    Stored,
+    Training,
+    loss_of,
+    plain_text,
+    require,
+    restore_networks,
+    split_evenly,
+)
+from caveat._plain import from_plain
+from caveat.errors import InvalidModelError, explain
+from caveat.image._backbone import Backbone, open_backbone
+from caveat.image._listing import InvalidPictureError
+from caveat.image._network import PictureNetwork, Shape, build_network
+from caveat.image._reading import Format, Problem, digest_rows, read_in_batches, read_pictures
+from caveat.image._settings import Settings, check_settings
+from caveat.train import fit_ensemble
+
+Array = NDArray[Any]
+_FEWEST_TO_VALIDATE = 30
+AT_ONCE = 512
+"""Pictures that are read and predicted for at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class PictureReader:
+    """Reads pictures as pixels (B, channels, size, size) uint8, or as a backbone's features (B, F)."""
+
+    format: Format
+    backbone: Backbone | None = None
+
+    def inputs_of(self, pixels: Tensor) -> Tensor:
+        """Returns what the networks get of pixels."""
+        return pixels if self.backbone is None else self.backbone.features_of(pixels)
+
+    def read(self, given: Sequence[Any]) -> Tensor:
+        """Returns what the networks get of pictures; gray ones stand for those that cannot be read."""
+        return self.inputs_of(read_pictures(given, self.format).pixels)
+
+    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns the numbers of the rows in parts."""
+        return split_evenly(inputs, AT_ONCE)
+
+    def trim(self, part: Tensor) -> Tensor:
+        """Returns the part as it is."""
+        return part
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPictures:
+    """Pictures of training: what the networks get of them, their digests, and what reads others like them."""
+
+    reader: PictureReader
+    inputs: Tensor
+    digests: tuple[bytes, ...]
+
+    def order(self, answers: Array, weights: Array) -> Array:
+        """Returns the rows sorted by picture, answers and weight."""
+        values, heavy = answers.tolist(), weights.tolist()
+        order = sorted(range(len(self.digests)), key=lambda row: (self.digests[row], values[row], heavy[row]))
+        return np.array(order)
+
+    def take(self, rows: Array) -> TrainingPictures:
+        """Returns some of the pictures."""
+        return TrainingPictures(self.reader, self.inputs[rows], tuple(self.digests[row] for row in rows.tolist()))
+
+    def groups(self) -> Array:
+        """Returns one group for all that are equal, which stand beside each other."""
+        return np.cumsum([row > 0 and self.digests[row] != self.digests[row - 1] for row in range(len(self.digests))])
+
+
+def read_training(sources: Sequence[Any], reader: PictureReader) -> tuple[TrainingPictures, tuple[Problem, ...]]:
+    """Returns pictures to train on, a gray one for each that is left out, and which those are."""
+    inputs: list[Tensor] = []
+    digests: list[bytes] = []
+    problems: list[Problem] = []
+    for batch in read_in_batches(sources, reader.format, AT_ONCE):
+        inputs.append(reader.inputs_of(batch.pixels))
+        digests += digest_rows(batch.pixels)
+        problems += batch.problems
+    return TrainingPictures(reader, torch.cat(inputs), tuple(digests)), tuple(problems)
+
+
+def _learn(training: Training) -> Learned:
+    """Returns networks trained on pictures or on features of them."""
+    settings: Settings = training.settings
+    rows: TrainingPictures = training.rows
+    pictures, chosen = rows.reader.backbone is None, rows.inputs[training.kept]
+    outputs = training.target.count * (1 if training.classifies else 2)
+    shape = Shape(
+        rows.inputs.shape[1], pictures, outputs, training.classifies, settings.channels, settings.rate
+    )
+    fitted = fit_ensemble(
+        partial(build_network, shape, None if pictures else chosen),
+        loss_of(shape.classes, training.weights is not None),
+        (chosen, training.targets),
+        members=settings.networks,
+        validation=settings.validation if len(chosen) >= _FEWEST_TO_VALIDATE else None,
+        epochs=settings.most_epochs(len(chosen)),
+        batch_size=settings.batch(len(chosen)),
+        learning_rate=settings.step,
+        weight_decay=settings.weight_decay,
+        patience=settings.patience or 6,
+        seed=settings.random_state,
+        progress=training.verbose,
+        checkpoint=training.checkpoint,
+        device=settings.device,
+        together=not pictures and settings.networks > 1,  # stacked convolutions are no faster
+    )
+    return Learned(
+        rows.reader,
+        shape,
+        rows.inputs,
+        tuple(cast(PictureNetwork, network) for network in fitted),
+        epochs=[fit.epochs for fit in fitted.fits],
+        best_epochs=[fit.best_epoch for fit in fitted.fits],
+        losses=[float(fit.best_loss) for fit in fitted.fits],
+    )
+
+
+@dataclass(frozen=True)
+class _StoredBackbone:
+    name: str
+    features: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _StoredReader:
+    """What the manifest says of the reader."""
+
+    format: Format
+    backbone: _StoredBackbone | None
+
+
+def _state(model: Model) -> dict[str, Any]:
+    reader: PictureReader = model.reader
+    own, stored = reader.backbone, None
+    if own is not None:
+        stored = _StoredBackbone(own.name, own.features, own.fingerprint())
+    return asdict(_StoredReader(reader.format, stored))
+
+
+def _restore(stored: Stored) -> tuple[PictureReader, tuple[nn.Module, ...]]:
+    shape: Shape = stored.shape
+    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "reader"))
+    classes = isinstance(stored.target, Classes)
+    fits = shape.classes == classes and shape.outputs == stored.target.count * (1 if classes else 2)
+    require(fits and shape.pictures == (about.backbone is None), "its parts do not belong together")
+    width = about.format.channels if about.backbone is None else about.backbone.features
+    require(shape.inputs == width and about.format.channels in (1, 3), "network: other inputs than the reader gives")
+    require(1 <= shape.width <= 1 << 14 and 0 <= shape.dropout < 1, "network: out of range")
+    require(8 <= about.format.size <= 1 << 12, "reader: a size out of range")
+    networks = restore_networks(partial(PictureNetwork, shape), stored)
+    for network in networks:
+        network.to(stored.settings.device or "cpu")
+    backbone = None if about.backbone is None else _find_backbone(stored, about.format, about.backbone)
+    return PictureReader(about.format, backbone), networks
+
+
+def _find_backbone(stored: Stored, format: Format, about: _StoredBackbone) -> Backbone:
+    given = stored.given.get("backbone")
+    try:
+        found = open_backbone(about.name if given is None else given, format.size)
+    except InvalidPictureError as error:
+        raise InvalidModelError(_no_backbone(stored.place, f"none of the name {about.name!r}")) from error
+    if found.fingerprint() != about.fingerprint:
+        raise InvalidModelError(_no_backbone(stored.place, f"a {found.name} of other weights"))
+    return found
+
+
+def _no_backbone(place: Path, got: str) -> str:
+    return explain(
+        f"The model in {place} needs the backbone that it was trained with.",
+        got=got,
+        cause="a module of one's own, which a folder does not hold",
+        fix="load(folder, backbone=module)",
+    )
+
+
+def _describe(model: Model) -> CardLines:
+    reader, count = cast(PictureReader, model.reader), len(model.networks)
+    form = reader.format
+    networks = "one network" if count == 1 else f"an ensemble of {count} networks, each"
+    by = "a small residual network trained from scratch"
+    if reader.backbone is not None:
+        by = f"the frozen backbone `{plain_text(reader.backbone.name)}` and a head on its features"
+    color = "gray" if form.channels == 1 else "color"
+    return CardLines(
+        method=(
+            f"Reader: {by}; pictures are stretched to {form.size} x {form.size} pixels in {color}.",
+            f"Method: {networks} with dropout on while drawing, {model.settings.draws} draws.",
+            f"Left out: {model.summary.get('rows_left_out', 0):,} pictures that could not be read or show nothing.",
+        ),
+        inputs=(),
+        limits=(
+            "Pictures of another subject, camera or kind than those of training are noticed only as far as the draws",
+            "disagree or the answers are spread out: choose a threshold, and look at what it lets through.",
+        ),
+    )
+
+
+PICTURES = Kind(
+    package="image",
+    format=("caveat-image", 1),
+    row="picture",
+    rows="pictures",
+    error=InvalidPictureError,
+    settings=Settings,
+    shape=Shape,
+    check=check_settings,
+    learn=_learn,
+    state=_state,
+    restore=_restore,
+    describe=_describe,
+)

@@ -1,0 +1,124 @@
+"""Networks of pictures: a small residual network from scratch, or a head on the features of a frozen backbone.
+
+Dropout begins in the last stage only, and what comes before the first dropout is computed once for all draws: a draw
+costs a fraction of a pass. See "Deep Residual Learning for Image Recognition", He et al., 2016.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from caveat._engine import Sampler
+from caveat.predictive import Output
+from caveat.samplers import mc_dropout
+
+_STAGES = 3
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that is needed to build a network: plain data.
+
+    Fields:
+        inputs: Channels of pictures, or features of a backbone.
+        pictures: Whether the network reads pictures; else it reads features.
+        outputs: Classes, or twice the targets.
+        width: Channels of the first stage, or of the hidden layer on features.
+        dropout: Rate.
+    """
+
+    inputs: int
+    pictures: bool
+    outputs: int
+    classes: bool
+    width: int
+    dropout: float
+
+
+class PictureNetwork(nn.Module):
+    """Pictures (B, channels, H, W) uint8, or features (B, F), to logits (B, C) or means and log-variances (B, 2 D)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        last = shape.width * 2 ** (_STAGES - 1) if shape.pictures else shape.inputs
+        self.body = _residual_body(shape) if shape.pictures else _Standardize(shape.inputs)
+        hidden: list[nn.Module] = []
+        if not shape.pictures:
+            hidden = [nn.Dropout(shape.dropout), nn.Linear(last, shape.width), nn.ReLU()]
+            last = shape.width
+        self.head = nn.Sequential(*hidden, nn.Dropout(shape.dropout), nn.Linear(last, shape.outputs))
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns what the network says of pictures or features."""
+        ready = inputs.float() / 127.5 - 1 if self.shape.pictures else inputs
+        returned = self.head(self.body(ready))
+        return returned / cast(Tensor, self.temperature) if self.shape.classes else returned
+
+    def sampler(self, output: Output) -> Sampler:
+        """Returns its thinned networks."""
+        return mc_dropout(self, output=cast(Any, output))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a skip, the first with ``stride``; whole channels are dropped between them."""
+
+    def __init__(self, inputs: int, width: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.first_norm, self.second_norm = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
+        self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        same = inputs == width and stride == 1
+        self.skip = nn.Identity() if same else nn.Conv2d(inputs, width, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the block's features."""
+        inner = self.dropout(F.relu(self.first_norm(self.first(x))))
+        return F.relu(self.second_norm(self.second(inner)) + self.skip(x))
+
+
+class _Standardize(nn.Module):
+    """Features brought to mean 0 and a standard deviation of 1 over all of them."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(()))
+
+    def learn(self, features: Tensor) -> None:
+        """Take the mean and scale of features (N, F)."""
+        wide = features.double()
+        cast(Tensor, self.shift).copy_(wide.mean(0))
+        cast(Tensor, self.scale).copy_((wide - wide.mean(0)).square().mean().sqrt().clamp(min=1e-6))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - cast(Tensor, self.shift)) / cast(Tensor, self.scale)
+
+
+def build_network(shape: Shape, features: Tensor | None = None) -> PictureNetwork:
+    """Returns an untrained network; one on features (N, F) standardizes by those."""
+    network = PictureNetwork(shape)
+    if features is not None and isinstance(network.body, _Standardize):
+        network.body.learn(features)
+    return network
+
+
+def _residual_body(shape: Shape) -> nn.Sequential:
+    width = shape.width
+    layers: list[nn.Module] = [
+        nn.Conv2d(shape.inputs, width, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    ]
+    for stage in range(_STAGES):
+        inputs, outputs = width * 2 ** max(stage - 1, 0), width * 2**stage
+        last = stage == _STAGES - 1
+        layers.append(ResidualBlock(inputs, outputs, 1 if stage == 0 else 2, shape.dropout if last else 0.0))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -1,0 +1,176 @@
+"""Pictures of any size and kind, brought to squares of one size; what cannot be read is named, and never stops a run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from caveat._extras import require
+from caveat._files import open_regular
+from caveat.image._listing import name_of
+
+Array = NDArray[Any]
+SMALLEST = 4
+"""Pixels along the shorter side of a picture that is looked at."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What networks get of each picture: ``channels`` (1 gray, 3 color) of ``size`` by ``size`` pixels."""
+
+    channels: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A picture that is left out: its row, what it is called and what is wrong with it."""
+
+    row: int
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures that were read.
+
+    Fields:
+        pixels: (B, channels, size, size) uint8; gray where a picture is left out.
+        problems: Pictures that are left out.
+    """
+
+    pixels: Tensor
+    problems: tuple[Problem, ...]
+
+    def good_from(self, first: int = 0) -> Array:
+        """Returns whether each picture could be read, (B,) bool, where the first is of the row ``first``."""
+        good = np.ones(len(self.pixels), bool)
+        good[[problem.row - first for problem in self.problems]] = False
+        return good
+
+
+def read_pictures(sources: Sequence[Any], format: Format, first: int = 0) -> Pictures:
+    """Returns B pictures as squares of one size, stretched where they are not square.
+
+    Args:
+        sources: Paths, arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or of fractions, or PIL images.
+        format: Channels and size.
+        first: Row number of the first.
+    """
+    pixels = torch.full((len(sources), format.channels, format.size, format.size), 128, dtype=torch.uint8)
+    problems: list[Problem] = []
+    for row, source in enumerate(sources):
+        square = _square_of(source, format)
+        if isinstance(square, str):
+            problems.append(Problem(first + row, name_of(source, first + row), square))
+        else:
+            pixels[row] = torch.from_numpy(square)
+    return Pictures(pixels, tuple(problems))
+
+
+def read_in_batches(sources: Sequence[Any], format: Format, batch: int) -> Iterator[Pictures]:
+    """Yields pictures, so many at a time, in order; memory holds one batch."""
+    for start in range(0, len(sources), batch):
+        yield read_pictures(sources[start : start + batch], format, start)
+
+
+def learn_format(sources: Sequence[Any], size: int | None, largest: int, looked_at: int = 500) -> Format:
+    """Returns the format of pictures like these: color if any has color, and their median size up to ``largest``.
+
+    Args:
+        sources: Pictures.
+        size: Size, if it is said.
+        largest: Most pixels along a side, if it is not.
+        looked_at: The number of pictures that are looked at, evenly spread.
+    """
+    sides: list[int] = []
+    channels = 1
+    for source in sources[:: max(1, len(sources) // looked_at)]:
+        image = _open(source)
+        if not isinstance(image, str):
+            sides.append(min(image.size))
+            channels = 3 if image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I") else channels
+    middle = int(np.median(sides)) if sides else largest
+    return Format(channels, size or min(max(middle, 16), largest))
+
+
+def digest_rows(pixels: Tensor) -> list[bytes]:
+    """Returns a digest of each picture: equal pictures have equal ones."""
+    return [hashlib.sha256(row.tobytes()).digest() for row in pixels.numpy()]
+
+
+def _square_of(source: Any, format: Format) -> Array | str:
+    """Returns a picture (channels, size, size) uint8, or what is wrong with it."""
+    image = _open(source)
+    if isinstance(image, str):
+        return image
+    if min(image.size) < SMALLEST:
+        return f"tiny: {image.size[0]} x {image.size[1]} pixels"
+    try:
+        square: Array = np.array(_resize(image, format)).reshape(format.size, format.size, -1).transpose(2, 0, 1)
+    except Exception as error:  # PIL's plugins raise whatever comes to them of broken bytes
+        return f"cannot be read: {_first_line(error)}"
+    return "blank: one color only" if bool((square == square[:, :1, :1]).all()) else square
+
+
+def _resize(image: Any, format: Format) -> Any:
+    """Returns a PIL image of the format, turned as its camera was, transparent parts white."""
+    library, operations = require("PIL.Image", "image"), require("PIL.ImageOps", "image")
+    if image.format == "JPEG":
+        image.draft(None, (2 * format.size, 2 * format.size))  # of large JPEGs no more is decoded than is used
+    ready = operations.exif_transpose(image)
+    if ready.mode.startswith("I;16"):  # of 16 bits, which convert() would cut off and not scale
+        ready = library.fromarray((np.asarray(ready) >> 8).astype(np.uint8))
+    if "A" in ready.mode or "transparency" in ready.info:
+        ready = ready.convert("RGBA")
+        ready = library.alpha_composite(library.new("RGBA", ready.size, "white"), ready)
+    ready = ready.convert("L" if format.channels == 1 else "RGB")
+    shape = (format.size, format.size)
+    return ready if ready.size == shape else ready.resize(shape, library.Resampling.BILINEAR)
+
+
+def _open(source: Any) -> Any:
+    """Returns a PIL image whose size and mode are known, or what is wrong with it."""
+    library = require("PIL.Image", "image")
+    if isinstance(source, library.Image):
+        return source
+    if not isinstance(source, (str, Path)):
+        return _of_array(source)
+    try:
+        with open_regular(Path(source)) as file:
+            return library.open(io.BytesIO(file.read()))
+    except FileNotFoundError:
+        return "there is no such file"
+    except Exception as error:
+        return f"cannot be read: {_first_line(error)}"
+
+
+def _of_array(source: Any) -> Any:
+    values: Array = np.asarray(source)
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)) or not values.size:
+        return f"no picture: shape {values.shape} where (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is read"
+    if values.dtype.kind == "f":
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            return "no picture: fractions must be finite and from 0 to 1"
+        values = np.round(values * 255).astype(np.uint8)
+    if values.dtype == bool:
+        values = values.astype(np.uint8) * 255
+    if values.dtype != np.uint8:
+        return f"no picture: {values.dtype} where uint8, or fractions from 0 to 1, are read"
+    plain = values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    return require("PIL.Image", "image").fromarray(np.ascontiguousarray(plain))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return (lines[0] if lines and lines[0] else type(error).__name__)[:120]
