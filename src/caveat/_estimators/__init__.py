@@ -12,13 +12,14 @@ from caveat._estimators._model_folder import FILES, changed, check_destination, 
 from caveat._estimators._objectives import loss_of
 from caveat._estimators._predicting import predict_from, split_evenly, summarize_draws
 from caveat._estimators._settings import check_settings, keep_parameters, wrong_setting
-from caveat._estimators._sklearn import validation
+from caveat._estimators._sklearn import fitted, validation
 from caveat._estimators._storage import load_model, restore_networks, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
 from caveat._estimators._thresholds import (
     Goal,
     check_goal,
     choose_by_truth,
+    decide,
     epistemic_measure,
     losses_of,
     threshold_of,
@@ -50,9 +51,11 @@ __all__ = [
     "check_settings",
     "check_weights",
     "choose_by_truth",
+    "decide",
     "epistemic_measure",
     "fingerprint",
     "fit_model",
+    "fitted",
     "highest_level",
     "interval_of",
     "keep_parameters",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from caveat._estimators import (
     FEWEST_TO_CALIBRATE,
     Goal,
+    Model,
     Numbers,
     calibrate,
     check_goal,
@@ -19,12 +21,11 @@ from caveat._estimators import (
     predict_from,
     save_model,
 )
-from caveat._tables import InvalidTableError
 from caveat.cli._output_file import writing
-from caveat.cli._tabular_tested import TABLES, Tested, ask
+from caveat.cli._tabular_tested import TABLES, Judged, ask
 from caveat.errors import explain
 from caveat.metrics import expected_calibration_error, interval_coverage
-from caveat.predictive import Categorical
+from caveat.predictive import Categorical, Gaussian
 
 Advance = Callable[[float], None]
 
@@ -52,33 +53,40 @@ def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance
     with writing(folder):
         model = load_model(TABLES, folder)
         tested = ask(model, data, most_rows, None, advance)
-        if len(tested.truth) < FEWEST_TO_CALIBRATE:
-            rule = f"A model is calibrated on at least {FEWEST_TO_CALIBRATE} labeled rows."
-            got, cause = f"{len(tested.truth)} in {data.name}", "the first rows of a new period"
-            raise InvalidTableError(explain(rule, got=got, cause=cause, fix="collect more rows"))
-        before = _quality(tested)
-        answers = tested.truth
-        if isinstance(model.target, Numbers):
-            answers = model.target.standardized(answers.numpy())
-        done = calibrate(model, tested.encoded, answers).changed(policy=None)
-        after = _quality(replace(tested, model=done, pred=predict_from(done, tested.encoded)))
+        done, about = calibrate_by(tested, tested.encoded, data)
         save_model(done, folder)
-        return {
-            "schema": "caveat-calibrate-1",
-            "model": str(folder),
-            "rows": len(tested.truth),
-            "before": before,
-            "after": after,
-            "temperature": done.calibration.temperature,
-            "variance_factors": done.calibration.factors.tolist(),
-            "policy_dropped": model.policy is not None,
-        }
+        return {"schema": "caveat-calibrate-1", "model": str(folder), **about}
 
 
-def _quality(tested: Tested) -> dict[str, float]:
-    pred = tested.pred
+def calibrate_by(tested: Judged, inputs: Tensor, data: Path) -> tuple[Model, dict[str, Any]]:
+    """Returns the model of labeled rows calibrated by them, without a policy, and what came of it.
+
+    Args:
+        tested: Labeled rows and what the model predicts for them.
+        inputs: The same rows as the networks get them.
+        data: File that they are from.
+    """
+    model, truth = tested.model, tested.truth
+    if len(truth) < FEWEST_TO_CALIBRATE:
+        rule = f"A model is calibrated on at least {FEWEST_TO_CALIBRATE} labeled {model.kind.rows}."
+        got, cause = f"{len(truth)} in {data.name}", "the first rows of a new period"
+        raise model.kind.error(explain(rule, got=got, cause=cause, fix=f"collect more {model.kind.rows}"))
+    before = _quality(model, tested.pred, truth)
+    answers = model.target.standardized(truth.numpy()) if isinstance(model.target, Numbers) else truth
+    done = calibrate(model, inputs, answers).changed(policy=None)
+    return done, {
+        "rows": len(truth),
+        "before": before,
+        "after": _quality(done, predict_from(done, inputs), truth),
+        "temperature": done.calibration.temperature,
+        "variance_factors": done.calibration.factors.tolist(),
+        "policy_dropped": model.policy is not None,
+    }
+
+
+def _quality(model: Model, pred: Categorical | Gaussian, truth: Tensor) -> dict[str, float]:
     if isinstance(pred, Categorical):
-        return {"expected_calibration_error": float(expected_calibration_error(pred.mean, tested.truth))}
-    low, high = interval_of(tested.model.calibration.scores, pred, 0.9)
-    covered = interval_coverage(low.double(), high.double(), tested.truth)
+        return {"expected_calibration_error": float(expected_calibration_error(pred.mean, truth))}
+    low, high = interval_of(model.calibration.scores, pred, 0.9)
+    covered = interval_coverage(low.double(), high.double(), truth)
     return {"coverage_of_90_percent_intervals": float(covered)}

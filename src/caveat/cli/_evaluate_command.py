@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from caveat._extras import require
 from caveat._files import write_whole
 from caveat._tables import InvalidTableError
 from caveat.cli._output_file import check_output, writing
+from caveat.cli._picture_report import picture_report
+from caveat.cli._picture_tested import PICTURES, ask_of_pictures, is_model_of_pictures
 from caveat.cli._tabular_drift import drifts_of
 from caveat.cli._tabular_output import cannot_write
 from caveat.cli._tabular_policy import judge_policy
 from caveat.cli._tabular_report import report_html
 from caveat.cli._tabular_scores import scores_of
-from caveat.cli._tabular_tested import TABLES, ask
+from caveat.cli._tabular_tested import TABLES, Judged, ask
 from caveat.errors import InvalidArgumentError
 
 Advance = Callable[[float], None]
@@ -45,27 +48,40 @@ def evaluate_file(
 def _evaluate(
     folder: Path, data: Path, report: Path | None, draws: int | None, most_rows: int, advance: Advance
 ) -> dict[str, Any]:
-    model = load_model(TABLES, folder)
-    tested = ask(model, data, most_rows, draws, advance)
-    scores, drifts = scores_of(tested), drifts_of(tested)
-    found: dict[str, Any] = {
-        "schema": "caveat-evaluate-1",
-        "model": str(folder),
-        "rows": len(tested.truth),
+    if is_model_of_pictures(folder):
+        pictures = ask_of_pictures(load_model(PICTURES, folder), data, most_rows, draws, advance)
+        about = {"rows_in_file": pictures.total, "left_out": pictures.left_out}
+        return _judge(folder, pictures, report, about, partial(picture_report, pictures))
+    tested = ask(load_model(TABLES, folder), data, most_rows, draws, advance)
+    drifts = drifts_of(tested)
+    about = {
         "rows_in_file": tested.sample.total,
-        "metrics": {
-            s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
-        },
         "drift": {
             d.column: {"stability_index": d.index, "by_chance": d.chance, "moved": d.moved, "new": d.new}
             for d in drifts
         },
     }
-    policy = judge_policy(tested)
+    return _judge(folder, tested, report, about, partial(report_html, tested, drifts))
+
+
+def _judge(
+    folder: Path, tested: Judged, report: Path | None, about: dict[str, Any], make_page: Callable[..., str]
+) -> dict[str, Any]:
+    """Returns the scores of labeled rows beside what is known ``about`` them, and writes the page."""
+    scores, policy = scores_of(tested), judge_policy(tested)
+    found: dict[str, Any] = {
+        "schema": "caveat-evaluate-1",
+        "model": str(folder),
+        "rows": len(tested.truth),
+        "metrics": {
+            s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
+        },
+        **about,
+    }
     if policy is not None:
         found["policy"] = policy
     if report is not None:
-        page = report_html(tested, scores, drifts, policy)
+        page = make_page(scores, policy)
         try:
             write_whole(report, page.encode())
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,35 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from caveat._estimators import FILES, Classes, Goal, Model, calibrate, check_goal, choose_by_truth, load_model, save_model
-from caveat.cli._output_file import writing
-from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, TestedPictures, ask_of_pictures, list_labeled, problems_as_data
+from caveat._estimators import Classes, Goal, Model, check_goal, choose_by_truth, fingerprint, load_model, save_model
+from caveat.cli._decide_command import calibrate_by
+from caveat.cli._output_file import check_output, writing, written
+from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, ask_of_pictures, estimator_of, list_labeled
+from caveat.cli._predict_command import check_request, made_by
 from caveat.cli._tabular_checkpoint import destination
-from caveat.cli._decide_command import measure_quality, require_enough
+from caveat.cli._tabular_predictions import prediction_rows
 from caveat.errors import InvalidArgumentError
-from caveat.image import Classifier, Regressor
+from caveat.image import Classifier, Regressor, list_pictures
 
 Advance = Callable[[float], None]
 _FEW = 10  # whole numbers of so few kinds are classes
-_TABLES, _ENDINGS = (".csv", ".tsv"), (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-
-
-def are_pictures(data: Path) -> bool:
-    """Returns whether data are pictures: a folder, or a CSV whose second line begins with the path of one."""
-    if data.is_dir() or data.suffix.lower() not in _TABLES or not data.is_file():
-        return data.is_dir()
-    with data.open(encoding="utf-8", errors="replace") as file:
-        first = [file.readline(1 << 16) for _ in range(2)][1]
-    cell = first.replace("\t", ",").split(",")[0].strip().strip('"')
-    return cell.lower().endswith(_ENDINGS)
-
-
-def is_model_of_pictures(folder: Path) -> bool:
-    """Returns whether a folder holds a model of pictures; what is wrong with one is said when it is read."""
-    try:
-        return json.loads((folder / FILES[1]).read_bytes())["format"] == PICTURES.format[0]
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
 
 
 def fit_pictures(
@@ -76,7 +60,43 @@ def fit_pictures(
         **model.summary,
         "temperature": model.calibration.temperature,
         "variance_factors": model.calibration.factors.tolist(),
-        "left_out": problems_as_data(made.problems_),
+        "left_out": {problem.name: problem.why for problem in made.problems_},
+    }
+
+
+def predict_for_pictures(
+    folder: Path, data: Path, out: Path, *, draws: int | None, level: float, advance: Advance
+) -> dict[str, Any]:
+    """Predicts for every picture, in order, in flat memory; one that shows nothing has a line that says why.
+
+    Raises:
+        InvalidPictureError: There are no pictures, or no room. No file is left behind.
+        InvalidModelError: The folder is no model that can be read.
+    """
+    check_output(out, read=[data])
+    model, mark = load_model(PICTURES, folder), fingerprint(folder)
+    check_request(model, draws, level)
+    paths, _ = list_pictures(data)
+    names = [path.relative_to(data).as_posix() if data.is_dir() else str(path) for path in paths]
+    sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
+    listed = hashlib.sha256(json.dumps([names, sizes]).encode()).hexdigest()
+    with written(out, {"model": mark, "data": listed, "draws": draws, "level": level, "made_by": made_by()}) as file:
+        rest = paths[file.resumed :]
+        for pred, problems in estimator_of(model).predict_in_batches(rest, draws) if rest else ():
+            some = np.array(names[file.rows : file.rows + pred.row_count], dtype=object)
+            first = file.rows - file.resumed
+            rows = prediction_rows(model, pred, file.rows + 1, level, {"file": some})
+            why = {problem.row - first: problem.why for problem in problems}
+            rows = [_with_problem(row, why.get(number)) for number, row in enumerate(rows)]
+            file.add(rows, (row["decision"] for row in rows))
+            advance(file.rows / len(paths))
+    counts = {kind: file.counts[kind] for kind in ("answer", "refer", "unreadable")}
+    return {
+        "schema": "caveat-predict-1",
+        "out": str(out),
+        "rows": file.rows,
+        "resumed_at": file.resumed,
+        "decisions": counts,
     }
 
 
@@ -101,9 +121,9 @@ def calibrate_pictures(folder: Path, data: Path, *, most_rows: int, advance: Adv
     with writing(folder):
         model = load_model(PICTURES, folder)
         tested = ask_of_pictures(model, data, most_rows, None, advance)
-        found = calibrate_tested(tested, model.reader.read(tested.sources), data)
-        save_model(found.pop("calibrated"), folder)
-        return {"schema": "caveat-calibrate-1", "model": str(folder), **found, "left_out": tested.left_out}
+        done, about = calibrate_by(tested, model.reader.read(tested.sources), data)
+        save_model(done, folder)
+        return {"schema": "caveat-calibrate-1", "model": str(folder), **about, "left_out": tested.left_out}
 
 
 def _are_numbers(answers: Sequence[Any]) -> bool:
@@ -117,3 +137,10 @@ def _named(model: Model, names: Sequence[str]) -> Model:
     if isinstance(target, Classes):
         return model.changed(target=replace(target, name=names[0]))
     return model.changed(target=replace(target, names=tuple(names)))
+
+
+def _with_problem(row: dict[str, Any], why: str | None) -> dict[str, Any]:
+    """Returns a row of the output; of a picture that shows nothing it holds no answer."""
+    if why is None:
+        return {**row, "problem": None}
+    return {**dict.fromkeys(row), "row": row["row"], "file": row["file"], "decision": "unreadable", "problem": why}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._estimators import Classes, Model
-from caveat.cli._tabular_tested import Tested
+from caveat._estimators import FILES, Classes, Model, losses_of
+from caveat.cli._tabular_tested import parts_of
 from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian, concatenate
@@ -20,23 +21,57 @@ from caveat.predictive import Categorical, Gaussian, concatenate
 PICTURES = Classifier.kind
 CLASS_FOLDERS = "class"
 """The name of the target where class folders say it."""
+_TABLES, _ENDINGS = (".csv", ".tsv"), (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)
-class TestedPictures(Tested):
+class TestedPictures:
     """Labeled pictures and what a model predicts for them.
 
     Fields:
+        pred: What it predicts.
+        truth: Class numbers (B,), or targets (B, D) in their units.
         sources: Their paths.
         total: The number of pictures in the folder or CSV.
+        file: Its name.
         left_out: Pictures that show nothing, by name, and why.
     """
 
+    model: Model
+    pred: Categorical | Gaussian
+    truth: Tensor
     sources: list[Path]
     total: int
     file: str
     left_out: dict[str, str]
+
+    @property
+    def wrong(self) -> Tensor:
+        """(B,) float64: 1 where the class is wrong; of a regression the mean square error in standard deviations."""
+        return losses_of(self.model, self.pred, self.truth)
+
+    def parts(self) -> dict[str, Tensor]:
+        """Returns "total", "aleatoric" and "epistemic" of each picture, (B,)."""
+        return parts_of(self.pred)
+
+
+def are_pictures(data: Path) -> bool:
+    """Returns whether data are pictures: a folder, or a CSV whose second line begins with the path of one."""
+    if data.is_dir() or data.suffix.lower() not in _TABLES or not data.is_file():
+        return data.is_dir()
+    with data.open(encoding="utf-8", errors="replace") as file:
+        first = [file.readline(1 << 16) for _ in range(2)][1]
+    cell = first.replace("\t", ",").split(",")[0].strip().strip('"')
+    return cell.lower().endswith(_ENDINGS)
+
+
+def is_model_of_pictures(folder: Path) -> bool:
+    """Returns whether a folder holds a model of pictures; what is wrong with one is said when it is read."""
+    try:
+        return json.loads((folder / FILES[1]).read_bytes())["format"] == PICTURES.format[0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def estimator_of(model: Model) -> Classifier | Regressor:

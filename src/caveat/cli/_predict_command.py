@@ -28,26 +28,14 @@ def predict_file(
         InvalidTableError: a row that does not fit, by line and column; or no room. No file is left behind.
         InvalidModelError: the folder is no model that can be read.
     """
-    if not 0 < level < 1:
-        raise InvalidArgumentError(f"--level must lie between 0 and 1; got {level}.")
-    if draws is not None and draws < 2:
-        raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
+    _check_options(draws, level)
     check_output(out, read=[data])
     content, mark = content_of(data), fingerprint(folder)
     model = load_model(TABLES, folder)
-    highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
-    if level > highest:
-        raise InvalidArgumentError(
-            explain(
-                "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
-                got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
-                cause="a small table, or a level for rare events",
-                fix="a lower --level, or caveat calibrate on more rows",
-            )
-        )
+    check_request(model, draws, level)
     if fingerprint(folder) != mark:
         raise InvalidModelError(changed(folder, "it was replaced while it was read; run the command again"))
-    asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": [version("caveat"), str(torch.__version__)]}
+    asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": made_by()}
     with written(out, {"model": mark, "data": content, **asked}) as file:
         done = 0
         for chunk in read_chunks(data):
@@ -63,6 +51,37 @@ def predict_file(
     counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
     said = {"schema": "caveat-predict-1", "out": str(out), "rows": file.rows, "resumed_at": file.resumed}
     return {**said, "decisions": counts}
+
+
+def check_request(model: Model, draws: int | None, level: float) -> None:
+    """Raises unless a model can predict with so many draws at such a level.
+
+    Raises:
+        InvalidArgumentError: A number out of range, or a level that no held-out rows can tell.
+    """
+    _check_options(draws, level)
+    highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
+    if level > highest:
+        raise InvalidArgumentError(
+            explain(
+                "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
+                got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
+                cause="a small table, or a level for rare events",
+                fix="a lower --level, or caveat calibrate on more rows",
+            )
+        )
+
+
+def made_by() -> list[str]:
+    """Returns the versions that an unfinished file must share to be gone on with."""
+    return [version("caveat"), str(torch.__version__)]
+
+
+def _check_options(draws: int | None, level: float) -> None:
+    if not 0 < level < 1:
+        raise InvalidArgumentError(f"--level must lie between 0 and 1; got {level}.")
+    if draws is not None and draws < 2:
+        raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
 
 
 def _predicted(

@@ -1,4 +1,4 @@
-"""The commands for tables: `fit`, `predict`, `evaluate`, `decide` and `calibrate`, and their options."""
+"""The commands for tables and pictures: `fit`, `predict`, `evaluate`, `decide` and `calibrate`, and their options."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from caveat._extras import require
+from caveat.errors import InvalidArgumentError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")]
 MostRows = Annotated[int, typer.Option(min=2, help="Of a larger file so many rows are used, drawn evenly.")]
@@ -22,9 +23,19 @@ Advance = Callable[[float], None]
 
 
 def fit(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A table: .csv, .jsonl (.gz too), .parquet, .feather.")],
-    target: Annotated[list[str], typer.Option(help="The column to predict; again for several numbers.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A table: .csv, .jsonl (.gz too), .parquet, .feather; "
+            "or pictures: a folder of class folders, or a CSV with paths in its first column.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the model; one with a model in it is replaced.")],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="The column to predict; again for several numbers. Not for class folders."),
+    ] = None,
     kind: Annotated[
         str | None,
         typer.Option(help="classes or numbers; by the column if not given: text and few whole numbers are classes."),
@@ -33,26 +44,52 @@ def fit(
     category: Annotated[
         list[str] | None, typer.Option(help="A column that holds categories although it looks like numbers.")
     ] = None,
-    method: Annotated[str, typer.Option(help="ensemble, mc_dropout, concrete_dropout or sngp.")] = "ensemble",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="ensemble, mc_dropout, concrete_dropout or sngp of tables, ensemble if not given; "
+            "ensemble or mc_dropout of pictures."
+        ),
+    ] = None,
     members: Annotated[int, typer.Option(help="Networks of an ensemble.")] = 5,
     draws: Annotated[int, typer.Option(help="Draws that a prediction summarizes.")] = 100,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the rows.")] = None,
     seed: Annotated[int, typer.Option(help="Same rows, same seed: same model.")] = 0,
+    backbone: Annotated[str | None, typer.Option(help="Of pictures: the timm model whose features are read.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Of pictures: pixels along a side; by the pictures if not given.")
+    ] = None,
     most_rows: MostRows = 1_000_000,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on a table and save it, with a part of the rows held out to calibrate it.
+    """Train a model on a table or on pictures and save it, with a part of the rows held out to calibrate it.
 
     A run that was killed goes on where it stopped, when the same command is given again.
 
     Example: [bold]caveat fit houses.csv --target price --out model[/bold]
     """
     require("sklearn", "tabular")
+    from caveat.cli._picture_tested import are_pictures
+
+    options = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
+    if are_pictures(data):
+        from caveat.cli._picture_commands import fit_pictures
+
+        _require_none({"--drop": drop, "--category": category}, "pictures")
+        estimator = {**options, "method": method, "backbone": backbone, "size": size, "verbose": not as_json}
+        found = fit_pictures(data, target or [], out, kind, most_rows, estimator)
+        _say_left_out(found, as_json)
+        said = f"Model of {found['rows']:,} pictures in {out} ({found['seconds']:.0f} s)."
+        _show(found, as_json, said, skip=("left_out",))
+        return
     from caveat.cli._column_lines import column_lines
     from caveat.cli._fit_command import FitRequest, fit_file
     from caveat.cli._tabular_tested import TABLES
 
-    settings = TABLES.settings(method=method, members=members, draws=draws, epochs=epochs, random_state=seed)
+    _require_none({"--backbone": backbone, "--size": size}, "tables")
+    if not target:
+        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
+    settings = TABLES.settings(method=method or "ensemble", **options)
     request = FitRequest(data, target, out, kind, drop or (), category or (), most_rows)
     with _bar(f"Reading {data.name}") as advance:
         found = fit_file(request, settings, advance, verbose=not as_json)
@@ -79,13 +116,23 @@ def predict(
     Example: [bold]caveat predict model new.csv --out predictions.csv[/bold]
     """
     require("sklearn", "tabular")
-    from caveat.cli._predict_command import predict_file
+    from caveat.cli._picture_tested import is_model_of_pictures
 
     with _bar(f"Predicting {data.name}") as advance:
-        found = predict_file(model, data, out, draws=draws, level=level, keep=keep or (), advance=advance)
+        if is_model_of_pictures(model):
+            from caveat.cli._picture_commands import predict_for_pictures
+
+            _require_none({"--keep": keep}, "pictures")
+            found = predict_for_pictures(model, data, out, draws=draws, level=level, advance=advance)
+        else:
+            from caveat.cli._predict_command import predict_file
+
+            found = predict_file(model, data, out, draws=draws, level=level, keep=keep or (), advance=advance)
     resumed = f", {found['resumed_at']:,} of them by an earlier run" if found["resumed_at"] else ""
     referred = found["decisions"]["refer"]
     said = f"{found['rows']:,} rows in {out}{resumed}" + (f"; {referred:,} to refer." if referred else ".")
+    unreadable = found["decisions"].get("unreadable", 0)
+    said += f" {unreadable:,} cannot be read or show nothing: see the column problem." if unreadable else ""
     _show(found, as_json, said, skip=tuple(found))
 
 
@@ -117,6 +164,7 @@ def evaluate(
         title = f"{one['title']}, {one['unit']}" if one["unit"] else one["title"]
         table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
     Console().print(table)
+    _say_left_out(found, as_json)
     if "policy" in found:
         print(f"Policy: {describe_policy(found['policy'])}.")
     if report is not None:
@@ -148,12 +196,16 @@ def decide(
     require("sklearn", "tabular")
     from caveat._estimators import Goal
     from caveat.cli._decide_command import decide_file
+    from caveat.cli._picture_commands import decide_pictures
+    from caveat.cli._picture_tested import is_model_of_pictures
 
     goal = Goal(risk, human_cost, budget, tolerance, confidence, measure)
+    choose = decide_pictures if is_model_of_pictures(model) else decide_file
     with _bar(f"Deciding on {data.name}") as advance:
-        found = decide_file(model, data, goal, most_rows=most_rows, advance=advance)
+        found = choose(model, data, goal, most_rows=most_rows, advance=advance)
     said = f"{found['coverage']:.1%} of the rows are answered, the others deferred; written into {model}."
-    _show(found, as_json, said, skip=("unit",))
+    _say_left_out(found, as_json)
+    _show(found, as_json, said, skip=("unit", "left_out"))
 
 
 def calibrate(
@@ -168,10 +220,15 @@ def calibrate(
     """
     require("sklearn", "tabular")
     from caveat.cli._decide_command import calibrate_file
+    from caveat.cli._picture_commands import calibrate_pictures
+    from caveat.cli._picture_tested import is_model_of_pictures
 
+    fit_again = calibrate_pictures if is_model_of_pictures(model) else calibrate_file
     with _bar(f"Calibrating on {data.name}") as advance:
-        found = calibrate_file(model, data, most_rows=most_rows, advance=advance)
-    _show(found, as_json, f"Calibrated on {found['rows']:,} rows; written into {model}.")
+        found = fit_again(model, data, most_rows=most_rows, advance=advance)
+    _say_left_out(found, as_json)
+    said = f"Calibrated on {found['rows']:,} rows; written into {model}."
+    _show(found, as_json, said, skip=("left_out",))
 
 
 def register(app: typer.Typer) -> None:
@@ -194,6 +251,22 @@ def _bar(title: str) -> Generator[Advance]:
                 progress.stop()
 
         yield advance
+
+
+def _require_none(options: dict[str, Any], kind: str) -> None:
+    """Raise unless options that say nothing of ``kind`` were left out."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InvalidArgumentError(f"{given[0]} has no meaning for {kind}.")
+
+
+def _say_left_out(found: dict[str, Any], as_json: bool) -> None:
+    """Print how many pictures were left out, and the first of them."""
+    left_out: dict[str, str] = found.get("left_out", {})
+    if left_out and not as_json:
+        named = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:5])
+        more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
+        print(f"{len(left_out):,} pictures left out: {named}{more}")
 
 
 def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...] = ()) -> None:

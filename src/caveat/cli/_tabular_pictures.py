@@ -16,7 +16,7 @@ from caveat._extras import require
 from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_scores import calibration_levels
-from caveat.cli._tabular_tested import Tested
+from caveat.cli._tabular_tested import Judged
 from caveat.plot import plot_referral, plot_reliability
 from caveat.predictive import Categorical
 
@@ -32,7 +32,7 @@ def picture(draw: Callable[[], Any]) -> bytes:
     return file.getvalue()
 
 
-def plot_calibration(tested: Tested) -> Any:
+def plot_calibration(tested: Judged) -> Any:
     """Reliability of a classifier; of a regression, the share observed against the share claimed."""
     if isinstance(tested.pred, Categorical):
         confidence = tested.pred.mean.amax(-1).clamp(max=1.0)
@@ -48,7 +48,7 @@ def plot_calibration(tested: Tested) -> Any:
     return ax
 
 
-def plot_referred(tested: Tested) -> Any:
+def plot_referred(tested: Judged) -> Any:
     """The main metric on what is kept, by each measure, and by chance and by an oracle."""
     by = {"total": uncertainty_of(tested.model, tested.pred, usual_measure(tested.model))}
     if isinstance(tested.pred, Categorical):
@@ -69,7 +69,7 @@ def plot_referred(tested: Tested) -> Any:
     return plot_referral(curves, metric="RMSE")
 
 
-def plot_error_by_uncertainty(tested: Tested) -> Any:
+def plot_error_by_uncertainty(tested: Judged) -> Any:
     """Rows in ten groups from the surest to the least sure: the error of each, beside what was expected."""
     by = uncertainty_of(tested.model, tested.pred, usual_measure(tested.model))
     order = by.argsort(stable=True)
@@ -95,7 +95,7 @@ def plot_error_by_uncertainty(tested: Tested) -> Any:
     return ax
 
 
-def plot_parts(tested: Tested) -> Any:
+def plot_parts(tested: Judged) -> Any:
     """Aleatoric against epistemic uncertainty, a dot a row, wrong ones in another color."""
     parts = tested.parts()
     chosen = torch.randperm(len(tested.truth), generator=torch.Generator().manual_seed(0))[:3000]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from caveat._estimators import losses_of, uncertainty_of, unit_of
-from caveat.cli._tabular_tested import Tested
+from caveat.cli._tabular_tested import Judged
 
 
-def judge_policy(tested: Tested) -> dict[str, Any] | None:
+def judge_policy(tested: Judged) -> dict[str, Any] | None:
     """Returns what the policy does with these rows, or None without one.
 
     The risk is what `caveat decide` bounds: the fraction of wrong answers among those given, at the tolerance that was

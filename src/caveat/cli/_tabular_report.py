@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from caveat.cli._tabular_pictures import (
 )
 from caveat.cli._tabular_policy import describe_policy
 from caveat.cli._tabular_scores import Score
-from caveat.cli._tabular_tested import Tested
+from caveat.cli._tabular_tested import Judged, Tested
 from caveat.predictive import Categorical
 
 _LEAST_SURE = 8
@@ -35,13 +35,47 @@ td.wrap,th.wrap{white-space:normal;text-align:left;min-width:13em} td.text,th.te
 """
 
 
-def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy: dict[str, Any] | None) -> str:
+def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy: dict[str, Any] | None) -> str:
     """The whole page."""
-    title = _headline(tested, scores)
-    classes = isinstance(tested.pred, Categorical)
+    title = headline(tested, scores)
     sections = [
         f"<h1>{escape(title)}</h1><p class=lead>{escape(_lead(tested, drifts, policy))}</p>",
-        _scores_table(scores),
+        scores_table(scores),
+        *judged_sections(tested),
+        f"<section><h2>The rows it is least sure of</h2>{_rows_table(tested, usual_measure(tested.model))}"
+        f"<p class='read small'>{_read_rows(tested)}</p></section>",
+        f"<section><h2>The rows it knows least about</h2>{_rows_table(tested, epistemic_measure(tested.model))}"
+        "<p class='read small'>These have the highest epistemic uncertainty: the first to look at when new "
+        "kinds of rows "
+        "turn up, and the first to have labeled for the next training.</p></section>",
+        _section(
+            "Has the table moved since training?",
+            lambda: plot_drift(drifts),
+            "A bar is how much the distribution of a column in this file differs from that in training, less what a "
+            "random split of so many rows would show: gray no more than chance brings, green little, orange some, red "
+            "so much that all numbers above may not hold for long.",
+        ),
+        _drift_table(drifts),
+        _how(tested, policy),
+    ]
+    return page(title, sections)
+
+
+def page(title: str, sections: Sequence[str]) -> str:
+    """Returns the sections as one HTML page."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}{_MORE}</style></head><body><main>\n"
+        + "\n".join(sections)
+        + "\n<footer class=small>Made by <code>caveat evaluate</code>.</footer></main></body></html>\n"
+    )
+
+
+def judged_sections(tested: Judged) -> list[str]:
+    """Returns the plots of how far to trust a model, each with a sentence on how to read it."""
+    classes = isinstance(tested.pred, Categorical)
+    return [
         _section(
             "Does it claim what it keeps?",
             lambda: plot_calibration(tested),
@@ -73,37 +107,16 @@ def report_html(tested: Tested, scores: list[Score], drifts: list[Drift], policy
             "far right "
             "rows like it differ among themselves (aleatoric, more data would not).",
         ),
-        f"<section><h2>The rows it is least sure of</h2>{_rows_table(tested, usual_measure(tested.model))}"
-        f"<p class='read small'>{_read_rows(tested)}</p></section>",
-        f"<section><h2>The rows it knows least about</h2>{_rows_table(tested, epistemic_measure(tested.model))}"
-        "<p class='read small'>These have the highest epistemic uncertainty: the first to look at when new "
-        "kinds of rows "
-        "turn up, and the first to have labeled for the next training.</p></section>",
-        _section(
-            "Has the table moved since training?",
-            lambda: plot_drift(drifts),
-            "A bar is how much the distribution of a column in this file differs from that in training, less what a "
-            "random split of so many rows would show: gray no more than chance brings, green little, orange some, red "
-            "so much that all numbers above may not hold for long.",
-        ),
-        _drift_table(drifts),
-        _how(tested, policy),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{_MORE}</style></head><body><main>\n"
-        + "\n".join(sections)
-        + "\n<footer class=small>Made by <code>caveat evaluate</code>.</footer></main></body></html>\n"
-    )
 
 
-def _headline(tested: Tested, scores: list[Score]) -> str:
-    first = scores[0]
+def headline(tested: Judged, scores: list[Score]) -> str:
+    """Returns the page's title: how many answers are right, or how far off they are."""
+    first, rows = scores[0], f"{len(tested.truth):,} {tested.model.kind.rows}"
     name = " and ".join(tested.model.target.names)
     if isinstance(tested.pred, Categorical):
-        return f"{first.value:.1%} of {len(tested.truth):,} rows are answered right ({name})"
-    return f"{name}: off by {first.value:.4g} (RMSE) on {len(tested.truth):,} rows"
+        return f"{first.value:.1%} of {rows} are answered right ({name})"
+    return f"{name}: off by {first.value:.4g} (RMSE) on {rows}"
 
 
 def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) -> str:
@@ -131,7 +144,8 @@ def _section(title: str, draw: Callable[[], Any], how_to_read: str, width: int =
     )
 
 
-def _scores_table(scores: list[Score]) -> str:
+def scores_table(scores: list[Score]) -> str:
+    """Returns the metrics with their intervals as a table."""
     rows = "".join(
         f"<tr><td>{escape(score.title)}{f' ({score.unit})' if score.unit else ''}</td><td>{score.value:.4g}</td>"
         f"<td>{score.low:.4g} to {score.high:.4g}</td></tr>"
@@ -155,8 +169,8 @@ def _rows_table(tested: Tested, measure: str) -> str:
     for row in numbers:
         words = why(tested, row, little_known=measure == epistemic_measure(tested.model))
         cells.append(
-            f"<tr><td>{int(tested.sample.lines[row])}</td><td class=text>{escape(_truth(tested, row))}</td>"
-            f"<td class=text>{escape(_answer(tested, row))}</td><td>{float(parts['epistemic'][row]):.3g}</td>"
+            f"<tr><td>{int(tested.sample.lines[row])}</td><td class=text>{escape(truth_text(tested, row))}</td>"
+            f"<td class=text>{escape(answer_text(tested, row))}</td><td>{float(parts['epistemic'][row]):.3g}</td>"
             f"<td>{float(parts['aleatoric'][row]):.3g}</td><td class=wrap>{escape(words)}</td></tr>"
         )
     return f"<div class=wide><table>{head}<th class=wrap>why</th></tr>{''.join(cells)}</table></div>"
@@ -189,7 +203,8 @@ def why(tested: Tested, row: int, *, little_known: bool = False) -> str:
     return "; ".join(["aleatoric: rows like it differ in the target", *words])
 
 
-def _truth(tested: Tested, row: int) -> str:
+def truth_text(tested: Judged, row: int) -> str:
+    """Returns the answer that a row should have."""
     target = tested.model.target
     if isinstance(target, Classes):
         return target.labels[int(tested.truth[row])]
@@ -197,7 +212,8 @@ def _truth(tested: Tested, row: int) -> str:
     return ", ".join(f"{value:.5g}" for value in truth)
 
 
-def _answer(tested: Tested, row: int) -> str:
+def answer_text(tested: Judged, row: int) -> str:
+    """Returns the answer that a row has, and how sure it is."""
     target, pred = tested.model.target, tested.pred
     if isinstance(target, Classes) and isinstance(pred, Categorical):
         best = int(pred.predicted[row])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caveat import metrics
 from caveat._estimators import Numbers, interval_of
-from caveat.cli._tabular_tested import Tested
+from caveat.cli._tabular_tested import Judged
 from caveat.predictive import Categorical, Gaussian
 
 _RESAMPLED_AT_MOST = 20_000
@@ -30,7 +30,7 @@ class Score:
     unit: str
 
 
-def scores_of(tested: Tested, resamples: int = 500) -> list[Score]:
+def scores_of(tested: Judged, resamples: int = 500) -> list[Score]:
     """The metrics of the report, the main one first."""
     rows = len(tested.truth)
     chosen = torch.arange(rows)
@@ -48,7 +48,7 @@ def scores_of(tested: Tested, resamples: int = 500) -> list[Score]:
     return found
 
 
-def calibration_levels(tested: Tested) -> Tensor:
+def calibration_levels(tested: Judged) -> Tensor:
     """The distribution function at the targets of a regression, (B,), the first target's."""
     pred = cast(Gaussian, tested.pred)
     variance = pred.noise + pred.moments.variance
@@ -66,7 +66,7 @@ def _class_metrics(pred: Categorical, truth: Tensor) -> list[Any]:
     ]
 
 
-def _number_metrics(tested: Tested) -> list[Any]:
+def _number_metrics(tested: Judged) -> list[Any]:
     pred, target = cast(Gaussian, tested.pred), cast(Numbers, tested.model.target)
     found: list[Any] = []
     low, high = (side.double() for side in interval_of(tested.model.calibration.scores, pred, 0.9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -61,10 +61,43 @@ class Tested:
 
     def parts(self) -> dict[str, Tensor]:
         """ "total", "aleatoric" and "epistemic" of each row, (B,): nats, or standard deviations in target units."""
-        found = caveat.decompose(self.pred)
-        if isinstance(self.pred, Categorical):
-            return {name: values.double() for name, values in found.items()}
-        return {name: values.double().mean(1).sqrt() for name, values in found.items()}
+        return parts_of(self.pred)
+
+
+class Judged(Protocol):
+    """What the numbers and plots of a report need of labeled rows, of whatever kind."""
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        ...
+
+    @property
+    def pred(self) -> Categorical | Gaussian:
+        """What it predicts."""
+        ...
+
+    @property
+    def truth(self) -> Tensor:
+        """(B,) class numbers, or (B, D) targets in their units."""
+        ...
+
+    @property
+    def wrong(self) -> Tensor:
+        """(B,) float64: 1 where the class is wrong; of a regression the mean square error in standard deviations."""
+        ...
+
+    def parts(self) -> dict[str, Tensor]:
+        """Returns what ``parts_of`` does."""
+        ...
+
+
+def parts_of(pred: Categorical | Gaussian) -> dict[str, Tensor]:
+    """Returns "total", "aleatoric" and "epistemic" of each row, (B,): nats, or standard deviations in target units."""
+    parts = caveat.decompose(pred)
+    if isinstance(pred, Categorical):
+        return {name: values.double() for name, values in parts.items()}
+    return {name: values.double().mean(1).sqrt() for name, values in parts.items()}
 
 
 def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Advance) -> Tested:

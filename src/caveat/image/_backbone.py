@@ -88,7 +88,9 @@ def _run(module: nn.Module, pixels: Tensor) -> Tensor:
     ready = pixels.to(device).float() / 255
     config = _config(module)
     if "mean" in config and "std" in config:
-        ready = (ready - ready.new_tensor(config["mean"])[:, None, None]) / ready.new_tensor(config["std"])[:, None, None]
+        ready = (ready - ready.new_tensor(config["mean"])[:, None, None]) / ready.new_tensor(config["std"])[
+            :, None, None
+        ]
     features: Any = module(ready)
     if not isinstance(features, Tensor) or features.dim() not in (2, 4):
         raise TypeError(f"it returns {type(features).__name__} and not features (B, F) or (B, F, H, W)")

@@ -107,9 +107,7 @@ def _learn(training: Training) -> Learned:
     rows: TrainingPictures = training.rows
     pictures, chosen = rows.reader.backbone is None, rows.inputs[training.kept]
     outputs = training.target.count * (1 if training.classifies else 2)
-    shape = Shape(
-        rows.inputs.shape[1], pictures, outputs, training.classifies, settings.channels, settings.rate
-    )
+    shape = Shape(rows.inputs.shape[1], pictures, outputs, training.classifies, settings.channels, settings.rate)
     fitted = fit_ensemble(
         partial(build_network, shape, None if pictures else chosen),
         loss_of(shape.classes, training.weights is not None),
@@ -125,7 +123,7 @@ def _learn(training: Training) -> Learned:
         progress=training.verbose,
         checkpoint=training.checkpoint,
         device=settings.device,
-        together=not pictures and settings.networks > 1,  # stacked convolutions are no faster
+        backend="loop" if pictures else "vectorized",  # stacked convolutions are no faster
     )
     return Learned(
         rows.reader,

@@ -68,9 +68,7 @@ def as_sources(X: Any) -> list[Any]:
         )
     sources = list(cast(Iterable[Any], X))
     if not sources:
-        raise InvalidPictureError(
-            explain("At least one picture is needed.", got="none", fix="look at len(X) before")
-        )
+        raise InvalidPictureError(explain("At least one picture is needed.", got="none", fix="look at len(X) before"))
     return sources
 
 
@@ -93,7 +91,9 @@ def _is_shown(path: Path, place: Path) -> bool:
 
 def _list_table(place: Path, targets: Sequence[str] | None) -> tuple[list[Path], list[Any] | None]:
     text = place.read_text(encoding="utf-8-sig")
-    rows = [row for row in csv.reader(text.splitlines(), delimiter="\t" if place.suffix.lower() == ".tsv" else ",") if row]
+    rows = [
+        row for row in csv.reader(text.splitlines(), delimiter="\t" if place.suffix.lower() == ".tsv" else ",") if row
+    ]
     header, *body = rows or [[]]
     if not body:
         raise _no_pictures(place, "a CSV without rows")
@@ -101,7 +101,9 @@ def _list_table(place: Path, targets: Sequence[str] | None) -> tuple[list[Path],
     missing = [name for name in names if name not in header[1:]]
     if missing:
         got = f"no column {missing[0]!r} in {place.name}, whose columns are {', '.join(header)}"
-        raise InvalidPictureError(explain("target must name columns after the first, of paths.", got=got, fix=header[-1]))
+        raise InvalidPictureError(
+            explain("target must name columns after the first, of paths.", got=got, fix=header[-1])
+        )
     ragged = next((number for number, row in enumerate(body, 2) if len(row) != len(header)), None)
     if ragged is not None:
         got = f"another number of cells in row {ragged} of {place.name}"
