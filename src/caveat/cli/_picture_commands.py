@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from caveat._estimators import Classes, Goal, Model, check_goal, choose_by_truth, fingerprint, load_model, save_model
 from caveat.cli._decide_command import calibrate_by
 from caveat.cli._output_file import check_output, writing, written
-from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, ask_of_pictures, estimator_of, list_labeled
+from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, ask_of_pictures, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import check_request, made_by
 from caveat.cli._tabular_checkpoint import destination
 from caveat.cli._tabular_predictions import prediction_rows
 from caveat.errors import InvalidArgumentError
-from caveat.image import Classifier, Regressor, list_pictures
+from caveat.image import Classifier, PicturesLeftOutWarning, Regressor, list_pictures
 
 Advance = Callable[[float], None]
 _FEW = 10  # whole numbers of so few kinds are classes
@@ -46,10 +47,12 @@ def fit_pictures(
         raise InvalidArgumentError(f"--kind must be classes or numbers; got {kind!r}.")
     with destination(out):
         paths, answers = list_labeled(data, targets or None)
-        rows = np.sort(np.random.default_rng(estimator["random_state"]).permutation(len(paths))[:most_rows]).tolist()
+        rows = draw_evenly(len(paths), most_rows, estimator["random_state"])
         numbers = kind == "numbers" or (kind is None and _are_numbers(answers))
         made = (Regressor if numbers else Classifier)(**estimator)
-        made.fit([paths[row] for row in rows], [answers[row] for row in rows])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PicturesLeftOutWarning)  # the command names them itself
+            made.fit([paths[row] for row in rows], [answers[row] for row in rows])
         model = _named(made.model_, targets or [CLASS_FOLDERS])
         save_model(model, out)
     return {
@@ -128,7 +131,7 @@ def calibrate_pictures(folder: Path, data: Path, *, most_rows: int, advance: Adv
 
 def _are_numbers(answers: Sequence[Any]) -> bool:
     """Returns whether answers are numbers to predict: fractions, whole numbers of many kinds, or several columns."""
-    kinds = {type(one) for one in answers}
+    kinds = {cast("type[object]", type(one)) for one in answers}
     return bool(kinds & {float, list}) or (kinds == {int} and len(set(answers)) > _FEW)
 
 

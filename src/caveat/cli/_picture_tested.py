@@ -97,6 +97,12 @@ def list_labeled(data: Path, targets: Sequence[str] | None) -> tuple[list[Path],
     )
 
 
+def draw_evenly(rows: int, most: int, seed: int) -> list[int]:
+    """Returns the numbers of all rows, or of ``most`` of them, in order."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
+    return cast("list[int]", chosen.tolist())
+
+
 def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None, advance: Advance) -> TestedPictures:
     """Returns labeled pictures and what the model predicts for them.
 
@@ -105,7 +111,7 @@ def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None,
     """
     names = model.target.names
     paths, answers = list_labeled(data, None if names == (CLASS_FOLDERS,) else names)
-    rows = np.sort(np.random.default_rng(0).permutation(len(paths))[:most_rows]).tolist()
+    rows = draw_evenly(len(paths), most_rows, 0)
     sources, truth = [paths[row] for row in rows], _truth_of(model, [answers[row] for row in rows], data)
     parts: list[Categorical | Gaussian] = []
     left_out: dict[str, str] = {}
@@ -119,7 +125,7 @@ def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None,
     if not len(seen):
         raise InvalidPictureError(f"None of the {len(sources)} pictures in {data} can be read, or shows anything.")
     pred = cast("Categorical | Gaussian", concatenate(parts)).rows(seen)
-    kept = [sources[row] for row in seen.tolist()]
+    kept = [sources[row] for row in cast("list[int]", seen.tolist())]
     return TestedPictures(model, pred, truth[seen], kept, len(paths), data.name, left_out)
 
 

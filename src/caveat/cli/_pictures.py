@@ -53,9 +53,7 @@ def plot_softmax(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
         ax.hlines([base, base + 1], -5, 355, color=theme.grid, linewidth=0.8, zorder=1)
         ax.fill_between(FULL_TURN, base + low, base + high, color=color, alpha=0.25, linewidth=0, zorder=2)
         ax.plot(FULL_TURN, base + mean[:, digit], color=color, linewidth=2, zorder=3)
-        ax.text(
-            -28, base + 0.5, str(digit), color=color, fontsize=15, fontweight="bold", ha="center", va="center"
-        )
+        ax.text(-28, base + 0.5, str(digit), color=color, fontsize=15, fontweight="bold", ha="center", va="center")
     edges = [-RIDGE * row + edge for row in range(len(classes)) for edge in (0, 1)]
     ax.set_yticks(edges, ["0", "1"] * len(classes))
     ax.set_ylim(-RIDGE * (len(classes) - 1) - 0.1, 1.1)

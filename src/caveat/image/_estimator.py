@@ -46,8 +46,9 @@ class PictureEstimator(Estimator):
             InvalidPictureError: What cannot be learned from; the message names the row.
         """
         if y is None and isinstance(X, (str, Path)):
-            X, y = list_pictures(X)
-        sources = as_sources(X)
+            sources, y = list_pictures(X)
+        else:
+            sources = as_sources(X)
         pictures, problems = read_training(sources, self._reader(sources))
         if problems:
             good = np.ones(len(sources), bool)

@@ -82,7 +82,9 @@ class TrainingPictures:
 
     def take(self, rows: Array) -> TrainingPictures:
         """Returns some of the pictures."""
-        return TrainingPictures(self.reader, self.inputs[rows], tuple(self.digests[row] for row in rows.tolist()))
+        return TrainingPictures(
+            self.reader, self.inputs[rows], tuple(self.digests[row] for row in cast("list[int]", rows.tolist()))
+        )
 
     def groups(self) -> Array:
         """Returns one group for all that are equal, which stand beside each other."""

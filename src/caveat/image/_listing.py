@@ -61,7 +61,7 @@ def as_sources(X: Any) -> list[Any]:
         raise InvalidPictureError(
             explain(
                 "X must be a list of pictures (paths, arrays, PIL images), a folder of them or a CSV of their paths.",
-                got=f"a {type(X).__name__}",
+                got=f"a {type(cast(object, X)).__name__}",
                 cause="one picture without the list about it",
                 fix='predict(["photo.png"])',
             )

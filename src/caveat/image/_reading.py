@@ -1,4 +1,4 @@
-"""Pictures of any size and kind, brought to squares of one size; what cannot be read is named, and never stops a run."""
+"""Pictures of any size and kind, brought to squares of one size; what cannot be read is named and stops no run."""
 
 from __future__ import annotations
 
@@ -151,7 +151,9 @@ def _open(source: Any) -> Any:
             return library.open(io.BytesIO(file.read()))
     except FileNotFoundError:
         return "there is no such file"
-    except Exception as error:
+    except library.UnidentifiedImageError:
+        return "cannot be read: no picture, or of a format that is not known"
+    except Exception as error:  # as above
         return f"cannot be read: {_first_line(error)}"
 
 

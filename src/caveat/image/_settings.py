@@ -15,7 +15,7 @@ METHODS = ("ensemble", "mc_dropout")
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be chosen; None leaves the choice to what is trained and to the rows. See ``caveat.image.Classifier``."""
+    """What can be chosen; None leaves it to what is trained and to the rows. See ``caveat.image.Classifier``."""
 
     backbone: str | None = None
     size: int | None = None
