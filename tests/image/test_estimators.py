@@ -153,9 +153,7 @@ def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None
         Classifier(**{**QUICK, **parameters}).fit(*draw_shapes(20))
 
 
-def test_batches_are_the_same_as_all_at_once(
-    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_are_the_same_as_all_at_once(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     X, _ = draw_shapes(30, seed=4)
     together = classifier.predict_proba([*X[:20], *X[20:]])
     monkeypatch.setattr("caveat.image._predicting.AT_ONCE", 7)
@@ -164,9 +162,7 @@ def test_batches_are_the_same_as_all_at_once(
     np.testing.assert_allclose(classifier.predict_proba(X), together, atol=1e-6)
 
 
-def test_without_pillow_the_line_to_install_it_is_said(
-    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_pillow_the_line_to_install_it_is_said(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingExtraError, match=r"caveat\[image\]"):
         classifier.predict(draw_shapes(2)[0])
