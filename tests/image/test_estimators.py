@@ -138,7 +138,7 @@ def test_nothing_that_can_be_seen_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "y", [None, ["disk"], ["disk"] * 20, [np.nan] * 20, [["disk"]] * 7], ids=["none", "short", "one class", "nan", "7"]
+    "y", [None, ["disk"], ["disk"] * 20, [np.nan] * 20], ids=["none", "too few", "one class", "missing"]
 )
 def test_answers_that_do_not_fit_are_refused(y: Any) -> None:
     with pytest.raises(InvalidPictureError):
@@ -146,7 +146,7 @@ def test_answers_that_do_not_fit_are_refused(y: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"size": 3}, {"method": "swag"}, {"dropout": 1.5}, {"backbone": 3}, {"random_state": -1}], ids=str
+    "parameters", [{"size": 3}, {"size": "large"}, {"method": "swag"}, {"dropout": 1.5}, {"backbone": 3}, {"random_state": -1}], ids=str
 )
 def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError):

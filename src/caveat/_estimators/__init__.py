@@ -11,7 +11,7 @@ from caveat._estimators._model_checks import check_weights, require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
 from caveat._estimators._predicting import predict_from, split_evenly, summarize_draws
-from caveat._estimators._settings import check_settings, keep_parameters, wrong_setting
+from caveat._estimators._settings import check_settings, keep_parameters, settings_of, wrong_setting
 from caveat._estimators._sklearn import fitted, validation
 from caveat._estimators._storage import load_model, restore_networks, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
@@ -70,6 +70,7 @@ __all__ = [
     "restore_networks",
     "save_model",
     "sets_of",
+    "settings_of",
     "split_evenly",
     "summarize_draws",
     "threshold_of",

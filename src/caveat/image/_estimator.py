@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from torch import nn
 
-from caveat._estimators import Estimator, decide, fitted, load_model
+from caveat._estimators import Estimator, decide, fitted, load_model, settings_of
 from caveat.decide import Decision
 from caveat.errors import explain
 from caveat.image._backbone import open_backbone
@@ -45,6 +45,7 @@ class PictureEstimator(Estimator):
         Raises:
             InvalidPictureError: What cannot be learned from; the message names the row.
         """
+        self.kind.check(settings_of(self, self.kind.settings))
         if y is None and isinstance(X, (str, Path)):
             sources, y = list_pictures(X)
         else:

@@ -53,7 +53,7 @@ class Settings:
     @property
     def step(self) -> float:
         """The learning rate."""
-        return self.learning_rate or (3e-3 if self.backbone is None else 1e-3)
+        return self.learning_rate or (2e-3 if self.backbone is None else 1e-3)
 
     def batch(self, rows: int) -> int:
         """Returns the rows of a step: few of small sets, which else would take few steps."""
