@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from caveat import cli as cli
     from caveat import decide as decide
     from caveat import errors as errors
+    from caveat import image as image
     from caveat import interop as interop
     from caveat import layers as layers
     from caveat import losses as losses
@@ -100,6 +101,7 @@ _PACKAGES = (
     "cli",
     "decide",
     "errors",
+    "image",
     "interop",
     "layers",
     "losses",

@@ -47,7 +47,7 @@ class Classifier(PictureEstimator, ClassifierBase):
         >>> y = np.array(["red", "blue"] * 30)
         >>> X[::2, :, :, 0] += 150
         >>> X[1::2, :, :, 2] += 150
-        >>> model = Classifier(width=4, epochs=4, draws=10).fit(X, y)
+        >>> model = Classifier(width=4, epochs=12, draws=10).fit(X, y)
         >>> model.predict(X[:2])
         array(['red', 'blue'], dtype='<U4')
     """
