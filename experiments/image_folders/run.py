@@ -156,12 +156,12 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
 
 def table(parts: dict[str, Record]) -> str:
     """A row for each part."""
-    head = ["pictures", "accuracy", "by hand", "ECE", "risk promised", "kept", "answered", "letters by MI", "by entropy"]
+    head = ["pictures", "accuracy", "by hand", "ECE", "risk promised", "kept", "answered", "AUROC by MI", "by entropy"]
     rows = []
     for part, own in parts.items():
         strange = [own.get(f"AUROC of letters by {name}") for name in ("mutual_information", "predictive_entropy")]
         rows.append(
-            [part, f"{own['accuracy']:.4f}", f"{own['accuracy by hand']:.4f}", f"{own['ECE']:.4f}", f"{own['promised']}"]
+            [part, *(f"{own[name]:.4f}" for name in ("accuracy", "accuracy by hand", "ECE")), f"{own['promised']}"]
             + [f"{sum(risk <= own['promised'] for risk in own['risks'])} of {SPLITS}", f"{own['answered']:.3f}"]
             + ["" if value is None else f"{value:.3f}" for value in strange]
         )

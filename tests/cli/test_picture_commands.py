@@ -90,7 +90,9 @@ def test_people_read_what_was_left_out(place: Path, tmp_path: Path, capsys: pyte
     assert "pictures left out" in run(capsys, "evaluate", tmp_path / "model", place / "test")
 
 
-def test_every_picture_has_its_line(place: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_picture_has_its_line(
+    place: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(capsys, "decide", model, place / "test", "--budget", "0.1")
     out = run(capsys, "predict", model, place / "test", "--out", tmp_path / "answers.csv")
     assert "82 rows" in out
