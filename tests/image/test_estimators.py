@@ -146,7 +146,9 @@ def test_answers_that_do_not_fit_are_refused(y: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"size": 3}, {"size": "large"}, {"method": "swag"}, {"dropout": 1.5}, {"backbone": 3}, {"random_state": -1}], ids=str
+    "parameters",
+    [{"size": 3}, {"size": "large"}, {"method": "swag"}, {"dropout": 1.5}, {"backbone": 3}, {"random_state": -1}],
+    ids=str,
 )
 def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError):
