@@ -71,7 +71,7 @@ def test_nothing_left_to_halve() -> None:
     caveat.draws(sampler, numbers(ROWS, 3), 2)
     sampler.model.room = 7
     with pytest.raises(
-        OutOfMemoryError, match=r"(?s)Got: CUDA out of memory.*usually.*Fix: pass smaller inputs"
+        OutOfMemoryError, match=r"(?s)Got: CUDA out of memory.*Usual cause.*Fix: pass smaller inputs"
     ) as error:
         caveat.draws(sampler, numbers(ROWS, 3), 2)
     assert isinstance(error.value, MemoryError)

@@ -44,7 +44,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
         taken, size = 0, draws_in(piece)
         if buffer is None:
             if size == total and not whole and (block is None or block >= total):
-                yield mapped(_without_graph, piece)
+                yield _without_graph(piece) if isinstance(piece, Tensor) else mapped(_without_graph, piece)
                 continue
             length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
             buffer = room_for(length, piece)
