@@ -41,7 +41,7 @@ def fit(rows: Tensor, labels: list[Any]) -> dict[int, Any]:
 
 def loop(labels: Any, state: Path | None = None, **changed: Any) -> Iterator[Round[dict[int, Any]]]:
     settings: dict[str, Any] = {"initial": 4, "batch": 3, "rounds": 5, "seed": 1, **changed}
-    return active_learning(40, labels, fit, pick_at_random(), state=state, **settings)
+    return active_learning(40, labels, fit, pick_at_random(), checkpoint=state, **settings)
 
 
 @given(st.lists(st.integers(1, 4), max_size=6), st.integers(0, 9))
@@ -121,7 +121,7 @@ def test_a_crash_while_fitting_loses_no_label(tmp_path: Path) -> None:
     def broken(rows: Tensor, labels: list[Any]) -> None:
         raise RuntimeError
 
-    settings: dict[str, Any] = {"initial": 4, "batch": 3, "rounds": 5, "seed": 1, "state": state}
+    settings: dict[str, Any] = {"initial": 4, "batch": 3, "rounds": 5, "seed": 1, "checkpoint": state}
     with pytest.raises(RuntimeError):
         list(active_learning(40, lambda rows: TRUTH[rows], broken, pick_at_random(), **settings))
 
@@ -171,7 +171,7 @@ def test_a_loop_that_is_killed_at_any_write_goes_on(tmp_path: Path) -> None:
             return real(self, to)
         Path.replace = replace
         list(active_learning(40, lambda rows: torch.arange(40)[rows] % 3, lambda *_: {}, pick_at_random(),
-                             initial=4, batch=3, rounds=5, seed=1, state=state))
+                             initial=4, batch=3, rounds=5, seed=1, checkpoint=state))
     """
     whole = list(loop(lambda rows: TRUTH[rows]))[-1]
     for die_at in (2, 6):

@@ -164,16 +164,16 @@ def test_a_study_is_the_same_in_any_batches_and_goes_on_after_a_stop(tmp_path: P
         return by_pixels(images)
 
     with pytest.raises(KeyboardInterrupt):
-        study(failing, path=tmp_path / "table.json")
+        study(failing, checkpoint=tmp_path / "table.json")
     calls = 10
-    again = study(failing, path=tmp_path / "table.json")
+    again = study(failing, checkpoint=tmp_path / "table.json")
     assert calls == 13  # of five cells, two were there
     assert again.values == {cell: value for cell, value in whole.values.items() if cell[2] == "error"}
     with pytest.raises(CannotMergeError, match="seed"):
-        study(by_pixels, path=tmp_path / "table.json", seed=1)
+        study(by_pixels, checkpoint=tmp_path / "table.json", seed=1)
     (tmp_path / "table.json").write_text("{}")
     with pytest.raises(InvalidArgumentError, match=r"ShiftTable\.save"):
-        study(by_pixels, path=tmp_path / "table.json")
+        study(by_pixels, checkpoint=tmp_path / "table.json")
 
 
 def test_own_shifts_and_progress() -> None:

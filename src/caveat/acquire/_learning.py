@@ -60,14 +60,14 @@ def active_learning(
     rounds: int,
     evaluate: Callable[[Fitted], Mapping[str, float]] | None = None,
     candidates: int | None = None,
-    state: str | Path | None = None,
+    checkpoint: str | Path | None = None,
     seed: int = 0,
 ) -> Iterator[Round[Fitted]]:
     """Ask for labels where they are worth most: a generator of rounds.
 
     Each round asks for labels, fits to all there are, gives the round, and scores the rest to pick the next. With
-    ``state`` every pick and every label is on the disk before anything else happens; the same call after a crash asks
-    for the same rows, loses no label, and goes on with the first round that was not finished.
+    ``checkpoint`` every pick and every label is on the disk before anything else happens; the same call after a crash
+    asks for the same rows, loses no label, and goes on with the first round that was not finished.
 
     Args:
         size: of the pool; its rows are 0 to size - 1.
@@ -81,7 +81,7 @@ def active_learning(
         rounds: after the initial one.
         evaluate: numbers to keep of each round.
         candidates: score only so many random rows a round, where the pool is large.
-        state: the file to go on from.
+        checkpoint: File to go on from.
         seed: of the initial rows, the candidates and the picks.
 
     Yields:
@@ -113,7 +113,7 @@ def active_learning(
     if candidates is not None and candidates < batch:
         raise InvalidArgumentError(_few_candidates(candidates, batch))
     settings = {"size": size, "initial": start, "batch": batch, "candidates": candidates, "seed": seed}
-    path = None if state is None else Path(state)
+    path = None if checkpoint is None else Path(checkpoint)
     return _rounds(Progress(path, settings), labels, fit, pick, rounds, evaluate)
 
 

@@ -17,9 +17,9 @@ from caveat.layers._concrete_dropout import ConcreteDropout, SpatialConcreteDrop
 
 
 def concrete_penalty(
-    network: nn.Module, N: int, *, length_scale: float = 1e-2, model_precision: float | None = 1.0
+    model: nn.Module, N: int, *, length_scale: float = 1e-2, model_precision: float | None = 1.0
 ) -> Tensor:
-    """The penalty to add to a loss averaged over rows: one number, a sum over all Concrete dropout of ``network``.
+    """The penalty to add to a loss averaged over rows: one number, a sum over all Concrete dropout of ``model``.
 
     For each such layer with weights W, K dropped inputs and rate p::
 
@@ -32,7 +32,7 @@ def concrete_penalty(
     use weight decay.
 
     Args:
-        network: holds ``ConcreteDropout`` or ``SpatialConcreteDropout`` anywhere in it.
+        model: holds ``ConcreteDropout`` or ``SpatialConcreteDropout`` anywhere in it.
         N: how many rows the training set has.
         length_scale: l of the prior on the weights; larger means smoother functions, so a stronger pull to 0.
         model_precision: tau, 1 / (target unit)^2; None for a loss that is a negative log-likelihood.
@@ -41,7 +41,7 @@ def concrete_penalty(
         0-d, differentiable by the weights and the rates; nats times 2 / tau (or 1).
 
     Raises:
-        InvalidArgumentError: no Concrete dropout in ``network``, N below 1, or a scale or precision that is not above
+        InvalidArgumentError: no Concrete dropout in ``model``, N below 1, or a scale or precision that is not above
             0.
 
     See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
@@ -54,9 +54,9 @@ def concrete_penalty(
         0.9206
     """
     _check(N, length_scale, model_precision)
-    layers = [layer for layer in network.modules() if isinstance(layer, (ConcreteDropout, SpatialConcreteDropout))]
+    layers = [layer for layer in model.modules() if isinstance(layer, (ConcreteDropout, SpatialConcreteDropout))]
     if not layers:
-        raise InvalidArgumentError(_none_found(network))
+        raise InvalidArgumentError(_none_found(model))
     factor = 1.0 if model_precision is None else 2.0 / model_precision
     terms = torch.stack([_divergence(layer, length_scale) for layer in layers])
     return factor / N * terms.sum()

@@ -217,20 +217,20 @@ class RandomFeatureGaussianProcess(nn.Module):
             _factors.reset(token)
 
 
-def heads_of(network: nn.Module) -> list[RandomFeatureGaussianProcess]:
+def heads_of(model: nn.Module) -> list[RandomFeatureGaussianProcess]:
     """The Gaussian-process heads in a network."""
-    require_model(network)
-    return [part for part in network.modules() if isinstance(part, RandomFeatureGaussianProcess)]
+    require_model(model)
+    return [part for part in model.modules() if isinstance(part, RandomFeatureGaussianProcess)]
 
 
 @torch.no_grad()
-def update_precision(network: nn.Module, data: Tensor | Iterable[Any], *, batch_size: int = 512) -> None:
+def update_precision(model: nn.Module, data: Tensor | Iterable[Any], *, batch_size: int = 512) -> None:
     """Build the posterior precision of the network's Gaussian-process head in one pass over the training inputs.
 
     The network runs in eval mode and is left in the modes that it was in.
 
     Args:
-        network: with one ``RandomFeatureGaussianProcess`` or several.
+        model: with one ``RandomFeatureGaussianProcess`` or several.
         data: inputs (N, ...), or batches, of which the first item is taken where they are tuples or lists.
         batch_size: rows at once, where ``data`` is one tensor.
 
@@ -243,20 +243,20 @@ def update_precision(network: nn.Module, data: Tensor | Iterable[Any], *, batch_
         >>> int(network[1].rows_seen)
         10
     """
-    heads = heads_of(network)
+    heads = heads_of(model)
     if not heads:
-        raise InvalidArgumentError(_no_head(network))
-    modes = [(part, part.training) for part in network.modules()]
+        raise InvalidArgumentError(_no_head(model))
+    modes = [(part, part.training) for part in model.modules()]
     hooks = [head.register_forward_pre_hook(_gather) for head in heads]
     batches = cast(Any, data).split(batch_size) if isinstance(data, Tensor) else data
-    device = next(network.parameters()).device
+    device = next(model.parameters()).device
     try:
-        network.eval()
+        model.eval()
         for head in heads:
             head.reset_precision(gathering=False)
         for batch in cast(Iterable[Any], batches):
             first = cast(Any, batch[0]) if isinstance(batch, (tuple, list)) else batch
-            network(first.to(device))
+            model(first.to(device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -35,7 +35,7 @@ def under_shift(
     batch_size: int = 1000,
     seed: int = 0,
     constants: str | None = None,
-    path: str | Path | None = None,
+    checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> ShiftTable:
     """Any metrics and measures on clean and on shifted images: kind x severity x metric -> value.
@@ -56,7 +56,7 @@ def under_shift(
         batch_size: how many images are shifted and predicted at once.
         seed: of the corruptions.
         constants: as in ``corrupt``.
-        path: a JSON file, written after each severity; what it holds already is not computed again.
+        checkpoint: JSON file, written after each severity; what it holds already is not computed again.
         progress: called with (done, total, title); a bar on the terminal if not given.
 
     Returns:
@@ -64,7 +64,7 @@ def under_shift(
 
     Raises:
         InvalidArgumentError: images of another form or range, targets of another number, no metric, an unknown kind.
-        CannotMergeError: the file at ``path`` is of other images, of another seed or of other constants.
+        CannotMergeError: the file at ``checkpoint`` is of other images, of another seed or of other constants.
 
     See "Can You Trust Your Model's Uncertainty? Evaluating Predictive Uncertainty Under Dataset Shift", Ovadia et al.,
     2019, https://arxiv.org/abs/1906.02530.
@@ -85,7 +85,7 @@ def under_shift(
     shifts = _shifts(kinds, seed, constants)
     cells = [(CLEAN, 0.0), *((kind, severity) for kind in shifts for severity in severities if severity != 0)]
     names = [*metrics, *measures]
-    table = _begun(path, _settings(images, targets, seed, constants))
+    table = _resume(checkpoint, _settings(images, targets, seed, constants))
     show = terminal_bar() if progress is None else progress
     for done, (kind, severity) in enumerate(cells):
         show(done, len(cells), f"{kind} {severity:g}")
@@ -96,8 +96,8 @@ def under_shift(
             found = _found(returned, targets, metrics, measures)
             values: dict[Cell, float] = {(kind, severity, name): found[name] for name in names}
             table = ShiftTable({**table.values, **values}, table.settings)
-            if path is not None:
-                table.save(path)
+            if checkpoint is not None:
+                table.save(checkpoint)
     show(len(cells), len(cells), "done")
     return _only(table, cells, names)
 
@@ -185,11 +185,11 @@ def _settings(images: Tensor, targets: Tensor, seed: int, constants: str | None)
     return {"seed": seed, "constants": constants, "images": len(images), "data": digest.hexdigest()}
 
 
-def _begun(path: str | Path | None, settings: dict[str, Any]) -> ShiftTable:
+def _resume(checkpoint: str | Path | None, settings: dict[str, Any]) -> ShiftTable:
     empty = ShiftTable({}, settings)
-    if path is None or not Path(path).exists():
+    if checkpoint is None or not Path(checkpoint).exists():
         return empty
-    return empty.merge(ShiftTable.load(path))
+    return empty.merge(ShiftTable.load(checkpoint))
 
 
 def _only(table: ShiftTable, cells: list[tuple[str, float]], names: list[str]) -> ShiftTable:

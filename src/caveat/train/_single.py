@@ -18,7 +18,7 @@ from caveat.train._run import Loss, MakeOptimizer, Penalty, Run, Schedule
 
 @interruptible
 def fit(
-    network: nn.Module,
+    model: nn.Module,
     loss: Loss,
     data: Any,
     *,
@@ -45,7 +45,7 @@ def fit(
     network.
 
     Args:
-        network: any network; afterwards it is in eval mode, on ``device`` if one is given.
+        model: any network; afterwards it is in eval mode, on ``device`` if one is given.
         loss: ``loss(returned, targets)`` gives one number, the mean over the batch.
         data: (inputs, targets) of tensors or arrays, or a Dataset or DataLoader of such pairs, which is read once, so
             that random augmentation in it is not repeated. Inputs of several tensors are a tuple or a dict, for
@@ -87,13 +87,13 @@ def fit(
         >>> fitted.epochs, len(fitted.history.validation)
         (20, 20)
     """
-    if not isinstance(cast(Any, network), nn.Module):
-        made = "fit(build(), ...) for one network; fit_ensemble(build, ..., members=5) for several"
-        raise InvalidArgumentError(explain_no_network(network) + (f"; {made}" if callable(network) else ""))
+    if not isinstance(cast(Any, model), nn.Module):
+        made = "fit(build(), ...) for one model; fit_ensemble(build, ..., members=5) for several"
+        raise InvalidArgumentError(explain_no_network(model) + (f"; {made}" if callable(model) else ""))
     run = Run(
-        type(network), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
+        type(model), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
         adversarial, optimizer, schedule,
     )  # fmt: skip
     objective = Objective(loss, penalty)
-    fits, _ = trained([run], objective, device=device, progress=progress, checkpoint=checkpoint, network=network)
+    fits, _ = trained([run], objective, device=device, progress=progress, checkpoint=checkpoint, network=model)
     return fits[0]
