@@ -78,7 +78,7 @@ def compute(part: str, smoke: bool) -> Record:
     predict = models(seed, smoke)
 
     def judged(tiers: list[Tier], person: float | None = None) -> dict[str, float]:
-        return outcome(decide_in_tiers(test[0], tiers, person=person), test[1], len(tiers))
+        return outcome(decide_in_tiers(test[0], tiers, human_cost=person), test[1], len(tiers))
 
     by_entropy = predict["fast"](calibration[0])
     found: Record = {name: judged([Tier(name, own, cost=cost)]) for name, own, cost in all_of(predict)}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._numerics import entropy
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
@@ -181,7 +182,7 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
     raise InvalidArgumentError(
         explain(
             f"{first} must be a tensor, or a predictive that says it.",
-            got=repr(pred),
+            got=describe(pred),
             cause="a predictive of targets where classes are asked for, of several heads, or in another's place",
             fix='pred["head"] for one head; pred.mean for its numbers',
         )
@@ -190,7 +191,7 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
 
 def _entropy_of(pred: Any) -> Tensor:
     if isinstance(pred, Heads):
-        raise InvalidArgumentError(f'uncertainty must be of one head: pred["head"]; got {pred!r}.')
+        raise InvalidArgumentError(f'uncertainty must be of one head: pred["head"]; got {describe(pred)}.')
     return entropy((pred.binary if isinstance(pred, Bernoulli) else pred).mean)
 
 

@@ -112,13 +112,15 @@ def require_model(value: Any, rule: str = "A model is a torch.nn.Module.") -> No
 # -- tensors -----------------------------------------------------------------------------------------------------------
 
 
-def describe(x: Tensor) -> str:
-    """The shape and dtype of a tensor, as error messages say them.
+def describe(x: object) -> str:
+    """Returns what error messages say of a value: a tensor's shape and dtype, the first line of anything else.
 
     Example:
-        >>> describe(torch.zeros(2, 3))
-        'shape (2, 3), float32'
+        >>> describe(torch.zeros(2, 3)), describe([1, 2])
+        ('shape (2, 3), float32', '[1, 2]')
     """
+    if not isinstance(x, Tensor):
+        return repr(x).partition("\n")[0]
     return f"shape {tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')}"
 
 

@@ -69,7 +69,7 @@ def test_only_the_unsure_rows_are_passed_on_and_their_cost_is_counted() -> None:
         return Tier(name, predict, cut=0.4, cost={"fast": 1.0, "slow": 10.0}[name])
 
     x = torch.cat([P, torch.arange(4.0)[:, None]], -1)
-    decision = decide_in_tiers(x, [tier("fast", 1), tier("slow", 8)], person=100.0, names=("cat", "dog"))
+    decision = decide_in_tiers(x, [tier("fast", 1), tier("slow", 8)], human_cost=100.0, names=("cat", "dog"))
     assert seen == {"fast": [0, 1, 2, 3], "slow": [0, 1]}
     assert decision.action.tolist() == [2, 1, 0, 0]
     assert decision.cost.tolist() == [111.0, 11.0, 1.0, 1.0]
@@ -83,7 +83,7 @@ def test_a_tier_is_not_called_for_nothing() -> None:
         raise AssertionError
 
     tiers = [Tier("fast", predictive, cut=math.inf), Tier("slow", never)]
-    assert decide_in_tiers(P, tiers, person=1.0).counts() == {"fast": 4, "slow": 0, "person": 0}
+    assert decide_in_tiers(P, tiers, human_cost=1.0).counts() == {"fast": 4, "slow": 0, "person": 0}
 
 
 def test_regression_has_decisions_too() -> None:

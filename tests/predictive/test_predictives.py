@@ -305,8 +305,29 @@ def test_to_a_device_and_to_one_without_float64(
         (lambda: Mean().summarize(torch.zeros(9, 4, 2)), "Gaussian(shape=(4, 2), draws=9, float32)"),
     ],
 )
-def test_repr(make: Callable[[], Predictive], text: str) -> None:
-    assert repr(make()) == text
+def test_repr_says_kind_and_sizes_first(make: Callable[[], Predictive], text: str) -> None:
+    assert repr(make()).splitlines()[0] == text
+
+
+def test_repr_shows_the_first_numbers_and_counts_the_rest() -> None:
+    pred = Mean(noise_variance=0.5).summarize(torch.tensor([1.0, 3.0])[:, None, None].expand(2, 12, 1))
+    lines = repr(pred).splitlines()
+    assert lines[1].split("  ") == ["", "row", "mean", "variance", "epistemic variance"]
+    assert [line.split() for line in lines[2:7]] == [[str(row), "2", "2.5", "2"] for row in range(5)]
+    assert lines[7:] == ["  ... 7 more"]
+    pixels = Logits(class_dim=1).summarize(torch.zeros(2, 1, 2, 2, 4))
+    places = [line.strip().partition("  ")[0] for line in repr(pixels).splitlines()[2:]]
+    assert places == ["0, 0, 0", "0, 0, 1", "0, 1, 0", "0, 1, 1"]
+    assert len(repr(Logits().summarize(torch.zeros(2, 0, 4))).splitlines()) == 2
+
+
+def test_html_holds_the_numbers_of_the_text_escaped() -> None:
+    heads = HEADS.summarize(heads_draws(10))
+    for pred in (heads["kind"], heads["size"], BinaryLogit().summarize(torch.zeros(9, 2))):
+        html = pred._repr_html_()
+        assert all(f">{cell}<" in html for line in repr(pred).splitlines()[2:] for cell in line.split())
+    assert "<div>kind</div>" in heads._repr_html_()
+    assert "<div>&lt;b&gt;</div>" in Heads({"<b>": heads["kind"]})._repr_html_()
 
 
 # Several heads.
@@ -330,7 +351,10 @@ def test_heads_are_a_mapping_with_the_same_methods() -> None:
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
     assert_same(join([whole.rows(odd), whole.rows(even)], [odd, even]), whole)
     assert_same(whole.to("cpu"), whole)
-    assert repr(whole).count("\n") == 3
+    lines = repr(whole).splitlines()
+    assert lines[0] == "Heads(kind, size)"
+    first = {name: repr(head).splitlines()[0] for name, head in whole.items()}
+    assert [line for line in lines if "=" in line] == [f"  {name}={line}" for name, line in first.items()]
 
 
 def test_heads_of_other_names_do_not_merge() -> None:

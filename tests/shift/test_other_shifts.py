@@ -205,3 +205,11 @@ def test_bad_studies(change: dict[str, Any], words: str) -> None:
     options = {"predict": by_pixels, "images": torch.rand(30, 1, 28, 28), "targets": LABELS[:30], "metrics": METRICS}
     with pytest.raises(InvalidArgumentError, match=words):
         under_shift(**{**options, "kinds": ["fog"], "severities": (1,), **change})
+
+
+def test_a_table_prints_the_median_of_each_severity() -> None:
+    values = {("fog", 1, "error"): 0.1, ("snow", 1, "error"): 0.3, ("fog", 2, "error"): 0.5, ("fog", 2, "<i>"): 1.0}
+    table = ShiftTable(values)
+    _, *rows = (line.split() for line in repr(table).splitlines()[1:])
+    assert rows == [["1", "2", "0.2", "(0.15", "to", "0.25)"], ["2", "1", "0.5", "1"]]
+    assert "&lt;i&gt;" in table._repr_html_()

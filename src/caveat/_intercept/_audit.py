@@ -17,6 +17,9 @@ from caveat._intercept._probe import Probe, probe_network
 from caveat._intercept._reads import place
 from caveat._intercept._rules import Observation
 from caveat._intercept._sites import LivePredicate, all_dropout
+from caveat._table_text import format_html
+
+_HEAD = ("site", "kind", "rate", "live", "called", "what passes it by")
 
 _PASSED_BY = {
     "dropout": "eval() switches it off",
@@ -40,7 +43,7 @@ class AuditedSite:
     passed_by: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """What ``caveat.audit`` found. ``print`` it."""
 
@@ -58,17 +61,22 @@ class Audit:
     def __len__(self) -> int:
         return len(self.sites)
 
-    def __str__(self) -> str:
-        head = ("site", "kind", "rate", "live", "called", "what passes it by")
-        body = [
-            (s.path or "(model)", s.kind, f"{s.rate:g}", _yes(s.live), _yes(s.called), s.passed_by) for s in self.sites
-        ]
-        rows = [head, *body]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    def __repr__(self) -> str:
+        rows = [_HEAD, *self._rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
         lines.append(f"{len(self.live)} of {len(self.sites)} sites are live.")
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        title = f"{len(self.live)} of {len(self.sites)} sites are live."
+        return format_html(title, _HEAD, self._rows(), after="\n".join(f"Note: {note}" for note in self.notes))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (s.path or "(model)", s.kind, f"{s.rate:g}", _yes(s.live), _yes(s.called), s.passed_by) for s in self.sites
+        ]
 
 
 @interruptible

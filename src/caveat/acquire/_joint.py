@@ -31,7 +31,7 @@ def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tens
         raise InvalidArgumentError(
             explain(
                 f"{name} must be probabilities (S, B, C), or a predictive over classes that kept its draws.",
-                got=describe(draws) if isinstance(draws, Tensor) else repr(draws),
+                got=describe(draws),
                 cause="mean probabilities (B, C), a regression, or pixels",
                 fix="caveat.predict(sampler, x, n=100, keep=True)",
             )

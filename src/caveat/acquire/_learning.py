@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caveat._checks import require_integer
 from caveat._seeds import check_seed, fold_in
+from caveat._table_text import format_html, format_table
 from caveat.acquire._label_sources import LabelSource, arrivals
 from caveat.acquire._picks import Pick
 from caveat.acquire._pool import Pool, as_rows, check_batch
@@ -21,9 +22,11 @@ from caveat.errors import InvalidArgumentError, explain
 
 Fitted = TypeVar("Fitted")
 
+_ROUNDS_SHOWN = 10
+
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Round(Generic[Fitted]):
     """One round: the labels so far, and what was fitted to them.
 
@@ -47,6 +50,26 @@ class Round(Generic[Fitted]):
     fitted: Fitted | None
     evaluation: dict[str, float]
     history: list[dict[str, float]]
+
+    def __repr__(self) -> str:
+        columns, rows = self._table()
+        return f"{self._line()}\n{format_table(columns, rows)}" if rows else self._line()
+
+    def _repr_html_(self) -> str:
+        return format_html(self._line(), *self._table())
+
+    def _line(self) -> str:
+        asked, waiting = len(self.asked), len(self.waiting)
+        return f"Round {self.number}: {len(self.rows)} labels, {asked} asked for, {waiting} waited for"
+
+    def _table(self) -> tuple[list[str], list[list[object]]]:
+        """The evaluation of the last rounds."""
+        columns = list(dict.fromkeys(name for entry in self.history for name in entry))
+        first = max(0, len(self.history) - _ROUNDS_SHOWN)
+        rows: list[list[object]] = []
+        for at, entry in enumerate(self.history[first:], first):
+            rows.append([at, *map(entry.get, columns)])
+        return ["round", *columns], rows
 
 
 def active_learning(

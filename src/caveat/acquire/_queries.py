@@ -93,8 +93,10 @@ def predictive_of_estimator(estimator: Any, X: Any) -> Predictive:
         >>> class Model:
         ...     def predict_proba(self, X):
         ...         return np.full((len(X), 2), 0.5)
-        >>> predictive_of_estimator(Model(), np.zeros((3, 1)))
-        Categorical(batch=(3,), classes=2, draws=1, float64)
+        >>> predictive_of_estimator(Model(), np.zeros((1, 1)))
+        Categorical(batch=(1,), classes=2, draws=1, float64)
+          row  predicted  probability  entropy (nats)  mutual information
+            0          0          0.5          0.6931                   0
     """
     members = getattr(estimator, "estimators_", None)
     inner: Any = getattr(estimator, "estimator", None)

@@ -124,7 +124,7 @@ def class_probabilities(pred: Predictive | Tensor) -> Tensor:
     raise InvalidArgumentError(
         explain(
             "Costs are expected over the classes of single rows: probabilities (B, C).",
-            got=describe(pred) if isinstance(pred, Tensor) else repr(pred),
+            got=describe(pred),
             cause="a predictive of targets or of images, or labels in place of probabilities",
             fix="a predictive of Logits(), Probabilities() or BinaryLogit(), with one prediction a row",
         )

@@ -9,6 +9,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._numerics import accumulator
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
@@ -149,7 +150,7 @@ def answers_of(pred: Predictive) -> Tensor:
     raise InvalidArgumentError(
         explain(
             "A policy decides about rows with one prediction each.",
-            got=repr(pred),
+            got=describe(pred),
             cause="several heads, several labels, or pixels of an image",
             fix='one head: pred["head"]; one label: a sampler whose output selects it',
         )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from caveat._checks import describe
 from caveat._inputs import along_first, as_inputs
 from caveat.decide._cut import Threshold, as_cut
 from caveat.decide._decision import Decision, answers_of, checked_ids, checked_names
@@ -47,7 +48,7 @@ def decide_in_tiers(
     x: Any,
     tiers: Sequence[Tier],
     *,
-    person: float | None = None,
+    human_cost: float | None = None,
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
 ) -> Decision:
@@ -58,8 +59,8 @@ def decide_in_tiers(
     Args:
         x: a batch: a tensor, a tuple of arguments or a dict of keyword arguments, rows on the first axis.
         tiers: from the cheapest on.
-        person: what a row costs that a person has to look at, after all tiers; None: there is no person, and the last
-            tier answers what it gets.
+        human_cost: Cost of a row that a person has to look at, after all tiers; None: there is no person, and the
+            last tier answers what it gets.
         names: of the classes.
         ids: of the rows.
 
@@ -77,14 +78,14 @@ def decide_in_tiers(
         >>> fast = Tier("fast", lambda x: Probabilities().summarize(x[None]), cut=0.1, cost=1)
         >>> sharper = lambda x: x.square() / x.square().sum(-1, keepdim=True)
         >>> slow = Tier("slow", lambda x: Probabilities().summarize(sharper(x)[None]), cut=0.65, cost=10)
-        >>> decide_in_tiers(p, [fast, slow], person=100)
+        >>> decide_in_tiers(p, [fast, slow], human_cost=100)
         Decision of 3 rows (passed on where unsure: fast > 0.1, slow > 0.65)
           fast    1  33.3 %  class 0 1
           slow    1  33.3 %  class 0 1
           person  1  33.3 %  least sure: 2
           cost 123, 41 a row
     """
-    _check(tiers, person)
+    _check(tiers, human_cost)
     inputs = as_inputs(x, _device_of(x))
     axes = along_first(inputs)
     count = axes.count(inputs) or 1
@@ -92,12 +93,12 @@ def decide_in_tiers(
     for number, tier in enumerate(tiers):
         if len(walk.left) == 0:
             break
-        last = number == len(tiers) - 1 and person is None
+        last = number == len(tiers) - 1 and human_cost is None
         walk.through(tier, number, _as_given(x, axes.take(inputs, walk.left)), answers_all=last)
-    if person is not None:
-        walk.cost[walk.left] += person
+    if human_cost is not None:
+        walk.cost[walk.left] += human_cost
         walk.action[walk.left] = len(tiers)
-    actions = [tier.name for tier in tiers] + ([] if person is None else ["person"])
+    actions = [tier.name for tier in tiers] + ([] if human_cost is None else ["person"])
     why = ", ".join(f"{tier.name} > {as_cut(tier.cut).value:.6g}" for tier in tiers)
     return Decision(
         tuple(actions), walk.action, walk.answered, walk.answers, walk.by, walk.cost,
@@ -138,7 +139,7 @@ class _Walk:
             raise InvalidArgumentError(
                 explain(
                     "A tier gives one prediction for each row that it is passed, over the same classes as the others.",
-                    got=f"{pred!r} from {tier.name!r} for {len(self.left)} rows",
+                    got=f"{describe(pred)} from {tier.name!r} for {len(self.left)} rows",
                     cause="a predict that ignores its argument, or a model of other classes",
                     fix="Tier(name, lambda x: caveat.predict(sampler, x))",
                 )
@@ -158,11 +159,11 @@ def _as_given(x: Any, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
     return args[0] if isinstance(x, Tensor) else args
 
 
-def _check(tiers: Sequence[Tier], person: float | None) -> None:
+def _check(tiers: Sequence[Tier], human_cost: float | None) -> None:
     titles = [tier.name if isinstance(cast(Any, tier), Tier) else repr(tier) for tier in tiers]
     whole = all(isinstance(cast(Any, tier), Tier) for tier in tiers)
     costs = [tier.cost for tier in tiers] if whole else []
-    costs += [] if person is None else [person]
+    costs += [] if human_cost is None else [human_cost]
     cheap = all(isinstance(cast(Any, cost), int | float) and 0 <= cost < math.inf for cost in costs)
     if titles and whole and cheap and len({*titles, "person"}) == len(titles) + 1:
         return
@@ -171,6 +172,6 @@ def _check(tiers: Sequence[Tier], person: float | None) -> None:
             'There must be at least one tier, with different names (not "person") and costs of at least 0.',
             got=f"tiers {titles}, costs {costs}",
             cause="an empty list, or a price with the wrong sign",
-            fix='[Tier("fast", predict_fast, cut=threshold_for_risk(...), cost=1), Tier("slow", ...)], person=50',
+            fix='[Tier("fast", predict_fast, cut=threshold_for_risk(...), cost=1), Tier("slow", ...)], human_cost=50',
         )
     )

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from caveat._checks import describe
 from caveat._engine import Sampler, predict_batches
 from caveat._extras import require
 from caveat._measure_kinds import kind_of
@@ -135,7 +136,7 @@ def _one_target(pred: Predictive) -> Tensor:
 def _misfit(wanted: str, pred: Predictive) -> str:
     return explain(
         f"The sampler must predict {wanted}.",
-        got=f"a predictive of {kind_of(pred) or 'several heads'}: {pred!r}",
+        got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
         cause="a sampler of the other kind, of maps or of several targets",
         fix="mapie_classifier for classes, mapie_regressor for one target; caveat.calibrate takes the rest",
     )

@@ -13,7 +13,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from caveat._checks import require_integer
+from caveat._checks import describe, require_integer
 from caveat._engine import Sampler, predict
 from caveat._measure_kinds import kind_of
 from caveat.errors import InvalidArgumentError, explain
@@ -162,7 +162,7 @@ def _moments(pred: Predictive) -> tuple[Tensor, Tensor]:
 def _misfit(wanted: str, pred: Predictive) -> str:
     return explain(
         f"The sampler must predict {wanted}.",
-        got=f"a predictive of {kind_of(pred) or 'several heads'}: {pred!r}",
+        got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
         cause="a sampler of the other kind, of maps or of several targets",
         fix="torchcp_classifier for classes, torchcp_regressor for one target; caveat.calibrate takes the rest",
     )

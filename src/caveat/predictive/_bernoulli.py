@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from caveat._numerics import entropy
 from caveat.predictive._categorical import Categorical
-from caveat.predictive._describe import describe_predictive
+from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._protocol import Predictive, RowIndex
 from caveat.predictive._rows import same_kind
 
@@ -29,6 +30,8 @@ class Bernoulli:
         >>> pred = BinaryLogit().summarize(torch.tensor([[0.0], [40.0]]))
         >>> pred
         Bernoulli(batch=(1,), draws=2, float32)
+          row  probability of yes  entropy (nats)  mutual information
+            0                0.75          0.5623              0.2158
         >>> pred.mean
         tensor([0.7500])
     """
@@ -125,6 +128,18 @@ class Bernoulli:
         return Bernoulli(self.binary.to(device))
 
     def __repr__(self) -> str:
+        return text_of_first(self._line(), self.binary.votes.shape[:-1], self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_of_first(self._line(), self.binary.votes.shape[:-1], self._columns())
+
+    def _columns(self) -> dict[str, Tensor]:
+        p = self.binary.moments.mean.reshape(-1, 2)[:FIRST]
+        total = entropy(p)
+        information = (total - self.binary.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
+        return {"probability of yes": p[:, 1], "entropy (nats)": total, "mutual information": information}
+
+    def _line(self) -> str:
         binary = self.binary
         batch = tuple(binary.votes.shape[:-1])
         return describe_predictive(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from caveat._numerics import FEW_NUMBERS, Moments, concatenate_moments, merged_mean
+from caveat._numerics import FEW_NUMBERS, Moments, concatenate_moments, entropy, merged_mean
 from caveat.predictive._checks import check_finite
 from caveat.predictive._deferred import all_fields, deferred, field_of_source
-from caveat.predictive._describe import describe_predictive
+from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._protocol import Predictive, RowIndex
 from caveat.predictive._rows import (
     check_same_features,
@@ -48,6 +48,8 @@ class Categorical:
         >>> pred = Logits().summarize(torch.tensor([[[0.0, 0.0]], [[30.0, 0.0]]]))
         >>> pred
         Categorical(batch=(1,), classes=2, draws=2, float32)
+          row  predicted  probability  entropy (nats)  mutual information
+            0          0         0.75          0.5623              0.2158
         >>> pred.mean, pred.predicted
         (tensor([[0.7500, 0.2500]]), tensor([0]))
     """
@@ -184,11 +186,24 @@ class Categorical:
         )
 
     def __repr__(self) -> str:
+        return text_of_first(self._line(), self.votes.shape[:-1], self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_of_first(self._line(), self.votes.shape[:-1], self._columns())
+
+    def _line(self) -> str:
         *batch, classes = self.votes.shape
         axes = {"batch": tuple(batch), "classes": classes}
         return describe_predictive(
             "Categorical", kept=self.kept is not None, count=self.count, dtype=self.dtype, **axes
         )
+
+    def _columns(self) -> dict[str, Tensor]:
+        p = self.moments.mean.reshape(-1, self.votes.shape[-1])[:FIRST]
+        total = entropy(p)
+        information = (total - self.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
+        columns = {"predicted": p.argmax(-1), "probability": p.amax(-1)}
+        return {**columns, "entropy (nats)": total, "mutual information": information}
 
 
 class _OfLogProbabilities:

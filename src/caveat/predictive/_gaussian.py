@@ -19,7 +19,7 @@ from caveat._numerics import Moments, concatenate_moments, merged_mean, public_d
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._checks import check_finite
 from caveat.predictive._deferred import all_fields, deferred, field_of_source
-from caveat.predictive._describe import describe_predictive
+from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._mixture import (
     empirical_quantile,
     mixture_cdf,
@@ -59,6 +59,8 @@ class Gaussian:
         >>> pred = Mean(noise_variance=0.25).summarize(torch.tensor([[[1.0]], [[2.0]], [[3.0]]]))
         >>> pred
         Gaussian(shape=(1, 1), draws=3, float32)
+          row  mean  variance  epistemic variance
+            0     2      1.25                   1
         >>> pred.mean.item(), pred.epistemic_variance.item(), pred.variance.item()
         (2.0, 1.0, 1.25)
     """
@@ -266,6 +268,18 @@ class Gaussian:
         )
 
     def __repr__(self) -> str:
+        return text_of_first(self._line(), self.noise.shape, self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_of_first(self._line(), self.noise.shape, self._columns())
+
+    def _columns(self) -> dict[str, Tensor]:
+        mean, epistemic, noise = (
+            x.reshape(-1)[:FIRST] for x in (self.moments.mean, self.moments.variance, self.noise)
+        )
+        return {"mean": mean, "variance": noise + epistemic, "epistemic variance": epistemic}
+
+    def _line(self) -> str:
         shape = tuple(self.noise.shape)
         return describe_predictive(
             "Gaussian", kept=self.kept is not None, count=self.count, dtype=self.dtype, shape=shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, cast, final
 
 import torch
@@ -23,11 +24,14 @@ class Heads(Mapping[str, Predictive]):
     Example:
         >>> from caveat.predictive import Logits, Mean
         >>> output = as_output({"kind": Logits(), "size": Mean()})
-        >>> output.summarize({"kind": torch.zeros(10, 4, 3), "size": torch.zeros(10, 4, 1)})
-        Heads(
-          kind=Categorical(batch=(4,), classes=3, draws=10, float32),
-          size=Gaussian(shape=(4, 1), draws=10, float32),
-        )
+        >>> output.summarize({"kind": torch.zeros(10, 1, 3), "size": torch.zeros(10, 1, 1)})
+        Heads(kind, size)
+          kind=Categorical(batch=(1,), classes=3, draws=10, float32)
+            row  predicted  probability  entropy (nats)  mutual information
+              0          0       0.3333           1.099                   0
+          size=Gaussian(shape=(1, 1), draws=10, float32)
+            row  mean  variance  epistemic variance
+              0     0         0                   0
     """
 
     heads: Mapping[str, Predictive]
@@ -108,8 +112,12 @@ class Heads(Mapping[str, Predictive]):
         return self._map(lambda _, head: head.to(device))
 
     def __repr__(self) -> str:
-        lines = [f"  {name}={head!r},".replace("\n", "\n  ") for name, head in self.heads.items()]
-        return "\n".join(["Heads(", *lines, ")"])
+        lines = [f"  {name}={head!r}".replace("\n", "\n  ") for name, head in self.heads.items()]
+        return "\n".join([f"Heads({', '.join(self.heads)})", *lines])
+
+    def _repr_html_(self) -> str:
+        parts = [f"<div>{escape(name)}</div>{cast(Any, head)._repr_html_()}" for name, head in self.heads.items()]
+        return "".join(parts)
 
     def _map(self, change: Callable[[str, Predictive], Predictive]) -> Heads:
         return Heads({name: change(name, head) for name, head in self.heads.items()})

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from caveat._files import write_whole
+from caveat._table_text import format_html, format_table
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 
 CLEAN = "clean"
 """The kind of the untouched images, whose severity is 0."""
+
+_TITLE = "ShiftTable: median over kinds (lower to upper quartile)"
 
 Cell = tuple[str, float, str]
 
@@ -32,7 +35,7 @@ class Quartiles:
     kinds: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ShiftTable:
     """Values by (kind, severity, metric), with the settings they were computed under.
 
@@ -44,6 +47,10 @@ class ShiftTable:
         >>> table = ShiftTable({("fog", 1, "error"): 0.1, ("snow", 1, "error"): 0.3})
         >>> table.quartiles("error")[0].median
         0.2
+        >>> table
+        ShiftTable: median over kinds (lower to upper quartile)
+          severity  kinds              error
+                 1      2  0.2 (0.15 to 0.25)
     """
 
     values: Mapping[Cell, float]
@@ -161,6 +168,26 @@ class ShiftTable:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The rows."""
         return iter(self.to_rows())
+
+    def __repr__(self) -> str:
+        return f"{_TITLE}\n{format_table(('severity', 'kinds', *self.metrics), self._medians())}"
+
+    def _repr_html_(self) -> str:
+        return format_html(_TITLE, ("severity", "kinds", *self.metrics), self._medians())
+
+    def _medians(self) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = []
+        for severity in self.severities:
+            kinds = {kind for kind, at, _ in self.values if at == severity}
+            cells = [self._median(severity, metric) for metric in self.metrics]
+            rows.append((severity, len(kinds), *cells))
+        return rows
+
+    def _median(self, severity: float, metric: str) -> str:
+        values = [value for (_, at, name), value in self.values.items() if (at, name) == (severity, metric)]
+        one = _quartiles(severity, values)
+        spread = f" ({one.lower:.4g} to {one.upper:.4g})" if one.kinds > 1 else ""
+        return f"{one.median:.4g}{spread}" if values else ""
 
 
 def _quartiles(severity: float, values: list[float]) -> Quartiles:
