@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +85,17 @@ def imports_of(module: str, nodes: Iterator[ast.AST]) -> Iterator[Import]:
             yield from (Import(module, a.name, "") for a in node.names if a.name.split(".")[0] == "caveat")
 
 
+@cache
+def names_offered(module: str) -> frozenset[str]:
+    """The names that other packages may import: `__all__`, or what a module at the root defines and does not hide."""
+    if module in PACKAGES:
+        return frozenset(import_module(module).__all__)
+    defined = [getattr(node, "name", "") for node in parse(module).body]
+    targets = [ast.walk(node) for node in parse(module).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    defined += [name.id for nodes in targets for name in nodes if isinstance(name, ast.Name)]
+    return frozenset(name for name in defined if not name.startswith("_"))
+
+
 def home_of(module: str) -> str:
     """The package, or the module beside the packages, that stands at the root: `caveat.metrics`."""
     return ".".join(module.split(".")[:2])
@@ -156,6 +168,15 @@ def test_every_module_is_private() -> None:
 def test_what_stands_at_the_root_and_is_public_is_known_to_editors() -> None:
     public = {path.stem for path in PACKAGE.iterdir() if path.name[0] not in "_." and path.name != "py.typed"}
     assert public == {name for name in dir(caveat) if not name.startswith("_")} - set(caveat.__all__)
+
+
+def test_packages_import_only_public_names_of_each_other() -> None:
+    """From a package what is in its `__all__`; from a module at the root, what does not begin with `_`."""
+    found = [edge for module in MODULES for edge in imports_of(module, ast.walk(parse(module)))]
+    between = [edge for edge in found if "caveat" not in {home_of(edge.module), edge.source}]
+    between = [edge for edge in between if home_of(edge.module) != home_of(edge.source)]
+    assert not [edge for edge in between if edge.source != home_of(edge.source)]
+    assert not [edge for edge in between if edge.name not in names_offered(edge.source)]
 
 
 def test_no_function_hides_a_module() -> None:
