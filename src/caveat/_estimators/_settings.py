@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, Protocol, TypeVar
 
+from caveat._checks import require_integer, require_seed
 from caveat.errors import InvalidArgumentError, explain
 
 
@@ -87,16 +88,14 @@ def check_settings(
         if name in choices and value not in choices[name]:
             first = next(iter(choices[name]))
             raise wrong_setting(name, value, f"must be one of {', '.join(choices[name])}", f"{name}={first!r}")
-        if name in integers and not (isinstance(value, int) and value is not True and value >= integers[name]):
-            raise wrong_setting(name, value, f"must be an integer of at least {integers[name]}", "leave it out")
+        if name in integers:
+            require_integer(value, name, integers[name], fix="leave it out")
         if name in numbers:
             above = isinstance(value, (int, float)) and (value > 0 or (value == 0 and name == "calibration"))
             if not above or value >= numbers[name]:
                 rule = f"must be a number above 0 and below {numbers[name]:g}"
                 raise wrong_setting(name, value, rule, "leave it out")
-    seed: Any = settings.random_state
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
-        raise wrong_setting("random_state", seed, "must be an integer from 0 to 2**63 - 1", "random_state=0")
+    require_seed(settings.random_state, "random_state")
     return settings
 
 
