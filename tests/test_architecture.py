@@ -179,6 +179,14 @@ def test_packages_import_only_public_names_of_each_other() -> None:
     assert not [edge for edge in between if edge.name not in names_offered(edge.source)]
 
 
+def test_the_tree_of_the_architecture_names_all_that_stands_at_the_root() -> None:
+    tree = (ROOT / "ARCHITECTURE.md").read_text().partition("src/caveat/\n")[2].partition("```")[0]
+    names = [name for line in tree.splitlines() for name in re.split(" {3,}", line.strip())[0].split()]
+    named = {name.removesuffix("/").removesuffix(".py") for name in names}
+    homes = {home_of(module).removeprefix("caveat.") for module in MODULES if module != "caveat"}
+    assert named == homes
+
+
 def test_no_function_hides_a_module() -> None:
     hidden = [
         found
