@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
 from caveat.cli._cli import main
-from caveat.cli._files import PICTURES
+from caveat.cli._demo._files import PICTURES
 
 pytestmark = pytest.mark.slow
 

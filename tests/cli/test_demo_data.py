@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from caveat.cli._demo_data import bundled_digits, load_digits
+from caveat.cli._demo._data import bundled_digits, load_digits
 from caveat.errors import InvalidArgumentError
 
 

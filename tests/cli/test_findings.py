@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from caveat.cli import _findings as findings
-from caveat.cli._demo import Result
-from caveat.cli._demo_data import Digits
-from caveat.cli._readings import Readings, says
-from caveat.cli._settings import Plan, Settings
-from caveat.cli._turn import Turn
+from caveat.cli._demo import _findings as findings
+from caveat.cli._demo._data import Digits
+from caveat.cli._demo._readings import Readings, says
+from caveat.cli._demo._settings import Plan, Settings
+from caveat.cli._demo._story import Result
+from caveat.cli._demo._turn import Turn
 
 
 def one_hot(classes: list[int], mass: float = 1.0) -> Tensor:

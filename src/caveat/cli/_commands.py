@@ -12,8 +12,8 @@ from rich.console import Console
 
 from caveat._extras import require
 from caveat.cli._audit_command import audit_as_json, audit_factory
-from caveat.cli._demo import prepare, run_demo
-from caveat.cli._settings import Settings
+from caveat.cli._demo._settings import Settings
+from caveat.cli._demo._story import prepare, run_demo
 from caveat.cli._tabular_commands import register as register_table_commands
 
 app = typer.Typer(
@@ -67,9 +67,9 @@ def demo(
     """
     for module in ("matplotlib", "sklearn"):
         require(module, "demo")
-    from caveat.cli._files import demo_folder, write_files
-    from caveat.cli._numbers import as_json as numbers
-    from caveat.cli._terminal import print_result, progress_bar
+    from caveat.cli._demo._files import demo_folder, write_files
+    from caveat.cli._demo._numbers import as_json as numbers
+    from caveat.cli._demo._terminal import print_result, progress_bar
 
     settings = Settings(data, digit, index, draws, epochs, seed, quick, threads)
     digits, plan = prepare(settings)

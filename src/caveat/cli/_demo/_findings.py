@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from caveat.cli._demo import Result
-from caveat.cli._demo_data import CLASSES
-from caveat.cli._readings import says
-from caveat.cli._rotation import FULL_TURN
-from caveat.cli._turn import Turn
+from caveat.cli._demo._data import CLASSES
+from caveat.cli._demo._readings import says
+from caveat.cli._demo._rotation import FULL_TURN
+from caveat.cli._demo._story import Result
+from caveat.cli._demo._turn import Turn
 
 ANGLES = len(FULL_TURN)
 SHOWN = 8

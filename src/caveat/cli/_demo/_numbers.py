@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from caveat.cli._demo import Result
-from caveat.cli._findings import SHOWN
-from caveat.cli._readings import RULE, Readings, says
-from caveat.cli._rotation import FULL_TURN
-from caveat.cli._turn import Turn
+from caveat.cli._demo._findings import SHOWN
+from caveat.cli._demo._readings import RULE, Readings, says
+from caveat.cli._demo._rotation import FULL_TURN
+from caveat.cli._demo._story import Result
+from caveat.cli._demo._turn import Turn
 
 SCHEMA = "caveat-demo-1"
 

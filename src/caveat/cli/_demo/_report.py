@@ -8,13 +8,13 @@ from html import escape
 
 from matplotlib.axes import Axes
 
-from caveat.cli import _findings as findings
-from caveat.cli._demo import Result
-from caveat.cli._mosaics import Tile, test_tiles, tile_png, turn_tiles
-from caveat.cli._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
-from caveat.cli._readings import RULE
+from caveat.cli._demo import _findings as findings
+from caveat.cli._demo._mosaics import Tile, test_tiles, tile_png, turn_tiles
+from caveat.cli._demo._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
+from caveat.cli._demo._readings import RULE
+from caveat.cli._demo._report_tables import how_made, numbers_table, tally_table
+from caveat.cli._demo._story import Result
 from caveat.cli._report_style import STYLE
-from caveat.cli._report_tables import how_made, numbers_table, tally_table
 from caveat.cli._themes import DARK, LIGHT
 
 READ_STRIP = """

@@ -10,11 +10,11 @@ from matplotlib import image as matplotlib_image
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from caveat.cli import _findings as findings
-from caveat.cli._demo import Result
-from caveat.cli._demo_data import SIDE
-from caveat.cli._readings import Saying, says
-from caveat.cli._rotation import FULL_TURN
+from caveat.cli._demo import _findings as findings
+from caveat.cli._demo._data import SIDE
+from caveat.cli._demo._readings import Saying, says
+from caveat.cli._demo._rotation import FULL_TURN
+from caveat.cli._demo._story import Result
 from caveat.cli._themes import LIGHT, Theme
 
 COLUMN, ROW = 46, 76

@@ -10,11 +10,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from caveat.cli import _findings as findings
-from caveat.cli._demo import Advance, Result, Stage
-from caveat.cli._mosaics import Tile, test_tiles, turn_tiles
-from caveat.cli._readings import RULE
-from caveat.cli._rotation import FULL_TURN
+from caveat.cli._demo import _findings as findings
+from caveat.cli._demo._mosaics import Tile, test_tiles, turn_tiles
+from caveat.cli._demo._readings import RULE
+from caveat.cli._demo._rotation import FULL_TURN
+from caveat.cli._demo._story import Advance, Result, Stage
 
 COLORS = {"right": "blue", "other": "dark_orange", "unsure": "bold"}
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from caveat.cli._demo_data import Digits, load_digits
-from caveat.cli._digits_network import DigitsNetwork, fit_digits_network, steps
-from caveat.cli._readings import Readings, Saying, accuracy, read_images, says
-from caveat.cli._rotation import FULL_TURN, rotate
-from caveat.cli._settings import QUICK_TEST, QUICK_TRAIN, Plan, Settings, settle
-from caveat.cli._turn import Turn, choose, first_of_class
+from caveat.cli._demo._data import Digits, load_digits
+from caveat.cli._demo._network import DigitsNetwork, fit_digits_network
+from caveat.cli._demo._readings import Readings, Saying, accuracy, read_images, says
+from caveat.cli._demo._rotation import FULL_TURN, rotate
+from caveat.cli._demo._settings import QUICK_TEST, QUICK_TRAIN, Plan, Settings, settle
+from caveat.cli._demo._turn import Turn, choose, first_of_class
 
 Advance = Callable[[int], None]
 Stage = Callable[[str, int], Advance]
@@ -89,14 +89,10 @@ def run_demo(settings: Settings, digits: Digits, plan: Plan, stage: Stage = no_s
 
 
 def _train(settings: Settings, plan: Plan, digits: Digits, stage: Stage) -> DigitsNetwork:
-    advance = stage("Training the network", steps(len(digits.train_labels), plan.epochs))
-    return fit_digits_network(
-        digits.train_images,
-        digits.train_labels,
-        epochs=plan.epochs,
-        seed=settings.seed,
-        on_step=lambda: advance(1),
-    )
+    advance = stage("Training the network", 1)
+    network = fit_digits_network(digits.train_images, digits.train_labels, epochs=plan.epochs, seed=settings.seed)
+    advance(1)
+    return network
 
 
 def _turn(chosen: tuple[int, str], digits: Digits, images: Tensor, readings: Readings) -> Turn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from caveat.cli._demo_data import CLASSES, Digits
+from caveat.cli._demo._data import CLASSES, Digits
 from caveat.errors import InvalidArgumentError
 
 IMAGES_SHOWN_TO_LEARN = 22_000

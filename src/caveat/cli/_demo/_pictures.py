@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from caveat.cli import _findings as findings
-from caveat.cli._demo import Result
-from caveat.cli._demo_data import CLASSES
-from caveat.cli._readings import SURE_UP_TO, says
-from caveat.cli._rotation import FULL_TURN
+from caveat.cli._demo import _findings as findings
+from caveat.cli._demo._data import CLASSES
+from caveat.cli._demo._readings import SURE_UP_TO, says
+from caveat.cli._demo._rotation import FULL_TURN
+from caveat.cli._demo._story import Result
+from caveat.cli._demo._turn import Turn
 from caveat.cli._themes import LIGHT, Theme
-from caveat.cli._turn import Turn
 
 WIDTH, DPI = 6.0, 160
 RIDGE = 1.35

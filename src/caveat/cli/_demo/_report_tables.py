@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from caveat.cli import _findings as findings
-from caveat.cli._demo import Result
-from caveat.cli._readings import RULE, says
-from caveat.cli._rotation import FULL_TURN
+from caveat.cli._demo import _findings as findings
+from caveat.cli._demo._readings import RULE, says
+from caveat.cli._demo._rotation import FULL_TURN
+from caveat.cli._demo._story import Result
 
 
 def tally_table(result: Result) -> str:

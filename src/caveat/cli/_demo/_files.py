@@ -10,12 +10,12 @@ from pathlib import Path
 
 from caveat._files import open_regular, write_whole
 from caveat._plain import parse_json
-from caveat.cli._demo import Result, Stage, no_stage
-from caveat.cli._mosaics import plot_strip, plot_test_digits
-from caveat.cli._numbers import SCHEMA, as_json
+from caveat.cli._demo._mosaics import plot_strip, plot_test_digits
+from caveat.cli._demo._numbers import SCHEMA, as_json
+from caveat.cli._demo._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
+from caveat.cli._demo._report import report_html
+from caveat.cli._demo._story import Result, Stage, no_stage
 from caveat.cli._output_file import writing
-from caveat.cli._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
-from caveat.cli._report import report_html
 from caveat.errors import InvalidArgumentError
 
 PICTURES = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from caveat.cli._demo_data import Digits
-from caveat.cli._readings import Readings, Saying, says
-from caveat.cli._settings import Settings
+from caveat.cli._demo._data import Digits
+from caveat.cli._demo._readings import Readings, Saying, says
+from caveat.cli._demo._settings import Settings
 
 
 @dataclass(frozen=True)
