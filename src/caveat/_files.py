@@ -40,9 +40,9 @@ def write_whole(path: Path, content: bytes) -> None:
     with open_locked(beside) as file:
         try:
             file.truncate(0)
-            left = memoryview(content)
-            while left:
-                left = left[file.write(left) :]
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
             if os.name == "nt":  # pragma: no cover - an open file cannot be renamed there
                 file.close()

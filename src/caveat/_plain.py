@@ -96,9 +96,11 @@ def _member(options: tuple[Any, ...], value: Any, where: str) -> Any:
     kinds = [option for option in options if option is not NoneType]
     if len(kinds) == 1:
         return kinds[0]
-    said = _mapping(value, where).get("kind")
+    kind_name = _mapping(value, where).get("kind")
     named = {kind.kind: kind for kind in kinds}
-    return named[said] if isinstance(said, str) and said in named else _refuse(f"{where}.kind", f"of {[*named]}", said)
+    if isinstance(kind_name, str) and kind_name in named:
+        return named[kind_name]
+    _refuse(f"{where}.kind", f"of {[*named]}", kind_name)
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:

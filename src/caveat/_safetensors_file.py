@@ -25,9 +25,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], note: Any) -> None:
     """
     library = require("safetensors.torch", _EXTRA)
     # A clone: the library refuses tensors that share memory, and views of one flat buffer do.
-    whole = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    content = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, library.save(whole, metadata={"caveat": json.dumps(note)}))
+    write_whole(path, library.save(content, metadata={"caveat": json.dumps(note)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Any]:
@@ -40,21 +40,21 @@ def read(path: Path) -> tuple[dict[str, Tensor], Any]:
     library, of_torch = require("safetensors", _EXTRA), require("safetensors.torch", _EXTRA)
     try:
         with open_regular(path) as file:
-            whole: bytes = file.read()
+            content: bytes = file.read()
     except OSError as error:
         got = f"{path.name}, and {error.strerror or error}"
         fix = "pass another path, or remove what is there"
         raise InvalidArgumentError(explain(_RULE, got=got, cause="a folder or a pipe is there", fix=fix)) from error
     try:
         # The library's reader of open files calls Python, and makes errors of its own of a signal that strikes there.
-        tensors: dict[str, Tensor] = of_torch.load(whole)
-        header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
+        tensors: dict[str, Tensor] = of_torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return tensors, json.loads(header["__metadata__"]["caveat"])
     except (library.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidArgumentError(
             explain(
                 _RULE,
-                got=f"{path.name} ({len(whole)} bytes), and {type(error).__name__}: {error}",
+                got=f"{path.name} ({len(content)} bytes), and {type(error).__name__}: {error}",
                 cause="another program's file has the same name",
                 fix="pass another path, or delete the file to start afresh",
             )

@@ -44,7 +44,7 @@ def test_what_was_saved_comes_back(classifier: Classifier, corpus: Corpus, tmp_p
     assert again.choose_threshold(false_alarms=0.2) == model.choose_threshold(false_alarms=0.2)
     card = (tmp_path / "deep" / "model" / "README.md").read_text()
     assert "one of 3 classes" in card
-    assert "predictive_entropy above" in card
+    assert "predictive_entropy, nats, above" in card
     again.save(tmp_path / "deep" / "model")  # over itself
 
 

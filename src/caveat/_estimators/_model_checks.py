@@ -32,8 +32,8 @@ def check_weights(build: Callable[[], nn.Module], tensors: dict[str, Tensor], wh
     """Return the tensors if they are those of the network, of finite numbers; nothing is allocated before that."""
     with torch.device("meta"):
         wanted = {name: (tuple(t.shape), t.dtype) for name, t in build().state_dict().items()}
-    found = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
-    odd = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    plain = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
+    odd = sorted(name for name in {*wanted, *plain} if wanted.get(name) != plain.get(name))
     require(not odd, f"{what} does not fit its weights: {odd[0][:60] if odd else ''}")
     for name, tensor in tensors.items():
         require(bool(tensor.isfinite().all()), f"{what}: {name[:60]} is not finite")
@@ -82,32 +82,32 @@ def check_calibration(temperature: float, factors: Tensor, scores: Tensor, targe
 
 def check_summary(summary: Any) -> dict[str, Any]:
     """Return what is said of training, if it is plain data of the kind that is printed."""
-    found = cast("dict[str, Any]", from_plain(dict[str, Any], summary, "summary"))
-    _check_finite(found, "summary")
+    plain = cast("dict[str, Any]", from_plain(dict[str, Any], summary, "summary"))
+    _check_finite(plain, "summary")
     for name in _COUNTS:
-        require(int(from_plain(int, found.get(name, 0), f"summary.{name}")) >= 0, f"summary.{name} must be 0 or more")
+        require(int(from_plain(int, plain.get(name, 0), f"summary.{name}")) >= 0, f"summary.{name} must be 0 or more")
     for name in ("epistemic_median", "seconds"):
-        require(float(from_plain(float, found.get(name, 0.0), f"summary.{name}")) >= 0, f"summary.{name} is negative")
-    return found
+        require(float(from_plain(float, plain.get(name, 0.0), f"summary.{name}")) >= 0, f"summary.{name} is negative")
+    return plain
 
 
 def check_policy(policy: Any, measures: Collection[str]) -> dict[str, Any] | None:
     """Return the policy, if it is none or one that can be followed."""
     if policy is None:
         return None
-    found = cast("dict[str, Any]", from_plain(dict[str, Any], policy, "policy"))
-    _check_finite(found, "policy")
-    measure = found.get("measure")
+    plain = cast("dict[str, Any]", from_plain(dict[str, Any], policy, "policy"))
+    _check_finite(plain, "policy")
+    measure = plain.get("measure")
     require(isinstance(measure, str) and measure in measures, f"policy.measure is not known: {str(measure)[:60]!r}")
-    from_plain(float, found.get("threshold"), "policy.threshold")
+    from_plain(float, plain.get("threshold"), "policy.threshold")
     for name in ("why", "unit"):
-        from_plain(str, found.get(name), f"policy.{name}")
+        from_plain(str, plain.get(name), f"policy.{name}")
     for name in _FRACTIONS:
-        value = from_plain(float | None, found.get(name), f"policy.{name}")
+        value = from_plain(float | None, plain.get(name), f"policy.{name}")
         require(value is None or 0 <= value <= 1, f"policy.{name} must be from 0 to 1, not {value}")
-    tolerance = from_plain(float | None, found.get("tolerance"), "policy.tolerance")
+    tolerance = from_plain(float | None, plain.get("tolerance"), "policy.tolerance")
     require(tolerance is None or tolerance > 0, f"policy.tolerance must be above 0, not {tolerance}")
-    return found
+    return plain
 
 
 def _check_finite(value: Any, where: str) -> None:

@@ -145,10 +145,10 @@ def fingerprint(place: Path) -> str:
         InvalidModelError: There is none.
     """
     _finish(place)
-    found = _manifest(place)
-    if found is None:
+    content = _manifest(place)
+    if content is None:
         raise InvalidModelError(_none(place))
-    return hashlib.sha256(found).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def changed(place: Path, got: str) -> str:
@@ -223,10 +223,10 @@ def _manifest(place: Path) -> bytes | None:
     """Return what the manifest says, or None if there is none of a size that is read."""
     try:
         with open_regular(_inside(place, ABOUT)) as file:
-            found = file.read(MOST_ABOUT + 1)
+            content = file.read(MOST_ABOUT + 1)
     except OSError:
         return None
-    return found if len(found) <= MOST_ABOUT else None
+    return content if len(content) <= MOST_ABOUT else None
 
 
 def _about(place: Path, format: tuple[str, int] | None = None) -> dict[str, Any]:
@@ -251,9 +251,9 @@ def _about(place: Path, format: tuple[str, int] | None = None) -> dict[str, Any]
 
 
 def _check_kind(place: Path, about: dict[str, Any], format: tuple[str, int]) -> None:
-    found, made_for = about["format"], about["version"]
-    if found != format[0]:
-        raise InvalidModelError(_other_kind(place, format[0], str(found)))
+    content, made_for = about["format"], about["version"]
+    if content != format[0]:
+        raise InvalidModelError(_other_kind(place, format[0], str(content)))
     if not isinstance(made_for, int) or isinstance(made_for, bool) or made_for < 1:
         raise InvalidModelError(changed(place, f"version {made_for!r} in {ABOUT}"))
     if made_for > format[1]:
@@ -387,10 +387,10 @@ def _cannot_write(place: Path, error: OSError) -> str:
     )
 
 
-def _other_kind(place: Path, wanted: str, found: str) -> str:
+def _other_kind(place: Path, wanted: str, content: str) -> str:
     return explain(
         f"The folder must hold a model of the kind {wanted}.",
-        got=f"one of the kind {found[:60]} in {place}",
+        got=f"one of the kind {content[:60]} in {place}",
         cause="a model of tables was meant for caveat.tabular, or one of sentences for caveat.text",
         fix="load it with the estimator that saved it",
     )

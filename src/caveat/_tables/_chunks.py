@@ -68,16 +68,16 @@ def read_chunks(path: Path, rows: int = ROWS) -> Iterator[Chunk]:
         raise InvalidTableError(_wrong_encoding(path, error)) from None
     except csv.Error as error:
         cause = "a stray quote, or a file that is no text"
-        raise InvalidTableError(_said(path, str(error), cause, "export it as CSV")) from None
+        raise InvalidTableError(_explain(path, str(error), cause, "export it as CSV")) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InvalidTableError(_said(path, str(error), "a copy that broke off", "copy it again")) from None
+        raise InvalidTableError(_explain(path, str(error), "a copy that broke off", "copy it again")) from None
     except MemoryError:
-        raise InvalidTableError(_said(path, "more than memory holds", "a damaged file", "export it again")) from None
+        raise InvalidTableError(_explain(path, "more than memory holds", "a damaged file", "export it again")) from None
     except OSError as error:
         raise InvalidTableError(_unreadable(path, error)) from None
     if not some:
         raise InvalidTableError(
-            _said(path, "a header and no rows", "a filter that left nothing", "export rows as well")
+            _explain(path, "a header and no rows", "a filter that left nothing", "export rows as well")
         )
 
 
@@ -105,23 +105,23 @@ def _format_of(path: Path) -> str:
             empty = not file.read(1)
     except FileNotFoundError:
         raise InvalidTableError(
-            _said(path, "no such file", "a typo, or another folder", "ls, and name it again")
+            _explain(path, "no such file", "a typo, or another folder", "ls, and name it again")
         ) from None
     except (OSError, ValueError) as error:
         raise InvalidTableError(_unreadable(path, error)) from None
     if empty:
-        raise InvalidTableError(_said(path, "an empty file", "an export that failed", "export the table again"))
+        raise InvalidTableError(_explain(path, "an empty file", "an export that failed", "export the table again"))
     ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    found = next((format for format, endings in _ENDINGS.items() if ending in endings), None)
-    if found is None:
+    entries = next((format for format, endings in _ENDINGS.items() if ending in endings), None)
+    if entries is None:
         got = f"a name that ends in .{ending}"
-        raise InvalidTableError(_said(path, got, "another format", "export it as .csv, .jsonl or .parquet"))
-    return found
+        raise InvalidTableError(_explain(path, got, "another format", "export it as .csv, .jsonl or .parquet"))
+    return entries
 
 
 def _csv(path: Path, rows: int) -> Iterator[Chunk]:
     size = path.stat().st_size
-    with _opened(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+    with _open(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         yield from _csv_rows(path, text, rows, size)
 
 
@@ -153,7 +153,8 @@ def _lines(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:
     while line := file.readline(_MOST_LINE + 1):
         if len(line) > _MOST_LINE:
             got = f"a line of more than {_MOST_LINE:,} characters"
-            raise InvalidTableError(_said(path, got, "a file without line ends, or a damaged one", "export it again"))
+            cause = "a file without line ends, or a damaged one"
+            raise InvalidTableError(_explain(path, got, cause, "export it again"))
         yield line
 
 
@@ -179,19 +180,19 @@ def _chunk(path: Path, header: list[str], cells: list[list[str]], lines: list[in
 def _json_lines(path: Path, rows: int) -> Iterator[Chunk]:
     names: list[str] = []
     size = path.stat().st_size
-    with _opened(path) as raw:
-        found: list[dict[str, Any]] = []
+    with _open(path) as raw:
+        entries: list[dict[str, Any]] = []
         ends: list[int] = []
         for number, line in enumerate(_lines(path, raw), 1):
             if not line.strip():
                 continue
-            found.append(_object(path, line, number))
+            entries.append(_object(path, line, number))
             ends.append(number)
-            if len(found) == rows:
-                yield _objects(path, names, found, ends, min(1.0, raw.tell() / max(size, 1)))
-                found, ends = [], []
-        if found:
-            yield _objects(path, names, found, ends, 1.0)
+            if len(entries) == rows:
+                yield _objects(path, names, entries, ends, min(1.0, raw.tell() / max(size, 1)))
+                entries, ends = [], []
+        if entries:
+            yield _objects(path, names, entries, ends, 1.0)
 
 
 def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
@@ -209,21 +210,21 @@ def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
         entry, why = None, "" if isinstance(error, json.JSONDecodeError) else f": {str(error).split(';')[0]}"
     if not isinstance(entry, dict):
         got = f"line {number} is no JSON object{why}"
-        raise InvalidTableError(_said(path, got, "one large JSON array, or a broken line", "one object a line"))
+        raise InvalidTableError(_explain(path, got, "one large JSON array, or a broken line", "one object a line"))
     return cast("dict[str, Any]", entry)
 
 
-def _objects(path: Path, names: list[str], found: list[dict[str, Any]], lines: list[int], read: float) -> Chunk:
+def _objects(path: Path, names: list[str], entries: list[dict[str, Any]], lines: list[int], read: float) -> Chunk:
     known = set(names)
-    for entry in found:
+    for entry in entries:
         new = [name for name in entry if name not in known]
         names += new
         known |= set(new)
     _check_header(path, names)
     columns: Columns = {}
     for name in names:
-        column = np.empty(len(found), dtype=object)
-        column[:] = [entry.get(name) for entry in found]
+        column = np.empty(len(entries), dtype=object)
+        column[:] = [entry.get(name) for entry in entries]
         columns[name] = column
     return Chunk(columns, np.array(lines), path.name, read)
 
@@ -244,11 +245,11 @@ def _arrow(path: Path, rows: int) -> Iterator[Chunk]:
         got = next(iter(str(error).splitlines()), type(error).__name__)
         kind = "Feather" if feather else "Parquet"
         raise InvalidTableError(
-            _said(path, got, f"a file that is not {kind}, or cut short", "export it again")
+            _explain(path, got, f"a file that is not {kind}, or cut short", "export it again")
         ) from None
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb"))
 
 
@@ -266,46 +267,46 @@ def _check_header(path: Path, header: list[str]) -> None:
     twice = next((name for name in header if name in seen or seen.add(name)), None)
     if not header or header == [""]:
         raise InvalidTableError(
-            _said(path, "an empty first line", "a table without a header", "put the names on line 1")
+            _explain(path, "an empty first line", "a table without a header", "put the names on line 1")
         )
     if "" in header:
         raise InvalidTableError(
-            _said(path, "a column without a name on line 1", "an index column", "name it, or leave it out")
+            _explain(path, "a column without a name on line 1", "an index column", "name it, or leave it out")
         )
     if twice is not None:
-        raise InvalidTableError(_said(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two"))
+        raise InvalidTableError(_explain(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two"))
 
 
 def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> str:
-    found, first = 1, b""
-    with suppress(OSError, EOFError, zlib.error), _opened(path) as raw:
+    entries, first = 1, b""
+    with suppress(OSError, EOFError, zlib.error), _open(path) as raw:
         for number, line in enumerate(_lines(path, raw), 1):
             first = first or line[:4]
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
-                found = number
+                entries = number
                 break
     for start, what in _MAGIC.items():
         if first.startswith(start):
-            return _said(path, f"the content of {what}", "a name with the wrong ending", "name it by what it is")
-    got = f"line {found} is not UTF-8 (byte 0x{error.object[error.start]:02x})"
+            return _explain(path, f"the content of {what}", "a name with the wrong ending", "name it by what it is")
+    got = f"line {entries} is not UTF-8 (byte 0x{error.object[error.start]:02x})"
     marked = first[:2] in (b"\xff\xfe", b"\xfe\xff")
     likely = "utf-16" if marked else "latin1"
     cause = f"an export in {'UTF-16' if marked else 'Latin-1'}, or from a spreadsheet"
-    return _said(path, got, cause, f"iconv -f {likely} -t utf-8 {path.name} > utf8.csv")
+    return _explain(path, got, cause, f"iconv -f {likely} -t utf-8 {path.name} > utf8.csv")
 
 
 def _unreadable(path: Path, error: Exception) -> str:
     got = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return _said(path, got, "a folder, a pipe, or a file of somebody else", "name a file that can be read")
+    return _explain(path, got, "a folder, a pipe, or a file of somebody else", "name a file that can be read")
 
 
 def _ragged(path: Path, line: int, cells: int, wanted: int) -> str:
     got = f"line {line} has {cells} cells, the header {wanted}"
-    return _said(path, got, "a delimiter inside a cell without quotes, or a line that broke off", "quote the cell")
+    return _explain(path, got, "a delimiter inside a cell without quotes, or a line that broke off", "quote the cell")
 
 
-def _said(path: Path, got: str, cause: str, fix: str) -> str:
+def _explain(path: Path, got: str, cause: str, fix: str) -> str:
     rule = f"{path.name} must be a table: a header, then rows of as many cells, in UTF-8."
     return explain(rule, got=got, cause=cause, fix=fix)

@@ -43,13 +43,13 @@ def as_columns(table: Any) -> Columns:
     """
     if hasattr(table, "toarray") and hasattr(table, "nnz"):
         raise SparseTableError(
-            _said("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()")
+            _explain("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()")
         )
     if isinstance(table, Mapping):
         given = cast(Mapping[Any, Any], table)
         found = {name: _column(given[key]) for name, key in _named(given)}
     elif hasattr(table, "column_names") and hasattr(table, "column"):  # Arrow
-        index, declared = _pandas_said(table)
+        index, declared = _pandas_metadata(table)
         found = {name: _column(table.column(key)) for name, key in _named(table.column_names) if key not in index}
         found = {name: declare_categories(values) if name in declared else values for name, values in found.items()}
     elif hasattr(table, "columns") and hasattr(table, "__getitem__"):  # pandas, polars
@@ -62,7 +62,7 @@ def as_columns(table: Any) -> Columns:
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) != 1:
         raise InvalidTableError(
-            _said(f"columns of lengths {lengths}", "columns of another split", "cut all at the same row")
+            _explain(f"columns of lengths {lengths}", "columns of another split", "cut all at the same row")
         )
     return found
 
@@ -90,7 +90,8 @@ def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:
     names = [name for name, _ in named]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidTableError(_said(f"column {twice!r} twice", "a join or a concatenation", "rename one of the two"))
+        got, cause = f"column {twice!r} twice", "a join or a concatenation"
+        raise InvalidTableError(_explain(got, cause, "rename one of the two"))
     return named
 
 
@@ -110,7 +111,7 @@ def _column(values: Any) -> Array:
             return _from_list(listed)
     array = np.asarray(cast(Any, values))
     if array.ndim != 1:
-        raise InvalidTableError(_said(f"a column of shape {array.shape}", "nested lists", "pass one value a row"))
+        raise InvalidTableError(_explain(f"a column of shape {array.shape}", "nested lists", "pass one value a row"))
     return _numpy_column(array)
 
 
@@ -161,13 +162,13 @@ def _arrow_column(values: Any) -> Array:
     return _from_list(values.to_pylist())
 
 
-def _pandas_said(table: Any) -> tuple[set[Any], set[Any]]:
+def _pandas_metadata(table: Any) -> tuple[set[Any], set[Any]]:
     """The columns of an Arrow table that were the index of a data frame of pandas, and those that were categories."""
     metadata: dict[bytes, bytes] = getattr(table.schema, "metadata", None) or {}
     try:
-        said = json.loads(metadata.get(b"pandas", b"{}"))
-        index = {name for name in said.get("index_columns", []) if isinstance(name, str)}
-        return index, {c["name"] for c in said.get("columns", []) if c["pandas_type"] == "categorical"}
+        metadata_of = json.loads(metadata.get(b"pandas", b"{}"))
+        index = {name for name in metadata_of.get("index_columns", []) if isinstance(name, str)}
+        return index, {c["name"] for c in metadata_of.get("columns", []) if c["pandas_type"] == "categorical"}
     except (ValueError, AttributeError, TypeError, LookupError):
         return set(), set()
 
@@ -180,15 +181,15 @@ def declare_categories(values: Iterable[Any]) -> Array:
 def _from_list(values: list[Any]) -> Array:
     """Numbers with NaN for gaps; else, and where whole numbers have gaps or more digits than a float, objects."""
     kinds: set[Any] = {type(value) for value in values}
-    whole: set[Any] = {kind for kind in kinds if issubclass(kind, (int, np.integer)) and kind is not bool}
-    if kinds and (kinds == {bool} or kinds == whole):
+    integers: set[Any] = {kind for kind in kinds if issubclass(kind, (int, np.integer)) and kind is not bool}
+    if kinds and (kinds == {bool} or kinds == integers):
         try:
             return np.array(values, dtype=bool if kinds == {bool} else np.int64)
         except OverflowError:
             return _objects(values)
-    real: set[Any] = whole | {kind for kind in kinds if issubclass(kind, (float, np.floating))}
-    exact = not whole or not any(type(value) in whole and abs(value) > 2**53 for value in values)
-    if real and kinds <= real | {type(None)} and kinds - {type(None)} != whole and exact:
+    real: set[Any] = integers | {kind for kind in kinds if issubclass(kind, (float, np.floating))}
+    exact = not integers or not any(type(value) in integers and abs(value) > 2**53 for value in values)
+    if real and kinds <= real | {type(None)} and kinds - {type(None)} != integers and exact:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return _objects(values)
 
@@ -205,7 +206,8 @@ def _matrix(table: Any) -> Columns:
         raise InvalidTableError("Complex data not supported\n  Got: complex numbers")
     if array.ndim != 2:
         got = f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead"
-        raise InvalidTableError(_said(got, "one feature or one row", "Reshape your data: X.reshape(-1, 1) or (1, -1)"))
+        fix = "Reshape your data: X.reshape(-1, 1) or (1, -1)"
+        raise InvalidTableError(_explain(got, "one feature or one row", fix))
     return {f"x{number}": _column(array[:, number]) for number in range(array.shape[1])}
 
 
@@ -222,6 +224,6 @@ class SparseTableError(InvalidTableError, TypeError):
     """A sparse matrix, which is not read."""
 
 
-def _said(got: str, cause: str, fix: str) -> str:
+def _explain(got: str, cause: str, fix: str) -> str:
     rule = "X must be a table: a data frame, an Arrow table, an array (B, F), or a dict of columns."
     return explain(rule, got=got, cause=cause, fix=fix)

@@ -96,7 +96,7 @@ def learn_order(counts: Mapping[Any, int]) -> Order | None:
             if day is None:
                 return None
             odd[order] += rows * math.isnan(day)
-    written = [found for value in counts if isinstance(value, str) and (found := _YEAR_LAST.fullmatch(value.strip()))]
+    written = [match for value in counts if isinstance(value, str) and (match := _YEAR_LAST.fullmatch(value.strip()))]
     best = "mdy" if odd["mdy"] < odd["dmy"] else "dmy"
     dotted = all((one["mark"] or one["mark2"]) == "." for one in written)  # nobody writes the month first with dots
     equal = all((one["a"] or one["a2"]) == (one["b"] or one["b2"]) for one in written)
@@ -115,42 +115,42 @@ def _read(text: str, order: str) -> datetime | float | None:
             return datetime.fromisoformat(text)
         except ValueError:
             pass
-    if found := _YEAR_FIRST.fullmatch(text):
-        return _made(found, found["year"], found["month"], found["day"])
-    if found := _NAMED.fullmatch(text):
-        name = (found["name"] or found["name2"]).lower()[:3]
+    if match := _YEAR_FIRST.fullmatch(text):
+        return _datetime_of(match, match["year"], match["month"], match["day"])
+    if match := _NAMED.fullmatch(text):
+        name = (match["name"] or match["name2"]).lower()[:3]
         month = str(_MONTHS.index(name) + 1) if name in _MONTHS else None
-        return None if month is None else _made(found, found["year"], month, found["day"] or found["day2"])
-    if found := _MONTH.fullmatch(text):
-        name = (found["name"] or "").lower()[:3]
+        return None if month is None else _datetime_of(match, match["year"], month, match["day"] or match["day2"])
+    if match := _MONTH.fullmatch(text):
+        name = (match["name"] or "").lower()[:3]
         if name and name not in _MONTHS:
             return None
-        month = str(_MONTHS.index(name) + 1) if name else found["month"] or found["month2"]
-        return _made(found, found["year"] or found["year2"] or found["year3"], month, "1")
-    if order and (found := _YEAR_LAST.fullmatch(text)):
-        first, second = found["a"] or found["a2"], found["b"] or found["b2"]
+        month = str(_MONTHS.index(name) + 1) if name else match["month"] or match["month2"]
+        return _datetime_of(match, match["year"] or match["year2"] or match["year3"], month, "1")
+    if order and (match := _YEAR_LAST.fullmatch(text)):
+        first, second = match["a"] or match["a2"], match["b"] or match["b2"]
         day, month = (first, second) if order == "dmy" else (second, first)
-        year = found["year"] or ("20" if int(found["year2"]) < 69 else "19") + found["year2"]
-        return _made(found, year, month, day)
+        year = match["year"] or ("20" if int(match["year2"]) < 69 else "19") + match["year2"]
+        return _datetime_of(match, year, month, day)
     return None
 
 
-def _made(found: re.Match[str], year: str, month: str, day: str) -> datetime | float:
-    hour, half = int(found["hour"] or 0), (found["half"] or "").lower()[:1]
+def _datetime_of(match: re.Match[str], year: str, month: str, day: str) -> datetime | float:
+    hour, half = int(match["hour"] or 0), (match["half"] or "").lower()[:1]
     if half and not 1 <= hour <= 12:
         return math.nan
     if half:
         hour = hour % 12 + (12 if half == "p" else 0)
     try:
-        moment = datetime(int(year), int(month), int(day), hour, *_clock(found))
-        return moment.replace(tzinfo=_zone(found["zone"])) if found["zone"] else moment
+        moment = datetime(int(year), int(month), int(day), hour, *_clock(match))
+        return moment.replace(tzinfo=_zone(match["zone"])) if match["zone"] else moment
     except (ValueError, OverflowError):
         return math.nan
 
 
-def _clock(found: re.Match[str]) -> tuple[int, int, int]:
+def _clock(match: re.Match[str]) -> tuple[int, int, int]:
     """Minute, second and microsecond."""
-    return int(found["minute"] or 0), int(found["second"] or 0), int((found["part"] or "0").ljust(6, "0")[:6])
+    return int(match["minute"] or 0), int(match["second"] or 0), int((match["part"] or "0").ljust(6, "0")[:6])
 
 
 def _zone(text: str) -> timezone:

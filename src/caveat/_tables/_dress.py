@@ -72,13 +72,13 @@ def undress(text: str) -> Bare | None:
     """
     text = text.translate(_SAME).strip()
     brackets = text.startswith("(") and text.endswith(")")
-    found = _WHOLE.fullmatch(text[1:-1].strip() if brackets else text)
-    if found is None or (found["before"] and found["after"]):
+    match = _WHOLE.fullmatch(text[1:-1].strip() if brackets else text)
+    if match is None or (match["before"] and match["after"]):
         return None
-    minus = found["minus"] + found["minus2"] + found["minus3"]
+    minus = match["minus"] + match["minus2"] + match["minus3"]
     if len(minus) + brackets > 1:
         return None
-    return Bare(brackets or minus == "-", found["body"], found["before"] or found["after"] or "")
+    return Bare(brackets or minus == "-", match["body"], match["before"] or match["after"] or "")
 
 
 def read_body(body: str, decimal: str) -> tuple[float, str, bool] | None:
@@ -88,16 +88,16 @@ def read_body(body: str, decimal: str) -> tuple[float, str, bool] | None:
         >>> read_body("1.234,5", ","), read_body("1.234", ","), read_body("1.23", ",")
         ((1234.5, '.', True), (1234.0, '.', False), None)
     """
-    found = _BODY[decimal].fullmatch(body)
-    if found is None or not (found["groups"] or found["plain"] or found["part"]):
+    match = _BODY[decimal].fullmatch(body)
+    if match is None or not (match["groups"] or match["plain"] or match["part"]):
         return None
-    mark = found["mark"] or ""
-    groups = found["groups"].split(mark) if mark else []
-    if mark and (len(groups[-1]) != 3 or len({len(one) for one in groups[1:-1]}) > 1 or found["power"]):
+    mark = match["mark"] or ""
+    groups = match["groups"].split(mark) if mark else []
+    if mark and (len(groups[-1]) != 3 or len({len(one) for one in groups[1:-1]}) > 1 or match["power"]):
         return None
-    digits = "".join(groups) or found["plain"] or "0"
-    value = float(f"{digits}.{found['part'] or '0'}{found['power'] or ''}")
-    return value, mark, not mark or found["part"] is not None or len(groups) > 2 or mark in "' "
+    digits = "".join(groups) or match["plain"] or "0"
+    value = float(f"{digits}.{match['part'] or '0'}{match['power'] or ''}")
+    return value, mark, not mark or match["part"] is not None or len(groups) > 2 or mark in "' "
 
 
 def number_in(text: str, dress: Dress) -> float | None:
@@ -138,12 +138,12 @@ def learn_dress(texts: Collection[str]) -> tuple[Dress, str] | None:
     apart = [text for text in texts if number_in(text, point) != number_in(text, comma)]
     if not apart:
         return point, ""
-    whole = [one.body for one in bare.values() if one is not None and one.body.isdigit()]
+    integers = [one.body for one in bare.values() if one is not None and one.body.isdigit()]
     grouped, other = (comma, point) if comma.thousands else (point, comma)
-    if any(len(body) > 3 for body in whole):  # 1234 beside 5.678: nobody parts the thousands of one alone
+    if any(len(body) > 3 for body in integers):  # 1234 beside 5.678: nobody parts the thousands of one alone
         return other, ""
     chosen = grouped if grouped is point or sign not in ("", "%") else other
-    return chosen, "" if whole and chosen is grouped else apart[0]
+    return chosen, "" if integers and chosen is grouped else apart[0]
 
 
 def looks_like_a_number(text: str, decimal: str) -> bool:

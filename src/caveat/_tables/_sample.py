@@ -57,15 +57,15 @@ def read_sample(path: Path, most: int, seed: int, advance: Advance = lambda shar
         total, held = total + len(chunk.lines), held + len(chunk.lines)
         advance(chunk.read)
         if held > 2 * most:
-            kept, keys = _thinned(kept, keys, most)
+            kept, keys = _thin(kept, keys, most)
             held = most
     if held > most:
-        kept, keys = _thinned(kept, keys, most)
-    whole = joined(kept)
-    return Sample(whole.columns, whole.lines, whole.file, total)
+        kept, keys = _thin(kept, keys, most)
+    table = join_chunks(kept)
+    return Sample(table.columns, table.lines, table.file, total)
 
 
-def joined(chunks: list[Chunk]) -> Chunk:
+def join_chunks(chunks: list[Chunk]) -> Chunk:
     """The rows of several chunks as one."""
     names = list(dict.fromkeys(name for chunk in chunks for name in chunk.columns))
     blank = np.array([None], dtype=object)
@@ -81,8 +81,8 @@ def target_kind(sample: Sample, name: str) -> str:
     reading = learn_reading(name, values, sample.place)
     if reading.kind != "number":
         return "classes"
-    found = numbers_of(name, values, sample.place, reading.dress)
-    different = np.unique(found[~np.isnan(found)])
+    numbers = numbers_of(name, values, sample.place, reading.dress)
+    different = np.unique(numbers[~np.isnan(numbers)])
     return "classes" if len(different) <= _FEW and bool((different == np.round(different)).all()) else "numbers"
 
 
@@ -130,17 +130,17 @@ def require_columns(sample: Sample, names: Collection[str], what: str) -> None:
                 explain(
                     f"{what} must name columns of {sample.file}.",
                     got=f"no column {name!r}; there are {', '.join(list(sample.columns)[:20])}",
-                    cause="a typing error, another delimiter, or a file without a header",
+                    cause="a typo, another delimiter, or a file without a header",
                     fix="use the name as it stands on line 1",
                 )
             )
 
 
-def _thinned(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk], list[Array]]:
+def _thin(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk], list[Array]]:
     key = np.concatenate(keys)
     chosen = np.sort(np.argpartition(key, most)[:most])
-    whole = joined(chunks)
-    return [Chunk(take(whole.columns, chosen), whole.lines[chosen], whole.file, 1.0)], [key[chosen]]
+    table = join_chunks(chunks)
+    return [Chunk(take(table.columns, chosen), table.lines[chosen], table.file, 1.0)], [key[chosen]]
 
 
 def _no_gap(name: str, key: str | None, place: str) -> str:

@@ -51,14 +51,14 @@ def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress 
     Raises:
         InvalidTableError: a word, or an infinite number; the message names the column and the row.
     """
-    found = _as_float(values) if dress == PLAIN or values.dtype.kind in "iufb" else None
-    if found is None:
+    numbers = _as_float(values) if dress == PLAIN or values.dtype.kind in "iufb" else None
+    if numbers is None:
         known: dict[str, float] = {}
-        found = np.array(
+        numbers = np.array(
             [_number(name, value, row, place, dress, known) for row, value in enumerate(_listed(values))], np.float64
         )
-    if len(found) and np.isinf(found).any():
-        row = int(np.isinf(found).argmax())
+    if len(numbers) and np.isinf(numbers).any():
+        row = int(np.isinf(numbers).argmax())
         raise InvalidTableError(
             explain(
                 f"Column {name!r} must hold finite numbers.",
@@ -67,18 +67,18 @@ def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress 
                 fix="leave the value out (an empty cell is a missing value), or mend the row",
             )
         )
-    return found
+    return numbers
 
 
 def dates_of(name: str, values: Array, place: Place = row_place, order: str = "") -> NDArray[np.float64]:
     """A column of dates as days since 1970 (B,), NaN where missing or where there is no such day."""
     if values.dtype.kind == "M":
         return days_of(values)
-    found = [math.nan if is_missing(value) else day_of(value, order) for value in values.tolist()]
-    for row, day in enumerate(found):
+    numbers = [math.nan if is_missing(value) else day_of(value, order) for value in values.tolist()]
+    for row, day in enumerate(numbers):
         if day is None:
             raise InvalidTableError(unlike(name, "dates", values[row], place(row)))
-    return np.array(found, np.float64)
+    return np.array(numbers, np.float64)
 
 
 def keys_of(name: str, values: Array, place: Place = row_place) -> list[str | None]:
@@ -190,17 +190,17 @@ def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: 
         return math.nan
     if isinstance(value, str) and value in known:
         return known[value]
-    found = plain_number(value) if dress == PLAIN or not isinstance(value, str) else None
-    if found is None and isinstance(value, str):
-        found = number_in(value, dress)
-    if found is None and isinstance(value, str):
+    numbers = plain_number(value) if dress == PLAIN or not isinstance(value, str) else None
+    if numbers is None and isinstance(value, str):
+        numbers = number_in(value, dress)
+    if numbers is None and isinstance(value, str):
         kind = f"numbers ({dress})" if dress != PLAIN else "numbers"
         raise InvalidTableError(unlike(name, kind, value, place(row)))
-    if found is None:
+    if numbers is None:
         kind = type(value).__name__
         raise NotANumberError(
             f"argument must be a string or a real number, not {kind!r}: column {name!r}, {place(row)}"
         )
     if isinstance(value, str):
-        known[value] = found
-    return found
+        known[value] = numbers
+    return numbers

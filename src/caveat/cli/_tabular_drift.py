@@ -42,18 +42,18 @@ def drifts_of(tested: Tested) -> list[Drift]:
     schema, typed = tested.model.reader.schema, tested.typed
     trained = int(tested.model.summary.get("rows", 0))
     together = len(schema.numbers) + len(schema.categories)
-    found: list[Drift] = []
+    drifts: list[Drift] = []
     for position, column in enumerate(schema.numbers):
         values = typed.numbers[column.name]
         far = tested.unfamiliar[:, position].numpy() > 0
         new = float((far & ~np.isnan(values)).mean())
         then, now = _count_numbers(column, values, trained)
-        found.append(_compared(column.name, then, now, new, _number_words(column, values), together))
+        drifts.append(_compared(column.name, then, now, new, _number_words(column, values), together))
     for column in schema.categories:
         then, now = _count_categories(column, typed.categories[column.name])
         words = _category_words(column, then, now)
-        found.append(_compared(column.name, then, now, float(now[-1] / max(now.sum(), 1)), words, together))
-    return sorted(found, key=lambda drift: (not drift.moved, -drift.index))
+        drifts.append(_compared(column.name, then, now, float(now[-1] / max(now.sum(), 1)), words, together))
+    return sorted(drifts, key=lambda drift: (not drift.moved, -drift.index))
 
 
 def stability_index(then: Array, now: Array) -> Any:

@@ -1,4 +1,4 @@
-"""Sentences in, predictions with honest uncertainty out: scikit-learn estimators, and models as folders."""
+"""Sentences in, predictions with calibrated uncertainty out: scikit-learn estimators, and models as folders."""
 
 from caveat.errors import InvalidModelError
 from caveat.text._classifier import Classifier

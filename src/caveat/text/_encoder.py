@@ -59,16 +59,16 @@ class Encoder:
         return int(cast(Any, self.reader.encoder).config.hidden_size)
 
     def read(self, sentences: Sequence[str]) -> tuple[Tensor, int]:
-        """Tokens (B, T) int64, and how many sentences were cut."""
-        found = self.tokenizer(list(sentences), add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
-        cut = sum(len(tokens) > self.most for tokens in found)
-        if cut:
-            found = self.tokenizer(list(sentences), truncation=True, max_length=self.most)["input_ids"]
-        ids = torch.full((len(found), max(1, *map(len, found))), NO_TOKEN)
-        for row, tokens in enumerate(found):
+        """Tokens (B, T) int64, and how many sentences were truncated."""
+        listed = self.tokenizer(list(sentences), add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
+        truncated = sum(len(tokens) > self.most for tokens in listed)
+        if truncated:
+            listed = self.tokenizer(list(sentences), truncation=True, max_length=self.most)["input_ids"]
+        ids = torch.full((len(listed), max(1, *map(len, listed))), NO_TOKEN)
+        for row, tokens in enumerate(listed):
             ids[row, : len(tokens)] = torch.tensor(tokens)
         ids[(ids != NO_TOKEN).sum(1) == 0, 0] = 0  # a sentence of which the tokenizer leaves nothing
-        return ids, cut
+        return ids, truncated
 
     @torch.no_grad()
     def features_of(self, ids: Tensor) -> Tensor:
@@ -135,6 +135,6 @@ def _not_found(name: str, error: Exception, local: bool) -> str:
     return explain(
         "encoder must be a folder of a Hugging Face text encoder, or its name on the hub.",
         got=f"encoder={name!r}{', of local files only' if local else ''}, and {type(error).__name__}: {first}",
-        cause="a typing error in the path, no network and nothing in the cache, or a model without a tokenizer",
+        cause="a typo in the path, no network and nothing in the cache, or a model without a tokenizer",
         fix="download it once with huggingface_hub.snapshot_download(name), or pass the folder",
     )

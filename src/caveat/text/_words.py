@@ -31,8 +31,8 @@ def split_words(sentence: str) -> list[str]:
         >>> split_words("Don't wait: call 555-1234!")
         ['don', "'", 't', 'wait', ':', 'call', '000', '-', '0000', '!']
     """
-    found: list[str] = _WORD.findall(unicodedata.normalize("NFKC", sentence).lower())
-    words = [_DIGIT.sub("0", word) for word in found]
+    matches: list[str] = _WORD.findall(unicodedata.normalize("NFKC", sentence).lower())
+    words = [_DIGIT.sub("0", word) for word in matches]
     return [word[:_MOST_DIGITS] if word.strip("0") == "" else word for word in words] or [""]
 
 
@@ -63,13 +63,13 @@ class Vocabulary:
                     [10,  0]]), 0)
         """
         split = [split_words(sentence) for sentence in sentences]
-        cut = sum(len(words) > most for words in split)
+        truncated = sum(len(words) > most for words in split)
         longest = min(most, max(map(len, split)))
         ids = torch.full((len(split), longest), PADDING)
         for row, words in enumerate(split):
             kept = [self.number(word) for word in words[:most]]
             ids[row, : len(kept)] = torch.tensor(kept)
-        return ids, cut
+        return ids, truncated
 
 
 def learn_vocabulary(sentences: Iterable[str], most: int) -> Vocabulary:

@@ -61,16 +61,16 @@ def bundled_digits() -> Digits:
     https://archive.ics.uci.edu/dataset/80.
     The 8 x 8 images become 20 x 20 (bilinear) in the middle of 28 x 28, which is how MNIST's are laid out.
     """
-    found: Any = require("sklearn.datasets", "demo").load_digits()
-    small = torch.from_numpy(np.asarray(found.images, dtype=np.float32) / 16.0).unsqueeze(1)
+    bundled: Any = require("sklearn.datasets", "demo").load_digits()
+    small = torch.from_numpy(np.asarray(bundled.images, dtype=np.float32) / 16.0).unsqueeze(1)
     images = pad(interpolate(small, size=(20, 20), mode="bilinear", align_corners=False), (4, 4, 4, 4))
-    labels = torch.from_numpy(np.asarray(found.target, dtype=np.int64))
+    labels = torch.from_numpy(np.asarray(bundled.target, dtype=np.int64))
     origin = (
         "scikit-learn's bundled digits (8 × 8 pixels, enlarged to 20 × 20 inside 28 × 28); "
         f"in the order of the file, the last {HELD_OUT} are for the test"
     )
-    cut = len(images) - HELD_OUT
-    return Digits("scikit-learn digits", origin, images[:cut], labels[:cut], images[cut:], labels[cut:])
+    split = len(images) - HELD_OUT
+    return Digits("scikit-learn digits", origin, images[:split], labels[:split], images[split:], labels[split:])
 
 
 def folder_digits(folder: Path) -> Digits:

@@ -97,11 +97,11 @@ def accuracy_finding(result: Result) -> str:
 def answered_finding(result: Result) -> str:
     """What the rule costs and brings on upright test digits."""
     labels = [int(label) for label in result.digits.test_labels]
-    said = [says(row) for row in result.test.mean]
-    answered = [(s, label) for s, label in zip(said, labels, strict=True) if s.sure]
+    sayings = [says(row) for row in result.test.mean]
+    answered = [(s, label) for s, label in zip(sayings, labels, strict=True) if s.sure]
     right = sum(s.answer == label for s, label in answered)
     share = f", and {right / len(answered):.1%} of the answers it gives are right" if answered else ""
-    return f"There it says “not sure” to {len(said) - len(answered)} of {len(said):,}{share}."
+    return f"There it says “not sure” to {len(sayings) - len(answered)} of {len(sayings):,}{share}."
 
 
 def test_digits_finding(result: Result) -> str:

@@ -113,10 +113,10 @@ def plot_ten(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
 def _write_answers(ax: Axes, row: int, turn: Turn) -> None:
     """The answer at every angle, bold where it is the digit itself, "?" where there is none."""
     for angle, probabilities, nats in zip(FULL_TURN, turn.readings.mean, turn.readings.entropy, strict=True):
-        said = says(probabilities)
-        weight = "bold" if said.names(turn.label) else "normal"
+        saying = says(probabilities)
+        weight = "bold" if saying.names(turn.label) else "normal"
         color = "black" if float(nats) > 1.3 else "white"
-        text = str(said.answer) if said.sure else "?"
+        text = str(saying.answer) if saying.sure else "?"
         ax.text(angle, row + 0.52, text, ha="center", va="center", fontsize=7, fontweight=weight, color=color)
 
 
@@ -129,12 +129,12 @@ def _first_choices(turn: Turn) -> list[int]:
 def _mark(ax: Axes, turn: Turn, probabilities: Tensor, ink: str, theme: Theme) -> None:
     """A marker an angle: a disc for the digit itself, a cross for another, a ring for not sure."""
     for angle, row in zip(FULL_TURN, probabilities, strict=True):
-        said = says(row)
-        marker, color = ("o", theme.right) if said.names(turn.label) else ("X", theme.other)
-        if not said.sure:
+        saying = says(row)
+        marker, color = ("o", theme.right) if saying.names(turn.label) else ("X", theme.other)
+        if not saying.sure:
             marker, color = "o", ink
-        face = color if said.sure else theme.paper
-        ax.plot(angle, said.probability, marker, color=color, markerfacecolor=face, markersize=5.5, zorder=3)
+        face = color if saying.sure else theme.paper
+        ax.plot(angle, saying.probability, marker, color=color, markerfacecolor=face, markersize=5.5, zorder=3)
 
 
 def _finish(ax: Axes, title: str, theme: Theme) -> Axes:

@@ -20,7 +20,7 @@ from caveat.cli._themes import DARK, LIGHT
 READ_STRIP = """
 In bold, the answer from the draws, <span class=right>blue</span> where it is the digit itself and <span
 class=other>orange</span> where it is another one; under it the draws’ first choice with its mean softmax;
-“once” is what the same network says asked once, with dropout off. A question mark: over the cut, so not
+“once” is what the same network says asked once, with dropout off. A question mark: over the threshold, so not
 an answer.
 """
 READ_CONFIDENCE = """

@@ -25,13 +25,13 @@ def numbers_table(result: Result) -> str:
     readings = result.turn.readings
     rows: list[tuple[str, ...]] = []
     for row, angle in enumerate(FULL_TURN):
-        said, alone = says(readings.mean[row]), says(readings.single[row])
+        with_draws, alone = says(readings.mean[row]), says(readings.single[row])
         rows.append(
             (
                 f"{angle}°",
-                str(said.answer) if said.sure else f"not sure ({said.answer})",
-                f"{said.probability:.3f}",
-                f"{float(readings.sd[row, said.answer]):.3f}",
+                str(with_draws.answer) if with_draws.sure else f"not sure ({with_draws.answer})",
+                f"{with_draws.probability:.3f}",
+                f"{float(readings.sd[row, with_draws.answer]):.3f}",
                 f"{float(readings.entropy[row]):.3f}",
                 f"{float(readings.information[row]):.3f}",
                 f"{alone.answer if alone.sure else f'not sure ({alone.answer})'} {alone.probability:.3f}",

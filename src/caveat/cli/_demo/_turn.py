@@ -32,10 +32,10 @@ class Turn:
 
     def tally(self, probabilities: Tensor) -> tuple[int, int, int]:
         """At how many angles these (36, C) name the digit, are not sure, name another."""
-        said = [says(row) for row in probabilities]
-        right = sum(s.names(self.label) for s in said)
-        unsure = sum(not s.sure for s in said)
-        return right, unsure, len(said) - right - unsure
+        sayings = [says(row) for row in probabilities]
+        right = sum(s.names(self.label) for s in sayings)
+        unsure = sum(not s.sure for s in sayings)
+        return right, unsure, len(sayings) - right - unsure
 
 
 def choose(
