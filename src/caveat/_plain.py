@@ -100,7 +100,7 @@ def _member(options: tuple[Any, ...], value: Any, where: str) -> Any:
     named = {kind.kind: kind for kind in kinds}
     if isinstance(kind_name, str) and kind_name in named:
         return named[kind_name]
-    _refuse(f"{where}.kind", f"of {[*named]}", kind_name)
+    return _refuse(f"{where}.kind", f"of {[*named]}", kind_name)
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
