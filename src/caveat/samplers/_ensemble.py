@@ -19,12 +19,13 @@ from caveat._intercept import Network
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers._line import in_a_line
 from caveat.samplers._members._group import BoundGroup, Group
 
 _RULE = "An ensemble is a list of different torch.nn.Modules on one device."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ensemble(Generic[P_co]):
     """The sampler that ``caveat.ensemble`` makes; see there. Draw i is member i, whatever the seed."""
 
@@ -33,6 +34,8 @@ class Ensemble(Generic[P_co]):
     backend: Backend = None
     in_dims: Any = None
     _groups: list[Group] = field(default_factory=list[Group], repr=False)
+
+    __repr__ = in_a_line
 
     @property
     def size(self) -> int:

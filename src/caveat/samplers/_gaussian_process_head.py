@@ -19,10 +19,11 @@ from caveat._intercept import LivePredicate
 from caveat.errors import InvalidArgumentError, explain
 from caveat.layers import RandomFeatureGaussianProcess
 from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers._line import in_a_line
 from caveat.samplers._mc_dropout import MCDropout
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GaussianProcessHead(Generic[P_co]):
     """The sampler that ``gaussian_process_head`` makes; see there."""
 
@@ -30,6 +31,8 @@ class GaussianProcessHead(Generic[P_co]):
     output: Output[P_co]
     _inner: MCDropout[P_co]
     _factors: dict[int, tuple[Any, Tensor]] = field(default_factory=dict[int, tuple[Any, Tensor]], repr=False)
+
+    __repr__ = in_a_line
 
     @property
     def size(self) -> None:

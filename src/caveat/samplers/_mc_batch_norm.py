@@ -19,6 +19,7 @@ from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, NothingRandomError, explain
 from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._drawn_numbers import generator_of
@@ -28,7 +29,7 @@ from caveat.samplers._members._training_rows import TrainingRows
 _USUAL_BATCH = 32
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MCBatchNorm(Generic[P_co]):
     """The sampler that ``mc_batch_norm`` makes; see there."""
 
@@ -38,6 +39,8 @@ class MCBatchNorm(Generic[P_co]):
     _data: TrainingRows = field(repr=False)
     _network: EvalNetwork = field(repr=False)
     _held: Held = field(repr=False)
+
+    __repr__ = in_a_line
 
     @property
     def size(self) -> None:

@@ -41,11 +41,12 @@ from caveat._intercept import (
 from caveat._seeds import check_seed
 from caveat.errors import CaveatError
 from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers._line import in_a_line
 
 Masks = Literal["shared", "per_row"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MCDropout(Generic[P_co]):
     """The sampler that ``caveat.mc_dropout`` makes; see there."""
 
@@ -59,6 +60,8 @@ class MCDropout(Generic[P_co]):
     backend: Backend
     chunk: int | None
     _plans: Known[Plan] = field(default_factory=Known[Plan], repr=False)
+
+    __repr__ = in_a_line
 
     @property
     def size(self) -> None:

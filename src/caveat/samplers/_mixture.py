@@ -21,6 +21,7 @@ from caveat._engine import Sampler, Stream, Values, mapped
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import HeadOutputs, Output, P, P_co
+from caveat.samplers._line import in_a_line
 from caveat.samplers._members._mismatch import check_same_values
 
 # So much of all components' draws is held at once, and at least a few of each.
@@ -29,11 +30,13 @@ _LEAST, _MOST = 4, 512
 _RULE = "A mixture is a list of samplers that read the networks' returns with the same output."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mixture(Generic[P_co]):
     """The sampler that ``caveat.mixture`` makes; see there."""
 
     samplers: tuple[Sampler[P_co], ...]
+
+    __repr__ = in_a_line
 
     @property
     def output(self) -> Output[P_co]:

@@ -22,6 +22,7 @@ from caveat._intercept import put_back
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._drawn_numbers import normals_of
@@ -33,7 +34,7 @@ from caveat.samplers._swag_moments import SwagMoments
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Swag(Generic[P_co]):
     """The sampler that ``swag`` makes; see there. ``model`` is a private copy with the mean weights."""
 
@@ -46,6 +47,8 @@ class Swag(Generic[P_co]):
     _network: EvalNetwork = field(repr=False)
     _held: Held = field(repr=False)
     _lock: Any = field(default_factory=threading.RLock, repr=False)
+
+    __repr__ = in_a_line
 
     @property
     def size(self) -> None:

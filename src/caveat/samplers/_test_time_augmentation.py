@@ -22,6 +22,7 @@ from caveat._intercept import Known, seed_all, state_kept
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._drawn_numbers import generator_of
 from caveat.samplers._members._pieces import OneByOne
@@ -32,7 +33,7 @@ Augment = Callable[[Any, torch.Generator], Any]
 _TRIED_DRAWS = 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TestTimeAugmentation(Generic[P_co]):
     """The sampler that ``test_time_augmentation`` makes; see there."""
 
@@ -43,6 +44,8 @@ class TestTimeAugmentation(Generic[P_co]):
     augment: Augment
     _network: EvalNetwork = field(repr=False)
     _together: Known[bool] = field(default_factory=Known[bool], repr=False)
+
+    __repr__ = in_a_line
 
     @property
     def size(self) -> None:

@@ -32,6 +32,7 @@ from caveat._intercept import (
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output, as_output
+from caveat.samplers._line import in_a_line
 from caveat.samplers._moment_propagation._activations import deviation_of
 from caveat.samplers._moment_propagation._covariance import WIDEST
 from caveat.samplers._moment_propagation._propagation import run
@@ -83,7 +84,7 @@ class Propagated:
         return Gaussian(summary.moments, summary.noise, dtype)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MomentPropagation:
     """The sampler that ``moments`` makes; see there."""
 
@@ -92,6 +93,8 @@ class MomentPropagation:
     live: LivePredicate
     in_dims: Any
     _studies: Known[Probe] = field(default_factory=Known[Probe], repr=False)
+
+    __repr__ = in_a_line
 
     @property
     def size(self) -> None:
