@@ -214,7 +214,7 @@ def test_bad_input_is_named() -> None:
     for call in (lambda: batchbald(p, 5), lambda: top_k(torch.rand(4), 5), lambda: k_center(torch.rand(4, 2), 5)):
         with pytest.raises(InvalidArgumentError, match="at most as large"):
             call()
-    with pytest.raises(InvalidArgumentError, match="at least one row"):
+    with pytest.raises(InvalidArgumentError, match="size must be an integer of at least 1"):
         top_k(torch.rand(4), 0)
     with pytest.raises(NotProbabilitiesError):
         batchbald(p * 2, 1)

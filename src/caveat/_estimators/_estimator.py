@@ -70,8 +70,8 @@ class Estimator(BaseEstimator, ABC):
         """Returns the chosen ones of rows that were opened, to train on; a row may be chosen twice."""
 
     @abstractmethod
-    def _learn_target(self, y: Any, rows: int) -> tuple[Target, Tensor]:
-        """Returns the target, and the answers of each row for the network."""
+    def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
+        """Returns the target learned from the chosen rows, and their answers for the network."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Trains on B rows X and answers y, and calibrates on rows that are held out; returns self.
@@ -86,9 +86,8 @@ class Estimator(BaseEstimator, ABC):
         """
         settings = self.kind.check(settings_of(self, self.kind.settings))
         opened, count = self.open_rows(X, training=True)
-        target, answers = self._learn_target(y, count)
         chosen, weights = repeat_by_weight(row_weights(sample_weight, count))
-        answers = answers[chosen]
+        target, answers = self._learn_target(y, count, chosen)
         weights = self._weighted(weights, answers)
         rows = self.training_rows(opened, chosen)
         self.model_ = fit_model(self.kind, rows, target, answers, settings, weights=weights, verbose=self.verbose)
@@ -243,7 +242,8 @@ class ClassifierBase(ClassifierMixin, Estimator):
 
     def predict(self, X: Any) -> Array:
         """Returns the most probable class of each row, (B,)."""
-        return self.classes_[as_array(self.predictive(X).predicted)]
+        pred = self.predictive(X)  # first: it says so where there was no fit
+        return self.classes_[as_array(pred.predicted)]
 
     def predict_proba(self, X: Any) -> Array:
         """Returns probabilities (B, C), in the order of ``classes_``."""
@@ -274,8 +274,8 @@ class ClassifierBase(ClassifierMixin, Estimator):
     def _restored(self) -> None:
         self.classes_ = cast(Classes, self.model_.target).typed()
 
-    def _learn_target(self, y: Any, rows: int) -> tuple[Target, Tensor]:
-        labels = label_values(y, rows, self.kind)
+    def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
+        labels = label_values(y, rows, self.kind)[chosen]
         target, self.classes_, numbers = learn_classes(labels, target_names(y, 1)[0], self.kind.error)
         return target, numbers
 
@@ -326,10 +326,10 @@ class RegressorBase(RegressorMixin, Estimator):
     def _fits(cls, target: Target) -> bool:
         return isinstance(target, Numbers)
 
-    def _learn_target(self, y: Any, rows: int) -> tuple[Target, Tensor]:
+    def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         values, flat = number_values(y, rows, self.kind)
         names = target_names(y, values.shape[1])
-        return learn_numbers(values, names, flat, self.kind.error, lambda row: f"row {row} of y")
+        return learn_numbers(values[chosen], names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y")
 
     def _truth(self, y: Any) -> Tensor:
         values, _ = number_values(y, len(y), self.kind)

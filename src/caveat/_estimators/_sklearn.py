@@ -141,7 +141,7 @@ def row_weights(sample_weight: Any, rows: int) -> Array:
         return weights
     raise InvalidArgumentError(
         explain(
-            "sample_weight must be (B,), finite and at least 0, and not 0 for all rows.",
+            "sample_weight must be (B,), finite and at least 0, and not zero for all rows.",
             got=f"sample_weight of shape {weights.shape} for {rows} rows, from {np.min(weights, initial=0):g}",
             cause="weights of another split, or a logarithm",
             fix="sample_weight=np.ones(len(X))",
