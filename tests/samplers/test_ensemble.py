@@ -417,3 +417,23 @@ def test_recurrent_members_give_what_they_give_alone(kind: type[nn.RNNBase], bac
     check()
     networks[0].load_state_dict(networks[3].state_dict())
     check()
+
+
+def test_what_members_write_on_their_input_stays_theirs() -> None:
+    """At the first call too, which runs them in several ways to see which may be used."""
+
+    class Shifting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x.sub_(0.5)
+            return self.layer(x)
+
+    models = [Shifting().eval() for _ in range(3)]
+    x = torch.ones(4, 3)
+    truth = torch.stack([model.layer(x - 0.5) for model in models])
+    for rows in (4, 1):
+        torch.testing.assert_close(caveat.draws(ensemble(models, output=caveat.Mean()), x[:rows]), truth[:, :rows])
+        assert torch.equal(x, torch.ones(4, 3))

@@ -48,5 +48,5 @@ def test_missing_answers_are_named_in_every_container() -> None:
 
 
 def test_a_target_whose_variance_is_no_number_is_refused() -> None:
-    with pytest.raises(InvalidTextError, match="for their variance to be a number"):
+    with pytest.raises(InvalidTextError, match="for its variance to be a number"):
         Regressor(epochs=1).fit(["a fine film", "a dull film"] * 10, [0.0, 1e308] * 10)

@@ -73,7 +73,7 @@ class Stack:
         """
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            inputs = map_tensors(Tensor.contiguous, inputs)
+            inputs = map_tensors(_copied, inputs)  # a network may write on what it is given
             run = self._stacked_pass if stacked else self._unrolled_pass
             try:
                 with Recorder(tensors_of(inputs), refreshable=True) as recorder:
@@ -145,3 +145,7 @@ def total_bytes(models: Sequence[nn.Module]) -> int:
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
