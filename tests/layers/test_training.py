@@ -134,7 +134,7 @@ def test_layers_are_copied_and_pickled(name: str) -> None:
     lambda p: layers.SpatialConcreteDropout(nn.Conv1d(2, 2, 1), p),
 ])  # fmt: skip
 def test_a_rate_is_a_share_below_one(build: Callable[[float], nn.Module], p: float) -> None:
-    with pytest.raises(InvalidRateError, match=r"must be in \[0, 1\)"):
+    with pytest.raises(InvalidRateError, match=r"must lie in \[0, 1\)"):
         build(p)
 
 

@@ -170,7 +170,7 @@ def test_autocast_and_half() -> None:
 @pytest.mark.parametrize("name", ["dropout", "input_dropout", "state_dropout", "output_dropout"])
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan"), "0.5"])
 def test_rates_out_of_range(name: str, rate: Any) -> None:
-    with pytest.raises(InvalidRateError, match="must be in"):
+    with pytest.raises(InvalidRateError, match="must lie in"):
         VariationalLSTM(3, 4, **{name: rate})
 
 
