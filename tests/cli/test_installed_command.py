@@ -1,4 +1,4 @@
-"""Adult and concrete from CSV to decisions with the installed command, in under three minutes.
+"""Adult and concrete from CSV to decisions with the installed command.
 
 The command is that of the environment of the tests; CI names another with ``CAVEAT``: that of the wheel, installed by
 itself in a new virtual environment.
@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ pytest.importorskip("sklearn")
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 COMMAND = os.environ.get("CAVEAT", str(Path(sys.executable).with_name("caveat")))
-MOST_SECONDS = 180
 COLUMNS = ("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship",
            "race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income")  # fmt: skip
 
@@ -72,7 +70,6 @@ def test_adult_and_a_regression_table_from_csv_to_decisions(tmp_path: Path) -> N
     held_out = write(tmp_path / "held_out.csv", COLUMNS, test[8000:])
     header, mixes = concrete()
     learnt, tried = write(tmp_path / "mixes.csv", header, mixes[:830]), write(tmp_path / "new.csv", header, mixes[830:])
-    start = time.perf_counter()
 
     by_income, by_strength = tmp_path / "income", tmp_path / "strength"
     said("fit", incomes, "--target", "income", "--out", by_income)
@@ -83,7 +80,6 @@ def test_adult_and_a_regression_table_from_csv_to_decisions(tmp_path: Path) -> N
         said("predict", model, rows, "--out", tmp_path / f"{model.name}.csv")
     measured = said("evaluate", by_income, asked, "--report", tmp_path / "report.html")["metrics"]
     strengths = said("evaluate", by_strength, tried)["metrics"]
-    seconds = time.perf_counter() - start
 
     for model in (by_income, by_strength):
         assert {"model.safetensors", "caveat.json"} <= {path.name for path in model.iterdir()}
@@ -103,4 +99,3 @@ def test_adult_and_a_regression_table_from_csv_to_decisions(tmp_path: Path) -> N
     assert strengths["coverage_90"]["value"] == pytest.approx(inside, abs=1e-6)
     assert sum(row["decision"] == "refer" for row in predicted) == pytest.approx(40, abs=2)
     assert "<html" in (tmp_path / "report.html").read_text()[:200].lower()
-    assert seconds < MOST_SECONDS

@@ -6,12 +6,13 @@ arrangement, made by another sampler. 20 examples for each of 16 families are 32
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given, reject, settings
 from hypothesis import strategies as st
 
 import caveat
@@ -76,6 +77,19 @@ def sampler_of(recipe: Recipe, **options: Any) -> Any:
     return caveat.mc_dropout(recipe.build(), output=caveat.Mean(), **options)
 
 
+def drawn(sampler: Any, x: Any, n: int, seed: int) -> torch.Tensor:
+    """The draws; an example is left out where the units of a tiny network are dead on these rows, as a loop shows."""
+    try:
+        return caveat.draws(sampler, x, n, seed=seed)
+    except caveat.NothingRandomError:
+        model = copy.deepcopy(sampler.model).train()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            passes = [call(model, x) for _ in range(20)]
+        if not all(torch.equal(one, passes[0]) for one in passes):
+            raise
+        reject()
+
+
 @every_family
 @many
 @given(data=st.data())
@@ -83,12 +97,12 @@ def test_any_arrangement_gives_the_same_draws(family: str, data: st.DataObject) 
     recipe, given_rows, seed = data.draw(recipes(family)), data.draw(rows(family)), data.draw(st.integers(0, 99))
     arrangement = data.draw(arrangements)
     every = tuple(range(len(given_rows.sizes)))
-    whole = caveat.draws(sampler_of(recipe), given_rows.batch(recipe, every, 0), N, seed=seed)
+    whole = drawn(sampler_of(recipe), given_rows.batch(recipe, every, 0), N, seed)
     sampler = sampler_of(recipe, **{name: value for name, value in arrangement.settings if value is not None})
     if arrangement.warm:  # what a sampler saw before does not count
-        caveat.draws(sampler, Rows(1, given_rows.sizes[-1:]).batch(recipe, (0,), 0), 2, seed=1)
+        drawn(sampler, Rows(1, given_rows.sizes[-1:]).batch(recipe, (0,), 0), 2, 1)
     for part in arrangement.parts(len(every)):
-        draws = caveat.draws(sampler, given_rows.batch(recipe, part, arrangement.padding), N, seed=seed)
+        draws = drawn(sampler, given_rows.batch(recipe, part, arrangement.padding), N, seed)
         off = float((draws - whole[:, list(part)]).abs().max() / whole.abs().max().clamp(min=1.0))
         assert off <= CLOSE, f"rows {part} are off by {off:.3g}"
 

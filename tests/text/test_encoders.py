@@ -81,7 +81,7 @@ def test_a_frozen_encoder_carries_heads(frozen: Classifier, corpus: Corpus) -> N
     assert frozen.score(X, y) > 0.55  # chance is a third; the weights are random
     assert len(frozen.model_.networks) == 2  # an ensemble of heads, if nothing else is said
     assert float(frozen.decompose(X)["epistemic"].min()) > 0
-    encoder = frozen.model_.encoder
+    encoder = frozen.model_.reader.encoder
     assert encoder is not None
     assert not any(parameter.requires_grad for parameter in encoder.reader.parameters())
     together = frozen.predict_proba(X[:8])
@@ -91,7 +91,7 @@ def test_a_frozen_encoder_carries_heads(frozen: Classifier, corpus: Corpus) -> N
 def test_the_frozen_encoder_runs_once_a_sentence(
     frozen: Classifier, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = frozen.model_.encoder
+    encoder = frozen.model_.reader.encoder
     assert encoder is not None
     seen: list[int] = []
     forward = type(encoder.reader).forward
@@ -132,14 +132,14 @@ def test_no_clock_decides_how_heads_are_trained(
     real = training.fit_ensemble
 
     def noted(*args: Any, **settings: Any) -> Any:
-        asked.append(settings.get("together"))
+        asked.append(settings.get("backend"))
         return real(*args, **settings)
 
     monkeypatch.setattr(training, "fit_ensemble", noted)
     for fine_tune, members in ((False, 2), (True, 2), (True, 1)):
         quick = {"members": members, "epochs": 1, "draws": 4}
         Classifier(encoder=str(tiny), fine_tune=fine_tune, method="ensemble", **quick).fit(*corpus(60))
-    assert asked == [True, True, False]
+    assert asked == ["vectorized", "vectorized", "loop"]
 
 
 def test_a_regressor_reads_through_an_encoder(tiny: Path, corpus: Corpus) -> None:

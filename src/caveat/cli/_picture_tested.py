@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._estimators import FILES, Classes, Model, losses_of
+from caveat._files import open_regular
 from caveat.cli._tabular_tested import parts_of
 from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
@@ -69,8 +70,9 @@ def are_pictures(data: Path) -> bool:
 def is_model_of_pictures(folder: Path) -> bool:
     """Returns whether a folder holds a model of pictures; what is wrong with one is said when it is read."""
     try:
-        return json.loads((folder / FILES[1]).read_bytes())["format"] == PICTURES.format[0]
-    except (OSError, ValueError, LookupError, TypeError):
+        with open_regular(folder / FILES[1]) as file:  # a pipe there must not be waited for
+            return json.loads(file.read())["format"] == PICTURES.format[0]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 

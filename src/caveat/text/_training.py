@@ -66,7 +66,7 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
         members=settings.networks,
         epochs=settings.most_epochs(len(inputs)),
         learning_rate=settings.step,
-        backend="loop" if shape.kind == "words" else "vectorized",  # a stack has no kernel for the LSTM
+        backend="loop" if shape.kind == "words" or settings.networks == 1 else "vectorized",  # no stacked LSTM kernel
         **_common(settings, len(inputs), training.verbose),
     )
     networks = tuple(cast(SentenceNetwork, network) for network in fitted)
@@ -94,7 +94,7 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         members=settings.networks,
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
-        backend="vectorized",
+        backend="vectorized" if settings.networks > 1 else "loop",
         **common,
     )
     networks: list[SentenceNetwork] = []
