@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from torch import nn
 
+from caveat._intercept import all_dropout
+
 
 def in_a_line(self: Any) -> str:
     """Returns a sampler's class with its fields in one line; a network is its class and how many numbers it holds.
@@ -30,8 +32,8 @@ def in_a_line(self: Any) -> str:
         elif isinstance(value, tuple):
             parts.append(_several(cast("tuple[Any, ...]", value)))
         elif callable(value):
-            name = getattr(value, "__name__", type(value).__name__)
-            parts += [] if name == "all_dropout" else [f"{field.name}={name}"]
+            named = f"{field.name}={getattr(value, '__name__', type(value).__name__)}"
+            parts += [] if value is all_dropout else [named]  # the default of `live`
         else:
             parts.append(f"{field.name}={value!r}")
     return f"{type(self).__name__}({', '.join(parts)})"
