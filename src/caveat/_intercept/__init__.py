@@ -32,7 +32,7 @@ from caveat._intercept._layout import close
 from caveat._intercept._masks import Make, MaskSource, Shape, normal_from_uniform, random_bits, uniform_from_bits
 from caveat._intercept._mutation import mutates, substituted_anywhere
 from caveat._intercept._network import Network
-from caveat._intercept._noise import is_noise
+from caveat._intercept._noise import NOISE_HANDLERS
 from caveat._intercept._patching import flags_kept, following, patched
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
@@ -52,6 +52,7 @@ from caveat._intercept._trees import map_tensors
 __all__ = [
     "DROPOUT_CLASSES",
     "HANDLERS",
+    "NOISE_HANDLERS",
     "Audit",
     "AuditedSite",
     "Diverged",
@@ -83,7 +84,6 @@ __all__ = [
     "following",
     "has_draws",
     "interruptible",
-    "is_noise",
     "last_row",
     "map_tensors",
     "mutates",

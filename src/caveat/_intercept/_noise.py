@@ -21,6 +21,9 @@ from caveat._intercept._masks import normal_from_uniform
 
 _KIND = "noise"
 Shaper = Callable[[Tensor], Tensor]
+NOISE_HANDLERS = set[Handler]()
+"""Those of the functions whose result is random numbers."""
+
 _NORMAL = (torch.randn, torch.randn_like, torch.normal, torch.Tensor.normal_)
 
 
@@ -41,6 +44,7 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
             return returned
 
         handles(*functions)(drawn)
+        NOISE_HANDLERS.add(drawn)
         return drawn
 
     return register
@@ -220,8 +224,3 @@ def _two(args: Any, kwargs: dict[str, Any], names: tuple[str, str], defaults: tu
     given = [*args[1:3]]
     values = [given[i] if i < len(given) else kwargs.get(names[i], defaults[i]) for i in (0, 1)]
     return values[0], values[1]
-
-
-def is_noise(handler: object) -> bool:
-    """Whether a handler stands for one of the random functions of this module."""
-    return getattr(handler, "__module__", None) == __name__

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from caveat._inputs import Inputs, map_leaves
 from caveat._intercept import (
     HANDLERS,
+    NOISE_HANDLERS,
     FunctionMode,
     Network,
     Pass,
@@ -25,7 +26,6 @@ from caveat._intercept import (
     attributes_kept,
     flags_kept,
     following,
-    is_noise,
     mutates,
     substituted_anywhere,
 )
@@ -61,7 +61,7 @@ class Propagation(FunctionMode):
         args, kwargs = self.taken.settled(args, kwargs)
         if func in DROPOUTS:
             return self._written(func, given, args, kwargs, self._drop(func, args, kwargs))
-        if HANDLERS.get(func) in _NOISE:
+        if HANDLERS.get(func) in NOISE_HANDLERS:
             raise self.cannot(func, "asks torch for random numbers, whose distribution cannot be known from the call")
         if not any(isinstance(leaf, Uncertain) for leaf in pytree.tree_leaves((args, kwargs))):
             return func(*args, **kwargs)
@@ -121,9 +121,6 @@ class Propagation(FunctionMode):
         for named in (given[0] if given else target, target):
             aliases[id(named)] = (named, result)
         return result
-
-
-_NOISE = {handler for handler in HANDLERS.values() if is_noise(handler)}
 
 
 def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], Any]) -> tuple[Any, Propagation]:
