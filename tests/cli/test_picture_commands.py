@@ -87,7 +87,7 @@ def test_a_folder_of_class_folders_is_learned(place: Path, tmp_path: Path, capsy
 def test_people_read_what_was_left_out(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "fit", place / "photos", "--out", tmp_path / "model", *QUICK, "--most-rows", 100)
     assert "Model of " in out
-    assert "pictures left out" in run(capsys, "evaluate", tmp_path / "model", place / "test")
+    assert "Pictures left out: " in run(capsys, "evaluate", tmp_path / "model", place / "test")
 
 
 def test_every_picture_has_its_line(

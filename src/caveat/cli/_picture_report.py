@@ -53,7 +53,7 @@ def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str
 
 def _lead(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
     count = len(tested.left_out)
-    parts = [f"{count:,} pictures were left out: they cannot be read, or show nothing." if count else ""]
+    parts = [f"Pictures left out: {count:,}, which cannot be read or show nothing." if count else ""]
     if policy is not None:
         parts.append(f"The policy: {describe_policy(policy)}.")
     return " ".join(parts).strip() or "Every picture could be read."

@@ -266,7 +266,7 @@ def _say_left_out(found: dict[str, Any], as_json: bool) -> None:
     if left_out and not as_json:
         named = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:5])
         more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
-        print(f"{len(left_out):,} pictures left out: {named}{more}")
+        print(f"Pictures left out: {len(left_out):,}: {named}{more}")
 
 
 def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...] = ()) -> None:
