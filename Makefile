@@ -25,7 +25,7 @@ test: test-fast test-zoo  ## everything that has to hold
 test-fast: $(READY)  ## the tests that need no heavy library
 	$(BIN)/python -m pytest -m "not heavy and not survey" $(WORKERS) $(ARGS)
 
-test-survey: $(READY)  ## signals at random moments; every situation of the zoo in every way: a quarter of an hour
+test-survey: $(READY)  ## signals at random moments; every situation of the zoo in every way (long; not part of `test`)
 	$(BIN)/python -m pytest -m "survey" $(WORKERS) $(ARGS)
 
 test-zoo: $(ZOO)  ## the tests against transformers models

@@ -175,6 +175,8 @@ def test_code_of_the_documents_passes_as_a_users(tmp_path: Path) -> None:
                 for number, text in enumerate(code.split("\n")):
                     lines[line + number] = text
         (tmp_path / f"{page.parent.name}_{page.stem}.py".replace("-", "_")).write_text("\n".join(lines))
-    for example in (ROOT / "examples").glob("*.py"):
+    examples = [*(ROOT / "examples").glob("*.py")]
+    for example in examples:
         (tmp_path / f"example_{example.name}").write_text(example.read_text())
+    assert len([*tmp_path.glob("*.py")]) == len(PAGES) + len(examples)  # no page took another's name
     assert errors_of(tmp_path) == []
