@@ -1,15 +1,16 @@
 # Each target does all the set-up it needs (an environment of its own in .venv, pinned by constraints.txt).
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-survey test-zoo bench docs lint format experiments pins clean
+.PHONY: help demo test test-fast test-survey test-zoo test-frameworks bench docs lint format experiments pins clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ZOO := $(VENV)/.ready-zoo
+FRAMEWORKS ?= .venv-frameworks
 ARGS ?=
 # Every test computes on one thread: a test process for each core (ARGS="-n 0" for one process and a debugger).
 WORKERS = -n auto --dist worksteal
-test-fast test-survey test-zoo: export OMP_NUM_THREADS = 1
+test-fast test-survey test-zoo test-frameworks: export OMP_NUM_THREADS = 1
 # The first Python >= 3.11 that runs; name your own with `make PYTHON=/path/to/python test`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
@@ -23,13 +24,16 @@ demo: $(READY)  ## train a small network on digits, rotate one, and write the re
 test: test-fast test-zoo  ## everything that has to hold
 
 test-fast: $(READY)  ## the tests that need no heavy library
-	$(BIN)/python -m pytest -m "not heavy and not survey" $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -m "not heavy and not frameworks and not survey" $(WORKERS) $(ARGS)
 
 test-survey: $(READY)  ## signals at random moments; every situation of the zoo in every way (long; not part of `test`)
 	$(BIN)/python -m pytest -m "survey" $(WORKERS) $(ARGS)
 
 test-zoo: $(ZOO)  ## the tests against transformers models
 	$(BIN)/python -m pytest -m heavy $(WORKERS) $(ARGS)
+
+test-frameworks: $(FRAMEWORKS)/.ready  ## the tests against torchvision, timm, fastai and Keras (gigabytes, the first time)
+	$(FRAMEWORKS)/bin/python -m pytest -m frameworks $(WORKERS) $(ARGS) tests
 
 bench: $(READY)  ## speed and memory against plain loops, into benchmarks/RESULTS.md
 	$(BIN)/python -m pytest benchmarks --benchmark-disable-gc $(ARGS)
@@ -52,7 +56,7 @@ pins:  ## renew constraints.txt from an empty environment
 	PYTHON="$(PYTHON)" sh scripts/pins.sh
 
 clean:  ## remove the environment and all that was built
-	rm -rf $(VENV) build dist site caveat-demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	rm -rf $(VENV) $(FRAMEWORKS) build dist site caveat-demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt scripts/setup.sh
@@ -61,4 +65,8 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 
 $(ZOO): $(READY)
 	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VENV) dev,zoo
+	@touch $@
+
+$(FRAMEWORKS)/.ready: pyproject.toml constraints-frameworks.txt scripts/setup.sh
+	@PYTHON="$(PYTHON)" CONSTRAINTS=constraints-frameworks.txt sh scripts/setup.sh $(FRAMEWORKS) frameworks
 	@touch $@

@@ -3,6 +3,7 @@
 set -eu
 venv=$1
 extras=$2
+constraints=${CONSTRAINTS:-constraints.txt}
 
 if [ -z "${PYTHON:-}" ]; then
     echo "caveat needs Python 3.11 or later, and none was found on the PATH." >&2
@@ -26,5 +27,5 @@ fi
 
 echo "Installing caveat[$extras] into $venv (the first time takes a minute or two)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-"$venv/bin/python" -m pip install -q -c constraints.txt hatchling editables
-"$venv/bin/python" -m pip install -q -c constraints.txt --no-build-isolation --editable ".[$extras]"
+"$venv/bin/python" -m pip install -q -c "$constraints" hatchling editables
+"$venv/bin/python" -m pip install -q -c "$constraints" --no-build-isolation --editable ".[$extras]"

@@ -19,12 +19,13 @@ import pytest
 
 import caveat
 
+from .stages import find_stage
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGES = [found.name for found in pkgutil.iter_modules(caveat.__path__) if not found.name.startswith("_")]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUIET = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # about the theme's makers, not the site
-HEAVY = re.compile(r"^(?:import|from) transformers\b", re.MULTILINE)
 
 
 def public(module: ModuleType) -> list[str]:
@@ -51,22 +52,30 @@ def undocumented(module: ModuleType) -> list[str]:
     return bare
 
 
-def blocks(path: Path, *, heavy: bool) -> list[tuple[int, str]]:
-    """(line, code) of a page's Python blocks; the heavy ones import an optional heavy library."""
+def blocks(path: Path, *, stage: str) -> list[tuple[int, str]]:
+    """(line, code) of the Python blocks of a page that run in a stage.
+
+    Without heavy libraries those are the blocks before the first one that imports any; where they are installed,
+    the whole page, in its order. Empty where the page has no block of this very stage.
+    """
     text = path.read_text()
     found = [(text.count("\n", 0, match.start(1)), match.group(1)) for match in BLOCK.finditer(text)]
-    return [(line, code) for line, code in found if bool(HEAVY.search(code)) == heavy]
+    stages = [find_stage(code) for _, code in found]
+    if stage not in stages:
+        return []
+    light = next((k for k, one in enumerate(stages) if one != "fast"), len(found))
+    return found[:light] if stage == "fast" else found
 
 
-def run_blocks(path: Path, *, heavy: bool) -> None:
+def run_blocks(path: Path, *, stage: str) -> None:
     """Run a page's blocks one after another, as a reader would; tracebacks name the page and its line."""
     space: dict[str, object] = {"__name__": "__page__"}
-    for line, code in blocks(path, heavy=heavy):
+    for line, code in blocks(path, stage=stage):
         exec(compile("\n" * line + code, str(path), "exec"), space)
 
 
-def with_code(*, heavy: bool) -> list[pytest.ParameterSet]:
-    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PAGES if blocks(path, heavy=heavy)]
+def with_code(stage: str) -> list[pytest.ParameterSet]:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PAGES if blocks(path, stage=stage)]
 
 
 def test_every_name_of_the_public_face_has_a_docstring() -> None:
@@ -80,15 +89,21 @@ def test_every_public_name_of_a_package_has_a_docstring(package: str) -> None:
     assert not undocumented(module)
 
 
-@pytest.mark.parametrize("path", with_code(heavy=False))
+@pytest.mark.parametrize("path", with_code("fast"))
 def test_the_code_of_a_page_runs(path: Path) -> None:
-    run_blocks(path, heavy=False)
+    run_blocks(path, stage="fast")
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("path", with_code(heavy=True))
+@pytest.mark.parametrize("path", with_code("heavy"))
 def test_the_heavy_code_of_a_page_runs(path: Path) -> None:
-    run_blocks(path, heavy=True)
+    run_blocks(path, stage="heavy")
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("path", with_code("frameworks"))
+def test_the_code_of_a_page_of_frameworks_runs(path: Path) -> None:
+    run_blocks(path, stage="frameworks")
 
 
 @pytest.mark.slow
@@ -170,17 +185,16 @@ def test_a_wrong_kind_is_an_error(tmp_path: Path) -> None:
 def test_code_of_the_documents_passes_as_a_users(tmp_path: Path) -> None:
     """The blocks of a page one after another, each at its line, and the examples as they are.
 
-    Those that import a heavy library count where it is installed.
+    Those of the heavy stage count where its libraries are installed; those of frameworks are checked by running.
     """
-    kinds = (False, True) if importlib.util.find_spec("transformers") else (False,)
+    stages = ("fast", "heavy") if importlib.util.find_spec("transformers") else ("fast",)
     for page in PAGES:
         lines = [""] * (page.read_text().count("\n") + 1)
-        for heavy in kinds:
-            for line, code in blocks(page, heavy=heavy):
-                for number, text in enumerate(code.split("\n")):
-                    lines[line + number] = text
+        for line, code in [one for stage in stages for one in blocks(page, stage=stage)]:
+            for number, text in enumerate(code.split("\n")):
+                lines[line + number] = text
         (tmp_path / f"{page.parent.name}_{page.stem}.py".replace("-", "_")).write_text("\n".join(lines))
-    examples = [one for one in (ROOT / "examples").glob("*.py") if bool(HEAVY.search(one.read_text())) in kinds]
+    examples = [one for one in (ROOT / "examples").glob("*.py") if find_stage(one.read_text()) in stages]
     for example in examples:
         (tmp_path / f"example_{example.name}").write_text(example.read_text())
     assert len([*tmp_path.glob("*.py")]) == len(PAGES) + len(examples)  # no page took another's name

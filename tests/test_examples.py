@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from .stages import find_stage, marks_of
+
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
-HEAVY = {"hugging_face_text"}
 
 
 @pytest.fixture
@@ -38,12 +39,9 @@ def test_example_is_short_and_says_what_it_is(path: Path) -> None:
     assert len(text.splitlines()) < 60
 
 
-@pytest.mark.parametrize("name", [path.stem for path in EXAMPLES if path.stem not in HEAVY])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(path.stem, marks=marks_of(find_stage(path.read_text()))) for path in EXAMPLES],
+)
 def test_example_runs(name: str, run: Callable[[str], str]) -> None:
-    assert run(name)
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", sorted(HEAVY))
-def test_heavy_example_runs(name: str, run: Callable[[str], str]) -> None:
     assert run(name)
