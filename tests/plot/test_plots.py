@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from caveat import plot
-from caveat.errors import InvalidArgumentError, MissingExtraError, NotFiniteError
+from caveat.errors import InvalidArgumentError, MissingExtraError, NotFiniteError, NotProbabilitiesError
 from caveat.shift import ShiftTable
 
 F = np.linspace(0.1, 1, 10)
@@ -30,6 +30,7 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "risk_coverage": lambda **k: plot.plot_risk_coverage((F, F / 5), **k),
     "measures": lambda **k: plot.plot_measure_histograms({"in": F, "out": F + 1}, **k),
     "classes": lambda **k: plot.plot_class_histograms(torch.rand(50, 10).softmax(-1), label=3, **k),
+    "simplex": lambda **k: plot.plot_simplex(torch.rand(50, 3).softmax(-1), label=2, **k),
     "maps": lambda **k: plot.plot_uncertainty_maps(torch.rand(3, 6, 8), torch.rand(6, 8), torch.rand(6, 8), **k),
     "decision": lambda **k: plot.plot_decision_map(lambda p: p[:, 0], x=(0, 1), y=(0, 1), steps=5, **k),
     "under_shift": lambda **k: plot.plot_under_shift({"a": TABLE, "b": TABLE}, "ece", **k),
@@ -42,7 +43,7 @@ def test_draws_on_the_axes_given_and_on_its_own(name: str) -> None:
     assert PLOTS[name](ax=ax, title="A title") is ax
     own = PLOTS[name](title="A title that is long enough to need a second line " * 2)
     own.figure.draw_without_rendering()
-    if name not in {"maps", "classes"}:
+    if name not in {"maps", "classes", "simplex"}:
         assert own.get_xlabel()
         assert own.get_ylabel()
 
@@ -127,6 +128,17 @@ def test_class_rows_for_few_and_many_classes(classes: int) -> None:
     assert max(map(len, texts)) <= 24
 
 
+def test_a_draw_lies_where_its_probabilities_say() -> None:
+    # Corners of an equilateral triangle: sure of a class is its corner, two alike the middle of a side.
+    draws = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0]]
+    points, mean = (dots.get_offsets() for dots in plot.plot_simplex(draws).collections)
+    np.testing.assert_allclose(points, [[0, 0], [1, 0], [0.5, 3**0.5 / 2], [0.5, 0]], atol=1e-12)
+    np.testing.assert_allclose(mean, [[0.5, 3**0.5 / 8]], atol=1e-12)
+    third = plot.plot_simplex([[1 / 3, 1 / 3, 1 / 3]]).collections[0].get_offsets()
+    sides = np.linalg.norm(np.asarray(third) - np.array([[0, 0], [1, 0], [0.5, 3**0.5 / 2]]), axis=1)
+    np.testing.assert_allclose(sides, 3**-0.5)
+
+
 def test_a_gif_has_a_frame_a_step(tmp_path: Path) -> None:
     draws = torch.rand(3, 40, 4).softmax(-1)
     path = plot.animate_class_histograms(
@@ -194,6 +206,9 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: plot.plot_class_histograms([[0.5, 0.5]], label=2), "label"),
     (lambda: plot.plot_class_histograms([[0.5, 0.5]], names=["a"]), "names"),
     (lambda: plot.plot_class_histograms([[3.0, -3.0]]), r"\[0, 1\]"),
+    (lambda: plot.plot_simplex([[0.5, 0.5]]), "three classes"),
+    (lambda: plot.plot_simplex([[0.5, 0.5, 0.0]], label=3), "label"),
+    (lambda: plot.plot_simplex([[0.5, 0.5, 0.0]], names=["a"]), "names"),
     (lambda: plot.plot_uncertainty_maps(torch.zeros(4, 4), torch.zeros(4, 5), torch.zeros(4, 4)), "size of the image"),
     (lambda: plot.plot_uncertainty_maps(torch.zeros(4, 4, 3), torch.zeros(4, 4), torch.zeros(4, 4)), "channels"),
     (lambda: plot.plot_decision_map(lambda p: p, x=(0, 1), y=(0, 1), steps=3), "one value for each point"),
@@ -209,6 +224,12 @@ BAD: list[tuple[Callable[[], Any], str]] = [
 def test_bad_input(call: Callable[[], Any], words: str) -> None:
     with pytest.raises(InvalidArgumentError, match=words):
         call()
+
+
+def test_draws_on_the_simplex_are_probabilities() -> None:
+    for draws in ([[0.5, 0.5, 0.5]], [[3.0, -3.0, 1.0]]):
+        with pytest.raises(NotProbabilitiesError, match="at least 0 and sum to 1"):
+            plot.plot_simplex(draws)
 
 
 def test_nan_is_named() -> None:

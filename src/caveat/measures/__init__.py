@@ -1,6 +1,7 @@
 """How uncertain: pure functions of a predictive, and the dict `MEASURES` of all of them by name."""
 
 from caveat._measure_kinds import MEASURES, Measure
+from caveat.measures._by_class import entropy_by_class, mean_by_predicted_class
 from caveat.measures._decompose import decompose
 from caveat.measures._information import (
     expected_entropy,
@@ -23,12 +24,14 @@ __all__ = [
     "Measure",
     "aleatoric_variance",
     "decompose",
+    "entropy_by_class",
     "epistemic_variance",
     "expected_entropy",
     "interval_width",
     "least_confidence",
     "margin",
     "max_class_variance",
+    "mean_by_predicted_class",
     "mean_standard_deviation",
     "mutual_information",
     "pairwise_kl",

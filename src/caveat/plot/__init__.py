@@ -10,6 +10,7 @@ from caveat.plot._histograms import plot_class_histograms, plot_measure_histogra
 from caveat.plot._maps import plot_decision_map, plot_uncertainty_maps
 from caveat.plot._regression import plot_regression
 from caveat.plot._reliability import plot_reliability
+from caveat.plot._simplex import plot_simplex
 from caveat.plot._under_shift import plot_under_shift
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "plot_regression",
     "plot_reliability",
     "plot_risk_coverage",
+    "plot_simplex",
     "plot_uncertainty_maps",
     "plot_under_shift",
 ]
