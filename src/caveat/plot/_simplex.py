@@ -79,7 +79,8 @@ def plot_simplex(
         chosen = corner == label
         aside, up = ((-0.1, -0.035), (0.1, -0.035), (0.0, 0.035))[corner]
         ax.text(
-            *(_CORNERS[corner] + (aside, up)),
+            _CORNERS[corner, 0] + aside,
+            _CORNERS[corner, 1] + up,
             f"{name} ✓" if chosen else name,
             ha=("left", "right", "center")[corner],
             va="bottom" if corner == 2 else "top",
