@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
 
 from caveat.errors import MissingExtraError, explain
 
 
-def require(module: str, extra: str) -> ModuleType:
+def require(module: str, extra: str, *, at_least: str | None = None) -> ModuleType:
     """Import ``module``, or say which extra of caveat brings it.
 
     Args:
         module: the dotted name to import, such as ``"matplotlib.pyplot"``.
         extra: the extra in ``pyproject.toml`` that installs it, such as ``"plot"``.
+        at_least: the oldest version that will do, such as ``"2.0"``, by the ``__version__`` of the package.
 
     Returns:
         The imported module itself.
 
     Raises:
-        MissingExtraError: ``module``, or a package it lies in, is not installed. (An installed module that
-            fails to import for a reason of its own raises that reason.)
+        MissingExtraError: ``module``, or a package it lies in, is not installed, or is older than that. (An installed
+            module that fails to import for a reason of its own raises that reason.)
 
     Example:
         >>> require("json", extra="plot").dumps([1])
@@ -35,7 +37,7 @@ def require(module: str, extra: str) -> ModuleType:
           Fix: pip install "caveat[plot]"
     """
     try:
-        return importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
@@ -47,3 +49,21 @@ def require(module: str, extra: str) -> ModuleType:
                 fix=f'pip install "caveat[{extra}]"',
             )
         ) from error
+    package = module.split(".")[0]
+    version = str(getattr(importlib.import_module(package), "__version__", ""))
+    if at_least is not None and _numbers(version) < _numbers(at_least):
+        raise MissingExtraError(
+            explain(
+                f"{package} {at_least} or newer is needed here.",
+                got=f"{package} {version or 'without a version'}",
+                cause="an environment made before, or another package that holds it back",
+                fix=f'pip install --upgrade "caveat[{extra}]"',
+            )
+        )
+    return loaded
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: (2, 6) of "2.6.dev0"."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(number) for number in found.group().split(".")) if found else ()

@@ -1,10 +1,13 @@
-"""One thin file for each foreign library: what it fits, as a sampler."""
+"""One thin file for each foreign library: what it fits, as a sampler; what it predicts, as a predictive."""
 
 from caveat.interop._botorch import botorch_model
 from caveat.interop._gpytorch import GaussianProcess, deep_kernel, gaussian_process
 from caveat.interop._laplace import LaplacePosterior, laplace_posterior
+from caveat.interop._lightning import lightning_predictive
+from caveat.interop._lightning_calibration import lightning_calibration
 from caveat.interop._mapie import mapie_classifier, mapie_regressor
 from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
+from caveat.interop._torchmetrics import torchmetrics_metric
 
 __all__ = [
     "GaussianProcess",
@@ -13,8 +16,11 @@ __all__ = [
     "deep_kernel",
     "gaussian_process",
     "laplace_posterior",
+    "lightning_calibration",
+    "lightning_predictive",
     "mapie_classifier",
     "mapie_regressor",
     "torchcp_classifier",
     "torchcp_regressor",
+    "torchmetrics_metric",
 ]
