@@ -25,3 +25,7 @@ def find_stage(code: str) -> str:
 def marks_of(stage: str) -> list[pytest.MarkDecorator]:
     """Returns the marker of a stage; none for what needs only the development set."""
     return [] if stage == "fast" else [getattr(pytest.mark, stage)]
+
+
+FOREIGN_WARNINGS = ("ignore:.*LeafSpec", "ignore:.*does not have many workers")
+"""Lightning calls torch by an old name, and asks for more workers than a small machine has."""

@@ -19,7 +19,7 @@ import pytest
 
 import caveat
 
-from .stages import find_stage
+from .stages import FOREIGN_WARNINGS, find_stage
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -95,6 +95,7 @@ def test_the_code_of_a_page_runs(path: Path) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.filterwarnings(*FOREIGN_WARNINGS)
 @pytest.mark.parametrize("path", with_code("heavy"))
 def test_the_heavy_code_of_a_page_runs(path: Path) -> None:
     run_blocks(path, stage="heavy")

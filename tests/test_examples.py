@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .stages import find_stage, marks_of
+from .stages import FOREIGN_WARNINGS, find_stage, marks_of
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
@@ -39,6 +39,7 @@ def test_example_is_short_and_says_what_it_is(path: Path) -> None:
     assert len(text.splitlines()) < 60
 
 
+@pytest.mark.filterwarnings(*FOREIGN_WARNINGS)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(path.stem, marks=marks_of(find_stage(path.read_text()))) for path in EXAMPLES],

@@ -274,5 +274,5 @@ def test_an_old_lightning_is_named_with_the_version_needed(monkeypatch: pytest.M
         part = ModuleType(name)
         part.__dict__.update(__path__=[])
         monkeypatch.setitem(sys.modules, name, part)
-    with pytest.raises(MissingExtraError, match=r"lightning 2.0 or newer is needed here[^$]*1\.9\.5[^$]*--upgrade"):
+    with pytest.raises(MissingExtraError, match=r"lightning 2.4 or newer is needed here[^$]*1\.9\.5[^$]*--upgrade"):
         lightning_predictive(caveat.Logits())

@@ -47,7 +47,7 @@ def lightning_predictive(
         ``Trainer(callbacks=[...])``.
 
     Raises:
-        MissingExtraError: Lightning is not installed, or older than 2.0.
+        MissingExtraError: Lightning is not installed, or older than 2.4.
         NothingRandomError: While predicting: the module has no dropout that reaches what is read.
         OutputMismatchError: While predicting: the network does not return what ``output`` reads.
 
@@ -62,7 +62,7 @@ def make_callback(**hooks: Callable[..., None]) -> Any:
     loaded = [name for name in _PACKAGES if sys.modules.get(name)]
     installed = [name for name in _PACKAGES if importlib.util.find_spec(name.split(".")[0])]
     package = (loaded or installed or _PACKAGES)[0]
-    return extras.require(f"{package}.callbacks", "lightning", at_least="2.0").LambdaCallback(**hooks)
+    return extras.require(f"{package}.callbacks", "lightning", at_least="2.4").LambdaCallback(**hooks)
 
 
 # -- the network -----------------------------------------------------------------------------------------------------

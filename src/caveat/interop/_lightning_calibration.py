@@ -60,7 +60,7 @@ def lightning_calibration(
         A ``LambdaCallback``, for ``Trainer(callbacks=[...])``.
 
     Raises:
-        MissingExtraError: Lightning is not installed, or older than 2.0.
+        MissingExtraError: Lightning is not installed, or older than 2.4.
         InvalidArgumentError: While validating: a batch of which it cannot be known what the labels are.
         NothingRandomError: While validating: the module has no dropout that reaches what is read.
 
