@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import is_
 from types import GeneratorType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
@@ -201,13 +202,9 @@ def attributes_kept(modules: Sequence[nn.Module]) -> Generator[None]:
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """A container and a copy of it; the namespace of a module is one, too."""
-
-    live: Any
-    kept: Any
-    of_module: bool = False
+_Bound = tuple[Any, Any, bool]
+"""A container, a copy of it, and whether it is the namespace of a module."""
+_CONTAINERS = (dict, list, set, deque)
 
 
 def _bound(modules: Sequence[nn.Module]) -> list[_Bound]:
@@ -215,37 +212,47 @@ def _bound(modules: Sequence[nn.Module]) -> list[_Bound]:
     found = list[_Bound]()
     for module in modules:
         live = vars(module)
-        found.append(_Bound(live, dict(live), of_module=True))
+        found.append((live, live.copy(), True))
         for value in live.values():
-            _note_container(value, found, 0)
+            if isinstance(value, _CONTAINERS):
+                _note_container(cast(Any, value), found, 0)
     return found
 
 
 def _note_container(live: Any, found: list[_Bound], depth: int) -> None:
-    if not isinstance(live, (dict, list, set, deque)):
-        return
-    container = cast(Any, live)
-    found.append(_Bound(container, container.copy()))
-    if container and depth < _DEEPEST:
-        for value in list(container.values() if isinstance(live, dict) else container):
-            _note_container(value, found, depth + 1)
+    found.append((live, live.copy(), False))
+    if live and depth < _DEEPEST:
+        for value in list[Any](live if not hasattr(live, "values") else live.values()):
+            if isinstance(value, _CONTAINERS):
+                _note_container(value, found, depth + 1)
 
 
 def _rebind(bound: list[_Bound]) -> None:
-    for one in bound:
-        live, kept = one.live, one.kept
-        if isinstance(live, dict):
-            if one.of_module and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)
-                kept = {**kept, "training": cast(Any, live)["training"]}
-            _restore_mapping(cast(dict[Any, Any], live), kept)
-        elif len(live) != len(kept) or any(a is not b for a, b in zip(live, kept, strict=True)):
+    for live, kept, of_module in bound:
+        if _same_bindings(live, kept):
+            continue
+        if hasattr(live, "values"):
+            if of_module and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)
+                kept = {**kept, "training": live["training"]}
+            if not _same_bindings(live, kept):
+                _restore_mapping(live, kept)
+        else:
             live.clear()
             live.update(kept) if isinstance(live, set) else live.extend(kept)
 
 
+def _same_bindings(live: Any, kept: Any) -> bool:
+    """The same objects in the same order; every call asks, of a dozen containers a module, most of them empty."""
+    if len(live) != len(kept):
+        return False
+    if not live:
+        return True
+    if hasattr(live, "values") and not all(map(is_, live.values(), kept.values())):
+        return False
+    return all(map(is_, live, kept))
+
+
 def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
-    if len(live) == len(kept) and all(name in live and live[name] is kept[name] for name in kept):
-        return
     live.update(kept)  # a namespace is never without its names, not even between these lines
     for name in [name for name in live if name not in kept]:
         live.pop(name, None)
@@ -257,9 +264,8 @@ def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
 def attributes_of(modules: Sequence[nn.Module]) -> list[Any]:
     """What is bound on the modules now, in their containers too, by identity."""
     found = list[Any]()
-    for one in _bound(modules):
-        kept = one.kept
-        found.append([*map(id, kept)] if not isinstance(one.live, dict) else [*kept, *map(id, kept.values())])
+    for _, kept, _ in _bound(modules):
+        found.append([*kept, *map(id, kept.values())] if hasattr(kept, "values") else [*map(id, kept)])
     return found
 
 
@@ -272,15 +278,21 @@ def same_values(a: Tensor, b: Tensor) -> bool:
 
 
 def seed_all(seed: int) -> None:
-    """Sets Python's, NumPy's and torch's random state."""
-    torch.manual_seed(seed)
+    """Sets Python's, NumPy's and torch's random state.
+
+    ``torch.manual_seed`` would leave a call behind for a device that has not been used yet, with the stack printed.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
 
 
 def random_state() -> Any:
     """Python's, NumPy's and torch's random state on the CPU, to compare."""
-    return random.getstate(), repr(np.random.get_state()), bytes(torch.get_rng_state().numpy())  # noqa: NPY002
+    name, keys, *rest = cast(tuple[Any, ...], np.random.get_state())  # noqa: NPY002
+    return random.getstate(), (name, bytes(keys), *rest), bytes(torch.get_rng_state().numpy())
 
 
 @dataclass(frozen=True)
