@@ -2,7 +2,7 @@
 
 Each tree has a process of its own, which stays; they take turns at the same work, so that both see the same neighbors
 and the same clock of the processor. A ratio is (time of this tree) / (time of the other), the median over the rounds,
-beside the quartiles. The other tree is checked out into a temporary folder. Only names that both trees have are used.
+beside the quartiles; both are of the processor's own time, which neighbors do not lengthen. The other tree is checked out into a temporary folder. Only names that both trees have are used.
 """
 
 from __future__ import annotations
@@ -109,14 +109,14 @@ def serve() -> None:
         if name not in calls:
             call = known[name]()
             call()
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            calls[name] = call, max(1, round(SHORTEST / (time.perf_counter() - start)))
+            calls[name] = call, max(1, round(SHORTEST / (time.process_time() - start)))
         call, repeats = calls[name]
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(repeats):
             call()
-        print(json.dumps((time.perf_counter() - start) / repeats), flush=True)
+        print(json.dumps((time.process_time() - start) / repeats), flush=True)
 
 
 def start(tree: Path, held: ExitStack) -> subprocess.Popen[str]:

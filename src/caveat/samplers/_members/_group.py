@@ -318,6 +318,8 @@ class BoundGroup:
         """The values of all members; None where that needs too much memory: one by one, rows can be halved."""
         prepared = self._prepared
         try:
+            if prepared.rows_at_once is None:
+                return prepared.programs[0](self._inputs)
             *pieces, last = prepared.pieces(self._inputs)
             parts = [prepared.programs[0](piece) for piece in pieces]
             return prepared.join([*parts, prepared.programs[-1](last)], lead=1)
