@@ -2,7 +2,8 @@
 
 Each tree has a process of its own, which stays; they take turns at the same work, so that both see the same neighbors
 and the same clock of the processor. A ratio is (time of this tree) / (time of the other), the median over the rounds,
-beside the quartiles; both are of the processor's own time, which neighbors do not lengthen. The other tree is checked out into a temporary folder. Only names that both trees have are used.
+beside the quartiles; times are the processor's own, which neighbors do not lengthen. The other tree is checked out into
+a temporary folder. Only names that both trees have are used.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType
 from typing import Any, cast
 
 import torch
@@ -83,8 +85,14 @@ class Step:
     into: int | None = None
 
     def inputs(self) -> list[Slot]:
-        """The slots among the arguments."""
-        return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Slot)]
+        """The slots among the arguments, which are at most lists of slots."""
+        found = list[Slot]()
+        for argument in (*self.args, *self.kwargs.values()):
+            if isinstance(argument, Slot):
+                found.append(argument)
+            elif isinstance(argument, list):
+                found += [part for part in cast(list[Any], argument) if isinstance(part, Slot)]
+        return found
 
     def made(self) -> list[Slot]:
         """The slots of the results."""
@@ -160,7 +168,7 @@ class Program:
             done = [f"t{slot}" for slot in sorted(made - kept) if last.get(slot) == number]
             lines += [f"    del {', '.join(done)}"] if done else []
         lines.append(f"    return ({', '.join(f't{slot.number}' for slot in self.outputs)},)")
-        exec("\n".join(lines), self._space)
+        exec(_compiled("\n".join(lines)), self._space)
         return self._space["run"]
 
     def _source(self, argument: Any, name: str) -> str:
@@ -173,6 +181,12 @@ class Program:
             return f"[{', '.join(parts)}]"
         self._space[name] = argument
         return name
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> CodeType:
+    """The code of a program's text: every call of ``predict`` records the same one for inputs of the same sizes."""
+    return compile(source, "<a recorded program>", "exec")
 
 
 def _one_by_one(step: Step) -> list[Any]:
