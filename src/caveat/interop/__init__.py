@@ -6,6 +6,7 @@ from caveat.interop._laplace import LaplacePosterior, laplace_posterior
 from caveat.interop._lightning import lightning_predictive
 from caveat.interop._lightning_calibration import lightning_calibration
 from caveat.interop._mapie import mapie_classifier, mapie_regressor
+from caveat.interop._skorch import skorch_predict, skorch_sampler
 from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
 from caveat.interop._torchmetrics import torchmetrics_metric
 
@@ -20,6 +21,8 @@ __all__ = [
     "lightning_predictive",
     "mapie_classifier",
     "mapie_regressor",
+    "skorch_predict",
+    "skorch_sampler",
     "torchcp_classifier",
     "torchcp_regressor",
     "torchmetrics_metric",

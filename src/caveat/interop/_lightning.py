@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from torch import nn
-
 import caveat._extras as extras
 from caveat._engine import inputs_of, predict
 from caveat._seeds import check_seed
+from caveat.interop._around import Around
 from caveat.predictive import Output, as_output
 from caveat.samplers import mc_dropout
 
@@ -68,23 +67,6 @@ def make_callback(**hooks: Callable[..., None]) -> Any:
 # -- the network -----------------------------------------------------------------------------------------------------
 
 
-class _PredictStep(nn.Module):
-    """A module's ``predict_step`` as a network of a batch; its modules have the paths that they have in the module."""
-
-    def __init__(self, module: nn.Module, step: Callable[..., Any]) -> None:
-        super().__init__()
-        self.module = module
-        self.step = step
-        self.rest: tuple[Any, ...] = ()  # the number of the batch and of its loader: no input, they change each time
-
-    def forward(self, batch: Any) -> Any:
-        return self.step(batch, *self.rest)
-
-    def named_modules(self, *args: Any, **named: Any) -> Any:
-        yield "", self
-        yield from self.module.named_modules(*args, **named)
-
-
 @dataclass(eq=False)
 class Step:
     """A step of the trainer that draws from a module; the sampler is kept while the module is the same."""
@@ -96,6 +78,7 @@ class Step:
     sampler: Any = None
     module: Any = None
     before: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    numbers: tuple[Any, ...] = ()  # of the batch and its loader: no input of the network, they change each time
 
     def __post_init__(self) -> None:
         self.output = as_output(self.output)
@@ -123,14 +106,22 @@ class Step:
     def predict(self, module: Any, batch: Any, *rest: Any, step: Callable[..., Any] | None = None) -> Any:
         """The predictive of a batch."""
         if self.sampler is None or self.module is not module:
-            own = step or module.predict_step
-            network = _PredictStep(module, own) if _is_own(own) else module
-            self.sampler, self.module = mc_dropout(network, output=cast(Any, self.output), **self.settings), module
+            self.sampler = mc_dropout(
+                self._network(module, step or module.predict_step), output=cast(Any, self.output), **self.settings
+            )
+            self.module = module
+        self.numbers = rest
         network = self.sampler.model
-        if isinstance(network, _PredictStep):
-            network.rest = rest
-            return predict(self.sampler, (batch,), self.n, seed=self.seed)
-        return predict(self.sampler, inputs_of(batch, network), self.n, seed=self.seed)
+        inputs = (batch,) if isinstance(network, Around) else inputs_of(batch, network)
+        return predict(self.sampler, inputs, self.n, seed=self.seed)
+
+    def _network(self, module: Any, step: Callable[..., Any]) -> Any:
+        """The module's own step as a network of a batch; the module where the step is Lightning's."""
+
+        def one_pass(batch: Any) -> Any:
+            return step(batch, *self.numbers)
+
+        return Around(module, one_pass) if _is_own(step) else module
 
 
 def _is_own(step: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -89,7 +90,8 @@ class _Calibration:
     def update(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int, loader: int = 0) -> None:
         """Take a batch in."""
         target = self.targets(batch)
-        pred = self.step.predict(module, batch, index)
+        taken_by_step = len(inspect.signature(module.predict_step).parameters)
+        pred = self.step.predict(module, batch, *(index, loader)[: taken_by_step - 1])
         if isinstance(pred, Gaussian):
             taken = self._of_targets(pred, target)
         elif isinstance(pred, (Categorical, Bernoulli)):
