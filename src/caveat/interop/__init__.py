@@ -2,6 +2,13 @@
 
 from caveat.interop._botorch import botorch_model
 from caveat.interop._gpytorch import GaussianProcess, deep_kernel, gaussian_process
+from caveat.interop._hugging_face import (
+    HuggingFaceClassifier,
+    HuggingFaceTokenClassifier,
+    hugging_face_classifier,
+    hugging_face_token_classifier,
+)
+from caveat.interop._hugging_face_trainer import hugging_face_calibration, predict_with_trainer
 from caveat.interop._laplace import LaplacePosterior, laplace_posterior
 from caveat.interop._lightning import lightning_predictive
 from caveat.interop._lightning_calibration import lightning_calibration
@@ -12,15 +19,21 @@ from caveat.interop._torchmetrics import torchmetrics_metric
 
 __all__ = [
     "GaussianProcess",
+    "HuggingFaceClassifier",
+    "HuggingFaceTokenClassifier",
     "LaplacePosterior",
     "botorch_model",
     "deep_kernel",
     "gaussian_process",
+    "hugging_face_calibration",
+    "hugging_face_classifier",
+    "hugging_face_token_classifier",
     "laplace_posterior",
     "lightning_calibration",
     "lightning_predictive",
     "mapie_classifier",
     "mapie_regressor",
+    "predict_with_trainer",
     "skorch_predict",
     "skorch_sampler",
     "torchcp_classifier",

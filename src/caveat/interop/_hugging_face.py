@@ -1,0 +1,313 @@
+"""Classifiers of transformers with their tokenizer or image processor: text or pictures in, predictives out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from caveat._checks import describe, require_integer, require_model
+from caveat._engine import Sampler, predict
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.interop._hugging_face_inputs import (
+    Batch,
+    check_padding,
+    encoded_texts,
+    padded_batches,
+    right_padded,
+    transformers_library,
+)
+from caveat.predictive import Categorical, Logits, join
+from caveat.samplers import mc_dropout
+
+_AXES = {"sequence": 2, "token": 3}
+_Kind = Literal["sequence", "token"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HuggingFaceClassifier:
+    """A model and what reads its inputs, as one function to a predictive; made by ``hugging_face_classifier``.
+
+    Fields:
+        sampler: of the model's functions, for what ``caveat`` does besides.
+        reader: the tokenizer or image processor, or None.
+        labels: the C names of the classes, from ``model.config.id2label``.
+        batch_size: rows in one pass.
+        max_length: how many tokens of a text are read; None for the tokenizer's own limit.
+    """
+
+    sampler: Sampler[Categorical]
+    reader: Any
+    labels: tuple[str, ...]
+    batch_size: int
+    max_length: int | None
+
+    def __call__(
+        self, X: Any, n: int | Literal["auto"] | None = None, *, seed: int = 0, **settings: Any
+    ) -> Categorical:
+        """Class probabilities of each row, (B, C).
+
+        Args:
+            X: B texts, or pairs of texts; B pictures; or a mapping of tensors as the model takes them.
+            n: how many draws, as for ``caveat.predict``.
+            seed: Random seed of the draws.
+            settings: the other arguments of ``caveat.predict``.
+
+        Raises:
+            InvalidArgumentError: no rows, or rows that the reader does not take.
+            OutputMismatchError: the model has another head.
+        """
+        parts = [
+            (batch.rows, predict(self.sampler, batch.inputs, n, seed=seed, **settings))
+            for batch in _batches(self, X)
+        ]
+        rows, preds = [part[0] for part in parts], [part[1] for part in parts]
+        return cast(Categorical, join(preds, [index.to(preds[0].votes.device) for index in rows]))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HuggingFaceTokenClassifier:
+    """The same for a model that labels each token; made by ``hugging_face_token_classifier``, fields as there."""
+
+    sampler: Sampler[Categorical]
+    reader: Any
+    labels: tuple[str, ...]
+    batch_size: int
+    max_length: int | None
+
+    def __call__(
+        self, X: Any, n: int | Literal["auto"] | None = None, *, seed: int = 0, **settings: Any
+    ) -> list[Categorical]:
+        """Class probabilities of each token of each row: B predictives of (T, C), without the padding.
+
+        Entry t is token t of ``tokenizer(text)``, its special tokens included. Arguments are those of
+        ``HuggingFaceClassifier``; a mapping of tensors needs an ``attention_mask``, which says what is padding.
+        """
+        found: dict[int, Categorical] = {}
+        for batch in _batches(self, X):
+            there = _attention_mask(batch.inputs).bool()
+            pred = predict(self.sampler, batch.inputs, n, seed=seed, **settings)
+            for at, row in enumerate(map(int, batch.rows)):
+                only = torch.zeros_like(there)
+                only[at] = there[at]
+                found[row] = entries(pred, only)
+        return [found[row] for row in range(len(found))]
+
+
+def hugging_face_classifier(
+    model: nn.Module,
+    reader: Any = None,
+    *,
+    batch_size: int = 32,
+    max_length: int | None = None,
+    **settings: Any,
+) -> HuggingFaceClassifier:
+    """Text or image classification with uncertainty, from a model of transformers and its tokenizer or processor.
+
+    Dropout of embeddings, attention, feed-forward layers and adapters (PEFT, LoRA) draws; the model is not changed.
+    Texts of like length are padded together, on the right; a row's draws do not depend on how far.
+
+    Args:
+        model: with a head for sequence or image classification, such as ``AutoModelForSequenceClassification``.
+        reader: its tokenizer, or its image processor; None for inputs that are tensors already.
+        batch_size: rows in one pass.
+        max_length: how many tokens of a text are read; the tokenizer's own limit if not given.
+        settings: the arguments of ``caveat.mc_dropout``, such as ``live=``.
+
+    Returns:
+        A function: ``predict(["a sentence", ...], n=50, seed=0)`` is a ``Categorical`` (B, C); ``predict.labels`` are
+        the names of the classes.
+
+    Raises:
+        MissingExtraError: transformers is not installed, or too old.
+        InvalidArgumentError: not a model of transformers, one output or several labels a row, no padding token.
+
+    Example:
+        >>> from transformers import ViTConfig, ViTForImageClassification  # doctest: +SKIP
+        >>> predict = hugging_face_classifier(ViTForImageClassification(ViTConfig()))  # doctest: +SKIP
+        >>> predict(torch.randn(2, 3, 224, 224), n=20).mean.shape  # doctest: +SKIP
+        torch.Size([2, 2])
+    """
+    sampler, labels = _sampler_of(model, reader, "sequence", batch_size, max_length, settings)
+    return HuggingFaceClassifier(sampler, reader, labels, batch_size, max_length)
+
+
+def hugging_face_token_classifier(
+    model: nn.Module,
+    reader: Any = None,
+    *,
+    batch_size: int = 32,
+    max_length: int | None = None,
+    **settings: Any,
+) -> HuggingFaceTokenClassifier:
+    """Token classification with uncertainty, from a model of transformers and its tokenizer.
+
+    Arguments and errors are those of ``hugging_face_classifier``.
+
+    Returns:
+        A function: ``predict(["a sentence", ...], n=50, seed=0)`` is a list of B ``Categorical``, each (T, C) of the T
+        tokens of its text, padding cut off.
+    """
+    sampler, labels = _sampler_of(model, reader, "token", batch_size, max_length, settings)
+    return HuggingFaceTokenClassifier(sampler, reader, labels, batch_size, max_length)
+
+
+def entries(pred: Categorical, where: Tensor) -> Categorical:
+    """The predictive of some entries of (B, T, C): those of the mask ``where`` (B, T), in order, as (N, C)."""
+    where = where.to(pred.votes.device)
+    moments = pred.moments
+
+    def counted(count: Tensor) -> Tensor:
+        return count if count.ndim == 0 else count.expand(*where.shape, 1)[where]
+
+    cut = replace(
+        moments,
+        count=counted(moments.count),
+        mean=moments.mean[where],
+        m2=moments.m2[where],
+        blocks=None if moments.blocks is None else counted(moments.blocks),
+        between=None if moments.between is None else moments.between[where],
+    )
+    return replace(
+        pred,
+        moments=cut,
+        mean_entropy=pred.mean_entropy[where],
+        mean_log_probabilities=pred.mean_log_probabilities[where],
+        votes=pred.votes[where],
+        kept=None if pred.kept is None else pred.kept[:, where],
+    )
+
+
+def labels_of(model: nn.Module) -> tuple[str, ...]:
+    """The names of a classifier's classes.
+
+    Raises:
+        InvalidArgumentError: not a model of transformers, or one that does not say one of several classes.
+    """
+    require_model(model)
+    config: Any = getattr(model, "config", None)
+    names: Any = getattr(config, "id2label", None)
+    kind = getattr(config, "problem_type", None)
+    if not isinstance(names, Mapping):
+        raise InvalidArgumentError(
+            explain(
+                "A classifier of transformers has a config with id2label.",
+                got=type(model).__name__,
+                cause="a network of another library",
+                fix="caveat.mc_dropout(model, output=caveat.Logits())",
+            )
+        )
+    classes = dict(cast("Mapping[int, str]", names))
+    if len(classes) < 2 or kind not in (None, "single_label_classification"):
+        raise InvalidArgumentError(
+            explain(
+                "The model must choose one of at least two classes.",
+                got=f"{type(model).__name__} with {len(classes)} labels, problem_type={kind!r}",
+                cause="a regression, or several labels a row",
+                fix="caveat.mc_dropout(model, output=caveat.Mean()), or caveat.BinaryLogit() for several labels",
+            )
+        )
+    return tuple(str(name) for _, name in sorted(classes.items()))
+
+
+def logits_of(classes: int, kind: _Kind) -> Callable[[Any], Tensor]:
+    """Reads (B, C) or (B, T, C) scores of so many classes from what a model returned, and nothing else."""
+
+    def read(returned: Any) -> Tensor:
+        logits = getattr(returned, "logits", None)
+        if isinstance(logits, Tensor) and logits.ndim == _AXES[kind] and logits.shape[-1] == classes:
+            return logits
+        raise OutputMismatchError(_wrong_head(returned, logits, classes, kind))
+
+    return read
+
+
+def _sampler_of(
+    model: nn.Module, reader: Any, kind: _Kind, batch_size: int, max_length: int | None, settings: dict[str, Any]
+) -> tuple[Sampler[Categorical], tuple[str, ...]]:
+    library = transformers_library()
+    require_integer(batch_size, "batch_size", 1)
+    require_integer(max_length, "max_length", 1, optional=True)
+    labels = labels_of(model)
+    if isinstance(reader, library.PreTrainedTokenizerBase):
+        check_padding(reader, cast(Any, model).config)
+    elif reader is not None and not callable(reader):
+        raise InvalidArgumentError(
+            explain(
+                "The reader must be a tokenizer or an image processor of transformers, or None.",
+                got=describe(reader),
+                cause="the name of one, or the rows themselves",
+                fix="hugging_face_classifier(model, AutoTokenizer.from_pretrained(name)), then predict(rows)",
+            )
+        )
+    return mc_dropout(model, output=Logits(select=logits_of(len(labels), kind)), **settings), labels
+
+
+def _batches(of: HuggingFaceClassifier | HuggingFaceTokenClassifier, X: Any) -> Iterator[Batch]:
+    if isinstance(X, Mapping):
+        inputs = right_padded(dict(cast("Mapping[str, Any]", X)))
+        yield Batch(torch.arange(len(next(iter(inputs.values())))), inputs)
+    elif of.reader is None:
+        if not isinstance(X, Tensor):
+            raise InvalidArgumentError(
+                explain(
+                    "Without a tokenizer or processor the rows must be tensors.",
+                    got=describe(X),
+                    fix="hugging_face_classifier(model, tokenizer), or a mapping of tensors as the model takes them",
+                )
+            )
+        yield Batch(torch.arange(len(X)), {cast(Any, of.sampler).model.main_input_name: X})
+    elif isinstance(of.reader, transformers_library().PreTrainedTokenizerBase):
+        encoded = encoded_texts(of.reader, X, of.max_length)
+        yield from padded_batches(of.reader, encoded, of.batch_size, cast(Any, of.sampler).model.config)
+    else:
+        yield from _picture_batches(of.reader, X, of.batch_size)
+
+
+def _picture_batches(processor: Any, X: Any, batch_size: int) -> Iterator[Batch]:
+    pictures = cast("Sequence[Any]", X)
+    if not isinstance(X, Sequence) or isinstance(X, str) or not pictures:
+        raise InvalidArgumentError(
+            explain(
+                "The rows must be a list of pictures.",
+                got=describe(pictures),
+                cause="one picture without the list about it",
+                fix="predict([picture])",
+            )
+        )
+    for start in range(0, len(pictures), batch_size):
+        some = list(pictures[start : start + batch_size])
+        yield Batch(torch.arange(start, start + len(some)), dict(processor(images=some, return_tensors="pt")))
+
+
+def _attention_mask(inputs: Mapping[str, Any]) -> Tensor:
+    mask = inputs.get("attention_mask")
+    if isinstance(mask, Tensor):
+        return mask
+    raise InvalidArgumentError(
+        explain(
+            "The tokens that are padding must be said.",
+            got=f"inputs {', '.join(inputs)}, without attention_mask",
+            fix="pass attention_mask (B, T), 1 for a token and 0 for padding",
+        )
+    )
+
+
+def _wrong_head(returned: Any, logits: Any, classes: int, kind: _Kind) -> str:
+    name = {"sequence": "hugging_face_classifier", "token": "hugging_face_token_classifier"}[kind]
+    other = {2: "hugging_face_classifier", 3: "hugging_face_token_classifier"}
+    seen = f"logits of {describe(logits)}" if isinstance(logits, Tensor) else "no logits"
+    fits = isinstance(logits, Tensor) and logits.shape[-1] == classes and logits.ndim in other
+    head = {"sequence": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}[kind]
+    fix = f"{other[cast(Tensor, logits).ndim]}(model, ...)" if fits else f"load the model with {head}"
+    return explain(
+        f"{name} reads logits of {_AXES[kind]} axes with the {classes} classes of id2label last.",
+        got=f"a {type(returned).__name__} with {seen}",
+        cause="a model with another head, or with none",
+        fix=fix,
+    )
