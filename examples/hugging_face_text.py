@@ -1,48 +1,57 @@
 """A Hugging Face text classifier: its own dropout, attention's too, is all the randomness it needs.
 
 The model is tiny and its weights are random, so that nothing is downloaded; put your own in its place.
-Run: python examples/hugging_face_text.py    (needs transformers: pip install "caveat[zoo]")
+Run: python examples/hugging_face_text.py    (needs transformers: pip install "caveat[encoders]")
 """
 
 from __future__ import annotations
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 import caveat
 
+TEXTS = ["the food was cold", "good food and good service", "nobody came and the service was slow", "food"]
+LABELS = {0: "complaint", 1: "praise", 2: "neither"}
 
-def tiny_bert() -> BertForSequenceClassification:
-    """Two layers, 32 wide, three classes, with the usual dropout of 0.1."""
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words, those of the texts."""
+    words = ["[PAD]", "[UNK]", *sorted({word for text in TEXTS for word in text.split()})]
+    core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def tiny_bert(words: int) -> BertForSequenceClassification:
+    """Two layers, 32 wide, with the usual dropout of 0.1; larger weights than usual, which have something to say."""
     config = BertConfig(
-        vocab_size=100,
+        vocab_size=words,
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        num_labels=3,
-        initializer_range=0.3,  # larger than usual, so that random weights have something to say
+        id2label=LABELS,
+        initializer_range=0.3,
     )
-    return BertForSequenceClassification(config).eval()
+    return BertForSequenceClassification(config)
 
 
 def main() -> None:
     torch.manual_seed(0)
-    model = tiny_bert()
-    tokens = torch.randint(0, 100, (4, 12))
-    x = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    tokenizer = tiny_tokenizer()
+    model = tiny_bert(len(tokenizer))
+    print(caveat.audit(model, dict(tokenizer(TEXTS[:1], return_tensors="pt"))))  # every place that draws
 
-    print(caveat.audit(model, x))  # every place that draws: embeddings, attention, feed-forward, classifier
-
-    sampler = caveat.mc_dropout(model, output=caveat.Logits())  # reads `.logits` of what the model returns
-    pred = caveat.predict(sampler, x, n=50, seed=0)
+    predict = caveat.interop.hugging_face_classifier(model, tokenizer)
+    pred = predict(TEXTS, n=50, seed=0)
 
     parts = caveat.decompose(pred)
-    print("\nsentence  class  total  aleatoric  epistemic   (entropies in nats)")
-    for row in range(4):
-        answer = int(pred.mean[row].argmax())
-        in_all, noise, model_s = (parts[part][row].item() for part in ("total", "aleatoric", "epistemic"))
-        print(f"{row:8d}  {answer:5d}  {in_all:5.3f}  {noise:9.3f}  {model_s:9.3f}")
+    print("\ntotal  aleatoric  epistemic   (entropies in nats)")
+    for row, text in enumerate(TEXTS):
+        total, noise, doubt = (parts[part][row].item() for part in ("total", "aleatoric", "epistemic"))
+        print(f"{total:5.3f}  {noise:9.3f}  {doubt:9.3f}   {predict.labels[int(pred.predicted[row])]:9}  {text}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import transformers
 import caveat
 from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.interop import (
+    hugging_face_calibration,
     hugging_face_classifier,
     hugging_face_token_classifier,
-    hugging_face_calibration,
     predict_with_trainer,
 )
 from caveat.metrics import expected_calibration_error, negative_log_likelihood
@@ -86,25 +86,29 @@ def test_each_evaluation_logs_the_calibration(tmp_path: Path) -> None:
     run = trainer(tmp_path, eval_strategy="epoch", num_train_epochs=2, save_strategy="no", logging_strategy="no")
     callback = hugging_face_calibration(run, n=8, seed=1)
     run.train()
-    logged = [entry for entry in run.state.log_history if "eval_ece" in entry]
+    logged = [entry for entry in run.state.log_history if "eval_expected_calibration_error" in entry]
     assert [entry["epoch"] for entry in logged] == [1.0, 2.0]
     metrics = run.evaluate()
     pred, labels = predict_with_trainer(run, run.eval_dataset, n=8, seed=1)
     assert labels is not None
-    assert metrics["eval_ece"] == pytest.approx(float(expected_calibration_error(pred.mean, labels)), abs=1e-6)
-    assert metrics["eval_nll"] == pytest.approx(float(negative_log_likelihood(pred.mean, labels)), abs=1e-6)
-    mutual = float(caveat.mutual_information(pred).mean())
-    assert metrics["eval_mutual_information"] == pytest.approx(mutual, abs=1e-6)
-    assert metrics["eval_nll"] == logged[-1]["eval_nll"]  # the same weights
+    wanted = {
+        "eval_expected_calibration_error": expected_calibration_error(pred.mean, labels),
+        "eval_negative_log_likelihood": negative_log_likelihood(pred.mean, labels),
+        "eval_mutual_information": caveat.mutual_information(pred).mean(),
+    }
+    assert {name: metrics[name] for name in wanted} == pytest.approx(
+        {name: float(value) for name, value in wanted.items()}, abs=1e-6
+    )
+    assert metrics["eval_negative_log_likelihood"] == logged[-1]["eval_negative_log_likelihood"]  # the same weights
     run.remove_callback(callback)
-    assert "eval_ece" not in run.evaluate()
+    assert "eval_expected_calibration_error" not in run.evaluate()
 
 
 def test_each_of_several_datasets_has_its_own_names(tmp_path: Path) -> None:
     run = trainer(tmp_path)
     hugging_face_calibration(run, n=4)
     metrics = run.evaluate({"near": sentences()[:4], "far": sentences()[4:8]})
-    assert {"eval_near_nll", "eval_far_nll"} <= set(metrics)
+    assert {"eval_near_negative_log_likelihood", "eval_far_negative_log_likelihood"} <= set(metrics)
 
 
 def test_a_trainers_digits_are_those_of_a_run_without_the_callback(tmp_path: Path) -> None:

@@ -79,8 +79,9 @@ def hugging_face_calibration(trainer: Any, *, n: int = 50, seed: int = 0, bins: 
     """Adds a ``TrainerCallback`` to the trainer that logs the calibration of the mean of draws at each evaluation.
 
     Logged beside the trainer's own, and part of what ``trainer.evaluate()`` returns, so that
-    ``metric_for_best_model="eval_nll"`` works: ``eval_ece``, the expected calibration error of the mean probabilities,
-    0 to 1; ``eval_nll``, the mean of -log p(label), in nats; ``eval_mutual_information``, the mean over rows, in nats.
+    ``metric_for_best_model`` takes them: ``eval_expected_calibration_error`` of the mean probabilities, 0 to 1;
+    ``eval_negative_log_likelihood``, in nats; ``eval_mutual_information``, the mean over rows, in nats. Training goes
+    on with the digits that it has without the callback.
 
     Args:
         trainer: of a model that classifies sequences, images or tokens, and that evaluates on a dataset with labels.
@@ -117,8 +118,8 @@ def hugging_face_calibration(trainer: Any, *, n: int = 50, seed: int = 0, bins: 
             )
         prefix = next(name.removesuffix("_runtime") for name in metrics if name.endswith("_runtime"))
         found = {
-            f"{prefix}_ece": float(expected_calibration_error(pred.mean, labels, bins=bins)),
-            f"{prefix}_nll": float(negative_log_likelihood(pred.mean, labels)),
+            f"{prefix}_expected_calibration_error": float(expected_calibration_error(pred.mean, labels, bins=bins)),
+            f"{prefix}_negative_log_likelihood": float(negative_log_likelihood(pred.mean, labels)),
             f"{prefix}_mutual_information": float(mutual_information(pred).mean()),
         }
         metrics.update(found)
