@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from caveat import testing as testing
     from caveat import text as text
     from caveat import train as train
+    from caveat._doctor import doctor
     from caveat._engine import draws, predict, predict_batches
     from caveat._intercept import all_dropout, audit, dropout_modules, paths, with_stochastic_depth
     from caveat.errors import CaveatError, NothingRandomError
@@ -71,6 +72,7 @@ __all__ = [
     "audit",
     "decompose",
     "deterministic",
+    "doctor",
     "draws",
     "dropout_modules",
     "ensemble",
@@ -92,7 +94,7 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-_HOMES = ("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train")
+_HOMES = ("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train", "_doctor")
 """The packages that the names above are from, lowest first."""
 
 _PACKAGES = (

@@ -12,7 +12,7 @@ from caveat._intercept import (  # registers the handlers
     _recurrent,
     _variational_sites,
 )
-from caveat._intercept._audit import Audit, AuditedSite, audit
+from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of
 from caveat._intercept._batch_axes import last_row
 from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_draws, with_draws_first
 from caveat._intercept._guard import (
@@ -75,6 +75,7 @@ __all__ = [
     "as_draws",
     "attributes_kept",
     "audit",
+    "audit_of",
     "check_initialized",
     "close",
     "draws_of",

@@ -24,6 +24,7 @@ from caveat.testing._draws import (
     check_seeds_differ,
     check_variants_agree,
 )
+from caveat.testing._fingerprint import differences, fingerprint
 from caveat.testing._kit import check_sampler
 from caveat.testing._modes import check_gradients, check_inference_mode
 from caveat.testing._state import check_state_untouched
@@ -42,4 +43,6 @@ __all__ = [
     "check_seeds_differ",
     "check_state_untouched",
     "check_variants_agree",
+    "differences",
+    "fingerprint",
 ]

@@ -1,0 +1,105 @@
+"""The faults by name: for each the sentence that says what is wrong, and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from caveat._doctor._diagnosis import Fault
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    "site_silent": (
+        "dropout at {where} does not fire in every pass{more}, so its uncertainty is missing",
+        "switch on what draws there, not a class of modules: caveat.mc_dropout fires every site",
+    ),
+    "masks_repeated_over_draws": (
+        "outputs that should be different draws share their masks{more}",
+        "run the network once for each draw, with fresh random numbers, and seed at most once before the loop",
+    ),
+    "masks_repeated_over_rows": (
+        "every row of a draw gets the same mask, so errors of different rows are not independent of each other",
+        "draw masks of the whole tensor's shape, batch axis included; or name this fault in ignore= if you want a draw "
+        "to be one function for all rows, as caveat does",
+    ),
+    "batch_norm_moves": (
+        "batch normalization at {where} is in train mode: {more}",
+        "leave it in eval mode: switch on dropout alone, never the whole network",
+    ),
+    "stochastic_depth_on": (
+        "stochastic depth at {where} drops whole branches, which eval mode keeps",
+        "leave it in eval mode; or, if you want it, doctor(..., live=caveat.with_stochastic_depth)",
+    ),
+    "site_not_asked_for": (
+        "dropout at {where} fires though live= leaves it out",
+        "leave it in eval mode, or widen live=",
+    ),
+    "training_noise_on": (
+        "{where} draws random numbers that are no dropout and belong to training",
+        "leave these modules in eval mode",
+    ),
+    "random_outside_the_network": (
+        "the recipe adds random numbers of its own outside of the network, which no dropout of the network explains",
+        "leave them out; noise on the inputs is another method: caveat.samplers.test_time_augmentation",
+    ),
+    "auxiliary_heads_on": (
+        "the network returns another structure than in eval mode: heads that are for training are on",
+        "leave the network itself in eval mode, and switch on its dropout alone",
+    ),
+    "left_in_train_mode": (
+        "{where} is left in train mode afterwards, so that predictions after it are random",
+        "end with model.eval(), in a finally",
+    ),
+    "buffers_changed": ("buffers at {where} have other values afterwards", "leave these modules in eval mode"),
+    "parameters_changed": ("parameters at {where} are changed afterwards", "work on a copy, and take no step"),
+    "attributes_changed": (
+        "settings or parts of {where} are changed afterwards: {more}",
+        "work on a copy.deepcopy of the model, or put them back in a finally",
+    ),
+    "hooks_left": ("hooks are left on {where}", "remove them in a finally: handle.remove()"),
+    "inputs_changed": ("the batch itself is changed: {more}", "clone the inputs before writing on them"),
+    "process_state_changed": ("a setting of the process is changed: {more}", "use the context manager that undoes it"),
+    "global_seed_set": (
+        "the global random state is set to a fixed value, so whatever draws next in this process repeats itself",
+        "seed once in the program, or inside torch.random.fork_rng()",
+    ),
+    "rate_changed": ("{where} drops at another rate than the network's: {more}", "drop at the rate it was trained with"),
+    "rows_depend_on_each_other": (
+        "a row's output depends on the other rows of the batch, which it does not in eval mode",
+        "leave what normalizes or mixes rows in eval mode, and keep the order of rows when the batch is repeated",
+    ),
+    "mean_differs": (
+        "the mean is another than its masks explain: {more}",
+        "look for a missing division by 1 - rate, mixed-up rows, a second activation, or layers left out",
+    ),
+    "spread_differs": (
+        "the spread is another than its masks explain: {more}",
+        "look for masks of another rate or shape, averaging within a draw, or noise that was added",
+    ),
+    "not_finite": ("outputs are NaN or infinite where the network's are not", "look for a division by a rate of 1"),
+    "too_few_passes": (
+        "{more} passes are few: the standard error of the mean is over a third of the spread",
+        "make 20 passes or more; caveat's cost little, and n='auto' stops by itself",
+    ),
+    "rate_too_high": (
+        "{where} drops {more} of its units: a draw is little more than noise",
+        "train with a lower rate; 0.1 to 0.5 is usual",
+    ),
+}
+
+NAMES = tuple(_TEXTS)
+"""Every fault there is, worst first."""
+
+
+def fault(name: str, where: Iterable[str] = (), more: str = "") -> Fault:
+    """The fault of this name at these paths of modules."""
+    paths = tuple(dict.fromkeys(where))
+    what, fix = _TEXTS[name]
+    shown = ", ".join(path or "(model)" for path in paths[:6]) + (
+        f" and {len(paths) - 6} more" if len(paths) > 6 else ""
+    )
+    said = what.format(where=shown, more=more)
+    return Fault(name, paths, f"{said[0].upper()}{said[1:]}.", f"{fix}.")
+
+
+def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Faults, worst first."""
+    return tuple(sorted(faults, key=lambda found: NAMES.index(found.name)))

@@ -1,0 +1,139 @@
+"""Which sites a watched run fires: the draws of each module laid beside the sites that the audit knows of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from math import isnan, prod
+from typing import Any
+
+from caveat._doctor._watch import Draw, Seen
+from caveat._intercept import AuditedSite, Observation
+
+_SAME_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class Place:
+    """A site as the audit knows it. ``numbers`` is the size of its mask for one row, None where it is not known."""
+
+    site: AuditedSite
+    numbers: int | None
+
+    @property
+    def rate(self) -> float | None:
+        """The rate; None for random numbers that are not dropout."""
+        return None if isnan(self.site.rate) else self.site.rate
+
+    @property
+    def expected(self) -> bool:
+        """Should it fire?"""
+        return self.site.live and self.site.called
+
+
+@dataclass
+class Firing:
+    """What a run fired.
+
+    ``covered`` has for each place the number of the run's outputs that it drew anew for; ``rates`` other rates than
+    the place's own; ``extra`` the modules that drew where the audit knows of no site; ``outside`` says that numbers were
+    drawn outside of the network.
+    """
+
+    covered: list[float]
+    rates: dict[int, float] = field(default_factory=dict[int, float])
+    extra: set[str] = field(default_factory=set[str])
+    outside: bool = False
+
+
+def places_of(sites: tuple[AuditedSite, ...], observed: tuple[Observation, ...]) -> list[Place]:
+    """The places that an audit lists, the called ones first, with the sizes of their masks."""
+    numbers = [None if seen.mask_shape is None else prod(seen.mask_shape) for seen in observed]
+    return [Place(site, numbers[at] if at < len(numbers) else None) for at, site in enumerate(sites)]
+
+
+def firing_of(places: list[Place], seen: Seen, entries: int) -> Firing:
+    """What a watched run fired; ``entries`` is the size of the batch that the doctor was given."""
+    found = Firing([0.0] * len(places))
+    sites = defaultdict[str, list[int]](list)
+    for at, place in enumerate(places):
+        if place.site.called and place.rate != 0:
+            sites[place.site.path].append(at)
+    groups = defaultdict[tuple[Any, ...], list[Draw]](list)
+    for draw in seen.draws:
+        groups[draw.path, draw.call].append(draw)
+    for (path, call), draws in groups.items():
+        times = 1.0 if call is None else seen.sizes[call] / max(entries, 1)
+        if path is None:
+            _match_outside(places, draws, found, by_itself=not seen.sizes)
+            continue
+        for at, draw in _aligned(places, sites[path], draws, whole=call is not None):
+            if at is None:
+                found.extra.add(path)
+            else:
+                _note(found, places[at], at, draw, times)
+    return found
+
+
+def _note(found: Firing, place: Place, at: int, draw: Draw, times: float) -> None:
+    rows = draw.numbers / place.numbers if place.numbers else times
+    found.covered[at] += min(times, rows) if rows >= 1 else times
+    if draw.rate is not None and place.rate is not None and abs(draw.rate - place.rate) > _SAME_RATE:
+        found.rates[at] = draw.rate
+
+
+def _aligned(
+    places: list[Place], sites: list[int], draws: list[Draw], *, whole: bool
+) -> list[tuple[int | None, Draw]]:
+    """Each draw of a module with the site that it is of, in order; None for one that is of no site."""
+    if not sites:
+        return [(None, draw) for draw in draws]
+    if not whole:  # a part that was called any number of times
+        return [(sites[at % len(sites)], draw) for at, draw in enumerate(draws)]
+    if len(sites) == len(draws):
+        return list(zip(sites, draws, strict=True))
+    return _longest_match(places, sites, draws)
+
+
+def _longest_match(places: list[Place], sites: list[int], draws: list[Draw]) -> list[tuple[int | None, Draw]]:
+    """The alignment in order that fits best; the sites are taken up again where a module was called more often."""
+    best: dict[tuple[int, int], tuple[int, list[tuple[int | None, Draw]]]] = {}
+
+    def match(i: int, j: int) -> tuple[int, list[tuple[int | None, Draw]]]:
+        if j == len(draws):
+            return 0, []
+        if i == len(sites):
+            return 0, [(None, draw) for draw in draws[j:]]
+        if (i, j) not in best:
+            fit = _fit(places[sites[i]], draws[j])
+            options = [match(i + 1, j)]
+            score, rest = match(i, j + 1)
+            options.append((score, [(None, draws[j]), *rest]))
+            if fit:
+                score, rest = match(i + 1, j + 1)
+                options.append((score + fit, [(sites[i], draws[j]), *rest]))
+            best[i, j] = max(options, key=lambda option: option[0])
+        return best[i, j]
+
+    return match(0, 0)[1]
+
+
+def _fit(place: Place, draw: Draw) -> int:
+    if place.numbers and draw.numbers % place.numbers:
+        return 0
+    same = draw.rate is not None and place.rate is not None and abs(draw.rate - place.rate) <= _SAME_RATE
+    return 3 if same else 2
+
+
+def _match_outside(places: list[Place], draws: list[Draw], found: Firing, *, by_itself: bool) -> None:
+    """Draws of the recipe's own: where it runs the layers itself they may be its masks for the sites; else noise."""
+    sites = [at for at, place in enumerate(places) if place.expected and not found.covered[at]] if by_itself else []
+    turn = 0
+    for draw in draws:
+        order = [sites[(turn + step) % len(sites)] for step in range(len(sites))]
+        at = next((at for at in order if _fit(places[at], draw)), None)
+        if at is None:
+            found.outside = True
+            continue
+        turn = sites.index(at) + 1
+        _note(found, places[at], at, draw, max(draw.numbers / (places[at].numbers or draw.numbers), 1.0))

@@ -1,0 +1,1 @@
+"""The doctor on networks and recipes whose faults are known."""
