@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
 
 import caveat
-from caveat.errors import InvalidArgumentError, NothingRandomError
 from caveat.testing import differences, fingerprint
 
 from . import recipes

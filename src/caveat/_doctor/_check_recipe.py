@@ -60,9 +60,8 @@ def faults_of_passes(examined: Examined, run: Run, firing: Firing, *, mode: bool
     others = [site.path for site in off if site.kind != "stochastic depth"]
     resting = firing_of(examined.places, examined.rest.seen, examined.entries)
     extra = firing.extra - resting.extra
-    for name, where in (("stochastic_depth_on", branches), ("site_not_asked_for", others), ("training_noise_on", extra)):
-        if where:
-            found.append(fault(name, sorted(where)))
+    fired_off = {"stochastic_depth_on": branches, "site_not_asked_for": others, "training_noise_on": extra}
+    found += [fault(name, sorted(where)) for name, where in fired_off.items() if where]
     if firing.outside:
         found.append(fault("random_outside_the_network"))
     if firing.rates:
@@ -192,7 +191,7 @@ def _faults_of_law(examined: Examined, drawn: _Drawn, fires: list[float], gap: G
 def _faults_over_rows(
     examined: Examined, recipe: Recipe, drawn: _Drawn, *, explained: bool, unseen: bool
 ) -> list[Fault]:
-    """What a batch of one row, several times over, shows: masks that rows share, and rows that reach into each other."""
+    """What a batch of one row, several times over, shows: masks that rows share, rows that reach into others."""
     axes, outputs = examined.probe.axes, drawn.run.outputs
     if axes is None or not examined.probe.separable or unseen or outputs is None:
         return []

@@ -1,4 +1,4 @@
-"""What the doctor says: sites, ways to switch them on, faults with their fix, distances, shares of the variance, cost."""
+"""What the doctor says: sites, ways to switch them on, faults with their fix, distances, shares, cost."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from caveat._table_text import format_html
 
-WAYS = ("train()", "module switching", "recipe")
+WAYS = ("train()", "switching", "recipe")
 """The ways of switching dropout on, as the columns of the tables name them."""
 
-_SITES = ("site", "kind", "rate", "live", "share of variance")
+_SITES = ("site", "kind", "rate", "live", "variance")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ class Diagnosis:
         head, rows = self.site_table()
         table = [head, *rows]
         widths = [max(len(row[column]) for row in table) for column in range(len(head))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+        padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in table)
+        lines = ["  ".join(row).rstrip() for row in padded]
         lines.insert(1, "  ".join("-" * width for width in widths))
         lines += ["", *self.sentences()]
         return "\n".join(lines)
@@ -153,7 +154,7 @@ class Diagnosis:
                 "" if site.rate is None else f"{site.rate:g}",
                 "yes" if site.live else "no",
                 "" if site.variance_fraction is None else f"{site.variance_fraction:.0%}",
-                *(_fires(site.fires.get(way)) for way in ways),
+                *(format_fires(site.fires.get(way)) for way in ways),
             )
             for site in self.sites
         ]
@@ -161,16 +162,18 @@ class Diagnosis:
 
     def sentences(self) -> list[str]:
         """All that is said below the table."""
-        lines = [f"{way.name} raises {way.error}" for way in self.ways if way.error]
-        lines += [
-            f"{way.name} also does this: {', '.join(fault.name for fault in way.faults)}."
-            for way in self.ways
-            if way.faults and way.name != "recipe"
-        ]
-        lines += self.comparison_sentences()
-        lines.append(self.headline)
+        lines = [*self.way_sentences(), *self.comparison_sentences(), self.headline]
         lines += [f"  {fault}" for fault in self.faults]
         return [*lines, *(f"Note: {note}" for note in self.notes)]
+
+    def way_sentences(self) -> list[str]:
+        """What ``train()`` and module switching do to this network, in words."""
+        others = [way for way in self.ways if way.name != "recipe"]
+        return [
+            f"{way.name} raises {way.error}" if way.error else f"{way.name}: {', '.join(f.name for f in way.faults)}."
+            for way in others
+            if way.error or way.faults
+        ]
 
     def comparison_sentences(self) -> list[str]:
         """The recipe's numbers beside caveat's, in words."""
@@ -196,8 +199,9 @@ class Diagnosis:
         return json.dumps(self.as_dict(), indent=1, allow_nan=False)
 
 
-def _fires(fraction: float | None) -> str:
-    if fraction is None:
+def format_fires(fraction: float | None) -> str:
+    """A fraction of draws as the tables have it: fires, silent, or how many percent."""
+    if fraction is None or fraction != fraction:
         return "?"
     if fraction in (0, 1):
         return "fires" if fraction else "silent"
@@ -206,7 +210,7 @@ def _fires(fraction: float | None) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(name): _plain(entry) for name, entry in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {str(name): _plain(entry) for name, entry in cast("dict[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_plain(entry) for entry in cast("list[Any]", value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value

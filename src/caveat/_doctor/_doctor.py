@@ -42,8 +42,8 @@ def doctor(
     Args:
         model: any network.
         x: a batch, as for ``caveat.predict``.
-        recipe: ``predict(model, x)``, or ``predict(x)`` of a network that it holds: returns its T outputs stacked first,
-            (T, B, ...), or a list of T. It is what one would otherwise use in place of caveat.
+        recipe: ``predict(model, x)``, or ``predict(x)`` of a network that it holds: returns its T outputs stacked
+            first, (T, B, ...), or a list of T. It is what one would otherwise use in place of caveat.
         live: which sites are asked for, as for ``caveat.mc_dropout``.
         n: how many of caveat's draws the recipe is compared with; at least four times its T are made.
         seed: Random seed of caveat's draws, and of the process while the recipe runs.

@@ -61,7 +61,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "the global random state is set to a fixed value, so whatever draws next in this process repeats itself",
         "seed once in the program, or inside torch.random.fork_rng()",
     ),
-    "rate_changed": ("{where} drops at another rate than the network's: {more}", "drop at the rate it was trained with"),
+    "rate_changed": ("{where} drops at another rate than the network's: {more}", "drop at the rate of training"),
     "rows_depend_on_each_other": (
         "a row's output depends on the other rows of the batch, which it does not in eval mode",
         "leave what normalizes or mixes rows in eval mode, and keep the order of rows when the batch is repeated",

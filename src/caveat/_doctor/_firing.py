@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from math import isnan, prod
-from typing import Any
 
 from caveat._doctor._watch import Draw, Seen
 from caveat._intercept import AuditedSite, Observation
@@ -36,8 +35,8 @@ class Firing:
     """What a run fired.
 
     ``covered`` has for each place the number of the run's outputs that it drew anew for; ``rates`` other rates than
-    the place's own; ``extra`` the modules that drew where the audit knows of no site; ``outside`` says that numbers were
-    drawn outside of the network.
+    the place's own; ``extra`` the modules that drew where the audit knows of no site; ``outside`` says that numbers
+    were drawn outside of the network.
     """
 
     covered: list[float]
@@ -59,7 +58,7 @@ def firing_of(places: list[Place], seen: Seen, entries: int) -> Firing:
     for at, place in enumerate(places):
         if place.site.called and place.rate != 0:
             sites[place.site.path].append(at)
-    groups = defaultdict[tuple[Any, ...], list[Draw]](list)
+    groups = defaultdict[tuple[str | None, int | None], list[Draw]](list)
     for draw in seen.draws:
         groups[draw.path, draw.call].append(draw)
     for (path, call), draws in groups.items():

@@ -65,7 +65,7 @@ def gap_between(draws: Tensor, reference: Tensor) -> Gap:
         mean_differs=still_off or max(beyond[:2]) > _BEYOND,
         spread_differs=still_moves or max(beyond[2:]) > _BEYOND,
         mean_distance=float(values.mean(0).square().mean().sqrt()),
-        spread_ratio=float(of_draws[2][0].exp()),
+        spread_ratio=float(values.var(0).mean()),
         spread_ratio_error=float(of_subsets[2].exp().std()),
     )
 
@@ -118,4 +118,4 @@ def _pairs(draws: Tensor) -> Tensor:
 
 def _count_distinct(same: Tensor, picks: Tensor) -> int:
     among = same[picks][:, picks]
-    return int((~among.tril(-1).any(1)).sum())
+    return len(picks) - int(among.tril(-1).any(1).sum())

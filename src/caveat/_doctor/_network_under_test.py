@@ -41,7 +41,7 @@ from caveat.samplers import MCDropout, mc_dropout
 class Examined:
     """A network, a batch, and what is known of them before any recipe runs.
 
-    ``leaves`` are the floating-point tensors that the network returns in eval mode, ``rest`` a watched run in eval mode.
+    ``leaves`` are the floating-point tensors that the network returns in eval mode, ``rest`` a watched run of it.
     """
 
     network: Network

@@ -21,7 +21,7 @@ from caveat.errors import InvalidArgumentError, explain
 from caveat.testing import differences, fingerprint
 
 Recipe = Callable[..., Any]
-_RULE = "A recipe is a function predict(model, x), or predict(x), that returns its T outputs stacked first, (T, B, ...)."
+_RULE = "A recipe is a function predict(model, x), or predict(x), that returns its T outputs stacked, (T, B, ...)."
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._inputs import structure_of, tensors_in
-from caveat._intercept import following
+from caveat._intercept import following, run_plainly
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Watch(TorchDispatchMode):
             self.seen.sizes.append(count_entries((args, kwargs)))
         self._stack.append(path)
         try:
-            returned = module._call_impl(*args, **kwargs)  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType]
+            returned: Any = run_plainly(module, args, kwargs)
         finally:
             self._stack.pop()
             if whole:
@@ -100,12 +100,12 @@ class Watch(TorchDispatchMode):
 
     def _note_paths(self, outermost: nn.Module) -> None:
         """Names the modules of a copy or a wrapper as the network names its own, also those put in place of others."""
-        path = self._paths.get(id(outermost))
+        path, part_of_it = self._paths.get(id(outermost)), outermost
         if path is None and id(outermost) not in self._alive:
-            path, outermost = "", _most_alike(outermost, self._own)
-        if path is None or outermost is None:
+            path, part_of_it = "", _most_alike(outermost, self._own)
+        if path is None or part_of_it is None:
             return
-        for inner, part in named_modules(outermost):
+        for inner, part in named_modules(part_of_it):
             self._paths.setdefault(id(part), ".".join(name for name in (path, inner) if name))
             self._alive[id(part)] = part
 
@@ -150,7 +150,7 @@ class Watch(TorchDispatchMode):
 def structure(returned: Any) -> str:
     """How what a network returned is put together, whatever the values and sizes."""
     found = structure_of(((returned,), {}))
-    around = [part[0] if isinstance(part, tuple) else part for part in found.around]
+    around = [cast("tuple[Any, ...]", part)[0] if isinstance(part, tuple) else part for part in found.around]
     return f"{around} {[leaf.data.dim() for leaf in found.leaves]}"
 
 
@@ -198,7 +198,7 @@ def _states(args: tuple[Any, ...]) -> list[Tensor]:
 
 
 def _most_alike(outermost: nn.Module, own: dict[str, nn.Module]) -> nn.Module | None:
-    """The part of a module that is most like a network: the same classes at the same paths, for half of them at least."""
+    """The part of a module that is most like a network: at half of the paths or more it has the same classes."""
     best, most = None, max(len(own) / 2, 1.5)
     for _, part in named_modules(outermost):
         alike = sum(type(inner) is type(own.get(path)) for path, inner in named_modules(part))

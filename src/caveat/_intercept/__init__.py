@@ -33,7 +33,7 @@ from caveat._intercept._masks import Make, MaskSource, Shape, normal_from_unifor
 from caveat._intercept._mutation import mutates, substituted_anywhere
 from caveat._intercept._network import Network
 from caveat._intercept._noise import NOISE_HANDLERS
-from caveat._intercept._patching import flags_kept, following, patched
+from caveat._intercept._patching import flags_kept, following, patched, run_plainly
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network, runs_hooks, warn_not_separated
@@ -98,6 +98,7 @@ __all__ = [
     "random_bits",
     "random_state",
     "random_states_kept",
+    "run_plainly",
     "runs_hooks",
     "seed_all",
     "state_kept",

@@ -100,4 +100,45 @@ def audit(
     print(json.dumps(audit_as_json(found), indent=1, allow_nan=False) if as_json else found)
 
 
+@app.command()
+def doctor(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:FUNCTION", help="A function that returns (model, batch), or a model if BATCH is given."
+        ),
+    ],
+    batch: Annotated[
+        str | None, typer.Argument(metavar="[BATCH]", help="A function that returns a batch, MODULE:FUNCTION.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Your own predict(model, x) that returns its T outputs (T, B, ...), as MODULE:FUNCTION."),
+    ] = None,
+    n: Annotated[int, typer.Option(help="Draws of caveat's that the recipe is compared with.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the draws, and of the process while the recipe runs.")] = 0,
+    stochastic_depth: Annotated[
+        bool, typer.Option("--stochastic-depth", help="Stochastic depth is wanted, and no fault.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write one page of HTML here.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say what a recipe for Monte-Carlo dropout misses and damages: each fault by name, with its fix.
+
+    Ends with 0 if no fault was found, with 1 if there are some, with 2 if nothing could be examined.
+
+    Example: [bold]caveat doctor my_project.networks:make --recipe my_project:mc_predict --html doctor.html[/bold]
+    """
+    from caveat.cli._doctor_command import FAULTY, examine, print_diagnosis, write_page
+
+    found = examine(target, batch, recipe, n=n, seed=seed, stochastic_depth=stochastic_depth)
+    if html is not None:
+        write_page(html, found, target, recipe)
+    if as_json:
+        print(found.to_json())
+    else:
+        print_diagnosis(Console(), found)
+    return FAULTY if found.faults else 0
+
+
 register_table_commands(app)
