@@ -8,6 +8,7 @@ from caveat.interop._hugging_face import (
     hugging_face_classifier,
     hugging_face_token_classifier,
 )
+from caveat.interop._hugging_face_generate import Generation, generate
 from caveat.interop._hugging_face_trainer import hugging_face_calibration, predict_with_trainer
 from caveat.interop._laplace import LaplacePosterior, laplace_posterior
 from caveat.interop._lightning import lightning_predictive
@@ -19,12 +20,14 @@ from caveat.interop._torchmetrics import torchmetrics_metric
 
 __all__ = [
     "GaussianProcess",
+    "Generation",
     "HuggingFaceClassifier",
     "HuggingFaceTokenClassifier",
     "LaplacePosterior",
     "botorch_model",
     "deep_kernel",
     "gaussian_process",
+    "generate",
     "hugging_face_calibration",
     "hugging_face_classifier",
     "hugging_face_token_classifier",
