@@ -7,6 +7,7 @@ An input is whatever the network takes: tensors, containers of them, packed sequ
 from __future__ import annotations
 
 import copy
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def _parts(node: Any) -> Iterator[tuple[Any, Any]]:
         held = {name: getattr(node, name) for name in slots if hasattr(node, name)} | getattr(node, "__dict__", {})
         yield from held.items()
     else:
-        yield "", repr(node)
+        yield "", re.sub("0x[0-9a-fA-F]+", "", repr(node))  # where it lies in memory is not what it is
 
 
 def _slots(cls: type) -> tuple[str, ...]:
@@ -102,23 +103,41 @@ def with_leaves(inputs: Inputs, old: Sequence[Leaf], new: Sequence[Leaf]) -> Inp
 
 def _copied(value: Any, leaves: dict[int, Any]) -> Any:
     """A deep copy in which leaves give way to others, and modules and functions stay what they are."""
-    memo = dict(leaves)
-    _keep(value, memo, set())
+    for kept in (_is_as_it_is, _cannot_be_copied):
+        memo = dict(leaves)
+        _keep(value, memo, set(), kept)
+        try:
+            return copy.deepcopy(value, memo)
+        except Exception:  # a lock or a file in it, say
+            continue
+    return value
+
+
+def _is_as_it_is(node: Any) -> bool:
+    return isinstance(node, _AS_THEY_ARE)
+
+
+def _cannot_be_copied(node: Any) -> bool:
+    """Is it one of those that stay what they are, or something without parts that no copy can be made of?"""
+    has_parts = isinstance(node, (Mapping, tuple, list, deque, set, frozenset)) or hasattr(node, "__dict__")
+    if _is_as_it_is(node) or has_parts:
+        return _is_as_it_is(node)
     try:
-        return copy.deepcopy(value, memo)
-    except Exception:  # what cannot be copied is passed as it is
-        return value
+        copy.deepcopy(node)
+    except Exception:
+        return True
+    return False
 
 
-def _keep(node: Any, memo: dict[int, Any], seen: set[int]) -> None:
+def _keep(node: Any, memo: dict[int, Any], seen: set[int], kept: Callable[[Any], bool]) -> None:
     if id(node) in memo or id(node) in seen or isinstance(node, _CONSTANTS):
         return
-    if isinstance(node, _AS_THEY_ARE):
+    if kept(node):
         memo[id(node)] = node
         return
     seen.add(id(node))
     for _, value in _parts(node):
-        _keep(value, memo, seen)
+        _keep(value, memo, seen, kept)
 
 
 def map_leaves(function: Callable[[Leaf], Leaf], inputs: Inputs) -> Inputs:

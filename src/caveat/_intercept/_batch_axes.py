@@ -103,6 +103,8 @@ def _made_different(pair: Inputs, axes: Axes) -> Inputs:
     def moved(leaf: Leaf, axis: int | None) -> Any:
         if axis is None or not isinstance(leaf, Tensor) or not leaf.is_floating_point():
             return leaf
+        if leaf.shape[axis] != 2:  # in an object that could not be copied, and has all its rows
+            return leaf
         first, second = leaf.unbind(axis)
         if not torch.equal(first, second):
             return leaf
