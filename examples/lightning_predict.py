@@ -4,6 +4,7 @@ Run it with ``python examples/lightning_predict.py``; it needs ``pip install "ca
 """
 
 import logging
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -21,9 +22,7 @@ class Classifier(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(2, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 2)
-        )
+        self.net = nn.Sequential(nn.Linear(2, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.net(x)
@@ -53,6 +52,6 @@ trainer.fit(Classifier(), train, val)
 for name, value in trainer.callback_metrics.items():
     print(f"{name:32} {value:.3f}")
 
-preds = trainer.predict(trainer.lightning_module, val)  # a predictive for each batch
+preds: Any = trainer.predict(trainer.lightning_module, val)  # a predictive for each batch
 epistemic = torch.cat([caveat.mutual_information(pred) for pred in preds])
 print(f"{len(preds)} batches; mutual information {epistemic.mean():.3f} nats, at most {epistemic.max():.3f}")

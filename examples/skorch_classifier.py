@@ -3,6 +3,8 @@
 Run it with ``python examples/skorch_classifier.py``; it needs ``pip install "caveat[skorch]" scikit-learn``.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -28,17 +30,18 @@ class Digits(nn.Module):
 
 
 torch.manual_seed(0)
-x, y = load_digits(return_X_y=True)
-x = (x / 16).astype(np.float32)
+digits: Any = load_digits()
+x, y = (digits.data / 16).astype(np.float32), digits.target.astype(np.int64)
 x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=500, random_state=0)
 
+cross_entropy: Any = nn.CrossEntropyLoss  # skorch's hints know its default alone
 net = NeuralNetClassifier(
-    Digits, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=0.003, max_epochs=8, verbose=0
+    Digits, criterion=cross_entropy, optimizer=torch.optim.Adam, lr=0.003, max_epochs=8, verbose=0
 )
 search = GridSearchCV(net, {"module__rate": [0.2, 0.5]}, cv=2, scoring="accuracy")
-search.fit(x_train, y_train.astype(np.int64))
+search.fit(x_train, y_train)
 
-for name, rows in (("digits", x_test), ("digits upside down", x_test[:, ::-1].copy())):
+for name, rows in (("digits", x_test), ("digits upside down", np.flip(x_test, 1).copy())):
     pred = skorch_predict(search.best_estimator_, rows, n=100)
     right = (search.classes_[pred.predicted.numpy()] == y_test).mean()
     total, epistemic = caveat.predictive_entropy(pred).mean(), caveat.mutual_information(pred).mean()

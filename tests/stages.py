@@ -27,5 +27,6 @@ def marks_of(stage: str) -> list[pytest.MarkDecorator]:
     return [] if stage == "fast" else [getattr(pytest.mark, stage)]
 
 
-FOREIGN_WARNINGS = ("ignore:.*LeafSpec", "ignore:.*does not have many workers")
-"""Lightning calls torch by an old name, and asks for more workers than a small machine has."""
+FOREIGN_WARNINGS = ("ignore:.*LeafSpec", "ignore:.*does not have many workers", "ignore:.*torch.jit.* is deprecated")
+"""Lightning calls torch by an old name, and asks for more workers than a small machine has; torch_geometric scripts
+parts of itself."""

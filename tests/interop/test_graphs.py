@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import caveat
 from caveat.errors import NothingRandomError, RowsNotSeparatedWarning
 
-pytestmark = pytest.mark.heavy
+JIT = "ignore:.*torch.jit.* is deprecated"  # torch_geometric still scripts parts of itself
+pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings(JIT)]
 
 
 def ring(nodes: int, seed: int = 0) -> Any:

@@ -73,7 +73,7 @@ def skorch_predict(
     seed: int = 0,
     output: Output | dict[str, Output] | None = None,
     **settings: Any,
-) -> Predictive:
+) -> Any:
     """The predictive of all rows that a fitted skorch net is asked about.
 
     Rows are loaded as the net's ``predict`` loads them (``dataset``, ``iterator_valid``, ``batch_size``, ``device``),
