@@ -123,7 +123,7 @@ def _cannot_be_copied(node: Any) -> bool:
     if _is_as_it_is(node) or has_parts:
         return _is_as_it_is(node)
     try:
-        copy.deepcopy(node)
+        copy.deepcopy(cast(object, node))
     except Exception:
         return True
     return False

@@ -66,7 +66,7 @@ def check_fits(x: Any, model: nn.Module) -> None:
                 "The inputs must fit the arguments of the network's forward.",
                 got=f"{_described(x, several, keywords)}, and {type(model).__name__}.forward({taken}): {error}",
                 cause="labels beside the inputs, as loaders give them; or an input that was left out",
-                fix=_way_out(names, arguments, keywords) if not hasattr(x, "_fields") else _WHOLE,
+                fix=_way_out(names, arguments, keywords) if not hasattr(cast(object, x), "_fields") else _WHOLE,
             )
         ) from None
 
