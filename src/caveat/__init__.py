@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from caveat._engine import draws, predict, predict_batches
     from caveat._intercept import all_dropout, audit, dropout_modules, paths, with_stochastic_depth
     from caveat.errors import CaveatError, NothingRandomError
+    from caveat.interop import export_onnx
     from caveat.layers import insert_dropout
     from caveat.measures import (
         aleatoric_variance,
@@ -78,6 +79,7 @@ __all__ = [
     "ensemble",
     "epistemic_variance",
     "expected_entropy",
+    "export_onnx",
     "fit",
     "fit_ensemble",
     "insert_dropout",
@@ -94,7 +96,7 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-_HOMES = ("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train", "_doctor")
+_HOMES = ("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train", "interop", "_doctor")
 """The packages that the names above are from, lowest first."""
 
 _PACKAGES = (

@@ -15,7 +15,7 @@ from caveat.errors import InvalidArgumentError, explain
 
 _WORD, _HIGHEST = (1 << 64) - 1, (1 << 63) - 1
 # The increments and multipliers of splitmix64 ("Fast splittable pseudorandom number generators", Steele et al., 2014).
-_GAMMA, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+GAMMA, FIRST_64, SECOND_64 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def site_key(path: str, ordinal: int, stream: str = "") -> int:
@@ -47,9 +47,9 @@ def check_seed(seed: int) -> int:
 
 def mix(word: int) -> int:
     """The finalizer of splitmix64 on one 64-bit word."""
-    word = (word + _GAMMA) & _WORD
-    word = ((word ^ (word >> 30)) * _FIRST) & _WORD
-    word = ((word ^ (word >> 27)) * _SECOND) & _WORD
+    word = (word + GAMMA) & _WORD
+    word = ((word ^ (word >> 30)) * FIRST_64) & _WORD
+    word = ((word ^ (word >> 27)) * SECOND_64) & _WORD
     return word ^ (word >> 31)
 
 
@@ -94,9 +94,9 @@ def draw_keys(seed: int, site: int, draws: Tensor) -> tuple[Tensor, Tensor]:
         (torch.int32, torch.Size([3]))
     """
     base = _signed(mix(mix(seed & _WORD) ^ site))
-    word = draws * _signed(_GAMMA) + base
-    word = (word ^ _shift(word, 30)) * _signed(_FIRST)
-    word = (word ^ _shift(word, 27)) * _signed(_SECOND)
+    word = draws * _signed(GAMMA) + base
+    word = (word ^ _shift(word, 30)) * _signed(FIRST_64)
+    word = (word ^ _shift(word, 27)) * _signed(SECOND_64)
     word = word ^ _shift(word, 31)
     return _low_word(word), _low_word(_shift(word, 32))
 

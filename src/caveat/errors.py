@@ -17,6 +17,7 @@
     ├── CannotMergeError (ValueError)         two predictives of different kinds, shapes or settings
     ├── DrawsNotKeptError (LookupError)       a question that needs the draws, which were not kept
     ├── LoaderFailedError (RuntimeError)      a data loader raised half-way
+    ├── NotExportableError (ValueError)       what cannot be written as an ONNX file of any batch size
     ├── OutOfMemoryError (MemoryError)        one draw of one row does not fit
     ├── BusyError (BlockingIOError)           a file or folder that another process is writing
     ├── LedgerError (ValueError)              decide: a ledger cut off in mid-line, edited, moved or deleted
@@ -75,6 +76,10 @@ class DrawsNotKeptError(CaveatError, LookupError):
 
 class LoaderFailedError(CaveatError, RuntimeError):
     """A data loader raised half-way; its own error is the cause, and the batches before it were given."""
+
+
+class NotExportableError(CaveatError, ValueError):
+    """A sampler that cannot be written as an ONNX file that takes batches of any size."""
 
 
 class OutOfMemoryError(CaveatError, MemoryError):

@@ -25,12 +25,15 @@ _SEES_FAR = {torch.ops.aten.as_strided.default}
 class Recorder(TorchDispatchMode):
     """Records what runs while it is on, from ``inputs``; all other tensors count as constants.
 
-    With ``refreshable``, what comes of constants alone is recorded too, so that it can be computed anew.
+    With ``refreshable``, what comes of constants alone is recorded too, so that it can be computed anew; with
+    ``in_order`` it is a step like any other, at its place among them.
     """
 
-    def __init__(self, inputs: Sequence[Tensor] = (), *, refreshable: bool = False) -> None:
+    def __init__(
+        self, inputs: Sequence[Tensor] = (), *, refreshable: bool = False, in_order: bool = False
+    ) -> None:
         super().__init__()
-        self._refreshable = refreshable
+        self._refreshable, self._in_order = refreshable or in_order, in_order
         self._slots: dict[int, tuple[Slot, weakref.ref[Tensor]]] = {}
         self._storages: dict[int, tuple[int, StorageWeakRef]] = {}
         self._storage_count = self._slot_count = 0
@@ -79,7 +82,7 @@ class Recorder(TorchDispatchMode):
         if self._paused:
             return func(*args, **kwargs)
         tensors = _tensors_in(args) + (_tensors_in(kwargs.values()) if kwargs else [])
-        varying = any(self._varies(tensor) for tensor in tensors)
+        varying = self._in_order or any(self._varies(tensor) for tensor in tensors)
         if self._why_not is None:
             self._why_not = self._objection(func, args, kwargs, varying)
         if not varying and not self._refreshable:

@@ -29,7 +29,18 @@ from caveat._intercept._guard import (
 from caveat._intercept._interception import HANDLERS, Pass
 from caveat._intercept._known import Known
 from caveat._intercept._layout import close
-from caveat._intercept._masks import Make, MaskSource, Shape, normal_from_uniform, random_bits, uniform_from_bits
+from caveat._intercept._masks import (
+    FIRST_32,
+    SECOND_32,
+    Make,
+    MaskSource,
+    Shape,
+    normal_from_uniform,
+    random_bits,
+    threshold,
+    uniform_from_bits,
+    words_along,
+)
 from caveat._intercept._mutation import mutates, substituted_anywhere
 from caveat._intercept._network import Network
 from caveat._intercept._noise import NOISE_HANDLERS
@@ -51,8 +62,10 @@ from caveat._intercept._trees import map_tensors
 
 __all__ = [
     "DROPOUT_CLASSES",
+    "FIRST_32",
     "HANDLERS",
     "NOISE_HANDLERS",
+    "SECOND_32",
     "Audit",
     "AuditedSite",
     "Diverged",
@@ -103,12 +116,14 @@ __all__ = [
     "seed_all",
     "state_kept",
     "substituted_anywhere",
+    "threshold",
     "uniform_from_bits",
     "warn_not_separated",
     "warnings_caught",
     "why_silent",
     "with_draws_first",
     "with_stochastic_depth",
+    "words_along",
 ]
 
 del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalizing, _recurrent, _variational_sites

@@ -18,7 +18,7 @@ from caveat._intercept._sites import SiteKey
 from caveat._seeds import draw_keys, site_key
 
 # Multipliers of the 32-bit finalizer "lowbias32" (Chris Wellons, "Prospecting for hash functions", 2018).
-_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - (1 << 32)
+FIRST_32, SECOND_32 = 0x7FEB352D, 0x846CA68B - (1 << 32)
 _STEP = -1640531527  # 2^32 over the golden ratio
 _AXES = site_key("", 0, "axes")
 # Masks of small sites are made for many draws at once: about this many elements, which stay in the cache.
@@ -46,10 +46,14 @@ def _counters(shape: Shape, device: torch.device) -> Tensor:
     sizes = (shape,) if isinstance(shape, int) else shape
     words = torch.zeros((), dtype=torch.int32, device=device)
     for axis, size in enumerate(reversed(sizes)):  # counted from the end: axes of one entry in front change nothing
-        places = torch.arange(size, device=device)
-        along = places.to(torch.int32) * _STEP if axis == 0 else draw_keys(axis, _AXES, places)[0] * (places > 0)
-        words = words + along.reshape(-1, *(1,) * axis)
+        words = words + words_along(axis, size, device).reshape(-1, *(1,) * axis)
     return words.to(torch.int32).reshape(-1)
+
+
+def words_along(axis: int, size: int, device: torch.device) -> Tensor:
+    """What each of the ``size`` coordinates along ``axis``, counted from the last as 0, adds to a word: int32."""
+    places = torch.arange(size, device=device)
+    return places.to(torch.int32) * _STEP if axis == 0 else draw_keys(axis, _AXES, places)[0] * (places > 0)
 
 
 def random_bits(keys: tuple[Tensor, Tensor], shape: Shape) -> Tensor:
@@ -65,9 +69,9 @@ def random_bits(keys: tuple[Tensor, Tensor], shape: Shape) -> Tensor:
     first, second = keys
     word = counters(shape, first.device)[None, :] + first[:, None]
     shifted = (word >> 16).bitwise_and_(0xFFFF)
-    word.bitwise_xor_(shifted).mul_(_FIRST).bitwise_xor_(second[:, None])
+    word.bitwise_xor_(shifted).mul_(FIRST_32).bitwise_xor_(second[:, None])
     torch.bitwise_right_shift(word, 15, out=shifted)
-    word.bitwise_xor_(shifted.bitwise_and_(0x1FFFF)).mul_(_SECOND)
+    word.bitwise_xor_(shifted.bitwise_and_(0x1FFFF)).mul_(SECOND_32)
     torch.bitwise_right_shift(word, 16, out=shifted)
     return word.bitwise_xor_(shifted.bitwise_and_(0xFFFF))
 

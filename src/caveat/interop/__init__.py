@@ -14,6 +14,7 @@ from caveat.interop._laplace import LaplacePosterior, laplace_posterior
 from caveat.interop._lightning import lightning_predictive
 from caveat.interop._lightning_calibration import lightning_calibration
 from caveat.interop._mapie import mapie_classifier, mapie_regressor
+from caveat.interop._onnx import export_onnx
 from caveat.interop._skorch import skorch_predict, skorch_sampler
 from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
 from caveat.interop._torchmetrics import torchmetrics_metric
@@ -26,6 +27,7 @@ __all__ = [
     "LaplacePosterior",
     "botorch_model",
     "deep_kernel",
+    "export_onnx",
     "gaussian_process",
     "generate",
     "hugging_face_calibration",
