@@ -69,8 +69,8 @@ def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: Wh
     """
     check_sampler_passed(sampler, x)
     require_choice(what, "what", ("summary", "draws"))
-    for library in ("onnx", "onnxscript"):
-        require(library, "onnx")
+    require("onnx", "onnx", at_least="1.17")
+    require("onnxscript", "onnx", at_least="0.5")
     draws(sampler, x, n=1)  # all that is wrong with the sampler or the batch is said here
     functions = _functions(sampler, x)
     inputs = _names(functions[0].network.model, functions[0].inputs)

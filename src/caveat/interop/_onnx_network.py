@@ -196,13 +196,14 @@ def _fixed(error: Exception) -> str:
 def _unsupported(error: Exception, functions: Sequence[Function]) -> str:
     text = str(error)
     found = re.search(r"op='([\w.]+)'", text)
-    operator = found.group(1) if found else None
-    place = functions[0].place_of(operator) if operator is not None else None
-    where = "" if place is None else f" in {place or '(the model itself)'!r}"
-    said = text.splitlines()[0] if operator is None else f"{operator}{where}"
+    place = functions[0].place_of(found.group(1)) if found else None
+    if place is not None:
+        got = f"{place[0]} in {place[1] or '(the model itself)'!r}"
+    else:
+        got = found.group(1) if found else text.splitlines()[0]
     return explain(
         "Every operator of an exported network must have a form in ONNX.",
-        got=said,
+        got=got,
         cause="an operator that torch.onnx has no translation of",
         fix="write it with other operators of torch, or export the part of the network that is without it",
     )

@@ -106,15 +106,16 @@ class Function:
             ) from None
         return Recording(program, tensors, source.numbers, source.asked, leaves, names)
 
-    def place_of(self, operator: str) -> str | None:
-        """The path of the first module that runs this operator (as "aten.add"), None where it is not run as such."""
+    def place_of(self, operator: str) -> tuple[str, str] | None:
+        """The network's own operator that came to this one (as "prims.add"), and the first module that runs it."""
         assert self.probe.axes is not None
         rows = min(self.rows, 2)
         inputs = self.probe.axes.take(self.inputs, range(rows))
         running = self._pass(MaskSource(0, device=self.network.device()), inputs, rows)
         with self._at_rest(), _Places(running) as places:
             running.run()
-        return places.of.get(operator)
+        name = operator.rpartition(".")[2].strip("_")
+        return next(((found, path) for found, path in places.of.items() if found.endswith(name)), None)
 
     def _pass(self, source: object, inputs: Inputs, rows: int) -> Pass:
         numbers = torch.arange(rows, device=self.network.device())
