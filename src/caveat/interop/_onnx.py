@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from caveat import measures
+import caveat.measures as measures
 from caveat._checks import require_choice
 from caveat._engine import Sampler, check_sampler_passed, draws
 from caveat._extras import require
