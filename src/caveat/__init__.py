@@ -96,7 +96,10 @@ __all__ = [
     "with_stochastic_depth",
 ]
 
-_HOMES = ("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train", "interop", "_doctor")
+_HOMES = (
+    *("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train"),
+    *("interop", "_doctor"),
+)
 """The packages that the names above are from, lowest first."""
 
 _PACKAGES = (

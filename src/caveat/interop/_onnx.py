@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-import caveat.measures as measures
 from caveat._checks import require_choice
 from caveat._engine import Sampler, check_sampler_passed, draws
 from caveat._extras import require
@@ -28,10 +27,12 @@ from caveat.interop._onnx_file import Draft, Head, add_loop, add_network, add_nu
 from caveat.interop._onnx_functions import summary_of
 from caveat.interop._onnx_network import SIZES, Converted, convert
 from caveat.interop._onnx_recording import Function, functions_of
+from caveat.measures import expected_entropy, mutual_information, predictive_entropy
 from caveat.samplers import Ensemble, MCDropout
 
 What = Literal["summary", "draws"]
 _LARGEST = (1 << 31) - 1
+_MEASURES = {each.__name__: each for each in (predictive_entropy, expected_entropy, mutual_information)}
 
 
 def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: What = "summary") -> Path:
@@ -172,7 +173,7 @@ def _heads(output: Any, converted: Converted, what: str) -> tuple[list[Head], li
 
 
 def _measured(pred: Any, names: Sequence[str]) -> dict[str, Tensor]:
-    return {name: getattr(pred, name) if hasattr(pred, name) else getattr(measures, name)(pred) for name in names}
+    return {name: _MEASURES[name](pred) if name in _MEASURES else getattr(pred, name) for name in names}
 
 
 def _sizes(small: Tensor, large: Tensor) -> list[int | str]:
