@@ -98,7 +98,7 @@ __all__ = [
 
 _HOMES = (
     *("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train"),
-    *("interop", "_doctor"),
+    *("_doctor", "interop"),
 )
 """The packages that the names above are from, lowest first."""
 

@@ -94,11 +94,10 @@ def browse(tmp_path: Path, runtime: Path) -> Iterator[Callable[[str], Any]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def open_page(page: str) -> Any:
-        profile = tmp_path / "profile"
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
         address = f"http://127.0.0.1:{server.server_address[1]}/{page}"
         quiet = subprocess.DEVNULL
-        started.append(subprocess.Popen(["chromium", *flags, f"--user-data-dir={profile}", address], stdout=quiet, stderr=quiet))
+        started.append(subprocess.Popen(["chromium", *flags, address], stdout=quiet, stderr=quiet))
         return posted.get(timeout=PATIENCE)
 
     yield open_page
