@@ -25,6 +25,7 @@ from unet import UNet, train
 import caveat
 from caveat.layers import LogitsAndLogVarianceHead
 from caveat.losses import attenuated_cross_entropy
+from caveat.measures import entropy_by_class, mean_by_predicted_class
 from caveat.metrics import error_detection, expected_calibration_error, negative_log_likelihood, risk_coverage
 from caveat.samplers import deterministic
 
@@ -127,11 +128,12 @@ def precision(unsure: Tensor, wrong: Tensor) -> list[float]:
 
 
 def by_class(pred: Any, y: Tensor) -> Record:
-    """Mean of each measure over the pixels that are predicted as a class, over all, and IoU of each class; nats."""
+    """IoU of each class, its term of the entropy over all pixels, and each measure where it is predicted; nats."""
     said = pred.mean.argmax(-1)
     seen = y != VOID
     found: Record = {"IoU": clean(intersection_over_union(confusion(said, y)))}
     found["share of pixels"] = clean(torch.stack([(y[seen] == k).double().mean() for k in range(VOID)]))
+    found["entropy terms"] = clean(entropy_by_class(pred).double().mean((0, 1, 2)))
     for name, measure in MEASURES.items():
         values = measure(pred).double()
         found[f"{name} by class"] = clean(torch.stack([values[said == k].mean() for k in range(VOID)]))
@@ -140,7 +142,7 @@ def by_class(pred: Any, y: Tensor) -> Record:
 
 
 def by_frame(pred: Any, y: Tensor) -> Record:
-    """Each frame's mean entropy and accuracy, and how the entropy of a class in a frame ranks its IoU there."""
+    """Each frame's mean entropy, over all and by class, its accuracy, and how a class's entropy there ranks its IoU."""
     said, unsure = pred.mean.argmax(-1), caveat.predictive_entropy(pred).double()
     counts = torch.stack([confusion(a, b) for a, b in zip(said, y, strict=True)])
     found: Record = {
@@ -148,7 +150,9 @@ def by_frame(pred: Any, y: Tensor) -> Record:
         "accuracy of frames": clean(counts.diagonal(dim1=1, dim2=2).sum(1) / counts.sum((1, 2))),
     }
     iou = torch.stack([intersection_over_union(own) for own in counts])
-    entropy = torch.stack([torch.stack([unsure[f][said[f] == k].mean() for k in range(VOID)]) for f in range(len(y))])
+    entropy = mean_by_predicted_class(pred).double()
+    found["entropy by class, mean of frames"] = clean(entropy.nanmean(0))
+    found["frames with a pixel of the class"] = (~entropy.isnan()).sum(0).tolist()
     # A class of a frame counts if it is there or said in at least 25 pixels, and said at all.
     size = counts.sum(1) + counts.sum(2) - counts.diagonal(dim1=1, dim2=2)
     told = (size >= 25) & ~entropy.isnan()
@@ -220,6 +224,11 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
             curve = own["precision by entropy"]
             found[f"precision of the surer half by entropy, {name}"] = float(np.interp(0.5, FRACTIONS, curve))
             found[f"steps at which precision rises, {name}"] = int((np.diff(curve) > 1e-3).sum())
+    if "noise" in parts:
+        own = parts["noise"]["draws"]
+        found["entropy overall, both"] = own["entropy overall"]
+        found["sum of the classes' terms over the entropy, both"] = sum(own["entropy terms"]) / own["entropy overall"]
+        found["rank correlation of classes in frames, both"] = own["rank correlation of classes in frames"] or 0.0
     for part, record in parts.items():
         home = record["places"]["CamVid"]
         found |= {f"{kind} at home, {part}": value for kind, value in home.items()}
@@ -251,10 +260,14 @@ def table(parts: dict[str, Record]) -> str:
 
 def by_class_table(own: Record) -> list[str]:
     """The entropies as RelayNet's MC-dropout variant reports them: by class, over all, and frame by frame."""
-    columns = ("share of pixels", "IoU", *(f"{kind} by class" for kind in MEASURES), "rank correlation by class")
+    of_frames = "entropy by class, mean of frames"
+    columns = ("share of pixels", "IoU", "entropy terms", *(f"{kind} by class" for kind in MEASURES), of_frames,
+               "rank correlation by class")  # fmt: skip
     rows = [[name, *(told(own[column][k]) for column in columns)] for k, name in enumerate(CLASSES)]
-    rows.append(["all", "", told(own["mIoU"]), *(told(own[f"{kind} overall"]) for kind in MEASURES), ""])
-    head = ["both: class", *columns[:2], *MEASURES, "entropy in a frame against IoU there"]
+    overall = {kind: told(own[f"{kind} overall"]) for kind in MEASURES}
+    rows.append(["all", "", told(own["mIoU"]), overall["entropy"], *overall.values(), overall["entropy"], ""])
+    head = ["both: class", *columns[:2], "-p log p, all pixels", *(f"{kind}, its pixels" for kind in MEASURES),
+            "entropy, its pixels, mean of frames", "entropy in a frame against IoU there"]  # fmt: skip
     frames, classes = (own[f"rank correlation of {kind}"] for kind in ("frames", "classes in frames"))
     line = (
         f"Rank correlations of both: a frame's mean entropy against its accuracy {told(frames)}"
