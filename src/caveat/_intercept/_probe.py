@@ -21,6 +21,7 @@ from caveat._inputs import Axes, Inputs, read_in_dims
 from caveat._intercept._batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
 from caveat._intercept._guard import attributes_kept, attributes_of, random_state, same_values, seed_all, state_kept
 from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
+from caveat._intercept._index_checks import indices_checked
 from caveat._intercept._interception import Pass
 from caveat._intercept._layout import Fold, close, find_layout
 from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
@@ -113,13 +114,13 @@ def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said:
     """What one and two rows show, with the first choice of axes that they behave as a batch along."""
     second: tuple[Axes, ProbePass, ProbePass] | None = None
     for axes in choices(inputs) if said is None else (said,):
-        one = _try_pass(network, last_row(inputs, axes), rules, read)
-        pair = _try_pass(network, two_rows(inputs, axes), rules, read) if one is not None else None
+        one = _try_rows(network, last_row(inputs, axes), axes, rules, read)
+        pair = _try_rows(network, two_rows(inputs, axes), axes, rules, read) if one is not None else None
         if one is None or pair is None:
             continue
         independent = _rows_independent(one, pair)
         others = first_and_last_row(inputs, axes) if independent else None
-        if others is not None and (again := _try_pass(network, others, rules, read)) is not None:
+        if others is not None and (again := _try_rows(network, others, axes, rules, read)) is not None:
             independent = _rows_independent(one, again)
         stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
         if said is not None or (independent and stays and not _is_broken(one)):
@@ -242,6 +243,12 @@ def _find_hidden(
         return found
 
     return find_hidden(probe, first, rules.live, lambda module: network.paths[id(module)], independent)
+
+
+def _try_rows(network: Network, inputs: Inputs, axes: Axes, rules: Rules, read: Reader) -> ProbePass | None:
+    """A pass over some rows along axes that may not be the batch."""
+    with indices_checked(inputs, axes, network.device()):
+        return _try_pass(network, inputs, rules, read)
 
 
 def _try_pass(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> ProbePass | None:
