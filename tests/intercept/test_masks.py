@@ -14,7 +14,7 @@ from caveat._intercept._masks import MaskSource, normal_from_uniform, random_bit
 from caveat._intercept._sites import SiteKey
 from caveat._seeds import draw_keys, site_key
 
-from .kept import SITE, keep, kept_by, kept_rows
+from .kept import KEPT, SITE, keep, kept_by, kept_rows
 
 # The chance that a right generator fails one of the tests below; the bound is spread over all comparisons of a test.
 ALPHA = 1e-6
@@ -164,9 +164,9 @@ def test_strata_are_in_random_order_within_a_block() -> None:
 def test_no_more_is_made_than_asked_for_until_somebody_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
-    def counted(keys: tuple[Tensor, Tensor], elements: int) -> Tensor:
+    def counted(keys: tuple[Tensor, Tensor], elements: int, start: tuple[int, ...]) -> Tensor:
         made.append(len(keys[0]))
-        return random_bits(keys, elements)
+        return random_bits(keys, elements, start)
 
     monkeypatch.setattr("caveat._intercept._masks.random_bits", counted)
     source = MaskSource(0)
@@ -175,6 +175,16 @@ def test_no_more_is_made_than_asked_for_until_somebody_comes_again(monkeypatch: 
     assert len(made) == 2  # from the second one on, in blocks
     assert made[1] > 1000
     assert torch.equal(torch.cat(parts), keep(0.5, range(21), 10))
+
+
+@pytest.mark.parametrize("strata", [None, 4])
+def test_part_of_a_tensor_has_its_part_of_the_mask(strata: int | None) -> None:
+    whole = MaskSource(3, strata).masks(SITE, (2, 6, 5), 0.5, range(4), KEPT).reshape(4, 2, 6, 5)
+    source = MaskSource(3, strata, starts=lambda site, shape: (0, 4, 1) if site == SITE else ())
+    assert torch.equal(source.masks(SITE, (2, 1, 3), 0.5, range(4), KEPT).reshape(4, 2, 1, 3), whole[:, :, 4:5, 1:4])
+    numbers = MaskSource(3, strata).uniform(SITE, (2, 6, 5), range(4), torch.float32).reshape(4, 2, 6, 5)
+    part = source.uniform(SITE, (2, 2, 4), range(4), torch.float32).reshape(4, 2, 2, 4)
+    assert torch.equal(part, numbers[:, :, 4:6, 1:5])
 
 
 def test_fresh_masks_of_a_row_follow_its_number() -> None:

@@ -15,6 +15,7 @@ import transformers
 import caveat
 from caveat.errors import InvalidArgumentError, NothingRandomError
 from caveat.interop import Generation, generate
+from caveat.interop._hugging_face_cache import CachedDraws
 
 from .hugging_face import SIZE, brute_force, made, same_law, tokenizer
 from .hugging_face import TEXTS as ALL_TEXTS
@@ -78,6 +79,7 @@ def test_every_number_is_that_of_each_draw_over_the_whole_sequence(name: str) ->
     model = MODELS[name]()
     made_of = generate(model, batch(), n=N, seed=4, max_new_tokens=NEW)
     assert made_of.tokens.shape[0] == len(TEXTS)
+    assert made_of.cached
     for row, prompt in enumerate(prompts()):
         length = int(made_of.lengths[row])
         tokens = made_of.tokens[row, :length]
@@ -132,6 +134,32 @@ def test_a_sequence_does_not_depend_on_its_batch_or_padding(name: str) -> None:
         length = int(alone.lengths[0])
         assert torch.equal(alone.tokens[0], together.tokens[row, :length])
         torch.testing.assert_close(alone.entropy[0], together.entropy[row, :length], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["fails", "differs"])
+def test_a_cache_that_does_not_agree_is_left_out(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = t5()
+    kept = generate(model, batch(), n=N, max_new_tokens=NEW)
+    score = CachedDraws.score
+
+    def wrong(self: CachedDraws, sequence: Tensor) -> Tensor:
+        if fault == "fails":
+            raise RuntimeError("no such cache")
+        return score(self, sequence) + torch.linspace(0, 1, VOCABULARY)
+
+    monkeypatch.setattr(CachedDraws, "score", wrong)
+    anew = generate(model, batch(), n=N, max_new_tokens=NEW)
+    assert kept.cached
+    assert not anew.cached
+    same(anew, kept)
+
+
+@pytest.mark.parametrize("settings", [{"masks": "per_row"}, {"strata": 4}, {"backend": "loop"}, {"chunk": 5}])
+def test_settings_of_the_sampler_hold(settings: dict[str, Any]) -> None:
+    made_of = generate(gpt2(), batch(), n=N, max_new_tokens=4, **settings)
+    assert made_of.cached == ("chunk" in settings)
+    if "masks" not in settings and "strata" not in settings:
+        same(made_of, generate(gpt2(), batch(), n=N, max_new_tokens=4))
 
 
 def same(one: Generation, other: Generation) -> None:

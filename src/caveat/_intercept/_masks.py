@@ -28,46 +28,51 @@ _HELD_BYTES = 32 << 20
 Shape = int | tuple[int, ...]
 """The shape of a draw's numbers: a mask of a row, or only how many there are."""
 
+Start = tuple[int, ...]
+"""The coordinates at which a tensor begins within a longer one, as many as it has axes; () for its own beginning."""
+
 # What a held block is of: a site, its shape, and what is made of them.
 _Name = tuple[SiteKey, Shape, Hashable]
 
 
-def counters(shape: Shape, device: torch.device) -> Tensor:
+def counters(shape: Shape, device: torch.device, start: Start = ()) -> Tensor:
     """One int32 word for each element of a shape, (E,), from its coordinates and not from its place in memory.
 
     So a longer tensor extends a shorter one along any axis: a row's numbers do not depend on how far it is padded.
     Along the last axis words are multiples of an odd number; along others they are hashed, 0 for the first entry.
     """
-    return (_counters if elements_of(shape) <= _BLOCK_ELEMENTS else _counters.__wrapped__)(shape, device)
+    return (_counters if elements_of(shape) <= _BLOCK_ELEMENTS else _counters.__wrapped__)(shape, device, start)
 
 
 @lru_cache(maxsize=256)
-def _counters(shape: Shape, device: torch.device) -> Tensor:
+def _counters(shape: Shape, device: torch.device, start: Start) -> Tensor:
     sizes = (shape,) if isinstance(shape, int) else shape
+    first = (*reversed(start), *[0] * (len(sizes) - len(start)))
     words = torch.zeros((), dtype=torch.int32, device=device)
     for axis, size in enumerate(reversed(sizes)):  # counted from the end: axes of one entry in front change nothing
-        words = words + words_along(axis, size, device).reshape(-1, *(1,) * axis)
+        words = words + words_along(axis, size, device, first[axis]).reshape(-1, *(1,) * axis)
     return words.to(torch.int32).reshape(-1)
 
 
-def words_along(axis: int, size: int, device: torch.device) -> Tensor:
-    """What each of the ``size`` coordinates along ``axis``, counted from the last as 0, adds to a word: int32."""
-    places = torch.arange(size, device=device)
+def words_along(axis: int, size: int, device: torch.device, first: int = 0) -> Tensor:
+    """What each of ``size`` coordinates from ``first`` on adds to a word, along ``axis``, the last one as 0: int32."""
+    places = torch.arange(first, first + size, device=device)
     return places.to(torch.int32) * _STEP if axis == 0 else draw_keys(axis, _AXES, places)[0] * (places > 0)
 
 
-def random_bits(keys: tuple[Tensor, Tensor], shape: Shape) -> Tensor:
+def random_bits(keys: tuple[Tensor, Tensor], shape: Shape, start: Start = ()) -> Tensor:
     """Uniform random 32-bit words, one for each (key, element).
 
     Args:
         keys: two (S,) int32 tensors, from ``caveat._seeds.draw_keys``.
         shape: of a draw's E elements.
+        start: where they begin in a longer tensor.
 
     Returns:
         (S, E) int32, uniform over [-2^31, 2^31).
     """
     first, second = keys
-    word = counters(shape, first.device)[None, :] + first[:, None]
+    word = counters(shape, first.device, start)[None, :] + first[:, None]
     shifted = (word >> 16).bitwise_and_(0xFFFF)
     word.bitwise_xor_(shifted).mul_(FIRST_32).bitwise_xor_(second[:, None])
     torch.bitwise_right_shift(word, 15, out=shifted)
@@ -104,11 +109,14 @@ class MaskSource:
     ``strata=K`` makes each element's uniforms a Latin hypercube over blocks of K draws ("A Comparison of Three
     Methods for Selecting Values of Input Variables in the Analysis of Output from a Computer Code", McKay, Beckman,
     Conover, 1979): in each block an element is dropped in a share of draws as near its rate as K allows.
+
+    ``starts`` says where a site's tensor begins within the one that it is a part of, as in decoding token by token.
     """
 
     seed: int
     strata: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    starts: Callable[[SiteKey, Shape], Start] | None = None
     _blocks: dict[_Name, tuple[range, Tensor]] = field(default_factory=dict[_Name, tuple[range, Tensor]])
 
     def masks(self, site: SiteKey, shape: Shape, rate: float, draws: range, make: Make) -> Tensor:
@@ -134,7 +142,7 @@ class MaskSource:
         if self.strata is not None:
             return self._stratified(site, shape, draws) >= rate
         keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
-        return random_bits(keys, shape) >= threshold(rate)
+        return random_bits(keys, shape, self._start(site, shape)) >= threshold(rate)
 
     def masks_by_row(
         self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
@@ -142,7 +150,7 @@ class MaskSource:
         """Fresh masks for each row: (S, B, E). ``rows`` (B,) int64 are the rows' numbers."""
         key = site_key(site.path, site.ordinal, "rows")
         pairs = (self._indices(draws)[:, None] * (1 << 32) + rows[None, :]).reshape(-1)
-        keep = random_bits(draw_keys(self.seed, key, pairs), shape) >= threshold(rate)
+        keep = random_bits(draw_keys(self.seed, key, pairs), shape, self._start(site, shape)) >= threshold(rate)
         return make.of(keep.reshape(len(draws), len(rows), -1))
 
     def uniform(self, site: SiteKey, shape: Shape, draws: range, dtype: torch.dtype) -> Tensor:
@@ -151,19 +159,23 @@ class MaskSource:
         if self.strata is not None:
             return self._stratified(site, shape, draws).to(wide)
         keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
-        return uniform_from_bits(random_bits(keys, shape), wide)
+        return uniform_from_bits(random_bits(keys, shape, self._start(site, shape)), wide)
 
     def _stratified(self, site: SiteKey, shape: Shape, draws: range) -> Tensor:
         assert self.strata is not None
         elements = elements_of(shape)
         first, last = draws.start // self.strata, (draws.stop - 1) // self.strata
         whole = self._indices(range(first * self.strata, (last + 1) * self.strata))
-        order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), whole), shape)
-        jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), whole), shape)
+        start = self._start(site, shape)
+        order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), whole), shape, start)
+        jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), whole), shape, start)
         # Sorting random words gives each element its own random order of the strata of a block.
         stratum = order.reshape(-1, self.strata, elements).argsort(dim=1).reshape(len(whole), elements)
         uniform = (stratum.to(torch.float32) + uniform_from_bits(jitter)) / self.strata
         return uniform.narrow(0, draws.start - first * self.strata, len(draws))
+
+    def _start(self, site: SiteKey, shape: Shape) -> Start:
+        return () if self.starts is None else self.starts(site, shape)
 
     def _indices(self, draws: range) -> Tensor:
         return torch.arange(draws.start, draws.stop, device=self.device)

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_model
 from caveat._engine import check_draws, draws
+from caveat._intercept import close, warnings_caught
 from caveat._numerics import accumulator, entropy, log_softmax
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.interop._hugging_face_cache import CachedDraws, start_cache
 from caveat.interop._hugging_face_inputs import encoded_texts, transformers_library
 from caveat.predictive import Logits
 from caveat.samplers import MCDropout, mc_dropout
@@ -34,6 +36,7 @@ class Generation:
         entropy: (B, T), nats, of the mean predictive of each token; zero behind the end, as all that follows.
         expected_entropy: (B, T), nats, the mean over draws of each draw's entropy.
         draw_log_probabilities: (S, B, T), nats, of each token under each draw.
+        cached: whether each draw's keys and values were kept from the third token on; see there.
         texts: B texts, None without a tokenizer.
     """
 
@@ -42,6 +45,7 @@ class Generation:
     entropy: Tensor
     expected_entropy: Tensor
     draw_log_probabilities: Tensor
+    cached: bool
     texts: tuple[str, ...] | None
 
     @property
@@ -105,8 +109,9 @@ def generate(
 
     Draw i is one thinned network for a whole sequence, at every step of it; its masks go by the place in the sequence.
     The next token is the most probable one of the mean over draws, a greedy decoding of the ensemble, without any of
-    the model's own logits processors. Each step runs the sequence anew, without a cache of keys and values, in
-    memory of n * batch_size * (size of the vocabulary) numbers.
+    the model's own logits processors. Each draw keeps its own keys and values, once a step with them has given the
+    scores of one without; if it does not, every step runs the whole sequence (``cached`` says which it was). Takes
+    memory of n * batch_size rows of scores over the vocabulary, and of their keys and values.
 
     Args:
         model: such as ``AutoModelForCausalLM`` or ``AutoModelForSeq2SeqLM``.
@@ -142,7 +147,7 @@ def generate(
     parts = [
         _decode(sampler, place, group, count, seed, max_new_tokens) for group in _groups(model, encoded, batch_size)
     ]
-    joined = _join(parts, max_new_tokens)
+    joined = _join(parts)
     if tokenizer is None:
         return joined
     listed: list[Any] = [row[:length].tolist() for row, length in zip(joined.tokens, joined.lengths, strict=True)]
@@ -176,13 +181,18 @@ def _decode(
     """The sequences of some rows, token by token."""
     rows, first = group.start.shape
     ends, filler = _end_tokens(sampler.model)
+    kept: CachedDraws | None = None
     device = next(sampler.model.parameters()).device
     sequence, going = group.start.to(device), torch.ones(rows, dtype=torch.bool, device=device)
     found = list[tuple[Tensor, ...]]()
     while len(found) < most and bool(going.any()):
-        place.at = sequence.shape[1] - 1
-        size = min(-(-sequence.shape[1] // _STEP) * _STEP, first + most - 1)
-        logits = draws(sampler, _step_inputs(group, sequence, size), n, seed=seed)
+        logits = None if kept is None else kept.score(sequence)
+        if logits is None:
+            place.at = sequence.shape[1] - 1
+            size = min(-(-sequence.shape[1] // _STEP) * _STEP, first + most - 1)
+            logits = cast(Tensor, draws(sampler, _step_inputs(group, sequence, size), n, seed=seed))
+        if len(found) == 1 and most > 2:
+            kept = _cache_that_agrees(sampler, group, sequence, logits, seed)
         each = [_read_row(logits[:, row]) for row in range(rows)]
         token, *values = [torch.stack(parts, -1) for parts in zip(*each, strict=True)]
         token = torch.where(going, token, filler)
@@ -190,7 +200,19 @@ def _decode(
         sequence = torch.cat([sequence, token[:, None]], 1)
         going = going & ~torch.isin(token, ends.to(device))
     tokens, total, expected, log_p, there = [torch.stack(parts, -1) for parts in zip(*found, strict=True)]
-    return group.rows, Generation(tokens, there.sum(-1), total, expected, log_p, None)
+    return group.rows, Generation(tokens, there.sum(-1), total, expected, log_p, kept is not None, None)
+
+
+def _cache_that_agrees(
+    sampler: MCDropout[Any], group: _Group, sequence: Tensor, logits: Tensor, seed: int
+) -> CachedDraws | None:
+    """A cache that gives the scores of the step without one; None where it fails, whatever the network's reason."""
+    with warnings_caught():
+        try:
+            kept = start_cache(sampler, group.inputs, sequence, len(logits), seed)
+            return kept if kept is not None and close(kept.score(sequence), logits) else None
+        except Exception:
+            return None
 
 
 def _read_row(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -258,7 +280,7 @@ def _encoded(inputs: Any, tokenizer: Any) -> list[Tensor]:
     return [row[mask.bool()].cpu() for row, mask in zip(ids, there, strict=True)]
 
 
-def _join(parts: Sequence[tuple[Tensor, Generation]], most: int) -> Generation:
+def _join(parts: Sequence[tuple[Tensor, Generation]]) -> Generation:
     """All rows in their order, as long as the longest."""
     longest = max(part.tokens.shape[1] for _, part in parts)
     back = torch.cat([rows for rows, _ in parts]).argsort()
@@ -275,6 +297,7 @@ def _join(parts: Sequence[tuple[Tensor, Generation]], most: int) -> Generation:
         joined([part.entropy for _, part in parts]),
         joined([part.expected_entropy for _, part in parts]),
         joined([part.draw_log_probabilities for _, part in parts]),
+        all(part.cached for _, part in parts),
         None,
     )
 
