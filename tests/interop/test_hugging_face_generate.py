@@ -119,6 +119,7 @@ def test_a_tokens_law_is_that_of_torchs_own_dropout(name: str) -> None:
     same_law(made_of.draw_log_probabilities[:, 0, :length].exp(), theirs[:, torch.arange(length), tokens].exp())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_sequence_does_not_depend_on_its_batch_or_padding(name: str) -> None:
     model = MODELS[name]()
@@ -129,7 +130,7 @@ def test_a_sequence_does_not_depend_on_its_batch_or_padding(name: str) -> None:
     same(texts, together)
     assert texts.texts is not None
     assert texts.texts[1] == tokenizer().decode(texts.tokens[1, : texts.lengths[1]], skip_special_tokens=True)
-    for row, prompt in enumerate(prompts()[:2]):
+    for row, prompt in enumerate(prompts()[:1]):
         alone = generate(model, {"input_ids": prompt[None]}, n=N, max_new_tokens=NEW)
         length = int(alone.lengths[0])
         assert torch.equal(alone.tokens[0], together.tokens[row, :length])
