@@ -179,6 +179,53 @@ def test_a_checkpoint_is_predicted_with(tmp_path: Any) -> None:
     torch.testing.assert_close(found[0].mean, wanted.mean, rtol=0, atol=1e-6)
 
 
+@pytest.mark.heavy
+def test_a_batch_that_is_a_dict_is_one_argument() -> None:
+    pl = pytest.importorskip("lightning.pytorch")
+
+    class OfDicts(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = made(pl)
+
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:
+            return self.net(batch["x"])
+
+    rows = [{"x": x, "y": y} for x, y in zip(X, Y, strict=True)]
+    module, data = OfDicts(), DataLoader(rows, batch_size=16)  # type: ignore[arg-type]
+    calibration = lightning_calibration(caveat.Logits(), n=5, targets=lambda batch: batch["y"])
+    module.validation_step = lambda batch: None
+    trainer = pl.Trainer(callbacks=[lightning_predictive(caveat.Logits(), n=5), calibration], **QUIET)
+    found = trainer.predict(module, data)
+    wanted = caveat.predict(caveat.mc_dropout(module, output=caveat.Logits()), ({"x": X},), 5)
+    torch.testing.assert_close(torch.cat([pred.mean for pred in found]), wanted.mean, rtol=0, atol=1e-6)
+    trainer.validate(module, data, verbose=False)
+    brier = METRICS["brier_score"].function(wanted, Y).item()
+    assert trainer.callback_metrics["val_brier_score"].item() == pytest.approx(brier, abs=1e-5)
+
+
+@pytest.mark.heavy
+def test_data_modules_and_writers_get_predictives() -> None:
+    pl = pytest.importorskip("lightning.pytorch")
+    from lightning.pytorch.callbacks import BasePredictionWriter
+
+    written: list[Any] = []
+
+    class Writer(BasePredictionWriter):
+        def write_on_batch_end(self, trainer: Any, module: Any, prediction: Any, rows: Any, *rest: Any) -> None:
+            written.append((prediction, rows))
+
+    class Rows(pl.LightningDataModule):
+        def predict_dataloader(self) -> Any:
+            return loader()
+
+    callbacks = [lightning_predictive(caveat.Logits(), n=5), Writer("batch")]
+    trainer = pl.Trainer(callbacks=callbacks, **QUIET)
+    assert trainer.predict(made(pl), datamodule=Rows(), return_predictions=False) is None
+    assert [type(pred) for pred, _ in written] == [caveat.Categorical] * 4
+    assert written[1][1] == list(range(16, 32))
+
+
 # -- calibration in validation -----------------------------------------------------------------------------------------
 
 

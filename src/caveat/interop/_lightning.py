@@ -30,10 +30,10 @@ def lightning_predictive(
     """A callback with which ``Trainer.predict(module, loader)`` returns a predictive for each batch.
 
     The network is the module's own ``predict_step`` where it has one, called once a draw with the batch, and else its
-    ``forward`` with the inputs in the batch: of a list or tuple the items that ``forward`` needs, so that labels stay
-    out. Each draw is a thinned network, as ``caveat.mc_dropout`` makes it; the module is as before when prediction
-    ends, also by an exception. Checkpoints (``ckpt_path=``), several loaders, data modules and prediction writers work
-    as without the callback.
+    ``forward`` with the batch: of a list or tuple with the items that ``forward`` needs, so that labels stay out. Each
+    draw is a thinned network, as ``caveat.mc_dropout`` makes it; the module is as before when prediction ends, also by
+    an exception. Checkpoints (``ckpt_path=``), several loaders, data modules and prediction writers work as without
+    the callback.
 
     Args:
         output: How to read what the network returns.
@@ -112,7 +112,8 @@ class Step:
             self.module = module
         self.numbers = rest
         network = self.sampler.model
-        inputs = (batch,) if isinstance(network, Around) else inputs_of(batch, network)
+        of_items = type(batch) in (list, tuple) and not isinstance(network, Around)
+        inputs = inputs_of(batch, network) if of_items else (batch,)  # a dict is one argument, as in Lightning
         return predict(self.sampler, inputs, self.n, seed=self.seed)
 
     def _network(self, module: Any, step: Callable[..., Any]) -> Any:
