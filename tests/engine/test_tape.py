@@ -57,6 +57,7 @@ AFTER: dict[str, Callable[[Tensor], Tensor]] = {
     "split": lambda h: sum(part.relu() for part in h.split(10, -1)),  # type: ignore[arg-type, return-value]
     "softmax": lambda h: torch.softmax(h, -1) + h,
     "broadcast": lambda h: h[:, :1] + h,
+    "numbered places": lambda h: h[:, torch.tensor([3, 1])] + h[torch.arange(len(h)), 2:4].relu(),
     "twice": lambda h: torch.relu(h) * torch.sigmoid(h),
     "constant output": lambda h: h,
 }
@@ -139,6 +140,14 @@ def test_a_pass_that_leaves_marks_on_its_modules_is_not_taped() -> None:
             return self.linear(F.dropout(x, 0.5, self.training))
 
     assert tape_of(Counting(), torch.randn(3, 6)) is None
+
+
+@pytest.mark.parametrize(
+    ("index", "taped"), [(torch.tensor([3, 1]), True), (torch.arange(40) < 7, False)], ids=["numbers", "booleans"]
+)
+def test_places_chosen_by_numbers_are_taped(index: Tensor, taped: bool) -> None:
+    tape = tape_of(Reusing(lambda h: h[:, index].relu()), torch.randn(3, 6))
+    assert (tape is not None) == taped
 
 
 def test_a_hook_sees_every_draw_as_an_ordinary_tensor() -> None:

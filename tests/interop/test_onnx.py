@@ -62,6 +62,36 @@ def sentences(rows: int) -> tuple[Tensor, Tensor]:
     return torch.randint(20, (rows, 6)), torch.arange(6) >= torch.randint(2, 7, (rows, 1))
 
 
+class DropsAtTheEnd(nn.Module):
+    """Torch would run the layers before as one fused operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
+        self.layers, self.head = nn.TransformerEncoder(layer, 1), nn.Sequential(nn.Dropout(0.4), nn.Linear(16, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(x)[torch.arange(len(x)), -1])
+
+
+def hugging_face(name: str, **settings: Any) -> Callable[[], Sampler]:
+    """A classifier of transformers, tiny; it looks whether anything is padded, and attends otherwise if not."""
+
+    def make() -> Sampler:
+        transformers = pytest.importorskip("transformers")
+        small = {"vocab_size": 20, "pad_token_id": 0, "num_labels": 3, **settings}
+        config = getattr(transformers, f"{name}Config")(**small)
+        model = getattr(transformers, f"{name}ForSequenceClassification")(config)
+        return mc(model.eval(), output=caveat.Logits(select="logits"))
+
+    return make
+
+
+def tokens(rows: int) -> dict[str, Tensor]:
+    mask = (torch.arange(6) < torch.randint(2, 7, (rows, 1))).long()
+    return {"input_ids": torch.randint(1, 20, (rows, 6)) * mask, "attention_mask": mask}
+
+
 class ByHand(nn.Module):
     """Dropout written by hand, Gaussian noise, two heads, and two inputs of which one has another rank."""
 
@@ -119,6 +149,12 @@ CASES: dict[str, tuple[Callable[[], Sampler], Callable[[int], Any]]] = {
         normal(0, 4),
     ),
     "float64": (lambda: mc(dense().double(), output=caveat.Mean()), lambda rows: torch.randn(rows, 4).double()),
+    "dropout after fused layers": (lambda: mc(DropsAtTheEnd(), output=caveat.Logits()), normal(0, 5, 16)),
+    "BERT": (
+        hugging_face("Bert", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32),
+        tokens,
+    ),
+    "GPT-2": (hugging_face("GPT2", n_embd=16, n_layer=1, n_head=2), tokens),
     "ensemble": (lambda: caveat.ensemble([dense() for _ in range(20)], output=caveat.Logits()), normal(0, 4)),
 }
 FOUR = ("MLP", "LeNet", "LSTM", "transformer")
@@ -134,7 +170,7 @@ def case(request: pytest.FixtureRequest) -> tuple[Sampler, Callable[[int], Any]]
 def run(path: Path, x: Any, n: int, seed: int) -> dict[str, Any]:
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(path)
-    tensors = [x] if isinstance(x, Tensor) else list(x)
+    tensors = [x] if isinstance(x, Tensor) else list(x.values() if isinstance(x, dict) else x)
     *names, seed_name, n_name = [given.name for given in session.get_inputs()]
     assert (seed_name, n_name) == ("seed", "n")
     feed = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}

@@ -104,7 +104,7 @@ class Recorder(TorchDispatchMode):
         tags = set(func.tags)
         if torch.Tag.nondeterministic_seeded in tags:
             return f"{func} is random"
-        if _DECIDES & tags and (varying or self._refreshable):
+        if _DECIDES & tags and (varying or self._refreshable) and not _takes_numbered_places(func, args):
             return f"{func} depends on values"
         if self._refreshable and func in _SEES_FAR:
             return f"{func} sees memory beside its argument"
@@ -183,6 +183,13 @@ def _tensors_in(arguments: Iterable[Any]) -> list[Tensor]:
         elif isinstance(argument, (tuple, list)):
             tensors += [part for part in cast(list[Any], argument) if isinstance(part, Tensor)]
     return tensors
+
+
+def _takes_numbered_places(func: Any, args: tuple[Any, ...]) -> bool:
+    """Is this ``tensor[index]`` with indices that are numbers? How much booleans choose depends on their values."""
+    if func is not torch.ops.aten.index.Tensor:
+        return False
+    return not any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

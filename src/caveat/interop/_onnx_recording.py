@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._engine import CannotRecordError, Program, Recorder, Values
@@ -29,6 +30,7 @@ from caveat._intercept import (
     check_initialized,
     patched,
     probe_network,
+    put_back,
     state_kept,
     threshold,
 )
@@ -89,7 +91,7 @@ class Function:
         assert axes is not None
         inputs = axes.take(self.inputs, [row % self.rows for row in range(rows)])
         tensors = [tensor.contiguous() for tensor in tensors_in(inputs)]
-        with self._at_rest(), Recorder(tensors_in(inputs), in_order=True) as recorder, _NoFastPath():
+        with self._at_rest(), _as_exported(), Recorder(tensors_in(inputs), in_order=True) as recorder, _NoFastPath():
             source = _Asking(recorder, self.network.device())
             values = self.read(self._pass(source, inputs, rows).run())
         leaves, names = _named(values)
@@ -105,6 +107,14 @@ class Function:
                 )
             ) from None
         return Recording(program, tensors, source.numbers, source.asked, leaves, names)
+
+    def values(self, rows: int) -> list[Tensor]:
+        """What draw 0 of the network as it is gives on so many rows."""
+        assert self.probe.axes is not None
+        inputs = self.probe.axes.take(self.inputs, [row % self.rows for row in range(rows)])
+        with self._at_rest():
+            running = self._pass(MaskSource(0, device=self.network.device()), inputs, rows)
+            return _named(self.read(running.run()))[0]
 
     def place_of(self, operator: str) -> tuple[str, str] | None:
         """The network's own operator that came to this one (as "prims.add"), and the first module that runs it."""
@@ -226,6 +236,27 @@ class _Asking:
 
 def _axes(shape: Shape) -> tuple[int, ...]:
     return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+@contextmanager
+def _as_exported() -> Generator[None]:
+    """What networks and torch ask for before they choose a way that no file could hold: there is one way.
+
+    Attention is written out, no layer is fused, and ``torch.compiler.is_compiling()`` is true, as it is under torch's
+    own export: libraries then do not look into masks for whether to use them.
+    """
+    compiler = cast(Any, torch.compiler)
+    before = compiler._is_compiling_flag, compiler._is_exporting_flag
+    fused = torch.backends.mha.get_fastpath_enabled()
+
+    def restore() -> None:
+        compiler._is_compiling_flag, compiler._is_exporting_flag = before
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+    with put_back(restore), sdpa_kernel(SDPBackend.MATH):
+        compiler._is_compiling_flag = compiler._is_exporting_flag = True
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
 
 
 class _NoFastPath(TorchDispatchMode):
