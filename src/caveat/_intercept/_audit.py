@@ -14,7 +14,7 @@ from caveat._intercept._guard import interruptible
 from caveat._intercept._network import Network
 from caveat._intercept._possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
 from caveat._intercept._probe import Probe, probe_network
-from caveat._intercept._reads import place
+from caveat._intercept._reads import ReadKey, place
 from caveat._intercept._rules import Observation
 from caveat._intercept._sites import LivePredicate, all_dropout
 from caveat._table_text import format_html
@@ -113,7 +113,7 @@ def audit(
 
 def audit_of(network: Network, found: Probe) -> Audit:
     """The audit that a probe amounts to."""
-    hidden_at = {id(module): place(key) for key, module in _hidden_owners(found)}
+    hidden_at = {id(module): _read_at(key) for key, module in _hidden_owners(found)}
     called = [_called_site(network, observation, hidden_at) for observation in found.observed]
     paths = {site.path for site in called}
     silent = [site for site in _silent_sites(network, found) if site.path not in paths]
@@ -125,7 +125,13 @@ def _hidden_owners(found: Probe) -> list[tuple[Any, nn.Module]]:
     return [(key, module) for key in found.rules.flips for module in owners.values() if _could_read(module, key)]
 
 
-def _could_read(module: nn.Module, key: Any) -> bool:
+def _read_at(key: ReadKey) -> str:
+    return place(key) if isinstance(key[0], type) else f"self.training at {place(key)}"
+
+
+def _could_read(module: nn.Module, key: ReadKey) -> bool:
+    if isinstance(key[0], type):
+        return type(module) is key[0]
     values = (value for cls in type(module).__mro__ for value in vars(cls).values())
     return any(getattr(value, "__code__", None) is key[0] for value in values)
 
@@ -139,7 +145,7 @@ def _called_site(network: Network, observation: Observation, hidden_at: dict[int
     elif not observation.live:
         passed_by = "live= leaves it out"
     elif id(observation.module) in hidden_at:
-        passed_by = f"hidden behind self.training at {hidden_at[id(observation.module)]}"
+        passed_by = f"hidden behind {hidden_at[id(observation.module)]}"
     else:
         passed_by = _PASSED_BY.get(observation.kind, _PASSED_BY["dropout"])
     return AuditedSite(path, observation.kind, observation.rate, observation.live, True, passed_by)

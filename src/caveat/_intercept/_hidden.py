@@ -4,7 +4,9 @@
 inside ``if self.training:``, shows nothing in eval mode. Each place in code that reads the flag is tried alone: it may
 read True while drawing only if that brings live sites (dropout of torch's, or random numbers that become a mask: see
 ``multipliers``) and changes nothing else: what is returned has the same structure, and no buffer is written. What the
-code or its class is called does not matter.
+code or its class is called does not matter. Where layers take ``training`` as an argument, as those of Keras do, the
+argument is such a place. A recurrent layer of Keras makes its masks in any case and uses them in training only: then
+True may be said if it changes what the network returns while sites fire, and nothing while they rest.
 """
 
 from __future__ import annotations
@@ -14,8 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from caveat._intercept._reads import place
-from caveat._intercept._rules import Observation, Observations, ReadKey
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from caveat._intercept._layout import close
+from caveat._intercept._reads import ReadKey, place
+from caveat._intercept._rules import Observation, Observations
 from caveat._intercept._sites import LivePredicate, all_dropout
 
 _MOST_TRIALS = 200
@@ -48,6 +54,7 @@ def find_hidden(
     live: LivePredicate,
     path_of: Callable[[Any], str],
     independent: Callable[[frozenset[ReadKey], ProbePass], bool],
+    fired: Callable[[frozenset[ReadKey]], Any],
 ) -> Hidden:
     """Try the reads of ``training``, one by one and, where one uncovers others, together.
 
@@ -56,6 +63,7 @@ def find_hidden(
         first: the look with no read changed.
         live: which sites are asked for.
         path_of: the path of a module.
+        fired: what is read of one draw with these reads saying True; None if it raises.
         independent: with these reads saying True, does a row among others still give what this look gave it alone?
     """
     accepted, current = frozenset[ReadKey](), first
@@ -70,6 +78,9 @@ def find_hidden(
         if found is None:
             continue
         gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
+        if not gained and _asked_for(current, live, path_of) and any(isinstance(code, type) for code, _ in trial):
+            at_rest = _same(found.returned, current.returned)
+            gained = at_rest and not _same(fired(accepted | trial), fired(accepted))
         let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
         why_not = _trouble(found, current, live, path_of) if gained or let_in else None
         if why_not is _WRITES and not let_in and not _new_noise(found, current):
@@ -105,6 +116,11 @@ def drops_branches(observation: Observation) -> bool:
         return False
     # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.
     return observation.kind == "noise" or (observation.tensor is not None and bool((observation.tensor == 1).all()))
+
+
+def _same(one: Any, other: Any) -> bool:
+    a, b = pytree.tree_leaves(one), pytree.tree_leaves(other)
+    return len(a) == len(b) and all(close(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, Tensor))
 
 
 def _trouble(found: ProbePass, current: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:

@@ -26,7 +26,7 @@ from caveat._intercept._masks import Make
 from caveat._intercept._network import Network, original_of, storages_of
 from caveat._intercept._patching import calls_itself, flags_kept, following, run_plainly
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
-from caveat._intercept._reads import first_instruction, is_torch_code
+from caveat._intercept._reads import argument_read, first_instruction, is_torch_code
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import SiteKey
 from caveat.errors import InvalidRateError, explain
@@ -91,8 +91,18 @@ class Pass(FunctionMode):
         return key in self.rules.flips and self.is_live(module)
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a module of the network, unless the whole of it is in the recorded prefix."""
+        """Run a module of the network, with ``training=True`` where that hides a live site."""
         module = original_of(module)
+        key = argument_read(module, kwargs)
+        if key is not None and key in self.rules.flips and self.is_live(module):
+            kwargs = {**kwargs, "training": True}
+        returned = self._replayed_or_run(module, args, kwargs)
+        if key is not None and self.drawing is None:  # after the modules inside, so that the innermost that will do is found first
+            self.seen.reads.setdefault(key, module)
+        return returned
+
+    def _replayed_or_run(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a module of the network, unless the whole of it is in the recorded prefix."""
         if self.drawing is None:
             self.seen.called.add(self.network.paths[id(module)])
         if self.in_transform() or (module is self.network.model and len(self.stack) == 1):
@@ -172,7 +182,7 @@ class Pass(FunctionMode):
         if handler is not None:
             return handler(self, func, args, kwargs)
         if self.drawing is None:
-            self.seen.note(func, args)
+            self.seen.note(func, args, self.network)
         return self.plain(func, *self.settled(args, kwargs))
 
     def settled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -197,6 +207,7 @@ class Pass(FunctionMode):
         if self.recording and self.prefix is not None and not apart:
             self.prefix.add(func, returned)
         elif self.drawing is None:
+            self.seen.of_weights.follow(func, args, kwargs, returned, self.network)
             if isinstance(returned, Tensor):
                 self.note_size(returned)
             if followed is not None:
@@ -282,8 +293,7 @@ class Pass(FunctionMode):
 
     def would_drop(self, rate: float) -> bool:
         """Would a site of the running module with this rate be live? (A pass that only looks says so of every one.)"""
-        module = self.owner()
-        return self.drawing is None or self.is_live(module)
+        return self.drawing is None or self.is_live(self.owner())
 
     def is_live(self, module: nn.Module) -> bool:
         """Are the sites of this module asked for?"""

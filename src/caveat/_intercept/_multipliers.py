@@ -2,7 +2,8 @@
 
 A dropout by hand multiplies by numbers that can be 0 and are never below, or chooses by booleans; or it multiplies by
 normal numbers about 1 ("Gaussian dropout", Srivastava et al., 2014). Noise that is added, samples of a latent variable,
-jitter and shuffles do none of it. So the network runs with all its uniform numbers near 0, in the middle and near 1,
+jitter and shuffles do none of it. What such a product is shifted by may be made of the same
+numbers (alpha dropout). So the network runs with all its uniform numbers near 0, in the middle and near 1,
 and the first call in which they meet data is looked at: whether it multiplies, and by what.
 """
 
@@ -42,6 +43,11 @@ _QUOTIENTS: set[Any] = {
     *(getattr(Tensor, f"__{name}__") for name in ("truediv", "itruediv", "div", "idiv")),
     *(_aten.div.Tensor, _aten.div_.Tensor),
 }
+_SUMS: set[Any] = {
+    *_forms("add", "sub"),
+    *(getattr(Tensor, f"__{name}__") for name in ("add", "radd", "iadd", "sub", "rsub", "isub")),
+    *(_aten.add.Tensor, _aten.add_.Tensor, _aten.sub.Tensor),
+}
 _COMPARISONS: set[Any] = {
     *(getattr(torch, name) for name in ("lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal")),
     *(getattr(Tensor, name) for name in ("lt", "gt", "le", "ge", "less", "greater", "less_equal", "greater_equal")),
@@ -57,6 +63,10 @@ _MAKERS: set[Any] = {
     *(getattr(torch, f"{name}_like") for name in ("zeros", "ones", "full", "empty")),
     *(getattr(Tensor, f"new_{name}") for name in ("zeros", "ones", "full", "empty", "tensor")),
 }
+
+
+_Marked = dict[int, tuple[Tensor, frozenset[int]]]
+"""Tensors by id, held so that the id stays their own, and random sites."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,10 @@ class Followed:
     level: float
     meetings: list[Meeting] = field(default_factory=list[Meeting])
     normal: set[int] = field(default_factory=set[int])
-    _made: dict[int, tuple[Tensor, frozenset[int]]] = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
+    _made: _Marked = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
     _constants: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    _products: _Marked = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
+    _scaling: frozenset[int] | None = None
 
     def numbers(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The uniform numbers of the pass, in place of random ones."""
@@ -112,6 +124,9 @@ class Followed:
         drops_a_constant = scales and len(constants) > 0
         if func in _COMPARISONS or not (data or drops_a_constant):
             return sites
+        if func in _SUMS and data and all(self._products.get(id(tensor), (None, None))[1] == sites for tensor in data):
+            return frozenset()
+        self._scaling = sites if scales else None
         values = torch.cat([memory_behind(tensor).detach().flatten().to(torch.float64) for tensor in random])
         self.meetings.append(
             Meeting(
@@ -127,6 +142,9 @@ class Followed:
 
     def follow(self, func: Any, args: Any, kwargs: Any, returned: Any, sites: frozenset[int] | None) -> None:
         """What a call returned is made of the random numbers of these sites alone, or of constants alone."""
+        if self._scaling is not None and isinstance(returned, Tensor):
+            self._products[id(returned)] = (returned, self._scaling)
+            self._scaling = None
         if sites:
             for leaf in pytree.tree_leaves(returned):
                 if isinstance(leaf, Tensor):

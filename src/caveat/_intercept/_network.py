@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ class Network:
         self.model = original_of(model)
         self.paths: dict[int, str] = {}
         self.modules: list[nn.Module] = []
-        for path, module in cast(Iterable[tuple[str, nn.Module]], self.model.named_modules()):
+        for path, module in _named_modules(self.model, "", set()):
             self.paths[id(module)] = path
             self.modules.append(module)
 
@@ -65,6 +65,18 @@ class Network:
     def storages(self, inputs: Any) -> set[int]:
         """The storages of parameters, buffers and ``inputs``."""
         return storages_of((*self.model.parameters(), *self.model.buffers(), *tensors_in(inputs)))
+
+
+def _named_modules(model: nn.Module, prefix: str, known: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    """Every module by path, with the layers of a Keras model, which are in lists of its own, as ``layers.0``."""
+    named = cast(Iterable[tuple[str, nn.Module]], model.named_modules(prefix=prefix))
+    fresh = [(path, module) for path, module in named if id(module) not in known]
+    known.update(id(module) for _, module in fresh)
+    yield from fresh
+    for path, module in fresh:
+        for number, layer in enumerate(vars(module).get("_layers") or ()):
+            if isinstance(layer, nn.Module) and id(layer) not in known:
+                yield from _named_modules(layer, f"{path}.layers.{number}".lstrip("."), known)
 
 
 def original_of(model: nn.Module) -> nn.Module:

@@ -35,6 +35,7 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
         def drawn(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             first = len(ctx.seen.observed)
             returned = handler(ctx, func, args, kwargs)
+            ctx.seen.of_weights.forget(args)
             if ctx.seen.followed is not None:
                 sites = frozenset(range(first, len(ctx.seen.observed)))
                 if func is not F.gumbel_softmax or ctx.seen.followed.is_constant(args[0]):

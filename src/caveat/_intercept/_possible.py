@@ -28,7 +28,9 @@ def check_initialized(network: Network) -> None:
     Its first pass makes parameters, which is the network's owner's to do.
     """
     for module in network.modules:
-        if any(is_lazy(tensor) for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
+        unbuilt = module is network.model and vars(module).get("built") is False  # as Keras says of a model
+        held = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if unbuilt or any(map(is_lazy, held)):
             raise InvalidArgumentError(
                 explain(
                     "Every parameter must be there before drawing.",

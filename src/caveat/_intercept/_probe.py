@@ -24,10 +24,12 @@ from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hi
 from caveat._intercept._index_checks import indices_checked
 from caveat._intercept._interception import Pass
 from caveat._intercept._layout import Fold, close, find_layout
+from caveat._intercept._masks import MaskSource
 from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
 from caveat._intercept._network import Network
 from caveat._intercept._places import Places, could_be_chosen, live_observations
-from caveat._intercept._rules import Observation, Observations, ReadKey, Rules
+from caveat._intercept._reads import ReadKey
+from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import LivePredicate, Site, all_dropout
 from caveat.errors import RowsNotSeparatedWarning
 
@@ -175,10 +177,10 @@ def _conclude(
 def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Probe:
     """What the whole batch shows, where no rows of it can be looked at alone."""
     first = _run_pass(network, inputs, rules, read)
-    hidden = _find_hidden(network, inputs, rules, read, first, lambda flips, alone: False)
+    rows = (said.count(inputs) if said is not None else None) or 1
+    hidden = _find_hidden(network, inputs, rules, read, first, lambda flips, alone: False, rows)
     seen = hidden.probe.seen
     rules = _with_resting(replace(rules, flips=hidden.flips, layout_known=False), seen)
-    rows = (said.count(inputs) if said is not None else None) or 1
     return Probe(
         rules=_with_sites(rules, seen),
         observed=_without_tensors(seen, rules),
@@ -230,6 +232,7 @@ def _find_hidden(
     read: Reader,
     first: ProbePass,
     independent: Callable[[frozenset[ReadKey], ProbePass], bool],
+    rows: int = 1,
 ) -> Hidden:
     def probe(flips: frozenset[ReadKey]) -> ProbePass | None:
         trial = replace(rules, flips=flips)
@@ -242,7 +245,10 @@ def _find_hidden(
             observation.masks = observation.kind != "noise" or at in masks
         return found
 
-    return find_hidden(probe, first, rules.live, lambda module: network.paths[id(module)], independent)
+    def fired(flips: frozenset[ReadKey]) -> Any:
+        return _try_draw(network, inputs, replace(rules, flips=flips), read, rows)
+
+    return find_hidden(probe, first, rules.live, lambda module: network.paths[id(module)], independent, fired)
 
 
 def _try_rows(network: Network, inputs: Inputs, axes: Axes, rules: Rules, read: Reader) -> ProbePass | None:
@@ -254,6 +260,19 @@ def _try_rows(network: Network, inputs: Inputs, axes: Axes, rules: Rules, read: 
 def _try_pass(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> ProbePass | None:
     try:
         return _run_pass(network, inputs, rules, read)
+    except Exception:
+        return None
+
+
+def _try_draw(network: Network, inputs: Inputs, rules: Rules, read: Reader, rows: int) -> Any:
+    """What is read of draw 0; None where it fails."""
+    device = network.device()
+    drawing = Drawing(MaskSource(0, device=device), range(1), torch.arange(rows, device=device))
+    try:
+        with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
+            seed_all(0)
+            returned = read(Pass(network, replace(rules, layout_known=rows == 1), inputs, drawing).run())
+            return pytree.tree_map_only(Tensor, Tensor.detach, returned)
     except Exception:
         return None
 

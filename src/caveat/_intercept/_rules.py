@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import Any, cast
 
 import torch
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 from caveat._intercept._layout import Fold, Layout
 from caveat._intercept._masks import MaskSource
 from caveat._intercept._multipliers import Followed
+from caveat._intercept._network import Network
+from caveat._intercept._of_weights import OfWeights
+from caveat._intercept._reads import ReadKey
 from caveat._intercept._sites import LivePredicate, Site, SiteKey
-
-ReadKey = tuple[CodeType, int]
-"""A place in code that reads ``module.training``: the code object and the instruction."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,12 @@ class Observations:
     writes_on_views: bool = False
     unmanaged: bool = False
     followed: Followed | None = None
+    of_weights: OfWeights = field(default_factory=OfWeights)
 
-    def note(self, func: Any, args: tuple[Any, ...]) -> None:
+    def note(self, func: Any, args: tuple[Any, ...], network: Network) -> None:
         """Note what a call of torch's says about the network."""
-        self.sizes_follow_values = self.sizes_follow_values or makes_sizes_of_values(func, args)
+        if not self.sizes_follow_values and makes_sizes_of_values(func, args):
+            self.sizes_follow_values = not (args and self.of_weights.holds(args[0], network))
         self.takes_gradient = self.takes_gradient or func in _GRADIENTS
 
 
