@@ -13,7 +13,7 @@ from caveat._intercept import (  # registers the handlers
     _variational_sites,
 )
 from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of
-from caveat._intercept._batch_axes import last_row
+from caveat._intercept._batch_axes import last_row, two_rows
 from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_draws, with_draws_first
 from caveat._intercept._guard import (
     FunctionMode,
@@ -26,9 +26,10 @@ from caveat._intercept._guard import (
     state_kept,
     warnings_caught,
 )
+from caveat._intercept._hidden import ProbePass, drops_branches, find_hidden
 from caveat._intercept._interception import HANDLERS, Pass
 from caveat._intercept._known import Known
-from caveat._intercept._layout import close
+from caveat._intercept._layout import Layout, close
 from caveat._intercept._masks import (
     FIRST_32,
     SECOND_32,
@@ -45,10 +46,12 @@ from caveat._intercept._mutation import mutates, substituted_anywhere
 from caveat._intercept._network import Network
 from caveat._intercept._noise import NOISE_HANDLERS
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
+from caveat._intercept._places import Places
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network, runs_hooks, warn_not_separated
-from caveat._intercept._rules import Drawing, Observation, Rules
+from caveat._intercept._reads import ReadKey
+from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import (
     DROPOUT_CLASSES,
     LivePredicate,
@@ -72,14 +75,19 @@ __all__ = [
     "Drawing",
     "FunctionMode",
     "Known",
+    "Layout",
     "LivePredicate",
     "Make",
     "MaskSource",
     "Network",
     "Observation",
+    "Observations",
     "Pass",
+    "Places",
     "Prefix",
     "Probe",
+    "ProbePass",
+    "ReadKey",
     "Rules",
     "Shape",
     "SiteKey",
@@ -94,6 +102,8 @@ __all__ = [
     "draws_of",
     "drop",
     "dropout_modules",
+    "drops_branches",
+    "find_hidden",
     "flags_kept",
     "following",
     "has_draws",
@@ -117,6 +127,7 @@ __all__ = [
     "state_kept",
     "substituted_anywhere",
     "threshold",
+    "two_rows",
     "uniform_from_bits",
     "warn_not_separated",
     "warnings_caught",

@@ -1,0 +1,221 @@
+"""Monte-Carlo dropout of a Keras 3 model, on torch, JAX or TensorFlow.
+
+See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", Gal and Ghahramani, 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+import caveat._extras as extras
+from caveat._engine import Sampler, Stream, Values, mapped
+from caveat._inputs import Inputs, along_first, as_inputs
+from caveat._intercept import (
+    LivePredicate,
+    MaskSource,
+    Places,
+    ProbePass,
+    all_dropout,
+    close,
+    drops_branches,
+    find_hidden,
+    last_row,
+    nothing_random,
+    two_rows,
+    warn_not_separated,
+)
+from caveat._seeds import check_seed
+from caveat.errors import InvalidArgumentError, explain
+from caveat.interop._keras_pass import KerasPass, Told, layers_of
+from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers import mc_dropout
+
+_OLDEST = 3
+
+
+def keras_mc_dropout(
+    model: Any, *, output: Output[P] | dict[str, Output], live: LivePredicate = all_dropout
+) -> Sampler[P]:
+    """A sampler of thinned networks from a Keras 3 model with dropout, on any back end: Monte-Carlo dropout.
+
+    Every dropout fires (``Dropout``, spatial, Gaussian and alpha dropout, dropout inside recurrent and attention
+    layers, and masks behind the argument ``training`` of layers of your own), found by running the model. Everything
+    else is as in inference: batch normalization keeps its statistics, noise and augmentation stay off. No weight and no
+    ``SeedGenerator`` moves.
+
+    On torch this is ``caveat.mc_dropout(model)``. On JAX and TensorFlow the model is called once a draw, with random
+    numbers hashed from (seed, draw, layer, coordinates within a row): the same on both.
+
+    Args:
+        model: A built ``keras.Model``.
+        output: How to read what it returns, or a dict of outputs by name for several heads.
+        live: Which sites fire, a predicate over (path, layer); paths are such as ``layers.2.layers.0``.
+
+    Returns:
+        A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``. Batches are torch tensors,
+        a tuple of arguments or a dict of keyword arguments; a model with several inputs takes ``([a, b],)``.
+
+    Raises:
+        MissingExtraError: Keras is not installed.
+        InvalidArgumentError: No Keras 3 model, or one that is not built; while drawing on JAX or TensorFlow: a layer
+            samples by a function of ``keras.random`` that is not followed, or ``gradient=True``.
+        NothingRandomError: While drawing: no live dropout with a rate above 0 has run, or none reaches what is read.
+    """
+    keras = cast(Any, extras.require("keras", "keras"))
+    _check_model(keras, model)
+    if keras.backend.backend() == "torch":
+        return mc_dropout(model, output=output, live=live)
+    return KerasMCDropout(model, as_output(output), live)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a look at the model on one row and on two found."""
+
+    told: Told
+    separable: bool
+    rows_alone: bool
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class KerasMCDropout(Generic[P_co]):
+    """The sampler that ``keras_mc_dropout`` makes on JAX and TensorFlow; see there."""
+
+    keras_model: Any
+    output: Output[P_co]
+    live: LivePredicate
+    _plans: dict[Any, _Plan] = field(default_factory=dict[Any, _Plan])
+
+    def __repr__(self) -> str:
+        return f"KerasMCDropout({self.keras_model.name}, {self.output!r})"
+
+    @property
+    def size(self) -> None:
+        """There is no end of thinned networks."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Every draw is independent."""
+        return None
+
+    @contextmanager
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        if gradient:
+            raise InvalidArgumentError(
+                explain(
+                    "Draws of a Keras model can be differentiated on torch alone.",
+                    got="gradient=True",
+                    fix='KERAS_BACKEND="torch"',
+                )
+            )
+        inputs = as_inputs(x, torch.device("cpu"))
+        key = along_first(inputs).describe(inputs)
+        if key not in self._plans:
+            self._plans[key] = self._look(inputs)
+        if rows is not None:
+            inputs = along_first(inputs).take(inputs, rows)
+        yield _Bound(self, self._plans[key], inputs, MaskSource(check_seed(seed)))
+
+    def read(self, inputs: Inputs, told: Told, rows: int, source: MaskSource, draw: int) -> Values:
+        """What is read of one draw."""
+        return self.output.read(KerasPass(self.keras_model, inputs, told, rows, source, draw).run())
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def _look(self, inputs: Inputs) -> _Plan:
+        axes = along_first(inputs)
+        told = Told(self.live)
+        one = self._try(last_row(inputs, axes), told, 1)
+        pair = self._try(two_rows(inputs, axes), told, 2) if one is not None else None
+        separable = one is not None and pair is not None and _second_row_is(one.returned, pair.returned)
+        looked_at, rows = (last_row(inputs, axes), 1) if separable else (inputs, axes.count(inputs) or 1)
+        paths = {id(layer): path for path, layer in layers_of(self.keras_model)}
+        hidden = find_hidden(
+            lambda flips: self._try(looked_at, replace(told, flips=flips), rows),
+            self._probe(looked_at, told, rows),
+            self.live,
+            lambda layer: paths[id(layer)],
+            lambda flips, alone: False,
+            lambda flips: self._fired(looked_at, replace(told, flips=flips), rows),
+        )
+        off = [s.key for s in hidden.probe.seen.observed if self.live is all_dropout and drops_branches(s)]
+        told = replace(told, flips=hidden.flips, resting=frozenset(off))
+        if not any(s.live and s.key not in told.resting for s in hidden.probe.seen.observed):
+            raise nothing_random("a forward pass in which no dropout was called")
+        if _same(*(self.read(looked_at, told, rows, MaskSource(0), draw) for draw in (0, 1))):
+            raise nothing_random("live sites whose effect does not reach the output that is read")
+        if not separable:
+            warn_not_separated(axes)
+            return _Plan(told, separable=False, rows_alone=False)
+        places = Places.of(hidden.probe, self._try(two_rows(inputs, axes), told, 2))
+        told = replace(told, placed=places.placed, unbatched=frozenset(places.unbatched))
+        return _Plan(told, separable=True, rows_alone=places.unknown)
+
+    def _try(self, inputs: Inputs, told: Told, rows: int) -> ProbePass | None:
+        try:
+            return self._probe(inputs, told, rows)
+        except Exception:  # what the model makes of these rows; the whole batch says what is wrong with it
+            return None
+
+    def _probe(self, inputs: Inputs, told: Told, rows: int) -> ProbePass:
+        ctx = KerasPass(self.keras_model, inputs, told, rows)
+        whole = ctx.run()
+        leaves, spec = pytree.tree_flatten(whole)
+        return ProbePass(ctx.seen, (str(spec), [getattr(leaf, "shape", None) for leaf in leaves]), self.output.read(whole))
+
+    def _fired(self, inputs: Inputs, told: Told, rows: int) -> Any:
+        try:
+            return self.read(inputs, told, rows, MaskSource(0), 0)
+        except Exception:
+            return None
+
+
+class _Bound:
+    """The stream of a Keras model on a batch: one call for each draw."""
+
+    def __init__(self, sampler: KerasMCDropout[Any], plan: _Plan, inputs: Inputs, source: MaskSource) -> None:
+        self._sampler, self._plan, self._source = sampler, plan, source
+        axes = along_first(inputs)
+        count = axes.count(inputs) or 1
+        self.rows = count if plan.separable else None
+        alone = plan.rows_alone and count > 1
+        self._parts = [(axes.take(inputs, [row]), 1) for row in range(count)] if alone else [(inputs, count)]
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """The draws one after the other."""
+        for draw in draws:
+            parts = [self._sampler.read(part, self._plan.told, rows, self._source, draw) for part, rows in self._parts]
+            values = pytree.tree_map(lambda *rows: torch.cat(rows), *parts) if len(parts) > 1 else parts[0]
+            yield mapped(lambda value: value.unsqueeze(0), values)
+
+
+def _same(one: Values, other: Values) -> bool:
+    """Whether two draws are the same."""
+    pairs = zip(pytree.tree_leaves(one), pytree.tree_leaves(other), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def _second_row_is(one: Any, two: Any) -> bool:
+    pairs: Any = zip(pytree.tree_leaves(one), pytree.tree_leaves(two), strict=True)
+    return all(b.shape == (2, *a.shape[1:]) and close(b[1:], a) for a, b in pairs if isinstance(a, Tensor))
+
+
+def _check_model(keras: Any, model: Any) -> None:
+    problem = None
+    if int(str(keras.__version__).split(".")[0]) < _OLDEST:
+        problem = ("Keras must be version 3 or later.", f"keras {keras.__version__}", 'pip install "keras>=3.8"')
+    elif not isinstance(model, keras.Model):
+        problem = ("A model must be a keras.Model of Keras 3.", type(model).__name__, "keras_mc_dropout(model, ...)")
+    elif not model.built:
+        problem = ("A Keras model must be built before it is drawn from.", "one without weights", "model.build(x.shape)")
+    if problem is not None:
+        raise InvalidArgumentError(explain(problem[0], got=problem[1], fix=problem[2]))
