@@ -97,7 +97,7 @@ class Pass(FunctionMode):
         if key is not None and key in self.rules.flips and self.is_live(module):
             kwargs = {**kwargs, "training": True}
         returned = self._replayed_or_run(module, args, kwargs)
-        if key is not None and self.drawing is None:  # after the modules inside, so that the innermost that will do is found first
+        if key is not None and self.drawing is None:  # after the modules inside: innermost first
             self.seen.reads.setdefault(key, module)
         return returned
 

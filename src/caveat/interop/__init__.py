@@ -10,6 +10,7 @@ from caveat.interop._hugging_face import (
 )
 from caveat.interop._hugging_face_generate import Generation, generate
 from caveat.interop._hugging_face_trainer import hugging_face_calibration, predict_with_trainer
+from caveat.interop._keras import keras_mc_dropout
 from caveat.interop._laplace import LaplacePosterior, laplace_posterior
 from caveat.interop._lightning import lightning_predictive
 from caveat.interop._lightning_calibration import lightning_calibration
@@ -33,6 +34,7 @@ __all__ = [
     "hugging_face_calibration",
     "hugging_face_classifier",
     "hugging_face_token_classifier",
+    "keras_mc_dropout",
     "laplace_posterior",
     "lightning_calibration",
     "lightning_predictive",

@@ -22,6 +22,7 @@ from caveat._intercept import (
     MaskSource,
     Places,
     ProbePass,
+    ReadKey,
     all_dropout,
     close,
     drops_branches,
@@ -37,7 +38,7 @@ from caveat.interop._keras_pass import KerasPass, Told, layers_of
 from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers import mc_dropout
 
-_OLDEST = 3
+_OLDEST = "3.8"
 
 
 def keras_mc_dropout(
@@ -63,12 +64,12 @@ def keras_mc_dropout(
         a tuple of arguments or a dict of keyword arguments; a model with several inputs takes ``([a, b],)``.
 
     Raises:
-        MissingExtraError: Keras is not installed.
+        MissingExtraError: Keras is not installed, or older than 3.8.
         InvalidArgumentError: No Keras 3 model, or one that is not built; while drawing on JAX or TensorFlow: a layer
             samples by a function of ``keras.random`` that is not followed, or ``gradient=True``.
         NothingRandomError: While drawing: no live dropout with a rate above 0 has run, or none reaches what is read.
     """
-    keras = cast(Any, extras.require("keras", "keras"))
+    keras = cast(Any, extras.require("keras", "keras", at_least=_OLDEST))
     _check_model(keras, model)
     if keras.backend.backend() == "torch":
         return mc_dropout(model, output=output, live=live)
@@ -139,12 +140,16 @@ class KerasMCDropout(Generic[P_co]):
         separable = one is not None and pair is not None and _second_row_is(one.returned, pair.returned)
         looked_at, rows = (last_row(inputs, axes), 1) if separable else (inputs, axes.count(inputs) or 1)
         paths = {id(layer): path for path, layer in layers_of(self.keras_model)}
+
+        def probe(flips: frozenset[ReadKey]) -> ProbePass | None:
+            return self._try(looked_at, replace(told, flips=flips), rows)
+
         hidden = find_hidden(
-            lambda flips: self._try(looked_at, replace(told, flips=flips), rows),
+            probe,
             self._probe(looked_at, told, rows),
             self.live,
             lambda layer: paths[id(layer)],
-            lambda flips, alone: False,
+            _never,
             lambda flips: self._fired(looked_at, replace(told, flips=flips), rows),
         )
         off = [s.key for s in hidden.probe.seen.observed if self.live is all_dropout and drops_branches(s)]
@@ -170,13 +175,19 @@ class KerasMCDropout(Generic[P_co]):
         ctx = KerasPass(self.keras_model, inputs, told, rows)
         whole = ctx.run()
         leaves, spec = pytree.tree_flatten(whole)
-        return ProbePass(ctx.seen, (str(spec), [getattr(leaf, "shape", None) for leaf in leaves]), self.output.read(whole))
+        shapes = [getattr(leaf, "shape", None) for leaf in leaves]
+        return ProbePass(ctx.seen, (str(spec), shapes), self.output.read(whole))
 
     def _fired(self, inputs: Inputs, told: Told, rows: int) -> Any:
         try:
             return self.read(inputs, told, rows, MaskSource(0), 0)
         except Exception:
             return None
+
+
+def _never(flips: Any, alone: ProbePass) -> bool:
+    """Writes of a layer of Keras's are statistics: none is let in."""
+    return False
 
 
 class _Bound:
@@ -211,11 +222,10 @@ def _second_row_is(one: Any, two: Any) -> bool:
 
 def _check_model(keras: Any, model: Any) -> None:
     problem = None
-    if int(str(keras.__version__).split(".")[0]) < _OLDEST:
-        problem = ("Keras must be version 3 or later.", f"keras {keras.__version__}", 'pip install "keras>=3.8"')
-    elif not isinstance(model, keras.Model):
-        problem = ("A model must be a keras.Model of Keras 3.", type(model).__name__, "keras_mc_dropout(model, ...)")
+    if not isinstance(model, keras.Model):
+        got = f"{type(model).__module__}.{type(model).__qualname__}"
+        problem = ("model must be a keras.Model of Keras 3.", got, "caveat.mc_dropout takes networks of torch")
     elif not model.built:
-        problem = ("A Keras model must be built before it is drawn from.", "one without weights", "model.build(x.shape)")
+        problem = ("A Keras model must be built before it is drawn from.", "one without weights", "call it: model(x)")
     if problem is not None:
         raise InvalidArgumentError(explain(problem[0], got=problem[1], fix=problem[2]))

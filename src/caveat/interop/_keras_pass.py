@@ -7,6 +7,7 @@ networks of torch. Weights and seed generators are read and never written: the p
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import caveat._extras as extras
 from caveat._inputs import Inputs, tensors_in, with_leaves
@@ -64,6 +65,7 @@ class KerasPass:
         self.paths = {id(layer): path for path, layer in layers_of(model)}
         self._stack: list[Any] = []
         self._ordinals: dict[str, int] = {}
+        self._normals = set[SiteKey]()
         self._level: float | None = None
         self.keras = cast(Any, extras.require("keras", "keras"))
 
@@ -87,8 +89,8 @@ class KerasPass:
     def call(self, layer: Any, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a layer, with ``training=True`` where the rule says so."""
         takes = "training" in kwargs or getattr(layer, "_call_has_training_arg", False)
-        key = (type(layer), -1) if takes and not kwargs.get("training") else None
-        if key in self.told.flips and self.is_live(layer):
+        key = (cast("type[nn.Module]", type(layer)), -1) if takes and not kwargs.get("training") else None
+        if key is not None and key in self.told.flips and self.is_live(layer):
             kwargs = {**kwargs, "training": True}
         first, ordinals = len(self.seen.observed), dict(self._ordinals)
         self._stack.append(layer)
@@ -96,7 +98,7 @@ class KerasPass:
             returned = plain(*args, **kwargs)
             noise = [s for s in self.seen.observed[first:] if s.kind == "noise" and s.module is layer]
             if noise and self.source is None and self._level is None:
-                masks = self._multiplies(partial(plain, **kwargs), args, ordinals, returned, normal=noise[0].normal)
+                masks = self._multiplies(partial(plain, **kwargs), args, ordinals, normal=noise[0].key in self._normals)
                 for observation in noise:
                     observation.masks = masks
         finally:
@@ -106,7 +108,7 @@ class KerasPass:
         return returned
 
     def _multiplies(
-        self, call: Callable[..., Any], args: tuple[Any, ...], ordinals: dict[str, int], returned: Any, *, normal: bool
+        self, call: Callable[..., Any], args: tuple[Any, ...], ordinals: dict[str, int], *, normal: bool
     ) -> bool:
         """Do the layer's random numbers scale or choose what comes in, rather than be added to it?
 
@@ -121,11 +123,11 @@ class KerasPass:
             return self._as_tensor(self.keras.tree.flatten(call(*moved))[0])
 
         try:
-            answers = [at(level, 1.0, 1.0) - at(level, 1.0, 0.0) for level in _EXTREMES]
-            zeros = [at(level, 0.0, 0.0) for level in _EXTREMES] if normal else [torch.zeros(1)] * 2
+            low, high = (at(level, 1.0, 1.0) - at(level, 1.0, 0.0) for level in _EXTREMES)
+            zeros = [at(level, 0.0, 0.0) for level in _EXTREMES] if normal else []
         finally:
             self._level, self._ordinals, self.seen.observed = None, after, seen
-        return not torch.allclose(*answers, atol=1e-4) and torch.allclose(*zeros)
+        return not torch.allclose(low, high, atol=1e-4) and not (normal and not torch.allclose(zeros[0], zeros[1]))
 
     def _moved(self, value: Any, scale: float, shift: float) -> Any:
         floating = self.keras.ops.is_tensor(value) and "float" in self.keras.backend.standardize_dtype(value.dtype)
@@ -153,7 +155,7 @@ class KerasPass:
             return inputs
         if rate >= 1:
             raise InvalidRateError(
-                explain("A live dropout rate must be in [0, 1).", got=f"rate {rate} at {key.path}", fix="set a lower rate")
+                explain("A live dropout rate must be in [0, 1).", got=f"rate {rate} at {key.path}", fix="a lower rate")
             )
         make = Make((rate, "keras"), lambda keep: keep.to(torch.float32) / (1 - rate))
         draws = range(self.draw, self.draw + 1)
@@ -186,7 +188,8 @@ class KerasPass:
 
     def _randint(self, shape: Any, minval: Any, maxval: Any, dtype: Any = "int32", seed: Any = None) -> Any:
         number = self._uniform_numbers(tuple(shape), normal=False)
-        return self.keras.ops.cast(self.keras.ops.floor(number * (maxval - minval)) + minval, dtype)
+        low: Any = minval
+        return self.keras.ops.cast(self.keras.ops.floor(number * (maxval - low)) + low, dtype)
 
     def _uniform_numbers(self, shape: tuple[int, ...], *, normal: bool, within: float | None = None) -> Any:
         key = self._next_key()
@@ -198,7 +201,9 @@ class KerasPass:
             return normal_from_uniform(uniform) if normal else uniform
 
         if self.source is None:
-            self.seen.observed.append(Noise(key, "noise", float("nan"), True, self._stack[-1], None, shape, normal=normal))
+            layer = self._stack[-1]
+            self.seen.observed.append(Observation(key, "noise", math.nan, True, layer, None, shape))
+            self._normals |= {key} if normal else set[SiteKey]()
             level = 0.5 if self._level is None else self._level
             return self.keras.ops.convert_to_tensor(shaped(torch.full(shape, level)).numpy())
         source, draws = self.source, range(self.draw, self.draw + 1)
@@ -224,7 +229,7 @@ class KerasPass:
     def _next_key(self) -> SiteKey:
         if not self._stack:
             raise InvalidArgumentError(
-                explain("A Keras model must draw random numbers in its layers.", got="a draw outside of them", fix="a layer")
+                explain("Random numbers must be drawn by a layer.", got="a draw outside of them", fix="make it a layer")
             )
         path = self.paths[id(self._stack[-1])]
         ordinal = self._ordinals.get(path, 0)
@@ -243,13 +248,6 @@ class KerasPass:
         )
 
 
-@dataclass
-class Noise(Observation):
-    """A call for random numbers; ``normal`` says of which kind."""
-
-    normal: bool = False
-
-
 def layers_of(model: Any, prefix: str = "", known: set[int] | None = None) -> Iterator[tuple[str, Any]]:
     """The model and every layer in it by path, as ``layers.0``: names count how many layers a process has made."""
     known = set[int]() if known is None else known
@@ -265,8 +263,8 @@ def layers_of(model: Any, prefix: str = "", known: set[int] | None = None) -> It
 def _intercepting(ctx: KerasPass) -> Generator[None]:
     """Sends the layers' calls and the random functions of this thread to ``ctx``."""
     module = cast(Any, extras.require("keras.src.backend", "keras")).random
-    layers = [vars(layer) for _, layer in layers_of(ctx.model)]
-    own = [(space, space.get("call")) for space in layers]
+    spaces: list[dict[str, Any]] = [vars(layer) for _, layer in layers_of(ctx.model)]
+    own = [(space, space.get("call")) for space in spaces]
     functions = {name: getattr(module, name) for name in (*_FUNCTIONS, *_OTHERS)}
     before = getattr(_active, "ctx", None)
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from caveat._engine import CACHE_BYTES
 
@@ -39,6 +38,10 @@ class Counter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
+        # Not at the top: it loads triton, which ends the process where TensorFlow is loaded already.
+        from torch.utils.flop_counter import flop_registry
+
+        self._registry = flop_registry
         self._operations = self._largest = 0
 
     @classmethod
@@ -53,7 +56,7 @@ class Counter(TorchDispatchMode):
         returned = func(*args, **kwargs)
         if isinstance(returned, Tensor) and not func.is_view:
             self._largest = max(self._largest, returned.numel() * returned.element_size())
-            flops = flop_registry.get(func.overloadpacket)
+            flops = self._registry.get(func.overloadpacket)
             made = flops(*args, **kwargs, out_val=returned) // 2 if flops is not None else returned.numel()
             self._operations += made
         return returned
