@@ -196,7 +196,7 @@ class KerasPass:
 
         def shaped(uniform: Tensor) -> Tensor:
             if within is not None:
-                low = float(torch.special.ndtr(torch.tensor(-within)))
+                low = 0.5 * math.erfc(within / math.sqrt(2))
                 uniform = low + uniform * (1 - 2 * low)
             return normal_from_uniform(uniform) if normal else uniform
 
