@@ -12,12 +12,13 @@ from torch import Tensor
 
 from caveat._doctor._diagnosis import Comparison, Fault
 from caveat._doctor._faults import fault
-from caveat._doctor._firing import Firing, firing_of
+from caveat._doctor._firing import Firing
 from caveat._doctor._law import Gap, flat, gap_between, is_constant, is_repeated
 from caveat._doctor._moved import buffers_moved, faults_of_moved
 from caveat._doctor._network_under_test import Examined
 from caveat._doctor._reading import Reading, find_reading, leaves_like
-from caveat._doctor._runs import Recipe, Run, as_given, run_way
+from caveat._doctor._recipe import Recipe
+from caveat._doctor._runs import Run, as_given, run_way
 from caveat.errors import CaveatError
 
 _WANTED, _MOST_RUNS, _FEWEST_PASSES = 60, 8, 9
@@ -58,9 +59,10 @@ def faults_of_passes(examined: Examined, run: Run, firing: Firing, *, mode: bool
     off = [place.site for place in fired if not place.expected]
     branches = [site.path for site in off if site.kind == "stochastic depth"]
     others = [site.path for site in off if site.kind != "stochastic depth"]
-    resting = firing_of(examined.places, examined.rest.seen, examined.entries)
+    resting = examined.firing(examined.rest)
     extra = firing.extra - resting.extra
     fired_off = {"stochastic_depth_on": branches, "site_not_asked_for": others, "training_noise_on": extra}
+    fired_off["site_fires_twice"] = firing.twice - resting.twice
     found += [fault(name, sorted(where)) for name, where in fired_off.items() if where]
     if firing.outside:
         found.append(fault("random_outside_the_network"))
@@ -77,7 +79,7 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
     """Runs a recipe a few times and says what is wrong with it."""
     drawn, others = _draw(examined, recipe, n)
     run, T = drawn.run, len(drawn.once)
-    firing = firing_of(examined.places, run.seen, examined.entries)
+    firing = examined.firing(run)
     faults = faults_of_passes(examined, run, firing, mode=True)
     if _fixes_random_state(run, others):
         faults.append(fault("global_seed_set"))
@@ -96,15 +98,15 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
         more = f" ({min(some):.0%} of the passes)" if some else ""
         faults.append(fault("site_silent", [examined.places[at].site.path for at in silent], more))
     stale = [at for at in expected if 0 < fires[at] < _WHOLE and at not in silent]
-    if stale or (repeated and any(fires[at] > 0 for at in expected)):
+    partly = any(0 < fires[at] < _WHOLE for at in silent)  # then the outputs of the other passes are the same
+    if stale or (repeated and not partly and any(fires[at] > 0 for at in expected)):
         more = f": {T} outputs of {passes:g} passes" if 0 < passes < T * _WHOLE else ""
         faults.append(fault("masks_repeated_over_draws", [examined.places[at].site.path for at in stale], more))
         explained = False
     faults += _faults_over_rows(examined, recipe, drawn, explained=explained, unseen=unseen)
     explained = explained and "rows_depend_on_each_other" not in {one.name for one in faults}
-    if explained and not (unseen and silent):
-        partly = any(0 < fires[at] < _WHOLE for at in expected)
-        faults += [] if partly else _faults_of_law(examined, drawn, fires, gap)
+    if explained and not partly and not (unseen and silent):
+        faults += _faults_of_law(examined, drawn, fires, gap)
     if not bool(drawn.once.isfinite().all()) and bool(drawn.reference.isfinite().all()):
         faults.append(fault("not_finite"))
     if T < _FEWEST_PASSES:
@@ -113,7 +115,7 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
 
 
 _UNEXPLAINED = {
-    *("batch_norm_moves", "training_noise_on", "random_outside_the_network", "rate_changed"),
+    *("batch_norm_moves", "training_noise_on", "random_outside_the_network", "rate_changed", "site_fires_twice"),
     *("parameters_changed", "buffers_changed", "inputs_changed"),
 }
 """Faults that move the outputs by themselves, by an amount that nothing here foretells."""
@@ -121,13 +123,13 @@ _UNEXPLAINED = {
 
 def _draw(examined: Examined, recipe: Recipe, n: int) -> tuple[_Drawn, list[Run]]:
     """Calls the recipe, watched and not, and draws what its outputs are compared with."""
-    run = run_way(examined.network, examined.x, recipe, seed=examined.seed)
+    run = _run(examined, recipe, examined.x, examined.seed, watched=True)
     assert run.outputs is not None
     T = len(run.outputs)
     candidates = leaves_like(run.outputs, examined.leaves)
     count = min(max(ceil(_WANTED / T), 2), _MOST_RUNS)
     seeds = [examined.seed, *(examined.seed + at for at in range(1, count + 1))]
-    others = [run_way(examined.network, examined.x, recipe, seed=seed, watched=False) for seed in seeds]
+    others = [_run(examined, recipe, examined.x, seed) for seed in seeds]
     outputs = [other.outputs for other in others[1:] if other.outputs is not None]
     wanted = max(n, 4 * T)
     draws = max(2 * T, min(wanted, _MOST_NUMBERS // max(run.outputs[0].numel() * len(candidates), 1)))
@@ -139,6 +141,10 @@ def _draw(examined: Examined, recipe: Recipe, n: int) -> tuple[_Drawn, list[Run]
         if new and (len(pooled) + 1) * T * 3 <= draws:
             pooled.append(flat(values))
     return _Drawn(run, once, torch.cat(pooled), flat(reference), reading), others
+
+
+def _run(examined: Examined, recipe: Recipe, x: Any, seed: int, *, watched: bool = False) -> Run:
+    return run_way(examined.network.model, x, recipe.run, seed=seed, watched=watched, held=recipe.held)
 
 
 def _fixes_random_state(run: Run, others: list[Run]) -> bool:
@@ -195,23 +201,24 @@ def _faults_over_rows(
     axes, outputs = examined.probe.axes, drawn.run.outputs
     if axes is None or not examined.probe.separable or unseen or outputs is None:
         return []
-    rows = axes.count(examined.inputs) or 1
-    if rows < 2 or outputs.shape[1] != rows or set(examined.probe.output_axes or ()) != {0}:
+    rows, at = examined.rows, {1 + axis for axis in examined.probe.output_axes or ()}
+    if rows < 2 or len(at) != 1 or outputs.dim() <= (axis := at.pop()) or outputs.shape[axis] != rows:
         return []
     alike = as_given(examined.x, axes.take(examined.inputs, [0] * rows))
     try:
-        run = run_way(examined.network, alike, recipe, seed=examined.seed, watched=False)
+        run = _run(examined, recipe, alike, examined.seed)
     except CaveatError:  # it may count on its batch
         return []
     if run.outputs is None or run.outputs.shape != outputs.shape:
         return []
-    found, values = list[Fault](), run.outputs.double()
-    again = run_way(examined.network, examined.x, recipe, seed=examined.seed, watched=False).outputs
+    found, values = list[Fault](), run.outputs.movedim(axis, 1).double()
+    outputs = outputs.movedim(axis, 1)
+    again = _run(examined, recipe, examined.x, examined.seed).outputs
     scale = 1e-4 * float(outputs.abs().amax())
-    repeatable = again is not None and bool(((again - outputs).abs() <= scale).all())
+    repeatable = again is not None and bool(((again.movedim(axis, 1) - outputs).abs() <= scale).all())
     if explained and repeatable and bool(((values[:, 0] - outputs[:, 0]).abs() > scale).any()):
         found.append(fault("rows_depend_on_each_other"))
-    if _rows_alike(values) and not is_constant(flat(values)) and not _rows_alike_of_caveat(examined, drawn, rows):
+    if _rows_alike(values) and not is_constant(flat(values)) and not _rows_alike_of_caveat(examined, drawn, axis):
         found.append(fault("masks_repeated_over_rows"))
     return found
 
@@ -222,13 +229,13 @@ def _rows_alike(values: Tensor) -> bool:
     return bool(((values - values[:, :1]).abs() <= 1e-5 * scale).all())
 
 
-def _rows_alike_of_caveat(examined: Examined, drawn: _Drawn, rows: int) -> bool:
+def _rows_alike_of_caveat(examined: Examined, drawn: _Drawn, axis: int) -> bool:
     """Would rows that are alike stay so with masks of their own? They do where a network shares its masks itself."""
     axes = examined.probe.axes
     assert axes is not None
-    alike: Any = axes.take(examined.inputs, [0] * rows)
+    alike: Any = axes.take(examined.inputs, [0] * examined.rows)
     other = Examined(**{**vars(examined), "x": as_given(examined.x, alike), "inputs": alike})
-    return _rows_alike(other.draws(drawn.reading.leaf, len(drawn.once)).double())
+    return _rows_alike(other.draws(drawn.reading.leaf, len(drawn.once)).movedim(axis, 1).double())
 
 
 def _compare(examined: Examined, drawn: _Drawn, others: list[Run]) -> Comparison:

@@ -11,9 +11,9 @@ from caveat._checks import require_integer, require_model, require_seed
 from caveat._doctor._check_recipe import Checked, check_recipe, faults_of_passes
 from caveat._doctor._diagnosis import WAYS, Diagnosis, ExaminedSite, Fault, Way
 from caveat._doctor._faults import fault, in_order
-from caveat._doctor._firing import firing_of
 from caveat._doctor._network_under_test import Examined, look_at
-from caveat._doctor._runs import by_switching, by_train, recipe_of, run_way
+from caveat._doctor._recipe import recipe_of
+from caveat._doctor._runs import by_switching, by_train, run_way
 from caveat._intercept import LivePredicate, all_dropout, interruptible
 
 _HIGH_RATE = 0.9
@@ -68,7 +68,7 @@ def doctor(
     require_integer(n, "n", 100)
     require_seed(seed)
     examined = look_at(model, x, live, in_dims, seed)
-    checked = None if recipe is None else check_recipe(examined, recipe_of(recipe), n)
+    checked = None if recipe is None else check_recipe(examined, recipe_of(recipe, examined.network.model), n)
     ways, fires = list[Way](), dict[str, list[float]]()
     for name, way in zip(WAYS, (by_train, by_switching), strict=False):
         found, fires[name] = _examine_way(examined, name, way)
@@ -89,10 +89,10 @@ def doctor(
 
 def _examine_way(examined: Examined, name: str, way: Callable[..., Any]) -> tuple[Way, list[float]]:
     try:
-        run = run_way(examined.network, examined.inputs, way, seed=examined.seed, draws=False)
+        run = run_way(examined.network.model, examined.inputs, way, seed=examined.seed, draws=False)
     except Exception as error:
         return Way(name, (), f"{type(error).__name__}: {error}".splitlines()[0]), [float("nan")] * len(examined.places)
-    firing = firing_of(examined.places, run.seen, examined.entries)
+    firing = examined.firing(run)
     faults = faults_of_passes(examined, run, firing, mode=False)
     fires = [min(covered / _PASSES, 1.0) for covered in firing.covered]
     silent = [

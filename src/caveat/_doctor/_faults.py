@@ -28,6 +28,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "stochastic depth at {where} drops whole branches, which eval mode keeps",
         "leave it in eval mode; or, if you want it, doctor(..., live=caveat.with_stochastic_depth)",
     ),
+    "site_fires_twice": (
+        "dropout is applied twice at {where}",
+        "drop once: where the module itself is in train mode, add no function or hook that drops as well",
+    ),
     "site_not_asked_for": (
         "dropout at {where} fires though live= leaves it out",
         "leave it in eval mode, or widen live=",

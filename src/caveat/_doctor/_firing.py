@@ -9,7 +9,7 @@ from math import isnan, prod
 from caveat._doctor._watch import Draw, Seen
 from caveat._intercept import AuditedSite, Observation
 
-_SAME_RATE = 1e-4
+_SAME_RATE, _SAME = 1e-4, 3
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ class Firing:
     """What a run fired.
 
     ``covered`` has for each place the number of the run's outputs that it drew anew for; ``rates`` other rates than
-    the place's own; ``extra`` the modules that drew where the audit knows of no site; ``outside`` says that numbers
-    were drawn outside of the network.
+    the place's own; ``extra`` the modules that drew where the audit knows of no site, ``twice`` those that drew as at
+    a site once more; ``outside`` says that numbers were drawn outside of the network.
     """
 
     covered: list[float]
     rates: dict[int, float] = field(default_factory=dict[int, float])
     extra: set[str] = field(default_factory=set[str])
+    twice: set[str] = field(default_factory=set[str])
     outside: bool = False
 
 
@@ -51,8 +52,8 @@ def places_of(sites: tuple[AuditedSite, ...], observed: tuple[Observation, ...])
     return [Place(site, numbers[at] if at < len(numbers) else None) for at, site in enumerate(sites)]
 
 
-def firing_of(places: list[Place], seen: Seen, entries: int) -> Firing:
-    """What a watched run fired; ``entries`` is the size of the batch that the doctor was given."""
+def firing_of(places: list[Place], seen: Seen, entries: int, rows: int) -> Firing:
+    """What a watched run fired; ``entries`` is the size of the batch that the doctor was given, of so many rows."""
     found = Firing([0.0] * len(places))
     sites = defaultdict[str, list[int]](list)
     for at, place in enumerate(places):
@@ -64,19 +65,22 @@ def firing_of(places: list[Place], seen: Seen, entries: int) -> Firing:
     for (path, call), draws in groups.items():
         times = 1.0 if call is None else seen.sizes[call] / max(entries, 1)
         if path is None:
-            _match_outside(places, draws, found, by_itself=not seen.sizes)
+            _match_outside(places, draws, found, rows, by_itself=not seen.sizes)
             continue
         for at, draw in _aligned(places, sites[path], draws, whole=call is not None):
-            if at is None:
-                found.extra.add(path)
+            if at is not None:
+                _note(found, places[at], at, draw, times, rows)
+            elif any(_fit(places[site], draw) == _SAME for site in sites[path]):
+                found.twice.add(path)
             else:
-                _note(found, places[at], at, draw, times)
+                found.extra.add(path)
     return found
 
 
-def _note(found: Firing, place: Place, at: int, draw: Draw, times: float) -> None:
-    rows = draw.numbers / place.numbers if place.numbers else times
-    found.covered[at] += min(times, rows) if rows >= 1 else times
+def _note(found: Firing, place: Place, at: int, draw: Draw, times: float, rows: int) -> None:
+    """``times`` is how often the batch was in the inputs of the call: by itself, in part, or repeated."""
+    masks = draw.numbers / place.numbers if place.numbers else 0.0
+    found.covered[at] += max(min(times, masks), masks / rows) if masks >= 1 else times
     if draw.rate is not None and place.rate is not None and abs(draw.rate - place.rate) > _SAME_RATE:
         found.rates[at] = draw.rate
 
@@ -121,10 +125,10 @@ def _fit(place: Place, draw: Draw) -> int:
     if place.numbers and draw.numbers % place.numbers:
         return 0
     same = draw.rate is not None and place.rate is not None and abs(draw.rate - place.rate) <= _SAME_RATE
-    return 3 if same else 2
+    return _SAME if same else 2
 
 
-def _match_outside(places: list[Place], draws: list[Draw], found: Firing, *, by_itself: bool) -> None:
+def _match_outside(places: list[Place], draws: list[Draw], found: Firing, rows: int, *, by_itself: bool) -> None:
     """Draws of the recipe's own: where it runs the layers itself they may be its masks for the sites; else noise."""
     sites = [at for at, place in enumerate(places) if place.expected and not found.covered[at]] if by_itself else []
     turn = 0
@@ -135,4 +139,4 @@ def _match_outside(places: list[Place], draws: list[Draw], found: Firing, *, by_
             found.outside = True
             continue
         turn = sites.index(at) + 1
-        _note(found, places[at], at, draw, max(draw.numbers / (places[at].numbers or draw.numbers), 1.0))
+        _note(found, places[at], at, draw, 1.0, rows)

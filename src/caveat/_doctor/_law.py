@@ -15,6 +15,8 @@ from torch import Tensor
 _SUBSETS = 400
 _BEYOND = 1.7
 _STILL, _STILL_DIFFERENCE = 1e-6, 1e-3
+_LEAST_SPREAD = 0.01
+"""Of all outputs' spread: what hardly varies among the reference draws may do so rarely, and does not decide."""
 _SAME = 3e-6
 _MOST_ELEMENTS, _MOST_PAIRS = 2048, 256
 
@@ -57,31 +59,32 @@ def gap_between(draws: Tensor, reference: Tensor) -> Gap:
     if bool(still.all()):
         distance = float((draws.mean(0) - center).abs().amax()) / scale
         return Gap(still_off, still_moves, distance, 1.0, 0.0)
-    values, known = (draws - center)[:, ~still] / spread[~still], (reference - center)[:, ~still] / spread[~still]
-    of_draws = _statistics(values.mean(0)[None], values.square().mean(0)[None], T)
+    unit = spread[~still].clamp_min(_LEAST_SPREAD * float(spread.square().mean().sqrt()))
+    values, known = (draws - center)[:, ~still] / unit, (reference - center)[:, ~still] / unit
+    of_draws = _statistics(values.mean(0)[None], values.square().mean(0)[None], T, known.var(0))
     of_subsets = _subsets(known, T)
     beyond = [_beyond(float(one), null) for one, null in zip(of_draws, of_subsets, strict=True)]
     return Gap(
         mean_differs=still_off or max(beyond[:2]) > _BEYOND,
         spread_differs=still_moves or max(beyond[2:]) > _BEYOND,
         mean_distance=float(values.mean(0).square().mean().sqrt()),
-        spread_ratio=float(values.var(0).mean()),
+        spread_ratio=float(values.var(0).mean() / known.var(0).mean()),
         spread_ratio_error=float(of_subsets[2].exp().std()),
     )
 
 
-def _statistics(first: Tensor, second: Tensor, T: int) -> list[Tensor]:
+def _statistics(first: Tensor, second: Tensor, T: int, usual: Tensor) -> list[Tensor]:
     """Of first and second moments (K, E): the largest and the mean square of the means, then the same of variances."""
     variance = (second - first.square()).clamp_min(0) * T / (T - 1)
     overall = variance.mean(1).clamp_min(1e-12).log()
-    return [first.abs().amax(1), first.square().mean(1), overall, (variance - 1).square().mean(1)]
+    return [first.abs().amax(1), first.square().mean(1), overall, (variance - usual).square().mean(1)]
 
 
 def _subsets(known: Tensor, T: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     picks = torch.stack([torch.randperm(len(known), generator=generator)[:T] for _ in range(_SUBSETS)])
     chosen = torch.zeros(_SUBSETS, len(known), dtype=known.dtype).scatter_(1, picks, 1 / T)
-    return _statistics(chosen @ known, chosen @ known.square(), T)
+    return _statistics(chosen @ known, chosen @ known.square(), T, known.var(0))
 
 
 def _beyond(value: float, null: Tensor) -> float:

@@ -10,8 +10,8 @@ from caveat._doctor._diagnosis import Fault
 from caveat._doctor._faults import fault
 
 _ITSELF = "(the network itself)"
-_OF_A_MODULE = re.compile(r"(training flag|class|attribute names|attribute (\S+)|_\w+_hooks) of (.*) of network 0")
-_OF_A_TENSOR = re.compile(r"(parameter|buffer) (.*) of network 0")
+_OF_A_MODULE = re.compile(r"(training flag|class|attribute names|attribute (\S+)|_\w+_hooks) of (.*) of network \d+")
+_OF_A_TENSOR = re.compile(r"(parameter|buffer) (.*) of network \d+")
 _RANDOM = {"torch's random state", "NumPy's random state", "Python's random state"}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._doctor._firing import Place, places_of
+from caveat._doctor._firing import Firing, Place, firing_of, places_of
 from caveat._doctor._reading import leaves_of
 from caveat._doctor._runs import Run, everything_kept, in_eval, run_way
 from caveat._doctor._watch import count_entries
@@ -56,6 +56,15 @@ class Examined:
     rest: Run
     entries: int
     seed: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows the batch has; 1 where it cannot be told."""
+        return max(self.probe.rows, 1)
+
+    def firing(self, run: Run) -> Firing:
+        """What a watched run fired."""
+        return firing_of(self.places, run.seen, self.entries, self.rows)
 
     def paths(self) -> list[str]:
         """The modules that own sites which should fire, each once."""
@@ -103,7 +112,7 @@ def look_at(model: Any, x: Any, live: LivePredicate, in_dims: Any, seed: int) ->
     if not audit.live:
         listed = "; ".join(why_silent(network)) or f"{len(audit)} sites, none of them live"
         raise nothing_random(listed)
-    rest = run_way(network, inputs, in_eval, seed=seed, draws=False)
+    rest = run_way(network.model, inputs, in_eval, seed=seed, draws=False)
     branches = _branches(network, probe, inputs, in_dims) if live is all_dropout else []
     places = [*places_of(audit.sites, probe.observed), *branches]
     return Examined(
@@ -134,7 +143,7 @@ def _branches(network: Network, probe: Probe, inputs: Inputs, in_dims: Any) -> l
 def _eval_outputs(network: Network, inputs: Inputs) -> list[Tensor]:
     args, kwargs = inputs
     try:
-        with everything_kept(network, inputs), torch.no_grad():
+        with everything_kept(network.model, inputs), torch.no_grad():
             network.model.eval()
             leaves = [leaf.detach().cpu() for leaf in leaves_of(network.model(*args, **kwargs))]
     except CaveatError:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat._checks import describe
+from caveat._doctor._recipe import Way, stack_outputs
 from caveat._doctor._watch import Seen, Watch
 from caveat._inputs import Inputs, tensors_in
-from caveat._intercept import Network, put_back, random_state, seed_all, state_kept
-from caveat.errors import InvalidArgumentError, explain
+from caveat._intercept import put_back, random_state, seed_all, state_kept
 from caveat.testing import differences, fingerprint
-
-Recipe = Callable[..., Any]
-_RULE = "A recipe is a function predict(model, x), or predict(x), that returns its T outputs stacked, (T, B, ...)."
 
 
 @dataclass(frozen=True)
@@ -41,11 +35,11 @@ class Run:
 
 
 @contextmanager
-def everything_kept(network: Network, x: Any) -> Generator[None]:
+def everything_kept(model: nn.Module, x: Any) -> Generator[None]:
     """Puts back all of the network, the tensors of the batch and torch's switches, whatever happens."""
-    model, modules = network.model, network.modules
+    modules = list(model.modules())
     flags = [(module, module.training, type(module)) for module in modules]
-    parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    parameters = [(one, one.data, one.requires_grad, one.grad) for one in model.parameters()]
     dtype, fast, graph = torch.get_default_dtype(), torch.backends.mha.get_fastpath_enabled(), torch.is_grad_enabled()
 
     def restore() -> None:
@@ -54,7 +48,9 @@ def everything_kept(network: Network, x: Any) -> Generator[None]:
                 module.__class__ = kind
             if module.training != training:
                 module.training = training
-        for parameter, requires, gradient in parameters:
+        for parameter, data, requires, gradient in parameters:
+            if parameter.dtype != data.dtype or parameter.data_ptr() != data.data_ptr():
+                parameter.data = data
             parameter.requires_grad_(requires)
             parameter.grad = gradient
         torch.set_default_dtype(dtype)
@@ -62,85 +58,44 @@ def everything_kept(network: Network, x: Any) -> Generator[None]:
         torch.set_grad_enabled(graph)
 
     tensors = [*model.parameters(), *model.buffers(), *tensors_in(((x,), {}))]
-    with put_back(restore), state_kept(modules, snapshot=tensors):
+    with state_kept(modules, snapshot=tensors), put_back(restore):  # first of the right dtype, then of the right values
         yield
 
 
-def run_way(network: Network, x: Any, way: Recipe, *, seed: int, watched: bool = True, draws: bool = True) -> Run:
+def run_way(
+    model: nn.Module,
+    x: Any,
+    way: Way,
+    *,
+    seed: int,
+    watched: bool = True,
+    draws: bool = True,
+    held: Sequence[nn.Module] = (),
+) -> Run:
     """Runs a way of drawing on the network in eval mode, and puts everything back.
 
     Args:
-        network: The network.
+        model: The network.
         x: The batch, as the caller gave it.
         way: A function (model, x).
         seed: Random seed that the process's generators start from.
         watched: Whether modules and operators are followed; without, it runs as it would alone.
         draws: Whether it returns draws.
+        held: Other networks that the way runs: they are in eval mode, too, and put back.
     """
-    with everything_kept(network, x):
-        network.model.eval()
+    networks = [model, *held]
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(everything_kept(network, x))
+            network.eval()
         seed_all(seed)
-        before = fingerprint([network.model], x)
-        watch = Watch(network.model)
+        before = fingerprint(networks, x)
+        watch = Watch(model)
         start = perf_counter()
-        returned = watch.run(lambda: way(network.model, x)) if watched else way(network.model, x)
+        returned = watch.run(lambda: way(model, x)) if watched else way(model, x)
         seconds, state = perf_counter() - start, random_state()
-        moved = tuple(differences(before, fingerprint([network.model], x)))
-        return Run(_stacked(returned) if draws else None, watch.seen, moved, state, seconds)
-
-
-def recipe_of(predict: Any) -> Recipe:
-    """A recipe as a function (model, x) whose errors say that they are the recipe's.
-
-    Raises:
-        InvalidArgumentError: it is no function.
-    """
-    if not callable(predict) or isinstance(predict, nn.Module):
-        got, fix = type(predict).__name__, "pass the function itself: recipe=predict"
-        raise InvalidArgumentError(explain(_RULE, got=got, cause="its result, or a network", fix=fix))
-    alone = _takes_x_alone(predict)
-
-    def run(model: nn.Module, x: Any) -> Any:
-        try:
-            return predict(x) if alone else predict(model, x)
-        except Exception as error:
-            what = f"it raised {type(error).__name__}: {error}".splitlines()[0]
-            fix = "run it by itself, recipe(model.eval(), x), until it returns"
-            raise InvalidArgumentError(explain(_RULE, got=what, fix=fix)) from error
-
-    return run
-
-
-def _takes_x_alone(predict: Callable[..., Any]) -> bool:
-    """Has the function one argument that must be given?"""
-    try:
-        parameters = inspect.signature(predict).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    places = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    return len([one for one in places if one.default is one.empty]) == 1
-
-
-def _stacked(returned: Any) -> Tensor:
-    """The outputs of a recipe as one tensor (T, B, ...)."""
-    values = returned
-    if isinstance(values, np.ndarray):
-        values = torch.from_numpy(cast(Any, values))
-    elif not isinstance(values, (Tensor, Mapping, str)):
-        try:
-            values = [torch.as_tensor(value) for value in values]
-            values = torch.stack(values) if values else returned
-        except (TypeError, ValueError, RuntimeError):
-            values = returned
-    if not isinstance(values, Tensor) or values.dim() < 2 or not values.is_floating_point():
-        cause = "the mean alone, a pair of mean and spread, or a dict"
-        got = describe(returned) if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
-        fix = "return torch.stack([model(x) for _ in range(T)]), without averaging"
-        raise InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))
-    if values.shape[0] < 2:
-        fix = "return torch.stack([model(x) for _ in range(T)]) with T of 20 or more"
-        raise InvalidArgumentError(explain("A recipe makes at least two passes.", got=describe(values), fix=fix))
-    return values.detach().cpu()
+        moved = tuple(differences(before, fingerprint(networks, x)))
+        return Run(stack_outputs(returned) if draws else None, watch.seen, moved, state, seconds)
 
 
 def as_given(x: Any, inputs: Inputs) -> Any:

@@ -2,7 +2,7 @@
 
 Two things are put on, and neither changes what torch does (a hook or a function mode would switch the fused transformer
 layer off): a follower of module calls, and a dispatch mode, which sees every operator, also those inside one call of
-torch. An operator counts as a draw if torch tags it as random and the generator has moved.
+torch. An operator counts as a draw if torch tags it as random, and its arguments do not say that it rests.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Watch(TorchDispatchMode):
         """Names the modules of a copy or a wrapper as the network names its own, also those put in place of others."""
         path, part_of_it = self._paths.get(id(outermost)), outermost
         if path is None and id(outermost) not in self._alive:
-            path, part_of_it = "", _most_alike(outermost, self._own)
+            path, part_of_it = "", most_alike(outermost, self._own)
         if path is None or part_of_it is None:
             return
         for inner, part in named_modules(part_of_it):
@@ -115,14 +115,8 @@ class Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        random = torch.Tag.nondeterministic_seeded in func.tags
-        if not random and not _is_composite(func):
-            self._note_norm(func, args, kwargs)
-            return func(*args, **kwargs)
-        before = _states(args)
         returned = func(*args, **kwargs)
-        given = argument(func, args, kwargs, "generator") is not None
-        if given or any(not torch.equal(a, b) for a, b in zip(before, _states(args), strict=True)):
+        if _draws(func, args, kwargs):
             self._note_draw(func, args, kwargs, returned)
         self._note_norm(func, args, kwargs)
         return returned
@@ -130,7 +124,11 @@ class Watch(TorchDispatchMode):
     def _note_draw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], returned: Any) -> None:
         path = next((path for path in reversed(self._stack) if path is not None), None)
         drawn = next((leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)), None)
-        if drawn is None or (path is None and not drawn.is_floating_point()):  # indices of a loader, say
+        if drawn is None:
+            return
+        in_place = func._schema.name.endswith("_") and bool(args)
+        made = in_place and isinstance(args[0], nn.Parameter)  # the weights of a module that is being made
+        if path is None and (made or not drawn.is_floating_point()):  # or indices of a loader, say
             return
         times = 1
         if (layers := argument(func, args, kwargs, "num_layers")) is not None:
@@ -183,21 +181,19 @@ def _rate(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | N
     return value if "dropout" in name else None
 
 
-def _is_composite(func: Any) -> bool:
-    """May this operator be many, one of them random? In inference mode torch does not take recurrences apart."""
-    return torch.is_inference_mode_enabled() and func._schema.name in _RECURRENT
-
-
 _RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu")
+"""In inference mode torch does not take these apart into operators, one of them random."""
 
 
-def _states(args: tuple[Any, ...]) -> list[Tensor]:
-    """The states of the generators that an operator could draw from."""
-    devices = {leaf.device for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)}
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda")]
+def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Does this call of an operator draw random numbers?"""
+    if torch.Tag.nondeterministic_seeded not in func.tags and func._schema.name not in _RECURRENT:
+        return False
+    trains = (argument(func, args, kwargs, name) for name in ("train", "training"))
+    return _rate(func, args, kwargs) != 0 and not any(flag is False for flag in trains)
 
 
-def _most_alike(outermost: nn.Module, own: dict[str, nn.Module]) -> nn.Module | None:
+def most_alike(outermost: nn.Module, own: dict[str, nn.Module]) -> nn.Module | None:
     """The part of a module that is most like a network: at half of the paths or more it has the same classes."""
     best, most = None, max(len(own) / 2, 1.5)
     for _, part in named_modules(outermost):

@@ -73,6 +73,9 @@ class _TrainingFlag:
             follower.flags_written.append((module, module.__dict__["training"]))
         module.__dict__["training"] = value
 
+    def __delete__(self, module: nn.Module) -> None:  # as torch.jit does when it traces a module
+        del module.__dict__["training"]
+
 
 def _followed_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     follower = _active.follower
