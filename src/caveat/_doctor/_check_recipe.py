@@ -49,10 +49,10 @@ class _Drawn:
 
 def faults_of_passes(examined: Examined, run: Run, firing: Firing, *, mode: bool) -> list[Fault]:
     """What a watched run damages, whatever its outputs are."""
-    found = list[Fault]()
+    found, moved = list[Fault](), [name for name in run.moved if name not in examined.rest.moved]
     by_batch = run.seen.by_batch - examined.rest.seen.by_batch
     if by_batch:
-        moving = [path for path in by_batch if buffers_moved(run.moved, path)]
+        moving = [path for path in by_batch if buffers_moved(moved, path)]
         more = "outputs use the statistics of the batch" + (", and its running statistics move" if moving else "")
         found.append(fault("batch_norm_moves", sorted(by_batch), more))
     fired = [place for place, covered in zip(examined.places, firing.covered, strict=True) if covered > 0]
@@ -72,7 +72,7 @@ def faults_of_passes(examined: Examined, run: Run, firing: Firing, *, mode: bool
         found.append(fault("rate_changed", where, ", ".join(dict.fromkeys(pairs))))
     if run.seen.structures - examined.rest.seen.structures:
         found.append(fault("auxiliary_heads_on"))
-    return found + faults_of_moved(run.moved, by_batch, mode=mode)
+    return found + faults_of_moved(moved, by_batch, mode=mode)
 
 
 def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
@@ -83,7 +83,7 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
     faults = faults_of_passes(examined, run, firing, mode=True)
     if _fixes_random_state(run, others):
         faults.append(fault("global_seed_set"))
-    constant, repeated = is_constant(drawn.once), is_repeated(drawn.once, drawn.reference)
+    constant, repeated = is_constant(drawn.once), _is_repeated(examined, drawn)
     fires = [min(covered / T, 1.0) for covered in firing.covered]
     unseen = not run.seen.draws and not constant
     explained = not {one.name for one in faults} & _UNEXPLAINED
@@ -103,7 +103,9 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
         more = f": {T} outputs of {passes:g} passes" if 0 < passes < T * _WHOLE else ""
         faults.append(fault("masks_repeated_over_draws", [examined.places[at].site.path for at in stale], more))
         explained = False
-    faults += _faults_over_rows(examined, recipe, drawn, explained=explained, unseen=unseen)
+    if not unseen:
+        by_batch = "batch_norm_moves" in {one.name for one in faults}
+        faults += _faults_over_rows(examined, recipe, drawn, by_batch=by_batch)
     explained = explained and "rows_depend_on_each_other" not in {one.name for one in faults}
     if explained and not partly and not (unseen and silent):
         faults += _faults_of_law(examined, drawn, fires, gap)
@@ -141,6 +143,14 @@ def _draw(examined: Examined, recipe: Recipe, n: int) -> tuple[_Drawn, list[Run]
         if new and (len(pooled) + 1) * T * 3 <= draws:
             pooled.append(flat(values))
     return _Drawn(run, once, torch.cat(pooled), flat(reference), reading), others
+
+
+def _is_repeated(examined: Examined, drawn: _Drawn) -> bool:
+    """Are draws copies of others, more than caveat's are by chance, with masks for each row or for all?"""
+    if not is_repeated(drawn.once, drawn.reference):
+        return False
+    shared = examined.draws(drawn.reading.leaf, len(drawn.reference), "shared")
+    return is_repeated(drawn.once, flat(drawn.reading.function(shared)))
 
 
 def _run(examined: Examined, recipe: Recipe, x: Any, seed: int, *, watched: bool = False) -> Run:
@@ -195,11 +205,11 @@ def _faults_of_law(examined: Examined, drawn: _Drawn, fires: list[float], gap: G
 
 
 def _faults_over_rows(
-    examined: Examined, recipe: Recipe, drawn: _Drawn, *, explained: bool, unseen: bool
+    examined: Examined, recipe: Recipe, drawn: _Drawn, *, by_batch: bool
 ) -> list[Fault]:
     """What a batch of one row, several times over, shows: masks that rows share, rows that reach into others."""
     axes, outputs = examined.probe.axes, drawn.run.outputs
-    if axes is None or not examined.probe.separable or unseen or outputs is None:
+    if axes is None or not examined.probe.separable or outputs is None:
         return []
     rows, at = examined.rows, {1 + axis for axis in examined.probe.output_axes or ()}
     if rows < 2 or len(at) != 1 or outputs.dim() <= (axis := at.pop()) or outputs.shape[axis] != rows:
@@ -213,10 +223,11 @@ def _faults_over_rows(
         return []
     found, values = list[Fault](), run.outputs.movedim(axis, 1).double()
     outputs = outputs.movedim(axis, 1)
-    again = _run(examined, recipe, examined.x, examined.seed).outputs
-    scale = 1e-4 * float(outputs.abs().amax())
-    repeatable = again is not None and bool(((again.movedim(axis, 1) - outputs).abs() <= scale).all())
-    if explained and repeatable and bool(((values[:, 0] - outputs[:, 0]).abs() > scale).any()):
+    again, scale = _run(examined, recipe, examined.x, examined.seed), 1e-4 * float(outputs.abs().amax())
+    repeatable = run.state == again.state  # as many random numbers, whatever the values
+    if again.outputs is not None:
+        repeatable = repeatable and bool(((again.outputs.movedim(axis, 1) - outputs).abs() <= scale).all())
+    if not by_batch and repeatable and bool(((values[:, 0] - outputs[:, 0]).abs() > scale).any()):
         found.append(fault("rows_depend_on_each_other"))
     if _rows_alike(values) and not is_constant(flat(values)) and not _rows_alike_of_caveat(examined, drawn, axis):
         found.append(fault("masks_repeated_over_rows"))

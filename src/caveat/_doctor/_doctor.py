@@ -13,12 +13,11 @@ from caveat._doctor._diagnosis import WAYS, Diagnosis, ExaminedSite, Fault, Way
 from caveat._doctor._faults import fault, in_order
 from caveat._doctor._network_under_test import Examined, look_at
 from caveat._doctor._recipe import recipe_of
-from caveat._doctor._runs import by_switching, by_train, run_way
+from caveat._doctor._runs import PASSES, by_switching, by_train, run_way
 from caveat._intercept import LivePredicate, all_dropout, interruptible
 
 _HIGH_RATE = 0.9
 _DRAWS_FOR_SHARES = 200
-_PASSES = 2
 
 
 @interruptible
@@ -94,7 +93,7 @@ def _examine_way(examined: Examined, name: str, way: Callable[..., Any]) -> tupl
         return Way(name, (), f"{type(error).__name__}: {error}".splitlines()[0]), [float("nan")] * len(examined.places)
     firing = examined.firing(run)
     faults = faults_of_passes(examined, run, firing, mode=False)
-    fires = [min(covered / _PASSES, 1.0) for covered in firing.covered]
+    fires = [min(covered / PASSES, 1.0) for covered in firing.covered]
     silent = [
         place.site.path for place, one in zip(examined.places, fires, strict=True) if place.expected and one < 1
     ]

@@ -52,8 +52,16 @@ def places_of(sites: tuple[AuditedSite, ...], observed: tuple[Observation, ...])
     return [Place(site, numbers[at] if at < len(numbers) else None) for at, site in enumerate(sites)]
 
 
-def firing_of(places: list[Place], seen: Seen, entries: int, rows: int) -> Firing:
-    """What a watched run fired; ``entries`` is the size of the batch that the doctor was given, of so many rows."""
+def firing_of(places: list[Place], seen: Seen, entries: int, rows: int, passes: int) -> Firing:
+    """What a watched run fired.
+
+    Args:
+        places: The sites.
+        seen: What the run showed.
+        entries: The size of the batch that the doctor was given.
+        rows: The number of its rows.
+        passes: How many outputs the run made.
+    """
     found = Firing([0.0] * len(places))
     sites = defaultdict[str, list[int]](list)
     for at, place in enumerate(places):
@@ -65,7 +73,8 @@ def firing_of(places: list[Place], seen: Seen, entries: int, rows: int) -> Firin
     for (path, call), draws in groups.items():
         times = 1.0 if call is None else seen.sizes[call] / max(entries, 1)
         if path is None:
-            _match_outside(places, draws, found, rows, by_itself=not seen.sizes)
+            by_itself = sum(seen.sizes) < passes * entries  # the layers are run, or a trace, and not the network
+            _match_outside(places, draws, found, rows, by_itself=by_itself)
             continue
         for at, draw in _aligned(places, sites[path], draws, whole=call is not None):
             if at is not None:
@@ -130,7 +139,7 @@ def _fit(place: Place, draw: Draw) -> int:
 
 def _match_outside(places: list[Place], draws: list[Draw], found: Firing, rows: int, *, by_itself: bool) -> None:
     """Draws of the recipe's own: where it runs the layers itself they may be its masks for the sites; else noise."""
-    sites = [at for at, place in enumerate(places) if place.expected and not found.covered[at]] if by_itself else []
+    sites = [at for at, place in enumerate(places) if place.expected] if by_itself else []
     turn = 0
     for draw in draws:
         order = [sites[(turn + step) % len(sites)] for step in range(len(sites))]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from caveat._doctor._firing import Firing, Place, firing_of, places_of
 from caveat._doctor._reading import leaves_of
-from caveat._doctor._runs import Run, everything_kept, in_eval, run_way
+from caveat._doctor._runs import PASSES, Run, everything_kept, in_eval, run_way
 from caveat._doctor._watch import count_entries
 from caveat._engine import draws
 from caveat._inputs import Inputs, as_inputs
@@ -64,7 +64,8 @@ class Examined:
 
     def firing(self, run: Run) -> Firing:
         """What a watched run fired."""
-        return firing_of(self.places, run.seen, self.entries, self.rows)
+        passes = len(run.outputs) if run.outputs is not None else PASSES
+        return firing_of(self.places, run.seen, self.entries, self.rows, passes)
 
     def paths(self) -> list[str]:
         """The modules that own sites which should fire, each once."""

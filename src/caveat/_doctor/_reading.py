@@ -70,12 +70,11 @@ def find_reading(outputs: Tensor, candidates: dict[int, Tensor]) -> tuple[Readin
 
 
 def _distance(outputs: Tensor, draws: Tensor) -> float:
-    """The median distance of means and of spreads, in spreads of both."""
+    """The mean distance of means and of spreads, in spreads of the outputs."""
     a, b = outputs.double(), draws.double()
-    spread = a.std(0) + b.std(0)
-    floor = 1e-4 * float(b.abs().amax().nan_to_num(1.0, 1.0)) + 1e-9
+    floor = 1e-2 * float(a.abs().amax().nan_to_num(1.0, 1.0)) + 1e-9
     apart = (a.mean(0) - b.mean(0)).abs() + (a.std(0) - b.std(0)).abs()
-    return float((apart / (spread + floor)).nan_to_num(1e9).mean()) + 1e-3
+    return float((apart / (a.std(0) + floor)).nan_to_num(1e9, 1e9).mean()) + 1e-3
 
 
 def _squeezed(shape: tuple[int, ...] | torch.Size) -> tuple[int, ...]:

@@ -98,6 +98,10 @@ def run_way(
         return Run(stack_outputs(returned) if draws else None, watch.seen, moved, state, seconds)
 
 
+PASSES = 2
+"""The passes of a way that returns no draws."""
+
+
 def as_given(x: Any, inputs: Inputs) -> Any:
     """Inputs in the form in which the caller gave ``x``."""
     args, kwargs = inputs
@@ -109,7 +113,7 @@ def as_given(x: Any, inputs: Inputs) -> Any:
 def by_train(model: nn.Module, x: Inputs) -> None:
     """The whole network in train mode, twice."""
     model.train()
-    _two_passes(model, x)
+    _passes(model, x)
 
 
 def by_switching(model: nn.Module, x: Inputs) -> None:
@@ -117,16 +121,16 @@ def by_switching(model: nn.Module, x: Inputs) -> None:
     for module in model.modules():
         if type(module).__name__.startswith("Dropout"):
             module.train()
-    _two_passes(model, x)
+    _passes(model, x)
 
 
 def in_eval(model: nn.Module, x: Inputs) -> None:
     """The network as it is in use; twice."""
-    _two_passes(model, x)
+    _passes(model, x)
 
 
-def _two_passes(model: nn.Module, x: Inputs) -> None:
+def _passes(model: nn.Module, x: Inputs) -> None:
     args, kwargs = x
     with torch.no_grad():
-        for _ in range(2):
+        for _ in range(PASSES):
             model(*args, **kwargs)

@@ -149,7 +149,7 @@ def structure(returned: Any) -> str:
     """How what a network returned is put together, whatever the values and sizes."""
     found = structure_of(((returned,), {}))
     around = [cast("tuple[Any, ...]", part)[0] if isinstance(part, tuple) else part for part in found.around]
-    return f"{around} {[leaf.data.dim() for leaf in found.leaves]}"
+    return f"{around} {[leaf.dim() if isinstance(leaf, Tensor) else 'packed' for leaf in found.leaves]}"
 
 
 def count_entries(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> int:
