@@ -5,6 +5,7 @@ Ten thousand training images and few channels: two cores shall do in minutes wha
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 
@@ -15,25 +16,29 @@ from caveat.train import FittedEnsemble, fit_ensemble
 
 MEMBERS, TRAINED_ON, EPOCHS = 5, 10_000, 10
 RATE = 0.5  # of dropout, before each of the two fully connected layers
+SPATIAL_RATE = 0.2  # of spatial dropout, which leaves out whole channels, where there is some after each convolution
 
 
-def network() -> nn.Module:
-    """LeNet's form with 8 and 16 channels."""
+def network(spatial_rate: float = 0.0) -> nn.Module:
+    """LeNet's form with 8 and 16 channels; with spatial dropout after each convolution where its rate is above 0."""
+    spatial = [nn.Dropout2d(spatial_rate)] if spatial_rate else []
     return nn.Sequential(
-        nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Conv2d(1, 8, 5), *spatial, nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 5), *spatial, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Dropout(RATE), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(RATE), nn.Linear(128, 10),
     )  # fmt: skip
 
 
-def trained(seed: int, *, smoke: bool = False) -> FittedEnsemble:
-    """Five networks on the first 10,000 training images, a tenth held out; the weights of the best epoch."""
+def trained(seed: int, *, spatial_rate: float = 0.0, members: int = MEMBERS, smoke: bool = False) -> FittedEnsemble:
+    """Networks on the first 10,000 training images, a tenth held out; the weights of the best epoch."""
     x, y = images("mnist", "train")
     count = 1000 if smoke else TRAINED_ON
-    folder = None if smoke else Path(tempfile.gettempdir()) / "caveat-digits" / f"{seed}"
+    kind = f"{seed}" if (spatial_rate, members) == (0.0, MEMBERS) else f"{seed}-{spatial_rate}-{members}"
+    folder = None if smoke else Path(tempfile.gettempdir()) / "caveat-digits" / kind
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     return fit_ensemble(
-        network, nn.functional.cross_entropy, (x[:count], y[:count]), members=2 if smoke else MEMBERS, seed=seed,
-        epochs=1 if smoke else EPOCHS, batch_size=32, learning_rate=1e-3, backend="loop", checkpoint=folder,
-        progress=False,
+        functools.partial(network, spatial_rate), nn.functional.cross_entropy, (x[:count], y[:count]),
+        members=min(2, members) if smoke else members, seed=seed, epochs=1 if smoke else EPOCHS, batch_size=32,
+        learning_rate=1e-3, backend="loop", checkpoint=folder, progress=False,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """A digit turns, and a digit fades into another: what 1,000 passes with dropout say that one pass without does not.
 
-After figure 4 of "Dropout as a Bayesian Approximation", Gal and Ghahramani, 2016, and the MNIST experiment of Vecsei.
+After figure 4 of "Dropout as a Bayesian Approximation", Gal and Ghahramani, 2016, and the MNIST experiment of Vecsei:
+spatial dropout after each convolution, dropout before each fully connected layer, and beside it the latter alone.
 Run: python experiments/vecsei_rotation/run.py
 """
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share lies beside them
-from digits import trained
+from digits import SPATIAL_RATE, trained
 from records import Experiment, Record, images, markdown, plus_minus, run
 
 import caveat
@@ -24,11 +25,13 @@ from caveat.samplers import deterministic
 from caveat.shift import blend, rotate
 
 HERE = Path(__file__).parent
-SEEDS, DRAWS, DIGITS = 3, 1000, 300  # the first 300 test digits are counted
+SEEDS, DRAWS = 3, 1000  # of the digit that is shown
+DIGITS, COUNTED = 300, 200  # the first 300 test digits are counted, with so many draws each
 ANGLES = list(range(0, 190, 10))  # degrees
 ALPHAS = [round(0.1 * step, 1) for step in range(11)]
 THRESHOLD = 0.5
 SHOWN, FADED_IN = 1, 17  # the curves and the GIFs: test digit 1 (a two) turns, and 17 (a seven) fades into it
+DENSE = ", dense only"  # the end of a part's name: the same network without spatial dropout
 RULES = ("without MC dropout: softmax >= 0.5", "MC dropout: mean >= 0.5", "MC dropout: mean - sd >= 0.5")
 
 
@@ -39,17 +42,19 @@ def steps(kind: str, x: Tensor, other: Tensor) -> list[Tensor]:
 
 def compute(part: str, smoke: bool) -> Record:
     """Counts over the test digits, and the curves of the one that is shown."""
-    seed = int(part.split(" ")[1])
-    network = trained(seed, smoke=smoke)[0]
+    dense = part.endswith(DENSE)
+    seed = int(part.removesuffix(DENSE).split(" ")[1])
+    network = trained(seed, spatial_rate=0.0 if dense else SPATIAL_RATE, members=1, smoke=smoke)[0]
     x, y = images("mnist", "test")
-    count, draws = (20, 20) if smoke else (DIGITS, DRAWS)
-    found: Record = {}
+    count, counted, draws = (20, 20, 20) if smoke else (DIGITS, COUNTED, DRAWS)
+    said = caveat.predict(deterministic(network, output=caveat.Logits()), x, n=1).predicted
+    found: Record = {"accuracy": round(float((said == y).double().mean()), 4)}
     for kind in ("rotation", "blending"):
         moved = steps(kind, x[:count], others(x, y, count))
-        tallies = [tally(network, step, y[:count], draws, seed) for step in moved]
+        tallies = [tally(network, step, y[:count], counted, seed) for step in moved]
         shown = steps(kind, x[SHOWN : SHOWN + 1], x[FADED_IN : FADED_IN + 1])
         found[kind] = {"tallies": tallies, "shown": curve(network, torch.cat(shown), draws, seed)}
-        if seed == 0 and not smoke:
+        if part == "seed 0" and not smoke:
             animate(kind, network, torch.cat(shown), int(y[SHOWN]), seed)
     return found
 
@@ -94,9 +99,15 @@ def animate(kind: str, network: nn.Module, x: Tensor, label: int, seed: int) -> 
     )
 
 
-def totals(parts: dict[str, Record], kind: str, rule: str) -> tuple[list[int], list[int]]:
+def of_kind(parts: dict[str, Record], dense: bool) -> list[Record]:
+    """The records of the networks with spatial dropout, or of those without, a seed each."""
+    return [record for part, record in parts.items() if part.endswith(DENSE) == dense]
+
+
+def totals(parts: dict[str, Record], kind: str, rule: str, *, dense: bool = False) -> tuple[list[int], list[int]]:
     """Right and wrong answers that each seed's rule lets through, over all steps."""
-    each = [[sum(step[rule][i] for step in record[kind]["tallies"]) for i in (0, 1)] for record in parts.values()]
+    records = of_kind(parts, dense)
+    each = [[sum(step[rule][i] for step in record[kind]["tallies"]) for i in (0, 1)] for record in records]
     return [right for right, _ in each], [wrong for _, wrong in each]
 
 
@@ -111,6 +122,10 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
         for rule in RULES[1:]:
             ratio = np.divide(totals(parts, kind, rule)[1], np.maximum(totals(parts, kind, RULES[0])[1], 1))
             found[f"{kind}, wrong as a share of those without, {rule}"] = float(ratio.mean())
+        if of_kind(parts, True):
+            wrong = totals(parts, kind, RULES[1])[1], totals(parts, kind, RULES[1], dense=True)[1]
+            found[f"{kind}, wrong as a share of those of dense dropout, {RULES[1]}"] = float(np.divide(*wrong).mean())
+    found["accuracy"] = float(np.mean([record["accuracy"] for record in of_kind(parts, False)]))
     return found
 
 
@@ -119,14 +134,17 @@ def table(parts: dict[str, Record]) -> str:
     lines: list[str] = []
     for kind, count in (("rotation", len(ANGLES)), ("blending", len(ALPHAS))):
         rows = []
-        for rule in RULES:
-            right, wrong = totals(parts, kind, rule)
-            shares = [100 * w / max(r + w, 1) for r, w in zip(right, wrong, strict=True)]
-            rows.append([rule, plus_minus(right, 0), plus_minus(wrong, 0), f"{plus_minus(shares, 1)} %"])
-        title = f"{kind}: {DIGITS} digits x {count} steps"
-        head = [title, "right answers", "wrong answers let through", "wrong among answers"]
+        for dense in (False, True) if of_kind(parts, True) else (False,):
+            for rule in RULES:
+                right, wrong = totals(parts, kind, rule, dense=dense)
+                shares = [100 * w / max(r + w, 1) for r, w in zip(right, wrong, strict=True)]
+                told = (plus_minus(right, 0), plus_minus(wrong, 0), f"{plus_minus(shares, 1)} %")
+                rows.append(["dense layers only" if dense else "spatial and dense", rule, *told])
+        title = f"{kind}: {DIGITS} digits x {count} steps; dropout"
+        head = [title, "rule", "right answers", "wrong answers let through", "wrong among answers"]
         lines += [markdown(head, rows), ""]
-    return "\n".join(lines[:-1])
+    each = [plus_minus([record["accuracy"] for record in of_kind(parts, dense)], 4) for dense in (False, True)]
+    return "\n".join([*lines, f"Test digits right without draws: {each[0]} with spatial dropout, {each[1]} without."])
 
 
 def draw(parts: dict[str, Record], folder: Path) -> None:
@@ -145,7 +163,7 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
         row[2].plot(at, shown["entropy"], color="C0", marker="o", ms=4, label="predictive entropy")
         row[2].plot(at, shown["mutual information"], color="C1", marker="s", ms=4, label="mutual information")
         for number, rule in enumerate(RULES):
-            wrong = np.mean([[step[rule][1] for step in record[kind]["tallies"]] for record in parts.values()], 0)
+            wrong = np.mean([[step[rule][1] for step in own[kind]["tallies"]] for own in of_kind(parts, False)], 0)
             row[3].plot(at, wrong, color=f"C{number}", marker="os^"[number], ms=4, label=rule)
         wrong_title = f"wrong answers let through, of {DIGITS}"
         titles = ("mean softmax", "standard deviation over draws", "entropy, nats", wrong_title)
@@ -157,4 +175,5 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(Experiment(HERE, [f"seed {k}" for k in range(SEEDS)], compute, numbers, table, draw))
+    parts = [f"seed {k}{ending}" for k in range(SEEDS) for ending in ("", DENSE)]
+    run(Experiment(HERE, parts, compute, numbers, table, draw))
