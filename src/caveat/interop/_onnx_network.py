@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._extras import require
 from caveat._intercept import close
-from caveat.errors import NotExportableError, explain
+from caveat.errors import CaveatError, NotExportableError, explain
 from caveat.interop._onnx_file import DRAW, own
 from caveat.interop._onnx_functions import OPSET
 from caveat.interop._onnx_operators import PLAINER
@@ -140,7 +140,7 @@ def convert(functions: Sequence[Function], inputs: Sequence[str]) -> Converted:
         sizes = tuple({} if axis is None else {axis: any_size} for axis in axes)
         with torch.no_grad(), _quiet():
             exported = torch.export.export(played, given, dynamic_shapes=(sizes,), strict=False)
-    except NotExportableError:
+    except CaveatError:
         raise
     except Exception as error:  # torch's own tracing fails in many ways where a size is not what it was
         raise NotExportableError(_fixed(error)) from error
@@ -173,15 +173,17 @@ def _check_other_size(played: Played, functions: Sequence[Function]) -> None:
 @contextmanager
 def _quiet() -> Generator[None]:
     """Without what torch's exporter says of libraries that are not there and of its own deprecated calls."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _fixed(error: Exception) -> str:
