@@ -261,7 +261,7 @@ class Decides(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.body(x)
-        return y * 2 if y.sum() > 0 else y
+        return y * 2 if y.sum() > 1e6 else y
 
 
 class Special(nn.Module):
@@ -299,6 +299,7 @@ def export(model: nn.Module, path: Path, **settings: Any) -> None:
     ],
 )
 def test_what_cannot_be_exported_is_named(model: Callable[[], nn.Module], words: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
     with pytest.raises(NotExportableError, match=words):
         export(model(), tmp_path)
     assert not list(tmp_path.iterdir())
