@@ -50,6 +50,34 @@ def bart(**settings: Any) -> Any:
     return made(transformers.BartForConditionalGeneration, config)
 
 
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 24, "max_position_embeddings": 64, "initializer_range": 0.4, "pad_token_id": 0,
+    "bos_token_id": 2, "eos_token_id": 3,
+}  # fmt: skip
+HIDDEN: dict[str, Any] = {"hidden_dropout": RATE, "attention_dropout": RATE}
+
+
+def pair_of_berts() -> Any:
+    both = [transformers.BertConfig(**SIZE, **more) for more in ({}, {"is_decoder": True, "add_cross_attention": True})]
+    made_of = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*both)
+    made_of.decoder_start_token_id, made_of.pad_token_id, made_of.eos_token_id = 2, 0, 3
+    return made(transformers.EncoderDecoderModel, made_of)
+
+
+def decoder(name: str, **settings: Any) -> Any:
+    config = getattr(transformers, f"{name}Config")(**SMALL, **settings)
+    return made(getattr(transformers, f"{name}ForCausalLM"), config)
+
+
+OTHERS = {
+    "rotary": lambda: decoder("Llama", attention_dropout=RATE),
+    "sliding window": lambda: decoder("Mistral", attention_dropout=RATE, sliding_window=4, num_key_value_heads=1),
+    "parallel": lambda: decoder("GPTNeoX", **HIDDEN),
+    "heads in the batch": lambda: decoder("Bloom", **HIDDEN),
+    "places from the mask": lambda: decoder("OPT", ffn_dim=24, word_embed_proj_dim=16, dropout=RATE),
+    "two of one": pair_of_berts,
+}
 MODELS = {"gpt2": gpt2, "t5": t5, "bart": bart}
 
 
@@ -105,6 +133,20 @@ def test_every_number_is_that_of_each_draw_over_the_whole_sequence(name: str) ->
         reverse = (mean - whole.mean()) / length
         torch.testing.assert_close(made_of.sequence_reverse_mutual_information[row], reverse, rtol=1e-3, atol=1e-4)
         assert torch.equal(made_of.mask[row], torch.arange(made_of.tokens.shape[1]) < length)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_families_say_what_each_draw_says_of_the_whole(name: str) -> None:
+    model, prompt = OTHERS[name](), prompts()[2]
+    made_of = generate(model, {"input_ids": prompt[None]}, n=N, seed=4, max_new_tokens=NEW)
+    assert made_of.cached == (name != "places from the mask")
+    length = int(made_of.lengths[0])
+    sampler = caveat.mc_dropout(model, output=caveat.Logits(select=scores(model, length)))
+    log_p = caveat.draws(sampler, forced(model, prompt, made_of.tokens[0]), N, seed=4)[:, 0].double().log_softmax(-1)
+    chosen = log_p[:, torch.arange(length), made_of.tokens[0]]
+    torch.testing.assert_close(made_of.draw_log_probabilities[:, 0], chosen, rtol=1e-4, atol=1e-5)
+    assert torch.equal(log_p.exp().mean(0).argmax(-1), made_of.tokens[0])
 
 
 @pytest.mark.parametrize("name", MODELS)

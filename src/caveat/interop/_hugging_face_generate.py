@@ -26,7 +26,7 @@ _STEP = 16
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Generation:
     """Generated sequences of B rows, at most T tokens long, and what S draws say of them; made by ``generate``.
 
@@ -47,6 +47,10 @@ class Generation:
     draw_log_probabilities: Tensor
     cached: bool
     texts: tuple[str, ...] | None
+
+    def __repr__(self) -> str:
+        rows, tokens = self.tokens.shape
+        return f"Generation(rows={rows}, tokens={tokens}, draws={len(self.draw_log_probabilities)})"
 
     @property
     def mask(self) -> Tensor:
