@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -266,3 +268,188 @@ def body_once_with_dropout(model: Any, x: Tensor) -> Tensor:
         out = torch.stack([model[5:](features) for _ in range(T)])
     model.eval()
     return out
+
+
+def call_with_training(model: nn.Module, x: Any) -> Tensor:
+    """As Keras's users do."""
+    with torch.no_grad():
+        return torch.stack([model(x, training=True) for _ in range(T)])
+
+
+def in_inference_mode(model: nn.Module, x: Any) -> Tensor:
+    model.train()
+    with torch.inference_mode():
+        out = torch.stack([first(model(x)) for _ in range(T)])
+    model.eval()
+    return out
+
+
+def hooked(model: nn.Module, *, again: bool = False) -> list[Any]:
+    def drop(module: Any, inputs: Any, output: Tensor) -> Tensor:
+        return F.dropout(output if again else inputs[0], module.p, training=True)
+
+    return [module.register_forward_hook(drop) for module in model.modules() if isinstance(module, nn.Dropout)]
+
+
+def hooks(model: nn.Module, x: Any) -> Tensor:
+    handles = hooked(model)
+    out = passes(model, x)
+    for handle in handles:
+        handle.remove()
+    return out
+
+
+def hooks_that_stay(model: nn.Module, x: Any) -> Tensor:
+    hooked(model)
+    return passes(model, x)
+
+
+def drop_twice(model: nn.Module, x: Any) -> Tensor:
+    handles = hooked(model, again=True)
+    out = switch_modules(model, x)
+    for handle in handles:
+        handle.remove()
+    return out
+
+
+def in_small_batches(model: nn.Module, x: Any) -> Tensor:
+    switch(model)
+    with torch.no_grad():
+        out = torch.stack([torch.cat([model(part) for part in x.split(4)]) for _ in range(T)])
+    model.eval()
+    return out
+
+
+def under_vmap(randomness: str) -> Callable[[Any, Any], Tensor]:
+    def run(model: nn.Module, x: Any) -> Tensor:
+        switch(model)
+        out = torch.func.vmap(lambda _: model(x), randomness=randomness)(torch.arange(T)).detach()
+        model.eval()
+        return out
+
+    return run
+
+
+vmap_different, vmap_same = under_vmap("different"), under_vmap("same")
+
+
+def traced(model: nn.Module, x: Any) -> Tensor:
+    switch(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trace = torch.jit.trace(model, x, check_trace=False)
+    out = passes(trace, x)
+    model.eval()
+    return out
+
+
+def in_threads(model: nn.Module, x: Any) -> Any:
+    switch(model)
+
+    def one(_: int) -> Tensor:
+        with torch.no_grad():
+            return model(x)
+
+    with ThreadPoolExecutor(2) as pool:
+        out = list(pool.map(one, range(T)))
+    model.eval()
+    return out
+
+
+def patched_function(model: nn.Module, x: Any) -> Tensor:
+    """The function itself is exchanged for the time of the passes."""
+    plain = F.dropout
+    F.dropout = lambda input, p=0.5, training=True, inplace=False: plain(input, p, True, inplace)
+    try:
+        return passes(model, x)
+    finally:
+        F.dropout = plain
+
+
+def another_network_with_the_weights(model: Any, x: Any) -> Tensor:
+    made = [nn.Linear(m.in_features, m.out_features) if isinstance(m, nn.Linear) else copy.copy(m) for m in model]
+    network = nn.Sequential(*made)
+    network.load_state_dict(model.state_dict())
+    return passes(network.train(), x)
+
+
+def every_other_pass(model: nn.Module, x: Any) -> Any:
+    outs = []
+    for at in range(T):
+        model.train(at % 2 == 0)
+        outs.append(model(x).detach())
+    model.eval()
+    return outs
+
+
+def another_rate(model: nn.Module, x: Any) -> Tensor:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.5
+    return switch_modules(model, x)
+
+
+def last_module_only(model: Any, x: Any) -> Tensor:
+    model[5].train()
+    out = passes(model, x)
+    model.eval()
+    return out
+
+
+def halved(model: nn.Module, x: Any) -> Tensor:
+    return switch_modules(model, x) / 2
+
+
+def noisy_weights(model: nn.Module, x: Any) -> Any:
+    switch(model)
+    outs = []
+    for _ in range(T):
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+            outs.append(other(x))
+    model.eval()
+    return outs
+
+
+def averaged_within(model: nn.Module, x: Any) -> Tensor:
+    return torch.stack([switch_modules(model, x).mean(0) for _ in range(T)])
+
+
+def seed_by_the_pass(model: nn.Module, x: Any) -> Any:
+    switch(model)
+    outs = []
+    for at in range(T):
+        torch.manual_seed(at)
+        outs.append(model(x).detach())
+    model.eval()
+    return outs
+
+
+def gradients_left_off(model: nn.Module, x: Any) -> Tensor:
+    torch.set_grad_enabled(False)
+    return switch_modules(model, x)
+
+
+def in_double(model: nn.Module, x: Any) -> Tensor:
+    model.double()
+    return switch_modules(model, x.double())
+
+
+def cached_masks(model: Any, x: Tensor) -> Tensor:
+    cache: dict[float, Tensor] = {}
+
+    def keep(h: Tensor, p: float) -> Tensor:
+        if p not in cache:
+            cache[p] = (torch.rand_like(h) > p).float() / (1 - p)
+        return h * cache[p]
+
+    return by_hand(keep)(model, x)
+
+
+def one_mask_for_all_rows_of_one_layer(model: Any, x: Tensor) -> Tensor:
+    def keep(h: Tensor, p: float) -> Tensor:
+        return h * (torch.rand(1 if p > 0.2 else len(h), h.shape[1]) > p) / (1 - p)
+
+    return by_hand(keep)(model, x)

@@ -105,7 +105,7 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
         explained = False
     if not unseen:
         by_batch = "batch_norm_moves" in {one.name for one in faults}
-        faults += _faults_over_rows(examined, recipe, drawn, by_batch=by_batch)
+        faults += _faults_over_rows(examined, recipe, drawn, firing, by_batch=by_batch)
     explained = explained and "rows_depend_on_each_other" not in {one.name for one in faults}
     if explained and not partly and not (unseen and silent):
         faults += _faults_of_law(examined, drawn, fires, gap)
@@ -205,31 +205,34 @@ def _faults_of_law(examined: Examined, drawn: _Drawn, fires: list[float], gap: G
 
 
 def _faults_over_rows(
-    examined: Examined, recipe: Recipe, drawn: _Drawn, *, by_batch: bool
+    examined: Examined, recipe: Recipe, drawn: _Drawn, firing: Firing, *, by_batch: bool
 ) -> list[Fault]:
-    """What a batch of one row, several times over, shows: masks that rows share, rows that reach into others."""
+    """Masks that rows share, and rows that reach into others: what a batch of one row, several times over, shows."""
+    found = list[Fault]()
+    if firing.shared:
+        found.append(fault("masks_repeated_over_rows", [examined.places[at].site.path for at in sorted(firing.shared)]))
     axes, outputs = examined.probe.axes, drawn.run.outputs
     if axes is None or not examined.probe.separable or outputs is None:
-        return []
+        return found
     rows, at = examined.rows, {1 + axis for axis in examined.probe.output_axes or ()}
     if rows < 2 or len(at) != 1 or outputs.dim() <= (axis := at.pop()) or outputs.shape[axis] != rows:
-        return []
+        return found
     alike = as_given(examined.x, axes.take(examined.inputs, [0] * rows))
     try:
         run = _run(examined, recipe, alike, examined.seed)
     except CaveatError:  # it may count on its batch
-        return []
+        return found
     if run.outputs is None or run.outputs.shape != outputs.shape:
-        return []
-    found, values = list[Fault](), run.outputs.movedim(axis, 1).double()
-    outputs = outputs.movedim(axis, 1)
+        return found
+    values, outputs = run.outputs.movedim(axis, 1).double(), outputs.movedim(axis, 1)
     again, scale = _run(examined, recipe, examined.x, examined.seed), 1e-4 * float(outputs.abs().amax())
     repeatable = run.state == again.state  # as many random numbers, whatever the values
     if again.outputs is not None:
         repeatable = repeatable and bool(((again.outputs.movedim(axis, 1) - outputs).abs() <= scale).all())
     if not by_batch and repeatable and bool(((values[:, 0] - outputs[:, 0]).abs() > scale).any()):
         found.append(fault("rows_depend_on_each_other"))
-    if _rows_alike(values) and not is_constant(flat(values)) and not _rows_alike_of_caveat(examined, drawn, axis):
+    alike_in_all = not firing.shared and _rows_alike(values) and not is_constant(flat(values))
+    if alike_in_all and not _rows_alike_of_caveat(examined, drawn, axis):
         found.append(fault("masks_repeated_over_rows"))
     return found
 

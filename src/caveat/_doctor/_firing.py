@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from math import isnan, prod
 
 from caveat._doctor._watch import Draw, Seen
-from caveat._intercept import AuditedSite, Observation
+from caveat._intercept import Audit, AuditedSite, Probe
 
 _SAME_RATE, _SAME = 1e-4, 3
 
 
 @dataclass(frozen=True)
 class Place:
-    """A site as the audit knows it. ``numbers`` is the size of its mask for one row, None where it is not known."""
+    """A site as the audit knows it.
+
+    ``numbers`` is the size of its mask for one row, None where it is not known; ``by_row`` says that rows have their own.
+    """
 
     site: AuditedSite
     numbers: int | None
+    by_row: bool = True
 
     @property
     def rate(self) -> float | None:
@@ -35,21 +39,26 @@ class Firing:
     """What a run fired.
 
     ``covered`` has for each place the number of the run's outputs that it drew anew for; ``rates`` other rates than
-    the place's own; ``extra`` the modules that drew where the audit knows of no site, ``twice`` those that drew as at
+    the place's own; ``shared`` the places whose masks rows share; ``extra`` the modules that drew where the audit knows of no site, ``twice`` those that drew as at
     a site once more; ``outside`` says that numbers were drawn outside of the network.
     """
 
     covered: list[float]
     rates: dict[int, float] = field(default_factory=dict[int, float])
+    shared: set[int] = field(default_factory=set[int])
     extra: set[str] = field(default_factory=set[str])
     twice: set[str] = field(default_factory=set[str])
     outside: bool = False
 
 
-def places_of(sites: tuple[AuditedSite, ...], observed: tuple[Observation, ...]) -> list[Place]:
+def places_of(audit: Audit, probe: Probe) -> list[Place]:
     """The places that an audit lists, the called ones first, with the sizes of their masks."""
-    numbers = [None if seen.mask_shape is None else prod(seen.mask_shape) for seen in observed]
-    return [Place(site, numbers[at] if at < len(numbers) else None) for at, site in enumerate(sites)]
+    places = [Place(site, None) for site in audit.sites]
+    for at, seen in enumerate(probe.observed):
+        numbers = None if seen.mask_shape is None else prod(seen.mask_shape)
+        by_row = probe.rules.layout_known and seen.key not in probe.rules.unbatched
+        places[at] = Place(audit.sites[at], numbers, by_row)
+    return places
 
 
 def firing_of(places: list[Place], seen: Seen, entries: int, rows: int, passes: int) -> Firing:
@@ -90,6 +99,8 @@ def _note(found: Firing, place: Place, at: int, draw: Draw, times: float, rows: 
     """``times`` is how often the batch was in the inputs of the call: by itself, in part, or repeated."""
     masks = draw.numbers / place.numbers if place.numbers else 0.0
     found.covered[at] += max(min(times, masks), masks / rows) if masks >= 1 else times
+    if 1 <= masks <= times * rows / 2 and place.by_row:
+        found.shared.add(at)
     if draw.rate is not None and place.rate is not None and abs(draw.rate - place.rate) > _SAME_RATE:
         found.rates[at] = draw.rate
 

@@ -115,7 +115,7 @@ def look_at(model: Any, x: Any, live: LivePredicate, in_dims: Any, seed: int) ->
         raise nothing_random(listed)
     rest = run_way(network.model, inputs, in_eval, seed=seed, draws=False)
     branches = _branches(network, probe, inputs, in_dims) if live is all_dropout else []
-    places = [*places_of(audit.sites, probe.observed), *branches]
+    places = [*places_of(audit, probe), *branches]
     return Examined(
         network, x, inputs, live, in_dims, probe, audit, places, leaves, rest, count_entries(inputs), seed
     )
