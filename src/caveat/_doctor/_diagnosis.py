@@ -13,7 +13,7 @@ from caveat._table_text import format_html
 WAYS = ("train()", "switching", "recipe")
 """The ways of switching dropout on, as the columns of the tables name them."""
 
-_SITES = ("site", "kind", "rate", "live", "variance")
+_SITES = ("site", "kind", "rate", "variance")
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,7 @@ class Diagnosis:
                 site.path or "(model)",
                 site.kind,
                 "" if site.rate is None else f"{site.rate:g}",
-                "yes" if site.live else "no",
-                "" if site.variance_fraction is None else f"{site.variance_fraction:.0%}",
+                format_share(site),
                 *(format_fires(site.fires.get(way)) for way in ways),
             )
             for site in self.sites
@@ -206,6 +205,13 @@ def format_fires(fraction: float | None) -> str:
     if fraction in (0, 1):
         return "fires" if fraction else "silent"
     return f"{fraction:.0%}"
+
+
+def format_share(site: ExaminedSite) -> str:
+    """A site's share of the variance as the tables have it; "not live" where it is not asked for."""
+    if not site.live:
+        return "not live"
+    return "" if site.variance_fraction is None else f"{site.variance_fraction:.0%}"
 
 
 def _plain(value: Any) -> Any:

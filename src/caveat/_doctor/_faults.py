@@ -8,7 +8,7 @@ from caveat._doctor._diagnosis import Fault
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "site_silent": (
-        "dropout at {where} does not fire in every pass{more}, so its uncertainty is missing",
+        "dropout does not fire in every pass{more}, so its uncertainty is missing: {where}",
         "switch on what draws there, not a class of modules: caveat.mc_dropout fires every site",
     ),
     "masks_repeated_over_draws": (
@@ -37,7 +37,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "leave it in eval mode, or widen live=",
     ),
     "training_noise_on": (
-        "{where} draws random numbers that are no dropout and belong to training",
+        "random numbers that are no dropout and belong to training are drawn at {where}",
         "leave these modules in eval mode",
     ),
     "random_outside_the_network": (
@@ -49,7 +49,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "leave the network itself in eval mode, and switch on its dropout alone",
     ),
     "left_in_train_mode": (
-        "{where} is left in train mode afterwards, so that predictions after it are random",
+        "modules are left in train mode, so that predictions after it are random: {where}",
         "end with model.eval(), in a finally",
     ),
     "buffers_changed": ("buffers at {where} have other values afterwards", "leave these modules in eval mode"),
@@ -65,7 +65,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "the global random state is set to a fixed value, so whatever draws next in this process repeats itself",
         "seed once in the program, or inside torch.random.fork_rng()",
     ),
-    "rate_changed": ("{where} drops at another rate than the network's: {more}", "drop at the rate of training"),
+    "rate_changed": ("the rate at {where} is not the network's: {more}", "drop at the rate of training"),
     "rows_depend_on_each_other": (
         "a row's output depends on the other rows of the batch, which it does not in eval mode",
         "leave what normalizes or mixes rows in eval mode, and keep the order of rows when the batch is repeated",
@@ -84,7 +84,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "make 20 passes or more; caveat's cost little, and n='auto' stops by itself",
     ),
     "rate_too_high": (
-        "{where} drops {more} of its units: a draw is little more than noise",
+        "a rate of {more} leaves little more than noise of a draw: {where}",
         "train with a lower rate; 0.1 to 0.5 is usual",
     ),
 }

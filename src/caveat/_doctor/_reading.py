@@ -63,7 +63,7 @@ def find_reading(outputs: Tensor, candidates: dict[int, Tensor]) -> tuple[Readin
         for name, function in _FUNCTIONS.items():
             read = function(draws).reshape(len(draws), *outputs.shape[1:])
             distance = _distance(outputs, read)
-            if best is None or distance < 0.5 * best[0]:  # the simpler one, unless another is clearly nearer
+            if best is None or distance < 0.8 * best[0]:  # the simpler one, unless another is nearer
                 best = distance, Reading(leaf, name, function), read
     assert best is not None
     return best[1], best[2]

@@ -54,8 +54,8 @@ def print_diagnosis(console: Console, found: Diagnosis) -> None:
     for at, name in enumerate(head):
         table.add_column(name, overflow="fold", justify="right" if name in ("rate", "variance") else "left")
         table.columns[at].no_wrap = at > 0
-    for row in rows:
-        table.add_row(*(_colored(cell) for cell in row))
+    for site, row in zip(found.sites, rows, strict=True):
+        table.add_row(*(f"[red]{cell}[/red]" if site.live and cell == "silent" else escape(cell) for cell in row))
     console.print(table)
     console.print()
     for line in found.way_sentences():
@@ -69,6 +69,3 @@ def print_diagnosis(console: Console, found: Diagnosis) -> None:
     for note in found.notes:
         console.print(f"\n[dim]Note: {escape(note)}[/dim]")
 
-
-def _colored(cell: str) -> str:
-    return f"[red]{cell}[/red]" if cell == "silent" else escape(cell)

@@ -15,7 +15,7 @@ td,th{text-align:left} td.silent{color:var(--other);font-weight:600}
 td.path{white-space:normal;overflow-wrap:anywhere;min-width:8em}
 .bar{display:inline-block;width:70px;height:.6em;background:var(--grid);border-radius:3px;margin-right:.5em}
 .bar i{display:block;height:100%;background:var(--right);border-radius:3px}
-@media (max-width:640px){.bar{display:none} td,th{padding:.32em .4em}}
+@media (max-width:640px){.bar{display:none} table{font-size:.8rem} td,th{padding:.3em .25em} td.path{min-width:6em}}
 """
 
 
@@ -61,11 +61,11 @@ def _fault(fault: Fault) -> str:
 
 def _sites(found: Diagnosis) -> str:
     ways = [way.name for way in found.ways]
-    titles = "".join(f"<th>{escape(title)}</th>" for title in ("site", "share of variance", *ways))
+    titles = "".join(f"<th>{escape(title)}</th>" for title in ("site", "share", *ways))
     lines = "".join(f"<tr>{_site(site, ways)}</tr>" for site in found.sites)
     return (
         f"<section><h2>What draws, and what fires it</h2><div class=wide><table><tr>{titles}</tr>{lines}</table></div>"
-        "<p class='read small'>A share is how much smaller the variance of the outputs is without the site; shares "
+        "<p class='read small'>A share is how much smaller the variance of the outputs is without the site; the shares "
         "need not sum to 100 %. Switching puts the Dropout modules of torch.nn in train mode and nothing else.</p>"
         "</section>"
     )
@@ -73,7 +73,7 @@ def _sites(found: Diagnosis) -> str:
 
 def _site(site: ExaminedSite, ways: list[str]) -> str:
     rate = "" if site.rate is None else f", rate {site.rate:g}"
-    asked = "" if site.live else ", not asked for"
+    asked = "" if site.live else ", not live"
     cells = [f"{escape(site.path or '(model)')}<br><small>{escape(site.kind)}{rate}{asked}</small>", _share(site)]
     cells += [format_fires(site.fires.get(way)) for way in ways]
     kinds = [" class=path", *(" class=silent" if cell == "silent" and site.live else "" for cell in cells[1:])]
