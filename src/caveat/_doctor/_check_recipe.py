@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from statistics import median
 from typing import Any
@@ -23,6 +23,7 @@ from caveat.errors import CaveatError
 
 _WANTED, _MOST_RUNS, _FEWEST_PASSES = 60, 8, 9
 _MOST_NUMBERS = 1 << 28
+_AGAIN = 1000
 _WHOLE = 1 - 1e-6
 
 
@@ -108,7 +109,7 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
         faults += _faults_over_rows(examined, recipe, drawn, firing, by_batch=by_batch)
     explained = explained and "rows_depend_on_each_other" not in {one.name for one in faults}
     if explained and not partly and not (unseen and silent):
-        faults += _faults_of_law(examined, drawn, fires, gap)
+        faults += _faults_of_law(examined, recipe, drawn, fires, gap)
     if not bool(drawn.once.isfinite().all()) and bool(drawn.reference.isfinite().all()):
         faults.append(fault("not_finite"))
     if T < _FEWEST_PASSES:
@@ -189,8 +190,10 @@ def _reference(examined: Examined, drawn: _Drawn, fires: list[float]) -> Tensor:
     return flat(drawn.reading.function(values))
 
 
-def _faults_of_law(examined: Examined, drawn: _Drawn, fires: list[float], gap: Gap) -> list[Fault]:
-    """Where means or variances are not what the sites that fire would give."""
+def _faults_of_law(
+    examined: Examined, recipe: Recipe, drawn: _Drawn, fires: list[float], gap: Gap
+) -> list[Fault]:
+    """Where means or variances are not what the sites that fire would give: seen twice, with other random numbers."""
     mixed = {place.site.path for place, one in zip(examined.places, fires, strict=True) if place.expected and one == 0}
     mixed &= {place.site.path for place, one in zip(examined.places, fires, strict=True) if one > 0}
     if mixed:
@@ -198,6 +201,16 @@ def _faults_of_law(examined: Examined, drawn: _Drawn, fires: list[float], gap: G
     reference = _reference(examined, drawn, fires)
     if reference is not drawn.reference:
         gap = gap_between(drawn.pooled, reference)
+    if not (gap.mean_differs or gap.spread_differs):
+        return []
+    again = replace(examined, seed=examined.seed + _AGAIN)
+    fresh, _ = _draw(again, recipe, len(reference) * 2)
+    second = gap_between(fresh.pooled, _reference(again, fresh, fires))
+    gap = replace(
+        gap,
+        mean_differs=gap.mean_differs and second.mean_differs,
+        spread_differs=gap.spread_differs and second.spread_differs,
+    )
     distance = f"{gap.mean_distance:.2g} standard deviations away"
     ratio = f"{gap.spread_ratio:.2g} times the variance"
     found = [fault("mean_differs", more=distance)] if gap.mean_differs else []
@@ -248,7 +261,7 @@ def _rows_alike_of_caveat(examined: Examined, drawn: _Drawn, axis: int) -> bool:
     axes = examined.probe.axes
     assert axes is not None
     alike: Any = axes.take(examined.inputs, [0] * examined.rows)
-    other = Examined(**{**vars(examined), "x": as_given(examined.x, alike), "inputs": alike})
+    other = replace(examined, x=as_given(examined.x, alike), inputs=alike)
     return _rows_alike(other.draws(drawn.reading.leaf, len(drawn.once)).movedim(axis, 1).double())
 
 

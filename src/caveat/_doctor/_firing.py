@@ -39,9 +39,9 @@ class Firing:
     """What a run fired.
 
     ``covered`` has for each place the number of the run's outputs that it drew anew for; ``rates`` other rates than
-    the place's own; ``shared`` the places whose masks rows share; ``extra`` the modules that drew where the audit knows
-    of no site, ``twice`` those that drew as at a site once more; ``outside`` says that numbers were drawn outside of the
-    network.
+    the place's own; ``shared`` the places whose masks rows share; ``extra`` the modules that drew where the audit
+    knows of no site, ``twice`` those that drew as at a site once more; ``outside`` says that numbers were drawn outside
+    of the network.
     """
 
     covered: list[float]

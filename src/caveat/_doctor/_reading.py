@@ -15,6 +15,9 @@ from caveat._inputs import tensors_in
 from caveat.errors import InvalidArgumentError, explain
 
 
+_SUM_TOLERANCE, _FAR = 1e-3, 1e6
+
+
 @dataclass(frozen=True)
 class Reading:
     """Which of the tensors that the network returns, and the function of it, draw by draw (S, B, ...)."""
@@ -59,14 +62,23 @@ def find_reading(outputs: Tensor, candidates: dict[int, Tensor]) -> tuple[Readin
         The reading, and caveat's draws read so, in the outputs' shape.
     """
     best: tuple[float, Reading, Tensor] | None = None
+    sums = _sums_to_one(outputs)
     for leaf, draws in candidates.items():
         for name, function in _FUNCTIONS.items():
             read = function(draws).reshape(len(draws), *outputs.shape[1:])
-            distance = _distance(outputs, read)
+            distance = _distance(outputs, read) + (0 if _sums_to_one(read) == sums else _FAR)
             if best is None or distance < 0.8 * best[0]:  # the simpler one, unless another is nearer
                 best = distance, Reading(leaf, name, function), read
     assert best is not None
     return best[1], best[2]
+
+
+def _sums_to_one(draws: Tensor) -> list[bool]:
+    """Are draws (S, B, ...) probabilities, or logs of them, over the last axis of an output or its axis 1?"""
+    values = draws.double()
+    axes = {-1, 2} if draws.dim() > 2 else set[int]()
+    sums = [each.sum(axis) for axis in sorted(axes) for each in (values, values.exp())]
+    return [bool(((total - 1).abs() < _SUM_TOLERANCE).all()) for total in sums]
 
 
 def _distance(outputs: Tensor, draws: Tensor) -> float:
