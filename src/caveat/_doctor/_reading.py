@@ -14,7 +14,6 @@ from caveat._checks import describe
 from caveat._inputs import tensors_in
 from caveat.errors import InvalidArgumentError, explain
 
-
 _SUM_TOLERANCE, _FAR = 1e-3, 1e6
 
 
