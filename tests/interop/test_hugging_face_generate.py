@@ -259,6 +259,12 @@ def test_bad_calls_are_named() -> None:
         generate(model, TEXTS)
     with pytest.raises(InvalidArgumentError, match=r"max_new_tokens=50"):
         generate(model, batch(), max_new_tokens=60)
+    long = {"input_ids": torch.full((1, 70), 5)}
+    for decoder_or_both in (model, bart()):
+        with pytest.raises(InvalidArgumentError, match="a shorter prompt"):
+            generate(decoder_or_both, long)
+    with pytest.raises(InvalidArgumentError, match="max_new_tokens=64"):
+        generate(bart(), batch(), max_new_tokens=65)
     with pytest.raises(InvalidArgumentError, match="max_new_tokens must be"):
         generate(model, batch(), max_new_tokens=0)
     with pytest.raises(InvalidArgumentError, match="return_tensors"):

@@ -350,12 +350,14 @@ def _check_generates(model: Any) -> None:
 
 def _check_room(model: Any, encoded: Sequence[Tensor], most: int) -> None:
     places: int | None = getattr(model.config, "max_position_embeddings", None)
-    longest = 1 if model.config.is_encoder_decoder else max(map(len, encoded))
-    if places and longest + most - 1 > places:
+    longest = max(map(len, encoded))
+    apart = model.config.is_encoder_decoder
+    if places and max(longest, most if apart else longest + most - 1) > places:
+        room = places if apart else places - longest + 1
         raise InvalidArgumentError(
             explain(
-                "Prompt and new tokens must have a place each.",
-                got=f"{longest} tokens, max_new_tokens={most}, and {places} places",
-                fix=f"max_new_tokens={max(places - longest + 1, 1)}, or a shorter prompt",
+                "The prompt and the new tokens must have a place each.",
+                got=f"a prompt of {longest} tokens, max_new_tokens={most}, and {places} places",
+                fix=f"max_new_tokens={room}" if room > 0 and longest <= places else "a shorter prompt",
             )
         )
