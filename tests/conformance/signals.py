@@ -36,6 +36,7 @@ import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils import _python_dispatch
 
 import caveat
 from caveat.tabular import Regressor
@@ -62,6 +63,7 @@ def process_state() -> dict[str, Any]:
         "torch function modes": torch._C._len_torch_function_stack(),
         "torch function switched off": not torch._C._is_torch_function_enabled(),
         "torch dispatch modes": torch._C._len_torch_dispatch_stack(),
+        "what torch notes of them": {k: v for k, v in vars(_python_dispatch).items() if k.startswith("_is_in_")},
         "default dtype": torch.get_default_dtype(),
         "threads": torch.get_num_threads(),
         "attention's fast path": torch.backends.mha.get_fastpath_enabled(),

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils import _python_dispatch
 
 import caveat
 from caveat._engine._executors import record, vectorized
@@ -202,3 +203,23 @@ def test_tapes_of_parts_of_the_rows_share_memory_but_not_their_outputs() -> None
         tasks = stream._tasks  # type: ignore[attr-defined]
     assert len(tasks) > 1
     assert all(task.tape is not None and task.room is tasks[0].room for task in tasks)
+
+
+def test_an_interrupt_while_a_recording_ends_leaves_no_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch notes that a mode has ended before it takes the mode off its stack: struck between the two."""
+    model = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.3), nn.Linear(16, 3))
+    sampler = caveat.mc_dropout(model, output=caveat.Logits(), chunk=3)
+    noted = {name: value for name, value in vars(_python_dispatch).items() if name.startswith("_is_in_")}
+    pop, struck = _python_dispatch._pop_mode, list[None]()
+
+    def strike(key: Any) -> Any:
+        if not struck:
+            struck.append(None)
+            raise KeyboardInterrupt
+        return pop(key)
+
+    monkeypatch.setattr(_python_dispatch, "_pop_mode", strike)
+    with pytest.raises(KeyboardInterrupt):
+        caveat.predict(sampler, torch.randn(5, 4), 30)
+    assert struck and torch._C._len_torch_dispatch_stack() == 0
+    assert {name: value for name, value in vars(_python_dispatch).items() if name.startswith("_is_in_")} == noted

@@ -25,17 +25,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils import _python_dispatch
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 # How deep containers in containers of a module are looked into.
 _DEEPEST = 3
+_dispatch: Any = _python_dispatch
 _torch: Any = cast(Any, torch._C)  # pyright: ignore[reportPrivateUsage]  # none of these has a public name
 
 _gradient: Callable[[], bool] = torch.is_grad_enabled
 function_modes: Callable[[], int] = _torch._len_torch_function_stack
 _dispatch_modes: Callable[[], int] = _torch._len_torch_dispatch_stack
 _transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
+_dispatching = vars(_dispatch)
+# What torch notes beside its stack of dispatch modes as one is entered and left, before it is off the stack.
+_FLAGS = [name for name in _dispatching if name.startswith("_is_in_") and isinstance(_dispatching[name], bool)]
+_Modes = tuple[bool, int, int, int, list[bool]]
 
 
 class _Entry:
@@ -129,19 +135,23 @@ def _close_contexts(error: BaseException | None) -> None:
         _close_contexts(error.__context__)
 
 
-def _modes() -> tuple[bool, int, int, int]:
+def _modes() -> _Modes:
     """What this thread's modes are now. Every call of ``predict`` asks, so it asks for no more than a pass changes."""
-    return _gradient(), function_modes(), _dispatch_modes(), _transforms()
+    return _gradient(), function_modes(), _dispatch_modes(), _transforms(), [_dispatching[name] for name in _FLAGS]
 
 
-def _unwind(mark: int, modes: tuple[bool, int, int, int]) -> None:
-    gradient, functions, dispatch, depth = modes
+def _unwind(mark: int, modes: _Modes) -> None:
+    gradient, functions, dispatch, depth, flags = modes
     if _transforms() > depth:
         _torch._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
     while function_modes() > functions:
         _torch._pop_torch_function_stack()
     while _dispatch_modes() > dispatch:
-        _torch._pop_torch_dispatch_stack()
+        _torch._pop_torch_dispatch_stack(None)
+    for name, value in zip(_FLAGS, flags, strict=True):
+        _dispatching[name] = value
+        if name == "_is_in_any_mode_without_ignore_compile_internals":  # the one that torch's compiler reads elsewhere
+            _dispatch.set_is_in_mode_without_ignore_compile_internals(value)
     for entry in reversed(_journal.entries[mark:]):
         entry.run()
     del _journal.entries[mark:]

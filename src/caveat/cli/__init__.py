@@ -1,1 +1,5 @@
-"""What people start by name: the command line and the demo behind it."""
+"""The command line: what people start by name, and ``main``, which runs it in this process."""
+
+from caveat.cli._cli import main
+
+__all__ = ["main"]
