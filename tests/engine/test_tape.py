@@ -221,5 +221,6 @@ def test_an_interrupt_while_a_recording_ends_leaves_no_mode(monkeypatch: pytest.
     monkeypatch.setattr(_python_dispatch, "_pop_mode", strike)
     with pytest.raises(KeyboardInterrupt):
         caveat.predict(sampler, torch.randn(5, 4), 30)
-    assert struck and torch._C._len_torch_dispatch_stack() == 0
+    assert struck
+    assert torch._C._len_torch_dispatch_stack() == 0
     assert {name: value for name, value in vars(_python_dispatch).items() if name.startswith("_is_in_")} == noted
