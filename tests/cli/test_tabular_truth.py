@@ -233,7 +233,7 @@ def test_categories_that_a_file_declares_are_categories(ending: str, tmp_path: P
     data = tmp_path / f"t.{ending}"
     getattr(frame, f"to_{ending}")(data)
     assert main(["fit", str(data), "--target", "y", "--out", str(tmp_path / "m"), *QUICK]) == 0
-    schema = json.loads((tmp_path / "m" / "caveat.json").read_text())["reader"]["columns"]
+    schema = json.loads((tmp_path / "m" / "caveat.json").read_text())["schema"]
     assert [(column["kind"], column["categories"]) for column in schema] == [("category", ["1", "2", "3"])] * 2
 
 

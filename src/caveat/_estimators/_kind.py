@@ -140,7 +140,8 @@ class Kind:
         shape: Dataclass that a network is built from.
         check: Checks the parameters.
         learn: Trains networks: see ``Training`` and ``Learned``.
-        state: Returns what the manifest says of the reader, as plain data.
+        state: Returns what the manifest says of the reader, by name, as plain data.
+        parts: Those names.
         restore: Returns the reader and the networks of a folder that is read: see ``Stored``.
         describe: Returns the kind's own lines of the model card.
         folders: Folders of further files within the model's.
@@ -155,7 +156,8 @@ class Kind:
     shape: type[Any]
     check: Callable[[Any], Any]
     learn: Callable[[Training], Learned]
-    state: Callable[[Model], Any]
+    state: Callable[[Model], dict[str, Any]]
+    parts: tuple[str, ...]
     restore: Callable[[Stored], tuple[Reader, tuple[nn.Module, ...]]]
     describe: Callable[[Model], CardLines]
     folders: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ from caveat._estimators._thresholds import measures_of
 from caveat._intercept import interruptible, random_states_kept
 from caveat._plain import from_plain
 
-_PARTS = ("target", "reader", "network", "settings", "calibration", "summary", "policy")
+_PARTS = ("target", "network", "settings", "calibration", "summary", "policy")
 _FACTORS, _SCORES, _UNCERTAINTY = "calibration.factors", "calibration.scores", "uncertainty."
 
 
@@ -62,7 +62,7 @@ def save_model(model: Model, folder: str | Path, *, more: Callable[[Path], None]
         tensors |= {f"{number}.{name}": tensor for name, tensor in network.state_dict().items()}
     about: dict[str, Any] = {
         "target": asdict(model.target),
-        "reader": model.kind.state(model),
+        **model.kind.state(model),
         "network": asdict(model.shape),
         "settings": asdict(model.settings),
         "calibration": asdict(_Calibrated(calibration.temperature, calibration.noise)),
@@ -87,7 +87,7 @@ def load_model(kind: Kind, folder: str | Path, **given: Any) -> Model:
     place = Path(folder)
     with random_states_kept():  # networks are made with random weights before they get their own
         make = partial(_make, kind, place, given)
-        return read_folder(place, kind.format, _PARTS, make, folders=kind.folders)
+        return read_folder(place, kind.format, (*_PARTS, *kind.parts), make, folders=kind.folders)
 
 
 def restore_networks(build: Callable[[], nn.Module], stored: Stored) -> tuple[nn.Module, ...]:
@@ -114,7 +114,7 @@ def _make(
     stated = cast(_Calibrated, from_plain(_Calibrated, about["calibration"], "calibration"))
     check_size(settings.networks, settings.draws, tensors)
     check_target(target)
-    stored = Stored(place, about["reader"], target, shape, settings, tensors, given)
+    stored = Stored(place, {name: about[name] for name in kind.parts}, target, shape, settings, tensors, given)
     reader, networks = kind.restore(stored)
     task = "classification" if isinstance(target, Classes) else "regression"
     measures = measures_of(task)

@@ -149,7 +149,7 @@ class _StoredBackbone:
 class _StoredReader:
     """What the manifest says of the reader."""
 
-    format: Format
+    pictures: Format
     backbone: _StoredBackbone | None
 
 
@@ -163,19 +163,19 @@ def _state(model: Model) -> dict[str, Any]:
 
 def _restore(stored: Stored) -> tuple[PictureReader, tuple[nn.Module, ...]]:
     shape: Shape = stored.shape
-    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "reader"))
+    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "its own part"))
     classes = isinstance(stored.target, Classes)
     fits = shape.classes == classes and shape.outputs == stored.target.count * (1 if classes else 2)
     require(fits and shape.pictures == (about.backbone is None), "its parts do not belong together")
-    width = about.format.channels if about.backbone is None else about.backbone.features
-    require(shape.inputs == width and about.format.channels in (1, 3), "network: other inputs than the reader gives")
+    width = about.pictures.channels if about.backbone is None else about.backbone.features
+    require(shape.inputs == width and about.pictures.channels in (1, 3), "network: other inputs than the reader gives")
     require(1 <= shape.width <= 1 << 14 and 0 <= shape.dropout < 1, "network: out of range")
-    require(8 <= about.format.size <= 1 << 12, "reader: a size out of range")
+    require(8 <= about.pictures.size <= 1 << 12, "pictures: a size out of range")
     networks = restore_networks(partial(PictureNetwork, shape), stored)
     for network in networks:
         network.to(stored.settings.device or "cpu")
-    backbone = None if about.backbone is None else _find_backbone(stored, about.format, about.backbone)
-    return PictureReader(about.format, backbone), networks
+    backbone = None if about.backbone is None else _find_backbone(stored, about.pictures, about.backbone)
+    return PictureReader(about.pictures, backbone), networks
 
 
 def _find_backbone(stored: Stored, format: Format, about: _StoredBackbone) -> Backbone:
@@ -231,6 +231,7 @@ PICTURES = Kind(
     check=check_settings,
     learn=_learn,
     state=_state,
+    parts=("pictures", "backbone"),
     restore=_restore,
     describe=_describe,
 )

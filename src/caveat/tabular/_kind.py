@@ -38,7 +38,7 @@ _METHODS = {
 class _StoredReader:
     """What the manifest says of the columns, and of how text writes the targets."""
 
-    columns: tuple[Column, ...]
+    schema: tuple[Column, ...]
     targets: tuple[Dress, ...]
 
 
@@ -47,11 +47,11 @@ def _state(model: Model) -> dict[str, Any]:
 
 
 def _restore(stored: Stored) -> tuple[TableReader, tuple[nn.Module, ...]]:
-    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "reader"))
-    schema = Schema(about.columns)
+    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "its own part"))
+    schema = Schema(about.schema)
     _check_schema(schema)
     _check_shape(stored, schema)
-    require(len(about.targets) in (0, stored.target.count), "reader.targets must be one for each number")
+    require(len(about.targets) in (0, stored.target.count), "targets must be one for each number")
     networks = restore_networks(partial(TableNetwork, stored.shape), stored)
     for network in networks:
         cast(TableNetwork, network).let_prior_vary()
@@ -138,6 +138,7 @@ TABLES = Kind(
     check=check_settings,
     learn=learn,
     state=_state,
+    parts=("schema", "targets"),
     restore=_restore,
     describe=_describe,
 )

@@ -69,7 +69,7 @@ def _state(model: Model) -> dict[str, Any]:
 
 def _restore(stored: Stored) -> tuple[SentenceReader, tuple[nn.Module, ...]]:
     shape: Shape = stored.shape
-    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "reader"))
+    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "its own part"))
     _check(stored, about)
     encoder = None if about.encoder is None else _restore_encoder(stored, about.encoder)
     tuned = encoder is not None and shape.kind == "encoder"
@@ -183,6 +183,7 @@ SENTENCES = Kind(
     check=check_settings,
     learn=learn,
     state=_state,
+    parts=("words", "encoder"),
     restore=_restore,
     describe=_describe,
     folders=(ENCODER,),
