@@ -1,13 +1,13 @@
-"""The cut that keeps the risk of what is answered under a target, with a stated confidence, at any number of rows.
+"""The threshold that keeps the risk of what is answered under a target, with a stated confidence, at any number of rows.
 
-Two ways that the promise really holds, though many cuts are looked at:
+Many thresholds are looked at, the surest first, and each passes if so few losses would be unlikely at a risk over the
+target. A sequence may go on only from one that passed, so looking at many costs nothing (fixed-sequence testing).
 
 * Candidates by rank (the default). Given the uncertainty of the row at a rank fixed beforehand, the rows below it are
-  an
-  independent sample of all rows below that cut, so their losses give an exact p-value; a share of the risk of error for
-  each candidate (Bonferroni) pays for the choice. Ties are harmless: a candidate keeps the rows strictly below.
-* Candidates of yours, fixed before these rows were seen, surest first: tested one after another, each at the full
-  level, up to the first that fails (fixed-sequence testing).
+  an independent sample of all rows below that threshold. Ties are harmless: a candidate keeps the rows strictly below.
+  The first candidate of all allows no loss, so one unlucky row would end the search: part of the error that is allowed
+  is held back for a second start, where two losses are allowed (the fallback procedure).
+* Candidates of yours, fixed before these rows were seen, surest first: up to the first that fails.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ def threshold_for_risk(
     cuts: Sequence[float] | Tensor | None = None,
     candidates: int = 24,
 ) -> Threshold:
-    """The cut that keeps most rows with a risk of at most ``target``, with probability ``confidence``.
+    """The threshold that keeps many rows with a risk of at most ``target``, with probability ``confidence``.
 
-    The risk is the mean loss of new rows that the cut keeps, from the distribution of the calibration rows; the
-    probability is over calibration sets. The promise does not survive a shift of the data. The rows must be independent
-    and the network must not have been trained, tuned or chosen on them.
+    The risk is the mean loss of new rows that it keeps, from the distribution of the calibration rows; the probability
+    is over calibration sets. The promise does not survive a shift of the data. The rows must be independent and the
+    network must not have been trained, tuned or chosen on them. Among rows less sure than where the target is reached
+    the loss must not fall below it on average, as it does not where the measure ranks the losses at all.
 
     Args:
         pred: a predictive of the calibration rows, or their uncertainty (B,).
@@ -52,7 +53,7 @@ def threshold_for_risk(
         measure: as in ``uncertainty``.
         cuts: cuts to test, surest (smallest) first, fixed before these rows were seen: those that are tested in vain
             end the search. If not given, ``candidates`` cuts by rank.
-        candidates: how many cuts by rank, at equal steps of coverage; more of them cost a little of each one's power.
+        candidates: how many cuts by rank, at equal steps of coverage.
 
     Returns:
         A ``Threshold``, with the coverage and the risk on the calibration rows.
@@ -63,7 +64,8 @@ def threshold_for_risk(
         NotFiniteError: NaN in losses or uncertainty.
 
     See "Selective Classification for Deep Neural Networks", Geifman and El-Yaniv, 2017; "Learn then Test: Calibrating
-    Predictive Algorithms to Achieve Risk Control", Angelopoulos et al., 2021, https://arxiv.org/abs/2110.01052.
+    Predictive Algorithms to Achieve Risk Control", Angelopoulos et al., 2021, https://arxiv.org/abs/2110.01052; "A Fixed
+    Sequence Bonferroni Procedure for Testing Multiple Endpoints", Wiens, 2003.
 
     Example:
         >>> by = torch.linspace(0, 1, 1000)
@@ -86,10 +88,11 @@ def threshold_for_risk(
 
 
 def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: int) -> float:
-    """The highest of the candidates that passes at its share of the error."""
-    n = len(by)
-    ranks = _useful_ranks(n, target, error, candidates)
-    if not ranks:
+    """The last candidate that passes at the error that was carried to it."""
+    n, binary = len(by), _is_binary(loss)
+    ranks = torch.tensor(sorted({n * step // candidates for step in range(1, candidates + 1)} - {0}))
+    levels = _levels(ranks, target, error, binary=binary)
+    if not any(levels):
         needed = math.ceil(math.log(error) / math.log1p(-target))
         raise NoThresholdError(
             _no_cut(f"{n} calibration rows", f"at least {needed} of them kept, without one loss", target)
@@ -98,22 +101,38 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
     ordered, sums = by[order].contiguous(), torch.cat([loss.new_zeros(1), loss[order].cumsum(0)])
     ends = torch.tensor([math.inf if rank == n else float(ordered[rank]) for rank in ranks], dtype=ordered.dtype)
     below = torch.searchsorted(ordered, ends.to(ordered.device))
-    p = risk_p_values(sums[below], below, target, binary=_is_binary(loss))
-    passing = (p <= error / len(ranks)).nonzero().flatten()
-    if not len(passing):
-        raise NoThresholdError(
-            _no_cut(f"the smallest p-value is {float(p.min()):.3g}", f"{error / len(ranks):.3g}", target)
-        )
-    end = float(ends[int(passing[-1])])
+    p = risk_p_values(sums[below], below, target, binary=binary).tolist()
+    end, carried = -math.inf, 0.0
+    for one, level, value in zip(p, levels, ends.tolist(), strict=True):
+        carried += level
+        if one <= carried:
+            end = value
+        else:
+            carried = 0.0
+    if end == -math.inf:
+        best = min(p)
+        raise NoThresholdError(_no_cut(f"the smallest p-value is {best:.3g}", f"at most {error:.3g}", target))
     return end if math.isinf(end) else math.nextafter(end, -math.inf)
 
 
-def _useful_ranks(n: int, target: float, error: float, candidates: int) -> list[int]:
-    """Ranks at equal steps whose rows, all without a loss, could pass: a function of sizes alone, not of data."""
-    ranks = sorted({n * step // candidates for step in range(1, candidates + 1)} - {0})
-    while ranks and ranks[0] * math.log1p(-target) > math.log(error / len(ranks)):
-        ranks = ranks[1:]
-    return ranks
+def _levels(ranks: Tensor, target: float, error: float, *, binary: bool) -> list[float]:
+    """The error with which a search starts at each rank: most are 0. A function of sizes alone, not of data.
+
+    It starts where a sample without a loss first passes, with no more error than that sample needs; and, with what is
+    left, where two losses would pass.
+    """
+    levels = [0.0] * len(ranks)
+    needed = risk_p_values(torch.zeros(len(ranks)), ranks, target, binary=binary).tolist()
+    first = next((place for place, p in enumerate(needed) if p <= error), None)
+    if first is None:
+        return levels
+    rest = error - needed[first]
+    with_two = risk_p_values(torch.full((len(ranks),), 2.0), ranks, target, binary=binary).tolist()
+    second = next((place for place, p in enumerate(with_two) if p <= rest and place > first), None)
+    levels[first] = error if second is None else needed[first]
+    if second is not None:
+        levels[second] = rest
+    return levels
 
 
 def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, cuts: Tensor) -> float:
