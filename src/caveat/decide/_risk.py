@@ -1,4 +1,4 @@
-"""The threshold that keeps the risk of what is answered under a target, with a stated confidence, at any number of rows.
+"""The threshold that keeps the risk of what is answered under a target, with a stated confidence, at any size.
 
 Many thresholds are looked at, the surest first, and each passes if so few losses would be unlikely at a risk over the
 target. A sequence may go on only from one that passed, so looking at many costs nothing (fixed-sequence testing).
@@ -64,8 +64,8 @@ def threshold_for_risk(
         NotFiniteError: NaN in losses or uncertainty.
 
     See "Selective Classification for Deep Neural Networks", Geifman and El-Yaniv, 2017; "Learn then Test: Calibrating
-    Predictive Algorithms to Achieve Risk Control", Angelopoulos et al., 2021, https://arxiv.org/abs/2110.01052; "A Fixed
-    Sequence Bonferroni Procedure for Testing Multiple Endpoints", Wiens, 2003.
+    Predictive Algorithms to Achieve Risk Control", Angelopoulos et al., 2021, https://arxiv.org/abs/2110.01052;
+    "A Fixed Sequence Bonferroni Procedure for Testing Multiple Endpoints", Wiens, 2003.
 
     Example:
         >>> by = torch.linspace(0, 1, 1000)
