@@ -38,7 +38,7 @@ _gradient: Callable[[], bool] = torch.is_grad_enabled
 function_modes: Callable[[], int] = _torch._len_torch_function_stack
 _dispatch_modes: Callable[[], int] = _torch._len_torch_dispatch_stack
 _transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
-_dispatching: dict[str, Any] = vars(_dispatch)
+_dispatching = cast(dict[str, Any], vars(_dispatch))
 # What torch notes beside its stack of dispatch modes as one is entered and left, before it is off the stack.
 _FLAGS: list[str] = [name for name, value in _dispatching.items() if name[:7] == "_is_in_" and isinstance(value, bool)]
 _Modes = tuple[bool, int, int, int, list[bool]]

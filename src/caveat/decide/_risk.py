@@ -101,9 +101,9 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
     ordered, sums = by[order].contiguous(), torch.cat([loss.new_zeros(1), loss[order].cumsum(0)])
     ends = torch.tensor([math.inf if rank == n else float(ordered[rank]) for rank in ranks], dtype=ordered.dtype)
     below = torch.searchsorted(ordered, ends.to(ordered.device))
-    p = risk_p_values(sums[below], below, target, binary=binary).tolist()
+    p = _numbers(risk_p_values(sums[below], below, target, binary=binary))
     end, carried = -math.inf, 0.0
-    for one, level, value in zip(p, levels, ends.tolist(), strict=True):
+    for one, level, value in zip(p, levels, _numbers(ends), strict=True):
         carried += level
         if one <= carried:
             end = value
@@ -122,12 +122,12 @@ def _levels(ranks: Tensor, target: float, error: float, *, binary: bool) -> list
     left, where two losses would pass.
     """
     levels = [0.0] * len(ranks)
-    needed = risk_p_values(torch.zeros(len(ranks)), ranks, target, binary=binary).tolist()
+    needed = _numbers(risk_p_values(torch.zeros(len(ranks)), ranks, target, binary=binary))
     first = next((place for place, p in enumerate(needed) if p <= error), None)
     if first is None:
         return levels
     rest = error - needed[first]
-    with_two = risk_p_values(torch.full((len(ranks),), 2.0), ranks, target, binary=binary).tolist()
+    with_two = _numbers(risk_p_values(torch.full((len(ranks),), 2.0), ranks, target, binary=binary))
     second = next((place for place, p in enumerate(with_two) if p <= rest and place > first), None)
     levels[first] = error if second is None else needed[first]
     if second is not None:
@@ -147,6 +147,10 @@ def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, cuts: Te
             _no_cut(f"p-value {float(p[0]):.3g} at the first cut", f"{error:.3g}, or another first", target)
         )
     return float(cuts[passed - 1])
+
+
+def _numbers(values: Tensor) -> list[float]:
+    return cast(list[float], values.tolist())
 
 
 def _is_binary(loss: Tensor) -> bool:
