@@ -270,6 +270,28 @@ def body_once_with_dropout(model: Any, x: Tensor) -> Tensor:
     return out
 
 
+def one_by_one(model: nn.Module, x: Any) -> Any:
+    """A generator, whose passes run as they are asked for."""
+    switch(model)
+    for _ in range(T):
+        yield model(x)
+    model.eval()
+
+
+def list_of_returns(model: nn.Module, x: Any) -> Any:
+    """What the network returns, of which the first part matters."""
+    switch(model)
+    outs = [(model(x), "and more") for _ in range(T)]
+    model.eval()
+    return outs
+
+
+def own_generator(model: Any, x: Tensor) -> Tensor:
+    """Masks of a seeded generator: the same draws in each call, and nothing else moves."""
+    generator = torch.Generator().manual_seed(0)
+    return by_hand(lambda h, p: h * (torch.rand(h.shape, generator=generator) > p) / (1 - p))(model, x)
+
+
 def call_with_training(model: nn.Module, x: Any) -> Tensor:
     """As Keras's users do."""
     with torch.no_grad():

@@ -22,6 +22,9 @@ RECIPES: list[tuple[Callable[..., Any], set[str]]] = [
     (recipes.in_small_batches, set()),
     (recipes.vmap_different, set()),
     (recipes.traced, set()),
+    (recipes.one_by_one, set()),
+    (recipes.list_of_returns, set()),
+    (recipes.own_generator, set()),
     (recipes.in_threads, set()),
     (recipes.patched_function, set()),
     (recipes.another_network_with_the_weights, set()),
@@ -56,6 +59,10 @@ def stay(model: nn.Module, x: Any) -> Tensor:
 
 def switch_and_squash(model: nn.Module, x: Any) -> Tensor:
     return switch(model, x).softmax(-1)
+
+
+def switch_and_bend(model: nn.Module, x: Any) -> Tensor:
+    return switch(model, x).sigmoid()
 
 
 def squash_maps(model: nn.Module, x: Any) -> Tensor:
@@ -101,6 +108,8 @@ NETWORKS: list[tuple[Any, Callable[..., Any], set[str]]] = [
     (networks.SharedModule, switch, set()),
     (networks.DroppedWeights, train, set()),
     (networks.DroppedWeights, switch, {"site_silent"}),
+    (networks.MixesRows, switch, set()),
+    (networks.MixesRows, stay, {"site_silent"}),
     (networks.spectral, switch, set()),
     (networks.spectral, train, {"buffers_changed"}),
     (networks.Counts, switch, set()),
@@ -108,6 +117,7 @@ NETWORKS: list[tuple[Any, Callable[..., Any], set[str]]] = [
     (networks.rarely, switch, set()),
     (networks.rarely, with_caveat, set()),
     (networks.saturated, switch_and_squash, set()),
+    (networks.saturated, switch_and_bend, set()),
     (networks.with_rate_zero, switch, set()),
     (networks.nearly_all, switch, {"rate_too_high"}),
 ]

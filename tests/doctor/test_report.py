@@ -71,6 +71,14 @@ def predict(model: nn.Module, x: Any) -> Tensor:
     return recipes.switch_modules(model, x)
 
 
+def test_a_network_in_train_mode_is_examined_in_eval_mode() -> None:
+    model, x = build("perceptron")
+    found = caveat.doctor(model.train(), x, recipes.stay_in_eval, shares=False)
+    assert [fault.name for fault in found] == ["site_silent"]
+    assert any("given in train mode" in note for note in found.notes)
+    assert model.training
+
+
 def test_each_site_has_its_share_and_what_fires_it() -> None:
     model, x = build("attention")
     found = caveat.doctor(model, x)

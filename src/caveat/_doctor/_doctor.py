@@ -66,6 +66,7 @@ def doctor(
     require_model(model)
     require_integer(n, "n", 100)
     require_seed(seed)
+    given_in_train_mode = model.training
     examined = look_at(model, x, live, in_dims, seed)
     checked = None if recipe is None else check_recipe(examined, recipe_of(recipe, examined.network.model), n)
     ways, fires = list[Way](), dict[str, list[float]]()
@@ -79,7 +80,7 @@ def doctor(
         faults += checked.faults
     return Diagnosis(
         faults=in_order(faults),
-        notes=tuple(_notes(examined)),
+        notes=tuple(_notes(examined, given_in_train_mode)),
         sites=_sites(examined, fires, checked, shares),
         ways=tuple(ways),
         comparison=None if checked is None else checked.comparison,
@@ -110,9 +111,11 @@ def _faults_of_rates(examined: Examined) -> list[Fault]:
     return [fault("rate_too_high", [place.site.path for place in high], rates)]
 
 
-def _notes(examined: Examined) -> list[str]:
+def _notes(examined: Examined, given_in_train_mode: bool) -> list[str]:
     zero = [place.site.path or "(model)" for place in examined.places if place.rate == 0]
     notes = [f"{len(zero)} site(s) of rate 0 draw nothing: {', '.join(zero[:6])}."] if zero else []
+    if given_in_train_mode:
+        notes.append("the network was given in train mode, and examined in eval mode, as it is in use.")
     return [*notes, *examined.audit.notes]
 
 

@@ -74,6 +74,7 @@ class Examined:
     def sampler(self, leaf: int, masks: Any, only: Callable[[str], bool] | None = None) -> MCDropout[Any]:
         """Caveat's sampler of one of the network's tensors; ``only`` chooses among the modules by path."""
         live: LivePredicate = self.live if only is None else lambda path, module: only(path)
+        masks = masks if self.probe.separable else "per_row"  # rows are not told apart, which the notes say once
         output = Mean(select=lambda returned: leaves_of(returned)[leaf])
         return mc_dropout(self.network.model, output=output, live=live, masks=masks, in_dims=self.in_dims)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from caveat._checks import describe
 from caveat._doctor._watch import most_alike, named_modules
+from caveat._inputs import tensors_in
 from caveat.errors import InvalidArgumentError, explain
 
 Way = Callable[..., Any]
@@ -41,7 +42,8 @@ def recipe_of(predict: Any, model: nn.Module) -> Recipe:
 
     def run(model: nn.Module, x: Any) -> Any:
         try:
-            return predict(x) if alone else predict(model, x)
+            returned = predict(x) if alone else predict(model, x)
+            return list(cast("Iterator[Any]", returned)) if isinstance(returned, Iterator) else returned
         except Exception as error:
             what = f"it raised {type(error).__name__}: {error}".splitlines()[0]
             fix = "run it by itself, recipe(model.eval(), x), until it returns"
@@ -86,8 +88,14 @@ def _modules_in(value: Any, depth: int) -> Iterator[nn.Module]:
             yield from _modules_in(part, depth + 1)
 
 
+def _first_tensor(value: Any) -> Tensor:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return torch.as_tensor(value)
+    return next(leaf for leaf in tensors_in(((value,), {})) if leaf.is_floating_point())
+
+
 def stack_outputs(returned: Any) -> Tensor:
-    """The outputs of a recipe as one tensor (T, B, ...).
+    """The outputs of a recipe as one tensor (T, B, ...); of outputs that are several things, the first tensor.
 
     Raises:
         InvalidArgumentError: they are anything else.
@@ -97,9 +105,9 @@ def stack_outputs(returned: Any) -> Tensor:
         values = torch.from_numpy(cast(Any, values))
     elif not isinstance(values, (Tensor, Mapping, str)):
         try:
-            values = [torch.as_tensor(value) for value in values]
+            values = [_first_tensor(value) for value in values]
             values = torch.stack(values) if values else returned
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, StopIteration):
             values = returned
     if not isinstance(values, Tensor) or values.dim() < 2 or not values.is_floating_point():
         cause = "the mean alone, a pair of mean and spread, or a dict"

@@ -181,8 +181,8 @@ def _rate(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | N
     return value if "dropout" in name else None
 
 
-_RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu")
-"""In inference mode torch does not take these apart into operators, one of them random."""
+_RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu", "aten::_cudnn_rnn")
+"""Not taken apart into operators, one of them random: in inference mode, and on CUDA."""
 
 
 def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
