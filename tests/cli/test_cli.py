@@ -42,7 +42,7 @@ def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
-@pytest.mark.parametrize("command", [[], ["--help"], ["demo", "--help"], ["audit", "--help"]])
+@pytest.mark.parametrize("command", [[], ["--help"], ["demo", "--help"], ["audit", "--help"], ["doctor", "--help"]])
 def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command) == 0
     assert "Example: caveat" in capsys.readouterr().out

@@ -51,6 +51,10 @@ def in_train_mode(model, x):
     model.train()
     return torch.stack([model(x) for _ in range(20)])
 
+def train_with_seed(model, x):
+    torch.manual_seed(0)
+    return in_train_mode(model, x)
+
 def average(model, x):
     return clean(model, x).mean(0)
 
@@ -155,6 +159,16 @@ def test_stochastic_depth_is_no_fault_where_it_is_asked_for() -> None:
     assert caveat.doctor(model, x, recipes.switch_whole, live=caveat.with_stochastic_depth, shares=False).faults == ()
 
 
+def test_a_fault_that_is_meant_to_be_is_a_note() -> None:
+    model, x = build("perceptron")
+    name = "masks_repeated_over_rows"
+    found = caveat.doctor(model, x, recipes.masks_for_all_rows, ignore=[name], shares=False)
+    assert found.faults == ()
+    assert found.notes[0].startswith(f"{name} is ignored: ")
+    with pytest.raises(InvalidArgumentError, match="ignore must be one of 'site_silent'"):
+        caveat.doctor(model, x, ignore=["rows"])
+
+
 def test_a_site_that_live_leaves_out_is_not_asked_for() -> None:
     model, x = build("perceptron")
     found = caveat.doctor(model, x, predict, live=caveat.paths("2"), shares=False)
@@ -218,6 +232,7 @@ def test_a_network_without_dropout_and_a_batch_that_does_not_fit_are_refused() -
         (["make", "--recipe", "clean"], 0, "No fault found in the recipe."),
         (["make"], 0, "train(): batch_norm_moves."),
         (["alone", "batch", "--recipe", "clean"], 0, "No fault found in the recipe."),
+        (["make", "--recipe", "train_with_seed", "--ignore", "global_seed_set"], 1, "2 faults found: batch_norm_moves"),
         (["make", "--recipe", "in_train_mode"], 1, "2 faults found: batch_norm_moves, left_in_train_mode."),
     ],
 )
@@ -266,4 +281,5 @@ def test_the_page_is_one_file_that_fetches_nothing(
 
 
 def named(module: str, arguments: list[str]) -> list[str]:
-    return [part if part[0] == "-" or part.isdigit() else f"{module}:{part}" for part in arguments]
+    plain = {"global_seed_set"}
+    return [part if part[0] == "-" or part.isdigit() or part in plain else f"{module}:{part}" for part in arguments]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 
-from caveat._checks import require_integer, require_model, require_seed
+from caveat._checks import require_choice, require_integer, require_model, require_seed
 from caveat._doctor._check_recipe import Checked, check_recipe, faults_of_passes
 from caveat._doctor._diagnosis import WAYS, Diagnosis, ExaminedSite, Fault, Way
-from caveat._doctor._faults import fault, in_order
+from caveat._doctor._faults import NAMES, fault, in_order
 from caveat._doctor._network_under_test import Examined, look_at
 from caveat._doctor._recipe import recipe_of
 from caveat._doctor._runs import PASSES, by_switching, by_train, run_way
@@ -30,6 +30,7 @@ def doctor(
     n: int = 1000,
     seed: int = 0,
     in_dims: Any = None,
+    ignore: Iterable[str] = (),
     shares: bool = True,
 ) -> Diagnosis:
     """Examines a network, and a recipe of one's own for drawing from it, by running them; names every fault found.
@@ -47,12 +48,13 @@ def doctor(
         n: how many of caveat's draws the recipe is compared with; at least four times its T are made.
         seed: Random seed of caveat's draws, and of the process while the recipe runs.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
+        ignore: Names of faults that are meant to be, and are a note.
         shares: Whether each site's share of the variance is found, by drawing without it.
 
     Raises:
         NothingRandomError: the network has no site that could fire.
-        InvalidArgumentError: the network does not run on the batch; or the recipe raises, or returns anything but
-            T outputs.
+        InvalidArgumentError: the network does not run on the batch; the recipe raises, or returns anything but
+            T outputs; or there is no fault of a name in ``ignore``.
 
     Example:
         >>> import torch
@@ -66,6 +68,9 @@ def doctor(
     require_model(model)
     require_integer(n, "n", 100)
     require_seed(seed)
+    ignored = tuple(ignore)
+    for name in ignored:
+        require_choice(name, "ignore", NAMES)
     given_in_train_mode = model.training
     examined = look_at(model, x, live, in_dims, seed)
     checked = None if recipe is None else check_recipe(examined, recipe_of(recipe, examined.network.model), n)
@@ -78,9 +83,10 @@ def doctor(
         ways.append(Way(WAYS[2], in_order(checked.faults)))
         fires[WAYS[2]] = checked.fires
         faults += checked.faults
+    left_out = [f"{one.name} is ignored: {one.what}" for one in faults if one.name in ignored]
     return Diagnosis(
-        faults=in_order(faults),
-        notes=tuple(_notes(examined, given_in_train_mode)),
+        faults=in_order(one for one in faults if one.name not in ignored),
+        notes=(*left_out, *_notes(examined, given_in_train_mode)),
         sites=_sites(examined, fires, checked, shares),
         ways=tuple(ways),
         comparison=None if checked is None else checked.comparison,

@@ -109,7 +109,7 @@ def doctor(
         ),
     ],
     batch: Annotated[
-        str | None, typer.Argument(metavar="[BATCH]", help="A function that returns a batch, MODULE:FUNCTION.")
+        str | None, typer.Argument(metavar="BATCH", help="A function that returns a batch, MODULE:FUNCTION.")
     ] = None,
     recipe: Annotated[
         str | None,
@@ -120,6 +120,9 @@ def doctor(
     stochastic_depth: Annotated[
         bool, typer.Option("--stochastic-depth", help="Stochastic depth is wanted, and no fault.")
     ] = False,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="The name of a fault that is meant to be; may be given several times.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write one page of HTML here.")] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -131,7 +134,7 @@ def doctor(
     """
     from caveat.cli._doctor_command import FAULTY, examine, print_diagnosis, write_page
 
-    found = examine(target, batch, recipe, n=n, seed=seed, stochastic_depth=stochastic_depth)
+    found = examine(target, batch, recipe, n=n, seed=seed, stochastic_depth=stochastic_depth, ignore=ignore or [])
     if html is not None:
         write_page(html, found, target, recipe)
     if as_json:

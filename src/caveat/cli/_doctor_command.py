@@ -21,7 +21,7 @@ FAULTY = 1
 
 
 def examine(
-    target: str, batch: str | None, recipe: str | None, *, n: int, seed: int, stochastic_depth: bool
+    target: str, batch: str | None, recipe: str | None, *, n: int, seed: int, stochastic_depth: bool, ignore: list[str]
 ) -> Diagnosis:
     """The diagnosis of what the named functions make.
 
@@ -33,7 +33,7 @@ def examine(
     with Unwound():
         model, x = make_model_and_batch(target, batch)
         predict = None if recipe is None else import_function(recipe)
-        return caveat.doctor(model, x, predict, live=live, n=n, seed=seed)
+        return caveat.doctor(model, x, predict, live=live, n=n, seed=seed, ignore=ignore)
 
 
 def write_page(path: Path, found: Diagnosis, target: str, recipe: str | None) -> None:
