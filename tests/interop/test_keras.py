@@ -39,8 +39,8 @@ def test_draws_have_the_law_of_keras_own_dropout(backend: str, network: str) -> 
     found = {name: np.array(value) for name, value in results(backend)["networks"][network].items()}
     error = np.sqrt(found["brute variance"] * (1 / DRAWS + 1 / COPIES))
     assert (abs(found["mean"] - found["brute mean"]) < 4.5 * error).all()
-    # A variance of 300 draws: heavy tails of products of masks are allowed for.
-    assert (abs(np.log(found["variance"] / found["brute variance"])) < 0.45).all()
+    # A variance of so few draws: heavy tails of products of masks are allowed for.
+    assert (abs(np.log(found["variance"] / found["brute variance"])) < 0.6).all()
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -1,6 +1,7 @@
 """One thin file for each foreign library: what it fits, as a sampler; what it predicts, as a predictive."""
 
 from caveat.interop._botorch import botorch_model
+from caveat.interop._fastai import fastai_predict
 from caveat.interop._gpytorch import GaussianProcess, deep_kernel, gaussian_process
 from caveat.interop._hugging_face import (
     HuggingFaceClassifier,
@@ -29,6 +30,7 @@ __all__ = [
     "botorch_model",
     "deep_kernel",
     "export_onnx",
+    "fastai_predict",
     "gaussian_process",
     "generate",
     "hugging_face_calibration",
