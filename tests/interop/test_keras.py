@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import caveat
 from caveat.errors import MissingExtraError
@@ -77,6 +79,44 @@ def test_jax_and_tensorflow_give_the_same_draws(network: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_cannot_be_drawn_from_is_named(backend: str, situation: str, words: str | tuple[str, str]) -> None:
     assert results(backend)["errors"][situation].startswith(words)
+
+
+def example(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parents[2] / "examples" / f"{name}.py"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_variance_is_that_of_the_tutorials_formula() -> None:
+    code = example("keras_regression")
+    model, x, n = code["build"](), torch.linspace(-2, 2, 5)[:, None], 200
+    model.set_weights([np.random.default_rng(0).normal(size=w.shape) * 0.4 for w in model.weights])
+    sampler = caveat.interop.keras_mc_dropout(model, output=caveat.MeanAndLogVariance())
+    pred, draws = caveat.predict(sampler, x, n), caveat.draws(sampler, x, n)[:, :, 0].numpy()
+    mean, variance = code["predict_by_hand"](draws)
+    np.testing.assert_allclose(pred.mean[:, 0], mean, rtol=1e-5, atol=1e-6)
+    ours = pred.aleatoric_variance + pred.epistemic_variance * (n - 1) / n  # the formula divides by n, not n - 1
+    np.testing.assert_allclose(ours[:, 0], variance, rtol=1e-4)
+    assert (pred.epistemic_variance > 1e-3).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_loss_is_the_gaussian_likelihood() -> None:
+    code = example("keras_regression")
+    returned, y = torch.tensor([[0.5, 0.3], [-1.0, -2.0]]), torch.tensor([[0.1], [2.0]])
+    expected = caveat.losses.gaussian_nll(returned, y)
+    np.testing.assert_allclose(float(code["likelihood"](y, returned)), float(expected), rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_entropy_is_that_of_the_tutorials_formula() -> None:
+    code = example("keras_classifier")
+    model, x, n = code["build"](), torch.rand(4, 8, 8, 1), 40
+    sampler = caveat.interop.keras_mc_dropout(model, output=caveat.Probabilities())
+    pred, draws = caveat.predict(sampler, x, n), caveat.draws(sampler, x, n).numpy()
+    mean, entropy = code["predict_by_hand"](draws)
+    np.testing.assert_allclose(pred.mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(caveat.predictive_entropy(pred), entropy, rtol=1e-4)
+    assert (draws.std(0) > 1e-4).all()
 
 
 def test_missing_or_old_keras_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
