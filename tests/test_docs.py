@@ -102,6 +102,7 @@ def test_the_heavy_code_of_a_page_runs(path: Path) -> None:
 
 
 @pytest.mark.frameworks
+@pytest.mark.filterwarnings("ignore")  # of fastai's many libraries: pandas, IPython, TorchScript
 @pytest.mark.parametrize("path", with_code("frameworks"))
 def test_the_code_of_a_page_of_frameworks_runs(path: Path) -> None:
     run_blocks(path, stage="frameworks")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -79,8 +80,8 @@ def find_hidden(
             continue
         gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
         if not gained and _asked_for(current, live, path_of) and any(isinstance(code, type) for code, _ in trial):
-            at_rest = _same(found.returned, current.returned)
-            gained = at_rest and not _same(fired(accepted | trial), fired(accepted))
+            gained = _same(found.returned, current.returned, close)
+            gained = gained and not _same(fired(accepted | trial), fired(accepted), torch.equal)
         let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
         why_not = _trouble(found, current, live, path_of) if gained or let_in else None
         if why_not is _WRITES and not let_in and not _new_noise(found, current):
@@ -118,9 +119,9 @@ def drops_branches(observation: Observation) -> bool:
     return observation.kind == "noise" or (observation.tensor is not None and bool((observation.tensor == 1).all()))
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any, equal: Callable[[Tensor, Tensor], bool]) -> bool:
     a, b = pytree.tree_leaves(one), pytree.tree_leaves(other)
-    return len(a) == len(b) and all(close(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, Tensor))
+    return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, Tensor))
 
 
 def _trouble(found: ProbePass, current: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:
