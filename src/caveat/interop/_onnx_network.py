@@ -173,7 +173,7 @@ def _check_other_size(played: Played, functions: Sequence[Function]) -> None:
 @contextmanager
 def _quiet() -> Generator[None]:
     """Without what torch's exporter says of libraries that are not there and of its own deprecated calls."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -203,11 +203,13 @@ def _unsupported(error: Exception, functions: Sequence[Function]) -> str:
         got = f"{place[0]} in {place[1] or '(the model itself)'!r}"
     else:
         got = found.group(1) if found else text.splitlines()[0]
+    on_cpu = functions[0].network.device().type == "cpu"
+    other = "write it with other operators of torch, or export the part of the network that is without it"
     return explain(
         "Every operator of an exported network must have a form in ONNX.",
         got=got,
         cause="an operator that torch.onnx has no translation of",
-        fix="write it with other operators of torch, or export the part of the network that is without it",
+        fix=other if on_cpu else "export on the CPU, where torch runs fewer operators of libraries: model.cpu()",
     )
 
 

@@ -98,14 +98,24 @@ class Function:
         try:
             program = recorder.program(leaves)
         except CannotRecordError as error:
+            place = self.place_of(str(error).partition(" ")[0].rpartition(".")[0])
+            where = "" if place is None else f", in {place[1] or '(the model itself)'!r}"
             raise NotExportableError(
                 explain(
                     "A draw must be a fixed list of tensor operations to be exported.",
-                    got=str(error),
+                    got=f"{error}{where}",
                     cause="the network decides on values, or draws random numbers where caveat cannot see it",
                     fix="export the part of the network that does not: caveat.predict still draws from the whole",
                 )
             ) from None
+        if any(slot.dtype == torch.bfloat16 for step in program.steps for slot in step.made()):
+            raise NotExportableError(
+                explain(
+                    "An exported network computes in float32, float64 or float16.",
+                    got="bfloat16, which ONNX Runtime does not compute with on a CPU or in a browser",
+                    fix="export the network in float32: model.float()",
+                )
+            )
         return Recording(program, tensors, source.numbers, source.asked, leaves, names)
 
     def values(self, rows: int) -> list[Tensor]:
