@@ -37,6 +37,11 @@ def _lstm_layer(
     return y.flip(0) if reverse else y, h_last.reshape(h.shape), c_last.reshape(c.shape), y.new_empty(0)
 
 
+def _distances(a: Tensor, b: Tensor, p: float, mode: int | None) -> Tensor:
+    """The p-norms of all differences of rows."""
+    return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)
+
+
 def _normal_quantile(p: Tensor) -> Tensor:
     """The inverse of the normal distribution function: the rational approximation of Peter J. Acklam, 2003.
 
@@ -91,6 +96,7 @@ PLAINER: dict[Any, Any] = {
     _aten.view.default: torch.reshape,  # what is said of memory is of no use in a file
     _aten._unsafe_view.default: torch.reshape,
     _aten.mkldnn_rnn_layer.default: _lstm_layer,
+    _aten._cdist_forward.default: _distances,
     _aten.special_ndtri.default: _normal_quantile,
 }
 """Of an operator: what is called in its place, with the same arguments."""
