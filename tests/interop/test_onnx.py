@@ -361,6 +361,8 @@ def test_programs_of_the_compiler_are_drawn_from(way: str) -> None:
         sizes = ({0: torch.export.Dim("rows")},)
         program = torch.export.export(model.train(way != "exported"), (x,), dynamic_shapes=sizes).module()
     draws = caveat.draws(caveat.mc_dropout(program, output=caveat.Logits()), x, n=4000)
+    if way == "compiled":
+        assert torch.equal(draws, caveat.draws(caveat.mc_dropout(model, output=caveat.Logits()), x, n=4000))
     with torch.no_grad():
         truth = torch.stack([model.train()(x) for _ in range(4000)])
     error = (draws.var(0) / 4000 + truth.var(0) / 4000).sqrt()
