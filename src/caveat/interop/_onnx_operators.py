@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ def _lstm_layer(
 
 def _distances(a: Tensor, b: Tensor, p: float, mode: int | None) -> Tensor:
     """The p-norms of all differences of rows."""
-    return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)
+    return cast(Any, torch).linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)
 
 
 def _normal_quantile(p: Tensor) -> Tensor:
