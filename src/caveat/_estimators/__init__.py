@@ -10,7 +10,7 @@ from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Tr
 from caveat._estimators._model_checks import check_weights, require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
-from caveat._estimators._predicting import predict_from, split_evenly, summarize_draws
+from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
 from caveat._estimators._settings import check_settings, keep_parameters, settings_of, wrong_setting
 from caveat._estimators._sklearn import fitted, validation
 from caveat._estimators._storage import load_model, restore_networks, save_model
@@ -66,6 +66,7 @@ __all__ = [
     "losses_of",
     "plain_text",
     "predict_from",
+    "predict_in_steps",
     "require",
     "restore_networks",
     "save_model",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import cast
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._engine import predict as predict_draws
+from caveat._engine import summarized
 from caveat._estimators._kind import Model
 from caveat._estimators._settings import Settings
 from caveat._estimators._targets import Numbers
@@ -31,6 +34,36 @@ def predict_from(
     if isinstance(model.target, Numbers):
         return _in_units(cast(Gaussian, pred), model.target, model.calibration.factors)
     return pred
+
+
+def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Iterator[Categorical | Gaussian]:
+    """Yields what ``predict_from`` returns of the first draws, of ever more of them, until it is all of them.
+
+    Args:
+        model: Model, whose calibration is applied.
+        inputs: Inputs (B, ...) of the networks.
+        draws: Number of draws.
+        step: Number of draws between two predictives; where draws depend on each other, whole blocks of them.
+    """
+    sampler, rows = model.sampler, model.reader.split(inputs)
+    step = -(-step // (sampler.strata or 1)) * (sampler.strata or 1)
+    so_far: list[Categorical | Gaussian] = []
+    with ExitStack() as stack:
+        parts = [part_of(model, inputs, one) for one in rows]
+        streams = [stack.enter_context(sampler.bind(part, model.settings.random_state)) for part in parts]
+        for start in range(0, draws, step):
+            some = range(start, min(start + step, draws))
+            new = [
+                summarized(stream(some), sampler.output, len(some), keep=False, block=sampler.strata)
+                for stream in streams
+            ]
+            merged = [a.merge(b) for a, b in zip(so_far, new, strict=True)] if so_far else new
+            so_far = cast("list[Categorical | Gaussian]", merged)
+            pred = join(so_far, [one.to(so_far[0].count.device) for one in rows])
+            if isinstance(model.target, Numbers):
+                yield _in_units(cast(Gaussian, pred), model.target, model.calibration.factors)
+            else:
+                yield cast(Categorical, pred)
 
 
 def summarize_draws(

@@ -14,6 +14,7 @@ from caveat._extras import require
 from caveat.cli._audit_command import audit_as_json, audit_factory
 from caveat.cli._demo._settings import Settings
 from caveat.cli._demo._story import prepare, run_demo
+from caveat.cli._serve._command import serve
 from caveat.cli._tabular_commands import register as register_table_commands
 
 app = typer.Typer(
@@ -145,3 +146,4 @@ def doctor(
 
 
 register_table_commands(app)
+app.command()(serve)

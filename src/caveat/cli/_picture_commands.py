@@ -90,7 +90,7 @@ def predict_for_pictures(
             first = file.rows - file.resumed
             rows = prediction_rows(model, pred, file.rows + 1, level, {"file": some})
             why = {problem.row - first: problem.why for problem in problems}
-            rows = [_with_problem(row, why.get(number)) for number, row in enumerate(rows)]
+            rows = [mark_problem(row, why.get(number)) for number, row in enumerate(rows)]
             file.add(rows, (row["decision"] for row in rows))
             advance(file.rows / len(paths))
     counts = {kind: file.counts[kind] for kind in ("answer", "refer", "unreadable")}
@@ -142,7 +142,7 @@ def _named(model: Model, names: Sequence[str]) -> Model:
     return model.changed(target=replace(target, names=tuple(names)))
 
 
-def _with_problem(row: dict[str, Any], why: str | None) -> dict[str, Any]:
+def mark_problem(row: dict[str, Any], why: str | None) -> dict[str, Any]:
     """Returns a row of the output; of a picture that shows nothing it holds no answer."""
     if why is None:
         return {**row, "problem": None}

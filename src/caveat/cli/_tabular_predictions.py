@@ -14,7 +14,8 @@ from caveat._estimators import Classes, Model, Numbers, interval_of, sets_of, un
 from caveat._tables import Array
 from caveat.predictive import Categorical, Gaussian
 
-_MOST_CLASSES = 20
+MOST_CLASSES = 20
+"""Of so many classes each has a column with its probability."""
 Row = dict[str, Any]
 
 
@@ -66,7 +67,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
         "epistemic": _rounded(parts["epistemic"]),
         "aleatoric": _rounded(parts["aleatoric"]),
     }
-    if len(labels) <= _MOST_CLASSES:
+    if len(labels) <= MOST_CLASSES:
         found |= {f"probability {label}": _rounded(pred.mean[:, k]) for k, label in enumerate(labels)}
     return found
 

@@ -1,0 +1,95 @@
+"""The application: its models, its routes and what stands before them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from caveat.cli._serve._batches import Batches
+from caveat.cli._serve._guard import Guard, write_log
+from caveat.cli._serve._json import reply
+from caveat.cli._serve._models import open_models, warm_up, watch_folders
+from caveat.cli._serve._open_inference import inference_routes
+from caveat.cli._serve._predict_routes import predict_routes
+from caveat.cli._serve._served import Served
+from caveat.cli._serve._service import Service
+from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._watching import Watch
+
+
+def build_app(
+    folders: Sequence[Path] = (), settings: Settings | None = None, routers: Sequence[APIRouter] = ()
+) -> FastAPI:
+    """Returns the service as an ASGI application; its ``state`` has ``service``, ``ready`` and ``draining``.
+
+    Args:
+        folders: Folders of models, served by their names.
+        settings: The limits; the usual ones if None.
+        routers: Further routes, behind the same limits.
+
+    Raises:
+        InvalidModelError: A folder is no model.
+    """
+    limits = settings or Settings()
+    models, watch = open_models(folders), Watch()
+    executor = ThreadPoolExecutor(1, thread_name_prefix="caveat-networks")
+    service = Service(limits, models, Batches(limits, executor, watch.see_batch), watch)
+
+    def note(result: str, served: Served, why: str) -> None:
+        watch.loads.labels(served.name, result).inc()
+        write_log(f"model {result}", model=served.name, version=served.version, **({"why": why} if why else {}))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        tasks = [asyncio.create_task(service.batches.run())]
+        try:
+            for served in models.values():
+                await warm_up(service.batches, served)
+                note("loaded", served, "")
+            tasks.append(asyncio.create_task(watch_folders(models, service.batches, limits.reload, note)))
+            app.state.ready = True
+            yield
+        finally:
+            app.state.ready = False
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            executor.shutdown()
+
+    given: Any = {"docs_url": None, "redoc_url": None}  # pages that load scripts from elsewhere
+    app = FastAPI(title="caveat", version=version("caveat"), description=_ABOUT, lifespan=lifespan, **given)
+    app.state.service, app.state.ready, app.state.draining = service, False, False
+    app.add_middleware(Guard, settings=limits, watch=watch, draining=lambda: bool(app.state.draining))
+    app.include_router(predict_routes(service))
+    app.include_router(inference_routes(service, lambda: bool(app.state.ready)))
+    for router in routers:
+        app.include_router(router)
+
+    @app.get("/metrics", tags=["watch"], summary="Numbers for Prometheus")
+    async def metrics() -> Response:
+        watch.waiting.set(service.batches.waiting)
+        return Response(generate_latest(watch.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(HTTPException)
+    async def refuse(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers) if error.headers else None
+        return reply({"error": error.detail}, error.status_code, headers)
+
+    @app.exception_handler(Exception)
+    async def fail(request: Request, error: Exception) -> Response:
+        write_log("error", type=type(error).__name__, text=str(error)[:500])
+        return reply({"error": "The service failed; its log says why."}, 500)
+
+    return app
+
+
+_ABOUT = "Predictions of model folders, each with its uncertainty and what to do: answer, or refer to a person."

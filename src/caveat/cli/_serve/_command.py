@@ -1,0 +1,76 @@
+"""`caveat serve`: the command and its options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from caveat._extras import require
+from caveat.errors import InvalidArgumentError
+
+KEY = "CAVEAT_API_KEY"
+
+
+def serve(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Folders that `caveat fit` wrote.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this computer's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows that are computed together; 1 for each alone.")] = 128,
+    batch_wait_ms: Annotated[float, typer.Option(min=0, help="How long a request waits for others.")] = 2.0,
+    max_rows: Annotated[int, typer.Option(min=1, help="Most rows of a request.")] = 10_000,
+    max_draws: Annotated[int, typer.Option(min=2, help="Most draws that a request may ask for.")] = 1000,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest body of a request, in MB.")] = 16.0,
+    body_seconds: Annotated[float, typer.Option(min=0.1, help="Longest that a body may take to arrive.")] = 20.0,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Requests a second of one client; any if none.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help=f"File with the key that requests must bring; or set {KEY}.")
+    ] = None,
+    reload_seconds: Annotated[float, typer.Option(min=0.05, help="Between looks for a model that was replaced.")] = 1.0,
+    drain_seconds: Annotated[float, typer.Option(min=0, help="After SIGTERM, before listening ends.")] = 1.0,
+    log_rows: Annotated[bool, typer.Option("--log-rows", help="Also log rows and answers.")] = False,
+) -> None:
+    """Serve models over HTTP: rows in, predictions with their uncertainty out.
+
+    Example: [bold]caveat serve model --port 8000[/bold]
+    """
+    for module in ("fastapi", "uvicorn", "prometheus_client"):
+        require(module, "serve")
+    require("sklearn", "tabular")
+    from caveat.cli._serve._app import build_app
+    from caveat.cli._serve._server import listen
+    from caveat.cli._serve._server import serve as serve_app
+    from caveat.cli._serve._settings import Settings
+
+    settings = Settings(
+        body_bytes=int(max_body_mb * 1e6),
+        body_seconds=body_seconds,
+        rows=max_rows,
+        draws=max_draws,
+        batch_rows=batch_rows,
+        batch_wait=batch_wait_ms / 1000,
+        rate=rate,
+        api_key=_read_key(api_key_file),
+        reload=reload_seconds,
+        drain=drain_seconds,
+        log_rows=log_rows,
+    )
+    place = listen(host, port)
+    try:
+        serve_app(build_app(models, settings), place, settings)
+    finally:
+        place.close()
+
+
+def _read_key(file: Path | None) -> str | None:
+    """Returns the key of a file, or of the environment.
+
+    Raises:
+        InvalidArgumentError: It is empty.
+    """
+    key = os.environ.get(KEY) if file is None else file.read_text().strip()
+    if key is not None and not key.strip():
+        raise InvalidArgumentError(f"The API key must not be empty; got {file or KEY} without one.")
+    return key

@@ -1,0 +1,175 @@
+"""What every request passes: key, rate, a body of bounded size and time; and what is noted of each."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, final
+
+from caveat.cli._serve._json import encode
+from caveat.cli._serve._service import LOG
+from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._watching import Watch
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+_OPEN = ("/v2/health/live", "/v2/health/ready")
+_MOST_CLIENTS = 10_000
+_LINGER = 2.0
+log = logging.getLogger("caveat.serve")
+
+
+def write_log(event: str, **entry: Any) -> None:
+    """Writes a line of JSON to the log."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    log.info(json.dumps({"at": at, "event": event, **entry}, default=str))
+
+
+@final
+class Guard:
+    """The outermost layer of the service.
+
+    Args:
+        app: What it stands before.
+        settings: The limits.
+        watch: What counts requests.
+        draining: Returns whether answers close their connections.
+    """
+
+    def __init__(self, app: App, settings: Settings, watch: Watch, draining: Callable[[], bool]) -> None:
+        self._app, self._settings, self._watch, self._draining = app, settings, watch, draining
+        self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Lets a request through, or answers it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), 500
+        scope[LOG] = {}
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._draining():
+                    message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        try:
+            await self._pass(scope, receive, note_status)
+        finally:
+            seconds = time.monotonic() - started
+            route = getattr(scope.get("route"), "path", "other")
+            self._watch.requests.labels(route, str(status)).inc()
+            self._watch.seconds.labels(route).observe(seconds)
+            if scope["path"] not in _OPEN:
+                about = {"method": scope["method"], "route": route, "status": status}
+                write_log("request", **about, ms=round(1000 * seconds, 3), **scope[LOG])
+
+    async def _pass(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        if scope["path"] not in _OPEN:
+            if not self._has_key(headers):
+                why = "A valid key is needed: Authorization: Bearer KEY."
+                await _refuse(send, 401, why, ("www-authenticate", "Bearer"))
+                return
+            if not self._within_rate(scope):
+                await _refuse(send, 429, "Too many requests; try again in a moment.", ("retry-after", "1"))
+                return
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            await _refuse(send, 415, "Bodies are taken as they are, not compressed.")
+            return
+        try:
+            async with asyncio.timeout(self._settings.body_seconds):
+                body = await self._read(headers, receive)
+        except TimeoutError:
+            why = f"The body must arrive within {self._settings.body_seconds:g} s."
+            await _refuse(send, 408, why, ("connection", "close"))
+            return
+        if isinstance(body, bytes):
+            await self._app(scope, _replay(body, receive), send)
+        elif body:
+            await self._refuse_body(receive, send)
+
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | bool:
+        """Returns the body; True if it is too large, False if its client hung up."""
+        most, length = self._settings.body_bytes, headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > most:
+            return True
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                return True
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    async def _refuse_body(self, receive: Receive, send: Send) -> None:
+        """Answers before the body has come, and reads on for a while: a client that still sends would see a reset."""
+        text = encode({"error": f"A body has at most {self._settings.body_bytes:,} bytes."})
+        own = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
+        await send({"type": "http.response.start", "status": 413, "headers": [*own, (b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": text, "more_body": True})
+        try:
+            async with asyncio.timeout(_LINGER):
+                while (await receive()).get("more_body", False):
+                    pass
+        except TimeoutError:
+            pass
+        await send({"type": "http.response.body", "body": b""})
+
+    def _has_key(self, headers: dict[bytes, bytes]) -> bool:
+        if self._settings.api_key is None:
+            return True
+        given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        return hmac.compare_digest(given, self._settings.api_key.encode())
+
+    def _within_rate(self, scope: MutableMapping[str, Any]) -> bool:
+        """Returns whether the client may ask now: its bucket holds a second's requests and fills at the rate."""
+        rate = self._settings.rate
+        if rate is None:
+            return True
+        most, now = max(rate, 1.0), time.monotonic()
+        client = str((scope.get("client") or ("",))[0])
+        tokens, then = self._tokens.pop(client, (most, now))
+        tokens = min(most, tokens + (now - then) * rate)
+        self._tokens[client] = (tokens - 1 if tokens >= 1 else tokens), now
+        if len(self._tokens) > _MOST_CLIENTS:
+            self._tokens.popitem(last=False)
+        return tokens >= 1
+
+
+async def _refuse(send: Send, status: int, why: str, *more: tuple[str, str]) -> None:
+    text = encode({"error": why})
+    headers = [("content-type", "application/json"), ("content-length", str(len(text))), *more]
+    pairs = [(name.encode(), value.encode()) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": text})
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Returns what gives the body that was read, and then what comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

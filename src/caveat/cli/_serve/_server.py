@@ -1,0 +1,117 @@
+"""The server: a socket, uvicorn, and an end in which no request that was accepted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+
+from caveat.cli._serve._guard import log, write_log
+from caveat.cli._serve._settings import Settings
+from caveat.errors import InvalidArgumentError, explain
+
+_BACKLOG = 2048
+_LAST_REQUESTS, _LAST_ANSWERS = 1.0, 60  # seconds
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens there.
+
+    Raises:
+        InvalidArgumentError: The port is taken, or the host is none of this computer's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((host, port))
+            found.listen(_BACKLOG)
+        except BaseException:
+            found.close()
+            raise
+    except (OSError, OverflowError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        cause = "another service, or this one started twice" if taken else "a name that is none, or a port below 1024"
+        raise InvalidArgumentError(
+            explain(
+                "--host and --port must be an address that is free.",
+                got=f"{host}:{port}: {getattr(error, 'strerror', None) or error}",
+                cause=cause,
+                fix="--port 8001, or --port 0 for any that is free",
+            )
+        ) from error
+    found.setblocking(False)
+    return found
+
+
+def serve(app: Any, place: socket.socket, settings: Settings) -> None:
+    """Serves until SIGTERM or Ctrl-C, then answers all that was accepted."""
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_LAST_ANSWERS,
+        backlog=_BACKLOG,
+    )
+    asyncio.run(_run(app, uvicorn.Server(config), place, settings))
+
+
+async def _run(app: Any, server: uvicorn.Server, place: socket.socket, settings: Settings) -> None:
+    stop = asyncio.Event()
+    queue = place.dup()  # connections that nobody has accepted yet outlive what uvicorn closes
+    task = asyncio.create_task(server.serve(sockets=[place]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)  # in place of uvicorn's, which ends at once
+    host, port = place.getsockname()[:2]
+    write_log("listening", url=f"http://{host}:{port}", models=list(app.state.service.models))
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        write_log("draining", seconds=settings.drain)
+        app.state.ready, app.state.draining = False, True
+        await asyncio.sleep(settings.drain)
+        await _stop_listening(server, queue)
+        server.should_exit = True
+    waiting.cancel()
+    await task
+    write_log("stopped")
+
+
+async def _stop_listening(server: uvicorn.Server, queue: socket.socket) -> None:
+    """Takes in the connections that wait, and gives those that are open the time to send what they have begun."""
+    loop = asyncio.get_running_loop()
+    for one in server.servers:
+        one.close()
+    kind: Any = server.config.http_protocol_class
+    state: dict[str, Any] = {"config": server.config, "server_state": server.server_state}
+    taken: list[socket.socket] = []
+    with suppress(BlockingIOError):
+        while True:
+            taken.append(queue.accept()[0])
+    queue.close()
+    for one in taken:
+        one.setblocking(False)
+        await loop.connect_accepted_socket(lambda: kind(**state, app_state=server.lifespan.state), one)
+    end = loop.time() + _LAST_REQUESTS
+    while server.server_state.connections and loop.time() < end:
+        await asyncio.sleep(0.02)
