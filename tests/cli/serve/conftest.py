@@ -8,13 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
-
-for module in ("fastapi", "uvicorn", "prometheus_client", "httpx", "typer", "sklearn"):
-    pytest.importorskip(module)
-
-import httpx
 
 from caveat.cli._cli import main
 from caveat.cli._serve._app import build_app
