@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs (an environment of its own in .venv, pinned by constraints.txt).
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-survey test-zoo test-frameworks bench docs lint format experiments pins clean
+.PHONY: help demo playground test test-fast test-survey test-zoo test-frameworks bench docs lint format experiments pins clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,9 @@ help:  ## this list
 
 demo: $(READY)  ## train a small network on digits, rotate one, and write the report of how sure it was
 	$(BIN)/caveat demo $(ARGS)
+
+playground: $(READY)  ## the page to play with: a regression that learns while you watch, digits, your own model
+	$(BIN)/caveat playground $(ARGS)
 
 test: test-fast test-zoo  ## everything that has to hold
 

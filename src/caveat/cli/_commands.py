@@ -145,5 +145,22 @@ def doctor(
     return FAULTY if found.faults else 0
 
 
+@app.command()
+def playground(
+    model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A folder that `caveat fit` wrote.")] = None,
+    data: Annotated[Path | None, typer.Argument(metavar="[DATA]", help="A table with the model's target.")] = None,
+    port: Annotated[int, typer.Option(help="Of this machine, where the page is served; 0 takes a free one.")] = 8765,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Show the page in the browser.")] = True,
+) -> None:
+    """Open a page to play with: train a network on points of your own, turn digits, move your model's threshold.
+
+    Example: [bold]caveat playground model test.csv[/bold]
+    """
+    require("sklearn", "playground")
+    from caveat.cli._playground._serving import serve_page
+
+    serve_page(Path.cwd(), model, data, port=port, browser=browser)
+
+
 register_table_commands(app)
 app.command()(serve)

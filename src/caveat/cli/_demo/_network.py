@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -44,7 +46,9 @@ class DigitsNetwork(nn.Sequential):
         )
 
 
-def fit_digits_network(images: Tensor, labels: Tensor, *, epochs: int, seed: int) -> DigitsNetwork:
+def fit_digits_network(
+    images: Tensor, labels: Tensor, *, epochs: int, seed: int, advance: Callable[[float], None] | None = None
+) -> DigitsNetwork:
     """Returns a network trained on these digits, in eval mode; the same for the same seed.
 
     Args:
@@ -52,12 +56,19 @@ def fit_digits_network(images: Tensor, labels: Tensor, *, epochs: int, seed: int
         labels: Classes (B,).
         epochs: Number of passes over the images.
         seed: Random seed for the first weights, the order of the images and the dropout while training.
+        advance: Called at each step with the fraction of all steps that has been taken.
 
     The global random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = DigitsNetwork()
+
+    def even(fraction: float) -> float:
+        if advance:
+            advance(fraction)
+        return 1.0
+
     fit(
         network,
         cross_entropy,
@@ -68,6 +79,7 @@ def fit_digits_network(images: Tensor, labels: Tensor, *, epochs: int, seed: int
         weight_decay=_WEIGHT_DECAY,
         patience=None,
         seed=seed,
+        schedule=even if advance else None,
         progress=False,
     )
     return network

@@ -1,0 +1,150 @@
+"""The page's application: its files, its websockets, and what it asks of models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from caveat._plain import parse_json
+from caveat.cli._playground._guard import App, guard
+from caveat.cli._playground._live import Workers, digits, regression
+from caveat.cli._playground._own_model import (
+    Places,
+    choice_from,
+    describe,
+    find_places,
+    fingerprint_of,
+    open_model,
+    save_policy,
+    saving_from,
+)
+from caveat.cli._tabular_tested import Tested
+from caveat.errors import CaveatError, InvalidArgumentError
+
+PAGE = files("caveat.cli._playground") / "page"
+TITLES = {"regression": "Regression"}
+"""The pages, by the last part of their address."""
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MOST_BYTES = 1 << 16
+
+
+def make_app(root: Path, model: Path | None = None, data: Path | None = None) -> App:
+    """Returns the application, which answers only its own page.
+
+    Args:
+        root: The folder below which models and tables are found.
+        model: A model folder to list first, wherever it is.
+        data: A table to list first.
+    """
+    workers = Workers()
+    opened: dict[Any, Tested] = {}  # the last one, so that a slider does not predict again
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        yield
+        workers.close()
+
+    def places() -> Places:
+        return find_places(root, model, data)
+
+    async def list_places(request: Request) -> Response:
+        found = await workers.run(places, slow=True)
+        return JSONResponse({"models": [*found.models], "tables": [*found.tables], "folder": str(root)})
+
+    def open_choice(said: Any) -> dict[str, Any]:
+        choice, found = choice_from(said), places()
+        key = (choice.model, choice.data, fingerprint_of(found, choice))
+        if key not in opened:
+            tested = open_model(found, choice, _ignore)
+            opened.clear()
+            opened[key] = tested
+        return describe(opened[key], choice)
+
+    def save_choice(said: Any) -> dict[str, Any]:
+        return save_policy(places(), saving_from(said), _ignore)
+
+    async def asked(request: Request, act: Any) -> Response:
+        return JSONResponse(await workers.run(act, await _body(request), slow=True))
+
+    async def live(socket: WebSocket, run: Any) -> None:
+        await run(socket, workers)
+
+    routes = [
+        Route("/", _root),
+        *(Route(f"/{name}", partial(_page, name=name)) for name in TITLES),
+        Route("/page/{name}", _file),
+        WebSocketRoute("/live/regression", partial(live, run=regression)),
+        WebSocketRoute("/live/image", partial(live, run=digits)),
+        Route("/api/places", list_places),
+        Route("/api/open", partial(asked, act=open_choice), methods=["POST"]),
+        Route("/api/save", partial(asked, act=save_choice), methods=["POST"]),
+    ]
+    handlers: Any = {CaveatError: _say, OSError: _say, Exception: _say_unforeseen}
+    return guard(Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers))
+
+
+async def _root(request: Request) -> Response:
+    return RedirectResponse(f"/{next(iter(TITLES))}")
+
+
+async def _page(request: Request, name: str) -> Response:
+    """One of the three pages: the frame that they share, around its own part."""
+    tabs = "".join(
+        f'<a href="/{key}"{" aria-current=page" if key == name else ""}>{title}</a>' for key, title in TITLES.items()
+    )
+    frame, part = (PAGE / f"{each}.html" for each in ("frame", name))
+    html = frame.read_text("utf-8")
+    for key, value in {"title": TITLES[name], "name": name, "tabs": tabs, "main": part.read_text("utf-8")}.items():
+        html = html.replace(f"<!-- {key} -->", value)
+    return HTMLResponse(html)
+
+
+async def _file(request: Request) -> Response:
+    name = str(request.path_params["name"])
+    kind = _TYPES.get(Path(name).suffix)
+    if kind is None or name not in {one.name for one in PAGE.iterdir()}:
+        return JSONResponse({"error": f"The page has no file {name[:80]!r}."}, 404)
+    return Response((PAGE / name).read_bytes(), media_type=kind)
+
+
+async def _body(request: Request) -> Any:
+    """What a request says.
+
+    Raises:
+        InvalidArgumentError: It is too long, or no JSON.
+    """
+    content = b""
+    async for piece in request.stream():
+        content += piece
+        if len(content) > _MOST_BYTES:
+            raise InvalidArgumentError(f"A request may have {_MOST_BYTES:,} bytes.")
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise InvalidArgumentError(f"A request must be JSON: {error}.") from error
+
+
+async def _say(request: Request, error: Exception) -> Response:
+    """What the request asked cannot be done: told in words."""
+    words = str(error)
+    if isinstance(error, OSError) and not isinstance(error, CaveatError):
+        words = f"{error.strerror or error}: {error.filename or 'a file'}"
+    return JSONResponse({"error": words}, 400)
+
+
+async def _say_unforeseen(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": f"Something nobody foresaw went wrong: {type(error).__name__}: {error}"}, 500)
+
+
+def _ignore(fraction: float) -> None:
+    """The page shows no bar for so short a work."""

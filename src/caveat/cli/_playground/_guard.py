@@ -1,0 +1,84 @@
+"""Keeps other sites away from the page's server: only a browser that shows this very page may drive it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def refusal(host: str | None, origin: str | None) -> str | None:
+    """Returns why a request is refused, or None if it may go on.
+
+    A page of another site has another Origin; a name of another site that leads here has another Host.
+
+    Args:
+        host: The request's Host.
+        origin: Its Origin; a browser sends one with every websocket and every POST.
+
+    Example:
+        >>> refusal("127.0.0.1:8000", "http://127.0.0.1:8000"), refusal("localhost:8000", None)
+        (None, None)
+        >>> refusal("evil.example", None)
+        "the page is asked for as 'evil.example', and is only on 127.0.0.1 or localhost"
+        >>> refusal("127.0.0.1:8000", "http://127.0.0.1:9000")
+        "the request comes from a page of 'http://127.0.0.1:9000'"
+    """
+    try:
+        named = urlsplit(f"//{host or ''}").hostname
+    except ValueError:
+        named = None
+    if named not in OWN_NAMES:
+        return f"the page is asked for as {host!r}, and is only on 127.0.0.1 or localhost"
+    if origin is not None and origin != f"http://{host}":
+        return f"the request comes from a page of {origin!r}"
+    return None
+
+
+def guard(app: App) -> App:
+    """Returns the application behind the check, with headers that let it be shown in no other page."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await app(scope, receive, send)
+            return
+        pairs: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+        why = refusal(headers.get("host"), headers.get("origin"))
+        if why is not None:
+            await _refuse(scope["type"], why, send)
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *own]}
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return guarded
+
+
+async def _refuse(kind: str, why: str, send: Send) -> None:
+    if kind == "websocket":  # before it is accepted: the browser is told 403
+        await send({"type": "websocket.close", "code": 1008, "reason": why[:120]})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": f"Refused: {why}.\n".encode()})

@@ -1,0 +1,219 @@
+"""The model page's computing: models and tables below a folder, the least sure rows, what a threshold does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from caveat._estimators import (
+    FILES,
+    Goal,
+    choose_by_truth,
+    epistemic_measure,
+    fingerprint,
+    load_model,
+    losses_of,
+    uncertainty_of,
+    unit_of,
+    usual_measure,
+)
+from caveat._plain import from_plain
+from caveat.cli._decide_command import decide_file
+from caveat.cli._tabular_report import answer_text, truth_text, why
+from caveat.cli._tabular_tested import TABLES, Tested, ask
+from caveat.errors import InvalidArgumentError, explain
+
+MOST_ROWS = 20_000
+STEPS = 200
+"""Parts into which the fraction deferred is divided: the slider moves by one."""
+_LEAST_SURE, _MOST_CELLS = 25, 10
+_DEPTH, _MOST_PLACES = 3, 200
+_TABLES = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".parquet", ".feather")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be opened: names of a model and of a table, as they were listed.
+
+    Fields:
+        measure: Name of the measure that rows are ranked by; the model's usual one if None.
+        tolerance: Of numbers, the error from which an answer is wrong; without it errors are squared ones.
+    """
+
+    model: str
+    data: str
+    measure: str | None
+    tolerance: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Models and tables by the names under which the page may ask for them; nothing else is opened."""
+
+    models: dict[str, Path]
+    tables: dict[str, Path]
+
+
+def find_places(root: Path, model: Path | None = None, data: Path | None = None) -> Places:
+    """Returns the models and tables in a folder and the folders below it; first those that are named.
+
+    Folders with a leading dot, links and what lies more than three folders deep are passed over.
+    """
+    models: dict[str, Path] = {} if model is None else {str(model): model}
+    tables: dict[str, Path] = {} if data is None else {str(data): data}
+    for here, folders, files in os.walk(root):
+        place = Path(here)
+        depth = len(place.relative_to(root).parts)
+        is_model = FILES[1] in files
+        if is_model and depth and len(models) < _MOST_PLACES:
+            models.setdefault(place.relative_to(root).as_posix(), place)
+        folders[:] = sorted(name for name in folders if name[0] != "." and not is_model and depth < _DEPTH)
+        for name in () if is_model else sorted(files):
+            path = place / name
+            if name[0] != "." and name.endswith(_TABLES) and not path.is_symlink() and len(tables) < _MOST_PLACES:
+                tables.setdefault(path.relative_to(root).as_posix(), path)
+    return Places(models, tables)
+
+
+def choice_from(said: Any) -> Choice:
+    """Returns what a request asks to open.
+
+    Raises:
+        InvalidArgumentError: A part is missing, unknown or of another type.
+    """
+    return cast(Choice, _read(Choice, said))
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What is to be saved: the choice, and the fraction of the rows that is deferred."""
+
+    choice: Choice
+    deferred: float
+
+
+def saving_from(said: Any) -> Saving:
+    """Returns what a request asks to save.
+
+    Raises:
+        InvalidArgumentError: A part is missing, unknown or of another type.
+    """
+    return cast(Saving, _read(Saving, said))
+
+
+def open_model(places: Places, choice: Choice, advance: Callable[[float], None]) -> Tested:
+    """Returns the labeled rows of the table and what the model predicts for them.
+
+    Raises:
+        CaveatError: A name that was not listed, no model, no table, or rows that do not fit it.
+    """
+    model = _listed(places.models, choice.model, "model")
+    return ask(load_model(TABLES, model), _listed(places.tables, choice.data, "table"), MOST_ROWS, None, advance)
+
+
+def fingerprint_of(places: Places, choice: Choice) -> tuple[str, int, int]:
+    """Returns what tells whether the model or the table is another than when it was opened."""
+    table = _listed(places.tables, choice.data, "table").stat()
+    return fingerprint(_listed(places.models, choice.model, "model")), table.st_mtime_ns, table.st_size
+
+
+def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
+    """Returns the least sure rows and why, and what every threshold would do, as plain numbers.
+
+    Each entry of "curve" is what `caveat decide --budget` would choose for that fraction deferred.
+
+    Raises:
+        InvalidArgumentError: A measure or tolerance that is none.
+    """
+    model = tested.model
+    measure = choice.measure or usual_measure(model)
+    judged = model.classifies or choice.tolerance is not None
+    losses = losses_of(model, tested.pred, tested.truth, choice.tolerance)
+    by = uncertainty_of(model, tested.pred, measure).cpu()
+    curve: list[dict[str, Any]] = []
+    for step in range(STEPS):
+        goal = Goal(budget=step / STEPS, tolerance=choice.tolerance, measure=measure)
+        policy = choose_by_truth(model, tested.pred, tested.truth, goal)[0].policy or {}
+        answered = by <= policy["threshold"]
+        loss = float(losses[answered].mean()) if bool(answered.any()) else None
+        chosen = {"threshold": policy["threshold"], "coverage": policy["coverage"]}
+        curve.append({"deferred": step / STEPS, **chosen, "loss": loss})
+    return {
+        "model": choice.model,
+        "data": choice.data,
+        "rows": len(tested.truth),
+        "rows_in_file": tested.sample.total,
+        "target": ", ".join(model.target.names),
+        "classifies": model.classifies,
+        "judged": judged,
+        "measure": measure,
+        "measures": [usual_measure(model), epistemic_measure(model)],
+        "unit": unit_of(model, measure),
+        "parts_unit": "nats" if model.classifies else "standard deviations",
+        "loss_all": float(losses.mean()),
+        "curve": curve,
+        "policy": model.policy,
+        **_least_sure(tested, measure, choice.tolerance),
+    }
+
+
+def save_policy(places: Places, saving: Saving, advance: Callable[[float], None]) -> dict[str, Any]:
+    """Writes the threshold into the model, as `caveat decide --budget` does, and returns the policy.
+
+    Raises:
+        CaveatError: A name that was not listed, or a model or table that has become another.
+    """
+    choice = saving.choice
+    model, table = _listed(places.models, choice.model, "model"), _listed(places.tables, choice.data, "table")
+    goal = Goal(budget=saving.deferred, tolerance=choice.tolerance, measure=choice.measure)
+    return decide_file(model, table, goal, most_rows=MOST_ROWS, advance=advance)
+
+
+def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[str, Any]:
+    model = tested.model
+    by = uncertainty_of(model, tested.pred, measure).cpu()
+    chosen = cast("list[int]", by.argsort(descending=True, stable=True)[:_LEAST_SURE].tolist())
+    losses = losses_of(model, tested.pred, tested.truth, tolerance)
+    judged = model.classifies or tolerance is not None
+    parts = tested.parts()
+    names = [name for name in tested.sample.columns if name not in model.target.names][:_MOST_CELLS]
+    rows: list[dict[str, Any]] = []
+    for row in chosen:
+        rows.append(
+            {
+                "line": int(tested.sample.lines[row]),
+                "truth": truth_text(tested, row),
+                "answer": answer_text(tested, row),
+                "wrong": bool(losses[row] > 0) if judged else None,
+                "uncertainty": float(by[row]),
+                "epistemic": float(parts["epistemic"][row]),
+                "aleatoric": float(parts["aleatoric"][row]),
+                "why": why(tested, row, little_known=measure == epistemic_measure(model)),
+                "cells": [str(tested.sample.columns[name][row]) for name in names],
+            }
+        )
+    return {"columns": names, "least_sure": rows}
+
+
+def _listed(places: dict[str, Path], name: str, what: str) -> Path:
+    if name in places:
+        return places[name]
+    raise InvalidArgumentError(
+        explain(
+            f"The {what} must be one that the page lists.",
+            got=repr(name[:200]),
+            cause="it was moved, or lies outside of the folder in which the command was started",
+            fix=f"load the page again, or name the {what} on the command line: caveat playground MODEL DATA",
+        )
+    )
+
+
+def _read(kind: Any, said: Any) -> Any:
+    try:
+        return from_plain(kind, said, "the request")
+    except (ValueError, TypeError) as error:
+        rule = "A request must be one that the page makes."
+        raise InvalidArgumentError(explain(rule, got=str(error), fix="load the page again")) from error
