@@ -1,4 +1,4 @@
-"""How uncertain: pure functions of a predictive, and the dict `MEASURES` of all of them by name."""
+"""How uncertain: pure functions of a predictive, and the dict `MEASURES` of all that rank rows, by name."""
 
 from caveat._measure_kinds import MEASURES, Measure
 from caveat.measures._by_class import entropy_by_class, mean_by_predicted_class
