@@ -42,6 +42,25 @@ def _distances(a: Tensor, b: Tensor, p: float, mode: int | None) -> Tensor:
     return cast(Any, torch).linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)
 
 
+def _trilinear(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    new_in_a: list[int],
+    new_in_b: list[int],
+    new_in_c: list[int],
+    summed: list[int],
+    unrolled: int = 1,
+) -> Tensor:
+    """The sum over some axes of a product of three tensors, each with new axes of its own."""
+    product: Tensor | float = 1.0
+    for tensor, axes in ((a, new_in_a), (b, new_in_b), (c, new_in_c)):
+        for axis in sorted(axes):
+            tensor = tensor.unsqueeze(axis)
+        product = tensor * product
+    return cast(Tensor, product).sum(summed)
+
+
 def _normal_quantile(p: Tensor) -> Tensor:
     """The inverse of the normal distribution function: the rational approximation of Peter J. Acklam, 2003.
 
@@ -97,6 +116,7 @@ PLAINER: dict[Any, Any] = {
     _aten._unsafe_view.default: torch.reshape,
     _aten.mkldnn_rnn_layer.default: _lstm_layer,
     _aten._cdist_forward.default: _distances,
+    _aten._trilinear.default: _trilinear,
     _aten.special_ndtri.default: _normal_quantile,
 }
 """Of an operator: what is called in its place, with the same arguments."""
