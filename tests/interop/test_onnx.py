@@ -306,6 +306,15 @@ def test_what_cannot_be_exported_is_named(model: Callable[[], nn.Module], words:
 
 
 @pytest.mark.heavy
+def test_weights_too_large_for_one_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caveat.interop._onnx_network._MOST_BYTES", 4 * 131 - 1)
+    with pytest.raises(NotExportableError, match="less than 2 GiB"):
+        export(dense(), tmp_path)  # of 80 + 51 numbers
+    monkeypatch.setattr("caveat.interop._onnx_network._MOST_BYTES", 4 * 131)
+    export(dense(), tmp_path)
+
+
+@pytest.mark.heavy
 def test_without_dropout_there_is_nothing_to_export(tmp_path: Path) -> None:
     with pytest.raises(caveat.NothingRandomError):
         export(nn.Linear(4, 3), tmp_path)

@@ -31,7 +31,6 @@ from caveat.measures import expected_entropy, mutual_information, predictive_ent
 from caveat.samplers import Ensemble, MCDropout
 
 What = Literal["summary", "draws"]
-_LARGEST = (1 << 31) - 1
 _MEASURES = {each.__name__: each for each in (predictive_entropy, expected_entropy, mutual_information)}
 
 
@@ -93,14 +92,6 @@ def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: Wh
     ]
     about = {"sampler": repr(sampler), "what": what}
     content = model_of(draft, given, outputs, heads, about)
-    if content.ByteSize() > _LARGEST:
-        raise NotExportableError(
-            explain(
-                "One ONNX file holds at most 2 GiB.",
-                got=f"{content.ByteSize() / (1 << 30):.1f} GiB",
-                fix="export the network in half precision, or the part of it that is drawn from",
-            )
-        )
     path = Path(fspath(path))
     write_whole(path, content.SerializeToString())
     return path

@@ -28,6 +28,7 @@ from caveat.interop._onnx_recording import Function, Numbers, Recording
 
 SIZES = (3, 5)
 _OTHER_SIZE = 4
+_MOST_BYTES = (1 << 31) - (1 << 24)  # what is no weight takes its part
 
 
 class _NotLinearError(Exception):
@@ -125,6 +126,7 @@ def convert(functions: Sequence[Function], inputs: Sequence[str]) -> Converted:
     """
     try:
         played = Played(functions)
+        _check_size(played)
         _check_other_size(played, functions)
         recording, axes = played.first[0], [*played.axes]
         if len(functions) == 1:
@@ -157,6 +159,18 @@ def convert(functions: Sequence[Function], inputs: Sequence[str]) -> Converted:
     values = [output.name for output in graph.output]
     asked, pair = recording.asked if numbers else [], (recording, played.second[0])
     return Converted(graph, numbers, varying, values, asked, pair, played.axes)
+
+
+def _check_size(played: Played) -> None:
+    taken = sum(tensor.numel() * tensor.element_size() for tensor in played.buffers())
+    if taken > _MOST_BYTES:
+        raise NotExportableError(
+            explain(
+                "One ONNX file holds less than 2 GiB.",
+                got=f"{taken / (1 << 30):.1f} GiB of weights",
+                fix="export the network in half precision, model.half(), or the part of it that is drawn from",
+            )
+        )
 
 
 def _check_other_size(played: Played, functions: Sequence[Function]) -> None:

@@ -58,7 +58,7 @@ def _trilinear(
         for axis in sorted(axes):
             tensor = tensor.unsqueeze(axis)
         product = tensor * product
-    return cast(Tensor, product).sum(summed)
+    return product.sum(summed)
 
 
 def _normal_quantile(p: Tensor) -> Tensor:
