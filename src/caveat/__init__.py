@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from caveat import testing as testing
     from caveat import text as text
     from caveat import train as train
+    from caveat._compare import compare
     from caveat._doctor import doctor
     from caveat._engine import draws, predict, predict_batches
     from caveat._intercept import all_dropout, audit, dropout_modules, paths, with_stochastic_depth
@@ -71,6 +72,7 @@ __all__ = [
     "aleatoric_variance",
     "all_dropout",
     "audit",
+    "compare",
     "decompose",
     "deterministic",
     "doctor",
@@ -98,7 +100,7 @@ __all__ = [
 
 _HOMES = (
     *("errors", "predictive", "layers", "measures", "_intercept", "_engine", "samplers", "train"),
-    *("_doctor", "interop"),
+    *("_compare", "_doctor", "interop"),
 )
 """The packages that the names above are from, lowest first."""
 

@@ -81,7 +81,8 @@ def bootstrap(
     if not weighted:
         require_same_rows(tensors)
     answers: list[Tensor] = []
-    for picks in draw_resamples(tensors[-1].shape[0], resamples, seed):
+    each = max(1, tensors[-1].numel() // tensors[-1].shape[0])
+    for picks in draw_resamples(tensors[-1].shape[0], resamples, seed, each=each):
         if weighted:
             answers.append(metric(*tensors, weights=row_counts(picks).to(tensors[-1].device)))
         else:

@@ -1,0 +1,124 @@
+"""The scores that methods are compared by, each a function of the rows' weights, for many resamples at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from caveat._checks import with_labels
+from caveat.errors import InvalidArgumentError, explain
+from caveat.measures import MEASURES
+from caveat.metrics import (
+    aurc,
+    expected_calibration_error,
+    gaussian_cdf,
+    gaussian_negative_log_likelihood,
+    miscalibration_area,
+    negative_log_likelihood,
+    root_mean_squared_error,
+    wrong,
+)
+from caveat.predictive import Bernoulli, Categorical, Gaussian
+
+Score = Callable[..., Tensor]
+"""Takes `weights` (R, B) and gives (R,); without them 0-d."""
+
+
+def truth_like(pred: Categorical | Bernoulli | Gaussian, y: Tensor) -> Tensor:
+    """Returns the truth in the shape that a predictive's metrics take: labels int64 (B...), or targets (B..., D).
+
+    Raises:
+        InvalidArgumentError: shapes that do not fit, or labels that are no classes.
+    """
+    if not isinstance(pred, Gaussian):
+        classes = pred.binary if isinstance(pred, Bernoulli) else pred
+        shape = classes.votes.shape[:-1]
+        labels = y.to(classes.votes.device)
+        if labels.numel() == classes.votes[..., 0].numel() and labels.shape[-1:] == (1,):
+            labels = labels.reshape(shape)
+        if isinstance(pred, Bernoulli) or labels.dtype == torch.bool:  # yes and no are floats in their loss
+            labels = labels.long() if bool((labels == labels.long()).all()) else labels
+        with_labels(classes.moments.mean, labels, "the predictions")
+        return labels
+    target = y.to(pred.noise)
+    if target.numel() == pred.noise.numel() and 1 in (*pred.noise.shape[-1:], *target.shape[-1:]):
+        target = target.reshape(pred.noise.shape)  # (B,) beside (B, 1)
+    if target.shape != pred.noise.shape:
+        raise InvalidArgumentError(
+            explain(
+                "Targets must have the shape of the predictions.",
+                got=f"targets {tuple(target.shape)} and predictions {tuple(pred.noise.shape)}",
+                cause="other rows than those that were predicted",
+                fix="y of the same rows as x",
+            )
+        )
+    return target
+
+
+def scores_of(pred: Categorical | Bernoulli | Gaussian, y: Tensor, level: float) -> dict[str, Score]:
+    """Returns the scores of a predictive by name, the main one first; of a density where there is one.
+
+    Args:
+        pred: Predictive of B rows.
+        y: Labels or targets as `truth_like` gives them.
+        level: Probability that sets and intervals hold the truth.
+    """
+    if isinstance(pred, Gaussian):
+        return _of_numbers(pred, y, level)
+    return _of_classes(pred.binary if isinstance(pred, Bernoulli) else pred, y, level)
+
+
+def _of_classes(pred: Categorical, y: Tensor, level: float) -> dict[str, Score]:
+    p = pred.moments.mean / pred.moments.mean.sum(-1, keepdim=True)
+    wrong = wrong(p, y).double()
+    inside = _smallest_sets(p, level)
+    entropy = MEASURES["predictive_entropy"].uncertainty(pred)
+    return {
+        "error": _mean_of(wrong),
+        "nll": partial(negative_log_likelihood, p, y),
+        "ece": partial(expected_calibration_error, p, y),
+        "coverage": _mean_of(inside.gather(-1, y[..., None])[..., 0].double()),
+        "size": _mean_of(inside.double().sum(-1)),
+        "aurc": partial(aurc, wrong, entropy),
+    }
+
+
+def _of_numbers(pred: Gaussian, y: Tensor, level: float) -> dict[str, Score]:
+    mean, variance = pred.moments.mean, pred.noise + pred.moments.variance
+    error, deviation = (y - mean).abs(), variance.sqrt()
+    half = NormalDist().inv_cdf((1 + level) / 2) * deviation
+    scores: dict[str, Score] = {"rmse": partial(root_mean_squared_error, mean, y)}
+    coverage, width = _mean_of((error <= half).double()), _mean_of(2 * half)
+    if mean.ndim > 1:  # a row is answered or not with all its targets
+        error, deviation = error.flatten(1).mean(1), deviation.flatten(1).mean(1)
+    if bool((variance > 0).all()):
+        levels = gaussian_cdf(mean, variance, y)
+        scores["nll"] = partial(gaussian_negative_log_likelihood, mean, variance, y)
+        scores["miscalibration"] = partial(miscalibration_area, levels, central=True)
+    return {
+        **scores,
+        "coverage": coverage,
+        "width": width,
+        "aurc": partial(aurc, error, deviation),
+    }
+
+
+def _smallest_sets(p: Tensor, level: float) -> Tensor:
+    """The fewest classes of probabilities (B..., C) whose probabilities sum to the level: bool (B..., C)."""
+    ranked, order = p.sort(dim=-1, descending=True, stable=True)
+    before = ranked.cumsum(-1) - ranked
+    return torch.zeros_like(p, dtype=torch.bool).scatter_(-1, order, before < level - 1e-9)
+
+
+def _mean_of(values: Tensor) -> Score:
+    """The mean of values (B...) over the rows, as a score."""
+
+    def mean(*, weights: Tensor | None = None) -> Tensor:
+        per_row = values.flatten(1).mean(1) if values.ndim > 1 else values
+        return per_row.mean() if weights is None else weights.to(per_row) @ per_row / weights.to(per_row).sum(-1)
+
+    return mean
