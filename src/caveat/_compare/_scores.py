@@ -74,16 +74,16 @@ def scores_of(pred: Categorical | Bernoulli | Gaussian, y: Tensor, level: float)
 
 def _of_classes(pred: Categorical, y: Tensor, level: float) -> dict[str, Score]:
     p = pred.moments.mean / pred.moments.mean.sum(-1, keepdim=True)
-    wrong = wrong(p, y).double()
+    errors = wrong(p, y).double()
     inside = _smallest_sets(p, level)
     entropy = MEASURES["predictive_entropy"].uncertainty(pred)
     return {
-        "error": _mean_of(wrong),
+        "error": _mean_of(errors),
         "nll": partial(negative_log_likelihood, p, y),
         "ece": partial(expected_calibration_error, p, y),
         "coverage": _mean_of(inside.gather(-1, y[..., None])[..., 0].double()),
         "size": _mean_of(inside.double().sum(-1)),
-        "aurc": partial(aurc, wrong, entropy),
+        "aurc": partial(aurc, errors, entropy),
     }
 
 
