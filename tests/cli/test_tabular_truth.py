@@ -6,10 +6,12 @@ import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -17,6 +19,8 @@ pytest.importorskip("sklearn")
 
 from caveat.cli._cli import main
 from caveat.cli._tabular_drift import chance_of, stability_index
+from caveat.cli._tabular_report import answer_text
+from caveat.predictive import Gaussian
 
 QUICK = ["--epochs", "4", "--members", "1", "--draws", "12"]
 
@@ -255,3 +259,9 @@ def test_a_shift_has_moved() -> None:
     mean, tail = chance_of(then, now)
     assert index - mean > 0.25
     assert tail < 1e-4
+
+
+def test_a_wide_spread_is_written_without_an_exponent() -> None:
+    pred = Gaussian.from_draws(torch.tensor([[[100.0]], [[400.0]]]), 0.0)
+    tested: Any = SimpleNamespace(model=SimpleNamespace(target=None), pred=pred)
+    assert answer_text(tested, 0) == "250 ± 210"

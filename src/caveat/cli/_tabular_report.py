@@ -222,7 +222,7 @@ def answer_text(tested: Judged, row: int) -> str:
     means = cast("list[float]", pred.mean[row].tolist())
     deviations = cast("list[float]", spread[row].tolist())
     pairs = zip(means, deviations, strict=True)
-    return ", ".join(f"{mean:.5g} ± {sd:.2g}" for mean, sd in pairs)
+    return ", ".join(f"{mean:.5g} ± {float(f'{sd:.2g}'):.6g}" for mean, sd in pairs)  # 190, and not 1.9e+02
 
 
 def _read_rows(tested: Tested) -> str:

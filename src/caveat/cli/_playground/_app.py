@@ -32,8 +32,8 @@ from caveat.cli._tabular_tested import Tested
 from caveat.errors import CaveatError, InvalidArgumentError
 
 PAGE = files("caveat.cli._playground") / "page"
-TITLES = {"regression": "Regression"}
-"""The pages, by the last part of their address."""
+TITLES = {"regression": "Regression", "image": "Image", "model": "Your model"}
+"""The three pages, by the last part of their address."""
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_BYTES = 1 << 16
 
@@ -59,7 +59,8 @@ def make_app(root: Path, model: Path | None = None, data: Path | None = None) ->
 
     async def list_places(request: Request) -> Response:
         found = await workers.run(places, slow=True)
-        return JSONResponse({"models": [*found.models], "tables": [*found.tables], "folder": str(root)})
+        listed = {"models": [*found.models], "tables": [*found.tables]}
+        return JSONResponse({**listed, "folder": str(root), "named": model is not None and data is not None})
 
     def open_choice(said: Any) -> dict[str, Any]:
         choice, found = choice_from(said), places()

@@ -23,7 +23,7 @@ _MOST_WAITING = 1000
 
 @dataclass(eq=False)
 class Workers:
-    """Where computing is done: pictures one after another in one thread, what takes seconds in another.
+    """Where computing is done: pictures one after another in one thread, what takes seconds beside it.
 
     Fields:
         reader: The network of digits once it is being trained, shared by all pages.
@@ -31,7 +31,7 @@ class Workers:
     """
 
     quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "playground"))
-    slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "playground-slow"))
+    slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "playground-slow"))
     reader: asyncio.Future[Reader] | None = None
     trained: float = 0.0
 

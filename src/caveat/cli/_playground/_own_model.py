@@ -179,7 +179,8 @@ def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[s
     losses = losses_of(model, tested.pred, tested.truth, tolerance)
     judged = model.classifies or tolerance is not None
     parts = tested.parts()
-    names = [name for name in tested.sample.columns if name not in model.target.names][:_MOST_CELLS]
+    schema = model.reader.schema
+    names = [column.name for column in (*schema.numbers, *schema.categories)][:_MOST_CELLS]
     rows: list[dict[str, Any]] = []
     for row in chosen:
         rows.append(

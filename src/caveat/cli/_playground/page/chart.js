@@ -22,7 +22,7 @@ export function ticks(low, high, count) {
 let charts = 0;
 
 // x and y are [low, high]; `drawn` is called after each change of size or axes.
-export function makeChart(place, { x, y, xLabel, yLabel, xFormat = String, yFormat = String, drawn }) {
+export function makeChart(place, { x, y, xLabel, yLabel, xFormat = String, yFormat = String, left = 46, drawn }) {
   const svg = make("svg", { class: "chart", "aria-hidden": "true", focusable: "false" }, null);
   place.prepend(svg);
   const clip = `clip-${charts++}`;
@@ -30,7 +30,7 @@ export function makeChart(place, { x, y, xLabel, yLabel, xFormat = String, yForm
   const axes = make("g", { class: "axes" }, svg);
   const plot = make("g", { "clip-path": `url(#${clip})` }, svg);
   const above = make("g", {}, svg);
-  const margin = { left: 46, right: 12, top: 10, bottom: 40 };
+  const margin = { left, right: 20, top: 10, bottom: 40 };
   const chart = { svg, plot, above, x, y, width: 0, height: 0 };
   const inner = () => [chart.width - margin.left - margin.right, chart.height - margin.top - margin.bottom];
   chart.sx = (value) => margin.left + ((value - chart.x[0]) / (chart.x[1] - chart.x[0])) * inner()[0];
