@@ -129,6 +129,26 @@ def look(name):
     return found
 
 
+class Switched(ByHand):
+    """Drops only when its own switch is on."""
+
+    on = False
+
+    def call(self, x, training=False):
+        return super().call(x, training=training and self.on)
+
+
+def switched():
+    """The spread of draws before and after a layer's switch is set."""
+    layer = Switched()
+    model = chain((4,), L.Dropout(0.2), L.Dense(9), layer)
+    sampler = caveat.interop.keras_mc_dropout(model, output=caveat.Mean())
+    x = torch.ones(2, 4)
+    off = caveat.draws(sampler, x, 20)
+    layer.on = True
+    return bool((off != caveat.draws(sampler, x, 20)).any())
+
+
 def message(call):
     try:
         call()
@@ -156,4 +176,5 @@ def errors():
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    sys.stdout.write(json.dumps({"networks": {name: look(name) for name in NETWORKS}, "errors": errors()}))
+    networks = {name: look(name) for name in NETWORKS}
+    sys.stdout.write(json.dumps({"networks": networks, "errors": errors(), "switched": switched()}))

@@ -81,6 +81,11 @@ def test_what_cannot_be_drawn_from_is_named(backend: str, situation: str, words:
     assert results(backend)["errors"][situation].startswith(words)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_layer_that_changes_is_looked_at_again(backend: str) -> None:
+    assert results(backend)["switched"]
+
+
 def example(name: str) -> dict[str, Any]:
     return runpy.run_path(str(Path(__file__).parents[2] / "examples" / f"{name}.py"))
 

@@ -39,6 +39,7 @@ from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers import mc_dropout
 
 _OLDEST = "3.8"
+_MOST_PLANS = 64
 
 
 def keras_mc_dropout(
@@ -119,12 +120,21 @@ class KerasMCDropout(Generic[P_co]):
                 )
             )
         inputs = as_inputs(x, torch.device("cpu"))
-        key = along_first(inputs).describe(inputs)
-        if key not in self._plans:
-            self._plans[key] = self._look(inputs)
+        plan = self._plan(inputs)
         if rows is not None:
             inputs = along_first(inputs).take(inputs, rows)
-        yield _Bound(self, self._plans[key], inputs, MaskSource(check_seed(seed)))
+        yield _Bound(self, plan, inputs, MaskSource(check_seed(seed)))
+
+    def _plan(self, inputs: Inputs) -> _Plan:
+        """The plan for inputs of this kind, made at the first of them and again when a layer has changed."""
+        spaces: list[dict[str, Any]] = [vars(layer) for _, layer in layers_of(self.keras_model)]
+        settings = [value for space in spaces for value in space.values() if type(value) in (bool, int, float, str)]
+        key = along_first(inputs).describe(inputs), tuple(settings)
+        if key not in self._plans:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = self._look(inputs)
+        return self._plans[key]
 
     def read(self, inputs: Inputs, told: Told, rows: int, source: MaskSource, draw: int) -> Values:
         """What is read of one draw."""
