@@ -143,7 +143,8 @@ def _named(model: Model, names: Sequence[str]) -> Model:
 
 
 def mark_problem(row: dict[str, Any], why: str | None) -> dict[str, Any]:
-    """Returns a row of the output; of a picture that shows nothing it holds no answer."""
+    """Returns a row of predictions of a picture; of one that shows nothing, for which there is a reason, no answer."""
     if why is None:
         return {**row, "problem": None}
-    return {**dict.fromkeys(row), "row": row["row"], "file": row["file"], "decision": "unreadable", "problem": why}
+    known = {name: row[name] for name in ("row", "file") if name in row}
+    return {**dict.fromkeys(row), **known, "decision": "unreadable", "problem": why}

@@ -7,7 +7,6 @@ by their sizes, and so no digit of an answer depends on what arrived beside it.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -34,13 +33,13 @@ class Answer:
     Fields:
         rows: As `caveat predict` writes them, numbered from 1.
         draws: The number of draws that they summarize.
-        uncertainty: What rows are ranked by, of those that show anything.
+        uncertainty: What rows are ranked by; None of pictures that show nothing.
         batch: The number of rows that were computed together.
     """
 
     rows: list[Row] = field(default_factory=list[Row])
     draws: int = 0
-    uncertainty: list[float] = field(default_factory=list[float])
+    uncertainty: list[float | None] = field(default_factory=list[float | None])
     batch: int = 0
 
 
@@ -71,19 +70,17 @@ def compute(
         block: Rows of a table that go through the networks together.
         give: Takes the number of a piece and its answer.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sentences that are truncated, as the model card says
-        if served.package == "image":
-            _give_all(pieces, _answer_pictures(served.model, _join(pieces), draws, level), give)
-            return
-        inputs = _join(pieces)
-        if served.package == "text":
-            inputs = served.model.reader.read(inputs)
-        if all(piece.until is None for piece in pieces):
-            _give_all(pieces, _answer(served.model, _predict(served, inputs, draws, block), draws, level), give)
-            return
-        filled = _fill(inputs, block) if served.package == "tabular" else inputs
-        _compute_within(served.model, filled, pieces, draws, level, give)
+    if served.package == "image":
+        _give_all(pieces, _answer_pictures(served.model, _join(pieces), draws, level), give)
+        return
+    inputs = _join(pieces)
+    if served.package == "text":
+        inputs, _ = served.model.reader.read_and_count(inputs)  # without a warning of those that are truncated
+    if all(piece.until is None for piece in pieces):
+        _give_all(pieces, _answer(served.model, _predict(served, inputs, draws, block), draws, level), give)
+        return
+    filled = _fill(inputs, block) if served.package == "tabular" else inputs
+    _compute_within(served.model, filled, pieces, draws, level, give)
 
 
 def _predict(served: Served, inputs: Tensor, draws: int, block: int) -> Pred:
@@ -124,7 +121,7 @@ def _compute_within(
 
 def _answer(model: Model, pred: Pred, draws: int, level: float) -> Answer:
     rows = prediction_rows(model, pred, 1, level, {})
-    return Answer(rows, draws, cast("list[float]", uncertainty_of(model, pred).tolist()))
+    return Answer(rows, draws, cast("list[float | None]", uncertainty_of(model, pred).tolist()))
 
 
 def _answer_pictures(model: Model, pictures: list[Any], draws: int, level: float) -> Answer:
@@ -135,7 +132,7 @@ def _answer_pictures(model: Model, pictures: list[Any], draws: int, level: float
         some = prediction_rows(model, pred, first + 1, level, {})
         whole.rows += [mark_problem(row, why.get(number)) for number, row in enumerate(some)]
         by = cast("list[float]", uncertainty_of(model, pred).tolist())
-        whole.uncertainty += [value for number, value in enumerate(by) if number not in why]
+        whole.uncertainty += [None if number in why else value for number, value in enumerate(by)]
     return whole
 
 
@@ -159,9 +156,7 @@ def _give_all(pieces: Sequence[Piece], whole: Answer, give: Callable[[int, Answe
     for number, piece in enumerate(pieces):
         own = slice(starts[number], starts[number] + piece.count)
         rows = [{**row, "row": row["row"] - starts[number]} for row in whole.rows[own]]
-        # pictures that show nothing have no uncertainty, so of those it cannot be told whose it is
-        by = whole.uncertainty[own] if len(whole.uncertainty) == len(whole.rows) else []
-        give(number, Answer(rows, whole.draws, by, len(whole.rows)))
+        give(number, Answer(rows, whole.draws, whole.uncertainty[own], len(whole.rows)))
 
 
 def _starts(pieces: Sequence[Piece]) -> list[int]:

@@ -46,13 +46,13 @@ async def warm_up(batches: Batches, served: Served, draws: int | None = None) ->
 
 async def watch_folders(models: Models, batches: Batches, every: float, note: Note) -> None:
     """Looks at each folder again and again; a new model takes the place of the old one once it has been loaded."""
-    seen = {name: _stamp(served.folder) for name, served in models.items()}
+    seen: dict[str, object] = {}  # none yet: a folder may have been replaced since it was loaded
     told: dict[str, object] = {}
     while True:
         await asyncio.sleep(every)
         for name, served in list(models.items()):
             stamp = _stamp(served.folder)
-            if stamp == seen[name]:
+            if name in seen and stamp == seen[name]:
                 continue
             try:
                 if await asyncio.to_thread(fingerprint, served.folder) != served.mark:

@@ -106,8 +106,9 @@ def _note(service: Service, request: Request, served: Served, columns: dict[str,
     entry = request.scope.setdefault(LOG, {})
     entry |= {"model": served.name, "version": served.version, "rows": len(found.rows), "draws": found.draws}
     entry |= {"referred": referred, "batch_rows": found.batch}
-    if found.uncertainty:
-        entry["mean_uncertainty"] = sum(found.uncertainty) / len(found.uncertainty)
+    known = [value for value in found.uncertainty if value is not None]
+    if known:
+        entry["mean_uncertainty"] = sum(known) / len(known)
     if service.settings.log_rows:
         entry["input"] = {name: [str(value)[:200] for value in values] for name, values in columns.items()}
         entry["answers"] = found.rows

@@ -72,13 +72,14 @@ class Watch:
         self.draws.labels(name).inc(answer.draws * len(answer.rows))
         stream.referred.extend(decision != "answer" for decision in decisions)
         self.referred.labels(name).set(sum(stream.referred) / len(stream.referred))
-        stream.uncertainty.extend(answer.uncertainty)
+        known = [value for value in answer.uncertainty if value is not None]
+        stream.uncertainty.extend(known)
         if not stream.uncertainty:
             return
         mean = sum(stream.uncertainty) / len(stream.uncertainty)
         self.uncertainty.labels(name).set(mean)
         if stream.test is not None and stream.mean is not None and stream.deviation:
-            stream.test.add(answer.uncertainty)
+            stream.test.add(known)
             self.drift.labels(name).set((mean - stream.mean) / stream.deviation)
             self.capital.labels(name).set(stream.test.capital)
             self.highest.labels(name).set(stream.test.highest)
