@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
+import sys
 from types import ModuleType
 
 from caveat.errors import MissingExtraError, explain
@@ -41,14 +43,7 @@ def require(module: str, extra: str, *, at_least: str | None = None) -> ModuleTy
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        raise MissingExtraError(
-            explain(
-                f"{error.name} is needed here and is not installed.",
-                got=str(error),
-                cause=f'caveat was installed without its extra "{extra}"',
-                fix=f'pip install "caveat[{extra}]"',
-            )
-        ) from error
+        raise MissingExtraError(_missing(error.name, extra)) from error
     package = module.split(".")[0]
     version = str(getattr(importlib.import_module(package), "__version__", ""))
     if at_least is not None and _numbers(version) < _numbers(at_least):
@@ -61,6 +56,25 @@ def require(module: str, extra: str, *, at_least: str | None = None) -> ModuleTy
             )
         )
     return loaded
+
+
+def check_installed(package: str, extra: str) -> None:
+    """Say which extra of caveat brings a package that is not installed; one that is there is not loaded.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        raise MissingExtraError(_missing(package, extra))
+
+
+def _missing(package: str, extra: str) -> str:
+    return explain(
+        f"{package} is needed here and is not installed.",
+        got=f"No module named {package!r}",
+        cause=f'caveat was installed without its extra "{extra}"',
+        fix=f'pip install "caveat[{extra}]"',
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

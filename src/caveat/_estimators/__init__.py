@@ -1,8 +1,10 @@
 """What estimators of tables, sentences and pictures share: parameters, targets, fitting, thresholds, folders, cards."""
 
+from importlib import import_module
+
 from caveat._estimators._calibration import calibrate
 from caveat._estimators._card import plain_text
-from caveat._estimators._estimator import ClassifierBase, Estimator, RegressorBase
+from caveat._estimators._find_kind import find_kind, package_of
 from caveat._estimators._fitting import fit_model
 from caveat._estimators._from_scores import highest_level, interval_of, sets_of
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE
@@ -12,7 +14,6 @@ from caveat._estimators._model_folder import FILES, changed, check_destination, 
 from caveat._estimators._objectives import loss_of
 from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
 from caveat._estimators._settings import check_settings, keep_parameters, settings_of, wrong_setting
-from caveat._estimators._sklearn import fitted, validation
 from caveat._estimators._storage import load_model, restore_networks, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
 from caveat._estimators._thresholds import (
@@ -27,6 +28,11 @@ from caveat._estimators._thresholds import (
     unit_of,
     usual_measure,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from caveat._estimators._estimator import ClassifierBase, Estimator, RegressorBase
+    from caveat._estimators._sklearn import fitted, validation
 
 __all__ = [
     "FEWEST_TO_CALIBRATE",
@@ -53,6 +59,7 @@ __all__ = [
     "choose_by_truth",
     "decide",
     "epistemic_measure",
+    "find_kind",
     "fingerprint",
     "fit_model",
     "fitted",
@@ -64,6 +71,7 @@ __all__ = [
     "load_model",
     "loss_of",
     "losses_of",
+    "package_of",
     "plain_text",
     "predict_from",
     "predict_in_steps",
@@ -82,3 +90,12 @@ __all__ = [
     "validation",
     "wrong_setting",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Returns a part of scikit-learn's face, loaded when it is asked for: a saved model needs none of it."""
+        for module in ("_estimator", "_sklearn"):
+            if name in __all__ and name in vars(import_module(f"{__name__}.{module}")):
+                return vars(import_module(f"{__name__}.{module}"))[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

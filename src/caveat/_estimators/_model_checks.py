@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from caveat._estimators._targets import Classes, Target
 from caveat._plain import from_plain
@@ -30,7 +31,7 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def check_weights(build: Callable[[], nn.Module], tensors: dict[str, Tensor], what: str) -> dict[str, Tensor]:
     """Return the tensors if they are those of the network, of finite numbers; nothing is allocated before that."""
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutValues():
         wanted = {name: (tuple(t.shape), t.dtype) for name, t in build().state_dict().items()}
     plain = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
     odd = sorted(name for name in {*wanted, *plain} if wanted.get(name) != plain.get(name))
@@ -38,6 +39,16 @@ def check_weights(build: Callable[[], nn.Module], tensors: dict[str, Tensor], wh
     for name, tensor in tensors.items():
         require(bool(tensor.isfinite().all()), f"{what}: {name[:60]} is not finite")
     return tensors
+
+
+class _WithoutValues(TorchFunctionMode):
+    """A mode in which weights stay as they are made: torch draws normal numbers for nothing by loading its compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (nn.init.normal_, Tensor.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def check_names(tensors: Collection[str], networks: int, others: Collection[str]) -> None:

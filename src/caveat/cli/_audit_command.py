@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import caveat
-from caveat._intercept import Audit
 from caveat.cli._interrupts import Unwound
 from caveat.cli._named_functions import make_model_and_batch
+
+if TYPE_CHECKING:
+    from caveat._intercept import Audit
 
 
 def audit_factory(target: str) -> Audit:

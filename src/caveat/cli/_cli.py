@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["audit", "no_colon"])
         2
     """
+    if arguments is None:  # threads that wait asleep leave the processor to others; read when torch is loaded
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with Interrupts(process=arguments is None) as interrupts:
         try:
             code = _run(list(sys.argv[1:] if arguments is None else arguments))

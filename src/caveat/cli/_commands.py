@@ -12,8 +12,7 @@ from rich.console import Console
 
 from caveat._extras import require
 from caveat.cli._audit_command import audit_as_json, audit_factory
-from caveat.cli._demo._settings import Settings
-from caveat.cli._demo._story import prepare, run_demo
+from caveat.cli._named_functions import check_form
 from caveat.cli._serve._command import serve
 from caveat.cli._tabular_commands import register as register_table_commands
 
@@ -43,16 +42,16 @@ def demo(
         typer.Option(help="Folder with MNIST as train.npz and test.npz, instead of scikit-learn's digits."),
     ] = None,
     digit: Annotated[
-        int, typer.Option(help="Turn the first test image of this class, 0 to 9, that is answered right.")
+        int, typer.Option(min=0, max=9, help="Turn the first test image of this class, 0 to 9, that is answered right.")
     ] = 1,
-    index: Annotated[int | None, typer.Option(help="Turn this test image instead, counted from 0.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Draws at each angle; 1000 if not given.")] = None,
+    index: Annotated[int | None, typer.Option(min=0, help="Turn this test image instead, counted from 0.")] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Draws at each angle; 1000 if not given.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training digits; by their number if not given.")
+        int | None, typer.Option(min=1, help="Passes over the training digits; by their number if not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of training and of the draws: same seed, same numbers.")] = 0,
     threads: Annotated[
-        int, typer.Option(help="Of computation; with 1, numbers do not depend on the cores.")
+        int, typer.Option(min=1, help="Of computation; with 1, numbers do not depend on the cores.")
     ] = 1,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds instead: fewer digits, less training, 40 draws.")
@@ -70,6 +69,8 @@ def demo(
         require(module, "demo")
     from caveat.cli._demo._files import demo_folder, write_files
     from caveat.cli._demo._numbers import as_json as numbers
+    from caveat.cli._demo._settings import Settings
+    from caveat.cli._demo._story import prepare, run_demo
     from caveat.cli._demo._terminal import print_result, progress_bar
 
     settings = Settings(data, digit, index, draws, epochs, seed, quick, threads)
@@ -133,6 +134,9 @@ def doctor(
 
     Example: [bold]caveat doctor my_project.networks:make --recipe my_project:mc_predict --html doctor.html[/bold]
     """
+    for name in (target, batch, recipe):
+        if name is not None:
+            check_form(name)
     from caveat.cli._doctor_command import FAULTY, examine, print_diagnosis, write_page
 
     found = examine(target, batch, recipe, n=n, seed=seed, stochastic_depth=stochastic_depth, ignore=ignore or [])

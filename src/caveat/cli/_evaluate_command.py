@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import FILES, load_model
+from caveat._estimators import FILES, load_model, package_of
 from caveat._extras import require
 from caveat._files import write_whole
 from caveat._tables import InvalidTableError
 from caveat.cli._output_file import check_output, writing
 from caveat.cli._picture_report import picture_report
-from caveat.cli._picture_tested import PICTURES, ask_of_pictures, is_model_of_pictures
+from caveat.cli._picture_tested import PICTURES, ask_of_pictures
 from caveat.cli._tabular_drift import drifts_of
 from caveat.cli._tabular_output import cannot_write
 from caveat.cli._tabular_policy import judge_policy
@@ -48,7 +48,7 @@ def evaluate_file(
 def _evaluate(
     folder: Path, data: Path, report: Path | None, draws: int | None, most_rows: int, advance: Advance
 ) -> dict[str, Any]:
-    if is_model_of_pictures(folder):
+    if package_of(folder) == "image":
         pictures = ask_of_pictures(load_model(PICTURES, folder), data, most_rows, draws, advance)
         about = {"rows_in_file": pictures.total, "left_out": pictures.left_out}
         return _judge(folder, pictures, report, about, partial(picture_report, pictures))

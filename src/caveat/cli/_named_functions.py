@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from caveat.errors import WEIGHTS_FILES, InvalidArgumentError, explain_no_network
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORM = "module:function"
 
@@ -21,6 +22,8 @@ def make_model_and_batch(target: str, batch: str | None = None) -> tuple[nn.Modu
         InvalidArgumentError: there is no such module or function, it fails, or it returns something else.
     """
     made = _call(target, "make a model")
+    from torch import nn
+
     match made:
         case (nn.Module() as model, example):
             return model, example if batch is None else _call(batch, "make a batch")
@@ -37,18 +40,24 @@ def make_model_and_batch(target: str, batch: str | None = None) -> tuple[nn.Modu
             )
 
 
+def check_form(target: str) -> None:
+    """Raises InvalidArgumentError unless a text has the form module:function."""
+    module, colon, name = target.partition(":")
+    if not colon and target.endswith(WEIGHTS_FILES):
+        rule = f"A network is named by a function that returns (model, example_input), named as {FORM}."
+        raise InvalidArgumentError(explain_no_network(target, rule))
+    if not (module and colon and name):
+        raise InvalidArgumentError(f"A function is named as {FORM}; got {target!r}.")
+
+
 def import_function(target: str) -> Any:
     """The function that the target names, looked for in the current folder too.
 
     Raises:
         InvalidArgumentError: there is no such module or function.
     """
-    module_name, colon, name = target.partition(":")
-    if not colon and target.endswith(WEIGHTS_FILES):
-        rule = f"A network is named by a function that returns (model, example_input), named as {FORM}."
-        raise InvalidArgumentError(explain_no_network(target, rule))
-    if not (module_name and colon and name):
-        raise InvalidArgumentError(f"A function is named as {FORM}; got {target!r}.")
+    check_form(target)
+    module_name, _, name = target.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

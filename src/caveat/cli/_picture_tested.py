@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._estimators import FILES, Classes, Model, losses_of
-from caveat._files import open_regular
+from caveat._estimators import Classes, Model, find_kind, losses_of
 from caveat.cli._tabular_tested import parts_of
 from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian, concatenate
 
-PICTURES = Classifier.kind
+PICTURES = find_kind("image")
 CLASS_FOLDERS = "class"
 """The name of the target where class folders say it."""
-_TABLES, _ENDINGS = (".csv", ".tsv"), (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 Advance = Callable[[float], None]
 
 
@@ -55,25 +52,6 @@ class TestedPictures:
     def parts(self) -> dict[str, Tensor]:
         """Returns "total", "aleatoric" and "epistemic" of each picture, (B,)."""
         return parts_of(self.pred)
-
-
-def are_pictures(data: Path) -> bool:
-    """Returns whether data are pictures: a folder, or a CSV whose second line begins with the path of one."""
-    if data.is_dir() or data.suffix.lower() not in _TABLES or not data.is_file():
-        return data.is_dir()
-    with data.open(encoding="utf-8", errors="replace") as file:
-        first = [file.readline(1 << 16) for _ in range(2)][1]
-    cell = first.replace("\t", ",").split(",")[0].strip().strip('"')
-    return cell.lower().endswith(_ENDINGS)
-
-
-def is_model_of_pictures(folder: Path) -> bool:
-    """Returns whether a folder holds a model of pictures; what is wrong with one is said when it is read."""
-    try:
-        with open_regular(folder / FILES[1]) as file:  # a pipe there must not be waited for
-            return json.loads(file.read())["format"] == PICTURES.format[0]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return False
 
 
 def estimator_of(model: Model) -> Classifier | Regressor:

@@ -13,11 +13,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from caveat._extras import require
+from caveat._extras import check_installed
+from caveat.cli._arguments import (
+    are_pictures,
+    check_data,
+    check_fraction,
+    check_method,
+    check_model,
+    check_positive,
+    threads_set,
+)
 from caveat.errors import InvalidArgumentError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")]
 MostRows = Annotated[int, typer.Option(min=2, help="Of a larger file so many rows are used, drawn evenly.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Of computation; if not given, one for a small table, else one a core.")
+]
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `caveat fit` wrote.")]
 Advance = Callable[[float], None]
 
@@ -51,15 +63,16 @@ def fit(
             "ensemble or mc_dropout of pictures."
         ),
     ] = None,
-    members: Annotated[int, typer.Option(help="Networks of an ensemble.")] = 5,
-    draws: Annotated[int, typer.Option(help="Draws that a prediction summarizes.")] = 100,
-    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the rows.")] = None,
-    seed: Annotated[int, typer.Option(help="Same rows, same seed: same model.")] = 0,
+    members: Annotated[int, typer.Option(min=1, help="Networks of an ensemble.")] = 5,
+    draws: Annotated[int, typer.Option(min=1, help="Draws that a prediction summarizes.")] = 100,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes over the rows.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same rows, same seed: same model.")] = 0,
     backbone: Annotated[str | None, typer.Option(help="Of pictures: the timm model whose features are read.")] = None,
     size: Annotated[
-        int | None, typer.Option(help="Of pictures: pixels along a side; by the pictures if not given.")
+        int | None, typer.Option(min=1, help="Of pictures: pixels along a side; by the pictures if not given.")
     ] = None,
     most_rows: MostRows = 1_000_000,
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a table or on pictures and save it, with a part of the rows held out to calibrate it.
@@ -68,30 +81,35 @@ def fit(
 
     Example: [bold]caveat fit houses.csv --target price --out model[/bold]
     """
-    require("sklearn", "tabular")
-    from caveat.cli._picture_tested import are_pictures
-
+    check_data(data)
+    if kind not in (None, "classes", "numbers"):
+        raise InvalidArgumentError(f"--kind must be classes or numbers; got {kind!r}.")
     options = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
     if are_pictures(data):
+        check_method(method, "pictures")
+        _require_none({"--drop": drop, "--category": category}, "pictures")
+        check_installed("PIL", "image")
         from caveat.cli._picture_commands import fit_pictures
 
-        _require_none({"--drop": drop, "--category": category}, "pictures")
         estimator = {**options, "method": method, "backbone": backbone, "size": size, "verbose": not as_json}
-        found = fit_pictures(data, target or [], out, kind, most_rows, estimator)
+        with threads_set(threads, data):
+            found = fit_pictures(data, target or [], out, kind, most_rows, estimator)
         _say_left_out(found, as_json)
         said = f"Model of {found['rows']:,} pictures in {out} ({found['seconds']:.0f} s)."
         _show(found, as_json, said, skip=("left_out",))
         return
+    check_method(method, "tables")
+    _require_none({"--backbone": backbone, "--size": size}, "tables")
+    if not target:
+        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
+    check_installed("safetensors", "tabular")
     from caveat.cli._column_lines import column_lines
     from caveat.cli._fit_command import FitRequest, fit_file
     from caveat.cli._tabular_tested import TABLES
 
-    _require_none({"--backbone": backbone, "--size": size}, "tables")
-    if not target:
-        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
     settings = TABLES.settings(method=method or "ensemble", **options)
     request = FitRequest(data, target, out, kind, drop or (), category or (), most_rows)
-    with _bar(f"Reading {data.name}") as advance:
+    with threads_set(threads, data), _bar(f"Reading {data.name}") as advance:
         found = fit_file(request, settings, advance, verbose=not as_json)
     said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
     if not as_json:
@@ -105,21 +123,25 @@ def predict(
     out: Annotated[Path, typer.Option(help="The file of predictions: .csv, .tsv or .jsonl.")],
     draws: Annotated[
         int | None,
-        typer.Option(help="Draws for each row; the model's if not given: intervals are calibrated by those."),
+        typer.Option(min=1, help="Draws for each row; the model's if not given: intervals are calibrated by those."),
     ] = None,
     level: Annotated[float, typer.Option(help="Of the intervals, or sets of classes.")] = 0.9,
     keep: Annotated[list[str] | None, typer.Option(help="A column to pass through, such as an identifier.")] = None,
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict every row of a file of any size; a run that was killed goes on where it stopped.
 
     Example: [bold]caveat predict model new.csv --out predictions.csv[/bold]
     """
-    require("sklearn", "tabular")
-    from caveat.cli._picture_tested import is_model_of_pictures
+    check_fraction("--level", level)
+    check_data(data)
+    check_model(model)
+    check_installed("safetensors", "tabular")
+    from caveat._estimators import package_of
 
-    with _bar(f"Predicting {data.name}") as advance:
-        if is_model_of_pictures(model):
+    with threads_set(threads, data), _bar(f"Predicting {data.name}") as advance:
+        if package_of(model) == "image":
             from caveat.cli._picture_commands import predict_for_pictures
 
             _require_none({"--keep": keep}, "pictures")
@@ -140,19 +162,22 @@ def evaluate(
     model: Folder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
     report: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Draws for each row; the model's if not given.")] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Draws for each row; the model's if not given.")] = None,
     most_rows: MostRows = 200_000,
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on rows it has not seen, with a report of how far to trust it.
 
     Example: [bold]caveat evaluate model test.csv --report report.html[/bold]
     """
-    require("sklearn", "tabular")
+    check_model(model)
+    check_data(data)
+    check_installed("safetensors", "tabular")
     from caveat.cli._evaluate_command import evaluate_file
     from caveat.cli._tabular_policy import describe_policy
 
-    with _bar(f"Evaluating on {data.name}") as advance:
+    with threads_set(threads, data), _bar(f"Evaluating on {data.name}") as advance:
         found = evaluate_file(model, data, report, draws=draws, most_rows=most_rows, advance=advance)
     if as_json:
         print(json.dumps(found, indent=1, allow_nan=False))
@@ -187,21 +212,32 @@ def decide(
         str | None, typer.Option(help="What rows are ranked by; total uncertainty if not given.")
     ] = None,
     most_rows: MostRows = 200_000,
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose above which uncertainty rows are deferred to a person, and write it into the model.
 
     Example: [bold]caveat decide model validation.csv --risk 0.05[/bold]
     """
-    require("sklearn", "tabular")
-    from caveat._estimators import Goal
+    aims = {"risk": risk, "human_cost": human_cost, "budget": budget}
+    given = [name for name, value in aims.items() if value is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise InvalidArgumentError(f"Exactly one of risk, human_cost and budget must be given; got {got}.")
+    check_fraction("--risk", risk)
+    check_fraction("--budget", budget, zero=True)
+    check_fraction("--confidence", confidence)
+    check_positive("--tolerance", tolerance)
+    check_model(model)
+    check_data(data)
+    check_installed("safetensors", "tabular")
+    from caveat._estimators import Goal, package_of
     from caveat.cli._decide_command import decide_file
     from caveat.cli._picture_commands import decide_pictures
-    from caveat.cli._picture_tested import is_model_of_pictures
 
     goal = Goal(risk, human_cost, budget, tolerance, confidence, measure)
-    choose = decide_pictures if is_model_of_pictures(model) else decide_file
-    with _bar(f"Deciding on {data.name}") as advance:
+    choose = decide_pictures if package_of(model) == "image" else decide_file
+    with threads_set(threads, data), _bar(f"Deciding on {data.name}") as advance:
         found = choose(model, data, goal, most_rows=most_rows, advance=advance)
     said = f"{found['coverage']:.1%} of the rows are answered, the others deferred; written into {model}."
     _say_left_out(found, as_json)
@@ -212,19 +248,22 @@ def calibrate(
     model: Folder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
     most_rows: MostRows = 20_000,
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a model's probabilities and intervals to newer rows, without training again.
 
     Example: [bold]caveat calibrate model recent.csv[/bold]
     """
-    require("sklearn", "tabular")
+    check_model(model)
+    check_data(data)
+    check_installed("safetensors", "tabular")
+    from caveat._estimators import package_of
     from caveat.cli._decide_command import calibrate_file
     from caveat.cli._picture_commands import calibrate_pictures
-    from caveat.cli._picture_tested import is_model_of_pictures
 
-    fit_again = calibrate_pictures if is_model_of_pictures(model) else calibrate_file
-    with _bar(f"Calibrating on {data.name}") as advance:
+    fit_again = calibrate_pictures if package_of(model) == "image" else calibrate_file
+    with threads_set(threads, data), _bar(f"Calibrating on {data.name}") as advance:
         found = fit_again(model, data, most_rows=most_rows, advance=advance)
     _say_left_out(found, as_json)
     said = f"Calibrated on {found['rows']:,} rows; written into {model}."

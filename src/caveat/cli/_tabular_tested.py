@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import caveat
-from caveat._estimators import Classes, Model, losses_of, predict_from
+from caveat._estimators import Classes, Model, find_kind, losses_of, predict_from
 from caveat._tables import (
     InvalidTableError,
     Sample,
@@ -27,9 +27,8 @@ from caveat._tables import (
 )
 from caveat.errors import explain
 from caveat.predictive import Categorical, Gaussian, concatenate
-from caveat.tabular import Classifier
 
-TABLES = Classifier.kind
+TABLES = find_kind("tabular")
 Advance = Callable[[float], None]
 _AT_ONCE = 8192
 

@@ -14,7 +14,7 @@ from caveat._estimators import Estimator, decide, fitted, load_model, settings_o
 from caveat.decide import Decision
 from caveat.errors import explain
 from caveat.image._backbone import open_backbone
-from caveat.image._kind import PICTURES, PictureReader, TrainingPictures, read_training
+from caveat.image._kind import KIND, PictureReader, TrainingPictures, read_training
 from caveat.image._listing import InvalidPictureError, PicturesLeftOutWarning, as_sources, list_pictures
 from caveat.image._predicting import defer_unseen, describe_problems, predict_in_batches, predict_pictures
 from caveat.image._reading import Format, Problem, learn_format
@@ -26,7 +26,7 @@ _LARGEST = 64  # pixels along a side of what is trained from scratch
 class PictureEstimator(Estimator):
     """An estimator of B pictures X: a list of paths, arrays or PIL images, an array, a folder, or a CSV of paths."""
 
-    kind = PICTURES
+    kind = KIND
     backbone: Any
     size: int | None
     problems_: tuple[Problem, ...]

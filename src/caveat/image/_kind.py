@@ -220,7 +220,7 @@ def _describe(model: Model) -> CardLines:
     )
 
 
-PICTURES = Kind(
+KIND = Kind(
     package="image",
     format=("caveat-image", 1),
     row="picture",

@@ -1,8 +1,25 @@
 """Tables in, predictions with calibrated uncertainty out: scikit-learn estimators, and models as folders."""
 
+from importlib import import_module
+
 from caveat._tables import DoubtfulColumnWarning, InvalidTableError, as_columns
 from caveat.errors import InvalidModelError
-from caveat.tabular._classifier import Classifier
-from caveat.tabular._regressor import Regressor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from caveat.tabular._classifier import Classifier
+    from caveat.tabular._regressor import Regressor
 
 __all__ = ["Classifier", "DoubtfulColumnWarning", "InvalidModelError", "InvalidTableError", "Regressor", "as_columns"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Returns an estimator, and loads scikit-learn for it: a folder's model is used without."""
+        if name in ("Classifier", "Regressor"):
+            globals()[name] = value = getattr(import_module(f"{__name__}._{name.lower()}"), name)
+            return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

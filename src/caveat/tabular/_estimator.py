@@ -19,13 +19,13 @@ from caveat._tables import (
     learn_table,
     row_place,
 )
-from caveat.tabular._kind import TABLES
+from caveat.tabular._kind import KIND
 
 
 class TableEstimator(Estimator):
     """An estimator of a table X of B rows: a data frame, an Arrow table, an array (B, F) or a dict of columns."""
 
-    kind = TABLES
+    kind = KIND
     categorical: Collection[str | int]
 
     def open_rows(self, X: Any, *, training: bool) -> tuple[Table, int]:

@@ -127,7 +127,7 @@ def _row(column: Column) -> str:
     return f"| {name} | numbers{dress} | {column.low:.6g} to {column.high:.6g}; {column.missing:,} missing |"
 
 
-TABLES = Kind(
+KIND = Kind(
     package="tabular",
     format=("caveat-table", 1),
     row="row",

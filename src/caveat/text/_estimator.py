@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from caveat._estimators import Estimator, load_model, save_model, validation
-from caveat.text._kind import SENTENCES, encoder_files
+from caveat.text._kind import KIND, encoder_files
 from caveat.text._reader import Sentences
 from caveat.text._sentences import as_sentences
 
@@ -14,7 +14,7 @@ from caveat.text._sentences import as_sentences
 class SentenceEstimator(Estimator):
     """An estimator of B sentences X: a list, an array or a series of strings."""
 
-    kind = SENTENCES
+    kind = KIND
 
     def open_rows(self, X: Any, *, training: bool) -> tuple[list[str], int]:
         """Returns the sentences, and the number of them.

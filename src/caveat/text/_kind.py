@@ -172,7 +172,7 @@ def _no_encoder(place: Path, name: str, got: str) -> str:
     )
 
 
-SENTENCES = Kind(
+KIND = Kind(
     package="text",
     format=("caveat-text", 1),
     row="sentence",

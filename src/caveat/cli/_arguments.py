@@ -1,0 +1,81 @@
+"""What can be said of a command's arguments before torch is loaded, which takes seconds: most mistakes are here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from caveat.errors import InvalidArgumentError, explain
+
+METHODS = {"tables": ("ensemble", "mc_dropout", "concrete_dropout", "sngp"), "pictures": ("ensemble", "mc_dropout")}
+_LISTS = (".csv", ".tsv")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_SMALL = 1 << 20
+"""Bytes of a table below which a second thread costs more than it brings."""
+
+
+def check_data(data: Path) -> None:
+    """Raises InvalidArgumentError unless there is such a file or folder."""
+    if not data.exists():
+        rule = f"{data} must be a file, or a folder of pictures."
+        cause = "a typo, or another folder"
+        raise InvalidArgumentError(explain(rule, got="no such file", cause=cause, fix="ls, and name it again"))
+
+
+def check_model(folder: Path) -> None:
+    """Raises InvalidArgumentError unless there is such a folder."""
+    if not folder.exists():
+        raise InvalidArgumentError(
+            explain(
+                "A model is a folder with caveat.json in it.",
+                got=f"{folder}, which is not there",
+                cause="another folder was meant, or saving was interrupted",
+                fix="pass the folder that was given to save() or to caveat fit --out",
+            )
+        )
+
+
+def check_fraction(option: str, value: float | None, *, zero: bool = False) -> None:
+    """Raises InvalidArgumentError unless a number is between 0 and 1; None was not given."""
+    if value is not None and not (0 < value < 1 or (zero and value == 0)):
+        ends = "from 0 to below 1" if zero else "between 0 and 1"
+        raise InvalidArgumentError(f"{option} must be {ends}; got {value:g}.")
+
+
+def check_positive(option: str, value: float | None) -> None:
+    """Raises InvalidArgumentError unless a number is above 0; None was not given."""
+    if value is not None and not 0 < value < math.inf:
+        raise InvalidArgumentError(f"{option} must be above 0; got {value:g}.")
+
+
+def check_method(method: str | None, data: str) -> None:
+    """Raises InvalidArgumentError unless a method is one of those for "tables" or "pictures"."""
+    known = METHODS[data]
+    if method is not None and method not in known:
+        raise InvalidArgumentError(f"--method of {data} must be one of {', '.join(known)}; got {method}.")
+
+
+def are_pictures(data: Path) -> bool:
+    """Returns whether data are pictures: a folder, or a CSV whose second line begins with the path of one."""
+    if data.is_dir() or data.suffix.lower() not in _LISTS or not data.is_file():
+        return data.is_dir()
+    with data.open(encoding="utf-8", errors="replace") as file:
+        first = [file.readline(1 << 16) for _ in range(2)][1]
+    cell = first.replace("\t", ",").split(",")[0].strip().strip('"')
+    return cell.lower().endswith(_PICTURES)
+
+
+@contextmanager
+def threads_set(threads: int | None, data: Path) -> Generator[None]:
+    """Computes with as many threads as were asked for; if not, with one for a small table, else as torch would."""
+    import torch
+
+    before = torch.get_num_threads()
+    small = data.is_file() and data.stat().st_size < _SMALL and not are_pictures(data)
+    torch.set_num_threads(threads or (1 if small else before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
