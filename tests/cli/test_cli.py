@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,46 @@ def test_an_interruption_is_no_error_to_explain(
     monkeypatch.setattr(cli, "require", interrupted)
     assert main(["demo"]) == 130
     assert capsys.readouterr().err == "caveat: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["fit", "--help"],
+        ["fit", "nowhere.csv", "--target", "y", "--out", "m"],
+        ["fit", "nowhere.csv", "--out", "m"],
+        ["fit", "nowhere.csv", "--target", "y", "--out", "m", "--method", "magic"],
+        ["predict", "nowhere", "rows.csv", "--out", "p.csv"],
+        ["predict"],
+        ["evaluate", "nowhere", "rows.csv"],
+        ["decide", "nowhere", "rows.csv", "--risk", "2"],
+        ["audit", "no_colon"],
+        ["doctor", "no_module:f"],
+        ["demo", "--digit", "12"],
+        ["no_command"],
+    ],
+    ids=" ".join,
+)
+def test_help_and_mistakes_need_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom caveat.cli import main\ncode = main(sys.argv[1:])\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\nsys.exit(code)"
+    )
+    process = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, check=False)
+    assert process.returncode == (0 if "--help" in arguments else 2), process.stderr
+
+
+def test_a_saved_model_of_a_table_predicts_without_scikit_learn(tmp_path: Path) -> None:
+    rows = [f"{k / 7},{k % 3},{k}" for k in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *rows]))
+    options = ["--target", "y", "--members", "1", "--epochs", "2", "--out", str(tmp_path / "m"), "--json"]
+    assert main(["fit", str(tmp_path / "t.csv"), *options]) == 0
+    code = (
+        "import sys\nfrom caveat.cli import main\ncode = main(sys.argv[1:])\n"
+        "loaded = {'sklearn', 'pandas', 'scipy', 'torch._dynamo'} & set(sys.modules)\n"
+        "assert not loaded, loaded\nsys.exit(code)"
+    )
+    predict = ["predict", "m", "t.csv", "--out", "p.csv"]
+    process = subprocess.run([sys.executable, "-c", code, *predict], cwd=tmp_path, capture_output=True, check=False)
+    assert process.returncode == 0, process.stderr

@@ -19,9 +19,9 @@ _SMALL = 1 << 20
 def check_data(data: Path) -> None:
     """Raises InvalidArgumentError unless there is such a file or folder."""
     if not data.exists():
-        rule = f"{data} must be a file, or a folder of pictures."
+        rule, got = "Data are a file, or a folder of pictures.", f"no such file: {data}, which is not there"
         cause = "a typo, or another folder"
-        raise InvalidArgumentError(explain(rule, got="no such file", cause=cause, fix="ls, and name it again"))
+        raise InvalidArgumentError(explain(rule, got=got, cause=cause, fix="ls, and name it again"))
 
 
 def check_model(folder: Path) -> None:
@@ -37,11 +37,18 @@ def check_model(folder: Path) -> None:
         )
 
 
+def check_at_least(least: int, **options: int | None) -> None:
+    """Raises InvalidArgumentError unless every number that was given is at least so large."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise InvalidArgumentError(f"--{name.replace('_', '-')} must be at least {least}; got {value}.")
+
+
 def check_fraction(option: str, value: float | None, *, zero: bool = False) -> None:
     """Raises InvalidArgumentError unless a number is between 0 and 1; None was not given."""
     if value is not None and not (0 < value < 1 or (zero and value == 0)):
-        ends = "from 0 to below 1" if zero else "between 0 and 1"
-        raise InvalidArgumentError(f"{option} must be {ends}; got {value:g}.")
+        must = "be a fraction of the rows, from 0 to below 1" if zero else "lie between 0 and 1"
+        raise InvalidArgumentError(f"{option} must {must}; got {value:g}.")
 
 
 def check_positive(option: str, value: float | None) -> None:
@@ -54,7 +61,7 @@ def check_method(method: str | None, data: str) -> None:
     """Raises InvalidArgumentError unless a method is one of those for "tables" or "pictures"."""
     known = METHODS[data]
     if method is not None and method not in known:
-        raise InvalidArgumentError(f"--method of {data} must be one of {', '.join(known)}; got {method}.")
+        raise InvalidArgumentError(f"--method must be one of {', '.join(known)} for {data}; got {method}.")
 
 
 def are_pictures(data: Path) -> bool:

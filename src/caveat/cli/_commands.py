@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from caveat._extras import require
+from caveat.cli._arguments import check_at_least
 from caveat.cli._audit_command import audit_as_json, audit_factory
 from caveat.cli._named_functions import check_form
 from caveat.cli._serve._command import serve
 from caveat.cli._tabular_commands import register as register_table_commands
+from caveat.errors import InvalidArgumentError
 
 app = typer.Typer(
     name="caveat",
@@ -42,16 +44,16 @@ def demo(
         typer.Option(help="Folder with MNIST as train.npz and test.npz, instead of scikit-learn's digits."),
     ] = None,
     digit: Annotated[
-        int, typer.Option(min=0, max=9, help="Turn the first test image of this class, 0 to 9, that is answered right.")
+        int, typer.Option(help="Turn the first test image of this class, 0 to 9, that is answered right.")
     ] = 1,
-    index: Annotated[int | None, typer.Option(min=0, help="Turn this test image instead, counted from 0.")] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="Draws at each angle; 1000 if not given.")] = None,
+    index: Annotated[int | None, typer.Option(help="Turn this test image instead, counted from 0.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws at each angle; 1000 if not given.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the training digits; by their number if not given.")
+        int | None, typer.Option(help="Passes over the training digits; by their number if not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of training and of the draws: same seed, same numbers.")] = 0,
     threads: Annotated[
-        int, typer.Option(min=1, help="Of computation; with 1, numbers do not depend on the cores.")
+        int, typer.Option(help="Of computation; with 1, numbers do not depend on the cores.")
     ] = 1,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few seconds instead: fewer digits, less training, 40 draws.")
@@ -65,6 +67,10 @@ def demo(
 
     Example: [bold]caveat demo --digit 6 --out six --open[/bold]
     """
+    if not 0 <= digit <= 9:
+        raise InvalidArgumentError(f"--digit must be a class in 0..9; got {digit}.")
+    check_at_least(1, draws=draws, epochs=epochs, threads=threads)
+    check_at_least(0, index=index)
     for module in ("matplotlib", "sklearn"):
         require(module, "demo")
     from caveat.cli._demo._files import demo_folder, write_files

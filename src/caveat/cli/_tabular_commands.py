@@ -16,6 +16,7 @@ from rich.table import Table
 from caveat._extras import check_installed
 from caveat.cli._arguments import (
     are_pictures,
+    check_at_least,
     check_data,
     check_fraction,
     check_method,
@@ -28,7 +29,7 @@ from caveat.errors import InvalidArgumentError
 AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")]
 MostRows = Annotated[int, typer.Option(min=2, help="Of a larger file so many rows are used, drawn evenly.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Of computation; if not given, one for a small table, else one a core.")
+    int | None, typer.Option(help="Of computation; if not given, one for a small table, else one a core.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `caveat fit` wrote.")]
 Advance = Callable[[float], None]
@@ -63,13 +64,13 @@ def fit(
             "ensemble or mc_dropout of pictures."
         ),
     ] = None,
-    members: Annotated[int, typer.Option(min=1, help="Networks of an ensemble.")] = 5,
-    draws: Annotated[int, typer.Option(min=1, help="Draws that a prediction summarizes.")] = 100,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes over the rows.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same rows, same seed: same model.")] = 0,
+    members: Annotated[int, typer.Option(help="Networks of an ensemble.")] = 5,
+    draws: Annotated[int, typer.Option(help="Draws that a prediction summarizes.")] = 100,
+    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Same rows, same seed: same model.")] = 0,
     backbone: Annotated[str | None, typer.Option(help="Of pictures: the timm model whose features are read.")] = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Of pictures: pixels along a side; by the pictures if not given.")
+        int | None, typer.Option(help="Of pictures: pixels along a side; by the pictures if not given.")
     ] = None,
     most_rows: MostRows = 1_000_000,
     threads: Threads = None,
@@ -81,10 +82,14 @@ def fit(
 
     Example: [bold]caveat fit houses.csv --target price --out model[/bold]
     """
-    check_data(data)
+    check_at_least(1, members=members, draws=draws, epochs=epochs, size=size, threads=threads)
+    check_at_least(0, seed=seed)
     if kind not in (None, "classes", "numbers"):
         raise InvalidArgumentError(f"--kind must be classes or numbers; got {kind!r}.")
     options = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
+    if not target and not data.is_dir():
+        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
+    check_data(data)
     if are_pictures(data):
         check_method(method, "pictures")
         _require_none({"--drop": drop, "--category": category}, "pictures")
@@ -100,15 +105,13 @@ def fit(
         return
     check_method(method, "tables")
     _require_none({"--backbone": backbone, "--size": size}, "tables")
-    if not target:
-        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
     check_installed("safetensors", "tabular")
     from caveat.cli._column_lines import column_lines
     from caveat.cli._fit_command import FitRequest, fit_file
     from caveat.cli._tabular_tested import TABLES
 
     settings = TABLES.settings(method=method or "ensemble", **options)
-    request = FitRequest(data, target, out, kind, drop or (), category or (), most_rows)
+    request = FitRequest(data, target or (), out, kind, drop or (), category or (), most_rows)
     with threads_set(threads, data), _bar(f"Reading {data.name}") as advance:
         found = fit_file(request, settings, advance, verbose=not as_json)
     said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
@@ -123,7 +126,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="The file of predictions: .csv, .tsv or .jsonl.")],
     draws: Annotated[
         int | None,
-        typer.Option(min=1, help="Draws for each row; the model's if not given: intervals are calibrated by those."),
+        typer.Option(help="Draws for each row; the model's if not given: intervals are calibrated by those."),
     ] = None,
     level: Annotated[float, typer.Option(help="Of the intervals, or sets of classes.")] = 0.9,
     keep: Annotated[list[str] | None, typer.Option(help="A column to pass through, such as an identifier.")] = None,
@@ -135,8 +138,9 @@ def predict(
     Example: [bold]caveat predict model new.csv --out predictions.csv[/bold]
     """
     check_fraction("--level", level)
-    check_data(data)
+    check_at_least(1, draws=draws, threads=threads)
     check_model(model)
+    check_data(data)
     check_installed("safetensors", "tabular")
     from caveat._estimators import package_of
 
@@ -162,7 +166,7 @@ def evaluate(
     model: Folder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
     report: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="Draws for each row; the model's if not given.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws for each row; the model's if not given.")] = None,
     most_rows: MostRows = 200_000,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -171,6 +175,7 @@ def evaluate(
 
     Example: [bold]caveat evaluate model test.csv --report report.html[/bold]
     """
+    check_at_least(1, draws=draws, threads=threads)
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
@@ -228,6 +233,7 @@ def decide(
     check_fraction("--budget", budget, zero=True)
     check_fraction("--confidence", confidence)
     check_positive("--tolerance", tolerance)
+    check_at_least(1, threads=threads)
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
