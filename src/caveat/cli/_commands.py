@@ -13,7 +13,8 @@ from rich.console import Console
 from caveat._extras import require
 from caveat.cli._arguments import check_at_least
 from caveat.cli._audit_command import audit_as_json, audit_factory
-from caveat.cli._named_functions import check_form
+from caveat.cli._interrupts import Unwound
+from caveat.cli._named_functions import import_function
 from caveat.cli._serve._command import serve
 from caveat.cli._tabular_commands import register as register_table_commands
 from caveat.errors import InvalidArgumentError
@@ -142,7 +143,8 @@ def doctor(
     """
     for name in (target, batch, recipe):
         if name is not None:
-            check_form(name)
+            with Unwound():
+                import_function(name)
     from caveat.cli._doctor_command import FAULTY, examine, print_diagnosis, write_page
 
     found = examine(target, batch, recipe, n=n, seed=seed, stochastic_depth=stochastic_depth, ignore=ignore or [])
