@@ -11,11 +11,13 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import zlib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import caveat
 
@@ -67,8 +69,9 @@ def blocks(path: Path, *, stage: str) -> list[tuple[int, str]]:
     return found[:light] if stage == "fast" else found
 
 
-def run_blocks(path: Path, *, stage: str) -> None:
-    """Run a page's blocks one after another, as a reader would; tracebacks name the page and its line."""
+def run_blocks(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *, stage: str) -> None:
+    """Run a page's blocks one after another in an empty folder, as a reader would; tracebacks name page and line."""
+    monkeypatch.chdir(folder)
     space: dict[str, object] = {"__name__": "__page__"}
     for line, code in blocks(path, stage=stage):
         exec(compile("\n" * line + code, str(path), "exec"), space)
@@ -90,22 +93,22 @@ def test_every_public_name_of_a_package_has_a_docstring(package: str) -> None:
 
 
 @pytest.mark.parametrize("path", with_code("fast"))
-def test_the_code_of_a_page_runs(path: Path) -> None:
-    run_blocks(path, stage="fast")
+def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_blocks(path, tmp_path, monkeypatch, stage="fast")
 
 
 @pytest.mark.heavy
 @pytest.mark.filterwarnings(*FOREIGN_WARNINGS)
 @pytest.mark.parametrize("path", with_code("heavy"))
-def test_the_heavy_code_of_a_page_runs(path: Path) -> None:
-    run_blocks(path, stage="heavy")
+def test_the_heavy_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_blocks(path, tmp_path, monkeypatch, stage="heavy")
 
 
 @pytest.mark.frameworks
 @pytest.mark.filterwarnings("ignore")  # of fastai's many libraries: pandas, IPython, TorchScript
 @pytest.mark.parametrize("path", with_code("frameworks"))
-def test_the_code_of_a_page_of_frameworks_runs(path: Path) -> None:
-    run_blocks(path, stage="frameworks")
+def test_the_code_of_a_page_of_frameworks_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_blocks(path, tmp_path, monkeypatch, stage="frameworks")
 
 
 @pytest.mark.slow
@@ -124,11 +127,74 @@ def test_the_site_builds_and_its_reference_is_whole(tmp_path: Path) -> None:
     names = [f"caveat.{package}.{name}" for package in names_of for name in names_of[package]]
     assert not [name for name in names if name not in listed]
 
+    assert "at 4:  " in (tmp_path / "index.html").read_text()  # what the first block prints
+    assert all((tmp_path / "pictures" / f"index-2-1-{shade}.svg").is_file() for shade in ("light", "dark"))
+    assert "](how-to/decide/): A threshold says" in (tmp_path / "llms.txt").read_text()
+
     index = (tmp_path / "reference" / "index.html").read_text()
     assert "<blockquote>" not in index  # examples are code
     homes = {name: rf'href="[^"]*#caveat\.(\w+\.)?{name}"' for name in caveat.__all__}
     homeless = [name for name, home in homes.items() if not re.search(home, index)]
     assert not homeless, f"in caveat.__all__ and nowhere in the reference: {homeless}"
+
+
+# -- what the build puts under code ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def outputs() -> ModuleType:
+    """The hook that runs pages; its file belongs to no package."""
+    pytest.importorskip("mkdocs")
+    spec = importlib.util.spec_from_file_location("outputs", ROOT / "docs" / "_outputs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_blocks_print_and_draw_is_collected(outputs: ModuleType) -> None:
+    drawing = "from caveat import plot\nax = plot.plot_risk_coverage(([0.5, 1.0], [0.05, 0.1]), title='One')\n"
+    first, second = outputs.run(["number = 41 + 1\n", drawing + "print(number)\n"], "page.md")
+    assert first["printed"] == ""
+    assert first["figures"] == []
+    assert second["printed"] == "42\n"
+    (figure,) = second["figures"]
+    assert ">One</text>" in figure
+    assert "#1b1d21" in figure
+    assert "#1b1d21" not in outputs.darkened(figure)
+    assert "#e6e8ec" in outputs.darkened(figure)
+
+
+def test_a_page_stops_where_a_library_is_missing(outputs: ModuleType) -> None:
+    codes = ["print('before')\n", "import not_there.at_all\n", "raise AssertionError('this must not run')\n"]
+    before, at, after = outputs.run(codes, "page.md")
+    assert before["printed"] == "before\n"
+    assert before["note"] == ""
+    assert "not_there" in at["note"]
+    assert after == {"printed": "", "figures": [], "animations": [], "note": ""}
+
+
+def test_running_a_page_leaves_folder_and_random_state(outputs: ModuleType) -> None:
+    state, here = torch.random.get_rng_state(), Path.cwd()
+    with pytest.raises(ZeroDivisionError):
+        outputs.run(["import torch\ntorch.rand(3)\n1 / 0\n"], "page.md")
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert Path.cwd() == here
+
+
+def test_the_line_that_installs_brings_what_the_first_row_needs() -> None:
+    """README's first table row runs after its install line: the command, tables, and models on the disk."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for page in (ROOT / "README.md", ROOT / "docs" / "index.md"):
+        (line, *_) = re.findall(r'pip install "\.\[([a-z,]+)\]"', page.read_text())
+        asked, brought = line.split(","), set[str]()
+        while asked:
+            for need in extras[asked.pop()]:
+                inner = re.fullmatch(r"caveat\[(.+)\]", need)
+                asked += inner[1].split(",") if inner else []
+                brought.add(re.split(r"[\[<>=]", need)[0])
+        assert {"typer", "rich", "safetensors", "scikit-learn", "matplotlib"} <= brought
 
 
 # -- types -------------------------------------------------------------------------------------------------------------
