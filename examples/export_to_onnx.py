@@ -43,7 +43,7 @@ def main() -> None:
     pred = caveat.predict(sampler, x, n=100, seed=7)
     session = onnxruntime.InferenceSession(path)
     given = {"input": x.numpy(), "seed": np.array(7), "n": np.array(100)}
-    mean, variance = session.run(["mean", "epistemic_variance"], given)
+    mean, variance = map(np.asarray, session.run(["mean", "epistemic_variance"], given))
     print("     x   mean and sd of the networks: in Python   in ONNX Runtime")
     rows = zip(x, pred.mean, pred.epistemic_variance.sqrt(), mean, np.sqrt(variance), strict=True)
     for at, python_mean, python_sd, onnx_mean, onnx_sd in rows:
