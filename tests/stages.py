@@ -7,7 +7,7 @@ import re
 import pytest
 
 LIBRARIES = {
-    "heavy": "lightning onnx onnxruntime peft ray skorch torch_geometric transformers tritonclient",
+    "heavy": "lightning onnx onnxruntime peft playwright ray skorch torch_geometric transformers tritonclient",
     "frameworks": "fastai jax keras tensorflow timm torchvision",
 }
 """For each stage that needs more than the development set, the libraries that put code there; the last stage wins."""

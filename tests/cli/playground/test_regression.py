@@ -169,3 +169,9 @@ def test_a_gaussian_process_is_the_textbooks() -> None:
     torch.testing.assert_close(found.epistemic, covariance.diagonal().sqrt(), atol=1e-3, rtol=1e-2)
     torch.testing.assert_close(found.lines.mean(0), mean, atol=0.06, rtol=0)
     torch.testing.assert_close(found.lines.std(0), found.epistemic, atol=0.05, rtol=0.05)
+
+
+def test_a_gaussian_process_trusts_a_single_point() -> None:
+    one = torch.ones(1, dtype=torch.float64)
+    found = condition(one, 2 * one, torch.tensor([1.0, 9.0], dtype=torch.float64), length_scale=1.0, draws=2, seed=0)
+    assert found.mean.tolist() == pytest.approx([2.0, 0.0], abs=0.1)

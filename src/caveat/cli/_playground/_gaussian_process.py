@@ -11,6 +11,8 @@ from torch import Tensor
 
 RATIOS = tuple(10 ** (-3 + 0.25 * k) for k in range(17))
 """Noise variances that are tried, as multiples of the function's variance."""
+USUAL_RATIO, RATIO_SPREAD = 0.01, 0.75
+"""The prior of the ratio: log-normal about the first, with this many decades as standard deviation."""
 _JITTER = 1e-6
 _PRIOR_VARIANCE, _PRIOR_WEIGHT = 1.0, 2.0
 
@@ -36,7 +38,8 @@ def condition(x: Tensor, y: Tensor, grid: Tensor, *, length_scale: float, draws:
     """Returns the posterior of a zero-mean process with a squared-exponential kernel.
 
     The function's variance has a closed form for each ratio of noise to it, with an inverse-gamma prior worth two
-    points of variance 1; the ratio is the one of `RATIOS` with the largest marginal likelihood.
+    points of variance 1; the ratio is the one of `RATIOS` with the largest marginal likelihood times its prior, without
+    which a few points would be taken for noise.
 
     Args:
         x: Inputs (N,), float64; N may be 0.
@@ -73,14 +76,16 @@ def condition(x: Tensor, y: Tensor, grid: Tensor, *, length_scale: float, draws:
 
 def _choose_noise(x: Tensor, y: Tensor, length_scale: float) -> tuple[float, float]:
     """The ratio of the noise's variance to the function's, and the function's variance."""
-    best = (-math.inf, RATIOS[len(RATIOS) // 2], _PRIOR_VARIANCE)
+    best = (-math.inf, USUAL_RATIO, _PRIOR_VARIANCE)
     N = len(x)
     for ratio in RATIOS if N else ():
         lower = _factor(x, length_scale, ratio)
         fit = float(y @ torch.cholesky_solve(y[:, None], lower)[:, 0])
         variance = (fit + _PRIOR_WEIGHT * _PRIOR_VARIANCE) / (N + _PRIOR_WEIGHT)
         half_determinant = float(lower.diagonal().log().sum())
-        best = max(best, (-half_determinant - 0.5 * (N + _PRIOR_WEIGHT) * math.log(variance), ratio, variance))
+        prior = -0.5 * (math.log10(ratio / USUAL_RATIO) / RATIO_SPREAD) ** 2
+        likelihood = -half_determinant - 0.5 * (N + _PRIOR_WEIGHT) * math.log(variance)
+        best = max(best, (likelihood + prior, ratio, variance))
     return best[1], best[2]
 
 

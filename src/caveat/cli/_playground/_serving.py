@@ -47,6 +47,7 @@ def _listen(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen(128)  # a browser that comes before the server is ready waits for it
     except (OSError, OverflowError) as error:
         listening.close()
         rule = "The page needs a port of this machine that is free."

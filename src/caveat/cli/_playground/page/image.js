@@ -174,7 +174,7 @@ function paintThumbs() {
 function paint(canvas, pixels) {
   const dark = document.documentElement.dataset.theme === "dark";
   const [from, to] = dark ? [30, 236] : [255, 27];
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true }); // few pixels, put by the processor
   const image = context.createImageData(28, 28);
   pixels.forEach((ink, k) => {
     const level = from + ((to - from) * ink) / 255;

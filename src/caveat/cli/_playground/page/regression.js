@@ -37,7 +37,7 @@ function settings() {
 const NOTES = {
   mc_dropout: "Each draw is the network with other units dropped. The same draws are kept while it trains, so each line moves smoothly.",
   ensemble: "Five networks from different first weights, all trained on your points, without dropout.",
-  gaussian_process: "No network and no training: the posterior in closed form, its noise by the marginal likelihood. Draws are functions of the posterior.",
+  gaussian_process: "No network and no training: the posterior in closed form, its one noise by the marginal likelihood. Draws are functions of the posterior.",
 };
 
 function change() {
