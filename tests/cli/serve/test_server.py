@@ -86,8 +86,8 @@ def test_sigterm_under_load_loses_no_request(place: Path, keep_alive: bool) -> N
     with serving(str(place / "by_sold"), "--drain-seconds", "0.5") as service:
 
         async def steps() -> None:
-            clients = [asyncio.create_task(client(service.url)) for _ in range(32)]
-            while len(answered) < 100:
+            clients = [asyncio.create_task(client(service.url)) for _ in range(16)]
+            while len(answered) < 40:
                 await asyncio.sleep(0.01)
             service.process.send_signal(signal.SIGTERM)
             await asyncio.gather(*clients)

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 from caveat.cli._serve._batches import Batches
 from caveat.cli._serve._guard import Guard, write_log
@@ -74,7 +75,7 @@ def build_app(
     for router in routers:
         app.include_router(router)
 
-    @app.get("/metrics", tags=["watch"], summary="Numbers for Prometheus")
+    @app.get("/metrics", tags=["watch"], summary="Numbers for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
         watch.waiting.set(service.batches.waiting)
         return Response(generate_latest(watch.registry), media_type=CONTENT_TYPE_LATEST)

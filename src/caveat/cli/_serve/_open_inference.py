@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from caveat._estimators import Classes
 from caveat.cli._serve._inputs import describe_inputs, example_row
 from caveat.cli._serve._json import reply
-from caveat.cli._serve._predict_routes import ERROR_RESPONSES, read_options
+from caveat.cli._serve._predict_routes import ERROR_RESPONSES, describe_name, read_options
 from caveat.cli._serve._served import Served
 from caveat.cli._serve._service import Service, answer, find_model
 from caveat.cli._serve._tensors import InvalidTensorError, decode_column, read_request, write_response
@@ -24,7 +24,8 @@ _LENGTH = "Inference-Header-Content-Length"
 def inference_routes(service: Service, is_ready: Callable[[], bool]) -> APIRouter:
     """Returns the routes of the protocol."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-    unknown: Any = {404: ERROR_RESPONSES[404]}
+    extra: Any = {"parameters": [describe_name(service)]}
+    known: Any = {"responses": {404: ERROR_RESPONSES[404]}, "openapi_extra": extra}
 
     @router.get("/health/live", summary="Whether the process runs")
     async def live() -> Response:
@@ -38,20 +39,20 @@ def inference_routes(service: Service, is_ready: Callable[[], bool]) -> APIRoute
     async def server() -> Response:
         return reply({"name": "caveat", "version": version("caveat"), "extensions": ["binary_tensor_data"]})
 
-    @router.get("/models/{name}", summary="What a model takes and gives", responses=unknown)
-    async def metadata(name: str) -> Response:
-        return reply(_describe(find_model(service, name)))
+    @router.get("/models/{name}", summary="What a model takes and gives", **known)
+    async def metadata(request: Request) -> Response:
+        return reply(_describe(find_model(service, request.path_params["name"])))
 
-    @router.get("/models/{name}/ready", summary="Whether a model is loaded", responses=unknown)
-    async def model_ready(name: str) -> Response:
-        return reply({"name": find_model(service, name).name, "ready": True})
+    @router.get("/models/{name}/ready", summary="Whether a model is loaded", **known)
+    async def model_ready(request: Request) -> Response:
+        return reply({"name": find_model(service, request.path_params["name"]).name, "ready": True})
 
-    body = {"requestBody": _body(service)}
+    body = {"requestBody": _body(service), **extra}
     responses: Any = {200: {"description": "Output tensors."}, **ERROR_RESPONSES}
 
     @router.post("/models/{name}/infer", summary="Predict", openapi_extra=body, responses=responses)
-    async def infer(name: str, request: Request) -> Response:
-        return await _infer(service, find_model(service, name), request)
+    async def infer(request: Request) -> Response:
+        return await _infer(service, find_model(service, request.path_params["name"]), request)
 
     return router
 

@@ -23,9 +23,11 @@ def predict_routes(service: Service) -> APIRouter:
     async def predict(request: Request) -> Response:
         return await _predict(service, request, None)
 
-    @router.post("/models/{name}/predict", summary="Predict with one of several models", **documented)
-    async def predict_with(name: str, request: Request) -> Response:
-        return await _predict(service, request, name)
+    async def predict_with(request: Request) -> Response:
+        return await _predict(service, request, request.path_params["name"])
+
+    named: Any = documented | {"openapi_extra": {"requestBody": _body(service), "parameters": [describe_name(service)]}}
+    router.post("/models/{name}/predict", summary="Predict with one of several models", **named)(predict_with)
 
     @router.get("/models", summary="The models, their inputs and what they answer")
     async def models() -> Response:
@@ -49,6 +51,12 @@ async def _predict(service: Service, request: Request, name: str | None) -> Resp
     options = read_options(asked)
     found = await answer(service, request, served, columns_of(given), len(given), **options)
     return reply({"model": served.name, "version": served.version, "draws": found.draws, "rows": found.rows})
+
+
+def describe_name(service: Service) -> dict[str, Any]:
+    """Returns what the documentation says of a model's name in a path."""
+    schema = {"type": "string", **({"enum": list(service.models)} if service.models else {})}
+    return {"name": "name", "in": "path", "required": True, "schema": schema}
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -98,13 +106,25 @@ def _body(service: Service) -> dict[str, Any]:
         "required": ["rows"],
         "additionalProperties": False,
         "properties": {
-            "rows": {"type": "array", "minItems": 1, "maxItems": service.settings.rows, "items": {"type": "object"}},
+            "rows": {"type": "array", "minItems": 1, "maxItems": service.settings.rows, "items": _row(service)},
             "draws": {"type": "integer", "minimum": 2, "maximum": service.settings.draws},
             "level": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "default": 0.9},
             "budget_ms": {"type": "number", "exclusiveMinimum": 0},
         },
     }
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}
+
+
+def _row(service: Service) -> dict[str, Any]:
+    """Returns the schema of a row; with several models only that it is an object."""
+    if len(service.models) != 1:
+        return {"type": "object"}
+    served = next(iter(service.models.values()))
+    kinds = {"FP64": ["number", "null"], "BYTES": ["string", "number", "boolean", "null"]}
+    if served.package != "tabular":
+        kinds["BYTES"] = ["string"]
+    columns = {name: {"type": kinds[datatype]} for name, datatype, _ in describe_inputs(served)}
+    return {"type": "object", "required": list(columns), "properties": columns}
 
 
 _ERROR = {"content": {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}}}
