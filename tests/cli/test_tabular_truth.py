@@ -19,7 +19,7 @@ pytest.importorskip("sklearn")
 
 from caveat.cli._cli import main
 from caveat.cli._tabular_drift import chance_of, stability_index
-from caveat.cli._tabular_report import answer_text
+from caveat.cli._tabular_rows import answer_text
 from caveat.predictive import Gaussian
 
 QUICK = ["--epochs", "4", "--members", "1", "--draws", "12"]

@@ -172,3 +172,22 @@ def test_states_that_do_not_merge_or_hold_nothing() -> None:
     with pytest.raises(CannotMergeError):
         RunningMean(half).merge(RunningMean(other))
     RunningMean(half).merge(RunningMean(partial(interval_score, level=0.5)))
+
+
+def test_a_centered_interval_holds_a_biased_metric() -> None:
+    """It says where the metric of other rows of this number lies; the other one may lie above its own value."""
+    generator = torch.Generator().manual_seed(0)
+    held, above, values = 0, 0, []
+    for _ in range(100):
+        p = 0.5 + 0.5 * torch.rand(300, generator=generator)
+        labels = (torch.rand(300, generator=generator) > p).long()
+        both = torch.stack((p, 1 - p), -1), labels
+        values.append(both)
+    mean = torch.stack([expected_calibration_error(*both) for both in values]).mean()
+    for both in values:
+        value, low, high = bootstrap(expected_calibration_error, *both, resamples=200, centered=True)
+        assert low <= value <= high
+        held += bool(low <= mean <= high)
+        above += bool(bootstrap(expected_calibration_error, *both, resamples=200).low > value)
+    assert held >= 88
+    assert above > 0

@@ -14,7 +14,8 @@ from caveat._estimators import epistemic_measure, uncertainty_of, usual_measure
 from caveat._extras import require
 from caveat.cli._picture_tested import TestedPictures
 from caveat.cli._tabular_policy import describe_policy
-from caveat.cli._tabular_report import answer_text, headline, judged_sections, page, scores_table, truth_text
+from caveat.cli._tabular_report import headline, judged_sections, lead_policy, page, policy_section, scores_table
+from caveat.cli._tabular_rows import answer_text, truth_text
 from caveat.cli._tabular_scores import Score
 from caveat.predictive import Categorical
 
@@ -30,16 +31,17 @@ def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str
     least_known = uncertainty_of(model, tested.pred, epistemic_measure(model))
     sections = [
         f"<h1>{escape(title)}</h1><p class=lead>{escape(_lead(tested, policy))}</p>",
+        policy_section(tested, policy),
         scores_table(scores),
         _mosaic(
             tested,
-            "The pictures it is least sure of",
+            "Pictures it is least sure of",
             least_sure,
             "Over each picture its truth, under it the answer, and its file; the least sure comes first.",
         ),
         _mosaic(
             tested,
-            "The pictures it knows least about",
+            "Pictures of which it has seen too few",
             least_known,
             "These have the highest epistemic uncertainty: the first to look at when another kind of pictures turns "
             "up, and the first to have labeled for the next training.",
@@ -53,10 +55,8 @@ def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str
 
 def _lead(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
     count = len(tested.left_out)
-    parts = [f"Pictures left out: {count:,}, which cannot be read or show nothing." if count else ""]
-    if policy is not None:
-        parts.append(f"The policy: {describe_policy(policy)}.")
-    return " ".join(parts).strip() or "Every picture could be read."
+    left_out = f" Pictures left out: {count:,}, which cannot be read or show nothing." if count else ""
+    return f"{lead_policy(policy)}{left_out}"
 
 
 def _mosaic(tested: TestedPictures, title: str, by: Tensor, how_to_read: str) -> str:

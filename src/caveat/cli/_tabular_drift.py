@@ -26,7 +26,7 @@ class Drift:
         index: sum over bins of (fraction now - fraction then) log(fraction now / fraction then), less the ``chance``.
         chance: the mean of that sum between two random samples of as many rows of one population.
         moved: "" where the index is what random samples show, else "little", "some" or "much".
-        new: fraction of the rows with a value outside of what training showed.
+        new: fraction of the rows whose value is unlike training: see ``Tested.unlike``.
     """
 
     column: str
@@ -42,17 +42,17 @@ def drifts_of(tested: Tested) -> list[Drift]:
     schema, typed = tested.model.reader.schema, tested.typed
     trained = int(tested.model.summary.get("rows", 0))
     together = len(schema.numbers) + len(schema.categories)
+    unlike = cast("list[float]", tested.unlike.double().mean(0).tolist())
     drifts: list[Drift] = []
     for position, column in enumerate(schema.numbers):
         values = typed.numbers[column.name]
-        far = tested.unfamiliar[:, position].numpy() > 0
-        new = float((far & ~np.isnan(values)).mean())
+        new = unlike[position]
         then, now = _count_numbers(column, values, trained)
         drifts.append(_compared(column.name, then, now, new, _number_words(column, values), together))
-    for column in schema.categories:
+    for position, column in enumerate(schema.categories, len(schema.numbers)):
         then, now = _count_categories(column, typed.categories[column.name])
         words = _category_words(column, then, now)
-        drifts.append(_compared(column.name, then, now, float(now[-1] / max(now.sum(), 1)), words, together))
+        drifts.append(_compared(column.name, then, now, unlike[position], words, together))
     return sorted(drifts, key=lambda drift: (not drift.moved, -drift.index))
 
 

@@ -11,16 +11,19 @@ import torch
 
 from caveat import metrics
 from caveat._canvas import axes_or_new, finish, legend_below
-from caveat._estimators import epistemic_measure, uncertainty_of, usual_measure
+from caveat._estimators import epistemic_measure, highest_level, interval_of, uncertainty_of, usual_measure
 from caveat._extras import require
 from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_scores import calibration_levels
 from caveat.cli._tabular_tested import Judged
 from caveat.plot import plot_referral, plot_reliability
-from caveat.predictive import Categorical
+from caveat.predictive import Categorical, Gaussian
 
 _BINS = 10
+WIDTH, HEIGHT = 4.8, 3.5
+"""Inches of a picture: so few that its letters can be read on a telephone."""
+_LOG_FROM = 15  # a bar so many times the middle one's height would hide the others
 _MOST_COLUMNS = 15
 
 
@@ -33,19 +36,32 @@ def picture(draw: Callable[[], Any]) -> bytes:
 
 
 def plot_calibration(tested: Judged) -> Any:
-    """Reliability of a classifier; of a regression, the share observed against the share claimed."""
+    """Reliability of a classifier; of a regression, the share that intervals hold against the share they claim."""
+    ax = axes_or_new(None, WIDTH, 4.4)
     if isinstance(tested.pred, Categorical):
         confidence = tested.pred.mean.amax(-1).clamp(max=1.0)
-        return plot_reliability(confidence, tested.pred.predicted == tested.truth)
+        return plot_reliability(confidence, tested.pred.predicted == tested.truth, ax=ax)
     curve = metrics.regression_calibration_curve(calibration_levels(tested), central=True, points=51)
-    ax = axes_or_new(None, 4.6, 4.6)
     ax.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1.2, label="calibrated")
-    ax.plot(curve.expected.numpy(), curve.observed.numpy(), color=BLUE, linewidth=2, label="this model")
+    if tested.model.calibration.rows:
+        levels = torch.linspace(0.02, highest_level(tested.model.calibration.rows), 49)
+        held = [_share_held(tested, level) for level in cast("list[float]", levels.tolist())]
+        ax.plot(levels.numpy(), held, color=BLUE, linewidth=2.2, label="intervals as written")
+    ax.plot(
+        curve.expected.numpy(), curve.observed.numpy(), color=EPISTEMIC, linewidth=1.4, label="mean and std as normal",
+    )  # fmt: skip
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
-    finish(ax, x="share of targets that intervals claim to hold", y="share that they hold")
+    finish(ax, x="share that intervals claim to hold", y="share that they hold")
     legend_below(ax)
     return ax
+
+
+def _share_held(tested: Judged, level: float) -> float:
+    """The share of the first target's conformal intervals of a level that hold the truth."""
+    low, high = interval_of(tested.model.calibration.scores, cast(Gaussian, tested.pred), level)
+    truth = tested.truth[:, 0]
+    return float(((low[:, 0] <= truth) & (truth <= high[:, 0])).double().mean())
 
 
 def plot_referred(tested: Judged) -> Any:
@@ -56,7 +72,7 @@ def plot_referred(tested: Judged) -> Any:
         p = tested.pred.moments.mean / tested.pred.moments.mean.sum(-1, keepdim=True)
         fractions = torch.linspace(0.1, 1.0, 37)
         curves = metrics.referral_with_baselines(metrics.accuracy, p, tested.truth, uncertainty=by, fractions=fractions)
-        return plot_referral(curves, metric="accuracy")
+        return _plot_answered(curves, "accuracy of the answers")
     by["epistemic"] = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
     by["random"], by["oracle"] = torch.zeros(len(tested.truth)), tested.wrong
     mean, truth = tested.pred.moments.mean[:, 0], tested.truth[:, 0]
@@ -66,7 +82,21 @@ def plot_referred(tested: Judged) -> Any:
         name: metrics.referral_curve(error, mean, truth, uncertainty=one, fractions=fractions)
         for name, one in by.items()
     }
-    return plot_referral(curves, metric="RMSE")
+    return _plot_answered(curves, "RMSE of the answers")
+
+
+def _plot_answered(curves: Any, y: str) -> Any:
+    ax = plot_referral(curves, ax=axes_or_new(None, WIDTH, HEIGHT))
+    ax.set(xlabel="share of rows answered, the surest", ylabel=y)
+    legend_below(ax)
+    return ax
+
+
+def _logarithmic(ax: Any, axis: str) -> None:
+    """A logarithmic axis, "x" or "y", with numbers as people write them."""
+    ax.set(**{f"{axis}scale": "log"})
+    numbers = require("matplotlib.ticker", "plot").StrMethodFormatter("{x:g}")
+    getattr(ax, f"{axis}axis").set_major_formatter(numbers)
 
 
 def plot_error_by_uncertainty(tested: Judged) -> Any:
@@ -84,13 +114,15 @@ def plot_error_by_uncertainty(tested: Judged) -> Any:
         square = (tested.truth[:, 0] - tested.pred.moments.mean[:, 0]).square()
         seen = [float(square[group].mean().sqrt()) for group in groups]
         said = [float(variance[group].mean().sqrt()) for group in groups]
-        y = f"root mean squared error of {tested.model.target.names[0]}"
-    ax = axes_or_new(None, 6.0, 3.7)
+        y = f"RMSE of {tested.model.target.names[0]}"
+    ax = axes_or_new(None, WIDTH, HEIGHT)
     places = np.arange(1, len(groups) + 1)
     ax.bar(places, seen, color=BLUE, alpha=0.85, width=0.8, label="observed")
     ax.plot(places, said, color=EPISTEMIC, marker="o", linewidth=1.8, label="what the model expected")
     ax.set_xticks(places)
-    finish(ax, x="rows in groups of equal size, the surest left, the least sure right", y=y)
+    if max(seen + said) > _LOG_FROM * float(np.median(seen + said)) and min(seen + said) > 0:
+        _logarithmic(ax, "y")
+    finish(ax, x="tenths of the rows, the surest left", y=y)
     legend_below(ax)
     return ax
 
@@ -103,13 +135,15 @@ def plot_parts(tested: Judged) -> Any:
     wrong = tested.wrong[chosen].numpy()
     bad = wrong > (0.5 if isinstance(tested.pred, Categorical) else float(tested.wrong.quantile(0.9)))
     word = "wrong answer" if isinstance(tested.pred, Categorical) else "largest tenth of errors"
-    ax = axes_or_new(None, 6.0, 4.2)
+    ax = axes_or_new(None, WIDTH, HEIGHT)
     ax.scatter(x[~bad], y[~bad], s=7, color=FAINT, linewidths=0, label="other rows", rasterized=True)
     ax.scatter(x[bad], y[bad], s=9, color=EPISTEMIC, linewidths=0, label=word, rasterized=True)
-    ax.set_yscale("log")
+    _logarithmic(ax, "y")
+    if float(np.quantile(x, 0.99)) * _LOG_FROM < float(x.max()):
+        _logarithmic(ax, "x")
     ax.set_ylim(bottom=max(float(np.quantile(y, 0.02)) / 2, 1e-12))
-    unit = "nats" if isinstance(tested.pred, Categorical) else "standard deviations, target unit"
-    finish(ax, x=f"aleatoric: noise that more data do not lessen ({unit})", y=f"epistemic ({unit})", grid="both")
+    unit = "nats" if isinstance(tested.pred, Categorical) else "std, target unit"
+    finish(ax, x=f"aleatoric ({unit})", y=f"epistemic ({unit})", grid="both")
     legend_below(ax)
     return ax
 
@@ -117,7 +151,7 @@ def plot_parts(tested: Judged) -> Any:
 def plot_drift(drifts: list[Drift]) -> Any:
     """The population stability index of the columns that moved furthest."""
     shown = drifts[:_MOST_COLUMNS][::-1]
-    ax = axes_or_new(None, 6.0, 1.3 + 0.26 * len(shown))
+    ax = axes_or_new(None, WIDTH, 1.3 + 0.26 * len(shown))
     by_size = {"": FAINT, "little": ALEATORIC, "some": "#e69f00", "much": EPISTEMIC}
     colors = [by_size[drift.moved] for drift in shown]
     ax.barh(range(len(shown)), [drift.index for drift in shown], color=colors, height=0.7)
@@ -126,5 +160,5 @@ def plot_drift(drifts: list[Drift]) -> Any:
     for limit in (0.1, 0.25):
         ax.axvline(limit, color=MUTED, linestyle=":", linewidth=1)
     ax.set_xlim(0, max(0.3, 1.05 * max(drift.index for drift in shown)))
-    finish(ax, x="population stability index, less that of chance (dotted: 0.1 some, 0.25 much drift)", grid="x")
+    finish(ax, x="stability index less that of chance", grid="x")
     return cast(Any, ax)

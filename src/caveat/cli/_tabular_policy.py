@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from caveat._estimators import losses_of, uncertainty_of, unit_of
 from caveat.cli._tabular_tested import Judged
+from caveat.decide import risk_upper_bound
 
 
 def judge_policy(tested: Judged) -> dict[str, Any] | None:
@@ -23,12 +26,29 @@ def judge_policy(tested: Judged) -> dict[str, Any] | None:
     losses = losses_of(model, tested.pred, tested.truth, tolerance)
     return {
         "answered": float(answered.double().mean()),
-        "risk_answered": float(losses[answered].mean()) if judged and bool(answered.any()) else None,
+        "risk_answered": _risk(losses[answered]) if judged else None,
+        "risk_deferred": _risk(losses[~answered]) if judged else None,
+        "risk_all": _risk(losses) if judged else None,
         "tolerance": tolerance,
         "measure": measure,
         "threshold": policy["threshold"],
         "unit": unit_of(model, measure),
     }
+
+
+def _risk(losses: Tensor) -> float | None:
+    return float(losses.mean()) if len(losses) else None
+
+
+def interval_of_share(share: float, rows: int) -> tuple[float, float]:
+    """Returns the 95 % Clopper-Pearson interval of a share of so many rows.
+
+    Example:
+        >>> [round(end, 3) for end in interval_of_share(0.0, 30)]
+        [0.0, 0.116]
+    """
+    count = round(share * rows)
+    return 1 - risk_upper_bound(rows - count, rows, 0.975), risk_upper_bound(count, rows, 0.975)
 
 
 def describe_policy(policy: dict[str, Any]) -> str:

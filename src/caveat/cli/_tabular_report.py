@@ -8,10 +8,8 @@ from html import escape
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from caveat._estimators import Classes, epistemic_measure, uncertainty_of, usual_measure
-from caveat._tables import ABSENT
 from caveat.cli._report_style import STYLE
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_pictures import (
@@ -22,38 +20,55 @@ from caveat.cli._tabular_pictures import (
     plot_parts,
     plot_referred,
 )
-from caveat.cli._tabular_policy import describe_policy
+from caveat.cli._tabular_policy import describe_policy, interval_of_share
+from caveat.cli._tabular_rows import choose_rows, rows_table
 from caveat.cli._tabular_scores import Score
 from caveat.cli._tabular_tested import Judged, Tested
 from caveat.predictive import Categorical
 
-_LEAST_SURE = 8
-_MOST_COLUMNS = 5
+_MOST_CONFUSED, _MOST_PAIRS = 12, 12
 _MORE = """
-section img.plot{background:#fff;border-radius:6px;padding:6px}
-td.wrap,th.wrap{white-space:normal;text-align:left;min-width:13em} td.text,th.text{text-align:left}
+img.plot{max-width:560px} td.wrap,th.wrap{white-space:normal;text-align:left;min-width:13em}
+td.text,th.text{text-align:left}
+@media screen and (prefers-color-scheme:dark){img.plot{filter:invert(1) hue-rotate(180deg);mix-blend-mode:screen}}
+@media (max-width:640px){
+ .rows{font-size:.8rem} .rows tr{display:grid;grid-template-columns:.6fr .9fr 1.3fr 1.2fr 1.1fr;padding:.4em 0;
+ border-bottom:1px solid var(--grid)}
+ .rows td,.rows th{border:0;padding:.15em .3em;white-space:normal} .rows td{overflow-wrap:anywhere}
+ .rows .wrap{grid-column:1/-1;min-width:0}
+}
 """
 
 
 def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy: dict[str, Any] | None) -> str:
     """The whole page."""
     title = headline(tested, scores)
+    model = tested.model
+    usual, epistemic = usual_measure(model), epistemic_measure(model)
+    least_sure = choose_rows(tested, uncertainty_of(model, tested.pred, usual), [])
+    least_known = choose_rows(tested, uncertainty_of(model, tested.pred, epistemic), least_sure)
     sections = [
         f"<h1>{escape(title)}</h1><p class=lead>{escape(_lead(tested, drifts, policy))}</p>",
+        policy_section(tested, policy),
         scores_table(scores),
         *judged_sections(tested),
-        f"<section><h2>The rows it is least sure of</h2>{_rows_table(tested, usual_measure(tested.model))}"
+        f"<section><h2>Rows it is least sure of</h2>{rows_table(tested, least_sure, usual)}"
         f"<p class='read small'>{_read_rows(tested)}</p></section>",
-        f"<section><h2>The rows it knows least about</h2>{_rows_table(tested, epistemic_measure(tested.model))}"
-        "<p class='read small'>These have the highest epistemic uncertainty: the first to look at when new "
-        "kinds of rows "
-        "turn up, and the first to have labeled for the next training.</p></section>",
+    ]
+    if least_known:
+        sections.append(
+            f"<section><h2>Rows of which it has seen too few</h2>{rows_table(tested, least_known, epistemic)}"
+            "<p class='read small'>These have the highest epistemic uncertainty of all other rows: the first to look "
+            "at when new kinds of rows turn up, and the first to have labeled for the next training.</p></section>"
+        )
+    sections += [
         _section(
-            "Has the table moved since training?",
+            "Do these rows look like those of training?",
             lambda: plot_drift(drifts),
             "A bar is how much the distribution of a column in this file differs from that in training, less what a "
             "random split of so many rows would show: gray no more than chance brings, green little, orange some, red "
-            "so much that all numbers above may not hold for long.",
+            "so much that all numbers above may not hold for long. Dotted: 0.1 and 0.25, the usual limits of some and "
+            "much drift.",
         ),
         _drift_table(drifts),
         _how(tested, policy),
@@ -75,39 +90,105 @@ def page(title: str, sections: Sequence[str]) -> str:
 def judged_sections(tested: Judged) -> list[str]:
     """Returns the plots of how far to trust a model, each with a sentence on how to read it."""
     classes = isinstance(tested.pred, Categorical)
-    return [
+    claims = (
+        "Bars that end on the dashed line are claims that come true; where a bar stays under it, the model is surer "
+        "than it is right. The gray strip says how many rows claim so much."
+        if classes
+        else "On the dashed line, intervals hold as many targets as they claim; under it they are too narrow, above it "
+        "too wide. “Intervals as written” are those of caveat predict, fitted to rows held out; “mean and std as "
+        "normal” is what the two columns alone would claim."
+    )
+    sections = [
+        _section("Does it keep what it claims?", lambda: plot_calibration(tested), claims),
         _section(
-            "Does it claim what it keeps?",
-            lambda: plot_calibration(tested),
-            "Bars that end on the dashed line are claims that come true; where a bar stays under it, the model "
-            "is surer "
-            "than it is right."
-            if classes
-            else "On the dashed line intervals hold as many targets as they claim; a line under it means intervals "
-            "that are too narrow.",
-            width=460,
+            "Is it more often wrong where it is less sure?" if classes else "Is it further off where it is less sure?",
+            lambda: plot_error_by_uncertainty(tested),
+            "Bars should rise to the right, and dots should sit on top of them: then a doubt means an error, of the "
+            "size that was announced.",
         ),
         _section(
-            "What referring the least sure rows buys",
+            "What deferring the least sure rows gains",
             lambda: plot_referred(tested),
             "Going right, ever more of the least sure rows are deferred to a person, and the line shows how good the "
-            "answers to the rest are; gray lines are rows picked at random, and by one who knows the errors.",
+            "answers to the rest are. Gray lines: rows deferred at random, and by one who knows the errors.",
         ),
         _section(
-            "Is it wrong where it says so?",
-            lambda: plot_error_by_uncertainty(tested),
-            "Bars should rise to the right, and dots should sit on top of them: then a doubt means an error, of "
-            "the size "
-            "that was announced.",
-        ),
-        _section(
-            "Which kind of doubt",
+            "Noise, or too few rows like it?",
             lambda: plot_parts(tested),
-            "A dot is a row; high up the model has seen too little like it (epistemic, more data would help), "
-            "far right "
-            "rows like it differ among themselves (aleatoric, more data would not).",
+            "A dot is a row. High up the model has seen too little like it (epistemic: more data would help), far "
+            "right rows like it differ among themselves (aleatoric: more data would not).",
         ),
     ]
+    return [sections[0], *confusion_sections(tested), *sections[1:]]
+
+
+def confusion_sections(tested: Judged) -> list[str]:
+    """Returns the table of true classes against answers, of many classes the commonest errors; of numbers nothing."""
+    if not isinstance(tested.pred, Categorical):
+        return []
+    labels = cast(Classes, tested.model.target).labels
+    C, answers = len(labels), tested.pred.predicted.cpu()
+    counts = torch.bincount(tested.truth * C + answers, minlength=C * C).reshape(C, C)
+    listed = cast("list[list[int]]", counts.tolist())
+    if C <= _MOST_CONFUSED:
+        head = "".join(f"<th>{escape(label)}</th>" for label in labels)
+        rows = "".join(
+            f"<tr><td>{escape(label)}</td>"
+            + "".join(f"<td>{f'<b>{n:,}</b>' if j == i else f'{n:,}'}</td>" for j, n in enumerate(row))
+            + f"<td>{f'{row[i] / sum(row):.1%}' if sum(row) else ''}</td></tr>"
+            for i, (label, row) in enumerate(zip(labels, listed, strict=True))
+        )
+        table = f"<tr><th>truth</th>{head}<th>found</th></tr>{rows}"
+        words = (
+            "A row is a true class, a column an answer; right answers are bold. “Found” is the share of a class's rows "
+            "that get it."
+        )
+    else:
+        counts.fill_diagonal_(0)
+        pairs = cast("list[int]", counts.reshape(-1).argsort(descending=True, stable=True)[:_MOST_PAIRS].tolist())
+        table = "<tr><th>truth</th><th class=text>answer</th><th>rows</th></tr>" + "".join(
+            f"<tr><td>{escape(labels[k // C])}</td><td class=text>{escape(labels[k % C])}</td>"
+            f"<td>{listed[k // C][k % C]:,}</td></tr>"
+            for k in pairs
+            if int(counts.reshape(-1)[k])
+        )
+        words = "The commonest wrong answers."
+    return [
+        f"<section><h2>What does it take for what?</h2><div class=wide><table>{table}</table></div>"
+        f"<p class='read small'>{words}</p></section>"
+    ]
+
+
+def policy_section(tested: Judged, policy: dict[str, Any] | None) -> str:
+    """Returns what the threshold does with these rows: how many are answered, and how good answers are; or nothing."""
+    if policy is None or tested.model.policy is None:
+        return ""
+    rows, answered = len(tested.truth), policy["answered"]
+    kept = round(answered * rows)
+    wrong = "wrong" if policy["tolerance"] is None else f"off by more than {policy['tolerance']:g}"
+    judged, body = policy["risk_all"] is not None, ""
+    for name, count in (("answered", kept), ("deferred", rows - kept), ("all", rows)):
+        risk = policy[f"risk_{name}"]
+        cells = f"<td>{risk:.1%}</td><td>{_range_of_share(risk, count)}</td>" if risk is not None else "<td><td>"
+        body += f"<tr><td>{name}</td><td>{count:,}</td><td>{count / rows:.1%}</td>{cells if judged else ''}</tr>"
+    head = f"<th>rows</th><th>share</th>{f'<th>{wrong}</th><th>95 % interval</th>' if judged else ''}"
+    measure = f"{str(policy['measure']).replace('_', ' ')}, {policy['unit']},"
+    return (
+        f"<section><h2>What its threshold does</h2><div class=wide><table><tr><th></th>{head}</tr>{body}</table></div>"
+        f"<p class='read small'>Rows are deferred to a person where {escape(measure)} is above "
+        f"{policy['threshold']:.7g}. The threshold was chosen for {escape(_promise(tested.model.policy['why']))}.</p>"
+        "</section>"
+    )
+
+
+def _promise(why: str) -> str:
+    """Returns what a threshold was chosen for, without the name of what it is a threshold of."""
+    return why.partition(": ")[2] or why
+
+
+def _range_of_share(share: float, rows: int) -> str:
+    low, high = interval_of_share(share, rows)
+    return f"{low:.1%} to {high:.1%}"
 
 
 def headline(tested: Judged, scores: list[Score]) -> str:
@@ -115,30 +196,37 @@ def headline(tested: Judged, scores: list[Score]) -> str:
     first, rows = scores[0], f"{len(tested.truth):,} {tested.model.kind.rows}"
     name = " and ".join(tested.model.target.names)
     if isinstance(tested.pred, Categorical):
-        return f"{first.value:.1%} of {rows} are answered right ({name})"
-    return f"{name}: off by {first.value:.4g} (RMSE) on {rows}"
+        return f"{name}: right on {first.value:.1%} of {rows}"
+    return f"{name}: off by {first.value:.3g} on {rows} (root mean square)"
 
 
 def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) -> str:
     moved = [drift.column for drift in drifts if drift.moved == "much"]
-    new = float((tested.unfamiliar >= 1).any(1).double().mean())
+    unlike = float(tested.unlike.any(1).double().mean())
     usual = tested.model.summary.get("epistemic_median")
-    parts = [f"{new:.1%} of the rows hold a value unlike any in training."]
+    parts = [lead_policy(policy), f"{unlike:.1%} of the rows hold a value unlike training: out of range, or new."]
     if usual is not None:
         by = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
         less_known = float((by > usual).double().mean())
-        parts.append(f"{less_known:.0%} are less known to the model than the median row held out in training.")
+        parts.append(f"{less_known:.0%} have more epistemic uncertainty than the median row held out in training.")
     if moved:
         parts.append("Much moved since training: " + ", ".join(moved[:6]) + ".")
-    if policy is not None:
-        parts.append(f"The policy: {describe_policy(policy)}.")
     return " ".join(parts)
 
 
-def _section(title: str, draw: Callable[[], Any], how_to_read: str, width: int = 660) -> str:
+def lead_policy(policy: dict[str, Any] | None) -> str:
+    """Returns the policy's effect as a sentence."""
+    if policy is None:
+        return "Every answer is given: no threshold was chosen."
+    effect, _, _ = describe_policy(policy).partition(";")
+    without = "" if policy["risk_all"] is None else f"; of all answers it would be {policy['risk_all']:.1%}"
+    return f"With its threshold: {effect}{without}."
+
+
+def _section(title: str, draw: Callable[[], Any], how_to_read: str) -> str:
     url = f"data:image/png;base64,{b64encode(picture(draw)).decode('ascii')}"
     return (
-        f"<section><h2>{escape(title)}</h2><img class=plot style='max-width:{width}px' alt='{escape(title)}' "
+        f"<section><h2>{escape(title)}</h2><img class=plot alt='{escape(title)}' "
         f"src='{url}'>"
         f"<p class='read small'>{escape(how_to_read)}</p></section>"
     )
@@ -152,77 +240,11 @@ def scores_table(scores: list[Score]) -> str:
         for score in scores
     )
     return (
-        f"<section><div class=wide><table><tr><th>metric</th><th>value</th><th>95 % "
+        f"<section><h2>Its scores on these rows</h2><div class=wide><table><tr><th>metric</th><th>value</th><th>95 % "
         f"interval</th></tr>{rows}</table></div>"
-        "<p class='read small'>The interval is what the metric would be on other files of this size from the same "
-        "source: a percentile bootstrap over rows.</p></section>"
+        "<p class='read small'>The interval is where the metric would be on other files of this size from the same "
+        "source: a bootstrap over rows, its own bias taken out.</p></section>"
     )
-
-
-def _rows_table(tested: Tested, measure: str) -> str:
-    by = uncertainty_of(tested.model, tested.pred, measure)
-    chosen = by.argsort(descending=True, stable=True)[:_LEAST_SURE]
-    parts = tested.parts()
-    head = "<tr><th>line</th><th class=text>truth</th><th class=text>answer</th><th>epistemic</th><th>aleatoric</th>"
-    cells: list[str] = []
-    numbers = cast("list[int]", chosen.tolist())
-    for row in numbers:
-        words = why(tested, row, little_known=measure == epistemic_measure(tested.model))
-        cells.append(
-            f"<tr><td>{int(tested.sample.lines[row])}</td><td class=text>{escape(truth_text(tested, row))}</td>"
-            f"<td class=text>{escape(answer_text(tested, row))}</td><td>{float(parts['epistemic'][row]):.3g}</td>"
-            f"<td>{float(parts['aleatoric'][row]):.3g}</td><td class=wrap>{escape(words)}</td></tr>"
-        )
-    return f"<div class=wide><table>{head}<th class=wrap>why</th></tr>{''.join(cells)}</table></div>"
-
-
-def why(tested: Tested, row: int, *, little_known: bool = False) -> str:
-    """In words, which kind of doubt a row has most of, and which of its values are unlike training.
-
-    ``little_known`` speaks of its epistemic uncertainty, whatever else it has.
-    """
-    found = cast("list[float]", tested.unfamiliar[row].tolist())
-    strange = [(value, k) for k, value in enumerate(found) if value >= 0.25]
-    schema = tested.model.reader.schema
-    N = len(schema.numbers)
-    words: list[str] = []
-    for amount, place in sorted(strange, reverse=True)[:_MOST_COLUMNS]:
-        name = schema.numbers[place].name if place < N else schema.categories[place - N].name
-        if place < N:
-            absent = bool(tested.encoded[row, N + place])
-            words.append(f"{name} is missing" if absent else f"{name} is {amount:.2g} sd out of range")
-        else:
-            code = int(tested.encoded[row, 2 * N + place - N])
-            words.append(
-                f"{name} is missing" if code == ABSENT else f"{name} is new" if amount == 1 else f"{name} is rare"
-            )
-    parts = tested.parts()
-    epistemic, aleatoric = float(parts["epistemic"][row]), float(parts["aleatoric"][row])
-    if little_known or epistemic > 0.5 * aleatoric:
-        return "epistemic: " + (", ".join(words) or "the draws disagree, rows like it were few")
-    return "; ".join(["aleatoric: rows like it differ in the target", *words])
-
-
-def truth_text(tested: Judged, row: int) -> str:
-    """Returns the answer that a row should have."""
-    target = tested.model.target
-    if isinstance(target, Classes):
-        return target.labels[int(tested.truth[row])]
-    truth = cast("list[float]", tested.truth[row].tolist())
-    return ", ".join(f"{value:.5g}" for value in truth)
-
-
-def answer_text(tested: Judged, row: int) -> str:
-    """Returns the answer that a row has, and how sure it is."""
-    target, pred = tested.model.target, tested.pred
-    if isinstance(target, Classes) and isinstance(pred, Categorical):
-        best = int(pred.predicted[row])
-        return f"{target.labels[best]} ({float(pred.mean[row, best]):.0%})"
-    spread: Tensor = pred.variance.sqrt() if not isinstance(pred, Categorical) else torch.zeros(1)
-    means = cast("list[float]", pred.mean[row].tolist())
-    deviations = cast("list[float]", spread[row].tolist())
-    pairs = zip(means, deviations, strict=True)
-    return ", ".join(f"{mean:.5g} ± {float(f'{sd:.2g}'):.6g}" for mean, sd in pairs)  # 190, and not 1.9e+02
 
 
 def _read_rows(tested: Tested) -> str:
@@ -244,7 +266,7 @@ def _drift_table(drifts: list[Drift]) -> str:
     return (
         "<details><summary>Every column</summary><div class=wide><table><tr><th>column</th><th>stability index</th>"
         "<th>of chance alone</th><th>moved</th>"
-        f"<th>outside of training</th><th class=wrap>what differs most</th></tr>{rows}</table></div></details>"
+        f"<th>unlike training</th><th class=wrap>what differs most</th></tr>{rows}</table></div></details>"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caveat import metrics
-from caveat._estimators import Numbers, interval_of
+from caveat._estimators import Classes, Numbers, interval_of, sets_of, uncertainty_of, usual_measure
 from caveat.cli._tabular_tested import Judged
 from caveat.predictive import Categorical, Gaussian
 
@@ -37,11 +37,12 @@ def scores_of(tested: Judged, resamples: int = 500) -> list[Score]:
     if rows > _RESAMPLED_AT_MOST:  # the interval would be thinner than the line that draws it
         chosen = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:_RESAMPLED_AT_MOST]
     pred = tested.pred
-    wanted = _class_metrics(pred, tested.truth) if isinstance(pred, Categorical) else _number_metrics(tested)
+    wanted = _class_metrics(tested, pred) if isinstance(pred, Categorical) else _number_metrics(tested)
     found: list[Score] = []
     for (name, title, unit), function, tensors in wanted:
         value = float(function(*tensors))
-        few = metrics.bootstrap(function, *(tensor[chosen] for tensor in tensors), resamples=resamples)
+        some = (tensor[chosen] for tensor in tensors)
+        few = metrics.bootstrap(function, *some, resamples=resamples, centered=True)
         middle, low, high = (float(number) for number in few)
         shrunk = math.sqrt(len(chosen) / rows)
         found.append(Score(name, title, value, value + (low - middle) * shrunk, value + (high - middle) * shrunk, unit))
@@ -55,15 +56,49 @@ def calibration_levels(tested: Judged) -> Tensor:
     return metrics.gaussian_cdf(pred.moments.mean[:, 0], variance[:, 0], tested.truth[:, 0])
 
 
-def _class_metrics(pred: Categorical, truth: Tensor) -> list[Any]:
+def _class_metrics(tested: Judged, pred: Categorical) -> list[Any]:
     p = pred.moments.mean / pred.moments.mean.sum(-1, keepdim=True)
+    truth, wrong = tested.truth, tested.wrong
     both = (p, truth)
-    return [
-        (("accuracy", "Accuracy", ""), metrics.accuracy, both),
+    found = [
+        (("accuracy", "Share of right answers (accuracy)", ""), metrics.accuracy, both),
         (("negative_log_likelihood", "Negative log-likelihood", "nats"), metrics.negative_log_likelihood, both),
         (("brier_score", "Brier score", ""), metrics.brier_score, both),
         (("expected_calibration_error", "Expected calibration error", ""), metrics.expected_calibration_error, both),
     ]
+    if bool((truth != truth[0]).any()):
+        labels = cast(Classes, tested.model.target).labels
+        about = f"of {labels[1]}" if len(labels) == 2 else "mean over classes"
+        found.append((("auroc", f"AUROC, {about}", ""), mean_auroc, both))
+    if 0 < int(wrong.sum()) < len(wrong):
+        by = uncertainty_of(tested.model, pred, usual_measure(tested.model))
+        found.append((("error_auroc", "AUROC of wrong answers by uncertainty", ""), metrics.auroc, (by, wrong)))
+    sets = sets_of(tested.model.calibration.scores, pred, 0.9)
+    if not bool(sets.all()):  # else too few rows were held out
+        holds, size = sets.gather(1, truth[:, None])[:, 0].double(), sets.double().sum(1)
+        found += [
+            (("coverage_90", "Share of 90 % sets that hold the truth", ""), mean_of_rows, (holds,)),
+            (("size_90", "Classes in a 90 % set, mean", ""), mean_of_rows, (size,)),
+        ]
+    return found
+
+
+def mean_auroc(p: Tensor, truth: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Returns the AUROC of each class against the others, the mean over the classes of the rows; of two that of one.
+
+    Example:
+        >>> p = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4]])
+        >>> mean_auroc(p, torch.tensor([0, 1, 1])).item()
+        1.0
+    """
+    there = [1] if p.shape[1] == 2 else cast("list[int]", truth.unique().tolist())
+    each = [metrics.auroc(p[:, k], truth == k, weights=weights) for k in there]
+    return torch.stack(each).nanmean(0)  # a resample without a class says nothing of it
+
+
+def mean_of_rows(values: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Returns the mean of values (B,): 0-d, or (R,) with weights (R, B)."""
+    return values.mean() if weights is None else weights.to(values) @ values / weights.to(values).sum(-1)
 
 
 def _number_metrics(tested: Judged) -> list[Any]:
@@ -76,16 +111,16 @@ def _number_metrics(tested: Judged) -> list[Any]:
         about, short = ("", "") if len(target.names) == 1 else (f" of {name}", f" {name}")
         three = (mean, variance, truth)
         ends = (low[:, column], high[:, column], truth)
-        nll = metrics.gaussian_negative_log_likelihood
-        width = metrics.mean_interval_width
+        nll, rmse = metrics.gaussian_negative_log_likelihood, metrics.root_mean_squared_error
+        coverage, width = metrics.interval_coverage, metrics.mean_interval_width
         found += [
-            ((f"root_mean_squared_error{short}", f"RMSE{about}", ""), metrics.root_mean_squared_error, (mean, truth)),
+            ((f"root_mean_squared_error{short}", f"Root mean squared error{about}", ""), rmse, (mean, truth)),
             ((f"negative_log_likelihood{short}", f"Negative log-likelihood{about}", "nats"), nll, three),
             ((f"crps{short}", f"CRPS{about}", ""), metrics.crps_gaussian, three),
         ]
         if bool(torch.isfinite(high[:, column]).all()):  # else too few rows were held out
             found += [
-                ((f"coverage_90{short}", f"Share within 90 % intervals{about}", ""), metrics.interval_coverage, ends),
+                ((f"coverage_90{short}", f"Share of 90 % intervals that hold the truth{about}", ""), coverage, ends),
                 ((f"width_90{short}", f"Mean width of 90 % intervals{about}", ""), width, ends[:2]),
             ]
     return found

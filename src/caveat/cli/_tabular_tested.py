@@ -58,6 +58,18 @@ class Tested:
         """(B,) float64: 1 where the class is wrong; of a regression the mean square error in standard deviations."""
         return losses_of(self.model, self.pred, self.truth)
 
+    @property
+    def unlike(self) -> Tensor:
+        """(B, columns) bool: values unlike training, which is what the whole report means by it.
+
+        A number outside of the range of training, a category that training did not have, or a value that is missing
+        where none was.
+        """
+        N = len(self.model.reader.schema.numbers)
+        missing = self.encoded[:, N : 2 * N].bool()
+        numbers = torch.where(missing, self.unfamiliar[:, :N] >= 1, self.unfamiliar[:, :N] > 0)
+        return torch.cat([numbers, self.unfamiliar[:, N:] >= 1], 1)
+
     def parts(self) -> dict[str, Tensor]:
         """ "total", "aleatoric" and "epistemic" of each row, (B,): nats, or standard deviations in target units."""
         return parts_of(self.pred)

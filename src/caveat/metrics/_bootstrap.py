@@ -37,13 +37,19 @@ class Estimate(NamedTuple):
 
 @takes_arrays
 def bootstrap(
-    metric: Callable[..., Tensor], *tensors: Tensor, resamples: int = 1000, level: float = 0.95, seed: int = 0
+    metric: Callable[..., Tensor],
+    *tensors: Tensor,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    centered: bool = False,
 ) -> Estimate:
     """Returns a metric with its percentile bootstrap interval over rows.
 
     The rows are those of the last tensor's first axis (labels, targets, ...). Each resample draws as many rows
     with replacement. A resample for which the metric is NaN (one class only) is left out. A metric that is biased on
-    small samples, as calibration errors are, is biased in the resamples too, so that its interval lies high.
+    small samples, as calibration errors are, is biased once more in the resamples, so that its interval lies high and
+    need not hold the value: ``centered`` takes this second bias out.
 
     Args:
         metric: Function of the tensors that returns one number or a tensor of them. If it has a parameter `weights`
@@ -53,6 +59,8 @@ def bootstrap(
         resamples: Number of resamples, at least 2.
         level: Fraction of the resamples that the interval holds, between 0 and 1.
         seed: Random seed for the resamples; the same seed gives the same ones on every device.
+        centered: Whether to shift the interval by the value less the mean over resamples. It then says where the metric
+            of other rows of this number lies; the metric's own bias on so few rows remains in value and interval.
 
     Returns:
         (value, low, high).
@@ -87,7 +95,10 @@ def bootstrap(
             answers.append(metric(*tensors, weights=row_counts(picks).to(tensors[-1].device)))
         else:
             answers.append(torch.stack([metric_of_rows(metric, tensors, pick) for pick in picks]))
-    return Estimate(value, *percentiles(torch.cat(answers), level))
+    found = torch.cat(answers)
+    low, high = percentiles(found, level)
+    shift = value.to(found) - found.nanmean(0) if centered else 0
+    return Estimate(value, low + shift, high + shift)
 
 
 def draw_resamples(rows: int, count: int, seed: int, *, each: int = 1) -> Iterator[Tensor]:

@@ -22,7 +22,7 @@ from caveat._estimators import (
 )
 from caveat._plain import from_plain
 from caveat.cli._decide_command import decide_file
-from caveat.cli._tabular_report import answer_text, truth_text, why
+from caveat.cli._tabular_rows import answer_text, truth_text, why
 from caveat.cli._tabular_tested import TABLES, Tested, ask
 from caveat.errors import InvalidArgumentError, explain
 

@@ -1,0 +1,177 @@
+"""Single rows of a report: those to look at first, which differ from each other, and in words why they are doubtful."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from caveat._estimators import Classes, epistemic_measure
+from caveat._tables import FIRST
+from caveat.cli._tabular_tested import Judged, Tested
+from caveat.predictive import Categorical
+
+SHOWN = 8
+_CANDIDATES, _FRACTION = 40, 0.05
+"""Rows that are shown are chosen among so many of the highest, or this fraction of all if it is more."""
+_MOST_COLUMNS = 3
+_RARE = 4  # training rows with a category, below which it is called rare
+_FAR, _SELDOM = 2.0, 0.02  # standard deviations from the mean, and share of training, that are unusual within the range
+
+
+def choose_rows(tested: Tested, by: Tensor, taken: list[int]) -> list[int]:
+    """Returns rows of high ``by`` that differ from each other and from those ``taken``, the highest first.
+
+    The highest comes first; then, of the highest few, always the one that is furthest from all chosen before.
+    """
+    count = min(len(by), max(_CANDIDATES, int(_FRACTION * len(by))))
+    order = cast("list[int]", by.argsort(descending=True, stable=True)[:count].tolist())
+    free = [row for row in order if row not in taken]
+    if not free:
+        return []
+    chosen = [] if taken else free[:1]
+    distance = torch.stack([_distances(tested, free, row) for row in [*chosen, *taken]]).amin(0)
+    while len(chosen) < min(SHOWN, len(free)) and float(distance.max()) > 0:
+        chosen.append(free[int(distance.argmax())])
+        distance = torch.minimum(distance, _distances(tested, free, chosen[-1]))
+    return sorted(chosen, key=order.index)
+
+
+def _distances(tested: Tested, rows: list[int], other: int) -> Tensor:
+    """How much rows differ from another one, (n,): a mean over columns, 0 to 1; little where they are strange alike."""
+    schema = tested.model.reader.schema
+    N, G = len(schema.numbers), len(schema.categories)
+    values = tested.encoded.double()
+    apart = ((values[rows, :N] - values[other, :N]).abs() / 3).clamp(max=1)
+    unlike = tested.unlike
+    alike = (unlike[rows] == unlike[other]).all(1) & unlike[other].any()
+    differ = (values[rows, 2 * N : 2 * N + G] != values[other, 2 * N : 2 * N + G]).double()
+    return torch.cat([apart, differ, (unlike[rows] != unlike[other]).double()], 1).mean(1) * torch.where(
+        alike, 0.2, 1.0
+    )
+
+
+def rows_table(tested: Tested, rows: list[int], measure: str) -> str:
+    """Returns rows as a table, with the reason of each."""
+    parts = tested.parts()
+    head = "<tr><th>line</th><th class=text>truth</th><th class=text>answer</th><th>epistemic</th><th>aleatoric</th>"
+    cells: list[str] = []
+    for row in rows:
+        words = why(tested, row, little_known=measure == epistemic_measure(tested.model))
+        cells.append(
+            f"<tr><td>{int(tested.sample.lines[row])}</td><td class=text>{escape(truth_text(tested, row))}</td>"
+            f"<td class=text>{escape(answer_text(tested, row))}</td><td>{float(parts['epistemic'][row]):.3g}</td>"
+            f"<td>{float(parts['aleatoric'][row]):.3g}</td><td class=wrap>{escape(words)}</td></tr>"
+        )
+    return f"<div class=wide><table class=rows>{head}<th class=wrap>why</th></tr>{''.join(cells)}</table></div>"
+
+
+def why(tested: Tested, row: int, *, little_known: bool = False) -> str:
+    """In words, which kind of doubt a row has most of, and which of its values are unlike training or seldom there.
+
+    ``little_known`` speaks of its epistemic uncertainty, whatever else it has.
+    """
+    parts = tested.parts()
+    epistemic, aleatoric = float(parts["epistemic"][row]), float(parts["aleatoric"][row])
+    values = ", ".join(_strange_values(tested, row) or _unusual_values(tested, row))
+    if little_known or epistemic > 0.5 * aleatoric:
+        return f"epistemic: {values or _furthest_values(tested, row)}"
+    between = _torn(tested, row)
+    return "; ".join([f"aleatoric: {between or 'rows like it differ in the target'}", *([values] if values else [])])
+
+
+def truth_text(tested: Judged, row: int) -> str:
+    """Returns the answer that a row should have."""
+    target = tested.model.target
+    if isinstance(target, Classes):
+        return target.labels[int(tested.truth[row])]
+    truth = cast("list[float]", tested.truth[row].tolist())
+    return ", ".join(f"{value:.5g}" for value in truth)
+
+
+def answer_text(tested: Judged, row: int) -> str:
+    """Returns the answer that a row has, and how sure it is."""
+    target, pred = tested.model.target, tested.pred
+    if isinstance(target, Classes) and isinstance(pred, Categorical):
+        best = int(pred.predicted[row])
+        return f"{target.labels[best]} ({float(pred.mean[row, best]):.0%})"
+    spread: Tensor = pred.variance.sqrt() if not isinstance(pred, Categorical) else torch.zeros(1)
+    means = cast("list[float]", pred.mean[row].tolist())
+    deviations = cast("list[float]", spread[row].tolist())
+    pairs = zip(means, deviations, strict=True)
+    return ", ".join(_with_spread(mean, deviation) for mean, deviation in pairs)
+
+
+def _with_spread(mean: float, deviation: float) -> str:
+    """A mean and its standard deviation, both to the second digit of the latter: 38.0 ± 7.7, 252100 ± 4900."""
+    if not 1e-9 < deviation < 1e12:
+        return f"{mean:.5g} ± {deviation:.2g}"
+    digits = 1 - math.floor(math.log10(deviation))
+    rounded = (round(mean, digits), round(deviation, digits))
+    return " ± ".join(f"{value:.{max(digits, 0)}f}" for value in rounded)
+
+
+def _torn(tested: Tested, row: int) -> str:
+    """Between which two classes the answer stands; nothing of a regression, and where one is far ahead."""
+    target, pred = tested.model.target, tested.pred
+    if not isinstance(target, Classes) or not isinstance(pred, Categorical):
+        return ""
+    p, classes = pred.mean[row].topk(2)
+    if float(p[1]) < 0.1:
+        return ""
+    first, second = (f"{target.labels[int(k)]} ({float(one):.0%})" for k, one in zip(classes, p, strict=True))
+    return f"between {first} and {second}"
+
+
+def _strange_values(tested: Tested, row: int) -> list[str]:
+    """The values of a row that are unlike training, or rare there, the strangest first."""
+    schema = tested.model.reader.schema
+    unlike, far = tested.unlike[row], tested.unfamiliar[row]
+    found: list[tuple[float, str]] = []
+    for place, column in enumerate(schema.numbers):
+        amount, value = float(far[place]), float(tested.typed.numbers[column.name][row])
+        if not bool(unlike[place]):
+            continue
+        if math.isnan(value):
+            found.append((amount, f"{column.name} is missing, which training never had"))
+        elif column in schema.columns:
+            found.append((amount, f"{column.name} {value:.6g} is outside of {column.low:.6g} to {column.high:.6g}"))
+        else:  # a part of a date, of which the number says nothing to people
+            found.append((amount, f"{column.name} is {amount:.2g} sd out of range"))
+    for place, column in enumerate(schema.categories, len(schema.numbers)):
+        amount, key = float(far[place]), tested.typed.categories[column.name][row]
+        if amount > 1 / (1 + _RARE):
+            new = "is missing, which training never had" if key is None else f"{key} is new"
+            rare = "is seldom missing" if key is None else f"{key} is rare (fewer than {_RARE} of training)"
+            found.append((amount, f"{column.name} {new if bool(unlike[place]) else rare}"))
+    return [words for _, words in sorted(found, key=lambda pair: -pair[0])[:_MOST_COLUMNS]]
+
+
+def _furthest_values(tested: Tested, row: int) -> str:
+    """The numbers of a row in which it is furthest from the mean, none of which is unusual by itself."""
+    numbers = tested.model.reader.schema.numbers
+    z = tested.encoded[row, : len(numbers)]
+    most = cast("list[int]", z.abs().argsort(descending=True)[:2].tolist())
+    named = ", ".join(f"{numbers[k].name} ({float(z[k]):+.1f} sd)" for k in most)
+    return f"rows with this mix were few{named and f'; furthest from the mean: {named}'}"
+
+
+def _unusual_values(tested: Tested, row: int) -> list[str]:
+    """Values that training had, but seldom: numbers far from the mean, categories of few rows."""
+    schema = tested.model.reader.schema
+    N = len(schema.numbers)
+    found: list[tuple[float, str]] = []
+    for place, column in enumerate(schema.numbers):
+        z = float(tested.encoded[row, place])
+        if abs(z) >= _FAR:
+            found.append((abs(z), f"{column.name} is {'high' if z > 0 else 'low'} ({abs(z):.2g} sd from the mean)"))
+    for place, column in enumerate(schema.categories):
+        number = int(tested.encoded[row, 2 * N + place]) - FIRST
+        share = column.counts[number] / max(sum(column.counts) + column.missing, 1) if number >= 0 else 1.0
+        if share < _SELDOM:
+            words = f"{column.name} {column.categories[number]} is seldom ({share:.1%} of training)"
+            found.append((_FAR * _SELDOM / max(share, 1e-4), words))
+    return [words for _, words in sorted(found, key=lambda pair: -pair[0])[:_MOST_COLUMNS]]

@@ -1,0 +1,142 @@
+"""What the report says of rows: its scores, its threshold, what is unlike training, and which rows to look at first."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("typer")
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+from sklearn import metrics as sklearn_metrics
+
+from caveat._estimators import load_model, sets_of, uncertainty_of
+from caveat.cli._cli import main
+from caveat.cli._tabular_drift import drifts_of
+from caveat.cli._tabular_report import confusion_sections, report_html
+from caveat.cli._tabular_rows import choose_rows, why
+from caveat.cli._tabular_scores import Score, scores_of
+from caveat.cli._tabular_tested import TABLES, ask
+from caveat.cli._tabular_tested import Tested as Rows
+
+KINDS = ("low", "middle", "high")
+
+
+def write(path: Path, rows: int, seed: int, *, strange: int = 0) -> Path:
+    """Rows of three classes and a number; the first are as strange as each other."""
+    random = np.random.default_rng(seed)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["size", "color", "age", "price", "kind"])
+        for number in range(rows):
+            size, age = random.uniform(1, 9), random.uniform(0, 5)
+            price = 3 * size + age + random.normal()
+            kind = KINDS[min(int((price + 2 * random.normal()) / 11), 2)] if price > 0 else "low"
+            color = "violet" if number < strange else ("red", "blue")[number % 2]
+            writer.writerow([f"{size:.3f}", color, f"{50 if number < strange else age:.3f}", f"{price:.3f}", kind])
+    return path
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    return list(csv.reader(path.read_text().splitlines()[1:]))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write(folder / "train.csv", 300, 0)
+    write(folder / "test.csv", 200, 1, strange=10)
+    quick = ["--members", "2", "--epochs", "10", "--draws", "10", "--json"]
+    for target, other in (("price", "kind"), ("kind", "price")):
+        given = ["fit", str(folder / "train.csv"), "--target", target, "--drop", other, "--out", str(folder / target)]
+        assert main([*given, *quick]) == 0
+    write(folder / "more.csv", 400, 2)
+    assert main(["decide", str(folder / "kind"), str(folder / "more.csv"), "--budget", "0.3", "--json"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kinds(place: Path) -> Rows:
+    return ask(load_model(TABLES, place / "kind"), place / "test.csv", 10_000, None, lambda done: None)
+
+
+@pytest.fixture(scope="module")
+def prices(place: Path) -> Rows:
+    return ask(load_model(TABLES, place / "price"), place / "test.csv", 10_000, None, lambda done: None)
+
+
+def named(scores: list[Score]) -> dict[str, Score]:
+    return {score.name: score for score in scores}
+
+
+def test_every_interval_holds_its_value(kinds: Rows, prices: Rows) -> None:
+    """That of the calibration error too, whose resamples are biased."""
+    for tested in (kinds, prices):
+        assert all(score.low <= score.value <= score.high for score in scores_of(tested))
+
+
+def test_classes_have_their_auroc_and_the_coverage_of_their_sets(kinds: Rows) -> None:
+    scores, p = named(scores_of(kinds, 20)), kinds.pred.moments.mean
+    truth = kinds.truth.numpy()
+    each = [sklearn_metrics.roc_auc_score(truth == k, p[:, k].numpy()) for k in range(3)]
+    assert scores["auroc"].value == pytest.approx(np.mean(each), abs=1e-6)
+    by = uncertainty_of(kinds.model, kinds.pred, "predictive_entropy").numpy()
+    assert scores["error_auroc"].value == pytest.approx(sklearn_metrics.roc_auc_score(kinds.wrong.numpy(), by))
+    pred: Any = kinds.pred
+    sets = sets_of(kinds.model.calibration.scores, pred, 0.9)
+    assert scores["coverage_90"].value == pytest.approx(float(sets[torch.arange(200), kinds.truth].double().mean()))
+    assert scores["size_90"].value == pytest.approx(float(sets.double().sum(1).mean()))
+
+
+def test_the_confusion_table_counts_every_row_once(kinds: Rows) -> None:
+    (section,) = confusion_sections(kinds)
+    cells = [int(n) for n in re.findall(r"<td>(?:<b>)?(\d+)(?:</b>)?</td>", section)]
+    counts = sklearn_metrics.confusion_matrix(kinds.truth.numpy(), kinds.pred.predicted.numpy(), labels=range(3))  # pyright: ignore
+    assert cells == counts.reshape(-1).tolist()
+
+
+def test_unlike_training_means_one_thing_everywhere(place: Path, kinds: Rows) -> None:
+    """Of the rows, of each column, and of the reasons: outside of the range, or new."""
+    seen = np.array([[float(cell) for cell in (row[0], row[2])] for row in rows_of(place / "train.csv")])
+    asked = np.array([[float(cell) for cell in (row[0], row[2])] for row in rows_of(place / "test.csv")])
+    outside = (asked < seen.min(0)) | (asked > seen.max(0))
+    new = np.array([row[1] == "violet" for row in rows_of(place / "test.csv")])
+    assert kinds.unlike.any(1).tolist() == (outside.any(1) | new).tolist()
+    found = {drift.column: drift.new for drift in drifts_of(kinds)}
+    assert found == {"size": outside[:, 0].mean(), "age": outside[:, 1].mean(), "color": 0.05}
+    assert "age 50 is outside of" in why(kinds, 0)
+    assert "color violet is new" in why(kinds, 0)
+    page = report_html(kinds, drifts_of(kinds), scores_of(kinds, 5), None)
+    assert f"{(outside.any(1) | new).mean():.1%} of the rows hold a value unlike training" in page
+
+
+def test_rows_to_look_at_differ_from_each_other(prices: Rows) -> None:
+    by = torch.arange(200.0).flip(0)  # the ten strange rows, which are strange alike, come first
+    chosen = choose_rows(prices, by, [])
+    assert len(chosen) == len(set(chosen)) == 8
+    assert chosen[0] == 0
+    assert sum(row < 10 for row in chosen) <= 2
+    assert chosen == sorted(chosen)
+    assert not set(chosen) & set(choose_rows(prices, by, chosen))
+
+
+@pytest.mark.slow
+def test_the_effect_of_the_threshold_comes_first(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = place / "r.html"
+    assert main(["evaluate", str(place / "kind"), str(place / "test.csv"), "--report", str(report), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["policy"]
+    page = report.read_text()
+    effect = f"{said['answered']:.1%} answered, {said['risk_answered']:.1%} of these wrong"
+    assert page.index(effect) < page.index("What its threshold does") < page.index("Its scores on these rows")
+    assert said["risk_all"] == pytest.approx(
+        said["answered"] * said["risk_answered"] + (1 - said["answered"]) * said["risk_deferred"]
+    )
+    assert f"<td>{said['risk_deferred']:.1%}</td>" in page
