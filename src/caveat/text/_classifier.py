@@ -13,8 +13,8 @@ from caveat.text._estimator import SentenceEstimator
 class Classifier(SentenceEstimator, ClassifierBase):
     """Classes of sentences, with probabilities that can be relied on, and "I do not know": a scikit-learn classifier.
 
-    Without an encoder a small network is trained from nothing: words as vectors, an LSTM in each direction, with
-    variational dropout. Nothing is downloaded. With one, each sentence is read once by the encoder and a perceptron
+    Without an encoder a small network is trained from nothing: TF-IDF of words, pairs of words and pieces of words, a
+    hidden layer with dropout. Nothing is downloaded. With one, each sentence is read once by the encoder and a perceptron
     with dropout is trained on what it says; or, with ``fine_tune``, the encoder is trained too, its own dropout on in
     draws.
 
@@ -28,10 +28,11 @@ class Classifier(SentenceEstimator, ClassifierBase):
         members: networks of an ensemble.
         draws: functions that a prediction summarizes.
         max_length: words (tokens of an encoder) that are read of a sentence; of longer ones the beginning is read, with
-            a ``SentencesTruncatedWarning`` warning.
-        vocabulary: at most so many words are known, of those that stand in two sentences at least.
-        width: of each LSTM, or of the hidden layer on an encoder; 64 or 256 if None.
-        dropout: its rate; 0.1 for the LSTM, 0.3 on a frozen encoder, 0.1 on one that is tuned, if None.
+            a ``SentencesTruncatedWarning`` warning. All words, or 128 tokens, if None.
+        vocabulary: at most so many words and pairs of words are known, and as many pieces of words, of those that stand
+            in two sentences at least.
+        width: of the hidden layer; 128, or 256 on an encoder, if None.
+        dropout: its rate; 0.3, but 0.1 on an encoder that is tuned, if None.
         epochs, batch_size, patience, learning_rate: of training; by the kind of network and the number of sentences if
             None.
         weight_decay: AdamW's.
@@ -60,7 +61,7 @@ class Classifier(SentenceEstimator, ClassifierBase):
         method: str | None = None,
         members: int = 5,
         draws: int = 100,
-        max_length: int = 128,
+        max_length: int | None = None,
         vocabulary: int = 20_000,
         width: int | None = None,
         dropout: float | None = None,
@@ -69,7 +70,7 @@ class Classifier(SentenceEstimator, ClassifierBase):
         patience: int | None = None,
         learning_rate: float | None = None,
         weight_decay: float = 1e-2,
-        validation: float = 0.1,
+        validation: float | None = None,
         calibration: float = 0.15,
         class_weight: Mapping[Any, float] | str | None = None,
         random_state: int = 0,

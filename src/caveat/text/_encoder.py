@@ -16,6 +16,7 @@ from caveat.errors import explain
 from caveat.text._errors import InvalidEncoderError
 
 _AT_ONCE = 64
+MOST_TOKENS = 128  # of a sentence, if nothing else is asked for
 NO_TOKEN = -1  # stands behind the last token of a sentence
 
 
@@ -90,7 +91,7 @@ class Encoder:
 
 
 def load_encoder(
-    name: str, *, pooling: str = "mean", max_length: int = 128, local_files_only: bool = False, device: Any = None
+    name: str, *, pooling: str = "mean", max_length: int = MOST_TOKENS, local_files_only: bool = False, device: Any = None
 ) -> Encoder:
     """The encoder of a folder or of the hub; no code of its maker is run.
 

@@ -15,7 +15,7 @@ from caveat._estimators import CardLines, Classes, Kind, Model, Stored, plain_te
 from caveat._extras import require as require_extra
 from caveat._plain import from_plain
 from caveat.errors import InvalidModelError, explain
-from caveat.text._encoder import Encoder, make_encoder
+from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
 from caveat.text._errors import InvalidEncoderError, InvalidTextError
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
@@ -38,9 +38,9 @@ class _StoredEncoder:
 
 @dataclass(frozen=True)
 class _StoredReader:
-    """What the manifest says of the reader: words or an encoder."""
+    """What the manifest says of the reader: a vocabulary or an encoder."""
 
-    words: tuple[str, ...] | None
+    vocabulary: Vocabulary | None
     encoder: _StoredEncoder | None
 
 
@@ -58,13 +58,12 @@ def encoder_files(model: Model, with_encoder: bool) -> tuple[Model, Callable[[Pa
 
 def _state(model: Model) -> dict[str, Any]:
     reader: SentenceReader = model.reader
-    words = None if reader.vocabulary is None else reader.vocabulary.words
     stored = None
     if reader.encoder is not None:
         encoder, tuned = reader.encoder, model.shape.kind == "encoder"
         digest = None if tuned else encoder.fingerprint()
         stored = _StoredEncoder(encoder.name, encoder.most, tuned or encoder.within, digest)
-    return asdict(_StoredReader(words, stored))
+    return asdict(_StoredReader(reader.vocabulary, stored))
 
 
 def _restore(stored: Stored) -> tuple[SentenceReader, tuple[nn.Module, ...]]:
@@ -81,8 +80,7 @@ def _restore(stored: Stored) -> tuple[SentenceReader, tuple[nn.Module, ...]]:
     for network in networks:
         vary_unknown_words(cast(SentenceNetwork, network))
         network.to(stored.settings.device or "cpu")
-    vocabulary = None if about.words is None else Vocabulary(about.words)
-    return SentenceReader(shape.kind, stored.settings.max_length, vocabulary, encoder), networks
+    return SentenceReader(shape.kind, stored.settings.max_length, about.vocabulary, encoder), networks
 
 
 def _restore_tuned(stored: Stored, encoder: Encoder) -> tuple[nn.Module, ...]:
@@ -96,15 +94,18 @@ def _restore_tuned(stored: Stored, encoder: Encoder) -> tuple[nn.Module, ...]:
 
 def _check(stored: Stored, about: _StoredReader) -> None:
     shape: Shape = stored.shape
-    classes, words = isinstance(stored.target, Classes), about.words
+    classes, known = isinstance(stored.target, Classes), about.vocabulary
     outputs = stored.target.count * (1 if classes else 2)
     fits = shape.classes == classes and shape.outputs == outputs
     require(fits and shape.kind == stored.settings.kind, "its parts do not belong together")
     require(shape.width >= 1 and shape.inputs >= 0 and 0 <= shape.dropout < 1, "network: out of range")
-    one = (words is not None) == (shape.kind == "words") != (about.encoder is not None)
-    require(one, "words and encoder: one of them")
-    if words is not None:
-        require(len(set(words)) == len(words) == shape.inputs, "words must be those of the network, each once")
+    one = (known is not None) == (shape.kind == "words") != (about.encoder is not None)
+    require(one, "vocabulary and encoder: one of them")
+    if known is not None:
+        each_once = len(set(known.terms)) == len(known.terms) == len(known.counts) == shape.inputs
+        require(each_once, "terms must be those of the network, each once")
+        counted = known.sentences >= 1 and all(1 <= count <= known.sentences for count in known.counts)
+        require(counted, "vocabulary.counts: out of range")
     if about.encoder is not None:
         require(about.encoder.most >= 1, "encoder.most must be 1 or more")
 
@@ -141,16 +142,21 @@ def _write_encoder(encoder: Encoder, folder: Path, *, weights: bool) -> None:
 def _describe(model: Model) -> CardLines:
     settings, reader, count = model.settings, cast(SentenceReader, model.reader), len(model.networks)
     networks = "one network" if count == 1 else f"an ensemble of {count} networks, each"
+    longest: int | None = settings.max_length
     if reader.encoder is None:
-        read_by = f"an LSTM in each direction over {len(reader.vocabulary or ()):,} known words, trained from nothing."
+        vocabulary = cast(Vocabulary, reader.vocabulary)
+        unit = "words"
+        pieces = ", pairs and pieces of words" if vocabulary.pieces else " and pairs of words"
+        read_by = f"TF-IDF of {len(vocabulary):,} known words{pieces}, and a hidden layer of {model.shape.width}."
         unknown = "A word that was not in training varies from draw to draw, so that epistemic uncertainty rises."
     else:
         how = "trained on with these sentences, its own dropout on" if settings.fine_tune else "as it was published"
         read_by = f"the encoder `{plain_text(reader.encoder.name)}`, {how}; it reads tokens."
+        unit, longest = "tokens", longest or MOST_TOKENS
         unknown = "The encoder reads words that were not in training too, but what they mean here it was not taught."
     return CardLines(
         method=(
-            f"Reader: {read_by} At most {settings.max_length} of them are read of a sentence.",
+            f"Reader: {read_by} {'All' if longest is None else f'At most {longest}'} {unit} of a sentence are read.",
             f"Method: {networks} with dropout on while drawing, {settings.draws} draws.",
             f"Truncated: {model.summary.get('rows_cut', 0):,} sentences of training.",
         ),
@@ -174,7 +180,7 @@ def _no_encoder(place: Path, name: str, got: str) -> str:
 
 KIND = Kind(
     package="text",
-    format=("caveat-text", 1),
+    format=("caveat-text", 2),
     row="sentence",
     rows="sentences",
     error=InvalidTextError,

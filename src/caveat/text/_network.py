@@ -1,30 +1,27 @@
 """Networks of sentences: a reader, which makes one vector of a sentence, and a head that answers.
 
-The built-in reader has a vector for each word and an LSTM in each direction, with one mask of dropout for a whole
-sentence, see "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", Gal and Ghahramani, 2016.
-A dropped word is read as an unknown word, which so has a vector that was trained. Nothing is known of a word that was
-never seen but that it is a word, so in each draw such words have vectors of their own, spread as those of known words.
+The built-in reader has a vector for each term and adds them up, weighted by TF-IDF: a sparse product, which is computed
+once for all draws. See "Bag of Tricks for Efficient Text Classification", Joulin et al., 2017, and "Deep Unordered
+Composition Rivals Syntactic Methods for Text Classification", Iyyer et al., 2015. Nothing is known of a word that was
+never seen but that it is a word, so in each draw such words have vectors of their own, spread as those of known terms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
-from caveat._random_numbers import word_multipliers
-from caveat.layers import GaussianDropout, VariationalLSTM
+from caveat.layers import GaussianDropout
 from caveat.predictive import Output
 from caveat.samplers import mc_dropout
 from caveat.text._words import OUT_OF_VOCABULARY, PADDING
 
 ReaderKind = Literal["words", "features", "encoder"]
-_WORDS_DROPPED = 0.05
-_FIRST_SPREAD = 0.1  # of words' vectors: what is not learned of a rare word shall not drown what is
+_FIRST_SPREAD = 0.1  # of terms' vectors: what is not learned of a rare term shall not drown what is
 _WHOLE = 0.5  # rate of Gaussian dropout: noise of variance 1
 
 
@@ -33,10 +30,10 @@ class Shape:
     """All that is needed to build a network: plain data.
 
     Fields:
-        kind: what it reads: numbers of words, features of a frozen encoder, or tokens of an encoder within it.
-        inputs: words of the vocabulary, or features of the encoder.
+        kind: what it reads: terms, features of a frozen encoder, or tokens of an encoder within it.
+        inputs: terms of the vocabulary, or features of the encoder.
         outputs: classes, or twice the targets.
-        width: of each LSTM and of words' vectors, or of the hidden layer.
+        width: of terms' vectors, which is the hidden layer, or of that on an encoder.
     """
 
     kind: ReaderKind
@@ -49,66 +46,45 @@ class Shape:
     @property
     def features(self) -> int:
         """Of a sentence, as the head gets them."""
-        return 2 * self.width if self.kind == "words" else self.inputs
+        return self.width if self.kind == "words" else self.inputs
 
 
-class WordDropout(nn.Module):
-    """Which words are kept, (B, T) bool: a word is dropped wherever it stands in the sentence, or nowhere."""
+class TermReader(nn.Module):
+    """Numbers of terms beside their weights (B, T, 2), zeros behind the last, to features (B, width): a weighted sum.
 
-    def __init__(self, words: int, p: float) -> None:
-        super().__init__()
-        self.words, self.p = words, p
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """True where a word is kept."""
-        drawn = word_multipliers(ids, self.words, self.p, torch.float32, self.training)
-        return torch.ones_like(ids, dtype=torch.bool) if drawn is None else drawn > 0
-
-
-class WordReader(nn.Module):
-    """Numbers of words (B, T), 0 behind the last, to features (B, 2 width): the greatest value over the sentence.
-
-    What is said of a sentence does not depend on how long its neighbors are.
+    What is said of a sentence does not depend on how many terms its neighbors have.
     """
 
-    def __init__(self, words: int, width: int, dropout: float) -> None:
+    def __init__(self, terms: int, width: int) -> None:
         super().__init__()
-        self.kept = WordDropout(words + OUT_OF_VOCABULARY + 1, _WORDS_DROPPED)
-        self.embedding = nn.Embedding(words + 2, width)  # of padding, of unknown words, and of each known word
+        # Of padding, of unknown words, and of each known term.
+        self.embedding = nn.EmbeddingBag(terms + 2, width, mode="sum", padding_idx=PADDING)
         self.strange = nn.Identity()
         nn.init.normal_(self.embedding.weight, std=_FIRST_SPREAD)
         self.register_buffer("spread", torch.zeros(width, width))
-        lstm = partial(VariationalLSTM, batch_first=True, input_dropout=dropout, state_dropout=dropout)
-        self.forwards, self.backwards = lstm(width, width), lstm(width, width)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Features of sentences."""
-        lengths = (ids != PADDING).sum(1, keepdim=True)
-        ids = ids[:, : int(lengths.max())]
-        places = torch.arange(ids.shape[1], device=ids.device)
-        there = (places < lengths).unsqueeze(2)
-        vectors = self.vectors(ids)
-        turned = (lengths - 1 - places).clamp(min=0).unsqueeze(2).expand(-1, -1, len(cast(Tensor, self.spread)))
-        states = torch.cat([self.forwards(vectors)[0], self.backwards(vectors.gather(1, turned))[0]], 2)
-        return states.masked_fill(~there, -2.0).amax(1)  # an LSTM says numbers between -1 and 1
-
-    def vectors(self, ids: Tensor) -> Tensor:
-        """Of each word, (B, T, width)."""
-        rows = torch.where(ids == PADDING, 0, (ids - OUT_OF_VOCABULARY + 1).clamp(min=1))
-        rows = torch.where(self.kept(ids) | (rows == 0), rows, 1)
-        spread = cast(Tensor, self.spread)
-        ones = torch.ones(OUT_OF_VOCABULARY, len(spread), dtype=spread.dtype, device=spread.device)
-        drawn = (self.strange(ones) - 1) @ spread
-        unknown = torch.cat([torch.zeros_like(drawn[:1]), drawn])
-        return self.embedding(rows) + unknown[torch.where(ids <= OUT_OF_VOCABULARY, ids, 0)]
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Returns features of sentences."""
+        numbers, weights = inputs[:, :, 0].long(), inputs[:, :, 1]
+        rows = torch.where(numbers == PADDING, PADDING, (numbers - OUT_OF_VOCABULARY + 1).clamp(min=1))
+        return self.embedding(rows, per_sample_weights=weights) + self._drawn(numbers, weights)
 
     def vary_unknown(self) -> None:
-        """From now on unknown words have vectors of their own in each draw, with the covariance of known ones."""
+        """From now on unknown words have vectors of their own in each draw, with the covariance of known terms."""
         known = self.embedding.weight.detach()[2:].double()
         if len(known) > 1:
             values, directions = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(known.T.cov()))
             cast(Tensor, self.spread).copy_(values.clamp(min=0).sqrt()[:, None] * directions.T)
         self.strange = GaussianDropout(_WHOLE)
+
+    def _drawn(self, numbers: Tensor, weights: Tensor) -> Tensor:
+        """Returns what unknown words add in one draw (B, width); nothing in eval mode."""
+        spread = cast(Tensor, self.spread)
+        first, most = numbers[:, :OUT_OF_VOCABULARY], weights[:, :OUT_OF_VOCABULARY]  # the lowest numbers stand first
+        buckets = torch.arange(1, OUT_OF_VOCABULARY + 1, device=numbers.device)
+        of_bucket = ((first[:, :, None] == buckets) * most[:, :, None]).sum(1)
+        ones = torch.ones(OUT_OF_VOCABULARY, len(spread), dtype=spread.dtype, device=spread.device)
+        return of_bucket @ ((self.strange(ones) - 1) @ spread)
 
 
 class Head(nn.Module):
@@ -123,9 +99,9 @@ class Head(nn.Module):
         self.register_buffer("temperature", torch.ones(()))
         hidden: list[nn.Module] = []
         if shape.kind != "words":
-            hidden = [nn.Dropout(shape.dropout), nn.Linear(features, shape.width), nn.ReLU()]
-        last = features if shape.kind == "words" else shape.width
-        self.layers = nn.Sequential(*hidden, nn.Dropout(shape.dropout), nn.Linear(last, shape.outputs))
+            hidden = [nn.Dropout(shape.dropout), nn.Linear(features, shape.width)]
+        last = [nn.ReLU(), nn.Dropout(shape.dropout), nn.Linear(shape.width, shape.outputs)]
+        self.layers = nn.Sequential(*hidden, *last)
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns logits, or means and log-variances."""
@@ -146,12 +122,12 @@ class SentenceNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         if shape.kind == "words":
-            reader = WordReader(shape.inputs, shape.width, shape.dropout)
+            reader = TermReader(shape.inputs, shape.width)
         self.reader = nn.Identity() if reader is None else reader
         self.head = Head(shape)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Returns logits or means and log-variances of numbers of words, features or tokens, (B, ...)."""
+        """Returns logits or means and log-variances of terms, features or tokens, (B, ...)."""
         return self.head(self.reader(inputs))
 
     @property
@@ -167,5 +143,5 @@ class SentenceNetwork(nn.Module):
 def vary_unknown_words(network: SentenceNetwork) -> None:
     """Let a network that was read from disk have its vectors of unknown words in draws."""
     reader: Any = network.reader
-    if isinstance(reader, WordReader):
+    if isinstance(reader, TermReader):
         reader.strange = GaussianDropout(_WHOLE)

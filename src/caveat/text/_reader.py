@@ -1,4 +1,4 @@
-"""From sentences to what networks get: numbers of words, tokens, or an encoder's features."""
+"""From sentences to what networks get: weighted terms, tokens, or an encoder's features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caveat._estimators import split_evenly
-from caveat.text._encoder import NO_TOKEN, Encoder, load_encoder
+from caveat.text._encoder import MOST_TOKENS, NO_TOKEN, Encoder, load_encoder
 from caveat.text._errors import SentencesTruncatedWarning
 from caveat.text._network import ReaderKind
 from caveat.text._settings import Settings
@@ -25,25 +25,25 @@ class SentenceReader:
     """What reads sentences: a vocabulary, or an encoder.
 
     Fields:
-        kind: What it gives: numbers of words, features of a frozen encoder, or tokens.
-        max_length: Number of words or tokens that are read of a sentence.
-        vocabulary: Known words of the built-in reader, or None.
+        kind: What it gives: weighted terms, features of a frozen encoder, or tokens.
+        max_length: Number of words or tokens that are read of a sentence; None for all words.
+        vocabulary: Known terms of the built-in reader, or None.
         encoder: Encoder of Hugging Face, or None. Of a fine-tuned one the tokenizer alone is used; its weights are in
             the networks.
     """
 
     kind: ReaderKind
-    max_length: int
+    max_length: int | None
     vocabulary: Vocabulary | None = None
     encoder: Encoder | None = None
 
     @property
     def features(self) -> int:
-        """The number of known words, or of the encoder's features."""
+        """The number of known terms, or of the encoder's features."""
         return len(cast(Vocabulary, self.vocabulary)) if self.encoder is None else self.encoder.features
 
     def read(self, given: Sequence[str]) -> Tensor:
-        """Returns numbers of words (B, T), tokens (B, T) or features (B, F); warns of sentences that are truncated."""
+        """Returns weighted terms (B, T, 2), tokens (B, T) or features (B, F); warns of sentences that are truncated."""
         inputs, truncated = self.read_and_count(given)
         self.warn_of_truncated(truncated, len(given))
         return inputs
@@ -60,7 +60,7 @@ class SentenceReader:
         if truncated:
             unit = "words" if self.encoder is None else "tokens"
             warnings.warn(
-                f"{truncated} of {of} sentences are longer than max_length={self.max_length} {unit} (or than the "
+                f"{truncated} of {of} sentences are longer than max_length={self.max_length or MOST_TOKENS} {unit} (or than the "
                 "encoder can read); only their beginnings were read.",
                 SentencesTruncatedWarning,
                 stacklevel=5,  # where the estimator was called
@@ -87,7 +87,9 @@ class SentenceReader:
         return part if self.kind == "features" else part[:, : int(self._lengths(part).max())]
 
     def _lengths(self, inputs: Tensor) -> Tensor:
-        return (inputs != (PADDING if self.kind == "words" else NO_TOKEN)).sum(1).cpu()
+        if self.kind == "words":
+            return (inputs[..., 0] != PADDING).sum(1).cpu()
+        return (inputs != NO_TOKEN).sum(1).cpu()
 
 
 def open_encoder(settings: Settings, name: str | None = None, *, offline: bool = False) -> Encoder:
@@ -95,7 +97,7 @@ def open_encoder(settings: Settings, name: str | None = None, *, offline: bool =
     return load_encoder(
         cast(str, settings.encoder) if name is None else name,
         pooling=settings.pooling,
-        max_length=settings.max_length,
+        max_length=settings.max_length or MOST_TOKENS,
         local_files_only=settings.local_files_only or offline,
         device=settings.device,
     )

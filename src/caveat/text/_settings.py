@@ -23,7 +23,7 @@ class Settings:
     method: str | None = None
     members: int = 5
     draws: int = 100
-    max_length: int = 128
+    max_length: int | None = None
     vocabulary: int = 20_000
     width: int | None = None
     dropout: float | None = None
@@ -32,7 +32,7 @@ class Settings:
     patience: int | None = None
     learning_rate: float | None = None
     weight_decay: float = 1e-2
-    validation: float = 0.1
+    validation: float | None = None
     calibration: float = 0.15
     random_state: int = 0
     device: str | None = None
@@ -44,37 +44,46 @@ class Settings:
 
     @property
     def networks(self) -> int:
-        """How many are trained: several heads cost little, several LSTMs or encoders much."""
+        """How many are trained: several heads cost little, several encoders or networks of terms more."""
         method = self.method or ("ensemble" if self.kind == "features" else "mc_dropout")
         return self.members if method == "ensemble" else 1
 
     @property
     def hidden(self) -> int:
-        """Width of each LSTM, or of the head's hidden layer."""
-        return self.width or {"words": 64, "features": 256, "encoder": 256}[self.kind]
+        """Width of the terms' vectors, or of the head's hidden layer."""
+        return self.width or {"words": 128, "features": 256, "encoder": 256}[self.kind]
 
     @property
     def rate(self) -> float:
         """Of dropout."""
-        return {"words": 0.1, "features": 0.3, "encoder": 0.1}[self.kind] if self.dropout is None else self.dropout
+        return {"words": 0.3, "features": 0.3, "encoder": 0.1}[self.kind] if self.dropout is None else self.dropout
 
     @property
     def step(self) -> float:
         """The learning rate."""
-        return self.learning_rate or {"words": 3e-3, "features": 1e-3, "encoder": 3e-5}[self.kind]
+        return self.learning_rate or {"words": 5e-3, "features": 1e-3, "encoder": 3e-5}[self.kind]
 
     def batch(self, rows: int) -> int:
         """Rows of a step: few for small sets, which else would take few steps."""
         return self.batch_size or (16 if rows < 500 or self.kind == "encoder" else 32 if rows < 3_000 else 64)
 
-    def most_epochs(self, rows: int) -> int:
-        """So many that the steps stay within bounds."""
+    def most_epochs(self, rows: int, outputs: int) -> int:
+        """So many that the steps stay within bounds: terms need few of them, and more for many classes."""
         if self.epochs is not None:
             return self.epochs
         if self.kind == "encoder":
             return 4
-        steps = 4_000 if self.kind == "words" else 6_000
-        return max(4, min(60, steps * self.batch(rows) // max(rows, 1)))
+        steps, fewest = (200 + 5 * outputs, 6) if self.kind == "words" else (6_000, 4)
+        return max(fewest, min(60, steps * self.batch(rows) // max(rows, 1)))
+
+    def validated(self, classifies: bool) -> float | None:
+        """The share of rows that early stopping looks at; None for classes of terms, where it would stop too early.
+
+        It waits for probabilities to be best as they are, which those of terms are long before their ranking is; the
+        temperature mends them afterwards, and the rows are better trained on.
+        """
+        usual = None if self.kind == "words" and classifies else 0.1
+        return usual if self.validation is None else self.validation
 
     @property
     def patient(self) -> int:

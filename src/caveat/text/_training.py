@@ -1,4 +1,4 @@
-"""From what is read of sentences to networks: heads and LSTMs at once, encoders after their heads."""
+"""From what is read of sentences to networks: heads and networks of terms, encoders after their heads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._estimators import Learned, Training, loss_of
 from caveat.text._encoder import Encoder
-from caveat.text._network import SentenceNetwork, Shape, WordReader
+from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
 from caveat.text._settings import Settings
 from caveat.text._words import learn_vocabulary
@@ -33,7 +33,7 @@ def learn(training: Training) -> Learned:
         reader = SentenceReader(settings.kind, settings.max_length, encoder=open_encoder(settings))
     else:  # of the kept sentences alone: those held out shall have unknown words as new sentences will
         kept = cast("list[int]", training.kept.tolist())
-        vocabulary = learn_vocabulary([texts[row] for row in kept], settings.vocabulary)
+        vocabulary = learn_vocabulary([texts[row] for row in kept], settings.vocabulary, settings.max_length)
         reader = SentenceReader(settings.kind, settings.max_length, vocabulary=vocabulary)
     inputs, truncated = reader.read_and_count(texts)
     reader.warn_of_truncated(truncated, len(texts))
@@ -64,15 +64,17 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
         loss_of(shape.classes, training.weights is not None),
         (inputs, training.targets),
         members=settings.networks,
-        epochs=settings.most_epochs(len(inputs)),
+        epochs=settings.most_epochs(len(inputs), shape.outputs),
         learning_rate=settings.step,
-        backend="loop" if shape.kind == "words" or settings.networks == 1 else "vectorized",  # no stacked LSTM kernel
-        **_common(settings, len(inputs), training.verbose),
+        backend="loop" if shape.kind == "words" or settings.networks == 1 else "vectorized",  # no stacked sparse product
+        optimizer=partial(_many_weights, settings) if shape.kind == "words" else None,
+        schedule=(lambda passed: 1 - passed) if shape.kind == "words" else None,
+        **_common(training, len(inputs)),
     )
     networks = tuple(cast(SentenceNetwork, network) for network in fitted)
     with torch.no_grad():
         for network in networks:
-            if isinstance(network.reader, WordReader):
+            if isinstance(network.reader, TermReader):
                 network.reader.vary_unknown()
     return networks, fitted.fits
 
@@ -86,7 +88,7 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     settings: Settings = training.settings
     features = encoder.features_of(inputs)
     loss = loss_of(shape.classes, training.weights is not None)
-    common = _common(settings, len(inputs), training.verbose)
+    common = _common(training, len(inputs))
     heads = fit_ensemble(
         partial(_build, shape, features),
         loss,
@@ -103,12 +105,17 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
         options: dict[str, Any] = {**common, "seed": head.seed}
-        epochs = settings.most_epochs(len(inputs))
+        epochs = settings.most_epochs(len(inputs), shape.outputs)
         fits.append(
             fit(network, loss, (inputs, training.targets), epochs=epochs, learning_rate=settings.step, **options)
         )
         networks.append(network)
     return tuple(networks), tuple(fits)
+
+
+def _many_weights(settings: Settings, parameters: Any) -> torch.optim.Optimizer:
+    """Returns an AdamW that reads millions of weights once a step: for these, its time is that of training."""
+    return torch.optim.AdamW(parameters, lr=settings.step, weight_decay=settings.weight_decay, fused=True)
 
 
 def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
@@ -119,13 +126,14 @@ def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
     return network
 
 
-def _common(settings: Settings, rows: int, verbose: bool) -> dict[str, Any]:
+def _common(training: Training, rows: int) -> dict[str, Any]:
+    settings: Settings = training.settings
     return {
-        "validation": settings.validation if rows >= _FEWEST_TO_VALIDATE else None,
+        "validation": settings.validated(training.classifies) if rows >= _FEWEST_TO_VALIDATE else None,
         "batch_size": settings.batch(rows),
         "weight_decay": settings.weight_decay,
         "patience": settings.patient,
         "seed": settings.random_state,
-        "progress": verbose,
+        "progress": training.verbose,
         "device": settings.device,
     }
