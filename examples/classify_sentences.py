@@ -1,6 +1,6 @@
 """A bot that says when it does not understand: intents of sentences, and a threshold for what is out of scope.
 
-The sentences are made up here, and nothing is downloaded: a small LSTM is trained from nothing.
+The sentences are made up here, and nothing is downloaded: a small network is trained from nothing.
 Run: python examples/classify_sentences.py    (needs pip install "caveat[text]")
 """
 

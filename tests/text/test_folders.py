@@ -90,9 +90,10 @@ def test_a_damaged_folder_is_refused(saved: Path, name: str, damage: str) -> Non
     assert str(saved) in str(caught.value)
 
 
-def test_a_newer_version_or_another_kind_is_refused(saved: Path) -> None:
+def test_another_version_or_another_kind_is_refused(saved: Path) -> None:
     about = json.loads((saved / "caveat.json").read_text())
-    for change, said in (({"version": 99}, "newer caveat"), ({"format": "caveat-table"}, "caveat-table")):
+    changes = {"a newer caveat": {"version": 99}, "an older caveat": {"version": 1}}
+    for said, change in (changes | {"caveat-table": {"format": "caveat-table"}}).items():
         (saved / "caveat.json").write_text(json.dumps(about | change))
         with pytest.raises(InvalidModelError, match=said):
             Classifier.load(saved)

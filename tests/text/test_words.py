@@ -1,17 +1,20 @@
-"""The tokenizer and the vocabulary."""
+"""The tokenizer, the vocabulary, and terms with their weights beside scikit-learn's own."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("sklearn")
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from caveat.text._words import OUT_OF_VOCABULARY, PADDING, Vocabulary, learn_vocabulary, split_words
 
 SENTENCES = st.lists(st.text(min_size=1).filter(lambda text: text.strip() != ""), min_size=1, max_size=8)
+PLAIN = ["play the jazz", "play the blues the jazz", "stop the radio", "stop the jazz", "play radio"]
 
 
 def test_words_signs_and_numbers() -> None:
@@ -24,10 +27,24 @@ def test_words_signs_and_numbers() -> None:
 
 def test_words_of_one_sentence_are_unknown() -> None:
     found = learn_vocabulary(["play play jazz", "play blues", "stop", "blues"], most=10)
-    assert found.words == ("blues", "play")  # two sentences each, in the order of the alphabet; "play" thrice is two
-    assert learn_vocabulary(["a b", "a b", "a"], most=1).words == ("a",)
+    words = [term for term in found.terms if term[0] != "#"]
+    assert words == ["blues", "play"]  # two sentences each, in the order of the alphabet; "play" thrice is two
+    assert found.counts[:2] == (2, 2)
     assert found.number("blues") == OUT_OF_VOCABULARY + 1
     assert 1 <= found.number("jazz") <= OUT_OF_VOCABULARY
+
+
+def test_at_most_so_many_words_and_pairs_and_as_many_pieces() -> None:
+    found = learn_vocabulary(PLAIN, most=3)
+    assert found.terms[:3] == ("the", "jazz", "play")
+    assert len(found.terms) == 6
+    assert all(term.startswith("#") for term in found.terms[3:])
+
+
+def test_pieces_of_long_texts_are_not_read() -> None:
+    assert learn_vocabulary(["play jazz now"] * 3, 100).pieces
+    assert not learn_vocabulary(["play jazz now " * 30] * 3, 100).pieces
+    assert learn_vocabulary(["play jazz now " * 30] * 3, 100, longest=10).pieces
 
 
 def test_the_order_of_the_sentences_does_not_matter() -> None:
@@ -36,23 +53,58 @@ def test_the_order_of_the_sentences_does_not_matter() -> None:
 
 
 def test_long_sentences_are_cut_and_counted() -> None:
-    ids, cut = Vocabulary(("a",)).read(["a a a a", "a"], most=3)
-    assert (ids.shape, cut) == ((2, 3), 1)
-    assert Vocabulary(("a",)).read(["a a a"], most=3)[1] == 0
+    vocabulary = Vocabulary(("a", "b"), (2, 2), 2, pieces=False)
+    inputs, cut = vocabulary.read(["a a a b", "a"], most=3)
+    assert (inputs.shape, cut) == ((2, 1, 2), 1)
+    assert vocabulary.read(["a a a"], most=3)[1] == 0
+    assert vocabulary.read(["a " * 300 + "b"], most=None)[0].shape == (1, 2, 2)
+
+
+def test_weights_are_those_of_scikit_learn() -> None:
+    """Of words and pairs, and of pieces, where every word is known: the log of a count, idf, and a norm of 1 each."""
+    vocabulary = learn_vocabulary([*PLAIN, *PLAIN], 1000)
+    whole = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2).fit([*PLAIN, *PLAIN])
+    pieces = TfidfVectorizer(
+        analyzer=lambda text: [piece for word in text.split() for piece in _pieces(word)], sublinear_tf=True, min_df=2
+    ).fit([*PLAIN, *PLAIN])
+    inputs, _ = vocabulary.read(PLAIN, most=None)
+    for library, prefix in ((whole, ""), (pieces, "#")):
+        wanted = library.transform(PLAIN).toarray()
+        own = np.zeros_like(wanted)
+        for column, term in enumerate(library.get_feature_names_out()):
+            number = vocabulary.numbers[f"{prefix}{term}"]
+            own[:, column] = torch.where(inputs[..., 0] == number, inputs[..., 1], 0).sum(1)
+        np.testing.assert_allclose(own, wanted, rtol=1e-5)
+    assert len(vocabulary) == len(whole.vocabulary_) + len(pieces.vocabulary_)
+
+
+def _pieces(word: str) -> list[str]:
+    marked = f"<{word}>"
+    return [marked[a:b] for a in range(len(marked)) for b in range(a + 2, min(a + 5, len(marked)) + 1)]
+
+
+def test_unknown_words_take_weight_from_known_ones() -> None:
+    vocabulary = Vocabulary(("play", "jazz"), (9, 3), 10, pieces=False)
+    both, _ = vocabulary.read(["play jazz", "play qwrk"], most=None)
+    rare, unknown = both[0, 1, 1], both[1, 0, 1]
+    assert 1 <= int(both[1, 0, 0]) <= OUT_OF_VOCABULARY
+    assert unknown > rare  # a word of one sentence is rarer than one of three
+    torch.testing.assert_close(both[..., 1].square().sum(1), torch.ones(2))
 
 
 @given(SENTENCES)
-def test_numbers_stand_before_padding_and_are_one_to_one(texts: list[str]) -> None:
+def test_numbers_rise_before_padding_and_are_known(texts: list[str]) -> None:
     vocabulary = learn_vocabulary(texts, 50)
-    ids, _ = vocabulary.read(texts, most=20)
-    there = ids != PADDING
+    inputs, _ = vocabulary.read(texts, most=20)
+    numbers, weights = inputs.unbind(2)
+    there = numbers != PADDING
     assert bool(there[:, 0].all())
-    assert torch.equal(there, torch.arange(ids.shape[1]) < there.sum(1, keepdim=True))
-    assert int(ids.max()) <= OUT_OF_VOCABULARY + len(vocabulary)
-    back = {number: word for word, number in vocabulary.numbers.items()}
-    for text, row in zip(texts, ids.tolist(), strict=True):
-        for word, number in zip(split_words(text), row, strict=False):
-            assert number <= OUT_OF_VOCABULARY or back[number] == word
+    assert torch.equal(there, torch.arange(numbers.shape[1]) < there.sum(1, keepdim=True))
+    assert torch.equal(there, weights > 0)
+    assert bool((numbers.diff(dim=1)[there[:, 1:]] > 0).all())
+    assert int(numbers.max()) <= OUT_OF_VOCABULARY + len(vocabulary)
+    for text, row in zip(texts, numbers.long().tolist(), strict=True):
+        assert {vocabulary.number(word) for word in split_words(text)[:20]} <= set(row)
 
 
 @given(SENTENCES)

@@ -132,7 +132,7 @@ class Kind:
 
     Fields:
         package: Name of the public package below ``caveat``.
-        format: Name and newest version of the folders.
+        format: Name and version of the folders.
         row: Noun for one row, such as "sentence".
         rows: Its plural.
         error: Class of the errors about what is given.

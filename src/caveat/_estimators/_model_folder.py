@@ -91,7 +91,7 @@ def read_folder(
 
     Args:
         place: The folder.
-        format: The kind of model, and its newest version that can be read.
+        format: The kind of model, and the version that can be read.
         names: What the manifest says besides what every manifest does.
         make: Checks what the manifest says, and makes the model; what it raises for odd values becomes
             InvalidModelError.
@@ -256,15 +256,15 @@ def _check_kind(place: Path, about: dict[str, Any], format: tuple[str, int]) -> 
         raise InvalidModelError(_other_kind(place, format[0], str(content)))
     if not isinstance(made_for, int) or isinstance(made_for, bool) or made_for < 1:
         raise InvalidModelError(changed(place, f"version {made_for!r} in {ABOUT}"))
-    if made_for > format[1]:
-        made_by = about.get("made_by")
+    if made_for != format[1]:
+        made_by, newer = about.get("made_by"), made_for > format[1]
         maker = str(cast(Any, made_by).get("caveat", "?")) if isinstance(made_by, dict) else "?"
         raise InvalidModelError(
             explain(
                 f"This version of caveat reads models of version {format[1]}.",
                 got=f"version {str(made_for)[:20]}, made by caveat {maker[:40]}, in {place}",
-                cause="the model was saved by a newer caveat",
-                fix="pip install --upgrade caveat",
+                cause=f"the model was saved by {'a newer' if newer else 'an older'} caveat",
+                fix="pip install --upgrade caveat" if newer else "train it again with this one",
             )
         )
 

@@ -91,7 +91,12 @@ class Encoder:
 
 
 def load_encoder(
-    name: str, *, pooling: str = "mean", max_length: int = MOST_TOKENS, local_files_only: bool = False, device: Any = None
+    name: str,
+    *,
+    pooling: str = "mean",
+    max_length: int = MOST_TOKENS,
+    local_files_only: bool = False,
+    device: Any = None,
 ) -> Encoder:
     """The encoder of a folder or of the hub; no code of its maker is run.
 

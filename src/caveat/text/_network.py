@@ -3,7 +3,7 @@
 The built-in reader has a vector for each term and adds them up, weighted by TF-IDF: a sparse product, which is computed
 once for all draws. See "Bag of Tricks for Efficient Text Classification", Joulin et al., 2017, and "Deep Unordered
 Composition Rivals Syntactic Methods for Text Classification", Iyyer et al., 2015. Nothing is known of a word that was
-never seen but that it is a word, so in each draw such words have vectors of their own, spread as those of known terms.
+never seen but that it is a word, so in each draw such words have vectors of their own, spread as sentences are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from caveat.text._words import OUT_OF_VOCABULARY, PADDING
 
 ReaderKind = Literal["words", "features", "encoder"]
 _FIRST_SPREAD = 0.1  # of terms' vectors: what is not learned of a rare term shall not drown what is
+_OF_SENTENCES = 0.5  # of their standard deviation: at all of it, queries in scope lost likelihood
 _WHOLE = 0.5  # rate of Gaussian dropout: noise of variance 1
 
 
@@ -69,12 +70,16 @@ class TermReader(nn.Module):
         rows = torch.where(numbers == PADDING, PADDING, (numbers - OUT_OF_VOCABULARY + 1).clamp(min=1))
         return self.embedding(rows, per_sample_weights=weights) + self._drawn(numbers, weights)
 
-    def vary_unknown(self) -> None:
-        """From now on unknown words have vectors of their own in each draw, with the covariance of known terms."""
-        known = self.embedding.weight.detach()[2:].double()
-        if len(known) > 1:
-            values, directions = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(known.T.cov()))
-            cast(Tensor, self.spread).copy_(values.clamp(min=0).sqrt()[:, None] * directions.T)
+    def vary_unknown(self, features: Tensor) -> None:
+        """From now on unknown words have vectors of their own in each draw.
+
+        Args:
+            features: What it says of known sentences (B, width): one of unknown words alone is spread over draws as
+                these are over sentences, at half their standard deviation.
+        """
+        if len(features) > 1:
+            values, directions = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(features.double().T.cov()))
+            cast(Tensor, self.spread).copy_(_OF_SENTENCES * values.clamp(min=0).sqrt()[:, None] * directions.T)
         self.strange = GaussianDropout(_WHOLE)
 
     def _drawn(self, numbers: Tensor, weights: Tensor) -> Tensor:

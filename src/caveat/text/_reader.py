@@ -60,8 +60,8 @@ class SentenceReader:
         if truncated:
             unit = "words" if self.encoder is None else "tokens"
             warnings.warn(
-                f"{truncated} of {of} sentences are longer than max_length={self.max_length or MOST_TOKENS} {unit} (or than the "
-                "encoder can read); only their beginnings were read.",
+                f"{truncated} of {of} sentences are longer than max_length={self.max_length or MOST_TOKENS} {unit} (or "
+                "than the encoder can read); only their beginnings were read.",
                 SentencesTruncatedWarning,
                 stacklevel=5,  # where the estimator was called
             )

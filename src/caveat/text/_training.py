@@ -19,7 +19,7 @@ from caveat.text._settings import Settings
 from caveat.text._words import learn_vocabulary
 from caveat.train import Fit, fit, fit_ensemble
 
-_FEWEST_TO_VALIDATE = 30
+_FEWEST_TO_VALIDATE, _AT_ONCE = 30, 512
 _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
 
 Trained = tuple[tuple[SentenceNetwork, ...], tuple[Fit, ...]]
@@ -66,7 +66,7 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
         members=settings.networks,
         epochs=settings.most_epochs(len(inputs), shape.outputs),
         learning_rate=settings.step,
-        backend="loop" if shape.kind == "words" or settings.networks == 1 else "vectorized",  # no stacked sparse product
+        backend="loop" if shape.kind == "words" or settings.networks == 1 else "vectorized",  # no stacked sum
         optimizer=partial(_many_weights, settings) if shape.kind == "words" else None,
         schedule=(lambda passed: 1 - passed) if shape.kind == "words" else None,
         **_common(training, len(inputs)),
@@ -75,7 +75,7 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
     with torch.no_grad():
         for network in networks:
             if isinstance(network.reader, TermReader):
-                network.reader.vary_unknown()
+                network.reader.vary_unknown(torch.cat([network.reader(part) for part in cast(Any, inputs).split(_AT_ONCE)]))
     return networks, fitted.fits
 
 

@@ -99,7 +99,7 @@ class Vocabulary:
             (B, T, 2) float32: the numbers rise along T; behind the last there are zeros.
 
         Example:
-            >>> Vocabulary(("play", "jazz"), (2, 2), 2, pieces=False).read(["play jazz", "jazz"], most=8)[0][..., 0]
+            >>> Vocabulary(("play", "jazz"), (2, 2), 2, pieces=False).read(["play jazz", "jazz"], 8)[0][..., 0]
             tensor([[ 9., 10.],
                     [10.,  0.]])
         """
