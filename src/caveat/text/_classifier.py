@@ -14,9 +14,9 @@ class Classifier(SentenceEstimator, ClassifierBase):
     """Classes of sentences, with probabilities that can be relied on, and "I do not know": a scikit-learn classifier.
 
     Without an encoder a small network is trained from nothing: TF-IDF of words, pairs of words and pieces of words, and
-    a hidden layer with dropout. Nothing is downloaded. With one, each sentence is read once by the encoder and a perceptron
-    with dropout is trained on what it says; or, with ``fine_tune``, the encoder is trained too, its own dropout on in
-    draws.
+    a hidden layer with dropout. Nothing is downloaded. With one, each sentence is read once by the encoder and a
+    perceptron with dropout is trained on what it says; or, with ``fine_tune``, the encoder is trained too, its own
+    dropout on in draws.
 
     Args:
         encoder: None, or the folder of a Hugging Face text encoder, or its name on the hub.
