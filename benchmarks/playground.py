@@ -20,7 +20,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from websockets.sync.client import ClientConnection, connect
 
 AIM = 0.1
@@ -95,8 +94,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=300)
     parser.add_argument("--draws", type=int, default=100)
     chosen = parser.parse_args()
-    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    print(f"{chosen.draws} draws, {torch.get_num_threads()} threads, {load}")
+    print(f"{chosen.draws} draws; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with playground() as address:
         report("digit turned", turn_a_digit(address, chosen.times, chosen.draws))
         report("point dragged", drag_a_point(address, chosen.times, chosen.draws))

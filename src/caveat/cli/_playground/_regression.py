@@ -24,7 +24,7 @@ MEMBERS = 5
 MOST_POINTS, MOST_DRAWS, MOST_LINES, WIDTHS = 200, 500, 24, (5, 200)
 STEPS_TO_REST = 5000
 _GRID = 121
-_STEPS_A_SLICE = {"mc_dropout": 12, "ensemble": 4}
+_STEPS_A_SLICE = {"mc_dropout": 8, "ensemble": 3}
 _DIGITS = 4
 
 

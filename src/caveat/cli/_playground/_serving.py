@@ -7,6 +7,8 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from caveat._extras import require
 from caveat.errors import InvalidArgumentError, explain
 
@@ -31,6 +33,7 @@ def serve_page(root: Path, model: Path | None, data: Path | None, *, port: int, 
         require(module, "playground")
     from caveat.cli._playground._app import make_app
 
+    torch.set_num_threads(1)  # two threads on so small networks wait for each other; the other core trains and opens
     with _listen(port) as listening:
         address = f"http://{HOST}:{listening.getsockname()[1]}/"
         print(f"Playground: {address}   (Ctrl-C ends it)", flush=True)
