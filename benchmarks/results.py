@@ -103,7 +103,7 @@ def _head(command: str) -> str:
 
 Written by `make bench` (`{command}`), {now}.
 
-* {_processor()}, {os.cpu_count()} cores; {system}; torch uses {torch.get_num_threads()} threads
+* {processor()}, {os.cpu_count()} cores; {system}; torch uses {torch.get_num_threads()} threads
 * Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}, caveat {_version("caveat")}
 
 A ratio is (time of the baseline) / (time of `caveat.predict`, second call of a sampler), both taken in the same round,
@@ -178,7 +178,7 @@ def _version(package: str) -> str:
         return "from source"
 
 
-def _processor() -> str:
+def processor() -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
