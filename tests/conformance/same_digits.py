@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,6 +27,15 @@ from caveat.layers import RandomFeatureGaussianProcess, update_precision
 
 ROWS = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
 IMAGES = torch.rand(70, 1, 12, 12, generator=torch.Generator().manual_seed(4))
+
+OF_THE_RUN = {"model", "data", "report", "out", "seconds", "made", "files", "folder"}
+NETWORK = """
+import torch
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 2)), torch.zeros(3, 4)
+"""
 
 
 def dense(last: nn.Module | None = None) -> nn.Sequential:
@@ -134,6 +146,26 @@ def commanded(folder: Path) -> Iterator[tuple[str, bytes]]:
             assert command(step) == 0, step
         yield f"caveat fit, {kind}", next(model.glob("*.safetensors")).read_bytes()
         yield f"caveat predict, {kind}", answers.read_bytes()
+        aim = ["--budget", "0.2"] if kind == "numbers" else ["--human-cost", "0.3"]
+        yield f"caveat decide, {kind}", printed("decide", str(model), str(table), *aim)
+        yield f"caveat evaluate, {kind}", printed("evaluate", str(model), str(table))
+        assert command(["calibrate", str(model), str(table)]) == 0
+        yield f"caveat calibrate, {kind}", next(model.glob("*.safetensors")).read_bytes()
+    (folder / "same_digits_network.py").write_text(NETWORK)
+    sys.path.insert(0, str(folder))
+    yield "caveat audit", printed("audit", "same_digits_network:make")
+    yield "caveat demo", printed("demo", "--quick", "--out", str(folder / "demo"))
+
+
+def printed(*arguments: str) -> bytes:
+    """The numbers that a command prints as JSON, without what is of this run: its folders, seconds and time."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        assert command([*arguments, "--json"]) == 0, arguments
+    found = json.loads(shown.getvalue())
+    kept = {key: value for key, value in found.items() if key not in OF_THE_RUN}
+    assert len(kept) > 1, found.keys()
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def lines() -> Iterator[tuple[str, str]]:
