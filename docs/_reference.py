@@ -16,6 +16,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import caveat
+from caveat import metrics
 
 UNDOCUMENTED = {"cli"}  # a command line is documented by its --help
 
@@ -41,9 +42,36 @@ def first_line(thing: Any) -> str:
 
 
 def page(name: str, module: ModuleType) -> str:
-    """A package's page: its docstring, then each public name."""
-    parts = [f"# {name}", inspect.getdoc(module) or ""]
-    return "\n\n".join(parts + [f"::: caveat.{name}.{label}" for label in public(module)]) + "\n"
+    """A package's page: its docstring, then each public name; the metrics' begins with a table by task."""
+    parts, labels = [f"# {name}", inspect.getdoc(module) or ""], public(module)
+    if name == "metrics":
+        parts.append(metrics_by_task())
+        labels = sorted(labels, key=lambda label: (label not in metrics.METRICS, label[0].isupper()))
+    return "\n\n".join(parts + [f"::: caveat.{name}.{label}" for label in labels]) + "\n"
+
+
+TASKS = {
+    ("probabilities", "labels"): "classes: how good are probabilities?",
+    ("probabilities",): "classes: how good are probabilities?",
+    ("mean", "variance", "target"): "numbers: how good is a mean with its variance?",
+    ("samples", "target"): "numbers: how good are draws?",
+    ("low", "high", "target"): "numbers: do intervals hold?",
+    ("low", "high"): "numbers: do intervals hold?",
+    ("levels",): "numbers: are levels calibrated?",
+}
+"""What a metric is for, by the tensors that it takes; all others rank rows, and are under the last task."""
+
+
+def metrics_by_task() -> str:
+    """A table of every metric that is one number, grouped by what it is for."""
+    groups: dict[str, list[str]] = {task: [] for task in TASKS.values()} | {"does uncertainty find what it should?": []}
+    for name, metric in metrics.METRICS.items():
+        better = {True: "higher", False: "lower", None: "in the middle"}[metric.higher_is_better]
+        cells = [f"[`{name}`][caveat.metrics.{name}]", ", ".join(f"`{one}`" for one in metric.takes), metric.unit, better]
+        groups[TASKS.get(metric.takes, "does uncertainty find what it should?")].append(" | ".join(cells))
+    rows = ["| task | metric | takes | unit | better |", "| --- | --- | --- | --- | --- |"]
+    rows += [f"| {task if k == 0 else ''} | {row} |" for task, each in groups.items() for k, row in enumerate(each)]
+    return "\n".join(rows)
 
 
 def home(thing: Any, label: str) -> str | None:
