@@ -67,7 +67,8 @@ def metrics_by_task() -> str:
     groups: dict[str, list[str]] = {task: [] for task in TASKS.values()} | {"does uncertainty find what it should?": []}
     for name, metric in metrics.METRICS.items():
         better = {True: "higher", False: "lower", None: "in the middle"}[metric.higher_is_better]
-        cells = [f"[`{name}`][caveat.metrics.{name}]", ", ".join(f"`{one}`" for one in metric.takes), metric.unit, better]
+        takes = ", ".join(f"`{one}`" for one in metric.takes)
+        cells = [f"[`{name}`][caveat.metrics.{name}]", takes, metric.unit, better]
         groups[TASKS.get(metric.takes, "does uncertainty find what it should?")].append(" | ".join(cells))
     rows = ["| task | metric | takes | unit | better |", "| --- | --- | --- | --- | --- |"]
     rows += [f"| {task if k == 0 else ''} | {row} |" for task, each in groups.items() for k, row in enumerate(each)]
