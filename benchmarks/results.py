@@ -14,6 +14,7 @@ import numpy
 import torch
 
 from benchmarks.workloads import WORKLOADS, Baseline, Workload
+from caveat._engine._tiles import caches
 
 FLAT = 1.10
 """The peak at 10 T may be this many times the peak at T."""
@@ -98,13 +99,11 @@ class Report:
 
 def _head(command: str) -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    system = f"{platform.system()} {platform.machine()}"
     return f"""# Benchmarks
 
 Written by `make bench` (`{command}`), {now}.
 
-* {processor()}, {os.cpu_count()} cores; {system}; torch uses {torch.get_num_threads()} threads
-* Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}, caveat {_version("caveat")}
+{machine()}
 
 A ratio is (time of the baseline) / (time of `caveat.predict`, second call of a sampler), both taken in the same round,
 one after the other; the table gives the median over the rounds, and the least and the greatest. Every baseline keeps
@@ -112,6 +111,17 @@ a running mean and variance, as ours does, and means and variances are checked a
 which other processes kept more than a tenth of a core busy is taken again, within limits; where no quiet one came,
 the least disturbed one counts, and the column "quiet" says how many were quiet throughout.
 """
+
+
+def machine() -> str:
+    """The processor, its caches, its vector instructions, and the versions: two lines of a list."""
+    system = f"{platform.system()} {platform.machine()}"
+    sizes = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in caches()) or "caches not told by the system"
+    vectors = torch.backends.cpu.get_cpu_capability()
+    versions = f"torch {torch.__version__}, numpy {numpy.__version__}, caveat {_version('caveat')}"
+    threads = f"{os.cpu_count()} cores; {system}; torch uses {torch.get_num_threads()} threads"
+    return f"""* {processor()} ({vectors}; {sizes}), {threads}
+* Python {platform.python_version()}, {versions}"""
 
 
 def _bounds(speeds: list[Speed]) -> str:

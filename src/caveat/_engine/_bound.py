@@ -15,6 +15,7 @@ from caveat._engine._memory import allowed_bytes, chunk_bytes, is_out_of_memory,
 from caveat._engine._plan import Plan
 from caveat._engine._rewrites import Room
 from caveat._engine._sampler import Values
+from caveat._engine._tiles import Tile, choose_tile, last_cache_bytes
 from caveat._engine._values import varying_sizes
 from caveat._inputs import Inputs
 from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible
@@ -64,17 +65,26 @@ class BoundNetwork:
         rows, row_bytes = len(self._numbers), self._plan.probe.row_bytes
         device, draw_bytes = self._network.device(), row_bytes * rows
         fitting = chunk_bytes(device, self._allowed) // draw_bytes
-        self._together = self._plan.why_not_vectorized is None and (fitting >= 2 or self._plan.forced == "vectorized")
-        if self._plan.forced == "loop":
-            self._together = False
+        tile = self._tile(rows, row_bytes)
+        worth = fitting >= 2 or tile is not None or self._plan.forced == "vectorized"
+        self._together = self._plan.why_not_vectorized is None and worth and self._plan.forced != "loop"
         at_once = max(1, min(fitting, _MOST_DRAWS))
         self._draws_at_once = self._fixed or at_once
         self._rows_at_once = rows
-        if self._plan.probe.rows_alone and self.rows is not None:
+        if tile is not None:
+            self._rows_at_once, self._draws_at_once = tile.rows, max(tile.draws, at_once)
+        elif self._plan.probe.rows_alone and self.rows is not None:
             self._rows_at_once = 1
         elif not self._together and self.rows is not None:
             self._rows_at_once = max(1, min(rows, rows_bytes(device, self._allowed) // row_bytes))
         self._split()
+
+    def _tile(self, rows: int, row_bytes: int) -> Tile | None:
+        """How rows and draws are split where all draws read one large tensor."""
+        on_cpu = self._network.device().type == "cpu"
+        if not on_cpu or self._gradient or self._fixed is not None or self.rows is None or self._plan.forced == "loop":
+            return None
+        return choose_tile(rows, row_bytes, self._plan.shared_bytes, self._allowed, last_cache_bytes())
 
     def _split(self) -> None:
         every = torch.arange(len(self._numbers), device=self._numbers.device)

@@ -44,7 +44,8 @@ class Plan:
     """How a network is run on inputs of one kind.
 
     ``why_not_vectorized`` is None where the trial of the vectorized backend gave the draws of a plain loop; ``tapes``
-    is True where its tape, played for other draws, gave those.
+    is True where its tape, played for other draws, gave those. ``shared_bytes`` is what all draws of a row read: the
+    contributions of a convolution's channels.
     """
 
     probe: Probe
@@ -53,11 +54,13 @@ class Plan:
     forced: Backend
     device: torch.device
     tapes: bool = False
+    shared_bytes: int = 0
 
     def with_hooks(self) -> Plan:
         """The plan for the same network with hooks of the user's: draw by draw, and nothing of it left out."""
         probe = replace(self.probe, rules=replace(self.probe.rules, hooked=True))
-        return replace(self, probe=probe, repeats=False, why_not_vectorized=_why_one_by_one(probe), tapes=False)
+        why_not = _why_one_by_one(probe)
+        return replace(self, probe=probe, repeats=False, why_not_vectorized=why_not, tapes=False, shared_bytes=0)
 
     def without_vectorizing(self, reason: str) -> Plan:
         """The plan after the vectorized backend has failed on a real batch."""
@@ -85,12 +88,14 @@ def make_plan(
     with state_kept(network.modules, found.written), torch.set_grad_enabled(found.rules.gradient):
         loop, repeats = _try_replay(task, source)
         why_not = _why_one_by_one(found)
+        beginning = Prefix() if repeats else None
         if forced != "loop" and why_not is None:
-            why_not = _try_vectorized(replace(task, prefix=None), source, loop, network, found)
+            why_not = _try_vectorized(replace(task, prefix=beginning), source, loop, network, found)
         if forced == "loop" or why_not is not None:
             _check_loop_varies(replace(task, prefix=None), source, network, found)
         tapes = why_not is None and forced != "loop" and _try_tape(replace(task, prefix=None), source)
-    return Plan(found, repeats, why_not, forced, network.device(), tapes)
+    shared = 0 if why_not is not None or beginning is None else _bytes_computed(beginning)
+    return Plan(found, repeats, why_not, forced, network.device(), tapes, shared // len(rows))
 
 
 def _why_one_by_one(found: Probe) -> str | None:
@@ -128,6 +133,11 @@ def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Netwo
         raise nothing_random(_unreached(network, found))
     slow = [str(warning.message) for warning in caught if "performance drop" in str(warning.message)]
     return slow[0].splitlines()[0] if slow else None
+
+
+def _bytes_computed(beginning: Prefix) -> int:
+    """What a vectorized pass has computed once for all draws."""
+    return sum(value.numel() * value.element_size() for value in beginning.computed.values() if value is not None)
 
 
 def _try_tape(task: Task, source: MaskSource) -> bool:
