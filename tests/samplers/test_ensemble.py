@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import weakref
 from typing import Any, ClassVar
 
@@ -58,6 +60,14 @@ def test_draw_i_is_member_i(backend: Any, rows: int) -> None:
     sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
     torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(caveat.draws(sampler, x, 2), looped(networks[:2], x), rtol=1e-5, atol=1e-6)
+
+
+def test_an_ensemble_that_was_used_can_be_pickled_and_copied() -> None:
+    x = torch.linspace(-1, 1, 8).reshape(2, 4)
+    sampler = caveat.ensemble([nn.Linear(4, 3) for _ in range(3)], output=caveat.Logits())
+    pred = caveat.predict(sampler, x)
+    for again in (pickle.loads(pickle.dumps(sampler)), copy.deepcopy(sampler)):
+        assert torch.equal(caveat.predict(again, x).mean, pred.mean)
 
 
 def test_all_members_are_the_default_and_more_is_an_error() -> None:

@@ -68,6 +68,18 @@ def test_a_map_over_processes_gives_the_same_members() -> None:
     assert [len(found.history.validation) for found in mapped.fits] == [found.epochs for found in mapped.fits]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_map_may_return_arrays_that_are_read_only() -> None:
+    def mapped(function: Any, tasks: Any) -> Any:
+        for found, arrays in map(function, tasks):
+            for array in arrays:
+                array.flags.writeable = False  # as those in memory that processes share
+            yield found, arrays
+
+    ensemble = fit_ensemble(mlp, LOSS, regression(), members=1, seed=7, map=mapped, **SETTINGS)
+    assert distance(ensemble[0], singly(mlp, 0)) < 1e-12
+
+
 def test_a_grid_of_rates_and_unequal_splits_gives_the_networks_of_single_runs() -> None:
     x, y = regression()
     runs = [

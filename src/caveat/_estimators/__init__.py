@@ -13,6 +13,7 @@ from caveat._estimators._model_checks import check_weights, require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
 from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
+from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import check_settings, keep_parameters, settings_of, wrong_setting
 from caveat._estimators._storage import load_model, restore_networks, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEWEST_TO_CALIBRATE",
     "FILES",
+    "MOST_CLASSES",
     "CardLines",
     "Classes",
     "ClassifierBase",
@@ -75,6 +77,7 @@ __all__ = [
     "plain_text",
     "predict_from",
     "predict_in_steps",
+    "prediction_rows",
     "require",
     "restore_networks",
     "save_model",

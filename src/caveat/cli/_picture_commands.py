@@ -12,13 +12,22 @@ from typing import Any, cast
 
 import numpy as np
 
-from caveat._estimators import Classes, Goal, Model, check_goal, choose_by_truth, fingerprint, load_model, save_model
+from caveat._estimators import (
+    Classes,
+    Goal,
+    Model,
+    check_goal,
+    choose_by_truth,
+    fingerprint,
+    load_model,
+    prediction_rows,
+    save_model,
+)
 from caveat.cli._decide_command import calibrate_by
 from caveat.cli._output_file import check_output, writing, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, ask_of_pictures, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import check_request, made_by
 from caveat.cli._tabular_checkpoint import destination
-from caveat.cli._tabular_predictions import prediction_rows
 from caveat.errors import InvalidArgumentError
 from caveat.image import Classifier, PicturesLeftOutWarning, Regressor, list_pictures
 

@@ -9,10 +9,17 @@ from typing import Any
 
 import torch
 
-from caveat._estimators import Model, changed, fingerprint, highest_level, load_model, predict_from
+from caveat._estimators import (
+    Model,
+    changed,
+    fingerprint,
+    highest_level,
+    load_model,
+    predict_from,
+    prediction_rows,
+)
 from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks, take
 from caveat.cli._output_file import check_output, written
-from caveat.cli._tabular_predictions import prediction_rows
 from caveat.cli._tabular_tested import TABLES
 from caveat.errors import InvalidArgumentError, InvalidModelError, explain
 

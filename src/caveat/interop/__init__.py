@@ -1,5 +1,6 @@
 """One thin file for each foreign library: what it fits, as a sampler; what it predicts, as a predictive."""
 
+from caveat.interop import ray
 from caveat.interop._botorch import botorch_model
 from caveat.interop._fastai import fastai_predict
 from caveat.interop._gpytorch import GaussianProcess, deep_kernel, gaussian_process
@@ -43,6 +44,7 @@ __all__ = [
     "mapie_classifier",
     "mapie_regressor",
     "predict_with_trainer",
+    "ray",
     "skorch_predict",
     "skorch_sampler",
     "torchcp_classifier",

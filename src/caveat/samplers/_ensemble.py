@@ -52,6 +52,10 @@ class Ensemble(Generic[P_co]):
         """The first member, which shows what inputs look like."""
         return self.models[0]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what was recorded of the members: it is found again where the copy is used."""
+        return {**vars(self), "_groups": list[Group]()}
+
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundGroup:
         """Hold what is needed to evaluate the members on ``x``: see ``caveat._engine.Sampler``."""
         if not self._groups:

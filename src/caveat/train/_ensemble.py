@@ -130,7 +130,8 @@ def _mapped(
         network.to(device) if device is not None else None
         with torch.no_grad():
             for tensor, array in zip(tensors_of(network)[0], arrays, strict=True):
-                tensor.copy_(torch.from_numpy(array).view(tensor.dtype).view(tensor.shape))
+                copied = torch.tensor(array)  # a map may give arrays that cannot be written on
+                tensor.copy_(copied.view(tensor.dtype).view(tensor.shape))
         fits.append(replace(found, network=network.eval()))
     return FittedEnsemble(tuple(fits), "loop")
 

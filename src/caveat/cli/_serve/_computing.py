@@ -14,11 +14,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Classes, Model, predict_from, predict_in_steps, uncertainty_of
+from caveat._estimators import Classes, Model, predict_from, predict_in_steps, prediction_rows, uncertainty_of
 from caveat.cli._picture_commands import mark_problem
 from caveat.cli._picture_tested import estimator_of
 from caveat.cli._serve._served import Served
-from caveat.cli._tabular_predictions import prediction_rows
 from caveat.predictive import Categorical, Gaussian
 
 _STEP = 10

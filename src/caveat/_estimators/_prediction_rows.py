@@ -9,9 +9,12 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-import caveat
-from caveat._estimators import Classes, Model, Numbers, interval_of, sets_of, uncertainty_of
+from caveat._estimators._from_scores import interval_of, sets_of
+from caveat._estimators._kind import Model
+from caveat._estimators._targets import Classes, Numbers
+from caveat._estimators._thresholds import uncertainty_of
 from caveat._tables import Array
+from caveat.measures import decompose
 from caveat.predictive import Categorical, Gaussian
 
 MOST_CLASSES = 20
@@ -58,7 +61,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
     chosen = cast("list[int]", best.tolist())
     deviation = pred.variance.clamp(min=0).sqrt()
     sets = cast("list[list[bool]]", sets_of(model.calibration.scores, pred, level).tolist())
-    parts = caveat.decompose(pred)
+    parts = decompose(pred)
     found: dict[str, list[Any]] = {
         "label": [labels[k] for k in chosen],
         "probability": _rounded(pred.mean.gather(1, best[:, None])[:, 0]),
@@ -75,7 +78,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
 def _numbers(model: Model, pred: Gaussian, level: float) -> dict[str, list[Any]]:
     assert isinstance(model.target, Numbers)
     low, high = interval_of(model.calibration.scores, pred, level)
-    parts = caveat.decompose(pred)
+    parts = decompose(pred)
     columns = {
         "mean": pred.mean,
         "std": pred.variance.sqrt(),
