@@ -15,6 +15,7 @@ from caveat.metrics._calibration_error import (
     top_label_calibration_error,
 )
 from caveat.metrics._class_scores import accuracy, brier_score, class_entropy, negative_log_likelihood, wrong
+from caveat.metrics._compare_measures import MeasureComparison, MeasureScore, compare_measures
 from caveat.metrics._crps import crps_gaussian, crps_mixture, crps_samples
 from caveat.metrics._detection import (
     Detection,
@@ -55,6 +56,8 @@ __all__ = [
     "Collected",
     "Detection",
     "Estimate",
+    "MeasureComparison",
+    "MeasureScore",
     "Metric",
     "ReferralCurve",
     "RegressionCalibration",
@@ -75,6 +78,7 @@ __all__ = [
     "class_entropy",
     "classwise",
     "classwise_calibration_error",
+    "compare_measures",
     "confidence",
     "crps_gaussian",
     "crps_mixture",
