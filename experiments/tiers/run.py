@@ -1,4 +1,4 @@
-"""A fast model, a strong one, a person: how good and how dear are they together, if only unsure rows are passed on?
+"""A fast model, a strong one, a person: how good and how dear are they together, if only unsure rows are deferred?
 
 Digits, some of them turned or noisy. A small perceptron costs 1 a digit, a convolutional network with 50 draws of
 dropout 10, a person 100. Run: python experiments/tiers/run.py
@@ -30,8 +30,8 @@ from caveat.train import fit
 
 SEEDS, DRAWS = 3, 50
 FAST, STRONG, PERSON = 1.0, 10.0, 100.0  # what a digit costs that each of them looks at
-TRAINED_ON, CALIBRATION = 10_000, 10_000  # training images; those after them choose the cuts
-SHARES = tuple(k / 20 for k in range(21))  # passed on by the fast model to the strong one
+TRAINED_ON, CALIBRATION = 10_000, 10_000  # training images; those after them choose the thresholds
+SHARES = tuple(k / 20 for k in range(21))  # deferred by the fast model to the strong one
 RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08)  # promised of what the networks answer, at 95 % confidence
 FIRST = 0.5  # the part of the risk that the fast network may take where the strong one comes after it
 TEAMS = ("fast, person", "strong, person", "fast, strong, person")
@@ -68,7 +68,7 @@ def models(seed: int, smoke: bool) -> dict[str, Predict]:
 
 
 def compute(part: str, smoke: bool) -> Record:
-    """One seed: both networks, cuts from calibration rows, decisions about the test rows."""
+    """One seed: both networks, thresholds from calibration rows, decisions about the test rows."""
     seed = int(part.split(" ")[1])
     x, y = images("mnist", "train")
     held = slice(TRAINED_ON, TRAINED_ON + (600 if smoke else CALIBRATION))
@@ -82,13 +82,14 @@ def compute(part: str, smoke: bool) -> Record:
 
     by_entropy = predict["fast"](calibration[0])
     found: Record = {name: judged([Tier(name, own, cost=cost)]) for name, own, cost in all_of(predict)}
-    found["passed on by entropy"], found["passed on at random"] = [], []
+    found["deferred by entropy"], found["deferred at random"] = [], []
     for share in SHARES:
-        cut = threshold_for_coverage(by_entropy, 1 - share) if share < 1 else -math.inf
+        threshold = threshold_for_coverage(by_entropy, 1 - share) if share < 1 else -math.inf
         strong = Tier("strong", predict["strong"], cost=STRONG)
-        found["passed on by entropy"].append(judged([Tier("fast", predict["fast"], cut=cut, cost=FAST), strong]))
-        drawn = Tier("fast", predict["fast"], cut=1 - share, cost=FAST, measure=random_numbers(seed))
-        found["passed on at random"].append(judged([drawn, strong]))
+        ranked = Tier("fast", predict["fast"], threshold=threshold, cost=FAST)
+        found["deferred by entropy"].append(judged([ranked, strong]))
+        drawn = Tier("fast", predict["fast"], threshold=1 - share, cost=FAST, measure=random_numbers(seed))
+        found["deferred at random"].append(judged([drawn, strong]))
     for team in TEAMS:
         own = [part for part in all_of(predict) if part[0] in team]
         found[team] = [judged(cut_tiers(own, calibration, risk), PERSON) for risk in RISKS]
@@ -101,10 +102,10 @@ def all_of(predict: dict[str, Predict]) -> list[tuple[str, Predict, float]]:
 
 
 def cut_tiers(members: list[tuple[str, Predict, float]], rows: tuple[Tensor, Tensor], risk: float) -> list[Tier]:
-    """Cuts with which all that the networks answer, together, has at most this risk, at 95 % confidence.
+    """Thresholds with which all that the networks answer, together, has at most this risk, at 95 % confidence.
 
-    The first of two networks takes a part of the risk, by a cut from one half of the calibration rows; the last one's
-    cut is then chosen for both together, on the other half: what the first answers counts as surest.
+    The first of two networks takes a part of the risk, by a threshold from half of the calibration rows; that of the
+    last one is then chosen for both together, on the other half: what the first answers counts as surest.
     """
     x, y = rows
     half = len(y) // 2
@@ -112,15 +113,15 @@ def cut_tiers(members: list[tuple[str, Predict, float]], rows: tuple[Tensor, Ten
     *before, (last, predict, cost) = members
     for name, own, price in before:
         pred = own(x[:half])
-        tiers.append(Tier(name, own, cut=promised(pred, pred.predicted != y[:half], FIRST * risk), cost=price))
+        tiers.append(Tier(name, own, threshold=promised(pred, pred.predicted != y[:half], FIRST * risk), cost=price))
     together = decide_in_tiers(x[half:], [*tiers, Tier(last, predict, cost=cost)])
     unsure = together.uncertainty.masked_fill(together.action < len(tiers), -1.0)  # below any entropy
-    cut = promised(unsure, together.answers != y[half:], risk)
-    return [*tiers, Tier(last, predict, cut=cut, cost=cost)]
+    threshold = promised(unsure, together.answers != y[half:], risk)
+    return [*tiers, Tier(last, predict, threshold=threshold, cost=cost)]
 
 
 def promised(unsure: Any, wrong: Tensor, risk: float) -> Any:
-    """The cut, or one that passes everything on where nothing can be promised."""
+    """The threshold, or one that passes everything on where nothing can be promised."""
     try:
         return threshold_for_risk(unsure, wrong, risk)
     except NoThresholdError:
@@ -139,7 +140,7 @@ def outcome(decision: Decision, y: Tensor, networks: int) -> dict[str, float]:
     return {
         "accuracy": round(float(right.double().mean()), 5),
         "cost": round(float(decision.cost.mean()), 4),
-        "passed on": round(float((decision.action > 0).double().mean()), 4),
+        "deferred": round(float((decision.action > 0).double().mean()), 4),
         "to the person": round(float((decision.action == networks).double().mean()), 4),
         "risk": round(float((~right).sum() / answered.sum().clamp(min=1)), 5),
     }
@@ -155,10 +156,10 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
     found = {f"accuracy, {name} alone": mean(parts, name, "accuracy") for name in ("fast", "strong")}
     for share in (0.2, 0.4):
         k = SHARES.index(share)
-        ways = [own[f"passed on {how}"][k]["accuracy"] for how in ("by entropy", "at random") for own in parts.values()]
+        ways = [own[f"deferred {how}"][k]["accuracy"] for how in ("by entropy", "at random") for own in parts.values()]
         gains = np.subtract(ways[: len(parts)], ways[len(parts) :])
-        found[f"accuracy with {share:g} passed on, by entropy above at random"] = float(np.mean(gains))
-        found[f"accuracy with {share:g} passed on, by entropy above at random, worst seed"] = float(gains.min())
+        found[f"accuracy with {share:g} deferred, by entropy above at random"] = float(np.mean(gains))
+        found[f"accuracy with {share:g} deferred, by entropy above at random, worst seed"] = float(gains.min())
     for team in TEAMS:
         for j, risk in enumerate(RISKS):
             found[f"{100 * risk:g} % promised, accuracy, {team}"] = mean(parts, team, "accuracy", j)
@@ -173,35 +174,35 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
 
 
 def table(parts: dict[str, Record]) -> str:
-    """Each alone; the two networks by what is passed on; the teams by what is promised."""
+    """Each alone; the two networks by what is deferred; the teams by what is promised."""
 
     def cells(name: str, k: int | None = None) -> list[str]:
         values = {key: [(own[name] if k is None else own[name][k])[key] for own in parts.values()] for key in KEYS}
         return [plus_minus([100 * v for v in values["accuracy"]], 2) + " %", plus_minus(values["cost"], 2)] + [
-            f"{100 * np.mean(values[key]):.1f} %" for key in ("passed on", "to the person")
+            f"{100 * np.mean(values[key]):.1f} %" for key in ("deferred", "to the person")
         ]
 
     rows = [[f"{name} alone", *cells(name)] for name in ("fast", "strong")]
     rows.append(["person alone", "100 %", f"{PERSON:g}", "", ""])
     for share in (0.1, 0.2, 0.4):
-        for how in ("passed on by entropy", "passed on at random"):
+        for how in ("deferred by entropy", "deferred at random"):
             rows.append([f"fast, strong: {100 * share:g} % {how}", *cells(how, SHARES.index(share))])
     for risk in (0.01, 0.02, 0.05):
         rows += [[f"{team}: {100 * risk:g} % promised", *cells(team, RISKS.index(risk))] for team in TEAMS]
-    return markdown(["who", "accuracy", "cost a digit", "passed on by the first", "to the person"], rows)
+    return markdown(["who", "accuracy", "cost a digit", "deferred by the first", "to the person"], rows)
 
 
-KEYS = ("accuracy", "cost", "passed on", "to the person")
+KEYS = ("accuracy", "cost", "deferred", "to the person")
 
 
 def draw(parts: dict[str, Record], folder: Path) -> None:
-    """Accuracy against the share passed on, and against the cost."""
+    """Accuracy against the share deferred, and against the cost."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
-    for how, style in (("passed on by entropy", "C0-"), ("passed on at random", "C7--")):
-        share = [mean(parts, how, "passed on", k) for k in range(len(SHARES))]
+    for how, style in (("deferred by entropy", "C0-"), ("deferred at random", "C7--")):
+        share = [mean(parts, how, "deferred", k) for k in range(len(SHARES))]
         right_share = [100 * mean(parts, how, "accuracy", k) for k in range(len(SHARES))]
         left.plot([100 * s for s in share], right_share, style, label=how, lw=1.8)
-    left.set(xlabel="passed on by the fast model to the strong one, %", ylabel="accuracy, %", title="two networks")
+    left.set(xlabel="deferred by the fast model to the strong one, %", ylabel="accuracy, %", title="two networks")
     left.legend(frameon=False, loc="lower right")
     for k, team in enumerate(TEAMS):
         cost = [mean(parts, team, "cost", j) for j in range(len(RISKS))]

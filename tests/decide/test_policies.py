@@ -37,8 +37,8 @@ def test_a_reviewers_day_is_never_overrun(budget: int, spent: int, referred: int
 
 
 def test_unsure_rows_beyond_the_budget_are_not_answered() -> None:
-    assert refer(predictive(P), 1, cut=0.5).counts() == {"answer": 2, "refer": 1, "abstain": 1}
-    assert refer(predictive(P), 9, cut=0.5).counts() == {"answer": 2, "refer": 2, "abstain": 0}
+    assert refer(predictive(P), 1, threshold=0.5).counts() == {"answer": 2, "refer": 1, "abstain": 1}
+    assert refer(predictive(P), 9, threshold=0.5).counts() == {"answer": 2, "refer": 2, "abstain": 0}
 
 
 def test_expected_cost_by_hand() -> None:
@@ -66,7 +66,7 @@ def test_only_the_unsure_rows_are_passed_on_and_their_cost_is_counted() -> None:
             sharp = x[:, :2] ** sharpness
             return predictive(sharp / sharp.sum(-1, keepdim=True))
 
-        return Tier(name, predict, cut=0.4, cost={"fast": 1.0, "slow": 10.0}[name])
+        return Tier(name, predict, threshold=0.4, cost={"fast": 1.0, "slow": 10.0}[name])
 
     x = torch.cat([P, torch.arange(4.0)[:, None]], -1)
     decision = decide_in_tiers(x, [tier("fast", 1), tier("slow", 8)], human_cost=100.0, names=("cat", "dog"))
@@ -82,7 +82,7 @@ def test_a_tier_is_not_called_for_nothing() -> None:
     def never(x: Tensor) -> Categorical:
         raise AssertionError
 
-    tiers = [Tier("fast", predictive, cut=math.inf), Tier("slow", never)]
+    tiers = [Tier("fast", predictive, threshold=math.inf), Tier("slow", never)]
     assert decide_in_tiers(P, tiers, human_cost=1.0).counts() == {"fast": 4, "slow": 0, "person": 0}
 
 

@@ -1,16 +1,16 @@
-"""What to do with a prediction: cuts that keep a promise, policies, tiers, and a ledger of what was decided."""
+"""What to do with a prediction: thresholds that keep a promise, policies, tiers, and a ledger of what was decided."""
 
 from caveat.decide._bounds import risk_upper_bound
 from caveat.decide._cost import expected_costs, threshold_for_cost
 from caveat.decide._coverage import threshold_for_coverage
-from caveat.decide._cut import NoThresholdError, Threshold
 from caveat.decide._decision import Decision
 from caveat.decide._file_lock import LedgerError
 from caveat.decide._ledger import Ledger, read_ledger
 from caveat.decide._policies import abstain, cheapest_action, refer
 from caveat.decide._risk import threshold_for_risk
+from caveat.decide._threshold import NoThresholdError, Threshold
 from caveat.decide._tiers import Tier, decide_in_tiers
-from caveat.decide._unsureness import uncertainty
+from caveat.decide._uncertainty import uncertainty
 
 __all__ = [
     "Decision",

@@ -1,4 +1,4 @@
-"""Costs: the cut that is cheapest, and the action that is cheapest for each row."""
+"""Costs: the threshold that is cheapest, and the action that is cheapest for each row."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from caveat._checks import classified, describe
 from caveat._numerics import accumulator
-from caveat.decide._cut import Threshold, calibration_rows
-from caveat.decide._unsureness import MeasureLike, measure_name
+from caveat.decide._threshold import Threshold, calibration_rows
+from caveat.decide._uncertainty import MeasureLike, measure_name
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.predictive import Bernoulli, Categorical, Predictive
 
@@ -20,7 +20,7 @@ from caveat.predictive import Bernoulli, Categorical, Predictive
 def threshold_for_cost(
     pred: Predictive | Tensor, losses: Tensor, deferral_cost: float, *, measure: MeasureLike = None
 ) -> Threshold:
-    """The cut with the smallest mean cost on the calibration rows: a row kept costs its loss, any other a fixed price.
+    """The threshold with the smallest mean cost on the calibration rows: a row kept costs its loss, others a price.
 
     Args:
         pred: a predictive of the calibration rows, or their uncertainty (B,).
@@ -38,8 +38,9 @@ def threshold_for_cost(
     See "On Optimum Recognition Error and Reject Tradeoff", Chow, 1970.
 
     Example:
-        >>> cut = threshold_for_cost(torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.tensor([0.0, 0.0, 10.0, 10.0]), 2.0)
-        >>> cut.value, cut.coverage
+        >>> by, losses = torch.tensor([0.25, 0.5, 0.75, 1.0]), torch.tensor([0.0, 0.0, 10.0, 10.0])
+        >>> threshold = threshold_for_cost(by, losses, 2.0)
+        >>> threshold.value, threshold.coverage
         (0.5, 0.5)
     """
     price = float(deferral_cost)

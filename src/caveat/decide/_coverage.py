@@ -1,4 +1,4 @@
-"""The cut that answers a chosen share of the rows."""
+"""The threshold that answers a chosen share of the rows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from caveat._checks import require_number
 from caveat.decide._bounds import binomial_cdf
-from caveat.decide._cut import NoThresholdError, Threshold
-from caveat.decide._unsureness import MeasureLike, measure_name, uncertainty
+from caveat.decide._threshold import NoThresholdError, Threshold
+from caveat.decide._uncertainty import MeasureLike, measure_name, uncertainty
 from caveat.errors import explain
 from caveat.predictive import Predictive
 
@@ -18,7 +18,7 @@ from caveat.predictive import Predictive
 def threshold_for_coverage(
     pred: Predictive | Tensor, coverage: float, *, confidence: float | None = None, measure: MeasureLike = None
 ) -> Threshold:
-    """The smallest cut that keeps at least a share ``coverage`` of the calibration rows.
+    """The smallest threshold that keeps at least a share ``coverage`` of the calibration rows.
 
     With ``confidence``: the smallest that keeps at least that share of **new** rows from the same distribution with
     this probability (over calibration sets), by the exact distribution of order statistics.
@@ -37,8 +37,8 @@ def threshold_for_coverage(
     See "Determination of Sample Sizes for Setting Tolerance Limits", Wilks, 1941.
 
     Example:
-        >>> cut = threshold_for_coverage(torch.tensor([0.25, 0.5, 0.75, 1.0]), 0.5)
-        >>> cut.value, cut.coverage
+        >>> threshold = threshold_for_coverage(torch.tensor([0.25, 0.5, 0.75, 1.0]), 0.5)
+        >>> threshold.value, threshold.coverage
         (0.5, 0.5)
     """
     require_number(coverage, "coverage", "(0, 1]", fix="coverage=0.8, the fraction that is kept")
@@ -69,7 +69,7 @@ def _rank(n: int, coverage: float, confidence: float) -> int:
         needed = math.ceil(math.log(1 - confidence) / math.log(coverage))
         raise NoThresholdError(
             explain(
-                f"A cut that keeps {coverage:g} of new rows at confidence {confidence:g} needs {needed} rows.",
+                f"A threshold that keeps {coverage:g} of new rows at confidence {confidence:g} needs {needed} rows.",
                 got=f"{n} calibration rows",
                 cause="a small calibration set",
                 fix="more calibration rows (they need no labels), a smaller coverage or a smaller confidence",

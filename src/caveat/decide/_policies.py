@@ -12,26 +12,26 @@ from torch import Tensor
 from caveat._checks import require_integer
 from caveat._numerics import entropy
 from caveat.decide._cost import class_probabilities, expected_costs
-from caveat.decide._cut import Threshold, as_cut
 from caveat.decide._decision import Decision, make_decision
-from caveat.decide._unsureness import MeasureLike, measure_name, uncertainty
+from caveat.decide._threshold import Threshold, as_threshold
+from caveat.decide._uncertainty import MeasureLike, measure_name, uncertainty
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
 
 
 def abstain(
     pred: Predictive,
-    cut: Threshold | float,
+    threshold: Threshold | float,
     *,
     measure: MeasureLike = None,
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
 ) -> Decision:
-    """Answer the rows at most so unsure as the cut; say "I am not sure" of the others.
+    """Answer the rows at most so unsure as the threshold; say "I am not sure" of the others.
 
     Args:
         pred: a predictive with one prediction a row.
-        cut: from ``threshold_for_risk`` and its like (of the same measure), or a number.
+        threshold: from ``threshold_for_risk`` and its like (of the same measure), or a number.
         measure: as in ``uncertainty``.
         names: of the classes.
         ids: of the rows.
@@ -41,7 +41,7 @@ def abstain(
 
     Raises:
         InvalidArgumentError: several predictions a row, names or ids that do not fit.
-        NotFiniteError: NaN in the uncertainty or the cut.
+        NotFiniteError: NaN in the uncertainty or the threshold.
 
     Example:
         >>> from caveat.predictive import Probabilities
@@ -49,7 +49,7 @@ def abstain(
         >>> abstain(pred, 0.3).counts()
         {'answer': 1, 'abstain': 1}
     """
-    rule = as_cut(cut)
+    rule = as_threshold(threshold)
     by = uncertainty(pred, measure)
     kept = by <= rule.value
     why = f"{measure_name(pred, measure)} <= {rule.value:.6g}, {rule.why}"
@@ -61,7 +61,7 @@ def refer(
     budget: int,
     *,
     spent: int = 0,
-    cut: Threshold | float | None = None,
+    threshold: Threshold | float | None = None,
     measure: MeasureLike = None,
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
@@ -72,7 +72,7 @@ def refer(
         pred: a predictive with one prediction a row.
         budget: rows that the person can look at in a day, at least 0.
         spent: how many of today's are used up: ``Ledger.count("refer", day=...)`` knows.
-        cut: only rows above it are referred, and those above it for which no time is left are abstained from. If not
+        threshold: only rows above it are referred, and those for which no time is left are abstained from. If not
             given, the least sure rows are referred as far as the budget goes and all others answered.
         measure: as in ``uncertainty``.
         names: of the classes.
@@ -83,14 +83,14 @@ def refer(
 
     Raises:
         InvalidArgumentError: a budget or a count that is none; names or ids that do not fit.
-        NotFiniteError: NaN in the uncertainty or the cut.
+        NotFiniteError: NaN in the uncertainty or the threshold.
 
     Example:
         >>> from caveat.predictive import Probabilities
         >>> pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [0.6, 0.4], [1.0, 0.0]]]))
         >>> refer(pred, 1).counts()
         {'answer': 2, 'refer': 1, 'abstain': 0}
-        >>> refer(pred, 1, cut=0.3).counts()
+        >>> refer(pred, 1, threshold=0.3).counts()
         {'answer': 1, 'refer': 1, 'abstain': 1}
     """
     require_integer(budget, "budget", 0)
@@ -100,14 +100,14 @@ def refer(
     name = measure_name(pred, measure)
     unsure = torch.ones_like(by, dtype=torch.bool)
     why = f"{left} of {budget} referrals left, by {name}"
-    if cut is not None:
-        rule = as_cut(cut)
+    if threshold is not None:
+        rule = as_threshold(threshold)
         unsure = by > rule.value
         why += f" over {rule.value:.6g}, {rule.why}"
     order = by.argsort(descending=True, stable=True)
     referred = torch.zeros_like(unsure)
     referred[order[unsure[order]][:left]] = True
-    abstained = unsure & ~referred if cut is not None else torch.zeros_like(referred)
+    abstained = unsure & ~referred if threshold is not None else torch.zeros_like(referred)
     action = referred.long() + 2 * abstained.long()
     return make_decision(pred, ("answer", "refer", "abstain"), action, action == 0, by, why, names=names, ids=ids)
 

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from caveat._checks import require_integer, require_number
 from caveat.decide._bounds import risk_p_values
-from caveat.decide._cut import NoThresholdError, Threshold, calibration_rows
-from caveat.decide._unsureness import MeasureLike, measure_name
+from caveat.decide._threshold import NoThresholdError, Threshold, calibration_rows
+from caveat.decide._uncertainty import MeasureLike, measure_name
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Predictive
 
@@ -34,7 +34,7 @@ def threshold_for_risk(
     *,
     confidence: float = 0.95,
     measure: MeasureLike = None,
-    cuts: Sequence[float] | Tensor | None = None,
+    thresholds: Sequence[float] | Tensor | None = None,
     candidates: int = 24,
 ) -> Threshold:
     """The threshold that keeps many rows with a risk of at most ``target``, with probability ``confidence``.
@@ -51,9 +51,9 @@ def threshold_for_risk(
         target: the largest risk that is allowed, in (0, 1).
         confidence: of the promise, in (0, 1).
         measure: as in ``uncertainty``.
-        cuts: cuts to test, surest (smallest) first, fixed before these rows were seen: those that are tested in vain
-            end the search. If not given, ``candidates`` cuts by rank.
-        candidates: how many cuts by rank, at equal steps of coverage.
+        thresholds: to test, surest (smallest) first, fixed before these rows were seen; the first that fails ends the
+            search. If not given, ``candidates`` thresholds by rank.
+        candidates: how many of these, at equal steps of coverage.
 
     Returns:
         A ``Threshold``, with the coverage and the risk on the calibration rows.
@@ -69,18 +69,18 @@ def threshold_for_risk(
 
     Example:
         >>> by = torch.linspace(0, 1, 1000)
-        >>> cut = threshold_for_risk(by, by > 0.7, 0.05)
-        >>> cut.coverage, round(cut.risk, 3)
+        >>> threshold = threshold_for_risk(by, by > 0.7, 0.05)
+        >>> threshold.coverage, round(threshold.risk, 3)
         (0.708, 0.011)
     """
     require_number(target, "target", "(0, 1)")
     require_number(confidence, "confidence", "(0, 1)")
     by, loss = calibration_rows(pred, losses, measure, most=1.0)
-    if cuts is None:
+    if thresholds is None:
         require_integer(candidates, "candidates", 1)
         value = _by_rank(by, loss, target, 1 - confidence, candidates)
     else:
-        value = _in_sequence(by, loss, target, 1 - confidence, _checked_cuts(cuts))
+        value = _in_sequence(by, loss, target, 1 - confidence, _checked_thresholds(thresholds))
     kept = by <= value
     risk = float(loss[kept].mean()) if bool(kept.any()) else math.nan
     why = f"{measure_name(pred, measure)}: risk at most {target:g} at confidence {confidence:g}"
@@ -95,7 +95,7 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
     if not any(levels):
         needed = math.ceil(math.log(error) / math.log1p(-target))
         raise NoThresholdError(
-            _no_cut(f"{n} calibration rows", f"at least {needed} of them kept, without one loss", target)
+            _no_threshold(f"{n} calibration rows", f"at least {needed} of them kept, without one loss", target)
         )
     order = by.argsort(stable=True)
     ordered, sums = by[order].contiguous(), torch.cat([loss.new_zeros(1), loss[order].cumsum(0)])
@@ -111,7 +111,7 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
             carried = 0.0
     if end == -math.inf:
         best = min(p)
-        raise NoThresholdError(_no_cut(f"the smallest p-value is {best:.3g}", f"at most {error:.3g}", target))
+        raise NoThresholdError(_no_threshold(f"the smallest p-value is {best:.3g}", f"at most {error:.3g}", target))
     return end if math.isinf(end) else math.nextafter(end, -math.inf)
 
 
@@ -135,18 +135,18 @@ def _levels(ranks: Tensor, target: float, error: float, *, binary: bool) -> list
     return levels
 
 
-def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, cuts: Tensor) -> float:
-    """The last cut before the first that fails at the full level."""
-    kept = by[None] <= cuts.to(by)[:, None]
+def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, thresholds: Tensor) -> float:
+    """The last threshold before the first that fails at the full level."""
+    kept = by[None] <= thresholds.to(by)[:, None]
     sums = torch.stack([loss[row].sum() for row in kept])
     p = risk_p_values(sums, kept.sum(-1), target, binary=_is_binary(loss))
     failed = (p > error).nonzero().flatten()
-    passed = int(failed[0]) if len(failed) else len(cuts)
+    passed = int(failed[0]) if len(failed) else len(thresholds)
     if passed == 0:
         raise NoThresholdError(
-            _no_cut(f"p-value {float(p[0]):.3g} at the first cut", f"{error:.3g}, or another first", target)
+            _no_threshold(f"p-value {float(p[0]):.3g} at the first threshold", f"{error:.3g}, or another first", target)
         )
-    return float(cuts[passed - 1])
+    return float(thresholds[passed - 1])
 
 
 def _numbers(values: Tensor) -> list[float]:
@@ -157,23 +157,23 @@ def _is_binary(loss: Tensor) -> bool:
     return bool(((loss == 0) | (loss == 1)).all())
 
 
-def _checked_cuts(cuts: Sequence[float] | Tensor) -> Tensor:
-    values = torch.as_tensor(cast(Any, cuts), dtype=torch.float64)
+def _checked_thresholds(thresholds: Sequence[float] | Tensor) -> Tensor:
+    values = torch.as_tensor(cast(Any, thresholds), dtype=torch.float64)
     if values.ndim == 1 and len(values) > 0 and bool((values.diff() > 0).all()) and not bool(values.isnan().any()):
         return values
     raise InvalidArgumentError(
         explain(
-            "cuts must be numbers that rise: the surest, which keeps fewest rows, comes first.",
+            "thresholds must be numbers that rise: the surest, which keeps fewest rows, comes first.",
             got=f"{values.flatten().tolist()[:8]}",
-            cause="cuts in falling order, or none at all",
-            fix="cuts=torch.linspace(0.1, 1.0, 19), fixed before the calibration rows are seen",
+            cause="thresholds in falling order, or none at all",
+            fix="thresholds=torch.linspace(0.1, 1.0, 19), fixed before the calibration rows are seen",
         )
     )
 
 
-def _no_cut(got: str, needed: str, target: float) -> str:
+def _no_threshold(got: str, needed: str, target: float) -> str:
     return explain(
-        f"No cut can be shown to keep the risk at most {target:g}.",
+        f"No threshold can be shown to keep the risk at most {target:g}.",
         got=f"{got}; needed: {needed}",
         cause="few calibration rows for the promise, or a measure that does not rank the losses",
         fix="more calibration rows, a larger target or a smaller confidence; or refer every row: Threshold(-math.inf)",

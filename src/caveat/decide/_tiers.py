@@ -1,4 +1,4 @@
-"""Tiers: a fast model, then a slow one, then a person; only the rows that a tier is unsure of are passed on.
+"""Tiers: a fast model, then a slow one, then a person; only the rows that a tier is unsure of are deferred.
 
 See "Robust Real-Time Face Detection", Viola and Jones, 2004, for cascades; "FrugalGPT", Chen, Zaharia and Zou, 2023,
 https://arxiv.org/abs/2305.05176, for cascades of models by price.
@@ -17,9 +17,9 @@ from torch.utils import _pytree as pytree
 
 from caveat._checks import describe
 from caveat._inputs import along_first, as_inputs
-from caveat.decide._cut import Threshold, as_cut
 from caveat.decide._decision import Decision, answers_of, checked_ids, checked_names
-from caveat.decide._unsureness import MeasureLike, uncertainty
+from caveat.decide._threshold import Threshold, as_threshold
+from caveat.decide._uncertainty import MeasureLike, uncertainty
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian, Predictive
 
@@ -32,14 +32,14 @@ class Tier:
     Fields:
         name: of the tier.
         predict: x to a predictive, such as ``lambda x: caveat.predict(sampler, x, n=50)``.
-        cut: rows at most so unsure are answered here; infinity: all that come.
+        threshold: rows at most so unsure are answered here; infinity: all that come.
         cost: of each row that this tier sees, in the caller's unit.
         measure: as in ``uncertainty``.
     """
 
     name: str
     predict: Callable[[Any], Predictive]
-    cut: Threshold | float = math.inf
+    threshold: Threshold | float = math.inf
     cost: float = 0.0
     measure: MeasureLike = None
 
@@ -75,11 +75,11 @@ def decide_in_tiers(
     Example:
         >>> from caveat.predictive import Probabilities
         >>> p = torch.tensor([[1.0, 0.0], [0.6, 0.4], [0.5, 0.5]])
-        >>> fast = Tier("fast", lambda x: Probabilities().summarize(x[None]), cut=0.1, cost=1)
+        >>> fast = Tier("fast", lambda x: Probabilities().summarize(x[None]), threshold=0.1, cost=1)
         >>> sharper = lambda x: x.square() / x.square().sum(-1, keepdim=True)
-        >>> slow = Tier("slow", lambda x: Probabilities().summarize(sharper(x)[None]), cut=0.65, cost=10)
+        >>> slow = Tier("slow", lambda x: Probabilities().summarize(sharper(x)[None]), threshold=0.65, cost=10)
         >>> decide_in_tiers(p, [fast, slow], human_cost=100)
-        Decision of 3 rows (passed on where unsure: fast > 0.1, slow > 0.65)
+        Decision of 3 rows (deferred where unsure: fast > 0.1, slow > 0.65)
           fast    1  33.3 %  class 0 1
           slow    1  33.3 %  class 0 1
           person  1  33.3 %  least sure: 2
@@ -99,10 +99,10 @@ def decide_in_tiers(
         walk.cost[walk.left] += human_cost
         walk.action[walk.left] = len(tiers)
     actions = [tier.name for tier in tiers] + ([] if human_cost is None else ["person"])
-    why = ", ".join(f"{tier.name} > {as_cut(tier.cut).value:.6g}" for tier in tiers)
+    why = ", ".join(f"{tier.name} > {as_threshold(tier.threshold).value:.6g}" for tier in tiers)
     return Decision(
         tuple(actions), walk.action, walk.answered, walk.answers, walk.by, walk.cost,
-        f"passed on where unsure: {why}", checked_names(names, walk.classes), checked_ids(ids, count),
+        f"deferred where unsure: {why}", checked_names(names, walk.classes), checked_ids(ids, count),
     )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ class _Walk:
         answers = answers_of(pred).to("cpu")
         self._check(pred, answers, tier)
         by = uncertainty(pred, tier.measure).to("cpu", torch.float64)
-        keeps = torch.ones_like(by, dtype=torch.bool) if answers_all else by <= as_cut(tier.cut).value
+        keeps = torch.ones_like(by, dtype=torch.bool) if answers_all else by <= as_threshold(tier.threshold).value
         self.cost[self.left] += tier.cost
         self.by[self.left], self.action[self.left], self.answers[self.left] = by, number, answers
         self.answered[self.left[keeps]] = True
@@ -172,6 +172,6 @@ def _check(tiers: Sequence[Tier], human_cost: float | None) -> None:
             'There must be at least one tier, with different names (not "person") and costs of at least 0.',
             got=f"tiers {titles}, costs {costs}",
             cause="an empty list, or a price with the wrong sign",
-            fix='[Tier("fast", predict_fast, cut=threshold_for_risk(...), cost=1), Tier("slow", ...)], human_cost=50',
+            fix='[Tier("fast", predict, threshold=threshold_for_risk(...), cost=1), Tier("slow", ...)], human_cost=50',
         )
     )

@@ -22,7 +22,7 @@ _DEFAULT = {"classification": "predictive_entropy", "regression": "total_varianc
 
 
 def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tensor:
-    """One number a row, (B,), higher is less sure: what cuts and policies rank by.
+    """One number a row, (B,), higher is less sure: what thresholds and policies rank by.
 
     Args:
         pred: a predictive, or a tensor (B,) of numbers that are uncertainty already.

@@ -1,4 +1,4 @@
-"""Cuts keep their promises: exact bounds, a thousand calibration sets, named errors."""
+"""Thresholds keep their promises: exact bounds, a thousand calibration sets, named errors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def chance_of_error(by: torch.Tensor) -> torch.Tensor:
 
 
 def true_risk(value: float) -> float:
-    """Mean of 0.5 u^2 for u uniform below the cut."""
+    """Mean of 0.5 u^2 for u uniform below the threshold."""
     value = min(max(value, 0.0), 1.0)
     return value**2 / 6
 
@@ -70,17 +70,17 @@ def test_the_risk_promise_is_kept_in_a_thousand_calibration_sets(rows: int, fixe
         by = torch.rand(rows, generator=generator)
         wrong = torch.rand(rows, generator=generator) < chance_of_error(by)
         try:
-            cut = threshold_for_risk(by, wrong, 0.08, confidence=0.95, cuts=grid)
+            threshold = threshold_for_risk(by, wrong, 0.08, confidence=0.95, thresholds=grid)
         except NoThresholdError:
             continue
         found += 1
-        broken += true_risk(cut.value) > 0.08
+        broken += true_risk(threshold.value) > 0.08
     assert broken <= MOST_BROKEN
     assert found > 0.8 * SETS  # and it is not kept by keeping nothing
 
 
 def test_the_risk_promise_is_kept_with_ties_and_a_bad_last_group() -> None:
-    """Four values only; the highest is always wrong, so a cut that takes it in has a risk of a quarter."""
+    """Four values only; the highest is always wrong, so a threshold that takes it in has a risk of a quarter."""
     generator = torch.Generator().manual_seed(2)
     broken = 0
     for _ in range(SETS):
@@ -111,7 +111,7 @@ def test_bounded_losses_keep_the_promise() -> None:
 def test_every_row_may_be_kept_and_none() -> None:
     by = torch.rand(400, generator=torch.Generator().manual_seed(0))
     assert threshold_for_risk(by, torch.zeros(400), 0.05).value == math.inf
-    with pytest.raises(NoThresholdError, match="No cut can be shown"):
+    with pytest.raises(NoThresholdError, match="No threshold can be shown"):
         threshold_for_risk(by, torch.ones(400), 0.05)
     with pytest.raises(NoThresholdError, match="at least 59"):  # ln 0.05 / ln 0.95 = 58.4
         threshold_for_risk(by[:20], torch.zeros(20), 0.05)
@@ -122,7 +122,7 @@ def test_the_coverage_promise_is_kept_for_new_rows() -> None:
     values = [
         threshold_for_coverage(torch.rand(100, generator=generator), 0.8, confidence=0.9).value for _ in range(SETS)
     ]
-    short = sum(value < 0.8 for value in values)  # uniform: the coverage of new rows is the cut itself
+    short = sum(value < 0.8 for value in values)  # uniform: the coverage of new rows is the threshold itself
     assert short <= 100 + 3 * math.sqrt(SETS * 0.1 * 0.9)
     with pytest.raises(NoThresholdError, match="needs 14"):  # 0.8^n <= 0.05 from n = 13.4
         threshold_for_coverage(torch.rand(10), 0.8, confidence=0.95)
@@ -131,9 +131,9 @@ def test_the_coverage_promise_is_kept_for_new_rows() -> None:
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.floats(0.01, 1))
 def test_the_coverage_of_these_rows_is_reached_and_no_more_than_needed(values: list[float], coverage: float) -> None:
     by = torch.tensor(values, dtype=torch.float64)
-    cut = threshold_for_coverage(by, coverage)
-    assert float(cut.keeps(by).double().mean()) >= coverage - 1e-9
-    assert float((by < cut.value).double().mean()) < coverage
+    threshold = threshold_for_coverage(by, coverage)
+    assert float(threshold.keeps(by).double().mean()) >= coverage - 1e-9
+    assert float((by < threshold.value).double().mean()) < coverage
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=30), st.integers(0, 9))
@@ -143,8 +143,8 @@ def test_the_cheapest_cut_is_that_of_brute_force(rows: list[tuple[int, int]], pr
     def cost(value: float) -> float:
         return float(torch.where(by <= value, loss, torch.full_like(loss, price)).sum())
 
-    cut = threshold_for_cost(by, loss, price)
-    assert cost(cut.value) == min(cost(value) for value in [-math.inf, *by.tolist()])
+    threshold = threshold_for_cost(by, loss, price)
+    assert cost(threshold.value) == min(cost(value) for value in [-math.inf, *by.tolist()])
 
 
 def test_a_predictive_is_ranked_by_its_measure() -> None:
@@ -173,7 +173,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(InvalidArgumentError, match="at most 1"):
         threshold_for_risk(by, loss + 2, 0.1)
     with pytest.raises(InvalidArgumentError, match="rise"):
-        threshold_for_risk(by, loss, 0.1, cuts=[0.5, 0.2])
+        threshold_for_risk(by, loss, 0.1, thresholds=[0.5, 0.2])
     with pytest.raises(InvalidArgumentError, match="confidence"):
         threshold_for_risk(by, loss, 0.1, confidence=95)
     with pytest.raises(InvalidArgumentError, match="coverage"):

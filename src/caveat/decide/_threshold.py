@@ -1,4 +1,4 @@
-"""A cut: rows at most so unsure are answered, the others are passed on."""
+"""A threshold: rows at most so unsure are answered, the others are deferred."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from caveat._checks import require_alike, require_rows
 from caveat._numerics import accumulator
-from caveat.decide._unsureness import MeasureLike, uncertainty
+from caveat.decide._uncertainty import MeasureLike, uncertainty
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.predictive import Predictive
 
 
 class NoThresholdError(InvalidArgumentError):
-    """No cut keeps the promise that was asked for, on these calibration rows."""
+    """No threshold keeps the promise that was asked for, on these calibration rows."""
 
 
 @final
@@ -50,31 +50,31 @@ class Threshold:
         return uncertainty(pred, measure) <= self.value
 
 
-def as_cut(cut: Threshold | float) -> Threshold:
-    """A cut, of a number too."""
-    made = cut if isinstance(cut, Threshold) else Threshold(_number(cut))
+def as_threshold(threshold: Threshold | float) -> Threshold:
+    """A threshold, of a number too."""
+    made = threshold if isinstance(threshold, Threshold) else Threshold(_number(threshold))
     if math.isnan(made.value):
         raise NotFiniteError(
             explain(
-                "A cut must be a number.",
+                "A threshold must be a number.",
                 got=f"{made.value}",
                 cause="a quantile of no rows, or 0 / 0",
-                fix="take a cut from threshold_for_risk, threshold_for_coverage or threshold_for_cost",
+                fix="take a threshold from threshold_for_risk, threshold_for_coverage or threshold_for_cost",
             )
         )
     return made
 
 
-def _number(cut: Any) -> float:
+def _number(threshold: Any) -> float:
     try:
-        return float(cut)
+        return float(threshold)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidArgumentError(
             explain(
-                "A cut is a Threshold, or a number.",
-                got=f"{cut!r}"[:80],
-                cause="the name of a measure, or one cut for each row",
-                fix="a cut of threshold_for_risk, threshold_for_coverage or threshold_for_cost, or cut=0.5",
+                "A threshold is a Threshold, or a number.",
+                got=f"{threshold!r}"[:80],
+                cause="the name of a measure, or one threshold for each row",
+                fix="a threshold of threshold_for_risk, threshold_for_coverage or threshold_for_cost, or threshold=0.5",
             )
         ) from error
 
