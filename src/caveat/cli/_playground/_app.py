@@ -51,6 +51,7 @@ def make_app(root: Path, model: Path | None = None, data: Path | None = None) ->
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        workers.warm()
         yield
         workers.close()
 

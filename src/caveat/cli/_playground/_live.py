@@ -46,6 +46,10 @@ class Workers:
             self.reader = asyncio.ensure_future(self.run(train_reader, self._note, slow=True))
         return self.reader
 
+    def warm(self) -> None:
+        """Begin to load what the first picture needs, so that the first page does not wait for it."""
+        self.quick.submit(lambda: _slice(Regression(points=[[0.0, 0.0]])))
+
     def close(self) -> None:
         """Let the threads end."""
         self.quick.shutdown(wait=False, cancel_futures=True)
@@ -57,8 +61,8 @@ class Workers:
 
 async def regression(socket: WebSocket, workers: Workers) -> None:
     """Train and show a network on a line until the page is closed."""
-    state = Regression()
     async with _messages(socket) as inbox:
+        state = await workers.run(Regression)
         seen = True
         while True:
             while not inbox.empty() or state.resting or not seen:
