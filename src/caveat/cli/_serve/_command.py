@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from caveat._extras import require
+from caveat._extras import check_installed, require
+from caveat.cli._arguments import check_model
 from caveat.errors import InvalidArgumentError
 
 KEY = "CAVEAT_API_KEY"
@@ -28,6 +29,9 @@ def serve(
     api_key_file: Annotated[
         Path | None, typer.Option(help=f"File with the key that requests must bring; or set {KEY}.")
     ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of computation; with 1, numbers do not depend on the cores.")
+    ] = 1,
     reload_seconds: Annotated[float, typer.Option(min=0.05, help="Between looks for a model that was replaced.")] = 1.0,
     drain_seconds: Annotated[float, typer.Option(min=0, help="After SIGTERM, before listening ends.")] = 1.0,
     log_rows: Annotated[bool, typer.Option("--log-rows", help="Also log rows and answers.")] = False,
@@ -36,9 +40,13 @@ def serve(
 
     Example: [bold]caveat serve model --port 8000[/bold]
     """
+    for folder in models:
+        check_model(folder)
     for module in ("fastapi", "uvicorn", "prometheus_client"):
         require(module, "serve")
-    require("sklearn", "tabular")
+    check_installed("safetensors", "serve")
+    import torch
+
     from caveat.cli._serve._app import build_app
     from caveat.cli._serve._server import listen
     from caveat.cli._serve._server import serve as serve_app
@@ -57,6 +65,7 @@ def serve(
         drain=drain_seconds,
         log_rows=log_rows,
     )
+    torch.set_num_threads(threads)
     place = listen(host, port)
     try:
         serve_app(build_app(models, settings), place, settings)

@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 
 from caveat._estimators import Classes, Model, predict_from, predict_in_steps, prediction_rows, uncertainty_of
-from caveat.cli._picture_commands import mark_problem
-from caveat.cli._picture_tested import estimator_of
 from caveat.cli._serve._served import Served
 from caveat.predictive import Categorical, Gaussian
 
@@ -124,6 +122,9 @@ def _answer(model: Model, pred: Pred, draws: int, level: float) -> Answer:
 
 
 def _answer_pictures(model: Model, pictures: list[Any], draws: int, level: float) -> Answer:
+    from caveat.cli._picture_commands import mark_problem  # with scikit-learn, which the others do without
+    from caveat.cli._picture_tested import estimator_of
+
     whole = Answer(draws=draws)
     for pred, problems in estimator_of(model).predict_in_batches(pictures, draws):
         first = len(whole.rows)

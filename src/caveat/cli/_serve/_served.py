@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from caveat import image, tabular, text
-from caveat._estimators import FILES, Kind, Model, fingerprint, load_model
-from caveat._files import open_regular
-from caveat._plain import parse_json
+from caveat._estimators import Model, find_kind, fingerprint, load_model, package_of
 from caveat.errors import BusyError
 
-_KINDS: tuple[Kind, ...] = (tabular.Classifier.kind, text.Classifier.kind, image.Classifier.kind)
 _TRIES = 50
 
 
@@ -44,17 +40,7 @@ def open_model(folder: Path, name: str) -> Served:
     """
     for _ in range(_TRIES):
         mark = fingerprint(folder)
-        model = load_model(_kind_of(folder), folder)
+        model = load_model(find_kind(package_of(folder) or "tabular"), folder)
         if fingerprint(folder) == mark:
             return Served(name, folder, mark, model)
     raise BusyError(f"The model in {folder} must stay as it is while it is read; it is being replaced.")
-
-
-def _kind_of(folder: Path) -> Kind:
-    """Returns the kind that a manifest names; that of tables where it names none, whose loading says what is wrong."""
-    try:
-        with open_regular(folder / FILES[1]) as file:
-            name = parse_json(file.read())["format"]
-        return next(kind for kind in _KINDS if kind.format[0] == name)
-    except (OSError, ValueError, LookupError, TypeError, StopIteration):
-        return _KINDS[0]
