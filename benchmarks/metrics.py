@@ -53,12 +53,12 @@ def speed() -> None:
         "the same, equal mass": lambda: expected_calibration_error(p, y, equal_mass=True),
         "class-wise calibration error": lambda: classwise_calibration_error(p, y),
         "Brier decomposition": lambda: brier_decomposition(p, y),
-        "AURC": lambda: aurc(losses, doubt),
+        "AURC": lambda: aurc(doubt, losses),
         "AUROC of errors": lambda: auroc(doubt, losses),
         "referral curve of the accuracy, 20 fractions": lambda: referral_curve(accuracy, p, y, uncertainty=doubt),
         "referral curve of an AUC, 20 fractions": lambda: referral_curve(class_auroc, p, y, uncertainty=doubt),
         "1,000 resamples of the ECE of 10,000 rows": lambda: bootstrap(expected_calibration_error, p[few], y[few]),
-        "1,000 resamples of the AURC of 10,000 rows": lambda: bootstrap(aurc, losses[few], doubt[few]),
+        "1,000 resamples of the AURC of 10,000 rows": lambda: bootstrap(aurc, doubt[few], losses[few]),
     }
     print(f"{ROWS:,} predictions, {CLASSES} classes, {torch.get_num_threads()} threads")
     for name, call in calls.items():

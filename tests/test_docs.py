@@ -138,6 +138,40 @@ def test_the_site_builds_and_its_reference_is_whole(tmp_path: Path) -> None:
     assert not homeless, f"in caveat.__all__ and nowhere in the reference: {homeless}"
 
 
+# -- links and spelling -----------------------------------------------------------------------------------------------
+
+LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The addresses of a page's headings, as GitHub and mkdocs make them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip()) for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files and headings of this repository; the pages that the build makes are checked by the strict build."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for address in LINK.findall(text):
+        name, _, heading = address.partition("#")
+        if "://" in name or "reference/" in name:
+            continue
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name}: {address}"
+        assert not heading or heading in anchors(target), f"{page.name}: {address}"
+
+
+def test_words_are_spelled_as_in_american_english() -> None:
+    """With the dictionary of common slips, and the one of British words; exceptions are in pyproject.toml."""
+    pytest.importorskip("codespell_lib")
+    pages = {*PAGES, *ROOT.glob("*.md"), *ROOT.glob("experiments/*/README.md")}
+    files = [str(page.relative_to(ROOT)) for page in pages]
+    command = [sys.executable, "-m", "codespell_lib", *files, "src", "examples", "docs/_outputs.py", "docs/_tables.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # -- what the build puts under code ------------------------------------------------------------------------------------
 
 

@@ -32,10 +32,10 @@ from caveat.samplers import deterministic, ensemble
 SIZES, MEMBERS = (20, 200, 2000), 3
 SEEN, TESTED_ON, DRAWS = 28_000, 150, 20  # images that training sees in all; test rooms of each kind; passes
 WIDTHS, RATE = (8, 16, 32, 64), 0.1
-CENTER, SCALE = 5.0, 2.0  # metres: what the network returns is (depth - CENTER) / SCALE
+CENTER, SCALE = 5.0, 2.0  # meters: what the network returns is (depth - CENTER) / SCALE
 METHODS = ("baseline", "aleatoric", "epistemic", "both", "both, by ensemble")
 PLACES = ("rooms", "new shapes", "light from below")
-EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # bins of the true noise, metres
+EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # bins of the true noise, meters
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def keep_maps(preds: dict[str, Any], tested: int) -> None:
 
 
 def maps(pred: Any, test: Scenes, room: int = 0) -> list[np.ndarray]:
-    """Image, depth, prediction, noise, aleatoric and epistemic standard deviation of one room, in metres."""
+    """Image, depth, prediction, noise, aleatoric and epistemic standard deviation of one room, in meters."""
     depths = [CENTER + SCALE * depth[room, 0] for depth in (test.depth, pred.mean)]
     kinds = (test.noise, pred.aleatoric_variance.sqrt(), pred.epistemic_variance.sqrt())
     spreads = [SCALE * spread[room, 0] for spread in kinds]
@@ -116,7 +116,7 @@ def trained(head: Callable[[], nn.Module], loss: Any, own: Scenes, seen: int, se
 
 
 def scores(pred: Any, test: Scenes) -> Record:
-    """Of all pixels, in metres and nats."""
+    """Of all pixels, in meters and nats."""
     error = pred.mean - test.depth
     low, high = pred.interval(0.9)
     found = {

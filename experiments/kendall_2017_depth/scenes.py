@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 HEIGHT, WIDTH = 48, 64
-FLOOR = -1.2  # metres from the camera, up
+FLOOR = -1.2  # meters from the camera, up
 WALL = 8.0
 NOISE = 0.06  # of the sensor, a share of the depth
 STRIPED = 2.5  # times as much on stripes
-FOG, FOG_COLOR = 10.0, np.array([0.75, 0.8, 0.9])  # metres until 1 / e of a color is left
+FOG, FOG_COLOR = 10.0, np.array([0.75, 0.8, 0.9])  # meters until 1 / e of a color is left
 
 Array = np.ndarray
 Solid = Callable[[np.random.Generator], tuple[Array, Array]]  # random -> depth (H, W), normal (H, W, 3)
@@ -32,9 +32,9 @@ class Scenes:
 
     Fields:
         images: (N, 3, H, W) in [0, 1].
-        depth: the truth, metres.
-        measured: what the sensor says, metres: the truth and Gaussian noise.
-        noise: the standard deviation of that noise, metres.
+        depth: the truth, meters.
+        measured: what the sensor says, meters: the truth and Gaussian noise.
+        noise: the standard deviation of that noise, meters.
         outline: whether something else begins within two pixels.
     """
 

@@ -123,7 +123,7 @@ def scores(pred: Any, y: Tensor) -> Record:
 
 def precision(unsure: Tensor, wrong: Tensor) -> list[float]:
     """The share that is right among the surest, at each of FRACTIONS."""
-    curve = risk_coverage(wrong, unsure)
+    curve = risk_coverage(unsure, wrong)
     return np.interp(FRACTIONS, curve.coverage.numpy(), 1 - curve.risk.numpy()).round(4).tolist()
 
 

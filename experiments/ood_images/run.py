@@ -217,7 +217,7 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
     figure, row = plt.subplots(1, len(SHOWN), figsize=(15, 4), layout="constrained", sharey=True)
     for ax, method in zip(row, SHOWN, strict=True):
         values = {name: from_counts(own, MOST) for name, own in parts["seed 0"][method]["histogram"].items()}
-        plot_measure_histograms(values, title=method, ax=ax)
+        plot_measure_histograms(values, measure="predictive_entropy", title=method, ax=ax)
     figure.savefig(folder / "entropy.png", dpi=100)
     plt.close(figure)
 

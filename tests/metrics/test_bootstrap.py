@@ -43,7 +43,7 @@ DOUBT, WRONG = 1 - P.amax(-1), wrong(P, Y)
         (brier_score, (P, Y)),
         (partial(expected_calibration_error, bins=5), (P, Y)),
         (auroc, (DOUBT, WRONG)),
-        (aurc, (WRONG, DOUBT)),
+        (aurc, (DOUBT, WRONG)),
         (root_mean_squared_error, (P, P.flip(0))),
     ],
 )
@@ -146,9 +146,9 @@ def test_workers_and_batches_merge_to_the_whole() -> None:
 
 
 def test_rankings_are_collected() -> None:
-    state = Collected(aurc).update(WRONG[:30], DOUBT[:30])
-    longer = state.merge(Collected(aurc).update(WRONG[30:], DOUBT[30:]))
-    torch.testing.assert_close(longer.compute(), aurc(WRONG, DOUBT))
+    state = Collected(aurc).update(DOUBT[:30], WRONG[:30])
+    longer = state.merge(Collected(aurc).update(DOUBT[30:], WRONG[30:]))
+    torch.testing.assert_close(longer.compute(), aurc(DOUBT, WRONG))
     assert len(state.parts) == 1
     samples, y = torch.randn(4, 30), torch.zeros(30)
     drawn = Collected(crps_samples, rows_axis=(1, 0)).update(samples[:, :5], y[:5]).update(samples[:, 5:], y[5:])

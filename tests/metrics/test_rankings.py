@@ -39,7 +39,7 @@ def ranked(draw: st.DrawFn, most: int = 30) -> tuple[Tensor, Tensor]:
     """Losses and uncertainty, with ties in both, and losses of either kind."""
     n = draw(st.integers(2, most))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
-    doubt = torch.randint(0, draw(st.integers(1, 2 * n)), (n,), generator=generator).double()
+    doubt = torch.randint(0, draw(st.integers(1, 2 * n)), (n,), generator=generator).double() + 0.5  # not 0 and 1
     loss = torch.rand(n, generator=generator, dtype=torch.float64)
     return (loss.round() if draw(st.booleans()) else loss), doubt
 
@@ -58,20 +58,20 @@ def area_of(ordered: Tensor) -> float:
 @given(ranked(most=6))
 def test_ties_are_the_mean_over_their_orders(data: tuple[Tensor, Tensor]) -> None:
     loss, doubt = data
-    assert aurc(loss, doubt).item() == pytest.approx(mean_over_orders(area_of, loss, doubt), abs=1e-12)
-    risk = risk_coverage(loss, doubt)
+    assert aurc(doubt, loss).item() == pytest.approx(mean_over_orders(area_of, loss, doubt), abs=1e-12)
+    risk = risk_coverage(doubt, loss)
     for k in range(1, len(loss) + 1):
         expected = mean_over_orders(lambda ordered, k=k: float(ordered[:k].mean()), loss, doubt)
         assert risk.at(k / len(loss)) == pytest.approx(expected, abs=1e-12)
-    torch.testing.assert_close(risk.risk.mean(), aurc(loss, doubt))
+    torch.testing.assert_close(risk.risk.mean(), aurc(doubt, loss))
     best = area_of(loss.sort().values)
-    assert excess_aurc(loss, doubt).item() == pytest.approx(aurc(loss, doubt).item() - best, abs=1e-12)
+    assert excess_aurc(doubt, loss).item() == pytest.approx(aurc(doubt, loss).item() - best, abs=1e-12)
 
     def generalized(ordered: Tensor) -> float:
         curve = torch.cat((torch.zeros(1), ordered.cumsum(0) / len(ordered)))
         return float(torch.trapezoid(curve, dx=1 / len(ordered)))
 
-    assert augrc(loss, doubt).item() == pytest.approx(mean_over_orders(generalized, loss, doubt), abs=1e-12)
+    assert augrc(doubt, loss).item() == pytest.approx(mean_over_orders(generalized, loss, doubt), abs=1e-12)
 
 
 @given(ranked())
@@ -81,19 +81,19 @@ def test_augrc_is_what_the_paper_says_of_auroc(data: tuple[Tensor, Tensor]) -> N
     a = 1 - loss.mean().item()
     if 0 < a < 1:
         expected = (1 - auroc(doubt, loss).item()) * a * (1 - a) + (1 - a) ** 2 / 2
-        assert augrc(loss, doubt).item() == pytest.approx(expected, abs=1e-12)
+        assert augrc(doubt, loss).item() == pytest.approx(expected, abs=1e-12)
 
 
 @given(ranked())
 def test_no_ranking_beats_the_oracle_and_a_constant_one_is_flat(data: tuple[Tensor, Tensor]) -> None:
     loss, doubt = data
-    curve = risk_coverage(loss, doubt)
+    curve = risk_coverage(doubt, loss)
     assert (curve.oracle <= curve.risk + 1e-12).all()
-    assert excess_aurc(loss, doubt) >= 0
+    assert excess_aurc(doubt, loss) >= 0
     assert excess_aurc(loss, loss).item() == pytest.approx(0, abs=1e-12)
-    flat = risk_coverage(loss, torch.zeros_like(doubt))
+    flat = risk_coverage(torch.zeros_like(doubt), loss)
     torch.testing.assert_close(flat.risk, loss.mean().expand_as(loss))
-    torch.testing.assert_close(aurc(loss, torch.zeros_like(doubt)), loss.mean())
+    torch.testing.assert_close(aurc(torch.zeros_like(doubt), loss), loss.mean())
 
 
 @given(ranked(), st.integers(0, 1000))
@@ -108,9 +108,9 @@ def test_a_weight_is_a_repeated_row(data: tuple[Tensor, Tensor], seed: int) -> N
         return x.repeat_interleave(times)
 
     for area in [*AREAS, ause]:
-        expected = torch.stack((area(again(loss), again(doubt)), area(loss, doubt)))
-        torch.testing.assert_close(area(loss, doubt, weights=both), expected)
-        torch.testing.assert_close(area(loss, doubt, weights=both[0]), expected[0])
+        expected = torch.stack((area(again(doubt), again(loss)), area(doubt, loss)))
+        torch.testing.assert_close(area(doubt, loss, weights=both), expected)
+        torch.testing.assert_close(area(doubt, loss, weights=both[0]), expected[0])
     for found in DETECTIONS:
         expected = torch.stack((found(again(doubt), again(positive)), found(doubt, positive)))
         torch.testing.assert_close(found(doubt, positive, weights=both), expected)
@@ -121,8 +121,8 @@ def test_the_order_of_rows_does_not_matter_nor_does_a_rising_map(data: tuple[Ten
     loss, doubt = data
     mixed = torch.randperm(len(loss), generator=torch.Generator().manual_seed(seed))
     for area in AREAS:
-        torch.testing.assert_close(area(loss[mixed], doubt[mixed]), area(loss, doubt))
-        torch.testing.assert_close(area(loss, (doubt / 60).exp()), area(loss, doubt))
+        torch.testing.assert_close(area(doubt[mixed], loss[mixed]), area(doubt, loss))
+        torch.testing.assert_close(area((doubt / 60).exp(), loss), area(doubt, loss))
 
 
 def test_golden_areas() -> None:
@@ -130,9 +130,9 @@ def test_golden_areas() -> None:
     # The best order 0, 0, 1, 1 has 0, 0, 1/3, 1/2: 5/24, so E-AURC = 1/8.
     # Generalized risks 0, 1/4, 1/4, 2/4 from 0: trapezoid (0 + 1/8 + 1/4 + 3/8) / 4 = 3/16.
     loss, doubt = torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.tensor([0.4, 0.3, 0.2, 0.1])
-    assert aurc(loss, doubt).item() == pytest.approx(1 / 3)
-    assert excess_aurc(loss, doubt).item() == pytest.approx(1 / 8)
-    assert augrc(loss, doubt).item() == pytest.approx(3 / 16)
+    assert aurc(doubt, loss).item() == pytest.approx(1 / 3)
+    assert excess_aurc(doubt, loss).item() == pytest.approx(1 / 8)
+    assert augrc(doubt, loss).item() == pytest.approx(3 / 16)
 
 
 # Sparsification.
@@ -142,19 +142,19 @@ def test_golden_sparsification() -> None:
     # Errors 4, 1, 1 with the largest thought surest. Kept: 3, 2, 1 values: by measure 2, 2.5, 4; oracle 2, 1, 1;
     # over the whole mean 2: 1, 1.25, 2 and 1, 0.5, 0.5. AUSE = (0 + 0.75 + 1.5) / 3.
     errors, doubt = torch.tensor([4.0, 1.0, 1.0]), torch.tensor([0.1, 0.2, 0.3])
-    curve = sparsification(errors, doubt)
+    curve = sparsification(doubt, errors)
     assert curve.removed.tolist() == pytest.approx([0, 1 / 3, 2 / 3])
     assert curve.by_measure.tolist() == pytest.approx([1, 1.25, 2])
     assert curve.oracle.tolist() == pytest.approx([1, 0.5, 0.5])
-    assert ause(errors, doubt).item() == pytest.approx(0.75)
-    rooted = sparsification(errors, doubt, root=True)
+    assert ause(doubt, errors).item() == pytest.approx(0.75)
+    rooted = sparsification(doubt, errors, root=True)
     assert rooted.by_measure.tolist() == pytest.approx([1, math.sqrt(1.25), math.sqrt(2)])
 
 
 @given(ranked())
 def test_ause_is_excess_aurc_over_the_mean_error(data: tuple[Tensor, Tensor]) -> None:
     errors, doubt = data[0] + 0.1, data[1]
-    torch.testing.assert_close(ause(errors, doubt), excess_aurc(errors, doubt) / errors.mean())
+    torch.testing.assert_close(ause(doubt, errors), excess_aurc(doubt, errors) / errors.mean())
     assert ause(errors, errors, root=True).item() == pytest.approx(0, abs=1e-12)
 
 
@@ -218,6 +218,10 @@ def test_bad_rankings(area: Callable[..., object]) -> None:
         area(good[:0], good[:0])
     with pytest.raises(InvalidArgumentError, match="same shape"):
         area(good, good[:, None])
+    wrong, entropy = torch.tensor([0.0, 1.0] * 10), torch.rand(20)
+    with pytest.raises(InvalidArgumentError, match="uncertainty comes first"):
+        area(wrong, entropy)
+    area(entropy, wrong)
 
 
 @pytest.mark.parametrize("found", [*DETECTIONS, detection])
@@ -238,9 +242,9 @@ def test_bad_detection(found: Callable[..., object]) -> None:
 
 def test_other_bad_input() -> None:
     with pytest.raises(InvalidArgumentError, match="not all 0"):
-        ause(torch.zeros(3), torch.rand(3))
+        ause(torch.rand(3), torch.zeros(3))
     with pytest.raises(InvalidArgumentError, match="at least 0"):
-        sparsification(torch.tensor([-1.0, 1.0]), torch.rand(2))
+        sparsification(torch.rand(2), torch.tensor([-1.0, 1.0]))
     with pytest.raises(InvalidArgumentError, match="tpr must lie"):
         fpr_at_tpr(torch.rand(2), torch.tensor([0, 1]), tpr=95)
     with pytest.raises(InvalidArgumentError, match="at least one row"):

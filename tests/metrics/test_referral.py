@@ -52,7 +52,7 @@ def test_a_mean_on_what_is_kept_is_one_minus_the_risk_ties_and_all(data: tuple[T
     p, y = data
     doubt = (class_entropy(p) * levels).round()
     curve = referral_curve(accuracy, p, y, uncertainty=doubt)
-    risk = risk_coverage(wrong(p, y).double(), doubt)
+    risk = risk_coverage(doubt, wrong(p, y).double())
     for fraction, value in zip(curve.fractions.tolist(), curve.values.tolist(), strict=True):
         kept = max(round(fraction * len(y)), 1)
         assert value == pytest.approx(1 - risk.risk[kept - 1].item(), abs=1e-12)

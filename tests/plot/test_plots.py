@@ -15,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
+import caveat
 from caveat import plot
 from caveat.errors import InvalidArgumentError, MissingExtraError, NotFiniteError, NotProbabilitiesError
 from caveat.shift import ShiftTable
@@ -83,8 +84,8 @@ def test_the_bands_are_the_deviations() -> None:
 def test_reliability_shows_shares_counts_and_the_error() -> None:
     # Claimed 0.85, right 1 in 2: off by 0.35. Claimed 0.15, right 0: off by 0.15. The mean, 2 to 1, is 0.283.
     ax = plot.plot_reliability([0.85, 0.85, 0.15], [1, 0, 0], bins=10)
-    assert "ECE 0.283" in ax.texts[0].get_text()
-    assert "3 rows" in ax.texts[0].get_text()
+    assert "ECE 0.283, 3 rows" in ax.get_xlabel()
+    assert not ax.texts  # over a bar, which may be anywhere, nothing is written
     assert sorted(bar.get_height() for bar in ax.containers[0]) == [0, 0.5]
     assert max(bar.get_height() for bar in ax.child_axes[0].containers[0]) == pytest.approx(200 / 3)
 
@@ -95,10 +96,34 @@ def test_bins_and_curves_of_other_rooms_are_taken() -> None:
     y = torch.arange(200) % 3
     bins = metrics.ReliabilityBins.of(3).update(p, y)
     ax = plot.plot_reliability(bins)
-    assert f"ECE {float(bins.compute()):.3f}" in ax.texts[0].get_text()
-    curve = metrics.risk_coverage((p.argmax(-1) != y).float(), -p.amax(-1))
+    assert f"ECE {float(bins.compute()):.3f}" in ax.get_xlabel()
+    curve = metrics.risk_coverage(-p.amax(-1), (p.argmax(-1) != y).float())
     labels = [line.get_label() for line in plot.plot_risk_coverage({"margin": curve}).get_lines()]
     assert labels == ["margin", "oracle"]
+
+
+def test_axes_name_the_measure_that_is_drawn() -> None:
+    pred = caveat.Logits().summarize(torch.randn(20, 6, 3))
+    ax = plot.plot_measure_histograms({"in": pred, "out": pred})
+    assert ax.get_xlabel() == "predictive entropy (nats)"
+    ax = plot.plot_measure_histograms({"in": pred}, measure=caveat.mutual_information)
+    assert ax.get_xlabel() == "mutual information (nats)"
+    assert plot.plot_measure_histograms({"in": F}).get_xlabel() == "uncertainty"
+    assert plot.plot_measure_histograms({"in": F}, measure="height (m)").get_xlabel() == "height (m)"
+    of_numbers = caveat.Mean().summarize(torch.randn(20, 16, 1))
+    ax = plot.plot_decision_map(lambda _: of_numbers, x=(0, 1), y=(0, 1), steps=4)
+    assert ax.figure.axes[-1].get_ylabel() == "total variance (target²)"
+    with pytest.raises(InvalidArgumentError, match="must be one of"):
+        plot.plot_measure_histograms({"in": pred}, measure="height (m)")
+
+
+def test_an_image_of_any_unit_is_drawn_between_its_black_and_white() -> None:
+    maps = torch.rand(2, 2), torch.rand(2, 2)
+    ax = plot.plot_uncertainty_maps(torch.tensor([[-1000.0, 0.0], [40.0, 3000.0]]), *maps, vmin=-1000, vmax=1000)
+    drawn = ax.child_axes[0].get_images()[0].get_array()
+    np.testing.assert_allclose(drawn, [[0, 0.5], [0.52, 1]])
+    with pytest.raises(InvalidArgumentError, match="vmin must be below"):
+        plot.plot_uncertainty_maps(torch.rand(2, 2), *maps, vmin=1, vmax=0)
 
 
 def test_a_value_that_is_not_defined_leaves_a_gap() -> None:

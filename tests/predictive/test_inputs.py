@@ -93,7 +93,7 @@ def test_sets_and_rankings_read_a_predictive() -> None:
     assert torch.equal(sets(CLASSES), sets(CLASSES.mean))
     losses = metrics.wrong(CLASSES, LABELS)
     by = metrics.class_entropy(CLASSES)
-    assert metrics.aurc(losses, CLASSES) == metrics.aurc(losses.numpy(), by.numpy())
+    assert metrics.aurc(CLASSES, losses) == metrics.aurc(by.numpy(), losses.numpy())
     curve = metrics.referral_curve(metrics.accuracy, CLASSES, LABELS.numpy(), uncertainty=CLASSES)
     wanted = metrics.referral_curve(metrics.accuracy, CLASSES.mean, LABELS, uncertainty=by)
     assert torch.equal(curve.values, wanted.values)

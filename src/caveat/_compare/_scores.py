@@ -83,7 +83,7 @@ def _of_classes(pred: Categorical, y: Tensor, level: float) -> dict[str, Score]:
         "ece": partial(expected_calibration_error, p, y),
         "coverage": _mean_of(inside.gather(-1, y[..., None])[..., 0].double()),
         "size": _mean_of(inside.double().sum(-1)),
-        "aurc": partial(aurc, errors, entropy),
+        "aurc": partial(aurc, entropy, errors),
     }
 
 
@@ -103,7 +103,7 @@ def _of_numbers(pred: Gaussian, y: Tensor, level: float) -> dict[str, Score]:
         **scores,
         "coverage": coverage,
         "width": width,
-        "aurc": partial(aurc, error, deviation),
+        "aurc": partial(aurc, deviation, error),
     }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import require_alike, require_finite, require_no_nan, require_rows
 from caveat._numerics import accumulator
+from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -41,27 +42,27 @@ class RiskCoverage:
 
 
 @takes_arrays
-def risk_coverage(losses: Tensor, uncertainty: Tensor) -> RiskCoverage:
+def risk_coverage(uncertainty: Tensor, losses: Tensor) -> RiskCoverage:
     """Mean loss of the rows kept, at every coverage.
 
     Args:
-        losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
         uncertainty: (B...), any measure; higher is less sure.
+        losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
 
     Raises:
-        InvalidArgumentError: shapes that differ, or no rows.
+        InvalidArgumentError: shapes that differ, no rows, or the two in the other order.
         NotFiniteError: NaN.
 
     See "Selective Classification for Deep Neural Networks", Geifman and El-Yaniv, 2017.
 
     Example:
-        >>> curve = risk_coverage(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([0.1, 0.9, 0.5]))
+        >>> curve = risk_coverage(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([0.0, 1.0, 1.0]))
         >>> curve.risk
         tensor([0.0000, 0.5000, 0.6667], dtype=torch.float64)
         >>> curve.at(2 / 3)
         0.5
     """
-    loss, doubt = ranked_losses(losses, uncertainty)
+    loss, doubt = ranked_losses(uncertainty, losses)
     kept = torch.arange(1, len(loss) + 1, device=loss.device, dtype=loss.dtype)
     return RiskCoverage(
         kept / len(loss), expected_sums(loss, doubt) / kept, loss.sort().values.cumsum(0) / kept
@@ -69,34 +70,34 @@ def risk_coverage(losses: Tensor, uncertainty: Tensor) -> RiskCoverage:
 
 
 @metric("loss", mean_of_rows=False)
-def aurc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def aurc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Area under the risk-coverage curve: the mean over coverages 1/N ... 1 of the risk; lower is better.
 
     Args:
-        losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
         uncertainty: (B...), any measure; higher is less sure.
+        losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
         weights: (B,) or (R, B), how often each row counts.
 
     Returns:
         0-d, or (R,) with R sets of weights, in the losses' unit.
 
     Raises:
-        InvalidArgumentError: shapes that differ, or no rows.
+        InvalidArgumentError: shapes that differ, no rows, or the two in the other order.
         NotFiniteError: NaN.
 
     See "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", Geifman, Uziel and El-Yaniv, 2019,
     https://arxiv.org/abs/1805.08206.
 
     Example:
-        >>> round(aurc(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([0.1, 0.9, 0.5])).item(), 6)
+        >>> round(aurc(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([0.0, 1.0, 1.0])).item(), 6)
         0.388889
     """
-    loss, doubt = ranked_losses(losses, uncertainty)
+    loss, doubt = ranked_losses(uncertainty, losses)
     return _area(loss, doubt, row_weights(weights, losses.shape[0], loss))
 
 
 @metric("loss")
-def excess_aurc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def excess_aurc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """E-AURC: `aurc` less that of ranking by the loss itself, at least 0; 0 where no order could do better.
 
     The best area is that of the very rows, not the approximation r + (1 - r) log(1 - r) for 0-1 losses.
@@ -105,16 +106,16 @@ def excess_aurc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None =
     See "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", Geifman, Uziel and El-Yaniv, 2019.
 
     Example:
-        >>> round(excess_aurc(torch.tensor([1.0, 0.0]), torch.tensor([0.1, 0.9])).item(), 6)
+        >>> round(excess_aurc(torch.tensor([0.1, 0.9]), torch.tensor([1.0, 0.0])).item(), 6)
         0.5
     """
-    loss, doubt = ranked_losses(losses, uncertainty)
+    loss, doubt = ranked_losses(uncertainty, losses)
     each = row_weights(weights, losses.shape[0], loss)
     return (_area(loss, doubt, each) - _area(loss, loss, each)).clamp(min=0)
 
 
 @metric("loss")
-def augrc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def augrc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Area under the generalized risk-coverage curve: the mean risk of undetected failure; lower is better.
 
     The generalized risk at coverage c is the sum of the losses kept over *all* rows; its area from 0 to 1 is by the
@@ -125,10 +126,10 @@ def augrc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None)
     https://arxiv.org/abs/2407.01032.
 
     Example:
-        >>> augrc(torch.tensor([0.0, 1.0]), torch.tensor([0.1, 0.9])).item()
+        >>> augrc(torch.tensor([0.1, 0.9]), torch.tensor([0.0, 1.0])).item()
         0.125
     """
-    loss, doubt = ranked_losses(losses, uncertainty)
+    loss, doubt = ranked_losses(uncertainty, losses)
     each = row_weights(weights, losses.shape[0], loss)
     ranking = rank(doubt)
     rows = cumulated(ranking, torch.ones_like(loss), each)
@@ -137,13 +138,27 @@ def augrc(losses: Tensor, uncertainty: Tensor, *, weights: Tensor | None = None)
     return (steps(rows) * middle).sum(-1) / rows[..., -1] ** 2
 
 
-def ranked_losses(losses: Tensor, uncertainty: Tensor) -> tuple[Tensor, Tensor]:
+def ranked_losses(uncertainty: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
     """Losses (N,) in the accumulator's dtype and uncertainty (N,), flattened and checked."""
     require_rows(losses, "losses")
     require_alike("uncertainty", uncertainty, "losses", losses)
     require_finite(losses, "losses")
     require_no_nan(uncertainty, "uncertainty")
+    if _are_outcomes(uncertainty) and len(losses.unique()) > 10:  # no measure says only 0 and 1 of such rows
+        raise InvalidArgumentError(
+            explain(
+                "uncertainty comes first, then losses.",
+                got="uncertainty of zeros and ones, losses of many values",
+                cause="the two in the other order",
+                fix="pass (uncertainty, wrong)",
+            )
+        )
     return losses.reshape(-1).to(accumulator(losses.device)), uncertainty.reshape(-1).to(losses.device)
+
+
+def _are_outcomes(values: Tensor) -> bool:
+    """Whether the values are those of "right or wrong": zeros and ones, and both of them."""
+    return bool(((values == 0) | (values == 1)).all()) and len(values.unique()) == 2
 
 
 def expected_sums(loss: Tensor, doubt: Tensor) -> Tensor:

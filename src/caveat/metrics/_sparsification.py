@@ -46,12 +46,12 @@ class Sparsification:
 
 
 @takes_arrays
-def sparsification(errors: Tensor, uncertainty: Tensor, *, root: bool = False) -> Sparsification:
+def sparsification(uncertainty: Tensor, errors: Tensor, *, root: bool = False) -> Sparsification:
     """The sparsification curve of any errors under any measure.
 
     Args:
-        errors: (B...), at least 0, such as |target - mean|, or squared errors.
         uncertainty: (B...), such as a variance; higher is less sure.
+        errors: (B...), at least 0, such as |target - mean|, or squared errors.
         root: take the root of each mean, so that squared errors give the curve of the RMSE.
 
     Raises:
@@ -62,11 +62,11 @@ def sparsification(errors: Tensor, uncertainty: Tensor, *, root: bool = False) -
     https://arxiv.org/abs/1802.07095.
 
     Example:
-        >>> curve = sparsification(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.1]))
+        >>> curve = sparsification(torch.tensor([0.5, 0.1]), torch.tensor([1.0, 3.0]))
         >>> curve.by_measure.tolist(), curve.oracle.tolist(), curve.ause.item()
         ([1.0, 1.5], [1.0, 0.5], 0.5)
     """
-    loss, doubt = _errors(errors, uncertainty)
+    loss, doubt = _errors(uncertainty, errors)
     N = len(loss)
     kept = torch.arange(1, N + 1, device=loss.device, dtype=loss.dtype)
     curves = [(expected_sums(loss, by) / kept).flip(0) for by in (doubt, loss)]
@@ -75,12 +75,12 @@ def sparsification(errors: Tensor, uncertainty: Tensor, *, root: bool = False) -
 
 
 @metric("share")
-def ause(errors: Tensor, uncertainty: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
+def ause(uncertainty: Tensor, errors: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area under the sparsification error, as a share of the error of all; 0 is the oracle's ranking.
 
     Args:
-        errors: (B...), at least 0.
         uncertainty: (B...), such as a variance; higher is less sure.
+        errors: (B...), at least 0.
         root: take the root of each mean, so that squared errors give the AUSE of the RMSE.
         weights: (B,) or (R, B), whole numbers: how often each row counts.
 
@@ -91,13 +91,13 @@ def ause(errors: Tensor, uncertainty: Tensor, *, root: bool = False, weights: Te
     See "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow", Ilg et al., 2018.
 
     Example:
-        >>> ause(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.1])).item()
+        >>> ause(torch.tensor([0.5, 0.1]), torch.tensor([1.0, 3.0])).item()
         0.5
     """
     each = row_weights(weights, errors.shape[0], errors.reshape(-1)) if weights is not None else None
     if each is None:
-        return sparsification(errors, uncertainty, root=root).ause
-    loss, doubt = _errors(errors, uncertainty)
+        return sparsification(uncertainty, errors, root=root).ause
+    loss, doubt = _errors(uncertainty, errors)
     curves = [_mean_curve(loss, by, each, root) for by in (doubt, loss)]
     return curves[0] - curves[1]
 
@@ -117,8 +117,8 @@ def _mean_curve(loss: Tensor, by: Tensor, weights: Tensor, root: bool) -> Tensor
     return torch.stack(areas) if weights.ndim == 2 else areas[0]
 
 
-def _errors(errors: Tensor, uncertainty: Tensor) -> tuple[Tensor, Tensor]:
-    loss, doubt = ranked_losses(errors, uncertainty)
+def _errors(uncertainty: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
+    loss, doubt = ranked_losses(uncertainty, errors)
     if bool((loss < 0).any()) or not bool(loss.any()):
         raise InvalidArgumentError(
             explain(

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from caveat._measure_kinds import kind_of
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
+from caveat.measures import MEASURES
 
 Array = npt.NDArray[np.float64]
 
@@ -37,6 +39,43 @@ def as_array(
         found = int((~np.isfinite(array)).sum())
         raise NotFiniteError(_wrong(name, letters, f"{found} values that are NaN or infinite", "a mean over nothing"))
     return array
+
+
+def label_of(measure: Any) -> str:
+    """A measure's own name and unit, for an axis: of a name or a function in ``MEASURES``; other text as it is.
+
+    Example:
+        >>> label_of("mutual_information"), label_of("height (m)")
+        ('mutual information (nats)', 'height (m)')
+    """
+    known = MEASURES.get(measure if isinstance(measure, str) else getattr(measure, "__name__", ""))
+    if known is None:
+        return str(measure)
+    return f"{known.name.replace('_', ' ')} ({known.unit.replace('^2', '²')})"
+
+
+def measured(values: Any, measure: Any, name: str, axes: Sequence[int] = (1,)) -> tuple[Array, str]:
+    """The values to draw and their label: of a predictive by a measure, or values as they are.
+
+    Raises:
+        InvalidArgumentError: a predictive with a measure that is not in ``MEASURES``.
+    """
+    kind = kind_of(values)
+    if kind is None:
+        return as_array(values, name, axes), "uncertainty" if measure is None else label_of(measure)
+    if measure is None:
+        measure = "total_variance" if kind == "regression" else "predictive_entropy"
+    known = MEASURES.get(measure if isinstance(measure, str) else getattr(measure, "__name__", ""))
+    if known is None:
+        raise InvalidArgumentError(
+            explain(
+                "The measure of a predictive must be one of caveat.measures.MEASURES.",
+                got=f"{measure!r}",
+                cause="a label, which is for values that were measured before",
+                fix=f"pass one of {', '.join(sorted(MEASURES))}",
+            )
+        )
+    return as_array(known(values), name, axes), label_of(known.name)
 
 
 def same_length(**arrays: Array) -> None:

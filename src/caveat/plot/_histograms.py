@@ -10,7 +10,7 @@ import numpy as np
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, VERMILION, series
 from caveat.errors import InvalidArgumentError, explain
-from caveat.plot._arrays import Array, as_array, in_unit
+from caveat.plot._arrays import Array, as_array, in_unit, measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ _ROW_HEIGHT = 0.82
 def plot_measure_histograms(
     values: Mapping[str, Any],
     *,
-    measure: str = "predictive entropy (nats)",
+    measure: Any = None,
     bins: int = 40,
     title: str = "",
     ax: Axes | None = None,
@@ -32,8 +32,9 @@ def plot_measure_histograms(
     each has and where its median lies, which is marked on the axis.
 
     Args:
-        values: name of the set -> (N,) the measure of its rows.
-        measure: what it is, with its unit.
+        values: name of the set -> (N,) the measure of its rows, or a predictive of them, which is then measured.
+        measure: which it is: a name or a function of ``caveat.measures.MEASURES``, or any text with its unit. Of
+            predictives, if not given, the total: predictive entropy, or the variance.
         bins: how many, from the least to the largest value of all sets.
         ax: where to draw; a new figure if not given.
 
@@ -41,13 +42,13 @@ def plot_measure_histograms(
         The axes.
 
     Raises:
-        InvalidArgumentError: no set, an empty one, fewer than one bin.
+        InvalidArgumentError: no set, an empty one, fewer than one bin, a predictive with an unknown measure.
         NotFiniteError: NaN among the values.
 
     Example:
-        >>> ax = plot_measure_histograms({"in": [0.0, 0.1, 0.2], "out": [0.9, 1.2]}, bins=5)
-        >>> ax.get_xlabel()
-        'predictive entropy (nats)'
+        >>> sets = {"in": [0.0, 0.1, 0.2], "out": [0.9, 1.2]}
+        >>> plot_measure_histograms(sets, measure="mutual_information", bins=5).get_xlabel()
+        'mutual information (nats)'
     """
     if not values or bins < 1:
         raise InvalidArgumentError(
@@ -58,7 +59,8 @@ def plot_measure_histograms(
                 fix='pass {"in": entropy_in, "out": entropy_out}',
             )
         )
-    sets = {name: as_array(rows, f"the values of {name!r}") for name, rows in values.items()}
+    found = {name: measured(rows, measure, f"the values of {name!r}") for name, rows in values.items()}
+    sets, label_x = {name: rows for name, (rows, _) in found.items()}, next(iter(found.values()))[1]
     low, high = min(rows.min() for rows in sets.values()), max(rows.max() for rows in sets.values())
     if high <= low:
         low, high = low - 0.5, low + 0.5
@@ -73,7 +75,7 @@ def plot_measure_histograms(
         ax.plot(np.median(rows), 0, marker=marker, color=color, markersize=7, clip_on=False, zorder=5)
     ax.set_ylim(bottom=0)
     ax.set_xlim(edges[0], edges[-1])
-    finish(ax, title=title, x=measure, y="share of its rows (%)")
+    finish(ax, title=title, x=label_x, y="share of its rows (%)")
     legend_below(ax, columns=2)
     return ax
 

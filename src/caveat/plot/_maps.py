@@ -11,7 +11,7 @@ import torch
 from caveat._canvas import axes_or_new, finish, legend_below, quieten
 from caveat._palette import INK, MUTED, SEQUENTIAL, series
 from caveat.errors import InvalidArgumentError, explain
-from caveat.plot._arrays import Array, as_array
+from caveat.plot._arrays import Array, as_array, measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,16 +23,19 @@ def plot_uncertainty_maps(
     epistemic: Any,
     *,
     unit: str = "nats",
+    vmin: float = 0.0,
+    vmax: float = 1.0,
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """An image, its aleatoric map and its epistemic map side by side, the two maps on one scale.
 
     Args:
-        image: (C, H, W) or (H, W) in [0, 1], C of 1 or 3.
+        image: (C, H, W) or (H, W) from ``vmin`` to ``vmax``, C of 1 or 3.
         aleatoric: (H, W), not negative.
         epistemic: (H, W), not negative.
         unit: of both maps.
+        vmin, vmax: what is black and white in the image, in its own unit; values beyond are cut off if given.
         ax: where to draw; a new figure if not given. It is left empty but for its title, with the three pictures in it.
 
     Returns:
@@ -47,7 +50,7 @@ def plot_uncertainty_maps(
         >>> len(ax.child_axes)
         4
     """
-    picture = picture_of(image)
+    picture = picture_of(image, vmin, vmax)
     given = {"aleatoric": aleatoric, "epistemic": epistemic}
     shown = {name: as_array(values, name, (2,), letters="(H, W)") for name, values in given.items()}
     for name, values in shown.items():
@@ -86,7 +89,7 @@ def plot_decision_map(
     *,
     x: tuple[float, float],
     y: tuple[float, float],
-    measure: str = "predictive entropy (nats)",
+    measure: Any = None,
     points: Any = None,
     labels: Any = None,
     names: Sequence[str] | None = None,
@@ -99,10 +102,11 @@ def plot_decision_map(
     """A measure over a plane of two inputs, as color, with the training points on it.
 
     Args:
-        of: a function of points (N, 2), a float32 tensor, to the measure (N,), such as
-            ``lambda x: caveat.mutual_information(caveat.predict(sampler, x, n=100))``.
+        of: a function of points (N, 2), a float32 tensor, to the measure (N,), or to a predictive, such as
+            ``lambda x: caveat.predict(sampler, x, n=100)``.
         x, y: the range of the two inputs.
-        measure: what is drawn, with its unit.
+        measure: what is drawn: a name or a function of ``caveat.measures.MEASURES``, or any text with its unit. Of a
+            predictive, if not given, the total.
         points: (M, 2) training points.
         labels: (M,) their classes, whole numbers from 0.
         names: the classes' names.
@@ -130,7 +134,8 @@ def plot_decision_map(
             )
         )
     down, right = torch.meshgrid(torch.linspace(*y, steps), torch.linspace(*x, steps), indexing="ij")
-    values = as_array(of(torch.stack([right, down], -1).reshape(-1, 2)), "the measure", (1, 2)).reshape(-1)
+    found, label = measured(of(torch.stack([right, down], -1).reshape(-1, 2)), measure, "the measure", (1, 2))
+    values = found.reshape(-1)
     if len(values) != steps * steps:
         raise InvalidArgumentError(
             explain(
@@ -146,7 +151,7 @@ def plot_decision_map(
     grid = values.reshape(steps, steps)
     shown = ax.imshow(grid, cmap=SEQUENTIAL, origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
     bar = ax.figure.colorbar(shown, ax=ax, pad=0.02, aspect=30)  # pyright: ignore
-    bar.set_label(measure, color=MUTED, fontsize=10)
+    bar.set_label(label, color=MUTED, fontsize=10)
     bar.ax.tick_params(labelsize=9, colors=MUTED)
     bar.outline.set_visible(False)  # pyright: ignore
     if points is not None:
@@ -178,8 +183,12 @@ def _scatter(ax: Axes, points: Array, labels: Any, names: Sequence[str] | None) 
         ax.scatter(at[:, 0], at[:, 1], s=size, label=name, **style)
 
 
-def picture_of(image: Any) -> Array:
-    """(H, W) or (H, W, 3) for imshow, from (C, H, W) or (H, W) in [0, 1]."""
+def picture_of(image: Any, vmin: float = 0.0, vmax: float = 1.0) -> Array:
+    """(H, W) or (H, W, 3) in [0, 1] for imshow, from (C, H, W) or (H, W) in any unit, black at vmin, white at vmax."""
+    if not vmin < vmax:
+        raise InvalidArgumentError(
+            explain("vmin must be below vmax.", got=f"vmin={vmin}, vmax={vmax}", fix="pass what is black, then white")
+        )
     array = as_array(image, "image", (2, 3), letters="(C, H, W) or (H, W)")
     if array.ndim == 3:
         if array.shape[0] not in (1, 3):
@@ -192,13 +201,15 @@ def picture_of(image: Any) -> Array:
                 )
             )
         array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
-    if array.min() < -1e-4 or array.max() > 1 + 1e-4:
+    if (vmin, vmax) != (0.0, 1.0):
+        array = (array - vmin) / (vmax - vmin)
+    elif array.min() < -1e-4 or array.max() > 1 + 1e-4:
         raise InvalidArgumentError(
             explain(
                 "An image must lie in [0, 1].",
                 got=f"values from {array.min():.4g} to {array.max():.4g}",
                 cause="an image that was normalized for the network, or is 0 to 255",
-                fix="pass the image before normalization",
+                fix="pass the image before normalization, or vmin= and vmax=, what is black and white in its unit",
             )
         )
     return array.clip(0, 1)

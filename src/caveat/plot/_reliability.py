@@ -63,8 +63,7 @@ def plot_reliability(
     ax.set(xlim=(0, 1), ylim=(0, 1))
     _counts(ax, edges, count)
     finish(ax, title=title, x="claimed confidence (probability)", y="share that was right", title_at=1.24)
-    text = f"ECE {error:.3f}\n{int(count.sum()):,} rows"
-    ax.text(0.03, 0.96, text, transform=ax.transAxes, va="top", color=INK, fontsize=9.5)
+    ax.set_xlabel(f"{ax.get_xlabel()}\nECE {error:.3f}, {int(count.sum()):,} rows")  # bars may fill all of the axes
     legend_below(ax)
     settle(ax)
     return ax
