@@ -144,7 +144,7 @@ def ranked_losses(uncertainty: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
     require_alike("uncertainty", uncertainty, "losses", losses)
     require_finite(losses, "losses")
     require_no_nan(uncertainty, "uncertainty")
-    if _are_outcomes(uncertainty) and len(losses.unique()) > 10:  # no measure says only 0 and 1 of such rows
+    if _are_outcomes(uncertainty) and _count_values(losses) > 10:  # no measure says only 0 and 1 of such rows
         raise InvalidArgumentError(
             explain(
                 "uncertainty comes first, then losses.",
@@ -158,7 +158,13 @@ def ranked_losses(uncertainty: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
 
 def _are_outcomes(values: Tensor) -> bool:
     """Whether the values are those of "right or wrong": zeros and ones, and both of them."""
-    return bool(((values == 0) | (values == 1)).all()) and len(values.unique()) == 2
+    return bool(((values == 0) | (values == 1)).all()) and _count_values(values) == 2
+
+
+def _count_values(values: Tensor) -> int:
+    """How many different values there are."""
+    ordered = values.reshape(-1).sort().values
+    return 1 + int((ordered[1:] != ordered[:-1]).sum())
 
 
 def expected_sums(loss: Tensor, doubt: Tensor) -> Tensor:
