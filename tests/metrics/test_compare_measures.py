@@ -34,8 +34,8 @@ def test_scores_are_those_of_the_metrics_for_every_measure_of_classes() -> None:
     for name, scores in found.scores.items():
         by, other = (MEASURES[name].uncertainty(one).double() for one in (pred, strange))
         assert scores["error_auroc"].value == pytest.approx(float(auroc(by, wrong)))
-        assert scores["aurc"].value == pytest.approx(float(aurc(wrong.double(), by)))
-        assert scores["excess_aurc"].value == pytest.approx(float(excess_aurc(wrong.double(), by)), abs=1e-12)
+        assert scores["aurc"].value == pytest.approx(float(aurc(by, wrong.double())))
+        assert scores["excess_aurc"].value == pytest.approx(float(excess_aurc(by, wrong.double())), abs=1e-12)
         assert scores["strange_auroc"].value == pytest.approx(float(out_of_distribution(by, other).auroc))
     ranked = [scores["error_auroc"].value for scores in found.scores.values()]
     assert ranked == sorted(ranked, reverse=True)
@@ -69,7 +69,7 @@ def test_numbers_are_wrong_beyond_a_tolerance() -> None:
     without = compare_measures(pred, y[:, 0], resamples=5).scores["total_variance"]
     assert "error_auroc" not in without
     by = pred.variance.double()[:, 0]
-    assert without["aurc"].value == pytest.approx(float(aurc(error, by)))
+    assert without["aurc"].value == pytest.approx(float(aurc(by, error)))
     judged = compare_measures(pred, y, tolerance=0.3, resamples=5).scores["total_variance"]
     assert judged["error_auroc"].value == pytest.approx(float(auroc(by, error > 0.3)))
 

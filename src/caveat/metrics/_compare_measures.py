@@ -140,10 +140,10 @@ def compare_measures(
     found: dict[str, dict[str, MeasureScore]] = {name: {} for name in by}
     if wrong is not None and 0 < int(wrong.sum()) < wrong.numel():
         _add(found, "error_auroc", by, lambda u, w: auroc(u, wrong, weights=w), wrong, resamples, seed)
-    _add(found, "aurc", by, lambda u, w: aurc(losses, u, weights=w), losses, resamples, seed)
+    _add(found, "aurc", by, lambda u, w: aurc(u, losses, weights=w), losses, resamples, seed)
     _add(
         found, "excess_aurc", by,
-        lambda u, w: aurc(losses, u, weights=w) - aurc(losses, losses, weights=w), losses, resamples, seed,
+        lambda u, w: aurc(u, losses, weights=w) - aurc(losses, losses, weights=w), losses, resamples, seed,
     )  # fmt: skip
     if strange is not None:
         both = {one.name: torch.cat([_mean_of_row(one, which) for which in (pred, strange)]) for one in measures}
