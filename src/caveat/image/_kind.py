@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -231,7 +231,7 @@ KIND = Kind(
     check=check_settings,
     learn=_learn,
     state=_state,
-    parts=("pictures", "backbone"),
+    parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
 )

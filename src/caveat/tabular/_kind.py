@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, cast
 
@@ -138,7 +138,7 @@ KIND = Kind(
     check=check_settings,
     learn=learn,
     state=_state,
-    parts=("schema", "targets"),
+    parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -189,7 +189,7 @@ KIND = Kind(
     check=check_settings,
     learn=learn,
     state=_state,
-    parts=("vocabulary", "encoder"),
+    parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
     folders=(ENCODER,),
