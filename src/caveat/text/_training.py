@@ -75,7 +75,7 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
     with torch.no_grad():
         for network in networks:
             if isinstance(network.reader, TermReader):
-                parts = cast("tuple[Tensor, ...]", inputs.split(_AT_ONCE))
+                parts = cast("tuple[Tensor, ...]", inputs.to(network.temperature.device).split(_AT_ONCE))
                 network.reader.vary_unknown(torch.cat([network.reader(part) for part in parts]))
     return networks, fitted.fits
 

@@ -134,7 +134,7 @@ def learn_vocabulary(sentences: Sequence[str], most: int, longest: int | None = 
 
     Args:
         sentences: Training sentences.
-        most: Number of words and pairs that are known at most, and that of pieces.
+        most: Number of words and pairs that are known at most, and twice that of pieces.
         longest: Number of words that are read of a sentence; None for all.
 
     Example:
@@ -153,7 +153,7 @@ def learn_vocabulary(sentences: Sequence[str], most: int, longest: int | None = 
     counts: list[int] = np.bincount(np.unique(rows * size + terms) % size, minlength=size)[1:].tolist()
     frequent = sorted((-count, term) for term, count in zip(numbers, counts, strict=True) if count >= 2)
     whole = [entry for entry in frequent if not is_piece(entry[1])][:most]
-    chosen = whole + [entry for entry in frequent if is_piece(entry[1])][:most]
+    chosen = whole + [entry for entry in frequent if is_piece(entry[1])][: (most + 1) // 2]
     return Vocabulary(tuple(term for _, term in chosen), tuple(-count for count, _ in chosen), len(split), pieces)
 
 
