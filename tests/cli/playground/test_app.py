@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from caveat.cli._cli import main
 from caveat.cli._playground._app import PAGE, TITLES, make_app
-from caveat.cli._playground._regression import Settings
+from caveat.cli._playground._regression import Regression, Settings
 
 OWN = "http://127.0.0.1:8765"
 
@@ -100,6 +100,21 @@ def test_a_new_picture_waits_until_the_last_was_seen(client: TestClient) -> None
         first = socket.receive_json()["step"]
         socket.send_json({"seen": True})
         assert socket.receive_json()["step"] == 2 * first > 0
+
+
+def test_training_that_ran_away_is_said_and_begins_anew(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_away(state: Regression) -> None:
+        for member in state.members:
+            member.network.head.weight.data.fill_(float("nan"))
+
+    with client.websocket_connect("/live/regression", headers={"Host": "127.0.0.1"}) as socket:
+        socket.receive_json()
+        monkeypatch.setattr(Regression, "advance", run_away)
+        socket.send_json({"points": [[0.0, 0.0]], "seen": True})
+        assert "Training begins anew" in socket.receive_json()["error"]
+        monkeypatch.undo()
+        socket.send_json({"seen": True})
+        assert socket.receive_json()["step"] > 0
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,20 @@ def test_points_are_driven_by_keys(show: Callable[..., Any]) -> None:
     count(page, 0)
 
 
+def test_what_cannot_be_added_is_said(show: Callable[..., Any]) -> None:
+    page = show("regression")
+    page.evaluate("performance.now = () => 1")  # no time passes, and so the words stand
+    page.click("#clear")
+    page.focus("#plot")
+    for _ in range(201):
+        page.keyboard.press("Enter")
+    expect(page.locator("#error")).to_contain_text("There may be 200 points")
+    count(page, 200)
+    shown = page.locator("#step").inner_text()
+    until(page, "shown => document.getElementById('step').textContent !== shown", shown)  # the next picture is here
+    assert page.locator("#error").is_visible()
+
+
 def verdict(page: Any, words: str) -> None:
     expect(page.locator("#verdict")).to_have_text(re.compile(words), timeout=PATIENT)
 

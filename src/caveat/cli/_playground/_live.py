@@ -72,9 +72,12 @@ async def regression(socket: WebSocket, workers: Workers) -> None:
                     state.apply(message)
                 except CaveatError as error:
                     await socket.send_json({"error": str(error)})
-            picture = await workers.run(_slice, state)
-            await socket.send_json(picture)
             seen = False
+            try:
+                await socket.send_json(await workers.run(_slice, state))
+            except CaveatError as error:  # such as training that ran away to infinity
+                state.apply({"restart": True})
+                await socket.send_json({"error": f"{error}\nTraining begins anew."})
 
 
 async def digits(socket: WebSocket, workers: Workers) -> None:

@@ -25,7 +25,7 @@ MOST_POINTS, MOST_DRAWS, MOST_LINES, WIDTHS = 200, 500, 24, (5, 200)
 STEPS_TO_REST = 5000
 _GRID = 121
 _STEPS_A_SLICE = {"mc_dropout": 8, "ensemble": 3}
-_DIGITS = 4
+_DIGITS, _FAR = 4, 1e6
 
 
 @dataclass(frozen=True)
@@ -238,4 +238,5 @@ def _grid(count: int) -> Tensor:
 
 
 def _plain(values: Tensor) -> list[float]:
-    return [round(value, _DIGITS) for value in cast("list[float]", values.tolist())]
+    """Numbers that JSON holds, with few digits; what is far outside of the picture is cut."""
+    return [round(value, _DIGITS) for value in cast("list[float]", values.clamp(-_FAR, _FAR).tolist())]

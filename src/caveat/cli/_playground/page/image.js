@@ -37,12 +37,13 @@ const bar = (() => {
 const send = connect("/live/image", () => null, (message) => {
   if (message.error) {
     state.waiting = false;
-    return showError(message.error);
+    showError(message.error);
+    return state.dirty && change();
   }
   if (message.trained !== undefined) return train(message);
   state.answer = message;
   state.waiting = false;
-  clearError();
+  clearError(8000);
   requestAnimationFrame(show);
   if (state.dirty) change();
 });

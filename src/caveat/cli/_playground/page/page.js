@@ -2,7 +2,10 @@
 
 export const byId = (id) => document.getElementById(id);
 
+let shownAt = 0;
+
 export function showError(text) {
+  shownAt = performance.now();
   const place = byId("error");
   place.replaceChildren();
   for (const line of String(text).split("\n")) {
@@ -13,8 +16,9 @@ export function showError(text) {
   place.hidden = false;
 }
 
-export function clearError() {
-  byId("error").hidden = true;
+// Takes the error away once it has stood for so many milliseconds: time to read it where pictures go on.
+export function clearError(atLeast = 0) {
+  if (performance.now() - shownAt >= atLeast) byId("error").hidden = true;
 }
 
 export function say(text) {

@@ -65,13 +65,16 @@ function changePoints() {
 }
 
 const send = connect("/live/regression", () => ({ settings: settings(), points: state.points }), (message) => {
-  if (message.error) return showError(message.error);
+  if (message.error) {
+    showError(message.error);
+    return requestAnimationFrame(() => send({ seen: true }));
+  }
   requestAnimationFrame(() => {
     state.picture = message;
     drawPicture();
     send({ seen: true });
   });
-  clearError();
+  clearError(8000);
 });
 
 function drawPicture() {
