@@ -46,7 +46,8 @@ REVIEWS = 3000  # of 5006, whose ratings are read
 PLAIN, OURS = "plain network", "caveat.text"
 BASE, TUNED = "TF-IDF, linear", "TF-IDF, linear, tuned"
 METHODS = (OURS, PLAIN, BASE, TUNED)
-SECONDS, RESAMPLES, CHOICES = "processor seconds", 100, (1.0, 10.0, 100.0)
+SECONDS, RESAMPLES, CHOICES = "processor seconds", 50, (1.0, 10.0, 100.0)
+TUNED_UP_TO = 10  # classes: its fits to 150 would take longer than all else
 OUT = "AUROC by predictive_entropy"
 
 
@@ -99,7 +100,7 @@ def beside_baselines(
 
     makers = {
         BASE: lambda: default_baseline().fit(*train),
-        TUNED: lambda: tuned_baseline(*train),
+        **({TUNED: lambda: tuned_baseline(*train)} if len(set(train[1])) <= TUNED_UP_TO else {}),
         OURS: lambda: model.fit(train[0], np.array(train[1])),
     }
     clone(model).set_params(epochs=1).fit(train[0][:200], np.array(train[1][:200]))  # libraries are loaded by now
@@ -109,8 +110,9 @@ def beside_baselines(
     record: Record = {}
     for name, p in found.items():
         record[name] = scores(p[: len(labels)], labels) | out_of_scope(p, len(labels)) | {SECONDS: done[name][1]}
-    record["worse in standard errors than"] = {name: worse(found[OURS], found[name], labels) for name in (BASE, TUNED)}
-    record["times its seconds"] = {name: done[OURS][1] / done[name][1] for name in (BASE, TUNED)}
+    bases = [name for name in found if name != OURS]
+    record["worse in standard errors than"] = {name: worse(found[OURS], found[name], labels) for name in bases}
+    record["times its seconds"] = {name: done[OURS][1] / done[name][1] for name in bases}
     return record, model
 
 
