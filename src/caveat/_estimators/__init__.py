@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from caveat._estimators._calibration import calibrate
+from caveat._estimators._calibration import calibrate, describe_calibration
 from caveat._estimators._card import plain_text
 from caveat._estimators._find_kind import find_kind, package_of
 from caveat._estimators._fitting import fit_model
@@ -12,6 +12,7 @@ from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Tr
 from caveat._estimators._model_checks import check_weights, require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
+from caveat._estimators._out_of_fold import FOLDS
 from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import check_settings, keep_parameters, settings_of, wrong_setting
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEWEST_TO_CALIBRATE",
     "FILES",
+    "FOLDS",
     "MOST_CLASSES",
     "CardLines",
     "Classes",
@@ -60,6 +62,7 @@ __all__ = [
     "check_weights",
     "choose_by_truth",
     "decide",
+    "describe_calibration",
     "epistemic_measure",
     "find_kind",
     "fingerprint",

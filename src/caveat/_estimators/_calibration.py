@@ -5,8 +5,9 @@ By the very draws that predictions take: what is promised is promised of these f
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -31,6 +32,34 @@ def uncalibrated(target: Target, noise: float | None = None) -> Calibration:
     return Calibration(1.0, torch.ones(targets, dtype=torch.float64), torch.zeros(0, max(targets, 1)), noise)
 
 
+def describe_calibration(model: Model) -> str:
+    """Returns by which rows probabilities or variances and intervals are calibrated, or that they are not, in words."""
+    count, rows = model.calibration.rows, model.kind.rows
+    if not count:
+        bare = "every class is in a set" if model.classifies else "intervals are the networks' own, often too narrow"
+        reason = f"too few {rows} to spare any" if model.settings.calibration else "as asked"
+        return f"none, {reason}: {bare}"
+    if "folds" in model.summary:
+        folds = model.summary["folds"]
+        return f"{count:,} {rows}, each answered by networks that were trained without it ({folds} folds)"
+    return f"{count:,} {rows} that were not trained on"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows and the model that answers them, which was not trained on them.
+
+    Fields:
+        model: Model, whose networks get the temperature.
+        inputs: Inputs (n, ...) of the networks.
+        answers: Class numbers (n,), or standardized targets (n, D).
+    """
+
+    model: Model
+    inputs: Tensor
+    answers: Tensor
+
+
 def calibrate(model: Model, inputs: Tensor, answers: Tensor) -> Model:
     """Returns the model with its calibration fitted to rows that it was not trained on; an earlier one is undone.
 
@@ -39,44 +68,65 @@ def calibrate(model: Model, inputs: Tensor, answers: Tensor) -> Model:
         inputs: Inputs (n, ...) of the networks.
         answers: Class numbers (n,), or standardized targets (n, D).
     """
-    if isinstance(model.target, Numbers):
-        fitted = _scale_variances(model, inputs, answers)
-        pred = predict_from(fitted, inputs)
-        scores = fitted.calibration.scores
-    else:
-        fitted = _scale_temperature(model, inputs, answers)
-        pred = cast(Categorical, predict_from(fitted, inputs))
-        scores = 1 - pred.mean.double().cpu().gather(1, answers[:, None])
-    by_measure = {name: uncertainty_of(fitted, pred, name).cpu() for name, one in MEASURES.items() if one.fits(pred)}
-    return fitted.changed(calibration=replace(fitted.calibration, scores=scores, uncertainty=by_measure))
+    summary = {name: value for name, value in model.summary.items() if name != "folds"}
+    done = calibrate_by_parts(model.changed(summary=summary), [Part(model, inputs, answers)])
+    return done.changed(summary={**summary, "calibration": describe_calibration(done)})
 
 
-def _scale_temperature(model: Model, inputs: Tensor, answers: Tensor) -> Model:
-    _set_temperature(model, 1.0)
-    rows = model.reader.split(inputs)
-    settings, numbers = model.settings, len(inputs) * model.target.count
-    n = min(settings.draws, max(_FEWEST_DRAWS, _MOST_NUMBERS // numbers))
-    logits = [draws_of(model.sampler, part_of(model, inputs, part), n=n, seed=settings.random_state) for part in rows]
+def calibrate_by_parts(model: Model, parts: Sequence[Part]) -> Model:
+    """Returns the model with its calibration fitted to all parts together."""
+    numbers = isinstance(model.target, Numbers)
+    found = _scale_variances(model, parts) if numbers else _scale_temperature(model, parts)
+    preds = [predict_from(part.model.changed(calibration=found), part.inputs) for part in parts]
+    scores = found.scores
+    if not numbers:
+        own = [
+            1 - cast(Categorical, pred).mean.double().cpu().gather(1, part.answers[:, None])
+            for pred, part in zip(preds, parts, strict=True)
+        ]
+        scores = torch.cat(own)
+    by_measure = {
+        name: torch.cat([uncertainty_of(model, pred, name).cpu() for pred in preds])
+        for name, one in MEASURES.items()
+        if one.fits(preds[0])
+    }
+    own_noise = model.calibration.noise
+    return model.changed(calibration=replace(found, scores=scores, uncertainty=by_measure, noise=own_noise))
+
+
+def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
+    settings, count = model.settings, sum(len(part.answers) for part in parts)
+    n = min(settings.draws, max(_FEWEST_DRAWS, _MOST_NUMBERS // (count * model.target.count)))
+    networks = [*model.networks, *(network for part in parts for network in part.model.networks)]
+    _set_temperature(networks, 1.0)
+    logits: list[Tensor] = []
+    answers: list[Tensor] = []
+    for part in parts:
+        for rows in part.model.reader.split(part.inputs):
+            one = part_of(part.model, part.inputs, rows)
+            logits.append(draws_of(part.model.sampler, one, n=n, seed=settings.random_state))
+            answers.append(part.answers[rows])
     together = torch.cat(logits, 1)
-    temperature = float(fit_temperature(together, answers[torch.cat(rows)].to(together.device)).temperature)
+    temperature = float(fit_temperature(together, torch.cat(answers).to(together.device)).temperature)
     temperature = min(max(temperature, _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
-    temperature **= len(answers) / (len(answers) + _WORTH_OF_ONE)
-    _set_temperature(model, temperature)
-    return model.changed(calibration=replace(model.calibration, temperature=temperature))
+    temperature **= count / (count + _WORTH_OF_ONE)
+    _set_temperature(networks, temperature)
+    return replace(model.calibration, temperature=temperature)
 
 
-def _set_temperature(model: Model, temperature: float) -> None:
-    for network in model.networks:
+def _set_temperature(networks: Sequence[Any], temperature: float) -> None:
+    for network in networks:
         cast(Tensor, network.temperature).fill_(temperature)
 
 
-def _scale_variances(model: Model, inputs: Tensor, answers: Tensor) -> Model:
+def _scale_variances(model: Model, parts: Sequence[Part]) -> Calibration:
     """In the network's units, in which no digit of a target's is lost."""
-    pred = cast(Gaussian, summarize_draws(model, inputs))
-    y = answers.double()
-    mean, variance = pred.moments.mean.cpu(), (pred.noise + pred.moments.variance).clamp(min=1e-300).cpu()
+    preds = [cast(Gaussian, summarize_draws(part.model, part.inputs)) for part in parts]
+    y = torch.cat([part.answers for part in parts]).double()
+    mean = torch.cat([pred.moments.mean.cpu() for pred in preds])
+    variance = torch.cat([(pred.noise + pred.moments.variance).clamp(min=1e-300).cpu() for pred in preds])
     factors = torch.ones(y.shape[1], dtype=torch.float64)
     if bool(((y - mean).square() > 0).any(0).all()):
         factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
     scores = (y - mean).abs() / (variance * factors).sqrt()
-    return model.changed(calibration=replace(model.calibration, factors=factors, scores=scores))
+    return replace(model.calibration, factors=factors, scores=scores)

@@ -5,6 +5,7 @@ See "Model Cards for Model Reporting", Mitchell et al., 2019.
 
 from __future__ import annotations
 
+from caveat._estimators._calibration import describe_calibration
 from caveat._estimators._kind import Model
 from caveat._estimators._targets import Classes
 
@@ -22,18 +23,27 @@ def model_card(model: Model) -> str:
         "",
         *(f"* {line}" for line in own.method),
         f"* Trained on {trained:,} of {given:,} {rows}, random state {model.settings.random_state}.",
-        f"* Calibration: {_calibration(model)}",
+        f"* Calibration: {describe_calibration(model)}.",
         f"* Policy: {_policy(model)}",
         "",
         *own.inputs,
         "## What to expect of it",
         "",
         *own.limits,
-        f"Intervals and sets hold their level on average over {rows} like those of training, not one by one, and not",
-        "after the data have shifted.",
+        *_promise(model),
         "",
     ]
     return "\n".join(lines)
+
+
+def _promise(model: Model) -> tuple[str, ...]:
+    rows = model.kind.rows
+    if not model.calibration.rows:
+        return ("Probabilities and intervals promise nothing: no rows were left to calibrate them by.",)
+    return (
+        f"Intervals and sets hold their level on average over {rows} like those of training, not one by one, and not",
+        "after the data have shifted.",
+    )
 
 
 def plain_text(text: str) -> str:
@@ -53,13 +63,6 @@ def _answers(model: Model) -> str:
     named = zip(target.names, target.shifts, target.scales, strict=True)
     each = ", ".join(f"`{plain_text(name)}` (mean {mean:.4g}, sd {sd:.4g} in training)" for name, mean, sd in named)
     return f"with numbers: {each}"
-
-
-def _calibration(model: Model) -> str:
-    held, rows = model.calibration.rows, model.kind.rows
-    if held:
-        return f"{held:,} {rows} were held out; probabilities or variances and intervals are fitted to them."
-    return f"there were too few {rows} to hold some out: intervals are the networks' own and may be too narrow."
 
 
 def _policy(model: Model) -> str:

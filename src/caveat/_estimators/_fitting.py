@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from caveat._estimators._calibration import calibrate, uncalibrated
-from caveat._estimators._held_out import hold_out
-from caveat._estimators._kind import Kind, Model, Rows, Training
+from caveat._estimators._calibration import calibrate, describe_calibration, uncalibrated
+from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, hold_out
+from caveat._estimators._kind import Kind, Learned, Model, Rows, Training
+from caveat._estimators._out_of_fold import FOLDS, calibrate_out_of_fold
 from caveat._estimators._targets import Target
 from caveat._estimators._thresholds import epistemic_measure
 
@@ -50,9 +51,22 @@ def fit_model(
     rows, answers = rows.take(order), answers[order]
     held = hold_out(answers, settings.calibration, settings.random_state, rows.groups())
     kept = np.flatnonzero(~held)
-    given = None if weights is None else torch.from_numpy((weights[order] / weights.mean())[kept].astype(np.float32))
-    targets = answers[kept].float() if answers.is_floating_point() else answers[kept]
-    learned = kind.learn(Training(rows, kept, targets, given, target, settings, verbose, checkpoint))
+    given = None if weights is None else torch.from_numpy((weights[order] / weights.mean()).astype(np.float32))
+    targets = answers.float() if answers.is_floating_point() else answers
+
+    def learn(chosen: Array, place: Path | None) -> Learned:
+        of_these = None if given is None else given[chosen]
+        return kind.learn(Training(rows, chosen, targets[chosen], of_these, target, settings, verbose, place))
+
+    def train(chosen: Array, name: str) -> tuple[Model, Tensor]:
+        place = None if checkpoint is None else checkpoint / name
+        if place is not None:
+            place.mkdir(exist_ok=True)
+        one = learn(chosen, place)
+        blank = uncalibrated(target, one.noise)
+        return Model(kind, one.reader, target, one.shape, settings, tuple(one.networks), blank), one.inputs
+
+    learned = learn(kept, checkpoint)
     summary: dict[str, Any] = {
         "rows": len(held),
         "rows_trained_on": len(kept),
@@ -64,12 +78,18 @@ def fit_model(
     }
     blank = uncalibrated(target, learned.noise)
     model = Model(kind, learned.reader, target, learned.shape, settings, tuple(learned.networks), blank, summary)
+    folds = kind.folds and settings.calibration > 0 and len(held) >= FEWEST_TO_CALIBRATE
     if held.any():
         model = calibrate(model, learned.inputs[held], answers[held])
+    elif folds:
+        model = calibrate_out_of_fold(model, train, learned.inputs, answers)
+        summary["folds"] = FOLDS
+    summary["calibration"] = describe_calibration(model)
+    if model.calibration.rows:
         by = model.calibration.uncertainty[epistemic_measure(model)]
         summary["epistemic_median"] = float(by.median())  # what new rows are compared with
     summary["seconds"] = round(time.perf_counter() - started, 2)
-    return model
+    return model.changed(summary=summary)
 
 
 def repeat_by_weight(weights: Array) -> tuple[Array, Array | None]:

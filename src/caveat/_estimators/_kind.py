@@ -145,6 +145,7 @@ class Kind:
         restore: Returns the reader and the networks of a folder that is read: see ``Stored``.
         describe: Returns the kind's own lines of the model card.
         folders: Folders of further files within the model's.
+        folds: Whether sets too small to hold rows out are calibrated by folds, each of which is a training.
     """
 
     package: str
@@ -161,6 +162,7 @@ class Kind:
     restore: Callable[[Stored], tuple[Reader, tuple[nn.Module, ...]]]
     describe: Callable[[Model], CardLines]
     folders: tuple[str, ...] = ()
+    folds: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def prediction_rows(
     predicted = _classes(model, pred, level) if isinstance(pred, Categorical) else _numbers(model, pred, level)
     if model.policy is not None:
         predicted["uncertainty"] = uncertainty_of(model, pred).tolist()  # all digits: see the threshold
+    if not model.calibration.rows:
+        predicted["calibrated"] = [False] * count
     predicted["decision"] = decisions(model, pred)
     taken = {*columns, *predicted}
     for name, values in kept.items():

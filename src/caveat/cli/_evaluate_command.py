@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import FILES, load_model, package_of
+from caveat._estimators import FILES, describe_calibration, load_model, package_of
 from caveat._extras import require
 from caveat._files import write_whole
 from caveat._tables import InvalidTableError
@@ -73,6 +73,7 @@ def _judge(
         "schema": "caveat-evaluate-1",
         "model": str(folder),
         "rows": len(tested.truth),
+        "calibration": describe_calibration(tested.model),
         "metrics": {
             s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
         },

@@ -18,6 +18,7 @@ from caveat._estimators import (
     Model,
     check_goal,
     choose_by_truth,
+    describe_calibration,
     fingerprint,
     load_model,
     prediction_rows,
@@ -109,6 +110,7 @@ def predict_for_pictures(
         "rows": file.rows,
         "resumed_at": file.resumed,
         "decisions": counts,
+        "calibration": describe_calibration(model),
     }
 
 

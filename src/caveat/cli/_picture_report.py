@@ -10,11 +10,19 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from caveat._estimators import epistemic_measure, uncertainty_of, usual_measure
+from caveat._estimators import describe_calibration, epistemic_measure, uncertainty_of, usual_measure
 from caveat._extras import require
 from caveat.cli._picture_tested import TestedPictures
 from caveat.cli._tabular_policy import describe_policy
-from caveat.cli._tabular_report import headline, judged_sections, lead_policy, page, policy_section, scores_table
+from caveat.cli._tabular_report import (
+    headline,
+    judged_sections,
+    lead_policy,
+    page,
+    policy_section,
+    scores_table,
+    warnings_of,
+)
 from caveat.cli._tabular_rows import answer_text, truth_text
 from caveat.cli._tabular_scores import Score
 from caveat.predictive import Categorical
@@ -56,7 +64,7 @@ def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str
 def _lead(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
     count = len(tested.left_out)
     left_out = f" Pictures left out: {count:,}, which cannot be read or show nothing." if count else ""
-    return f"{lead_policy(policy)}{left_out}"
+    return " ".join([f"{lead_policy(policy)}{left_out}", *warnings_of(tested)])
 
 
 def _mosaic(tested: TestedPictures, title: str, by: Tensor, how_to_read: str) -> str:
@@ -112,8 +120,8 @@ def _how(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
     pairs = {
         "pictures": f"{seen:,} of {tested.file}{drawn}",
         "method": f"{len(model.networks)} networks, {int(tested.pred.count)} draws",
-        "trained on": f"{model.summary.get('rows_trained_on', 0):,} pictures; {model.calibration.rows:,} held out "
-        "to calibrate",
+        "trained on": f"{model.summary.get('rows_trained_on', 0):,} pictures",
+        "calibrated by": describe_calibration(model),
         "policy": "every picture is answered" if policy is None else describe_policy(policy),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items())

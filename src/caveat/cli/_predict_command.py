@@ -12,6 +12,7 @@ import torch
 from caveat._estimators import (
     Model,
     changed,
+    describe_calibration,
     fingerprint,
     highest_level,
     load_model,
@@ -57,7 +58,7 @@ def predict_file(
             raise InvalidTableError(_changed(data))
     counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
     said = {"schema": "caveat-predict-1", "out": str(out), "rows": file.rows, "resumed_at": file.resumed}
-    return {**said, "decisions": counts}
+    return {**said, "decisions": counts, "calibration": describe_calibration(model)}
 
 
 def check_request(model: Model, draws: int | None, level: float) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import check_destination
+from caveat._estimators import FOLDS, check_destination
 from caveat._files import beside_of, open_regular, write_whole
 from caveat._plain import parse_json
 from caveat.cli._output_file import writing
@@ -17,7 +17,7 @@ from caveat.cli._tabular_output import cannot_write
 from caveat.errors import CaveatError, InvalidModelError
 
 _OF = "training.json"
-_PARTS = {_OF, f".{_OF}.new", "first", "second"}
+_PARTS = {_OF, f".{_OF}.new", "first", "second", *(f"fold{number + 1}" for number in range(FOLDS))}
 
 
 @contextmanager

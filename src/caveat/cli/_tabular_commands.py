@@ -159,6 +159,7 @@ def predict(
     said = f"{found['rows']:,} rows in {out}{resumed}" + (f"; {referred:,} to refer." if referred else ".")
     unreadable = found["decisions"].get("unreadable", 0)
     said += f" {unreadable:,} cannot be read or show nothing: see the column problem." if unreadable else ""
+    said += _say_uncalibrated(found)
     _show(found, as_json, said, skip=tuple(found))
 
 
@@ -194,6 +195,7 @@ def evaluate(
         title = f"{one['title']}, {one['unit']}" if one["unit"] else one["title"]
         table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
     Console().print(table)
+    print(f"Calibrated by: {found['calibration']}.")
     _say_left_out(found, as_json)
     if "policy" in found:
         print(f"Policy: {describe_policy(found['policy'])}.")
@@ -303,6 +305,12 @@ def _require_none(options: dict[str, Any], kind: str) -> None:
     given = [name for name, value in options.items() if value]
     if given:
         raise InvalidArgumentError(f"{given[0]} has no meaning for {kind}.")
+
+
+def _say_uncalibrated(found: dict[str, Any]) -> str:
+    """Returns what must be said of predictions that nothing calibrates, or nothing."""
+    said = str(found.get("calibration", ""))
+    return f" Calibration: {said}." if said.startswith("none") else ""
 
 
 def _say_left_out(found: dict[str, Any], as_json: bool) -> None:

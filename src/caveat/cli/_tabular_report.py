@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from caveat._estimators import Classes, epistemic_measure, uncertainty_of, usual_measure
+from caveat._estimators import Classes, describe_calibration, epistemic_measure, uncertainty_of, usual_measure
 from caveat.cli._report_style import STYLE
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_pictures import (
@@ -204,7 +204,8 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
     moved = [drift.column for drift in drifts if drift.moved == "much"]
     unlike = float(tested.unlike.any(1).double().mean())
     usual = tested.model.summary.get("epistemic_median")
-    parts = [lead_policy(policy), f"{unlike:.1%} of the rows hold a value unlike training: out of range, or new."]
+    strange = f"{unlike:.1%} of the rows hold a value unlike training: out of range, or new."
+    parts = [lead_policy(policy), *warnings_of(tested), strange]
     if usual is not None:
         by = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
         less_known = float((by > usual).double().mean())
@@ -212,6 +213,13 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
     if moved:
         parts.append("Much moved since training: " + ", ".join(moved[:6]) + ".")
     return " ".join(parts)
+
+
+def warnings_of(tested: Judged) -> list[str]:
+    """Returns what must be said of a model before its numbers are read: that nothing calibrates it."""
+    if tested.model.calibration.rows:
+        return []
+    return ["It is not calibrated: its probabilities and intervals are the networks' own and promise nothing."]
 
 
 def lead_policy(policy: dict[str, Any] | None) -> str:
@@ -283,8 +291,8 @@ def _how(tested: Tested, policy: dict[str, Any] | None) -> str:
         "file": tested.sample.file,
         "rows": rows,
         "method": f"{model.settings.method}, {len(model.networks)} networks, {int(tested.pred.count)} draws",
-        "trained on": f"{model.summary.get('rows_trained_on', 0):,} rows; {model.calibration.rows:,} held out "
-        "to calibrate",
+        "trained on": f"{model.summary.get('rows_trained_on', 0):,} rows",
+        "calibrated by": describe_calibration(model),
         "policy": rule,
     }
     listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items())

@@ -141,4 +141,5 @@ KIND = Kind(
     parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
+    folds=True,
 )
