@@ -42,7 +42,7 @@ def predict_file(
     model = load_model(TABLES, folder)
     check_request(model, draws, level)
     if fingerprint(folder) != mark:
-        raise InvalidModelError(changed(folder, "it was replaced while it was read; run the command again"))
+        raise InvalidModelError(changed_model(folder))
     asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": made_by()}
     with written(out, {"model": mark, "data": content, **asked}) as file:
         done = 0
@@ -51,11 +51,11 @@ def predict_file(
             done += len(chunk.lines)
             rest = _rest(chunk, skipped)
             if rest is not None:
-                rows = _predicted(model, rest, file.rows + 1, draws, level, keep)
+                rows = predicted(model, rest, file.rows + 1, draws, level, keep)
                 file.add(rows, (row["decision"] for row in rows))
             advance(chunk.read)
         if content_of(data) != content:
-            raise InvalidTableError(_changed(data))
+            raise InvalidTableError(changed_data(data))
     counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
     said = {"schema": "caveat-predict-1", "out": str(out), "rows": file.rows, "resumed_at": file.resumed}
     return {**said, "decisions": counts, "calibration": describe_calibration(model)}
@@ -92,9 +92,10 @@ def _check_options(draws: int | None, level: float) -> None:
         raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
 
 
-def _predicted(
+def predicted(
     model: Model, chunk: Chunk, first: int, draws: int | None, level: float, keep: Sequence[str]
 ) -> list[dict[str, Any]]:
+    """Returns the rows of predictions of a chunk; ``first`` is the number of its first row in the file."""
     for name in keep:
         if name not in chunk.columns:
             rule = f"--keep must name columns of {chunk.file}."
@@ -104,7 +105,13 @@ def _predicted(
     return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
 
 
-def _changed(data: Path) -> str:
+def changed_model(folder: Path) -> str:
+    """Returns the message for a model that did not stay as it was."""
+    return changed(folder, "it was replaced while it was read; run the command again")
+
+
+def changed_data(data: Path) -> str:
+    """Returns the message for a file that did not stay as it was."""
     return explain(
         "A file must stay as it is while it is read.",
         got=f"{data}, whose content changed meanwhile; nothing was written",

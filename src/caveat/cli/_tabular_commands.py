@@ -123,13 +123,19 @@ def fit(
 def predict(
     model: Folder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the columns of training; no target needed.")],
-    out: Annotated[Path, typer.Option(help="The file of predictions: .csv, .tsv or .jsonl.")],
+    out: Annotated[
+        Path, typer.Option(help="The file of predictions: .csv, .tsv or .jsonl; with --engine ray a folder.")
+    ],
     draws: Annotated[
         int | None,
         typer.Option(help="Draws for each row; the model's if not given: intervals are calibrated by those."),
     ] = None,
     level: Annotated[float, typer.Option(help="Of the intervals, or sets of classes.")] = 0.9,
     keep: Annotated[list[str] | None, typer.Option(help="A column to pass through, such as an identifier.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: the cluster of RAY_ADDRESS, or the cores of this machine.")
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(help="Of Ray; one a core of the cluster if not given.")] = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -138,9 +144,14 @@ def predict(
     Example: [bold]caveat predict model new.csv --out predictions.csv[/bold]
     """
     check_fraction("--level", level)
-    check_at_least(1, draws=draws, threads=threads)
+    check_at_least(1, draws=draws, threads=threads, workers=workers)
+    if engine not in ("local", "ray"):
+        raise InvalidArgumentError(f"--engine must be local or ray; got {engine}.")
+    _require_none({"--threads": threads} if engine == "ray" else {"--workers": workers}, f"--engine {engine}")
     check_model(model)
     check_data(data)
+    if engine == "ray":
+        check_installed("ray", "ray")
     check_installed("safetensors", "tabular")
     from caveat._estimators import package_of
 
@@ -148,8 +159,13 @@ def predict(
         if package_of(model) == "image":
             from caveat.cli._picture_commands import predict_for_pictures
 
-            _require_none({"--keep": keep}, "pictures")
+            _require_none({"--keep": keep, "--engine ray": engine == "ray"}, "pictures")
             found = predict_for_pictures(model, data, out, draws=draws, level=level, advance=advance)
+        elif engine == "ray":
+            from caveat.cli._ray_engine import predict_file_by_ray
+
+            asked: dict[str, Any] = {"draws": draws, "level": level, "keep": keep or ()}
+            found = predict_file_by_ray(model, data, out, **asked, workers=workers, advance=advance)
         else:
             from caveat.cli._predict_command import predict_file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -76,11 +77,17 @@ def each_by_actor(
 
 @contextmanager
 def _quiet(data: Any) -> Generator[None]:
-    """Hides Ray Data's bars."""
-    context = data.DataContext.get_current()
-    before = context.enable_progress_bars
+    """Hides Ray Data's bars and what it tells of its plans."""
+    context, logger = data.DataContext.get_current(), logging.getLogger("ray.data")
+    bars = context.enable_progress_bars
     context.enable_progress_bars = False
+    below = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("ray.data.")]
+    levels = {one: one.level for one in (logger, *below)}
+    for one in levels:
+        one.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        context.enable_progress_bars = before
+        context.enable_progress_bars = bars
+        for one, level in levels.items():
+            one.setLevel(level)
