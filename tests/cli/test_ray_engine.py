@@ -40,7 +40,10 @@ def ray() -> Iterator[Any]:
     found.init(
         num_cpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False, logging_level="ERROR"
     )
+    this = sys.modules[__name__]
+    found.cloudpickle.register_pickle_by_value(this)  # the workers know nothing of the tests
     yield found
+    found.cloudpickle.unregister_pickle_by_value(this)
     found.shutdown()
 
 
@@ -143,7 +146,7 @@ def test_a_run_that_was_killed_goes_on(place: Path, tmp_path: Path) -> None:
     """The whole command, killed once a block is named in the manifest; its draws make a block take a while."""
     pytest.importorskip("ray")
     words = ["predict", str(place / "model"), str(place / "big.parquet"), "--out", str(tmp_path / "out")]
-    words += ["--draws", "1500", "--keep", "id", "--engine", "ray", "--workers", "1", "--json"]
+    words += ["--draws", "60", "--keep", "id", "--engine", "ray", "--workers", "1", "--json"]
     code = "import sys; from caveat.cli._cli import main; sys.exit(main())"
     running = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     note = tmp_path / ".out.part" / "manifest.json"
@@ -157,7 +160,7 @@ def test_a_run_that_was_killed_goes_on(place: Path, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr.decode()
     assert 8192 <= json.loads(again.stdout)["resumed_at"] < ROWS
     predict_file(
-        place / "model", place / "big.parquet", tmp_path / "one.csv", **{**ASKED, "draws": 1500}, advance=lambda _: None
+        place / "model", place / "big.parquet", tmp_path / "one.csv", **{**ASKED, "draws": 60}, advance=lambda _: None
     )
     assert joined(tmp_path / "out") == (tmp_path / "one.csv").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv", "out"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -90,6 +91,17 @@ def test_swag_with_batch_norm() -> None:
     data = torch.randn(40, 3, generator=torch.Generator().manual_seed(2))
     sampler = samplers.swag(network, states(network, 5), output=caveat.Mean(), data=data, batch_size=16)
     check_sampler(sampler, numbers(4, 3)(), n=6, modules=[network, sampler.model])
+
+
+def load(state: dict[str, Tensor]) -> nn.Module:
+    network = images()
+    network.load_state_dict(state)
+    return network
+
+
+def test_members_loaded_one_at_a_time() -> None:
+    sampler = samplers.one_at_a_time([partial(load, state) for state in states(images(), 4)], output=caveat.Logits())
+    check_sampler(sampler, numbers(4, 1, 5, 5)(), gradients=False)
 
 
 def test_snapshots() -> None:

@@ -16,6 +16,7 @@ from caveat.samplers._moment_propagation import (
     moments,
     propagate,
 )
+from caveat.samplers._one_at_a_time import OneAtATime, one_at_a_time
 from caveat.samplers._snapshots import snapshots
 from caveat.samplers._swag import Swag, swag
 from caveat.samplers._swag_moments import SwagMoments
@@ -30,6 +31,7 @@ __all__ = [
     "MCDropout",
     "Mixture",
     "MomentPropagation",
+    "OneAtATime",
     "Propagated",
     "Swag",
     "SwagMoments",
@@ -43,6 +45,7 @@ __all__ = [
     "mean_field_probabilities",
     "mixture",
     "moments",
+    "one_at_a_time",
     "propagate",
     "snapshots",
     "swag",
