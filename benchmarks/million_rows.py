@@ -66,10 +66,10 @@ def main() -> None:
         read = core_seconds(lambda: list(read_chunks(place / "rows.parquet")), args.rounds) / args.measured
         whole = (core_seconds(predict, args.rounds) - load) / args.measured
 
-    print(f"measured on one core: {args.measured:,} rows, {COLUMNS} numbers each, {args.draws} draws of a small network")
-    print(f"  load the model {load:.3f} s; read {1e6 * read:.2f} µs a row; read, predict and write {1e6 * whole:.1f} µs a row")
+    print(f"measured on one core: {args.measured:,} rows of {COLUMNS} numbers, {args.draws} draws of a small network")
+    print(f"  load the model {load:.3f} s; read {1e6 * read:.2f} µs a row; all of it {1e6 * whole:.1f} µs a row")
     print(f"extrapolated to {args.rows:,} rows: not run")
-    print("  time = start + load + rows * (read + read + (whole - read) / workers)")
+    print("  time = start + load + rows * (read + read + (all of it - read) / workers)")
     print("         every worker reads the file through once, and the driver before them to count its blocks")
     print("  cores paid for = workers * time;  dollars = cores paid for, in hours, * price")
     print(f"  assumed: start = {args.start:g} s, price = {args.price:g} dollars a core-hour")
