@@ -176,7 +176,7 @@ def as_svg(figure: Any) -> str:
 
     drawing = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "caveat", "font.family": "sans-serif"}):
-        figure.savefig(drawing, format="svg", metadata={"Date": None})
+        figure.savefig(drawing, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08)
     return drawing.getvalue()
 
 
