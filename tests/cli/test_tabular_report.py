@@ -140,3 +140,19 @@ def test_the_effect_of_the_threshold_comes_first(place: Path, capsys: pytest.Cap
         said["answered"] * said["risk_answered"] + (1 - said["answered"]) * said["risk_deferred"]
     )
     assert f"<td>{said['risk_deferred']:.1%}</td>" in page
+
+
+def test_what_nothing_calibrates_says_so_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model, out = str(write(tmp_path / "few.csv", 15, 0)), str(tmp_path / "m"), tmp_path / "p.csv"
+    few = ["--target", "price", "--drop", "kind", "--members", "1", "--epochs", "2", "--draws", "5"]
+    assert main(["fit", data, *few, "--out", model]) == 0
+    assert "calibration: none, too few rows to spare any" in capsys.readouterr().out
+    assert "Calibration: none, too few rows" in (tmp_path / "m" / "README.md").read_text()
+    assert main(["predict", model, data, "--out", str(out)]) == 0
+    assert "Calibration: none, too few rows" in capsys.readouterr().out
+    assert {row["calibrated"] for row in csv.DictReader(out.read_text().splitlines())} == {"False"}
+    assert main(["evaluate", model, data, "--report", str(tmp_path / "r.html")]) == 0
+    assert "Calibrated by: none, too few rows" in capsys.readouterr().out
+    page = (tmp_path / "r.html").read_text()
+    assert page.index("It is not calibrated") < page.index("Its scores on these rows")
+    assert "Intervals as written" not in page

@@ -32,6 +32,7 @@ img.plot{max-width:560px} td.wrap,th.wrap{white-space:normal;text-align:left;min
 td.text,th.text{text-align:left}
 @media screen and (prefers-color-scheme:dark){img.plot{filter:invert(1) hue-rotate(180deg);mix-blend-mode:screen}}
 @media (max-width:640px){
+ td:first-child{white-space:normal} th,td{padding:.32em .35em} table{font-size:.82rem}
  .rows{font-size:.8rem} .rows tr{display:grid;grid-template-columns:.6fr .9fr 1.3fr 1.2fr 1.1fr;padding:.4em 0;
  border-bottom:1px solid var(--grid)}
  .rows td,.rows th{border:0;padding:.15em .3em;white-space:normal} .rows td{overflow-wrap:anywhere}
@@ -90,14 +91,18 @@ def page(title: str, sections: Sequence[str]) -> str:
 def judged_sections(tested: Judged) -> list[str]:
     """Returns the plots of how far to trust a model, each with a sentence on how to read it."""
     classes = isinstance(tested.pred, Categorical)
-    claims = (
-        "Bars that end on the dashed line are claims that come true; where a bar stays under it, the model is surer "
-        "than it is right. The gray strip says how many rows claim so much."
-        if classes
-        else "On the dashed line, intervals hold as many targets as they claim; under it they are too narrow, above it "
-        "too wide. “Intervals as written” are those of caveat predict, fitted to rows held out; “mean and std as "
-        "normal” is what the two columns alone would claim."
-    )
+    if classes:
+        claims = (
+            "Bars that end on the dashed line are claims that come true; where a bar stays under it, the model is "
+            "surer than it is right. The gray strip says how many rows claim so much."
+        )
+    else:
+        claims = (
+            "On the dashed line, intervals hold as many targets as they claim; under it they are too narrow, above it "
+            "too wide. “Mean and std as normal” is what the two columns alone would claim."
+        )
+        if tested.model.calibration.rows:
+            claims += " “Intervals as written” are those of caveat predict, fitted to rows that were not trained on."
     sections = [
         _section("Does it keep what it claims?", lambda: plot_calibration(tested), claims),
         _section(
