@@ -27,6 +27,13 @@ def marks_of(stage: str) -> list[pytest.MarkDecorator]:
     return [] if stage == "fast" else [getattr(pytest.mark, stage)]
 
 
-FOREIGN_WARNINGS = ("ignore:.*LeafSpec", "ignore:.*does not have many workers", "ignore:.*torch.jit.* is deprecated")
+FOREIGN_WARNINGS = (
+    "ignore:.*LeafSpec",
+    "ignore:.*does not have many workers",
+    "ignore:.*torch.jit.* is deprecated",
+    "ignore::DeprecationWarning:ray",
+    "ignore::FutureWarning:ray",
+    "ignore::ResourceWarning",
+)
 """Lightning calls torch by an old name, and asks for more workers than a small machine has; torch_geometric scripts
-parts of itself."""
+parts of itself; Ray reads settings of its own that it deprecates, and leaves sockets and logs to the end."""
