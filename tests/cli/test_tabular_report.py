@@ -150,7 +150,7 @@ def test_what_nothing_calibrates_says_so_everywhere(tmp_path: Path, capsys: pyte
     assert "Calibration: none, too few rows" in (tmp_path / "m" / "README.md").read_text()
     assert main(["predict", model, data, "--out", str(out)]) == 0
     assert "Calibration: none, too few rows" in capsys.readouterr().out
-    assert {row["calibrated"] for row in csv.DictReader(out.read_text().splitlines())} == {"False"}
+    assert {row["calibrated"] for row in csv.DictReader(out.read_text().splitlines())} == {"no"}
     assert main(["evaluate", model, data, "--report", str(tmp_path / "r.html")]) == 0
     assert "Calibrated by: none, too few rows" in capsys.readouterr().out
     page = (tmp_path / "r.html").read_text()

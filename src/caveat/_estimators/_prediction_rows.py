@@ -32,7 +32,7 @@ def prediction_rows(
     if model.policy is not None:
         predicted["uncertainty"] = uncertainty_of(model, pred).tolist()  # all digits: see the threshold
     if not model.calibration.rows:
-        predicted["calibrated"] = [False] * count
+        predicted["calibrated"] = ["no"] * count
     predicted["decision"] = decisions(model, pred)
     taken = {*columns, *predicted}
     for name, values in kept.items():

@@ -16,7 +16,7 @@ from caveat.cli._serve._served import Served
 from caveat.cli._serve._service import Service, answer, find_model
 from caveat.cli._serve._tensors import InvalidTensorError, decode_column, read_request, write_response
 
-_TEXTS = {"label", "interval", "decision", "problem"}
+_TEXTS = {"label", "interval", "calibrated", "decision", "problem"}
 _LENGTH = "Inference-Header-Content-Length"
 
 
@@ -88,6 +88,7 @@ def _outputs(served: Served) -> list[tuple[str, str]]:
     """Returns the names and datatypes of what is given without a budget."""
     target = served.model.target
     uncertain = [] if served.model.policy is None else ["uncertainty"]
+    bare = [] if served.model.calibration.rows else ["calibrated"]
     if isinstance(target, Classes):
         classes = [f"probability {label}" for label in target.labels] if target.count <= MOST_CLASSES else []
         names = ["label", "probability", "std", "interval", "epistemic", "aleatoric", *classes]
@@ -95,7 +96,7 @@ def _outputs(served: Served) -> list[tuple[str, str]]:
         before = [""] if target.count == 1 else [f"{name} " for name in target.names]
         columns = ("mean", "std", "low", "high", "epistemic", "aleatoric")
         names = [f"{name}{column}" for name in before for column in columns]
-    names += [*uncertain, "decision", *(["problem"] if served.package == "image" else [])]
+    names += [*uncertain, *bare, "decision", *(["problem"] if served.package == "image" else [])]
     return [(name, "BYTES" if name in _TEXTS else "FP64") for name in names]
 
 
