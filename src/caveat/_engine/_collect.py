@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
-from caveat._engine._values import mapped, room_for, write
-from caveat.predictive import Output, Predictive
+from caveat._engine._values import mapped, room_for, room_laid_out, write
+from caveat.predictive import Output, Predictive, add_draws
 
 # So much is gathered before it is summarized, which takes several times as much in float64,
 _BUFFER_BYTES = 1 << 18
-# but a few draws at least, where they are no larger than this: each summary is merged with the rest at a cost.
-_FEW_DRAWS, _FEW_DRAWS_BYTES = 4, 32 << 20
+# but a few draws at least, as far as they take no more than this: each summary is merged with the rest at a cost.
+_FEW_DRAWS, _FEW_DRAWS_BYTES = 4, 64 << 20
 
 
 def summarized(pieces: Iterable[Values], output: Output, total: int, *, keep: bool, block: int | None) -> Predictive:
@@ -26,6 +26,9 @@ def summarized(pieces: Iterable[Values], output: Output, total: int, *, keep: bo
     """
     summary: Predictive | None = None
     for draws in buffered(pieces, total, whole=keep, block=block):
+        if summary is not None and block is None:
+            summary = add_draws(summary, output, draws, keep=keep)
+            continue
         part = output.summarize(draws, keep=keep)
         part = part.as_block() if block is not None else part
         summary = part if summary is None else summary.merge(part)
@@ -47,7 +50,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
                 yield _without_graph(piece) if isinstance(piece, Tensor) else mapped(_without_graph, piece)
                 continue
             length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
-            buffer = room_for(length, piece)
+            buffer = room_for(length, piece) if whole else room_laid_out(length, piece)
         while taken < size:
             step = min(size - taken, length - filled)
             _copy(buffer, filled, piece, taken, step)
@@ -93,7 +96,7 @@ def _without_graph(value: Tensor) -> Tensor:
 
 def _length(piece: Values) -> int:
     size = sum(leaf[0].numel() * leaf.element_size() for leaf in cast(list[Tensor], pytree.tree_leaves(piece)))
-    few = _FEW_DRAWS if _FEW_DRAWS * size <= _FEW_DRAWS_BYTES else 1
+    few = min(_FEW_DRAWS, _FEW_DRAWS_BYTES // max(size, 1))
     return max(draws_in(piece), _BUFFER_BYTES // max(size, 1), few)
 
 

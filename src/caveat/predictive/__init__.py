@@ -12,6 +12,7 @@ from caveat.predictive._outputs import (
     MeanAndLogVariance,
     MeanAndVariance,
     Probabilities,
+    add_draws,
 )
 from caveat.predictive._protocol import Output, P, P_co, Predictive, RowIndex, Select
 from caveat.predictive._rows import concatenate, join
@@ -34,6 +35,7 @@ __all__ = [
     "Probabilities",
     "RowIndex",
     "Select",
+    "add_draws",
     "as_output",
     "concatenate",
     "join",

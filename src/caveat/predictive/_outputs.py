@@ -20,8 +20,9 @@ from caveat.predictive._categorical import Categorical
 from caveat.predictive._checks import check_finite, check_variance, checked_probabilities
 from caveat.predictive._deferred import may_wait
 from caveat.predictive._gaussian import Gaussian
-from caveat.predictive._protocol import Select
+from caveat.predictive._protocol import Output, Predictive, Select
 from caveat.predictive._reading import check_class_dim, classes_last, one_tensor, stacked_pair
+from caveat.predictive._scores import add_scores, are_many, can_be_added
 from caveat.predictive._select import check_select, selected
 
 _LARGEST_LOG_VARIANCE = 80.0
@@ -61,7 +62,7 @@ class Logits:
         return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
 
     def summarize(self, draws: Tensor, *, keep: bool = False) -> Categorical:
-        """The summary of scores (S, B..., C), by softmax in float64.
+        """The summary of scores (S, B..., C), by softmax in float64, or in float32 of more than 2^19 scores in float32.
 
         Raises:
             NotFiniteError: NaN in any draw.
@@ -71,6 +72,8 @@ class Logits:
         if may_wait(draws, keep=keep):
             own = draws.clone()
             return Categorical.later(lambda: log_softmax(own), dtype=dtype)
+        if are_many(draws, keep=keep):
+            return add_scores(None, draws, dtype)
         return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
 
 
@@ -287,3 +290,29 @@ class MeanAndLogVariance:
             )
         means, log_variances = draws.unbind(-1)
         return Gaussian.from_draws(means, log_variances.to(wide).exp(), keep=keep)
+
+
+def add_draws(summary: Predictive, output: Output, draws: Any, *, keep: bool = False) -> Predictive:
+    """The summary of the draws known and of more, as ``summary.merge(output.summarize(draws))`` gives it.
+
+    Where scores are many, the known summary is written over: memory then does not grow by a second one.
+
+    Args:
+        summary: of the draws known, which the caller must not use again.
+        output: how a draw is read.
+        draws: more of them, (S, B...), as ``output.summarize`` takes them.
+        keep: keep the draws too.
+
+    Raises:
+        NotFiniteError, CannotMergeError: as ``summarize`` and ``merge``.
+
+    Example:
+        >>> import torch
+        >>> known = Logits().summarize(torch.zeros(3, 1, 2))
+        >>> add_draws(known, Logits(), torch.zeros(4, 1, 2)).count.item()
+        7
+    """
+    of_scores = isinstance(output, Logits) and isinstance(summary, Categorical) and are_many(draws, keep=keep)
+    if of_scores and can_be_added(summary, draws):
+        return add_scores(summary, draws, summary.dtype)
+    return summary.merge(output.summarize(draws, keep=keep))

@@ -1,0 +1,107 @@
+"""Many class scores: part by part in float32, the digits of float64 as far as they are given back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import caveat
+from caveat._numerics import MANY_NUMBERS, log_softmax
+from caveat.errors import NotFiniteError
+from caveat.predictive import Categorical, Logits, Mean, add_draws
+from caveat.predictive._categorical import LOG_FLOOR
+
+
+def numbers(*shape: int) -> Tensor:
+    return 4 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def pictures() -> Tensor:
+    return numbers(5, 2, 7, 96, 90).movedim(2, -1)
+
+
+LAYOUTS = {
+    "classes before pixels": pictures,
+    "classes last": lambda: pictures().contiguous(),
+    "many classes": lambda: numbers(5, 3, 40_000),
+    "many rows": lambda: numbers(5, 60_000, 2),
+    "one draw": lambda: numbers(1, 600_000, 2),
+}
+
+
+def assert_close(found: Categorical, exact: Categorical) -> None:
+    torch.testing.assert_close(found.moments.mean, exact.moments.mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.moments.m2, exact.moments.m2, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(found.mean_entropy, exact.mean_entropy, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(found.mean_log_probabilities, exact.mean_log_probabilities, rtol=1e-6, atol=1e-5)
+    assert torch.equal(found.votes, exact.votes)
+    assert found.count == exact.count
+    dtypes = {found.moments.mean.dtype, found.moments.m2.dtype, found.mean_entropy.dtype}
+    assert dtypes == {torch.float64}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_many_scores_are_summarized_as_few_are(layout: str) -> None:
+    scores = LAYOUTS[layout]()
+    assert scores.numel() > MANY_NUMBERS
+    exact = Categorical.from_log_probabilities(log_softmax(scores))
+    assert_close(Logits().summarize(scores), exact)
+    twice = add_draws(Logits().summarize(scores), Logits(), scores.flip(0) - 1)
+    assert_close(twice, exact.merge(exact))
+
+
+def test_draws_are_added_in_the_memory_of_the_known_summary() -> None:
+    known = Logits().summarize(pictures())
+    assert isinstance(known, Categorical)
+    more = add_draws(known, Logits(), pictures())
+    assert more is known
+    few = numbers(3, 2, 96, 90, 7)
+    assert add_draws(more, Logits(), few[:1]).count == 11  # no longer many: merged
+    assert known.count == 10
+
+
+def test_a_class_that_is_ruled_out_has_the_floor_and_no_entropy() -> None:
+    scores = torch.zeros(2, 300_000, 3)
+    scores[..., 0], scores[1, 0] = -torch.inf, torch.tensor([0.0, -1e4, -1e4])
+    pred = Logits().summarize(scores)
+    torch.testing.assert_close(pred.mean[1], torch.tensor([0.0, 0.5, 0.5]))
+    assert pred.mean_log_probabilities[1, 0].item() == pytest.approx(LOG_FLOOR)
+    assert pred.mean_entropy[1].item() == pytest.approx(math.log(2), rel=1e-6)
+    assert pred.mean_entropy[0].item() == pytest.approx(math.log(2) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_ties_go_to_the_first_class(layout: str) -> None:
+    scores = torch.zeros_like(LAYOUTS[layout]())
+    votes = Logits().summarize(scores).votes
+    assert bool((votes[..., 0] == len(scores)).all())
+    assert int(votes.sum()) == scores.numel() // scores.shape[-1]
+
+
+def test_nan_is_refused_and_half_precision_is_taken() -> None:
+    scores = pictures()
+    scores[3, 1, 5, 6, 2] = torch.nan
+    with pytest.raises(NotFiniteError, match="first in row 1"):
+        Logits().summarize(scores)
+    half = pictures().half()
+    exact = Categorical.from_log_probabilities(log_softmax(half))
+    assert_close(Logits().summarize(half), exact)
+
+
+def test_pictures_drawn_in_chunks_have_the_summary_of_their_draws() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout2d(0.5), nn.Conv2d(4, 30, 1))
+    sampler = caveat.mc_dropout(model, output=Logits(class_dim=1))
+    x = torch.randn(1, 1, 82, 80)
+    exact = Categorical.from_log_probabilities(log_softmax(caveat.draws(sampler, x, n=9)))
+    assert_close(caveat.predict(sampler, x, n=9), exact)
+
+
+def test_other_outputs_merge() -> None:
+    draws = numbers(4, 3, 2)
+    both = add_draws(Mean().summarize(draws), Mean(), draws)
+    torch.testing.assert_close(both.mean, draws.mean(0))
+    assert both.count == 8
