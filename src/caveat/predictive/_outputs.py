@@ -312,7 +312,7 @@ def add_draws(summary: Predictive, output: Output, draws: Any, *, keep: bool = F
         >>> add_draws(known, Logits(), torch.zeros(4, 1, 2)).count.item()
         7
     """
-    of_scores = isinstance(output, Logits) and isinstance(summary, Categorical) and are_many(draws, keep=keep)
-    if of_scores and can_be_added(summary, draws):
-        return add_scores(summary, draws, summary.dtype)
+    known = summary if isinstance(output, Logits) and isinstance(summary, Categorical) else None
+    if known is not None and are_many(draws, keep=keep) and can_be_added(known, draws):
+        return add_scores(known, draws, known.dtype)
     return summary.merge(output.summarize(draws, keep=keep))
