@@ -22,7 +22,7 @@ def inputs_of(batch: dict[str, Any]) -> torch.Tensor:
 
 
 def main() -> None:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(400, 2, generator=generator) * 2 - 1
     y = (x[:, :1] * x[:, 1:]).sin() + 0.05 * torch.randn(400, 1, generator=generator)
