@@ -95,6 +95,13 @@ def test_the_risk_promise_is_kept_with_ties_and_a_bad_last_group() -> None:
     assert broken <= MOST_BROKEN
 
 
+def test_ties_among_the_surest_rows_do_not_end_the_search() -> None:
+    by = torch.linspace(0, 1, 500)
+    tied = by.clamp(min=0.4)
+    wrong = by > 0.7
+    assert threshold_for_risk(tied, wrong, 0.05).coverage == threshold_for_risk(by, wrong, 0.05).coverage > 0.65
+
+
 def test_bounded_losses_keep_the_promise() -> None:
     generator = torch.Generator().manual_seed(3)
     broken = 0

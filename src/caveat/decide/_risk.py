@@ -102,9 +102,12 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
     ends = torch.tensor([math.inf if rank == n else float(ordered[rank]) for rank in ranks], dtype=ordered.dtype)
     below = torch.searchsorted(ordered, ends.to(ordered.device))
     p = _numbers(risk_p_values(sums[below], below, target, binary=binary))
+    least = _numbers(risk_p_values(torch.zeros_like(sums[below]), below, target, binary=binary))
     end, carried = -math.inf, 0.0
-    for one, level, value in zip(p, levels, _numbers(ends), strict=True):
+    for one, without_loss, level, value in zip(p, least, levels, _numbers(ends), strict=True):
         carried += level
+        if without_loss > carried:  # ties leave it too few rows to pass whatever their losses: it is not tested
+            continue
         if one <= carried:
             end = value
         else:
