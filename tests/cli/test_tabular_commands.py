@@ -158,7 +158,7 @@ def test_an_interrupted_run_goes_on_with_no_row_twice_or_missing(
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
     from caveat.cli import _predict_command as predict_command
 
-    real: Callable[..., Any] = predict_command._predicted
+    real: Callable[..., Any] = predict_command.predicted
     left = [chunks]
 
     def predicted(*arguments: Any) -> Any:
@@ -167,7 +167,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(predict_command, "_predicted", predicted)
+    monkeypatch.setattr(predict_command, "predicted", predicted)
 
 
 @pytest.mark.slow
