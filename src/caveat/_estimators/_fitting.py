@@ -83,7 +83,7 @@ def fit_model(
         model = calibrate(model, learned.inputs[held], answers[held])
     elif folds:
         model = calibrate_out_of_fold(model, train, learned.inputs, answers)
-        summary["folds"] = FOLDS
+        summary |= {"folds": FOLDS} if model.calibration.rows else {}
     summary["calibration"] = describe_calibration(model)
     if model.calibration.rows:
         by = model.calibration.uncertainty[epistemic_measure(model)]

@@ -28,6 +28,8 @@ Train = Callable[[Array, str], tuple[Model, Tensor]]
 def calibrate_out_of_fold(model: Model, train: Train, inputs: Tensor, answers: Tensor) -> Model:
     """Returns the model calibrated by the answers of networks that were trained without the row that they answer.
 
+    A table of which no fold can be answered, since leaving it out would leave out a class, stays uncalibrated.
+
     Args:
         model: Model that was trained on all rows.
         train: Trains another in the same way on some of them.
@@ -41,7 +43,7 @@ def calibrate_out_of_fold(model: Model, train: Train, inputs: Tensor, answers: T
         if scored.any():
             other, read = train(np.flatnonzero(~out), f"fold{number + 1}")
             parts.append(Part(other, read[scored], answers[scored]))
-    return calibrate_by_parts(model, parts)
+    return calibrate_by_parts(model, parts) if parts else model
 
 
 def split_in_folds(inputs: Tensor, answers: Tensor, random_state: int) -> list[Array]:
