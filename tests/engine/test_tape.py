@@ -224,3 +224,23 @@ def test_an_interrupt_while_a_recording_ends_leaves_no_mode(monkeypatch: pytest.
     assert struck
     assert torch._C._len_torch_dispatch_stack() == 0
     assert {name: value for name, value in vars(_python_dispatch).items() if name.startswith("_is_in_")} == noted
+
+
+@pytest.mark.parametrize("handling", [False, True])
+def test_an_interrupt_that_another_error_hides_is_raised(handling: bool) -> None:
+    """Not the one that the caller is handling: an error is itself then."""
+
+    class Hiding(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            try:
+                if not handling:
+                    raise KeyboardInterrupt
+            finally:
+                raise RuntimeError("pop from an empty stack")
+
+    sampler = caveat.mc_dropout(Hiding(), output=caveat.Logits())
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(RuntimeError if handling else KeyboardInterrupt):
+            caveat.predict(sampler, torch.zeros(2, 3))

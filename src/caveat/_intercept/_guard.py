@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import sys
 import threading
 import warnings
 from collections import deque
@@ -87,7 +88,7 @@ def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        mark, modes = len(_journal.entries), _modes()
+        mark, modes, handled = len(_journal.entries), _modes(), sys.exc_info()[1]
         try:
             return function(*args, **kwargs)
         except BaseException as error:
@@ -97,9 +98,23 @@ def interruptible(function: Callable[_P, _R]) -> Callable[_P, _R]:
             finally:
                 _close_contexts(error)
                 _unwind(mark, modes)
+            interrupt = _interrupt_beneath(error, handled)
+            if interrupt is not None:
+                raise interrupt from None
             raise
 
     return guarded
+
+
+def _interrupt_beneath(error: BaseException, handled: BaseException | None) -> KeyboardInterrupt | None:
+    """Returns the interrupt that another error hides: torch's modes, struck as they are left, raise one of their own.
+
+    What the caller was handling when it called is none of ours.
+    """
+    beneath: BaseException | None = error
+    while beneath is not None and beneath is not handled and not isinstance(beneath, KeyboardInterrupt):
+        beneath = beneath.__context__
+    return beneath if isinstance(beneath, KeyboardInterrupt) and beneath not in (error, handled) else None
 
 
 class FunctionMode(TorchFunctionMode):
