@@ -24,7 +24,10 @@ def find_stage(code: str) -> str:
 
 def marks_of(stage: str) -> list[pytest.MarkDecorator]:
     """Returns the marker of a stage; none for what needs only the development set."""
-    return [] if stage == "fast" else [getattr(pytest.mark, stage)]
+    if stage == "fast":
+        return []
+    foreign = [pytest.mark.filterwarnings("ignore:::(pandas|fastai)")] if stage == "frameworks" else []
+    return [getattr(pytest.mark, stage), *foreign]
 
 
 FOREIGN_WARNINGS = (
