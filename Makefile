@@ -36,7 +36,7 @@ test-zoo: $(ZOO)  ## the tests against transformers models
 	$(BIN)/python -m pytest -m heavy $(WORKERS) $(ARGS)
 
 test-frameworks: $(FRAMEWORKS)/.ready  ## the tests against torchvision, timm, fastai and Keras (gigabytes, the first time)
-	$(FRAMEWORKS)/bin/python -m pytest -m frameworks -n auto --dist loadfile $(ARGS) tests
+	$(FRAMEWORKS)/bin/python -m pytest -m frameworks -n auto --dist loadfile $(ARGS) tests/interop tests/test_docs.py tests/test_examples.py
 
 bench: $(READY)  ## speed and memory against plain loops, into benchmarks/RESULTS.md
 	$(BIN)/python -m pytest benchmarks --benchmark-disable-gc $(ARGS)
