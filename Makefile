@@ -33,7 +33,7 @@ test-survey: $(READY)  ## signals at random moments; every situation of the zoo 
 	$(BIN)/python -m pytest -m "survey" $(WORKERS) $(ARGS)
 
 test-zoo: $(ZOO)  ## the tests against transformers models
-	$(BIN)/python -m pytest -m heavy $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -m "heavy and not survey" $(WORKERS) $(ARGS)
 
 test-frameworks: $(FRAMEWORKS)/.ready  ## the tests against torchvision, timm, fastai and Keras (gigabytes, the first time)
 	$(FRAMEWORKS)/bin/python -m pytest -m frameworks -n auto --dist loadfile $(ARGS) tests/interop tests/test_docs.py tests/test_examples.py
