@@ -40,8 +40,13 @@ function_modes: Callable[[], int] = _torch._len_torch_function_stack
 _dispatch_modes: Callable[[], int] = _torch._len_torch_dispatch_stack
 _transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
 _dispatching = cast(dict[str, Any], vars(_dispatch))
+_READ_BY_COMPILER = "_is_in_any_mode_without_ignore_compile_internals"  # torch's compiler has a copy of its own
 # What torch notes beside its stack of dispatch modes as one is entered and left, before it is off the stack.
-_FLAGS: list[str] = [name for name, value in _dispatching.items() if name[:7] == "_is_in_" and isinstance(value, bool)]
+_FLAGS = [
+    name
+    for name in ("_is_in_torch_dispatch_mode", "_is_in_non_infra_torch_dispatch_mode", _READ_BY_COMPILER)
+    if name in _dispatching  # not all versions have all three
+]
 _Modes = tuple[bool, int, int, int, list[bool]]
 
 
@@ -165,7 +170,7 @@ def _unwind(mark: int, modes: _Modes) -> None:
         _torch._pop_torch_dispatch_stack(None)
     for name, value in zip(_FLAGS, flags, strict=True):
         _dispatching[name] = value
-        if name == "_is_in_any_mode_without_ignore_compile_internals":  # the one that torch's compiler reads elsewhere
+        if name == _READ_BY_COMPILER:
             _dispatch.set_is_in_mode_without_ignore_compile_internals(value)
     for entry in reversed(_journal.entries[mark:]):
         entry.run()
