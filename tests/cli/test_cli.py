@@ -171,3 +171,11 @@ def test_a_saved_model_of_a_table_predicts_without_scikit_learn(tmp_path: Path) 
     predict = ["predict", "m", "t.csv", "--out", "p.csv"]
     process = subprocess.run([sys.executable, "-c", code, *predict], cwd=tmp_path, capture_output=True, check=False)
     assert process.returncode == 0, process.stderr
+
+
+def test_the_methods_that_are_known_before_torch_is_loaded_are_the_estimators() -> None:
+    from caveat.cli._arguments import METHODS
+    from caveat.image._settings import METHODS as OF_PICTURES
+    from caveat.tabular._network import METHODS as OF_TABLES
+
+    assert METHODS == {"tables": OF_TABLES, "pictures": OF_PICTURES}

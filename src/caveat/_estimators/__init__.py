@@ -19,7 +19,6 @@ from caveat._estimators._settings import check_settings, keep_parameters, settin
 from caveat._estimators._storage import load_model, restore_networks, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
 from caveat._estimators._thresholds import (
-    Goal,
     check_goal,
     choose_by_truth,
     decide,
@@ -45,7 +44,6 @@ __all__ = [
     "Classes",
     "ClassifierBase",
     "Estimator",
-    "Goal",
     "Kind",
     "Learned",
     "Model",

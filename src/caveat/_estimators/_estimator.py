@@ -36,12 +36,12 @@ from caveat._estimators._sklearn import (
 from caveat._estimators._storage import load_model, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
 from caveat._estimators._thresholds import (
-    Goal,
     choose_by_coverage,
     choose_by_truth,
     decide,
     uncertainty_of,
 )
+from caveat._goal import Goal
 from caveat.decide import Decision, Threshold
 from caveat.errors import InvalidArgumentError, explain
 from caveat.measures import decompose

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from caveat._estimators._kind import Model
 from caveat._estimators._targets import Classes, Numbers
+from caveat._goal import Goal, check_aims
 from caveat.decide import (
     Decision,
     NoThresholdError,
@@ -30,27 +31,6 @@ from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian
 
 Pred = Categorical | Gaussian
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a threshold is chosen for: exactly one of the first three.
-
-    Fields:
-        risk: Largest fraction of wrong answers among the rows answered.
-        human_cost: Cost of a person's look, where a wrong answer costs 1.
-        budget: Fraction of the rows that may be deferred.
-        tolerance: Of a regression, the error in target units from which an answer is wrong.
-        confidence: Probability that the promise holds on new rows; None promises it of these rows only.
-        measure: Name of the measure; the model's usual one if None.
-    """
-
-    risk: float | None = None
-    human_cost: float | None = None
-    budget: float | None = None
-    tolerance: float | None = None
-    confidence: float | None = None
-    measure: str | None = None
 
 
 def measures_of(task: str) -> list[str]:
@@ -264,14 +244,7 @@ def check_goal(model: Model, goal: Goal) -> None:
             is needed.
     """
     measure_of(model, goal.measure)
-    given = [name for name in ("risk", "human_cost", "budget") if getattr(goal, name) is not None]
-    if len(given) != 1:
-        got = " and ".join(given) or "none"
-        raise InvalidArgumentError(f"Exactly one of risk, human_cost and budget must be given; got {got}.")
-    if goal.budget is not None and not 0 <= goal.budget < 1:
-        raise InvalidArgumentError(f"budget must be a fraction of the rows, from 0 to below 1; got {goal.budget}.")
-    if goal.tolerance is not None and not goal.tolerance > 0:
-        raise InvalidArgumentError(f"tolerance must be above 0; got {goal.tolerance}.")
+    check_aims(goal)
     if not model.classifies and goal.budget is None and goal.tolerance is None:
         raise InvalidArgumentError("tolerance must say from which error on an answer of a regression counts as wrong.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,17 +43,22 @@ def check_at_least(least: int, **options: int | None) -> None:
             raise InvalidArgumentError(f"--{name.replace('_', '-')} must be at least {least}; got {value}.")
 
 
-def check_fraction(option: str, value: float | None, *, zero: bool = False) -> None:
-    """Raises InvalidArgumentError unless a number is between 0 and 1; None was not given."""
-    if value is not None and not (0 < value < 1 or (zero and value == 0)):
-        must = "be a fraction of the rows, from 0 to below 1" if zero else "lie between 0 and 1"
-        raise InvalidArgumentError(f"{option} must {must}; got {value:g}.")
+def check_draws(draws: int | None) -> None:
+    """Raises InvalidArgumentError unless so many draws have a spread."""
+    if draws is not None and draws < 2:
+        raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
 
 
-def check_positive(option: str, value: float | None) -> None:
-    """Raises InvalidArgumentError unless a number is above 0; None was not given."""
-    if value is not None and not 0 < value < math.inf:
-        raise InvalidArgumentError(f"{option} must be above 0; got {value:g}.")
+def check_level(level: float) -> None:
+    """Raises InvalidArgumentError unless intervals can have the level."""
+    if not 0 < level < 1:
+        raise InvalidArgumentError(f"--level must lie between 0 and 1; got {level:g}.")
+
+
+def check_kind(kind: str | None) -> None:
+    """Raises InvalidArgumentError unless answers are of such a kind."""
+    if kind not in (None, "classes", "numbers"):
+        raise InvalidArgumentError(f"--kind must be classes or numbers; got {kind!r}.")
 
 
 def check_method(method: str | None, data: str) -> None:

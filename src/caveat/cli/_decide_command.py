@@ -10,7 +10,6 @@ from torch import Tensor
 
 from caveat._estimators import (
     FEWEST_TO_CALIBRATE,
-    Goal,
     Model,
     Numbers,
     calibrate,
@@ -21,6 +20,7 @@ from caveat._estimators import (
     predict_from,
     save_model,
 )
+from caveat._goal import Goal
 from caveat.cli._output_file import writing
 from caveat.cli._tabular_tested import TABLES, Judged, ask
 from caveat.errors import explain

@@ -39,8 +39,6 @@ def evaluate_file(
         if not report.parent.is_dir() or report.is_dir():
             raise InvalidArgumentError(f"--report must name a file in a folder that is there; got {report}.")
         check_output(report, read=[data, *(folder / name for name in FILES)])
-    if draws is not None and draws < 2:
-        raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
     with writing(report) if report is not None else nullcontext():
         return _evaluate(folder, data, report, draws, most_rows, advance)
 

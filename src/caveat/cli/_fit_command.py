@@ -34,7 +34,6 @@ from caveat.cli._tabular_tested import TABLES
 from caveat.errors import InvalidArgumentError
 
 Advance = Callable[[float], None]
-KINDS = ("classes", "numbers")
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,6 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
         InvalidModelError: the folder cannot be written.
     """
     TABLES.check(settings)
-    if request.kind not in (None, *KINDS):
-        raise InvalidArgumentError(f"--kind must be classes or numbers; got {request.kind!r}.")
     with destination(request.out):
         sample = read_sample(request.data, request.most_rows, settings.random_state, advance)
         require_columns(sample, request.targets, "--target")

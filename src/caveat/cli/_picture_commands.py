@@ -14,7 +14,6 @@ import numpy as np
 
 from caveat._estimators import (
     Classes,
-    Goal,
     Model,
     check_goal,
     choose_by_truth,
@@ -24,12 +23,12 @@ from caveat._estimators import (
     prediction_rows,
     save_model,
 )
+from caveat._goal import Goal
 from caveat.cli._decide_command import calibrate_by
 from caveat.cli._output_file import check_output, writing, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, ask_of_pictures, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import check_request, made_by
 from caveat.cli._tabular_checkpoint import destination
-from caveat.errors import InvalidArgumentError
 from caveat.image import Classifier, PicturesLeftOutWarning, Regressor, list_pictures
 
 Advance = Callable[[float], None]
@@ -53,8 +52,6 @@ def fit_pictures(
         InvalidPictureError: What cannot be learned from.
         InvalidModelError: The folder cannot be written.
     """
-    if kind not in (None, "classes", "numbers"):
-        raise InvalidArgumentError(f"--kind must be classes or numbers; got {kind!r}.")
     with destination(out):
         paths, answers = list_labeled(data, targets or None)
         rows = draw_evenly(len(paths), most_rows, estimator["random_state"])

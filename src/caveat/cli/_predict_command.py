@@ -20,6 +20,7 @@ from caveat._estimators import (
     prediction_rows,
 )
 from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks, take
+from caveat.cli._arguments import check_draws, check_level
 from caveat.cli._output_file import check_output, written
 from caveat.cli._tabular_tested import TABLES
 from caveat.errors import InvalidArgumentError, InvalidModelError, explain
@@ -36,7 +37,6 @@ def predict_file(
         InvalidTableError: a row that does not fit, by line and column; or no room. No file is left behind.
         InvalidModelError: the folder is no model that can be read.
     """
-    _check_options(draws, level)
     check_output(out, read=[data])
     content, mark = content_of(data), fingerprint(folder)
     model = load_model(TABLES, folder)
@@ -67,7 +67,8 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
     Raises:
         InvalidArgumentError: A number out of range, or a level that no held-out rows can tell.
     """
-    _check_options(draws, level)
+    check_draws(draws)
+    check_level(level)
     highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
     if level > highest:
         raise InvalidArgumentError(
@@ -83,13 +84,6 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
 def made_by() -> list[str]:
     """Returns the versions that an unfinished file must share to be gone on with."""
     return [version("caveat"), str(torch.__version__)]
-
-
-def _check_options(draws: int | None, level: float) -> None:
-    if not 0 < level < 1:
-        raise InvalidArgumentError(f"--level must lie between 0 and 1; got {level}.")
-    if draws is not None and draws < 2:
-        raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
 
 
 def predicted(

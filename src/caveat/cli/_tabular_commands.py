@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -14,14 +14,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from caveat._extras import check_installed
+from caveat._goal import Goal, check_aims
 from caveat.cli._arguments import (
     are_pictures,
     check_at_least,
     check_data,
-    check_fraction,
+    check_draws,
+    check_kind,
+    check_level,
     check_method,
     check_model,
-    check_positive,
     threads_set,
 )
 from caveat.errors import InvalidArgumentError
@@ -84,39 +86,58 @@ def fit(
     """
     check_at_least(1, members=members, draws=draws, epochs=epochs, size=size, threads=threads)
     check_at_least(0, seed=seed)
-    if kind not in (None, "classes", "numbers"):
-        raise InvalidArgumentError(f"--kind must be classes or numbers; got {kind!r}.")
-    options = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
+    check_kind(kind)
     if not target and not data.is_dir():
         raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
     check_data(data)
-    if are_pictures(data):
-        check_method(method, "pictures")
-        _require_none({"--drop": drop, "--category": category}, "pictures")
-        check_installed("PIL", "image")
-        from caveat.cli._picture_commands import fit_pictures
+    options = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
+    with threads_set(threads, data):
+        if are_pictures(data):
+            check_method(method, "pictures")
+            _require_none({"--drop": drop, "--category": category}, "pictures")
+            options |= {"method": method, "backbone": backbone, "size": size}
+            _fit_pictures(data, target or [], out, kind, most_rows, options, as_json)
+        else:
+            check_method(method, "tables")
+            _require_none({"--backbone": backbone, "--size": size}, "tables")
+            columns = (target or (), drop or (), category or ())
+            _fit_table(data, columns, out, kind, most_rows, {**options, "method": method or "ensemble"}, as_json)
 
-        estimator = {**options, "method": method, "backbone": backbone, "size": size, "verbose": not as_json}
-        with threads_set(threads, data):
-            found = fit_pictures(data, target or [], out, kind, most_rows, estimator)
-        _say_left_out(found, as_json)
-        said = f"Model of {found['rows']:,} pictures in {out} ({found['seconds']:.0f} s)."
-        _show(found, as_json, said, skip=("left_out",))
-        return
-    check_method(method, "tables")
-    _require_none({"--backbone": backbone, "--size": size}, "tables")
+
+def _fit_pictures(
+    data: Path, targets: list[str], out: Path, kind: str | None, most: int, options: dict[str, Any], as_json: bool
+) -> None:
+    check_installed("PIL", "image")
+    from caveat.cli._picture_commands import fit_pictures
+
+    found = fit_pictures(data, targets, out, kind, most, {**options, "verbose": not as_json})
+    _say_left_out(found, as_json)
+    said = f"Model of {found['rows']:,} pictures in {out} ({found['seconds']:.0f} s)."
+    _show(found, as_json, said, skip=("left_out",))
+
+
+def _fit_table(
+    data: Path,
+    columns: tuple[Sequence[str], Sequence[str], Sequence[str]],
+    out: Path,
+    kind: str | None,
+    most: int,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """``columns`` are the targets, those to leave out, and those of categories."""
     check_installed("safetensors", "tabular")
     from caveat.cli._column_lines import column_lines
     from caveat.cli._fit_command import FitRequest, fit_file
     from caveat.cli._tabular_tested import TABLES
 
-    settings = TABLES.settings(method=method or "ensemble", **options)
-    request = FitRequest(data, target or (), out, kind, drop or (), category or (), most_rows)
-    with threads_set(threads, data), _bar(f"Reading {data.name}") as advance:
-        found = fit_file(request, settings, advance, verbose=not as_json)
-    said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
+    targets, drop, category = columns
+    request = FitRequest(data, targets, out, kind, drop, category, most)
+    with _bar(f"Reading {data.name}") as advance:
+        found = fit_file(request, TABLES.settings(**options), advance, verbose=not as_json)
     if not as_json:
         print("\n".join(column_lines(found["columns"])))
+    said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
     _show(found, as_json, said, skip=("columns", "resumed"))
 
 
@@ -143,8 +164,9 @@ def predict(
 
     Example: [bold]caveat predict model new.csv --out predictions.csv[/bold]
     """
-    check_fraction("--level", level)
-    check_at_least(1, draws=draws, threads=threads, workers=workers)
+    check_level(level)
+    check_draws(draws)
+    check_at_least(1, threads=threads, workers=workers)
     if engine not in ("local", "ray"):
         raise InvalidArgumentError(f"--engine must be local or ray; got {engine}.")
     _require_none({"--threads": threads} if engine == "ray" else {"--workers": workers}, f"--engine {engine}")
@@ -192,7 +214,8 @@ def evaluate(
 
     Example: [bold]caveat evaluate model test.csv --report report.html[/bold]
     """
-    check_at_least(1, draws=draws, threads=threads)
+    check_draws(draws)
+    check_at_least(1, threads=threads)
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
@@ -242,24 +265,16 @@ def decide(
 
     Example: [bold]caveat decide model validation.csv --risk 0.05[/bold]
     """
-    aims = {"risk": risk, "human_cost": human_cost, "budget": budget}
-    given = [name for name, value in aims.items() if value is not None]
-    if len(given) != 1:
-        got = " and ".join(given) or "none"
-        raise InvalidArgumentError(f"Exactly one of risk, human_cost and budget must be given; got {got}.")
-    check_fraction("--risk", risk)
-    check_fraction("--budget", budget, zero=True)
-    check_fraction("--confidence", confidence)
-    check_positive("--tolerance", tolerance)
+    goal = Goal(risk, human_cost, budget, tolerance, confidence, measure)
+    check_aims(goal)
     check_at_least(1, threads=threads)
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
-    from caveat._estimators import Goal, package_of
+    from caveat._estimators import package_of
     from caveat.cli._decide_command import decide_file
     from caveat.cli._picture_commands import decide_pictures
 
-    goal = Goal(risk, human_cost, budget, tolerance, confidence, measure)
     choose = decide_pictures if package_of(model) == "image" else decide_file
     with threads_set(threads, data), _bar(f"Deciding on {data.name}") as advance:
         found = choose(model, data, goal, most_rows=most_rows, advance=advance)

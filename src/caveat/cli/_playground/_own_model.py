@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from caveat._estimators import (
     FILES,
-    Goal,
     choose_by_truth,
     epistemic_measure,
     fingerprint,
@@ -20,6 +19,7 @@ from caveat._estimators import (
     unit_of,
     usual_measure,
 )
+from caveat._goal import Goal
 from caveat._plain import from_plain
 from caveat.cli._decide_command import decide_file
 from caveat.cli._tabular_rows import answer_text, truth_text, why
