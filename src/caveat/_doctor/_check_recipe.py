@@ -82,7 +82,7 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
     run, T = drawn.run, len(drawn.once)
     firing = examined.firing(run)
     faults = faults_of_passes(examined, run, firing, mode=True)
-    if _fixes_random_state(run, others):
+    if _fixes_random_state(others):
         faults.append(fault("global_seed_set"))
     constant, repeated = is_constant(drawn.once), _is_repeated(examined, drawn)
     fires = [min(covered / T, 1.0) for covered in firing.covered]
@@ -106,7 +106,7 @@ def check_recipe(examined: Examined, recipe: Recipe, n: int) -> Checked:
         explained = False
     if not unseen:
         by_batch = "batch_norm_moves" in {one.name for one in faults}
-        faults += _faults_over_rows(examined, recipe, drawn, firing, by_batch=by_batch)
+        faults += _faults_over_rows(examined, recipe, drawn, others[0], firing, by_batch=by_batch)
     explained = explained and "rows_depend_on_each_other" not in {one.name for one in faults}
     if explained and not partly and not (unseen and silent):
         faults += _faults_of_law(examined, recipe, drawn, fires, gap)
@@ -125,7 +125,10 @@ _UNEXPLAINED = {
 
 
 def _draw(examined: Examined, recipe: Recipe, n: int) -> tuple[_Drawn, list[Run]]:
-    """Calls the recipe, watched and not, and draws what its outputs are compared with."""
+    """Calls the recipe, watched and not, and draws what its outputs are compared with.
+
+    The first call that is not watched is from the watched one's seed, the others each from its own.
+    """
     run = _run(examined, recipe, examined.x, examined.seed, watched=True)
     assert run.outputs is not None
     T = len(run.outputs)
@@ -158,8 +161,8 @@ def _run(examined: Examined, recipe: Recipe, x: Any, seed: int, *, watched: bool
     return run_way(examined.network.model, x, recipe.run, seed=seed, watched=watched, held=recipe.held)
 
 
-def _fixes_random_state(run: Run, others: list[Run]) -> bool:
-    """Does one of the generators end in the same state wherever it began?"""
+def _fixes_random_state(others: list[Run]) -> bool:
+    """Returns whether one of the generators ends in the same state wherever it began."""
     first, second = others[0].state, others[1].state
     return any(a == b for a, b in zip(first, second, strict=True))
 
@@ -218,9 +221,12 @@ def _faults_of_law(
 
 
 def _faults_over_rows(
-    examined: Examined, recipe: Recipe, drawn: _Drawn, firing: Firing, *, by_batch: bool
+    examined: Examined, recipe: Recipe, drawn: _Drawn, again: Run, firing: Firing, *, by_batch: bool
 ) -> list[Fault]:
-    """Masks that rows share, and rows that reach into others: what a batch of one row, several times over, shows."""
+    """Masks that rows share, and rows that reach into others: what a batch of one row, several times over, shows.
+
+    ``again`` is a second run from the same seed, which shows whether the recipe repeats itself.
+    """
     found = list[Fault]()
     if firing.shared:
         found.append(fault("masks_repeated_over_rows", [examined.places[at].site.path for at in sorted(firing.shared)]))
@@ -238,7 +244,7 @@ def _faults_over_rows(
     if run.outputs is None or run.outputs.shape != outputs.shape:
         return found
     values, outputs = run.outputs.movedim(axis, 1).double(), outputs.movedim(axis, 1)
-    again, scale = _run(examined, recipe, examined.x, examined.seed), 1e-4 * float(outputs.abs().amax())
+    scale = 1e-4 * float(outputs.abs().amax())
     repeatable = run.state == again.state  # as many random numbers, whatever the values
     if again.outputs is not None:
         repeatable = repeatable and bool(((again.outputs.movedim(axis, 1) - outputs).abs() <= scale).all())
