@@ -13,10 +13,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from caveat._plain import parse_json
-from caveat.cli._playground._guard import App, guard
+from caveat.cli._playground._guard import guard
 from caveat.cli._playground._live import Workers, digits, regression
 from caveat.cli._playground._own_model import (
     Places,
@@ -38,7 +39,7 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_BYTES = 1 << 16
 
 
-def make_app(root: Path, model: Path | None = None, data: Path | None = None) -> App:
+def make_app(root: Path, model: Path | None = None, data: Path | None = None) -> ASGIApp:
     """Returns the application, which answers only its own page.
 
     Args:

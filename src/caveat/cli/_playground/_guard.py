@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 from urllib.parse import urlsplit
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
@@ -50,7 +47,7 @@ def refusal(host: str | None, origin: str | None) -> str | None:
     return None
 
 
-def guard(app: App) -> App:
+def guard(app: ASGIApp) -> ASGIApp:
     """Returns the application behind the check, with headers that let it be shown in no other page."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,10 +58,12 @@ def guard(app: App) -> App:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
         why = refusal(headers.get("host"), headers.get("origin"))
         if why is not None:
-            await _refuse(scope["type"], why, send)
+            refused = PlainTextResponse(f"Refused: {why}.\n", 403)
+            closed = WebSocketClose(1008, why[:120])  # before it is accepted: the browser is told 403
+            await (closed if scope["type"] == "websocket" else refused)(scope, receive, send)
             return
 
-        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
                 message = {**message, "headers": [*message.get("headers", []), *own]}
@@ -73,12 +72,3 @@ def guard(app: App) -> App:
         await app(scope, receive, send_with_headers)
 
     return guarded
-
-
-async def _refuse(kind: str, why: str, send: Send) -> None:
-    if kind == "websocket":  # before it is accepted: the browser is told 403
-        await send({"type": "websocket.close", "code": 1008, "reason": why[:120]})
-        return
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": f"Refused: {why}.\n".encode()})

@@ -8,19 +8,18 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, final
 
-from caveat.cli._serve._json import encode
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from caveat.cli._serve._json import reply
 from caveat.cli._serve._service import LOG
 from caveat.cli._serve._settings import Settings
 from caveat.cli._serve._watching import Watch
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 _OPEN = ("/v2/health/live", "/v2/health/ready")
 _MOST_CLIENTS = 10_000
 _LINGER = 2.0
@@ -44,11 +43,11 @@ class Guard:
         draining: Returns whether answers close their connections.
     """
 
-    def __init__(self, app: App, settings: Settings, watch: Watch, draining: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, watch: Watch, draining: Callable[[], bool]) -> None:
         self._app, self._settings, self._watch, self._draining = app, settings, watch, draining
         self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request through, or answers it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -75,30 +74,35 @@ class Guard:
                 about = {"method": scope["method"], "route": route, "status": status}
                 write_log("request", **about, ms=round(1000 * seconds, 3), **scope[LOG])
 
-    async def _pass(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        if scope["path"] not in _OPEN:
-            if not self._has_key(headers):
-                why = "A valid key is needed: Authorization: Bearer KEY."
-                await _refuse(send, 401, why, ("www-authenticate", "Bearer"))
-                return
-            if not self._within_rate(scope):
-                await _refuse(send, 429, "Too many requests; try again in a moment.", ("retry-after", "1"))
-                return
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            await _refuse(send, 415, "Bodies are taken as they are, not compressed.")
+        refused = self._refuse(scope, headers)
+        if refused is not None:
+            await refused(scope, receive, send)
             return
         try:
             async with asyncio.timeout(self._settings.body_seconds):
                 body = await self._read(headers, receive)
         except TimeoutError:
             why = f"The body must arrive within {self._settings.body_seconds:g} s."
-            await _refuse(send, 408, why, ("connection", "close"))
+            await reply({"error": why}, 408, {"connection": "close"})(scope, receive, send)
             return
         if isinstance(body, bytes):
             await self._app(scope, _replay(body, receive), send)
         elif body:
             await self._refuse_body(receive, send)
+
+    def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
+        """Returns the answer to a request that is refused before its body is read; None if it may go on."""
+        if scope["path"] not in _OPEN:
+            if not self._has_key(headers):
+                why = "A valid key is needed: Authorization: Bearer KEY."
+                return reply({"error": why}, 401, {"www-authenticate": "Bearer"})
+            if not self._within_rate(scope):
+                return reply({"error": "Too many requests; try again in a moment."}, 429, {"retry-after": "1"})
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            return reply({"error": "Bodies are taken as they are, not compressed."}, 415)
+        return None
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | bool:
         """Returns the body; True if it is too large, False if its client hung up."""
@@ -120,10 +124,10 @@ class Guard:
 
     async def _refuse_body(self, receive: Receive, send: Send) -> None:
         """Answers before the body has come, and reads on for a while: a client that still sends would see a reset."""
-        text = encode({"error": f"A body has at most {self._settings.body_bytes:,} bytes."})
-        own = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
-        await send({"type": "http.response.start", "status": 413, "headers": [*own, (b"connection", b"close")]})
-        await send({"type": "http.response.body", "body": text, "more_body": True})
+        why = f"A body has at most {self._settings.body_bytes:,} bytes."
+        answer = reply({"error": why}, 413, {"connection": "close"})
+        await send({"type": "http.response.start", "status": 413, "headers": answer.raw_headers})
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
         try:
             async with asyncio.timeout(_LINGER):
                 while (await receive()).get("more_body", False):
@@ -138,7 +142,7 @@ class Guard:
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         return hmac.compare_digest(given, self._settings.api_key.encode())
 
-    def _within_rate(self, scope: MutableMapping[str, Any]) -> bool:
+    def _within_rate(self, scope: Scope) -> bool:
         """Returns whether the client may ask now: its bucket holds a second's requests and fills at the rate."""
         rate = self._settings.rate
         if rate is None:
@@ -151,14 +155,6 @@ class Guard:
         if len(self._tokens) > _MOST_CLIENTS:
             self._tokens.popitem(last=False)
         return tokens >= 1
-
-
-async def _refuse(send: Send, status: int, why: str, *more: tuple[str, str]) -> None:
-    text = encode({"error": why})
-    headers = [("content-type", "application/json"), ("content-length", str(len(text))), *more]
-    pairs = [(name.encode(), value.encode()) for name, value in headers]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": text})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
