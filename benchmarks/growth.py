@@ -37,8 +37,10 @@ AXES = {
     "width": (16, 64, 256, 1024),
     "members": (2, 5, 10, 20),
 }
-LARGEST = {("transformer", "draws"): 100, ("transformer", "rows"): 100, ("cnn", "rows"): 100, ("cnn", "width"): 256,
-           ("transformer", "width"): 256}  # fmt: skip
+LARGEST = {
+    ("cnn", "draws"): 100, ("cnn", "rows"): 100, ("cnn", "width"): 64,
+    ("transformer", "draws"): 100, ("transformer", "rows"): 100, ("transformer", "width"): 256,
+}  # fmt: skip
 """Where a point beyond would take minutes."""
 USUAL = {"draws": 50, "rows": 20, "width": 64, "members": 5}
 
