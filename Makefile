@@ -32,7 +32,7 @@ test-fast: $(READY)  ## the tests that need no heavy library
 test-survey: $(READY)  ## signals at random moments; every situation of the zoo in every way (long; not part of `test`)
 	$(BIN)/python -m pytest -m "survey" $(WORKERS) $(ARGS)
 
-test-zoo: $(ZOO)  ## the tests against transformers models
+test-zoo: $(ZOO)  ## the tests against heavy libraries: transformers, Lightning, ONNX Runtime, Ray, clients of the service
 	$(BIN)/python -m pytest -m "heavy and not survey" $(WORKERS) $(ARGS)
 
 test-frameworks: $(FRAMEWORKS)/.ready  ## the tests against torchvision, timm, fastai and Keras (gigabytes, the first time)

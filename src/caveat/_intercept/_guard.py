@@ -252,16 +252,20 @@ def _bound(modules: Sequence[nn.Module]) -> list[_Bound]:
 def _note_container(live: Any, found: list[_Bound], depth: int) -> None:
     found.append((live, live.copy(), False))
     if live and depth < _DEEPEST:
-        for value in list[Any](live if not hasattr(live, "values") else live.values()):
+        for value in list[Any](live.values() if _is_mapping(live) else live):
             if isinstance(value, _CONTAINERS):
                 _note_container(value, found, depth + 1)
+
+
+def _is_mapping(container: object) -> bool:
+    return isinstance(container, dict)
 
 
 def _rebind(bound: list[_Bound]) -> None:
     for live, kept, of_module in bound:
         if _same_bindings(live, kept):
             continue
-        if hasattr(live, "values"):
+        if _is_mapping(live):
             if of_module and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)
                 kept = {**kept, "training": live["training"]}
             if not _same_bindings(live, kept):
@@ -277,7 +281,7 @@ def _same_bindings(live: Any, kept: Any) -> bool:
         return False
     if not live:
         return True
-    if hasattr(live, "values") and not all(map(is_, live.values(), kept.values())):
+    if _is_mapping(live) and not all(map(is_, live.values(), kept.values())):
         return False
     return all(map(is_, live, kept))
 
@@ -295,7 +299,7 @@ def attributes_of(modules: Sequence[nn.Module]) -> list[Any]:
     """What is bound on the modules now, in their containers too, by identity."""
     found = list[Any]()
     for _, kept, _ in _bound(modules):
-        found.append([*kept, *map(id, kept.values())] if hasattr(kept, "values") else [*map(id, kept)])
+        found.append([*kept, *map(id, kept.values())] if _is_mapping(kept) else [*map(id, kept)])
     return found
 
 
