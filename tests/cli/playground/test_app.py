@@ -155,7 +155,7 @@ def test_a_port_that_is_taken_is_said(capsys: pytest.CaptureFixture[str]) -> Non
         other.listen()
         port = other.getsockname()[1]
         assert main(["playground", "--no-browser", "--port", str(port)]) == 2
-    assert f"Got: {port}" in capsys.readouterr().err
+    assert f"Got: 127.0.0.1:{port}" in capsys.readouterr().err
 
 
 def test_every_file_is_used() -> None:

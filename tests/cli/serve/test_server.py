@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from caveat.cli._cli import main
+from caveat.cli._listen import address_of, listen
 
 from .conftest import run
 
@@ -151,6 +152,14 @@ def test_a_port_that_is_taken_is_said_in_a_line(place: Path, capsys: pytest.Capt
 
 def test_a_host_that_is_none_is_said_in_a_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--host" in fail(capsys, str(place / "by_sold"), "--host", "no.such.host.invalid", "--port", "0")
+
+
+def test_an_address_of_version_six_is_a_url() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with listen("::1", 0) as listening:
+        port = listening.getsockname()[1]
+        assert address_of(listening) == f"http://[::1]:{port}"
 
 
 def test_a_folder_that_is_no_model_is_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from caveat._extras import check_installed, require
 from caveat.cli._arguments import check_model
+from caveat.cli._listen import listen
 from caveat.errors import InvalidArgumentError
 
 KEY = "CAVEAT_API_KEY"
@@ -48,7 +49,6 @@ def serve(
     import torch
 
     from caveat.cli._serve._app import build_app
-    from caveat.cli._serve._server import listen
     from caveat.cli._serve._server import serve as serve_app
     from caveat.cli._serve._settings import Settings
 
@@ -66,11 +66,8 @@ def serve(
         log_rows=log_rows,
     )
     torch.set_num_threads(threads)
-    place = listen(host, port)
-    try:
+    with listen(host, port) as place:
         serve_app(build_app(models, settings), place, settings)
-    finally:
-        place.close()
 
 
 def _read_key(file: Path | None) -> str | None:

@@ -1,9 +1,8 @@
-"""The server: a socket, uvicorn, and an end in which no request that was accepted is lost."""
+"""The server: uvicorn, and an end in which no request that was accepted is lost."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import signal
 import socket
@@ -13,43 +12,11 @@ from typing import Any
 
 import uvicorn
 
+from caveat.cli._listen import BACKLOG, address_of
 from caveat.cli._serve._guard import log, write_log
 from caveat.cli._serve._settings import Settings
-from caveat.errors import InvalidArgumentError, explain
 
-_BACKLOG = 2048
 _LAST_REQUESTS, _LAST_ANSWERS = 1.0, 60  # seconds
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens there.
-
-    Raises:
-        InvalidArgumentError: The port is taken, or the host is none of this computer's.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        found = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((host, port))
-            found.listen(_BACKLOG)
-        except BaseException:
-            found.close()
-            raise
-    except (OSError, OverflowError) as error:
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        cause = "another service, or this one started twice" if taken else "a name that is none, or a port below 1024"
-        raise InvalidArgumentError(
-            explain(
-                "--host and --port must be an address that is free.",
-                got=f"{host}:{port}: {getattr(error, 'strerror', None) or error}",
-                cause=cause,
-                fix="--port 8001, or --port 0 for any that is free",
-            )
-        ) from error
-    found.setblocking(False)
-    return found
 
 
 def serve(app: Any, place: socket.socket, settings: Settings) -> None:
@@ -68,7 +35,7 @@ def serve(app: Any, place: socket.socket, settings: Settings) -> None:
         lifespan="on",
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_LAST_ANSWERS,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
     )
     asyncio.run(_run(app, uvicorn.Server(config), place, settings))
 
@@ -82,8 +49,7 @@ async def _run(app: Any, server: uvicorn.Server, place: socket.socket, settings:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)  # in place of uvicorn's, which ends at once
-    host, port = place.getsockname()[:2]
-    write_log("listening", url=f"http://{host}:{port}", models=list(app.state.service.models))
+    write_log("listening", url=address_of(place), models=list(app.state.service.models))
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
