@@ -1,4 +1,7 @@
-"""The page's application: its files, its websockets, and what it asks of models."""
+"""The page's application: its files, its websockets, and what it asks of models.
+
+It is not the application of `caveat serve`: it lists folders and writes policies, which no client of a service may.
+"""
 
 from __future__ import annotations
 

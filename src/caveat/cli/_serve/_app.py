@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
@@ -27,23 +27,19 @@ from caveat.cli._serve._settings import Settings
 from caveat.cli._serve._watching import Watch
 
 
-def build_app(
-    folders: Sequence[Path] = (), settings: Settings | None = None, routers: Sequence[APIRouter] = ()
-) -> FastAPI:
+def build_app(folders: Sequence[Path], settings: Settings) -> FastAPI:
     """Returns the service as an ASGI application; its ``state`` has ``service``, ``ready`` and ``draining``.
 
     Args:
         folders: Folders of models, served by their names.
-        settings: The limits; the usual ones if None.
-        routers: Further routes, behind the same limits.
+        settings: The limits.
 
     Raises:
         InvalidModelError: A folder is no model.
     """
-    limits = settings or Settings()
     models, watch = open_models(folders), Watch()
     executor = ThreadPoolExecutor(1, thread_name_prefix="caveat-networks")
-    service = Service(limits, models, Batches(limits, executor, watch.see_batch), watch)
+    service = Service(settings, models, Batches(settings, executor, watch.see_batch), watch)
 
     def note(result: str, served: Served, why: str) -> None:
         watch.loads.labels(served.name, result).inc()
@@ -56,7 +52,7 @@ def build_app(
             for served in models.values():
                 await warm_up(service.batches, served)
                 note("loaded", served, "")
-            tasks.append(asyncio.create_task(watch_folders(models, service.batches, limits.reload, note)))
+            tasks.append(asyncio.create_task(watch_folders(models, service.batches, settings.reload, note)))
             app.state.ready = True
             yield
         finally:
@@ -69,11 +65,9 @@ def build_app(
     given: Any = {"docs_url": None, "redoc_url": None}  # pages that load scripts from elsewhere
     app = FastAPI(title="caveat", version=version("caveat"), description=_ABOUT, lifespan=lifespan, **given)
     app.state.service, app.state.ready, app.state.draining = service, False, False
-    app.add_middleware(Guard, settings=limits, watch=watch, draining=lambda: bool(app.state.draining))
+    app.add_middleware(Guard, settings=settings, watch=watch, draining=lambda: bool(app.state.draining))
     app.include_router(predict_routes(service))
     app.include_router(inference_routes(service, lambda: bool(app.state.ready)))
-    for router in routers:
-        app.include_router(router)
 
     @app.get("/metrics", tags=["watch"], summary="Numbers for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
