@@ -24,10 +24,7 @@ def find_stage(code: str) -> str:
 
 def marks_of(stage: str) -> list[pytest.MarkDecorator]:
     """Returns the marker of a stage; none for what needs only the development set."""
-    if stage == "fast":
-        return []
-    foreign = [pytest.mark.filterwarnings("ignore:::(pandas|fastai)")] if stage == "frameworks" else []
-    return [getattr(pytest.mark, stage), *foreign]
+    return [] if stage == "fast" else [getattr(pytest.mark, stage)]
 
 
 FOREIGN_WARNINGS = (
@@ -37,6 +34,8 @@ FOREIGN_WARNINGS = (
     "ignore::DeprecationWarning:ray",
     "ignore::FutureWarning:ray",
     "ignore::ResourceWarning",
+    "ignore:::(pandas|fastai)",
 )
 """Lightning calls torch by an old name, and asks for more workers than a small machine has; torch_geometric scripts
-parts of itself; Ray reads settings of its own that it deprecates, and leaves sockets and logs to the end."""
+parts of itself; Ray reads settings of its own that it deprecates, and leaves sockets and logs to the end;
+fastai sets an option that pandas is about to drop."""
