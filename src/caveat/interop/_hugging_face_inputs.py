@@ -11,9 +11,8 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._extras import require
-from caveat.errors import InvalidArgumentError, MissingExtraError, explain
+from caveat.errors import InvalidArgumentError, explain
 
-_OLDEST = (4, 45)
 _STEP = 8
 """Lengths are rounded up to a multiple of it: a network is looked at anew for each length that it meets."""
 
@@ -32,17 +31,7 @@ def transformers_library() -> Any:
     Raises:
         MissingExtraError: it is not installed, or too old.
     """
-    library = require("transformers", "encoders")
-    version = str(library.__version__)
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
-        raise MissingExtraError(
-            explain(
-                f"transformers {'.'.join(map(str, _OLDEST))} or later is needed here.",
-                got=f"transformers {version}",
-                fix='pip install --upgrade "caveat[encoders]"',
-            )
-        )
-    return library
+    return require("transformers", "encoders", at_least="4.45")
 
 
 def check_padding(tokenizer: Any, config: Any) -> None:
