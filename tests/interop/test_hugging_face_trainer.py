@@ -82,6 +82,20 @@ def test_tokens_with_a_label_are_the_rows(tmp_path: Path) -> None:
     torch.testing.assert_close(pred.mean, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_a_tagger_is_known_by_its_logits_and_not_by_its_name(tmp_path: Path) -> None:
+    class Tagger(transformers.BertForTokenClassification):
+        """A class of one's own."""
+
+    reader = tokenizer()
+    run = trainer(tmp_path, "TokenClassification", transformers.DataCollatorForTokenClassification(reader))
+    wanted, _ = predict_with_trainer(run, tagged(), n=4)
+    run.model.__class__ = Tagger
+    pred, labels = predict_with_trainer(run, tagged(), n=4)
+    assert labels is not None
+    assert pred.mean.shape == (len(labels), 3)
+    torch.testing.assert_close(pred.mean, wanted.mean)
+
+
 def test_each_evaluation_logs_the_calibration(tmp_path: Path) -> None:
     run = trainer(tmp_path, eval_strategy="epoch", num_train_epochs=2, save_strategy="no", logging_strategy="no")
     callback = hugging_face_calibration(run, n=8, seed=1)

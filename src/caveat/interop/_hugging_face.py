@@ -215,14 +215,15 @@ def labels_of(model: nn.Module) -> tuple[str, ...]:
     return tuple(str(name) for _, name in sorted(classes.items()))
 
 
-def logits_of(classes: int, kind: _Kind) -> Callable[[Any], Tensor]:
-    """Reads (B, C) or (B, T, C) scores of so many classes from what a model returned, and nothing else."""
+def logits_of(classes: int, kind: _Kind | None = None) -> Callable[[Any], Tensor]:
+    """Reads (B, C) or (B, T, C) scores of so many classes from what a model returned, of one kind or of either."""
+    axes = tuple(_AXES.values()) if kind is None else (_AXES[kind],)
 
     def read(returned: Any) -> Tensor:
         logits = getattr(returned, "logits", None)
-        if isinstance(logits, Tensor) and logits.ndim == _AXES[kind] and logits.shape[-1] == classes:
+        if isinstance(logits, Tensor) and logits.ndim in axes and logits.shape[-1] == classes:
             return logits
-        raise OutputMismatchError(_wrong_head(returned, logits, classes, kind))
+        raise OutputMismatchError(_wrong_head(returned, logits, classes, kind or "sequence"))
 
     return read
 

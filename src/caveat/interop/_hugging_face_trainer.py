@@ -57,13 +57,11 @@ def predict_with_trainer(
             )
         )
     model = trainer.model
-    classes = len(labels_of(model))
-    kind = "token" if _labels_tokens(model) else "sequence"
-    sampler = mc_dropout(model, output=Logits(select=logits_of(classes, kind)), **settings)
+    sampler = mc_dropout(model, output=Logits(select=logits_of(len(labels_of(model)))), **settings)
     preds, labels = list[Categorical](), list[Tensor]()
     for inputs, given in _batches(trainer, dataset):
         pred = predict(sampler, inputs, n, seed=seed)
-        if kind == "token":
+        if pred.mean.ndim == 3:  # a label for each token
             where = inputs["attention_mask"].bool() if given is None else given != _NO_LABEL
             pred, given = entries(pred, where), None if given is None else given[where]
         preds.append(pred)
@@ -140,9 +138,3 @@ def _batches(trainer: Any, dataset: Any) -> Iterator[tuple[dict[str, Any], Tenso
         inputs = right_padded(dict(cast("Mapping[str, Any]", batch)))
         given = [inputs.pop(name) for name in list(inputs) if name in names]
         yield inputs, given[0] if given else None
-
-
-def _labels_tokens(model: Any) -> bool:
-    """Whether the model's class says that it labels tokens; of a model with adapters, the class that they are in."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return type(inner).__name__.endswith("ForTokenClassification")
