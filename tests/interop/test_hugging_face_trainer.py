@@ -148,6 +148,9 @@ def test_bad_calls_are_named(tmp_path: Path) -> None:
     run.eval_dataset = sentences(labels=False)
     with pytest.raises(InvalidArgumentError, match="rows with labels"):
         run.evaluate()
+    tagger = trainer(tmp_path, "TokenClassification", lambda rows: {"input_ids": torch.tensor(rows)})
+    with pytest.raises(InvalidArgumentError, match="attention_mask"):
+        predict_with_trainer(tagger, [[5, 6, 7], [7, 6, 5]], n=4)
     other = trainer(tmp_path, "MaskedLM")
     with pytest.raises(OutputMismatchError, match="AutoModelForSequenceClassification"):
         predict_with_trainer(other, sentences(labels=False), n=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, cast, final
 
 import torch
@@ -34,17 +35,13 @@ class HuggingFaceClassifier:
 
     Fields:
         sampler: of the model's functions, for what ``caveat`` does besides.
-        reader: the tokenizer or image processor, or None.
         labels: the C names of the classes, from ``model.config.id2label``.
-        batch_size: rows in one pass.
-        max_length: how many tokens of a text are read; None for the tokenizer's own limit.
+        batches: from rows to what the model takes of them, a batch at a time.
     """
 
     sampler: Sampler[Categorical]
-    reader: Any
     labels: tuple[str, ...]
-    batch_size: int
-    max_length: int | None
+    batches: Callable[[Any], Iterator[Batch]]
 
     def __call__(
         self, X: Any, n: int | Literal["auto"] | None = None, *, seed: int = 0, **settings: Any
@@ -61,12 +58,11 @@ class HuggingFaceClassifier:
             InvalidArgumentError: no rows, or rows that the reader does not take.
             OutputMismatchError: the model has another head.
         """
-        parts = [
-            (batch.rows, predict(self.sampler, batch.inputs, n, seed=seed, **settings))
-            for batch in _batches(self, X)
-        ]
-        rows, preds = [part[0] for part in parts], [part[1] for part in parts]
-        return cast(Categorical, join(preds, [index.to(preds[0].votes.device) for index in rows]))
+        rows, preds = list[Tensor](), list[Categorical]()
+        for batch in self.batches(X):
+            preds.append(predict(self.sampler, batch.inputs, n, seed=seed, **settings))
+            rows.append(batch.rows.to(preds[0].votes.device))
+        return cast(Categorical, join(preds, rows))
 
 
 @final
@@ -75,10 +71,8 @@ class HuggingFaceTokenClassifier:
     """The same for a model that labels each token; made by ``hugging_face_token_classifier``, fields as there."""
 
     sampler: Sampler[Categorical]
-    reader: Any
     labels: tuple[str, ...]
-    batch_size: int
-    max_length: int | None
+    batches: Callable[[Any], Iterator[Batch]]
 
     def __call__(
         self, X: Any, n: int | Literal["auto"] | None = None, *, seed: int = 0, **settings: Any
@@ -89,8 +83,8 @@ class HuggingFaceTokenClassifier:
         ``HuggingFaceClassifier``; a mapping of tensors needs an ``attention_mask``, which says what is padding.
         """
         found: dict[int, Categorical] = {}
-        for batch in _batches(self, X):
-            there = _attention_mask(batch.inputs).bool()
+        for batch in self.batches(X):
+            there = attention_mask_of(batch.inputs).bool()
             pred = predict(self.sampler, batch.inputs, n, seed=seed, **settings)
             for at, row in enumerate(map(int, batch.rows)):
                 only = torch.zeros_like(there)
@@ -133,8 +127,7 @@ def hugging_face_classifier(
         >>> predict(torch.randn(2, 3, 224, 224), n=20).mean.shape  # doctest: +SKIP
         torch.Size([2, 2])
     """
-    sampler, labels = _sampler_of(model, reader, "sequence", batch_size, max_length, settings)
-    return HuggingFaceClassifier(sampler, reader, labels, batch_size, max_length)
+    return HuggingFaceClassifier(*_parts_of(model, reader, "sequence", batch_size, max_length, settings))
 
 
 def hugging_face_token_classifier(
@@ -153,8 +146,7 @@ def hugging_face_token_classifier(
         A function: ``predict(["a sentence", ...], n=50, seed=0)`` is a list of B ``Categorical``, each (T, C) of the T
         tokens of its text, padding cut off.
     """
-    sampler, labels = _sampler_of(model, reader, "token", batch_size, max_length, settings)
-    return HuggingFaceTokenClassifier(sampler, reader, labels, batch_size, max_length)
+    return HuggingFaceTokenClassifier(*_parts_of(model, reader, "token", batch_size, max_length, settings))
 
 
 def entries(pred: Categorical, where: Tensor) -> Categorical:
@@ -180,6 +172,24 @@ def entries(pred: Categorical, where: Tensor) -> Categorical:
         mean_log_probabilities=pred.mean_log_probabilities[where],
         votes=pred.votes[where],
         kept=None if pred.kept is None else pred.kept[:, where],
+    )
+
+
+def attention_mask_of(inputs: Mapping[str, Any]) -> Tensor:
+    """The mask (B, T) that says which tokens are padding.
+
+    Raises:
+        InvalidArgumentError: there is none.
+    """
+    mask = inputs.get("attention_mask")
+    if isinstance(mask, Tensor):
+        return mask
+    raise InvalidArgumentError(
+        explain(
+            "The tokens that are padding must be said.",
+            got=f"inputs {', '.join(inputs)}, without attention_mask",
+            fix="pass attention_mask (B, T), 1 for a token and 0 for padding",
+        )
     )
 
 
@@ -228,9 +238,10 @@ def logits_of(classes: int, kind: _Kind | None = None) -> Callable[[Any], Tensor
     return read
 
 
-def _sampler_of(
+def _parts_of(
     model: nn.Module, reader: Any, kind: _Kind, batch_size: int, max_length: int | None, settings: dict[str, Any]
-) -> tuple[Sampler[Categorical], tuple[str, ...]]:
+) -> tuple[Sampler[Categorical], tuple[str, ...], Callable[[Any], Iterator[Batch]]]:
+    """The fields of a classifier."""
     library = transformers_library()
     require_integer(batch_size, "batch_size", 1)
     require_integer(max_length, "max_length", 1, optional=True)
@@ -246,14 +257,15 @@ def _sampler_of(
                 fix="hugging_face_classifier(model, AutoTokenizer.from_pretrained(name)), then predict(rows)",
             )
         )
-    return mc_dropout(model, output=Logits(select=logits_of(len(labels), kind)), **settings), labels
+    sampler = mc_dropout(model, output=Logits(select=logits_of(len(labels), kind)), **settings)
+    return sampler, labels, partial(_batches, model, reader, batch_size, max_length)
 
 
-def _batches(of: HuggingFaceClassifier | HuggingFaceTokenClassifier, X: Any) -> Iterator[Batch]:
+def _batches(model: Any, reader: Any, batch_size: int, max_length: int | None, X: Any) -> Iterator[Batch]:
     if isinstance(X, Mapping):
         inputs = right_padded(dict(cast("Mapping[str, Any]", X)))
         yield Batch(torch.arange(len(next(iter(inputs.values())))), inputs)
-    elif of.reader is None:
+    elif reader is None:
         if not isinstance(X, Tensor):
             raise InvalidArgumentError(
                 explain(
@@ -262,12 +274,11 @@ def _batches(of: HuggingFaceClassifier | HuggingFaceTokenClassifier, X: Any) -> 
                     fix="hugging_face_classifier(model, tokenizer), or a mapping of tensors as the model takes them",
                 )
             )
-        yield Batch(torch.arange(len(X)), {cast(Any, of.sampler).model.main_input_name: X})
-    elif isinstance(of.reader, transformers_library().PreTrainedTokenizerBase):
-        encoded = encoded_texts(of.reader, X, of.max_length)
-        yield from padded_batches(of.reader, encoded, of.batch_size, cast(Any, of.sampler).model.config)
+        yield Batch(torch.arange(len(X)), {model.main_input_name: X})
+    elif isinstance(reader, transformers_library().PreTrainedTokenizerBase):
+        yield from padded_batches(reader, encoded_texts(reader, X, max_length), batch_size, model.config)
     else:
-        yield from _picture_batches(of.reader, X, of.batch_size)
+        yield from _picture_batches(reader, X, batch_size)
 
 
 def _picture_batches(processor: Any, X: Any, batch_size: int) -> Iterator[Batch]:
@@ -284,19 +295,6 @@ def _picture_batches(processor: Any, X: Any, batch_size: int) -> Iterator[Batch]
     for start in range(0, len(pictures), batch_size):
         some = list(pictures[start : start + batch_size])
         yield Batch(torch.arange(start, start + len(some)), dict(processor(images=some, return_tensors="pt")))
-
-
-def _attention_mask(inputs: Mapping[str, Any]) -> Tensor:
-    mask = inputs.get("attention_mask")
-    if isinstance(mask, Tensor):
-        return mask
-    raise InvalidArgumentError(
-        explain(
-            "The tokens that are padding must be said.",
-            got=f"inputs {', '.join(inputs)}, without attention_mask",
-            fix="pass attention_mask (B, T), 1 for a token and 0 for padding",
-        )
-    )
 
 
 def _wrong_head(returned: Any, logits: Any, classes: int, kind: _Kind) -> str:

@@ -13,7 +13,7 @@ from caveat._checks import describe, require_integer
 from caveat._engine import predict
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
-from caveat.interop._hugging_face import entries, labels_of, logits_of
+from caveat.interop._hugging_face import attention_mask_of, entries, labels_of, logits_of
 from caveat.interop._hugging_face_inputs import right_padded, transformers_library
 from caveat.measures import mutual_information
 from caveat.metrics import expected_calibration_error, negative_log_likelihood
@@ -44,7 +44,8 @@ def predict_with_trainer(
 
     Raises:
         MissingExtraError: transformers is not installed, or too old.
-        InvalidArgumentError: not a trainer, a dataset without rows, or a model that does not choose one class.
+        InvalidArgumentError: not a trainer, a dataset without rows, a model that does not choose one class, or tokens
+            of which neither labels nor an attention mask say which are padding.
         OutputMismatchError: the model has another head.
     """
     if not isinstance(trainer, transformers_library().Trainer):
@@ -62,7 +63,7 @@ def predict_with_trainer(
     for inputs, given in _batches(trainer, dataset):
         pred = predict(sampler, inputs, n, seed=seed)
         if pred.mean.ndim == 3:  # a label for each token
-            where = inputs["attention_mask"].bool() if given is None else given != _NO_LABEL
+            where = attention_mask_of(inputs).bool() if given is None else given != _NO_LABEL
             pred, given = entries(pred, where), None if given is None else given[where]
         preds.append(pred)
         labels += [] if given is None else [given.to(pred.votes.device)]
