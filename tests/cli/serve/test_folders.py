@@ -198,6 +198,20 @@ def test_pictures_have_the_numbers_of_the_command(pictures: Path, tmp_path: Path
     run(steps())
 
 
+def test_a_picture_that_shows_nothing_has_the_usual_datatypes(pictures: Path) -> None:
+    content = base64.b64encode((pictures / "new" / "3.png").read_bytes()).decode()
+
+    async def steps() -> None:
+        async with connect(pictures / "shapes") as client:
+            tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [content]}
+            reply = (await client.post("/v2/models/shapes/infer", json={"inputs": [tensor]})).json()
+            told = (await client.get("/v2/models/shapes")).json()
+            wanted = [(one["name"], one["datatype"]) for one in told["outputs"]]
+            assert [(one["name"], one["datatype"]) for one in reply["outputs"]] == wanted
+
+    run(steps())
+
+
 def test_what_is_no_picture_is_refused(pictures: Path) -> None:
     program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
     bomb = io.BytesIO()

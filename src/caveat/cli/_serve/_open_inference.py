@@ -67,7 +67,8 @@ async def _infer(service: Service, served: Served, request: Request) -> Response
         count = next(iter(counts.values()))
         options = read_options(asked.parameters)
         found = await answer(service, request, served, columns, count, **options)
-        outputs = {column: [row[column] for row in found.rows] for column in found.rows[0] if column != "row"}
+        names = [name for name in found.rows[0] if name != "row"]
+        outputs = {name: (_datatype(name), [row[name] for row in found.rows]) for name in names}
         about = {"model_name": served.name, "model_version": served.version, "parameters": {"draws": found.draws}}
         body, length = write_response(about, outputs, asked)
     except InvalidTensorError as error:
@@ -97,7 +98,11 @@ def _outputs(served: Served) -> list[tuple[str, str]]:
         columns = ("mean", "std", "low", "high", "epistemic", "aleatoric")
         names = [f"{name}{column}" for name in before for column in columns]
     names += [*uncertain, *bare, "decision", *(["problem"] if served.package == "image" else [])]
-    return [(name, "BYTES" if name in _TEXTS else "FP64") for name in names]
+    return [(name, _datatype(name)) for name in names]
+
+
+def _datatype(output: str) -> str:
+    return "BYTES" if output in _TEXTS else "FP64"
 
 
 def _body(service: Service) -> dict[str, Any]:

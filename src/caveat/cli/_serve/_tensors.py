@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,9 +81,14 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
 
 
 def write_response(
-    about: dict[str, Any], columns: dict[str, list[Any]], request: InferRequest
+    about: dict[str, Any], columns: dict[str, tuple[str, list[Any]]], request: InferRequest
 ) -> tuple[bytes, int | None]:
     """Returns a body, and how much of it is JSON if that is not all.
+
+    Args:
+        about: Model and parameters.
+        columns: Datatype and values of each output by its name.
+        request: What was asked for.
 
     Raises:
         InvalidTensorError: An output was asked for that there is not.
@@ -95,28 +99,17 @@ def write_response(
     for name, binary in wanted:
         if name not in columns:
             raise InvalidTensorError(f"there is no output {name[:60]!r}; there are: {', '.join(columns)}")
-        datatype = datatype_of(columns[name])
-        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": [len(columns[name])]}
+        datatype, values = columns[name]
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": [len(values)]}
         if binary:
-            tail.append(_as_bytes(columns[name], datatype))
+            tail.append(_as_bytes(values, datatype))
             entry["parameters"] = {"binary_data_size": len(tail[-1])}
         else:
-            entry["data"] = columns[name]
+            entry["data"] = values
         outputs.append(entry)
     request_id = {} if request.id is None else {"id": request.id}
     header = encode({**about, **request_id, "outputs": outputs})
     return b"".join([header, *tail]), len(header) if tail else None
-
-
-def datatype_of(values: Sequence[Any]) -> str:
-    """Returns the datatype of an output.
-
-    Example:
-        >>> datatype_of(["yes", "no"]), datatype_of([None, 0.5]), datatype_of([100])
-        ('BYTES', 'FP64', 'INT64')
-    """
-    first = next((value for value in values if value is not None), None)
-    return "FP64" if isinstance(first, float) else "INT64" if isinstance(first, int) else "BYTES"
 
 
 def _read_tensor(entry: dict[str, Any], name: str, rest: memoryview) -> tuple[Array, memoryview]:
