@@ -8,7 +8,7 @@ from typing import Any, cast, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from caveat._estimators import usual_measure
+from caveat._estimators import measure_of
 from caveat.cli._serve._computing import Answer
 from caveat.cli._serve._exchangeability import ExchangeabilityTest
 from caveat.cli._serve._served import Served
@@ -89,8 +89,7 @@ class Watch:
         known = self._streams.get(served.name)
         if known is None or known.mark != served.mark:
             model = served.model
-            measure = str((model.policy or {}).get("measure", usual_measure(model)))
-            values = model.calibration.uncertainty.get(measure)
+            values = model.calibration.uncertainty.get(measure_of(model, None))
             if values is None or len(values) < 2:
                 known = _Stream(served.mark, None, None, None)
             else:
