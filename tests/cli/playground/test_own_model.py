@@ -64,6 +64,15 @@ def test_models_and_tables_below_the_folder_are_listed(place: Path, client: Test
     assert found["named"] is False
 
 
+def test_models_of_sentences_and_pictures_are_not_listed(place: Path) -> None:
+    manifest = json.loads((place / "models" / "sold" / "caveat.json").read_text())
+    for kind in ("text", "image"):
+        (place / "models" / kind).mkdir()
+        (place / "models" / kind / "caveat.json").write_text(json.dumps({**manifest, "format": f"caveat-{kind}"}))
+    (place / "models" / "price" / "caveat.json").write_text("{")  # cannot be read: opening it says why
+    assert list(find_places(place).models) == ["models/price", "models/sold"]
+
+
 def test_what_is_named_on_the_command_line_comes_first(place: Path, tmp_path: Path) -> None:
     found = find_places(tmp_path / "elsewhere", place / "models" / "sold", place / "test.csv")
     assert [*found.models.values(), *found.tables.values()] == [place / "models" / "sold", place / "test.csv"]

@@ -15,6 +15,7 @@ from caveat._estimators import (
     fingerprint,
     load_model,
     losses_of,
+    package_of,
     uncertainty_of,
     unit_of,
     usual_measure,
@@ -58,7 +59,7 @@ class Places:
 
 
 def find_places(root: Path, model: Path | None = None, data: Path | None = None) -> Places:
-    """Returns the models and tables in a folder and the folders below it; first those that are named.
+    """Returns the models of tables, and tables, in a folder and the folders below it; first those that are named.
 
     Folders with a leading dot, links and what lies more than three folders deep are passed over.
     """
@@ -68,7 +69,8 @@ def find_places(root: Path, model: Path | None = None, data: Path | None = None)
         place = Path(here)
         depth = len(place.relative_to(root).parts)
         is_model = FILES[1] in files
-        if is_model and depth and len(models) < _MOST_PLACES:
+        of_tables = is_model and package_of(place) in (TABLES.package, None)  # of None loading says why
+        if of_tables and depth and len(models) < _MOST_PLACES:
             models.setdefault(place.relative_to(root).as_posix(), place)
         folders[:] = sorted(name for name in folders if name[0] != "." and not is_model and depth < _DEPTH)
         for name in () if is_model else sorted(files):
