@@ -28,7 +28,7 @@ from caveat.shift import corrupt
 
 HERE = Path(__file__).parent
 SEEDS, DRAWS, HELD, TESTED = 3, 100, 2000, 2000  # clean pictures that set the threshold; test digits
-KEPT = 0.95  # the share of clean pictures that the threshold keeps
+KEPT = 0.95  # the fraction of clean pictures that the threshold keeps
 LEVELS = (1, 2, 3)
 WORDS = {"blurred": ("1 pixel", "2 pixels", "3 pixels"), "dark": ("1/2 of the light", "1/4", "1/10"),
          "cut": ("1/4 is missing", "1/2", "3/4")}  # fmt: skip
@@ -48,7 +48,7 @@ def blurred(x: Tensor, level: int) -> Tensor:
 
 
 def dark(x: Tensor, level: int) -> Tensor:
-    """Too little light: a share of it, in 8 bits, as a camera would store it."""
+    """Too little light: a fraction of it, in 8 bits, as a camera would store it."""
     return (255 * (0.5, 0.25, 0.1)[level - 1] * x).floor() / 255
 
 
@@ -91,7 +91,7 @@ def compute(part: str, smoke: bool) -> Record:
 
 
 def decided(clean: Any, read: dict[str, Any], y: Tensor, measure: Callable[[Any], Tensor]) -> Record:
-    """Of each set: the share rejected, the accuracy of all and of what is answered, AUROC against clean test digits."""
+    """Of each set: the fraction rejected, the accuracy of all and of what is answered, AUROC against clean digits."""
     threshold = threshold_for_coverage(clean, KEPT, measure=measure)
     found: Record = {}
     for name, pred in read.items():
@@ -148,7 +148,7 @@ def table(parts: dict[str, Record]) -> str:
     """By entropy, all methods: four numbers of each set; then mutual information where there are draws."""
     lines: list[str] = []
     titles = {
-        "rejected": "Share rejected", "accuracy": "Accuracy if all were answered",
+        "rejected": "Fraction rejected", "accuracy": "Accuracy if all were answered",
         "of answered": "Accuracy of what is answered", "AUROC": "AUROC against clean test digits",
     }  # fmt: skip
     for measure in MEASURES:
@@ -187,7 +187,7 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
             ax.grid(axis="y", color="#e2e4e8")
             ax.spines[["top", "right"]].set_visible(False)
         column[0].set_title(kind, loc="left", fontsize=11, fontweight="bold")
-    for ax, title in zip(grid[:, 0], ("share rejected", "accuracy of what is answered"), strict=True):
+    for ax, title in zip(grid[:, 0], ("fraction rejected", "accuracy of what is answered"), strict=True):
         ax.set_ylabel(title)
     figure.legend(*grid[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(folder / "rejected.png", dpi=90)

@@ -25,7 +25,7 @@ from caveat.samplers import deterministic, ensemble, mixture
 
 HERE = Path(__file__).parent
 SEEDS, DRAWS, KNOWN, MADE = 3, 100, 2000, 500  # test digits, and pictures of each kind
-SURE, ALARMS = 0.99, 0.05  # confidence that counts as sure; the share of digits that may be taken for fooling pictures
+SURE, ALARMS = 0.99, 0.05  # confidence that counts as sure; the fraction of digits that may count as fooling
 STEPS, RATE, MASKS = 100, 0.05, 10  # gradient steps, Adam's rate, and the masks that a step against the draws sees
 NOISES = ("uniform noise", "shuffled pixels")
 GRADIENTS = ("gradient, one pass", "gradient, through dropout")
@@ -161,7 +161,7 @@ def table(parts: dict[str, Record]) -> str:
         return plus_minus(values, digits) if values else ""
 
     rows = [[method, *(cell(method, name, "sure") for name in ("digits", *KINDS))] for method in METHODS]
-    lines = [f"Share of all pictures with a confidence above {SURE}:", ""]
+    lines = [f"Fraction of all pictures with a confidence above {SURE}:", ""]
     lines += [markdown(["method", "digits", *KINDS], rows), ""]
     rows = [[method, *(cell(method, name, "still sure") for name in KINDS)] for method in METHODS]
     rows.append(["how many", *(cell("one pass", name, "fooling", 0) for name in KINDS)])
@@ -169,7 +169,7 @@ def table(parts: dict[str, Record]) -> str:
     lines += [markdown(["method", *KINDS], rows), ""]
     titles = {
         "AUROC": "AUROC, all pictures of a kind against digits",
-        "rejected": f"Share of them above the threshold that {ALARMS:.0%} of the digits are above",
+        "rejected": f"Fraction of them above the threshold that {ALARMS:.0%} of the digits are above",
     }
     for key, title in titles.items():
         rows = [
@@ -185,7 +185,7 @@ def table(parts: dict[str, Record]) -> str:
 
 
 def draw(parts: dict[str, Record], folder: Path) -> None:
-    """The pictures with what is said of them, and the share that each method is surer of than a level."""
+    """The pictures with what is said of them, and the fraction that each method is surer of than a level."""
     with np.load(folder / "pictures.npz") as file:
         draw_pictures(dict(file), folder / "pictures.png")
     figure, row = plt.subplots(1, 5, figsize=(16, 3.9), layout="constrained", sharey=True)
@@ -199,7 +199,7 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
         ax.set_title(name, loc="left", fontsize=11, fontweight="bold")
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="#e2e4e8")
-    row[0].set_ylabel("share of pictures with a higher one")
+    row[0].set_ylabel("fraction of pictures with a higher one")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(folder / "confidence.png", dpi=90)
     plt.close(figure)

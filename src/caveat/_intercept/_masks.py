@@ -108,7 +108,7 @@ class MaskSource:
 
     ``strata=K`` makes each element's uniforms a Latin hypercube over blocks of K draws ("A Comparison of Three
     Methods for Selecting Values of Input Variables in the Analysis of Output from a Computer Code", McKay, Beckman,
-    Conover, 1979): in each block an element is dropped in a share of draws as near its rate as K allows.
+    Conover, 1979): in each block an element is dropped in a fraction of draws as near its rate as K allows.
 
     ``starts`` says where a site's tensor begins within the one that it is a part of, as in decoding token by token.
     """

@@ -1,4 +1,4 @@
-"""Lines against a share of the data, many methods on one axes: referral and risk against coverage."""
+"""Lines against a fraction of the data, many methods on one axes: referral and risk against coverage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def plot_referral(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """A metric on what is retained, against the share retained, a line for each ranking.
+    """A metric on what is retained, against the fraction retained, a line for each ranking.
 
     Args:
         curves: a curve, or a dict of them by name. A curve has ``fractions`` and ``values`` (F,), and may have ``low``
@@ -52,8 +52,9 @@ def plot_referral(
     """
     ax = axes_or_new(ax)
     _draw(ax, _named(curves), ("fractions", "values"), baselines)
-    ax.set_xlim(1.0, 0.0 if _least_share(ax) < 0.05 else max(_least_share(ax) - 0.02, 0.0))
-    finish(ax, title=title, x="share retained, the surest (the others are referred)", y=f"{metric} on what is retained")
+    ax.set_xlim(1.0, 0.0 if _least_fraction(ax) < 0.05 else max(_least_fraction(ax) - 0.02, 0.0))
+    x = "fraction retained, the surest (the others are referred)"
+    finish(ax, title=title, x=x, y=f"{metric} on what is retained")
     legend_below(ax)
     return ax
 
@@ -86,7 +87,7 @@ def plot_risk_coverage(
 
     Example:
         >>> plot_risk_coverage(([0.5, 1.0], [0.05, 0.1])).get_xlabel()
-        'coverage: share answered, the surest first'
+        'coverage: fraction answered, the surest first'
     """
     ax = axes_or_new(ax)
     named = _named(curves)
@@ -96,7 +97,7 @@ def plot_risk_coverage(
     _draw(ax, named, ("coverage", "risk"), baselines)
     ax.set_xlim(0, 1)
     ax.set_ylim(bottom=0)
-    finish(ax, title=title, x="coverage: share answered, the surest first", y=f"{risk} on what is answered")
+    finish(ax, title=title, x="coverage: fraction answered, the surest first", y=f"{risk} on what is answered")
     legend_below(ax)
     return ax
 
@@ -113,17 +114,17 @@ def _named(curves: Any) -> dict[str, Any]:
 def _draw(ax: Axes, curves: dict[str, Any], fields: tuple[str, str], baselines: Sequence[str]) -> None:
     own = [name for name in curves if name not in baselines]
     for name, curve in curves.items():
-        share, value, low, high = _read(curve, fields, name)
+        fraction, value, low, high = _read(curve, fields, name)
         if name in baselines:
             dashes = _BASELINE_DASHES[list(baselines).index(name) % len(_BASELINE_DASHES)]
-            ax.plot(share, value, color=MUTED, linestyle=dashes, linewidth=1.6, label=name, zorder=2)
+            ax.plot(fraction, value, color=MUTED, linestyle=dashes, linewidth=1.6, label=name, zorder=2)
             continue
         color, dashes, marker = series(own.index(name))
-        every = max(len(share) // 8, 1)
+        every = max(len(fraction) // 8, 1)
         if low is not None and high is not None:
-            ax.fill_between(share, low, high, color=color, alpha=0.18, linewidth=0, zorder=1)
+            ax.fill_between(fraction, low, high, color=color, alpha=0.18, linewidth=0, zorder=1)
         ax.plot(
-            share,
+            fraction,
             value,
             color=color,
             linestyle=dashes,
@@ -150,18 +151,18 @@ def _read(curve: Any, fields: tuple[str, str], name: str) -> tuple[Array, Array,
                 fix=f"pass ({fields[0]}, {fields[1]})",
             )
         )
-    share = in_unit(as_array(parts[0], fields[0]), fields[0])
+    fraction = in_unit(as_array(parts[0], fields[0]), fields[0])
     label = f"{fields[1]} of {name or 'the curve'}"
     rest = [None if part is None else as_array(part, label, gaps=True) for part in parts[1:]]
     for part in rest:
         if part is not None:
-            same_length(**{fields[0]: share, fields[1]: part})
+            same_length(**{fields[0]: fraction, fields[1]: part})
     # No picture has more columns of pixels than this; the ends stay.
-    kept = np.unique(np.linspace(0, len(share) - 1, min(len(share), _MOST_POINTS)).round().astype(int))
+    kept = np.unique(np.linspace(0, len(fraction) - 1, min(len(fraction), _MOST_POINTS)).round().astype(int))
     value, low, high = (None if part is None else part[kept] for part in rest)
     assert value is not None
-    return share[kept], value, low, high
+    return fraction[kept], value, low, high
 
 
-def _least_share(ax: Axes) -> float:
+def _least_fraction(ax: Axes) -> float:
     return min(float(line.get_xdata().min()) for line in ax.get_lines())  # pyright: ignore

@@ -28,7 +28,7 @@ def plot_measure_histograms(
 ) -> Axes:
     """How a measure is spread over sets of data, such as in and out of distribution, on the same bins.
 
-    Each histogram is of the share of its own set, so that sets of unlike size compare; the legend says how many rows
+    Each histogram is of fractions of its own set, so that sets of unlike size compare; the legend says how many rows
     each has and where its median lies, which is marked on the axis.
 
     Args:
@@ -68,14 +68,14 @@ def plot_measure_histograms(
     ax = axes_or_new(ax)
     for number, (name, rows) in enumerate(sets.items()):
         color, dashes, marker = series(number)
-        share = 100 * np.histogram(rows, edges)[0] / len(rows)
+        percent = 100 * np.histogram(rows, edges)[0] / len(rows)
         label = f"{shortened(name, 30)}: {len(rows):,} rows, median {np.median(rows):.3g}"
-        ax.stairs(share, edges, fill=True, color=color, alpha=0.25)
-        ax.stairs(share, edges, color=color, linewidth=1.6, linestyle=dashes, label=label, baseline=None)
+        ax.stairs(percent, edges, fill=True, color=color, alpha=0.25)
+        ax.stairs(percent, edges, color=color, linewidth=1.6, linestyle=dashes, label=label, baseline=None)
         ax.plot(np.median(rows), 0, marker=marker, color=color, markersize=7, clip_on=False, zorder=5)
     ax.set_ylim(bottom=0)
     ax.set_xlim(edges[0], edges[-1])
-    finish(ax, title=title, x=label_x, y="share of its rows (%)")
+    finish(ax, title=title, x=label_x, y="fraction of its rows (%)")
     legend_below(ax, columns=2)
     return ax
 
@@ -136,12 +136,12 @@ def draw_class_rows(ax: Axes, draws: Array, names: Sequence[str], label: int | N
     classes, mean = draws.shape[1], draws.mean(0)
     predicted = int(mean.argmax())
     edges = np.linspace(0, 1, bins + 1)
-    shares = [np.histogram(draws[:, row], edges)[0] / len(draws) for row in range(classes)]
-    most = max(float(share.max()) for share in shares)
+    fractions = [np.histogram(draws[:, row], edges)[0] / len(draws) for row in range(classes)]
+    most = max(float(fraction.max()) for fraction in fractions)
     for row in range(classes):
         base = classes - 1 - row
         # The square root keeps the thin tails visible beside the spike of a class that is ruled out.
-        height = np.sqrt(shares[row] / most) * _ROW_HEIGHT
+        height = np.sqrt(fractions[row] / most) * _ROW_HEIGHT
         color = BLUE if row == predicted else FAINT
         ax.hlines(base, 0, 1, color=GRID, linewidth=0.8, zorder=1)
         ax.stairs(base + height, edges, baseline=base, fill=True, color=color, alpha=0.9, zorder=2)

@@ -1,4 +1,4 @@
-"""Reliability: what share was right where so much confidence was claimed, with how many claimed it."""
+"""Reliability: what fraction was right where so much confidence was claimed, with how many claimed it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plot_reliability(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """A reliability diagram: a bar a bin up to the share that was right, the gap to the diagonal, counts on top.
+    """A reliability diagram: a bar a bin up to the fraction that was right, the gap to the diagonal, counts on top.
 
     Args:
         confidences: (N,) probabilities of the class that was answered; or (N, C) probabilities of all classes; or bins
@@ -46,7 +46,7 @@ def plot_reliability(
     Example:
         >>> ax = plot_reliability([0.9, 0.8, 0.55, 0.95], [True, False, True, True], bins=10)
         >>> ax.get_ylabel()
-        'share that was right'
+        'fraction that was right'
     """
     edges, count, claimed, right = _read(confidences, correct, bins)
     ax = axes_or_new(ax, 4.6, 4.8)
@@ -62,7 +62,7 @@ def plot_reliability(
     error = float((count[full] * gap).sum() / count.sum())
     ax.set(xlim=(0, 1), ylim=(0, 1))
     _counts(ax, edges, count)
-    finish(ax, title=title, x="claimed confidence (probability)", y="share that was right", title_at=1.24)
+    finish(ax, title=title, x="claimed confidence (probability)", y="fraction that was right", title_at=1.24)
     ax.set_xlabel(f"{ax.get_xlabel()}\nECE {error:.3f}, {int(count.sum()):,} rows")  # bars may fill all of the axes
     legend_below(ax)
     settle(ax)
@@ -70,11 +70,11 @@ def plot_reliability(
 
 
 def _counts(ax: Axes, edges: Array, count: Array) -> None:
-    """A strip above the diagram with the share of all rows that each bin holds."""
+    """A strip above the diagram with the percentage of all rows that each bin holds."""
     strip = ax.inset_axes((0, 1.04, 1, 0.17), sharex=ax)
-    share = 100 * count / count.sum()
-    strip.bar(edges[:-1], share, np.diff(edges), align="edge", color=FAINT, edgecolor="white", linewidth=0.8)
-    most = float(share.max())
+    percent = 100 * count / count.sum()
+    strip.bar(edges[:-1], percent, np.diff(edges), align="edge", color=FAINT, edgecolor="white", linewidth=0.8)
+    most = float(percent.max())
     strip.set_ylim(0, most * 1.15)
     strip.set_yticks([0, most], ["0", f"{most:.0f}" if most >= 1 else f"{most:.2g}"])
     strip.tick_params(labelbottom=False)

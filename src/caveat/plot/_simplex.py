@@ -94,11 +94,11 @@ def plot_simplex(
 
 def _draw_triangle(ax: Axes) -> None:
     """Its sides, the lines of equal probability, and the borders between the predicted classes."""
-    for share in (0.25, 0.5, 0.75):
+    for level in (0.25, 0.5, 0.75):
         for corner in range(3):
             at = np.zeros((2, 3))
-            at[:, corner] = share
-            at[0, (corner + 1) % 3] = at[1, (corner + 2) % 3] = 1 - share
+            at[:, corner] = level
+            at[0, (corner + 1) % 3] = at[1, (corner + 2) % 3] = 1 - level
             ax.plot(*(at @ _CORNERS).T, color=GRID, linewidth=0.8, zorder=1)
     for corner in range(3):
         border = np.full((2, 3), 1 / 3)

@@ -79,7 +79,7 @@ def _add(
 ) -> None:
     """Add the draws of one part, with classes along ``axis``, to the fields of ``known`` draws."""
     draws = scores.shape[0]
-    share = draws / (known + draws)
+    weight = draws / (known + draws)
     p = torch.empty_like(scores)
     shifted = scores - scores.amax(axis, keepdim=True)
     _vote(votes, torch.eq(shifted, 0, out=p), scores, axis)
@@ -88,15 +88,15 @@ def _add(
     p.mul_(sums.reciprocal())
     log_p = shifted.sub_(sums.log_()).clamp_(min=LOG_FLOOR)
     entropies = (p * log_p).sum(axis, keepdim=True)
-    entropy.lerp_(_mean(entropies).neg_().to(entropy.dtype), share)
-    log.lerp_(_mean(log_p).to(log.dtype), share)
+    entropy.lerp_(_mean(entropies).neg_().to(entropy.dtype), weight)
+    log.lerp_(_mean(log_p).to(log.dtype), weight)
     middle = _mean(p)
     if draws > 1:
         p.sub_(middle)
         m2.add_(p.mul_(p).sum(0))
     apart = middle.to(mean.dtype).sub_(mean)
-    mean.add_(apart, alpha=share)
-    m2.addcmul_(apart, apart, value=known * share)
+    mean.add_(apart, alpha=weight)
+    m2.addcmul_(apart, apart, value=known * weight)
 
 
 def _mean(values: Tensor) -> Tensor:
