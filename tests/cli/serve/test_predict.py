@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from caveat.cli._cli import main
+from caveat.cli._serve._batches import Batches
+from caveat.cli._serve._inputs import columns_of, inputs_of
+from caveat.cli._serve._served import open_model
+from caveat.cli._serve._settings import Settings
 
 from .conftest import connect, make_rows, run
 
@@ -81,6 +86,26 @@ def test_requests_that_arrive_together_are_computed_together(place: Path) -> Non
 
 def batches_in(metrics: str) -> int:
     return int(float(metrics.split("caveat_batch_rows_count ")[1].split("\n")[0]))
+
+
+@pytest.mark.parametrize("count", [4, 10])
+def test_a_full_batch_and_what_it_leaves_do_not_wait(place: Path, count: int) -> None:
+    """Only a request that has just arrived, and fills no batch, waits for others."""
+    served = open_model(place / "by_sold", "by_sold")
+    columns = columns_of([{"size": 2.0, "color": "red"}] * count)
+    settings = Settings(batch_rows=4, batch_wait=1e6)
+
+    async def steps() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            batches = Batches(settings, executor, lambda *_: None)
+            running = asyncio.create_task(batches.run())
+            inputs = inputs_of(served, columns)
+            async with asyncio.timeout(60):
+                found = await batches.ask(served, inputs, count, draws=4, level=0.9, until=None)
+            running.cancel()
+        assert len(found.rows) == count
+
+    run(steps())
 
 
 def test_a_long_request_gives_way_to_short_ones(place: Path) -> None:

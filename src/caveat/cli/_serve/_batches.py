@@ -95,11 +95,17 @@ class Batches:
         """Computes batch after batch, until it is cancelled."""
         while True:
             await self._some.wait()
-            if self._settings.batch_rows > 1 and len(self._jobs) < self._settings.batch_rows:
+            if self._fill_no_batch():
                 await asyncio.sleep(self._settings.batch_wait)
             await self._compute_next()
             if not self._jobs:
                 self._some.clear()
+
+    def _fill_no_batch(self) -> bool:
+        """Returns whether all requests have just arrived, and are too few for a batch: only such wait for others."""
+        most = self._settings.batch_rows
+        few = len(self._jobs) < most and sum(job.count for job in self._jobs) < most
+        return few and not any(job.taken for job in self._jobs)
 
     async def _compute_next(self) -> None:
         jobs, pieces = self._gather()
