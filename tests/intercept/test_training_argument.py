@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,8 +147,10 @@ def test_a_whole_number_of_the_networks_own_is_no_size_of_the_rows(model: nn.Mod
     assert torch.equal(model.state, state)
 
 
-def test_a_model_that_says_it_is_not_built_is_refused() -> None:
+def test_built_is_a_word_of_keras_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(Drop())
-    model.built = False
+    model.built = False  # of a network of torch it says nothing
+    caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), X, 5)
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(Layer=Model))
     with pytest.raises(InvalidArgumentError, match="Every parameter must be there"):
         caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), X, 5)

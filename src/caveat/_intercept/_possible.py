@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any, cast
+
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -28,7 +31,7 @@ def check_initialized(network: Network) -> None:
     Its first pass makes parameters, which is the network's owner's to do.
     """
     for module in network.modules:
-        unbuilt = module is network.model and vars(module).get("built") is False  # as Keras says of a model
+        unbuilt = module is network.model and _is_unbuilt(module)
         held = (*module.parameters(recurse=False), *module.buffers(recurse=False))
         if unbuilt or any(map(is_lazy, held)):
             raise InvalidArgumentError(
@@ -39,6 +42,12 @@ def check_initialized(network: Network) -> None:
                     fix="run the network once: model(x)",
                 )
             )
+
+
+def _is_unbuilt(model: nn.Module) -> bool:
+    """Is this a model of Keras that has no weights yet?"""
+    keras: Any = sys.modules.get("keras")  # not loaded: there is none
+    return isinstance(model, getattr(keras, "Layer", ())) and not cast(Any, model).built
 
 
 def nothing_random(got: str) -> NothingRandomError:

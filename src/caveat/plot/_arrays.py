@@ -11,7 +11,7 @@ import torch
 
 from caveat._measure_kinds import kind_of
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
-from caveat.measures import MEASURES
+from caveat.measures import MEASURES, Measure
 
 Array = npt.NDArray[np.float64]
 
@@ -48,7 +48,7 @@ def label_of(measure: Any) -> str:
         >>> label_of("mutual_information"), label_of("height (m)")
         ('mutual information (nats)', 'height (m)')
     """
-    known = MEASURES.get(measure if isinstance(measure, str) else getattr(measure, "__name__", ""))
+    known = _known(measure)
     if known is None:
         return str(measure)
     return f"{known.name.replace('_', ' ')} ({known.unit.replace('^2', '²')})"
@@ -65,7 +65,7 @@ def measured(values: Any, measure: Any, name: str, axes: Sequence[int] = (1,)) -
         return as_array(values, name, axes), "uncertainty" if measure is None else label_of(measure)
     if measure is None:
         measure = "total_variance" if kind == "regression" else "predictive_entropy"
-    known = MEASURES.get(measure if isinstance(measure, str) else getattr(measure, "__name__", ""))
+    known = _known(measure)
     if known is None:
         raise InvalidArgumentError(
             explain(
@@ -76,6 +76,11 @@ def measured(values: Any, measure: Any, name: str, axes: Sequence[int] = (1,)) -
             )
         )
     return as_array(known(values), name, axes), label_of(known.name)
+
+
+def _known(measure: Any) -> Measure | None:
+    """The measure of this name, or of this function's name."""
+    return MEASURES.get(measure if isinstance(measure, str) else getattr(measure, "__name__", ""))
 
 
 def same_length(**arrays: Array) -> None:
