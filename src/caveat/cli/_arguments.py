@@ -12,7 +12,7 @@ METHODS = {"tables": ("ensemble", "mc_dropout", "concrete_dropout", "sngp"), "pi
 _LISTS = (".csv", ".tsv")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _SMALL = 1 << 20
-"""Bytes of a table that counts as small, some 20,000 rows of ten short columns: its steps are too short to share out."""
+"""Bytes of a table that counts as small, some 20,000 rows of ten short columns: its steps are too short to share."""
 
 
 def check_data(data: Path) -> None:
