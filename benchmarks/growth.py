@@ -133,7 +133,7 @@ def measure() -> None:
         file.write(f"# {processor()}\n")
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: f"{v:.4g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows)
 
 
 def draw() -> None:
@@ -154,10 +154,12 @@ def draw() -> None:
                     values = [max(float(row[f"{who} {unit}"]), 0.1 if line else 1e-5) for row in mine]
                     axes[line, column].plot(sizes, values, style, color=color, label=label, markersize=4)
         axes[1, column].set_xlabel({"draws": "draws T", "rows": "rows B"}.get(axis, axis))
-    for ax in axes.flat:
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.grid(alpha=0.3)
+        for ax in axes[:, column]:
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            ax.set_xticks(AXES[axis], [f"{size:,}" for size in AXES[axis]])
+            ax.minorticks_off()
+            ax.grid(alpha=0.3)
     axes[0, 0].set_ylabel("seconds of the processor")
     axes[1, 0].set_ylabel("MiB above the network's")
     handles, labels = axes[0, 0].get_legend_handles_labels()
