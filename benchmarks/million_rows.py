@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from caveat._estimators import find_kind, load_model
+from caveat._estimators import load_model
+from caveat._kinds import find_kind
 from caveat._tables import read_chunks
 from caveat.cli._predict_command import predict_file
 from caveat.tabular import Regressor

@@ -4,8 +4,8 @@ from importlib import import_module
 
 from caveat._estimators._calibration import calibrate, describe_calibration
 from caveat._estimators._card import plain_text
-from caveat._estimators._find_kind import find_kind, package_of
 from caveat._estimators._fitting import fit_model
+from caveat._estimators._folder_format import format_of
 from caveat._estimators._from_scores import highest_level, interval_of, sets_of
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE
 from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
@@ -63,10 +63,10 @@ __all__ = [
     "decide",
     "describe_calibration",
     "epistemic_measure",
-    "find_kind",
     "fingerprint",
     "fit_model",
     "fitted",
+    "format_of",
     "highest_level",
     "interval_of",
     "keep_parameters",
@@ -76,7 +76,6 @@ __all__ = [
     "loss_of",
     "losses_of",
     "measure_of",
-    "package_of",
     "plain_text",
     "predict_from",
     "predict_in_steps",

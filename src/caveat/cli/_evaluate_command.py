@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import FILES, describe_calibration, load_model, package_of
+from caveat._estimators import FILES, describe_calibration, load_model
 from caveat._extras import require
 from caveat._files import write_whole
+from caveat._kinds import package_of
 from caveat._tables import InvalidTableError
 from caveat.cli._output_file import check_output, writing
 from caveat.cli._picture_report import picture_report

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._estimators import Classes, Model, find_kind, losses_of
+from caveat._estimators import Classes, Model, losses_of
+from caveat._kinds import find_kind
 from caveat.cli._tabular_tested import parts_of
 from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures

@@ -175,7 +175,7 @@ def predict(
     if engine == "ray":
         check_installed("ray", "ray")
     check_installed("safetensors", "tabular")
-    from caveat._estimators import package_of
+    from caveat._kinds import package_of
 
     with threads_set(threads, data), _bar(f"Predicting {data.name}") as advance:
         if package_of(model) == "image":
@@ -271,7 +271,7 @@ def decide(
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
-    from caveat._estimators import package_of
+    from caveat._kinds import package_of
     from caveat.cli._decide_command import decide_file
     from caveat.cli._picture_commands import decide_pictures
 
@@ -297,7 +297,7 @@ def calibrate(
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
-    from caveat._estimators import package_of
+    from caveat._kinds import package_of
     from caveat.cli._decide_command import calibrate_file
     from caveat.cli._picture_commands import calibrate_pictures
 

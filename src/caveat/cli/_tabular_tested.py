@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import caveat
-from caveat._estimators import Classes, Model, find_kind, losses_of, predict_from
+from caveat._estimators import Classes, Model, losses_of, predict_from
+from caveat._kinds import find_kind
 from caveat._tables import (
     InvalidTableError,
     Sample,

@@ -15,12 +15,12 @@ from caveat._estimators import (
     fingerprint,
     load_model,
     losses_of,
-    package_of,
     uncertainty_of,
     unit_of,
     usual_measure,
 )
 from caveat._goal import Goal
+from caveat._kinds import package_of
 from caveat._plain import from_plain
 from caveat.cli._decide_command import decide_file
 from caveat.cli._tabular_rows import answer_text, truth_text, why

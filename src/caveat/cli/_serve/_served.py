@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from caveat._estimators import Model, find_kind, fingerprint, load_model, package_of
+from caveat._estimators import Model, fingerprint, load_model
+from caveat._kinds import find_kind, package_of
 from caveat.errors import BusyError
 
 _TRIES = 50

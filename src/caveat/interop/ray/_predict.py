@@ -12,8 +12,9 @@ from torch import Tensor
 from caveat._checks import require_integer
 from caveat._engine import Sampler, check_draws, check_sampler_passed
 from caveat._engine import predict as predict_draws
-from caveat._estimators import Model, find_kind, highest_level, load_model, predict_from, prediction_rows
+from caveat._estimators import Model, highest_level, load_model, predict_from, prediction_rows
 from caveat._extras import require
+from caveat._kinds import find_kind
 from caveat._seeds import check_seed
 from caveat._tables import Chunk, InvalidTableError, as_columns, count_rows
 from caveat.errors import InvalidArgumentError, explain
