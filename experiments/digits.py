@@ -8,10 +8,13 @@ from __future__ import annotations
 import functools
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from records import images
 from torch import nn
 
+import caveat
+from caveat.samplers import deterministic, ensemble, mixture
 from caveat.train import FittedEnsemble, fit_ensemble
 
 MEMBERS, TRAINED_ON, EPOCHS = 5, 10_000, 10
@@ -42,3 +45,15 @@ def trained(seed: int, *, spatial_rate: float = 0.0, members: int = MEMBERS, smo
         members=min(2, members) if smoke else members, seed=seed, epochs=1 if smoke else EPOCHS, batch_size=32,
         learning_rate=1e-3, backend="loop", checkpoint=folder, progress=False,
     )  # fmt: skip
+
+
+def four_methods(networks: FittedEnsemble, draws: int, *, single: str = "one pass") -> dict[str, tuple[Any, int]]:
+    """By method a sampler of the same networks, and its number of draws; ``single`` names one network alone."""
+    output = caveat.Logits()
+    with_dropout = [caveat.mc_dropout(one, output=output) for one in networks]
+    return {
+        single: (deterministic(networks[0], output=output), 1),
+        "MC dropout": (with_dropout[0], draws),
+        "deep ensemble": (ensemble(networks, output=output), len(networks)),
+        "ensemble of MC dropout": (mixture(with_dropout), len(networks) * draws // 5),
+    }

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share lies beside them
-from digits import TRAINED_ON, trained
+from digits import TRAINED_ON, four_methods, trained
 from records import Experiment, Record, images, markdown, plus_minus, run
 
 import caveat
 from caveat.decide import abstain, threshold_for_coverage
 from caveat.metrics import out_of_distribution
-from caveat.samplers import deterministic, ensemble, mixture
 from caveat.shift import corrupt
 
 HERE = Path(__file__).parent
@@ -70,14 +69,7 @@ def compute(part: str, smoke: bool) -> Record:
     held, tested, draws = (100, 40, 5) if smoke else (HELD, TESTED, DRAWS)
     validation = images("mnist", "train")[0][TRAINED_ON : TRAINED_ON + held]
     x, y = (rows[:tested] for rows in images("mnist", "test"))
-    output = caveat.Logits()
-    with_dropout = [caveat.mc_dropout(one, output=output) for one in networks]
-    samplers = {
-        "one pass": (deterministic(networks[0], output=output), 1),
-        "MC dropout": (with_dropout[0], draws),
-        "deep ensemble": (ensemble(networks, output=output), len(networks)),
-        "ensemble of MC dropout": (mixture(with_dropout), len(networks) * draws // 5),
-    }
+    samplers = four_methods(networks, draws)
     sets = {"clean": x} | {f"{kind} {level}": spoil(x, level) for kind, spoil in KINDS.items() for level in LEVELS}
     found: Record = {}
     for method, (sampler, n) in samplers.items():

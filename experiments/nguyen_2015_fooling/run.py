@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share lies beside them
-from digits import trained
+from digits import four_methods, trained
 from records import Experiment, Record, images, markdown, plus_minus, run
 
 import caveat
 from caveat.metrics import out_of_distribution
-from caveat.samplers import deterministic, ensemble, mixture
 
 HERE = Path(__file__).parent
 SEEDS, DRAWS, KNOWN, MADE = 3, 100, 2000, 500  # test digits, and pictures of each kind
@@ -42,14 +41,7 @@ def compute(part: str, smoke: bool) -> Record:
     known, made, draws, steps = (100, 20, 5, 5) if smoke else (KNOWN, MADE, DRAWS, STEPS)
     x, _ = images("mnist", "test")
     sets = {"digits": x[:known]} | pictures(networks[0], x[known : known + made], seed, steps)
-    output = caveat.Logits()
-    with_dropout = [caveat.mc_dropout(one, output=output) for one in networks]
-    samplers = {
-        "one pass": (deterministic(networks[0], output=output), 1),
-        "MC dropout": (with_dropout[0], draws),
-        "deep ensemble": (ensemble(networks, output=output), len(networks)),
-        "ensemble of MC dropout": (mixture(with_dropout), len(networks) * draws // 5),
-    }
+    samplers = four_methods(networks, draws)
     read = {
         method: {name: caveat.predict(sampler, rows, n=n, seed=seed) for name, rows in sets.items()}
         for method, (sampler, n) in samplers.items()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share lies beside them
 import classifiers
-from digits import trained
+from digits import four_methods, trained
 from records import Experiment, Record, counts, data, from_counts, images, markdown, plus_minus, run
 
 import caveat
@@ -74,14 +74,7 @@ def compute(part: str, smoke: bool) -> Record:
     networks = trained(seed, smoke=smoke)
     count, draws = (100, 5) if smoke else (COUNT, DRAWS)
     x, y = images("mnist", "test")
-    output = caveat.Logits()
-    with_dropout = [caveat.mc_dropout(one, output=output) for one in networks]
-    samplers = {
-        "deterministic": (deterministic(networks[0], output=output), 1),
-        "MC dropout": (with_dropout[0], draws),
-        "deep ensemble": (ensemble(networks, output=output), len(networks)),
-        "ensemble of MC dropout": (mixture(with_dropout), len(networks) * draws // 5),
-    }
+    samplers = four_methods(networks, draws, single="deterministic")
     found: Record = {}
     for method, (sampler, n) in samplers.items():
         known, unknown = (caveat.predict(sampler, rows[:count], n=n, seed=seed) for rows in (x, letters()))
