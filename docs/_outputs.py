@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import io
@@ -43,7 +44,7 @@ DARK = {
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files, **_: Any) -> str:
     """Put each block's results after it, and its figures among the files of the site."""
     matches = list(BLOCK.finditer(markdown))
-    if not matches or page.meta.get("run") is False:
+    if not matches:
         return markdown
     codes = [match.group(1) for match in matches]
     stem = page.file.src_uri.removesuffix(".md").replace("/", "-")
@@ -187,16 +188,12 @@ def darkened(drawing: str) -> str:
     return drawing.replace("<svg ", f'<svg fill="{DARK["#000000"]}" ', 1)
 
 
+@functools.cache
 def fingerprint() -> str:
     """The hash of the package's source, of this file, and of torch's version."""
     import torch
 
-    if not _FINGERPRINT:
-        digest = hashlib.sha256(torch.__version__.encode())
-        for path in [Path(__file__), *sorted((ROOT / "src").rglob("*.py"))]:
-            digest.update(path.read_bytes())
-        _FINGERPRINT.append(digest.hexdigest())
-    return _FINGERPRINT[0]
-
-
-_FINGERPRINT: list[str] = []
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in [Path(__file__), *sorted((ROOT / "src").rglob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
