@@ -155,6 +155,18 @@ def test_model_without_dropout_is_named() -> None:
         fastai_predict(held(nn.Linear(2, 2), nn.CrossEntropyLoss()))
 
 
+class Resettable(nn.Sequential):
+    """Has the method that networks of fastai for texts have, and returns a tensor."""
+
+    def reset(self) -> None:
+        pass
+
+
+def test_a_network_with_reset_that_returns_a_tensor_is_read_whole() -> None:
+    pred = fastai_predict(held(Resettable(nn.Dropout(), nn.Linear(2, 2)), nn.CrossEntropyLoss()), n=5)
+    assert pred.mean.shape == (3, 2)
+
+
 def test_loss_that_says_nothing_is_named() -> None:
     model = nn.Sequential(nn.Dropout(), nn.Linear(2, 2))
     with pytest.raises(InvalidArgumentError, match="The loss must say"):

@@ -19,7 +19,6 @@ from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import BinaryLogit, Logits, Mean, Output, Predictive, as_output, concatenate
 from caveat.samplers import mc_dropout
 
-_BINARY = (nn.BCEWithLogitsLoss,)
 _REGRESSION = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
@@ -44,7 +43,7 @@ def fastai_predict(
         dl: The loader, such as ``learner.dls.test_dl(df)``; that of the validation set if not given.
         output: How to read what the network returns. If not given, it follows from the loss: cross-entropy is
             ``Logits``, binary cross-entropy ``BinaryLogit``, squared and absolute errors ``Mean``. Of a network with
-            ``reset``, as those of fastai for texts, it is the first part that is returned.
+            ``reset``, as those of fastai for texts, it is the first item where a tuple is returned.
         n: Number of draws, or "auto".
         seed: Random seed for the draws: the same functions for every batch.
         live: Which sites fire, as for ``caveat.mc_dropout``.
@@ -92,11 +91,11 @@ def _in_order(loader: Any) -> tuple[Any, Tensor | None]:
 
 
 def _output_of(loss: Any, recurrent: bool) -> Output:
-    select = 0 if recurrent else None
+    select = _scores if recurrent else None
     inner = getattr(loss, "func", loss)  # fastai's losses hold one of torch's
     if isinstance(inner, nn.CrossEntropyLoss):
         return Logits(class_dim=int(getattr(loss, "axis", -1)), select=select)
-    if isinstance(inner, _BINARY):
+    if isinstance(inner, nn.BCEWithLogitsLoss):
         return BinaryLogit(select=select)
     if isinstance(inner, _REGRESSION):
         return Mean(select=select)
@@ -108,6 +107,11 @@ def _output_of(loss: Any, recurrent: bool) -> Output:
             fix="fastai_predict(learner, output=caveat.Logits())",
         )
     )
+
+
+def _scores(returned: Any) -> Any:
+    """What fastai's ``RNNCallback`` keeps: the first of (scores, states, states without their dropout)."""
+    return cast(Any, returned[0]) if isinstance(returned, tuple) else returned
 
 
 def _check_learner(learner: Any) -> None:
