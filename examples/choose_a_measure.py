@@ -5,8 +5,6 @@ Run: python examples/choose_a_measure.py      (needs scikit-learn: pip install "
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -15,34 +13,23 @@ from torch import nn
 import caveat
 from caveat.metrics import compare_measures
 
-
-def data() -> list[torch.Tensor]:
-    """Images (8 x 8, flattened, in [0, 1]) and their digits; few to train on, so that errors remain."""
-    images, digits = load_digits(return_X_y=True)
-    parts: list[Any] = train_test_split(images / 16, digits, train_size=200, random_state=0, stratify=digits)
-    return [torch.as_tensor(part, dtype=torch.float32 if part.ndim == 2 else torch.int64) for part in parts]
-
-
-def fit(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
-    """Plain training: nothing in it knows about caveat."""
-    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(200):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    return model.eval()
+TRAIN = 200  # few, so that errors remain
 
 
 def main() -> None:
     torch.manual_seed(0)
-    x_train, x, y_train, y = data()
-    sampler = caveat.mc_dropout(fit(x_train, y_train), output=caveat.Logits())
+    images, digits = load_digits(return_X_y=True)
+    few, x, labels, y = train_test_split(images / 16, digits, train_size=TRAIN, random_state=0, stratify=digits)
+    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
+    caveat.fit(model, nn.CrossEntropyLoss(), (few, labels), validation=None, epochs=200, progress=False)
+
+    x = torch.tensor(x, dtype=torch.float32)
     strange = {
         "negatives": 1 - x,
         "pixels in another order": x[:, torch.randperm(64)],
         "much darker": x / 10,
     }
+    sampler = caveat.mc_dropout(model, output=caveat.Logits())
     pred = caveat.predict(sampler, x, n=100)
     for name, rows in strange.items():
         found = compare_measures(pred, y, caveat.predict(sampler, rows, n=100))

@@ -5,8 +5,6 @@ Run: python examples/compare_methods.py      (needs scikit-learn: pip install "c
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -14,29 +12,19 @@ from torch import nn
 
 import caveat
 
-
-def data() -> list[torch.Tensor]:
-    """Images (8 x 8, flattened, in [0, 1]) and their digits; few to train on, so that errors remain."""
-    images, digits = load_digits(return_X_y=True)
-    parts: list[Any] = train_test_split(images / 16, digits, train_size=200, random_state=0, stratify=digits)
-    return [torch.as_tensor(part, dtype=torch.float32 if part.ndim == 2 else torch.int64) for part in parts]
+TRAIN = 200  # few, so that errors remain
 
 
-def fit(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
-    """Plain training: nothing in it knows about caveat."""
-    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(200):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    return model.eval()
+def build() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
 
 
 def main() -> None:
-    torch.manual_seed(0)
-    x_train, x_test, y_train, y_test = data()
-    networks = [fit(x_train, y_train) for _ in range(5)]
+    images, digits = load_digits(return_X_y=True)
+    x, x_test, y, y_test = train_test_split(images / 16, digits, train_size=TRAIN, random_state=0, stratify=digits)
+    loss = nn.CrossEntropyLoss()
+    networks = caveat.fit_ensemble(build, loss, (x, y), members=5, validation=None, epochs=200, progress=False)
+
     logits = caveat.Logits()
     dropout = [caveat.mc_dropout(network, output=logits) for network in networks]
     methods = {
@@ -45,7 +33,7 @@ def main() -> None:
         "five networks": caveat.ensemble(networks, output=logits),
         "five with dropout": caveat.mixture(dropout),
     }
-    print(caveat.compare(methods, x_test, y_test, n=100))
+    print(caveat.compare(methods, torch.tensor(x_test, dtype=torch.float32), y_test, n=100))
 
 
 if __name__ == "__main__":
