@@ -25,12 +25,7 @@ def trained_network() -> nn.Module:
         *(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(RATE)),
         nn.Linear(64, 1),
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(300):
-        optimizer.zero_grad()
-        nn.functional.mse_loss(model(x), y).backward()
-        optimizer.step()
-    return model.eval()
+    return caveat.fit(model, nn.MSELoss(), (x, y), validation=None, epochs=300, progress=False).network
 
 
 def main() -> None:
