@@ -121,6 +121,42 @@ def test_python_runs_for_the_trial_and_two_chunks_only() -> None:
     assert len(calls) == 2
 
 
+class WithAuxiliaryHead(nn.Module):
+    """In training a head with dropout is computed too, of which the network returns nothing: GoogLeNet's way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last = nn.Linear(6, 40), nn.Linear(40, 3)
+        self.auxiliary = nn.Sequential(nn.Dropout(0.5), nn.Linear(40, 17))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(x).relu()
+        if self.training:
+            self.auxiliary(h)
+        return self.last(F.dropout(h, 0.5, self.training))
+
+
+def test_a_head_that_nothing_reads_is_not_played() -> None:
+    class Heads(_python_dispatch.TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            returned = func(*args, **(kwargs or {}))
+            self.count += str(func).startswith("aten.addmm") and returned.shape[-1] == 17
+            return returned
+
+    sampler = caveat.mc_dropout(WithAuxiliaryHead(), output=caveat.Mean(), chunk=10)
+    x = torch.randn(2, 6)
+    assert {site.path for site in caveat.audit(sampler.model, x) if site.live} == {"", "auxiliary.0"}
+    caveat.draws(sampler, x, n=1)
+    counts = list[int]()
+    for n in (20, 200):
+        with Heads() as heads:
+            caveat.draws(sampler, x, n=n)
+        counts.append(heads.count)
+    assert 0 < counts[0] == counts[1]
+
+
 def test_the_output_of_a_tape_is_not_overwritten_within_a_summary() -> None:
     model, x = Reusing(lambda h: h), torch.randn(500, 6)
     few = caveat.mc_dropout(model, output=caveat.Mean(), chunk=2)
