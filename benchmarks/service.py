@@ -16,7 +16,6 @@ import asyncio
 import csv
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.results import processor
 from caveat.cli._cli import main as command
 
 RESULTS = Path(__file__).parent / "RESULTS_SERVICE.md"
@@ -37,7 +37,7 @@ KNOWN = 2  # rows of each client
 HEAD = """# The service under load
 
 Printed by `python -m benchmarks.service --clients {clients} --seconds {seconds:g} --write` on {processor} with
-{cores} cores, which other work shared at the time (load average {busy:.0f}): latencies are far longer than its own.
+{cores} cores, whose load average was {busy:.1f} before it began: what other work took of them is in the latencies.
 {clients} clients on loopback, on the same cores, ask for one row each, again and again; a model of {networks}
 networks and {draws} draws. "Wrong" are answers that are lost, doubled, or differ in any digit from what the row gets
 alone. Rates are requests a second of wall time, and of the service's processor time, which a busy machine disturbs
@@ -219,20 +219,13 @@ def line_of(name: str, seen: Load) -> str:
     return f"{name:<12}{count:>9}{len(seen.errors):>8}{seen.wrong:>7}{speed}{early:>7.0f}{late:>7.0f}"
 
 
-def processor() -> str:
-    try:
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        return names[0].split(":", 1)[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--write", action="store_true", help="write RESULTS_SERVICE.md")
     given = parser.parse_args()
+    busy = os.getloadavg()[0]  # before its own
     with tempfile.TemporaryDirectory() as folder:
         model = fit(Path(folder))
         settings = json.loads((model / "caveat.json").read_text())["settings"]
@@ -253,7 +246,7 @@ def main() -> int:
         table="\n".join([head, line_of("together", together), line_of("one by one", alone)]),
         times=rate[0] / rate[1],
         cpu_times=per_cpu[0] / per_cpu[1],
-        busy=os.getloadavg()[0],
+        busy=busy,
         ended=f"{answered} requests answered after it, {lost} lost",
         torch=torch.__version__,
     )
