@@ -40,14 +40,14 @@ def _risk(losses: Tensor) -> float | None:
     return float(losses.mean()) if len(losses) else None
 
 
-def interval_of_share(share: float, rows: int) -> tuple[float, float]:
-    """Returns the 95 % Clopper-Pearson interval of a share of so many rows.
+def interval_of_fraction(fraction: float, rows: int) -> tuple[float, float]:
+    """Returns the 95 % Clopper-Pearson interval of a fraction of so many rows.
 
     Example:
-        >>> [round(end, 3) for end in interval_of_share(0.0, 30)]
+        >>> [round(end, 3) for end in interval_of_fraction(0.0, 30)]
         [0.0, 0.116]
     """
-    count = round(share * rows)
+    count = round(fraction * rows)
     return 1 - risk_upper_bound(rows - count, rows, 0.975), risk_upper_bound(count, rows, 0.975)
 
 

@@ -20,7 +20,7 @@ from caveat.cli._tabular_pictures import (
     plot_parts,
     plot_referred,
 )
-from caveat.cli._tabular_policy import describe_policy, interval_of_share
+from caveat.cli._tabular_policy import describe_policy, interval_of_fraction
 from caveat.cli._tabular_rows import choose_rows, rows_table
 from caveat.cli._tabular_scores import Score
 from caveat.cli._tabular_tested import Judged, Tested
@@ -174,7 +174,7 @@ def policy_section(tested: Judged, policy: dict[str, Any] | None) -> str:
     judged, body = policy["risk_all"] is not None, ""
     for name, count in (("answered", kept), ("deferred", rows - kept), ("all", rows)):
         risk = policy[f"risk_{name}"]
-        cells = f"<td>{risk:.1%}</td><td>{_range_of_share(risk, count)}</td>" if risk is not None else "<td><td>"
+        cells = f"<td>{risk:.1%}</td><td>{_range_of_fraction(risk, count)}</td>" if risk is not None else "<td><td>"
         body += f"<tr><td>{name}</td><td>{count:,}</td><td>{count / rows:.1%}</td>{cells if judged else ''}</tr>"
     head = f"<th>rows</th><th>share</th>{f'<th>{wrong}</th><th>95 % interval</th>' if judged else ''}"
     measure = f"{str(policy['measure']).replace('_', ' ')}, {policy['unit']},"
@@ -191,8 +191,8 @@ def _promise(why: str) -> str:
     return why.partition(": ")[2] or why
 
 
-def _range_of_share(share: float, rows: int) -> str:
-    low, high = interval_of_share(share, rows)
+def _range_of_fraction(fraction: float, rows: int) -> str:
+    low, high = interval_of_fraction(fraction, rows)
     return f"{low:.1%} to {high:.1%}"
 
 

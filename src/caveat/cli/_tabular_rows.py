@@ -19,7 +19,7 @@ _CANDIDATES, _FRACTION = 40, 0.05
 """Rows that are shown are chosen among so many of the highest, or this fraction of all if it is more."""
 _MOST_COLUMNS = 3
 _RARE = 4  # training rows with a category, below which it is called rare
-_FAR, _SELDOM = 2.0, 0.02  # standard deviations from the mean, and share of training, that are unusual within the range
+_FAR, _SELDOM = 2.0, 0.02  # standard deviations from the mean and fraction of training that are unusual within the range
 
 
 def choose_rows(tested: Tested, by: Tensor, taken: list[int]) -> list[int]:
@@ -170,8 +170,8 @@ def _unusual_values(tested: Tested, row: int) -> list[str]:
             found.append((abs(z), f"{column.name} is {'high' if z > 0 else 'low'} ({abs(z):.2g} sd from the mean)"))
     for place, column in enumerate(schema.categories):
         number = int(tested.encoded[row, 2 * N + place]) - FIRST
-        share = column.counts[number] / max(sum(column.counts) + column.missing, 1) if number >= 0 else 1.0
-        if share < _SELDOM:
-            words = f"{column.name} {column.categories[number]} is seldom ({share:.1%} of training)"
-            found.append((_FAR * _SELDOM / max(share, 1e-4), words))
+        fraction = column.counts[number] / max(sum(column.counts) + column.missing, 1) if number >= 0 else 1.0
+        if fraction < _SELDOM:
+            words = f"{column.name} {column.categories[number]} is seldom ({fraction:.1%} of training)"
+            found.append((_FAR * _SELDOM / max(fraction, 1e-4), words))
     return [words for _, words in sorted(found, key=lambda pair: -pair[0])[:_MOST_COLUMNS]]

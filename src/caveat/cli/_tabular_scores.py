@@ -1,4 +1,4 @@
-"""The numbers of a report: metrics with intervals, and how far each column has moved since training."""
+"""The numbers of a report: metrics with intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from caveat.cli._tabular_tested import Judged
 from caveat.predictive import Categorical, Gaussian
 
 _RESAMPLED_AT_MOST = 20_000
-_LEAST_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
