@@ -89,13 +89,13 @@ def predict_file_by_ray(
     what = {"model": mark, "data": content, **asked, "made_by": made_by()}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray writes between the lines of the command
     with writing(out):
-        finished = _finished(out, what)
+        finished = _find_finished(out, what)
         if finished is not None:
-            return _summary(out, finished, finished.rows)
+            return _summarize(out, finished, finished.rows)
         try:
-            parts = _begun(beside_of(out, "part"), what)
+            parts = _begin(beside_of(out, "part"), what)
             resumed = parts.rows
-            parts.blocks = parts.blocks or [len(chunk.lines) for chunk in _counted(data, advance)]
+            parts.blocks = parts.blocks or _count_blocks(data, advance)
             settings = {"folder": str(folder.resolve()), "data": str(data.resolve()), "mark": mark, **asked}
             _work(parts, settings, workers, advance)
             if content_of(data) != content:
@@ -110,8 +110,8 @@ def predict_file_by_ray(
         except CaveatError:
             raise
         except OSError as error:
-            raise CaveatError(_no_room(out, error)) from error
-        return _summary(out, parts, resumed)
+            raise CaveatError(_explain_no_room(out, error)) from error
+        return _summarize(out, parts, resumed)
 
 
 class BlockPredictor:
@@ -133,7 +133,7 @@ class BlockPredictor:
             kinds = [name for name, kind in _PROBLEMS.items() if isinstance(error, kind)]
             part |= {"sha256": "", "problem": str(error), "kind": kinds[0] if kinds else ""}
         except OSError as error:
-            part |= {"sha256": "", "problem": _no_room(self.into, error), "kind": ""}
+            part |= {"sha256": "", "problem": _explain_no_room(self.into, error), "kind": ""}
         return {name: [value] for name, value in {"block": number, **part}.items()}
 
     def _write(self, number: int, first: int) -> Part:
@@ -187,7 +187,7 @@ def _work(parts: Parts, settings: dict[str, Any], workers: int | None, advance: 
         parts.note(now=True)
 
 
-def _finished(out: Path, what: dict[str, Any]) -> Parts | None:
+def _find_finished(out: Path, what: dict[str, Any]) -> Parts | None:
     """Returns what a run of the same has finished; None where there is nothing.
 
     Raises:
@@ -202,7 +202,7 @@ def _finished(out: Path, what: dict[str, Any]) -> Parts | None:
         raise InvalidTableError(
             explain(
                 f"{out} must be a new folder, or what the same command wrote.",
-                got=_other(out),
+                got=_describe_other(out),
                 cause="the folder of an earlier run was named again",
                 fix="name a folder that does not exist yet, or move away what is there",
             )
@@ -210,13 +210,13 @@ def _finished(out: Path, what: dict[str, Any]) -> Parts | None:
     return parts
 
 
-def _other(out: Path) -> str:
+def _describe_other(out: Path) -> str:
     if (out / MANIFEST).is_file():
         return "predictions of another model, of other data or options, or parts that were changed"
     return "a folder that holds something else" if out.is_dir() else "a file"
 
 
-def _begun(folder: Path, what: dict[str, Any]) -> Parts:
+def _begin(folder: Path, what: dict[str, Any]) -> Parts:
     """Returns what a killed run of the same has left, or an empty folder."""
     parts = _read(folder, what)
     if parts is None:
@@ -237,14 +237,14 @@ def _read(folder: Path, what: dict[str, Any]) -> Parts | None:
         done = {
             names[part["file"]]: cast(Part, part)
             for part in state["parts"]
-            if part["file"] in names and _is_there(folder / part["file"], part["bytes"])
+            if part["file"] in names and _has_size(folder / part["file"], part["bytes"])
         }
         return Parts(folder, what, list(state["blocks"]), done)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _no_room(place: Path, error: OSError) -> str:
+def _explain_no_room(place: Path, error: OSError) -> str:
     return explain(
         f"{place} must be a place that can be written to.",
         got=error.strerror or str(error),
@@ -253,21 +253,24 @@ def _no_room(place: Path, error: OSError) -> str:
     )
 
 
-def _is_there(path: Path, size: int) -> bool:
+def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _counted(data: Path, advance: Advance) -> Iterator[Chunk]:
+def _count_blocks(data: Path, advance: Advance) -> list[int]:
+    """Returns the number of rows of each block."""
+    blocks: list[int] = []
     for chunk in read_chunks(data):
-        yield chunk
+        blocks.append(len(chunk.lines))
         advance(_COUNTING * chunk.read)
+    return blocks
 
 
 def _name(block: int) -> str:
     return f"part-{block:06}.csv"
 
 
-def _summary(out: Path, parts: Parts, resumed: int) -> dict[str, Any]:
+def _summarize(out: Path, parts: Parts, resumed: int) -> dict[str, Any]:
     counts = {kind: sum(part[kind] for part in parts.done.values()) for kind in ("answer", "refer")}
     said = {"schema": "caveat-predict-1", "out": str(out), "rows": parts.rows, "resumed_at": resumed}
     return {**said, "decisions": counts, "parts": len(parts.done)}

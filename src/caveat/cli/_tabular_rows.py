@@ -19,7 +19,7 @@ _CANDIDATES, _FRACTION = 40, 0.05
 """Rows that are shown are chosen among so many of the highest, or this fraction of all if it is more."""
 _MOST_COLUMNS = 3
 _RARE = 4  # training rows with a category, below which it is called rare
-_FAR, _SELDOM = 2.0, 0.02  # standard deviations from the mean and fraction of training that are unusual within the range
+_FAR, _SELDOM = 2.0, 0.02  # standard deviations from the mean, fraction of training: unusual within the range
 
 
 def choose_rows(tested: Tested, by: Tensor, taken: list[int]) -> list[int]:

@@ -79,8 +79,8 @@ def make_app(root: Path, model: Path | None = None, data: Path | None = None) ->
     def save_choice(said: Any) -> dict[str, Any]:
         return save_policy(places(), saving_from(said), _ignore)
 
-    async def asked(request: Request, act: Any) -> Response:
-        return JSONResponse(await workers.run(act, await _body(request), slow=True))
+    async def act(request: Request, on: Any) -> Response:
+        return JSONResponse(await workers.run(on, await _read_body(request), slow=True))
 
     async def live(socket: WebSocket, run: Any) -> None:
         await run(socket, workers)
@@ -92,10 +92,10 @@ def make_app(root: Path, model: Path | None = None, data: Path | None = None) ->
         WebSocketRoute("/live/regression", partial(live, run=regression)),
         WebSocketRoute("/live/image", partial(live, run=digits)),
         Route("/api/places", list_places),
-        Route("/api/open", partial(asked, act=open_choice), methods=["POST"]),
-        Route("/api/save", partial(asked, act=save_choice), methods=["POST"]),
+        Route("/api/open", partial(act, on=open_choice), methods=["POST"]),
+        Route("/api/save", partial(act, on=save_choice), methods=["POST"]),
     ]
-    handlers: Any = {CaveatError: _say, OSError: _say, Exception: _say_unforeseen}
+    handlers: Any = {CaveatError: _refuse, OSError: _refuse, Exception: _fail}
     return guard(Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers))
 
 
@@ -104,7 +104,7 @@ async def _root(request: Request) -> Response:
 
 
 async def _page(request: Request, name: str) -> Response:
-    """One of the three pages: the frame that they share, around its own part."""
+    """Returns one of the three pages: the frame that they share, around its own part."""
     tabs = "".join(
         f'<a href="/{key}"{" aria-current=page" if key == name else ""}>{title}</a>' for key, title in TITLES.items()
     )
@@ -123,8 +123,8 @@ async def _file(request: Request) -> Response:
     return Response((PAGE / name).read_bytes(), media_type=kind)
 
 
-async def _body(request: Request) -> Any:
-    """What a request says.
+async def _read_body(request: Request) -> Any:
+    """Returns the JSON of a request.
 
     Raises:
         InvalidArgumentError: It is too long, or no JSON.
@@ -140,17 +140,17 @@ async def _body(request: Request) -> Any:
         raise InvalidArgumentError(f"A request must be JSON: {error}.") from error
 
 
-async def _say(request: Request, error: Exception) -> Response:
-    """What the request asked cannot be done: told in words."""
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Returns in words why what was asked cannot be done."""
     words = str(error)
     if isinstance(error, OSError) and not isinstance(error, CaveatError):
         words = f"{error.strerror or error}: {error.filename or 'a file'}"
     return JSONResponse({"error": words}, 400)
 
 
-async def _say_unforeseen(request: Request, error: Exception) -> Response:
+async def _fail(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": f"Something nobody foresaw went wrong: {type(error).__name__}: {error}"}, 500)
 
 
 def _ignore(fraction: float) -> None:
-    """The page shows no bar for so short a work."""
+    """Takes note of nothing: the page shows no bar for so short a work."""

@@ -75,7 +75,7 @@ def condition(x: Tensor, y: Tensor, grid: Tensor, *, length_scale: float, draws:
 
 
 def _choose_noise(x: Tensor, y: Tensor, length_scale: float) -> tuple[float, float]:
-    """The ratio of the noise's variance to the function's, and the function's variance."""
+    """Returns the ratio of the noise's variance to the function's, and the function's variance."""
     best = (-math.inf, USUAL_RATIO, _PRIOR_VARIANCE)
     N = len(x)
     for ratio in RATIOS if N else ():

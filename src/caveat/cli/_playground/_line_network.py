@@ -48,7 +48,7 @@ class LineNetwork(nn.Module):
         nn.init.uniform_(self.first.bias, -3, 3)
 
     def adapt(self, nonlinearity: str, rate: float, length_scale: float) -> None:
-        """Take other settings, and keep the weights."""
+        """Takes other settings, and keeps the weights."""
         self.nonlinearity, self.length_scale = NONLINEARITIES[nonlinearity], length_scale
         self.drop_first.p = self.drop_second.p = rate
 

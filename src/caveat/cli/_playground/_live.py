@@ -47,11 +47,11 @@ class Workers:
         return self.reader
 
     def warm(self) -> None:
-        """Begin to load what the first picture needs, so that the first page does not wait for it."""
+        """Begins to load what the first picture needs, so that the first page does not wait for it."""
         self.quick.submit(lambda: _slice(Regression(points=[[0.0, 0.0]])))
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Lets the threads end."""
         self.quick.shutdown(wait=False, cancel_futures=True)
         self.slow.shutdown(wait=False, cancel_futures=True)
 
@@ -60,7 +60,7 @@ class Workers:
 
 
 async def regression(socket: WebSocket, workers: Workers) -> None:
-    """Train and show a network on a line until the page is closed."""
+    """Trains and shows a network on a line until the page is closed."""
     async with _messages(socket) as inbox:
         state = await workers.run(Regression)
         seen = True
@@ -81,7 +81,7 @@ async def regression(socket: WebSocket, workers: Workers) -> None:
 
 
 async def digits(socket: WebSocket, workers: Workers) -> None:
-    """Answer for the last picture that the page shows, until it is closed."""
+    """Answers for the last picture that the page shows, until it is closed."""
     async with _messages(socket) as inbox:
         waiting = workers.start_reader()
         while not waiting.done():
@@ -110,7 +110,7 @@ def _slice(state: Regression) -> Message:
 
 @asynccontextmanager
 async def _messages(socket: WebSocket) -> AsyncGenerator[asyncio.Queue[Message | None]]:
-    """A queue of what the page says, None once it is closed; the block ends without an error then."""
+    """Yields a queue of what the page says, None once it is closed; the block ends without an error then."""
     await socket.accept()
     inbox: asyncio.Queue[Message | None] = asyncio.Queue()
     reading = asyncio.create_task(_read(socket, inbox))
@@ -131,10 +131,10 @@ async def _take(inbox: asyncio.Queue[Message | None]) -> Message:
 
 
 async def _read(socket: WebSocket, inbox: asyncio.Queue[Message | None]) -> None:
-    """Put what the page says into the queue; a page that says more than is taken is let wait."""
+    """Puts what the page says into the queue; a page that says more than is taken is let wait."""
     try:
         while True:
-            message = _parsed(await socket.receive_text())
+            message = _parse(await socket.receive_text())
             if isinstance(message, str):
                 await socket.send_json({"error": message})
                 continue
@@ -145,8 +145,8 @@ async def _read(socket: WebSocket, inbox: asyncio.Queue[Message | None]) -> None
         inbox.put_nowait(None)
 
 
-def _parsed(text: str) -> Message | str:
-    """What the page says, or in words why it is none."""
+def _parse(text: str) -> Message | str:
+    """Returns what the page says, or in words why it is none."""
     try:
         message = parse_json(text.encode("utf-8", "surrogatepass"))
     except ValueError as error:

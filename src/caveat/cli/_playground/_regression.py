@@ -49,7 +49,7 @@ class Settings:
     draws: int = 100
 
     def check(self) -> None:
-        """Raise unless each is in its range.
+        """Raises unless each is in its range.
 
         Raises:
             InvalidArgumentError: One is not.
@@ -86,7 +86,7 @@ class Regression:
         return self.pictured and not (learns and self.step < self.rested_at)
 
     def apply(self, message: dict[str, Any]) -> None:
-        """Take what the page says: "settings", "points", "restart"; other keys are not for here.
+        """Takes what the page says: "settings", "points", "restart"; other keys are not for here.
 
         Raises:
             InvalidArgumentError: A setting or point that is none; nothing has changed then.
@@ -110,7 +110,7 @@ class Regression:
         self.pictured = False
 
     def advance(self) -> None:
-        """Train one slice: a few steps of each member."""
+        """Trains one slice: a few steps of each member."""
         if not self.points or self.settings.method == "gaussian_process" or self.step >= self.rested_at:
             return
         points = torch.tensor(self.points)
@@ -173,14 +173,14 @@ class Regression:
         return min(self._draws(), MOST_LINES)
 
     def _renew(self) -> None:
-        """Make new networks, untrained."""
+        """Makes new networks, untrained."""
         self.step, self.loss = 0, None
         count = {"mc_dropout": 1, "ensemble": MEMBERS}.get(self.settings.method, 0)
         self.members = make_members(count, self.settings.width, self.seed)
         self._adapt()
 
     def _adapt(self) -> None:
-        """Give the networks the settings, and keep what they have learned."""
+        """Gives the networks the settings, and keeps what they have learned."""
         chosen = self.settings
         networks = [member.network for member in self.members]
         ensemble = chosen.method == "ensemble"
@@ -238,5 +238,5 @@ def _grid(count: int) -> Tensor:
 
 
 def _plain(values: Tensor) -> list[float]:
-    """Numbers that JSON holds, with few digits; what is far outside of the picture is cut."""
+    """Returns numbers that JSON holds, with few digits; what is far outside of the picture is cut."""
     return [round(value, _DIGITS) for value in cast("list[float]", values.clamp(-_FAR, _FAR).tolist())]
