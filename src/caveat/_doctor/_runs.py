@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from caveat._doctor._recipe import Way, stack_outputs
 from caveat._doctor._watch import Seen, Watch
 from caveat._inputs import Inputs, tensors_in
-from caveat._intercept import put_back, random_state, seed_all, state_kept
+from caveat._intercept import devices_of, put_back, read_random_states, seed_all, state_kept
 from caveat.testing import differences, fingerprint
 
 
@@ -89,11 +89,12 @@ def run_way(
             stack.enter_context(everything_kept(network, x))
             network.eval()
         seed_all(seed)
+        devices = devices_of(list(model.modules()))
         before = fingerprint(networks, x)
         watch = Watch(model)
         start = perf_counter()
         returned = watch.run(lambda: way(model, x)) if watched else way(model, x)
-        seconds, state = perf_counter() - start, random_state()
+        seconds, state = perf_counter() - start, read_random_states(devices).parts()
         moved = tuple(differences(before, fingerprint(networks, x)))
         return Run(stack_outputs(returned) if draws else None, watch.seen, moved, state, seconds)
 

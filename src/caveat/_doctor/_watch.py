@@ -13,13 +13,12 @@ from math import prod
 from types import FrameType
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._inputs import structure_of, tensors_in
-from caveat._intercept import following, run_plainly
+from caveat._intercept import argument, draws_random_numbers, following, rate_of, run_plainly
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Watch(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         returned = func(*args, **kwargs)
-        if _draws(func, args, kwargs):
+        if draws_random_numbers(func, args, kwargs):
             self._note_draw(func, args, kwargs, returned)
         self._note_norm(func, args, kwargs)
         return returned
@@ -133,7 +132,7 @@ class Watch(TorchDispatchMode):
         times = 1
         if (layers := argument(func, args, kwargs, "num_layers")) is not None:
             times = max(int(layers) - 1, 1)
-        draw = Draw(path, self._call, prod(drawn.shape), _rate(func, args, kwargs))
+        draw = Draw(path, self._call, prod(drawn.shape), rate_of(func, args, kwargs))
         self.seen.draws.extend([draw] * times)
 
     def _note_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -155,42 +154,6 @@ def structure(returned: Any) -> str:
 def count_entries(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> int:
     """The number of entries of all tensors in some inputs."""
     return sum(tensor.numel() for tensor in tensors_in(inputs))
-
-
-def argument(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
-    """The value of an operator's argument by its name; None if it has none of that name."""
-    if name in kwargs:
-        return kwargs[name]
-    for at, parameter in enumerate(func._schema.arguments):
-        if parameter.name == name:
-            return args[at] if at < len(args) else parameter.default_value  # torch leaves defaults out
-    return None
-
-
-def _rate(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
-    """The fraction that is left out, where an operator's arguments say it."""
-    name = str(func)
-    for said in ("dropout_p", "dropout"):
-        if isinstance(value := argument(func, args, kwargs, said), float):
-            return value
-    value = argument(func, args, kwargs, "p")
-    if not isinstance(value, float):
-        return None
-    if "bernoulli" in name:
-        return 1 - value
-    return value if "dropout" in name else None
-
-
-_RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu", "aten::_cudnn_rnn")
-"""Not taken apart into operators, one of them random: in inference mode, and on CUDA."""
-
-
-def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Does this call of an operator draw random numbers?"""
-    if torch.Tag.nondeterministic_seeded not in func.tags and func._schema.name not in _RECURRENT:
-        return False
-    trains = (argument(func, args, kwargs, name) for name in ("train", "training"))
-    return _rate(func, args, kwargs) != 0 and not any(flag is False for flag in trains)
 
 
 def most_alike(outermost: nn.Module, own: dict[str, nn.Module]) -> nn.Module | None:

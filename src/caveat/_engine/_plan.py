@@ -67,9 +67,7 @@ class Plan:
         return replace(self, why_not_vectorized=reason)
 
 
-def make_plan(
-    network: Network, inputs: Inputs, found: Probe, read: Callable[[Any], Values], forced: Backend
-) -> Plan:
+def make_plan(network: Network, inputs: Inputs, found: Probe, read: Callable[[Any], Values], forced: Backend) -> Plan:
     """Try both backends on one row and two draws.
 
     Raises:
@@ -85,7 +83,8 @@ def make_plan(
     prefix = Prefix() if found.rules.repeatable else None
     task = Task(network, found.rules, inputs, rows, read, prefix, found.unmanaged)
     source = MaskSource(0, device=network.device())
-    with state_kept(network.modules, found.written), torch.set_grad_enabled(found.rules.gradient):
+    kept = state_kept(network.modules, found.written, random_states=found.unmanaged)
+    with kept, torch.set_grad_enabled(found.rules.gradient):
         loop, repeats = _try_replay(task, source)
         why_not = _why_one_by_one(found)
         beginning = Prefix() if repeats else None

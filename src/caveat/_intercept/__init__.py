@@ -20,9 +20,8 @@ from caveat._intercept._guard import (
     attributes_kept,
     interruptible,
     put_back,
-    random_state,
     random_states_kept,
-    seed_all,
+    run_and_put_back,
     state_kept,
     warnings_caught,
 )
@@ -50,6 +49,14 @@ from caveat._intercept._places import Places
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network, runs_hooks, warn_not_separated
+from caveat._intercept._random_states import (
+    argument,
+    devices_of,
+    draws_random_numbers,
+    rate_of,
+    read_random_states,
+    seed_all,
+)
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import (
@@ -93,13 +100,16 @@ __all__ = [
     "SiteKey",
     "Unplaced",
     "all_dropout",
+    "argument",
     "as_draws",
     "attributes_kept",
     "audit",
     "audit_of",
     "check_initialized",
     "close",
+    "devices_of",
     "draws_of",
+    "draws_random_numbers",
     "drop",
     "dropout_modules",
     "drops_branches",
@@ -119,8 +129,10 @@ __all__ = [
     "probe_network",
     "put_back",
     "random_bits",
-    "random_state",
     "random_states_kept",
+    "rate_of",
+    "read_random_states",
+    "run_and_put_back",
     "run_plainly",
     "runs_hooks",
     "seed_all",

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import random
 import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import is_
 from types import GeneratorType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
+
+from caveat._intercept._random_states import devices_of, draws_itself, read_random_states, set_random_states
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -210,7 +209,7 @@ def state_kept(
     """
     bound = _bound(modules)
     values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
-    before = _random_states(_devices(modules)) if random_states else None
+    before = read_random_states(devices_of(modules)) if random_states else None
 
     def restore() -> None:
         _rebind(bound)
@@ -219,7 +218,7 @@ def state_kept(
                 if not same_values(buffer, value):  # a copy counts as a write for autograd, even of equal values
                     buffer.copy_(value)
         if before is not None:
-            _set_random_states(before)
+            set_random_states(before)
 
     with put_back(restore):
         yield
@@ -308,56 +307,22 @@ def same_values(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
 
 
-# -- random states -----------------------------------------------------------------------------------------------------
-
-
-def seed_all(seed: int) -> None:
-    """Sets Python's, NumPy's and torch's random state.
-
-    ``torch.manual_seed`` would leave a call behind for a device that has not been used yet, with the stack printed.
-    """
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
-
-
-def random_state() -> Any:
-    """Python's, NumPy's and torch's random state on the CPU, to compare."""
-    name, keys, *rest = cast(tuple[Any, ...], np.random.get_state())  # noqa: NPY002
-    return random.getstate(), (name, bytes(keys), *rest), bytes(torch.get_rng_state().numpy())
-
-
-@dataclass(frozen=True)
-class _RandomStates:
-    python: Any
-    numpy: Any
-    torch: list[tuple[torch.device, Tensor]]
-
-
 @contextmanager
 def random_states_kept(device: torch.device | None = None) -> Generator[None]:
     """Puts Python's, NumPy's and torch's random states back, that of a CUDA device too, whatever happens inside."""
-    with put_back(functools.partial(_set_random_states, _random_states({device} if device else set()))):
+    with put_back(functools.partial(set_random_states, read_random_states({device} if device else set()))):
         yield
 
 
-def _devices(modules: Sequence[nn.Module]) -> set[torch.device]:
-    return {tensor.device for module in modules for tensor in module.parameters(recurse=False)}
+def run_and_put_back(run: Callable[[], _R], devices: set[torch.device]) -> tuple[_R, bool]:
+    """Returns what running gives, and whether it draws from the random states, which are then as before."""
+    before, drew = read_random_states(devices), True
 
+    def restore() -> None:
+        if drew and read_random_states(devices).moved_from(before):
+            set_random_states(before)
 
-def _random_states(devices: set[torch.device]) -> _RandomStates:
-    states = [(torch.device("cpu"), torch.get_rng_state())]
-    states += [(device, torch.cuda.get_rng_state(device)) for device in devices if device.type == "cuda"]
-    return _RandomStates(random.getstate(), np.random.get_state(), states)  # noqa: NPY002  # networks may draw from it
-
-
-def _set_random_states(states: _RandomStates) -> None:
-    random.setstate(states.python)
-    np.random.set_state(states.numpy)  # noqa: NPY002  # networks may draw from it
-    for device, state in states.torch:
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state, device)
-        else:
-            torch.set_rng_state(state)
+    with put_back(restore):
+        result = run()
+        drew = read_random_states(devices).moved_from(before) and draws_itself(run, devices)
+    return result, drew

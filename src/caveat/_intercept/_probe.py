@@ -19,7 +19,14 @@ from torch.utils import _pytree as pytree
 from caveat._dropping import drop_returned
 from caveat._inputs import Axes, Inputs, read_in_dims
 from caveat._intercept._batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
-from caveat._intercept._guard import attributes_kept, attributes_of, random_state, same_values, seed_all, state_kept
+from caveat._intercept._guard import (
+    attributes_kept,
+    attributes_of,
+    random_states_kept,
+    run_and_put_back,
+    same_values,
+    state_kept,
+)
 from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
 from caveat._intercept._interception import Pass
@@ -28,6 +35,7 @@ from caveat._intercept._masks import MaskSource
 from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
 from caveat._intercept._network import Network
 from caveat._intercept._places import Places, could_be_chosen, live_observations
+from caveat._intercept._random_states import devices_of, seed_all
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import LivePredicate, Site, all_dropout
@@ -86,7 +94,7 @@ def probe_network(
     """
     buffers = network.buffers()
     before = [buffer.clone() for buffer in buffers]
-    with state_kept(network.modules, snapshot=buffers):
+    with state_kept(network.modules, snapshot=buffers, random_states=False):  # each pass puts these back
         found = _probe(network, inputs, Rules(live, per_row), read, in_dims)
         changed = [buffer for buffer, was in zip(buffers, before, strict=True) if not same_values(buffer, was)]
     return replace(found, written=tuple(changed))
@@ -269,7 +277,8 @@ def _try_draw(network: Network, inputs: Inputs, rules: Rules, read: Reader, rows
     device = network.device()
     drawing = Drawing(MaskSource(0, device=device), range(1), torch.arange(rows, device=device))
     try:
-        with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
+        graph, device_kept = torch.set_grad_enabled(rules.gradient), random_states_kept(device)
+        with graph, attributes_kept(network.modules), device_kept:
             seed_all(0)
             returned = read(Pass(network, replace(rules, layout_known=rows == 1), inputs, drawing).run())
             return pytree.tree_map_only(Tensor, Tensor.detach, returned)
@@ -290,15 +299,27 @@ def _follow(network: Network, inputs: Inputs, rules: Rules, read: Reader, level:
 def _run_pass(
     network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None = None
 ) -> ProbePass:
+    """One look, after which the random states are as before; with numbers of its own it is the same look each time."""
+
+    def look() -> ProbePass:
+        return _look(network, inputs, rules, read, followed)
+
+    found, drew = run_and_put_back(look, devices_of(network.modules))
+    if drew:
+        with random_states_kept(network.device()):
+            seed_all(0)  # numbers that cannot be intercepted must not make two looks differ
+            found = look()
+        found.seen.unmanaged = True
+    return found
+
+
+def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None) -> ProbePass:
     with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
         ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
         ctx.seen.followed = followed
-        seed_all(0)  # numbers that cannot be intercepted must not make two looks differ
-        random = random_state()
         whole = ctx.run()
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
         ctx.seen.hooked = runs_hooks(network)
-        ctx.seen.unmanaged = random_state() != random
         ctx.seen.leaves_marks = attributes_of(network.modules) != bound
         ctx.seen.written &= {storage for _, storage in before}
         ctx.seen.written |= {storage for name, storage in before ^ _buffers(network) if (name, storage) in before}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import describe
-from caveat._intercept import FunctionMode, put_back, random_state
+from caveat._intercept import FunctionMode, devices_of, put_back, run_and_put_back
 from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError, explain
 from caveat.train._noise import Noise
 from caveat.train._passes import Objective
@@ -66,16 +66,20 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InvalidArgumentError(_nothing_to_train(network))
     inputs, targets = table.whole(table.take(rows))
-    noise, counter = Noise([seed], rows.device, ahead=1), _Counter()
-    before = random_state()
     network.train()
-    with nothing_changed([network]), torch.no_grad(), noise:
-        with counter:
-            returned = _returned(network, inputs)
-        _try_loss(objective, returned, targets)
-        if objective.penalty is not None:
-            objective.penalty(network)
-    return Look(tuple(noise.seen), random_state() != before, counter.elements / len(rows))
+
+    def run() -> tuple[Noise, _Counter]:
+        noise, counter = Noise([seed], rows.device, ahead=1), _Counter()
+        with nothing_changed([network]), torch.no_grad(), noise:
+            with counter:
+                returned = _returned(network, inputs)
+            _try_loss(objective, returned, targets)
+            if objective.penalty is not None:
+                objective.penalty(network)
+        return noise, counter
+
+    (noise, counter), drew = run_and_put_back(run, devices_of([*network.modules()]))
+    return Look(tuple(noise.seen), drew, counter.elements / len(rows))
 
 
 def check_targets(network: nn.Module, objective: Objective, table: Table) -> None:

@@ -26,9 +26,10 @@ from caveat._intercept import (
     Rules,
     check_initialized,
     close,
+    devices_of,
     patched,
     probe_network,
-    random_state,
+    run_and_put_back,
     state_kept,
 )
 from caveat.errors import CaveatError
@@ -84,8 +85,8 @@ class EvalNetwork:
     def probe(self, inputs: Inputs) -> None:
         """One careful pass over inputs of any kind, for what a mode around it wants to see."""
         network = Network(self.model)
-        with patched(), state_kept(network.modules, network.buffers()):
-            Pass(network, Rules(_nothing), inputs).run()
+        with patched(), state_kept(network.modules, network.buffers(), random_states=False):
+            run_and_put_back(lambda: Pass(network, Rules(_nothing), inputs).run(), devices_of(network.modules))
 
     def draw(self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int, gradient: bool) -> Values:
         """The network's values, (B, ...); ``draw`` and ``seed`` matter only if it draws random numbers in eval mode."""
@@ -98,9 +99,7 @@ class EvalNetwork:
                 raise
         return self._in_halves(inputs, rows, kind, draw, seed, gradient)
 
-    def _in_halves(
-        self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int, gradient: bool
-    ) -> Values:
+    def _in_halves(self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int, gradient: bool) -> Values:
         inputs_axes, axes = kind.probe.axes, kind.probe.output_axes
         assert inputs_axes is not None
         assert axes is not None
@@ -142,13 +141,14 @@ class EvalNetwork:
         copies = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
         watched = tensors_in(copies)
         watched += [*network.model.parameters(), *network.buffers()]
-        with torch.no_grad(), state_kept(network.modules, network.buffers()):
-            before, random = _versions(watched), random_state()
+        devices = devices_of(network.modules)
+        with torch.no_grad(), state_kept(network.modules, network.buffers(), random_states=False):
+            before = _versions(watched)
             try:
-                plain = self._plainly(copies)
+                plain, drew = run_and_put_back(lambda: self._plainly(copies), devices)
             except RuntimeError:
                 return False
-            if _versions(watched) != before or random_state() != random:
+            if drew or _versions(watched) != before:
                 return False
         pairs = zip(pytree.tree_leaves(values), pytree.tree_leaves(plain), strict=True)
         return all(close(a.detach(), b) for a, b in pairs)

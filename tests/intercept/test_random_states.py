@@ -1,0 +1,84 @@
+"""Random states are the whole process's: other threads draw from them while a network is looked at."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import caveat
+
+
+class Neighbor(nn.Module):
+    """A network in each of whose passes another thread draws, as one that makes or trains a network does."""
+
+    def __init__(self, draw: Callable[[], Any]) -> None:
+        super().__init__()
+        self.first, self.last, self.drop = nn.Linear(4, 16), nn.Linear(16, 2), nn.Dropout(0.5)
+        self.draw = draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        thread = threading.Thread(target=self.draw)
+        thread.start()
+        thread.join()
+        return self.last(self.drop(self.first(x).relu()))
+
+
+def test_numbers_that_another_thread_draws_change_no_digit() -> None:
+    model, x = Neighbor(lambda: None), torch.randn(5, 4)
+    alone = caveat.draws(caveat.mc_dropout(model, output=caveat.Logits()), x, n=7, seed=0)
+    model.draw = lambda: torch.rand(3)
+    beside = caveat.mc_dropout(model, output=caveat.Logits())
+    assert torch.equal(caveat.draws(beside, x, n=7, seed=0), alone)
+    assert torch.equal(caveat.draws(beside, x, n=7, seed=0), alone)
+
+
+def test_another_thread_never_gets_the_same_numbers_twice() -> None:
+    drawn: list[float] = []
+    model = Neighbor(lambda: drawn.append(torch.rand(()).item()))
+    sampler = caveat.mc_dropout(model, output=caveat.Logits())
+    for _ in range(2):
+        caveat.predict(sampler, torch.randn(5, 4), n=7, seed=0)
+    caveat.predict(caveat.ensemble([model, Neighbor(lambda: None)], output=caveat.Logits()), torch.randn(5, 4))
+    assert len(drawn) > 3
+    assert len(set(drawn)) == len(drawn)
+
+
+def from_torch(x: Tensor) -> Tensor:
+    return x + torch.empty_like(x).normal_()
+
+
+def from_numpy(x: Tensor) -> Tensor:
+    return x + np.random.normal()  # noqa: NPY002  # as users do
+
+
+def from_python(x: Tensor) -> Tensor:
+    return x + random.random()
+
+
+class Noisy(nn.Module):
+    """A network with noise of its own, from a random state of the process."""
+
+    def __init__(self, noise: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.last, self.drop, self.noise = nn.Linear(4, 16), nn.Linear(16, 2), nn.Dropout(0.5), noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.drop(self.first(self.noise(x)).relu()))
+
+
+@pytest.mark.parametrize("noise", [from_torch, from_numpy, from_python])
+def test_a_network_that_draws_itself_gives_the_same_digits_and_leaves_the_states(
+    noise: Callable[[Tensor], Tensor],
+) -> None:
+    model, x = Noisy(noise), torch.randn(5, 4)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    found = [caveat.draws(caveat.mc_dropout(model, output=caveat.Logits()), x, n=7, seed=0) for _ in range(2)]
+    assert torch.equal(found[0], found[1])
+    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
