@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,12 @@ def test_numbers_that_another_thread_draws_change_no_digit() -> None:
     beside = caveat.mc_dropout(model, output=caveat.Logits())
     assert torch.equal(caveat.draws(beside, x, n=7, seed=0), alone)
     assert torch.equal(caveat.draws(beside, x, n=7, seed=0), alone)
+
+
+def test_a_compiler_that_another_thread_is_loading_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch._dynamo.eval_frame", ModuleType("half loaded"))
+    sampler = caveat.mc_dropout(Neighbor(lambda: None), output=caveat.Logits())
+    assert caveat.draws(sampler, torch.randn(5, 4), n=3).shape == (3, 5, 2)
 
 
 def test_another_thread_never_gets_the_same_numbers_twice() -> None:

@@ -43,6 +43,11 @@ def _may_point_outside(inputs: Inputs, axes: Axes) -> bool:
 class IndexChecks(TorchDispatchMode):
     """Looks at the indices of each call: see ``indices_checked``."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: that would load the whole compiler, to keep it out of here."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

@@ -161,12 +161,13 @@ def _run_compiled_parts_as_written() -> None:
     """Compiled code calls no function that could be followed, and draws masks of its own."""
     global _stance
     compiler: Any = sys.modules.get("torch._dynamo.eval_frame")  # not loaded: nothing is compiled
-    if compiler is not None and compiler._stance.stance != _EAGER:
-        _stance = compiler._stance
-        compiler._stance = replace(_stance, stance=_EAGER)
+    stance = getattr(compiler, "_stance", None)  # another thread may be loading it: then it compiles nothing yet
+    if stance is not None and stance.stance != _EAGER:
+        _stance = stance
+        compiler._stance = replace(stance, stance=_EAGER)
 
 
 def _let_parts_be_compiled() -> None:
     compiler: Any = sys.modules.get("torch._dynamo.eval_frame")
-    if compiler is not None and _stance is not None and compiler._stance.stance == _EAGER:
+    if _stance is not None and getattr(compiler, "_stance", None) is not None and compiler._stance.stance == _EAGER:
         compiler._stance = _stance

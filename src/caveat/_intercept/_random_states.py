@@ -130,6 +130,11 @@ class _Watch(TorchDispatchMode):
 
     drew = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: that would load the whole compiler, to keep it out of here."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
