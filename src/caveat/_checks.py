@@ -241,6 +241,35 @@ def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
         )
 
 
+def require_uncertainty_first(uncertainty: Tensor, outcome: Tensor, names: tuple[str, str]) -> None:
+    """Raises where the two can be told to be swapped: the first says only "right or wrong", and the second says more.
+
+    Nothing else tells them apart for sure: losses may be negative (a density's log score) or whole numbers (costs), and
+    a constant uncertainty is the random baseline.
+
+    Example:
+        >>> require_uncertainty_first(torch.tensor([0.2, 0.7]), torch.tensor([0, 1]), ("uncertainty", "losses"))
+    """
+    if not says_only_0_and_1(uncertainty) or says_only_0_and_1(outcome):
+        return
+    if bool(uncertainty.all()) or not bool(uncertainty.any()):  # one value only
+        return
+    raise InvalidArgumentError(
+        explain(
+            f"{names[0]} comes first, then {names[1]}.",
+            got=f"{names[0]} of zeros and ones only, {names[1]} from {float(outcome.amin()):.4g} to "
+            f"{float(outcome.amax()):.4g}",
+            cause="the two in the other order",
+            fix=f"pass ({names[0]}, {names[1]}); if the first is a yes or no to rank by, pass 2 * {names[0]}",
+        )
+    )
+
+
+def says_only_0_and_1(x: Tensor) -> bool:
+    """Whether every value is 0 or 1, as those of "right or wrong" are."""
+    return x.dtype == torch.bool or bool(((x == 0) | (x == 1)).all())
+
+
 def require_levels(x: Tensor, name: str) -> None:
     """Raises `InvalidArgumentError` unless every value lies in [0, 1]."""
     if float(x.amin()) < 0 or float(x.amax()) > 1:

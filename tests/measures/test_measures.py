@@ -230,7 +230,7 @@ def test_registry() -> None:
     assert [m.name for m in MEASURES.values() if not m.higher_is_less_sure] == ["margin"]
 
 
-def test_unsureness_ranks_the_surest_last() -> None:
+def test_uncertainty_ranks_the_surest_last() -> None:
     sure, unsure = [8.0, 0.0, 0.0], [0.2, 0.1, 0.0]
     z = torch.tensor([sure, unsure]) + 0.05 * torch.randn(
         20, 2, 3, generator=torch.Generator().manual_seed(0)

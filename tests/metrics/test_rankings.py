@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from caveat.decide import NoThresholdError, threshold_for_cost, threshold_for_risk
 from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.metrics import (
     augrc,
@@ -29,6 +32,7 @@ from caveat.metrics import (
     risk_coverage,
     sparsification,
 )
+from caveat.predictive import Logits
 
 AREAS = [aurc, excess_aurc, augrc]
 DETECTIONS = [auroc, aupr, fpr_at_tpr]
@@ -218,10 +222,41 @@ def test_bad_rankings(area: Callable[..., object]) -> None:
         area(good[:0], good[:0])
     with pytest.raises(InvalidArgumentError, match="same shape"):
         area(good, good[:, None])
-    wrong, entropy = torch.tensor([0.0, 1.0] * 10), torch.rand(20)
-    with pytest.raises(InvalidArgumentError, match="uncertainty comes first"):
-        area(wrong, entropy)
-    area(entropy, wrong)
+
+
+RANKINGS = [*AREAS, ause, risk_coverage, sparsification, *DETECTIONS, detection, error_detection]
+THRESHOLDS = [partial(threshold_for_risk, target=0.9), partial(threshold_for_cost, deferral_cost=1.0)]
+ENTROPY = torch.tensor([0.2, 0.7, 0.1])
+WRONG = torch.tensor([False, True, True])
+
+
+@pytest.mark.parametrize("of", [*RANKINGS, *THRESHOLDS])
+@pytest.mark.parametrize("wrong", [WRONG, WRONG.int(), WRONG.float()])
+def test_outcomes_before_the_uncertainty_are_noticed(of: Callable[..., object], wrong: Tensor) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"\w+ comes first, then|real numbers"):
+        of(wrong, ENTROPY)
+    with contextlib.suppress(NoThresholdError):
+        of(ENTROPY, wrong)
+
+
+@pytest.mark.parametrize("area", [*AREAS, ause, risk_coverage, sparsification])
+def test_what_only_looks_like_another_order_is_ranked(area: Callable[..., object]) -> None:
+    area(torch.zeros(3), ENTROPY)  # the random baseline
+    area(torch.tensor([0, 2, 1]), ENTROPY)  # how many networks disagree
+    area(WRONG, WRONG.flip(0))  # a yes or no against another
+    area(2 * WRONG, ENTROPY)
+    area(-ENTROPY, ENTROPY)  # the highest probability, negated
+
+
+@pytest.mark.parametrize("area", [*AREAS, risk_coverage])
+def test_losses_of_any_sign_and_whole_numbers_are_ranked(area: Callable[..., object]) -> None:
+    area(ENTROPY, -ENTROPY)  # log scores of densities
+    area(ENTROPY, torch.tensor([5, 0, 1]))  # costs, ordinal errors
+
+
+def test_predictives_in_and_out_of_distribution_are_measured() -> None:
+    sure, unsure = (Logits().summarize(scale * torch.eye(3).expand(2, 3, 3)) for scale in (9.0, 1.0))
+    assert out_of_distribution(sure, unsure).auroc == 1
 
 
 @pytest.mark.parametrize("found", [*DETECTIONS, detection])

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from caveat._checks import require_alike, require_rows
+from caveat._checks import require_alike, require_rows, require_uncertainty_first
 from caveat._numerics import accumulator
 from caveat.decide._uncertainty import MeasureLike, uncertainty
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
@@ -82,13 +82,14 @@ def _number(threshold: Any) -> float:
 def calibration_rows(
     pred: Predictive | Tensor, losses: Tensor, measure: MeasureLike, *, most: float = math.inf
 ) -> tuple[Tensor, Tensor]:
-    """Unsureness and losses of the same rows, (B,) each, the losses finite and in [0, ``most``]."""
+    """Uncertainty and losses of the same rows, (B,) each, the losses finite and in [0, ``most``]."""
     by = uncertainty(pred, measure)
     require_rows(losses, "losses")
     require_alike("losses", losses, "uncertainty", by)
     loss = losses.to(by.device, accumulator(by.device))
     if bool(loss.isnan().any()):
         raise NotFiniteError(_bad_losses("NaN", most))
+    require_uncertainty_first(by, loss, ("uncertainty", "losses"))
     if bool((loss < 0).any()) or bool((loss > most).any()) or bool(loss.isinf().any()):
         raise InvalidArgumentError(_bad_losses(f"{float(loss.min()):g} to {float(loss.max()):g}", most))
     return by, loss

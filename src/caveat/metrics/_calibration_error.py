@@ -19,7 +19,7 @@ from caveat.metrics._views import View, classwise, confidence, top_label
 from caveat.metrics._weighting import row_weights
 
 
-@metric("share")
+@metric("fraction")
 def expected_calibration_error(
     probabilities: Tensor,
     labels: Tensor,
@@ -61,7 +61,7 @@ def expected_calibration_error(
     return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, confidence, weights))
 
 
-@metric("share")
+@metric("fraction")
 def classwise_calibration_error(
     probabilities: Tensor,
     labels: Tensor,
@@ -86,7 +86,7 @@ def classwise_calibration_error(
     return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, classwise, weights))
 
 
-@metric("share")
+@metric("fraction")
 def top_label_calibration_error(
     probabilities: Tensor,
     labels: Tensor,
@@ -112,7 +112,7 @@ def top_label_calibration_error(
     return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, top_label, weights))
 
 
-@metric("share")
+@metric("fraction")
 def maximum_calibration_error(
     probabilities: Tensor,
     labels: Tensor,

@@ -12,7 +12,7 @@ from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
 
-@metric("share", higher_is_better=True, mean_of_rows=True)
+@metric("fraction", higher_is_better=True, mean_of_rows=True)
 def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Share of rows whose most probable class is the label, 0 to 1; of tied classes the first counts.
 

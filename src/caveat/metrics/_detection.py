@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import classified, describe, require_alike, require_no_nan, require_number, require_rows
+from caveat._checks import (
+    classified,
+    describe,
+    require_alike,
+    require_no_nan,
+    require_number,
+    require_rows,
+    require_uncertainty_first,
+    says_only_0_and_1,
+)
 from caveat._numerics import accumulator
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank, steps
@@ -21,7 +30,7 @@ from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
 
 
-@metric("share", higher_is_better=True)
+@metric("fraction", higher_is_better=True)
 def auroc(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Area under the receiver operating characteristic: the chance that a positive scores above a negative.
 
@@ -48,11 +57,11 @@ def auroc(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) ->
     return area / (true[..., -1] * false[..., -1])
 
 
-@metric("share", higher_is_better=True)
+@metric("fraction", higher_is_better=True)
 def aupr(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Area under precision and recall, as the average precision: the mean over positives of the precision there.
 
-    Chance is the share of positives, so say which kind is positive. Arguments, returns and errors are those of `auroc`.
+    Chance is the fraction of positives, so say which kind is positive. Arguments, returns and errors: those of `auroc`.
 
     Example:
         >>> round(aupr(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).item(), 6)
@@ -63,11 +72,11 @@ def aupr(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> 
     return (steps(true) * true / some).sum(-1) / true[..., -1]
 
 
-@metric("share")
+@metric("fraction")
 def fpr_at_tpr(
     scores: Tensor, positive: Tensor, *, tpr: float = 0.95, weights: Tensor | None = None
 ) -> Tensor:
-    """False-positive rate at the highest threshold that finds at least a share `tpr` of positives: FPR@95.
+    """False-positive rate at the highest threshold that finds at least a fraction `tpr` of positives: FPR@95.
 
     Arguments, returns and errors are those of `auroc`, besides `tpr`, between 0 and 1.
 
@@ -84,7 +93,7 @@ def fpr_at_tpr(
     return (false.gather(-1, first) / false[..., -1:]).squeeze(-1)
 
 
-@metric("share", higher_is_better=True)
+@metric("fraction", higher_is_better=True)
 def class_auroc(
     probabilities: Tensor, labels: Tensor, *, positive: int = 1, weights: Tensor | None = None
 ) -> Tensor:
@@ -121,14 +130,14 @@ def class_auroc(
 @final
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """How well a score tells positives from negatives; each is 0-d, a share.
+    """How well a score tells positives from negatives; each is 0-d, a fraction.
 
     Fields:
         auroc: 0.5 is chance, 1 perfect.
-        aupr: with the positives as the kind to find; chance is their share.
+        aupr: with the positives as the kind to find; chance is their fraction.
         aupr_of_negatives: with the negatives as the kind to find.
-        fpr_at_95_tpr: the share of negatives that are taken for positives when 95 % of positives are found.
-        positives: the share of positives.
+        fpr_at_95_tpr: the fraction of negatives that are taken for positives when 95 % of positives are found.
+        positives: the fraction of positives.
     """
 
     auroc: Tensor
@@ -164,12 +173,12 @@ def detection(scores: Tensor, positive: Tensor) -> Detection:
 
 
 @takes_arrays
-def out_of_distribution(unsureness_in: Tensor, unsureness_out: Tensor) -> Detection:
+def out_of_distribution(uncertainty_in: Tensor, uncertainty_out: Tensor) -> Detection:
     """How well a measure tells unknown rows (the positives) from known ones.
 
     Args:
-        unsureness_in: (A...), of rows from the training distribution.
-        unsureness_out: (B...), of rows from elsewhere; higher is less sure.
+        uncertainty_in: (A...), of rows from the training distribution.
+        uncertainty_out: (B...), of rows from elsewhere; higher is less sure.
 
     Raises:
         InvalidArgumentError: no rows in either.
@@ -182,9 +191,9 @@ def out_of_distribution(unsureness_in: Tensor, unsureness_out: Tensor) -> Detect
         >>> out_of_distribution(torch.tensor([0.1, 0.2]), torch.tensor([0.3, 0.15])).auroc.item()
         0.75
     """
-    require_rows(unsureness_in, "unsureness_in")
-    require_rows(unsureness_out, "unsureness_out")
-    known, unknown = unsureness_in.reshape(-1), unsureness_out.reshape(-1)
+    require_rows(uncertainty_in, "uncertainty_in")
+    require_rows(uncertainty_out, "uncertainty_out")
+    known, unknown = uncertainty_in.reshape(-1), uncertainty_out.reshape(-1)
     scores = torch.cat((known, unknown))
     return detection(scores, torch.arange(len(scores), device=scores.device) >= len(known))
 
@@ -217,8 +226,9 @@ def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[T
     require_alike("positive", positive, "scores", scores)
     require_no_nan(scores, "scores")
     flat = scores.reshape(-1)
+    require_uncertainty_first(scores, positive, ("scores", "positive"))
     true = positive.reshape(-1).to(scores.device, accumulator(scores.device))
-    if not bool(((true == 0) | (true == 1)).all()):
+    if not says_only_0_and_1(true):
         raise InvalidArgumentError(
             explain(
                 "positive must be bool, or 0 and 1.",

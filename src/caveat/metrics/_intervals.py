@@ -12,7 +12,7 @@ from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
 
-@metric("share", higher_is_better=None, mean_of_rows=True)
+@metric("fraction", higher_is_better=None, mean_of_rows=True)
 def interval_coverage(low: Tensor, high: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Share of targets that lie in their interval, ends included, 0 to 1; infinite ends are allowed.
 

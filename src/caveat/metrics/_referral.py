@@ -263,7 +263,7 @@ def _between(fractions: Tensor, values: Tensor, fraction: float) -> float:
             explain(
                 f"The fraction must lie between {first:g} and {last:g}, the ends of the curve.",
                 got=f"{fraction!r}",
-                cause="the fraction referred in place of the fraction kept, or a share in percent",
+                cause="the fraction referred in place of the fraction kept, or a fraction in percent",
                 fix="1 - fraction, or ask for more fractions: referral_curve(..., fractions=...)",
             )
         )

@@ -18,7 +18,7 @@ class Metric:
     Fields:
         name: the function's own.
         function: tensors to one number; `weights=` (R, B) to (R,).
-        unit: "nats", "share", "target", ...
+        unit: "nats", "fraction", "target", ...
         higher_is_better: None where the middle is best.
         mean_of_rows: whether it is a mean over rows, so that batches average: see `RunningMean`.
 

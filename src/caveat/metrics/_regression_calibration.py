@@ -1,4 +1,4 @@
-"""Are the levels of a regression right? Of targets, a share q should lie below their own q-quantile, for every q.
+"""Are the levels of a regression right? Of targets, a fraction q should lie below their own q-quantile, for every q.
 
 Everything here takes **levels**: the predictive distribution function at the target, `pred.cdf(y)` or
 `gaussian_cdf(mean, variance, y)`, which is uniform on [0, 1] where the predictive is calibrated.
@@ -23,7 +23,7 @@ from caveat.metrics._weighting import row_weights
 @final
 @dataclass(frozen=True, eq=False)
 class RegressionCalibration:
-    """Share of targets observed at each expected share.
+    """Fraction of targets observed at each expected fraction.
 
     Fields:
         expected: (K,), 0 to 1.
@@ -40,11 +40,11 @@ class RegressionCalibration:
 def regression_calibration_curve(
     levels: Tensor, *, points: int = 101, central: bool = False
 ) -> RegressionCalibration:
-    """Share of targets at or below each quantile (or, `central`, within each central interval).
+    """Fraction of targets at or below each quantile (or, `central`, within each central interval).
 
     Args:
         levels: (B...) in [0, 1], the predictive distribution function at each target.
-        points: how many expected shares, evenly from 0 to 1.
+        points: how many expected fractions, evenly from 0 to 1.
         central: intervals about the median in place of quantiles: sees a spread that is wrong, not a bias.
 
     Raises:
@@ -67,7 +67,7 @@ def regression_calibration_curve(
     )
 
 
-@metric("share")
+@metric("fraction")
 def miscalibration_area(levels: Tensor, *, central: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area between the calibration curve and the diagonal, exactly, 0 (calibrated) to 0.5: 0-d, or (R,).
 

@@ -49,7 +49,7 @@ def retained_values(
 
 
 def _weighted(metric: Metric, tensors: tuple[Tensor, ...], doubt: Tensor, kept: Tensor) -> Tensor:
-    """Every fraction is one set of weights: 1 for rows kept, a share for the tied rows at the cut."""
+    """Every fraction is one set of weights: 1 for rows kept, a fraction for the tied rows at the cut."""
     ranking = rank(doubt)
     wide = accumulator(doubt.device)
     group = torch.empty_like(ranking.order)

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_alike, require_finite, require_no_nan, require_rows
+from caveat._checks import require_alike, require_finite, require_no_nan, require_rows, require_uncertainty_first
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -26,7 +25,7 @@ class RiskCoverage:
     """The curve, surest row first.
 
     Fields:
-        coverage: (N,) share of rows kept: 1/N, 2/N, ..., 1.
+        coverage: (N,) fraction of rows kept: 1/N, 2/N, ..., 1.
         risk: (N,) mean loss of the rows kept.
         oracle: (N,) the same if rows were ranked by the loss itself: what no measure can beat.
     """
@@ -138,33 +137,16 @@ def augrc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None)
     return (steps(rows) * middle).sum(-1) / rows[..., -1] ** 2
 
 
-def ranked_losses(uncertainty: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+def ranked_losses(
+    uncertainty: Tensor, losses: Tensor, names: tuple[str, str] = ("uncertainty", "losses")
+) -> tuple[Tensor, Tensor]:
     """Losses (N,) in the accumulator's dtype and uncertainty (N,), flattened and checked."""
-    require_rows(losses, "losses")
-    require_alike("uncertainty", uncertainty, "losses", losses)
-    require_finite(losses, "losses")
-    require_no_nan(uncertainty, "uncertainty")
-    if _are_outcomes(uncertainty) and _count_values(losses) > 10:  # no measure says only 0 and 1 of such rows
-        raise InvalidArgumentError(
-            explain(
-                "uncertainty comes first, then losses.",
-                got="uncertainty of zeros and ones, losses of many values",
-                cause="the two in the other order",
-                fix="pass (uncertainty, wrong)",
-            )
-        )
+    require_rows(losses, names[1])
+    require_alike(names[0], uncertainty, names[1], losses)
+    require_finite(losses, names[1])
+    require_no_nan(uncertainty, names[0])
+    require_uncertainty_first(uncertainty, losses, names)
     return losses.reshape(-1).to(accumulator(losses.device)), uncertainty.reshape(-1).to(losses.device)
-
-
-def _are_outcomes(values: Tensor) -> bool:
-    """Whether the values are those of "right or wrong": zeros and ones, and both of them."""
-    return bool(((values == 0) | (values == 1)).all()) and _count_values(values) == 2
-
-
-def _count_values(values: Tensor) -> int:
-    """How many different values there are."""
-    ordered = values.reshape(-1).sort().values
-    return 1 + int((ordered[1:] != ordered[:-1]).sum())
 
 
 def expected_sums(loss: Tensor, doubt: Tensor) -> Tensor:

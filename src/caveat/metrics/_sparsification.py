@@ -22,10 +22,10 @@ from caveat.metrics._weighting import row_weights
 @final
 @dataclass(frozen=True, eq=False)
 class Sparsification:
-    """Error that remains after removal, as a share of the error of all.
+    """Error that remains after removal, as a fraction of the error of all.
 
     Fields:
-        removed: (N,) share of values removed: 0, 1/N, ..., (N - 1)/N.
+        removed: (N,) fraction of values removed: 0, 1/N, ..., (N - 1)/N.
         by_measure: (N,) removing the least sure first.
         oracle: (N,) removing the largest errors first.
     """
@@ -41,7 +41,7 @@ class Sparsification:
 
     @property
     def ause(self) -> Tensor:
-        """The area under `error`: its mean over the shares removed, 0-d."""
+        """The area under `error`: its mean over the fractions removed, 0-d."""
         return self.error.mean()
 
 
@@ -74,9 +74,9 @@ def sparsification(uncertainty: Tensor, errors: Tensor, *, root: bool = False) -
     return Sparsification(1 - kept.flip(0) / N, by_measure / by_measure[0], oracle / oracle[0])
 
 
-@metric("share")
+@metric("fraction")
 def ause(uncertainty: Tensor, errors: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
-    """Area under the sparsification error, as a share of the error of all; 0 is the oracle's ranking.
+    """Area under the sparsification error, as a fraction of the error of all; 0 is the oracle's ranking.
 
     Args:
         uncertainty: (B...), such as a variance; higher is less sure.
@@ -118,13 +118,14 @@ def _mean_curve(loss: Tensor, by: Tensor, weights: Tensor, root: bool) -> Tensor
 
 
 def _errors(uncertainty: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-    loss, doubt = ranked_losses(uncertainty, errors)
+    loss, doubt = ranked_losses(uncertainty, errors, ("uncertainty", "errors"))
     if bool((loss < 0).any()) or not bool(loss.any()):
         raise InvalidArgumentError(
             explain(
                 "Errors must be at least 0, and not all 0.",
                 got=f"errors from {float(loss.amin()):.4g} to {float(loss.amax()):.4g}",
-                cause="signed residuals in place of their size, or predictions that are the targets themselves",
+                cause="signed residuals in place of their size, predictions that are the targets themselves, or "
+                "log-variances in the place of errors: uncertainty comes first",
                 fix="(target - mean).abs(), or .square()",
             )
         )
