@@ -14,6 +14,7 @@ from caveat._intercept import (  # registers the handlers
 )
 from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of
 from caveat._intercept._batch_axes import last_row, two_rows
+from caveat._intercept._caught_warnings import warnings_caught
 from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_draws, with_draws_first
 from caveat._intercept._guard import (
     FunctionMode,
@@ -23,7 +24,6 @@ from caveat._intercept._guard import (
     random_states_kept,
     run_and_put_back,
     state_kept,
-    warnings_caught,
 )
 from caveat._intercept._hidden import ProbePass, drops_branches, find_hidden
 from caveat._intercept._interception import HANDLERS, Pass

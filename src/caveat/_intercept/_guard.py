@@ -12,7 +12,6 @@ import contextlib
 import functools
 import sys
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -175,21 +174,6 @@ def _unwind(mark: int, modes: _Modes) -> None:
         entry.run()
     del _journal.entries[mark:]
     torch.set_grad_enabled(gradient)
-
-
-@contextmanager
-def warnings_caught() -> Generator[list[warnings.WarningMessage]]:
-    """``warnings.catch_warnings`` that records all, and whose own changes are put back after a signal."""
-    module = cast(Any, warnings)
-    filters, show, show_by = module.filters, module.showwarning, module._showwarnmsg_impl
-
-    def restore() -> None:
-        module.filters, module.showwarning, module._showwarnmsg_impl = filters, show, show_by
-        getattr(module, "_filters_mutated", list)()  # a name of CPython up to 3.13
-
-    with put_back(restore), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield caught
 
 
 # -- the modules -------------------------------------------------------------------------------------------------------

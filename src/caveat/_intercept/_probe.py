@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -277,8 +278,7 @@ def _try_draw(network: Network, inputs: Inputs, rules: Rules, read: Reader, rows
     device = network.device()
     drawing = Drawing(MaskSource(0, device=device), range(1), torch.arange(rows, device=device))
     try:
-        graph, device_kept = torch.set_grad_enabled(rules.gradient), random_states_kept(device)
-        with graph, attributes_kept(network.modules), device_kept:
+        with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules), random_states_kept(device):
             seed_all(0)
             returned = read(Pass(network, replace(rules, layout_known=rows == 1), inputs, drawing).run())
             return pytree.tree_map_only(Tensor, Tensor.detach, returned)
@@ -300,10 +300,7 @@ def _run_pass(
     network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None = None
 ) -> ProbePass:
     """One look, after which the random states are as before; with numbers of its own it is the same look each time."""
-
-    def look() -> ProbePass:
-        return _look(network, inputs, rules, read, followed)
-
+    look = partial(_look, network, inputs, rules, read, followed)
     found, drew = run_and_put_back(look, devices_of(network.modules))
     if drew:
         with random_states_kept(network.device()):

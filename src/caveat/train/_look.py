@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import describe
-from caveat._intercept import FunctionMode, devices_of, put_back, run_and_put_back
+from caveat._intercept import FunctionMode, devices_of, put_back, run_and_put_back, warnings_caught
 from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError, explain
 from caveat.train._noise import Noise
 from caveat.train._passes import Objective
@@ -158,8 +157,7 @@ def _returned(network: nn.Module, inputs: Any) -> Any:
 def _try_loss(objective: Objective, returned: Any, targets: Any) -> None:
     watch = _Watch(returned, targets)
     try:
-        with warnings.catch_warnings(record=True) as caught, watch:
-            warnings.simplefilter("always")
+        with warnings_caught() as caught, watch:
             Objective(objective.loss).fit(_Returns(returned), ((), {}), targets)
     except CaveatError:
         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine import CannotRecordError, Program, Recorder, Values, shorten
 from caveat._inputs import Inputs
-from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
+from caveat._intercept import as_draws, draws_of, map_tensors, over_draws, warnings_caught
 from caveat.samplers._members._watch import has_plain_attributes, settings_of
 
 
@@ -71,8 +70,7 @@ class Stack:
         Raises:
             CannotRecordError: the networks' code decides on values, draws or writes; or vmap cannot run it.
         """
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with torch.inference_mode(False), torch.no_grad(), warnings_caught() as caught:
             inputs = map_tensors(_copied, inputs)  # a network may write on what it is given
             run = self._stacked_pass if stacked else self._unrolled_pass
             try:
