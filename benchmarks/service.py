@@ -6,7 +6,8 @@ lets the clients ask for one row each, again and again, and writes ``benchmarks/
 
 Each request asks for a row that no other client asks for at that time, and its answer must be, to the last digit, the
 one that the same service gave for that row alone: an answer that is lost, doubled, or another client's is counted.
-The clients run in this process, on the same cores, and their own time is part of the latency.
+The clients run in this process, on the same cores, and their own time is part of the latency. With
+``--requests 100000`` only the service's memory over so many requests is printed.
 """
 
 from __future__ import annotations
@@ -53,6 +54,17 @@ Ended by SIGTERM under load: {ended}.
 
 torch {torch}, one thread.
 """
+MEMORY = """
+## Memory
+
+Printed by `python -m benchmarks.service --clients {clients} --requests {requests} --write`: {count:,} requests,
+{errors} errors, {wrong} wrong, {lost} lost at its end. The largest resident size in each tenth of the time, MiB:
+
+```
+{tenths}
+```
+"""
+LONGEST = 36_000.0
 
 
 @dataclass
@@ -111,7 +123,7 @@ class Session:
         return json.loads(content)["rows"][0]
 
 
-async def load(process: subprocess.Popen[str], port: int, clients: int, seconds: float) -> Load:
+async def load(process: subprocess.Popen[str], port: int, clients: int, seconds: float, most: int) -> Load:
     seen = Load()
     first = Session(port)
     await first.open()
@@ -122,7 +134,7 @@ async def load(process: subprocess.Popen[str], port: int, clients: int, seconds:
         session = Session(port)
         await session.open()
         number = 0
-        while time.monotonic() < end:
+        while time.monotonic() < end and len(seen.seconds) < most:
             key = (client, number % KNOWN)
             began = time.monotonic()
             try:
@@ -135,9 +147,9 @@ async def load(process: subprocess.Popen[str], port: int, clients: int, seconds:
             number += 1
 
     async def watch() -> None:
-        while time.monotonic() < end:
+        while time.monotonic() < end and len(seen.seconds) < most:
             seen.memory.append(memory_of(process.pid))
-            await asyncio.sleep(seconds / 20)
+            await asyncio.sleep(min(seconds / 20, 5))
 
     began, used = time.monotonic(), processor_seconds(process.pid)
     end = began + seconds
@@ -183,7 +195,9 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(model: Path, clients: int, seconds: float, *options: str) -> tuple[Load, tuple[int, int]]:
+def measure(
+    model: Path, clients: int, seconds: float, *options: str, most: int = sys.maxsize
+) -> tuple[Load, tuple[int, int]]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-c", CODE, "serve", str(model), "--port", "0", *options]
     with (
@@ -192,7 +206,7 @@ def measure(model: Path, clients: int, seconds: float, *options: str) -> tuple[L
     ):
         try:
             port = port_of(model.parent / "log.jsonl", process)
-            seen = asyncio.run(load(process, port, clients, seconds))
+            seen = asyncio.run(load(process, port, clients, seconds, most))
             ended = asyncio.run(end_under_load(process, port, clients))
             process.wait(120)
         finally:
@@ -219,15 +233,37 @@ def line_of(name: str, seen: Load) -> str:
     return f"{name:<12}{count:>9}{len(seen.errors):>8}{seen.wrong:>7}{speed}{early:>7.0f}{late:>7.0f}"
 
 
+def hold_memory(model: Path, given: argparse.Namespace) -> int:
+    """Prints how large the service is at each tenth of so many requests."""
+    seen, ended = measure(model, given.clients, LONGEST, most=given.requests)
+    tenths = [max(part) for part in np.array_split(np.array(seen.memory), min(10, len(seen.memory)))]
+    text = MEMORY.format(
+        clients=given.clients,
+        requests=given.requests,
+        count=len(seen.seconds),
+        errors=len(seen.errors),
+        wrong=seen.wrong,
+        lost=ended[1],
+        tenths=" ".join(f"{size:.0f}" for size in tenths),
+    )
+    print(text)
+    if given.write:
+        RESULTS.write_text(RESULTS.read_text().partition("\n## Memory")[0] + text)
+    return int(bool(seen.errors or seen.wrong or ended[1]))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--write", action="store_true", help="write RESULTS_SERVICE.md")
+    parser.add_argument("--requests", type=int, help="only this: the service's memory over so many requests")
     given = parser.parse_args()
     busy = os.getloadavg()[0]  # before its own
     with tempfile.TemporaryDirectory() as folder:
         model = fit(Path(folder))
+        if given.requests:
+            return hold_memory(model, given)
         settings = json.loads((model / "caveat.json").read_text())["settings"]
         together, ended = measure(model, given.clients, given.seconds)
         alone, ended_alone = measure(model, given.clients, given.seconds, "--batch-rows", "1")
@@ -252,7 +288,8 @@ def main() -> int:
     )
     print(text)
     if given.write:
-        RESULTS.write_text(text)
+        memory = RESULTS.read_text().partition("\n## Memory")[1:] if RESULTS.exists() else ()
+        RESULTS.write_text(text + "".join(memory))
     failed = [*together.errors, *alone.errors]
     for error in dict.fromkeys(failed):
         print(error, file=sys.stderr)
