@@ -28,10 +28,24 @@ def axes_or_new(ax: Axes | None, width: float = WIDTH, height: float = HEIGHT) -
 
 
 def finish(
-    ax: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = "y", title_at: float | None = None
+    ax: Axes,
+    *,
+    title: str | None = "",
+    usual: str = "",
+    x: str = "",
+    y: str = "",
+    grid: str = "y",
+    title_at: float | None = None,
 ) -> Axes:
-    """Labels, a title wrapped to the axes' width, quiet ticks, and lines to read values from along ``grid``."""
-    ax.set_title(wrapped(title, ax), loc="left", y=title_at, color=INK, fontsize=11, fontweight="bold")
+    """Labels, a title wrapped to the axes' width, quiet ticks, and lines to read values from along ``grid``.
+
+    Without a title (None) the axes keep their own, or get the ``usual`` one. It stands where `Axes.set_title` puts one,
+    so that a later call replaces it.
+    """
+    if title is None:
+        title = "" if any(ax.get_title(loc) for loc in ("left", "center", "right")) else usual
+    if title:
+        ax.set_title(wrapped(title, ax), y=title_at, color=INK, fontsize=11, fontweight="bold")
     extent = ax.get_window_extent()
     ax.set_xlabel(_lines(x, extent.width / _dpi(ax) * 12))
     ax.set_ylabel(_lines(y, extent.height / _dpi(ax) * 12))

@@ -256,7 +256,7 @@ def require_uncertainty_first(uncertainty: Tensor, outcome: Tensor, names: tuple
         return
     raise InvalidArgumentError(
         explain(
-            f"{names[0]} comes first, then {names[1]}.",
+            f"The order of arguments is {names[0]}, {names[1]}.",
             got=f"{names[0]} of zeros and ones only, {names[1]} from {float(outcome.amin()):.4g} to "
             f"{float(outcome.amax()):.4g}",
             cause="the two in the other order",

@@ -42,6 +42,9 @@ PLOTS: dict[str, Callable[..., Any]] = {
 def test_draws_on_the_axes_given_and_on_its_own(name: str) -> None:
     ax = Figure().subplots()
     assert PLOTS[name](ax=ax, title="A title") is ax
+    assert ax.get_title() == "A title"
+    assert PLOTS[name]().get_title()
+    assert not PLOTS[name](title="").get_title()
     own = PLOTS[name](title="A title that is long enough to need a second line " * 2)
     own.figure.draw_without_rendering()
     if name not in {"maps", "classes", "simplex"}:
@@ -115,6 +118,23 @@ def test_axes_name_the_measure_that_is_drawn() -> None:
     assert ax.figure.axes[-1].get_ylabel() == "total variance (target²)"
     with pytest.raises(InvalidArgumentError, match="must be one of"):
         plot.plot_measure_histograms({"in": pred}, measure="height (m)")
+
+
+@pytest.mark.parametrize("loc", ["left", "center"])
+def test_a_title_of_the_caller_is_kept(loc: Any) -> None:
+    ax = Figure().subplots()
+    ax.set_title("Fold 1", loc=loc)
+    plot.plot_reliability([0.5, 0.9], [1, 0], ax=ax)
+    plot.plot_reliability([0.5, 0.9], [1, 0], title="", ax=ax)
+    assert [ax.get_title(place) for place in ("left", "center") if ax.get_title(place)] == ["Fold 1"]
+
+
+def test_curves_name_their_metric() -> None:
+    p, by = torch.rand(20, 2).softmax(-1), torch.rand(20)
+    curve = caveat.metrics.referral_curve(caveat.metrics.brier_score, p, torch.arange(20) % 2, uncertainty=by)
+    assert plot.plot_referral({"entropy": curve}).get_ylabel() == "brier score on what is retained"
+    assert plot.plot_referral({"entropy": curve}, metric="score").get_ylabel() == "score on what is retained"
+    assert plot.plot_referral((F, F)).get_ylabel() == "metric on what is retained"
 
 
 def test_an_image_of_any_unit_is_drawn_between_its_black_and_white() -> None:
@@ -227,6 +247,8 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: plot.plot_referral((F, F[:3])), "same length"),
     (lambda: plot.plot_referral((F * 100, F)), r"\[0, 1\]"),
     (lambda: plot.plot_risk_coverage(object()), "coverage and risk"),
+    (lambda: plot.plot_risk_coverage(([0.3, 0.1, 0.2], [0.2, 0.6, 1.0])), r"\(risk, coverage\), the two in the other"),
+    (lambda: plot.plot_reliability([1, 0, 1], [0.9, 0.6, 0.7]), "order of arguments is confidences, correct"),
     (lambda: plot.plot_measure_histograms({}), "a set to draw"),
     (lambda: plot.plot_class_histograms([[0.5, 0.5]], label=2), "label"),
     (lambda: plot.plot_class_histograms([[0.5, 0.5]], names=["a"]), "names"),

@@ -36,29 +36,29 @@ def picture(draw: Callable[[], Any]) -> bytes:
 
 
 def plot_calibration(tested: Judged) -> Any:
-    """Reliability of a classifier; of a regression, the share that intervals hold against the share they claim."""
+    """Reliability of a classifier; of a regression, the fraction that intervals hold against what they claim."""
     ax = axes_or_new(None, WIDTH, 4.4)
     if isinstance(tested.pred, Categorical):
         confidence = tested.pred.mean.amax(-1).clamp(max=1.0)
-        return plot_reliability(confidence, tested.pred.predicted == tested.truth, ax=ax)
+        return plot_reliability(confidence, tested.pred.predicted == tested.truth, title="", ax=ax)
     curve = metrics.regression_calibration_curve(calibration_levels(tested), central=True, points=51)
     ax.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1.2, label="calibrated")
     if tested.model.calibration.rows:
         levels = torch.linspace(0.02, highest_level(tested.model.calibration.rows), 49)
-        held = [_share_held(tested, level) for level in cast("list[float]", levels.tolist())]
+        held = [_fraction_held(tested, level) for level in cast("list[float]", levels.tolist())]
         ax.plot(levels.numpy(), held, color=BLUE, linewidth=2.2, label="intervals as written")
     ax.plot(
         curve.expected.numpy(), curve.observed.numpy(), color=EPISTEMIC, linewidth=1.4, label="mean and std as normal",
     )  # fmt: skip
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
-    finish(ax, x="share that intervals claim to hold", y="share that they hold")
+    finish(ax, x="fraction that intervals claim to hold", y="fraction that they hold")
     legend_below(ax)
     return ax
 
 
-def _share_held(tested: Judged, level: float) -> float:
-    """The share of the first target's conformal intervals of a level that hold the truth."""
+def _fraction_held(tested: Judged, level: float) -> float:
+    """The fraction of the first target's conformal intervals of a level that hold the truth."""
     low, high = interval_of(tested.model.calibration.scores, cast(Gaussian, tested.pred), level)
     truth = tested.truth[:, 0]
     return float(((low[:, 0] <= truth) & (truth <= high[:, 0])).double().mean())
@@ -86,8 +86,8 @@ def plot_referred(tested: Judged) -> Any:
 
 
 def _plot_answered(curves: Any, y: str) -> Any:
-    ax = plot_referral(curves, ax=axes_or_new(None, WIDTH, HEIGHT))
-    ax.set(xlabel="share of rows answered, the surest", ylabel=y)
+    ax = plot_referral(curves, title="", ax=axes_or_new(None, WIDTH, HEIGHT))
+    ax.set(xlabel="fraction of rows answered, the surest", ylabel=y)
     legend_below(ax)
     return ax
 

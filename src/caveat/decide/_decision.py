@@ -72,7 +72,7 @@ class Decision:
                 explain(
                     "An action is one of the decision's.",
                     got=f"{action!r}",
-                    cause="the action of another policy, or a typing error",
+                    cause="the action of another policy, or a typo",
                     fix=f"one of {', '.join(map(repr, self.actions))}",
                 )
             )

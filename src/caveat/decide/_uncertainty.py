@@ -94,7 +94,7 @@ def _function(measure: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
             explain(
                 "A measure is one of MEASURES, or a function of a predictive.",
                 got=f"measure={measure!r}",
-                cause="a typing error",
+                cause="a typo",
                 fix=f"one of {', '.join(sorted(MEASURES))}",
             )
         )

@@ -194,4 +194,4 @@ def _scalarized(values: Tensor, noise: Tensor, transform: Any) -> tuple[Tensor, 
 
 def wrong_count(rule: str, got: str) -> str:
     """What a message says of a number that does not fit."""
-    return explain(rule, got=got, cause="a typing error", fix="botorch_model(sampler, n=64, outputs=1)")
+    return explain(rule, got=got, cause="a typo", fix="botorch_model(sampler, n=64, outputs=1)")

@@ -19,6 +19,7 @@ from caveat._checks import classified
 from caveat._numerics import accumulator
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics._class_scores import class_entropy
+from caveat.metrics._registry import name_of
 from caveat.metrics._retained import retained_values
 
 
@@ -31,12 +32,14 @@ class ReferralCurve:
         fractions: (F,) of rows kept, rising; the others are referred.
         values: (F,) the metric of the rows kept; NaN where it is not defined for them.
         low, high: (F,) the ends of a band, or None if none was asked for.
+        metric: Its name, or "" where it has none.
     """
 
     fractions: Tensor
     values: Tensor
     low: Tensor | None = None
     high: Tensor | None = None
+    metric: str = ""
 
     def at(self, fraction: float) -> float:
         """The metric with this fraction of rows kept, on the straight line between the nearest two fractions.
@@ -113,7 +116,7 @@ def referral_curve(
     values, low, high = retained_values(
         metric, tensors, uncertainty, shares, resamples=resamples, level=level, seed=seed
     )
-    return ReferralCurve(shares, values, low, high)
+    return ReferralCurve(shares, values, low, high, name_of(metric))
 
 
 @takes_arrays
@@ -226,7 +229,7 @@ def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
         )
     values = torch.stack([c.values.to(accumulator(c.values.device)) for c in curves])
     mean, spread = values.mean(0), values.std(0)
-    return ReferralCurve(curves[0].fractions, mean, mean - spread, mean + spread)
+    return ReferralCurve(curves[0].fractions, mean, mean - spread, mean + spread, curves[0].metric)
 
 
 def referral_table(sets: Mapping[str, Mapping[str, ReferralCurve]], *, at: Sequence[float] = (0.5, 0.75, 1.0)) -> str:

@@ -68,3 +68,13 @@ def takes_weights(function: Callable[..., Tensor]) -> bool:
         return "weights" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # builtins without a signature
         return False
+
+
+def name_of(function: Callable[..., Tensor]) -> str:
+    """A callable's own name; of a `functools.partial` or a `Metric` that of its function, and "" of a lambda."""
+    while not hasattr(function, "__name__"):
+        inner = getattr(function, "func", getattr(function, "function", None))
+        if inner is None:
+            return ""
+        function = inner
+    return "" if function.__name__ == "<lambda>" else function.__name__

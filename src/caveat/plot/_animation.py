@@ -30,6 +30,8 @@ def animate_class_histograms(
     probabilities: Any,
     *,
     images: Any = None,
+    vmin: float = 0.0,
+    vmax: float = 1.0,
     label: int | None = None,
     names: Sequence[str] | None = None,
     captions: Sequence[str] | None = None,
@@ -45,7 +47,8 @@ def animate_class_histograms(
     Args:
         path: where to write; ".gif" (Pillow) or ".mp4" (needs the program ffmpeg).
         probabilities: (T, S, C), for each of the T steps the probabilities of the S draws.
-        images: (T, C, H, W) or (T, H, W) in [0, 1], shown beside.
+        images: (T, C, H, W) or (T, H, W) from ``vmin`` to ``vmax``, shown beside.
+        vmin, vmax: What is black and white in the images, in their own unit.
         label: the true class.
         names: the C classes' names.
         captions: T lines such as "30°".
@@ -72,7 +75,7 @@ def animate_class_histograms(
     """
     target = Path(path)
     draws = in_unit(as_array(probabilities, "probabilities", (3,), letters="(T, S, C)"), "probabilities")
-    pictures = None if images is None else [picture_of(image) for image in images]
+    pictures = None if images is None else [picture_of(image, vmin, vmax) for image in images]
     _check(target, draws, pictures, captions, label, frames_per_second)
     written = class_names(names, draws.shape[2])
     lines = [str(step) for step in range(len(draws))] if captions is None else [str(line) for line in captions]

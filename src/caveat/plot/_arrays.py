@@ -54,6 +54,17 @@ def label_of(measure: Any) -> str:
     return f"{known.name.replace('_', ' ')} ({known.unit.replace('^2', '²')})"
 
 
+def name_in(label: str) -> str:
+    """What a label names, without its unit, as the beginning of a title.
+
+    Example:
+        >>> name_in("mutual information (nats)")
+        'Mutual information'
+    """
+    name = label.partition(" (")[0]
+    return name[:1].upper() + name[1:]
+
+
 def measured(values: Any, measure: Any, name: str, axes: Sequence[int] = (1,)) -> tuple[Array, str]:
     """The values to draw and their label: of a predictive by a measure, or values as they are.
 

@@ -23,8 +23,8 @@ def plot_referral(
     curves: Any,
     *,
     baselines: Sequence[str] = ("random", "oracle", "deterministic"),
-    metric: str = "accuracy",
-    title: str = "",
+    metric: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """A metric on what is retained, against the fraction retained, a line for each ranking.
@@ -33,7 +33,8 @@ def plot_referral(
         curves: a curve, or a dict of them by name. A curve has ``fractions`` and ``values`` (F,), and may have ``low``
             and ``high``, the ends of its band; or it is a tuple of two or four such arrays.
         baselines: the names that are drawn in gray, behind the others.
-        metric: its name, and its unit if it has one.
+        metric: Its name, and its unit if it has one; the curves' own if not given.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -46,15 +47,20 @@ def plot_referral(
     See "Leveraging uncertainty information from deep neural networks for disease detection", Leibig et al., 2017.
 
     Example:
-        >>> ax = plot_referral({"entropy": ([0.5, 1.0], [0.95, 0.9]), "random": ([0.5, 1.0], [0.9, 0.9])})
+        >>> curves = {"entropy": ([0.5, 1.0], [0.95, 0.9]), "random": ([0.5, 1.0], [0.9, 0.9])}
+        >>> ax = plot_referral(curves, metric="accuracy")
         >>> ax.get_ylabel()
         'accuracy on what is retained'
     """
     ax = axes_or_new(ax)
-    _draw(ax, _named(curves), ("fractions", "values"), baselines)
+    named = _named(curves)
+    _draw(ax, named, ("fractions", "values"), baselines)
     ax.set_xlim(1.0, 0.0 if _least_fraction(ax) < 0.05 else max(_least_fraction(ax) - 0.02, 0.0))
     x = "fraction retained, the surest (the others are referred)"
-    finish(ax, title=title, x=x, y=f"{metric} on what is retained")
+    if metric is None:
+        own = (getattr(curve, "metric", "") for curve in named.values())
+        metric = next(filter(None, own), "metric").replace("_", " ")
+    finish(ax, title=title, usual="Referral", x=x, y=f"{metric} on what is retained")
     legend_below(ax)
     return ax
 
@@ -63,8 +69,8 @@ def plot_risk_coverage(
     curves: Any,
     *,
     baselines: Sequence[str] = ("random", "oracle", "deterministic"),
-    risk: str = "error rate",
-    title: str = "",
+    risk: str = "risk (mean loss)",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The mean loss on what is covered against coverage, a line for each ranking; the lower the better.
@@ -73,7 +79,8 @@ def plot_risk_coverage(
         curves: a curve, or a dict of them by name. A curve has ``coverage`` and ``risk`` (N,), or is a tuple of these.
             The ``oracle`` of the first that has one is drawn as a baseline.
         baselines: the names that are drawn in gray, behind the others.
-        risk: what the loss is, and its unit if it has one.
+        risk: What the mean loss is, such as "error rate", and its unit if it has one.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -97,7 +104,8 @@ def plot_risk_coverage(
     _draw(ax, named, ("coverage", "risk"), baselines)
     ax.set_xlim(0, 1)
     ax.set_ylim(bottom=0)
-    finish(ax, title=title, x="coverage: fraction answered, the surest first", y=f"{risk} on what is answered")
+    x = "coverage: fraction answered, the surest first"
+    finish(ax, title=title, usual="Risk against coverage", x=x, y=f"{risk} on what is answered")
     legend_below(ax)
     return ax
 
@@ -152,6 +160,16 @@ def _read(curve: Any, fields: tuple[str, str], name: str) -> tuple[Array, Array,
             )
         )
     fraction = in_unit(as_array(parts[0], fields[0]), fields[0])
+    steps = np.diff(fraction)
+    if not ((steps >= 0).all() or (steps <= 0).all()):
+        raise InvalidArgumentError(
+            explain(
+                f"The {fields[0]} of a curve must rise, or fall.",
+                got=f"{name or 'the curve'}: both, in {len(fraction)} points",
+                cause=f"({fields[1]}, {fields[0]}), the two in the other order, or points that are not sorted",
+                fix=f"pass ({fields[0]}, {fields[1]}), sorted by {fields[0]}",
+            )
+        )
     label = f"{fields[1]} of {name or 'the curve'}"
     rest = [None if part is None else as_array(part, label, gaps=True) for part in parts[1:]]
     for part in rest:

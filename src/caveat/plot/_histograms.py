@@ -10,7 +10,7 @@ import numpy as np
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, VERMILION, series
 from caveat.errors import InvalidArgumentError, explain
-from caveat.plot._arrays import Array, as_array, in_unit, measured
+from caveat.plot._arrays import Array, as_array, in_unit, measured, name_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def plot_measure_histograms(
     *,
     measure: Any = None,
     bins: int = 40,
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """How a measure is spread over sets of data, such as in and out of distribution, on the same bins.
@@ -36,6 +36,7 @@ def plot_measure_histograms(
         measure: which it is: a name or a function of ``caveat.measures.MEASURES``, or any text with its unit. Of
             predictives, if not given, the total: predictive entropy, or the variance.
         bins: how many, from the least to the largest value of all sets.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -75,7 +76,7 @@ def plot_measure_histograms(
         ax.plot(np.median(rows), 0, marker=marker, color=color, markersize=7, clip_on=False, zorder=5)
     ax.set_ylim(bottom=0)
     ax.set_xlim(edges[0], edges[-1])
-    finish(ax, title=title, x=label_x, y="fraction of its rows (%)")
+    finish(ax, title=title, usual=f"{name_in(label_x)} of each set", x=label_x, y="fraction of its rows (%)")
     legend_below(ax, columns=2)
     return ax
 
@@ -86,7 +87,7 @@ def plot_class_histograms(
     label: int | None = None,
     names: Sequence[str] | None = None,
     bins: int = 50,
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """For one input, each class's probability over the draws: a histogram a class, in rows.
@@ -99,6 +100,7 @@ def plot_class_histograms(
         label: the true class.
         names: the C classes' names.
         bins: how many over [0, 1].
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -126,7 +128,8 @@ def plot_class_histograms(
             )
         )
     ax = axes_or_new(ax, height=1.5 + 0.42 * classes)
-    finish(ax, title=title, x=f"probability in each of {len(draws):,} draws", y="", grid="")
+    x = f"probability in each of {len(draws):,} draws"
+    finish(ax, title=title, usual="Class probabilities over the draws", x=x, grid="")
     draw_class_rows(ax, draws, written, label, bins)
     return ax
 

@@ -11,7 +11,7 @@ import torch
 from caveat._canvas import axes_or_new, finish, legend_below, quieten
 from caveat._palette import INK, MUTED, SEQUENTIAL, series
 from caveat.errors import InvalidArgumentError, explain
-from caveat.plot._arrays import Array, as_array, measured
+from caveat.plot._arrays import Array, as_array, measured, name_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,10 @@ def plot_uncertainty_maps(
     aleatoric: Any,
     epistemic: Any,
     *,
-    unit: str = "nats",
+    unit: str = "uncertainty",
     vmin: float = 0.0,
     vmax: float = 1.0,
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """An image, its aleatoric map and its epistemic map side by side, the two maps on one scale.
@@ -34,8 +34,9 @@ def plot_uncertainty_maps(
         image: (C, H, W) or (H, W) from ``vmin`` to ``vmax``, C of 1 or 3.
         aleatoric: (H, W), not negative.
         epistemic: (H, W), not negative.
-        unit: of both maps.
+        unit: of both maps, such as "nats".
         vmin, vmax: what is black and white in the image, in its own unit; values beyond are cut off if given.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given. It is left empty but for its title, with the three pictures in it.
 
     Returns:
@@ -79,7 +80,7 @@ def plot_uncertainty_maps(
     ax.figure.colorbar(drawn, cax=scale)  # pyright: ignore
     scale.set_ylabel(unit, color=MUTED, fontsize=9)
     scale.tick_params(labelsize=8, colors=MUTED)
-    finish(ax, title=title, grid="")
+    finish(ax, title=title, usual="Uncertainty of each pixel", grid="")
     ax.set_axis_off()
     return ax
 
@@ -96,7 +97,7 @@ def plot_decision_map(
     steps: int = 100,
     x_label: str = "first input",
     y_label: str = "second input",
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """A measure over a plane of two inputs, as color, with the training points on it.
@@ -111,6 +112,7 @@ def plot_decision_map(
         labels: (M,) their classes, whole numbers from 0.
         names: the classes' names.
         steps: how many points along each side.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -157,7 +159,7 @@ def plot_decision_map(
     if points is not None:
         _scatter(ax, as_array(points, "points", (2,), letters="(M, 2)"), labels, names)
     ax.set(xlim=x, ylim=y)
-    finish(ax, title=title, x=x_label, y=y_label, grid="")
+    finish(ax, title=title, usual=f"{name_in(label)} over the inputs", x=x_label, y=y_label, grid="")
     if labels is not None:
         legend_below(ax)
     return ax

@@ -28,7 +28,7 @@ def plot_regression(
     parts: tuple[str, ...] = _PARTS,
     x_label: str = "input",
     y_label: str = "target",
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The mean against one input, with bands of so many standard deviations.
@@ -47,6 +47,7 @@ def plot_regression(
         deviations: half the height of a band, in standard deviations.
         parts: which bands.
         x_label, y_label: with their units, as in "height (m)".
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -79,7 +80,7 @@ def plot_regression(
         same_length(x=seen, y=said)
         size = float(np.clip(600 / len(seen), 4, 22))
         ax.scatter(seen, said, s=size, color=MUTED, alpha=0.7, linewidths=0, label="data", zorder=3)
-    finish(ax, title=title, x=x_label, y=y_label)
+    finish(ax, title=title, usual="Prediction and uncertainty", x=x_label, y=y_label)
     legend_below(ax)
     return ax
 
@@ -97,7 +98,7 @@ def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[s
     unknown = [name for name in parts if name not in _PARTS]
     if unknown:
         raise InvalidArgumentError(
-            explain(f"parts must be some of {_PARTS}.", got=f"{unknown}", cause="a typing error", fix="leave it out")
+            explain(f"parts must be some of {_PARTS}.", got=f"{unknown}", cause="a typo", fix="leave it out")
         )
     if isinstance(pred, dict):
         given = cast(dict[str, Any], pred)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from caveat._canvas import axes_or_new, finish, legend_below, quieten, settle
-from caveat._checks import require_integer
+from caveat._checks import require_integer, require_uncertainty_first
 from caveat._palette import BLUE, FAINT, INK, VERMILION
 from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array, in_unit, same_length
@@ -21,7 +22,7 @@ def plot_reliability(
     correct: Any = None,
     *,
     bins: int = 15,
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """A reliability diagram: a bar a bin up to the fraction that was right, the gap to the diagonal, counts on top.
@@ -32,6 +33,7 @@ def plot_reliability(
             those of ``caveat.metrics``.
         correct: (N,) whether the answer was right; with (N, C) probabilities the labels; left out with bins.
         bins: how many, of equal width. An empty bin shows no bar.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -62,7 +64,8 @@ def plot_reliability(
     error = float((count[full] * gap).sum() / count.sum())
     ax.set(xlim=(0, 1), ylim=(0, 1))
     _counts(ax, edges, count)
-    finish(ax, title=title, x="claimed confidence (probability)", y="fraction that was right", title_at=1.24)
+    x, y = "claimed confidence (probability)", "fraction that was right"
+    finish(ax, title=title, usual="Reliability", x=x, y=y, title_at=1.24)
     ax.set_xlabel(f"{ax.get_xlabel()}\nECE {error:.3f}, {int(count.sum()):,} rows")  # bars may fill all of the axes
     legend_below(ax)
     settle(ax)
@@ -92,6 +95,7 @@ def _read(confidences: Any, correct: Any, bins: int) -> tuple[Array, Array, Arra
         claimed, correct = _answered(claimed, as_array(correct, "labels"))
     right = in_unit(as_array(correct, "correct"), "correct")
     same_length(confidences=claimed, correct=right)
+    require_uncertainty_first(torch.from_numpy(claimed), torch.from_numpy(right), ("confidences", "correct"))
     require_integer(bins, "bins", 1, fix="bins=15")
     edges = np.linspace(0, 1, bins + 1)
     # A bin holds its upper edge, as in the definition of the expected calibration error.

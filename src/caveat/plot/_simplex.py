@@ -27,7 +27,7 @@ def plot_simplex(
     *,
     label: int | None = None,
     names: Sequence[str] | None = None,
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """For one input, the draws' probabilities of three classes, a point a draw in the triangle of all probabilities.
@@ -43,6 +43,7 @@ def plot_simplex(
         probabilities: (S, 3) probabilities of the S draws.
         label: the true class, whose name is bold with a tick.
         names: the three classes' names: lower left, lower right, top.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -68,7 +69,8 @@ def plot_simplex(
             explain("label must be one of the 3 classes.", got=f"label={label}", fix="pass 0, 1 or 2")
         )
     ax = axes_or_new(ax, width=4.4, height=4.4)
-    finish(ax, title=title, x=f"{len(draws):,} draws, ◆ their mean", grid="")
+    x = f"{len(draws):,} draws, ◆ their mean"
+    finish(ax, title=title, usual="Each draw among three classes", x=x, grid="")
     ax.set(xticks=[], yticks=[], xlim=(-0.14, 1.14), ylim=(-0.16, _HEIGHT + 0.13))
     ax.set_aspect("equal")
     for spine in ax.spines.values():

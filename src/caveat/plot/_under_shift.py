@@ -10,6 +10,7 @@ import numpy as np
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._palette import PAPER, series
 from caveat.errors import InvalidArgumentError, explain
+from caveat.plot._arrays import name_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ def plot_under_shift(
     *,
     x_label: str = "severity of the corruption (0: none)",
     y_label: str | None = None,
-    title: str = "",
+    title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """One metric of one or several methods against severity, as Ovadia et al. draw it.
@@ -35,6 +36,7 @@ def plot_under_shift(
         tables: what ``caveat.shift.under_shift`` returned, or a dict of them by method.
         metric: which of the tables' metrics.
         x_label, y_label: with their units; the metric's name if not given.
+        title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -68,7 +70,8 @@ def plot_under_shift(
     ax.set_xticks(range(len(severities)), [f"{severity:g}" for severity in severities])
     _thin(ax, len(severities))
     ax.set_xlim(-0.6, len(severities) - 0.4)
-    finish(ax, title=title, x=x_label, y=y_label or metric)
+    name = metric.replace("_", " ")
+    finish(ax, title=title, usual=f"{name_in(name)} under shift", x=x_label, y=y_label or name)
     legend_below(ax)
     return ax
 

@@ -75,7 +75,7 @@ def _listed(checkpoints: Any) -> list[Any]:
     if isinstance(checkpoints, (str, os.PathLike)):
         folder = Path(cast("str | os.PathLike[str]", checkpoints))
         if not folder.is_dir():
-            raise _invalid(f"{folder}, which is no folder", "a typing error", "pass a folder, or a list of files")
+            raise _invalid(f"{folder}, which is no folder", "a typo", "pass a folder, or a list of files")
         files = [path for path in folder.iterdir() if path.suffix in _ENDINGS]
         found: list[Any] = sorted(files, key=_in_order)
     elif isinstance(checkpoints, (nn.Module, Mapping)) or not isinstance(checkpoints, Iterable):

@@ -151,7 +151,7 @@ def _check_kind(kind: Any) -> None:
             explain(
                 f"kind must be one of {', '.join(known)}.",
                 got=f"kind={kind!r}",
-                cause="a typing error",
+                cause="a typo",
                 fix=f'pass kind="{near[0] if near else known[0]}"',
             )
         )

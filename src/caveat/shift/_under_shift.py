@@ -163,7 +163,7 @@ def _shifts(kinds: Sequence[str] | Mapping[str, Shift], seed: int, constants: st
             explain(
                 f"kinds must be some of {', '.join(known)}, or a dict of functions.",
                 got=f"kinds={kinds!r}",
-                cause="a typing error, or one name without a list around it",
+                cause="a typo, or one name without a list around it",
                 fix='pass kinds=["fog", "snow"], or {"rotation": caveat.shift.rotate}',
             )
         )
