@@ -53,25 +53,34 @@ def page(name: str, module: ModuleType) -> str:
 TASKS = {
     ("probabilities", "labels"): "classes: how good are probabilities?",
     ("probabilities",): "classes: how good are probabilities?",
+    ("mean", "target"): "numbers: how good is the mean?",
     ("mean", "variance", "target"): "numbers: how good is a mean with its variance?",
+    ("means", "variances", "target"): "numbers: how good are draws?",
     ("samples", "target"): "numbers: how good are draws?",
     ("low", "high", "target"): "numbers: do intervals hold?",
     ("low", "high"): "numbers: do intervals hold?",
     ("levels",): "numbers: are levels calibrated?",
+    ("uncertainty", "losses"): "any: are the errors among the most uncertain rows?",
+    ("uncertainty", "errors"): "any: are the errors among the most uncertain rows?",
+    ("scores", "positive"): "any: does a score tell two kinds of rows apart (right and wrong, known and unknown)?",
 }
-"""What a metric is for, by the tensors that it takes; all others rank rows, and are under the last task."""
+"""What a metric is for, by the tensors that it takes; a metric that takes others is to be given its task here."""
 
 
 def metrics_by_task() -> str:
-    """A table of every metric that is one number, grouped by what it is for."""
-    groups: dict[str, list[str]] = {task: [] for task in TASKS.values()} | {"does uncertainty find what it should?": []}
+    """A table of every metric that is one number, grouped by what it is for, and one of the curves and tools."""
+    groups: dict[str, list[str]] = {task: [] for task in TASKS.values()}
     for name, metric in metrics.METRICS.items():
         better = {True: "higher", False: "lower", None: "in the middle"}[metric.higher_is_better]
         takes = ", ".join(f"`{one}`" for one in metric.takes)
-        cells = [f"[`{name}`][caveat.metrics.{name}]", takes, metric.unit, better]
-        groups[TASKS.get(metric.takes, "does uncertainty find what it should?")].append(" | ".join(cells))
+        cells = [f"[`{name}`][caveat.metrics.{name}]", takes, metric.unit.replace("^2", "²"), better]
+        groups[TASKS[metric.takes]].append(" | ".join(cells))
     rows = ["| task | metric | takes | unit | better |", "| --- | --- | --- | --- | --- |"]
     rows += [f"| {task if k == 0 else ''} | {row} |" for task, each in groups.items() for k, row in enumerate(each)]
+    rows += ["", "What is more than one number:", "", "| curve, table or tool | |", "| --- | --- |"]
+    for name in public(metrics):
+        if name not in metrics.METRICS and name[0].islower():
+            rows.append(f"| [`{name}`][caveat.metrics.{name}] | {first_line(getattr(metrics, name))} |")
     return "\n".join(rows)
 
 

@@ -22,7 +22,11 @@ NOT_FOR_USERS = {"dev", "docs", "zoo", "frameworks", "experiments"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The version, at the foot of every page."""
+    """The version, at the head and the foot of every page."""
+    config.site_name = f"{PROJECT['name']} {PROJECT['version']}"
+    address = PROJECT.get("urls", {}).get("Repository")
+    if address and not config.repo_url:
+        config.repo_url, config.repo_name = address, "/".join(address.rstrip("/").split("/")[-2:])
     config.copyright = f"caveat {PROJECT['version']} · {PROJECT['license']}"
     return config
 
@@ -44,10 +48,12 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 
 
 def on_env(env: Any, *, config: MkDocsConfig, files: Files) -> Any:
-    """``llms.txt``: the site's pages in the order of the navigation, one line each, for coding agents."""
+    """``llms.txt``: the home page's example and the pages in the order of the navigation, for coding agents."""
     nav: Navigation = _NAVIGATION[0]
+    example = re.search(r"^```python\n.*?^```$", (ROOT / "docs/index.md").read_text(), re.MULTILINE | re.DOTALL)
     lines = ["# caveat", "", f"> {config.site_description}.", ""]
-    lines += ["`import caveat` is the public face; `caveat.predict(sampler, x, n=100, seed=0)` is its center."]
+    lines += ["`import caveat` is the public face; `caveat.predict(sampler, x, n=100, seed=0)` is its center:", ""]
+    lines += [example[0] if example else ""]
     section = None
     for page in nav.pages:
         top = page.ancestors[-1].title if page.ancestors else "Start"
@@ -71,7 +77,7 @@ _NAVIGATION: list[Navigation] = []
 def first_sentence(markdown: str) -> str:
     """The first sentence of a page's prose, without its links."""
     body = re.sub(r"^(---\n.*?\n---|```.*?```)$", "", markdown, flags=re.DOTALL | re.MULTILINE)
-    paragraphs = [part for part in body.split("\n\n") if part.strip() and part.strip()[0] not in "#`|<!-*:"]
+    paragraphs = [part for part in body.split("\n\n") if not re.match(r"\s*($|[#|<!:]|[*-] )", part)]
     text = re.sub(r"\[([^]]+)\](\([^)]*\)|\[[^]]*\])", r"\1", " ".join(paragraphs[0].split())) if paragraphs else ""
     return re.split(r"(?<=[.?])\s", text)[0]
 
@@ -102,11 +108,12 @@ def examples(_: str) -> str:
 
 
 def experiments(up: str) -> str:
-    """Every experiment with a picture: its title, command and pictures."""
+    """Every experiment: its title, what it is, its command and its pictures."""
     parts: list[str] = []
-    for folder in sorted({picture.parent for picture in pictures()}):
-        title = (folder / "README.md").read_text().split("\n")[0].lstrip("# ")
-        parts.append(f"### {title}\n\n`python experiments/{folder.name}/run.py`")
+    for folder in sorted(path.parent for path in (ROOT / "experiments").glob("*/README.md")):
+        text = (folder / "README.md").read_text()
+        title = text.split("\n")[0].lstrip("# ")
+        parts.append(f"### {title}\n\n{first_sentence(text)}\n\n`python experiments/{folder.name}/run.py`")
         for picture in (one for one in pictures() if one.parent == folder):
             address = f"{up}pictures/experiments/{folder.name}-{picture.name}"
             parts.append(f"![{title}: {picture.stem}]({address}){{ .figure .paper loading=lazy }}")

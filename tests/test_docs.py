@@ -130,6 +130,9 @@ def test_the_site_builds_and_its_reference_is_whole(tmp_path: Path) -> None:
     assert "at 4:  " in (tmp_path / "index.html").read_text()  # what the first block prints
     assert all((tmp_path / "pictures" / f"index-2-1-{shade}.svg").is_file() for shade in ("light", "dark"))
     assert "](how-to/decide/): A threshold says" in (tmp_path / "llms.txt").read_text()
+    assert f"caveat {caveat.__version__}" in (tmp_path / "index.html").read_text().partition("</header>")[0]
+    gallery = (tmp_path / "gallery" / "index.html").read_text()
+    assert not [path for path in ROOT.glob("experiments/*/run.py") if f"{path.parent.name}/run.py" not in gallery]
 
     index = (tmp_path / "reference" / "index.html").read_text()
     assert "<blockquote>" not in index  # examples are code
@@ -170,6 +173,12 @@ def test_words_are_spelled_as_in_american_english() -> None:
     command = [sys.executable, "-m", "codespell_lib", *files, "src", "examples", "docs/_outputs.py", "docs/_tables.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_of_a_page_is_as_wide_as_its_column(page: Path) -> None:
+    code = "".join(re.findall(r"^```(?:python|py)\n(.*?)^```$", page.read_text(), re.M | re.S))
+    assert [line for line in code.split("\n") if len(line) > 120] == []
 
 
 # -- what the build puts under code ------------------------------------------------------------------------------------

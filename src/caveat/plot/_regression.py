@@ -78,8 +78,8 @@ def plot_regression(
     if data is not None:
         seen, said = as_array(data[0], "data x", (1, 2)).reshape(-1), as_array(data[1], "data y", (1, 2)).reshape(-1)
         same_length(x=seen, y=said)
-        size = float(np.clip(600 / len(seen), 4, 22))
-        ax.scatter(seen, said, s=size, color=MUTED, alpha=0.7, linewidths=0, label="data", zorder=3)
+        size = float(np.clip(1200 / len(seen), 5, 22))
+        ax.scatter(seen, said, s=size, color=INK, alpha=0.6, linewidths=0, label="data", zorder=4)
     finish(ax, title=title, usual="Prediction and uncertainty", x=x_label, y=y_label)
     legend_below(ax)
     return ax

@@ -65,7 +65,7 @@ def plot_reliability(
     ax.set(xlim=(0, 1), ylim=(0, 1))
     _counts(ax, edges, count)
     x, y = "claimed confidence (probability)", "fraction that was right"
-    finish(ax, title=title, usual="Reliability", x=x, y=y, title_at=1.24)
+    finish(ax, title=title, usual="Reliability", x=x, y=y, title_at=1.26)
     ax.set_xlabel(f"{ax.get_xlabel()}\nECE {error:.3f}, {int(count.sum()):,} rows")  # bars may fill all of the axes
     legend_below(ax)
     settle(ax)
@@ -74,7 +74,7 @@ def plot_reliability(
 
 def _counts(ax: Axes, edges: Array, count: Array) -> None:
     """A strip above the diagram with the percentage of all rows that each bin holds."""
-    strip = ax.inset_axes((0, 1.04, 1, 0.17), sharex=ax)
+    strip = ax.inset_axes((0, 1.07, 1, 0.16), sharex=ax)
     percent = 100 * count / count.sum()
     strip.bar(edges[:-1], percent, np.diff(edges), align="edge", color=FAINT, edgecolor="white", linewidth=0.8)
     most = float(percent.max())
