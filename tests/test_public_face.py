@@ -36,6 +36,11 @@ def test_names_are_sorted_and_few() -> None:
     assert len(set(caveat.__all__)) == len(caveat.__all__) <= 40
 
 
+def test_the_version_is_that_of_the_project() -> None:
+    assert caveat.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert "__version__" in dir(caveat)
+
+
 def test_every_name_is_there() -> None:
     missing = [name for name in caveat.__all__ if not callable(getattr(caveat, name, None))]
     assert not missing

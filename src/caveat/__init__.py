@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from caveat.samplers import deterministic, ensemble, mc_dropout, mixture
     from caveat.train import fit, fit_ensemble
 
+    __version__: str
+
 __all__ = [
     "Bernoulli",
     "BinaryLogit",
@@ -136,7 +138,9 @@ if not TYPE_CHECKING:
             return value
         if name in _PACKAGES:
             return import_module(f"{__name__}.{name}")
+        if name == "__version__":
+            return import_module("importlib.metadata").version(__name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*__all__, *_PACKAGES, *(name for name in globals() if name.startswith("__"))})
+        return sorted({*__all__, *_PACKAGES, "__version__", *(name for name in globals() if name.startswith("__"))})

@@ -1,4 +1,4 @@
-"""The commands that pages show run as pasted, one after another, on the files that the page's code before them writes."""
+"""The commands that pages show run as pasted, on the files that the code before them writes."""
 
 from __future__ import annotations
 

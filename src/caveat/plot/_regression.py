@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below
-from caveat._palette import ALEATORIC, EPISTEMIC, INK, MUTED, TOTAL
+from caveat._palette import ALEATORIC, EPISTEMIC, INK, TOTAL
 from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array, same_length
 
