@@ -72,7 +72,7 @@ def draw_by_class(record: Any, classes: Sequence[str], path: Path) -> None:
     left.set_ylabel("mean entropy of its pixels, nats; IoU")
     left.legend(frameon=False)
     right.scatter(record["entropy of frames"], record["accuracy of frames"], s=12, color="#0072b2", alpha=0.7)
-    right.set(xlabel="mean entropy of a test frame, nats", ylabel="share of its pixels that are right")
+    right.set(xlabel="mean entropy of a test frame, nats", ylabel="fraction of its pixels that are right")
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="#e2e4e8")
