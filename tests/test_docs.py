@@ -92,6 +92,7 @@ def test_every_public_name_of_a_package_has_a_docstring(package: str) -> None:
     assert not undocumented(module)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")  # linear_operator, below BoTorch, scripts on import
 @pytest.mark.parametrize("path", with_code("fast"))
 def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_blocks(path, tmp_path, monkeypatch, stage="fast")
