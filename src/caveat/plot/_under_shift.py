@@ -70,8 +70,8 @@ def plot_under_shift(
     ax.set_xticks(range(len(severities)), [f"{severity:g}" for severity in severities])
     _thin(ax, len(severities))
     ax.set_xlim(-0.6, len(severities) - 0.4)
-    name = metric.replace("_", " ")
-    finish(ax, title=title, usual=f"{name_in(name)} under shift", x=x_label, y=y_label or name)
+    label = y_label or metric.replace("_", " ")
+    finish(ax, title=title, usual=f"{name_in(label)} under shift", x=x_label, y=label)
     legend_below(ax)
     return ax
 
