@@ -117,7 +117,7 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
 
 def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Network, found: Probe) -> str | None:
     """Why the vectorized backend cannot be used, or None."""
-    with warnings_caught() as caught:
+    with warnings_caught():
         try:
             together = vectorized(task, source, range(2))
         except CaveatError:
@@ -130,8 +130,7 @@ def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Netwo
         return "its draws differ from those of a plain loop"
     if _never_varies(together):
         raise nothing_random(_unreached(network, found))
-    slow = [str(warning.message) for warning in caught if "performance drop" in str(warning.message)]
-    return slow[0].splitlines()[0] if slow else None
+    return None
 
 
 def _bytes_computed(beginning: Prefix) -> int:

@@ -102,7 +102,7 @@ class Recorder(TorchDispatchMode):
     def _objection(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], varying: bool) -> str | None:
         """Why a run could not repeat this operation, or None."""
         tags = set(func.tags)
-        if torch.Tag.nondeterministic_seeded in tags:
+        if torch.Tag.nondeterministic_seeded in tags and not _drops_nothing(func, args, kwargs):
             return f"{func} is random"
         if _DECIDES & tags and (varying or self._refreshable) and not _takes_numbered_places(func, args):
             return f"{func} depends on values"
@@ -183,6 +183,13 @@ def _tensors_in(arguments: Iterable[Any]) -> list[Tensor]:
         elif isinstance(argument, (tuple, list)):
             tensors += [part for part in cast(list[Any], argument) if isinstance(part, Tensor)]
     return tensors
+
+
+def _drops_nothing(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Is this attention in one call, which is random at a rate above zero only?"""
+    names = [argument.name for argument in func._schema.arguments]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    return "dropout_p" in names and given.get("dropout_p", 0.0) == 0.0
 
 
 def _takes_numbered_places(func: Any, args: tuple[Any, ...]) -> bool:

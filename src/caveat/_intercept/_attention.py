@@ -10,11 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, with_draws_first
 from caveat._intercept._dropout_sites import drop_at_site
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._layout import Fold
 
 _KIND = "attention"
+_NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+# Torch's fused attention takes (B, H, L, E) only.
+_FUSED_DIMS = 4
 
 
 @handles(F.scaled_dot_product_attention)
@@ -22,7 +26,8 @@ def _scaled_dot_product(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dic
     args, kwargs = ctx.settled(args, kwargs)
     rate = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
     if not (rate > 0 and ctx.would_drop(rate)):
-        return ctx.plain(func, *_without_dropout(args, kwargs))
+        args, kwargs = _without_dropout(args, kwargs)
+        return ctx.plain(func, args, kwargs, run=lambda *_, **__: _fused(ctx, func, args, kwargs))
     return attend(ctx, *args, **kwargs)
 
 
@@ -69,6 +74,31 @@ def attend(
     return torch.matmul(drop_at_site(ctx, _KIND, weights, dropout_p), value)
 
 
+def _fused(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Torch's own attention with the draws folded into the batch: vmap would call it draw by draw."""
+    level = ctx.drawing.level if ctx.drawing is not None else None
+    named = dict(zip(_NAMES, args, strict=False)) | kwargs
+    tensors = [value for value in named.values() if isinstance(value, Tensor)]
+    varying = [tensor for tensor in tensors if level is not None and has_draws(tensor, level)]
+    if level is None or not varying or not all(is_plain(tensor) or has_draws(tensor, level) for tensor in tensors):
+        return func(*args, **kwargs)
+    draws, dims = with_draws_first(varying[0]).shape[0], max(tensor.dim() for tensor in tensors)
+    batch = max(tensor.shape[0] for tensor in tensors if tensor.dim() == dims)
+
+    def fold(name: str, part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return part
+        same = not has_draws(part, level)
+        if same and name == "attn_mask" and (part.dim() < dims or part.shape[0] == 1):
+            return part  # the same for all rows and draws
+        part = part.expand(draws, *part.shape) if same else with_draws_first(part)
+        part = part[(slice(None), *(None,) * (dims + 1 - part.dim()))]
+        return part.expand(draws, batch, *part.shape[2:]).flatten(0, 1) if dims == _FUSED_DIMS else part
+
+    out = func(**{name: fold(name, value) for name, value in named.items()})
+    return as_draws(out.unflatten(0, (draws, batch)) if dims == _FUSED_DIMS else out, level)
+
+
 def _without_dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if len(args) > 4:
         return (*args[:4], 0.0, *args[5:]), kwargs
@@ -97,6 +127,12 @@ def _multi_head(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
     body = FunctionType(func.__code__, {**func.__globals__, **names}, func.__name__, func.__defaults__)
     body.__kwdefaults__ = func.__kwdefaults__
     return body(*args, **{**kwargs, "training": True})
+
+
+@handles(getattr(torch, "_nested_tensor_from_mask_left_aligned", None))
+def _could_be_nested(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """No: an encoder that asks whether padding could be packed goes without, as for any intercepted tensor."""
+    return False
 
 
 def _never(*_: Any) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from caveat import _dropping as dropping
-from caveat._intercept._draw_axis import as_draws, has_draws, with_draws_first
+from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, with_draws_first
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._masks import Make
 
@@ -76,6 +76,29 @@ def _run(ctx: Pass, call: _Call, drop: bool) -> tuple[Tensor, ...]:
         if drop and number < call.layers - 1:
             data = _drop_between(ctx, call, data)
     return data, *(torch.cat(states) for states in zip(*finals, strict=True))
+
+
+@handles(torch.lstm_cell, torch.gru_cell)
+def _cell(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One step: (input, states, weights and biases)."""
+    args, kwargs = ctx.settled(args, kwargs)
+    return ctx.plain(func, args, kwargs, run=lambda *_, **__: _step(ctx, func, args, kwargs))
+
+
+def _step(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    data, state, *weights = args
+    states: list[Tensor] = list(state) if func is torch.lstm_cell else [state]
+    level = ctx.drawing.level if ctx.drawing is not None else None
+    varying = [part for part in (data, *states) if level is not None and has_draws(part, level)]
+    others = [part for part in (data, *states, *weights) if isinstance(part, Tensor) and not is_plain(part)]
+    if level is None or not varying or kwargs or len(varying) != len(others):
+        return func(*args, **kwargs)
+    draws = with_draws_first(varying[0]).shape[0]
+    data, *states = (_fold(part, level, draws, 0) for part in (data, *states))
+    stepped = func(data, states if func is torch.lstm_cell else states[0], *weights)
+    if func is not torch.lstm_cell:
+        return as_draws(_unfold(stepped, draws, 0), level)
+    return tuple(as_draws(_unfold(part, draws, 0), level) for part in stepped)
 
 
 def _drop_between(ctx: Pass, call: _Call, data: Tensor) -> Tensor:

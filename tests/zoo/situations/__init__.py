@@ -19,6 +19,7 @@ KINDS = (
     "marks_itself",
     "rows_mixed",
     "stochastic_depth",
+    "calls_without_rules",
 )
 
 SITUATIONS: list[Situation] = [
