@@ -2,7 +2,7 @@
 
 from caveat._engine._bound import BoundNetwork, out_of_memory
 from caveat._engine._collect import gathered, summarized
-from caveat._engine._executors import Task, replay
+from caveat._engine._executors import Task, record, replay, vectorized
 from caveat._engine._loaded import check_fits, inputs_of
 from caveat._engine._memory import CACHE_BYTES, allowed_bytes, is_out_of_memory
 from caveat._engine._misuse import check_sampler_passed
@@ -12,6 +12,7 @@ from caveat._engine._program import CannotRecordError, Program
 from caveat._engine._recorder import Recorder
 from caveat._engine._rewrites import shorten
 from caveat._engine._sampler import Sampler, Stream, Values
+from caveat._engine._tape import Tape
 from caveat._engine._values import mapped
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Recorder",
     "Sampler",
     "Stream",
+    "Tape",
     "Task",
     "Values",
     "allowed_bytes",
@@ -40,7 +42,9 @@ __all__ = [
     "out_of_memory",
     "predict",
     "predict_batches",
+    "record",
     "replay",
     "shorten",
     "summarized",
+    "vectorized",
 ]

@@ -59,6 +59,18 @@ class BoundNetwork:
             start += pytree.tree_leaves(piece)[0].shape[0]
             yield piece
 
+    @property
+    def plan(self) -> Plan:
+        """How the network is run, as is known by now."""
+        return self._plan
+
+    @property
+    def chunk_of_tapes(self) -> int | None:
+        """How many draws go at once, where all rows do and tapes are played; None elsewhere."""
+        whole = self._together and len(self._tasks) == 1 and self._plan.tapes and not self._plan.probe.written
+        whole = whole and not self._probed_again
+        return self._draws_at_once if whole and self._fixed is None and not self._gradient else None
+
     # -- the size of a chunk -----------------------------------------------------------------------------------------
 
     def _set_chunks(self) -> None:

@@ -77,9 +77,11 @@ def taped(task: Task, source: MaskSource, draws: range) -> Values:
     return _with_tape(task, source, draws, vectorized)
 
 
-def record(task: Task, source: MaskSource, draws: range, run: Executor) -> tuple[Values, Tape | None]:
-    """The values, and the tape of making them, which plays the same pass for other draws."""
-    return record_tape(partial(run, task), source, draws, task.room)
+def record(
+    task: Task, source: MaskSource, draws: range, run: Executor, *, refreshable: bool = False
+) -> tuple[Values, Tape | None]:
+    """The values, and the tape of making them, which plays the same pass for other draws: see ``record_tape``."""
+    return record_tape(partial(run, task), source, draws, task.room, refreshable=refreshable)
 
 
 def _with_tape(task: Task, source: MaskSource, draws: range, run: Executor) -> Values:

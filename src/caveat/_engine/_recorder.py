@@ -26,13 +26,21 @@ class Recorder(TorchDispatchMode):
     """Records what runs while it is on, from ``inputs``; all other tensors count as constants.
 
     With ``refreshable``, what comes of constants alone is recorded too, so that it can be computed anew; with
-    ``in_order`` it is a step like any other, at its place among them.
+    ``in_order`` it is a step like any other, at its place among them. Of such values up to
+    ``most_fixed`` elements are held; where there are more no program is made.
     """
 
     def __init__(
-        self, inputs: Sequence[Tensor] = (), *, refreshable: bool = False, in_order: bool = False
+        self,
+        inputs: Sequence[Tensor] = (),
+        *,
+        refreshable: bool = False,
+        in_order: bool = False,
+        most_fixed: int | None = None,
     ) -> None:
         super().__init__()
+        self.fixed = dict[int, Tensor]()
+        self._room = most_fixed
         self._refreshable, self._in_order = refreshable or in_order, in_order
         self._slots: dict[int, tuple[Slot, weakref.ref[Tensor]]] = {}
         self._storages: dict[int, tuple[int, StorageWeakRef]] = {}
@@ -95,9 +103,20 @@ class Recorder(TorchDispatchMode):
         if not several and not isinstance(returned, Tensor) and returned is not None:
             self._why_not = self._why_not or f"{func} makes a number of values"
         outputs = [self._new_slot(part, varying) if isinstance(part, Tensor) else None for part in parts]
+        if not varying and self._room is not None:
+            self._hold(outputs, parts)
         step = Step(func, noted, noted_kwargs, outputs, several)
         (self._program.steps if varying else self._program.fixed).append(step)
         return cast(Any, returned)
+
+    def _hold(self, slots: list[Slot | None], made: list[Any]) -> None:
+        """Hold what comes of constants alone, as far as there is room."""
+        assert self._room is not None
+        self.fixed.update((slot.number, value) for slot, value in zip(slots, made, strict=True) if slot is not None)
+        self._room -= sum(value.numel() for value in made if isinstance(value, Tensor))
+        if self._room < 0:
+            self.fixed.clear()
+            self._why_not = self._why_not or "too much comes of constants alone"
 
     def _objection(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], varying: bool) -> str | None:
         """Why a run could not repeat this operation, or None."""

@@ -21,6 +21,9 @@ from caveat._engine._rewrites import Room, reuse_memory
 from caveat._engine._sampler import Values
 from caveat._intercept import Make, MaskSource, Shape, SiteKey
 
+# So many elements that all draws share may be computed anew in each call. Where there are more, arithmetic takes the
+# time and not Python.
+_MOST_FIXED = 1 << 20
 Recipe = Callable[[MaskSource, range], Tensor]
 
 
@@ -40,10 +43,19 @@ class Tape:
 
 
 def record_tape(
-    run: Callable[[MaskSource, range], Values], source: MaskSource, draws: range, room: Room
+    run: Callable[[MaskSource, range], Values],
+    source: MaskSource,
+    draws: range,
+    room: Room,
+    *,
+    refreshable: bool = False,
 ) -> tuple[Values, Tape | None]:
-    """The values of ``run``, and the tape of making them; None where it cannot be played for other draws."""
-    with Recorder() as recorder:
+    """The values of ``run``, and the tape of making them; None where it cannot be played for other draws.
+
+    With ``refreshable``, its program can be refreshed for other values of the inputs and parameters, unless too much is
+    computed from these alone.
+    """
+    with Recorder(refreshable=refreshable, most_fixed=_MOST_FIXED if refreshable else None) as recorder:
         listener = _Listener(source, recorder)
         values = run(cast(MaskSource, listener), draws)
     leaves, spec = pytree.tree_flatten(values)
@@ -52,7 +64,7 @@ def record_tape(
     except CannotRecordError:
         return values, None
     reuse_memory(program, room)
-    return values, Tape(len(draws), listener.recipes, program.make_ready(), spec)
+    return values, Tape(len(draws), listener.recipes, program.make_ready(recorder.fixed if refreshable else None), spec)
 
 
 class _Listener:

@@ -24,6 +24,7 @@ from caveat._intercept._guard import (
     random_states_kept,
     run_and_put_back,
     state_kept,
+    transforms,
 )
 from caveat._intercept._hidden import ProbePass, drops_branches, find_hidden
 from caveat._intercept._interception import HANDLERS, Pass
@@ -42,7 +43,7 @@ from caveat._intercept._masks import (
     words_along,
 )
 from caveat._intercept._mutation import mutates, substituted_anywhere
-from caveat._intercept._network import Network
+from caveat._intercept._network import Network, device_of
 from caveat._intercept._noise import NOISE_HANDLERS
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
 from caveat._intercept._places import Places
@@ -107,6 +108,7 @@ __all__ = [
     "audit_of",
     "check_initialized",
     "close",
+    "device_of",
     "devices_of",
     "draws_of",
     "draws_random_numbers",
@@ -139,6 +141,7 @@ __all__ = [
     "state_kept",
     "substituted_anywhere",
     "threshold",
+    "transforms",
     "two_rows",
     "uniform_from_bits",
     "warn_not_separated",

@@ -36,7 +36,7 @@ _torch: Any = cast(Any, torch._C)  # pyright: ignore[reportPrivateUsage]  # none
 _gradient: Callable[[], bool] = torch.is_grad_enabled
 function_modes: Callable[[], int] = _torch._len_torch_function_stack
 _dispatch_modes: Callable[[], int] = _torch._len_torch_dispatch_stack
-_transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
+transforms: Callable[[], int] = _torch._functorch.get_dynamic_layer_stack_depth
 _dispatching = cast(dict[str, Any], vars(_dispatch))
 _READ_BY_COMPILER = "_is_in_any_mode_without_ignore_compile_internals"  # torch's compiler has a copy of its own
 # What torch notes beside its stack of dispatch modes as one is entered and left, before it is off the stack.
@@ -155,12 +155,12 @@ def _close_contexts(error: BaseException | None) -> None:
 
 def _modes() -> _Modes:
     """What this thread's modes are now. Every call of ``predict`` asks, so it asks for no more than a pass changes."""
-    return _gradient(), function_modes(), _dispatch_modes(), _transforms(), [_dispatching[name] for name in _FLAGS]
+    return _gradient(), function_modes(), _dispatch_modes(), transforms(), [_dispatching[name] for name in _FLAGS]
 
 
 def _unwind(mark: int, modes: _Modes) -> None:
     gradient, functions, dispatch, depth, flags = modes
-    if _transforms() > depth:
+    if transforms() > depth:
         _torch._functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
     while function_modes() > functions:
         _torch._pop_torch_function_stack()

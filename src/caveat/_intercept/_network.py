@@ -33,9 +33,7 @@ class Network:
 
     def device(self) -> torch.device:
         """Where the parameters (or else the buffers) are; the CPU for a network without any."""
-        for tensor in chain(self.model.parameters(), self.model.buffers()):
-            return tensor.device
-        return torch.device("cpu")
+        return device_of(self.model)
 
     def settings(self) -> tuple[Any, ...]:
         """Every number, name and flag that a module holds, but for its mode: a rate, a task, what is switched on."""
@@ -77,6 +75,13 @@ def _named_modules(model: nn.Module, prefix: str, known: set[int]) -> Iterator[t
         for number, layer in enumerate(vars(module).get("_layers") or ()):
             if isinstance(layer, nn.Module) and id(layer) not in known:
                 yield from _named_modules(layer, f"{path}.layers.{number}".lstrip("."), known)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the parameters (or else the buffers) are; the CPU for a network without any."""
+    for tensor in chain(model.parameters(), model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
 
 
 def original_of(model: nn.Module) -> nn.Module:

@@ -32,6 +32,7 @@ from caveat._intercept import (
     Network,
     all_dropout,
     check_initialized,
+    device_of,
     patched,
     probe_network,
     runs_hooks,
@@ -41,6 +42,7 @@ from caveat._intercept import (
 from caveat._seeds import check_seed
 from caveat.errors import CaveatError
 from caveat.predictive import Output, P, P_co, as_output
+from caveat.samplers._kept_programs import KeptProgram, KeptPrograms, PlayedNetwork, key_of
 from caveat.samplers._line import in_a_line
 
 Masks = Literal["shared", "per_row"]
@@ -60,6 +62,7 @@ class MCDropout(Generic[P_co]):
     backend: Backend
     chunk: int | None
     _plans: Known[Plan] = field(default_factory=Known[Plan], repr=False)
+    _programs: KeptPrograms = field(default_factory=KeptPrograms, repr=False)
 
     __repr__ = in_a_line
 
@@ -71,33 +74,49 @@ class MCDropout(Generic[P_co]):
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
         """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        device = device_of(self.model)
+        inputs = as_inputs(x, device)
+        key = None if gradient or rows is not None or self.backend == "loop" else key_of(inputs, device)
+        kept = self._programs.take(key)
+        source = MaskSource(check_seed(seed), self.strata, device)
+        if kept is not None:
+            yield PlayedNetwork(kept, self.model, self.output, inputs, source)
+            self._programs.put(key, kept)
+            return
         network = Network(self.model)
-        inputs = as_inputs(x, network.device())
-        with patched():
-            key, plan = self._plan(network, inputs)
-            some, numbers = _rows_of(inputs, plan, rows)
+        with patched(), self._bound(network, inputs, rows, source, gradient) as bound:
+            yield bound
+        chunk = bound.chunk_of_tapes
+        if key is not None and chunk and self._programs.may_keep(key, self.model, self.live, self.output):
+            self._programs.put(key, KeptProgram(bound.plan, inputs, chunk, bound.rows))
 
-            def replan(changed: Plan | None) -> Plan:
-                nonlocal key
-                if changed is None:
-                    key, changed = self._new_plan(network, inputs)
-                self._plans.put(key, changed)
-                return changed
+    @contextmanager
+    def _bound(
+        self, network: Network, inputs: Inputs, rows: Tensor | None, source: MaskSource, gradient: bool
+    ) -> Generator[BoundNetwork]:
+        key, plan = self._plan(network, inputs)
+        some, numbers = _rows_of(inputs, plan, rows)
 
-            source = MaskSource(check_seed(seed), self.strata, network.device())
-            with state_kept(network.modules, plan.probe.written, random_states=plan.probe.unmanaged):
-                yield BoundNetwork(
-                    network,
-                    plan,
-                    some,
-                    numbers,
-                    self.output.read,
-                    source,
-                    budget=self.memory,
-                    gradient=gradient,
-                    chunk=self.chunk,
-                    replan=replan,
-                )
+        def replan(changed: Plan | None) -> Plan:
+            nonlocal key
+            if changed is None:
+                key, changed = self._new_plan(network, inputs)
+            self._plans.put(key, changed)
+            return changed
+
+        with state_kept(network.modules, plan.probe.written, random_states=plan.probe.unmanaged):
+            yield BoundNetwork(
+                network,
+                plan,
+                some,
+                numbers,
+                self.output.read,
+                source,
+                budget=self.memory,
+                gradient=gradient,
+                chunk=self.chunk,
+                replan=replan,
+            )
 
     def _plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
         """The plan for inputs of this kind, made at the first of them."""

@@ -71,7 +71,7 @@ class Stack:
             CannotRecordError: the networks' code decides on values, draws or writes; or vmap cannot run it.
         """
         with torch.inference_mode(False), torch.no_grad(), warnings_caught() as caught:
-            inputs = map_tensors(_copied, inputs)  # a network may write on what it is given
+            inputs = map_tensors(copied, inputs)  # a network may write on what it is given
             run = self._stacked_pass if stacked else self._unrolled_pass
             try:
                 with Recorder(tensors_of(inputs), refreshable=True) as recorder:
@@ -145,5 +145,6 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def _copied(tensor: Tensor) -> Tensor:
+def copied(tensor: Tensor) -> Tensor:
+    """The same values in memory of their own, in order."""
     return tensor.clone(memory_format=torch.contiguous_format)

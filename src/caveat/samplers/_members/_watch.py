@@ -7,16 +7,20 @@ their tensors decide, lengths and identities are enough.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from copy import copy
+from dataclasses import fields, is_dataclass
 from operator import attrgetter, itemgetter
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
-_TENSORS_DECIDE = {
+_torch_module: Any = torch_module  # its tables of hooks for all modules have no public names
+TENSORS_DECIDE = {
     nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Sequential, nn.ModuleList, nn.Dropout,
 }  # fmt: skip
 _CPU = torch.device("cpu")
@@ -32,10 +36,11 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")  # those for gradients do not 
 class Watch:
     """The state of some networks at one moment; asks later whether it is still the same."""
 
-    def __init__(self, models: Sequence[nn.Module]) -> None:
+    def __init__(self, models: Sequence[nn.Module], unwatched: AbstractSet[type] = TENSORS_DECIDE) -> None:
         modules = [module for model in models for module in model.modules()]
         self._spaces = [vars(module) for module in modules]
-        self._hooks: list[dict[Any, Any]] = [space.get(name, {}) for space in self._spaces for name in _HOOKS]
+        own: list[dict[Any, Any]] = [space.get(name, {}) for space in self._spaces for name in _HOOKS]
+        self._hooks = [*own, _torch_module._global_forward_hooks, _torch_module._global_forward_pre_hooks]
         self._hooked, self._hook_number = True, -1
         self._holders: list[dict[str, Any]] = [
             space[name] for space in self._spaces for name in _HOLDERS if space.get(name)  # TorchScript has its own
@@ -43,7 +48,7 @@ class Watch:
         self._sizes = list(map(len, self._spaces))
         self._copies = [dict(holder) for holder in self._holders]
         held = [value for holder in self._holders for value in holder.values()]
-        self._seen = [module for module in modules if type(module) not in _TENSORS_DECIDE]
+        self._seen = [module for module in modules if type(module) not in unwatched]
         self._attributes = [_snapshot(module) for module in self._seen]
         tensors: list[Tensor] = [value for value in held if isinstance(value, Tensor)]
         self._first = tensors[0] if tensors else None
@@ -141,6 +146,8 @@ def _is_plain(value: Any) -> bool:
         return all(_is_plain(part) for part in cast(list[Any], value))
     if isinstance(value, dict):
         return all(_is_plain(part) for part in cast(dict[Any, Any], value).values())
+    if is_dataclass(value) and cast(Any, value).__dataclass_params__.frozen:
+        return all(_is_plain(getattr(value, part.name)) for part in fields(value))
     return isinstance(value, (*_PLAIN, FunctionType, BuiltinFunctionType))
 
 
