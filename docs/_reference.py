@@ -93,13 +93,15 @@ def home(thing: Any, label: str) -> str | None:
 
 
 def index() -> str:
-    """The table of the public face, in the order of ``caveat.__all__``, then what no public package documents."""
+    """The public face in the order of ``caveat.__all__``, the packages, then what no package documents."""
     rows = ["# Reference", "", "What `import caveat` gives, each name with a link to its documentation.", ""]
     rows += ["| name | |", "| --- | --- |"]
     homes = {label: home(getattr(caveat, label), label) for label in caveat.__all__}
     for label, where in homes.items():
         link = f"[`caveat.{label}`][{where or f'caveat.{label}'}]"
         rows.append(f"| {link} | {first_line(getattr(caveat, label))} |")
+    rows += ["", "Its packages, each with a page of its own:", "", "| package | |", "| --- | --- |"]
+    rows += [f"| [`caveat.{name}`]({name}.md) | {first_line(module)} |" for name, module in packages().items()]
     rows += [f"\n::: caveat.{label}" for label, where in homes.items() if where is None]
     return "\n".join(rows) + "\n"
 
