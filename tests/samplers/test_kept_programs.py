@@ -6,7 +6,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -26,7 +26,9 @@ def mlp() -> nn.Sequential:
 
 def normed() -> nn.Sequential:
     torch.manual_seed(1)
-    net = nn.Sequential(nn.Dropout(0.1), nn.Linear(6, 20), nn.BatchNorm1d(20), nn.ELU(), nn.Dropout(0.4), nn.Linear(20, 3))
+    net = nn.Sequential(
+        nn.Dropout(0.1), nn.Linear(6, 20), nn.BatchNorm1d(20), nn.ELU(), nn.Dropout(0.4), nn.Linear(20, 3)
+    )
     net(torch.randn(50, 6) + 2)
     return net.eval()
 
@@ -190,7 +192,7 @@ def test_a_hook_for_all_modules_is_run() -> None:
 class Own(nn.Module):
     """A network of the user's, whose code reads what nobody can watch."""
 
-    scale = [1.0]
+    scale: ClassVar[list[float]] = [1.0]
 
     def __init__(self) -> None:
         super().__init__()
