@@ -178,8 +178,8 @@ def _conclude(
         output_axes=output_axes,
         unmanaged=one.seen.unmanaged,
     )
-    sites = [(rules.sites[key], layout) for key, layout in places.placed.items() if key in rules.sites]
-    unsafe = one.seen.sizes_follow_values and any(could_be_chosen(site, layout) for site, layout in sites)
+    late = one.seen.after_a_choice() & rules.sites.keys()
+    unsafe = any(could_be_chosen(rules.sites[key], layout) for key, layout in places.placed.items() if key in late)
     return found.with_rows_alone() if places.unknown or unsafe else found
 
 

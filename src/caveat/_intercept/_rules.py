@@ -81,7 +81,7 @@ class Observation:
 
 @dataclass
 class Observations:
-    """What a pass that only looks has seen."""
+    """What a pass that only looks has seen. ``chosen_from``: so many sites came before a size was made of values."""
 
     observed: list[Observation] = field(default_factory=list[Observation])
     reads: dict[ReadKey, nn.Module] = field(default_factory=dict[ReadKey, nn.Module])
@@ -89,6 +89,7 @@ class Observations:
     takes_gradient: bool = False
     written: set[int] = field(default_factory=set[int])
     sizes_follow_values: bool = False
+    chosen_from: int = 0
     largest_after: int = 0
     leaves_marks: bool = False
     hooked: bool = False
@@ -101,7 +102,12 @@ class Observations:
         """Note what a call of torch's says about the network."""
         if not self.sizes_follow_values and makes_sizes_of_values(func, args):
             self.sizes_follow_values = not (args and self.of_weights.holds(args[0], network))
+            self.chosen_from = len(self.observed)
         self.takes_gradient = self.takes_gradient or func in _GRADIENTS
+
+    def after_a_choice(self) -> set[SiteKey]:
+        """The sites that come after the first call that could make a size, or a choice of rows, of values."""
+        return {at.key for at in self.observed[self.chosen_from :]} if self.sizes_follow_values else set()
 
 
 _SIZES_OF_VALUES: set[Any] = {

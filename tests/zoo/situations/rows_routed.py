@@ -76,6 +76,26 @@ class RoutedAfterDropout(nn.Module):
         return out
 
 
+class SortedByExpert(nn.Module):
+    """Rows are sorted by expert and cut where the next one begins, after all that drops; or only counted."""
+
+    def __init__(self, cut: bool) -> None:
+        super().__init__()
+        self.enter, self.drop, self.gate, self.cut = nn.Linear(4, 8), nn.Dropout(0.4), nn.Linear(8, 3), cut
+        self.weight = nn.Parameter(torch.randn(3, 8, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.drop(torch.tanh(self.enter(x)))
+        score, choice = self.gate(h).softmax(-1).max(-1)
+        counts = torch.bincount(choice, minlength=3)
+        if not self.cut:
+            return (h[:, None] @ self.weight[choice])[:, 0] * score[:, None] + 0 * counts.sum()
+        order = choice.argsort()
+        parts = h[order].split(counts.tolist())
+        out = torch.cat([part @ weight for part, weight in zip(parts, self.weight, strict=True)])
+        return out[order.argsort()] * score[:, None]
+
+
 class LoopOverRows(nn.Module):
     """Each row runs alone, as a vector or as a batch of one, and the results are stacked."""
 
@@ -194,6 +214,8 @@ SITUATIONS: list[Situation] = [
     situation("experts_top_two", TopTwo, ROWS, fold=10),
     situation("experts_top_two_by_hand", lambda: TopTwo(True), ROWS, fold=10),
     situation("experts_routed_after_dropout", RoutedAfterDropout, ROWS, vectorized=False, draws=4000, fold=10),
+    situation("rows_sorted_by_expert", lambda: SortedByExpert(True), ROWS, vectorized=False),
+    situation("rows_counted_by_expert", lambda: SortedByExpert(False), ROWS),
     situation("loop_over_rows", lambda: LoopOverRows(False), ROWS),
     situation("loop_over_batches_of_one", lambda: LoopOverRows(True), ROWS),
     situation("head_of_a_task", HeadOfATask, lambda: (ROWS(), 1)),
