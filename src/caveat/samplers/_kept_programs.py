@@ -34,7 +34,7 @@ from caveat.predictive import Output
 from caveat.samplers._members._stack import copied, tensors_of
 from caveat.samplers._members._watch import TENSORS_DECIDE, Watch, has_plain_attributes, settings_of
 
-_MOST_KEPT = 4
+_MOST_KEPT = 2  # whole batches of a loader, and its last
 _OWN = ("torch.", "caveat.")
 # In an ensemble, whose members are in eval mode, the numbers of these classes need no look.
 _UNWATCHED = TENSORS_DECIDE - {nn.Dropout, nn.Flatten}
