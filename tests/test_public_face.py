@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -39,6 +41,16 @@ def test_names_are_sorted_and_few() -> None:
 def test_the_version_is_that_of_the_project() -> None:
     assert caveat.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert "__version__" in dir(caveat)
+
+
+def test_a_network_is_called_model_in_every_signature() -> None:
+    named: list[str] = []
+    for package in (name for name in dir(caveat) if name in caveat._PACKAGES):
+        module = importlib.import_module(f"caveat.{package}")
+        for name in getattr(module, "__all__", ()):
+            if inspect.isfunction(thing := getattr(module, name)) and "network" in inspect.signature(thing).parameters:
+                named.append(f"{package}.{name}")
+    assert not named
 
 
 def test_every_name_is_there() -> None:

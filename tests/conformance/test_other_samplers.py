@@ -106,5 +106,5 @@ def test_members_loaded_one_at_a_time() -> None:
 
 def test_snapshots() -> None:
     network = CASES["mlp"].build()
-    sampler = samplers.snapshots(states(network, 4), network=network, output=caveat.Mean())
+    sampler = samplers.snapshots(states(network, 4), model=network, output=caveat.Mean())
     check_sampler(sampler, numbers(4, 3)(), modules=[network, *sampler.models])

@@ -28,7 +28,7 @@ def predicted(network: nn.Module, states: list[dict[str, Tensor]], x: Tensor) ->
         deterministic(network, output=output),
         mc_batch_norm(network, x, output=output),
         gaussian_process_head(network, output=output),
-        snapshots(states, network=network, output=output),
+        snapshots(states, model=network, output=output),
         test_time_augmentation(network, lambda batch, generator: -batch, output=output),
     ]
     return [caveat.predict(sampler, x) for sampler in samplers]

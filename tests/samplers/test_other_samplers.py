@@ -160,10 +160,10 @@ def test_snapshots_from_a_folder_come_in_the_order_of_their_numbers(tmp_path: Pa
     states = walk(network, 11)
     for epoch, state in enumerate(states):
         torch.save({"state_dict": state, "epoch": epoch}, tmp_path / f"epoch_{epoch}.pt")
-    folder = samplers.snapshots(tmp_path, network=network, output=caveat.Mean())
-    given = samplers.snapshots(states, network=network, output=caveat.Mean())
+    folder = samplers.snapshots(tmp_path, model=network, output=caveat.Mean())
+    given = samplers.snapshots(states, model=network, output=caveat.Mean())
     torch.testing.assert_close(caveat.draws(folder, X), caveat.draws(given, X))
-    last = samplers.snapshots(tmp_path, network=network, output=caveat.Mean(), last=2)
+    last = samplers.snapshots(tmp_path, model=network, output=caveat.Mean(), last=2)
     torch.testing.assert_close(caveat.draws(last, X), caveat.draws(given, X)[-2:])
 
 
@@ -175,8 +175,8 @@ def test_checkpoints_of_wrapped_networks(tmp_path: Path, prefix: str) -> None:
     for epoch, state in enumerate(states):
         wrapped = {**{prefix + name: value for name, value in state.items()}, "loss.weight": torch.ones(2)}
         torch.save({"state_dict": wrapped, "epoch": epoch}, tmp_path / f"epoch={epoch}.ckpt")
-    folder = samplers.snapshots(tmp_path, network=network, output=caveat.Mean())
-    given = samplers.snapshots(states, network=network, output=caveat.Mean())
+    folder = samplers.snapshots(tmp_path, model=network, output=caveat.Mean())
+    given = samplers.snapshots(states, model=network, output=caveat.Mean())
     torch.testing.assert_close(caveat.draws(folder, X), caveat.draws(given, X))
 
 
@@ -184,7 +184,7 @@ def test_a_checkpoint_of_two_networks_has_to_say_which() -> None:
     network = nn.Linear(4, 2)
     both = {prefix + name: value for name, value in network.state_dict().items() for prefix in ("model.", "ema.")}
     with pytest.raises(caveat.CaveatError, match=r"'ema\.', 'model\.'(?s:.*)Fix:"):
-        samplers.snapshots([both], network=network, output=caveat.Mean())
+        samplers.snapshots([both], model=network, output=caveat.Mean())
 
 
 @pytest.mark.parametrize(
@@ -231,4 +231,4 @@ def test_bad_snapshots_are_named(tmp_path: Path) -> None:
     ]
     for checkpoints, template, said in cases:
         with pytest.raises(caveat.CaveatError, match=said):
-            samplers.snapshots(checkpoints, network=template, output=caveat.Mean())
+            samplers.snapshots(checkpoints, model=template, output=caveat.Mean())

@@ -145,11 +145,11 @@ def linear_posterior(
     return LinearPosterior(features, mean, factor, shape, prior.scale + left.clamp(min=0) / 2)
 
 
-def neural_linear(network: nn.Sequential, *, prior: LinearPrior | None = None, **settings: Any) -> Learn:
+def neural_linear(model: nn.Sequential, *, prior: LinearPrior | None = None, **settings: Any) -> Learn:
     """A ``learn`` for ``run_bandit``: trains the network further, then takes the posterior on its last layer.
 
     Args:
-        network: context to rewards (B, A); its last part is an ``nn.Linear``, whose input the regression is on.
+        model: context to rewards (B, A); its last part is an ``nn.Linear``, whose input the regression is on.
             Dropout in it is on while training, off while acting.
         prior: ``LinearPrior()`` if not given; scale it with the rewards.
         settings: of ``warm_started``.
@@ -166,19 +166,19 @@ def neural_linear(network: nn.Sequential, *, prior: LinearPrior | None = None, *
         >>> len(run_bandit(x, x, thompson(), neural_linear(network, epochs=2), block=10).actions)
         60
     """
-    parts = list(network) if isinstance(network, nn.Sequential) else []
+    parts = list(model) if isinstance(model, nn.Sequential) else []
     if len(parts) < 2 or not isinstance(parts[-1], nn.Linear):
         raise InvalidArgumentError(
             explain(
                 "neural_linear takes an nn.Sequential whose last part is an nn.Linear.",
-                got=type(network).__name__ + (f" that ends in {type(parts[-1]).__name__}" if parts else ""),
+                got=type(model).__name__ + (f" that ends in {type(parts[-1]).__name__}" if parts else ""),
                 cause="a network of one's own class",
                 fix="nn.Sequential(body, nn.Linear(width, A))",
             )
         )
     count = parts[-1].out_features
     features = _eval(nn.Sequential(*parts[:-1]))
-    train = warm_started(network, _eval, **settings)
+    train = warm_started(model, _eval, **settings)
 
     def learn(contexts: Tensor, actions: Tensor, rewards: Tensor) -> Sampler:
         train(contexts, actions, rewards)

@@ -170,14 +170,14 @@ def gaussian_process(
 
 
 def deep_kernel(
-    x: Tensor, y: Tensor, network: nn.Module, *, steps: int = 200, learning_rate: float = 0.01, features: int = 2048
+    x: Tensor, y: Tensor, model: nn.Module, *, steps: int = 200, learning_rate: float = 0.01, features: int = 2048
 ) -> GaussianProcess:
-    """Deep kernel learning: the kernel compares what ``network`` makes of the inputs, and both are fitted together.
+    """Deep kernel learning: the kernel compares what ``model`` makes of the inputs, and both are fitted together.
 
     Args:
         x: (N, D) inputs; the network gets them standardized.
         y: (N,) or (N, 1) targets.
-        network: takes (B, D), returns (B, width). It is trained in place, in float64 from here on.
+        model: takes (B, D), returns (B, width). It is trained in place, in float64 from here on.
         steps: of the optimizer.
         learning_rate: of the optimizer.
         features: as for ``gaussian_process``.
@@ -192,8 +192,8 @@ def deep_kernel(
 
     See "Deep Kernel Learning", Wilson, Hu, Salakhutdinov and Xing, 2016.
     """
-    require_model(network)
-    return _fitted(x, y, network.double(), steps, learning_rate, features)
+    require_model(model)
+    return _fitted(x, y, model.double(), steps, learning_rate, features)
 
 
 def _fitted(x: Tensor, y: Tensor, network: nn.Module, steps: int, rate: float, features: int) -> GaussianProcess:

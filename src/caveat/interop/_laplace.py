@@ -99,7 +99,7 @@ class _Drawing:
 
 
 def laplace_posterior(
-    network: nn.Module,
+    model: nn.Module,
     data: tuple[Tensor, Tensor] | Iterable[Any],
     *,
     output: Logits | Mean,
@@ -108,14 +108,14 @@ def laplace_posterior(
     prior_precision: float | None = None,
     batch_size: int = 256,
 ) -> LaplacePosterior:
-    """A Laplace posterior about the trained weights of ``network``.
+    """A Laplace posterior about the trained weights of ``model``.
 
     Draws of "last_layer" put sampled weights in the last layer; the rest runs once. Draws of "all" are of the
     network linearized at its weights, f(x) + J(x) (w - w*), which the curvature (a generalized Gauss-Newton matrix) is
     exact for. Either way a draw is one function for all inputs.
 
     Args:
-        network: trained; it is copied, and left as it is.
+        model: trained; it is copied, and left as it is.
         data: the training inputs and targets, or a ``DataLoader`` of such pairs.
         output: ``Logits()`` for classes, ``Mean(noise_variance=...)`` above 0 for a regression.
         weights: "last_layer" (the last ``Linear`` that is called) or "all".
@@ -129,15 +129,15 @@ def laplace_posterior(
 
     See "Improving Predictions of Bayesian Neural Nets via Local Linearization", Immer, Korzepa and Bauer, 2021.
     """
-    _check(network, output, weights, hessian, prior_precision)
+    _check(model, output, weights, hessian, prior_precision)
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore")  # its back ends script with TorchScript on import
         library = extras.require("laplace", "laplace")
-        own = copy.deepcopy(network)
+        own = copy.deepcopy(model)
         classes = isinstance(output, Logits)
         settings = {} if isinstance(output, Logits) else {"sigma_noise": output.noise_variance ** 0.5}
         fitted = library.Laplace(
-            copy.deepcopy(network),
+            copy.deepcopy(model),
             "classification" if classes else "regression",
             subset_of_weights=weights,
             hessian_structure=hessian,

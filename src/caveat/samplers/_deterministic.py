@@ -11,12 +11,12 @@ from caveat.samplers._ensemble import Ensemble, ensemble
 
 
 def deterministic(
-    network: nn.Module, *, output: Output[P] | dict[str, Output], in_dims: Any = None
+    model: nn.Module, *, output: Output[P] | dict[str, Output], in_dims: Any = None
 ) -> Ensemble[P]:
     """A sampler of one function: the network as it is in eval mode. Epistemic uncertainty is 0.
 
     Args:
-        network: any network; one with dropout runs without.
+        model: any network; one with dropout runs without.
         output: how to read what it returns, or a dict of outputs by name for several heads.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
@@ -33,4 +33,4 @@ def deterministic(
         >>> int(pred.count), float(caveat.mutual_information(pred).max())
         (1, 0.0)
     """
-    return ensemble([network], output=output, in_dims=in_dims)
+    return ensemble([model], output=output, in_dims=in_dims)

@@ -123,7 +123,7 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
     for number, member in enumerate(members):
         if isinstance(member, (str, PathLike, Mapping)):
             said = explain_no_network(cast(object, member), _RULE, place=f" as member {number}")
-            at_once = "caveat.samplers.snapshots(checkpoints, network=network, output=...)"
+            at_once = "caveat.samplers.snapshots(checkpoints, model=network, output=...)"
             raise InvalidArgumentError(f"{said}; or all of them at once: {at_once}")
         if not isinstance(member, nn.Module):
             raise _invalid(

@@ -79,7 +79,7 @@ class MCBatchNorm(Generic[P_co]):
 
 
 def mc_batch_norm(
-    network: nn.Module,
+    model: nn.Module,
     data: Any,
     *,
     output: Output[P] | dict[str, Output],
@@ -92,7 +92,7 @@ def mc_batch_norm(
     and rows do not influence each other: the statistics are the training mini-batch's, never the batch's at hand.
 
     Args:
-        network: any network that calls ``F.batch_norm``, as ``nn.BatchNorm1d/2d/3d`` and ``nn.SyncBatchNorm`` do.
+        model: any network that calls ``F.batch_norm``, as ``nn.BatchNorm1d/2d/3d`` and ``nn.SyncBatchNorm`` do.
         data: inputs of N training rows: a tensor, a tuple of arguments, a dict of keywords; or a dataset or
             ``DataLoader`` of (inputs, target) examples with a length.
         output: how to read what the network returns, or a dict of outputs by name for several heads.
@@ -117,10 +117,10 @@ def mc_batch_norm(
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 1])
     """
-    require_model(network)
+    require_model(model)
     as_read = as_output(output)
-    running = EvalNetwork(network, as_read.read, in_dims)
-    rows = TrainingRows(data, network, running.device, in_dims)
+    running = EvalNetwork(model, as_read.read, in_dims)
+    rows = TrainingRows(data, model, running.device, in_dims)
     size = min(_USUAL_BATCH, rows.count // 2) if batch_size is None else batch_size
     if not 2 <= size < rows.count:
         rule = "batch_size must be at least 2 and below the number of training rows, or all draws are the same."
@@ -129,12 +129,12 @@ def mc_batch_norm(
         raise NothingRandomError(
             explain(
                 "Monte-Carlo batch normalization needs batch normalization in the network.",
-                got=f"a {type(network).__name__} that never calls F.batch_norm",
+                got=f"a {type(model).__name__} that never calls F.batch_norm",
                 cause="layer or group normalization, or batch normalization folded into convolutions for speed",
                 fix="caveat.mc_dropout for a network with dropout, caveat.ensemble for several networks",
             )
         )
-    return MCBatchNorm(network, as_read, size, rows, running, Held(network))
+    return MCBatchNorm(model, as_read, size, rows, running, Held(model))
 
 
 def _invalid(rule: str, got: str, fix: str) -> InvalidArgumentError:

@@ -29,7 +29,7 @@ _INSIDE = ("state_dict", "model_state_dict", "model")
 def snapshots(
     checkpoints: Any,
     *,
-    network: nn.Module | None = None,
+    model: nn.Module | None = None,
     output: Output[P] | dict[str, Output],
     last: int | None = None,
     in_dims: Any = None,
@@ -39,7 +39,7 @@ def snapshots(
     Args:
         checkpoints: networks, state dicts or paths of checkpoints, in order; or a folder, whose ``.pt``, ``.pth``,
             ``.ckpt`` and ``.safetensors`` files are taken in the order of the numbers in their names.
-        network: the network that state dicts and files are of; it is copied for each and stays as it is.
+        model: the network that state dicts and files are of; it is copied for each and stays as it is.
         output: how to read what a network returns, or a dict of outputs by name for several heads.
         last: take only so many of the last ones.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
@@ -48,7 +48,7 @@ def snapshots(
         An ensemble of the snapshots. They are more alike than networks trained apart: expect less spread.
 
     Raises:
-        InvalidArgumentError: no checkpoints, state dicts without a ``network``, or a checkpoint of another network.
+        InvalidArgumentError: no checkpoints, state dicts without a ``model``, or a checkpoint of another network.
 
     See "Snapshot Ensembles: Train 1, Get M for Free", Huang et al., 2017, https://arxiv.org/abs/1704.00109.
 
@@ -58,7 +58,7 @@ def snapshots(
         >>> for step in range(3):
         ...     _ = nn.init.normal_(network.weight)            # stands for a cycle of training
         ...     states.append(copy.deepcopy(network.state_dict()))
-        >>> sampler = snapshots(states, network=network, output=caveat.Logits())
+        >>> sampler = snapshots(states, model=network, output=caveat.Logits())
         >>> caveat.predict(sampler, torch.zeros(2, 4)).mean.shape
         torch.Size([2, 3])
     """
@@ -67,7 +67,7 @@ def snapshots(
         if last < 1:
             raise _invalid(f"last={last}", "a computed number that came out as nothing", "leave last out for all")
         found = found[-last:]
-    networks = [loaded(checkpoint, network, number) for number, checkpoint in enumerate(found)]
+    networks = [loaded(checkpoint, model, number) for number, checkpoint in enumerate(found)]
     return ensemble(networks, output=output, in_dims=in_dims)
 
 
@@ -102,7 +102,7 @@ def loaded(checkpoint: Any, network: nn.Module | None, number: int) -> nn.Module
         raise _invalid(
             f"{type(checkpoint).__name__} as checkpoint {number}, and no network",
             "state dicts and files hold weights, not the network that they are of",
-            "snapshots(states, network=network, output=...)",
+            "snapshots(states, model=network, output=...)",
         )
     state = checkpoint
     if not isinstance(checkpoint, Mapping):

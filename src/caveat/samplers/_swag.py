@@ -128,7 +128,7 @@ class Swag(Generic[P_co]):
 
 
 def swag(
-    network: nn.Module,
+    model: nn.Module,
     snapshots: SwagMoments | Iterable[Any],
     *,
     output: Output[P] | dict[str, Output],
@@ -144,7 +144,7 @@ def swag(
     last deviations. A draw's weights depend on (seed, i) alone. The network is copied, and stays as it is.
 
     Args:
-        network: the network that was trained.
+        model: the network that was trained.
         snapshots: ``SwagMoments`` collected while training; or networks, state dicts or paths of checkpoints, in order.
         output: how to read what the network returns, or a dict of outputs by name for several heads.
         rank: how many of the last deviations make the low-rank part, where snapshots are given; 0 for none.
@@ -175,18 +175,18 @@ def swag(
         >>> caveat.predict(swag(network, moments, output=caveat.Logits()), torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 3])
     """
-    require_model(network)
+    require_model(model)
     require_number(scale, "scale", "[0, inf)")
     require_integer(batch_size, "batch_size", 2)
-    moments = snapshots if isinstance(snapshots, SwagMoments) else _moments_of(network, snapshots, rank)
-    moments.check(network)
-    made, as_read = copy.deepcopy(network), as_output(output)
+    moments = snapshots if isinstance(snapshots, SwagMoments) else _moments_of(model, snapshots, rank)
+    moments.check(model)
+    made, as_read = copy.deepcopy(model), as_output(output)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if name in moments.mean:
                 parameter.copy_(moments.mean[name])
     running = EvalNetwork(made, as_read.read, in_dims)
-    rows = None if data is None else TrainingRows(data, network, running.device, in_dims)
+    rows = None if data is None else TrainingRows(data, model, running.device, in_dims)
     normalizes = any(isinstance(module, _BATCH_NORMS) for module in made.modules())
     if normalizes and rows is None:
         raise _invalid(

@@ -18,7 +18,7 @@ class SwagMoments:
     memory as rank + 4 copies of the network, whatever the number of updates.
 
     Args:
-        network: the network that is trained.
+        model: The network that is trained.
         rank: how many of the last deviations K to keep; 0 for the diagonal alone.
 
     Raises:
@@ -36,31 +36,31 @@ class SwagMoments:
         (5, [[2.0, 2.0]], [[2.0, 2.0]])
     """
 
-    def __init__(self, network: nn.Module, rank: int = 20) -> None:
-        require_model(network)
-        if not any(True for _ in network.parameters()):
-            raise _invalid(f"{type(network).__name__}", "pass the network itself, not its parameters")
+    def __init__(self, model: nn.Module, rank: int = 20) -> None:
+        require_model(model)
+        if not any(True for _ in model.parameters()):
+            raise _invalid(f"{type(model).__name__}", "pass the network itself, not its parameters")
         require_integer(rank, "rank", 0, fix="rank=20, or 0 for the diagonal alone")
-        self._network = network
+        self._network = model
         self.count = 0
         self.rank = rank
         self.mean: dict[str, Tensor] = {}
         self.deviations: dict[str, deque[Tensor]] = {}
         self._squares: dict[str, Tensor] = {}
-        for name, parameter in network.named_parameters():
+        for name, parameter in model.named_parameters():
             if parameter.is_floating_point():
                 self.mean[name] = torch.zeros_like(parameter, dtype=torch.float64, requires_grad=False)
                 self._squares[name] = torch.zeros_like(self.mean[name])
                 self.deviations[name] = deque(maxlen=rank)
 
     @torch.no_grad()
-    def update(self, network: nn.Module | None = None) -> None:
-        """Take the weights of now; of ``network``, if given, in place of the one that is watched.
+    def update(self, model: nn.Module | None = None) -> None:
+        """Take the weights of now; of ``model``, if given, in place of the one that is watched.
 
         Raises:
             InvalidArgumentError: weights of other shapes, or not finite.
         """
-        given = dict((network or self._network).named_parameters())
+        given = dict((model or self._network).named_parameters())
         if any(name not in given or given[name].shape != mean.shape for name, mean in self.mean.items()):
             raise _invalid("a network with other parameters", "pass snapshots of one network")
         if not all(bool(given[name].isfinite().all()) for name in self.mean):

@@ -112,7 +112,7 @@ class TestTimeAugmentation(Generic[P_co]):
 
 
 def test_time_augmentation(  # no test, though its name begins as one's
-    network: nn.Module,
+    model: nn.Module,
     augment: Augment,
     *,
     output: Output[P] | dict[str, Output],
@@ -126,7 +126,7 @@ def test_time_augmentation(  # no test, though its name begins as one's
     the input, so read the variance over draws as sensitivity to these changes.
 
     Args:
-        network: any network.
+        model: any network.
         augment: takes inputs as they are passed to ``predict`` (a tensor, a tuple or a dict) and a ``torch.Generator``
             on the CPU, and returns inputs with as many rows. Augmentations that draw from torch's, NumPy's or Python's
             own random state work as well: these are set for the call and put back.
@@ -150,12 +150,12 @@ def test_time_augmentation(  # no test, though its name begins as one's
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 3])
     """
-    require_model(network)
+    require_model(model)
     if not callable(augment):
         fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
         raise InvalidArgumentError(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
     as_read = as_output(output)
-    return TestTimeAugmentation(network, as_read, augment, EvalNetwork(network, as_read.read, in_dims))
+    return TestTimeAugmentation(model, as_read, augment, EvalNetwork(model, as_read.read, in_dims))
 
 
 test_time_augmentation.__test__ = False  # type: ignore[attr-defined]
