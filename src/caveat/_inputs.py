@@ -26,6 +26,7 @@ Leaf = Tensor | PackedSequence
 """What holds rows: a tensor along one of its axes, or a packed sequence as its sequences (axis 0)."""
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device, type, Enum)
+_ARGUMENTS = (Tensor, *_CONSTANTS)
 _AS_THEY_ARE = (nn.Module, ModuleType, FunctionType, BuiltinFunctionType, MethodType, torch.Generator)
 
 
@@ -45,10 +46,15 @@ def structure_of(inputs: Inputs) -> Structure:
     """Looks through inputs of any kind for their leaves."""
     leaves, around = list[Leaf](), list[Any]()
     args, kwargs = inputs
-    flat = all(isinstance(value, (Tensor, *_CONSTANTS)) for value in (*args, *kwargs.values()))
     _walk(args, leaves, around, set())
     _walk(kwargs, leaves, around, set())
-    return Structure(tuple(leaves), tuple(around), flat)
+    return Structure(tuple(leaves), tuple(around), is_flat(inputs))
+
+
+def is_flat(inputs: Inputs) -> bool:
+    """Are leaves and constants arguments themselves, so that a pass could change nothing around them?"""
+    args, kwargs = inputs
+    return all(isinstance(value, _ARGUMENTS) for value in (*args, *kwargs.values()))
 
 
 def _walk(node: Any, leaves: list[Leaf], around: list[Any], above: set[int]) -> None:

@@ -40,11 +40,16 @@ def write(whole: Values, at: int | slice, values: Values) -> None:
     def copy(target: Tensor, value: Tensor) -> Tensor:
         return target[at].copy_(value)
 
+    if isinstance(whole, Tensor) and isinstance(values, Tensor):  # as most are: a tree takes longer than the copy
+        copy(whole, values)
+        return
     pytree.tree_map(copy, whole, values)
 
 
 def check_same_sizes(first: Values, other: Values, of_first: str, of_other: str) -> None:
     """Raises ``OutputMismatchError`` unless two draws, or two parts of a batch, have tensors of the same sizes."""
+    if isinstance(first, Tensor) and isinstance(other, Tensor) and first.shape == other.shape:
+        return
     shapes = [[tuple(leaf.shape) for leaf in pytree.tree_leaves(values)] for values in (first, other)]
     if shapes[0] != shapes[1]:
         raise OutputMismatchError(varying_sizes(f"{shapes[0]} in {of_first}, {shapes[1]} in {of_other}"))

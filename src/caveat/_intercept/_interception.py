@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from caveat._inputs import Inputs, map_leaves, structure_of, with_leaves
+from caveat._inputs import Inputs, is_flat, map_leaves, structure_of, with_leaves
 from caveat._intercept import _mutation as mutation
 from caveat._intercept._draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
 from caveat._intercept._guard import FunctionMode, attributes_kept
@@ -85,6 +85,8 @@ class Pass(FunctionMode):
 
     def training(self, module: nn.Module, reader: FrameType) -> bool:
         """False, as in eval mode, but for the reads that hide a live site."""
+        if self.drawing is not None and not self.rules.flips:
+            return False
         key = (reader.f_code, first_instruction(reader.f_code, reader.f_lasti))
         if self.drawing is None and not is_torch_code(reader.f_code):
             self.seen.reads.setdefault(key, module)
@@ -134,8 +136,10 @@ class Pass(FunctionMode):
         """The inputs with containers and objects of this pass alone: a network may put things into them."""
         if copies:
             return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, self.inputs)
-        found = structure_of(self.inputs)
-        return self.inputs if found.flat else with_leaves(self.inputs, found.leaves, found.leaves)
+        if is_flat(self.inputs):
+            return self.inputs
+        leaves = structure_of(self.inputs).leaves
+        return with_leaves(self.inputs, leaves, leaves)
 
     def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The outermost call, which is never replayed whole: nothing would be drawn."""

@@ -86,6 +86,9 @@ def device_of(model: nn.Module) -> torch.device:
 
 def original_of(model: nn.Module) -> nn.Module:
     """The network inside what ``torch.compile`` returned; any other module as it is."""
+    modules: Any = vars(model).get("_modules")  # every call of a module asks, and a name that is not there takes long
+    if type(modules) is dict and "_orig_mod" not in modules:
+        return model
     return getattr(model, "_orig_mod", model)
 
 
