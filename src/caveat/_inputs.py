@@ -107,6 +107,14 @@ def with_leaves(inputs: Inputs, old: Sequence[Leaf], new: Sequence[Leaf]) -> Inp
     return tuple(exchange(value) for value in args), {name: exchange(value) for name, value in kwargs.items()}
 
 
+def with_own_containers(inputs: Inputs) -> Inputs:
+    """Inputs with the same leaves in copies of the containers and objects around them."""
+    if is_flat(inputs):
+        return inputs
+    leaves = structure_of(inputs).leaves
+    return with_leaves(inputs, leaves, leaves)
+
+
 def _copied(value: Any, leaves: dict[int, Any]) -> Any:
     """A deep copy in which leaves give way to others, and modules and functions stay what they are."""
     for kept in (_is_as_it_is, _cannot_be_copied):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from caveat._inputs import Inputs, is_flat, map_leaves, structure_of, with_leaves
+from caveat._inputs import Inputs, map_leaves, with_own_containers
 from caveat._intercept import _mutation as mutation
 from caveat._intercept._draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
 from caveat._intercept._guard import FunctionMode, attributes_kept
@@ -136,10 +136,7 @@ class Pass(FunctionMode):
         """The inputs with containers and objects of this pass alone: a network may put things into them."""
         if copies:
             return map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, self.inputs)
-        if is_flat(self.inputs):
-            return self.inputs
-        leaves = structure_of(self.inputs).leaves
-        return with_leaves(self.inputs, leaves, leaves)
+        return with_own_containers(self.inputs)
 
     def call_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The outermost call, which is never replayed whole: nothing would be drawn."""
