@@ -121,8 +121,7 @@ class Pass(FunctionMode):
 
     def run(self) -> Any:
         """Call the network; what it returns, with every write that was kept away from its memory in place."""
-        copies = self.rules.writes_on_views
-        args, kwargs = self._own_inputs(copies)
+        args, kwargs = self._own_inputs(copies := self.rules.writes_on_views)
         marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
         with marks:
             if copies:
