@@ -142,7 +142,17 @@ def loaded(model: nn.Sequential) -> None:
     model.load_state_dict({name: torch.randn_like(tensor) for name, tensor in model.state_dict().items()})
 
 
+def parametrized(model: nn.Sequential) -> None:
+    torch.manual_seed(6)
+    nn.utils.parametrizations.spectral_norm(model[4])
+
+
+def changed_meanwhile(model: nn.Sequential) -> None:
+    model[3] = nn.Dropout(0.5)
+
+
 CHANGES = [
+    parametrized, changed_meanwhile,
     set_rate, write_weights, new_parameter, new_data, new_module, one_more, another_hook, other_forward, train, trained,
     loaded,
 ]  # fmt: skip
@@ -160,6 +170,17 @@ def test_what_is_changed_between_calls_is_noticed(change: Callable[[nn.Sequentia
     if change is not train:
         after = caveat.draws(sampler, x, n=7, seed=9)
         assert after.shape != before.shape or not torch.allclose(after, before)
+
+
+def test_a_program_that_is_put_back_after_a_change_was_seen_is_let_go() -> None:
+    model = mlp()
+    sampler, x = used(model), torch.randn(5, 6)
+    with sampler.bind(x, 0) as stream:  # as another thread may
+        list(stream(range(7)))
+        model[3].p = 0.6
+        caveat.draws(sampler, torch.randn(4, 6), n=7)
+    assert_as_fresh(sampler, x)
+    assert_as_fresh(sampler, x)
 
 
 def test_another_dtype_is_noticed() -> None:

@@ -48,6 +48,7 @@ class KeptProgram:
     pass over other inputs gives.
     """
 
+    watch: Watch
     plan: Plan
     inputs: Inputs
     chunk: int
@@ -79,16 +80,18 @@ class KeptPrograms:
 
     def put(self, key: Any, kept: KeptProgram) -> None:
         """Keep it for the next call, unless there was a length of chunks that could not be recorded."""
-        while len(self._kept) >= _MOST_KEPT:
-            self._kept.pop(next(iter(self._kept)), None)
+        if kept.watch is not self._watch:  # another thread has seen that the network is another by now
+            return
+        for oldest in [*self._kept][: max(len(self._kept) + 1 - _MOST_KEPT, 0)]:
+            self._kept.pop(oldest, None)
         self._kept[key] = None if None in kept.tapes.values() else kept
 
-    def may_keep(self, key: Any, model: nn.Module, live: LivePredicate, output: Output[Any]) -> bool:
-        """Is there nothing known of such inputs yet, and may there be a program?"""
+    def watch_for(self, key: Any, model: nn.Module, live: LivePredicate, output: Output[Any]) -> Watch | None:
+        """The watch of a new program for such inputs; None where there is one, or may be none."""
         if not self._unchanged():
             self._kept, self._watch = {}, Watch([model], unwatched=_UNWATCHED)
             self._decided = _is_own(live) and _is_own(type(output)) and all(map(_is_decided, model.modules()))
-        return self._decided and key not in self._kept
+        return self._watch if self._decided and key not in self._kept else None
 
     def _unchanged(self) -> bool:
         watch = self._watch

@@ -87,8 +87,10 @@ class MCDropout(Generic[P_co]):
         with patched(), self._bound(network, inputs, rows, source, gradient) as bound:
             yield bound
         chunk = bound.chunk_of_tapes
-        if key is not None and chunk and self._programs.may_keep(key, self.model, self.live, self.output):
-            self._programs.put(key, KeptProgram(bound.plan, inputs, chunk, bound.rows))
+        if key is not None and chunk:
+            watch = self._programs.watch_for(key, self.model, self.live, self.output)
+            if watch is not None:
+                self._programs.put(key, KeptProgram(watch, bound.plan, inputs, chunk, bound.rows))
 
     @contextmanager
     def _bound(
