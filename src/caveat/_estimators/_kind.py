@@ -144,6 +144,7 @@ class Kind:
         parts: Those names.
         restore: Returns the reader and the networks of a folder that is read: see ``Stored``.
         describe: Returns the kind's own lines of the model card.
+        tensors: Returns what the reader needs besides as tensors by name, which are stored beside the weights; or None.
         folders: Folders of further files within the model's.
         folds: Whether sets too small to hold rows out are calibrated by folds, each of which is a training.
     """
@@ -161,6 +162,7 @@ class Kind:
     parts: tuple[str, ...]
     restore: Callable[[Stored], tuple[Reader, tuple[nn.Module, ...]]]
     describe: Callable[[Model], CardLines]
+    tensors: Callable[[Model], dict[str, Tensor]] | None = None
     folders: tuple[str, ...] = ()
     folds: bool = False
 
@@ -187,7 +189,7 @@ class Stored:
     Fields:
         place: The folder.
         reader: What ``Kind.state`` gave, as JSON gives it back.
-        tensors: Tensors by name; those of network 0 begin with "0.".
+        tensors: Tensors by name; those of network 0 begin with "0.", those of the reader with "reader.".
         given: Keyword arguments of ``load``.
     """
 

@@ -31,6 +31,8 @@ from caveat._plain import from_plain
 
 _PARTS = ("target", "network", "settings", "calibration", "summary", "policy")
 _FACTORS, _SCORES, _UNCERTAINTY = "calibration.factors", "calibration.scores", "uncertainty."
+OF_READER = "reader."
+"""What the names of a reader's tensors begin with."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def save_model(model: Model, folder: str | Path, *, more: Callable[[Path], None]
         _SCORES: calibration.scores,
         **{f"{_UNCERTAINTY}{name}": values for name, values in calibration.uncertainty.items()},
     }
+    if model.kind.tensors is not None:
+        tensors |= {f"{OF_READER}{name}": values for name, values in model.kind.tensors(model).items()}
     for number, network in enumerate(model.networks):
         tensors |= {f"{number}.{name}": tensor for name, tensor in network.state_dict().items()}
     about: dict[str, Any] = {
@@ -118,7 +122,9 @@ def _make(
     reader, networks = kind.restore(stored)
     task = "classification" if isinstance(target, Classes) else "regression"
     measures = measures_of(task)
-    _check_tensors(tensors, settings.networks, measures)
+    checked = kind.tensors is not None  # those of the reader, by the kind
+    named = [name for name in tensors if not (checked and name.startswith(OF_READER))]
+    _check_tensors(named, settings.networks, measures)
     factors, scores, unsure = tensors[_FACTORS], tensors[_SCORES], under(tensors, _UNCERTAINTY)
     check_calibration(stated.temperature, factors, scores, 0 if isinstance(target, Classes) else target.count)
     require(stated.noise is None or stated.noise > 0, "calibration.noise must be above 0")

@@ -24,6 +24,7 @@ from caveat._tables._schema import (
     learn_table,
     parse_columns,
 )
+from caveat._tables._trees import Trees, tree_inputs
 from caveat._tables._typed import Table, TableReader, TrainingTable
 from caveat._tables._values import key_of, row_place, shown
 
@@ -46,6 +47,7 @@ __all__ = [
     "Table",
     "TableReader",
     "TrainingTable",
+    "Trees",
     "TypedColumns",
     "as_columns",
     "class_labels",
@@ -65,5 +67,6 @@ __all__ = [
     "target_dress",
     "target_kind",
     "target_numbers",
+    "tree_inputs",
     "unfamiliarity",
 ]

@@ -13,6 +13,7 @@ from caveat._tables._columns import Array, Columns, count_rows, take
 from caveat._tables._dress import Dress
 from caveat._tables._encode import encode
 from caveat._tables._schema import Schema, TypedColumns, parse_columns
+from caveat._tables._trees import Trees, tree_inputs
 from caveat._tables._values import Place
 
 _ROWS_AT_ONCE = 2048
@@ -42,18 +43,36 @@ class TableReader:
     Fields:
         schema: Columns of training.
         targets: How text writes each number to predict; empty if answers were not text.
+        trees: What gives the networks further numbers, or None.
     """
 
     schema: Schema
     targets: tuple[Dress, ...] = ()
+    trees: Trees | None = None
 
     def read(self, given: Any) -> Tensor:
-        """Returns rows as ``encode`` does; ``given`` has ``columns`` and ``place``.
+        """Returns rows as ``encode_typed`` does; ``given`` has ``columns`` and ``place``.
 
         Raises:
             InvalidTableError: A column is missing, or holds a value that does not fit.
         """
-        return encode(self.schema, parse_columns(self.schema, given.columns, given.place))
+        return self.encode_typed(parse_columns(self.schema, given.columns, given.place))
+
+    def encode_typed(self, typed: TypedColumns) -> Tensor:
+        """Returns rows as ``encode`` does, with the scores of the trees before the unfamiliarities."""
+        return self.add_scores(encode(self.schema, typed))
+
+    def add_scores(self, encoded: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Returns encoded rows with these scores, (B, K), or else with those that the trees give them."""
+        if self.trees is None:
+            return encoded
+        scores = self.trees.scores(self.compared(encoded)) if scores is None else scores
+        N, G = len(self.schema.numbers), len(self.schema.categories)
+        return torch.cat([encoded[:, : 2 * N + G], scores, encoded[:, -(N + G) :]], 1)
+
+    def compared(self, encoded: Tensor) -> Tensor:
+        """Returns what trees compare of encoded rows."""
+        return tree_inputs(encoded, len(self.schema.numbers), len(self.schema.categories))
 
     def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Returns the rows in order, some at a time."""

@@ -18,7 +18,6 @@ from caveat._tables import (
     Sample,
     TypedColumns,
     class_labels,
-    encode,
     key_of,
     parse_columns,
     read_sample,
@@ -122,7 +121,7 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
     require_columns(sample, model.target.names, "The model's target must be in the file: it")
     truth = truth_of(model, sample)
     typed = parse_columns(model.reader.schema, sample.columns, sample.place)
-    encoded = encode(model.reader.schema, typed)
+    encoded = model.reader.encode_typed(typed)
     parts: list[Categorical | Gaussian] = []
     for part in cast("tuple[Tensor, ...]", encoded.split(_AT_ONCE)):
         parts.append(predict_from(model, part, draws))

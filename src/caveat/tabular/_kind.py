@@ -6,9 +6,20 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
-from caveat._estimators import CardLines, Classes, Kind, Model, Stored, plain_text, require, restore_networks
+from caveat._estimators import (
+    OF_READER,
+    CardLines,
+    Classes,
+    Kind,
+    Model,
+    Stored,
+    plain_text,
+    require,
+    restore_networks,
+    under,
+)
 from caveat._plain import from_plain
 from caveat._tables import (
     FIRST,
@@ -20,6 +31,7 @@ from caveat._tables import (
     InvalidTableError,
     Schema,
     TableReader,
+    Trees,
 )
 from caveat.tabular._network import Shape, TableNetwork
 from caveat.tabular._settings import Settings, check_settings
@@ -51,11 +63,26 @@ def _restore(stored: Stored) -> tuple[TableReader, tuple[nn.Module, ...]]:
     schema = Schema(about.schema)
     _check_schema(schema)
     _check_shape(stored, schema)
+    trees = _restore_trees(stored, schema)
     require(len(about.targets) in (0, stored.target.count), "targets must be one for each number")
     networks = restore_networks(partial(TableNetwork, stored.shape), stored)
     for network in networks:
         cast(TableNetwork, network).let_prior_vary()
-    return TableReader(schema, about.targets), networks
+    return TableReader(schema, about.targets, trees), networks
+
+
+def _tensors(model: Model) -> dict[str, Tensor]:
+    trees = model.reader.trees
+    return {} if trees is None else trees.tensors()
+
+
+def _restore_trees(stored: Stored, schema: Schema) -> Trees | None:
+    shape, arrays = cast(Shape, stored.shape), under(stored.tensors, OF_READER)
+    if not shape.scores and not arrays:
+        return None
+    scores = 1 if stored.target.count == 2 else stored.target.count
+    require(shape.scores == scores and isinstance(stored.target, Classes), "network.scores: not those of the classes")
+    return Trees.restore(arrays, len(schema.numbers) + len(schema.categories), scores)
 
 
 def _check_schema(schema: Schema) -> None:
@@ -94,8 +121,10 @@ def _check_shape(stored: Stored, schema: Schema) -> None:
 
 def _describe(model: Model) -> CardLines:
     method, count, draws = model.settings.method, len(model.networks), model.settings.draws
+    trees = 0 if model.reader.trees is None else len(model.reader.trees.root)
+    boosted = (f"The networks also get what {trees:,} boosted trees say of a row.",) if trees else ()
     return CardLines(
-        method=(f"Method: {_METHODS[method]} ({count} trained, {draws} draws).",),
+        method=(f"Method: {_METHODS[method]} ({count} trained, {draws} draws).", *boosted),
         inputs=(
             "## Columns it expects",
             "",
@@ -129,7 +158,7 @@ def _row(column: Column) -> str:
 
 KIND = Kind(
     package="tabular",
-    format=("caveat-table", 1),
+    format=("caveat-table", 2),
     row="row",
     rows="rows",
     error=InvalidTableError,
@@ -141,5 +170,6 @@ KIND = Kind(
     parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
+    tensors=_tensors,
     folds=True,
 )

@@ -40,6 +40,7 @@ class Shape:
         categories: how many codes each category column has.
         outputs: classes, or twice the targets.
         method: one of ``METHODS``.
+        scores: numbers that trees give; see ``caveat.tabular._boosting``.
     """
 
     pieces: tuple[int, ...]
@@ -51,6 +52,7 @@ class Shape:
     depth: int
     dropout: float
     embedding: int
+    scores: int = 0
 
     @property
     def drawn(self) -> int:
@@ -73,7 +75,7 @@ class TableNetwork(nn.Module):
         sizes = shape.categories
         self.embedding = nn.Embedding(sum(sizes), shape.embedding) if sizes else None
         self.offsets = tuple(sum(sizes[:number]) for number in range(len(sizes)))
-        features = 2 * len(shape.pieces) + total + len(sizes) * shape.embedding
+        features = 2 * len(shape.pieces) + total + len(sizes) * shape.embedding + shape.scores
         self.first = nn.Linear(features, shape.width)
         self.blocks = nn.ModuleList(_block(shape) for _ in range(shape.depth))
         self.last = _last(shape)
@@ -119,6 +121,8 @@ class TableNetwork(nn.Module):
             offsets = torch.tensor(self.offsets, dtype=rows.dtype, device=rows.device)
             places = (codes * kept[:, N:] + offsets).long()
             parts.append(self.embedding(places).flatten(1))
+        if self.shape.scores:
+            parts.append(rows[:, 2 * N + G : 2 * N + G + self.shape.scores])
         return torch.cat(parts, 1)
 
     def draw_prior(self, scales: Tensor, seed: int) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from caveat._estimators import Learned, Training, loss_of
 from caveat._tables import Array, Schema, TableReader, TrainingTable, TypedColumns, edges_of
 from caveat.layers import concrete_penalty, update_precision
+from caveat.tabular._boosting import boost
 from caveat.tabular._network import Shape, TableNetwork
 from caveat.tabular._settings import Settings
 from caveat.train import Fit, fit_ensemble
@@ -33,14 +34,24 @@ _SHARE = 4  # it has one epoch in so many
 def learn(training: Training) -> Learned:
     """Returns networks trained on encoded rows, and the reader of such rows."""
     table, settings = cast(TrainingTable, training.rows), cast(Settings, training.settings)
-    rows = table.encoded[training.kept]
+    encoded = table.encoded[training.kept]
+    reader = TableReader(table.schema, table.targets)
     edges = pieces_of(table.schema, table.typed.take(training.kept), training.classifies)
     shape = shape_of(table.schema, edges, training.target.count, training.classifies, settings)
+    rows, boosted = encoded, boost(training, reader.compared(encoded))
+    if boosted is not None:
+        trees, scores = boosted
+        reader, shape = replace(reader, trees=trees), replace(shape, scores=scores.shape[1])
+        rows = reader.add_scores(encoded, scores)
     networks, runs = train_networks(shape, edges, rows, training)
+    for number, (network, scales) in enumerate(zip(networks, influence(networks, reader, encoded), strict=True)):
+        network.draw_prior(scales, settings.random_state + number)
+        if shape.method == "sngp":
+            update_precision(network, rows)
     return Learned(
-        TableReader(table.schema, table.targets),
+        reader,
         shape,
-        table.encoded,
+        reader.add_scores(table.encoded),
         networks,
         epochs=[run.epochs for run in runs],
         best_epochs=[run.best_epoch for run in runs],
@@ -125,12 +136,7 @@ def train_networks(
             checkpoint=second,
         ).fits
         runs = [_better(before, _run(after)) for before, after in zip(runs, small, strict=True)]
-    networks = [run.network for run in runs]
-    for number, network in enumerate(networks):
-        network.draw_prior(influence(network, rows), settings.random_state + number)
-        if shape.method == "sngp":
-            update_precision(network, rows)
-    return networks, runs
+    return [run.network for run in runs], runs
 
 
 def _run(fit: Fit) -> Run:
@@ -170,27 +176,35 @@ def _noise(network: TableNetwork, rows: Tensor, answers: Tensor) -> float:
 
 
 @torch.no_grad()
-def influence(network: TableNetwork, rows: Tensor) -> Tensor:
-    """How far the answers move where a column's values are dealt out to other rows, (N + G,), in units of the outputs.
+def influence(networks: Sequence[TableNetwork], reader: TableReader, encoded: Tensor) -> list[Tensor]:
+    """How far each network's answers move where a column's values are dealt out to other rows, (N + G,), in its units.
 
     At least half of the spread of all means, or the size of all logits: what was never seen may matter more than what
-    was.
+    was. What trees say of a row moves with its values.
     """
-    seen = rows[:: max(1, len(rows) // _LOOKED_AT)][:_LOOKED_AT]
-    N, G = len(network.shape.pieces), len(network.shape.categories)
-    before = _centered(network, seen)
-    classes = network.shape.classes
-    size = (before if classes else before - before.mean(0)).square().mean().sqrt().clamp(min=0.1)
-    least = (_OF_LOGITS if classes else _OF_MEANS) * size
-    other = torch.roll(torch.arange(len(seen)), len(seen) // 2 + 1)
-    moved: list[Tensor] = []
+    seen = encoded[:: max(1, len(encoded) // _LOOKED_AT)][:_LOOKED_AT]
+    rows, other = reader.add_scores(seen), torch.roll(torch.arange(len(seen)), len(seen) // 2 + 1)
+    before = [_centered(network, rows) for network in networks]
+    moved: list[list[Tensor]] = [[] for _ in networks]
+    N, G = len(reader.schema.numbers), len(reader.schema.categories)
     for column in range(N + G):
-        dealt = seen.clone()
-        places = [column, N + column] if column < N else [N + column]
-        for place in places:
+        dealt, inputs = seen.clone(), rows.clone()
+        for place in [column, N + column] if column < N else [N + column]:
             dealt[:, place] = seen[other, place]
-        moved.append((_centered(network, dealt) - before).square().mean().sqrt())
-    return torch.stack(moved).maximum(least)
+        changed = (dealt != seen).any(1)
+        inputs[changed] = reader.add_scores(dealt[changed])
+        for network, at_first, found in zip(networks, before, moved, strict=True):
+            found.append((_centered(network, inputs) - at_first).square().mean().sqrt())
+    return [
+        torch.stack(found).maximum(_least(network, one))
+        for network, one, found in zip(networks, before, moved, strict=True)
+    ]
+
+
+def _least(network: TableNetwork, outputs: Tensor) -> Tensor:
+    classes = network.shape.classes
+    size = (outputs if classes else outputs - outputs.mean(0)).square().mean().sqrt().clamp(min=0.1)
+    return (_OF_LOGITS if classes else _OF_MEANS) * size
 
 
 def _centered(network: TableNetwork, rows: Tensor) -> Tensor:

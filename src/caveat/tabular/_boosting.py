@@ -1,0 +1,96 @@
+"""Gradient boosting whose logits of classes are further inputs of the networks: out of fold for rows of training.
+
+A network that was shown scores of trees which had seen its rows' answers would trust them too far. So each row of
+training gets those of trees that were grown without it, and a new row those of trees that were grown on all. See
+"Stacked Generalization", Wolpert, 1992. Of numbers there are none: a smooth function networks find better alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caveat._estimators import Training
+from caveat._extras import require
+from caveat._tables import Array, Trees
+
+FEWEST_ROWS = 2_000  # below, trees of a fold see too little to add to what networks find
+_FOLDS = 5
+_MISSING = 1e30  # equal to itself, which NaN is not
+_LEAVES, _FEWEST_IN_LEAF = 63, 5
+_ROUNDS, _FEWEST_ROUNDS, _MOST_TREES = 100, 20, 1_000
+_LARGEST = np.finfo(np.float64).max  # for infinity, up to which goes all but what is missing
+_PENALTY = 1.0  # of the square of a leaf: without it those of a rare class run away
+
+
+def boost(training: Training, inputs: Tensor) -> tuple[Trees, Tensor] | None:
+    """Returns trees grown on all rows, and the logits (N, K) of each row by trees that were grown without it.
+
+    None of numbers, of too few rows, of more classes than there are trees to spare for, or where a fold holds all rows
+    of a class.
+
+    Args:
+        training: Answers and weights of the rows that are trained on.
+        inputs: These rows, as ``tree_inputs`` gives them, (N, columns).
+    """
+    rounds = min(_ROUNDS, _MOST_TREES // training.target.count)
+    if not training.classifies or len(inputs) < FEWEST_ROWS or rounds < _FEWEST_ROUNDS:
+        return None
+    folds, labels = split_in_folds(training, inputs), training.answers.numpy()
+    if any(len(np.unique(labels[~out.numpy()])) < training.target.count for out in folds):
+        return None
+    trees = _grow(training, inputs, rounds)
+    scores = torch.empty(len(inputs), len(trees.base))
+    for out in folds:
+        scores[out] = _grow(training, inputs, rounds, ~out).scores(inputs[out])
+    return trees, scores
+
+
+def split_in_folds(training: Training, inputs: Tensor) -> list[Tensor]:
+    """Returns for each fold which rows are out, (N,) bool: of each class alike, equal rows together.
+
+    Equal rows, which follow each other, stand for one that was given a weight: none must see its own answer by another.
+    """
+    other = (inputs.nan_to_num(_MISSING).diff(dim=0) != 0).any(1) | (training.answers.diff() != 0)
+    group = np.concatenate([[0], other.cumsum(0).numpy()])
+    first = np.unique(group, return_index=True)[1]
+    order = np.random.default_rng(training.settings.random_state).permutation(len(first))
+    order = order[np.argsort(training.answers.numpy()[first[order]], kind="stable")]
+    fold = np.empty(len(first), np.int64)
+    fold[order] = np.arange(len(first)) % _FOLDS
+    return [torch.from_numpy(fold[group] == number) for number in range(_FOLDS)]
+
+
+def _grow(training: Training, inputs: Tensor, rounds: int, chosen: Tensor | slice = slice(None)) -> Trees:
+    weights = None if training.weights is None else training.weights[chosen].numpy()
+    model = require("sklearn.ensemble", "tabular").HistGradientBoostingClassifier(
+        max_iter=rounds,
+        max_leaf_nodes=_LEAVES,
+        min_samples_leaf=_FEWEST_IN_LEAF,
+        l2_regularization=_PENALTY,
+        early_stopping=False,
+        random_state=training.settings.random_state % 2**32,
+    )
+    return trees_of(model.fit(inputs[chosen].numpy(), training.answers[chosen].numpy(), weights))
+
+
+def trees_of(model: Any) -> Trees:
+    """Returns the trees that scikit-learn grew: of each class, of two classes of the second, or of a regression."""
+    grown = [_arrays(one.nodes, score) for trees in model._predictors for score, one in enumerate(trees)]
+    return Trees.of(grown, np.ravel(model._baseline_prediction).tolist())
+
+
+def _arrays(nodes: Array, score: int) -> dict[str, Array]:
+    own, leaf = np.arange(len(nodes)), nodes["is_leaf"].astype(bool)
+    return {
+        "column": np.where(leaf, 0, nodes["feature_idx"]),
+        "threshold": np.where(leaf, 0.0, np.minimum(nodes["num_threshold"], _LARGEST)),
+        "missing_left": nodes["missing_go_to_left"].astype(bool),
+        "left": np.where(leaf, own, nodes["left"]),
+        "right": np.where(leaf, own, nodes["right"]),
+        "value": np.where(leaf, nodes["value"], 0.0),
+        "score": np.array([score]),
+    }
