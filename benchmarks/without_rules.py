@@ -12,7 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -82,8 +82,7 @@ class Experts(nn.Module):
             best = every.gather(0, choice[None, :, None].expand(1, -1, 16))[0]
             return self.leave(best * score[:, None]) + 0 * counts.sum()
         order = choice.argsort()
-        sizes: list[int] = counts.long().tolist()
-        parts = h[order].split(sizes)
+        parts = h[order].split(cast(list[int], counts.long().tolist()))
         out = torch.cat([part @ weight for part, weight in zip(parts, self.weight, strict=True)])
         return self.leave(out[order.argsort()] * score[:, None])
 
