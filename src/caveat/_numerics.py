@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -66,6 +66,11 @@ def entropy(p: Tensor, dim: int = -1) -> Tensor:
         >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
         tensor([0.6931, 0.0000])
     """
+    if p.ndim > 1 and dim in (-1, p.ndim - 1) and p.numel() > MANY_NUMBERS and not p.requires_grad:
+        rows = p.flatten(0, -2)
+        parts = cast(tuple[Tensor, ...], rows.split(max(MANY_NUMBERS * len(rows) // p.numel(), 1)))
+        least = torch.finfo(p.dtype).tiny  # its logarithm times 0 is 0; torch's xlogy takes three times as long
+        return torch.cat([0.0 - part.clamp(min=least).log_().mul_(part).sum(-1) for part in parts]).view(p.shape[:-1])
     return 0.0 - torch.xlogy(p, p).sum(dim)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch.utils import _python_dispatch
 
 import caveat
 from caveat._engine._executors import record, vectorized
+from caveat._engine._program import Program, Slot
 from caveat._intercept._masks import MaskSource
 
 
@@ -239,6 +242,19 @@ def test_tapes_of_parts_of_the_rows_share_memory_but_not_their_outputs() -> None
         tasks = stream._tasks  # type: ignore[attr-defined]
     assert len(tasks) > 1
     assert all(task.tape is not None and task.room is tasks[0].room for task in tasks)
+
+
+def test_a_program_is_let_go_of_without_the_collector() -> None:
+    slot = Slot(1, 1, True, (3,), (1,), torch.float32, torch.device("cpu"), True)
+    program = Program([slot], {}, [], [], [slot]).make_ready()
+    run = weakref.ref(program.run)
+    gc.collect()
+    gc.disable()
+    try:
+        del program
+        assert run() is None
+    finally:
+        gc.enable()
 
 
 def test_an_interrupt_while_a_recording_ends_leaves_no_mode(monkeypatch: pytest.MonkeyPatch) -> None:

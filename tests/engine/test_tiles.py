@@ -11,7 +11,9 @@ from torch import nn
 import caveat
 from caveat._engine import _tiles as tiles
 from caveat._engine._bound import BoundNetwork
-from caveat._engine._tiles import Tile, choose_tile, last_cache_bytes
+from caveat._engine._tiles import Tile, Wide, choose_tile, choose_wide, last_cache_bytes
+from caveat._numerics import log_softmax
+from caveat.predictive import Categorical
 
 MIB = 1 << 20
 
@@ -105,3 +107,32 @@ def test_cache_sizes_are_read_from_the_system(tmp_path: Path, monkeypatch: pytes
     assert last_cache_bytes.__wrapped__() == 32 << 20
     monkeypatch.setattr(tiles, "_CACHES", tmp_path / "none")
     assert last_cache_bytes.__wrapped__() == 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(1, Wide(1, 10)), (8, Wide(4, 10)), (64, Wide(8, 1)), (5, Wide(5, 10))]
+)
+def test_scores_of_a_vocabulary_go_by_some_rows_and_several_draws(rows: int, expected: Wide) -> None:
+    assert choose_wide(rows, 50_257 * 4, 50_257 * 4, 50_257 * 64 * 4, 1 << 40) == expected
+
+
+def test_what_is_not_wide_is_run_as_before() -> None:
+    assert choose_wide(64, 4096, 2048, 1 << 30, 1 << 40) is None  # larger tensors come before the output
+    assert choose_wide(64, 5 << 20, 5 << 20, 1 << 20, 1 << 40) == Wide(1, None)  # pictures: light weights
+    assert choose_wide(64, 4000, 4000, 1 << 20, 1 << 40) == Wide(64, 10)  # few classes: all rows together
+
+
+@pytest.mark.parametrize("n", [1, 20, 45])
+def test_rows_summarized_apart_have_the_summary_of_their_draws(n: int, chosen: list[tuple[int, int]]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 20_000)).eval()
+    model[3].weight.data.mul_(20)
+    sampler, x = caveat.mc_dropout(model, output=caveat.Logits()), torch.randn(31, 8)
+    pred = caveat.predict(sampler, x, n=n)
+    assert {rows for rows, _ in chosen[1:]} == {11, 9}
+    exact = Categorical.from_log_probabilities(log_softmax(caveat.draws(sampler, x, n=n)))
+    torch.testing.assert_close(pred.moments.mean, exact.moments.mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(pred.moments.m2, exact.moments.m2, rtol=1e-4, atol=2e-6)
+    torch.testing.assert_close(pred.mean_entropy, exact.mean_entropy, rtol=1e-5, atol=2e-6)
+    assert torch.equal(pred.votes, exact.votes)
+    assert pred.count == n

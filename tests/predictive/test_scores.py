@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat._numerics import MANY_NUMBERS, log_softmax
+from caveat._numerics import MANY_NUMBERS, entropy, log_softmax
 from caveat.errors import NotFiniteError
 from caveat.predictive import Categorical, Logits, Mean, add_draws
 from caveat.predictive._categorical import LOG_FLOOR
@@ -79,6 +79,23 @@ def test_ties_go_to_the_first_class(layout: str) -> None:
     votes = Logits().summarize(scores).votes
     assert bool((votes[..., 0] == len(scores)).all())
     assert int(votes.sum()) == scores.numel() // scores.shape[-1]
+
+
+@pytest.mark.parametrize("first", [0, 255, 256, 39_935, 39_936, 39_999])
+def test_the_first_largest_of_many_classes_gets_the_vote(first: int) -> None:
+    scores = numbers(3, 5, 40_000).clamp_(max=8)  # neither a whole number of blocks, nor all largest in one of them
+    scores[:, 1:, first], scores[:, 2, -1] = 9, 9
+    pred = Logits().summarize(scores)
+    assert isinstance(pred, Categorical)
+    assert torch.equal(pred.votes[1:].argmax(-1), torch.full((4,), first))
+    assert torch.equal(pred.votes.argmax(-1)[0], scores[:, 0].argmax(-1).mode().values)
+    assert bool((pred.votes.sum(-1) == 3).all())
+
+
+def test_entropies_of_many_numbers_are_those_of_few() -> None:
+    p = numbers(2, 300, 1_000).double().softmax(-1)
+    p[0, 0], p[1, 299, 5] = torch.eye(1_000, dtype=torch.float64)[3], torch.nan
+    torch.testing.assert_close(entropy(p), -torch.xlogy(p, p).sum(-1), equal_nan=True)
 
 
 def test_nan_is_refused_and_half_precision_is_taken() -> None:

@@ -15,7 +15,7 @@ from caveat._engine._memory import allowed_bytes, chunk_bytes, is_out_of_memory,
 from caveat._engine._plan import Plan
 from caveat._engine._rewrites import Room
 from caveat._engine._sampler import Values
-from caveat._engine._tiles import Tile, choose_tile, last_cache_bytes
+from caveat._engine._tiles import Tile, Wide, choose_tile, choose_wide, last_cache_bytes
 from caveat._engine._values import varying_sizes
 from caveat._inputs import Inputs
 from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible
@@ -25,7 +25,10 @@ _MOST_DRAWS = 4096
 
 
 class BoundNetwork:
-    """The stream of a network that is drawn from by interception."""
+    """The stream of a network that is drawn from by interception.
+
+    ``apart`` is how many rows are better bound and summarized apart from the others; None: all together.
+    """
 
     def __init__(
         self,
@@ -53,11 +56,15 @@ class BoundNetwork:
         """Pieces of consecutive draws, in order."""
         start = draws.start
         while start < draws.stop:
-            piece = self._piece(range(start, min(start + self._draws_at_once, draws.stop)))
+            at_once = self._draws_at_once
+            if self._even:  # pieces of one length
+                at_once = -(-(draws.stop - start) // -(-(draws.stop - start) // at_once))
+            piece = self._piece(range(start, min(start + at_once, draws.stop)))
             if piece is None:  # less memory than thought: the chunk was halved
                 continue
             start += pytree.tree_leaves(piece)[0].shape[0]
             yield piece
+            del piece  # before the next is made
 
     @property
     def plan(self) -> Plan:
@@ -76,7 +83,10 @@ class BoundNetwork:
     def _set_chunks(self) -> None:
         rows, row_bytes = len(self._numbers), self._plan.probe.row_bytes
         device, draw_bytes = self._network.device(), row_bytes * rows
-        fitting = chunk_bytes(device, self._allowed) // draw_bytes
+        wide = self._wide(rows, row_bytes)
+        fitting = chunk_bytes(device, self._allowed) // draw_bytes if wide is None or wide.draws is None else wide.draws
+        self._even = wide is not None and wide.draws is not None
+        self.apart = None if wide is None or wide.rows == rows else wide.rows
         tile = self._tile(rows, row_bytes)
         worth = fitting >= 2 or tile is not None or self._plan.forced == "vectorized"
         self._together = self._plan.why_not_vectorized is None and worth and self._plan.forced != "loop"
@@ -97,6 +107,14 @@ class BoundNetwork:
         if not on_cpu or self._gradient or self._fixed is not None or self.rows is None or self._plan.forced == "loop":
             return None
         return choose_tile(rows, row_bytes, self._plan.shared_bytes, self._allowed, last_cache_bytes())
+
+    def _wide(self, rows: int, row_bytes: int) -> Wide | None:
+        """How rows and draws go together where the network ends in a wide layer."""
+        plan, on_cpu = self._plan, self._network.device().type == "cpu"
+        usual = plan.forced is None and self._fixed is None and not self._gradient and plan.why_not_vectorized is None
+        if not on_cpu or not usual or self.rows is None or plan.probe.output_axes != (0,):
+            return None
+        return choose_wide(rows, row_bytes, plan.output_bytes, plan.weight_bytes, self._allowed)
 
     def _split(self) -> None:
         every = torch.arange(len(self._numbers), device=self._numbers.device)

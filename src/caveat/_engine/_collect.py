@@ -39,17 +39,20 @@ def summarized(pieces: Iterable[Values], output: Output, total: int, *, keep: bo
 def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | None = None) -> Iterator[Values]:
     """The draws in pieces of a useful size, copied into memory that is allocated once and used again.
 
-    A piece that holds all draws is given as it is, unless it is to be kept ``whole``.
+    A piece of that size is given as it is, unless all draws are to be kept ``whole``.
     """
     buffer: Values | None = None
-    length = filled = 0
+    length = filled = given = 0
     for piece in pieces:
         taken, size = 0, draws_in(piece)
-        if buffer is None:
-            if size == total and not whole and (block is None or block >= total):
-                yield _without_graph(piece) if isinstance(piece, Tensor) else mapped(_without_graph, piece)
-                continue
+        if length == 0:
             length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
+        given += size
+        if not whole and filled == 0 and (size == length or (size < length and given == total)):
+            yield _without_graph(piece) if isinstance(piece, Tensor) else mapped(_without_graph, piece)
+            del piece  # before the next is made
+            continue
+        if buffer is None:
             buffer = room_for(length, piece) if whole else room_laid_out(length, piece)
         while taken < size:
             step = min(size - taken, length - filled)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -45,7 +45,8 @@ class Plan:
 
     ``why_not_vectorized`` is None where the trial of the vectorized backend gave the draws of a plain loop; ``tapes``
     is True where its tape, played for other draws, gave those. ``shared_bytes`` is what all draws of a row read: the
-    contributions of a convolution's channels.
+    contributions of a convolution's channels. ``output_bytes`` is what is read of one row of one draw, 0 unless it is
+    one tensor of at most 32 bits a number, and ``weight_bytes`` what the parameters take.
     """
 
     probe: Probe
@@ -55,6 +56,8 @@ class Plan:
     device: torch.device
     tapes: bool = False
     shared_bytes: int = 0
+    output_bytes: int = 0
+    weight_bytes: int = 0
 
     def with_hooks(self) -> Plan:
         """The plan for the same network with hooks of the user's: draw by draw, and nothing of it left out."""
@@ -94,7 +97,8 @@ def make_plan(network: Network, inputs: Inputs, found: Probe, read: Callable[[An
             _check_loop_varies(replace(task, prefix=None), source, network, found)
         tapes = why_not is None and forced != "loop" and _try_tape(replace(task, prefix=None), source)
     shared = 0 if why_not is not None or beginning is None else _bytes_computed(beginning)
-    return Plan(found, repeats, why_not, forced, network.device(), tapes, shared // len(rows))
+    sizes = (shared // len(rows), _output_bytes(loop) // (2 * len(rows)), _bytes_of(network.model.parameters()))
+    return Plan(found, repeats, why_not, forced, network.device(), tapes, *sizes)
 
 
 def _why_one_by_one(found: Probe) -> str | None:
@@ -135,7 +139,16 @@ def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Netwo
 
 def _bytes_computed(beginning: Prefix) -> int:
     """What a vectorized pass has computed once for all draws."""
-    return sum(value.numel() * value.element_size() for value in beginning.computed.values() if value is not None)
+    return _bytes_of(value for value in beginning.computed.values() if value is not None)
+
+
+def _output_bytes(values: Values) -> int:
+    leaves = cast(list[Tensor], pytree.tree_leaves(values))
+    return _bytes_of(leaves) if len(leaves) == 1 and leaves[0].element_size() <= 4 else 0
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _try_tape(task: Task, source: MaskSource) -> bool:

@@ -7,17 +7,18 @@ from numbers import Integral
 from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._engine._adaptive import Measure, Stopping, adaptive
-from caveat._engine._collect import gathered, summarized
+from caveat._engine._collect import buffered, draws_in, gathered, summarized
 from caveat._engine._loaded import inputs_of
 from caveat._engine._misuse import check_loader_passed, check_passed, check_sampler_passed
 from caveat._engine._sampler import Sampler
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, LoaderFailedError, explain
-from caveat.predictive import P
+from caveat.predictive import Categorical, Logits, P, ScoresByRows
 
 _DEFAULT_DRAWS = 100
 _MISUSE = (TypeError, AttributeError, InvalidArgumentError)
@@ -78,8 +79,11 @@ def predict(
             return cast(P, adaptive(sampler, x, seed, stopping))
         count = check_draws(n, sampler)
         with sampler.bind(x, seed) as stream:
-            pred = summarized(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
-            return cast(P, pred)
+            apart = None if keep or sampler.strata is not None else getattr(stream, "apart", None)
+            if apart is None or stream.rows is None or not isinstance(sampler.output, Logits):
+                pred = summarized(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
+                return cast(P, pred)
+        return cast(P, _predict_apart(sampler, x, seed, count, stream.rows, apart))
     except _MISUSE as error:
         check_passed(sampler, x, error)
         raise
@@ -127,6 +131,19 @@ def predict_batches(
         check_draws(n, sampler)
     model: Any = getattr(sampler, "model", None)
     return _predict_batches(sampler, loader, n, inputs or (lambda batch: inputs_of(batch, model)), settings)
+
+
+def _predict_apart(sampler: Sampler, x: Any, seed: int, count: int, rows: int, apart: int) -> Categorical:
+    """``predict`` of some rows after the others: so many scores that all draws of all rows are never held."""
+    summary = ScoresByRows(rows)
+    for start in range(0, rows, apart):
+        with sampler.bind(x, seed, rows=torch.arange(start, min(start + apart, rows))) as stream:
+            known = 0
+            for draws in buffered(stream(range(count)), count, whole=False):
+                summary.add(start, known, cast(Tensor, draws))
+                known += draws_in(draws)
+                del draws  # before the next are made
+    return summary.of_draws(count)
 
 
 def _predict_batches(

@@ -174,7 +174,7 @@ class Program:
             lines += [f"    del {', '.join(done)}"] if done else []
         lines.append(f"    return ({' '.join(f't{slot.number},' for slot in outputs)})")
         exec(_compiled("\n".join(lines)), self._space)
-        return self._space[name]
+        return self._space.pop(name)  # among its own globals it would hold all memory until the collector runs
 
     def _source(self, argument: Any, name: str) -> str:
         if isinstance(argument, Slot):

@@ -21,7 +21,8 @@ Values = Tensor | dict[str, Tensor]
 class Stream(Protocol):
     """A sampler on one batch: gives the values of any consecutive draws, some at a time, in order.
 
-    A stream may also have ``whole(draws)``: their values as one, (S, B, ...), in memory that nothing else writes on.
+    A stream may also have ``whole(draws)``: their values as one, (S, B, ...), in memory that nothing else writes on;
+    and ``apart``: how many rows are better bound and summarized apart from the others, None for all together.
     """
 
     @property

@@ -20,6 +20,12 @@ _DRAWS = 32
 # A chunk's largest tensor takes such a part of the last cache: others hold what is read, what is made next, and the
 # neighbors' data.
 _PART_OF_CACHE = 8
+# Wide outputs: so many draws at least and at most go together, in a chunk of at most so many bytes,
+_FEW_DRAWS, _MANY_DRAWS, _WIDE_BYTES = 8, 10, 16 << 20
+# of so many rows that few draws take no more than one draw of the batch, or this.
+_LEAST_WIDE_BYTES = 8 << 20
+# Weights that are so many times a row's largest tensor are what a pass of few rows spends its time on reading.
+_HEAVY = 8
 _SAID_BY_NOBODY = 16 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -49,6 +55,37 @@ def choose_tile(rows: int, row_bytes: int, shared_bytes: int, allowed: int, cach
         return None
     pieces = -(-rows // fitting)
     return Tile(-(-rows // pieces), _DRAWS)
+
+
+@dataclass(frozen=True)
+class Wide:
+    """How a network is run whose largest tensor is what it returns, such as scores of a vocabulary or of pixels.
+
+    So many ``rows`` are summarized apart from the others, lest a few draws of all be held. Where the weights are heavy
+    a pass of few rows takes as long as they take to be read, so ``draws`` go together; None: as in any other network.
+    """
+
+    rows: int
+    draws: int | None
+
+
+def choose_wide(rows: int, row_bytes: int, output_bytes: int, weight_bytes: int, allowed: int) -> Wide | None:
+    """How many rows and draws of a network with a wide output go together; None where its output is not wide.
+
+    Args:
+        rows: the number of rows of the batch.
+        row_bytes: the largest tensor that one row of one draw makes.
+        output_bytes: what is read of one row of one draw.
+        weight_bytes: the network's parameters.
+        allowed: how large a tensor may be.
+    """
+    if 2 * output_bytes <= row_bytes:
+        return None
+    most = min(allowed, _WIDE_BYTES)
+    chunk = min(most, max(_LEAST_WIDE_BYTES, rows * row_bytes))
+    pieces = -(-rows // max(chunk // (_FEW_DRAWS * row_bytes), 1))
+    heavy = weight_bytes >= _HEAVY * row_bytes
+    return Wide(-(-rows // pieces), max(min(most // (rows * row_bytes), _MANY_DRAWS), 1) if heavy else None)
 
 
 @lru_cache(maxsize=1)

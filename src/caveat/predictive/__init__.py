@@ -16,6 +16,7 @@ from caveat.predictive._outputs import (
 )
 from caveat.predictive._protocol import Output, P, P_co, Predictive, RowIndex, Select
 from caveat.predictive._rows import concatenate, join
+from caveat.predictive._scores import ScoresByRows
 
 __all__ = [
     "Bernoulli",
@@ -34,6 +35,7 @@ __all__ = [
     "Predictive",
     "Probabilities",
     "RowIndex",
+    "ScoresByRows",
     "Select",
     "add_draws",
     "as_output",
