@@ -264,6 +264,27 @@ def test_what_was_given_out_stays() -> None:
     assert all(torch.equal(one.mean, means[0].mean) for one in means)
 
 
+def test_code_that_is_made_while_running_is_not_kept() -> None:
+    traced = torch.fx.symbolic_trace(Own())
+    assert not is_kept(used(traced))
+
+
+def test_a_class_that_is_patched_between_calls_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, x = used(mlp()), torch.randn(5, 6)
+    assert is_kept(sampler)
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x, 2 * self.weight, self.bias))
+    assert_as_fresh(sampler, x)
+
+
+def test_a_wide_output_whose_chunks_have_one_length_gives_the_same_digits() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 5000)).eval()
+    sampler, x = sampler_of(model), torch.randn(8, 6)
+    found = [caveat.predict(sampler, x, n=25, seed=1).mean for _ in range(5)]
+    assert all(torch.equal(one, found[0]) for one in found)
+    assert not is_kept(sampler)
+
+
 def test_gradients_flow_past_a_kept_program() -> None:
     sampler = used(mlp())
     x = torch.randn(5, 6, requires_grad=True)

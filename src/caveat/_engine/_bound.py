@@ -74,9 +74,10 @@ class BoundNetwork:
     @property
     def chunk_of_tapes(self) -> int | None:
         """How many draws go at once, where all rows do and tapes are played; None elsewhere."""
-        whole = self._together and len(self._tasks) == 1 and self._plan.tapes and not self._plan.probe.written
-        whole = whole and not self._probed_again
-        return self._draws_at_once if whole and self._fixed is None and not self._gradient else None
+        whole = self._together and len(self._tasks) == 1 and self.apart is None and not self._even
+        usual = self._fixed is None and not self._gradient and not self._probed_again
+        taped = self._plan.tapes and not self._plan.probe.written
+        return self._draws_at_once if whole and usual and taped else None
 
     # -- the size of a chunk -----------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ program are copies that each call fills; what depends on them and on the paramet
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -183,12 +184,15 @@ def key_of(inputs: Inputs, device: torch.device) -> Any:
 
 def _is_decided(module: nn.Module) -> bool:
     """Do this module's attributes and tensors decide what it does?"""
-    own = settings_of(module)
-    if not _is_own(type(module)) or "forward" in own or not has_plain_attributes(module):
+    own, kind = settings_of(module), type(module)
+    if not _is_own(kind) or not _is_own(kind.forward) or "forward" in own or not has_plain_attributes(module):
         return False
     return all(_is_own(value) for value in own.values() if isinstance(value, (FunctionType, BuiltinFunctionType)))
 
 
 def _is_own(defined: Any) -> bool:
-    """Is this function or class torch's or caveat's?"""
-    return f"{getattr(defined, '__module__', None) or 'torch.'}.".startswith(_OWN)
+    """Is this function or class in torch's or caveat's own code? A class that is made while running is not."""
+    home = getattr(defined, "__module__", None) or "torch"
+    if not f"{home}.".startswith(_OWN):
+        return False
+    return not isinstance(defined, type) or getattr(sys.modules.get(home), defined.__qualname__, None) is defined

@@ -46,6 +46,7 @@ class Watch:
             space[name] for space in self._spaces for name in _HOLDERS if space.get(name)  # TorchScript has its own
         ]
         self._sizes = list(map(len, self._spaces))
+        self._code = [(kind, _forward_of(kind)) for kind in {type(module) for module in modules}]
         self._copies = [dict(holder) for holder in self._holders]
         held = [value for holder in self._holders for value in holder.values()]
         self._seen = [module for module in modules if type(module) not in unwatched]
@@ -81,9 +82,10 @@ class Watch:
         return any(map(_training, self._spaces))
 
     def same_structure(self) -> bool:
-        """Are modules, their attributes and their tensors the same objects as then?"""
+        """Are modules, their code, their attributes and their tensors the same objects as then?"""
         return (
             list(map(len, self._spaces)) == self._sizes
+            and all(_forward_of(kind) is forward for kind, forward in self._code)
             and self._same_objects()
             and (not self._seen or self._same_attributes())
         )
@@ -149,6 +151,10 @@ def _is_plain(value: Any) -> bool:
     if is_dataclass(value) and cast(Any, value).__dataclass_params__.frozen:
         return all(_is_plain(getattr(value, part.name)) for part in fields(value))
     return isinstance(value, (*_PLAIN, FunctionType, BuiltinFunctionType))
+
+
+def _forward_of(kind: type) -> Any:
+    return getattr(kind, "forward", None)  # a class of TorchScript has none
 
 
 def _snapshot(module: nn.Module) -> dict[str, Any]:
