@@ -15,10 +15,9 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._inputs import structure_of, tensors_in
-from caveat._intercept import argument, draws_random_numbers, following, rate_of, run_plainly
+from caveat._intercept import DispatchMode, argument, draws_random_numbers, following, rate_of, run_plainly
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Seen:
     by_batch: set[str] = field(default_factory=set[str])
 
 
-class Watch(TorchDispatchMode):
+class Watch(DispatchMode):
     """Follows the modules of a run, the network's own and those of copies and wrappers of it, and every operator."""
 
     def __init__(self, model: nn.Module) -> None:

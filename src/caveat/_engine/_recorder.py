@@ -14,15 +14,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._engine._program import CannotRecordError, Program, Slot, Step
+from caveat._intercept import DispatchMode, draws_random_numbers
 
 _DECIDES = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 _SEES_FAR = {torch.ops.aten.as_strided.default}
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Records what runs while it is on, from ``inputs``; all other tensors count as constants.
 
     With ``refreshable``, what comes of constants alone is recorded too, so that it can be computed anew; with
@@ -51,11 +51,6 @@ class Recorder(TorchDispatchMode):
         self._why_not: str | None = None
         for tensor in inputs:
             self.add_input(tensor)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: that would load the whole compiler, half a second and 50 MiB, to keep it out of here."""
-        return False
 
     def add_input(self, tensor: Tensor) -> None:
         """Take this as a tensor that every run is given."""
@@ -121,7 +116,7 @@ class Recorder(TorchDispatchMode):
     def _objection(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], varying: bool) -> str | None:
         """Why a run could not repeat this operation, or None."""
         tags = set(func.tags)
-        if torch.Tag.nondeterministic_seeded in tags and not _drops_nothing(func, args, kwargs):
+        if draws_random_numbers(func, args, kwargs):
             return f"{func} is random"
         if _DECIDES & tags and (varying or self._refreshable) and not _takes_numbered_places(func, args):
             return f"{func} depends on values"
@@ -202,13 +197,6 @@ def _tensors_in(arguments: Iterable[Any]) -> list[Tensor]:
         elif isinstance(argument, (tuple, list)):
             tensors += [part for part in cast(list[Any], argument) if isinstance(part, Tensor)]
     return tensors
-
-
-def _drops_nothing(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Is this attention in one call, which is random at a rate above zero only?"""
-    names = [argument.name for argument in func._schema.arguments]
-    given = dict(zip(names, args, strict=False)) | kwargs
-    return "dropout_p" in names and given.get("dropout_p", 0.0) == 0.0
 
 
 def _takes_numbered_places(func: Any, args: tuple[Any, ...]) -> bool:

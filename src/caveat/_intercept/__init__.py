@@ -17,12 +17,12 @@ from caveat._intercept._batch_axes import last_row, two_rows
 from caveat._intercept._caught_warnings import warnings_caught
 from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_draws, with_draws_first
 from caveat._intercept._guard import (
+    DispatchMode,
     FunctionMode,
     attributes_kept,
     interruptible,
     put_back,
     random_states_kept,
-    run_and_put_back,
     state_kept,
     transforms,
 )
@@ -45,19 +45,13 @@ from caveat._intercept._masks import (
 from caveat._intercept._mutation import mutates, substituted_anywhere
 from caveat._intercept._network import Network, device_of
 from caveat._intercept._noise import NOISE_HANDLERS
+from caveat._intercept._own_draws import argument, draws_random_numbers, rate_of, run_and_put_back
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
 from caveat._intercept._places import Places
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network, runs_hooks, warn_not_separated
-from caveat._intercept._random_states import (
-    argument,
-    devices_of,
-    draws_random_numbers,
-    rate_of,
-    read_random_states,
-    seed_all,
-)
+from caveat._intercept._random_states import devices_of, read_random_states, seed_all
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import (
@@ -79,6 +73,7 @@ __all__ = [
     "SECOND_32",
     "Audit",
     "AuditedSite",
+    "DispatchMode",
     "Diverged",
     "Drawing",
     "FunctionMode",

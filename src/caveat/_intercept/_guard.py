@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
-from caveat._intercept._random_states import devices_of, draws_itself, read_random_states, set_random_states
+from caveat._intercept._random_states import devices_of, read_random_states, set_random_states
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -134,6 +134,47 @@ class FunctionMode(TorchFunctionMode):
     def __exit__(self, *raised: Any) -> None:
         if function_modes() > self._modes_before:
             super().__exit__(*raised)
+
+
+class DispatchMode(_python_dispatch.TorchDispatchMode):
+    """A mode that keeps torch's compiler out of its own code by not loading it: that takes half a second and 50 MiB."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class Shared:
+    """A change of the whole process that several users need at once, in several threads.
+
+    It is made as each begins, and taken back after the last. Both functions do nothing where nothing is to be done:
+    what a signal leaves half done is done by the next call.
+    """
+
+    def __init__(self, make: Callable[[], None], take_back: Callable[[], None]) -> None:
+        self._make, self._take_back = make, take_back
+        self._lock, self._users = threading.RLock(), set[object]()
+
+    def begin(self, user: object) -> None:
+        """Another user needs it."""
+        with self._lock:
+            self._users.add(user)
+            self._make()
+
+    def end(self, user: object) -> None:
+        """This user needs it no more."""
+        with self._lock:
+            self._users.discard(user)
+            if not self._users:
+                self._take_back()
+
+    @contextmanager
+    def made(self) -> Generator[None]:
+        """Keeps it made within."""
+        user = object()
+        with put_back(functools.partial(self.end, user)):
+            self.begin(user)
+            yield
 
 
 def _close_contexts(error: BaseException | None) -> None:
@@ -296,17 +337,3 @@ def random_states_kept(device: torch.device | None = None) -> Generator[None]:
     """Puts Python's, NumPy's and torch's random states back, that of a CUDA device too, whatever happens inside."""
     with put_back(functools.partial(set_random_states, read_random_states({device} if device else set()))):
         yield
-
-
-def run_and_put_back(run: Callable[[], _R], devices: set[torch.device]) -> tuple[_R, bool]:
-    """Returns what running gives, and whether it draws from the random states, which are then as before."""
-    before, drew = read_random_states(devices), True
-
-    def restore() -> None:
-        if drew and read_random_states(devices).moved_from(before):
-            set_random_states(before)
-
-    with put_back(restore):
-        result = run()
-        drew = read_random_states(devices).moved_from(before) and draws_itself(run, devices)
-    return result, drew

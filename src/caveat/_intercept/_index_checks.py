@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._inputs import Axes, Inputs, structure_of
+from caveat._intercept._guard import DispatchMode
 
 _ALONG_AN_AXIS = {
     name + end
@@ -40,13 +40,8 @@ def _may_point_outside(inputs: Inputs, axes: Axes) -> bool:
     return len(whole) < len(leaves) and any(_is_index(leaf) for leaf in whole)
 
 
-class IndexChecks(TorchDispatchMode):
+class IndexChecks(DispatchMode):
     """Looks at the indices of each call: see ``indices_checked``."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: that would load the whole compiler, to keep it out of here."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None

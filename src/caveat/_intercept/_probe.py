@@ -24,7 +24,6 @@ from caveat._intercept._guard import (
     attributes_kept,
     attributes_of,
     random_states_kept,
-    run_and_put_back,
     same_values,
     state_kept,
 )
@@ -35,6 +34,7 @@ from caveat._intercept._layout import Fold, close, find_layout
 from caveat._intercept._masks import MaskSource
 from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
 from caveat._intercept._network import Network
+from caveat._intercept._own_draws import run_and_put_back
 from caveat._intercept._places import Places, could_be_chosen, live_observations
 from caveat._intercept._random_states import devices_of, seed_all
 from caveat._intercept._reads import ReadKey
@@ -288,19 +288,17 @@ def _try_draw(network: Network, inputs: Inputs, rules: Rules, read: Reader, rows
 
 def _follow(network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float) -> Followed | None:
     """What the random numbers of a pass meet; None where it fails with such numbers."""
-    followed = Followed(level)
     try:
-        _run_pass(network, inputs, rules, read, followed)
+        return _run_pass(network, inputs, rules, read, level).seen.followed
     except Exception:
         return None
-    return followed
 
 
 def _run_pass(
-    network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None = None
+    network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float | None = None
 ) -> ProbePass:
     """One look, after which the random states are as before; with numbers of its own it is the same look each time."""
-    look = partial(_look, network, inputs, rules, read, followed)
+    look = partial(_look, network, inputs, rules, read, level)
     found, drew = run_and_put_back(look, devices_of(network.modules))
     if drew:
         with random_states_kept(network.device()):
@@ -310,10 +308,10 @@ def _run_pass(
     return found
 
 
-def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, followed: Followed | None) -> ProbePass:
+def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float | None) -> ProbePass:
     with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
         ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
-        ctx.seen.followed = followed
+        ctx.seen.followed = None if level is None else Followed(level)
         whole = ctx.run()
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
         ctx.seen.hooked = runs_hooks(network)

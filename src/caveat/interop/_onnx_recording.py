@@ -13,11 +13,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._engine import CannotRecordError, Program, Recorder, Values
 from caveat._inputs import Inputs, tensors_in
 from caveat._intercept import (
+    DispatchMode,
     Drawing,
     LivePredicate,
     Make,
@@ -37,7 +37,6 @@ from caveat._intercept import (
 from caveat._seeds import site_key
 from caveat.errors import NotExportableError, explain
 
-_ASKS_FOR_FAST_PATH: Any = torch.ops.aten._nested_tensor_from_mask_left_aligned.default
 _KEPT = Make("kept", lambda keep: keep)
 
 
@@ -91,7 +90,7 @@ class Function:
         assert axes is not None
         inputs = axes.take(self.inputs, [row % self.rows for row in range(rows)])
         tensors = [tensor.contiguous() for tensor in tensors_in(inputs)]
-        with self._at_rest(), _as_exported(), Recorder(tensors_in(inputs), in_order=True) as recorder, _NoFastPath():
+        with self._at_rest(), _as_exported(), Recorder(tensors_in(inputs), in_order=True) as recorder:
             source = _Asking(recorder, self.network.device())
             values = self.read(self._pass(source, inputs, rows).run())
         leaves, names = _named(values)
@@ -269,21 +268,7 @@ def _as_exported() -> Generator[None]:
         yield
 
 
-class _NoFastPath(TorchDispatchMode):
-    """No to what ``nn.TransformerEncoder`` asks of the padding, for a fast path that it does not take while drawn from.
-
-    The answer depends on values, so that no list of operations could hold the question.
-    """
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is _ASKS_FOR_FAST_PATH:
-            return False
-        return func(*args, **(kwargs or {}))
-
-
-class _Places(TorchDispatchMode):
+class _Places(DispatchMode):
     """Which module runs an operator first."""
 
     def __init__(self, running: Pass) -> None:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from caveat._engine import CACHE_BYTES
+from caveat._intercept import DispatchMode
 
 Way = Literal["stacked", "unrolled", "loop"]
 
@@ -33,7 +33,7 @@ class Work:
     row_bytes: int
 
 
-class Counter(TorchDispatchMode):
+class Counter(DispatchMode):
     """Counts the work of what runs while it is on."""
 
     def __init__(self) -> None:
@@ -43,11 +43,6 @@ class Counter(TorchDispatchMode):
 
         self._registry = flop_registry
         self._operations = self._largest = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: that would load the whole compiler, half a second and 50 MiB, to keep it out of here."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,0 +1,97 @@
+"""Whether a run draws from the random states of the process, told by its operators and not by the states alone.
+
+That a state has moved does not say who moved it: another thread may have made or trained a network meanwhile. Putting
+it back where the run drew nothing would give that thread the same numbers twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+
+from caveat._intercept._guard import DispatchMode, put_back
+from caveat._intercept._random_states import read_random_states, set_random_states
+
+_R = TypeVar("_R")
+_RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu", "aten::_cudnn_rnn")
+"""Not taken apart into operators, one of them random: in inference mode, and on CUDA."""
+
+
+def run_and_put_back(run: Callable[[], _R], devices: set[torch.device]) -> tuple[_R, bool]:
+    """Returns what running gives, and whether it draws from the random states, which are then as before."""
+    before, drew = read_random_states(devices), True
+
+    def restore() -> None:
+        if drew and read_random_states(devices).moved_from(before):
+            set_random_states(before)
+
+    with put_back(restore):
+        result = run()
+        drew = read_random_states(devices).moved_from(before) and _draws_itself(run, devices)
+    return result, drew
+
+
+def draws_random_numbers(operator: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Does this call of an operator of torch's draw random numbers?"""
+    if torch.Tag.nondeterministic_seeded not in operator.tags and operator._schema.name not in _RECURRENT:
+        return False
+    trains = (argument(operator, args, kwargs, name) for name in ("train", "training"))
+    return rate_of(operator, args, kwargs) != 0 and not any(flag is False for flag in trains)
+
+
+def rate_of(operator: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> float | None:
+    """The fraction that is left out, where an operator's arguments say it."""
+    name = str(operator)
+    for said in ("dropout_p", "dropout"):
+        if isinstance(value := argument(operator, args, kwargs, said), float):
+            return value
+    value = argument(operator, args, kwargs, "p")
+    if not isinstance(value, float):
+        return None
+    if "bernoulli" in name:
+        return 1 - value
+    return value if "dropout" in name else None
+
+
+def argument(operator: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:
+    """The value of an operator's argument by its name; None if it has none of that name."""
+    if name in kwargs:
+        return kwargs[name]
+    for at, parameter in enumerate(operator._schema.arguments):
+        if parameter.name == name:
+            return args[at] if at < len(args) else parameter.default_value  # torch leaves defaults out
+    return None
+
+
+def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
+    """Does running this draw from the random states, rather than another thread meanwhile?
+
+    Of torch's numbers this thread's operators tell. Python's and NumPy's states say not who moved them; what draws from
+    them moves them in every run.
+    """
+    for _ in range(2):
+        before, watch = read_random_states(devices), _Watch()
+        try:
+            with watch:
+                run()
+        except Exception:  # it did not fail without the watch: what it does is not known
+            return True
+        if watch.drew:
+            return True
+        if read_random_states(devices).parts()[:2] == before.parts()[:2]:
+            return False
+    return True
+
+
+class _Watch(DispatchMode):
+    """Notes whether this thread runs an operator that draws."""
+
+    drew = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.drew = self.drew or draws_random_numbers(func, args, kwargs or {})
+        return cast("Callable[..., Any]", func)(*args, **(kwargs or {}))
