@@ -15,14 +15,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-from caveat._intercept._guard import put_back
+from caveat._intercept._guard import Shared, put_back
 
 _module = cast(Any, warnings)
-_lock = threading.RLock()
-_users: set[object] = set()
 _shown_by: Any = _module._showwarnmsg_impl
-_WANTED = ("always", re.compile(r"(?s).*(performance drop|different to the input size)"), Warning, None, 0)
-"""The filter that lets through, each time, what trials decide on: torch's warnings of vmap and of losses."""
+_WANTED = ("always", re.compile(r"(?s).*different to the input size"), Warning, None, 0)
+"""The filter that lets through, each time, what a trial decides on: torch's warning of a loss that broadcasts."""
 
 
 class _Catching(threading.local):
@@ -35,14 +33,8 @@ _catching = _Catching()
 @contextmanager
 def warnings_caught() -> Generator[list[warnings.WarningMessage]]:
     """Yields a list of what this thread warns of meanwhile, which is shown to nobody."""
-    before, user, caught = _catching.caught, object(), list[warnings.WarningMessage]()
-
-    def restore() -> None:
-        _catching.caught = before
-        _uninstall(user)
-
-    with put_back(restore):
-        _install(user)
+    caught = list[warnings.WarningMessage]()
+    with _handler.made(), put_back(partial(setattr, _catching, "caught", _catching.caught)):
         _catching.caught = caught
         yield caught
 
@@ -64,32 +56,25 @@ def _show(
         shown_by(message, category, filename, lineno, *more)
 
 
-def _install(user: object) -> None:
+def _install() -> None:
     global _shown_by
-    with _lock:
-        _users.add(user)
-        if _module._showwarnmsg_impl is not _note:
-            _shown_by, _module._showwarnmsg_impl = _module._showwarnmsg_impl, _note
-        if _module.showwarning is not _module._showwarning_orig and not _is_ours(_module.showwarning):
-            _module.showwarning = partial(_show, shown_by=_module.showwarning)
-        if not any(one is _WANTED for one in _module.filters):
-            _module.filters.insert(0, _WANTED)
-            _forget()
+    if _module._showwarnmsg_impl is not _note:
+        _shown_by, _module._showwarnmsg_impl = _module._showwarnmsg_impl, _note
+    if _module.showwarning is not _module._showwarning_orig and not _is_ours(_module.showwarning):
+        _module.showwarning = partial(_show, shown_by=_module.showwarning)
+    if not any(one is _WANTED for one in _module.filters):
+        _module.filters.insert(0, _WANTED)
+        _forget()
 
 
-def _uninstall(user: object) -> None:
-    """Takes the handler off after its last user; what a signal left half done is done by the next call."""
-    with _lock:
-        _users.discard(user)
-        if _users:
-            return
-        if _module._showwarnmsg_impl is _note:
-            _module._showwarnmsg_impl = _shown_by
-        if _is_ours(_module.showwarning):
-            _module.showwarning = _module.showwarning.keywords["shown_by"]
-        if any(one is _WANTED for one in _module.filters):
-            _module.filters[:] = [one for one in _module.filters if one is not _WANTED]
-            _forget()
+def _uninstall() -> None:
+    if _module._showwarnmsg_impl is _note:
+        _module._showwarnmsg_impl = _shown_by
+    if _is_ours(_module.showwarning):
+        _module.showwarning = _module.showwarning.keywords["shown_by"]
+    if any(one is _WANTED for one in _module.filters):
+        _module.filters[:] = [one for one in _module.filters if one is not _WANTED]
+        _forget()
 
 
 def _is_ours(shows: Any) -> bool:
@@ -99,3 +84,6 @@ def _is_ours(shows: Any) -> bool:
 def _forget() -> None:
     """Tells the module that its filters are others now."""
     getattr(_module, "_filters_mutated", list)()  # a name of CPython up to 3.13
+
+
+_handler = Shared(_install, _uninstall)

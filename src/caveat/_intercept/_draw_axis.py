@@ -7,7 +7,6 @@ This file is the one place that uses torch's own (private, since 2.0 unchanged) 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -15,11 +14,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._intercept._guard import put_back
+from caveat._intercept._guard import Shared, put_back
 
 _functorch: Any = cast(Any, torch._C)._functorch  # pyright: ignore[reportPrivateUsage]  # it has no public name
-_lock = threading.RLock()
-_users: set[object] = set()
+# Torch warns where vmap has no rule for a call and makes it draw by draw: still far less than a pass a draw. The switch
+# is set to on afterwards, as torch has no way to ask.
+_quiet = Shared(
+    lambda: _functorch._set_vmap_fallback_warning_enabled(False),
+    lambda: _functorch._set_vmap_fallback_warning_enabled(True),
+)
 
 
 def current_level() -> int | None:
@@ -104,29 +107,8 @@ def over_draws(draws: int) -> Generator[int]:
         if _functorch.get_dynamic_layer_stack_depth() > depth:
             _functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)
 
-    with put_back(leave), _quiet_fallback():
+    with put_back(leave), _quiet.made():
         yield _functorch._vmap_increment_nesting(draws, "different")
-
-
-@contextmanager
-def _quiet_fallback() -> Generator[None]:
-    """Torch warns where vmap has no rule for a call and makes it draw by draw: still far less than a pass a draw.
-
-    The switch is one for all threads, so it goes back after its last user: to on, as torch has no way to ask.
-    """
-    user = object()
-
-    def restore() -> None:
-        with _lock:
-            _users.discard(user)
-            if not _users:
-                _functorch._set_vmap_fallback_warning_enabled(True)
-
-    with put_back(restore):
-        with _lock:
-            _users.add(user)
-            _functorch._set_vmap_fallback_warning_enabled(False)
-        yield
 
 
 def draws_of(tensor: Tensor, level: int, draws: int) -> Tensor:

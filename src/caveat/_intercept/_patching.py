@@ -10,9 +10,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ import torch
 import torch.fx
 from torch import nn
 
-from caveat._intercept._guard import put_back
+from caveat._intercept._guard import Shared, put_back
 
 
 class Follower(Protocol):
@@ -46,8 +45,6 @@ class _Active(threading.local):
 
 
 _active = _Active()
-_lock = threading.RLock()
-_users: set[object] = set()
 _plain_call: Any = nn.Module.__call__
 _EAGER = "force_eager"  # of torch.compiler.set_stance, which would load the compiler
 _stance: Any = None
@@ -103,10 +100,10 @@ def following(follower: Follower) -> Generator[None]:
 
     def restore() -> None:
         _active.follower = before
-        _uninstall(user)
+        _patch.end(user)
 
     with put_back(restore):
-        _install(user)
+        _patch.begin(user)
         _active.follower = follower
         yield
 
@@ -123,38 +120,30 @@ def flags_kept(follower: Follower) -> Generator[None]:
         yield
 
 
-@contextmanager
-def patched() -> Generator[None]:
+def patched() -> AbstractContextManager[None]:
     """Keeps the patch on between several passes, which then need not put it on and take it off each time."""
-    user = object()
-    with put_back(partial(_uninstall, user)):
-        _install(user)
-        yield
+    return _patch.made()
 
 
-def _install(user: object) -> None:
+def _install() -> None:
     global _plain_call
-    with _lock:
-        _users.add(user)
-        if nn.Module.__call__ is not _followed_call:
-            _plain_call = nn.Module.__call__
-            nn.Module.__call__ = _followed_call
-        if "training" not in nn.Module.__dict__:
-            nn.Module.training = _TrainingFlag()  # type: ignore[assignment]
-        _run_compiled_parts_as_written()
+    if nn.Module.__call__ is not _followed_call:
+        _plain_call = nn.Module.__call__
+        nn.Module.__call__ = _followed_call
+    if "training" not in nn.Module.__dict__:
+        nn.Module.training = _TrainingFlag()  # type: ignore[assignment]
+    _run_compiled_parts_as_written()
 
 
-def _uninstall(user: object) -> None:
-    """Takes the patch off after its last user; what a signal left half done is done by the next call."""
-    with _lock:
-        _users.discard(user)
-        if _users:
-            return
-        if "training" in nn.Module.__dict__:
-            del nn.Module.training
-        if nn.Module.__call__ is _followed_call:
-            nn.Module.__call__ = _plain_call
-        _let_parts_be_compiled()
+def _uninstall() -> None:
+    if "training" in nn.Module.__dict__:
+        del nn.Module.training
+    if nn.Module.__call__ is _followed_call:
+        nn.Module.__call__ = _plain_call
+    _let_parts_be_compiled()
+
+
+_patch = Shared(_install, _uninstall)
 
 
 def _run_compiled_parts_as_written() -> None:

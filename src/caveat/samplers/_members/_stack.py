@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine import CannotRecordError, Program, Recorder, Values, shorten
 from caveat._inputs import Inputs
-from caveat._intercept import as_draws, draws_of, map_tensors, over_draws, warnings_caught
+from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
 from caveat.samplers._members._watch import has_plain_attributes, settings_of
 
 
@@ -70,7 +70,7 @@ class Stack:
         Raises:
             CannotRecordError: the networks' code decides on values, draws or writes; or vmap cannot run it.
         """
-        with torch.inference_mode(False), torch.no_grad(), warnings_caught() as caught:
+        with torch.inference_mode(False), torch.no_grad():
             inputs = map_tensors(copied, inputs)  # a network may write on what it is given
             run = self._stacked_pass if stacked else self._unrolled_pass
             try:
@@ -83,8 +83,6 @@ class Stack:
                 program.make_ready()
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                 raise CannotRecordError(f"{type(error).__name__}: {error}") from error
-        if any("performance drop" in str(warning.message) for warning in caught):
-            raise CannotRecordError("vmap itself loops over the members")
         return Recorded(program, spec, spec.is_leaf(), [self.stamp[0]])
 
     def _stacked_pass(self, inputs: Inputs, read: Callable[[Any], Values]) -> tuple[list[Tensor], pytree.TreeSpec]:
