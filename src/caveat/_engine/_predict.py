@@ -18,7 +18,7 @@ from caveat._engine._sampler import Sampler
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, LoaderFailedError, explain
-from caveat.predictive import Categorical, Logits, P, ScoresByRows
+from caveat.predictive import P
 
 _DEFAULT_DRAWS = 100
 _MISUSE = (TypeError, AttributeError, InvalidArgumentError)
@@ -80,10 +80,11 @@ def predict(
         count = check_draws(n, sampler)
         with sampler.bind(x, seed) as stream:
             apart = None if keep or sampler.strata is not None else getattr(stream, "apart", None)
-            if apart is None or stream.rows is None or not isinstance(sampler.output, Logits):
+            by_rows = getattr(sampler.output, "by_rows", None)
+            if apart is None or stream.rows is None or by_rows is None:
                 pred = summarized(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
                 return cast(P, pred)
-        return cast(P, _predict_apart(sampler, x, seed, count, stream.rows, apart))
+        return _predict_apart(sampler, x, seed, count, apart, by_rows(stream.rows), stream.rows)
     except _MISUSE as error:
         check_passed(sampler, x, error)
         raise
@@ -133,9 +134,8 @@ def predict_batches(
     return _predict_batches(sampler, loader, n, inputs or (lambda batch: inputs_of(batch, model)), settings)
 
 
-def _predict_apart(sampler: Sampler, x: Any, seed: int, count: int, rows: int, apart: int) -> Categorical:
+def _predict_apart(sampler: Sampler[P], x: Any, seed: int, count: int, apart: int, summary: Any, rows: int) -> P:
     """``predict`` of some rows after the others: so many scores that all draws of all rows are never held."""
-    summary = ScoresByRows(rows)
     for start in range(0, rows, apart):
         with sampler.bind(x, seed, rows=torch.arange(start, min(start + apart, rows))) as stream:
             known = 0

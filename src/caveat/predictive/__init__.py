@@ -16,7 +16,6 @@ from caveat.predictive._outputs import (
 )
 from caveat.predictive._protocol import Output, P, P_co, Predictive, RowIndex, Select
 from caveat.predictive._rows import concatenate, join
-from caveat.predictive._scores import ScoresByRows
 
 __all__ = [
     "Bernoulli",
@@ -35,7 +34,6 @@ __all__ = [
     "Predictive",
     "Probabilities",
     "RowIndex",
-    "ScoresByRows",
     "Select",
     "add_draws",
     "as_output",

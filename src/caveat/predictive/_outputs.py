@@ -22,7 +22,7 @@ from caveat.predictive._deferred import may_wait
 from caveat.predictive._gaussian import Gaussian
 from caveat.predictive._protocol import Output, Predictive, Select
 from caveat.predictive._reading import check_class_dim, classes_last, one_tensor, stacked_pair
-from caveat.predictive._scores import add_scores, are_many, can_be_added
+from caveat.predictive._scores import ScoresByRows, add_scores, are_many, can_be_added
 from caveat.predictive._select import check_select, selected
 
 _LARGEST_LOG_VARIANCE = 80.0
@@ -75,6 +75,10 @@ class Logits:
         if are_many(draws, keep=keep):
             return add_scores(None, draws, dtype)
         return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
+
+    def by_rows(self, rows: int) -> ScoresByRows:
+        """An empty summary of so many rows, to be filled for some after the others."""
+        return ScoresByRows(rows)
 
 
 @final
