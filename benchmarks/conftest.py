@@ -25,6 +25,6 @@ def report(request: pytest.FixtureRequest) -> Iterator[Report]:
     if request.config.getoption("--smoke"):
         return
     if collected.complete:
-        Path(request.config.getoption("--results")).write_text(collected.markdown(), encoding="utf-8")
+        collected.write(Path(request.config.getoption("--results")))
     elif collected.speeds or collected.memories:
         print("\n" + collected.markdown())  # a part of the lines: shown, not written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import statistics
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -91,19 +92,28 @@ class Report:
         return len(self.speeds) == len(self.memories) == len(WORKLOADS)
 
     def markdown(self) -> str:
-        parts = [_head(self.command)]
+        """This processor's part of the file."""
+        parts = [f"## {_processor_line()}", "", _printed(self.command)]
         parts += [_bounds(self.speeds), _times(self.speeds)] if self.speeds else []
         parts += [_memory(self.memories)] if self.memories else []
         return "\n".join(parts)
 
+    def write(self, path: Path) -> None:
+        """Puts this processor's part into the file; the parts of other processors stay as they are."""
+        parts = _parts(path.read_text(encoding="utf-8") if path.exists() else "")
+        parts[_processor_line()] = self.markdown()
+        path.write_text("\n".join([HEAD, *parts.values()]), encoding="utf-8")
 
-def _head(command: str) -> str:
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"""# Benchmarks
 
-Written by `make bench` (`{command}`), {now}.
+def _parts(text: str) -> dict[str, str]:
+    """The part of each processor, by its line."""
+    _, *parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    return {part.split("\n", 1)[0].removeprefix("## "): part.rstrip("\n") + "\n" for part in parts}
 
-{machine()}
+
+HEAD = """# Benchmarks
+
+A part for each processor that `make bench` ran on; a run renews its own processor's part.
 
 A ratio is (time of the baseline) / (time of `caveat.predict`, second call of a sampler), both taken in the same round,
 one after the other; the table gives the median over the rounds, and the least and the greatest. Every baseline keeps
@@ -113,19 +123,30 @@ the least disturbed one counts, and the column "quiet" says how many were quiet 
 """
 
 
+def _printed(command: str) -> str:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"""Written by `make bench` (`{command}`), {now}.
+
+{machine()}
+"""
+
+
 def machine() -> str:
     """The processor, its caches, its vector instructions, and the versions: two lines of a list."""
     system = f"{platform.system()} {platform.machine()}"
-    sizes = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in caches()) or "caches not told by the system"
-    vectors = torch.backends.cpu.get_cpu_capability()
     versions = f"torch {torch.__version__}, numpy {numpy.__version__}, caveat {_version('caveat')}"
     threads = f"{os.cpu_count()} cores; {system}; torch uses {torch.get_num_threads()} threads"
-    return f"""* {processor()} ({vectors}; {sizes}), {threads}
+    return f"""* {_processor_line()}, {threads}
 * Python {platform.python_version()}, {versions}"""
 
 
+def _processor_line() -> str:
+    sizes = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in caches()) or "caches not told by the system"
+    return f"{processor()} ({torch.backends.cpu.get_cpu_capability()}; {sizes})"
+
+
 def _bounds(speeds: list[Speed]) -> str:
-    lines = ["## Speed", "", "| work | T | at least | measured | needed | |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["### Speed", "", "| work | T | at least | measured | needed | |", "| --- | --- | --- | --- | --- | --- |"]
     for speed in speeds:
         for bound in speed.workload.bounds:
             ratio = speed.ratio(bound.baseline)
@@ -139,7 +160,7 @@ def _bounds(speeds: list[Speed]) -> str:
 
 def _times(speeds: list[Speed]) -> str:
     lines = [
-        "## Times", "",
+        "### Times", "",
         "Milliseconds for T draws, medians. *First call* is on a network caveat has not seen: it includes making the",
         "sampler, the audit and the trial of the executors. Loops are timed over some of their passes and scaled to T.",
         "",
@@ -158,7 +179,7 @@ def _times(speeds: list[Speed]) -> str:
 
 def _memory(memories: list[Memory]) -> str:
     lines = [
-        "## Memory", "",
+        "### Memory", "",
         "Peak resident MiB above the model's during a first call in a fresh process: the median, and the least and the",
         f"greatest. The peak at 10 T may be {FLAT:.2f} times that at T.",
         "", "| work | at T | at 10 T | 10 T / T | limit | |", "| --- | --- | --- | --- | --- | --- |",
