@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from caveat.errors import InvalidArgumentError, NotFiniteError
+from caveat.layers import MeanAndLogVarianceHead
+from caveat.losses import beta_nll, gaussian_nll
 from caveat.train import Run, fit, fit_ensemble, fit_many
 from caveat.train._noise import Noise
 from caveat.train._progress import Progress
@@ -53,6 +55,40 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert found.epochs == found.best_epoch + 5
     assert float(LOSS(found.network(x[90:]), y[90:]).detach()) == pytest.approx(found.best_loss, rel=1e-12)
     assert not found.network.training
+
+
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
+def test_another_loss_judges_the_held_out_rows(backend: Any) -> None:
+    """Training goes on as it does without it, and the epoch whose likelihood is best is taken in place of the last."""
+    x, y = regression()
+    held_out = (x[90:], y[90:])
+
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(5, 32), nn.Tanh(), MeanAndLogVarianceHead(32)).double()
+
+    settings: dict[str, Any] = {"members": 2, "epochs": 80, "learning_rate": 0.02, "backend": backend}
+    settings |= {"loss": beta_nll, "data": (x[:90], y[:90]), "validation": held_out}
+    plain = fit_ensemble(build, **settings)
+    judged = fit_ensemble(build, validation_loss=gaussian_nll, **settings)
+    for before, after in zip(plain.fits, judged.fits, strict=True):
+        together = min(before.epochs, after.epochs)
+        assert before.history.training[:together] == pytest.approx(after.history.training[:together], rel=1e-9)
+        value = gaussian_nll(after.network(x[90:]), y[90:])
+        assert float(value.detach()) == pytest.approx(after.best_loss, rel=1e-9)
+        assert after.best_loss == min(after.history.validation)
+    assert [fit.best_epoch for fit in plain.fits] != [fit.best_epoch for fit in judged.fits]
+
+
+def test_a_validation_loss_that_does_not_fit_is_named_before_training() -> None:
+    steps: list[int] = []
+
+    def counted(returned: Tensor, target: Tensor) -> Tensor:
+        steps.append(torch.is_grad_enabled())
+        return F.mse_loss(returned, target)
+
+    with pytest.raises(InvalidArgumentError, match="one number"):
+        fit(mlp(), counted, regression(), validation_loss=nn.MSELoss(reduction="none"))
+    assert not any(steps)
 
 
 def test_the_network_stays_the_users() -> None:

@@ -118,6 +118,7 @@ def test_a_checkpoint_is_safetensors(tmp_path: Path) -> None:
         (mlp, 119, {}, "data"),
         (mlp, 120, {"learning_rate": 0.5}, "learning_rate"),
         (mlp, 120, {"epochs": 9}, "epochs"),
+        (mlp, 120, {"validation_loss": nn.L1Loss()}, "validation_loss"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_named(

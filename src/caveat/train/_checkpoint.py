@@ -29,7 +29,7 @@ def describe_run(members: Sequence[Member], table: Table, objective: Any) -> dic
     return {
         "network": _digest(describe_network(member.network, rates=True) for member in members),
         "data": _data_digest(members, table),
-        "loss": _name_of(objective.loss),
+        **{name: _name_of(getattr(objective, name)) for name in ("loss", "validation_loss")},
         **{name: [getattr(member.run, name) for member in members] for name in named},
         **{name: [_name_of(getattr(member.run, name)) for member in members] for name in ("optimizer", "schedule")},
     }

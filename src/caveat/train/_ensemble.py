@@ -43,6 +43,7 @@ def fit_ensemble(
     patience: int | None = 30,
     seed: int = 0,
     penalty: Penalty | None = None,
+    validation_loss: Loss | None = None,
     bootstrap: bool = False,
     adversarial: float | None = None,
     optimizer: MakeOptimizer | None = None,
@@ -71,6 +72,7 @@ def fit_ensemble(
         patience: a member stops when its validation loss has not fallen for so many epochs.
         seed: of the ensemble.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
+        validation_loss: see ``fit``; each member is stopped by it on its own held-out rows.
         bootstrap: each member draws its training rows with replacement.
         adversarial: see ``fit``.
         optimizer: see ``fit``; members are then trained one after another.
@@ -105,7 +107,7 @@ def fit_ensemble(
         adversarial, optimizer, schedule,
     )  # fmt: skip
     runs = [replace(run, seed=member_seed(seed, member)) for member in range(members)]
-    objective = Objective(loss, penalty)
+    objective = Objective(loss, penalty, validation_loss)
     if map is not None:
         return _mapped(map, runs, objective, device, checkpoint)
     fits, stacked = trained(

@@ -158,7 +158,8 @@ def _try_loss(objective: Objective, returned: Any, targets: Any) -> None:
     watch = _Watch(returned, targets)
     try:
         with warnings_caught() as caught, watch:
-            Objective(objective.loss).fit(_Returns(returned), ((), {}), targets)
+            for loss in filter(None, (objective.loss, objective.validation_loss)):
+                Objective(loss).fit(_Returns(returned), ((), {}), targets)
     except CaveatError:
         raise
     except Exception as error:

@@ -19,6 +19,7 @@ def fit_many(
     loss: Loss,
     *,
     penalty: Penalty | None = None,
+    validation_loss: Loss | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     device: torch.device | str | None = None,
@@ -35,6 +36,7 @@ def fit_many(
         loss: ``loss(returned, targets)`` gives one number, the mean over the batch.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step; what differs between
             runs in it belongs into a buffer of the network.
+        validation_loss: see ``fit``.
         checkpoint: a folder that keeps the state of all runs.
         progress: show a bar, where the standard error is a terminal.
         device: where to train; where the networks are made, if not given.
@@ -57,7 +59,7 @@ def fit_many(
     """
     fits, _ = trained(
         check_runs(runs),
-        Objective(loss, penalty),
+        Objective(loss, penalty, validation_loss),
         device=device,
         progress=progress,
         checkpoint=checkpoint,

@@ -31,6 +31,7 @@ class Objective:
 
     loss: Loss
     penalty: Penalty | None = None
+    validation_loss: Loss | None = None
 
     def __call__(self, network: nn.Module, inputs: Any, targets: Any) -> Tensor:
         """The mean loss of a batch and the penalty, a 0-d tensor."""
@@ -39,8 +40,15 @@ class Objective:
 
     def fit(self, network: nn.Module, inputs: Any, targets: Any) -> Tensor:
         """The mean loss of a batch without the penalty, a 0-d tensor."""
+        return self._mean(self.loss, network, inputs, targets)
+
+    def validate(self, network: nn.Module, inputs: Any, targets: Any) -> Tensor:
+        """The mean loss of held-out rows, a 0-d tensor."""
+        return self._mean(self.validation_loss or self.loss, network, inputs, targets)
+
+    def _mean(self, loss: Loss, network: nn.Module, inputs: Any, targets: Any) -> Tensor:
         args, kwargs = inputs
-        value = cast(Any, self.loss(network(*args, **kwargs), targets))
+        value = cast(Any, loss(network(*args, **kwargs), targets))
         if not isinstance(value, Tensor) or value.dim() != 0:
             raise InvalidArgumentError(_not_a_number(value))
         return value
@@ -117,8 +125,8 @@ def _moved(leaf: Tensor, by: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def mean_losses(passes: Passes, batches: list[tuple[Batch, int]], step: int) -> Tensor:
-    """The mean loss a row over all batches (with their numbers of rows), in eval mode and without the penalty: (M,)."""
-    parts = [passes.losses(batch, step, passes.objective.fit).double() * rows for batch, rows in batches]
+    """The mean validation loss a row over all batches (with their numbers of rows), in eval mode: (M,)."""
+    parts = [passes.losses(batch, step, passes.objective.validate).double() * rows for batch, rows in batches]
     return torch.stack(parts).sum(0) / sum(rows for _, rows in batches)
 
 

@@ -30,6 +30,7 @@ def fit(
     patience: int | None = 30,
     seed: int = 0,
     penalty: Penalty | None = None,
+    validation_loss: Loss | None = None,
     bootstrap: bool = False,
     adversarial: float | None = None,
     optimizer: MakeOptimizer | None = None,
@@ -58,6 +59,8 @@ def fit(
         patience: stop when the validation loss has not fallen for so many epochs; None: run all epochs.
         seed: of the validation split, the order of the rows and the dropout.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
+        validation_loss: what held-out rows are judged and training is stopped by, if not the loss: ``gaussian_nll``
+            stops by likelihood what is trained on ``beta_nll``.
         bootstrap: draw the training rows with replacement.
         adversarial: train on adversarial examples too, whose inputs are moved by this share of each feature's range in
             the direction in which the loss grows (0.01 in "Simple and Scalable Predictive Uncertainty Estimation using
@@ -94,6 +97,6 @@ def fit(
         type(model), data, seed, validation, epochs, batch_size, learning_rate, weight_decay, patience, bootstrap,
         adversarial, optimizer, schedule,
     )  # fmt: skip
-    objective = Objective(loss, penalty)
+    objective = Objective(loss, penalty, validation_loss)
     fits, _ = trained([run], objective, device=device, progress=progress, checkpoint=checkpoint, network=model)
     return fits[0]
