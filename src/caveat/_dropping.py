@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from caveat.errors import InvalidArgumentError, explain
@@ -38,12 +37,6 @@ def by_channel_unless_unbatched(batched_rank: int) -> MaskShape:
         return by_channel(shape)
 
     return shape_of
-
-
-def scale(keep: Tensor, rate: float, dtype: torch.dtype) -> Tensor:
-    """Inverted dropout's multiplier: 1 / (1 - rate) where kept, else 0, in a dtype that holds it exactly enough."""
-    wide = dtype if dtype in (torch.float32, torch.float64) or dtype.is_complex else torch.float32
-    return keep.to(wide).mul_(1.0 / (1.0 - rate))
 
 
 def drop(tensor: Tensor, multiplier: Tensor) -> Tensor:

@@ -304,6 +304,37 @@ def test_precision_of_autocast_is_followed() -> None:
     assert_as_fresh(sampler, x)
 
 
+def test_one_tensor_given_twice_is_told_from_two() -> None:
+    torch.manual_seed(4)
+    sampler = sampler_of(nn.TransformerDecoderLayer(6, 2, 12, 0.2, batch_first=True).eval(), output=caveat.Mean())
+    x, other = torch.randn(5, 4, 6), torch.randn(5, 4, 6)
+    for pair in ((x, x), (x, x), (x, other), (other, other), (other, x), (x, x)):
+        expected = caveat.draws(sampler_of(sampler.model, output=caveat.Mean()), pair, n=7, seed=9)
+        torch.testing.assert_close(caveat.draws(sampler, pair, n=7, seed=9), expected, rtol=1e-6, atol=1e-6)
+    assert is_kept(sampler)
+
+
+@pytest.mark.parametrize("strata", [None, 4])
+def test_few_masks_are_kept_for_the_last_seed(strata: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = mlp(), torch.randn(5, 6)
+    sampler, found = used(model, strata=strata), dict[tuple[int, int], Tensor]()
+    for seed, n in ((3, 7), (3, 7), (3, 20), (4, 20), (4, 20), (3, 20), (3, 7), (4, 7)):
+        values = caveat.draws(sampler, x, n=n, seed=seed)
+        assert torch.equal(values, found.setdefault((seed, n), values))
+        expected = caveat.draws(sampler_of(model, strata=strata), x, n=n, seed=seed)
+        torch.testing.assert_close(values, expected, rtol=1e-6, atol=1e-6)
+    assert kept_masks(sampler) == 2
+    monkeypatch.setattr("caveat.samplers._kept_programs._MASK_BYTES", 100)
+    assert torch.equal(caveat.draws(sampler, x, n=7, seed=4), found[4, 7])
+    assert kept_masks(sampler) == 0
+
+
+def kept_masks(sampler: MCDropout[Any]) -> int:
+    """Returns the number of sites whose masks are held."""
+    (kept,) = (kept for kept in sampler._programs._kept.values() if kept is not None)
+    return len(kept.source._blocks)
+
+
 def test_a_copy_of_a_network_is_its_own() -> None:
     sampler, x = used(mlp()), torch.randn(5, 6)
     for again in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from numbers import Integral
 from typing import Any, Literal, cast
 
@@ -14,7 +15,7 @@ from caveat._engine._adaptive import Measure, Stopping, adaptive
 from caveat._engine._collect import buffered, draws_in, gathered, summarized
 from caveat._engine._loaded import inputs_of
 from caveat._engine._misuse import check_loader_passed, check_passed, check_sampler_passed
-from caveat._engine._sampler import Sampler
+from caveat._engine._sampler import Sampler, Values
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, LoaderFailedError, explain
@@ -79,11 +80,15 @@ def predict(
             return cast(P, adaptive(sampler, x, seed, stopping))
         count = check_draws(n, sampler)
         with sampler.bind(x, seed) as stream:
-            apart = None if keep or sampler.strata is not None else getattr(stream, "apart", None)
-            by_rows = getattr(sampler.output, "by_rows", None)
+            output, block = sampler.output, sampler.strata
+            apart = None if keep or block is not None else getattr(stream, "apart", None)
+            by_rows = getattr(output, "by_rows", None)
             if apart is None or stream.rows is None or by_rows is None:
-                pred = summarized(stream(range(count)), sampler.output, count, keep=keep, block=sampler.strata)
-                return cast(P, pred)
+                pieces = iter(stream(range(count)))
+                first = [] if keep or block is not None else [*islice(pieces, 1)]
+                if first and _is_all(first[0], count):
+                    return cast(P, output.summarize(first[0], keep=False))
+                return cast(P, summarized(_again(first, pieces), output, count, keep=keep, block=block))
         return _predict_apart(sampler, x, seed, count, apart, by_rows(stream.rows), stream.rows)
     except _MISUSE as error:
         check_passed(sampler, x, error)
@@ -132,6 +137,18 @@ def predict_batches(
         check_draws(n, sampler)
     model: Any = getattr(sampler, "model", None)
     return _predict_batches(sampler, loader, n, inputs or (lambda batch: inputs_of(batch, model)), settings)
+
+
+def _is_all(piece: Values, count: int) -> bool:
+    """Is this piece all draws, as of a small network, so that it needs no buffer?"""
+    return isinstance(piece, Tensor) and piece.shape[:1] == (count,) and not piece.requires_grad
+
+
+def _again(first: list[Values], rest: Iterator[Values]) -> Iterator[Values]:
+    """All pieces, those that were looked at first; none is held here while the next is made."""
+    while first:
+        yield first.pop()
+    yield from rest
 
 
 def _predict_apart(sampler: Sampler[P], x: Any, seed: int, count: int, apart: int, summary: Any, rows: int) -> P:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CodeType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 Form = tuple[Any, ...]
 """Shape, dtype and device."""
@@ -110,7 +111,8 @@ class Program:
     """Operations that take tensors of the inputs' shapes to ``outputs``.
 
     ``held`` are constants, ``fixed`` the steps that depend on them alone, ``memory`` is what steps with ``into`` write
-    on. ``run`` gives the outputs for inputs; ``refresh`` is to be called when constants hold new values.
+    on. ``run`` gives the outputs for inputs, as a tree once one is given to ``make_ready``; ``refresh`` is to be called
+    when constants hold new values.
     """
 
     inputs: list[Slot]
@@ -119,7 +121,7 @@ class Program:
     steps: list[Step]
     outputs: list[Slot]
     memory: list[Tensor] = field(default_factory=list[Tensor])
-    run: Callable[..., tuple[Tensor, ...]] = field(init=False)
+    run: Callable[..., Any] = field(init=False)
     _refreshed: Callable[[], tuple[Tensor, ...]] = field(init=False)
     _constants: list[Slot] = field(default_factory=list[Slot])
     _space: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -131,9 +133,14 @@ class Program:
         places = {slot.storage for slot in self.outputs}
         return len(places - given) == len(self.outputs) and all(s.varying and s.whole for s in self.outputs)
 
-    def make_ready(self, known: Mapping[int, Tensor] | None = None) -> Program:
-        """The program after its last rewrite, to be run; what is ``known`` of constants alone is not computed again."""
-        self.run = self._compile("run", self.steps, self.inputs, self.outputs)
+    def make_ready(
+        self, known: Mapping[int, Tensor] | None = None, tree: pytree.TreeSpec | None = None
+    ) -> Program:
+        """The program after its last rewrite, to be run; what is ``known`` of constants alone is not computed again.
+
+        With ``tree``, a run gives the outputs as the leaves of such a tree, else as a tuple.
+        """
+        self.run = self._compile("run", self.steps, self.inputs, self.outputs, tree)
         needed = {slot.number for step in self.steps for slot in step.inputs()} | {s.number for s in self.outputs}
         self._constants = [slot for step in self.fixed for slot in step.made() if slot.number in needed]
         self._refreshed = self._compile("refreshed", self.fixed, [], self._constants)
@@ -151,8 +158,13 @@ class Program:
             self._space.update(zip(names, self._refreshed(), strict=True))
 
     def _compile(
-        self, name: str, steps: list[Step], inputs: list[Slot], outputs: list[Slot]
-    ) -> Callable[..., tuple[Tensor, ...]]:
+        self,
+        name: str,
+        steps: list[Step],
+        inputs: list[Slot],
+        outputs: list[Slot],
+        tree: pytree.TreeSpec | None = None,
+    ) -> Callable[..., Any]:
         """Steps as a Python function: calling it takes a third of the time of walking a list.
 
         What nothing needs any more is let go at once: else all activations would be held to the end.
@@ -172,7 +184,13 @@ class Program:
             lines.append(f"    {targets}{',' if step.several else ''} = {own}({', '.join(args)})")
             done = [f"t{slot}" for slot in sorted(made - kept) if last.get(slot) == number]
             lines += [f"    del {', '.join(done)}"] if done else []
-        lines.append(f"    return ({' '.join(f't{slot.number},' for slot in outputs)})")
+        given = f"({' '.join(f't{slot.number},' for slot in outputs)})"
+        if tree is not None and tree.is_leaf():
+            given = f"t{outputs[0].number}"
+        elif tree is not None:
+            self._space["unflatten"] = partial(pytree.tree_unflatten, treespec=tree)
+            given = f"unflatten({given})"
+        lines.append(f"    return {given}")
         exec(_compiled("\n".join(lines)), self._space)
         return self._space.pop(name)  # among its own globals it would hold all memory until the collector runs
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -24,7 +25,8 @@ from caveat._intercept import Make, MaskSource, Shape, SiteKey
 # So many elements that all draws share may be computed anew in each call. Where there are more, arithmetic takes the
 # time and not Python.
 _MOST_FIXED = 1 << 20
-Recipe = Callable[[MaskSource, range], Tensor]
+Recipe = Callable[..., Tensor]
+"""A method of a mask source that lacks the source and its ``draws``."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,10 @@ class Tape:
     length: int
     recipes: list[Recipe]
     program: Program
-    spec: pytree.TreeSpec
 
     def play(self, source: MaskSource, draws: range) -> Values:
         """The values of other draws, as many as were recorded: (S, B, ...). The next run overwrites them."""
-        outputs = self.program.run(*[recipe(source, draws) for recipe in self.recipes])
-        return pytree.tree_unflatten(list(outputs), self.spec)
+        return self.program.run(*[recipe(source, draws=draws) for recipe in self.recipes])
 
 
 def record_tape(
@@ -64,7 +64,8 @@ def record_tape(
     except CannotRecordError:
         return values, None
     reuse_memory(program, room)
-    return values, Tape(len(draws), listener.recipes, program.make_ready(recorder.fixed if refreshable else None), spec)
+    program.make_ready(recorder.fixed if refreshable else None, spec)
+    return values, Tape(len(draws), listener.recipes, program)
 
 
 class _Listener:
@@ -75,18 +76,19 @@ class _Listener:
 
     def _given(self, draws: range, recipe: Recipe) -> Tensor:
         with self._recorder.paused():
-            made = recipe(self._source, draws)
+            made = recipe(self._source, draws=draws)
         self._recorder.add_input(made)
         self.recipes.append(recipe)
         return made
 
     def masks(self, site: SiteKey, shape: Shape, rate: float, draws: range, make: Make) -> Tensor:
-        return self._given(draws, lambda s, d: s.masks(site, shape, rate, d, make))
+        return self._given(draws, partial(MaskSource.masks, site=site, shape=shape, rate=rate, make=make))
 
     def masks_by_row(
         self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
     ) -> Tensor:
-        return self._given(draws, lambda s, d: s.masks_by_row(site, shape, rate, d, rows, make))
+        by_row = partial(MaskSource.masks_by_row, site=site, shape=shape, rate=rate, rows=rows, make=make)
+        return self._given(draws, by_row)
 
     def uniform(self, site: SiteKey, shape: Shape, draws: range, dtype: torch.dtype) -> Tensor:
-        return self._given(draws, lambda s, d: s.uniform(site, shape, d, dtype))
+        return self._given(draws, partial(MaskSource.uniform, site=site, shape=shape, dtype=dtype))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from caveat._intercept import _mutation as mutation
 from caveat._intercept._deferred import defer, worth_deferring
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._layout import Fold
-from caveat._intercept._masks import Make
+from caveat._intercept._masks import Make, multipliers
 
 # Of each function: what the audit calls it, the shape of its mask, and whether it is alpha dropout.
 _FEATURE = dropping.by_channel
@@ -70,16 +69,10 @@ def drop_at_site(
     if key is None:
         return tensor
 
-    make = _made(rate, tensor.dtype, alpha)
+    dtype = tensor.dtype
+    make = Make((rate, dtype, "alpha"), lambda keep: keep.to(dtype)) if alpha else multipliers(rate, dtype)
     masks, layout = ctx.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
     if may_wait and not alpha and worth_deferring(ctx, tensor, masks):
         return defer(ctx, key, tensor, masks)
     mask, opened = ctx.one_draw(masks, inside=True), layout.open(tensor)
     return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))
-
-
-@lru_cache(maxsize=256)
-def _made(rate: float, dtype: torch.dtype, alpha: bool) -> Make:
-    if alpha:
-        return Make((rate, dtype, "alpha"), lambda keep: keep.to(dtype))
-    return Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))

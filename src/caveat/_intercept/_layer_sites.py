@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from caveat import _dropping as dropping
 from caveat._intercept._dropout_sites import drop_at_site
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._layout import Layout
-from caveat._intercept._masks import Make, MaskSource
+from caveat._intercept._masks import MaskSource, multipliers
 from caveat._intercept._sites import SiteKey
 from caveat._random_numbers import ShapeOf, dropped, uniform_numbers, wide
 
@@ -33,13 +32,8 @@ def _dropped_weights(ctx: Pass, kind: str, weights: Tensor, rate: float) -> Tens
         return weights
     assert ctx.drawing is not None
     drawing = ctx.drawing
-    masks = drawing.source.masks(key, tuple(weights.shape), rate, drawing.draws, _scaled(rate, weights.dtype))
+    masks = drawing.source.masks(key, tuple(weights.shape), rate, drawing.draws, multipliers(rate, weights.dtype))
     return dropping.drop(weights, ctx.one_draw(masks.reshape(len(drawing.draws), *weights.shape)))
-
-
-@lru_cache(maxsize=256)
-def _scaled(rate: float, dtype: torch.dtype) -> Make:
-    return Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
 
 
 @handles(uniform_numbers)

@@ -102,6 +102,13 @@ class Make:
     of: Callable[[Tensor], Tensor]
 
 
+@lru_cache(maxsize=256)
+def multipliers(rate: float, dtype: torch.dtype) -> Make:
+    """Inverted dropout's: 1 / (1 - rate) where kept, else 0, in a dtype that holds it exactly enough."""
+    wide = dtype if dtype in (torch.float32, torch.float64) or dtype.is_complex else torch.float32
+    return Make((rate, dtype), lambda keep: keep.to(wide).mul_(1.0 / (1.0 - rate)))
+
+
 @dataclass
 class MaskSource:
     """The randomness of one call: masks of any site for any range of draws.
@@ -134,9 +141,16 @@ class MaskSource:
     def _remember(self, name: _Name, draws: range, block: Tensor) -> None:
         """Hold a block for the next chunk of draws or of rows, unless the blocks held are large already."""
         self._blocks.pop(name, None)
-        held = sum(other.numel() * other.element_size() for _, other in self._blocks.values())
-        if held + block.numel() * block.element_size() <= _HELD_BYTES:
+        if self._held_bytes() + block.nbytes <= _HELD_BYTES:
             self._blocks[name] = (draws, block)
+
+    def without_blocks_over(self, most_bytes: int) -> MaskSource:
+        """This source, or one that holds no masks where those take more."""
+        held = self._held_bytes()
+        return self if held <= most_bytes else MaskSource(self.seed, self.strata, self.device, self.starts)
+
+    def _held_bytes(self) -> int:
+        return sum(block.nbytes for _, block in self._blocks.values())
 
     def _keep(self, site: SiteKey, shape: Shape, rate: float, draws: range) -> Tensor:
         if self.strata is not None:

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 from caveat import _dropping as dropping
 from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, with_draws_first
 from caveat._intercept._interception import Pass, handles
-from caveat._intercept._masks import Make
+from caveat._intercept._masks import multipliers
 
 _LSTM = torch.lstm
 _KINDS = {torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn", torch.rnn_relu: "rnn"}
@@ -116,7 +116,7 @@ def _mask(ctx: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
     time = len(call.batch_sizes) if call.batch_sizes is not None else data.shape[1 if call.batch_first else 0]
     shape, lead = (time, data.shape[-1]), len(drawing.draws)
     rows = _rows(call, data)
-    make = Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
+    make = multipliers(rate, dtype)
     if ctx.rules.per_row and rows == len(drawing.rows):
         numbers = drawing.rows if call.batch_sizes is None else drawing.rows[_order(ctx, rows)]
         mask = drawing.source.masks_by_row(key, shape, rate, drawing.draws, numbers, make)

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from caveat import _dropping as dropping
 from caveat._intercept._draw_axis import as_draws, has_draws, with_draws_first
 from caveat._intercept._interception import HANDLERS, Pass, handles
-from caveat._intercept._masks import Make
+from caveat._intercept._masks import multipliers
 from caveat._intercept._sites import SiteKey
 from caveat._random_numbers import word_multipliers
 from caveat._recurrence import (
@@ -81,16 +80,11 @@ def _masks(ctx: Pass, key: SiteKey | None, place: MaskPlace, rows: int, dtype: t
 
 def _by_row(ctx: Pass, key: SiteKey, shape: tuple[int, int], rate: float, dtype: torch.dtype) -> Tensor:
     """A site's masks of this shape for all draws of the pass: (S, B, width), or (S, 1, width) if all rows share one."""
-    masks, layout = ctx.masks_for(key, shape, rate, _made(rate, dtype))
+    masks, layout = ctx.masks_for(key, shape, rate, multipliers(rate, dtype))
     if masks.dim() == 3 and masks.shape[1] in (1, shape[0]):
         return masks.to(dtype)
     opened = layout.open(torch.empty(shape, device="meta")).shape
     return masks.to(dtype).expand(len(masks), *opened).reshape(len(masks), *shape)
-
-
-@lru_cache(maxsize=256)
-def _made(rate: float, dtype: torch.dtype) -> Make:
-    return Make((rate, dtype), lambda keep: dropping.scale(keep, rate, dtype))
 
 
 def _draw(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from caveat._numerics import FEW_NUMBERS, Moments, concatenate_moments, entropy, merged_mean
+from caveat._numerics import FEW_NUMBERS, Moments, concatenate_moments, entropy, merged_mean, public_dtype
 from caveat.predictive._checks import check_finite
-from caveat.predictive._deferred import all_fields, deferred, field_of_source
+from caveat.predictive._deferred import SOURCE, all_fields, field_of_source
 from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._protocol import Predictive, RowIndex
 from caveat.predictive._rows import (
@@ -73,15 +73,20 @@ class Categorical:
         Raises:
             NotFiniteError: NaN in any draw.
         """
-        of = _OfLogProbabilities(lambda: log_p)
+        of = _OfLogProbabilities(lambda: log_p, dtype)
         check_finite(of.moments.mean, "Class scores")
         kept = of.p.to(dtype) if keep else None
         return cls(of.moments, of.mean_entropy, of.mean_log_probabilities, of.votes, dtype, kept)
 
     @classmethod
     def later(cls, log_p: Callable[[], Tensor], *, dtype: torch.dtype = torch.float32) -> Categorical:
-        """The same of what ``log_p`` will return, which must not be NaN: each field is made when it is asked for."""
-        return deferred(cls, _OfLogProbabilities(log_p), dtype=dtype)
+        """The same of what ``log_p`` will return, which must not be NaN: each field is made when it is asked for.
+
+        ``dtype`` is that of the network's values.
+        """
+        late = object.__new__(cls)
+        vars(late)[SOURCE] = _OfLogProbabilities(log_p, dtype)
+        return late
 
     @property
     def count(self) -> Tensor:
@@ -209,8 +214,12 @@ class Categorical:
 class _OfLogProbabilities:
     """The fields of a `Categorical`, each made when it is asked for."""
 
-    def __init__(self, log_p: Callable[[], Tensor]) -> None:
-        self._log_p = log_p
+    def __init__(self, log_p: Callable[[], Tensor], dtype: torch.dtype) -> None:
+        self._log_p, self._dtype = log_p, dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return public_dtype(self._dtype)
 
     @cached_property
     def p(self) -> Tensor:

@@ -6,39 +6,22 @@ The draws have been looked at before, so that nothing fails later.
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from caveat._numerics import FEW_NUMBERS
+SOURCE = "_source"
+"""Where a predictive without fields, made by ``object.__new__``, has an object whose attributes they are.
 
-_Kind = TypeVar("_Kind")
-_SOURCE = "_source"
-
-
-def may_wait(draws: Tensor, *, keep: bool) -> bool:
-    """Are these draws (S, ...) so few, and all finite, that their summary may be made later?"""
-    light = not keep and 0 < draws.numel() <= FEW_NUMBERS and not draws.requires_grad
-    return light and math.isfinite(draws.sum().item())
-
-
-def deferred(kind: type[_Kind], source: object, **known: Any) -> _Kind:
-    """A predictive with the ``known`` fields; the others are attributes of ``source``, made when asked for.
-
-    The kind is a dataclass with ``__getattr__ = field_of_source`` and ``__getstate__ = all_fields``.
-    """
-    late = object.__new__(kind)
-    vars(late).update(known, **{_SOURCE: source})
-    return late
+Its kind is a dataclass with ``__getattr__ = field_of_source`` and ``__getstate__ = all_fields``.
+"""
 
 
 def field_of_source(predictive: object, name: str) -> Any:
     """A field that was not asked for before."""
     space = predictive.__dict__
-    source = space.get(_SOURCE)
+    source = space.get(SOURCE)
     if source is None or name not in _names(predictive):
         raise AttributeError(f"{type(predictive).__name__!r} object has no attribute {name!r}")
     with torch.inference_mode(False):  # what is made stays, and may be used where gradients are

@@ -18,7 +18,7 @@ from caveat._checks import require_number, require_same_shape
 from caveat._numerics import Moments, concatenate_moments, merged_mean, public_dtype
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._checks import check_finite
-from caveat.predictive._deferred import all_fields, deferred, field_of_source
+from caveat.predictive._deferred import SOURCE, all_fields, field_of_source
 from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._mixture import (
     empirical_quantile,
@@ -81,23 +81,22 @@ class Gaussian:
         Raises:
             NotFiniteError: NaN or infinity in any draw.
         """
-        dtype = public_dtype(means.dtype)
         of = _OfMeans(lambda: means, lambda: variances)
         check_finite(of.moments.mean, "Means")
         if isinstance(variances, Tensor):
             check_finite(of.noise, "Noise variances")
         if not keep:
-            return cls(of.moments, of.noise, dtype)
-        kept = means.to(dtype, copy=True)
-        kept_noise = torch.as_tensor(variances, dtype=dtype, device=means.device)
-        return cls(of.moments, of.noise, dtype, kept, kept_noise.expand_as(kept))
+            return cls(of.moments, of.noise, of.dtype)
+        kept = means.to(of.dtype, copy=True)
+        kept_noise = torch.as_tensor(variances, dtype=of.dtype, device=means.device)
+        return cls(of.moments, of.noise, of.dtype, kept, kept_noise.expand_as(kept))
 
     @classmethod
-    def later(
-        cls, means: Callable[[], Tensor], variances: Callable[[], Tensor | float], *, dtype: torch.dtype
-    ) -> Gaussian:
+    def later(cls, means: Callable[[], Tensor], variances: Callable[[], Tensor | float]) -> Gaussian:
         """The same of what both will return, which must be finite: each field is made when it is asked for."""
-        return deferred(cls, _OfMeans(means, variances), dtype=dtype)
+        late = object.__new__(cls)
+        vars(late)[SOURCE] = _OfMeans(means, variances)
+        return late
 
     @property
     def count(self) -> Tensor:
@@ -304,6 +303,10 @@ class _OfMeans:
 
     def __init__(self, means: Callable[[], Tensor], variances: Callable[[], Tensor | float]) -> None:
         self._means, self._variances = means, variances
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return public_dtype(self._means().dtype)
 
     @cached_property
     def moments(self) -> Moments:

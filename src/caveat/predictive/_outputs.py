@@ -13,12 +13,11 @@ from typing import Any, final
 from torch import Tensor
 
 from caveat._checks import require_draws
-from caveat._numerics import accumulator, log_softmax, public_dtype
+from caveat._numerics import FEW_NUMBERS, accumulator, log_softmax, public_dtype
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical
 from caveat.predictive._checks import check_finite, check_variance, checked_probabilities
-from caveat.predictive._deferred import may_wait
 from caveat.predictive._gaussian import Gaussian
 from caveat.predictive._protocol import Output, Predictive, Select
 from caveat.predictive._reading import check_class_dim, classes_last, one_tensor, stacked_pair
@@ -67,11 +66,11 @@ class Logits:
         Raises:
             NotFiniteError: NaN in any draw.
         """
+        if _may_wait(draws, keep=keep):
+            own = draws.clone()
+            return Categorical.later(lambda: log_softmax(own), dtype=own.dtype)
         require_draws(draws)
         dtype = public_dtype(draws.dtype)
-        if may_wait(draws, keep=keep):
-            own = draws.clone()
-            return Categorical.later(lambda: log_softmax(own), dtype=dtype)
         if are_many(draws, keep=keep):
             return add_scores(None, draws, dtype)
         return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
@@ -151,12 +150,12 @@ class BinaryLogit:
         Raises:
             NotFiniteError: NaN in any draw.
         """
-        require_draws(draws)
-        dtype, wide = public_dtype(draws.dtype), accumulator(draws.device)
-        if may_wait(draws, keep=keep):
+        wide = accumulator(draws.device)
+        if _may_wait(draws, keep=keep):
             own = draws.clone()
-            return Bernoulli.later(lambda: own.to(wide), dtype=dtype)
-        return Bernoulli.from_logits(draws.to(wide), dtype=dtype, keep=keep)
+            return Bernoulli.later(lambda: own.to(wide), dtype=own.dtype)
+        require_draws(draws)
+        return Bernoulli.from_logits(draws.to(wide), dtype=public_dtype(draws.dtype), keep=keep)
 
 
 @final
@@ -204,10 +203,9 @@ class Mean:
         Raises:
             NotFiniteError: NaN or infinity in any draw.
         """
-        require_draws(draws)
-        if may_wait(draws, keep=keep):
+        if _may_wait(draws, keep=keep):
             own, noise = draws.clone(), self.noise_variance
-            return Gaussian.later(lambda: own, lambda: noise, dtype=public_dtype(draws.dtype))
+            return Gaussian.later(lambda: own, lambda: noise)
         return Gaussian.from_draws(draws, self.noise_variance, keep=keep)
 
 
@@ -248,9 +246,9 @@ class MeanAndVariance:
         require_draws(draws)
         means, variances = draws.unbind(-1)
         check_variance(variances)
-        if may_wait(draws, keep=keep):
+        if _may_wait(draws, keep=keep):
             own = draws.clone()
-            return Gaussian.later(lambda: own[..., 0], lambda: own[..., 1], dtype=public_dtype(draws.dtype))
+            return Gaussian.later(lambda: own[..., 0], lambda: own[..., 1])
         return Gaussian.from_draws(means, variances, keep=keep)
 
 
@@ -285,13 +283,11 @@ class MeanAndLogVariance:
         Raises:
             NotFiniteError: NaN or infinity in any draw, also where the variance overflows.
         """
-        require_draws(draws)
         wide = accumulator(draws.device)
-        if may_wait(draws, keep=keep) and draws.amax().item() < _LARGEST_LOG_VARIANCE:
+        if _may_wait(draws, keep=keep) and draws.amax().item() < _LARGEST_LOG_VARIANCE:
             own = draws.clone()
-            return Gaussian.later(
-                lambda: own[..., 0], lambda: own[..., 1].to(wide).exp(), dtype=public_dtype(draws.dtype)
-            )
+            return Gaussian.later(lambda: own[..., 0], lambda: own[..., 1].to(wide).exp())
+        require_draws(draws)
         means, log_variances = draws.unbind(-1)
         return Gaussian.from_draws(means, log_variances.to(wide).exp(), keep=keep)
 
@@ -320,3 +316,9 @@ def add_draws(summary: Predictive, output: Output, draws: Any, *, keep: bool = F
     if known is not None and are_many(draws, keep=keep) and can_be_added(known, draws):
         return add_scores(known, draws, known.dtype)
     return summary.merge(output.summarize(draws, keep=keep))
+
+
+def _may_wait(draws: Tensor, *, keep: bool) -> bool:
+    """Are these draws (S, ...) so few, and all finite, that their summary may be made later?"""
+    light = not keep and draws.dim() > 0 and 0 < draws.numel() <= FEW_NUMBERS and not draws.requires_grad
+    return light and math.isfinite(draws.sum().item())

@@ -3,7 +3,8 @@
 Within a call a chunk of draws is recorded and the others are played (``caveat._engine``). Between calls a network may
 change, and code of the user's may depend on anything. So programs are kept only of networks whose modules are all
 torch's or caveat's own: attributes and tensors decide what these do, and are compared before each call. The inputs of a
-program are copies that each call fills; what depends on them and on the parameters alone is computed once a call.
+program are copies that each call fills; what depends on them and on the parameters alone is computed once a call. Of
+small networks the masks are kept, too, for calls with the same seed: they depend on nothing else.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from types import BuiltinFunctionType, FunctionType, TracebackType
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +33,11 @@ from caveat._intercept import (
     transforms,
 )
 from caveat.predictive import Output
-from caveat.samplers._members._stack import copied, tensors_of
+from caveat.samplers._members._stack import copied
 from caveat.samplers._members._watch import TENSORS_DECIDE, Watch, has_plain_attributes, settings_of
 
 _MOST_KEPT = 2  # whole batches of a loader, and its last
+_MASK_BYTES = 1 << 20  # masks of more are made anew: that takes less than what is done with them
 _OWN = ("torch.", "caveat.")
 # In an ensemble, whose members are in eval mode, the numbers of these classes need no look.
 _UNWATCHED = TENSORS_DECIDE - {nn.Dropout, nn.Flatten}
@@ -46,20 +48,24 @@ class KeptProgram:
     """A network on inputs of one kind and size, with a tape for each length of a chunk; None where there can be none.
 
     ``inputs`` are the program's own, which every call fills; ``compared`` the lengths of tapes that have given what a
-    pass over other inputs gives.
+    pass over other inputs gives; ``source`` has masks of the last call.
     """
 
+    model: nn.Module
+    output: Output[Any]
     watch: Watch
     plan: Plan
     inputs: Inputs
     chunk: int
     rows: int | None
+    source: MaskSource
     tapes: dict[int, Tape | None] = field(default_factory=dict[int, "Tape | None"])
     compared: set[int] = field(default_factory=set[int])
 
     def __post_init__(self) -> None:
         with torch.inference_mode(False):  # else no later call could fill them
             self.inputs = map_leaves(lambda leaf: copied(leaf) if isinstance(leaf, Tensor) else leaf, self.inputs)
+        self.tensors = [leaf for leaf in structure_of(self.inputs).leaves if isinstance(leaf, Tensor)]
 
 
 class KeptPrograms:
@@ -67,17 +73,21 @@ class KeptPrograms:
 
     def __init__(self) -> None:
         self._watch: Watch | None = None
-        self._decided = False
+        self._decided, self._device = False, torch.device("cpu")
         self._kept: dict[Any, KeptProgram | None] = {}
 
     def __reduce__(self) -> Any:
         return KeptPrograms, ()
 
-    def take(self, key: Any) -> KeptProgram | None:
-        """The program for such inputs, which nobody else gets until it is put back; None where there is none."""
-        if self._kept.get(key) is None or not self._unchanged():
-            return None
-        return self._kept.pop(key, None)
+    def device(self) -> torch.device | None:
+        """Where the network is, if programs are kept of what it is now."""
+        return self._device if self._kept and self._unchanged() else None
+
+    def take(self, inputs: Inputs, seed: int, device: torch.device) -> PlayedNetwork | None:
+        """The stream of the program for such inputs, which nobody else gets until it ends; None where there is none."""
+        key, given = key_of(inputs, device)
+        kept = self._kept.get(key) and self._kept.pop(key, None)
+        return None if kept is None else PlayedNetwork(self, key, kept, given, seed)
 
     def put(self, key: Any, kept: KeptProgram) -> None:
         """Keep it for the next call, unless there was a length of chunks that could not be recorded."""
@@ -86,6 +96,7 @@ class KeptPrograms:
         for oldest in [*self._kept][: max(len(self._kept) + 1 - _MOST_KEPT, 0)]:
             self._kept.pop(oldest, None)
         self._kept[key] = None if None in kept.tapes.values() else kept
+        self._device = kept.source.device
 
     def watch_for(self, key: Any, model: nn.Module, live: LivePredicate, output: Output[Any]) -> Watch | None:
         """The watch of a new program for such inputs; None where there is one, or may be none."""
@@ -100,15 +111,24 @@ class KeptPrograms:
 
 
 class PlayedNetwork:
-    """The stream of a kept program."""
+    """The stream of a kept program, which is put back at its end unless that is an error."""
 
-    def __init__(
-        self, kept: KeptProgram, model: nn.Module, output: Output[Any], inputs: Inputs, source: MaskSource
-    ) -> None:
-        self._kept, self._model, self._output, self._source = kept, model, output, source
-        self._given = tensors_of(inputs)
+    def __init__(self, home: KeptPrograms, key: Any, kept: KeptProgram, given: list[Tensor], seed: int) -> None:
+        self._home, self._key, self._kept, self._given = home, key, kept, given
+        last = kept.source
+        self._source = last if last.seed == seed else MaskSource(seed, last.strata, last.device)
         self._filled, self._moved, self._fresh = False, False, set[int]()
         self.rows = kept.rows
+
+    def __enter__(self) -> PlayedNetwork:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._kept.source = self._source.without_blocks_over(_MASK_BYTES)
+            self._home.put(self._key, self._kept)
 
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces of consecutive draws, in order, in memory of their own: the next call writes on the program's."""
@@ -136,9 +156,10 @@ class PlayedNetwork:
 
     def _fill(self) -> None:
         """Takes the inputs into the program's own, and notes whether they are others than those it was recorded on."""
-        pairs = [*zip(tensors_of(self._kept.inputs), self._given, strict=True)]
-        self._moved = not all(torch.equal(own, given) for own, given in pairs)
-        for own, given in pairs:
+        kept = self._kept
+        if len(kept.compared) < len(kept.tapes):
+            self._moved = not all(map(torch.equal, kept.tensors, self._given))
+        for own, given in zip(kept.tensors, self._given, strict=True):
             own.copy_(given)
         self._filled = True
 
@@ -166,20 +187,29 @@ class PlayedNetwork:
 
     @contextmanager
     def _drawing(self) -> Generator[Task]:
-        network, probe = Network(self._model), self._kept.plan.probe
+        kept = self._kept
+        network, probe = Network(kept.model), kept.plan.probe
         rows = torch.arange(self.rows or probe.rows, device=network.device())
         with patched(), state_kept(network.modules, random_states=False):
-            beginning = Prefix() if self._kept.plan.repeats else None
-            yield Task(network, probe.rules, self._kept.inputs, rows, self._output.read, beginning)
+            beginning = Prefix() if kept.plan.repeats else None
+            yield Task(network, probe.rules, kept.inputs, rows, kept.output.read, beginning)
 
 
-def key_of(inputs: Inputs, device: torch.device) -> Any:
-    """What tells inputs of one kind and size from others; None where no program may be kept of them."""
-    found = structure_of(inputs)
-    plain = found.flat and all(type(leaf) is Tensor and leaf.layout == torch.strided for leaf in found.leaves)
+def key_of(inputs: Inputs, device: torch.device) -> tuple[Any, list[Any]]:
+    """What tells inputs of one kind and size from others, None where no program may be kept of them; and the tensors.
+
+    One tensor given twice is told from two: networks decide on that, as attention does.
+    """
+    args, kwargs = inputs
+    leaves, around = [*args], ()
+    if kwargs or len(args) != 1 or type(args[0]) is not Tensor:
+        found = structure_of(inputs)
+        leaves, around = cast(list[Any], [*found.leaves] if found.flat else []), found.around
+    plain = leaves and all(type(leaf) is Tensor and leaf.layout == torch.strided for leaf in leaves)
     if not plain or transforms() or torch.is_autocast_enabled(device.type):
-        return None
-    return found.around, tuple((leaf.data.shape, leaf.data.dtype) for leaf in found.leaves)
+        return None, []
+    places = [*map(id, leaves)]
+    return (around, *((leaf.shape, leaf.dtype, places.index(id(leaf))) for leaf in leaves)), leaves
 
 
 def _is_decided(module: nn.Module) -> bool:

@@ -6,7 +6,7 @@ See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal
 
@@ -42,7 +42,7 @@ from caveat._intercept import (
 from caveat._seeds import check_seed
 from caveat.errors import CaveatError
 from caveat.predictive import Output, P, P_co, as_output
-from caveat.samplers._kept_programs import KeptProgram, KeptPrograms, PlayedNetwork, key_of
+from caveat.samplers._kept_programs import KeptProgram, KeptPrograms, key_of
 from caveat.samplers._line import in_a_line
 
 Masks = Literal["shared", "per_row"]
@@ -71,26 +71,38 @@ class MCDropout(Generic[P_co]):
         """There is no end of thinned networks."""
         return None
 
-    @contextmanager
-    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
+    def bind(
+        self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False
+    ) -> AbstractContextManager[Stream]:
         """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
-        device = device_of(self.model)
-        inputs = as_inputs(x, device)
-        key = None if gradient or rows is not None or self.backend == "loop" else key_of(inputs, device)
-        kept = self._programs.take(key)
-        source = MaskSource(check_seed(seed), self.strata, device)
-        if kept is not None:
-            yield PlayedNetwork(kept, self.model, self.output, inputs, source)
-            self._programs.put(key, kept)
-            return
+        check_seed(seed)
+        keeps = not gradient and rows is None and self.backend != "loop"
+        device = self._programs.device() if keeps else None
+        inputs: Inputs | None = None
+        if device is not None:
+            plain = type(x) is Tensor and x.device == device and x.numel() > 0
+            inputs = None if plain else as_inputs(x, device)
+            played = self._programs.take(inputs or ((x,), {}), seed, device)
+            if played is not None:
+                return played
+        return self._bind_anew(inputs or as_inputs(x, device_of(self.model)), seed, rows, gradient, keeps)
+
+    @contextmanager
+    def _bind_anew(
+        self, inputs: Inputs, seed: int, rows: Tensor | None, gradient: bool, keeps: bool
+    ) -> Generator[BoundNetwork]:
         network = Network(self.model)
+        device = network.device()
+        source = MaskSource(seed, self.strata, device)
+        key = key_of(inputs, device)[0] if keeps else None
         with patched(), self._bound(network, inputs, rows, source, gradient) as bound:
             yield bound
         chunk = bound.chunk_of_tapes
         if key is not None and chunk:
             watch = self._programs.watch_for(key, self.model, self.live, self.output)
             if watch is not None:
-                self._programs.put(key, KeptProgram(watch, bound.plan, inputs, chunk, bound.rows))
+                kept = KeptProgram(self.model, self.output, watch, bound.plan, inputs, chunk, bound.rows, source)
+                self._programs.put(key, kept)
 
     @contextmanager
     def _bound(
