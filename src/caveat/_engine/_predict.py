@@ -87,7 +87,7 @@ def predict(
                 pieces = iter(stream(range(count)))
                 first = [] if keep or block is not None else [*islice(pieces, 1)]
                 if first and _is_all(first[0], count):
-                    return cast(P, output.summarize(first[0], keep=False))
+                    return output.summarize(first[0], keep=False)
                 return cast(P, summarized(_again(first, pieces), output, count, keep=keep, block=block))
         return _predict_apart(sampler, x, seed, count, apart, by_rows(stream.rows), stream.rows)
     except _MISUSE as error:
