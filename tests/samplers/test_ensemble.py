@@ -45,7 +45,7 @@ class Scaled(nn.Module):
 def backend(way: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The backend of a way. The rule alone can say "unrolled", so there the rule is made to say it of every size."""
     if way == "unrolled":
-        monkeypatch.setattr("caveat.samplers._members._group.choose_way", lambda *_: "unrolled")
+        monkeypatch.setattr("caveat.samplers._members._prepare.choose_way", lambda *_: "unrolled")
         return None
     return way
 
@@ -265,8 +265,8 @@ def test_first_layers_are_one_product_and_follow_the_members(rows: int) -> None:
     networks = members()
     sampler = ensemble(networks, output=caveat.Logits(), backend="vectorized")
     caveat.draws(sampler, X[:rows])
-    (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
-    names = [str(step.func) for step in prepared.programs[0].program.steps]
+    (prepared,) = sampler._members[0].prepared.values()
+    names = [str(step.func) for step in prepared.programs[0].steps]
     assert names[0] == "aten.addmm.default"
     assert "aten.relu_.default" in names
     assert names.count("aten.baddbmm.default") == 1
@@ -311,9 +311,9 @@ def test_an_unrolled_program_lets_go_of_what_is_no_longer_needed(build: Any, bac
     for count in (2, 8):
         sampler = ensemble([build() for _ in range(count)], output=caveat.Mean(), backend=backend)
         caveat.draws(sampler, x)
-        (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
+        (prepared,) = sampler._members[0].prepared.values()
         with Held(64 * len(x)) as held:
-            prepared.programs[0](((x,), {}))  # type: ignore[union-attr]
+            prepared.programs[0].run(x)
         most.append(held.most)
     assert 1 <= most[0] == most[1] <= 4
 
@@ -349,8 +349,8 @@ def test_a_program_that_runs_out_of_memory_gives_way_to_the_members(
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("no room")
 
-    (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
-    monkeypatch.setattr(prepared.programs[0].program, "run", full)  # type: ignore[union-attr]
+    (prepared,) = sampler._members[0].prepared.values()
+    monkeypatch.setattr(prepared.programs[0], "run", full)
     for n in (None, 2):
         torch.testing.assert_close(caveat.draws(sampler, X, n), looped(networks, X)[:n], rtol=1e-5, atol=1e-6)
 
@@ -391,7 +391,7 @@ def test_pieces_of_rows_give_the_draws_of_the_whole(backend: Any) -> None:
     for _ in range(2):
         torch.testing.assert_close(caveat.draws(sampler, x), expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(caveat.draws(sampler, x, 2), expected[:2], rtol=1e-5, atol=1e-6)
-    (prepared,) = sampler._groups[0]._known.prepared.values()  # type: ignore[union-attr]
+    (prepared,) = sampler._members[0].prepared.values()
     assert len(prepared.pieces(((x,), {}))) == 3
 
 

@@ -6,23 +6,27 @@ Blundell, 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from os import PathLike
+from types import TracebackType
 from typing import Any, Generic, cast
 
+import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_choice
-from caveat._engine import BACKENDS, Backend
-from caveat._intercept import Network
+from caveat._engine import BACKENDS, Backend, Program, Values, gathered, is_out_of_memory, mapped
+from caveat._inputs import Inputs, as_inputs, structure_of
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
 from caveat.predictive import Output, P, P_co, as_output
 from caveat.samplers._line import in_a_line
-from caveat.samplers._members._group import BoundGroup, Group
+from caveat.samplers._members._as_eval import rows_of
+from caveat.samplers._members._networks import check_networks
+from caveat.samplers._members._pieces import one_by_one, stacked
+from caveat.samplers._members._prepare import Members, Prepared
+from caveat.samplers._members._stack import tensors_of
 
-_RULE = "An ensemble is a list of different torch.nn.Modules on one device."
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,7 +37,7 @@ class Ensemble(Generic[P_co]):
     output: Output[P_co]
     backend: Backend = None
     in_dims: Any = None
-    _groups: list[Group] = field(default_factory=list[Group], repr=False)
+    _members: list[Members] = field(default_factory=list[Members], repr=False)
 
     __repr__ = in_a_line
 
@@ -54,13 +58,40 @@ class Ensemble(Generic[P_co]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what was recorded of the members: it is found again where the copy is used."""
-        return {**vars(self), "_groups": list[Group]()}
+        return {**vars(self), "_members": list[Members]()}
 
-    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundGroup:
+    def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundEnsemble:
         """Hold what is needed to evaluate the members on ``x``: see ``caveat._engine.Sampler``."""
-        if not self._groups:
-            self._groups.append(Group(self.models, self.output.read, self.backend, self.in_dims))
-        return self._groups[0].bind(x, check_seed(seed), rows, gradient)
+        check_seed(seed)
+        members = self._members[0] if self._members and self._members[0].watch.same_structure() else self._new()
+        device = members.watch.device
+        if type(x) is Tensor and x.device == device and x.numel() > 0:
+            inputs: Inputs = (x,), {}
+            key: Any = (x.shape, x.dtype)
+        else:
+            inputs = as_inputs(x, device)
+            found = structure_of(inputs)
+            key = (found.around, tuple((tuple(leaf.data.shape), leaf.data.dtype) for leaf in found.leaves))
+        kind = "cpu" if device == _CPU else device.type  # the name of a device is made anew each time
+        if torch.is_autocast_enabled(kind):
+            key = (key, torch.get_autocast_dtype(kind))
+        prepared = members.prepared.get(key)
+        whole = not gradient and rows is None
+        reads = prepared is None or (whole and prepared.programs)  # calls of the networks need no look at values
+        if reads and not members.watch.same_values() and not members.take_values():
+            members, prepared = self._new(), None
+        if prepared is None:
+            prepared = members.prepare(key, inputs)
+        as_program = bool(prepared.programs) and whole and not members.watch.hooked()
+        if as_program and members.stack is not None and members.stack.stamp != prepared.stamp:
+            prepared.refresh(members.stack.stamp)
+        return BoundEnsemble(members, prepared, inputs, rows, seed, gradient, as_program)
+
+    def _new(self) -> Members:
+        """The members of now, of which nothing is known."""
+        members = Members(self.models, self.output.read, self.backend, self.in_dims)
+        self._members[:] = [members]
+        return members
 
 
 def ensemble(
@@ -106,48 +137,126 @@ def ensemble(
     return Ensemble(members, as_output(output), backend, in_dims)
 
 
-def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
-    """The networks, if they can be members: at least one, each a module, no two the same, all on one device."""
-    if isinstance(networks, nn.Module) and not isinstance(networks, (nn.ModuleList, nn.Sequential)):
-        raise _invalid(f"one {type(networks).__name__}", "a single network was passed", "pass a list: [network]")
-    if isinstance(networks, (str, PathLike, Mapping)):
-        raise InvalidArgumentError(explain_no_network(cast(object, networks), _RULE))
-    if isinstance(networks, nn.Sequential):
-        raise _invalid("an nn.Sequential", "a single network was passed; its layers are no members", "pass [network]")
-    try:
-        members = tuple(cast(Iterable[Any], networks))
-    except TypeError:
-        raise _invalid(type(networks).__name__, "something else than a list", "pass [net_a, net_b]") from None
-    if not members:
-        raise _invalid("an empty list", "a filter or a glob that found nothing", "pass at least one network")
-    for number, member in enumerate(members):
-        if isinstance(member, (str, PathLike, Mapping)):
-            said = explain_no_network(cast(object, member), _RULE, place=f" as member {number}")
-            at_once = "caveat.samplers.snapshots(checkpoints, model=network, output=...)"
-            raise InvalidArgumentError(f"{said}; or all of them at once: {at_once}")
-        if not isinstance(member, nn.Module):
-            raise _invalid(
-                f"{type(member).__name__} as member {number}",
-                "a class, a function or a sampler was passed",
-                "pass networks; caveat.mixture takes samplers",
-            )
-        twin = next(place for place, other in enumerate(members) if other is member)
-        if twin != number:
-            raise _invalid(
-                f"one network as member {twin} and as member {number}",
-                "[network] * M, or a loop that appends the network it goes on training",
-                "append copy.deepcopy(network), or build a new network for each member",
-            )
-    places = [Network(member).device() for member in members]
-    if len(set(places)) > 1:
-        other = next(number for number, place in enumerate(places) if place != places[0])
-        raise _invalid(
-            f"member 0 on {places[0]} and member {other} on {places[other]}",
-            "members loaded from checkpoints that remember their device",
-            "move them: [network.to(device) for network in networks]",
-        )
-    return members
+class BoundEnsemble:
+    """The stream of some networks on one batch; its own context, since nothing has to be put back."""
+
+    def __init__(
+        self,
+        members: Members,
+        prepared: Prepared,
+        inputs: Inputs,
+        rows: Tensor | None,
+        seed: int,
+        gradient: bool,
+        as_program: bool,
+    ) -> None:
+        self._members, self._prepared, self._inputs, self._chosen = members, prepared, inputs, rows
+        self._seed, self._gradient, self._as_program = seed, gradient, as_program
+        self._values: Values | None = None
+        self._own_pieces: list[tuple[Inputs, Tensor]] | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows can be asked for apart from the others."""
+        if not self._prepared.separable:
+            return None
+        axes = self._prepared.kinds[0].probe.axes
+        assert axes is not None
+        return len(self._chosen) if self._chosen is not None else axes.count(self._inputs)
+
+    def __enter__(self) -> BoundEnsemble:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._values = self._own_pieces = None
+
+    def __call__(self, draws: range) -> Iterator[Values]:
+        """Pieces of consecutive members, in order."""
+        if self._values is None and self._as_program:
+            self._values = self._played()
+        values = self._values
+        if values is None:
+            return self._one_by_one(draws)
+        if len(draws) == len(self._members.models):
+            self._values = None  # handed over whole: the next call makes new ones
+            return iter((values,))
+        return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), values),))
+
+    def whole(self, draws: range) -> Values | None:
+        """All these members' values, in memory that nothing else writes on."""
+        if self._as_program and len(draws) == len(self._members.models):
+            values = self._played()
+            if values is not None:
+                programs = self._prepared.programs
+                new = len(programs) > 1 or programs[0].gives_new_memory  # values that are put together are new
+                return values if new else mapped(torch.clone, values)
+        return gathered(self(draws), len(draws), new=True)[0]
+
+    def _played(self) -> Values | None:
+        """The values of all members; None where that needs too much memory: one by one, rows can be halved."""
+        prepared = self._prepared
+        try:
+            if prepared.rows_at_once is None:
+                return _run(prepared.programs[0], self._inputs)
+            *pieces, last = prepared.pieces(self._inputs)
+            parts = [_run(prepared.programs[0], piece) for piece in pieces]
+            return prepared.join([*parts, _run(prepared.programs[-1], last)], lead=1)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        self._as_program = False
+        return None
+
+    def _one_by_one(self, draws: range) -> Iterator[Values]:
+        plain = self._members.plain(self._prepared)
+        pieces = self._plainly(draws) if plain else one_by_one(self._alone, draws)
+        if len(draws) > 1:
+            return pieces
+        return (mapped(torch.clone, piece) for piece in pieces)  # a network may return its input, or a parameter
+
+    def _alone(self, draw: int) -> Values:
+        member, kind = self._members.networks[draw], self._prepared.kinds[draw]
+        parts = [member.draw(*piece, kind, draw, self._seed, self._gradient) for piece in self._pieces()]
+        return self._prepared.join(parts)
+
+    def _pieces(self) -> list[tuple[Inputs, Tensor]]:
+        """The rows that were asked for, in pieces, and their numbers; whole where the graph is kept anyway."""
+        if self._own_pieces is None:
+            found = self._prepared.kinds[0].probe
+            inputs, numbers = rows_of(self._inputs, found, self._chosen, self._members.device)
+            pieces = [inputs] if self._gradient else self._prepared.pieces(inputs)
+            size = self._prepared.rows_at_once if len(pieces) > 1 else None
+            parts = cast(tuple[Tensor, ...], numbers.split(size or len(numbers)))
+            self._own_pieces = list(zip(pieces, parts, strict=True))
+        return self._own_pieces
+
+    def _plainly(self, draws: range) -> Iterator[Values]:
+        """Plain calls, several together: switching gradients for each would cost a small network dearly."""
+        pieces = [inputs for inputs, _ in self._pieces()]
+        models, read, at_once = self._members.models, self._members.read, self._prepared.at_once
+        for start in range(draws.start, draws.stop, at_once):
+            part = range(start, min(start + at_once, draws.stop))
+            try:
+                with torch.set_grad_enabled(self._gradient):
+                    values = [
+                        self._prepared.join([read(models[draw](*args, **kwargs)) for args, kwargs in pieces])
+                        for draw in part
+                    ]
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                values = None
+            if values is None:  # rows are halved, member by member
+                yield from one_by_one(self._alone, part)
+            else:
+                yield stacked(values)
 
 
-def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
-    return InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))
+def _run(program: Program, inputs: Inputs) -> Values:
+    """The values of a program; one tensor, as most inputs are, needs no look through a tree."""
+    args, kwargs = inputs
+    if len(args) == 1 and not kwargs and type(args[0]) is Tensor and args[0].is_contiguous():
+        return program.run(args[0].detach() if args[0].requires_grad else args[0])
+    return program.run(*tensors_of(inputs))

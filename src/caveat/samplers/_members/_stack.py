@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,30 +14,6 @@ from caveat._engine import CannotRecordError, Program, Recorder, Values, shorten
 from caveat._inputs import Inputs
 from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
 from caveat.samplers._members._watch import has_plain_attributes, settings_of
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A program for inputs of one shape; its values are those of all members, (M, B, ...)."""
-
-    program: Program
-    spec: pytree.TreeSpec
-    one: bool
-    stamp: list[int]
-
-    @property
-    def gives_new_memory(self) -> bool:
-        """Are the values in memory of their own?"""
-        return self.program.gives_new_memory
-
-    def __call__(self, inputs: Inputs) -> Values:
-        """The members' values, without a graph."""
-        args, kwargs = inputs
-        if not kwargs and len(args) == 1 and type(args[0]) is Tensor and not args[0].requires_grad:
-            outputs = self.program.run(args[0] if args[0].is_contiguous() else args[0].contiguous())
-        else:
-            outputs = self.program.run(*(tensor.detach() for tensor in tensors_of(inputs)))
-        return outputs[0] if self.one else pytree.tree_unflatten(list(outputs), self.spec)
 
 
 class Stack:
@@ -52,20 +27,22 @@ class Stack:
         self._tensors = [_tensors(model) for model in models]
         self._skeleton = copy.deepcopy(models[0]).eval().requires_grad_(False)
         self.members = len(models)
-        self.stamp = [0]
+        self.stamp = 0
         with torch.inference_mode(False), torch.no_grad():
             self._stacked = {name: torch.stack([own[name] for own in self._tensors]) for name in self._tensors[0]}
             self._slices = [{name: t[member] for name, t in self._stacked.items()} for member in range(self.members)]
 
-    def refresh(self) -> None:
-        """Take the members' values of now."""
+    def take_values(self) -> None:
+        """Take the members' values of now: programs that were refreshed before have another stamp."""
         with torch.inference_mode(False), torch.no_grad():
             for name, stacked in self._stacked.items():
                 torch.stack([own[name] for own in self._tensors], out=stacked)
-        self.stamp[0] += 1
+        self.stamp += 1
 
-    def record(self, inputs: Inputs, read: Callable[[Any], Values], *, stacked: bool) -> Recorded:
-        """The program for inputs of these shapes: each operation one of all members, or unrolled, member after member.
+    def record(self, inputs: Inputs, read: Callable[[Any], Values], *, stacked: bool) -> Program:
+        """The program for inputs of these shapes, which gives the values of all members, (M, B, ...), without a graph.
+
+        Each operation is one of all members, or it is unrolled, member after member.
 
         Raises:
             CannotRecordError: the networks' code decides on values, draws or writes; or vmap cannot run it.
@@ -80,10 +57,10 @@ class Stack:
                 if not all(slot.varying for slot in program.outputs):
                     raise CannotRecordError("an output does not follow the inputs")
                 shorten(program)
-                program.make_ready()
+                program.make_ready(tree=spec)
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                 raise CannotRecordError(f"{type(error).__name__}: {error}") from error
-        return Recorded(program, spec, spec.is_leaf(), [self.stamp[0]])
+        return program
 
     def _stacked_pass(self, inputs: Inputs, read: Callable[[Any], Values]) -> tuple[list[Tensor], pytree.TreeSpec]:
         """Values (M, B, ...) of one pass over stacked tensors."""
@@ -103,21 +80,11 @@ class Stack:
         ]
         return [torch.stack(parts) for parts in zip(*(leaves for leaves, _ in returned), strict=True)], returned[0][1]
 
-    def bring_up(self, programs: Iterable[Recorded]) -> None:
-        """Compute anew what programs take from the parameters alone, where these have changed."""
-        for recorded in programs:
-            if recorded.stamp != self.stamp:
-                with torch.inference_mode(False), torch.no_grad():
-                    recorded.program.refresh()
-                recorded.stamp[:] = self.stamp
-
 
 def tensors_of(inputs: Inputs) -> list[Tensor]:
-    """The tensors in inputs, each contiguous, as a program takes them."""
-    args, kwargs = inputs
-    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
-        return [args[0].contiguous()]
-    return [leaf.contiguous() for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    """The tensors in inputs, each contiguous and without a graph, as a program takes them."""
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    return [(tensor.detach() if tensor.requires_grad else tensor).contiguous() for tensor in tensors]
 
 
 def alike(models: Sequence[nn.Module]) -> bool:

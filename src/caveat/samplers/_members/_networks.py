@@ -1,0 +1,61 @@
+"""Which networks can be the members of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any, cast
+
+from torch import nn
+
+from caveat._intercept import Network
+from caveat.errors import InvalidArgumentError, explain, explain_no_network
+
+_RULE = "An ensemble is a list of different torch.nn.Modules on one device."
+
+
+def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
+    """The networks, if they can be members: at least one, each a module, no two the same, all on one device."""
+    if isinstance(networks, nn.Module) and not isinstance(networks, (nn.ModuleList, nn.Sequential)):
+        raise _invalid(f"one {type(networks).__name__}", "a single network was passed", "pass a list: [network]")
+    if isinstance(networks, (str, PathLike, Mapping)):
+        raise InvalidArgumentError(explain_no_network(cast(object, networks), _RULE))
+    if isinstance(networks, nn.Sequential):
+        raise _invalid("an nn.Sequential", "a single network was passed; its layers are no members", "pass [network]")
+    try:
+        members = tuple(cast(Iterable[Any], networks))
+    except TypeError:
+        raise _invalid(type(networks).__name__, "something else than a list", "pass [net_a, net_b]") from None
+    if not members:
+        raise _invalid("an empty list", "a filter or a glob that found nothing", "pass at least one network")
+    for number, member in enumerate(members):
+        if isinstance(member, (str, PathLike, Mapping)):
+            said = explain_no_network(cast(object, member), _RULE, place=f" as member {number}")
+            at_once = "caveat.samplers.snapshots(checkpoints, model=network, output=...)"
+            raise InvalidArgumentError(f"{said}; or all of them at once: {at_once}")
+        if not isinstance(member, nn.Module):
+            raise _invalid(
+                f"{type(member).__name__} as member {number}",
+                "a class, a function or a sampler was passed",
+                "pass networks; caveat.mixture takes samplers",
+            )
+        twin = next(place for place, other in enumerate(members) if other is member)
+        if twin != number:
+            raise _invalid(
+                f"one network as member {twin} and as member {number}",
+                "[network] * M, or a loop that appends the network it goes on training",
+                "append copy.deepcopy(network), or build a new network for each member",
+            )
+    places = [Network(member).device() for member in members]
+    if len(set(places)) > 1:
+        other = next(number for number, place in enumerate(places) if place != places[0])
+        raise _invalid(
+            f"member 0 on {places[0]} and member {other} on {places[other]}",
+            "members loaded from checkpoints that remember their device",
+            "move them: [network.to(device) for network in networks]",
+        )
+    return members
+
+
+def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))
