@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,26 +12,28 @@ import torch
 from torch import nn
 
 from caveat import Mean, testing
+from caveat.errors import InvalidArgumentError
+from caveat.testing._kit import Check
 
 from . import broken
 
-CAUGHT_BY: list[tuple[type[broken.Right], Callable[..., None], str]] = [
-    (broken.OneShort, testing.check_draw_count, "8 draws were asked for"),
-    (broken.Frozen, testing.check_draw_count, "are all the same"),
-    (broken.GlobalGenerator, testing.check_reproducible, "whatever torch's own random state is"),
-    (broken.IgnoresSeed, testing.check_seeds_differ, "Another seed gives other draws"),
-    (broken.DependsOnN, testing.check_draw_depends_on_seed_and_index_alone, "equal a run of"),
-    (broken.CountsCalls, testing.check_chunk_independence, "do not depend on how they are cut"),
-    (broken.MasksByBatch, testing.check_batch_independence, "rows around it"),
-    (broken.SortsRows, testing.check_rows, "the rows in reverse"),
-    (broken.SeedsTheGlobalGenerator, testing.check_state_untouched, "torch's random state"),
-    (broken.MovesBatchNorm, testing.check_state_untouched, "buffer 1.num_batches_tracked"),
-    (broken.ReplacesBuffers, testing.check_state_untouched, "buffer 1.running_var"),
-    (broken.LeavesTrainFlag, testing.check_state_untouched, "an error in module call .* training flag of 0"),
-    (broken.Swallows, testing.check_state_untouched, "reaches the caller"),
-    (broken.PatchesTorch, testing.check_state_untouched, "a class attribute nn.Module.training"),
-    (broken.NoGraph, testing.check_gradients, "carry no graph"),
-    (broken.AlwaysGraph, testing.check_inference_mode, "carry no graph unless"),
+CAUGHT_BY: list[tuple[type[broken.Right], Check, str]] = [
+    (broken.OneShort, "draw_count", "8 draws were asked for"),
+    (broken.Frozen, "draw_count", "are all the same"),
+    (broken.GlobalGenerator, "reproducible", "whatever torch's own random state is"),
+    (broken.IgnoresSeed, "seeds", "Another seed gives other draws"),
+    (broken.DependsOnN, "index", "equal a run of"),
+    (broken.CountsCalls, "chunks", "do not depend on how they are cut"),
+    (broken.MasksByBatch, "batch", "rows around it"),
+    (broken.SortsRows, "rows", "the rows in reverse"),
+    (broken.SeedsTheGlobalGenerator, "state", "torch's random state"),
+    (broken.MovesBatchNorm, "state", "buffer 1.num_batches_tracked"),
+    (broken.ReplacesBuffers, "state", "buffer 1.running_var"),
+    (broken.LeavesTrainFlag, "state", "an error in module call .* training flag of 0"),
+    (broken.Swallows, "state", "reaches the caller"),
+    (broken.PatchesTorch, "state", "a class attribute nn.Module.training"),
+    (broken.NoGraph, "gradients", "carry no graph"),
+    (broken.AlwaysGraph, "inference_mode", "carry no graph unless"),
 ]
 
 
@@ -57,10 +59,10 @@ def test_a_right_sampler_passes(size: int | None) -> None:
 
 @pytest.mark.parametrize(("kind", "check", "said"), CAUGHT_BY, ids=lambda it: getattr(it, "__name__", "-"))
 def test_a_broken_sampler_is_caught_by_its_check(
-    kind: type[broken.Right], check: Callable[..., None], said: str
+    kind: type[broken.Right], check: Check, said: str
 ) -> None:
     with pytest.raises(AssertionError, match=f"(?s){said}"):
-        check(kind(broken.network()), batch(), n=8)
+        testing.check_sampler(kind(broken.network()), batch(), n=8, only=check)
 
 
 @pytest.mark.parametrize("kind", [case[0] for case in CAUGHT_BY], ids=lambda kind: kind.__name__)
@@ -73,7 +75,7 @@ def test_a_variant_that_differs_is_caught() -> None:
     model = broken.network()
     variants = {"other": broken.IgnoresSeed(model)}
     with pytest.raises(AssertionError, match="the variant 'other' gives the same"):
-        testing.check_variants_agree(broken.Right(model), batch(), seed=3, variants=variants)
+        testing.check_sampler(broken.Right(model), batch(), seed=3, variants=variants, only="variants")
 
 
 def test_a_summary_that_does_not_merge_is_caught() -> None:
@@ -90,7 +92,7 @@ def test_a_summary_that_does_not_merge_is_caught() -> None:
 
     sampler = broken.Right(broken.network(), output=Forgetful())
     with pytest.raises(AssertionError, match="Summaries of parts"):
-        testing.check_merge(sampler, batch())
+        testing.check_sampler(sampler, batch(), only="merge")
 
 
 def test_what_is_no_sampler_is_said_plainly() -> None:
@@ -110,6 +112,6 @@ def test_the_kit_needs_no_test_framework_and_works_without_assert_statements() -
     assert run.returncode == 0, run.stderr
 
 
-def test_every_check_is_in_the_face() -> None:
-    checks = [name for name in vars(testing) if name.startswith("check_")]
-    assert testing.__all__ == sorted([*checks, "differences", "fingerprint"])  # what the state's check stands on
+def test_a_check_that_is_not_there_is_told() -> None:
+    with pytest.raises(InvalidArgumentError, match="only must be one of 'draw_count', 'reproducible'"):
+        testing.check_sampler(broken.Right(broken.network()), batch(), only="speed")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from caveat.testing import check_sampler
 from .networks import CASES, Case
 
 
-def build(case: Case, components: int = 2, **settings: Any) -> caveat.samplers.Mixture:
+def build(case: Case, components: int = 2, **settings: Any) -> caveat.samplers.Sampler:
     torch.manual_seed(3)
     settings = {**case.settings, **settings}
     return mixture([caveat.mc_dropout(case.build(), output=case.output, **settings) for _ in range(components)])

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from caveat import measures
+from caveat._engine import as_output
 from caveat.errors import DrawsNotKeptError, InvalidArgumentError
 from caveat.measures import MEASURES, decompose
 from caveat.predictive import (
@@ -24,7 +25,6 @@ from caveat.predictive import (
     MeanAndVariance,
     Predictive,
     Probabilities,
-    as_output,
     join,
 )
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from caveat._engine import as_output
 from caveat.errors import InvalidArgumentError, OutputMismatchError
-from caveat.predictive import HeadOutputs, Logits, Mean, MeanAndVariance, as_output
+from caveat.predictive import HeadOutputs, Logits, Mean, MeanAndVariance
 
 
 def test_outputs_pass_and_dicts_become_heads() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from caveat._engine import as_output
 from caveat.errors import CannotMergeError, DrawsNotKeptError, InvalidArgumentError
 from caveat.predictive import (
     BinaryLogit,
@@ -22,7 +23,6 @@ from caveat.predictive import (
     Mean,
     MeanAndLogVariance,
     Predictive,
-    as_output,
     concatenate,
     join,
 )

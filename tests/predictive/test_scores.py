@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import caveat
 from caveat._numerics import MANY_NUMBERS, entropy, log_softmax
 from caveat.errors import NotFiniteError
-from caveat.predictive import Categorical, Logits, Mean, add_draws
+from caveat.predictive import Categorical, Logits
 from caveat.predictive._categorical import LOG_FLOOR
 
 
@@ -49,17 +49,17 @@ def test_many_scores_are_summarized_as_few_are(layout: str) -> None:
     assert scores.numel() > MANY_NUMBERS
     exact = Categorical.from_log_probabilities(log_softmax(scores))
     assert_close(Logits().summarize(scores), exact)
-    twice = add_draws(Logits().summarize(scores), Logits(), scores.flip(0) - 1)
+    twice = Logits().add(Logits().summarize(scores), scores.flip(0) - 1)
     assert_close(twice, exact.merge(exact))
 
 
 def test_draws_are_added_in_the_memory_of_the_known_summary() -> None:
     known = Logits().summarize(pictures())
     assert isinstance(known, Categorical)
-    more = add_draws(known, Logits(), pictures())
+    more = Logits().add(known, pictures())
     assert more is known
     few = numbers(3, 2, 96, 90, 7)
-    assert add_draws(more, Logits(), few[:1]).count == 11  # no longer many: merged
+    assert Logits().add(more, few[:1]).count == 11  # no longer many: merged
     assert known.count == 10
 
 
@@ -115,10 +115,3 @@ def test_pictures_drawn_in_chunks_have_the_summary_of_their_draws() -> None:
     x = torch.randn(1, 1, 82, 80)
     exact = Categorical.from_log_probabilities(log_softmax(caveat.draws(sampler, x, n=9)))
     assert_close(caveat.predict(sampler, x, n=9), exact)
-
-
-def test_other_outputs_merge() -> None:
-    draws = numbers(4, 3, 2)
-    both = add_draws(Mean().summarize(draws), Mean(), draws)
-    torch.testing.assert_close(both.mean, draws.mean(0))
-    assert both.count == 8

@@ -65,7 +65,7 @@ def made(build: Callable[[], nn.Module], *shape: int) -> tuple[nn.Module, Tensor
     return network, data, torch.randn(5, 4, *shape)
 
 
-def fixed(network: nn.Module, data: Any, **settings: Any) -> samplers.Swag:
+def fixed(network: nn.Module, data: Any, **settings: Any) -> samplers.Sampler:
     """A sampler whose every draw has the network's own weights."""
     states = [network.state_dict(), network.state_dict()]
     return samplers.swag(network, states, output=caveat.Mean(), scale=0.0, data=data, **settings)

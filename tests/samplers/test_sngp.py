@@ -54,7 +54,7 @@ def regression() -> nn.Sequential:
     return trained()
 
 
-def sampler_of(model: nn.Module, **settings: object) -> caveat.samplers.GaussianProcessHead:
+def sampler_of(model: nn.Module, **settings: object) -> caveat.samplers.Sampler:
     return gaussian_process_head(model, output=caveat.Mean(noise_variance=NOISE), **settings)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from caveat._engine._predict import check_draws, draws, predict, predict_batches
 from caveat._engine._program import CannotRecordError, Program
 from caveat._engine._recorder import Recorder
 from caveat._engine._rewrites import shorten
-from caveat._engine._sampler import Sampler, Stream, Values
+from caveat._engine._sampler import P, P_co, Sampler, Stream, Values, as_output
 from caveat._engine._tape import Tape
 from caveat._engine._values import mapped
 
@@ -21,6 +21,8 @@ __all__ = [
     "Backend",
     "BoundNetwork",
     "CannotRecordError",
+    "P",
+    "P_co",
     "Plan",
     "Program",
     "Recorder",
@@ -30,6 +32,7 @@ __all__ = [
     "Task",
     "Values",
     "allowed_bytes",
+    "as_output",
     "check_draws",
     "check_fits",
     "check_sampler_passed",

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
 from caveat._engine._values import mapped, room_for, room_laid_out, write
-from caveat.predictive import Output, Predictive, add_draws
+from caveat.predictive import Output, Predictive
 
 # So much is gathered before it is summarized, which takes several times as much in float64,
 _BUFFER_BYTES = 1 << 18
@@ -25,9 +25,10 @@ def summarized(pieces: Iterable[Values], output: Output, total: int, *, keep: bo
     With ``block``, every ``block`` consecutive draws depend on each other: a standard error counts them as one.
     """
     summary: Predictive | None = None
+    add = getattr(output, "add", None) if block is None else None
     for draws in buffered(pieces, total, whole=keep, block=block):
-        if summary is not None and block is None:
-            summary = add_draws(summary, output, draws, keep=keep)
+        if summary is not None and add is not None:
+            summary = cast(Predictive, add(summary, draws, keep=keep))
             continue
         part = output.summarize(draws, keep=keep)
         part = part.as_block() if block is not None else part

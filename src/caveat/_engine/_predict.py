@@ -15,11 +15,10 @@ from caveat._engine._adaptive import Measure, Stopping, adaptive
 from caveat._engine._collect import buffered, draws_in, gathered, summarized
 from caveat._engine._loaded import inputs_of
 from caveat._engine._misuse import check_loader_passed, check_passed, check_sampler_passed
-from caveat._engine._sampler import Sampler, Values
+from caveat._engine._sampler import P, Sampler, Values
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, LoaderFailedError, explain
-from caveat.predictive import P
 
 _DEFAULT_DRAWS = 100
 _MISUSE = (TypeError, AttributeError, InvalidArgumentError)

@@ -6,13 +6,19 @@ inherited. ``caveat.testing.check_sampler`` holds one to the promises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor
+from typing_extensions import TypeVar
 
-from caveat.predictive import Output, P_co
+from caveat.errors import InvalidArgumentError, explain
+from caveat.predictive import HeadOutputs, Output, Predictive
+
+P = TypeVar("P", bound=Predictive, default=Predictive)
+P_co = TypeVar("P_co", bound=Predictive, default=Predictive, covariant=True)
+
 
 Values = Tensor | dict[str, Tensor]
 """What ``output.read`` gives of one network function, stacked over draws: a tensor, or one for each head."""
@@ -66,3 +72,30 @@ class Sampler(Protocol[P_co]):
             gradient: keep the graph for autograd.
         """
         ...
+
+
+def as_output(value: Output[P] | dict[str, Output]) -> Output[P]:
+    """An output as it is, and a dict of outputs as the output of a network with several heads.
+
+    Raises:
+        InvalidArgumentError: neither.
+
+    Example:
+        >>> from caveat.predictive import Logits
+        >>> as_output(Logits())
+        Logits(class_dim=None, select=None)
+    """
+    if isinstance(value, Output) and not isinstance(value, type):
+        return value
+    if isinstance(value, Mapping) and value:
+        heads = cast("Mapping[Any, Output]", value)
+        named = HeadOutputs({str(name): as_output(output) for name, output in heads.items()})
+        return cast("Output[P]", named)  # summarized as Heads
+    raise InvalidArgumentError(
+        explain(
+            "output must be an output such as Logits(), or a dict of them by head.",
+            got=f"the class {value.__name__}" if isinstance(value, type) else repr(cast("object", value)),
+            cause="the brackets left out, an empty dict, or the name of a task",
+            fix="output=caveat.Logits(), or output={'kind': caveat.Logits(), 'size': caveat.Mean()}",
+        )
+    )

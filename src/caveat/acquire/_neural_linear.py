@@ -93,7 +93,7 @@ class LinearPosterior:
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         yield _Drawing(self, _features(self.features, x, rows, gradient), seed)
 

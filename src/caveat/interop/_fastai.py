@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from caveat._engine import predict
+from caveat._engine import as_output, predict
 from caveat._intercept import LivePredicate, all_dropout
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import BinaryLogit, Logits, Mean, Output, Predictive, as_output, concatenate
+from caveat.predictive import BinaryLogit, Logits, Mean, Output, Predictive, concatenate
 from caveat.samplers import mc_dropout
 
 _REGRESSION = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import caveat._extras as extras
-from caveat._engine import Sampler, Stream, Values, mapped
+from caveat._engine import P, P_co, Sampler, Stream, Values, as_output, mapped
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._intercept import (
     LivePredicate,
@@ -35,7 +35,7 @@ from caveat._intercept import (
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
 from caveat.interop._keras_pass import KerasPass, Told, layers_of
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers import mc_dropout
 
 _OLDEST = "3.8"
@@ -110,7 +110,7 @@ class KerasMCDropout(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         if gradient:
             raise InvalidArgumentError(
                 explain(

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import caveat._extras as extras
-from caveat._engine import inputs_of, predict
+from caveat._engine import as_output, inputs_of, predict
 from caveat._seeds import check_seed
 from caveat.interop._around import Around
-from caveat.predictive import Output, as_output
+from caveat.predictive import Output
 from caveat.samplers import mc_dropout
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")

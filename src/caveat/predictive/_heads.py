@@ -10,8 +10,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from caveat.errors import CannotMergeError, InvalidArgumentError, explain
-from caveat.predictive._protocol import Output, P, Predictive, RowIndex
+from caveat.errors import CannotMergeError, explain
+from caveat.predictive._protocol import Output, Predictive, RowIndex
 from caveat.predictive._rows import same_kind
 from caveat.predictive._select import check_select, named_part, selected
 
@@ -23,7 +23,7 @@ class Heads(Mapping[str, Predictive]):
 
     Example:
         >>> from caveat.predictive import Logits, Mean
-        >>> output = as_output({"kind": Logits(), "size": Mean()})
+        >>> output = HeadOutputs({"kind": Logits(), "size": Mean()})
         >>> output.summarize({"kind": torch.zeros(10, 1, 3), "size": torch.zeros(10, 1, 1)})
         Heads(kind, size)
           kind=Categorical(batch=(1,), classes=3, draws=10, float32)
@@ -162,33 +162,6 @@ class HeadOutputs:
     def summarize(self, draws: Mapping[str, Tensor], *, keep: bool = False) -> Heads:
         """The summary of draws (S, ...) of each head."""
         return Heads({name: out.summarize(draws[name], keep=keep) for name, out in self.outputs.items()})
-
-
-def as_output(value: Output[P] | dict[str, Output]) -> Output[P]:
-    """An output as it is, and a dict of outputs as the output of a network with several heads.
-
-    Raises:
-        InvalidArgumentError: neither.
-
-    Example:
-        >>> from caveat.predictive import Logits
-        >>> as_output(Logits())
-        Logits(class_dim=None, select=None)
-    """
-    if isinstance(value, Output) and not isinstance(value, type):
-        return value
-    if isinstance(value, Mapping) and value:
-        heads = cast("Mapping[Any, Output]", value)
-        named = HeadOutputs({str(name): as_output(output) for name, output in heads.items()})
-        return cast("Output[P]", named)  # summarized as Heads
-    raise InvalidArgumentError(
-        explain(
-            "output must be an output such as Logits(), or a dict of them by head.",
-            got=f"the class {value.__name__}" if isinstance(value, type) else repr(cast("object", value)),
-            cause="the brackets left out, an empty dict, or the name of a task",
-            fix="output=caveat.Logits(), or output={'kind': caveat.Logits(), 'size': caveat.Mean()}",
-        )
-    )
 
 
 def _part(returned: Any, name: str, output: Output) -> Any:

@@ -19,7 +19,7 @@ from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical
 from caveat.predictive._checks import check_finite, check_variance, checked_probabilities
 from caveat.predictive._gaussian import Gaussian
-from caveat.predictive._protocol import Output, Predictive, Select
+from caveat.predictive._protocol import Predictive, Select
 from caveat.predictive._reading import check_class_dim, classes_last, one_tensor, stacked_pair
 from caveat.predictive._scores import ScoresByRows, add_scores, are_many, can_be_added
 from caveat.predictive._select import check_select, selected
@@ -74,6 +74,24 @@ class Logits:
         if are_many(draws, keep=keep):
             return add_scores(None, draws, dtype)
         return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
+
+    def add(self, summary: Predictive, draws: Tensor, *, keep: bool = False) -> Predictive:
+        """The summary of the draws known and of more, as ``summary.merge(self.summarize(draws))`` gives it.
+
+        Where scores are many, the known summary, which nobody may use again, is written over: memory then does not grow
+        by a second one.
+
+        Raises:
+            NotFiniteError, CannotMergeError: as ``summarize`` and ``merge``.
+
+        Example:
+            >>> import torch
+            >>> Logits().add(Logits().summarize(torch.zeros(3, 1, 2)), torch.zeros(4, 1, 2)).count.item()
+            7
+        """
+        if isinstance(summary, Categorical) and are_many(draws, keep=keep) and can_be_added(summary, draws):
+            return add_scores(summary, draws, summary.dtype)
+        return summary.merge(self.summarize(draws, keep=keep))
 
     def by_rows(self, rows: int) -> ScoresByRows:
         """An empty summary of so many rows, to be filled for some after the others."""
@@ -290,32 +308,6 @@ class MeanAndLogVariance:
         require_draws(draws)
         means, log_variances = draws.unbind(-1)
         return Gaussian.from_draws(means, log_variances.to(wide).exp(), keep=keep)
-
-
-def add_draws(summary: Predictive, output: Output, draws: Any, *, keep: bool = False) -> Predictive:
-    """The summary of the draws known and of more, as ``summary.merge(output.summarize(draws))`` gives it.
-
-    Where scores are many, the known summary is written over: memory then does not grow by a second one.
-
-    Args:
-        summary: of the draws known, which the caller must not use again.
-        output: how a draw is read.
-        draws: more of them, (S, B...), as ``output.summarize`` takes them.
-        keep: keep the draws too.
-
-    Raises:
-        NotFiniteError, CannotMergeError: as ``summarize`` and ``merge``.
-
-    Example:
-        >>> import torch
-        >>> known = Logits().summarize(torch.zeros(3, 1, 2))
-        >>> add_draws(known, Logits(), torch.zeros(4, 1, 2)).count.item()
-        7
-    """
-    known = summary if isinstance(output, Logits) and isinstance(summary, Categorical) else None
-    if known is not None and are_many(draws, keep=keep) and can_be_added(known, draws):
-        return add_scores(known, draws, known.dtype)
-    return summary.merge(output.summarize(draws, keep=keep))
 
 
 def _may_wait(draws: Tensor, *, keep: bool) -> bool:

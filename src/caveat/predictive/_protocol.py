@@ -73,7 +73,6 @@ class Predictive(Protocol):
         ...
 
 
-P = TypeVar("P", bound=Predictive, default=Predictive)
 P_co = TypeVar("P_co", bound=Predictive, default=Predictive, covariant=True)
 """The kind of predictive that an output summarizes draws as, and with it a sampler and `predict` of it."""
 

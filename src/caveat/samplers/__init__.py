@@ -1,41 +1,36 @@
 """Sources of network functions."""
 
+from caveat._engine import Sampler, Stream
 from caveat.samplers._decompose_mixture import decompose_mixture
 from caveat.samplers._deterministic import deterministic
 from caveat.samplers._ensemble import Ensemble, ensemble
-from caveat.samplers._gaussian_process_head import GaussianProcessHead, gaussian_process_head
-from caveat.samplers._mc_batch_norm import MCBatchNorm, mc_batch_norm
+from caveat.samplers._gaussian_process_head import gaussian_process_head
+from caveat.samplers._mc_batch_norm import mc_batch_norm
 from caveat.samplers._mc_dropout import MCDropout, mc_dropout
-from caveat.samplers._mixture import Mixture, mixture
+from caveat.samplers._mixture import mixture
 from caveat.samplers._moment_propagation import (
     Approximation,
     CannotPropagateError,
-    MomentPropagation,
     Propagated,
     mean_field_probabilities,
     moments,
     propagate,
 )
-from caveat.samplers._one_at_a_time import OneAtATime, one_at_a_time
+from caveat.samplers._one_at_a_time import one_at_a_time
 from caveat.samplers._snapshots import snapshots
-from caveat.samplers._swag import Swag, swag
+from caveat.samplers._swag import swag
 from caveat.samplers._swag_moments import SwagMoments
-from caveat.samplers._test_time_augmentation import TestTimeAugmentation, test_time_augmentation
+from caveat.samplers._test_time_augmentation import test_time_augmentation
 
 __all__ = [
     "Approximation",
     "CannotPropagateError",
     "Ensemble",
-    "GaussianProcessHead",
-    "MCBatchNorm",
     "MCDropout",
-    "Mixture",
-    "MomentPropagation",
-    "OneAtATime",
     "Propagated",
-    "Swag",
+    "Sampler",
+    "Stream",
     "SwagMoments",
-    "TestTimeAugmentation",
     "decompose_mixture",
     "deterministic",
     "ensemble",

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from caveat.predictive import Output, P
+from caveat._engine import P
+from caveat.predictive import Output
 from caveat.samplers._ensemble import Ensemble, ensemble
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_choice
-from caveat._engine import BACKENDS, Backend, Program, Values, gathered, is_out_of_memory, mapped
+from caveat._engine import BACKENDS, Backend, P, P_co, Program, Values, as_output, gathered, is_out_of_memory, mapped
 from caveat._inputs import Inputs, as_inputs, structure_of
 from caveat._seeds import check_seed
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import rows_of
 from caveat.samplers._members._networks import check_networks
@@ -61,7 +61,7 @@ class Ensemble(Generic[P_co]):
         return {**vars(self), "_members": list[Members]()}
 
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundEnsemble:
-        """Hold what is needed to evaluate the members on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to evaluate the members on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         members = self._members[0] if self._members and self._members[0].watch.same_structure() else self._new()
         device = members.watch.device

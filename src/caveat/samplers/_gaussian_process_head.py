@@ -14,11 +14,11 @@ from typing import Any, Generic, cast
 from torch import Tensor, nn
 
 from caveat._checks import require_model
-from caveat._engine import Backend, Stream, Values
+from caveat._engine import Backend, P, P_co, Stream, Values, as_output
 from caveat._intercept import LivePredicate
 from caveat.errors import InvalidArgumentError, explain
 from caveat.layers import RandomFeatureGaussianProcess
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._mc_dropout import MCDropout
 
@@ -46,7 +46,7 @@ class GaussianProcessHead(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         factors = self._factors_now()
         with ExitStack() as held:
             with RandomFeatureGaussianProcess.weights_drawn(factors):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_model
-from caveat._engine import Stream, Values
+from caveat._engine import P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, NothingRandomError, explain
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
@@ -54,7 +54,7 @@ class MCBatchNorm(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         network = self._network
         inputs = as_inputs(x, network.device)

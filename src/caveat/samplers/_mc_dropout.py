@@ -18,8 +18,11 @@ from caveat._engine import (
     BACKENDS,
     Backend,
     BoundNetwork,
+    P,
+    P_co,
     Plan,
     Stream,
+    as_output,
     is_out_of_memory,
     make_plan,
     out_of_memory,
@@ -41,7 +44,7 @@ from caveat._intercept import (
 )
 from caveat._seeds import check_seed
 from caveat.errors import CaveatError
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers._kept_programs import KeptProgram, KeptPrograms, key_of
 from caveat.samplers._line import in_a_line
 
@@ -74,7 +77,7 @@ class MCDropout(Generic[P_co]):
     def bind(
         self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False
     ) -> AbstractContextManager[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         keeps = not gradient and rows is None and self.backend != "loop"
         device = self._programs.device() if keeps else None

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from caveat._engine import Sampler, Stream, Values, mapped
+from caveat._engine import P, P_co, Sampler, Stream, Values, mapped
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain, explain_no_network
-from caveat.predictive import HeadOutputs, Output, P, P_co
+from caveat.predictive import HeadOutputs, Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._mismatch import check_same_values
 
@@ -72,7 +72,7 @@ class Mixture(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold every component on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold every component on ``x``: see ``caveat.samplers.Sampler``."""
         with ExitStack() as stack:
             streams = [
                 stack.enter_context(sampler.bind(x, self.seed_of(number, seed), rows=rows, gradient=gradient))

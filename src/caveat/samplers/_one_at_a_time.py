@@ -10,11 +10,11 @@ from typing import Any, Generic, cast
 from torch import Tensor, nn
 
 from caveat._checks import require_model
-from caveat._engine import Stream, Values
+from caveat._engine import P, P_co, Stream, Values, as_output
 from caveat._inputs import as_inputs
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._pieces import OneByOne
@@ -44,7 +44,7 @@ class OneAtATime(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold the batch alone, and the member that was evaluated last: see ``caveat._engine.Sampler``."""
+        """Hold the batch alone, and the member that was evaluated last: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         held: dict[int, EvalNetwork] = {}
 

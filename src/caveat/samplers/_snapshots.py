@@ -15,10 +15,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from caveat._engine import P
 from caveat._extras import require
 from caveat._intercept import Network
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Output, P
+from caveat.predictive import Output
 from caveat.samplers._ensemble import Ensemble, ensemble
 
 _ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors")

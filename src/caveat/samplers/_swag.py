@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_model, require_number
-from caveat._engine import Stream, Values
+from caveat._engine import P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import put_back
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
@@ -62,7 +62,7 @@ class Swag(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         network = self._network
         inputs = as_inputs(x, network.device)

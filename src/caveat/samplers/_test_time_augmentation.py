@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import Stream, Values
+from caveat._engine import P, P_co, Stream, Values, as_output
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
 from caveat._intercept import Known, seed_all, state_kept
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Output, P, P_co, as_output
+from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._drawn_numbers import generator_of
@@ -59,7 +59,7 @@ class TestTimeAugmentation(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat._engine.Sampler``."""
+        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         network = self._network
         inputs = as_inputs(x, network.device)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, cast
 
 from torch import nn
 
+from caveat._checks import require_choice
 from caveat._engine import Sampler
 from caveat.testing._batches import check_batch_independence, check_rows
 from caveat.testing._compare import require
@@ -23,6 +25,11 @@ from caveat.testing._fingerprint import fingerprint
 from caveat.testing._modes import check_gradients, check_inference_mode
 from caveat.testing._state import check_state_untouched, networks_of, require_unmoved
 
+Check = Literal[
+    "draw_count", "reproducible", "seeds", "index", "chunks", "batch", "rows", "variants", "merge", "state",
+    "inference_mode", "gradients",
+]  # fmt: skip
+
 
 def check_sampler(
     sampler: Sampler,
@@ -35,8 +42,16 @@ def check_sampler(
     batch_dim: int | None = 0,
     output_dim: int | None = None,
     gradients: bool = True,
+    only: Check | None = None,
 ) -> None:
     """Hold a sampler to the promises; the first that is broken is said in an ``AssertionError``.
+
+    In this order: as many draws as asked for (``"draw_count"``); the same again for the same seed
+    (``"reproducible"``), and others for another (``"seeds"``); draw i whatever the number of draws (``"index"``) and
+    the pieces they are asked for in (``"chunks"``); a row whatever the rows around it (``"batch"``), and asked for by
+    its number (``"rows"``); the same draws of each of the ``variants``; summaries that ``"merge"``; ``"state"`` of
+    networks, inputs, random numbers and torch as before, after success, an error and Ctrl-C; the same under
+    ``"inference_mode"``; ``"gradients"`` when asked for.
 
     Args:
         sampler: anything with ``output``, ``size``, ``strata`` and ``bind``.
@@ -49,9 +64,11 @@ def check_sampler(
             other, as with fresh masks for each row.
         output_dim: the axis of one draw that is the batch; ``batch_dim`` if not given.
         gradients: False for networks that cannot be differentiated.
+        only: The one check to run, by the name above; all that apply if not given.
 
     Raises:
         AssertionError: which promise is broken, and how.
+        InvalidArgumentError: ``only`` names no check.
 
     Example:
         >>> import caveat, torch
@@ -62,19 +79,25 @@ def check_sampler(
     complete = isinstance(cast("object", sampler), Sampler)
     require(complete, "A sampler has output, size, strata and bind. But one of them is missing.")
     networks = networks_of(sampler, modules)
+    by_row = {"batch_dim": batch_dim, "output_dim": output_dim}
+    checks: dict[str, Callable[..., None]] = {
+        "draw_count": check_draw_count,
+        "reproducible": check_reproducible,
+        "seeds": check_seeds_differ,
+        "index": check_draw_depends_on_seed_and_index_alone,
+        "chunks": check_chunk_independence,
+        "batch": partial(check_batch_independence, **by_row),
+        "rows": partial(check_rows, **by_row),
+        "variants": partial(check_variants_agree, variants=variants),
+        "merge": check_merge,
+        "state": partial(check_state_untouched, modules=networks),
+        "inference_mode": check_inference_mode,
+        "gradients": partial(check_gradients, modules=networks),
+    }
+    require_choice(only, "only", list(checks), optional=True)
+    left_out = {"batch", "rows"} if batch_dim is None else set[str]()
+    left_out |= set() if gradients else {"gradients"}
     before = fingerprint(networks, x)
-    check_draw_count(sampler, x, n=n, seed=seed)
-    check_reproducible(sampler, x, n=n, seed=seed)
-    check_seeds_differ(sampler, x, n=n, seed=seed)
-    check_draw_depends_on_seed_and_index_alone(sampler, x, n=n, seed=seed)
-    check_chunk_independence(sampler, x, n=n, seed=seed)
-    if batch_dim is not None:
-        check_batch_independence(sampler, x, n=n, seed=seed, batch_dim=batch_dim, output_dim=output_dim)
-        check_rows(sampler, x, n=n, seed=seed, batch_dim=batch_dim, output_dim=output_dim)
-    check_variants_agree(sampler, x, n=n, seed=seed, variants=variants)
-    check_merge(sampler, x, n=n, seed=seed)
-    check_state_untouched(sampler, x, n=n, seed=seed, modules=networks)
-    check_inference_mode(sampler, x, n=n, seed=seed)
-    if gradients:
-        check_gradients(sampler, x, n=n, seed=seed, modules=networks)
-    require_unmoved(before, fingerprint(networks, x), "all checks")
+    for name in [only] if only is not None else [name for name in checks if name not in left_out]:
+        checks[name](sampler, x, n=n, seed=seed)
+    require_unmoved(before, fingerprint(networks, x), "all checks" if only is None else f"the check {only!r}")

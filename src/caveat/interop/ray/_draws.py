@@ -6,10 +6,9 @@ from functools import reduce
 from itertools import pairwise
 from typing import Any, cast
 
-from caveat._engine import Sampler, check_draws, check_sampler_passed, summarized
+from caveat._engine import P, Sampler, check_draws, check_sampler_passed, summarized
 from caveat._seeds import check_seed
 from caveat.interop.ray._session import connect, workers_of
-from caveat.predictive import P
 
 
 def predict_draws(

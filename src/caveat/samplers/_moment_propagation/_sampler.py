@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import Stream, Values
+from caveat._engine import Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import (
     Known,
@@ -31,7 +31,7 @@ from caveat._intercept import (
 )
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
-from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output, as_output
+from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._moment_propagation._activations import deviation_of
 from caveat.samplers._moment_propagation._covariance import WIDEST
@@ -108,7 +108,7 @@ class MomentPropagation:
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Propagate once, then draw from the normals that came out: see ``caveat._engine.Sampler``."""
+        """Propagate once, then draw from the normals that came out: see ``caveat.samplers.Sampler``."""
         source = MaskSource(check_seed(seed), device=Network(self.model).device())
         found, probe = self.moments_of(x, rows=rows, gradient=gradient)
         yield _Normals(found, probe, source)
