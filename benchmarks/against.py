@@ -120,12 +120,20 @@ def serve() -> None:
         print(json.dumps((time.process_time() - start) / repeats), flush=True)
 
 
-def start(tree: Path, held: ExitStack) -> subprocess.Popen[str]:
-    """The process of a tree: this script, with that tree's caveat."""
+def check_out(ref: str, held: ExitStack) -> Path:
+    """Another tree of this repository, in a folder that is removed afterwards."""
+    tree = Path(held.enter_context(tempfile.TemporaryDirectory())) / "tree"
+    subprocess.run(["git", "worktree", "add", "-q", "--detach", str(tree), ref], cwd=ROOT, check=True)
+    held.callback(subprocess.run, ["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=False)
+    return tree
+
+
+def start(tree: Path, held: ExitStack, script: str = "against") -> subprocess.Popen[str]:
+    """The process of a tree: what this or another script of this folder serves, with that tree's caveat."""
     code = (
         f"import sys; sys.path[:0] = [{str(tree / 'src')!r}, {str(ROOT)!r}]; "
-        "from benchmarks import against; import caveat; "
-        f"assert caveat.__file__.startswith({str(tree)!r}), caveat.__file__; against.serve()"
+        f"from benchmarks import {script}; import caveat; "
+        f"assert caveat.__file__.startswith({str(tree)!r}), caveat.__file__; {script}.serve()"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
@@ -150,11 +158,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="", help="works whose name has this in it")
     asked = parser.parse_args()
-    with ExitStack() as held, tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / "tree"
-        subprocess.run(["git", "worktree", "add", "-q", "--detach", str(other), asked.ref], cwd=ROOT, check=True)
-        held.callback(subprocess.run, ["git", "worktree", "remove", "--force", str(other)], cwd=ROOT, check=False)
-        ours, theirs = start(ROOT, held), start(other, held)
+    with ExitStack() as held:
+        ours, theirs = start(ROOT, held), start(check_out(asked.ref, held), held)
         assert ours.stdout is not None
         assert theirs.stdout is not None
         names = [name for name in json.loads(ours.stdout.readline()) if asked.only in name]

@@ -9,6 +9,7 @@ from caveat._intercept import (  # registers the handlers
     _layer_sites,
     _noise,
     _normalizing,
+    _pending,
     _recurrent,
     _variational_sites,
 )
@@ -147,4 +148,5 @@ __all__ = [
     "words_along",
 ]
 
-del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalizing, _recurrent, _variational_sites
+del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalizing, _pending, _recurrent
+del _variational_sites

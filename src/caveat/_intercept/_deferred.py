@@ -4,7 +4,8 @@
 O outputs that replaces R products for each feature by O, and a large tensor by a small one. And a convolution of
 ``x * m``, with one entry for each channel of an ``x`` that is the same in all draws, is the sum over channels of ``m``
 times the channel's own contribution: those are computed once, and each draw is a product of matrices. In a vectorized
-pass a site returns a stand-in; a linear map takes the factors, and any other call gets the product.
+pass a site returns a stand-in; a linear map takes the factors, and any other call gets the product. A large linear map
+waits itself for the next site: see ``pending``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caveat._dropping import drop
-from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, with_draws_first
+from caveat._intercept import _pending as pending
+from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, memory_behind, with_draws_first
 from caveat._intercept._interception import handles
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Deferred:
     site: SiteKey
     tensor: Tensor
     masks: Tensor
+    rate: float
     level: int
     product: Tensor | None = None
 
@@ -52,6 +56,10 @@ class Deferred:
             self.product = drop(self.tensor, as_draws(self.masks, self.level))
         return self.product
 
+    def reads(self, memory: int) -> bool:
+        """Is this memory that the product is still to be computed from?"""
+        return self.product is None and memory_behind(self.tensor).untyped_storage().data_ptr() == memory
+
     def entries_along(self, axis: int) -> bool:
         """Does the mask have one entry for each index of ``axis`` of the tensor, and is it still unused?"""
         shape = self.masks.shape[1:]
@@ -59,15 +67,21 @@ class Deferred:
         return along and self.product is None
 
 
-def defer(ctx: Pass, site: SiteKey, tensor: Tensor, masks: Tensor) -> Tensor:
+def defer(ctx: Pass, site: SiteKey, tensor: Tensor, masks: Tensor, rate: float) -> Tensor:
     """A stand-in of the shape of ``tensor``; the pass puts the product in its place wherever it is used."""
     assert ctx.drawing is not None
     assert ctx.drawing.level is not None
     stand_in = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
     key = id(stand_in)
     reference = weakref.ref(stand_in, lambda _: ctx.deferred.pop(key, None))
-    ctx.deferred[key] = Deferred(reference, site, tensor, masks, ctx.drawing.level)
+    ctx.deferred[key] = Deferred(reference, site, tensor, masks, rate, ctx.drawing.level)
     return stand_in
+
+
+def deferred_of(ctx: Pass, tensor: Any) -> Deferred | None:
+    """The dropout that this stands for."""
+    waiting = ctx.deferred.get(id(tensor))
+    return waiting if isinstance(waiting, Deferred) else None
 
 
 def worth_deferring(ctx: Pass, tensor: Tensor, masks: Tensor) -> bool:
@@ -87,15 +101,34 @@ def _linear(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if ctx.drawing is None or ctx.drawing.level is None or kwargs:
         return ctx.plain(func, *ctx.settled(args, kwargs))
     tensor, weight, bias = (*args, _NO_BIAS)[:3]
-    waiting = ctx.deferred.get(id(tensor))
+    (weight, bias), _ = ctx.settled((weight, bias), {})
     if not is_plain(weight) or (bias is not None and not is_plain(bias)):
         return ctx.plain(func, *ctx.settled(args, kwargs))
-    if waiting is not None and waiting.entries_along(-1) and _pays(waiting.tensor, weight):
+    waiting = deferred_of(ctx, tensor)
+    if waiting is None or not waiting.entries_along(-1):
+        waiting, tensor = None, ctx.settled((tensor,), {})[0][0]
+    else:
+        tensor = waiting.tensor
+    if ctx.replaying or not pending.may_wait(ctx, tensor, weight, 0.0 if waiting is None else waiting.rate):
+        return _multiply(ctx, func, waiting, tensor, weight, bias)
+    masks, rate = (None, 0.0) if waiting is None else (waiting.masks, waiting.rate)
+    whole = partial(_multiply, ctx, func, waiting, tensor, weight, bias)
+    masked = (lambda: tensor) if waiting is None else waiting.value
+    return pending.wait(ctx, pending.Product(tensor, weight, bias, masks, rate, ctx.drawing.level, masked, whole))
+
+
+def _multiply(
+    ctx: Pass, func: Any, waiting: Deferred | None, tensor: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """The linear map of all features, with the mask that is waiting on the weights or on the data."""
+    if waiting is not None and _pays(tensor, weight):
         return _masking_weights(waiting, weight, bias)
-    args, _ = ctx.settled(args, kwargs)
-    if not ctx.replaying and has_draws(args[0], level := ctx.drawing.level):
-        return as_draws(F.linear(with_draws_first(args[0]).contiguous(), weight, bias), level)
-    return ctx.plain(func, args, kwargs)
+    assert ctx.drawing is not None
+    assert ctx.drawing.level is not None
+    tensor = tensor if waiting is None else waiting.value()
+    if not ctx.replaying and has_draws(tensor, level := ctx.drawing.level):
+        return as_draws(F.linear(with_draws_first(tensor).contiguous(), weight, bias), level)
+    return ctx.plain(func, (tensor, weight, bias), {})
 
 
 def _pays(tensor: Tensor, weight: Tensor) -> bool:
@@ -120,7 +153,7 @@ def _masking_weights(waiting: Deferred, weight: Tensor, bias: Tensor | None) -> 
 
 @handles(F.conv1d, F.conv2d, F.conv3d)
 def _convolution(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    waiting = ctx.deferred.get(id(args[0])) if args else None
+    waiting = deferred_of(ctx, args[0]) if args else None
     if waiting is None or kwargs or not _sums_channels(ctx, waiting, args):
         return ctx.plain(func, *ctx.settled(args, kwargs))
     _, weight, bias, *settings = (*args, _NO_BIAS)[: max(len(args), 3)]

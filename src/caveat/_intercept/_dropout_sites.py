@@ -15,6 +15,7 @@ from caveat._intercept._deferred import defer, worth_deferring
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._layout import Fold
 from caveat._intercept._masks import Make, multipliers
+from caveat._intercept._pending import pending_of
 
 # Of each function: what the audit calls it, the shape of its mask, and whether it is alpha dropout.
 _FEATURE = dropping.by_channel
@@ -39,11 +40,12 @@ _FUNCTIONS: dict[Any, tuple[str, MaskShape, bool]] = {
 
 @handles(*_FUNCTIONS)
 def _dropout(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     kind, mask_shape, alpha = _FUNCTIONS[func]
+    in_place = kwargs.get("inplace", len(args) > 3 and args[3]) or func.__name__.endswith("_")
+    if in_place or func is torch.native_dropout or not args or pending_of(ctx, args[0]) is None:
+        args, kwargs = ctx.settled(args, kwargs)
     tensor = args[0] if args else kwargs["input"]
     rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
-    in_place = kwargs.get("inplace", len(args) > 3 and args[3]) or func.__name__.endswith("_")
     if func is torch.native_dropout:
         return drop_at_site(ctx, kind, tensor, rate), torch.ones_like(tensor, dtype=torch.bool)
     dropped = drop_at_site(ctx, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
@@ -72,7 +74,10 @@ def drop_at_site(
     dtype = tensor.dtype
     make = Make((rate, dtype, "alpha"), lambda keep: keep.to(dtype)) if alpha else multipliers(rate, dtype)
     masks, layout = ctx.masks_for(key, mask_shape(tuple(tensor.shape)), rate, make)
+    waiting = pending_of(ctx, tensor)
     if may_wait and not alpha and worth_deferring(ctx, tensor, masks):
-        return defer(ctx, key, tensor, masks)
+        tensor = tensor if waiting is None else waiting.kept_by(masks, rate)
+        return defer(ctx, key, tensor, masks, rate)
+    tensor = tensor if waiting is None else waiting.value()
     mask, opened = ctx.one_draw(masks, inside=True), layout.open(tensor)
     return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))

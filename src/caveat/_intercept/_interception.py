@@ -32,7 +32,7 @@ from caveat._intercept._sites import SiteKey
 from caveat.errors import InvalidRateError, explain
 
 if TYPE_CHECKING:
-    from caveat._intercept._deferred import Deferred
+    from caveat._intercept._pending import Waiting
 
 Handler = Callable[["Pass", Any, tuple[Any, ...], dict[str, Any]], Any]
 HANDLERS: dict[Any, Handler] = {}
@@ -71,7 +71,7 @@ class Pass(FunctionMode):
         self.arguments: list[tuple[Any, ...]] = []
         self.ordinals: dict[str, int] = {}
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
-        self.deferred: dict[int, Deferred] = {}
+        self.deferred: dict[int, Waiting] = {}
         self.flags_written: list[tuple[nn.Module, bool]] = []
         self._end_replay_at_end()
         self._frozen: set[int] | None = None

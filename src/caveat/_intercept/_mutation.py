@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from caveat._intercept._draw_axis import as_draws
+from caveat._intercept._draw_axis import as_draws, memory_behind
 from caveat._intercept._network import storages_of
 from caveat._intercept._trees import map_tensors
 
@@ -48,6 +48,7 @@ def call_kept_away(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
     if not isinstance(target, Tensor):
         return func(*args, **kwargs)
     original = target
+    _settle_readers(ctx, target)
     if ctx.is_frozen(target):
         ctx.seen.writes_on_views |= not ctx.network.holds(target, ctx.inputs)
         ctx.seen.written |= storages_of([target])
@@ -64,6 +65,7 @@ def call_kept_away(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
 
 def assign(ctx: Pass, target: Tensor, value: Tensor) -> Tensor:
     """Make ``target`` hold ``value`` from here on, as an in-place site does; returns what stands for it."""
+    _settle_readers(ctx, target)
     if not ctx.is_frozen(target):
         try:
             return target.copy_(value)
@@ -72,6 +74,15 @@ def assign(ctx: Pass, target: Tensor, value: Tensor) -> Tensor:
                 raise
     ctx.aliases[id(target)] = (target, value)
     return value
+
+
+def _settle_readers(ctx: Pass, target: Tensor) -> None:
+    """Compute what waits to be computed from memory that is about to be written on."""
+    if ctx.deferred:
+        memory = memory_behind(target).untyped_storage().data_ptr()
+        for waiting in [*ctx.deferred.values()]:
+            if waiting.reads(memory):
+                waiting.value()
 
 
 def with_draw_axis(ctx: Pass, tensor: Tensor) -> Tensor:

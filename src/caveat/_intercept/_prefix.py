@@ -59,6 +59,8 @@ class Prefix:
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
         self.kept: list[Tensor] = []
         self.computed: dict[Any, Tensor | None] = {}
+        self.largest: dict[int, Tensor] = {}
+        self.used_whole: set[int] = set()
 
     @property
     def settled(self) -> bool:
