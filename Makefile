@@ -1,6 +1,6 @@
 # Each target does all the set-up it needs (an environment of its own in .venv, pinned by constraints.txt).
 .DEFAULT_GOAL := help
-.PHONY: help demo playground test test-fast test-survey test-zoo test-frameworks bench docs lint format experiments pins clean
+.PHONY: help demo playground test test-fast test-survey test-zoo test-cuda test-frameworks bench docs lint format experiments pins clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ test-survey: $(READY)  ## signals at random moments; every situation of the zoo 
 
 test-zoo: $(ZOO)  ## the tests against heavy libraries: transformers, Lightning, ONNX Runtime, Ray, clients of the service
 	$(BIN)/python -m pytest -m "heavy and not survey" $(WORKERS) $(ARGS)
+
+test-cuda: $(READY)  ## the tests that compute on a CUDA device (skipped, with the reason, where there is none)
+	$(BIN)/python -m pytest -m cuda $(ARGS) tests/devices
 
 test-frameworks: $(FRAMEWORKS)/.ready  ## the tests against torchvision, timm, fastai and Keras (gigabytes, the first time)
 	$(FRAMEWORKS)/bin/python -m pytest -m frameworks -n auto --dist loadfile $(ARGS) tests/interop tests/test_docs.py tests/test_examples.py

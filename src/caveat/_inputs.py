@@ -168,6 +168,8 @@ def tensors_in(inputs: Inputs) -> list[Tensor]:
 def as_inputs(x: Any, device: torch.device) -> Inputs:
     """A tensor, a tuple (or list) of arguments, or a mapping of keyword arguments, on ``device``.
 
+    Where some of it is on the device, the rest stays where it is: a network may want lengths on the CPU.
+
     Raises:
         InvalidArgumentError: there is no tensor in ``x``, or the batch is empty.
     """
@@ -192,12 +194,12 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
                 fix="skip empty batches before calling caveat",
             )
         )
-    return with_leaves(inputs, leaves, [_on(leaf, device) for leaf in leaves])
+    placed = any(leaf.data.device == device for leaf in leaves)
+    return with_leaves(inputs, leaves, [_own(leaf if placed else move(leaf, device)) for leaf in leaves])
 
 
-def _on(leaf: Leaf, device: torch.device) -> Leaf:
-    """The leaf on the device, under a name of its own: a network may set flags on what it gets."""
-    moved = leaf if leaf.data.device == device else move(leaf, device)
+def _own(moved: Leaf) -> Leaf:
+    """The leaf under a name of its own: a network may set flags on what it gets."""
     return moved if isinstance(moved, PackedSequence) or moved.requires_grad else moved.detach()
 
 

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
 from caveat._engine._values import mapped, room_for, room_laid_out, write
+from caveat._postponed import PostponedChecks
 from caveat.predictive import Output, Predictive
 
 # So much is gathered before it is summarized, which takes several times as much in float64,
@@ -23,17 +24,28 @@ def summarized(pieces: Iterable[Values], output: Output, total: int, *, keep: bo
     """The predictive of all ``pieces``, ``total`` draws together.
 
     With ``block``, every ``block`` consecutive draws depend on each other: a standard error counts them as one.
+    From the second piece on nothing waits for the device until all are summarized.
     """
     summary: Predictive | None = None
     add = getattr(output, "add", None) if block is None else None
+    checks: PostponedChecks | None = None
+    count = 0
     for draws in buffered(pieces, total, whole=keep, block=block):
-        if summary is not None and add is not None:
-            summary = cast(Predictive, add(summary, draws, keep=keep))
-            continue
-        part = output.summarize(draws, keep=keep)
-        part = part.as_block() if block is not None else part
-        summary = part if summary is None else summary.merge(part)
+        if summary is None:
+            part = output.summarize(draws, keep=keep)
+            summary = part if block is None else part.as_block()
+        else:
+            checks = checks or PostponedChecks()
+            with checks:
+                if add is not None:
+                    summary = cast(Predictive, add(summary, draws, keep=keep, count=count))
+                else:
+                    part = output.summarize(draws, keep=keep)
+                    summary = summary.merge(part if block is None else part.as_block())
+        count += draws_in(draws)
     assert summary is not None
+    if checks is not None:
+        checks.settle()
     return summary
 
 

@@ -184,8 +184,10 @@ class MaskSource:
         order = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal, "strata"), whole), shape, start)
         jitter = random_bits(draw_keys(self.seed, site_key(site.path, site.ordinal), whole), shape, start)
         # Sorting random words gives each element its own random order of the strata of a block.
-        stratum = order.reshape(-1, self.strata, elements).argsort(dim=1).reshape(len(whole), elements)
-        uniform = (stratum.to(torch.float32) + uniform_from_bits(jitter)) / self.strata
+        stratum = order.reshape(-1, self.strata, elements).argsort(dim=1, stable=True).reshape(len(whole), elements)
+        # Divided by a tensor: by a number, a GPU multiplies with the inverse, which rounds otherwise.
+        size = torch.full((), float(self.strata), device=self.device)
+        uniform = (stratum.to(torch.float32) + uniform_from_bits(jitter)) / size
         return uniform.narrow(0, draws.start - first * self.strata, len(draws))
 
     def _start(self, site: SiteKey, shape: Shape) -> Start:

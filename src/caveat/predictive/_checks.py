@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from caveat._postponed import postponed_for
 from caveat.errors import NotFiniteError, NotProbabilitiesError, OutputMismatchError, explain
 
 _SUM_TOLERANCE = 1e-3
@@ -15,12 +18,21 @@ _LEAST_PROBABILITY = -1e-6
 
 def check_finite(statistic: Tensor, what: str) -> None:
     """Raise `NotFiniteError` if a mean or sum over draws, (B..., anything), shows that a draw was not finite."""
-    if math.isfinite(statistic.detach().sum().item()):  # one look at all; a sum that overflows is looked at again
+    postponed = postponed_for(statistic)
+    if postponed is not None:
+        look = partial(_check_rows, what=what)
+        postponed.keep((what, statistic.shape), _bad_rows(statistic), torch.logical_or, look)
+    elif not math.isfinite(statistic.detach().sum().item()):  # one look at all; a sum may overflow
+        _check_rows(_bad_rows(statistic), what)
+
+
+def _bad_rows(statistic: Tensor) -> Tensor:
+    return (~torch.isfinite(statistic.detach())).reshape(statistic.shape[0], -1).any(-1)
+
+
+def _check_rows(bad_rows: Tensor, what: str) -> None:
+    if not bool(bad_rows.any()):
         return
-    finite = torch.isfinite(statistic)
-    if bool(finite.all()):
-        return
-    bad_rows = (~finite).reshape(finite.shape[0], -1).any(-1)
     first = int(bad_rows.nonzero()[0])
     raise NotFiniteError(
         explain(
@@ -43,27 +55,47 @@ def checked_probabilities(p: Tensor, precision: torch.dtype) -> Tensor:
     sums = p.sum(-1, keepdim=True)
     if p.numel() == 0:
         return p
-    tolerance = max(_SUM_TOLERANCE, torch.finfo(precision).eps)
-    least, worst = float(p.amin()), float((sums - 1).abs().amax())
-    if least < _LEAST_PROBABILITY or worst > tolerance:
+    extremes = torch.stack([-p.detach().amin(), -sums.detach().amin(), sums.detach().amax()])
+    look = partial(_check_probabilities, tolerance=max(_SUM_TOLERANCE, torch.finfo(precision).eps))
+    postponed = postponed_for(p)
+    if postponed is not None:
+        postponed.keep("probabilities", extremes, torch.maximum, look)
+    else:
+        look(extremes)
+    return p.clamp(min=0) / sums.clamp(min=torch.finfo(sums.dtype).tiny)
+
+
+def _check_probabilities(extremes: Tensor, tolerance: float) -> None:
+    """Check the least probability and the least sum, both negated, and the largest sum."""
+    negated, negated_sum, largest_sum = cast(list[float], extremes.tolist())
+    if -negated < _LEAST_PROBABILITY or max(largest_sum - 1, 1 + negated_sum) > tolerance:
         raise NotProbabilitiesError(
             explain(
                 f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the class axis.",
-                got=f"smallest value {least:.4g}; sums {float(sums.amin()):.4g} to {float(sums.amax()):.4g}",
+                got=f"smallest value {-negated:.4g}; sums {-negated_sum:.4g} to {largest_sum:.4g}",
                 cause="the network returns logits, or the classes lie along another axis",
                 fix="declare output=Logits(), or name the axis: Probabilities(class_dim=1)",
             )
         )
-    return p.clamp(min=0) / sums.clamp(min=torch.finfo(sums.dtype).tiny)
 
 
 def check_variance(variance: Tensor) -> None:
     """Raise `OutputMismatchError` if a variance that the network returned is negative."""
-    if variance.numel() and bool((variance < 0).any()):
+    if variance.numel() == 0:
+        return
+    postponed = postponed_for(variance)
+    if postponed is not None:
+        postponed.keep("variances", variance.detach().amin(), torch.minimum, _check_least)
+    elif bool((variance < 0).any()):
+        _check_least(variance.amin())
+
+
+def _check_least(variance: Tensor) -> None:
+    if bool(variance < 0):
         raise OutputMismatchError(
             explain(
                 "A variance must not be negative.",
-                got=f"values down to {float(variance.amin()):.4g}",
+                got=f"values down to {float(variance):.4g}",
                 cause="the network returns the log of the variance, or a raw value without softplus or exp",
                 fix="declare output=MeanAndLogVariance(), or end the network in softplus",
             )

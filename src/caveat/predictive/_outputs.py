@@ -14,6 +14,7 @@ from torch import Tensor
 
 from caveat._checks import require_draws
 from caveat._numerics import FEW_NUMBERS, accumulator, log_softmax, public_dtype
+from caveat._postponed import postponed_for
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical
@@ -75,11 +76,13 @@ class Logits:
             return add_scores(None, draws, dtype)
         return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
 
-    def add(self, summary: Predictive, draws: Tensor, *, keep: bool = False) -> Predictive:
+    def add(
+        self, summary: Predictive, draws: Tensor, *, keep: bool = False, count: int | None = None
+    ) -> Predictive:
         """The summary of the draws known and of more, as ``summary.merge(self.summarize(draws))`` gives it.
 
         Where scores are many, the known summary, which nobody may use again, is written over: memory then does not grow
-        by a second one.
+        by a second one. ``count`` is how many draws are known; to read it from the summary waits for its device.
 
         Raises:
             NotFiniteError, CannotMergeError: as ``summarize`` and ``merge``.
@@ -90,7 +93,7 @@ class Logits:
             7
         """
         if isinstance(summary, Categorical) and are_many(draws, keep=keep) and can_be_added(summary, draws):
-            return add_scores(summary, draws, summary.dtype)
+            return add_scores(summary, draws, summary.dtype, count)
         return summary.merge(self.summarize(draws, keep=keep))
 
     def by_rows(self, rows: int) -> ScoresByRows:
@@ -313,4 +316,5 @@ class MeanAndLogVariance:
 def _may_wait(draws: Tensor, *, keep: bool) -> bool:
     """Are these draws (S, ...) so few, and all finite, that their summary may be made later?"""
     light = not keep and draws.dim() > 0 and 0 < draws.numel() <= FEW_NUMBERS and not draws.requires_grad
-    return light and math.isfinite(draws.sum().item())
+    at_once = draws.is_cpu or postponed_for(draws) is None
+    return light and at_once and math.isfinite(draws.sum().item())

@@ -114,7 +114,8 @@ def join(parts: Sequence[Predictive], indices: Sequence[Tensor]) -> Predictive:
         tensor([1.5000, 2.5000, 3.5000])
     """
     whole = concatenate(parts)
-    order = torch.cat([*indices, torch.empty(0, dtype=torch.int64, device=parts[0].count.device)])
+    device = parts[0].count.device
+    order = torch.cat([*(index.to(device) for index in indices), torch.empty(0, dtype=torch.int64, device=device)])
     fitting = [part.row_count for part in parts] == [index.numel() for index in indices]
     if not fitting or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
         raise InvalidArgumentError(

@@ -20,6 +20,8 @@ from caveat.predictive._checks import check_finite
 
 # Scores of a part: three temporaries of that size stay in the second cache.
 _PART = 1 << 16
+# On another device a part is as large as its temporaries may be: each operation is a call.
+_PART_ELSEWHERE = 1 << 24
 # So many classes are looked at block by block for the largest.
 _MANY_CLASSES, _BLOCK = 4096, 256
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
@@ -38,14 +40,18 @@ def can_be_added(known: Categorical, scores: Tensor) -> bool:
     return alike and plain and not moments.mean.requires_grad
 
 
-def add_scores(known: Categorical | None, scores: Tensor, dtype: torch.dtype) -> Categorical:
+def add_scores(
+    known: Categorical | None, scores: Tensor, dtype: torch.dtype, count: int | None = None
+) -> Categorical:
     """The summary of the draws known and of the scores (S, B..., C) of more, written over the known one.
+
+    ``count`` is how many draws are known; read from the summary if not given.
 
     Raises:
         NotFiniteError: NaN in any draw.
     """
     whole = _empty(scores, scores.shape[1], dtype) if known is None else known
-    count = 0 if known is None else int(known.count)
+    count = int(whole.count) if count is None else count
     _add_scores(_fields(whole), count, scores, _Room())
     return _of_draws(whole, count + scores.shape[0])
 
@@ -149,7 +155,8 @@ def _parts(scores: Tensor, fields: Sequence[Tensor]) -> Iterator[tuple[Tensor, l
     """The scores (s, b..., C) and the fields (b..., C), part by part along the longest axis of the batch."""
     batch = scores.shape[1:-1]
     axis = max(range(len(batch)), key=batch.__getitem__)
-    rows = max(_PART * batch[axis] // scores.numel(), 1)
+    size = _PART if scores.device.type == "cpu" else _PART_ELSEWHERE
+    rows = max(size * batch[axis] // scores.numel(), 1)
     for start in range(0, batch[axis], rows):
         length = min(rows, batch[axis] - start)
         yield scores.narrow(axis + 1, start, length), [field.narrow(axis, start, length) for field in fields]
@@ -211,6 +218,6 @@ def _winners(scores: Tensor) -> Tensor:
 
 def _vote(votes: Tensor, largest: Tensor, scores: Tensor, axis: int) -> None:
     """Count the draws that vote for each class, ties for the first; ``largest`` is 1.0 at the largest scores."""
-    if int(largest.sum()) != scores.numel() // scores.shape[axis]:
+    if scores.device.type != "cpu" or int(largest.sum()) != scores.numel() // scores.shape[axis]:
         largest.zero_().scatter_(axis, scores.argmax(axis, keepdim=True), 1.0)
     votes.add_((largest.sum(0) if len(largest) > 1 else largest[0]).long())

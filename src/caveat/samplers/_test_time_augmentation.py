@@ -145,14 +145,14 @@ def test_time_augmentation(  # no test, though its name begins as one's
     Example:
         >>> import caveat
         >>> def jitter(x, generator):
-        ...     return x + 0.1 * torch.randn(x.shape[1:], generator=generator)
+        ...     return x + 0.1 * torch.randn(x.shape[1:], generator=generator).to(x.device)
         >>> sampler = test_time_augmentation(nn.Linear(4, 3), jitter, output=caveat.Logits())
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
         torch.Size([2, 3])
     """
     require_model(model)
     if not callable(augment):
-        fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator)"
+        fix = "def augment(x, generator): return x + 0.1 * torch.randn(x.shape[1:], generator=generator).to(x.device)"
         raise InvalidArgumentError(_wrong_kind("augment must be a function of (inputs, generator).", augment, fix))
     as_read = as_output(output)
     return TestTimeAugmentation(model, as_read, augment, EvalNetwork(model, as_read.read, in_dims))
