@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from caveat.errors import (
     CaveatError,
     InvalidArgumentError,
+    InvalidRateError,
     NotFiniteError,
     NotProbabilitiesError,
     explain,
@@ -367,3 +368,17 @@ def require_probabilities(p: Tensor) -> None:
                 fix="logits.softmax(-1), or probabilities.movedim(1, -1)",
             )
         )
+
+
+def require_rate(p: float) -> float:
+    """Returns a dropout rate as a float when it lies in [0, 1).
+
+    Raises:
+        InvalidRateError: it does not, or it is no number.
+
+    Example:
+        >>> require_rate(0.5)
+        0.5
+    """
+    require_number(p, "p", "[0, 1)", fix="the fraction to drop, such as p=0.1 for a tenth", error=InvalidRateError)
+    return float(p)

@@ -11,7 +11,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
 from caveat._tables._chunks import _head, content_of, read_chunks  # pyright: ignore[reportPrivateUsage]
-from caveat._tables._errors import InvalidTableError
+from caveat._tables._columns import InvalidTableError
 from caveat.cli._output_file import check_output, written
 from caveat.cli._tabular_checkpoint import checkpoint, destination
 from caveat.errors import BusyError, InvalidModelError

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caveat._tables._columns import InvalidTableError
 from caveat._tables._days import day_of, learn_order
-from caveat._tables._errors import InvalidTableError
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import dates_of
 

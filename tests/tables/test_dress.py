@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caveat._tables._columns import InvalidTableError
 from caveat._tables._dress import Dress, learn_dress, number_in, undress
-from caveat._tables._errors import InvalidTableError
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import numbers_of
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat._plain import from_plain
+from caveat._tables._columns import InvalidTableError
 from caveat._tables._encode import ABSENT, FIRST, UNKNOWN, edges_of, unfamiliarity
 from caveat._tables._encode import encode as encode_typed
-from caveat._tables._errors import InvalidTableError
 from caveat._tables._schema import Column, Schema, learn_schema, parse_columns
 
 

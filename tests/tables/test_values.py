@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat._tables._errors import InvalidTableError
+from caveat._tables._columns import InvalidTableError
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import dates_of, keys_of, numbers_of
 

@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 
 from caveat._estimators._from_scores import highest_level, interval_of
 from caveat._estimators._predicting import summarize_draws
-from caveat._estimators._standardize import center_and_scale
+from caveat._estimators._targets import center_and_scale
 from caveat._tables._schema import learn_schema
 from caveat._tables._typed import Table
 from caveat._tables._values import row_place

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.layers import MeanAndLogVarianceHead
 from caveat.losses import beta_nll, gaussian_nll
 from caveat.train import Run, fit, fit_ensemble, fit_many
 from caveat.train._noise import Noise
-from caveat.train._progress import Progress
 from caveat.train._run import batch_sizes, training_rows
 
 from .networks import branching, distance, mlp, recurrent, regression, with_batch_norm
@@ -355,6 +355,6 @@ def test_progress_is_for_terminals_only(capfd: pytest.CaptureFixture[str], tmp_p
     assert capfd.readouterr() == ("", "")
     screen, log = Screen(terminal=True), Screen(terminal=False)
     for stream in (screen, log):
-        Progress(stream=stream).show(5, 10, "loss 1", last=True)  # pyright: ignore
-    assert "5/10 epochs  loss 1\n" in screen.text
+        ProgressBar("epochs", stream=stream).show(5, 10, "loss 1", last=True)  # pyright: ignore
+    assert "5/10 epochs, at most 0 s left  loss 1\n" in screen.text
     assert log.text == ""

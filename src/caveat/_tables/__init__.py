@@ -1,10 +1,17 @@
 """Tables as columns: of files and of data frames, what each column holds, parsed once, and encoded for networks."""
 
 from caveat._tables._chunks import Chunk, content_of, read_chunks
-from caveat._tables._columns import Array, Columns, as_columns, count_rows, take
+from caveat._tables._columns import (
+    Array,
+    Columns,
+    DoubtfulColumnWarning,
+    InvalidTableError,
+    as_columns,
+    count_rows,
+    take,
+)
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._encode import ABSENT, FIRST, edges_of, encode, unfamiliarity
-from caveat._tables._errors import DoubtfulColumnWarning, InvalidTableError
 from caveat._tables._sample import (
     Sample,
     class_labels,

@@ -20,8 +20,7 @@ import numpy as np
 from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
 from caveat._tables._arrow_files import open_feather, open_parquet
-from caveat._tables._columns import Array, Columns, count_rows
-from caveat._tables._errors import InvalidTableError
+from caveat._tables._columns import Array, Columns, InvalidTableError, count_rows
 from caveat.errors import explain
 
 ROWS = 8192

@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing
-from caveat._tables._errors import InvalidTableError
-from caveat.errors import explain
+from caveat.errors import InvalidArgumentError, explain
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
 """Arrays (B,) by name: of numbers, booleans, dates, or of objects (text, with None where a value is missing)."""
+
+
+class InvalidTableError(InvalidArgumentError):
+    """A table that cannot be learned from or predicted for; the message names the column and the row."""
+
+
+class DoubtfulColumnWarning(UserWarning):
+    """A column that could be read in two ways, or in part not at all; the message says how it was read."""
 
 
 class Category(str):

@@ -10,10 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from caveat._tables._columns import Array, Category
+from caveat._tables._columns import Array, Category, InvalidTableError
 from caveat._tables._days import Order, day_of, learn_order
 from caveat._tables._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
-from caveat._tables._errors import InvalidTableError
 from caveat._tables._values import NotANumberError, Place, is_missing, plain_number, row_place, shown
 from caveat.errors import explain
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from caveat._tables._chunks import Chunk, read_chunks
-from caveat._tables._columns import Array, Columns, take
+from caveat._tables._columns import Array, Columns, InvalidTableError, take
 from caveat._tables._dress import PLAIN, Dress
-from caveat._tables._errors import InvalidTableError
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import keys_of, numbers_of
 from caveat.errors import explain

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caveat._tables._columns import Array, Columns, take
+from caveat._tables._columns import Array, Columns, InvalidTableError, take
 from caveat._tables._dress import PLAIN, Dress
-from caveat._tables._errors import InvalidTableError
 from caveat._tables._reading import Reading, learn_reading
 from caveat._tables._values import Place, dates_of, keys_of, numbers_of, row_place
 from caveat.errors import explain

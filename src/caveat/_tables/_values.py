@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing as is_no_value
-from caveat._tables._columns import Array
+from caveat._tables._columns import Array, InvalidTableError
 from caveat._tables._days import day_of, days_of
 from caveat._tables._dress import PLAIN, Dress, number_in
-from caveat._tables._errors import InvalidTableError
 from caveat.errors import explain
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"})

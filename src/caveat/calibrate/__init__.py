@@ -10,11 +10,11 @@ from caveat.calibrate._conformal_intervals import (
     AbsoluteResidual,
     ConformalizedQuantiles,
     ScaledResidual,
+    conformal_quantile,
     fit_absolute_residual,
     fit_conformalized_quantiles,
     fit_scaled_residual,
 )
-from caveat.calibrate._conformal_rank import conformal_quantile
 from caveat.calibrate._conformal_scores import APS, LAC, RAPS, SetScore
 from caveat.calibrate._conformal_sets import ConformalSets, fit_conformal_sets
 from caveat.calibrate._one_against_rest import Isotonic, Platt, fit_isotonic, fit_platt

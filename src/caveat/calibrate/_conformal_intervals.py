@@ -6,6 +6,7 @@ a width of its own, and is held by itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -16,7 +17,6 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_number, require_positive
 from caveat._numerics import public_dtype
 from caveat.calibrate._checks import detached
-from caveat.calibrate._conformal_rank import conformal_quantile
 from caveat.calibrate._stored import State, state_of, stored
 
 
@@ -184,3 +184,20 @@ def fit_conformalized_quantiles(
     require_number(level, "level", "(0, 1)")
     bottom, top, y = detached(low=low, high=high, target=target)
     return ConformalizedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), level), level)
+
+
+@takes_arrays
+def conformal_quantile(scores: Tensor, level: float) -> Tensor:
+    """Returns the ceil((n + 1) level)-th smallest of scores (n, ...) -> (...); infinite where n is too small for it.
+
+    Of n + 1 exchangeable scores the last is at most this with probability at least ``level``.
+
+    Example:
+        >>> conformal_quantile(torch.arange(1.0, 10.0), level=0.9), conformal_quantile(torch.arange(3.0), level=0.9)
+        (tensor(9.), tensor(inf))
+    """
+    n = scores.shape[0]
+    place = math.ceil((n + 1) * level - 1e-9)  # 0.9 * 10 is 9 and not a rounding above it
+    if place > n:
+        return torch.full_like(scores[0], math.inf)
+    return scores.kthvalue(max(place, 1), dim=0).values

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._checks import describe, require_number
-from caveat.calibrate._conformal_rank import conformal_quantile
+from caveat.calibrate._conformal_intervals import conformal_quantile
 from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError, explain

@@ -17,9 +17,8 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import describe
 from caveat._extras import require
-from caveat._numerics import public_dtype
+from caveat._numerics import interpolate, public_dtype
 from caveat.calibrate._checks import as_scores, scored
-from caveat.calibrate._interpolate import interpolate
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError, explain
 

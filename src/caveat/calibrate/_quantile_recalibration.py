@@ -17,9 +17,8 @@ from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._checks import require_levels, require_number, require_positive
-from caveat._numerics import accumulator, public_dtype
+from caveat._numerics import accumulator, interpolate, public_dtype
 from caveat.calibrate._checks import detached
-from caveat.calibrate._interpolate import interpolate
 from caveat.calibrate._stored import State, state_of, stored
 
 _LEAST_TAIL = 1e-9

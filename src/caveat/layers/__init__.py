@@ -6,8 +6,7 @@ from caveat.layers._drop_block import DropBlock1d, DropBlock2d, DropBlock3d, blo
 from caveat.layers._embedding_dropout import EmbeddingDropout
 from caveat.layers._gaussian_dropout import GaussianDropout
 from caveat.layers._heads import LogitsAndLogVarianceHead, MeanAndLogVarianceHead
-from caveat.layers._insertion import insert_dropout, remove_dropout
-from caveat.layers._predicates import instances_of
+from caveat.layers._insertion import insert_dropout, instances_of, remove_dropout
 from caveat.layers._random_features import (
     RandomFeatureGaussianProcess,
     gaussian_curvature,

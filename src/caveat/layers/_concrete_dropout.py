@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]  # the one class of all convolutions
 
+from caveat._checks import require_rate
 from caveat._random_numbers import Shape, elementwise, times, uniform_numbers, wide
 from caveat.errors import InvalidRateError, explain
-from caveat.layers._rates import check_rate
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
 # The temperatures of the authors' code: of single units, and of whole channels.
@@ -177,7 +177,7 @@ def _plain(holder: nn.Module, settings: Any) -> nn.Module:
 
 
 def _start(layer: nn.Module, p: float) -> nn.Parameter:
-    if check_rate(p) == 0:
+    if require_rate(p) == 0:
         raise InvalidRateError(
             explain(
                 "A rate that is to be learned must start in (0, 1).",

@@ -12,10 +12,9 @@ from typing import final
 
 from torch import Tensor, nn
 
-from caveat._checks import require_integer
+from caveat._checks import require_integer, require_rate
 from caveat._random_numbers import Shape, times, uniform_numbers
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._rates import check_rate
 
 
 @final
@@ -39,7 +38,7 @@ class DropBlock1d(nn.Module):
 
     def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
         super().__init__()
-        self.p, self.block_size, self.exact = check_rate(p), _check_block_size(block_size), exact
+        self.p, self.block_size, self.exact = require_rate(p), _check_block_size(block_size), exact
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
@@ -79,7 +78,7 @@ class DropBlock2d(nn.Module):
 
     def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
         super().__init__()
-        self.p, self.block_size, self.exact = check_rate(p), _check_block_size(block_size), exact
+        self.p, self.block_size, self.exact = require_rate(p), _check_block_size(block_size), exact
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
@@ -111,7 +110,7 @@ class DropBlock3d(nn.Module):
 
     def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
         super().__init__()
-        self.p, self.block_size, self.exact = check_rate(p), _check_block_size(block_size), exact
+        self.p, self.block_size, self.exact = require_rate(p), _check_block_size(block_size), exact
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""

@@ -10,9 +10,9 @@ from typing import Any, cast, final
 
 from torch import Tensor, nn
 
+from caveat._checks import require_rate
 from caveat._random_numbers import word_multipliers
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._rates import check_rate
 
 
 @final
@@ -49,7 +49,7 @@ class EmbeddingDropout(nn.Module):
         super().__init__()
         if not isinstance(cast(Any, embedding), nn.Embedding):
             raise InvalidArgumentError(_not_an_embedding(embedding))
-        self.embedding, self.p, self.batch_first = embedding, check_rate(p), batch_first
+        self.embedding, self.p, self.batch_first = embedding, require_rate(p), batch_first
 
     def forward(self, ids: Tensor) -> Tensor:
         """The vectors of words (*ids.shape, E), those of dropped words zero."""

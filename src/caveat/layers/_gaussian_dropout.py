@@ -10,8 +10,8 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
+from caveat._checks import require_rate
 from caveat._random_numbers import elementwise, times, uniform_numbers
-from caveat.layers._rates import check_rate
 
 
 @final
@@ -40,7 +40,7 @@ class GaussianDropout(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        self.p = check_rate(p)
+        self.p = require_rate(p)
 
     @property
     def variance(self) -> float:

@@ -8,15 +8,17 @@ as it was. No index of a ``Sequential`` that is in use moves either.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from caveat._checks import require_model
+from caveat._checks import require_model, require_rate
 from caveat._dropping import INSERTED, drop_returned
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._predicates import ModulePredicate, modules_by_path
-from caveat.layers._rates import check_rate
+
+ModulePredicate = Callable[[str, nn.Module], bool]
+"""``which(path, module)``: is this module meant? The path is the one that ``named_modules`` gives."""
 
 _LISTS = (nn.ModuleList, nn.ModuleDict)
 
@@ -56,7 +58,7 @@ def insert_dropout(
         >>> list(model.state_dict()) == keys
         True
     """
-    check_rate(p)
+    require_rate(p)
     _check_open(model)
     chosen = {path: m for path, m in modules_by_path(model).items() if not _is_list(m) and after(path, m)}
     if not chosen:
@@ -150,3 +152,23 @@ def _check_insertable(path: str, module: nn.Module, dropout: object) -> None:
 
 def _runs_in_order(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def instances_of(*classes: type[nn.Module]) -> ModulePredicate:
+    """A predicate: the modules of these classes.
+
+    Example:
+        >>> chosen = instances_of(nn.ReLU, nn.GELU)
+        >>> chosen("0", nn.ReLU()), chosen("1", nn.Linear(2, 2))
+        (True, False)
+    """
+
+    def chosen(path: str, module: nn.Module) -> bool:
+        return isinstance(module, classes)
+
+    return chosen
+
+
+def modules_by_path(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module of ``model``, itself under '', once, by the first path that leads to it."""
+    return dict(cast(Any, model.named_modules()))

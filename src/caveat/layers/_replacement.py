@@ -9,8 +9,7 @@ from typing import cast
 from torch import nn
 
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._insertion import nothing_chosen
-from caveat.layers._predicates import ModulePredicate, modules_by_path
+from caveat.layers._insertion import ModulePredicate, modules_by_path, nothing_chosen
 
 
 def replace(model: nn.Module, *, which: ModulePredicate, by: Callable[[nn.Module], nn.Module]) -> list[str]:

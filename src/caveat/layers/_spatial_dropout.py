@@ -11,9 +11,9 @@ from typing import Literal, final
 
 from torch import Tensor, nn
 
+from caveat._checks import require_rate
 from caveat._random_numbers import Shape, dropped
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._rates import check_rate
 
 ChannelDim = Literal[1, -1]
 
@@ -47,7 +47,7 @@ class SpatialDropout1d(nn.Module):
 
     def __init__(self, p: float = 0.5, *, channel_dim: ChannelDim = 1) -> None:
         super().__init__()
-        self.p, self.channel_dim = check_rate(p), _checked(channel_dim)
+        self.p, self.channel_dim = require_rate(p), _checked(channel_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with channels dropped in training and in draws; ``x`` itself in eval mode."""
@@ -80,7 +80,7 @@ class SpatialDropout2d(nn.Module):
 
     def __init__(self, p: float = 0.5, *, channel_dim: ChannelDim = 1) -> None:
         super().__init__()
-        self.p, self.channel_dim = check_rate(p), _checked(channel_dim)
+        self.p, self.channel_dim = require_rate(p), _checked(channel_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with channels dropped in training and in draws; ``x`` itself in eval mode."""
@@ -113,7 +113,7 @@ class SpatialDropout3d(nn.Module):
 
     def __init__(self, p: float = 0.5, *, channel_dim: ChannelDim = 1) -> None:
         super().__init__()
-        self.p, self.channel_dim = check_rate(p), _checked(channel_dim)
+        self.p, self.channel_dim = require_rate(p), _checked(channel_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with channels dropped in training and in draws; ``x`` itself in eval mode."""

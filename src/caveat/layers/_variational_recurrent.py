@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from caveat._checks import require_integer
+from caveat._checks import require_integer, require_rate
 from caveat._recurrence import Stack, variational_recurrence
-from caveat.layers._rates import check_rate
 from caveat.layers._variational_arguments import check_features, check_rank, first_state
 
 _GATES = {"lstm": 4, "gru": 3}
@@ -86,8 +85,8 @@ class VariationalLSTM(nn.Module):
             require_integer(size, name, 1)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.dropout, self.input_dropout = check_rate(dropout), check_rate(input_dropout)
-        self.state_dropout, self.output_dropout = check_rate(state_dropout), check_rate(output_dropout)
+        self.dropout, self.input_dropout = require_rate(dropout), require_rate(input_dropout)
+        self.state_dropout, self.output_dropout = require_rate(state_dropout), require_rate(output_dropout)
         _add_parameters(self, _stack(self, "lstm"), device, dtype)
 
     def forward(
@@ -165,8 +164,8 @@ class VariationalGRU(nn.Module):
             require_integer(size, name, 1)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.dropout, self.input_dropout = check_rate(dropout), check_rate(input_dropout)
-        self.state_dropout, self.output_dropout = check_rate(state_dropout), check_rate(output_dropout)
+        self.dropout, self.input_dropout = require_rate(dropout), require_rate(input_dropout)
+        self.state_dropout, self.output_dropout = require_rate(state_dropout), require_rate(output_dropout)
         _add_parameters(self, _stack(self, "gru"), device, dtype)
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Any, Tensor]:

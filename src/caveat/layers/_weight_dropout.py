@@ -11,9 +11,9 @@ from typing import Any, final
 
 from torch import nn
 
+from caveat._checks import require_rate
 from caveat._random_numbers import dropped, elementwise
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._rates import check_rate
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
 
@@ -54,7 +54,7 @@ class WeightDropout(nn.Module):
     def __init__(self, layer: nn.Module, p: float = 0.5, names: Sequence[str] | None = None) -> None:
         super().__init__()
         check_layer(layer, nn.Module, said="an nn.Module")
-        self.p = check_rate(p)
+        self.p = require_rate(p)
         self.names = _checked(layer, names)
         self._settings = take_place(self, layer)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caveat._checks import describe, require_integer
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
-from caveat.losses._bounded_exp import bounded_exp
+from caveat.losses._gaussian_nll import bounded_exp
 from caveat.losses._logit_noise import expected_log_likelihood
 from caveat.losses._pair import split_pair
 from caveat.losses._reduce import Reduction, check_reduction, check_target, reduce_loss, with_mask

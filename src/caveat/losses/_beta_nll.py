@@ -11,8 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from caveat._checks import require_number
-from caveat.losses._bounded_exp import ceiling
-from caveat.losses._gaussian_nll import normal_nll, standard_parts
+from caveat.losses._gaussian_nll import ceiling, normal_nll, standard_parts
 from caveat.losses._reduce import Reduction, check_reduction, reduce_loss
 
 

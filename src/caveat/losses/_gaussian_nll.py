@@ -13,7 +13,6 @@ from torch import Tensor
 
 from caveat._checks import describe, require_floating
 from caveat.errors import OutputMismatchError, explain
-from caveat.losses._bounded_exp import bounded_exp
 from caveat.losses._pair import split_pair
 from caveat.losses._reduce import Reduction, check_reduction, check_target, reduce_loss, with_mask
 
@@ -90,3 +89,21 @@ def standard_parts(returned: Any, target: Tensor, mask: Tensor | None) -> tuple[
 def normal_nll(residual: Tensor, log_variance: Tensor) -> Tensor:
     """(r^2 e^-s + s) / 2, element by element, without the constant."""
     return 0.5 * ((residual * bounded_exp(-0.5 * log_variance)).square() + log_variance)
+
+
+def ceiling(dtype: torch.dtype) -> float:
+    """Up to where `bounded_exp` is exact: 20, in double 300, so that the square of residual * exp still fits."""
+    return 300.0 if dtype == torch.float64 else 20.0
+
+
+def bounded_exp(x: Tensor) -> Tensor:
+    """exp(x) for x up to the ceiling c; above, e^c (1 + x - c): finite, and its gradient does not vanish.
+
+    A clamp instead would leave a network that once says "no noise at all" without a gradient back.
+
+    Example:
+        >>> bounded_exp(torch.tensor([0.0, 1000.0])).isfinite().all()
+        tensor(True)
+    """
+    limit = ceiling(x.dtype)
+    return x.clamp(max=limit).exp() * (1 + (x - limit).relu())

@@ -2,8 +2,7 @@
 
 from caveat._engine import Sampler, Stream
 from caveat.samplers._decompose_mixture import decompose_mixture
-from caveat.samplers._deterministic import deterministic
-from caveat.samplers._ensemble import Ensemble, ensemble
+from caveat.samplers._ensemble import Ensemble, deterministic, ensemble
 from caveat.samplers._gaussian_process_head import gaussian_process_head
 from caveat.samplers._mc_batch_norm import mc_batch_norm
 from caveat.samplers._mc_dropout import MCDropout, mc_dropout

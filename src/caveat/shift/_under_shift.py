@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from caveat._checks import describe, require_integer
+from caveat._progress import ProgressBar
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
 from caveat.shift._checks import check_images
 from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
-from caveat.shift._progress import Progress, terminal_bar
 from caveat.shift._table import CLEAN, Cell, ShiftTable
 
 Predict = Callable[[Tensor], Any]
@@ -36,7 +36,7 @@ def under_shift(
     seed: int = 0,
     constants: str | None = None,
     checkpoint: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> ShiftTable:
     """Any metrics and measures on clean and on shifted images: kind x severity x metric -> value.
 
@@ -86,7 +86,8 @@ def under_shift(
     cells = [(CLEAN, 0.0), *((kind, severity) for kind in shifts for severity in severities if severity != 0)]
     names = [*metrics, *measures]
     table = _resume(checkpoint, _settings(images, targets, seed, constants))
-    show = terminal_bar() if progress is None else progress
+    bar = ProgressBar("shifts")
+    show = bar.show if progress is None else progress
     for done, (kind, severity) in enumerate(cells):
         show(done, len(cells), f"{kind} {severity:g}")
         if any((kind, severity, name) not in table.values for name in names):
@@ -98,7 +99,10 @@ def under_shift(
             table = ShiftTable({**table.values, **values}, table.settings)
             if checkpoint is not None:
                 table.save(checkpoint)
-    show(len(cells), len(cells), "done")
+    if progress is None:
+        bar.show(len(cells), len(cells), "done", last=True)
+    else:
+        progress(len(cells), len(cells), "done")
     return _only(table, cells, names)
 
 

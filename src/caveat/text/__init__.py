@@ -2,8 +2,9 @@
 
 from caveat.errors import InvalidModelError
 from caveat.text._classifier import Classifier
-from caveat.text._errors import InvalidEncoderError, InvalidTextError, SentencesTruncatedWarning
+from caveat.text._encoder import InvalidEncoderError
 from caveat.text._regressor import Regressor
+from caveat.text._sentences import InvalidTextError, SentencesTruncatedWarning
 
 __all__ = [
     "Classifier",

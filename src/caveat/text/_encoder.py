@@ -12,8 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from caveat._extras import require
-from caveat.errors import explain
-from caveat.text._errors import InvalidEncoderError
+from caveat.errors import InvalidArgumentError, explain
+
+
+class InvalidEncoderError(InvalidArgumentError):
+    """An encoder that cannot be found or read, or that does not give a vector for each token."""
+
 
 _AT_ONCE = 64
 MOST_TOKENS = 128  # of a sentence, if nothing else is asked for

@@ -15,10 +15,10 @@ from caveat._estimators import CardLines, Classes, Kind, Model, Stored, plain_te
 from caveat._extras import require as require_extra
 from caveat._plain import from_plain
 from caveat.errors import InvalidModelError, explain
-from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
-from caveat.text._errors import InvalidEncoderError, InvalidTextError
+from caveat.text._encoder import MOST_TOKENS, Encoder, InvalidEncoderError, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
+from caveat.text._sentences import InvalidTextError
 from caveat.text._settings import Settings, check_settings
 from caveat.text._training import learn
 from caveat.text._words import Vocabulary

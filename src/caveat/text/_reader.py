@@ -12,8 +12,8 @@ from torch import Tensor
 
 from caveat._estimators import split_evenly
 from caveat.text._encoder import MOST_TOKENS, NO_TOKEN, Encoder, load_encoder
-from caveat.text._errors import SentencesTruncatedWarning
 from caveat.text._network import ReaderKind
+from caveat.text._sentences import SentencesTruncatedWarning
 from caveat.text._settings import Settings
 from caveat.text._words import PADDING, Vocabulary
 

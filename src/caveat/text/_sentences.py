@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any, cast
 
 from caveat._checks import is_missing
-from caveat.errors import explain
-from caveat.text._errors import InvalidTextError
+from caveat.errors import InvalidArgumentError, explain
+
+
+class InvalidTextError(InvalidArgumentError):
+    """Sentences or answers that cannot be learned from or predicted for; the message names the row."""
+
+
+class SentencesTruncatedWarning(UserWarning):
+    """Sentences that are longer than what is read of one; their ends were left out."""
 
 
 def as_sentences(X: Any) -> list[str]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from caveat import _safetensors_file as safetensors_file
+from caveat._progress import Rhythm
 from caveat.errors import CaveatError, InvalidArgumentError, explain
 from caveat.train._loop import Member, Training
-from caveat.train._progress import Rhythm
 from caveat.train._stack import tensors_of
 from caveat.train._table import Table
 from caveat.train._trial import describe_network

@@ -13,6 +13,7 @@ from torch import nn
 
 from caveat._checks import require_choice
 from caveat._intercept import random_states_kept
+from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, explain
 from caveat.train import _run as runs
 from caveat.train._checkpoint import Checkpoint, describe_run
@@ -20,7 +21,6 @@ from caveat.train._history import Fit
 from caveat.train._loop import Member, Training, reach_of
 from caveat.train._passes import Objective
 from caveat.train._prepare import Group, prepared
-from caveat.train._progress import Progress
 from caveat.train._run import Run
 from caveat.train._trial import Trial, is_stack_faster, why_not_stacked
 
@@ -64,7 +64,7 @@ def trained(
             parts = [group] if chosen else _split(group)
             for part in parts:
                 path = places.of(part.numbers, together=chosen)
-                _train(part, objective, path, Progress(progress), together=chosen)
+                _train(part, objective, path, ProgressBar("epochs", progress), together=chosen)
                 fits |= dict(zip(part.numbers, (member.result() for member in part.members), strict=True))
                 for member in part.members:
                     member.network.eval()
@@ -133,7 +133,7 @@ def _split(group: Group) -> list[Group]:
     return [Group([number], [member], group.table, group.unmanaged) for number, member in pairs]
 
 
-def _train(group: Group, objective: Objective, path: Path | None, bar: Progress, *, together: bool) -> None:
+def _train(group: Group, objective: Objective, path: Path | None, bar: ProgressBar, *, together: bool) -> None:
     training = Training(group.members, group.table, objective, together=together, seeded=group.unmanaged)
     kept = None if path is None else Checkpoint(path, describe_run(group.members, group.table, objective))
     if kept is None:

@@ -1,4 +1,4 @@
-"""A line that says how far training is: on a terminal only, and never in a log."""
+"""A line that says how far long work is: on a terminal only, and never in a log."""
 
 from __future__ import annotations
 
@@ -35,12 +35,17 @@ class Rhythm:
 
 
 @dataclass
-class Progress:
-    """A bar over epochs, rewritten in place; ``close`` leaves its last state on the screen."""
+class ProgressBar:
+    """A bar over ``unit``s of work, rewritten in place, with the time that is left if all of them are worked through.
 
+    ``show`` with ``last`` leaves its last state on the screen.
+    """
+
+    unit: str
     wanted: bool = True
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     _rhythm: Rhythm = field(default_factory=lambda: Rhythm(_BETWEEN))
+    _start: float = field(default_factory=time.monotonic)
     _length: int = 0
 
     @property
@@ -53,13 +58,23 @@ class Progress:
         if not self.shown or not (last or self._rhythm.is_due):
             return
         with self._rhythm.beat():
-            self._draw(done, total, text, last)
+            self._draw(bar_line(done, total, self.unit, text, time.monotonic() - self._start), last)
 
-    def _draw(self, done: int, total: int, text: str, last: bool) -> None:
-        filled = _WIDTH * done // max(total, 1)
-        line = f"{'━' * filled}{'╌' * (_WIDTH - filled)} {done}/{total} epochs  {text}"
+    def _draw(self, line: str, last: bool) -> None:
         self.stream.write("\r" + line.ljust(self._length))
         self._length = len(line)
         if last:
             self.stream.write("\n")
         self.stream.flush()
+
+
+def bar_line(done: int, total: int, unit: str, text: str, seconds: float) -> str:
+    """Returns the line itself.
+
+    Example:
+        >>> bar_line(6, 12, "shifts", "fog 3", 30.0)
+        '━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 6/12 shifts, at most 30 s left  fog 3'
+    """
+    filled = _WIDTH * done // max(total, 1)
+    left = f", at most {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""
+    return f"{'━' * filled}{'╌' * (_WIDTH - filled)} {done}/{total} {unit}{left}  {text}"
