@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import typing
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from torch import nn
 
 import caveat
 from caveat import metrics
@@ -47,7 +50,49 @@ def page(name: str, module: ModuleType) -> str:
     if name == "metrics":
         parts.append(metrics_by_task())
         labels = sorted(labels, key=lambda label: (label not in metrics.METRICS, label[0].isupper()))
-    return "\n\n".join(parts + [f"::: caveat.{name}.{label}" for label in labels]) + "\n"
+    parts += [f"::: caveat.{name}.{label}" for label in labels]
+    if classes := returned(module):
+        parts.append("## Returned by these\n\nNobody makes or imports these: functions and methods above return them.")
+        parts += [f"::: {one.__module__}.{one.__qualname__}" for one in classes]
+    return "\n\n".join(parts) + "\n"
+
+
+def returned(module: ModuleType) -> list[type]:
+    """The classes of a package that its functions return and that are not public, with those that their fields hold."""
+    found, waiting = dict[str, type](), [getattr(module, label) for label in public(module)]
+    shown = {id(thing) for thing in waiting}
+    while waiting:
+        for one in _classes_in(_hints(waiting.pop())):
+            plain = not one.__name__.startswith("_") and not issubclass(one, nn.Module | BaseException)
+            if plain and one.__module__.startswith(f"{module.__name__}._") and id(one) not in shown:
+                shown.add(id(one))
+                found[one.__name__] = one
+                waiting.append(one)
+    return [found[name] for name in sorted(found)]
+
+
+def _hints(thing: Any) -> list[Any]:
+    """The types that a function returns; of a class those of its fields and of what its methods return."""
+    if not isinstance(thing, type):
+        return [_types_of(thing).get("return")] if inspect.isfunction(thing) else []
+    members = [value for name, value in vars(thing).items() if not name.startswith("_") and name != "bind"]
+    functions = [getattr(member, "fget", None) or getattr(member, "__func__", member) for member in members]
+    kept = [_types_of(one).get("return") for one in functions if inspect.isfunction(one)]
+    return [*kept, *(hint for name, hint in _types_of(thing).items() if not name.startswith("_"))]
+
+
+def _types_of(thing: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(thing)
+    except NameError:  # what is loaded for type checkers alone, as matplotlib's axes are
+        return {}
+
+
+def _classes_in(hints: Iterable[Any]) -> Iterator[type]:
+    for hint in hints:
+        if isinstance(hint, type) and not typing.get_args(hint):
+            yield hint
+        yield from _classes_in([part for part in (typing.get_origin(hint), *typing.get_args(hint)) if part is not None])
 
 
 TASKS = {

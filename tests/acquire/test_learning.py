@@ -18,7 +18,6 @@ from torch import Tensor
 
 from caveat.acquire import (
     Pool,
-    Round,
     active_learning,
     csv_labels,
     folder_labels,
@@ -29,6 +28,7 @@ from caveat.acquire import (
 from caveat.acquire import (
     _progress as progress,
 )
+from caveat.acquire._learning import Round
 from caveat.errors import BusyError, InvalidArgumentError
 from caveat.predictive import Probabilities
 

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from caveat.calibrate import (
-    AffineScaling,
-    Temperature,
     fit_dirichlet,
     fit_isotonic,
     fit_matrix_scaling,
@@ -25,6 +23,8 @@ from caveat.calibrate import (
     fit_vector_scaling,
     from_state,
 )
+from caveat.calibrate._affine import AffineScaling
+from caveat.calibrate._temperature import Temperature
 from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.metrics import classwise_calibration_error, expected_calibration_error, negative_log_likelihood
 

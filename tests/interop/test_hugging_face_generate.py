@@ -14,8 +14,9 @@ import transformers
 
 import caveat
 from caveat.errors import InvalidArgumentError, NothingRandomError
-from caveat.interop import Generation, generate
+from caveat.interop import generate
 from caveat.interop._hugging_face_cache import CachedDraws
+from caveat.interop._hugging_face_generate import Generation
 
 from .hugging_face import SIZE, brute_force, made, same_law, tokenizer
 from .hugging_face import TEXTS as ALL_TEXTS

@@ -5,39 +5,26 @@ logits, of every draw (S, B, C) or of the pooled predictive (B, C) as the log of
 probabilities.
 """
 
-from caveat.calibrate._affine import AffineScaling, fit_dirichlet, fit_matrix_scaling, fit_vector_scaling
+from caveat.calibrate._affine import fit_dirichlet, fit_matrix_scaling, fit_vector_scaling
 from caveat.calibrate._conformal_intervals import (
-    AbsoluteResidual,
-    ConformalizedQuantiles,
-    ScaledResidual,
     conformal_quantile,
     fit_absolute_residual,
     fit_conformalized_quantiles,
     fit_scaled_residual,
 )
 from caveat.calibrate._conformal_scores import APS, LAC, RAPS, SetScore
-from caveat.calibrate._conformal_sets import ConformalSets, fit_conformal_sets
-from caveat.calibrate._one_against_rest import Isotonic, Platt, fit_isotonic, fit_platt
-from caveat.calibrate._quantile_recalibration import QuantileRecalibration, fit_quantile_recalibration
+from caveat.calibrate._conformal_sets import fit_conformal_sets
+from caveat.calibrate._one_against_rest import fit_isotonic, fit_platt
+from caveat.calibrate._quantile_recalibration import fit_quantile_recalibration
 from caveat.calibrate._stored import from_state
-from caveat.calibrate._temperature import Temperature, fit_temperature
-from caveat.calibrate._variance_scaling import VarianceScaling, fit_variance_scaling
+from caveat.calibrate._temperature import fit_temperature
+from caveat.calibrate._variance_scaling import fit_variance_scaling
 
 __all__ = [
     "APS",
     "LAC",
     "RAPS",
-    "AbsoluteResidual",
-    "AffineScaling",
-    "ConformalSets",
-    "ConformalizedQuantiles",
-    "Isotonic",
-    "Platt",
-    "QuantileRecalibration",
-    "ScaledResidual",
     "SetScore",
-    "Temperature",
-    "VarianceScaling",
     "conformal_quantile",
     "fit_absolute_residual",
     "fit_conformal_sets",

@@ -49,13 +49,13 @@ def from_state(state: Mapping[str, Any]) -> Any:
 
     Example:
         >>> import json
-        >>> from caveat.calibrate import Temperature
-        >>> state = Temperature(torch.tensor(2.0, dtype=torch.float64)).state()
+        >>> from caveat.calibrate import fit_variance_scaling
+        >>> state = fit_variance_scaling(torch.zeros(4), torch.ones(4), torch.full((4,), 2.0)).state()
         >>> text = json.dumps(state, default=lambda tensor: tensor.tolist())
         >>> text
-        '{"kind": "Temperature", "temperature": 2.0}'
-        >>> from_state(json.loads(text))(torch.zeros(1, 2))
-        tensor([[0.5000, 0.5000]])
+        '{"kind": "VarianceScaling", "factor": 4.0}'
+        >>> from_state(json.loads(text))(torch.ones(2))
+        tensor([4., 4.])
     """
     kind = _KINDS.get(str(state.get("kind")))
     given = {name: value for name, value in state.items() if name != "kind"}

@@ -3,17 +3,15 @@
 from caveat.interop import ray
 from caveat.interop._botorch import botorch_model
 from caveat.interop._fastai import fastai_predict
-from caveat.interop._gpytorch import GaussianProcess, deep_kernel, gaussian_process
+from caveat.interop._gpytorch import deep_kernel, gaussian_process
 from caveat.interop._hugging_face import (
-    HuggingFaceClassifier,
-    HuggingFaceTokenClassifier,
     hugging_face_classifier,
     hugging_face_token_classifier,
 )
-from caveat.interop._hugging_face_generate import Generation, generate
+from caveat.interop._hugging_face_generate import generate
 from caveat.interop._hugging_face_trainer import hugging_face_calibration, predict_with_trainer
 from caveat.interop._keras import keras_mc_dropout
-from caveat.interop._laplace import LaplacePosterior, laplace_posterior
+from caveat.interop._laplace import laplace_posterior
 from caveat.interop._lightning import lightning_predictive
 from caveat.interop._lightning_calibration import lightning_calibration
 from caveat.interop._mapie import mapie_classifier, mapie_regressor
@@ -23,11 +21,6 @@ from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
 from caveat.interop._torchmetrics import torchmetrics_metric
 
 __all__ = [
-    "GaussianProcess",
-    "Generation",
-    "HuggingFaceClassifier",
-    "HuggingFaceTokenClassifier",
-    "LaplacePosterior",
     "botorch_model",
     "deep_kernel",
     "export_onnx",

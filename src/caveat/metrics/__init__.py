@@ -5,7 +5,7 @@ Every metric takes tensors and gives one float64 number; with `weights` (R, B) i
 Higher uncertainty is less sure, and ties are handled in expectation.
 """
 
-from caveat.metrics._bootstrap import Estimate, bootstrap
+from caveat.metrics._bootstrap import bootstrap
 from caveat.metrics._brier import BrierBins, BrierDecomposition, brier_decomposition
 from caveat.metrics._calibration_error import (
     classwise_calibration_error,
@@ -15,10 +15,9 @@ from caveat.metrics._calibration_error import (
     top_label_calibration_error,
 )
 from caveat.metrics._class_scores import accuracy, brier_score, class_entropy, negative_log_likelihood, wrong
-from caveat.metrics._compare_measures import MeasureComparison, MeasureScore, compare_measures
+from caveat.metrics._compare_measures import compare_measures
 from caveat.metrics._crps import crps_gaussian, crps_mixture, crps_samples
 from caveat.metrics._detection import (
-    Detection,
     aupr,
     auroc,
     class_auroc,
@@ -38,13 +37,12 @@ from caveat.metrics._referral import (
 )
 from caveat.metrics._registry import METRICS, Metric
 from caveat.metrics._regression_calibration import (
-    RegressionCalibration,
     miscalibration_area,
     regression_calibration_curve,
 )
 from caveat.metrics._reliability import ReliabilityBins, equal_mass_edges, equal_width_edges
-from caveat.metrics._risk_coverage import RiskCoverage, augrc, aurc, excess_aurc, risk_coverage
-from caveat.metrics._sparsification import Sparsification, ause, sparsification
+from caveat.metrics._risk_coverage import augrc, aurc, excess_aurc, risk_coverage
+from caveat.metrics._sparsification import ause, sparsification
 from caveat.metrics._streaming import Collected, RunningMean
 from caveat.metrics._target_scores import gaussian_cdf, gaussian_negative_log_likelihood, root_mean_squared_error
 from caveat.metrics._views import classwise, confidence, top_label
@@ -54,17 +52,10 @@ __all__ = [
     "BrierBins",
     "BrierDecomposition",
     "Collected",
-    "Detection",
-    "Estimate",
-    "MeasureComparison",
-    "MeasureScore",
     "Metric",
     "ReferralCurve",
-    "RegressionCalibration",
     "ReliabilityBins",
-    "RiskCoverage",
     "RunningMean",
-    "Sparsification",
     "accuracy",
     "augrc",
     "aupr",

@@ -8,9 +8,7 @@ from caveat.samplers._mc_batch_norm import mc_batch_norm
 from caveat.samplers._mc_dropout import MCDropout, mc_dropout
 from caveat.samplers._mixture import mixture
 from caveat.samplers._moment_propagation import (
-    Approximation,
     CannotPropagateError,
-    Propagated,
     mean_field_probabilities,
     moments,
     propagate,
@@ -22,11 +20,9 @@ from caveat.samplers._swag_moments import SwagMoments
 from caveat.samplers._test_time_augmentation import test_time_augmentation
 
 __all__ = [
-    "Approximation",
     "CannotPropagateError",
     "Ensemble",
     "MCDropout",
-    "Propagated",
     "Sampler",
     "Stream",
     "SwagMoments",
