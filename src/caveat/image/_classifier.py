@@ -30,9 +30,12 @@ class Classifier(PictureEstimator, ClassifierBase):
         draws: The number of functions that a prediction summarizes.
         width: Channels of the network's first stage, or width of the hidden layer on a backbone; 16 or 256 if None.
         dropout: Rate of dropout; 0.3 if None.
-        epochs, batch_size, patience, learning_rate: Settings of training; by the number of pictures if None.
+        epochs, batch_size, learning_rate: Settings of training; by the number of pictures if None.
+        patience: Stop when the loss of held-out pictures has not fallen for so many epochs. If None, a head on a
+            backbone has a patience of 6, and networks of pictures run all epochs, their learning rate falling to 0.
         weight_decay: Weight decay of AdamW.
-        validation: Fraction of the training pictures that early stopping looks at.
+        validation: Fraction of the training pictures that is held out to choose the epoch: with a patience, on a
+            backbone, and for numbers. Classes from scratch without a patience are learned from all.
         calibration: Fraction that is not trained on but calibrates; 0 for none. Sets too small to spare 20 pictures are
             not calibrated.
         class_weight: None, "balanced", or a dict of weights by class.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -109,18 +110,22 @@ def _learn(training: Training) -> Learned:
     rows: TrainingPictures = training.rows
     pictures, chosen = rows.reader.backbone is None, rows.inputs[training.kept]
     outputs = training.target.count * (1 if training.classifies else 2)
+    # Networks of pictures run all epochs under a falling rate: the noisy loss of a few held-out rows stops them far too
+    # early, and of classes, whose temperature is calibrated, those rows are worth more to learn from.
+    looks = not (pictures and training.classifies and settings.patience is None)
     shape = Shape(rows.inputs.shape[1], pictures, outputs, training.classifies, settings.channels, settings.rate)
     fitted = fit_ensemble(
         partial(build_network, shape, None if pictures else chosen),
         loss_of(shape.classes, training.weights is not None),
         (chosen, training.targets),
         members=settings.networks,
-        validation=settings.validation if len(chosen) >= _FEWEST_TO_VALIDATE else None,
+        validation=settings.validation if looks and len(chosen) >= _FEWEST_TO_VALIDATE else None,
         epochs=settings.most_epochs(len(chosen)),
         batch_size=settings.batch(len(chosen)),
         learning_rate=settings.step,
         weight_decay=settings.weight_decay,
-        patience=settings.patience or 6,
+        patience=settings.patience or (None if pictures else 6),
+        schedule=fall_as_cosine if pictures else None,
         seed=settings.random_state,
         progress=training.verbose,
         checkpoint=training.checkpoint,
@@ -136,6 +141,11 @@ def _learn(training: Training) -> Learned:
         best_epochs=[fit.best_epoch for fit in fitted.fits],
         losses=[float(fit.best_loss) for fit in fitted.fits],
     )
+
+
+def fall_as_cosine(progress: float) -> float:
+    """Returns the factor of the learning rate when a fraction of all steps has been taken."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class Settings:
 
     def most_epochs(self, rows: int) -> int:
         """Returns so many that the steps stay within bounds."""
-        return self.epochs or max(4, min(60, 3_000 * self.batch(rows) // max(rows, 1)))
+        steps = 2_000 if self.backbone is None else 3_000
+        return self.epochs or max(4, min(60, steps * self.batch(rows) // max(rows, 1)))
 
 
 def check_settings(settings: Settings) -> Settings:
