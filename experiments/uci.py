@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,17 @@ def problem(uci_set: UciSet, numbers: Sequence[int], shorter: int = 1) -> Proble
     return Problem(uci_set.name, uci_set.hidden, uci_set.taus, tuple(splits), tuple(inner), shorter)
 
 
+def folds(problem: Problem) -> list[Split]:
+    """The training part of each split cut in five ways: each fifth validates what is trained on the other four."""
+    uci_set, cut = load(problem.name), list[Split]()
+    for split in problem.splits:
+        order = np.random.default_rng(split.number).permutation(uci_set.splits[split.number][0])
+        fifths = np.array_split(order, 5)
+        for k, fifth in enumerate(fifths):
+            cut.append(_standardized(uci_set, split.number, np.concatenate(fifths[:k] + fifths[k + 1 :]), fifth))
+    return cut
+
+
 def _standardized(uci_set: UciSet, number: int, train: np.ndarray, test: np.ndarray) -> Split:
     center, spread = uci_set.x[train].mean(0), uci_set.x[train].std(0)
     spread = np.where(spread > 1e-9 * np.abs(center), spread, 1.0)  # two columns of naval are constant
@@ -158,8 +169,14 @@ def score_of_draws(draws: Tensor, split: Split, tau: float) -> Score:
 
 
 def best(found: Iterable[Score], problem: Problem) -> list[Score]:
-    """For each split the score with the largest log-likelihood: validation's choice."""
-    scores = list(found)
+    """For each split the setting with the largest log-likelihood, its mean over the validation parts."""
+    tried: dict[tuple[int, str], list[Score]] = {}
+    for one in found:
+        tried.setdefault((one.split, json.dumps(one.chosen)), []).append(one)
+    scores = [
+        replace(parts[0], rmse=_mean([s.rmse for s in parts]), log_likelihood=_mean([s.log_likelihood for s in parts]))
+        for parts in tried.values()
+    ]
     return [max((s for s in scores if s.split == k.number), key=lambda s: s.log_likelihood) for k in problem.splits]
 
 
@@ -260,11 +277,11 @@ def compute(stacks: Sequence[Stack], methods: dict[str, Method], folder: Path, j
 
 
 def _computed(method: Method, stack: Stack) -> tuple[list[Score], float]:
-    """The scores of a stack, and the seconds they took."""
-    start = time.perf_counter()
+    """The scores of a stack, and the processor's seconds that they took: others may use the machine too."""
+    start = time.process_time()
     torch.manual_seed(0)
     scores = method(problem(load(stack[0]), stack[2]))
-    return scores, time.perf_counter() - start
+    return scores, time.process_time() - start
 
 
 def _add(folder: Path, stack: Stack, scores: Sequence[Score], seconds: float) -> None:
