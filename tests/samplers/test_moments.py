@@ -82,6 +82,26 @@ def test_one_layer_behind_dropout_is_exact() -> None:
     assert found.approximations == ()
 
 
+def test_head_only_dropout_is_exact_whatever_comes_before() -> None:
+    """A body of convolutions, normalization and pooling; the truth is the mean over all 2^6 masks of the head."""
+    torch.manual_seed(0)
+    body = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.MaxPool2d(2), nn.Dropout2d(0.3)),
+        *(nn.Flatten(), nn.Linear(16, 6), nn.LayerNorm(6), nn.Tanh()),
+    )
+    network = nn.Sequential(body, nn.Sequential(nn.Dropout(0.4), nn.Linear(6, 2))).double().eval()
+    x = torch.randn(3, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = propagate(moments(network, output=caveat.Mean(), live=caveat.paths("1*")), x)
+    masks = torch.tensor([[k >> unit & 1 for unit in range(6)] for k in range(64)], dtype=torch.float64)
+    weights = torch.where(masks == 1, 0.6, 0.4).prod(1)[:, None, None]
+    with torch.no_grad():
+        y = network[1][1](body(x) * masks[:, None] / 0.6)
+        mean = (weights * y).sum(0)
+        torch.testing.assert_close(found.mean, mean)
+        torch.testing.assert_close(found.variance, (weights * (y - mean).square()).sum(0))
+    assert found.approximations == ()
+
+
 @pytest.mark.parametrize("masks", ["shared", "per_row"])
 def test_agrees_with_draws_of_mc_dropout(masks: Any) -> None:
     """20,000 draws know a deviation to 0.5 % (1 / sqrt(2 n)) and a mean to 0.7 % of it; bounds at four of those."""
