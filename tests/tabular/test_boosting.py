@@ -16,7 +16,7 @@ import torch
 pytest.importorskip("sklearn")
 from caveat._estimators import Training, learn_classes
 from caveat._tables import InvalidTableError, TableReader, TrainingTable, as_columns, learn_table
-from caveat.tabular import Classifier, InvalidModelError, Regressor
+from caveat.tabular import Classifier, InvalidModelError
 from caveat.tabular._boosting import boost, split_in_folds
 from caveat.tabular._settings import Settings
 
@@ -91,10 +91,6 @@ def test_too_few_rows_or_too_few_of_a_class_have_no_trees() -> None:
     X, y = table(199)
     made, inputs = training(X, np.where(y > 0.3, "high", "low"))
     assert boost(made, inputs) is None
-
-
-def test_numbers_have_no_trees() -> None:
-    assert Regressor(**QUICK).fit(*table()).model_.reader.trees is None
 
 
 @pytest.fixture(scope="module", params=[[0.0], [-1.0, 0.0, 1.0]], ids=["two classes", "four classes"])

@@ -91,13 +91,17 @@ def _of_numbers(pred: Gaussian, y: Tensor, level: float) -> dict[str, Score]:
     mean, variance = pred.moments.mean, pred.noise + pred.moments.variance
     error, deviation = (y - mean).abs(), variance.sqrt()
     half = NormalDist().inv_cdf((1 + level) / 2) * deviation
+    if pred.freedom is not None:
+        half = (pred.quantile((1 + level) / 2) - pred.mean).to(deviation)
     scores: dict[str, Score] = {"rmse": partial(root_mean_squared_error, mean, y)}
     coverage, width = _mean_of((error <= half).double()), _mean_of(2 * half)
     if mean.ndim > 1:  # a row is answered or not with all its targets
         error, deviation = error.flatten(1).mean(1), deviation.flatten(1).mean(1)
     if bool((variance > 0).all()):
-        levels = gaussian_cdf(mean, variance, y)
+        levels = gaussian_cdf(mean, variance, y) if pred.freedom is None else pred.cdf(y).to(y)
         scores["nll"] = partial(gaussian_negative_log_likelihood, mean, variance, y)
+        if pred.freedom is not None:
+            scores["nll"] = _mean_of(-pred.log_prob(y).to(y))
         scores["miscalibration"] = partial(miscalibration_area, levels, central=True)
     return {
         **scores,

@@ -1,4 +1,4 @@
-"""A model calibrated by rows that it was not trained on: a temperature, or a factor for each variance, and scores.
+"""A model calibrated by rows that it was not trained on: a temperature, or variances and their tails, and scores.
 
 By the very draws that predictions take: what is promised is promised of these functions.
 """
@@ -23,7 +23,10 @@ from caveat.predictive import Categorical, Gaussian
 
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.1, 5.0
 _FEWEST_DRAWS, _MOST_NUMBERS = 10, 20_000_000  # that a temperature is fitted to
+_TAILS = (3, 4, 5, 6, 8, 10, 15, 20, 30)  # degrees of freedom of Student's t that are tried beside the normal
 _WORTH_OF_ONE = 50  # held-out rows that a temperature of 1 is worth: of few often none is wrong, which proves little
+_WORTH_OF_NONE = 50  # held-out rows that the networks' own means are worth
+_HEAVY, _MEDIAN, _STEPS = 4, 0.549, 10  # degrees of freedom that the share is chosen with, the median of its square
 
 
 def uncalibrated(target: Target, noise: float | None = None) -> Calibration:
@@ -121,6 +124,7 @@ def _set_temperature(networks: Sequence[Any], temperature: float) -> None:
 
 def _scale_variances(model: Model, parts: Sequence[Part]) -> Calibration:
     """In the network's units, in which no digit of a target's is lost."""
+    _mix_means(model, parts)
     preds = [cast(Gaussian, summarize_draws(part.model, part.inputs)) for part in parts]
     y = torch.cat([part.answers for part in parts]).double()
     mean = torch.cat([pred.moments.mean.cpu() for pred in preds])
@@ -129,4 +133,74 @@ def _scale_variances(model: Model, parts: Sequence[Part]) -> Calibration:
     if bool(((y - mean).square() > 0).any(0).all()):
         factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
     scores = (y - mean).abs() / (variance * factors).sqrt()
-    return replace(model.calibration, factors=factors, scores=scores)
+    return replace(model.calibration, factors=factors, scores=scores, freedom=choose_tails(scores))
+
+
+def _mix_means(model: Model, parts: Sequence[Part]) -> None:
+    """Set how far the networks' means go to the kind's other means: see ``share_of_others``."""
+    other_means = model.kind.other_means
+    others = [] if other_means is None else [other_means(part.model, part.inputs) for part in parts]
+    given = [other.double() for other in others if other is not None]
+    if not given:
+        return
+    networks = [*model.networks, *(network for part in parts for network in part.model.networks)]
+    for network in networks:
+        cast(Tensor, network.share).zero_()
+    preds = [cast(Gaussian, summarize_draws(part.model, part.inputs)) for part in parts]
+    mean = torch.cat([pred.moments.mean.cpu() for pred in preds])
+    weight = 1 / torch.cat([(pred.noise + pred.moments.variance).clamp(min=1e-300).cpu() for pred in preds])
+    share = share_of_others(mean, torch.cat(given), torch.cat([part.answers for part in parts]).double(), weight)
+    for network in networks:
+        cast(Tensor, network.share).copy_(share)
+
+
+def share_of_others(mean: Tensor, other: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Returns by which share (D,), 0 to 1, means should go to other ones; a small one where few rows say so.
+
+    The likeliest of errors whose tails are Student's t with 4 degrees of freedom: of least squares, a few rows that are
+    far off would choose for all.
+
+    Args:
+        mean, other, y, weight: Means, other means, answers and inverse variances (n, D) of held-out rows.
+
+    Example:
+        >>> y, one = torch.randn(950, 1), torch.ones(950, 1)
+        >>> share_of_others(y - 1, y + 1, y, one), share_of_others(y, y + 1, y, one), share_of_others(y + 1, y, y, one)
+        (tensor([0.4750]), tensor([0.]), tensor([0.9500]))
+    """
+    step, error = other - mean, y - mean
+    weight = weight * _MEDIAN / _above_0((weight * error.square()).median(0).values)
+    share = torch.zeros_like(mean[0])
+    for _ in range(_STEPS):
+        trust = weight / (_HEAVY + weight * (error - share * step).square())
+        share = ((trust * step * error).sum(0) / _above_0((trust * step.square()).sum(0))).clamp(0, 1)
+        share = share * len(y) / (len(y) + _WORTH_OF_NONE)
+    return share
+
+
+def _above_0(values: Tensor) -> Tensor:
+    return torch.where(values > 0, values, 1)
+
+
+def choose_tails(scores: Tensor) -> tuple[int | None, ...]:
+    """Returns for each target the degrees of freedom of Student's t, or None where a normal does as well.
+
+    A t has one parameter more, so it has to be likelier by a nat. See "A new look at the statistical model
+    identification", Akaike, 1974.
+
+    Args:
+        scores: (n, D) |y - mean| / sd of held-out rows.
+
+    Example:
+        >>> calm = torch.special.ndtri((torch.arange(400.0) + 0.5) / 400)
+        >>> choose_tails(torch.stack([calm, torch.where(calm > 2.4, 3 * calm, calm)], 1).abs().double())
+        (None, 6)
+    """
+    pred = Gaussian.from_draws(torch.zeros_like(scores)[None], 1.0)
+    names = (None, *_TAILS)
+    likely = [
+        replace(pred, freedom=None if nu is None else scores.new_tensor(float(nu))).log_prob(scores).sum(0)
+        for nu in names
+    ]
+    likely[0] = likely[0] + 1
+    return tuple(names[best] for best in cast("list[int]", torch.stack(likely).argmax(0).tolist()))

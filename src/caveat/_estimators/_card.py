@@ -24,6 +24,7 @@ def model_card(model: Model) -> str:
         *(f"* {line}" for line in own.method),
         f"* Trained on {trained:,} of {given:,} {rows}, random state {model.settings.random_state}.",
         f"* Calibration: {describe_calibration(model)}.",
+        *_tails(model),
         f"* Policy: {_policy(model)}",
         "",
         *own.inputs,
@@ -34,6 +35,15 @@ def model_card(model: Model) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _tails(model: Model) -> tuple[str, ...]:
+    heavy = [
+        f"of {nu} degrees of freedom{'' if model.target.count == 1 else f' (`{plain_text(name)}`)'}"
+        for name, nu in zip(model.target.names, model.calibration.freedom, strict=False)
+        if nu is not None
+    ]
+    return (f"* Errors have tails heavier than a normal's: Student's t {', '.join(heavy)}.",) if heavy else ()
 
 
 def _promise(model: Model) -> tuple[str, ...]:

@@ -146,6 +146,8 @@ class Kind:
         describe: Returns the kind's own lines of the model card.
         tensors: Returns what the reader needs besides as tensors by name, which are stored beside the weights; or None.
         folders: Folders of further files within the model's.
+        other_means: Returns other means (B, D) of a regression, standardized, from the networks' inputs; the networks'
+            buffer ``share`` (D,) says how far theirs go to these. Or None.
         folds: Whether sets too small to hold rows out are calibrated by folds, each of which is a training.
     """
 
@@ -163,6 +165,7 @@ class Kind:
     restore: Callable[[Stored], tuple[Reader, tuple[nn.Module, ...]]]
     describe: Callable[[Model], CardLines]
     tensors: Callable[[Model], dict[str, Tensor]] | None = None
+    other_means: Callable[[Model, Tensor], Tensor | None] | None = None
     folders: tuple[str, ...] = ()
     folds: bool = False
 
@@ -212,6 +215,7 @@ class Calibration:
         scores: (n, D) |y - mean| / sd of a regression; (n, 1) 1 - p(label) of a classifier; n = 0 if none are held out.
         noise: Noise variance in standardized units, of networks that do not return it; None of all others.
         uncertainty: (n,) of the same rows, by the name of the measure.
+        freedom: Degrees of freedom of each target's Student's t, None for a normal; empty: normals.
     """
 
     temperature: float
@@ -219,6 +223,7 @@ class Calibration:
     scores: Tensor
     noise: float | None = None
     uncertainty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    freedom: tuple[int | None, ...] = ()
 
     @property
     def rows(self) -> int:

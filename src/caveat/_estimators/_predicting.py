@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caveat._engine import predict as predict_draws
 from caveat._engine import summarized
-from caveat._estimators._kind import Model
+from caveat._estimators._kind import Calibration, Model
 from caveat._estimators._settings import Settings
 from caveat._estimators._targets import Numbers
 from caveat._numerics import Moments
@@ -32,7 +32,7 @@ def predict_from(
     """
     pred = summarize_draws(model, inputs, draws, seed)
     if isinstance(model.target, Numbers):
-        return _in_units(cast(Gaussian, pred), model.target, model.calibration.factors)
+        return _in_units(cast(Gaussian, pred), model.target, model.calibration)
     return pred
 
 
@@ -61,7 +61,7 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
             so_far = cast("list[Categorical | Gaussian]", merged)
             pred = join(so_far, [one.to(so_far[0].count.device) for one in rows])
             if isinstance(model.target, Numbers):
-                yield _in_units(cast(Gaussian, pred), model.target, model.calibration.factors)
+                yield _in_units(cast(Gaussian, pred), model.target, model.calibration)
             else:
                 yield cast(Categorical, pred)
 
@@ -89,11 +89,15 @@ def split_evenly(inputs: Tensor, size: int) -> tuple[Tensor, ...]:
     return cast("tuple[Tensor, ...]", torch.arange(len(inputs)).split(size))
 
 
-def _in_units(pred: Gaussian, target: Numbers, factors: Tensor) -> Gaussian:
-    """Returns a predictive of standardized targets in the targets' units, its variances times the factors."""
+def _in_units(pred: Gaussian, target: Numbers, calibration: Calibration) -> Gaussian:
+    """Returns a predictive of standardized targets in the targets' units, its variances and tails calibrated."""
     noise, moments = pred.noise, pred.moments
     shift, scale = (noise.new_tensor(values) for values in (target.shifts, target.scales))
-    spread = factors.to(noise) * scale.square()
+    spread = calibration.factors.to(noise) * scale.square()
+    freedom = None
+    if any(calibration.freedom):
+        freedom = noise.new_tensor([nu or torch.inf for nu in calibration.freedom])
     between = None if moments.between is None else moments.between * spread
     scaled = Moments(moments.count, moments.mean * scale + shift, moments.m2 * spread, moments.blocks, between)
-    return replace(pred, moments=scaled, noise=noise * spread, dtype=noise.dtype, kept=None, kept_noise=None)
+    given = {"moments": scaled, "noise": noise * spread, "freedom": freedom}
+    return replace(pred, **given, dtype=noise.dtype, kept=None, kept_noise=None)

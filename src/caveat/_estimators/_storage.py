@@ -31,6 +31,7 @@ from caveat._plain import from_plain
 
 _PARTS = ("target", "network", "settings", "calibration", "summary", "policy")
 _FACTORS, _SCORES, _UNCERTAINTY = "calibration.factors", "calibration.scores", "uncertainty."
+_MOST_FREEDOM = 1000
 OF_READER = "reader."
 """What the names of a reader's tensors begin with."""
 
@@ -41,6 +42,7 @@ class _Calibrated:
 
     temperature: float
     noise: float | None
+    freedom: tuple[int | None, ...]
 
 
 def save_model(model: Model, folder: str | Path, *, more: Callable[[Path], None] | None = None) -> None:
@@ -69,7 +71,7 @@ def save_model(model: Model, folder: str | Path, *, more: Callable[[Path], None]
         **model.kind.state(model),
         "network": asdict(model.shape),
         "settings": asdict(model.settings),
-        "calibration": asdict(_Calibrated(calibration.temperature, calibration.noise)),
+        "calibration": asdict(_Calibrated(calibration.temperature, calibration.noise, calibration.freedom)),
         "summary": model.summary,
         "policy": model.policy,
     }
@@ -128,9 +130,11 @@ def _make(
     factors, scores, unsure = tensors[_FACTORS], tensors[_SCORES], under(tensors, _UNCERTAINTY)
     check_calibration(stated.temperature, factors, scores, 0 if isinstance(target, Classes) else target.count)
     require(stated.noise is None or stated.noise > 0, "calibration.noise must be above 0")
+    require(len(stated.freedom) in (0, len(factors)), "calibration.freedom must be one for each target")
+    require(all(nu is None or 3 <= nu <= _MOST_FREEDOM for nu in stated.freedom), "calibration.freedom: out of range")
     for name, values in unsure.items():
         require(values.ndim == 1 and bool(values.isfinite().all()), f"{_UNCERTAINTY}{name} must be finite numbers")
-    calibration = Calibration(stated.temperature, factors, scores, stated.noise, unsure)
+    calibration = Calibration(stated.temperature, factors, scores, stated.noise, unsure, stated.freedom)
     summary, policy = check_summary(about["summary"]), check_policy(about["policy"], measures)
     return Model(kind, reader, target, shape, settings, networks, calibration, summary, policy)
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from caveat._tables._columns import Array
 
 _AT_ONCE = 1024
-_MOST = 12.0  # a score beyond which an answer is all but certain
 
 
 def tree_inputs(encoded: Tensor, numbers: int, categories: int) -> Tensor:
@@ -88,9 +87,9 @@ class Trees:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def scores(self, inputs: Tensor) -> Tensor:
-        """Returns the scores (B, K) float32 of rows as ``tree_inputs`` gives them, each at most 12 from 0."""
+        """Returns the scores (B, K) float32 of rows as ``tree_inputs`` gives them."""
         parts = [self._walk(part) for part in torch.split(inputs, _AT_ONCE)]
-        return torch.cat(parts).clamp(-_MOST, _MOST).float()
+        return torch.cat(parts).float()
 
     def _walk(self, inputs: Tensor) -> Tensor:
         rows = torch.arange(len(inputs))[:, None]

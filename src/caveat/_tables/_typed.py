@@ -43,7 +43,7 @@ class TableReader:
     Fields:
         schema: Columns of training.
         targets: How text writes each number to predict; empty if answers were not text.
-        trees: What gives the networks further numbers, or None.
+        trees: What gives further numbers of each row, or None.
     """
 
     schema: Schema
@@ -69,6 +69,11 @@ class TableReader:
         scores = self.trees.scores(self.compared(encoded)) if scores is None else scores
         N, G = len(self.schema.numbers), len(self.schema.categories)
         return torch.cat([encoded[:, : 2 * N + G], scores, encoded[:, -(N + G) :]], 1)
+
+    def scores_of(self, rows: Tensor) -> Tensor:
+        """Returns the scores (B, K) within rows as ``add_scores`` gives them."""
+        N, G = len(self.schema.numbers), len(self.schema.categories)
+        return rows[:, 2 * N + G : rows.shape[1] - (N + G)]
 
     def compared(self, encoded: Tensor) -> Tensor:
         """Returns what trees compare of encoded rows."""

@@ -50,9 +50,7 @@ def scores_of(tested: Judged, resamples: int = 500) -> list[Score]:
 
 def calibration_levels(tested: Judged) -> Tensor:
     """The distribution function at the targets of a regression, (B,), the first target's."""
-    pred = cast(Gaussian, tested.pred)
-    variance = pred.noise + pred.moments.variance
-    return metrics.gaussian_cdf(pred.moments.mean[:, 0], variance[:, 0], tested.truth[:, 0])
+    return cast(Gaussian, tested.pred).cdf(tested.truth)[:, 0]
 
 
 def _class_metrics(tested: Judged, pred: Categorical) -> list[Any]:
@@ -104,18 +102,17 @@ def _number_metrics(tested: Judged) -> list[Any]:
     pred, target = cast(Gaussian, tested.pred), cast(Numbers, tested.model.target)
     found: list[Any] = []
     low, high = (side.double() for side in interval_of(tested.model.calibration.scores, pred, 0.9))
+    nll, crps = -pred.log_prob(tested.truth).double(), pred.crps(tested.truth).double()
     for column, name in enumerate(target.names):
-        mean, truth = pred.moments.mean[:, column], tested.truth[:, column]
-        variance = (pred.noise + pred.moments.variance)[:, column]
+        answer, truth = pred.moments.mean[:, column], tested.truth[:, column]
         about, short = ("", "") if len(target.names) == 1 else (f" of {name}", f" {name}")
-        three = (mean, variance, truth)
         ends = (low[:, column], high[:, column], truth)
-        nll, rmse = metrics.gaussian_negative_log_likelihood, metrics.root_mean_squared_error
+        rmse, mean = metrics.root_mean_squared_error, mean_of_rows
         coverage, width = metrics.interval_coverage, metrics.mean_interval_width
         found += [
-            ((f"root_mean_squared_error{short}", f"Root mean squared error{about}", ""), rmse, (mean, truth)),
-            ((f"negative_log_likelihood{short}", f"Negative log-likelihood{about}", "nats"), nll, three),
-            ((f"crps{short}", f"CRPS{about}", ""), metrics.crps_gaussian, three),
+            ((f"root_mean_squared_error{short}", f"Root mean squared error{about}", ""), rmse, (answer, truth)),
+            ((f"negative_log_likelihood{short}", f"Negative log-likelihood{about}", "nats"), mean, (nll[:, column],)),
+            ((f"crps{short}", f"CRPS{about}", ""), mean, (crps[:, column],)),
         ]
         if bool(torch.isfinite(high[:, column]).all()):  # else too few rows were held out
             found += [

@@ -232,7 +232,7 @@ def _describe(model: Model) -> CardLines:
 
 KIND = Kind(
     package="image",
-    format=("caveat-image", 1),
+    format=("caveat-image", 2),
     row="picture",
     rows="pictures",
     error=InvalidPictureError,

@@ -5,7 +5,7 @@ Predictive variance = mean over draws of the noise variance (aleatoric) + varian
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from caveat._checks import require_number, require_same_shape
 from caveat._numerics import Moments, concatenate_moments, merged_mean, public_dtype
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.predictive._checks import check_finite
 from caveat.predictive._deferred import SOURCE, all_fields, field_of_source
 from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
@@ -37,6 +37,7 @@ from caveat.predictive._rows import (
     row_index,
     same_kind,
 )
+from caveat.predictive._student import student_cdf, student_crps, student_log_prob, student_quantile
 
 
 @final
@@ -45,7 +46,8 @@ class Gaussian:
     """Summary of S draws of a normal for each target, (B..., D) or (B,).
 
     Questions of distribution (`quantile`, `interval`, `cdf`, `log_prob`) are answered by the normal of the
-    same mean and `variance`; with `mixture=True` by the mixture of the S normals, if draws were kept.
+    same mean and `variance`, or by Student's t of them where `freedom` says so; with `mixture=True` by the mixture of
+    the S normals, if draws were kept.
 
     Fields:
         moments: of the means over draws, (B..., D), in float64.
@@ -53,6 +55,8 @@ class Gaussian:
         dtype: of the results, the network's but at least float32.
         kept: (S, B..., D) means of the draws, or None.
         kept_noise: (S, B..., D) noise variances of the draws, or None.
+        freedom: (D,) degrees of freedom of Student's t, whole numbers from 3 or infinity, where held-out rows showed
+            tails; None for a normal.
 
     Example:
         >>> from caveat.predictive import Mean
@@ -70,6 +74,7 @@ class Gaussian:
     dtype: torch.dtype
     kept: Tensor | None = None
     kept_noise: Tensor | None = None
+    freedom: Tensor | None = None
 
     if not TYPE_CHECKING:  # to a type checker every name would be an attribute
         __getattr__, __getstate__ = field_of_source, all_fields
@@ -165,7 +170,7 @@ class Gaussian:
             noiseless = not bool((variances > 0).any())
             values = empirical_quantile(q, means) if noiseless else mixture_quantile(q, means, variances)
             return values.to(self.dtype)
-        z = NormalDist().inv_cdf(q)
+        z = NormalDist().inv_cdf(q) if self.freedom is None else student_quantile(q, self.freedom)
         return (self.moments.mean + z * self._total_variance().sqrt()).to(self.dtype)
 
     def interval(self, level: float = 0.9, *, mixture: bool = False) -> tuple[Tensor, Tensor]:
@@ -189,8 +194,10 @@ class Gaussian:
         y = self._target(y)
         if mixture:
             return mixture_cdf(y, *self._components()).to(self.dtype)
-        one = (self.moments.mean[None], self._total_variance()[None])
-        return mixture_cdf(y, *one).to(self.dtype)
+        mean, variance = self.moments.mean, self._total_variance()
+        if self.freedom is not None:
+            return student_cdf(y, mean, variance, self.freedom).to(self.dtype)
+        return mixture_cdf(y, mean[None], variance[None]).to(self.dtype)
 
     def log_prob(self, y: Tensor | float, *, mixture: bool = False) -> Tensor:
         """Log density at y of each target by itself, (B..., D), nats; y is shaped as the mean, or one number.
@@ -206,7 +213,20 @@ class Gaussian:
             return mixture_log_prob(y, means, variances).to(self.dtype)
         total = self._total_variance()
         _check_density(total, "total variance")
+        if self.freedom is not None:
+            return student_log_prob(y, self.moments.mean, total, self.freedom).to(self.dtype)
         return normal_log_prob(y, self.moments.mean, total).to(self.dtype)
+
+    def crps(self, y: Tensor | float) -> Tensor:
+        """Continuous ranked probability score at y of each target, (B..., D), in its unit; y as in `log_prob`.
+
+        Raises:
+            InvalidArgumentError: y is of another shape, or a variance is zero.
+        """
+        y, total = self._target(y), self._total_variance()
+        _check_density(total, "total variance")
+        freedom = total.new_tensor(torch.inf) if self.freedom is None else self.freedom
+        return student_crps(y, self.moments.mean, total, freedom).to(self.dtype)
 
     def merge(self, other: Predictive) -> Gaussian:
         """The summary of both sets of draws, for the same rows.
@@ -222,6 +242,7 @@ class Gaussian:
             torch.promote_types(self.dtype, other.dtype),
             merged_draws(self.kept, other.kept),
             merged_draws(self.kept_noise, other.kept_noise),
+            _same_freedom([self, other]),
         )
 
     def as_block(self) -> Gaussian:
@@ -237,6 +258,7 @@ class Gaussian:
             self.dtype,
             None if self.kept is None else self.kept[:, i],
             None if self.kept_noise is None else self.kept_noise[:, i],
+            self.freedom,
         )
 
     def concatenate(self, *others: Predictive) -> Gaussian:
@@ -253,6 +275,7 @@ class Gaussian:
             noise=torch.cat([p.noise for p in parts]),
             kept=concatenated_draws([p.kept for p in parts]),
             kept_noise=concatenated_draws([p.kept_noise for p in parts]),
+            freedom=_same_freedom(parts),
         )
 
     def to(self, device: torch.device | str) -> Gaussian:
@@ -264,6 +287,7 @@ class Gaussian:
             self.dtype,
             None if self.kept is None else self.kept.to(device),
             None if self.kept_noise is None else self.kept_noise.to(device),
+            None if self.freedom is None else self.freedom.to(device, moments.mean.dtype),
         )
 
     def __repr__(self) -> str:
@@ -318,6 +342,23 @@ class _OfMeans:
         if not isinstance(variances, Tensor):
             return torch.full_like(mean, variances)
         return variances.to(mean.dtype).mean(0)
+
+
+def _same_freedom(parts: Sequence[Gaussian]) -> Tensor | None:
+    """The degrees of freedom that all parts have, or `CannotMergeError`."""
+    first = parts[0].freedom
+    for freedom in (part.freedom for part in parts[1:]):
+        alike = first is freedom or (first is not None and freedom is not None and torch.equal(first, freedom))
+        if not alike:
+            raise CannotMergeError(
+                explain(
+                    "Predictives merge and join if their tails are alike.",
+                    got=f"degrees of freedom {first} and {freedom}; None is a normal",
+                    cause="they are of models that were calibrated by different rows",
+                    fix="join those of one model, or replace(pred, freedom=None)",
+                )
+            )
+    return first
 
 
 def _check_density(variance: Tensor, what: str) -> None:

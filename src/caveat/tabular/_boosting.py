@@ -1,8 +1,11 @@
-"""Gradient boosting whose logits of classes are further inputs of the networks: out of fold for rows of training.
+"""Gradient boosting beside the networks: logits of classes as further inputs, and means of numbers to be mixed with.
 
-A network that was shown scores of trees which had seen its rows' answers would trust them too far. So each row of
-training gets those of trees that were grown without it, and a new row those of trees that were grown on all. See
-"Stacked Generalization", Wolpert, 1992. Of numbers there are none: a smooth function networks find better alone.
+Of classes: a network that was shown scores of trees which had seen its rows' answers would trust them too far. So each
+row of training gets those of trees that were grown without it, and a new row those of trees that were grown on all. See
+"Stacked Generalization", Wolpert, 1992.
+
+Of numbers: a smooth function networks find better alone, so they are trained without the trees; how far their mean goes
+to that of the trees is left to the rows that calibrate.
 """
 
 from __future__ import annotations
@@ -23,13 +26,15 @@ _MISSING = 1e30  # equal to itself, which NaN is not
 _LEAVES, _FEWEST_IN_LEAF = 63, 5
 _ROUNDS, _FEWEST_ROUNDS, _MOST_TREES = 100, 20, 1_000
 _LARGEST = np.finfo(np.float64).max  # for infinity, up to which goes all but what is missing
+_SHALLOW, _FEWEST_IN_SHALLOW, _MORE_ROUNDS = 8, 10, 2  # leaves, rows and rounds of a second kind of trees of numbers
+_FEWEST_NUMBERS = 16  # rows that are left of 20, the fewest that are calibrated, where a fold is out
 _PENALTY = 1.0  # of the square of a leaf: without it those of a rare class run away
 
 
 def boost(training: Training, inputs: Tensor) -> tuple[Trees, Tensor] | None:
     """Returns trees grown on all rows, and the logits (N, K) of each row by trees that were grown without it.
 
-    None of numbers, of too few rows, of more classes than there are trees to spare for, or where a fold holds all rows
+    None of too few rows, of more classes than there are trees to spare for, or where a fold holds all rows
     of a class.
 
     Args:
@@ -37,7 +42,7 @@ def boost(training: Training, inputs: Tensor) -> tuple[Trees, Tensor] | None:
         inputs: These rows, as ``tree_inputs`` gives them, (N, columns).
     """
     rounds = min(_ROUNDS, _MOST_TREES // training.target.count)
-    if not training.classifies or len(inputs) < FEWEST_ROWS or rounds < _FEWEST_ROUNDS:
+    if len(inputs) < FEWEST_ROWS or rounds < _FEWEST_ROUNDS:
         return None
     folds, labels = split_in_folds(training, inputs), training.answers.numpy()
     if any(len(np.unique(labels[~out.numpy()])) < training.target.count for out in folds):
@@ -47,6 +52,36 @@ def boost(training: Training, inputs: Tensor) -> tuple[Trees, Tensor] | None:
     for out in folds:
         scores[out] = _grow(training, inputs, rounds, ~out).scores(inputs[out])
     return trees, scores
+
+
+def boost_means(training: Training, inputs: Tensor) -> Trees | None:
+    """Returns trees grown on all rows whose scores are means (D,), standardized: half of deep ones, half of shallow.
+
+    None where no row will say how far to follow them, or of more targets than there are trees to spare for.
+
+    Args:
+        training: Answers and weights of the rows that are trained on.
+        inputs: These rows, as ``tree_inputs`` gives them, (N, columns).
+    """
+    rounds = min(_ROUNDS, _MOST_TREES // ((1 + _MORE_ROUNDS) * training.target.count))
+    if len(inputs) < _FEWEST_NUMBERS or rounds < _FEWEST_ROUNDS or not training.settings.calibration:
+        return None
+    weights = None if training.weights is None else training.weights.numpy()
+    parts: list[dict[str, Array]] = []
+    base: list[float] = []
+    for number, answers in enumerate(training.answers.double().numpy().T):
+        for leaves, fewest, times in ((_LEAVES, _FEWEST_IN_LEAF, 1), (_SHALLOW, _FEWEST_IN_SHALLOW, _MORE_ROUNDS)):
+            model = require("sklearn.ensemble", "tabular").HistGradientBoostingRegressor(
+                max_iter=rounds * times,
+                max_leaf_nodes=leaves,
+                min_samples_leaf=fewest,
+                early_stopping=False,
+                random_state=training.settings.random_state % 2**32,
+            )
+            model.fit(inputs.numpy(), answers, weights)
+            parts += [_arrays(one.nodes, number, 0.5) for trees in model._predictors for one in trees]
+            base.append(0.5 * float(np.ravel(model._baseline_prediction)[0]))
+    return Trees.of(parts, np.reshape(base, (-1, 2)).sum(1).tolist())
 
 
 def split_in_folds(training: Training, inputs: Tensor) -> list[Tensor]:
@@ -83,7 +118,7 @@ def trees_of(model: Any) -> Trees:
     return Trees.of(grown, np.ravel(model._baseline_prediction).tolist())
 
 
-def _arrays(nodes: Array, score: int) -> dict[str, Array]:
+def _arrays(nodes: Array, score: int, part: float = 1.0) -> dict[str, Array]:
     own, leaf = np.arange(len(nodes)), nodes["is_leaf"].astype(bool)
     return {
         "column": np.where(leaf, 0, nodes["feature_idx"]),
@@ -91,6 +126,6 @@ def _arrays(nodes: Array, score: int) -> dict[str, Array]:
         "missing_left": nodes["missing_go_to_left"].astype(bool),
         "left": np.where(leaf, own, nodes["left"]),
         "right": np.where(leaf, own, nodes["right"]),
-        "value": np.where(leaf, nodes["value"], 0.0),
+        "value": np.where(leaf, part * nodes["value"], 0.0),
         "score": np.array([score]),
     }

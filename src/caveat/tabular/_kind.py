@@ -76,12 +76,17 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     return {} if trees is None else trees.tensors()
 
 
+def _other_means(model: Model, inputs: Tensor) -> Tensor | None:
+    reader = cast(TableReader, model.reader)
+    return None if reader.trees is None else reader.scores_of(inputs)
+
+
 def _restore_trees(stored: Stored, schema: Schema) -> Trees | None:
     shape, arrays = cast(Shape, stored.shape), under(stored.tensors, OF_READER)
     if not shape.scores and not arrays:
         return None
-    scores = 1 if stored.target.count == 2 else stored.target.count
-    require(shape.scores == scores and isinstance(stored.target, Classes), "network.scores: not those of the classes")
+    scores = 1 if isinstance(stored.target, Classes) and stored.target.count == 2 else stored.target.count
+    require(shape.scores == scores, "network.scores: not those of the target")
     return Trees.restore(arrays, len(schema.numbers) + len(schema.categories), scores)
 
 
@@ -123,6 +128,9 @@ def _describe(model: Model) -> CardLines:
     method, count, draws = model.settings.method, len(model.networks), model.settings.draws
     trees = 0 if model.reader.trees is None else len(model.reader.trees.root)
     boosted = (f"The networks also get what {trees:,} boosted trees say of a row.",) if trees else ()
+    if trees and not model.classifies:
+        parts = ", ".join(f"{share:.0%}" for share in cast("list[float]", model.networks[0].share.tolist()))
+        boosted = (f"The mean is by {parts} that of {trees:,} boosted trees, and else that of the networks.",)
     return CardLines(
         method=(f"Method: {_METHODS[method]} ({count} trained, {draws} draws).", *boosted),
         inputs=(
@@ -158,7 +166,7 @@ def _row(column: Column) -> str:
 
 KIND = Kind(
     package="tabular",
-    format=("caveat-table", 2),
+    format=("caveat-table", 3),
     row="row",
     rows="rows",
     error=InvalidTableError,
@@ -171,5 +179,6 @@ KIND = Kind(
     restore=_restore,
     describe=_describe,
     tensors=_tensors,
+    other_means=_other_means,
     folds=True,
 )

@@ -8,7 +8,7 @@ familiar. See "Randomized Prior Functions for Deep Reinforcement Learning", Osba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -27,6 +27,7 @@ from caveat.predictive import Output
 from caveat.samplers import gaussian_process_head, mc_dropout
 
 _MASKED = 0.01  # of the values in training, so that the network knows what to do without each
+_MOST_SCORE = 12.0  # a logit beyond which an answer is all but certain
 _PRIOR_RATE = 0.5  # rate of Gaussian dropout: noise of variance 1
 METHODS = ("ensemble", "mc_dropout", "concrete_dropout", "sngp")
 
@@ -40,7 +41,8 @@ class Shape:
         categories: how many codes each category column has.
         outputs: classes, or twice the targets.
         method: one of ``METHODS``.
-        scores: numbers that trees give; see ``caveat.tabular._boosting``.
+        scores: numbers that trees give, logits that the network gets or means that its own are mixed with; see
+            ``caveat.tabular._boosting``.
     """
 
     pieces: tuple[int, ...]
@@ -75,7 +77,8 @@ class TableNetwork(nn.Module):
         sizes = shape.categories
         self.embedding = nn.Embedding(sum(sizes), shape.embedding) if sizes else None
         self.offsets = tuple(sum(sizes[:number]) for number in range(len(sizes)))
-        features = 2 * len(shape.pieces) + total + len(sizes) * shape.embedding + shape.scores
+        features = 2 * len(shape.pieces) + total + len(sizes) * shape.embedding
+        features += shape.scores if shape.classes else 0
         self.first = nn.Linear(features, shape.width)
         self.blocks = nn.ModuleList(_block(shape) for _ in range(shape.depth))
         self.last = _last(shape)
@@ -83,6 +86,13 @@ class TableNetwork(nn.Module):
         columns = len(shape.pieces) + len(sizes)
         self.register_buffer("slopes", torch.zeros(columns, shape.drawn))
         self.register_buffer("temperature", torch.ones(()))
+        if shape.scores and not shape.classes:
+            self.mix_with(shape.scores)
+
+    def mix_with(self, scores: int) -> None:
+        """Let the means go to those of trees by a share of each, 0 at first."""
+        self.shape = replace(self.shape, scores=scores)
+        self.register_buffer("share", torch.zeros(scores))
 
     def _set_pieces(self, edges: Sequence[Any]) -> None:
         starts = [torch.as_tensor(one[:-1], dtype=torch.float64) for one in edges]
@@ -100,10 +110,19 @@ class TableNetwork(nn.Module):
         added = (self.prior(unfamiliar) - unfamiliar) @ cast(Tensor, self.slopes)
         drawn = self.shape.drawn
         if drawn == self.shape.outputs:
-            outputs = outputs + added
+            outputs = self._mixed(outputs, rows) + added
         else:
-            outputs = torch.cat([outputs[:, :drawn] + added, outputs[:, drawn:]], 1)
+            outputs = torch.cat([self._mixed(outputs[:, :drawn], rows) + added, outputs[:, drawn:]], 1)
         return outputs / cast(Tensor, self.temperature) if self.shape.classes else outputs
+
+    def _mixed(self, means: Tensor, rows: Tensor) -> Tensor:
+        if self.shape.classes or not self.shape.scores:
+            return means
+        return torch.lerp(means, self._scores(rows), cast(Tensor, self.share))
+
+    def _scores(self, rows: Tensor) -> Tensor:
+        first = 2 * len(self.shape.pieces) + len(self.shape.categories)
+        return rows[:, first : first + self.shape.scores]
 
     def features(self, rows: Tensor) -> Tensor:
         """The numbers, which of them are missing, their pieces, and the categories' vectors: (B, features)."""
@@ -121,8 +140,8 @@ class TableNetwork(nn.Module):
             offsets = torch.tensor(self.offsets, dtype=rows.dtype, device=rows.device)
             places = (codes * kept[:, N:] + offsets).long()
             parts.append(self.embedding(places).flatten(1))
-        if self.shape.scores:
-            parts.append(rows[:, 2 * N + G : 2 * N + G + self.shape.scores])
+        if self.shape.scores and self.shape.classes:
+            parts.append(self._scores(rows).clamp(-_MOST_SCORE, _MOST_SCORE))
         return torch.cat(parts, 1)
 
     def draw_prior(self, scales: Tensor, seed: int) -> None:

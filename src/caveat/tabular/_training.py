@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from caveat._estimators import Learned, Training, loss_of
 from caveat._tables import Array, Schema, TableReader, TrainingTable, TypedColumns, edges_of
 from caveat.layers import concrete_penalty, update_precision
-from caveat.tabular._boosting import boost
+from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork
 from caveat.tabular._settings import Settings
 from caveat.train import Fit, fit_ensemble
@@ -38,7 +38,7 @@ def learn(training: Training) -> Learned:
     reader = TableReader(table.schema, table.targets)
     edges = pieces_of(table.schema, table.typed.take(training.kept), training.classifies)
     shape = shape_of(table.schema, edges, training.target.count, training.classifies, settings)
-    rows, boosted = encoded, boost(training, reader.compared(encoded))
+    rows, boosted = encoded, boost(training, reader.compared(encoded)) if training.classifies else None
     if boosted is not None:
         trees, scores = boosted
         reader, shape = replace(reader, trees=trees), replace(shape, scores=scores.shape[1])
@@ -48,6 +48,12 @@ def learn(training: Training) -> Learned:
         network.draw_prior(scales, settings.random_state + number)
         if shape.method == "sngp":
             update_precision(network, rows)
+    noise = _noise(networks[0], rows, training.answers) if shape.method == "sngp" and not shape.classes else None
+    means = None if training.classifies else boost_means(training, reader.compared(encoded))
+    if means is not None:
+        reader, shape = replace(reader, trees=means), replace(shape, scores=training.target.count)
+        for network in networks:
+            network.mix_with(shape.scores)
     return Learned(
         reader,
         shape,
@@ -56,7 +62,7 @@ def learn(training: Training) -> Learned:
         epochs=[run.epochs for run in runs],
         best_epochs=[run.best_epoch for run in runs],
         losses=[run.loss for run in runs],
-        noise=_noise(networks[0], rows, training.answers) if shape.method == "sngp" and not shape.classes else None,
+        noise=noise,
     )
 
 

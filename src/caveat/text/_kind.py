@@ -180,7 +180,7 @@ def _no_encoder(place: Path, name: str, got: str) -> str:
 
 KIND = Kind(
     package="text",
-    format=("caveat-text", 2),
+    format=("caveat-text", 3),
     row="sentence",
     rows="sentences",
     error=InvalidTextError,

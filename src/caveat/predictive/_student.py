@@ -1,0 +1,88 @@
+"""Student's t with a mean and a variance that are said: density, distribution function, quantiles and CRPS.
+
+It is a normal whose scale is not known well: rows far off are rare but not impossible. Degrees of freedom are whole
+numbers from 3, below which the variance need not exist, or infinity, which is the normal. Tensors broadcast; the
+freedom is one number, or one for each of the last axis.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from caveat.predictive._mixture import normal_log_prob
+
+_HALVINGS = 80
+
+
+def student_log_prob(y: Tensor, mean: Tensor, variance: Tensor, freedom: Tensor) -> Tensor:
+    """Log density, in nats."""
+    nu = freedom.where(freedom.isfinite(), 3.0)
+    scaled = (y - mean).square() / (variance * (nu - 2))
+    constant = torch.lgamma((nu + 1) / 2) - torch.lgamma(nu / 2) - 0.5 * (math.pi * (nu - 2)).log()
+    heavy = constant - 0.5 * variance.log() - (nu + 1) / 2 * torch.log1p(scaled)
+    return torch.where(freedom.isfinite(), heavy, normal_log_prob(y, mean, variance))
+
+
+def student_cdf(y: Tensor, mean: Tensor, variance: Tensor, freedom: Tensor) -> Tensor:
+    """Probability that it is at most y; without a variance a step at the mean."""
+    z = (y - mean) / variance.sqrt()
+    return standard_cdf(torch.where(variance > 0, z, torch.where(y >= mean, torch.inf, -torch.inf)), freedom)
+
+
+def student_quantile(q: float, freedom: Tensor) -> Tensor:
+    """The value that it is below with probability q, in standard deviations from the mean, in the freedom's shape."""
+    high = torch.full_like(freedom, (1 / min(q, 1 - q)) ** 0.5)  # by Chebyshev's inequality
+    low = -high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        enough = standard_cdf(middle, freedom) >= q
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return torch.where(freedom.isfinite(), high, NormalDist().inv_cdf(q))
+
+
+def student_crps(y: Tensor, mean: Tensor, variance: Tensor, freedom: Tensor) -> Tensor:
+    """Continuous ranked probability score, in units of the target.
+
+    See "Evaluating probabilistic forecasts with scoringRules", Jordan, Krüger and Lerch, 2019, A.2.
+    """
+    nu = freedom.where(freedom.isfinite(), 3.0)
+    z, below = (y - mean) / variance.sqrt(), student_cdf(y, mean, variance, freedom)
+    one = torch.ones_like(nu)
+    density = student_log_prob(z, z * 0, one, freedom).exp()
+    ratio = _log_beta(nu - 0.5) - 2 * _log_beta(nu / 2)
+    heavy = 2 * density * (nu - 2 + z.square()) / (nu - 1) - 2 * (nu - 2).sqrt() / (nu - 1) * ratio.exp()
+    normal = 2 * density - 1 / math.sqrt(math.pi)
+    return variance.sqrt() * (z * (2 * below - 1) + torch.where(freedom.isfinite(), heavy, normal))
+
+
+def standard_cdf(z: Tensor, freedom: Tensor) -> Tensor:
+    """Probability that it is at most z, for a mean of 0 and a variance of 1."""
+    found = torch.special.ndtr(z).expand(torch.broadcast_shapes(z.shape, freedom.shape)).clone()
+    for nu in set(freedom.flatten().tolist()) - {math.inf}:
+        found = torch.where(freedom == nu, 0.5 + 0.5 * _central(z / (nu - 2) ** 0.5, int(nu)), found)
+    return found
+
+
+def _central(x: Tensor, nu: int) -> Tensor:
+    """Probability that t lies within sqrt(nu) x of 0, with its sign: sums that end, of whole degrees of freedom.
+
+    See "Handbook of Mathematical Functions", Abramowitz and Stegun, 1964, 26.7.3 and 26.7.4.
+    """
+    angle = torch.atan(x)
+    sine, square = angle.sin(), angle.cos().square()
+    odd = nu % 2
+    term = angle.cos() if odd else torch.ones_like(x)
+    total = torch.zeros_like(x)
+    for k in range(1 + odd, nu, 2):
+        total = total + term
+        term = term * square * k / (k + 1)
+    return (angle + sine * total) * 2 / math.pi if odd else sine * total
+
+
+def _log_beta(a: Tensor) -> Tensor:
+    """Logarithm of the beta function of 1/2 and a."""
+    return math.lgamma(0.5) + torch.lgamma(a) - torch.lgamma(a + 0.5)
