@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -61,8 +62,8 @@ def student_crps(y: Tensor, mean: Tensor, variance: Tensor, freedom: Tensor) -> 
 
 def standard_cdf(z: Tensor, freedom: Tensor) -> Tensor:
     """Probability that it is at most z, for a mean of 0 and a variance of 1."""
-    found = torch.special.ndtr(z).expand(torch.broadcast_shapes(z.shape, freedom.shape)).clone()
-    for nu in set(freedom.flatten().tolist()) - {math.inf}:
+    found = 0.5 * torch.erfc(-z / math.sqrt(2)) + torch.zeros_like(freedom)
+    for nu in set(cast("list[float]", freedom.flatten().tolist())) - {math.inf}:
         found = torch.where(freedom == nu, 0.5 + 0.5 * _central(z / (nu - 2) ** 0.5, int(nu)), found)
     return found
 
