@@ -97,7 +97,7 @@ def test_sums_that_overflow_where_nothing_reads_them_stay_in() -> None:
 )
 def test_the_rule_on_sizes(rates: tuple[float, float], width: int, rows: int) -> None:
     def sides(rows: int, *rates: float) -> tuple[bool, bool]:
-        return sliced.sides_to_slice(rows, torch.empty(1).expand(width, width), *rates)
+        return sliced.sides_to_slice(rows, width * width, *rates)
 
     ins, outs = sides(rows, *rates)
     assert not ins or rates[0] > 0
@@ -110,7 +110,7 @@ def test_the_rule_on_sizes(rates: tuple[float, float], width: int, rows: int) ->
 
 
 def test_the_layers_of_vgg_of_64_images_are_sliced_and_those_of_8_are_not() -> None:
-    weight = torch.empty(1).expand(4096, 4096)
+    weight = 4096 * 4096
     assert sliced.sides_to_slice(64, weight, 0.5, 0.5) == (True, True)
     assert sliced.sides_to_slice(8, weight, 0.5, 0.5) == (False, False)
     assert sliced.sides_to_slice(64, weight, 0.5, 0.02) == (True, False)
@@ -215,6 +215,20 @@ def test_functions_that_are_infinite_at_zero_see_all_values(always: list[tuple[b
         together, loop = draw(network(module), torch.randn(4, 5))
         torch.testing.assert_close(together, loop, rtol=1e-4, atol=1e-5)
     assert (True, True) not in always
+
+
+def test_a_batch_of_which_one_draw_fills_the_cache(
+    always: list[tuple[bool, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere such a batch is a loop, in which nothing waits for the next dropout."""
+    model, x = network(nn.ReLU()), torch.randn(7, 5)
+    monkeypatch.setattr("caveat._engine._bound.chunk_bytes", lambda device, allowed: 1)
+    monkeypatch.setattr("caveat._engine._bound.rows_bytes", lambda device, allowed: 3 * 12 * 4)
+    sampler = caveat.mc_dropout(model, output=caveat.Mean())
+    draws = caveat.draws(sampler, x, n=6)
+    assert always.count((True, True)) > 6
+    loop = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), backend="loop"), x, n=6)
+    torch.testing.assert_close(draws, loop, rtol=1e-5, atol=1e-6)
 
 
 class Fork(nn.Module):

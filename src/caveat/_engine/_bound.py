@@ -18,7 +18,7 @@ from caveat._engine._sampler import Values
 from caveat._engine._tiles import Tile, Wide, choose_tile, choose_wide, last_cache_bytes
 from caveat._engine._values import varying_sizes
 from caveat._inputs import Inputs
-from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible
+from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible, sides_to_slice
 from caveat.errors import CaveatError, OutOfMemoryError, OutputMismatchError, explain
 
 _MOST_DRAWS = 4096
@@ -89,7 +89,8 @@ class BoundNetwork:
         self._even = wide is not None and wide.draws is not None
         self.apart = None if wide is None or wide.rows == rows else wide.rows
         tile = self._tile(rows, row_bytes)
-        worth = fitting >= 2 or tile is not None or self._plan.forced == "vectorized"
+        some = rows if self.rows is None else max(1, min(rows, rows_bytes(device, self._allowed) // row_bytes))
+        worth = fitting >= 2 or tile is not None or self._plan.forced == "vectorized" or self._leaves_out(some)
         self._together = self._plan.why_not_vectorized is None and worth and self._plan.forced != "loop"
         at_once = max(1, min(fitting, _MOST_DRAWS))
         self._draws_at_once = self._fixed or at_once
@@ -98,9 +99,14 @@ class BoundNetwork:
             self._rows_at_once, self._draws_at_once = tile.rows, max(tile.draws, at_once)
         elif self._plan.probe.rows_alone and self.rows is not None:
             self._rows_at_once = 1
-        elif not self._together and self.rows is not None:
-            self._rows_at_once = max(1, min(rows, rows_bytes(device, self._allowed) // row_bytes))
+        elif not self._together or (fitting < 2 and self._plan.forced is None):
+            self._rows_at_once = some
         self._split()
+
+    def _leaves_out(self, rows: int) -> bool:
+        """Are parts of wide layers left out, for so many rows? A pass of one draw is then worth more than a loop's."""
+        of_each = (sides_to_slice(rows, *product) for product in self._plan.masked_products)
+        return not self._gradient and any(any(sides) for sides in of_each)
 
     def _tile(self, rows: int, row_bytes: int) -> Tile | None:
         """How rows and draws are split where all draws read one large tensor."""

@@ -46,7 +46,8 @@ class Plan:
     ``why_not_vectorized`` is None where the trial of the vectorized backend gave the draws of a plain loop; ``tapes``
     is True where its tape, played for other draws, gave those. ``shared_bytes`` is what all draws of a row read: the
     contributions of a convolution's channels. ``output_bytes`` is what is read of one row of one draw, 0 unless it is
-    one tensor of at most 32 bits a number, and ``weight_bytes`` what the parameters take.
+    one tensor of at most 32 bits a number, and ``weight_bytes`` what the parameters take. ``masked_products`` are the
+    wide linear maps beside dropouts: how many weights they have, and the rates before and after, 0 where there is none.
     """
 
     probe: Probe
@@ -58,6 +59,7 @@ class Plan:
     shared_bytes: int = 0
     output_bytes: int = 0
     weight_bytes: int = 0
+    masked_products: frozenset[tuple[int, float, float]] = frozenset()
 
     def with_hooks(self) -> Plan:
         """The plan for the same network with hooks of the user's: draw by draw, and nothing of it left out."""
@@ -98,7 +100,8 @@ def make_plan(network: Network, inputs: Inputs, found: Probe, read: Callable[[An
         tapes = why_not is None and forced != "loop" and _try_tape(replace(task, prefix=None), source)
     shared = 0 if why_not is not None or beginning is None else _bytes_computed(beginning)
     sizes = (shared // len(rows), _output_bytes(loop) // (2 * len(rows)), _bytes_of(network.model.parameters()))
-    return Plan(found, repeats, why_not, forced, network.device(), tapes, *sizes)
+    products = frozenset[tuple[int, float, float]]() if beginning is None else frozenset(beginning.masked_products)
+    return Plan(found, repeats, why_not, forced, network.device(), tapes, *sizes, products)
 
 
 def _why_one_by_one(found: Probe) -> str | None:

@@ -64,6 +64,7 @@ from caveat._intercept._sites import (
     paths,
     with_stochastic_depth,
 )
+from caveat._intercept._sliced import sides_to_slice
 from caveat._intercept._trees import map_tensors
 
 __all__ = [
@@ -134,6 +135,7 @@ __all__ = [
     "run_plainly",
     "runs_hooks",
     "seed_all",
+    "sides_to_slice",
     "state_kept",
     "substituted_anywhere",
     "threshold",

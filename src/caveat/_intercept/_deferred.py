@@ -109,7 +109,7 @@ def _linear(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
         waiting, tensor = None, ctx.settled((tensor,), {})[0][0]
     else:
         tensor = waiting.tensor
-    if ctx.replaying or not pending.may_wait(ctx, tensor, weight, 0.0 if waiting is None else waiting.rate):
+    if ctx.replaying or not pending.may_wait(ctx, tensor, weight, masked=waiting is not None):
         return _multiply(ctx, func, waiting, tensor, weight, bias)
     masks, rate = (None, 0.0) if waiting is None else (waiting.masks, waiting.rate)
     whole = partial(_multiply, ctx, func, waiting, tensor, weight, bias)

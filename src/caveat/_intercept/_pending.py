@@ -48,10 +48,6 @@ class Waiting(Protocol):
         ...
 
 
-# What is not known yet is taken for the rate of the next dropout.
-_NEXT_RATE = 0.5
-
-
 @dataclass
 class Product:
     """``linear(tensor * masks, weight, bias)``, not computed yet; ``sliced`` once a part of it was."""
@@ -67,36 +63,35 @@ class Product:
     whole: Tensor | None = None
     sliced: bool = False
 
-    @property
-    def rows(self) -> int:
-        """How many rows of it each draw has."""
-        return self.tensor.numel() // max(self.tensor.shape[-1], 1)
-
     def value(self, ctx: Pass) -> Tensor:
         """All of it, as vmap sees it."""
         if self.whole is None:
             if self.sliced and ctx.prefix is not None:  # two ways to what one would have given: not in the next pass
                 ctx.prefix.used_whole.add(id(self.weight))
-            ins, _ = sliced.sides_to_slice(self.rows, self.weight, self.rate, 0.0)
+            ins, _ = self._sides(ctx, 0.0)
             self.whole = self._sliced(ctx, ins, None) if ins else self.compute()
         return self.whole
 
     def part(self, ctx: Pass, masks: Tensor, rate: float) -> Tensor | None:
         """What these masks keep of it, among anything finite; None where all of it takes no longer."""
-        ins, outs = sliced.sides_to_slice(self.rows, self.weight, self.rate, rate)
+        ins, outs = self._sides(ctx, rate)
         if self.whole is not None or not outs:
             return None
         self.sliced = True
         return self._sliced(ctx, ins, masks.flatten(1))
 
+    def _sides(self, ctx: Pass, next_rate: float) -> tuple[bool, bool]:
+        elements = self.weight.numel()
+        if ctx.prefix is not None and (self.rate or next_rate):
+            ctx.prefix.masked_products.add((elements, self.rate, next_rate))
+        return sliced.sides_to_slice(len(self.tensor), elements, self.rate, next_rate)
+
     def _sliced(self, ctx: Pass, ins: bool, next_masks: Tensor | None) -> Tensor:
-        tensor, shape = self.tensor if ins else self.masked(), self.tensor.shape
-        memory = with_draws_first(tensor) if has_draws(tensor, self.level) else tensor
-        x = memory.reshape(*memory.shape[: memory.dim() - len(shape)], -1, shape[-1])
+        tensor = self.tensor if ins else self.masked()
+        x = with_draws_first(tensor) if has_draws(tensor, self.level) else tensor
         largest = _largest_of(ctx, self.weight, self.bias)
         masks = self.masks.flatten(1) if ins and self.masks is not None else None
-        result = sliced.linear_of_kept(x, self.weight, self.bias, largest, masks, next_masks)
-        return as_draws(result.reshape(len(result), *shape[:-1], -1), self.level)
+        return as_draws(sliced.linear_of_kept(x, self.weight, self.bias, largest, masks, next_masks), self.level)
 
 
 @dataclass
@@ -131,19 +126,18 @@ class Pending:
         return value
 
 
-def may_wait(ctx: Pass, tensor: Tensor, weight: Tensor, rate: float) -> bool:
+def may_wait(ctx: Pass, tensor: Tensor, weight: Tensor, *, masked: bool) -> bool:
     """Could a part of this product, of values that differ from draw to draw, be enough?"""
     drawing = ctx.drawing
     if drawing is None or drawing.level is None or torch.is_grad_enabled() or current_level() != drawing.level:
         return False
     varies = has_draws(tensor, drawing.level) and is_plain(with_draws_first(tensor))
-    if not varies and not (rate > 0 and is_plain(tensor)):
+    if not varies and not (masked and is_plain(tensor)):
         return False
     usual = weight.device.type == "cpu" and weight.is_contiguous() and not torch.is_autocast_enabled("cpu")
     usual = usual and weight.dtype == tensor.dtype and weight.dtype in (torch.float32, torch.float64)
     wanted = ctx.prefix is None or id(weight) not in ctx.prefix.used_whole
-    rows = tensor.numel() // max(tensor.shape[-1], 1)
-    return usual and wanted and any(sliced.sides_to_slice(rows, weight, rate, _NEXT_RATE))
+    return usual and wanted and tensor.dim() == 2 and sliced.may_be_sliced(weight.numel())
 
 
 def wait(ctx: Pass, product: Product, functions: tuple[Callable[[Tensor], Tensor], ...] = ()) -> Tensor:

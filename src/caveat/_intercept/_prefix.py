@@ -61,6 +61,7 @@ class Prefix:
         self.computed: dict[Any, Tensor | None] = {}
         self.largest: dict[int, Tensor] = {}
         self.used_whole: set[int] = set()
+        self.masked_products: set[tuple[int, float, float]] = set()
 
     @property
     def settled(self) -> bool:

@@ -22,6 +22,8 @@ from torch import Tensor
 _COPY_COLUMN, _COPY_ROW = 40, 22
 # With fewer multiplications left out a draw, calls take longer than the arithmetic.
 _LEAST_SAVED = 1 << 24
+# Weights that are not worth it with so many rows never are.
+_MANY_ROWS = 1024
 # So much of the weights is copied at once: it stays in the second cache until it is multiplied.
 _BLOCK_BYTES = 2 << 20
 # Functions between a product and its dropout are at most so many times their argument, or below 2.
@@ -33,13 +35,13 @@ _library.define(
 )
 
 
-def sides_to_slice(rows: int, weight: Tensor, rate: float, next_rate: float) -> tuple[bool, bool]:
+def sides_to_slice(rows: int, elements: int, rate: float, next_rate: float) -> tuple[bool, bool]:
     """Is a product of so many rows a draw shorter without the columns, the rows, or both that these rates drop?
 
-    A rule on sizes: of the four ways that with the least work for each element of the weights, the first among equals.
+    A rule on sizes: of the four ways that with the least work for each of the weights' elements, the first of equals.
     """
     ways = [(ins, outs) for ins in (False, True) for outs in (False, True)]
-    return min(ways, key=lambda sides: _work(rows, weight.numel(), rate * sides[0], next_rate * sides[1]))
+    return min(ways, key=lambda sides: _work(rows, elements, rate * sides[0], next_rate * sides[1]))
 
 
 def _work(rows: int, elements: int, rate: float, next_rate: float) -> float:
@@ -51,6 +53,11 @@ def _work(rows: int, elements: int, rate: float, next_rate: float) -> float:
         return math.inf
     copying = (_COPY_COLUMN * kept if rate else 0) + (_COPY_ROW * (1 - next_rate) if next_rate else 0)
     return rows * kept + copying
+
+
+def may_be_sliced(elements: int) -> bool:
+    """Are there weights enough for a part of them to be left out of a large batch?"""
+    return any(sides_to_slice(_MANY_ROWS, elements, 0.5, 0.5))
 
 
 def linear_of_kept(
@@ -89,17 +96,19 @@ def _linear_of_kept(
         return F.linear(x if masks is None else x * masks[:, None], weight, bias)
     draws = len(x) if masks is None else len(masks)
     results = x.new_empty((draws, x.shape[-2], len(weight)))
+    block = max(_BLOCK_BYTES // (weight.shape[1] * weight.element_size()), 1)
+    room = weight.new_empty((2, block * weight.shape[1]))  # taken for each block, memory would cost a sixth more
     for draw in range(draws):
         rows = x[draw] if x.dim() == 3 else x
         ins = None if masks is None else masks[draw].nonzero().squeeze(1)
+        outs = None if next_masks is None else next_masks[draw].nonzero().squeeze(1)
         if masks is not None and ins is not None:
             rows = rows.gather(1, ins.expand(len(rows), -1)).mul_(masks[draw][ins])
-        if next_masks is None:
-            _multiply(rows, weight, bias, ins, None, results[draw])
+        if outs is None:
+            _multiply(rows, weight, bias, ins, None, block, room, results[draw])
         else:
-            outs = next_masks[draw].nonzero().squeeze(1)
             some = x.new_empty((len(rows), len(outs)))
-            _multiply(rows, weight, bias, ins, outs, some)
+            _multiply(rows, weight, bias, ins, outs, block, room, some)
             results[draw].zero_().scatter_(1, outs.expand(len(rows), -1), some)
     return results
 
@@ -117,21 +126,26 @@ def _is_bounded(x: Tensor, weight: Tensor, largest: Tensor, masks: Tensor | None
 
 
 def _multiply(
-    rows: Tensor, weight: Tensor, bias: Tensor | None, ins: Tensor | None, outs: Tensor | None, result: Tensor
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    ins: Tensor | None,
+    outs: Tensor | None,
+    block: int,
+    room: Tensor,
+    result: Tensor,
 ) -> None:
-    """Write the product with these columns and rows of the weights on ``result``."""
-    count = len(weight) if outs is None else len(outs)
-    block = max(_BLOCK_BYTES // (weight.shape[1] * weight.element_size()), 1)
-    room = None if outs is None else weight.new_empty((block, weight.shape[1]))  # new memory would take a sixth longer
-    narrow = None if ins is None else weight.new_empty((block, len(ins)))
-    for start in range(0, count, block):
-        stop = min(start + block, count)
-        if outs is None or room is None:
+    """Write the product with these columns and rows of the weights on ``result``, so many rows of them at once."""
+    for start in range(0, result.shape[1], block):
+        stop = min(start + block, result.shape[1])
+        if outs is None:
             part = weight[start:stop]
         else:
-            part = torch.index_select(weight, 0, outs[start:stop], out=room[: stop - start])
-        if ins is not None and narrow is not None:
-            part = torch.gather(part, 1, ins.expand(len(part), -1), out=narrow[: stop - start])
+            part = room[0, : (stop - start) * weight.shape[1]].view(stop - start, -1)
+            torch.index_select(weight, 0, outs[start:stop], out=part)
+        if ins is not None:
+            chosen = room[1, : (stop - start) * len(ins)].view(stop - start, len(ins))
+            part = torch.gather(part, 1, ins.expand(stop - start, -1), out=chosen)
         torch.mm(rows, part.t(), out=result[:, start:stop])
     if bias is not None:
         result += bias if outs is None else bias[outs]
