@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -90,6 +92,18 @@ def test_sums_that_overflow_where_nothing_reads_them_stay_in() -> None:
     masks, next_masks = torch.ones(1, 2), torch.tensor([[0.0, 1.0]])
     ours = sliced.linear_of_kept(x, layer.weight, None, sliced.largest_of(layer.weight, None), masks, next_masks)
     assert (ours[0] * next_masks).isnan().tolist() == [[True, False]]
+
+
+def test_the_library_may_be_imported_again() -> None:
+    code = (
+        "import sys, caveat; own = [n for n in sys.modules if n.split('.')[0] == 'caveat']; "
+        "[sys.modules.pop(n) for n in own]; import caveat, torch; from torch import nn; "
+        "model = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 1)); "
+        "pred = caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), torch.randn(512, 512), n=6); "
+        "print(bool(pred.mean.isfinite().all()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr
 
 
 @given(

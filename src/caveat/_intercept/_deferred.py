@@ -24,6 +24,7 @@ from caveat._dropping import drop
 from caveat._intercept import _pending as pending
 from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, memory_behind, with_draws_first
 from caveat._intercept._interception import handles
+from caveat._intercept._network import storages_of
 
 if TYPE_CHECKING:
     from caveat._intercept._interception import Pass
@@ -56,9 +57,9 @@ class Deferred:
             self.product = drop(self.tensor, as_draws(self.masks, self.level))
         return self.product
 
-    def reads(self, memory: int) -> bool:
+    def reads(self, memory: set[int]) -> bool:
         """Is this memory that the product is still to be computed from?"""
-        return self.product is None and memory_behind(self.tensor).untyped_storage().data_ptr() == memory
+        return self.product is None and bool(storages_of([memory_behind(self.tensor)]) & memory)
 
     def entries_along(self, axis: int) -> bool:
         """Does the mask have one entry for each index of ``axis`` of the tensor, and is it still unused?"""

@@ -79,7 +79,7 @@ def assign(ctx: Pass, target: Tensor, value: Tensor) -> Tensor:
 def _settle_readers(ctx: Pass, target: Tensor) -> None:
     """Compute what waits to be computed from memory that is about to be written on."""
     if ctx.deferred:
-        memory = memory_behind(target).untyped_storage().data_ptr()
+        memory = storages_of([memory_behind(target)])
         for waiting in [*ctx.deferred.values()]:
             if waiting.reads(memory):
                 waiting.value()

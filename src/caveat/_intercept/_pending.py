@@ -21,6 +21,7 @@ from caveat._intercept import _sliced as sliced
 from caveat._intercept._draw_axis import as_draws, current_level, has_draws, is_plain, memory_behind, with_draws_first
 from caveat._intercept._interception import handles
 from caveat._intercept._mutation import mutates
+from caveat._intercept._network import storages_of
 
 if TYPE_CHECKING:
     from caveat._intercept._interception import Pass
@@ -43,7 +44,7 @@ class Waiting(Protocol):
         """The product as vmap sees it."""
         ...
 
-    def reads(self, memory: int) -> bool:
+    def reads(self, memory: set[int]) -> bool:
         """Is this memory that the product is still to be computed from?"""
         ...
 
@@ -115,10 +116,10 @@ class Pending:
         part = self.product.part(self.ctx, masks, rate) if self.made is None else None
         return self.value() if part is None else self._applied(part)
 
-    def reads(self, memory: int) -> bool:
+    def reads(self, memory: set[int]) -> bool:
         """Is this memory that the result is still to be computed from?"""
-        behind = [self.product.tensor, *([] if self.product.whole is None else [self.product.whole])]
-        return self.made is None and any(memory_behind(t).untyped_storage().data_ptr() == memory for t in behind)
+        behind = [memory_behind(tensor) for tensor in (self.product.tensor, self.product.whole) if tensor is not None]
+        return self.made is None and bool(storages_of(behind) & memory)
 
     def _applied(self, value: Tensor) -> Tensor:
         for function in self.functions:

@@ -12,6 +12,7 @@ reach the output in a plain loop. The largest input and weight bound all sums; w
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +30,7 @@ _BLOCK_BYTES = 2 << 20
 # Functions between a product and its dropout are at most so many times their argument, or below 2.
 _MARGIN = 4.0
 
-_library = torch.library.Library("caveat", "DEF")
-_library.define(
-    "linear_of_kept(Tensor x, Tensor weight, Tensor? bias, Tensor largest, Tensor? masks, Tensor? next_masks) -> Tensor"
-)
+_SCHEMA = "(Tensor x, Tensor weight, Tensor? bias, Tensor largest, Tensor? masks, Tensor? next_masks) -> Tensor"
 
 
 def sides_to_slice(rows: int, elements: int, rate: float, next_rate: float) -> tuple[bool, bool]:
@@ -113,7 +111,12 @@ def _linear_of_kept(
     return results
 
 
-_library.impl("linear_of_kept", _linear_of_kept, "CPU")
+# One operation, so that a recording holds no sizes of a draw's own. It outlives this file, which may be imported again.
+_own: Any = cast(Any, torch.ops).caveat
+if not hasattr(_own, "linear_of_kept"):
+    _own.library = torch.library.Library("caveat", "FRAGMENT")
+    _own.library.define(f"linear_of_kept{_SCHEMA}")
+    _own.library.impl("linear_of_kept", _linear_of_kept, "CPU")
 
 
 def _is_bounded(x: Tensor, weight: Tensor, largest: Tensor, masks: Tensor | None) -> bool:
