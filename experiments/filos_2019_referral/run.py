@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share li
 from records import Experiment, Record, data, markdown, plus_minus, run
 
 import caveat
-from caveat.metrics import ReferralCurve, accuracy, class_auroc, class_entropy, over_seeds, referral_curve
+from caveat.metrics import ReferralCurve, accuracy, class_auroc, class_entropy, referral_curve
 from caveat.plot import plot_referral
 from caveat.samplers import deterministic, ensemble, mixture
 from caveat.shift import label_shift
@@ -254,7 +254,7 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
 
 def draw_one(parts: dict[str, Record], name: str, metric: str, ax: Any) -> None:
     """One panel: every method, with bands over seeds."""
-    bands = {m: over_seeds(curves(parts, name, m, metric)) for m in (*METHODS, "random")}
+    bands = {m: ReferralCurve.over_seeds(curves(parts, name, m, metric)) for m in (*METHODS, "random")}
     seeds = len(curves(parts, name, "random", metric))
     plot_referral(bands, metric=metric, title=f"{name}, {seeds} seeds", ax=ax)
     ax.set_xlim(1.0, 0.2)  # fewer are too few test rows for a metric

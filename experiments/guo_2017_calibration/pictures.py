@@ -10,7 +10,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from caveat.metrics import equal_width_edges
 from caveat.plot import plot_reliability
 
 # What is drawn: how to read it of a record, its color, marker and dashes.
@@ -48,7 +47,8 @@ def draw_reliability(record: Any, path: Path) -> None:
     titles = {"none": "as trained", "temperature": "temperature scaling", "isotonic": "isotonic regression"}
     for ax, (way, title) in zip(row, titles.items(), strict=True):
         count, claimed, right = (np.array(values) for values in record[way]["bins"])
-        bins = SimpleNamespace(edges=equal_width_edges(len(count)), count=count, confidence=claimed, accuracy=right)
+        edges = np.arange(len(count) + 1) / len(count)
+        bins = SimpleNamespace(edges=edges, count=count, confidence=claimed, accuracy=right)
         plot_reliability(bins, title=title, ax=ax)
     figure.savefig(path, dpi=90, bbox_inches="tight")  # the titles stand above the axes
     plt.close(figure)

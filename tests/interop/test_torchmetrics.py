@@ -26,7 +26,7 @@ STATES = {
     "accuracy": RunningMean(accuracy),
     "brier": RunningMean(brier_score),
     "error": ReliabilityBins.of(3),
-    "classwise": ReliabilityBins.of(3, view=metrics.classwise),
+    "classwise": ReliabilityBins.of(3, view="classwise"),
     "collected": Collected(metrics.maximum_calibration_error),
 }
 

@@ -21,17 +21,15 @@ from caveat.metrics import (
     accuracy,
     brier_decomposition,
     brier_score,
-    classwise,
     classwise_calibration_error,
-    confidence,
-    equal_mass_edges,
     expected_calibration_error,
     maximum_calibration_error,
     negative_log_likelihood,
     reliability_bins,
-    top_label,
     top_label_calibration_error,
 )
+from caveat.metrics._reliability import equal_mass_edges
+from caveat.metrics._views import VIEWS
 
 from .classified import rows, some_rows
 
@@ -70,7 +68,7 @@ def test_calibration_error_is_that_of_torchmetrics(bins: int) -> None:
 def test_reliability_bins_are_those_of_scikit_learn() -> None:
     calibration = pytest.importorskip("sklearn.calibration")
     p, y = rows(600, 2, seed=1)
-    of_yes = reliability_bins(p, y, bins=8, view=classwise)
+    of_yes = reliability_bins(p, y, bins=8, view="classwise")
     true, claimed = calibration.calibration_curve(y, p[:, 1].numpy(), n_bins=8)
     torch.testing.assert_close(of_yes.accuracy[1], torch.from_numpy(true))
     torch.testing.assert_close(of_yes.confidence[1], torch.from_numpy(claimed))
@@ -170,7 +168,7 @@ def test_the_decomposition_sums_to_the_score(data: tuple[Tensor, Tensor], bins: 
 def test_merge_is_the_whole(data: tuple[Tensor, Tensor], draw: st.DataObject) -> None:
     p, y = data
     cut, C = draw.draw(st.integers(1, len(y) - 1)), p.shape[-1]
-    for view in (confidence, top_label, classwise):
+    for view in VIEWS:
         empty = ReliabilityBins.of(C, bins=7, view=view)
         merged = empty.update(p[:cut], y[:cut]).merge(empty.update(p[cut:], y[cut:]))
         whole = reliability_bins(p, y, bins=7, view=view)
@@ -201,7 +199,7 @@ def test_a_weight_is_a_repeated_row(data: tuple[Tensor, Tensor], seed: int) -> N
 def test_equal_mass_bins_hold_equally_many() -> None:
     p, y = rows(150, 3)
     assert reliability_bins(p, y, bins=15, equal_mass=True).count.tolist() == [[10.0] * 15]
-    edges = equal_mass_edges(p, y, bins=4, view=classwise)
+    edges = equal_mass_edges(p, y, bins=4, view="classwise")
     assert edges[0] == 0
     assert edges[-1] == 1
     assert (edges.diff() >= 0).all()
@@ -291,11 +289,11 @@ def test_bad_bins_and_states() -> None:
     with pytest.raises(InvalidArgumentError, match="as many classes"):
         BrierBins.of(2).update(*GOOD)
     with pytest.raises(InvalidArgumentError, match="as many classes"):
-        ReliabilityBins.of(2, view=classwise).update(*GOOD)
+        ReliabilityBins.of(2, view="classwise").update(*GOOD)
     with pytest.raises(CannotMergeError, match="same edges"):
         ReliabilityBins.of(3, bins=5).merge(ReliabilityBins.of(3, bins=6))
     with pytest.raises(CannotMergeError, match="same edges"):
-        ReliabilityBins.of(3).merge(ReliabilityBins.of(3, view=classwise))
+        ReliabilityBins.of(3).merge(ReliabilityBins.of(3, view="classwise"))
     with pytest.raises(CannotMergeError):
         BrierBins.of(3).merge(BrierBins.of(3, bins=6))
     with pytest.raises(InvalidArgumentError, match=r"Collected\(expected_calibration_error\)"):

@@ -17,7 +17,6 @@ from caveat.metrics import (
     class_auroc,
     class_entropy,
     oracle_uncertainty,
-    over_seeds,
     referral_curve,
     referral_table,
     referral_with_baselines,
@@ -129,7 +128,7 @@ def test_the_single_network_is_measured_on_its_own_probabilities() -> None:
 
 def test_over_seeds_and_tables() -> None:
     curves = [referral_curve(accuracy, *rows(100, 3, seed=i), uncertainty=DOUBT[:100]) for i in range(4)]
-    band = over_seeds(curves)
+    band = ReferralCurve.over_seeds(curves)
     values = torch.stack([curve.values for curve in curves])
     torch.testing.assert_close(band.values, values.mean(0))
     torch.testing.assert_close(band.high, values.mean(0) + values.std(0))
@@ -175,9 +174,9 @@ def test_bad_questions() -> None:
     with pytest.raises(InvalidArgumentError, match="no band"):
         curve.band_at(0.5)
     with pytest.raises(InvalidArgumentError, match="at least two"):
-        over_seeds([curve])
+        ReferralCurve.over_seeds([curve])
     with pytest.raises(InvalidArgumentError, match="same fractions"):
-        over_seeds([curve, ReferralCurve(curve.fractions / 2, curve.values)])
+        ReferralCurve.over_seeds([curve, ReferralCurve(curve.fractions / 2, curve.values)])
     with pytest.raises(InvalidArgumentError, match="name of a baseline"):
         referral_with_baselines(accuracy, P, Y, uncertainty={"oracle": DOUBT})
     with pytest.raises(InvalidArgumentError, match="numbered from 1"):

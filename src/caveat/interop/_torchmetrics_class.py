@@ -107,7 +107,7 @@ def _zero(state: State, part: str) -> Tensor:
 def _label(state: State) -> str:
     """What tells a metric from another: its name and settings."""
     if isinstance(state, ReliabilityBins):
-        return f"{state.view.__name__}_{zlib.crc32(str(cast(object, state.edges.tolist())).encode()):x}"
+        return f"{state.view}_{zlib.crc32(str(cast(object, state.edges.tolist())).encode()):x}"
     return "brier" if isinstance(state, BrierBins) else _label_of(state.metric)
 
 

@@ -30,7 +30,6 @@ from caveat.metrics._intervals import interval_coverage, interval_score, mean_in
 from caveat.metrics._referral import (
     ReferralCurve,
     oracle_uncertainty,
-    over_seeds,
     referral_curve,
     referral_table,
     referral_with_baselines,
@@ -40,12 +39,11 @@ from caveat.metrics._regression_calibration import (
     miscalibration_area,
     regression_calibration_curve,
 )
-from caveat.metrics._reliability import ReliabilityBins, equal_mass_edges, equal_width_edges
+from caveat.metrics._reliability import ReliabilityBins
 from caveat.metrics._risk_coverage import augrc, aurc, excess_aurc, risk_coverage
 from caveat.metrics._sparsification import ause, sparsification
 from caveat.metrics._streaming import Collected, RunningMean
 from caveat.metrics._target_scores import gaussian_cdf, gaussian_negative_log_likelihood, root_mean_squared_error
-from caveat.metrics._views import classwise, confidence, top_label
 
 __all__ = [
     "METRICS",
@@ -67,16 +65,12 @@ __all__ = [
     "brier_score",
     "class_auroc",
     "class_entropy",
-    "classwise",
     "classwise_calibration_error",
     "compare_measures",
-    "confidence",
     "crps_gaussian",
     "crps_mixture",
     "crps_samples",
     "detection",
-    "equal_mass_edges",
-    "equal_width_edges",
     "error_detection",
     "excess_aurc",
     "expected_calibration_error",
@@ -91,7 +85,6 @@ __all__ = [
     "negative_log_likelihood",
     "oracle_uncertainty",
     "out_of_distribution",
-    "over_seeds",
     "referral_curve",
     "referral_table",
     "referral_with_baselines",
@@ -100,7 +93,6 @@ __all__ = [
     "risk_coverage",
     "root_mean_squared_error",
     "sparsification",
-    "top_label",
     "top_label_calibration_error",
     "wrong",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import classified
+from caveat._checks import classified, require_choice
 from caveat.metrics._registry import metric
 from caveat.metrics._reliability import (
     ReliabilityBins,
@@ -15,7 +15,7 @@ from caveat.metrics._reliability import (
     equal_width_edges,
     largest_gap,
 )
-from caveat.metrics._views import View, classwise, confidence, top_label
+from caveat.metrics._views import VIEWS, View
 from caveat.metrics._weighting import row_weights
 
 
@@ -58,7 +58,7 @@ def expected_calibration_error(
         >>> expected_calibration_error(p, torch.tensor([0, 1])).item()
         0.25
     """
-    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, confidence, weights))
+    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, "confidence", weights))
 
 
 @metric("fraction")
@@ -83,7 +83,7 @@ def classwise_calibration_error(
         >>> classwise_calibration_error(p, torch.tensor([0, 1])).item()
         0.25
     """
-    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, classwise, weights))
+    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, "classwise", weights))
 
 
 @metric("fraction")
@@ -109,7 +109,7 @@ def top_label_calibration_error(
         >>> expected_calibration_error(p, labels).item(), top_label_calibration_error(p, labels).item()
         (0.25, 0.5)
     """
-    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, top_label, weights))
+    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, "top_label", weights))
 
 
 @metric("fraction")
@@ -130,12 +130,12 @@ def maximum_calibration_error(
         >>> maximum_calibration_error(torch.tensor([[0.75, 0.25], [1.0, 0.0]]), torch.tensor([1, 0])).item()
         0.75
     """
-    return largest_gap(*_bins(probabilities, labels, bins, equal_mass, confidence, weights))
+    return largest_gap(*_bins(probabilities, labels, bins, equal_mass, "confidence", weights))
 
 
 @takes_arrays
 def reliability_bins(
-    probabilities: Tensor, labels: Tensor, *, bins: int = 15, equal_mass: bool = False, view: View = confidence
+    probabilities: Tensor, labels: Tensor, *, bins: int = 15, equal_mass: bool = False, view: View = "confidence"
 ) -> ReliabilityBins:
     """Confidence, accuracy and count by bin: what a reliability diagram shows.
 
@@ -144,7 +144,8 @@ def reliability_bins(
         labels: (B...), integers.
         bins: how many.
         equal_mass: as many rows in each as ties allow, in place of equal width.
-        view: `confidence`, `top_label` or `classwise`.
+        view: what is binned: the most probable class ("confidence"), the same by predicted class ("top_label"), or
+            every class ("classwise").
 
     Raises:
         InvalidArgumentError: shapes or labels that do not fit, no rows, fewer than one bin.
@@ -156,6 +157,7 @@ def reliability_bins(
         >>> found.count.tolist(), found.accuracy.tolist()
         ([[0.0, 2.0]], [[nan, 0.5]])
     """
+    require_choice(view, "view", list(VIEWS))
     p, y = classified(probabilities, labels)
     edges = equal_mass_edges(p, y, bins=bins, view=view) if equal_mass else bins
     empty = ReliabilityBins.of(p.shape[-1], bins=edges, view=view, device=p.device)

@@ -61,7 +61,7 @@ class ReferralCurve:
                     "This curve has no band.",
                     got="low=None, high=None",
                     cause="no resamples were asked for",
-                    fix="referral_curve(..., resamples=1000), or over_seeds(curves)",
+                    fix="referral_curve(..., resamples=1000), or ReferralCurve.over_seeds(curves)",
                 )
             )
         return _between(self.fractions, self.low, fraction), _between(self.fractions, self.high, fraction)
@@ -73,6 +73,37 @@ class ReferralCurve:
             return float(self.values[0])
         span = self.fractions[-1] - self.fractions[0]
         return float(torch.trapezoid(self.values, self.fractions) / span)
+
+    @staticmethod
+    def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
+        """The mean of curves of the same fractions, one a seed, with a band of one standard deviation to either side.
+
+        Raises:
+            InvalidArgumentError: fewer than two curves, or curves of other fractions.
+
+        Example:
+            >>> ends = torch.tensor([0.5, 1.0])
+            >>> seeds = [ReferralCurve(ends, torch.tensor([value, 0.75])) for value in (1.0, 0.5)]
+            >>> both = ReferralCurve.over_seeds(seeds)
+            >>> both.at(0.5), [round(end, 3) for end in both.band_at(0.5)]
+            (0.75, [0.396, 1.104])
+        """
+        alike = len(curves) > 1 and all(
+            c.fractions.shape == curves[0].fractions.shape and torch.allclose(c.fractions, curves[0].fractions)
+            for c in curves
+        )
+        if not alike:
+            raise InvalidArgumentError(
+                explain(
+                    "Curves over seeds must be at least two, with the same fractions.",
+                    got=f"{len(curves)} curves",
+                    cause="one seed, or curves made with different settings",
+                    fix="ReferralCurve.over_seeds([referral_curve(...) for ... in networks])",
+                )
+            )
+        values = torch.stack([c.values.to(accumulator(c.values.device)) for c in curves])
+        mean, spread = values.mean(0), values.std(0)
+        return ReferralCurve(curves[0].fractions, mean, mean - spread, mean + spread, curves[0].metric)
 
 
 @takes_arrays
@@ -199,37 +230,6 @@ def oracle_uncertainty(probabilities: Tensor, labels: Tensor) -> Tensor:
     p, y = classified(probabilities, labels)
     missing = 1 - p.gather(-1, y[:, None])[:, 0].to(accumulator(p.device))
     return ((p.argmax(-1) != y) + missing).reshape(labels.shape)
-
-
-def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
-    """The mean of curves of the same fractions, one a seed, with a band of one standard deviation to either side.
-
-    Raises:
-        InvalidArgumentError: fewer than two curves, or curves of other fractions.
-
-    Example:
-        >>> ends = torch.tensor([0.5, 1.0])
-        >>> seeds = [ReferralCurve(ends, torch.tensor([value, 0.75])) for value in (1.0, 0.5)]
-        >>> both = over_seeds(seeds)
-        >>> both.at(0.5), [round(end, 3) for end in both.band_at(0.5)]
-        (0.75, [0.396, 1.104])
-    """
-    alike = len(curves) > 1 and all(
-        c.fractions.shape == curves[0].fractions.shape and torch.allclose(c.fractions, curves[0].fractions)
-        for c in curves
-    )
-    if not alike:
-        raise InvalidArgumentError(
-            explain(
-                "Curves over seeds must be at least two, with the same fractions.",
-                got=f"{len(curves)} curves",
-                cause="one seed, or curves made with different settings",
-                fix="over_seeds([referral_curve(...) for ... in networks])",
-            )
-        )
-    values = torch.stack([c.values.to(accumulator(c.values.device)) for c in curves])
-    mean, spread = values.mean(0), values.std(0)
-    return ReferralCurve(curves[0].fractions, mean, mean - spread, mean + spread, curves[0].metric)
 
 
 def referral_table(sets: Mapping[str, Mapping[str, ReferralCurve]], *, at: Sequence[float] = (0.5, 0.75, 1.0)) -> str:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import classified, describe, require_integer
+from caveat._checks import classified, describe, require_choice, require_integer
 from caveat._numerics import accumulator
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
-from caveat.metrics._views import View, confidence
+from caveat.metrics._views import VIEWS, View
 from caveat.metrics._weighting import row_weights, sums_by_group
 
 
@@ -26,7 +26,8 @@ class ReliabilityBins:
 
     Fields:
         edges: (K + 1,) ends of the bins, rising from 0 to 1.
-        view: what is binned: `confidence`, `top_label` or `classwise`.
+        view: what is binned: the most probable class ("confidence"), the same by predicted class ("top_label"), or
+            every class ("classwise").
         count: (G, K) how many claims fell into each bin, for each of the view's groups; float64, so weights count too.
         claimed: (G, K) the sum of the probabilities that were claimed.
         true: (G, K) how many of the claims came true.
@@ -47,13 +48,14 @@ class ReliabilityBins:
 
     @classmethod
     def of(
-        cls, classes: int, *, bins: int | Tensor = 15, view: View = confidence, device: torch.device | str = "cpu"
+        cls, classes: int, *, bins: int | Tensor = 15, view: View = "confidence", device: torch.device | str = "cpu"
     ) -> ReliabilityBins:
         """The state of no rows yet.
 
         Args:
             classes: C.
-            bins: how many of equal width, or the edges (K + 1,), such as `equal_mass_edges` of a first part.
+            bins: how many of equal width, or the edges (K + 1,), such as those of
+                `reliability_bins(..., equal_mass=True)` of a first part.
             view: what is binned.
             device: where the sums live.
 
@@ -61,8 +63,9 @@ class ReliabilityBins:
             InvalidArgumentError: fewer than one bin, or edges that do not rise from 0 to 1.
         """
         require_integer(classes, "classes", 2)
+        require_choice(view, "view", list(VIEWS))
         edges = equal_width_edges(bins) if isinstance(bins, int) else _checked_edges(bins)
-        groups = 1 if view is confidence else classes
+        groups = 1 if view == "confidence" else classes
         zero = torch.zeros(groups, len(edges) - 1, dtype=accumulator(device), device=device)
         return cls(edges.to(device, accumulator(device)), view, zero, zero, zero)
 
@@ -94,13 +97,13 @@ class ReliabilityBins:
         Raises:
             CannotMergeError: other edges, another view or another number of classes.
         """
-        alike = self.view is other.view and self.count.shape == other.count.shape
+        alike = self.view == other.view and self.count.shape == other.count.shape
         if not alike or not torch.equal(self.edges, other.edges.to(self.edges.device)):
             raise CannotMergeError(
                 explain(
                     "Bins merge with bins of the same edges, view and classes.",
-                    got=f"{tuple(self.count.shape)} of {self.view.__name__} and "
-                    f"{tuple(other.count.shape)} of {other.view.__name__}",
+                    got=f"{tuple(self.count.shape)} of {self.view} and "
+                    f"{tuple(other.count.shape)} of {other.view}",
                     cause="equal-mass edges that each worker took from its own rows",
                     fix="take the edges once and hand them to all: ReliabilityBins.of(C, bins=edges)",
                 )
@@ -157,11 +160,11 @@ def binned(
     p: Tensor, y: Tensor, edges: Tensor, view: View, weights: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Counts, claims and truths by bin, each (G, K) or (R, G, K), of checked rows with weights (N,) or (R, N)."""
-    group, claimed, true = view(p, y)
+    group, claimed, true = VIEWS[view](p, y)
     if weights is not None:
         weights = weights.repeat_interleave(len(claimed) // len(y), -1)
     K = len(edges) - 1
-    groups = 1 if view is confidence else p.shape[-1]
+    groups = 1 if view == "confidence" else p.shape[-1]
     # In the claims' own dtype: 0.2 in float32 is then the edge 0.2 and not just above it.
     inner = edges[1:-1].to(claimed.device, claimed.dtype)
     place = torch.bucketize(claimed.contiguous(), inner) + (group * K if groups > 1 else 0)
@@ -194,10 +197,7 @@ def equal_width_edges(bins: int) -> Tensor:
     return torch.arange(bins + 1, dtype=torch.float64) / bins
 
 
-@takes_arrays
-def equal_mass_edges(
-    probabilities: Tensor, labels: Tensor, *, bins: int = 15, view: View = confidence
-) -> Tensor:
+def equal_mass_edges(probabilities: Tensor, labels: Tensor, *, bins: int = 15, view: View = "confidence") -> Tensor:
     """Edges between which as many claims fall as ties allow, (K + 1,), 0 to 1.
 
     Equal claims share a bin, so where many are the same (exactly 1, say) some bins stay empty.
@@ -215,7 +215,7 @@ def equal_mass_edges(
     """
     require_integer(bins, "bins", 1)
     p, y = classified(probabilities, labels)
-    ranked = view(p, y)[1].sort().values
+    ranked = VIEWS[view](p, y)[1].sort().values
     N = len(ranked)
     last = (torch.arange(1, bins, device=p.device) * N / bins).ceil().long() - 1
     edges = torch.zeros(bins + 1, dtype=accumulator(p.device), device=p.device)

@@ -6,17 +6,14 @@ probability that was claimed, (M,); and whether it came true, (M,) bool. M is N,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from caveat._arrays import takes_arrays
-
-View = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+View = Literal["confidence", "top_label", "classwise"]
 
 
-@takes_arrays
 def confidence(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The largest probability, and whether its class is the label: one group of N.
 
@@ -31,7 +28,6 @@ def confidence(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, T
     return torch.zeros_like(predicted), claimed, predicted == labels
 
 
-@takes_arrays
 def top_label(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same, with rows grouped by the class that is predicted: C groups, N in all.
 
@@ -46,7 +42,6 @@ def top_label(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
     return predicted, claimed, predicted == labels
 
 
-@takes_arrays
 def classwise(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Every class's probability, and whether that class is the label: C groups of N.
 
@@ -61,3 +56,7 @@ def classwise(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Te
     classes = torch.arange(C, device=labels.device)
     hit = labels[:, None] == classes
     return classes.expand(hit.shape).reshape(-1), probabilities.reshape(-1), hit.reshape(-1)
+
+
+VIEWS = {"confidence": confidence, "top_label": top_label, "classwise": classwise}
+"""Every view by name."""
