@@ -146,9 +146,7 @@ def _masking_weights(waiting: Deferred, weight: Tensor, bias: Tensor | None) -> 
         rows = with_draws_first(tensor).reshape(draws, -1, tensor.shape[-1])
     else:
         rows = tensor.reshape(-1, tensor.shape[-1]).expand(draws, -1, -1)
-    product = torch.bmm(rows, masked)
-    if bias is not None:
-        product = product + bias if torch.is_grad_enabled() else product.add_(bias)
+    product = torch.bmm(rows, masked) if bias is None else torch.baddbmm(bias, rows, masked)
     return as_draws(product.reshape(draws, *tensor.shape[:-1], -1), level)
 
 
