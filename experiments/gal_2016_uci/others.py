@@ -15,7 +15,6 @@ from caveat.layers import (
     ConcreteDropout,
     RandomFeatureGaussianProcess,
     concrete_penalty,
-    gaussian_curvature,
     spectral_normalized,
     update_precision,
 )
@@ -134,7 +133,7 @@ def sngp(problem: Problem) -> list[Score]:
     def scored(model: nn.Module, split: Split, taus: Sequence[float], draws: int) -> list[Score]:
         scores, sampler = list[Score](), None
         for tau in taus:
-            model[-1].curvature = gaussian_curvature(1 / (tau * split.scale**2))
+            model[-1].curvature = 1 / (tau * split.scale**2)
             update_precision(model, split.x)
             sampler = sampler or gaussian_process_head(model, output=caveat.Mean())  # it sees the new precision
             drawn = caveat.draws(sampler, split.x_test, n=draws, seed=split.number)

@@ -94,8 +94,7 @@ def sngp(epochs: int) -> Any:
     def build() -> nn.Module:
         blocks = [layers.ResidualBlock(nn.Sequential(nn.Linear(32, 32), nn.ReLU())) for _ in range(2)]
         body = layers.spectral_normalized(nn.Sequential(*blocks), bound=0.95)
-        curvature = layers.gaussian_curvature(NOISE**2)
-        head = layers.RandomFeatureGaussianProcess(32, 1, features=256, length_scale=2.0, curvature=curvature)
+        head = layers.RandomFeatureGaussianProcess(32, 1, features=256, length_scale=2.0, curvature=NOISE**2)
         return nn.Sequential(nn.Linear(1, 32), body, head)
 
     net = caveat.fit(build(), nn.MSELoss(), data(), epochs=epochs, **SETTINGS).network

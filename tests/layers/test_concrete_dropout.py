@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from caveat.errors import InvalidArgumentError, InvalidRateError
-from caveat.layers import ConcreteDropout, SpatialConcreteDropout, concrete_penalty, instances_of, replace
+from caveat.layers import ConcreteDropout, SpatialConcreteDropout, concrete_penalty, replace
 from caveat.layers._concrete_dropout import _multiplier
 
 
@@ -147,8 +147,8 @@ def test_it_takes_a_layers_place() -> None:
     network = nn.Sequential(nn.Conv1d(2, 3, 2), nn.Flatten(), nn.Linear(9, 2))
     state, x = network.state_dict(), torch.randn(4, 2, 4)
     expected = network(x)
-    replace(network, which=instances_of(nn.Linear), by=ConcreteDropout)
-    replace(network, which=instances_of(nn.Conv1d), by=SpatialConcreteDropout)
+    replace(network, which=nn.Linear, by=ConcreteDropout)
+    replace(network, which=nn.Conv1d, by=SpatialConcreteDropout)
     missing, unexpected = network.load_state_dict(state, strict=False)
     assert (missing, unexpected) == (["0.logit", "2.logit"], [])
     assert torch.equal(network.eval()(x), expected)

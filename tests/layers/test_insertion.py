@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import caveat
 import caveat._intercept._layer_sites  # registers the handlers
 from caveat.errors import InvalidArgumentError, InvalidRateError
-from caveat.layers import SpatialDropout2d, insert_dropout, instances_of, remove_dropout
+from caveat.layers import SpatialDropout2d, insert_dropout, remove_dropout
 from caveat.testing import check_sampler
 
 
@@ -54,7 +54,7 @@ def test_a_residual_network_of_modules_used_twice() -> None:
     plain, x = Residual().eval(), images()
     checkpoint, expected, names = plain.state_dict(), plain(x), [name for name, _ in plain.named_parameters()]
     model = copy.deepcopy(plain)
-    sites = insert_dropout(model, 0.3, after=instances_of(nn.ReLU))
+    sites = insert_dropout(model, 0.3, after=nn.ReLU)
     assert sites == ["blocks.0.relu.inserted_dropout", "blocks.1.relu.inserted_dropout"]
     assert list(model.state_dict()) == list(checkpoint)
     assert [name for name, _ in model.named_parameters()] == names
@@ -122,7 +122,7 @@ def test_the_model_itself_and_lists() -> None:
 def test_the_output_of_a_recurrent_layer() -> None:
     model = nn.Sequential(nn.LSTM(3, 4, batch_first=True))
     torch.manual_seed(0)
-    insert_dropout(model, 0.5, after=instances_of(nn.LSTM))
+    insert_dropout(model, 0.5, after=nn.LSTM)
     out, (hidden, _) = model(torch.ones(2, 5, 3))
     assert 0.2 < float(out.eq(0).double().mean()) < 0.8
     assert hidden.ne(0).all()
@@ -160,12 +160,12 @@ def test_functional_calls_over_stacked_members() -> None:
 @pytest.mark.parametrize("p", [1.0, -0.5, float("nan")])
 def test_a_rate_is_a_share_below_one(p: float) -> None:
     with pytest.raises(InvalidRateError):
-        insert_dropout(nn.Sequential(nn.ReLU()), p, after=instances_of(nn.ReLU))
+        insert_dropout(nn.Sequential(nn.ReLU()), p, after=nn.ReLU)
 
 
 def test_a_predicate_that_chooses_nothing_says_what_there_is() -> None:
     with pytest.raises(InvalidArgumentError, match=r"'stem' \(Conv2d\)"):
-        insert_dropout(Residual(), 0.1, after=instances_of(nn.GELU))
+        insert_dropout(Residual(), 0.1, after=nn.GELU)
 
 
 def test_what_cannot_be_followed_is_refused_before_anything_is_inserted() -> None:
@@ -180,11 +180,11 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_inserted() -> Non
     with pytest.raises(InvalidArgumentError, match="a way of its own"):
         insert_dropout(model, 0.1, after=lambda path, module: path in ("0", "1"))
     with pytest.raises(InvalidArgumentError, match="makes no module"):
-        insert_dropout(model, 0.1, after=instances_of(nn.ReLU), by=lambda p: p)  # type: ignore[arg-type,return-value]
+        insert_dropout(model, 0.1, after=nn.ReLU, by=lambda p: p)  # type: ignore[arg-type,return-value]
     assert str(model) == before
-    insert_dropout(model, 0.1, after=instances_of(nn.ReLU))
+    insert_dropout(model, 0.1, after=nn.ReLU)
     with pytest.raises(InvalidArgumentError, match="which has one"):
-        insert_dropout(model, 0.1, after=instances_of(nn.ReLU))
+        insert_dropout(model, 0.1, after=nn.ReLU)
 
 
 @pytest.mark.parametrize("mark", ["_orig_mod", "_compiled_call_impl"])
@@ -193,7 +193,7 @@ def test_a_compiled_network_is_refused(mark: str) -> None:
     model = nn.Sequential(nn.ReLU())
     setattr(model, mark, str)
     with pytest.raises(InvalidArgumentError, match="not compiled"):
-        insert_dropout(model, 0.1, after=instances_of(nn.ReLU))
+        insert_dropout(model, 0.1, after=nn.ReLU)
 
 
 def test_what_returns_no_numbers_is_an_error_that_names_it() -> None:
@@ -202,6 +202,6 @@ def test_what_returns_no_numbers_is_an_error_that_names_it() -> None:
             return x.argmax(-1)
 
     model = nn.Sequential(Indices())
-    insert_dropout(model, 0.1, after=instances_of(Indices))
+    insert_dropout(model, 0.1, after=Indices)
     with pytest.raises(InvalidArgumentError, match=r"Indices returned a tensor of torch\.int64"):
         model(torch.ones(2, 3))

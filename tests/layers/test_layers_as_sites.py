@@ -84,11 +84,11 @@ CASES: dict[str, Case] = {
         TABLE, ("weight_dropout",),
     ),
     "weights of one output": Case(
-        lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), layers.DropConnect(nn.Linear(8, 1), 0.4)),
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), layers.WeightDropout(nn.Linear(8, 1), 0.4)),
         TABLE, ("weight_dropout",),
     ),
     "weights of a convolution": Case(
-        lambda: nn.Sequential(layers.DropConnect(nn.Conv2d(3, 8, 3), 0.4), Pooled()), IMAGE, ("weight_dropout",)
+        lambda: nn.Sequential(layers.WeightDropout(nn.Conv2d(3, 8, 3), 0.4), Pooled()), IMAGE, ("weight_dropout",)
     ),
     "hidden weights of an LSTM": Case(
         lambda: Outputs(layers.WeightDropout(nn.LSTM(6, 4, 2, dropout=0.4, batch_first=True), 0.4)),

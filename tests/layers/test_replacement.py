@@ -9,12 +9,12 @@ from torch import nn
 import caveat
 import caveat._intercept._layer_sites  # registers the handlers
 from caveat.errors import InvalidArgumentError
-from caveat.layers import GaussianDropout, WeightDropout, instances_of, replace
+from caveat.layers import GaussianDropout, WeightDropout, replace
 
 
 def test_dropout_becomes_another_dropout() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.ModuleDict({"a": nn.Dropout(0.2)})).eval()
-    sites = replace(model, which=instances_of(nn.Dropout), by=lambda old: GaussianDropout(old.p))
+    sites = replace(model, which=nn.Dropout, by=lambda old: GaussianDropout(old.p))
     assert sites == ["1", "2.a"]
     assert [type(module) for module in (model[1], model[2]["a"])] == [GaussianDropout] * 2
     assert not model[1].training  # the mode of what it replaces
@@ -29,7 +29,7 @@ def test_a_shared_module_is_replaced_everywhere_by_one() -> None:
         return made[-1]
 
     model = nn.Sequential(shared, nn.ReLU(), shared)
-    assert replace(model, which=instances_of(nn.Linear), by=by) == ["0"]
+    assert replace(model, which=nn.Linear, by=by) == ["0"]
     assert len(made) == 1
     assert model[0] is model[2] is made[0]
 
@@ -47,15 +47,15 @@ def test_weights_and_keys_stay_and_only_the_outermost_is_replaced() -> None:
     assert list(model.state_dict()) == keys
     assert model[0][2].training
     assert not model[0][1].training
-    replace(model, which=instances_of(nn.Linear), by=lambda layer: WeightDropout(layer, 0.2))
+    replace(model, which=nn.Linear, by=lambda layer: WeightDropout(layer, 0.2))
     assert list(model.state_dict()) == keys
 
 
 @pytest.mark.parametrize(("which", "by", "said"), [
     (lambda path, module: False, GaussianDropout, "must choose a module"),
     (lambda path, module: True, GaussianDropout, "the model itself"),
-    (instances_of(nn.Linear), lambda old: None, "NoneType for '0'"),
-    (instances_of(nn.Linear), lambda old: nn.Linear, "by= makes a module"),
+    (nn.Linear, lambda old: None, "NoneType for '0'"),
+    (nn.Linear, lambda old: nn.Linear, "by= makes a module"),
 ])  # fmt: skip
 def test_what_cannot_be_replaced_changes_nothing(which: object, by: object, said: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2))

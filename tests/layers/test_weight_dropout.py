@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from caveat.errors import InvalidArgumentError
-from caveat.layers import DropConnect, WeightDropout
+from caveat.layers import WeightDropout
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(6, 5), (4, 6)),
@@ -97,10 +97,6 @@ def test_it_stands_in_for_the_layer() -> None:
     assert layer.double()(torch.ones(1, 2, 3, dtype=torch.float64))[0].dtype == torch.float64
     assert len(list(layer.parameters())) == 4
     assert "LSTM(3, 4, batch_first=True)" in str(layer)
-
-
-def test_drop_connect_is_another_name() -> None:
-    assert DropConnect is WeightDropout
 
 
 @pytest.mark.parametrize("layer", [None, nn.Linear, 3])

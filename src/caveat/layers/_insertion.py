@@ -19,14 +19,15 @@ from caveat.errors import InvalidArgumentError, explain
 
 ModulePredicate = Callable[[str, nn.Module], bool]
 """``which(path, module)``: is this module meant? The path is the one that ``named_modules`` gives."""
+Which = ModulePredicate | type[nn.Module] | tuple[type[nn.Module], ...]
 
 _LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
 def insert_dropout(
-    model: nn.Module, p: float, *, after: ModulePredicate, by: Callable[[float], nn.Module] = nn.Dropout
+    model: nn.Module, p: float, *, after: Which, by: Callable[[float], nn.Module] = nn.Dropout
 ) -> list[str]:
-    """Give ``model`` dropout after each module that the predicate ``after`` chooses. In place.
+    """Give ``model`` dropout after each module that ``after`` chooses. In place.
 
     Nothing else of the network changes: its keys, its class, the order and the names of its modules. Each dropout is
     the child ``inserted_dropout`` of the module it follows, where you may set its ``p``; ``remove_dropout`` takes all
@@ -39,8 +40,8 @@ def insert_dropout(
     Args:
         model: any network.
         p: the rate, in [0, 1).
-        after: a predicate over (path, module): ``caveat.layers.instances_of(nn.ReLU)``,
-            ``caveat.paths("layer*.relu")``, or your own.
+        after: a class of modules, ``nn.ReLU``, or several, ``(nn.ReLU, nn.GELU)``; or a predicate over (path, module),
+            ``caveat.paths("layer*.relu")`` or your own.
         by: makes the dropout from its rate: ``nn.Dropout``, ``caveat.layers.SpatialDropout2d``, ...
 
     Returns:
@@ -53,14 +54,15 @@ def insert_dropout(
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> keys = list(model.state_dict())
-        >>> insert_dropout(model, 0.2, after=lambda path, module: isinstance(module, nn.ReLU))
+        >>> insert_dropout(model, 0.2, after=nn.ReLU)
         ['1.inserted_dropout']
         >>> list(model.state_dict()) == keys
         True
     """
     require_rate(p)
     _check_open(model)
-    chosen = {path: m for path, m in modules_by_path(model).items() if not _is_list(m) and after(path, m)}
+    follows = as_predicate(after)
+    chosen = {path: m for path, m in modules_by_path(model).items() if not _is_list(m) and follows(path, m)}
     if not chosen:
         raise InvalidArgumentError(nothing_chosen(model, "after"))
     made = {path: by(p) for path in chosen}
@@ -97,7 +99,7 @@ def nothing_chosen(model: nn.Module, argument: str) -> str:
         f"{argument}= must choose a module of the network.",
         got=f"a predicate that chose none of {', '.join(some) or 'a network without children'}, ...",
         cause="a path is spelt in another way, or the network calls functions (F.relu) where it has no module",
-        fix=f"choose by class, {argument}=caveat.layers.instances_of(nn.Linear), or by one of the paths above",
+        fix=f"choose by class, {argument}=nn.Linear, or by one of the paths above",
     )
 
 
@@ -154,19 +156,11 @@ def _runs_in_order(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def instances_of(*classes: type[nn.Module]) -> ModulePredicate:
-    """A predicate: the modules of these classes.
-
-    Example:
-        >>> chosen = instances_of(nn.ReLU, nn.GELU)
-        >>> chosen("0", nn.ReLU()), chosen("1", nn.Linear(2, 2))
-        (True, False)
-    """
-
-    def chosen(path: str, module: nn.Module) -> bool:
-        return isinstance(module, classes)
-
-    return chosen
+def as_predicate(which: Which) -> ModulePredicate:
+    """A predicate as it is; of a class, or of several, whether a module is one of those."""
+    if isinstance(which, (type, tuple)):
+        return lambda path, module: isinstance(module, which)
+    return which
 
 
 def modules_by_path(model: nn.Module) -> dict[str, nn.Module]:

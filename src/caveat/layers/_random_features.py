@@ -10,57 +10,21 @@ import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caveat._checks import require_integer, require_model, require_number
+from caveat._checks import require_choice, require_integer, require_model, require_number
 from caveat._numerics import accumulator
 from caveat.errors import InvalidArgumentError, explain
 
-Curvature = Callable[[Tensor], Tensor]
-"""Takes the head's outputs (B, K) and gives the second derivative of the negative log-likelihood, (B, K) or (B, 1)."""
+Curvature = Literal["softmax", "logistic"] | float | Callable[[Tensor], Tensor]
+"""The second derivative of the negative log-likelihood by the head's outputs (B, K), which is (B, K) or (B, 1)."""
 
 _factors: ContextVar[Mapping[int, Tensor]] = ContextVar("caveat_factors_of_heads_that_draw")
 _NONE: Mapping[int, Tensor] = {}
-
-
-def gaussian_curvature(noise_variance: float = 1.0) -> Curvature:
-    """The curvature of a Gaussian likelihood: one over the noise variance, the same for every output.
-
-    Raises:
-        InvalidArgumentError: the noise variance is not positive.
-
-    Example:
-        >>> gaussian_curvature(0.25)(torch.zeros(3, 2))
-        tensor([[4.], [4.], [4.]])
-    """
-    require_number(noise_variance, "noise_variance", "(0, inf)")
-    return lambda outputs: torch.full_like(outputs[:, :1], 1 / noise_variance)
-
-
-def softmax_curvature(logits: Tensor) -> Tensor:
-    """The curvature of the cross-entropy at each logit, p (1 - p), (B, C).
-
-    Example:
-        >>> softmax_curvature(torch.zeros(1, 2))
-        tensor([[0.2500, 0.2500]])
-    """
-    p = logits.softmax(-1)
-    return p * (1 - p)
-
-
-def logistic_curvature(logits: Tensor) -> Tensor:
-    """The curvature of the binary cross-entropy at each logit, p (1 - p), (B, K).
-
-    Example:
-        >>> logistic_curvature(torch.zeros(1, 1))
-        tensor([[0.2500]])
-    """
-    p = logits.sigmoid()
-    return p * (1 - p)
 
 
 class RandomFeatureGaussianProcess(nn.Module):
@@ -80,21 +44,21 @@ class RandomFeatureGaussianProcess(nn.Module):
         features: F, how many random features.
         length_scale: of the kernel, in units of the input; about the distance over which features should agree.
         ridge: the prior precision of each weight.
-        curvature: of the likelihood: ``gaussian_curvature(noise_variance)``, ``softmax_curvature`` or
-            ``logistic_curvature``.
+        curvature: of the likelihood: "softmax" for classes, "logistic" for labels each by itself, a number for a
+            regression, its noise variance; or a function of the outputs (B, K), to (B, K) or (B, 1).
         bias: learn a constant (it has no posterior).
         generator: where the random features come from; torch's global one, as for every layer, if not given.
 
     Shapes: (B, in_features) to (B, K).
 
     Raises:
-        InvalidArgumentError: a size, scale or ridge that is not positive.
+        InvalidArgumentError: a size, scale, ridge or noise variance that is not positive, or a word for no curvature.
 
     See "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", Liu et
     al., 2020; "Random Features for Large-Scale Kernel Machines", Rahimi and Recht, 2007.
 
     Example:
-        >>> head = RandomFeatureGaussianProcess(1, 1, features=256, curvature=gaussian_curvature(0.01))
+        >>> head = RandomFeatureGaussianProcess(1, 1, features=256, curvature=0.01)
         >>> update_precision(head, torch.linspace(-1, 1, 50)[:, None])
         >>> near, far = head.posterior_variance(torch.tensor([[0.0], [20.0]])).flatten().tolist()
         >>> near < 0.05, far > 0.5
@@ -114,7 +78,7 @@ class RandomFeatureGaussianProcess(nn.Module):
         features: int = 1024,
         length_scale: float = 1.0,
         ridge: float = 1.0,
-        curvature: Curvature = softmax_curvature,
+        curvature: Curvature = "softmax",
         bias: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -130,7 +94,8 @@ class RandomFeatureGaussianProcess(nn.Module):
         self.register_buffer("phases", torch.rand(features, generator=generator) * (2 * math.pi))
         self.weight = nn.Parameter(torch.zeros(out_features, features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        kinds = curvature(torch.zeros(1, out_features)).shape[-1]  # 1 where the outputs share a posterior
+        one_row = _curvature_at(torch.zeros(1, out_features), curvature)
+        kinds = one_row.shape[-1]  # 1 where the outputs share a posterior
         identity = torch.eye(features, dtype=accumulator(self.weight.device))
         self.register_buffer("precision", ridge * identity.expand(kinds, -1, -1).clone())
         self.register_buffer("rows_seen", torch.zeros((), dtype=torch.int64))
@@ -184,7 +149,7 @@ class RandomFeatureGaussianProcess(nn.Module):
     def gather(self, x: Tensor) -> None:
         """Add what the rows (B, in_features) say to the precision: sum over rows of curvature * f f^T."""
         f = self.random_features(x)
-        curvature = self.curvature(F.linear(f, self.weight, self.bias)).to(self.precision)
+        curvature = _curvature_at(F.linear(f, self.weight, self.bias), self.curvature).to(self.precision)
         f = f.to(self.precision)
         for kind in range(len(self.precision)):
             self.precision[kind].addmm_((f * curvature[:, kind, None]).mT, f)
@@ -215,6 +180,17 @@ class RandomFeatureGaussianProcess(nn.Module):
             yield
         finally:
             _factors.reset(token)
+
+
+def _curvature_at(outputs: Tensor, curvature: Curvature) -> Tensor:
+    if callable(curvature):
+        return curvature(outputs)
+    if isinstance(curvature, str):
+        require_choice(curvature, "curvature", ("softmax", "logistic"))
+        p = outputs.softmax(-1) if curvature == "softmax" else outputs.sigmoid()
+        return p * (1 - p)
+    require_number(curvature, "curvature", "(0, inf)")
+    return torch.full_like(outputs[:, :1], 1 / curvature)
 
 
 def heads_of(model: nn.Module) -> list[RandomFeatureGaussianProcess]:

@@ -9,11 +9,11 @@ from typing import cast
 from torch import nn
 
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._insertion import ModulePredicate, modules_by_path, nothing_chosen
+from caveat.layers._insertion import Which, as_predicate, modules_by_path, nothing_chosen
 
 
-def replace(model: nn.Module, *, which: ModulePredicate, by: Callable[[nn.Module], nn.Module]) -> list[str]:
-    """Put ``by(module)`` in the place of each module that the predicate ``which`` chooses. In place.
+def replace(model: nn.Module, *, which: Which, by: Callable[[nn.Module], nn.Module]) -> list[str]:
+    """Put ``by(module)`` in the place of each module that ``which`` chooses. In place.
 
     A module that stands in several places is made once and replaced in all of them; what stands inside a chosen module
     is left to ``by``. The new module takes over the mode (train or eval), and the device of the network. For a copy,
@@ -25,7 +25,8 @@ def replace(model: nn.Module, *, which: ModulePredicate, by: Callable[[nn.Module
 
     Args:
         model: any network.
-        which: a predicate over (path, module): ``caveat.layers.instances_of(nn.Linear)``, ``caveat.paths("head.*")``.
+        which: a class of modules, ``nn.Linear``, or several; or a predicate over (path, module),
+            ``caveat.paths("head.*")`` or your own.
         by: makes the new module from the old one: ``caveat.layers.ConcreteDropout``,
             ``lambda layer: WeightDropout(layer, 0.1)``, ``lambda old: nn.Dropout(0.2)``.
 
@@ -38,15 +39,16 @@ def replace(model: nn.Module, *, which: ModulePredicate, by: Callable[[nn.Module
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
-        >>> replace(model, which=lambda path, module: isinstance(module, nn.Dropout), by=lambda old: nn.Dropout(0.1))
+        >>> replace(model, which=nn.Dropout, by=lambda old: nn.Dropout(0.1))
         ['1']
         >>> model[1].p
         0.1
     """
-    if not isinstance(cast(object, model), nn.Module) or which("", model):
+    meant = as_predicate(which)
+    if not isinstance(cast(object, model), nn.Module) or meant("", model):
         raise InvalidArgumentError(_not_inside(model))
     inside = [(path, module) for path, module in modules_by_path(model).items() if path]
-    chosen = _outermost({path: module for path, module in inside if which(path, module)})
+    chosen = _outermost({path: module for path, module in inside if meant(path, module)})
     if not chosen:
         raise InvalidArgumentError(nothing_chosen(model, "which"))
     parents = list(model.modules())

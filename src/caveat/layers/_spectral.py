@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from caveat._checks import require_integer, require_number
 from caveat.errors import InvalidArgumentError, explain
+from caveat.layers._insertion import Which, as_predicate
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 _CONVOLUTIONS: dict[type[nn.Module], tuple[Any, Any]] = {
@@ -73,7 +74,7 @@ def spectral_normalized(
     module: nn.Module,
     bound: float = 0.95,
     *,
-    where: Callable[[str, nn.Module], bool] = lambda path, module: True,
+    where: Which = nn.Module,
     positions: int = 16,
 ) -> nn.Module:
     """Keep the spectral norm of every ``Linear`` and ``Conv1d/2d/3d`` in ``module`` at or under ``bound``.
@@ -87,7 +88,7 @@ def spectral_normalized(
         module: changed in place (a parametrization of each ``weight``, undone by
             ``torch.nn.utils.parametrize.remove_parametrizations``).
         bound: the coefficient c of SNGP, above 0; below 1 makes every residual branch a contraction.
-        where: which modules, a predicate over (path, module). The head of a network should not be bounded.
+        where: which modules: a class, or a predicate over (path, module). The head of a network should not be bounded.
         positions: the side of the grid for convolutions; larger is slower and nearer to large images.
 
     Returns:
@@ -110,8 +111,8 @@ def spectral_normalized(
     require_number(bound, "bound", "(0, inf)", fix="bound=0.95 for residual branches")
     require_integer(positions, "positions", 1)
     named = cast(Iterable[tuple[str, nn.Module]], module.named_modules())
-    kinds = (nn.Linear, *_CONVOLUTIONS)
-    chosen = [part for path, part in named if isinstance(part, kinds) and where(path, part)]
+    kinds, meant = (nn.Linear, *_CONVOLUTIONS), as_predicate(where)
+    chosen = [part for path, part in named if isinstance(part, kinds) and meant(path, part)]
     if not chosen:
         raise InvalidArgumentError(
             explain(

@@ -35,7 +35,7 @@ class WeightDropout(nn.Module):
         InvalidRateError: ``p`` outside [0, 1).
         InvalidArgumentError: no module, or a name that is none of its own parameters.
 
-    ``DropConnect`` is another name of this class. See "Regularization of Neural Networks using DropConnect", Wan et
+    See "Regularization of Neural Networks using DropConnect", Wan et
     al., 2013, and "Regularizing and Optimizing LSTM Language Models", Merity et al., 2017.
 
     Example:
@@ -81,10 +81,6 @@ class WeightDropout(nn.Module):
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""
         return f"{self.layer}, p={self.p}, names={self.names}"
-
-
-DropConnect = WeightDropout
-"""Another name of ``WeightDropout``."""
 
 
 def _checked(layer: nn.Module, names: Sequence[str] | None) -> tuple[str, ...]:

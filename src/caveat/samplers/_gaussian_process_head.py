@@ -116,9 +116,9 @@ def gaussian_process_head(
 
     Example:
         >>> import caveat, torch
-        >>> from caveat.layers import RandomFeatureGaussianProcess, gaussian_curvature, update_precision
+        >>> from caveat.layers import RandomFeatureGaussianProcess, update_precision
         >>> x = torch.linspace(-1, 1, 40)[:, None]
-        >>> network = RandomFeatureGaussianProcess(1, 1, features=128, curvature=gaussian_curvature(0.1))
+        >>> network = RandomFeatureGaussianProcess(1, 1, features=128, curvature=0.1)
         >>> update_precision(network, x)
         >>> sampler = gaussian_process_head(network, output=caveat.Mean(noise_variance=0.1))
         >>> pred = caveat.predict(sampler, torch.tensor([[0.0], [9.0]]), n=200)

@@ -19,8 +19,6 @@ from caveat.layers import (
     ConcreteDropout,
     GaussianDropout,
     RandomFeatureGaussianProcess,
-    gaussian_curvature,
-    softmax_curvature,
     spectral_normalized,
 )
 from caveat.predictive import Output
@@ -187,7 +185,10 @@ def _block(shape: Shape) -> nn.Module:
 def _last(shape: Shape) -> nn.Module:
     if shape.method != "sngp":
         return nn.Linear(shape.width, shape.outputs)
-    curvature = softmax_curvature if shape.classes else gaussian_curvature(1.0)
     return RandomFeatureGaussianProcess(
-        shape.width, shape.outputs, features=512, length_scale=shape.width**0.5, curvature=curvature
+        shape.width,
+        shape.outputs,
+        features=512,
+        length_scale=shape.width**0.5,
+        curvature="softmax" if shape.classes else 1.0,
     )
