@@ -89,7 +89,8 @@ class RandomFeatureGaussianProcess(nn.Module):
         require_number(length_scale, "length_scale", "(0, inf)")
         require_number(ridge, "ridge", "(0, inf)")
         self.in_features, self.out_features, self.features = in_features, out_features, features
-        self.ridge, self.curvature, self.gathering = ridge, curvature, False
+        self.ridge, self.gathering = ridge, False
+        self.curvature: Curvature = curvature
         self.register_buffer("frequencies", torch.randn(features, in_features, generator=generator) / length_scale)
         self.register_buffer("phases", torch.rand(features, generator=generator) * (2 * math.pi))
         self.weight = nn.Parameter(torch.zeros(out_features, features))
