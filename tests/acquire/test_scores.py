@@ -17,13 +17,13 @@ from caveat.acquire import (
     SCORES,
     batchbald,
     epig,
-    joint_entropy,
     k_center,
     power_sample,
     score_rows,
     softmax_sample,
     top_k,
 )
+from caveat.acquire._batchbald import joint_entropy
 from caveat.errors import DrawsNotKeptError, InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.measures import mutual_information
 from caveat.predictive import Mean, Probabilities

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from caveat._tables import InvalidTableError, as_columns
 from caveat._tables._schema import CategoryColumn, learn_schema
 from caveat._tables._values import dates_of, keys_of, numbers_of
-from caveat.tabular import InvalidTableError, as_columns
 
 SIZES, COLORS = [1.5, None, 3.0], ["red", None, "blue"]
 

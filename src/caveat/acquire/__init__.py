@@ -8,7 +8,7 @@ from caveat.acquire._bandit import (
     uniform,
     upper_confidence_bound,
 )
-from caveat.acquire._batchbald import batchbald, joint_entropy
+from caveat.acquire._batchbald import batchbald
 from caveat.acquire._batches import k_center, power_sample, softmax_sample, top_k
 from caveat.acquire._dynamics import trajectories
 from caveat.acquire._epig import epig
@@ -36,7 +36,6 @@ __all__ = [
     "epig",
     "epsilon_greedy",
     "folder_labels",
-    "joint_entropy",
     "k_center",
     "linear_posterior",
     "modal_query",

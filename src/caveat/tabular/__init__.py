@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from caveat._tables import DoubtfulColumnWarning, InvalidTableError, as_columns
+from caveat._tables import DoubtfulColumnWarning, InvalidTableError
 from caveat.errors import InvalidModelError
 
 TYPE_CHECKING = False
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from caveat.tabular._classifier import Classifier
     from caveat.tabular._regressor import Regressor
 
-__all__ = ["Classifier", "DoubtfulColumnWarning", "InvalidModelError", "InvalidTableError", "Regressor", "as_columns"]
+__all__ = ["Classifier", "DoubtfulColumnWarning", "InvalidModelError", "InvalidTableError", "Regressor"]
 
 if not TYPE_CHECKING:
 
