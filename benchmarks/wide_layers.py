@@ -4,6 +4,9 @@ For the heads of VGG-16 and AlexNet and for two networks around a (4096, 4096) l
 without dropout, a plain loop of T passes with it, and `caveat.predict` of an earlier tree and of this one. One thread,
 seconds of the process's own time; the ways take turns, and a ratio is the median of those of the rounds. Passes and the
 loop are timed on a few passes, as their time is linear. The earlier tree has a process of its own, which stays.
+
+`python -m benchmarks.wide_layers --sweep 1024 2048` holds the rule to layers of these widths: the time without leaving
+out anything over the time with all that can be left out, and a star where the rule leaves out.
 """
 
 from __future__ import annotations
@@ -110,6 +113,34 @@ def ask(process: Any, *what: Any) -> float:
     return float(json.loads(process.stdout.readline()))
 
 
+def sweep(width: int, rows: list[int], draws: int, rounds: int) -> None:
+    """Print what leaving out gives for a layer between two dropouts, and after one, at two rates."""
+    import caveat
+    from caveat._intercept import _sliced as sliced
+
+    rule = sliced._LEAST_SAVED, sliced._COPY_COLUMN, sliced._COPY_ROW
+    ways = {"all": (1 << 60, 0, 0), "part": (0, 0, 0)}
+    for rate, next_rate in ((0.5, 0.5), (0.5, 0.0), (0.2, 0.2), (0.2, 0.0)):
+        after = [nn.Dropout(next_rate)] if next_rate else []
+        cells = list[str]()
+        for count in rows:
+            torch.manual_seed(0)
+            layers = nn.Dropout(rate), nn.Linear(width, width), nn.ReLU(), *after, nn.Linear(width, 10)
+            model, x = nn.Sequential(*layers).eval(), torch.randn(count, width)
+            samplers = {way: caveat.mc_dropout(model, output=caveat.Mean()) for way in ways}
+            times = {way: list[float]() for way in ways}
+            for turn in range(rounds + 3):
+                for way, sampler in samplers.items():
+                    sliced._LEAST_SAVED, sliced._COPY_COLUMN, sliced._COPY_ROW = ways[way]
+                    begin = time.process_time()
+                    caveat.predict(sampler, x, n=draws, seed=0)
+                    times[way] += [time.process_time() - begin] if turn >= 3 else []
+            sliced._LEAST_SAVED, sliced._COPY_COLUMN, sliced._COPY_ROW = rule
+            chosen = any(sliced.sides_to_slice(count, width * width, rate, next_rate))
+            cells.append(f"{min(times['all']) / min(times['part']):.2f}{'*' if chosen else ''}")
+        print(f"| {width} | {rate}, {next_rate or 'none'} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     """Print a line for each network and number of rows."""
     parser = argparse.ArgumentParser(description="Classifiers with wide layers.")
@@ -118,9 +149,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[64, 8])
     parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sweep", type=int, nargs="+", default=[], help="hold the rule to layers of these widths")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine(), end="\n\n")
+    if options.sweep:
+        print("| width | rates | " + " | ".join(map(str, options.rows)) + " |")
+        print("| --- " * (len(options.rows) + 2) + "|")
+        for width in options.sweep:
+            sweep(width, options.rows, options.draws, options.rounds)
+        return
     print(f"T = {options.draws}, {options.rounds} rounds, before: {options.before}; medians\n")
     heads = ["T passes, ms", "loop, ms", "before, ms", "now, ms", "before / now", "loop / now", "now / T passes"]
     print("| network | rows | " + " | ".join(heads) + " |")
