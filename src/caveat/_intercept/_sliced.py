@@ -18,11 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Copying an element of the weights takes as long as so many multiplications, by column and by row: a product of fewer
-# rows is not worth it.
+# Copying an element takes as long as so many multiplications, by column and by row.
 _COPY_COLUMN, _COPY_ROW = 40, 22
-# With fewer multiplications left out a draw, calls take longer than the arithmetic.
-_LEAST_SAVED = 1 << 24
+# Where less than so many multiplications a draw are saved, calls take longer than the arithmetic.
+_LEAST_SAVED = 1 << 23
 # Weights that are not worth it with so many rows never are.
 _MANY_ROWS = 1024
 # So much of the weights is copied at once: it stays in the second cache until it is multiplied.
@@ -39,18 +38,17 @@ def sides_to_slice(rows: int, elements: int, rate: float, next_rate: float) -> t
     A rule on sizes: of the four ways that with the least work for each of the weights' elements, the first of equals.
     """
     ways = [(ins, outs) for ins in (False, True) for outs in (False, True)]
-    return min(ways, key=lambda sides: _work(rows, elements, rate * sides[0], next_rate * sides[1]))
+    work = {sides: _work(rows, elements, rate * sides[0], next_rate * sides[1]) for sides in ways}
+    best = min(ways, key=work.__getitem__)
+    return best if (rows - work[best]) * elements >= _LEAST_SAVED else (False, False)
 
 
 def _work(rows: int, elements: int, rate: float, next_rate: float) -> float:
-    """Multiplications for each element of the weights, and what copying takes in their place."""
-    kept = (1 - rate) * (1 - next_rate)
-    if kept == 1:
-        return rows
-    if rows * (1 - kept) * elements < _LEAST_SAVED:
-        return math.inf
-    copying = (_COPY_COLUMN * kept if rate else 0) + (_COPY_ROW * (1 - next_rate) if next_rate else 0)
-    return rows * kept + copying
+    """Multiplications for each element of the weights, and what copying of weights, inputs and outputs takes."""
+    kept, width = (1 - rate) * (1 - next_rate), math.sqrt(elements)
+    of_columns = _COPY_COLUMN * (kept + (1 - rate) * rows / width) if rate else 0.0
+    of_rows = _COPY_ROW * (1 - next_rate) + _COPY_COLUMN * rows / width if next_rate else 0.0
+    return rows * kept + of_columns + of_rows
 
 
 def may_be_sliced(elements: int) -> bool:
