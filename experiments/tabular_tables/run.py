@@ -279,6 +279,7 @@ def draw(parts: dict[str, Record], folder: Path) -> None:
     left.set_xticks([10, 20, 50, 100, 200], ["10", "20", "50", "100", "200"])
     left.minorticks_off()
     right.set_xscale("symlog", linthresh=0.1)
+    right.margins(x=0.08)
     left.set_yticks(places, names)
     left.legend(frameon=False, loc="lower left")
     figure.savefig(folder / "tables.png", dpi=110)
