@@ -110,7 +110,7 @@ def test_cache_sizes_are_read_from_the_system(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"), [(1, Wide(1, 10)), (8, Wide(4, 10)), (64, Wide(8, 1)), (5, Wide(5, 10))]
+    ("rows", "expected"), [(1, Wide(1, 5)), (8, Wide(4, 5)), (64, Wide(8, 1)), (5, Wide(5, 5))]
 )
 def test_scores_of_a_vocabulary_go_by_some_rows_and_several_draws(rows: int, expected: Wide) -> None:
     assert choose_wide(rows, 50_257 * 4, 50_257 * 4, 50_257 * 64 * 4, 1 << 40) == expected
@@ -119,7 +119,7 @@ def test_scores_of_a_vocabulary_go_by_some_rows_and_several_draws(rows: int, exp
 def test_what_is_not_wide_is_run_as_before() -> None:
     assert choose_wide(64, 4096, 2048, 1 << 30, 1 << 40) is None  # larger tensors come before the output
     assert choose_wide(64, 5 << 20, 5 << 20, 1 << 20, 1 << 40) == Wide(1, None)  # pictures: light weights
-    assert choose_wide(64, 4000, 4000, 1 << 20, 1 << 40) == Wide(64, 10)  # few classes: all rows together
+    assert choose_wide(64, 4000, 4000, 1 << 20, 1 << 40) == Wide(64, 5)  # few classes: all rows together
 
 
 @pytest.mark.parametrize("n", [1, 20, 45])

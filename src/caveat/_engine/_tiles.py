@@ -20,8 +20,9 @@ _DRAWS = 32
 # A chunk's largest tensor takes such a part of the last cache: others hold what is read, what is made next, and the
 # neighbors' data.
 _PART_OF_CACHE = 8
-# Wide outputs: so many draws at least and at most go together, in a chunk of at most so many bytes,
-_FEW_DRAWS, _MANY_DRAWS, _WIDE_BYTES = 8, 10, 16 << 20
+# Wide outputs: rows are split until so many draws would fit; so many go together at most (a chunk is held twice: by the
+# pass that is recorded, and by the program's own memory), in a chunk of at most so many bytes,
+_FEW_DRAWS, _MANY_DRAWS, _WIDE_BYTES = 8, 5, 16 << 20
 # of so many rows that few draws take no more than one draw of the batch, or this.
 _LEAST_WIDE_BYTES = 8 << 20
 # Weights that are so many times a row's largest tensor are what a pass of few rows spends its time on reading.
