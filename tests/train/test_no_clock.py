@@ -20,7 +20,8 @@ LOSS = nn.MSELoss()
 
 
 def test_only_the_progress_bar_imports_time() -> None:
-    files = list(Path(caveat.train.__file__).parent.rglob("*.py"))
+    package = Path(caveat.train.__file__).parent
+    files = [package.parent / "_progress.py", *package.rglob("*.py")]
     importing = {
         file.name
         for file in files

@@ -27,7 +27,8 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 import torch
 from torch import nn
-from caveat.train import _checkpoint as checkpoint, _progress, fit_ensemble
+from caveat import _progress
+from caveat.train import _checkpoint as checkpoint, fit_ensemble
 from train.networks import regression, with_batch_norm
 checkpoint._LEAST_SECONDS, _progress._SHARE = 0.0, 0
 def slow(returned, target):
