@@ -202,3 +202,11 @@ def test_a_row_far_off_does_not_choose_for_all() -> None:
     y[0] += 600
     assert float(share_of_others(mean, other, y, torch.ones_like(y))) < 0.25
     assert float(((other - mean) * (y - mean)).sum() / (other - mean).square().sum()) > 0.9  # by least squares
+
+
+def test_folds_of_which_one_is_too_small_for_trees_are_calibrated() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 1))
+    x[1:3] = x[0]  # equal rows are in one fold: what is left of 20 rows differs from fold to fold
+    model = Regressor(members=1, epochs=1, width=4, draws=4).fit(x, x[:, 0]).model_
+    assert model.calibration.rows == 20
+    assert model.networks[0].share.tolist() == [0.0]  # one fold cannot say how far to follow them
