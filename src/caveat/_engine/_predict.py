@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from numbers import Integral
@@ -86,7 +87,9 @@ def predict(
                 pieces = iter(stream(range(count)))
                 first = [] if keep or block is not None else [*islice(pieces, 1)]
                 if first and _is_all(first[0], count):
-                    return output.summarize(first[0], keep=False)
+                    pred = output.summarize(first[0], keep=False)
+                    deque(pieces, 0)  # a generator puts back its modes at its end, which must come before the binding's
+                    return pred
                 return cast(P, summarized(_again(first, pieces), output, count, keep=keep, block=block))
         return _predict_apart(sampler, x, seed, count, apart, by_rows(stream.rows), stream.rows)
     except _MISUSE as error:
