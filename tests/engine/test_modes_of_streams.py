@@ -14,7 +14,7 @@ import caveat
 
 
 class Drifting:
-    """Draw i is x + i; its binding and its stream turn gradients off, as ``with torch.no_grad()`` around a yield does."""
+    """Draw i is x + i; its binding and its stream turn gradients off, as a yield within ``torch.no_grad()`` does."""
 
     output, size, strata = caveat.Mean(), None, None
 
