@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,6 +156,28 @@ def numbers(*shape: int) -> Callable[[], Tensor]:
 
 def named_inputs() -> dict[str, Tensor]:
     return {"tokens": torch.tensor([[1, 2, 3], [4, 5, 6], [0, 0, 1], [2, 4, 6]]), "weight": numbers(4, 3)()}
+
+
+def with_batch_norm() -> nn.Module:
+    torch.manual_seed(0)
+    body = (nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4), nn.BatchNorm1d(4))
+    return nn.Sequential(*body, nn.Linear(4, 2))
+
+
+def states(network: nn.Module, count: int) -> list[dict[str, Tensor]]:
+    """Weights of a random walk, which stands for training."""
+    generator, moving = torch.Generator().manual_seed(1), copy.deepcopy(network)
+    found = []
+    for _ in range(count):
+        with torch.no_grad():
+            for parameter in moving.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        found.append(copy.deepcopy(moving.state_dict()))
+    return found
+
+
+def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x + 0.1 * torch.randn(x.shape[1:], generator=generator).to(x.device)
 
 
 CASES: dict[str, Case] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -14,34 +13,12 @@ import caveat
 from caveat import samplers
 from caveat.testing import check_sampler
 
-from .networks import CASES, numbers
-
-
-def with_batch_norm() -> nn.Module:
-    torch.manual_seed(0)
-    body = (nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4), nn.BatchNorm1d(4))
-    return nn.Sequential(*body, nn.Linear(4, 2))
+from .networks import CASES, jitter, numbers, states, with_batch_norm
 
 
 def images() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)).eval()
-
-
-def states(network: nn.Module, count: int) -> list[dict[str, Tensor]]:
-    """Weights of a random walk, which stands for training."""
-    generator, moving = torch.Generator().manual_seed(1), copy.deepcopy(network)
-    found = []
-    for _ in range(count):
-        with torch.no_grad():
-            for parameter in moving.parameters():
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-        found.append(copy.deepcopy(moving.state_dict()))
-    return found
-
-
-def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
-    return x + 0.1 * torch.randn(x.shape[1:], generator=generator)
 
 
 def jitter_by_row(x: Tensor, generator: torch.Generator) -> Tensor:

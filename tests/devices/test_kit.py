@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 
 import caveat
 from caveat import samplers
 from caveat.testing import check_sampler
 
-from ..conformance.networks import CASES, Case, numbers
+from ..conformance.networks import CASES, Case, jitter, numbers, states, with_batch_norm
 from .conftest import put
 from .stand_in import NAME
 
@@ -62,31 +61,10 @@ def test_mc_dropout(name: str, device: torch.device) -> None:
     check_draws(sampler, there, reference, case.x(), device)
 
 
-def states(network: nn.Module, count: int) -> list[dict[str, Tensor]]:
-    """Weights of a random walk, which stands for training."""
-    generator, moving = torch.Generator().manual_seed(1), copy.deepcopy(network)
-    found = []
-    for _ in range(count):
-        with torch.no_grad():
-            for parameter in moving.parameters():
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-        found.append(copy.deepcopy(moving.state_dict()))
-    return found
-
-
-def with_batch_norm() -> nn.Module:
-    body = (nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4), nn.BatchNorm1d(4))
-    return nn.Sequential(*body, nn.Linear(4, 2))
-
-
 def member(device: torch.device, seed: int, build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return put(build(), device)
-
-
-def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
-    return x + 0.1 * torch.randn(x.shape[1:], generator=generator).to(x.device)
 
 
 def of_swag(device: torch.device) -> Any:
