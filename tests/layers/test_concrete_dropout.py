@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from caveat.errors import InvalidArgumentError, InvalidRateError
-from caveat.layers import ConcreteDropout, SpatialConcreteDropout, concrete_penalty, replace
+from caveat.layers import ConcreteDropout, concrete_penalty, replace
 from caveat.layers._concrete_dropout import _multiplier
 
 
@@ -38,7 +38,7 @@ def authors_multiplier(p: float, noise: Tensor, temperature: float) -> Tensor:
 def test_the_penalty_is_the_authors(p: float, N: int, length: float, precision: float) -> None:
     torch.manual_seed(0)
     dense = ConcreteDropout(nn.Linear(7, 3), p).double()
-    conv = SpatialConcreteDropout(nn.Conv2d(4, 6, 3, groups=2), p).double()
+    conv = ConcreteDropout(nn.Conv2d(4, 6, 3, groups=2), p).double()
     found = concrete_penalty(nn.Sequential(conv, dense), N, length_scale=length, model_precision=precision)
     settings = (length**2 / (precision * N), 2 / (precision * N))
     wanted = authors_penalty(dense.weight, p, 7, *settings) + authors_penalty(conv.weight, p, 4, *settings)
@@ -70,7 +70,7 @@ def test_the_relaxed_choice_drops_at_the_rate() -> None:
 
 def test_whole_channels_are_dropped() -> None:
     torch.manual_seed(0)
-    layer = SpatialConcreteDropout(nn.Conv2d(3, 3, 1, groups=3, bias=False))
+    layer = ConcreteDropout(nn.Conv2d(3, 3, 1, groups=3, bias=False))
     nn.init.ones_(layer.weight)
     for x in (torch.ones(5, 3, 4, 4), torch.ones(3, 4, 4)):
         out = layer(x)
@@ -147,8 +147,7 @@ def test_it_takes_a_layers_place() -> None:
     network = nn.Sequential(nn.Conv1d(2, 3, 2), nn.Flatten(), nn.Linear(9, 2))
     state, x = network.state_dict(), torch.randn(4, 2, 4)
     expected = network(x)
-    replace(network, which=nn.Linear, by=ConcreteDropout)
-    replace(network, which=nn.Conv1d, by=SpatialConcreteDropout)
+    replace(network, which=(nn.Linear, nn.Conv1d), by=ConcreteDropout)
     missing, unexpected = network.load_state_dict(state, strict=False)
     assert (missing, unexpected) == (["0.logit", "2.logit"], [])
     assert torch.equal(network.eval()(x), expected)
@@ -157,13 +156,16 @@ def test_it_takes_a_layers_place() -> None:
     assert "p=0.1" in str(network)
 
 
-@pytest.mark.parametrize(("build", "layer"), [
-    (ConcreteDropout, nn.Conv2d(2, 2, 1)), (ConcreteDropout, nn.LSTM(2, 2)), (SpatialConcreteDropout, nn.Linear(2, 2)),
-    (ConcreteDropout, None),
-])  # fmt: skip
-def test_each_takes_its_own_kind_of_layer(build: type[nn.Module], layer: nn.Module) -> None:
+@pytest.mark.parametrize("layer", [nn.LSTM(2, 2), nn.Embedding(2, 2), nn.Sequential(nn.Linear(2, 2)), nn.Linear, None])
+def test_it_takes_linear_layers_and_convolutions_alone(layer: nn.Module) -> None:
     with pytest.raises(InvalidArgumentError, match="The layer must be"):
-        build(layer)
+        ConcreteDropout(layer)
+
+
+def test_the_temperature_is_the_authors_for_inputs_and_for_channels() -> None:
+    dense, conv = ConcreteDropout(nn.Linear(2, 2)), ConcreteDropout(nn.Conv1d(2, 2, 1))
+    assert (dense.temperature, conv.temperature) == (0.1, 2 / 3)
+    assert ConcreteDropout(nn.Conv1d(2, 2, 1), temperature=0.5).temperature == 0.5
 
 
 def test_a_learned_rate_cannot_start_at_zero() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from caveat.errors import InvalidArgumentError
-from caveat.layers import DropBlock1d, DropBlock2d, DropBlock3d, block_rate
+from caveat.layers import DropBlock1d, DropBlock2d, DropBlock3d
+from caveat.layers._drop_block import _block_rate as block_rate
 
 BY_PLACES = {1: DropBlock1d, 2: DropBlock2d, 3: DropBlock3d}
 

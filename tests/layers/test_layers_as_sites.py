@@ -103,7 +103,7 @@ CASES: dict[str, Case] = {
         TABLE, ("concrete_dropout",),
     ),
     "spatial concrete": Case(
-        lambda: nn.Sequential(layers.SpatialConcreteDropout(nn.Conv2d(3, 8, 3), 0.4), nn.Tanh(), Pooled()),
+        lambda: nn.Sequential(layers.ConcreteDropout(nn.Conv2d(3, 8, 3), 0.4), nn.Tanh(), Pooled()),
         IMAGE, ("spatial_concrete_dropout",),
     ),
 }  # fmt: skip

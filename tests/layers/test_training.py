@@ -29,7 +29,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "weights of a convolution": (lambda: layers.WeightDropout(nn.Conv2d(3, 2, 3), 0.3), (2, 3, 5, 5)),
     "weights of an LSTM": (lambda: layers.WeightDropout(nn.LSTM(6, 3, batch_first=True), 0.3), (2, 4, 6)),
     "concrete": (lambda: layers.ConcreteDropout(nn.Linear(6, 3), 0.3), (2, 6)),
-    "spatial concrete": (lambda: layers.SpatialConcreteDropout(nn.Conv2d(3, 2, 3), 0.3), (2, 3, 5, 5)),
+    "spatial concrete": (lambda: layers.ConcreteDropout(nn.Conv2d(3, 2, 3), 0.3), (2, 3, 5, 5)),
 }
 
 
@@ -131,7 +131,7 @@ def test_layers_are_copied_and_pickled(name: str) -> None:
     layers.DropBlock1d, layers.DropBlock2d, layers.DropBlock3d, layers.GaussianDropout,
     lambda p: layers.WeightDropout(nn.Linear(2, 2), p),
     lambda p: layers.ConcreteDropout(nn.Linear(2, 2), p),
-    lambda p: layers.SpatialConcreteDropout(nn.Conv1d(2, 2, 1), p),
+    lambda p: layers.ConcreteDropout(nn.Conv1d(2, 2, 1), p),
 ])  # fmt: skip
 def test_a_rate_is_a_share_below_one(build: Callable[[float], nn.Module], p: float) -> None:
     with pytest.raises(InvalidRateError, match=r"must lie in \[0, 1\)"):

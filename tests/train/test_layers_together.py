@@ -13,7 +13,6 @@ from caveat.layers import (
     ConcreteDropout,
     DropBlock1d,
     GaussianDropout,
-    SpatialConcreteDropout,
     SpatialDropout1d,
     WeightDropout,
     concrete_penalty,
@@ -41,7 +40,7 @@ def _built(network: nn.Module) -> nn.Module:
 
 
 def spatial_concrete() -> nn.Module:
-    return _built(_convolutional(nn.Identity(), SpatialConcreteDropout(nn.Conv1d(1, 4, 3), p=0.2)))
+    return _built(_convolutional(nn.Identity(), ConcreteDropout(nn.Conv1d(1, 4, 3), p=0.2)))
 
 
 def spatial() -> nn.Module:

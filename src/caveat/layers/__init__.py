@@ -1,8 +1,8 @@
 """Building blocks of networks that can say how unsure they are."""
 
-from caveat.layers._concrete_dropout import ConcreteDropout, SpatialConcreteDropout
+from caveat.layers._concrete_dropout import ConcreteDropout
 from caveat.layers._concrete_penalty import concrete_penalty
-from caveat.layers._drop_block import DropBlock1d, DropBlock2d, DropBlock3d, block_rate
+from caveat.layers._drop_block import DropBlock1d, DropBlock2d, DropBlock3d
 from caveat.layers._embedding_dropout import EmbeddingDropout
 from caveat.layers._gaussian_dropout import GaussianDropout
 from caveat.layers._heads import LogitsAndLogVarianceHead, MeanAndLogVarianceHead
@@ -28,14 +28,12 @@ __all__ = [
     "MeanAndLogVarianceHead",
     "RandomFeatureGaussianProcess",
     "ResidualBlock",
-    "SpatialConcreteDropout",
     "SpatialDropout1d",
     "SpatialDropout2d",
     "SpatialDropout3d",
     "VariationalGRU",
     "VariationalLSTM",
     "WeightDropout",
-    "block_rate",
     "concrete_penalty",
     "insert_dropout",
     "remove_dropout",

@@ -7,6 +7,7 @@ back from 0 or 1 by ``concrete_penalty``. See "Concrete Dropout", Gal, Hron and 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, cast, final
 
 import torch
@@ -24,104 +25,43 @@ _TEMPERATURE, _SPATIAL_TEMPERATURE = 0.1, 2 / 3
 
 @final
 class ConcreteDropout(nn.Module):
-    """A linear layer whose inputs are dropped at a rate that is learned, the parameter ``logit``.
+    """A layer whose inputs are dropped at a rate that is learned, the parameter ``logit``.
 
-    It takes the layer's place: the keys of the state dict are the layer's and ``logit``. In training and in draws an
-    input is multiplied by z / (1 - p), z the relaxed choice; in eval mode it is the plain layer. Add
+    Of a linear layer each input is dropped by itself; of a convolution each channel, the same at every place. It takes
+    the layer's place: the keys of the state dict are the layer's and ``logit``. In training and in draws an input is
+    multiplied by z / (1 - p), z the relaxed choice; in eval mode it is the plain layer. Add
     ``caveat.layers.concrete_penalty`` to the loss: without it the rate falls to 0.
 
     Args:
-        layer: an ``nn.Linear``.
+        layer: an ``nn.Linear``, or a convolution, ``nn.Conv1d`` to ``nn.ConvTranspose3d``.
         p: the rate to start from, in (0, 1).
-        temperature: of the relaxation, above 0; the smaller, the nearer to dropped-or-kept.
+        temperature: of the relaxation, above 0; the smaller, the nearer to dropped-or-kept. If not given it is that of
+            the authors: 0.1 for single inputs, 2/3 for channels.
 
     Shapes:
         those of the layer.
 
     Raises:
         InvalidRateError: ``p`` outside (0, 1), or a temperature that is not above 0.
-        InvalidArgumentError: no linear layer.
-
-    See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
-
-    Example:
-        >>> dropping = ConcreteDropout(nn.Linear(4, 3), p=0.1)
-        >>> list(dropping.state_dict())
-        ['weight', 'bias', 'logit']
-        >>> round(dropping.p.item(), 4)
-        0.1
-    """
-
-    def __init__(self, layer: nn.Module, p: float = 0.1, *, temperature: float = _TEMPERATURE) -> None:
-        super().__init__()
-        check_layer(layer, nn.Linear, said="an nn.Linear; SpatialConcreteDropout takes convolutions")
-        self.temperature = _checked_temperature(temperature)
-        start = _start(layer, p)
-        self._settings = take_place(self, layer)
-        self.logit = start
-
-    @property
-    def layer(self) -> nn.Module:
-        """The plain layer; it shares the weights."""
-        return _plain(self, self._settings)
-
-    @property
-    def p(self) -> Tensor:
-        """The rate as it is now: one number, differentiable by ``logit``."""
-        return self.logit.sigmoid()
-
-    @property
-    def dropped_features(self) -> int:
-        """How many inputs are dropped one by one: the K of the entropy term."""
-        return cast(nn.Linear, self.layer).in_features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What the layer returns; its inputs are dropped in training and in draws."""
-        uniform = uniform_numbers(x, elementwise, "concrete_dropout", self.p, self.training)
-        return self.layer(x if uniform is None else times(x, _multiplier(self.logit, uniform, self.temperature)))
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return attribute_of(self, name)
-
-    def extra_repr(self) -> str:
-        """What ``print`` shows of the layer."""
-        return f"{self.layer}, p={self.p.item():.4g}, temperature={self.temperature:g}"
-
-
-@final
-class SpatialConcreteDropout(nn.Module):
-    """A convolution whose input channels are dropped at a rate that is learned, the parameter ``logit``.
-
-    As ``ConcreteDropout``, but one choice for each channel, the same at every place.
-
-    Args:
-        layer: a convolution, ``nn.Conv1d`` to ``nn.ConvTranspose3d``.
-        p: the rate to start from, in (0, 1).
-        temperature: of the relaxation, above 0.
-
-    Shapes:
-        those of the layer.
-
-    Raises:
-        InvalidRateError: ``p`` outside (0, 1), or a temperature that is not above 0.
-        InvalidArgumentError: no convolution.
+        InvalidArgumentError: no linear layer and no convolution.
 
     See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
 
     Example:
         >>> import torch
-        >>> dropping = SpatialConcreteDropout(nn.Conv2d(3, 8, 3))
-        >>> dropping(torch.ones(2, 3, 6, 6)).shape, dropping.dropped_features
+        >>> dropping = ConcreteDropout(nn.Linear(4, 3), p=0.1)
+        >>> list(dropping.state_dict()), round(dropping.p.item(), 4)
+        (['weight', 'bias', 'logit'], 0.1)
+        >>> channels = ConcreteDropout(nn.Conv2d(3, 8, 3))
+        >>> channels(torch.ones(2, 3, 6, 6)).shape, channels.dropped_features
         (torch.Size([2, 8, 4, 4]), 3)
     """
 
-    def __init__(self, layer: nn.Module, p: float = 0.1, *, temperature: float = _SPATIAL_TEMPERATURE) -> None:
+    def __init__(self, layer: nn.Module, p: float = 0.1, *, temperature: float | None = None) -> None:
         super().__init__()
-        check_layer(layer, _ConvNd, said="a convolution; ConcreteDropout takes linear layers")
-        self.temperature = _checked_temperature(temperature)
+        check_layer(layer, nn.Linear, _ConvNd, said="an nn.Linear or a convolution")
+        usual = _SPATIAL_TEMPERATURE if isinstance(layer, _ConvNd) else _TEMPERATURE
+        self.temperature = usual if temperature is None else _checked_temperature(temperature)
         start = _start(layer, p)
         self._settings = take_place(self, layer)
         self.logit = start
@@ -129,7 +69,9 @@ class SpatialConcreteDropout(nn.Module):
     @property
     def layer(self) -> nn.Module:
         """The plain layer; it shares the weights."""
-        return _plain(self, self._settings)
+        twin = twin_of(self, self._settings, {})
+        del vars(twin)["_parameters"]["logit"]
+        return twin
 
     @property
     def p(self) -> Tensor:
@@ -138,19 +80,18 @@ class SpatialConcreteDropout(nn.Module):
 
     @property
     def dropped_features(self) -> int:
-        """How many channels are dropped one by one: the K of the entropy term."""
-        return cast(_ConvNd, self.layer).in_channels
+        """How many inputs, or channels, are dropped one by one: the K of the entropy term."""
+        layer = self.layer
+        return layer.in_channels if isinstance(layer, _ConvNd) else cast(nn.Linear, layer).in_features
 
     def forward(self, x: Tensor, *more: Any) -> Tensor:
         """What the layer returns; its inputs are dropped in training and in draws."""
-        uniform = uniform_numbers(x, self._channels, "spatial_concrete_dropout", self.p, self.training)
-        x = x if uniform is None else times(x, _multiplier(self.logit, uniform, self.temperature))
-        return self.layer(x, *more)
-
-    def _channels(self, shape: Shape) -> Shape:
-        """One number a channel, and the batch where there is one."""
-        places = len(cast(_ConvNd, self.layer).kernel_size)
-        return shape[:-places] + (1,) * places
+        layer = self.layer
+        of_channels = isinstance(layer, _ConvNd)
+        chosen = partial(_channels, places=len(layer.kernel_size)) if of_channels else elementwise
+        site = "spatial_concrete_dropout" if of_channels else "concrete_dropout"
+        uniform = uniform_numbers(x, chosen, site, self.p, self.training)
+        return layer(x if uniform is None else times(x, _multiplier(self.logit, uniform, self.temperature)), *more)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -161,6 +102,11 @@ class SpatialConcreteDropout(nn.Module):
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""
         return f"{self.layer}, p={self.p.item():.4g}, temperature={self.temperature:g}"
+
+
+def _channels(shape: Shape, places: int) -> Shape:
+    """One number a channel, and the batch where there is one."""
+    return shape[:-places] + (1,) * places
 
 
 def _multiplier(logit: Tensor, uniform: Tensor, temperature: float) -> Tensor:
@@ -168,12 +114,6 @@ def _multiplier(logit: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     odds = logit.to(uniform.dtype)
     z = torch.sigmoid(-(odds + uniform.log() - torch.log1p(-uniform)) / temperature)
     return z * (1 + odds.exp())  # 1 / (1 - p) = 1 + exp(logit p)
-
-
-def _plain(holder: nn.Module, settings: Any) -> nn.Module:
-    twin = twin_of(holder, settings, {})
-    del vars(twin)["_parameters"]["logit"]
-    return twin
 
 
 def _start(layer: nn.Module, p: float) -> nn.Parameter:

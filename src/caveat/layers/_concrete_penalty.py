@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_number
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._concrete_dropout import ConcreteDropout, SpatialConcreteDropout
+from caveat.layers._concrete_dropout import ConcreteDropout
 
 
 def concrete_penalty(
@@ -32,7 +32,7 @@ def concrete_penalty(
     use weight decay.
 
     Args:
-        model: holds ``ConcreteDropout`` or ``SpatialConcreteDropout`` anywhere in it.
+        model: holds ``ConcreteDropout`` anywhere in it.
         N: how many rows the training set has.
         length_scale: l of the prior on the weights; larger means smoother functions, so a stronger pull to 0.
         model_precision: tau, 1 / (target unit)^2; None for a loss that is a negative log-likelihood.
@@ -54,7 +54,7 @@ def concrete_penalty(
         0.9206
     """
     _check(N, length_scale, model_precision)
-    layers = [layer for layer in model.modules() if isinstance(layer, (ConcreteDropout, SpatialConcreteDropout))]
+    layers = [layer for layer in model.modules() if isinstance(layer, ConcreteDropout)]
     if not layers:
         raise InvalidArgumentError(_none_found(model))
     factor = 1.0 if model_precision is None else 2.0 / model_precision
@@ -62,7 +62,7 @@ def concrete_penalty(
     return factor / N * terms.sum()
 
 
-def _divergence(layer: ConcreteDropout | SpatialConcreteDropout, length_scale: float) -> Tensor:
+def _divergence(layer: ConcreteDropout, length_scale: float) -> Tensor:
     """Of the layer's weights from their prior, up to a constant: l^2 ||W||^2 / (2 (1 - p)) - K H(p)."""
     weight = cast(Tensor, layer.weight)
     logit = layer.logit.to(torch.promote_types(weight.dtype, torch.float32))

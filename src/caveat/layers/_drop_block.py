@@ -53,7 +53,7 @@ class DropBlock1d(nn.Module):
 class DropBlock2d(nn.Module):
     """Drops square blocks of each channel of a feature map: (B, C, H, W).
 
-    Each place where a whole block fits is a block's corner with a small probability, ``block_rate``; what no block
+    Each place where a whole block fits is a block's corner with a small probability; what no block
     covers is scaled up by (elements) / (elements kept), counted over one row's channels and places, so a row never
     depends on the rows beside it. (The paper counts over the batch.)
 
@@ -121,7 +121,7 @@ class DropBlock3d(nn.Module):
         return f"p={self.p}, block_size={self.block_size}, exact={self.exact}"
 
 
-def block_rate(p: float, block_size: int, sizes: tuple[int, ...], *, exact: bool = True) -> float:
+def _block_rate(p: float, block_size: int, sizes: tuple[int, ...], *, exact: bool = True) -> float:
     """Gamma: how likely each place where a block fits is a block's corner, so that a share ``p`` is dropped.
 
     Args:
@@ -133,9 +133,9 @@ def block_rate(p: float, block_size: int, sizes: tuple[int, ...], *, exact: bool
             them.
 
     Example:
-        >>> round(block_rate(0.1, 7, (28, 28), exact=False), 6)          # 0.1 / 49 * 784 / 484
+        >>> round(_block_rate(0.1, 7, (28, 28), exact=False), 6)          # 0.1 / 49 * 784 / 484
         0.003306
-        >>> round(block_rate(0.1, 7, (28, 28)), 6)
+        >>> round(_block_rate(0.1, 7, (28, 28)), 6)
         0.003534
     """
     blocks = tuple(min(block_size, size) for size in sizes)
@@ -185,7 +185,7 @@ def _drop_block(x: Tensor, places: int, p: float, block_size: int, exact: bool, 
     uniform = uniform_numbers(x, partial(_corners, blocks=blocks), f"drop_block{places}d", p, training)
     if uniform is None or p == 0:
         return x
-    kept = _kept(uniform < block_rate(p, block_size, sizes, exact=exact), blocks).to(uniform.dtype)
+    kept = _kept(uniform < _block_rate(p, block_size, sizes, exact=exact), blocks).to(uniform.dtype)
     counted = tuple(range(-places - 1, 0))
     elements = math.prod(kept.shape[-places - 1 :])
     # A row that lost everything has nothing to scale up.

@@ -19,9 +19,8 @@ def replace(model: nn.Module, *, which: Which, by: Callable[[nn.Module], nn.Modu
     is left to ``by``. The new module takes over the mode (train or eval), and the device of the network. For a copy,
     replace in ``copy.deepcopy(model)``.
 
-    ``WeightDropout``, ``ConcreteDropout`` and ``SpatialConcreteDropout`` take a layer's place with its own weights
-    under their own keys, so a checkpoint of the plain network loads still (with ``strict=False`` where a learned rate
-    is new).
+    ``WeightDropout`` and ``ConcreteDropout`` take a layer's place with its own weights under their own keys, so a
+    checkpoint of the plain network loads still (with ``strict=False`` where a learned rate is new).
 
     Args:
         model: any network.
