@@ -22,7 +22,7 @@ from few_labels import STEPS, digits, trained, two_of_each_class
 from records import Experiment, Record, markdown, plus_minus, run
 
 import caveat
-from caveat.acquire import Pick, active_learning, pick_at_random, pick_batchbald, pick_by, power_sample
+from caveat.acquire import active_learning, pick_at_random, pick_by
 
 SEEDS, BATCH, MOST_LABELS = 3, 10, 300
 COPIES, NOISE = 3, 0.1  # of each digit; standard deviation of what is added to each copy, of standardized pixels
@@ -40,7 +40,7 @@ def repeated() -> tuple[Tensor, Tensor]:
     return x.repeat(COPIES, 1, 1, 1).add_(noise.mul_(NOISE)), y.repeat(COPIES)
 
 
-def with_all_copies(pick: Pick, count: int) -> Pick:
+def with_all_copies(pick: Any, count: int) -> Any:
     """Score so many random digits with all copies: among rows at random a digit would hardly ever be there twice."""
 
     def own(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
@@ -53,16 +53,16 @@ def with_all_copies(pick: Pick, count: int) -> Pick:
     return own
 
 
-def picks(count: int) -> dict[str, Pick]:
+def picks(count: int) -> dict[str, Any]:
     """How each arm asks, of the copies of so many random digits."""
 
     def predict(sampler: Any, rows: Tensor, keep: bool = False) -> Any:
         return caveat.predict(sampler, repeated()[0][rows], n=DRAWS, keep=keep)
 
     return {
-        "BatchBALD": with_all_copies(pick_batchbald(functools.partial(predict, keep=True)), count),
+        "BatchBALD": with_all_copies(pick_by(functools.partial(predict, keep=True), "batchbald"), count),
         "BALD, the ten best": with_all_copies(pick_by(predict, "bald"), count),
-        "BALD, power sampling": with_all_copies(pick_by(predict, "bald", batch=power_sample), count),
+        "BALD, power sampling": with_all_copies(pick_by(predict, "bald", strategy="power"), count),
         "random": pick_at_random(),
     }
 

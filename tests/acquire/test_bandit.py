@@ -16,13 +16,13 @@ from caveat.acquire import (
     activeml_query,
     epsilon_greedy,
     modal_query,
-    predictive_of_estimator,
     run_bandit,
     thompson,
     uniform,
     upper_confidence_bound,
     warm_started,
 )
+from caveat.acquire._queries import predictive_of_estimator
 from caveat.errors import InvalidArgumentError, OutputMismatchError, RowsNotSeparatedWarning
 from caveat.predictive import Mean
 from caveat.samplers import ensemble, mc_dropout

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.acquire import LinearPrior, linear_posterior, neural_linear, run_bandit, thompson, warm_started
+from caveat.acquire import neural_linear, run_bandit, thompson, warm_started
+from caveat.acquire._neural_linear import LinearPrior, linear_posterior
 from caveat.errors import InvalidArgumentError, NotFiniteError, OutputMismatchError
 from caveat.samplers import deterministic, ensemble
 from caveat.testing import check_sampler
@@ -152,6 +153,8 @@ def test_bad_input_is_refused() -> None:
         neural_linear(nn.Linear(3, 2))  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="above 0"):
         LinearPrior(precision=0)
+    with pytest.raises(InvalidArgumentError, match="above 0"):
+        neural_linear(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)), noise_scale=0)
     x, actions, rewards = seen()
     body = deterministic(nn.Identity(), output=caveat.Mean())
     for bad in ((actions + 1, rewards), (actions.float(), rewards), (actions, rewards[:3])):

@@ -16,19 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.acquire import (
-    Pool,
-    active_learning,
-    csv_labels,
-    folder_labels,
-    pick_at_random,
-    pick_batchbald,
-    pick_by,
-)
-from caveat.acquire import (
-    _progress as progress,
-)
+from caveat.acquire import _progress as progress
+from caveat.acquire import active_learning, csv_labels, folder_labels, pick_at_random, pick_by
 from caveat.acquire._learning import Round
+from caveat.acquire._pool import Pool
 from caveat.errors import BusyError, InvalidArgumentError
 from caveat.predictive import Probabilities
 
@@ -197,7 +188,7 @@ def test_labels_that_come_together_are_one_write_and_those_before_a_wrong_one_ar
 
 def test_a_predict_that_ignores_its_rows_is_named() -> None:
     whole = Probabilities().summarize(torch.rand(5, 40, 3).softmax(-1), keep=True)
-    for pick in (pick_by(lambda fitted, rows: whole), pick_batchbald(lambda fitted, rows: whole)):
+    for pick in (pick_by(lambda fitted, rows: whole), pick_by(lambda fitted, rows: whole, "batchbald")):
         with pytest.raises(InvalidArgumentError, match="the 36 rows that it is asked about"):
             list(active_learning(40, lambda rows: TRUTH[rows], fit, pick, initial=4, batch=3, rounds=1))
 
@@ -303,5 +294,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         with pytest.raises(InvalidArgumentError, match="the JSON that it wrote"):
             list(loop(oracle, state))
         assert state.read_text() == text
-    with pytest.raises(InvalidArgumentError, match="SCORES"):
+    with pytest.raises(InvalidArgumentError, match="names that score_rows takes"):
         pick_by(lambda fitted, rows: Probabilities().summarize(torch.ones(1, 1, 2) / 2), "balled")
+    with pytest.raises(InvalidArgumentError, match="BatchBALD makes its batch itself"):
+        pick_by(lambda fitted, rows: Probabilities().summarize(torch.ones(1, 1, 2) / 2), "batchbald", strategy="power")

@@ -13,17 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat.acquire import (
-    SCORES,
-    batchbald,
-    epig,
-    k_center,
-    power_sample,
-    score_rows,
-    softmax_sample,
-    top_k,
-)
+from caveat.acquire import batchbald, epig, k_center, score_rows, select
 from caveat.acquire._batchbald import joint_entropy
+from caveat.acquire._scores import SCORES
 from caveat.errors import DrawsNotKeptError, InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.measures import mutual_information
 from caveat.predictive import Mean, Probabilities
@@ -89,7 +81,7 @@ def test_a_batch_of_twins_is_avoided() -> None:
     best, other = int(scores.argmax()), int(scores.argmin())
     twins = torch.stack([p[:, best], p[:, best], p[:, other]], 1)
     assert set(batchbald(twins, 2).rows.tolist()) == {0, 2}
-    assert set(top_k(score_rows(Probabilities().summarize(twins), "bald"), 2).tolist()) == {0, 1}
+    assert set(select(score_rows(Probabilities().summarize(twins), "bald"), 2).tolist()) == {0, 1}
 
 
 def test_the_first_row_is_balds_and_a_whole_pool_is_no_trouble() -> None:
@@ -172,23 +164,23 @@ def test_higher_is_asked_for_first_by_every_score() -> None:
     sure, unsure = torch.tensor([[0.9, 0.1], [0.9, 0.1]]), torch.tensor([[0.9, 0.1], [0.1, 0.9]])
     pred = Probabilities().summarize(torch.stack([sure, unsure], 1))
     for name in SCORES.keys() - {"epistemic_variance"}:
-        assert top_k(score_rows(pred, name), 1).tolist() == [1], name
+        assert select(score_rows(pred, name), 1).tolist() == [1], name
     assert score_rows(pred, "margin").tolist() == pytest.approx([-0.8, 0.0])
 
 
 def test_power_samples_in_proportion_to_the_scores() -> None:
     scores = torch.tensor([1.0, 2.0, 5.0, 0.0])
-    first = torch.tensor([int(power_sample(scores, 1, seed=s)) for s in range(2000)])
+    first = torch.tensor([int(select(scores, 1, strategy="power", seed=s)) for s in range(2000)])
     shares = torch.bincount(first, minlength=4) / 2000
     assert shares.tolist() == pytest.approx([1 / 8, 2 / 8, 5 / 8, 0], abs=0.04)
-    assert power_sample(scores, 4, seed=1)[-1] == 3  # what is worth nothing comes last
-    assert sorted(power_sample(scores, 4).tolist()) == [0, 1, 2, 3]
-    assert softmax_sample(scores, 1, coldness=100.0).tolist() == [2]
+    assert select(scores, 4, strategy="power", seed=1)[-1] == 3  # what is worth nothing comes last
+    assert sorted(select(scores, 4, strategy="power").tolist()) == [0, 1, 2, 3]
+    assert select(scores, 1, strategy="softmax", coldness=100.0).tolist() == [2]
 
 
 def test_draws_take_nothing_from_the_global_generator() -> None:
     state = torch.get_rng_state()
-    power_sample(torch.rand(5, generator=torch.Generator()), 2)
+    select(torch.rand(5, generator=torch.Generator()), 2, strategy="power")
     batchbald(probabilities(4, 5, 3), 4, configurations=5)
     assert torch.equal(state, torch.get_rng_state())
 
@@ -210,18 +202,18 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(InvalidArgumentError, match="must have a row"):
         batchbald(p[:, :0], 1)
     with pytest.raises(InvalidArgumentError, match="must have a row"):
-        top_k(torch.empty(0), 1)
-    for call in (lambda: batchbald(p, 5), lambda: top_k(torch.rand(4), 5), lambda: k_center(torch.rand(4, 2), 5)):
+        select(torch.empty(0), 1)
+    for call in (lambda: batchbald(p, 5), lambda: select(torch.rand(4), 5), lambda: k_center(torch.rand(4, 2), 5)):
         with pytest.raises(InvalidArgumentError, match="at most as large"):
             call()
     with pytest.raises(InvalidArgumentError, match="size must be an integer of at least 1"):
-        top_k(torch.rand(4), 0)
+        select(torch.rand(4), 0)
     with pytest.raises(NotProbabilitiesError):
         batchbald(p * 2, 1)
     with pytest.raises(NotFiniteError):
         batchbald(p.index_fill(0, torch.tensor([0]), torch.nan), 1)
     with pytest.raises(NotFiniteError):
-        top_k(torch.tensor([0.0, torch.nan]), 1)
+        select(torch.tensor([0.0, torch.nan]), 1)
     with pytest.raises(DrawsNotKeptError):
         batchbald(Probabilities().summarize(p), 1)
     with pytest.raises(InvalidArgumentError, match=r"\(S, B, C\)"):
@@ -230,7 +222,10 @@ def test_bad_input_is_named() -> None:
         joint_entropy(probabilities(1, 30, 2))
     with pytest.raises(InvalidArgumentError, match="same draws"):
         epig(p, p[:2])
-    with pytest.raises(InvalidArgumentError, match="power"):
-        power_sample(torch.rand(4), 1, power=0.0)
+    for strategy in ("power", "softmax"):
+        with pytest.raises(InvalidArgumentError, match="coldness"):
+            select(torch.rand(4), 1, strategy=strategy, coldness=0.0)
+    with pytest.raises(InvalidArgumentError, match="strategy must be one of"):
+        select(torch.rand(4), 1, strategy="best")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="configurations"):
         batchbald(p, 1, configurations=1)

@@ -3,73 +3,70 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from caveat._checks import require_finite, require_rows
+from caveat._checks import require_choice, require_finite, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
 from caveat.acquire._pool import check_batch
 from caveat.acquire._scores import checked_scores
 from caveat.errors import InvalidArgumentError, explain
 
+Strategy = Literal["top", "power", "softmax"]
+
 _LAST = -1e9  # far below any log score: such rows come last, among themselves in random order
 
 
-def top_k(scores: Tensor, size: int) -> Tensor:
-    """The rows with the highest scores, (size,) int64, best first; of equal ones the first.
+def select(
+    scores: Tensor, size: int, *, strategy: Strategy = "top", coldness: float = 1.0, seed: int = 0
+) -> Tensor:
+    """The rows of a batch, (size,) int64, by their scores: the best, or a random choice that favors the good.
+
+    * "top": the highest scores, best first; of equal ones the first.
+    * "power": drawn without replacement with probability in proportion to score^coldness: PowerBALD with BALD's scores.
+      Rows of score 0 (or below) are drawn only once no other is left.
+    * "softmax": drawn without replacement with probability in proportion to exp(coldness * score): SoftmaxBALD.
+
+    Random choices are as cheap as the best, and free of their near-duplicates.
+
+    Args:
+        scores: (B,), such as ``score_rows`` gives.
+        size: how many rows.
+        strategy: as above.
+        coldness: above 0; the larger, the nearer to "top", which does not use it.
+        seed: of the random choices.
 
     Raises:
-        InvalidArgumentError: there are too few rows.
+        InvalidArgumentError: too few rows, another strategy, or a coldness of 0 or below.
         NotFiniteError: NaN or infinity.
-
-    Example:
-        >>> top_k(torch.tensor([0.1, 0.9, 0.5]), 2)
-        tensor([1, 2])
-    """
-    check_batch(size, scores.shape[0] if scores.ndim else 0)
-    return checked_scores(scores).argsort(descending=True, stable=True)[:size]
-
-
-def power_sample(scores: Tensor, size: int, *, power: float = 1.0, seed: int = 0) -> Tensor:
-    """Rows drawn without replacement with probability in proportion to score^power: PowerBALD with BALD's scores.
-
-    Rows of score 0 (or below) are drawn only once no other is left. As cheap as ``top_k``, and free of its
-    near-duplicates.
-
-    Raises:
-        InvalidArgumentError: too few rows, or a power of 0 or below. NotFiniteError: NaN or infinity.
 
     See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021,
     https://arxiv.org/abs/2106.12059.
 
     Example:
-        >>> power_sample(torch.tensor([0.0, 5.0, 0.0]), 1)
+        >>> select(torch.tensor([0.1, 0.9, 0.5]), 2)
+        tensor([1, 2])
+        >>> select(torch.tensor([0.0, 5.0, 0.0]), 1, strategy="power")
         tensor([1])
     """
+    check_strategy(strategy, coldness)
     check_batch(size, scores.shape[0] if scores.ndim else 0)
-    _check_positive(power, "power")
     values = checked_scores(scores)
-    weights = (power * values.clamp(min=torch.finfo(values.dtype).tiny).log()).masked_fill(values <= 0, _LAST)
-    return _gumbel_top_k(weights, size, seed)
+    if strategy == "top":
+        return values.argsort(descending=True, stable=True)[:size]
+    if strategy == "power":
+        logs = (coldness * values.clamp(min=torch.finfo(values.dtype).tiny).log()).masked_fill(values <= 0, _LAST)
+        return _gumbel_top_k(logs, size, seed)
+    return _gumbel_top_k(coldness * values, size, seed)
 
 
-def softmax_sample(scores: Tensor, size: int, *, coldness: float = 1.0, seed: int = 0) -> Tensor:
-    """Rows drawn without replacement with probability in proportion to exp(coldness * score): SoftmaxBALD.
-
-    Raises:
-        InvalidArgumentError: too few rows, or a coldness of 0 or below. NotFiniteError: NaN or infinity.
-
-    See "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning", Kirsch et al., 2021.
-
-    Example:
-        >>> softmax_sample(torch.tensor([0.0, 500.0, 0.0]), 1)
-        tensor([1])
-    """
-    check_batch(size, scores.shape[0] if scores.ndim else 0)
-    _check_positive(coldness, "coldness")
-    return _gumbel_top_k(coldness * checked_scores(scores), size, seed)
+def check_strategy(strategy: Strategy, coldness: float) -> None:
+    """Raises ``InvalidArgumentError`` unless they are a strategy of ``select`` and a coldness above 0."""
+    require_choice(strategy, "strategy", get_args(Strategy))
+    require_number(coldness, "coldness", "(0, inf)")
 
 
 def k_center(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Tensor:
@@ -138,15 +135,3 @@ def _gumbel_top_k(log_weights: Tensor, size: int, seed: int) -> Tensor:
     uniform = torch.rand(log_weights.shape, generator=generator, dtype=torch.float64).clamp(min=1e-300)
     noise = -(-uniform.log()).clamp(min=1e-300).log()
     return (log_weights + noise.to(log_weights)).argsort(descending=True, stable=True)[:size]
-
-
-def _check_positive(value: float, name: str) -> None:
-    if not 0 < value < math.inf:
-        raise InvalidArgumentError(
-            explain(
-                f"{name} must be a finite number above 0.",
-                got=f"{name}={value!r}",
-                cause="0 for a uniform draw, or infinity for the best k",
-                fix=f"{name}=1.0; torch.randperm for a uniform draw, top_k for the best",
-            )
-        )

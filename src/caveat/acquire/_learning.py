@@ -98,7 +98,7 @@ def active_learning(
             only some, in a mapping, and be asked for the others later.
         fit: ``fit(rows, labels)`` gives whatever ``pick`` and ``evaluate`` take, such as a sampler.
         pick: ``pick(fitted, candidates, size, seed)`` gives positions among the candidates: ``pick_by``,
-            ``pick_batchbald``, ``pick_at_random`` or your own.
+            ``pick_at_random`` or your own.
         initial: how many random rows to begin with, or which.
         batch: rows of a round; the last may be smaller, where the pool ends.
         rounds: after the initial one.

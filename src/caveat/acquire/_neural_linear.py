@@ -46,7 +46,10 @@ class LinearPrior:
         if not (self.precision > 0 and self.shape > 0 and self.scale > 0):
             raise InvalidArgumentError(
                 explain(
-                    "The numbers of a prior are above 0.", got=repr(self), cause="0 for 'no prior'", fix="LinearPrior()"
+                    "The numbers of a prior are above 0.",
+                    got=repr(self),
+                    cause="0 for 'no prior'",
+                    fix="neural_linear(model, prior_precision=0.25)",
                 )
             )
 
@@ -145,17 +148,28 @@ def linear_posterior(
     return LinearPosterior(features, mean, factor, shape, prior.scale + left.clamp(min=0) / 2)
 
 
-def neural_linear(model: nn.Sequential, *, prior: LinearPrior | None = None, **settings: Any) -> Learn:
+def neural_linear(
+    model: nn.Sequential,
+    *,
+    prior_precision: float = 0.25,
+    noise_shape: float = 6.0,
+    noise_scale: float = 6.0,
+    **settings: Any,
+) -> Learn:
     """A ``learn`` for ``run_bandit``: trains the network further, then takes the posterior on its last layer.
 
     Args:
         model: context to rewards (B, A); its last part is an ``nn.Linear``, whose input the regression is on.
             Dropout in it is on while training, off while acting.
-        prior: ``LinearPrior()`` if not given; scale it with the rewards.
+        prior_precision: what is believed of each action's weights before any reward: normal, with mean 0 and variance
+            noise / ``prior_precision``.
+        noise_shape: of the noise variance, which is inverse-gamma.
+        noise_scale: of the same; before any reward the noise variance is about ``noise_scale / (noise_shape - 1)``. The
+            values are the paper's, for rewards of the order of 1: scale it with rewards^2.
         settings: of ``warm_started``.
 
     Raises:
-        InvalidArgumentError: a network that does not end in ``nn.Linear``.
+        InvalidArgumentError: a network that does not end in ``nn.Linear``, or a prior that is not of numbers above 0.
 
     See "Deep Bayesian Bandits Showdown", Riquelme, Tucker and Snoek, 2018, https://arxiv.org/abs/1802.09127.
 
@@ -177,6 +191,7 @@ def neural_linear(model: nn.Sequential, *, prior: LinearPrior | None = None, **s
             )
         )
     count = parts[-1].out_features
+    prior = LinearPrior(prior_precision, noise_shape, noise_scale)
     features = _eval(nn.Sequential(*parts[:-1]))
     train = warm_started(model, _eval, **settings)
 

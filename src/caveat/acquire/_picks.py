@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat.acquire._batchbald import batchbald
-from caveat.acquire._batches import top_k
+from caveat.acquire._batches import Strategy, check_strategy, select
 from caveat.acquire._joint import joint_probabilities
 from caveat.acquire._scores import Score, as_score
 from caveat.errors import InvalidArgumentError, explain
@@ -27,13 +27,26 @@ class Pick(Protocol):
         ...
 
 
-def pick_by(predict: Predict, score: str | Score = "bald", *, batch: Callable[..., Tensor] = top_k) -> Pick:
+def pick_by(
+    predict: Predict,
+    score: str | Score = "bald",
+    *,
+    strategy: Strategy = "top",
+    coldness: float = 1.0,
+    configurations: int = 1000,
+) -> Pick:
     """Pick by a score of the predictive.
 
     Args:
         predict: ``predict(fitted, rows)``, such as ``lambda sampler, rows: caveat.predict(sampler, x[rows])``.
-        score: a name in ``SCORES``, or a function of a predictive.
-        batch: ``top_k``, ``power_sample`` or ``softmax_sample``.
+        score: a name that ``score_rows`` takes, or a function of a predictive; or "batchbald", which scores the batch
+            as a whole, by draws that ``predict`` keeps: ``caveat.predict(sampler, x[rows], n=100, keep=True)``.
+        strategy: how scores make a batch: "top", "power" or "softmax", as in ``select``.
+        coldness: of "power" and "softmax".
+        configurations: of "batchbald", as in ``batchbald``.
+
+    Raises:
+        InvalidArgumentError: an unknown score or strategy, or a strategy beside "batchbald".
 
     Example:
         >>> from caveat.predictive import Probabilities
@@ -41,28 +54,33 @@ def pick_by(predict: Predict, score: str | Score = "bald", *, batch: Callable[..
         >>> pick = pick_by(lambda fitted, rows: Probabilities().summarize(p[rows][None]), "entropy")
         >>> pick(None, torch.tensor([0, 1, 2]), 1, 0)
         tensor([1])
+        >>> draws = torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]])
+        >>> pick = pick_by(lambda fitted, rows: Probabilities().summarize(draws[:, rows], keep=True), "batchbald")
+        >>> pick(None, torch.tensor([0, 1]), 1, 0)
+        tensor([0])
     """
+    check_strategy(strategy, coldness)
+    if score == "batchbald":
+        if strategy != "top":
+            raise InvalidArgumentError(
+                explain(
+                    "BatchBALD makes its batch itself.",
+                    got=f"strategy={strategy!r}",
+                    fix=f'pick_by(predict, "bald", strategy={strategy!r})',
+                )
+            )
+        return _pick_batchbald(predict, configurations)
     function = as_score(score)
 
     def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
         scores = function(predict(fitted, candidates))
         _check_rows(len(scores), len(candidates))
-        return batch(scores, size) if batch is top_k else batch(scores, size, seed=seed)
+        return select(scores, size, strategy=strategy, coldness=coldness, seed=seed)
 
     return pick
 
 
-def pick_batchbald(predict: Predict, *, configurations: int = 1000) -> Pick:
-    """Pick by ``batchbald``; ``predict`` keeps the draws: ``caveat.predict(sampler, x[rows], n=100, keep=True)``.
-
-    Example:
-        >>> from caveat.predictive import Probabilities
-        >>> p = torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]])
-        >>> pick = pick_batchbald(lambda fitted, rows: Probabilities().summarize(p[:, rows], keep=True))
-        >>> pick(None, torch.tensor([0, 1]), 1, 0)
-        tensor([0])
-    """
-
+def _pick_batchbald(predict: Predict, configurations: int) -> Pick:
     def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
         p = joint_probabilities(predict(fitted, candidates), "what predict gives")
         _check_rows(p.shape[1], len(candidates))

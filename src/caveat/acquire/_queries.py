@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from caveat.acquire._batches import top_k
+from caveat.acquire._batches import select
 from caveat.acquire._pool import check_batch
 from caveat.acquire._scores import Score, as_score
 from caveat.errors import InvalidArgumentError, explain
@@ -21,8 +21,9 @@ def modal_query(score: str | Score = "bald", *, predict: PredictWith | None = No
     """A query strategy for ``modAL.models.ActiveLearner(estimator=..., query_strategy=...)``.
 
     Args:
-        score: a name in ``SCORES``, or a function of a predictive.
-        predict: ``predict(classifier, X)`` gives a predictive; ``predictive_of_estimator`` if not given.
+        score: a name that ``score_rows`` takes, or a function of a predictive.
+        predict: ``predict(classifier, X)`` gives a predictive. If not given, the classifier's probabilities are it: a
+            draw for each of its ``estimators_``, such as a forest's trees; else one draw, by which BALD is 0.
 
     Returns:
         ``query(classifier, X, n_instances=1)``: row numbers of X, (n_instances,), best first.
@@ -39,7 +40,7 @@ def modal_query(score: str | Score = "bald", *, predict: PredictWith | None = No
     def query(classifier: Any, X: Any, n_instances: int = 1, **_: Any) -> Any:
         check_batch(n_instances, len(X))
         pred = (predict or predictive_of_estimator)(classifier, X)
-        return top_k(function(pred), n_instances).cpu().numpy()
+        return select(function(pred), n_instances).cpu().numpy()
 
     return query
 
@@ -68,7 +69,7 @@ def activeml_query(score: str | Score = "bald", *, predict: PredictWith | None =
         samples, rows = _candidates(np.asarray(X), y, candidates)
         check_batch(batch_size, len(rows))
         scores = function((predict or predictive_of_estimator)(clf, samples[rows])).cpu()
-        chosen = top_k(scores, batch_size).numpy()
+        chosen = select(scores, batch_size).numpy()
         if not return_utilities:
             return rows[chosen]
         utilities = np.full((batch_size, len(samples)), np.nan)

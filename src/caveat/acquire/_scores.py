@@ -20,7 +20,7 @@ Score = Callable[[Predictive], Tensor]
 def score_rows(pred: Predictive, score: str | Score = "bald") -> Tensor:
     """Returns how much the label of each row would be worth, (B,); higher is asked for first.
 
-    ``top_k(score_rows(pred), 10)`` are the ten rows to ask for. The scores by name, after Gal, Islam and Ghahramani,
+    ``select(score_rows(pred), 10)`` are the ten rows to ask for. The scores by name, after Gal, Islam and Ghahramani,
     "Deep Bayesian Active Learning with Image Data", 2017, https://arxiv.org/abs/1703.02910:
 
     * "bald": mutual information of the label and the network function, in nats: what a label would teach. Of classes
@@ -35,7 +35,7 @@ def score_rows(pred: Predictive, score: str | Score = "bald") -> Tensor:
 
     Args:
         pred: Predictive of the rows to choose from; of several predictions a row the mean is taken.
-        score: Name in ``SCORES``, or a function of a predictive.
+        score: One of these names, or a function of a predictive.
 
     Raises:
         InvalidArgumentError: an unknown name, a score of the other kind of network, or BALD of a regression without
@@ -100,9 +100,9 @@ def as_score(score: str | Score) -> Score:
         return SCORES[score]
     raise InvalidArgumentError(
         explain(
-            "A score is one of SCORES, or a function of a predictive.",
+            "A score has one of the names that score_rows takes, or is a function of a predictive.",
             got=f"{score!r}",
-            cause="a typo; EPIG and BatchBALD need the draws and have functions of their own",
+            cause="a typo; EPIG and BatchBALD need the draws: epig, batchbald and pick_by",
             fix=f"one of {', '.join(SCORES)}",
         )
     )
