@@ -84,7 +84,7 @@ def test_passes_the_kit(process: object, adapter: object) -> None:
     check_sampler(process, data()[0][:4], n=5)
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 2))
-    deep = adapter.deep_kernel(*data(30), network, steps=20, features=256)  # type: ignore[attr-defined]
+    deep = adapter.gaussian_process(*data(30), model=network, steps=20, features=256)  # type: ignore[attr-defined]
     check_sampler(deep, data()[0][:4], n=5)
 
 
@@ -93,7 +93,7 @@ def test_a_deep_kernel_fits_a_step_that_a_smooth_kernel_cannot(adapter: object) 
     y = torch.where(x > 0, 1.0, -1.0) + 0.05 * torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(1, 20), nn.Tanh(), nn.Linear(20, 1))
-    deep = adapter.deep_kernel(x, y, network)  # type: ignore[attr-defined]
+    deep = adapter.gaussian_process(x, y, model=network)  # type: ignore[attr-defined]
     plain = adapter.gaussian_process(x, y)  # type: ignore[attr-defined]
     assert deep.log_marginal_likelihood > plain.log_marginal_likelihood
 
@@ -106,6 +106,6 @@ def test_bad_input_is_refused(adapter: object, process: object) -> None:
     with pytest.raises(caveat.CaveatError, match="steps"):
         adapter.gaussian_process(x, y, steps=0)  # type: ignore[attr-defined]
     with pytest.raises(caveat.CaveatError, match=r"nn\.Module"):
-        adapter.deep_kernel(x, y, torch.tanh)  # type: ignore[attr-defined]
+        adapter.gaussian_process(x, y, model=torch.tanh)  # type: ignore[attr-defined]
     with pytest.raises(caveat.CaveatError, match="table"):
         caveat.predict(process, torch.zeros(3, 5))

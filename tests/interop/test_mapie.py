@@ -12,7 +12,7 @@ from caveat.errors import InvalidArgumentError
 pytest.importorskip("mapie")
 
 from caveat.calibrate import fit_absolute_residual, fit_conformal_sets
-from caveat.interop._mapie import mapie_classifier, mapie_regressor
+from caveat.interop._mapie import mapie_estimator
 
 
 def network(outputs: int) -> nn.Module:
@@ -29,7 +29,7 @@ def test_sets_are_those_of_split_conformal() -> None:
     from mapie.classification import SplitConformalClassifier
 
     sampler = caveat.mc_dropout(network(3), output=caveat.Logits())
-    estimator = mapie_classifier(sampler, n=20, classes=3, batch_size=64)
+    estimator = mapie_estimator(sampler, n=20, classes=3, batch_size=64)
     p = caveat.predict(sampler, X, n=20, seed=0).mean
     torch.testing.assert_close(torch.from_numpy(estimator.predict_proba(X.numpy())).float(), p)
     conformal = SplitConformalClassifier(estimator, confidence_level=0.8, prefit=True)
@@ -45,7 +45,7 @@ def test_intervals_are_those_of_split_conformal() -> None:
 
     sampler = caveat.mc_dropout(network(1), output=caveat.Mean(0.1))
     y = X[:, 0] - X[:, 1]
-    conformal = SplitConformalRegressor(mapie_regressor(sampler, n=20), confidence_level=0.8, prefit=True)
+    conformal = SplitConformalRegressor(mapie_estimator(sampler, n=20), confidence_level=0.8, prefit=True)
     conformal.conformalize(X[:200].numpy(), y[:200].numpy())
     _, ends = conformal.predict_interval(X[200:].numpy())
     mean = caveat.predict(sampler, X, n=20, seed=0).mean[:, 0]
@@ -57,19 +57,19 @@ def test_a_sampler_of_the_other_kind() -> None:
     classes = caveat.mc_dropout(network(3), output=caveat.Logits())
     numbers = caveat.mc_dropout(network(2), output=caveat.Mean(0.1))
     with pytest.raises(InvalidArgumentError, match="classes, one label a row"):
-        mapie_classifier(numbers, n=2, classes=2).predict(X.numpy())
+        mapie_estimator(numbers, n=2, classes=2).predict(X.numpy())
     for sampler in (classes, numbers):
         with pytest.raises(InvalidArgumentError, match="one number a row"):
-            mapie_regressor(sampler, n=2).predict(X.numpy())
+            mapie_estimator(sampler, n=2).predict(X.numpy())
     with pytest.raises(InvalidArgumentError, match="at least two classes"):
-        mapie_classifier(classes, classes=1)
+        mapie_estimator(classes, classes=1)
 
 
 @pytest.mark.parametrize("columns", [1, None])
 def test_a_logit_of_yes_is_two_classes_also_in_a_column(columns: int | None) -> None:
     model = network(1) if columns else nn.Sequential(network(1), nn.Flatten(0))
     sampler = caveat.mc_dropout(model, output=caveat.BinaryLogit())
-    p = mapie_classifier(sampler, n=20, classes=2).predict_proba(X.numpy())
+    p = mapie_estimator(sampler, n=20, classes=2).predict_proba(X.numpy())
     assert p.shape == (300, 2)
     yes = caveat.predict(sampler, X, n=20, seed=0).mean.reshape(-1)
     torch.testing.assert_close(torch.from_numpy(p[:, 1]).float(), yes)
@@ -78,7 +78,7 @@ def test_a_logit_of_yes_is_two_classes_also_in_a_column(columns: int | None) -> 
 def test_an_ensemble_gives_all_its_members() -> None:
     classes = caveat.ensemble([network(3), network(3)], output=caveat.Logits())
     numbers = caveat.ensemble([network(1), network(1)], output=caveat.Mean(0.1))
-    p = mapie_classifier(classes, classes=3).predict_proba(X.numpy())
+    p = mapie_estimator(classes, classes=3).predict_proba(X.numpy())
     torch.testing.assert_close(torch.from_numpy(p).float(), caveat.predict(classes, X).mean)
-    mean = mapie_regressor(numbers).predict(X.numpy())
+    mean = mapie_estimator(numbers).predict(X.numpy())
     torch.testing.assert_close(torch.from_numpy(mean).float(), caveat.predict(numbers, X).mean[:, 0])

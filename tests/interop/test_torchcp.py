@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import caveat
 from caveat.calibrate import APS, LAC, fit_absolute_residual, fit_conformal_sets
 from caveat.errors import InvalidArgumentError
-from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
+from caveat.interop._torchcp import torchcp_model
 
 # TorchCP warns of a setting of its own that it sets itself.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'temperature' parameter:DeprecationWarning")
@@ -54,7 +54,7 @@ def loader(targets: Tensor, rows: slice) -> Any:
 
 def test_its_softmax_is_the_mean_of_the_draws() -> None:
     sampler = caveat.mc_dropout(network(3), output=caveat.Logits())
-    model = torchcp_classifier(sampler, n=20, batch_size=64)
+    model = torchcp_model(sampler, n=20, batch_size=64)
     torch.testing.assert_close(model(X).softmax(-1), caveat.predict(sampler, X, n=20, seed=0).mean)
     torch.testing.assert_close(model(X[70:75]), model(X)[70:75])
     assert next(model.parameters()).device == torch.device("cpu")
@@ -66,7 +66,7 @@ def test_a_class_that_no_draw_gives_keeps_a_finite_score() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.tensor([0.0, -1e4]).expand(len(x), 2)
 
-    model = torchcp_classifier(caveat.ensemble([Sure(), Sure()], output=caveat.Logits()), n=2)
+    model = torchcp_model(caveat.ensemble([Sure(), Sure()], output=caveat.Logits()), n=2)
     logits = model(torch.zeros(3, 1))
     assert logits.isfinite().all()
     torch.testing.assert_close(logits.softmax(-1), torch.tensor([[1.0, 0.0]]).expand(3, 2))
@@ -74,7 +74,7 @@ def test_a_class_that_no_draw_gives_keeps_a_finite_score() -> None:
 
 def test_two_classes_of_one_logit() -> None:
     sampler = caveat.mc_dropout(network(1), output=caveat.BinaryLogit())
-    p = torchcp_classifier(sampler, n=10)(X).exp()
+    p = torchcp_model(sampler, n=10)(X).exp()
     assert p.shape == (400, 2)
     torch.testing.assert_close(p.sum(-1), torch.ones(400))
 
@@ -84,7 +84,7 @@ def test_two_classes_of_one_logit() -> None:
 def test_sets_are_those_of_split_conformal(torchcp: Any, score: str, alpha: float) -> None:
     sampler = caveat.mc_dropout(network(3), output=caveat.Logits())
     theirs = getattr(torchcp.classification.score, score)(**({"randomized": False} if score == "APS" else {}))
-    predictor = torchcp.classification.predictor.SplitPredictor(theirs, torchcp_classifier(sampler, n=20), alpha=alpha)
+    predictor = torchcp.classification.predictor.SplitPredictor(theirs, torchcp_model(sampler, n=20), alpha=alpha)
     predictor.calibrate(loader(LABELS, slice(200)))
     p = caveat.predict(sampler, X, n=20, seed=0).mean
     ours = fit_conformal_sets(p[:200], LABELS[:200], level=1 - alpha, score=LAC() if score == "LAC" else APS())
@@ -94,7 +94,7 @@ def test_sets_are_those_of_split_conformal(torchcp: Any, score: str, alpha: floa
 def test_its_other_predictors_run_and_cover(torchcp: Any) -> None:
     # 300 rows calibrate each of three classes: at alpha 0.2 coverage of the other 100 is 0.8 +- 0.05 (one sd).
     sampler = caveat.ensemble([network(3), network(3)], output=caveat.Logits())
-    model = torchcp_classifier(sampler, n=2)
+    model = torchcp_model(sampler, n=2)
     predictor = torchcp.classification.predictor.ClassConditionalPredictor(
         torchcp.classification.score.LAC(), model, alpha=0.2
     )
@@ -107,7 +107,7 @@ def test_its_other_predictors_run_and_cover(torchcp: Any) -> None:
 def test_intervals_are_those_of_split_conformal(torchcp: Any) -> None:
     sampler = caveat.mc_dropout(network(1), output=caveat.Mean(0.1))
     score = torchcp.regression.score.ABS()
-    predictor = torchcp.regression.predictor.SplitPredictor(score, torchcp_regressor(sampler, n=20), alpha=0.2)
+    predictor = torchcp.regression.predictor.SplitPredictor(score, torchcp_model(sampler, n=20), alpha=0.2)
     predictor.calibrate(loader(TARGETS, slice(200)))
     ends = predictor.predict(X[200:])[:, 0]
     mean = caveat.predict(sampler, X, n=20, seed=0).mean[:, 0]
@@ -117,7 +117,7 @@ def test_intervals_are_those_of_split_conformal(torchcp: Any) -> None:
 
 def test_quantiles_are_the_predictives_and_conformal_ones_cover(torchcp: Any) -> None:
     sampler = caveat.mc_dropout(network(1), output=caveat.Mean(0.1))
-    model = torchcp_regressor(sampler, quantiles=(0.1, 0.9), n=20)
+    model = torchcp_model(sampler, quantiles=(0.1, 0.9), n=20)
     pred = caveat.predict(sampler, X, n=20, seed=0)
     # The 90 % quantile of the standard normal is 1.2815515655.
     reach = 1.2815515655 * pred.variance.sqrt()
@@ -129,30 +129,30 @@ def test_quantiles_are_the_predictives_and_conformal_ones_cover(torchcp: Any) ->
     assert ((low <= TARGETS[300:]) & (TARGETS[300:] <= high)).double().mean() > 0.62
 
 
-def test_a_sampler_of_the_other_kind() -> None:
+def test_what_torchcp_has_no_place_for() -> None:
     classes = caveat.mc_dropout(network(3), output=caveat.Logits())
-    numbers = caveat.mc_dropout(network(2), output=caveat.Mean(0.1))
+    several = caveat.mc_dropout(network(2), output=caveat.Mean(0.1))
+    maps = caveat.mc_dropout(nn.Sequential(network(6), nn.Unflatten(-1, (2, 3))), output=caveat.Logits())
     with pytest.raises(InvalidArgumentError, match="classes, one label a row"):
-        torchcp_classifier(numbers, n=2)(X)
-    for sampler in (classes, numbers):
-        for quantiles in (None, (0.1, 0.9)):
-            with pytest.raises(InvalidArgumentError, match="one number a row"):
-                torchcp_regressor(sampler, quantiles=quantiles, n=2)(X)
+        torchcp_model(maps, n=2)(X)
+    for sampler, quantiles in ((classes, (0.1, 0.9)), (several, None), (several, (0.1, 0.9))):
+        with pytest.raises(InvalidArgumentError, match="one number a row"):
+            torchcp_model(sampler, quantiles=quantiles, n=2)(X)
 
 
 @pytest.mark.parametrize("quantiles", [(0.9, 0.1), (0.0, 0.9), (5, 95), (0.1, 0.5, 0.9), (float("nan"), 0.9)])
 def test_bad_quantiles(quantiles: Any) -> None:
     sampler = caveat.mc_dropout(network(1), output=caveat.Mean(0.1))
     with pytest.raises(InvalidArgumentError, match="rising probabilities"):
-        torchcp_regressor(sampler, quantiles=quantiles)
+        torchcp_model(sampler, quantiles=quantiles)
 
 
 def test_bad_batch_size() -> None:
     sampler = caveat.mc_dropout(network(3), output=caveat.Logits())
     with pytest.raises(InvalidArgumentError, match="at least 1"):
-        torchcp_classifier(sampler, batch_size=0)
+        torchcp_model(sampler, batch_size=0)
 
 
 def test_an_ensemble_gives_all_its_members() -> None:
     sampler = caveat.ensemble([network(3), network(3)], output=caveat.Logits())
-    torch.testing.assert_close(torchcp_classifier(sampler)(X).softmax(-1), caveat.predict(sampler, X).mean)
+    torch.testing.assert_close(torchcp_model(sampler)(X).softmax(-1), caveat.predict(sampler, X).mean)

@@ -3,7 +3,7 @@
 from caveat.interop import ray
 from caveat.interop._botorch import botorch_model
 from caveat.interop._fastai import fastai_predict
-from caveat.interop._gpytorch import deep_kernel, gaussian_process
+from caveat.interop._gpytorch import gaussian_process
 from caveat.interop._hugging_face import (
     hugging_face_classifier,
     hugging_face_token_classifier,
@@ -14,15 +14,14 @@ from caveat.interop._keras import keras_mc_dropout
 from caveat.interop._laplace import laplace_posterior
 from caveat.interop._lightning import lightning_predictive
 from caveat.interop._lightning_calibration import lightning_calibration
-from caveat.interop._mapie import mapie_classifier, mapie_regressor
+from caveat.interop._mapie import mapie_estimator
 from caveat.interop._onnx import export_onnx
 from caveat.interop._skorch import skorch_predict, skorch_sampler
-from caveat.interop._torchcp import torchcp_classifier, torchcp_regressor
+from caveat.interop._torchcp import torchcp_model
 from caveat.interop._torchmetrics import torchmetrics_metric
 
 __all__ = [
     "botorch_model",
-    "deep_kernel",
     "export_onnx",
     "fastai_predict",
     "gaussian_process",
@@ -34,13 +33,11 @@ __all__ = [
     "laplace_posterior",
     "lightning_calibration",
     "lightning_predictive",
-    "mapie_classifier",
-    "mapie_regressor",
+    "mapie_estimator",
     "predict_with_trainer",
     "ray",
     "skorch_predict",
     "skorch_sampler",
-    "torchcp_classifier",
-    "torchcp_regressor",
+    "torchcp_model",
     "torchmetrics_metric",
 ]

@@ -141,18 +141,26 @@ class _Pathwise:
 
 
 def gaussian_process(
-    x: Tensor, y: Tensor, *, steps: int = 200, learning_rate: float = 0.1, features: int = 2048
+    x: Tensor,
+    y: Tensor,
+    *,
+    model: nn.Module | None = None,
+    steps: int = 200,
+    learning_rate: float | None = None,
+    features: int = 2048,
 ) -> GaussianProcess:
     """Exact Gaussian-process regression: squared exponential kernel, a length scale for each input dimension.
 
     Inputs and targets are standardized; length scales, amplitude and noise maximize the marginal likelihood (Adam).
-    Time grows with N^3: for a few thousand rows at most.
+    Time grows with N^3: for a few thousand rows at most. With a ``model`` it is deep kernel learning: the kernel
+    compares what the model makes of the inputs, and both are fitted together.
 
     Args:
-        x: (N, D) inputs.
+        x: (N, D) inputs; the model gets them standardized.
         y: (N,) or (N, 1) targets.
+        model: takes (B, D), returns (B, width). It is trained in place, in float64 from here on.
         steps: of the optimizer.
-        learning_rate: of the optimizer.
+        learning_rate: of the optimizer; 0.1, or 0.01 with a model, if not given.
         features: random features of each draw's prior function. More bring the spread of draws nearer to
             the exact variance far from the data; ``posterior`` and ``predictive`` are exact whatever it is.
 
@@ -161,39 +169,17 @@ def gaussian_process(
 
     Raises:
         MissingExtraError: GPyTorch is not installed.
-        InvalidArgumentError: shapes that do not fit, fewer than two rows, or NaN.
-
-    See "Gaussian Processes for Machine Learning", Rasmussen and Williams, 2006; "Efficiently Sampling Functions from
-    Gaussian Process Posteriors", Wilson, Borovitskiy, Terenin, Mostowsky and Deisenroth, 2020.
-    """
-    return _fitted(x, y, nn.Identity(), steps, learning_rate, features)
-
-
-def deep_kernel(
-    x: Tensor, y: Tensor, model: nn.Module, *, steps: int = 200, learning_rate: float = 0.01, features: int = 2048
-) -> GaussianProcess:
-    """Deep kernel learning: the kernel compares what ``model`` makes of the inputs, and both are fitted together.
-
-    Args:
-        x: (N, D) inputs; the network gets them standardized.
-        y: (N,) or (N, 1) targets.
-        model: takes (B, D), returns (B, width). It is trained in place, in float64 from here on.
-        steps: of the optimizer.
-        learning_rate: of the optimizer.
-        features: as for ``gaussian_process``.
-
-    Returns:
-        As ``gaussian_process``.
-
-    Raises:
-        MissingExtraError: GPyTorch is not installed.
-        InvalidArgumentError: shapes that do not fit, fewer than two rows, NaN, or a network that does not return (B,
+        InvalidArgumentError: shapes that do not fit, fewer than two rows, NaN, or a model that does not return (B,
             width).
 
-    See "Deep Kernel Learning", Wilson, Hu, Salakhutdinov and Xing, 2016.
+    See "Gaussian Processes for Machine Learning", Rasmussen and Williams, 2006; "Efficiently Sampling Functions from
+    Gaussian Process Posteriors", Wilson, Borovitskiy, Terenin, Mostowsky and Deisenroth, 2020; "Deep Kernel Learning",
+    Wilson, Hu, Salakhutdinov and Xing, 2016.
     """
+    if model is None:
+        return _fitted(x, y, nn.Identity(), steps, 0.1 if learning_rate is None else learning_rate, features)
     require_model(model)
-    return _fitted(x, y, model.double(), steps, learning_rate, features)
+    return _fitted(x, y, model.double(), steps, 0.01 if learning_rate is None else learning_rate, features)
 
 
 def _fitted(x: Tensor, y: Tensor, network: nn.Module, steps: int, rate: float, features: int) -> GaussianProcess:

@@ -39,30 +39,32 @@ class _Drawn:
         return batches[0].concatenate(*batches[1:])
 
 
-def mapie_classifier(
-    sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256, classes: int
+def mapie_estimator(
+    sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256, classes: int | None = None
 ) -> Any:
-    """A sampler of class scores as a fitted classifier of scikit-learn.
+    """A sampler as a fitted estimator of scikit-learn: a regressor of one target, or with ``classes`` a classifier.
 
     Args:
-        sampler: with an output of classes.
+        sampler: with an output of one number a row, or of classes.
         n: draws for each prediction; 100, or all that the sampler has, if not given.
         seed: of the draws.
         batch_size: rows at once.
-        classes: C, how many.
+        classes: C, how many; of a sampler of classes.
 
     Returns:
-        An estimator with ``predict_proba`` (B, C) and ``predict`` (B,), of arrays of rows; its mean probabilities are
-        those of ``caveat.predict``. Hand it to MAPIE with ``prefit=True``.
+        An estimator that predicts arrays of rows. A regressor has ``predict`` (B,), the mean over draws; a classifier
+        ``predict_proba`` (B, C), the mean probabilities of ``caveat.predict``, and ``predict`` (B,). Hand it to MAPIE
+        with ``prefit=True``.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
-        InvalidArgumentError: fewer than two classes; when predicting, a sampler of a regression.
+        InvalidArgumentError: fewer than two classes; when predicting, a sampler of several targets, of maps, or of
+            classes without ``classes``, or of a regression with it.
 
     See "Flexible and Systematic Uncertainty Estimation with Conformal Prediction via the MAPIE library", Cordier et
     al., 2023.
     """
-    if classes < 2:
+    if classes is not None and classes < 2:
         raise InvalidArgumentError(_too_few(classes))
     base = require("sklearn.base", extra="conformal")
     drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
@@ -70,39 +72,18 @@ def mapie_classifier(
     def predict_proba(_: Any, x: Any) -> Any:
         return _probabilities(drawn(x)).cpu().double().numpy()
 
-    def predict(_: Any, x: Any) -> Any:
+    def predict_class(_: Any, x: Any) -> Any:
         return _probabilities(drawn(x)).argmax(-1).cpu().numpy()
 
-    bases = (base.ClassifierMixin, base.BaseEstimator)
-    made = _estimator("SamplerClassifier", bases, {"predict_proba": predict_proba, "predict": predict})
-    made.classes_ = torch.arange(classes).numpy()
-    return made
-
-
-def mapie_regressor(sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256) -> Any:
-    """A sampler of one target as a fitted regressor of scikit-learn.
-
-    Args:
-        sampler: with an output of one number a row.
-        n: draws for each prediction; 100, or all that the sampler has, if not given.
-        seed: of the draws.
-        batch_size: rows at once.
-
-    Returns:
-        An estimator with ``predict`` (B,), of arrays of rows: the mean over draws. Hand it to MAPIE with
-        ``prefit=True``.
-
-    Raises:
-        MissingExtraError: scikit-learn is not installed.
-        InvalidArgumentError: when predicting, a sampler of classes or of several targets.
-    """
-    base = require("sklearn.base", extra="conformal")
-    drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
-
-    def predict(_: Any, x: Any) -> Any:
+    def predict_number(_: Any, x: Any) -> Any:
         return _one_target(drawn(x)).cpu().double().numpy()
 
-    return _estimator("SamplerRegressor", (base.RegressorMixin, base.BaseEstimator), {"predict": predict})
+    if classes is None:
+        return _estimator("SamplerRegressor", (base.RegressorMixin, base.BaseEstimator), {"predict": predict_number})
+    methods = {"predict_proba": predict_proba, "predict": predict_class}
+    made = _estimator("SamplerClassifier", (base.ClassifierMixin, base.BaseEstimator), methods)
+    made.classes_ = torch.arange(classes).numpy()
+    return made
 
 
 def _estimator(name: str, bases: tuple[type, ...], methods: dict[str, Any]) -> Any:
@@ -138,7 +119,7 @@ def _misfit(wanted: str, pred: Predictive) -> str:
         f"The sampler must predict {wanted}.",
         got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
         cause="a sampler of the other kind, of maps or of several targets",
-        fix="mapie_classifier for classes, mapie_regressor for one target; caveat.calibrate takes the rest",
+        fix="mapie_estimator(sampler, classes=C) for classes, without it for one target; caveat.calibrate takes the rest",
     )
 
 
@@ -147,5 +128,5 @@ def _too_few(classes: int) -> str:
         "There must be at least two classes.",
         got=f"classes={classes}",
         cause="the number of targets of a regression",
-        fix="mapie_regressor(sampler)",
+        fix="mapie_estimator(sampler)",
     )

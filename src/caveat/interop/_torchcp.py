@@ -24,7 +24,7 @@ Read = Callable[[Predictive], Tensor]
 
 @final
 class SamplerModel(nn.Module):
-    """A network whose forward pass is a prediction with n draws; made by ``torchcp_classifier`` or ``_regressor``.
+    """A network whose forward pass is a prediction with n draws; made by ``torchcp_model``.
 
     It holds no weights, only an empty parameter by whose device TorchCP finds where the rows go. The rows are predicted
     in pieces of ``batch_size``, and the same rows always give the same numbers.
@@ -48,38 +48,7 @@ class SamplerModel(nn.Module):
         return f"{type(self.sampler).__name__}, n={self.n or 'default'}, seed={self.seed}"
 
 
-def torchcp_classifier(
-    sampler: Sampler, *, n: int | None = None, seed: int = 0, batch_size: int = 256, device: torch.device | str = "cpu"
-) -> nn.Module:
-    """A sampler of class scores as the model of TorchCP's classification predictors.
-
-    Args:
-        sampler: with an output of classes, one label a row.
-        n: draws for each prediction; 100, or all that the sampler has, if not given.
-        seed: of the draws.
-        batch_size: rows at once.
-        device: where the rows are to go: where the sampler's networks are.
-
-    Returns:
-        A module from rows (B, ...) to the logarithms of their mean probabilities (B, C), in nats: TorchCP's softmax of
-        them is the mean of ``caveat.predict``. Hand it to any predictor as ``model=``.
-
-    Raises:
-        InvalidArgumentError: a batch size under one; when predicting, a sampler of a regression or of maps.
-
-    See "TorchCP: A Python Library for Conformal Prediction", Huang, Song, Zhang, Jing, Wei, 2024.
-
-    Example:
-        >>> import caveat
-        >>> network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)).eval()
-        >>> model = torchcp_classifier(caveat.mc_dropout(network, output=caveat.Logits()), n=10)
-        >>> torch.allclose(model(torch.zeros(2, 4)).exp().sum(-1), torch.ones(2))
-        True
-    """
-    return SamplerModel(sampler, _log_probabilities, n, seed, batch_size, device)
-
-
-def torchcp_regressor(
+def torchcp_model(
     sampler: Sampler,
     *,
     quantiles: tuple[float, float] | None = None,
@@ -88,39 +57,46 @@ def torchcp_regressor(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> nn.Module:
-    """A sampler of one target as the model of TorchCP's regression predictors.
+    """A sampler as the model of TorchCP's predictors, of classification or of regression.
 
     Args:
-        sampler: with an output of one number a row.
-        quantiles: None for the mean, as the scores ``ABS`` and ``Sign`` take it; or two probabilities such as
-            (0.05, 0.95), for the quantiles of a Gaussian with the predictive's mean and total variance, as ``CQR``
-            and its kin take them.
+        sampler: with an output of classes, one label a row, or of one number a row.
+        quantiles: of a regression, None for the mean, as the scores ``ABS`` and ``Sign`` take it; or two probabilities
+            such as (0.05, 0.95), for the quantiles of a Gaussian with the predictive's mean and total variance, as
+            ``CQR`` and its kin take them.
         n: draws for each prediction; 100, or all that the sampler has, if not given.
         seed: of the draws.
         batch_size: rows at once.
         device: where the rows are to go: where the sampler's networks are.
 
     Returns:
-        A module from rows (B, ...) to (B, 1) means, or (B, 2) quantiles, in the target's unit.
+        A module; hand it to any predictor as ``model=``. Of classes it goes from rows (B, ...) to the logarithms of
+        their mean probabilities (B, C), in nats: TorchCP's softmax of them is the mean of ``caveat.predict``. Of numbers
+        to (B, 1) means, or (B, 2) quantiles, in the target's unit.
 
     Raises:
         InvalidArgumentError: quantiles that are not two rising probabilities, a batch size under one; when predicting,
-            a sampler of classes or of several targets.
+            a sampler of maps or of several targets, or quantiles of classes.
 
-    See "Conformalized Quantile Regression", Romano, Patterson, Candes, 2019.
+    See "TorchCP: A Python Library for Conformal Prediction", Huang, Song, Zhang, Jing, Wei, 2024; "Conformalized
+    Quantile Regression", Romano, Patterson, Candes, 2019.
 
     Example:
         >>> import caveat
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)).eval()
+        >>> model = torchcp_model(caveat.mc_dropout(network, output=caveat.Logits()), n=10)
+        >>> torch.allclose(model(torch.zeros(2, 4)).exp().sum(-1), torch.ones(2))
+        True
         >>> network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1)).eval()
         >>> sampler = caveat.mc_dropout(network, output=caveat.Mean(noise_variance=0.1))
-        >>> torchcp_regressor(sampler, n=10)(torch.zeros(5, 4)).shape
+        >>> torchcp_model(sampler, n=10)(torch.zeros(5, 4)).shape
         torch.Size([5, 1])
-        >>> low, high = torchcp_regressor(sampler, quantiles=(0.05, 0.95), n=10)(torch.zeros(5, 4)).unbind(-1)
+        >>> low, high = torchcp_model(sampler, quantiles=(0.05, 0.95), n=10)(torch.zeros(5, 4)).unbind(-1)
         >>> bool((low < high).all())
         True
     """
     if quantiles is None:
-        return SamplerModel(sampler, _means, n, seed, batch_size, device)
+        return SamplerModel(sampler, _read, n, seed, batch_size, device)
     if len(quantiles) != 2 or not 0 < quantiles[0] < quantiles[1] < 1:
         raise InvalidArgumentError(
             explain(
@@ -139,6 +115,11 @@ def torchcp_regressor(
     return SamplerModel(sampler, read, n, seed, batch_size, device)
 
 
+def _read(pred: Predictive) -> Tensor:
+    """The log-probabilities of classes, or the mean of a target."""
+    return _log_probabilities(pred) if isinstance(pred, (Bernoulli, Categorical)) else _moments(pred)[0][:, None]
+
+
 def _log_probabilities(pred: Predictive) -> Tensor:
     if isinstance(pred, Bernoulli):
         pred = pred.binary
@@ -146,10 +127,6 @@ def _log_probabilities(pred: Predictive) -> Tensor:
         smallest = torch.finfo(pred.mean.dtype).tiny  # a probability that is zero keeps its place, last
         return pred.mean.flatten(0, -2).clamp(min=smallest).log()
     raise InvalidArgumentError(_misfit("classes, one label a row", pred))
-
-
-def _means(pred: Predictive) -> Tensor:
-    return _moments(pred)[0][:, None]
 
 
 def _moments(pred: Predictive) -> tuple[Tensor, Tensor]:
@@ -163,6 +140,6 @@ def _misfit(wanted: str, pred: Predictive) -> str:
     return explain(
         f"The sampler must predict {wanted}.",
         got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
-        cause="a sampler of the other kind, of maps or of several targets",
-        fix="torchcp_classifier for classes, torchcp_regressor for one target; caveat.calibrate takes the rest",
+        cause="a sampler of maps or of several targets, or quantiles of classes",
+        fix="one label or one number a row; quantiles of numbers alone; caveat.calibrate takes the rest",
     )
