@@ -5,6 +5,7 @@ E[y^2] - E[y]^2 in float32 loses every digit of a small variance beside a large 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -251,3 +252,19 @@ def interpolate(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
     part = ((values - x[left]) / torch.where(width > 0, width, 1.0)).clamp(0, 1)
     part = torch.where(width > 0, part, (values >= x[right]).to(part.dtype))
     return y[left] + part * (y[right] - y[left])
+
+
+def conformal_quantile(scores: Tensor, level: float) -> Tensor:
+    """Returns the ceil((n + 1) level)-th smallest of scores (n, ...) -> (...); infinite where n is too small for it.
+
+    Of n + 1 exchangeable scores the last is at most this with probability at least ``level``.
+
+    Example:
+        >>> conformal_quantile(torch.arange(1.0, 10.0), level=0.9), conformal_quantile(torch.arange(3.0), level=0.9)
+        (tensor(9.), tensor(inf))
+    """
+    n = scores.shape[0]
+    place = math.ceil((n + 1) * level - 1e-9)  # 0.9 * 10 is 9 and not a rounding above it
+    if place > n:
+        return torch.full_like(scores[0], math.inf)
+    return scores.kthvalue(max(place, 1), dim=0).values

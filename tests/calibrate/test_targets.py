@@ -13,20 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from caveat._numerics import conformal_quantile
 from caveat.calibrate import (
     APS,
-    LAC,
     RAPS,
-    SetScore,
-    conformal_quantile,
-    fit_absolute_residual,
+    fit_conformal_intervals,
     fit_conformal_sets,
-    fit_conformalized_quantiles,
     fit_quantile_recalibration,
-    fit_scaled_residual,
     fit_variance_scaling,
     from_state,
 )
+from caveat.calibrate._conformal_scores import LAC, SetScore
 from caveat.errors import InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.metrics import (
     gaussian_cdf,
@@ -147,9 +144,9 @@ def test_intervals_cover(level: float) -> None:
         m, v, y = too_sure(2 * ROWS, seed=split)
         sd, a, b = v.sqrt(), slice(ROWS), slice(ROWS, None)
         found = (
-            fit_absolute_residual(m[a], y[a], level=level)(m[b]),
-            fit_scaled_residual(m[a], sd[a], y[a], level=level)(m[b], sd[b]),
-            fit_conformalized_quantiles((m - sd)[a], (m + sd)[a], y[a], level=level)((m - sd)[b], (m + sd)[b]),
+            fit_conformal_intervals(m[a], y[a], level=level)(m[b]),
+            fit_conformal_intervals(m[a], y[a], scale=sd[a], level=level)(m[b], sd[b]),
+            fit_conformal_intervals(((m - sd)[a], (m + sd)[a]), y[a], level=level)((m - sd)[b], (m + sd)[b]),
         )
         held[split] = torch.stack([interval_coverage(low, high, y[b]) for low, high in found])
     assert (held.mean(0) >= level - 0.012).all()
@@ -158,8 +155,8 @@ def test_intervals_cover(level: float) -> None:
 
 def test_a_true_scale_makes_intervals_narrower() -> None:
     m, v, y = too_sure(4000)
-    flat = mean_interval_width(*fit_absolute_residual(m, y)(m))
-    scaled = mean_interval_width(*fit_scaled_residual(m, v.sqrt(), y)(m, v.sqrt()))
+    flat = mean_interval_width(*fit_conformal_intervals(m, y)(m))
+    scaled = mean_interval_width(*fit_conformal_intervals(m, y, scale=v.sqrt())(m, v.sqrt()))
     assert scaled < 0.95 * flat
 
 
@@ -184,18 +181,18 @@ def test_randomized_draws_differ_between_fit_and_call() -> None:
 def test_too_few_rows_rule_nothing_out() -> None:
     sets = fit_conformal_sets(torch.tensor([[0.9, 0.1]]), torch.tensor([0]), level=0.9)
     assert sets(torch.tensor([[0.99, 0.01]])).all()
-    low, high = fit_absolute_residual(torch.zeros(3), torch.ones(3), level=0.9)(torch.zeros(1))
+    low, high = fit_conformal_intervals(torch.zeros(3), torch.ones(3), level=0.9)(torch.zeros(1))
     assert (low.item(), high.item()) == (-torch.inf, torch.inf)
 
 
 def test_several_targets_have_their_own_width() -> None:
     y = torch.stack((torch.arange(1.0, 10.0), torch.arange(10.0, 100.0, 10.0)), -1)
-    assert fit_absolute_residual(torch.zeros(9, 2), y).radius.tolist() == [9, 90]
+    assert fit_conformal_intervals(torch.zeros(9, 2), y).radius.tolist() == [9, 90]
 
 
 def test_quantiles_that_were_too_wide_are_narrowed_but_never_turn_over() -> None:
     y = torch.zeros(19)
-    fitted = fit_conformalized_quantiles(y - 5, y + 5, y)
+    fitted = fit_conformal_intervals((y - 5, y + 5), y)
     assert fitted.margin == -5
     low, high = fitted(torch.tensor([0.0, -5.0]), torch.tensor([1.0, 5.0]))
     assert (low.tolist(), high.tolist()) == ([0.5, 0.0], [0.5, 0.0])
@@ -235,9 +232,9 @@ def test_state_comes_back_through_json(fitted: Any) -> None:
 def test_intervals_come_back_from_their_state() -> None:
     m, v, y = too_sure(20)
     for fitted, tensors in (
-        (fit_absolute_residual(m, y), (m,)),
-        (fit_scaled_residual(m, v, y), (m, v)),
-        (fit_conformalized_quantiles(m - v, m + v, y), (m - v, m + v)),
+        (fit_conformal_intervals(m, y), (m,)),
+        (fit_conformal_intervals(m, y, scale=v), (m, v)),
+        (fit_conformal_intervals((m - v, m + v), y), (m - v, m + v)),
     ):
         assert torch.equal(from_state(fitted.state())(*tensors)[0], fitted(*tensors)[0])
 
@@ -251,9 +248,9 @@ ONE = torch.ones(5)
     "fit",
     [
         lambda x: fit_variance_scaling(x, ONE, ONE + 1),
-        lambda x: fit_absolute_residual(x, ONE),
-        lambda x: fit_scaled_residual(ONE, ONE, x),
-        lambda x: fit_conformalized_quantiles(ONE, x, ONE),
+        lambda x: fit_conformal_intervals(x, ONE),
+        lambda x: fit_conformal_intervals(ONE, x, scale=ONE),
+        lambda x: fit_conformal_intervals((ONE, x), ONE),
     ],
 )
 def test_bad_numbers(fit: Callable[[Tensor], object]) -> None:
@@ -270,10 +267,13 @@ def test_bad_settings() -> None:
     with pytest.raises(InvalidArgumentError, match="Some error must be left"):
         fit_variance_scaling(ONE, ONE, ONE)
     with pytest.raises(InvalidArgumentError, match="scale must be positive"):
-        fit_scaled_residual(ONE, -ONE, ONE)
+        fit_conformal_intervals(ONE, ONE, scale=-ONE)
+    for ends, settings in (((ONE, ONE), {"scale": ONE}), ((ONE, ONE, ONE), {})):
+        with pytest.raises(InvalidArgumentError, match="two ends"):
+            fit_conformal_intervals(ends, ONE, **settings)  # type: ignore[call-overload]
     for level in (0.0, 1.0, 10):
         with pytest.raises(InvalidArgumentError, match="level must lie"):
-            fit_absolute_residual(ONE, ONE, level=level)
+            fit_conformal_intervals(ONE, ONE, level=level)
         with pytest.raises(InvalidArgumentError, match="level must lie"):
             fit_conformal_sets(*classified(9, 0), level=level)
     for levels, error in (

@@ -11,7 +11,7 @@ from caveat.errors import InvalidArgumentError
 
 pytest.importorskip("mapie")
 
-from caveat.calibrate import fit_absolute_residual, fit_conformal_sets
+from caveat.calibrate import fit_conformal_intervals, fit_conformal_sets
 from caveat.interop._mapie import mapie_estimator
 
 
@@ -49,7 +49,7 @@ def test_intervals_are_those_of_split_conformal() -> None:
     conformal.conformalize(X[:200].numpy(), y[:200].numpy())
     _, ends = conformal.predict_interval(X[200:].numpy())
     mean = caveat.predict(sampler, X, n=20, seed=0).mean[:, 0]
-    low, high = fit_absolute_residual(mean[:200], y[:200], level=0.8)(mean[200:])
+    low, high = fit_conformal_intervals(mean[:200], y[:200], level=0.8)(mean[200:])
     torch.testing.assert_close(torch.from_numpy(ends[:, :, 0]).float(), torch.stack((low, high), -1), atol=1e-4, rtol=0)
 
 

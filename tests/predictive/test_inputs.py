@@ -52,7 +52,6 @@ def test_metrics_of_classes_take_what_people_have(metric: Any) -> None:
         (metrics.gaussian_negative_log_likelihood, ["mean", "variance"]),
         (metrics.crps_gaussian, ["mean", "variance"]),
         (metrics.gaussian_cdf, ["mean", "variance"]),
-        (calibrate.fit_absolute_residual, ["mean"]),
         (calibrate.fit_variance_scaling, ["mean", "variance"]),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
@@ -73,10 +72,19 @@ def test_intervals_of_a_predictive_are_those_of_the_level_that_is_asked_for() ->
         low, high = NUMBERS.interval(level)
         wanted = metrics.interval_score(low[:, 0], high[:, 0], Y, level=level)
         assert metrics.interval_score(NUMBERS, Y.numpy(), level=level) == wanted
-    fitted = calibrate.fit_conformalized_quantiles(NUMBERS, Y, level=0.8)
     low, high = NUMBERS.interval(0.8)
-    assert fitted.margin == calibrate.fit_conformalized_quantiles(low[:, 0], high[:, 0], Y, level=0.8).margin
+    fitted = calibrate.fit_conformal_intervals((low[:, 0], high[:, 0]), Y, level=0.8)
     assert torch.equal(fitted(NUMBERS)[0], fitted(low, high)[0])
+
+
+def test_conformal_intervals_of_a_predictive_are_as_wide_as_it_says() -> None:
+    mean, sd = NUMBERS.mean[:, 0], NUMBERS.variance[:, 0].sqrt()
+    wanted = calibrate.fit_conformal_intervals(mean, Y, scale=sd)
+    for found in (calibrate.fit_conformal_intervals(NUMBERS, target) for target in (Y, Y.numpy(), Y[:, None])):
+        torch.testing.assert_close(found.factor.reshape(()), wanted.factor)
+    given = calibrate.fit_conformal_intervals(NUMBERS, Y[:, None], scale=sd[:, None])
+    torch.testing.assert_close(given.factor.reshape(()), wanted.factor)
+    torch.testing.assert_close(wanted(NUMBERS)[0][:, 0], wanted(mean, sd)[0])
 
 
 @pytest.mark.parametrize("fit", ["temperature", "vector_scaling", "matrix_scaling", "dirichlet", "isotonic", "platt"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import require_number
-from caveat.calibrate import conformal_quantile
+from caveat._numerics import conformal_quantile
 from caveat.predictive import Categorical, Gaussian
 
 

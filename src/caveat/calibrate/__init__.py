@@ -6,13 +6,8 @@ probabilities.
 """
 
 from caveat.calibrate._affine import fit_dirichlet, fit_matrix_scaling, fit_vector_scaling
-from caveat.calibrate._conformal_intervals import (
-    conformal_quantile,
-    fit_absolute_residual,
-    fit_conformalized_quantiles,
-    fit_scaled_residual,
-)
-from caveat.calibrate._conformal_scores import APS, LAC, RAPS, SetScore
+from caveat.calibrate._conformal_intervals import fit_conformal_intervals
+from caveat.calibrate._conformal_scores import APS, RAPS
 from caveat.calibrate._conformal_sets import fit_conformal_sets
 from caveat.calibrate._one_against_rest import fit_isotonic, fit_platt
 from caveat.calibrate._quantile_recalibration import fit_quantile_recalibration
@@ -22,19 +17,14 @@ from caveat.calibrate._variance_scaling import fit_variance_scaling
 
 __all__ = [
     "APS",
-    "LAC",
     "RAPS",
-    "SetScore",
-    "conformal_quantile",
-    "fit_absolute_residual",
+    "fit_conformal_intervals",
     "fit_conformal_sets",
-    "fit_conformalized_quantiles",
     "fit_dirichlet",
     "fit_isotonic",
     "fit_matrix_scaling",
     "fit_platt",
     "fit_quantile_recalibration",
-    "fit_scaled_residual",
     "fit_temperature",
     "fit_variance_scaling",
     "fit_vector_scaling",

@@ -6,18 +6,19 @@ a width of its own, and is held by itself.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, cast, final, overload
 
 import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._checks import require_number, require_positive
-from caveat._numerics import public_dtype
+from caveat._numerics import conformal_quantile, public_dtype
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
+from caveat.errors import InvalidArgumentError, explain
+from caveat.predictive import Gaussian
 
 
 @stored
@@ -97,107 +98,90 @@ class ConformalizedQuantiles:
         return state_of(self)
 
 
-@takes_arrays
-def fit_absolute_residual(mean: Tensor, target: Tensor, *, level: float = 0.9) -> AbsoluteResidual:
-    """Intervals of one width about any mean, that hold the target with probability at least ``level``.
+@overload
+def fit_conformal_intervals(  # pyright: ignore[reportOverlappingOverload]  # a mean is anything but a tuple
+    prediction: tuple[Any, Any], target: Any, *, level: float = 0.9
+) -> ConformalizedQuantiles: ...
+@overload
+def fit_conformal_intervals(prediction: Gaussian, target: Any, *, level: float = 0.9) -> ScaledResidual: ...
+@overload
+def fit_conformal_intervals(prediction: Any, target: Any, *, scale: Any, level: float = 0.9) -> ScaledResidual: ...
+@overload
+def fit_conformal_intervals(prediction: Any, target: Any, *, level: float = 0.9) -> AbsoluteResidual: ...
+def fit_conformal_intervals(
+    prediction: Any, target: Any, *, scale: Any = None, level: float = 0.9
+) -> AbsoluteResidual | ScaledResidual | ConformalizedQuantiles:
+    """Split conformal intervals about any prediction: they hold the target with probability at least ``level``.
+
+    What they are follows from what is predicted:
+
+    * a mean: mean ± radius, the same width everywhere;
+    * a mean and its ``scale``, or a predictive, whose standard deviation is the scale: mean ± factor * scale;
+    * an interval (low, high) of any network or predictive, such as ``pred.interval(0.9)``: it is widened or narrowed
+      until it holds what it should, conformalized quantile regression (CQR).
 
     Args:
-        mean: (B, D) or (B,).
-        target: the same shape, of rows that the network was not trained on.
+        prediction: (B, D) or (B,), a predictive, or two of them (low, high), of rows that the network was not trained
+            on.
+        target: the same shape.
+        scale: the same shape, positive: a standard deviation, or any measure of spread.
         level: Probability of holding the target.
 
     Returns:
-        A callable: mean to (low, high).
+        A callable: mean to (low, high); mean and scale to (low, high); or low and high to (low, high).
 
     Raises:
-        InvalidArgumentError: shapes that differ, no rows, or a level outside (0, 1).
+        InvalidArgumentError: shapes that differ, no rows, a scale that is not positive or beside an interval, or a
+            level outside (0, 1).
         NotFiniteError: NaN.
 
-    See "Distribution-Free Predictive Inference for Regression", Lei et al., 2018, https://arxiv.org/abs/1604.04173.
+    See "Distribution-Free Predictive Inference for Regression", Lei et al., 2018, https://arxiv.org/abs/1604.04173;
+    "Conformalized Quantile Regression", Romano, Patterson and Candès, 2019, https://arxiv.org/abs/1905.03222.
 
     Example:
-        >>> intervals = fit_absolute_residual(torch.zeros(9), torch.arange(1.0, 10.0), level=0.9)
-        >>> intervals(torch.tensor([1.0]))
+        >>> mean, sd, target = torch.zeros(9), torch.ones(9), torch.arange(1.0, 10.0)
+        >>> fit_conformal_intervals(mean, target)(torch.tensor([1.0]))
         (tensor([-8.]), tensor([10.]))
+        >>> fit_conformal_intervals(mean, target, scale=sd)(torch.tensor([1.0]), torch.tensor([0.5]))
+        (tensor([-3.5000]), tensor([5.5000]))
+        >>> fit_conformal_intervals((mean - sd, mean + sd), target)(-sd[:1], sd[:1])
+        (tensor([-9.]), tensor([9.]))
     """
     require_number(level, "level", "(0, 1)")
+    if isinstance(prediction, tuple):
+        ends = cast("tuple[Any, ...]", prediction)
+        if len(ends) != 2 or scale is not None:
+            raise InvalidArgumentError(
+                explain(
+                    "A tuple is the two ends (low, high) of intervals, which have no scale besides.",
+                    got=f"{len(ends)} parts" + ("" if scale is None else " and a scale"),
+                    cause="a mean and its scale in one",
+                    fix="fit_conformal_intervals(mean, target, scale=scale)",
+                )
+            )
+        return _quantiles(*ends, target, level=level)
+    if isinstance(prediction, Gaussian) and scale is None:
+        return _scaled_residual(prediction, target, level=level)
+    if scale is None:
+        return _absolute_residual(prediction, target, level=level)
+    mean = prediction.mean if isinstance(prediction, Gaussian) else prediction
+    return _scaled_residual(mean, scale, target, level=level)
+
+
+@takes_arrays
+def _absolute_residual(mean: Tensor, target: Tensor, *, level: float) -> AbsoluteResidual:
     m, y = detached(mean=mean, target=target)
     return AbsoluteResidual(conformal_quantile((y - m).abs(), level), level)
 
 
 @takes_arrays
-def fit_scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, level: float = 0.9) -> ScaledResidual:
-    """Intervals as wide as a predictive's own scale, that hold the target with probability at least ``level``.
-
-    Args:
-        mean: (B, D) or (B,).
-        scale: the same shape, positive: the standard deviation, or any measure of spread.
-        target: the same shape, of rows that the network was not trained on.
-        level: Probability of holding the target.
-
-    Returns:
-        A callable: mean and scale to (low, high).
-
-    Raises:
-        InvalidArgumentError: shapes that differ, no rows, a scale that is not positive, or a level outside (0, 1).
-        NotFiniteError: NaN.
-
-    See "Distribution-Free Predictive Inference for Regression", Lei et al., 2018 (locally weighted).
-
-    Example:
-        >>> intervals = fit_scaled_residual(torch.zeros(9), torch.ones(9), torch.arange(1.0, 10.0), level=0.9)
-        >>> intervals(torch.tensor([1.0]), torch.tensor([0.5]))
-        (tensor([-3.5000]), tensor([5.5000]))
-    """
-    require_number(level, "level", "(0, 1)")
+def _scaled_residual(mean: Tensor, scale: Tensor, target: Tensor, *, level: float) -> ScaledResidual:
     m, s, y = detached(mean=mean, scale=scale, target=target)
     require_positive(s, "scale")
     return ScaledResidual(conformal_quantile((y - m).abs() / s, level), level)
 
 
 @takes_arrays
-def fit_conformalized_quantiles(
-    low: Tensor, high: Tensor, target: Tensor, *, level: float = 0.9
-) -> ConformalizedQuantiles:
-    """Conformalized quantile regression (CQR): any interval, widened or narrowed until it holds what it should.
-
-    Args:
-        low, high: (B, D) or (B,), quantiles of any network or predictive, such as `pred.interval(0.9)`.
-        target: the same shape, of rows that the network was not trained on.
-        level: Probability of holding the target.
-
-    Returns:
-        A callable: low and high to (low, high).
-
-    Raises:
-        InvalidArgumentError: shapes that differ, no rows, or a level outside (0, 1).
-        NotFiniteError: NaN.
-
-    See "Conformalized Quantile Regression", Romano, Patterson and Candès, 2019, https://arxiv.org/abs/1905.03222.
-
-    Example:
-        >>> low, high = -torch.ones(9), torch.ones(9)
-        >>> intervals = fit_conformalized_quantiles(low, high, torch.arange(1.0, 10.0), level=0.9)
-        >>> intervals(low[:1], high[:1])
-        (tensor([-9.]), tensor([9.]))
-    """
-    require_number(level, "level", "(0, 1)")
+def _quantiles(low: Tensor, high: Tensor, target: Tensor, *, level: float) -> ConformalizedQuantiles:
     bottom, top, y = detached(low=low, high=high, target=target)
     return ConformalizedQuantiles(conformal_quantile(torch.maximum(bottom - y, y - top), level), level)
-
-
-@takes_arrays
-def conformal_quantile(scores: Tensor, level: float) -> Tensor:
-    """Returns the ceil((n + 1) level)-th smallest of scores (n, ...) -> (...); infinite where n is too small for it.
-
-    Of n + 1 exchangeable scores the last is at most this with probability at least ``level``.
-
-    Example:
-        >>> conformal_quantile(torch.arange(1.0, 10.0), level=0.9), conformal_quantile(torch.arange(3.0), level=0.9)
-        (tensor(9.), tensor(inf))
-    """
-    n = scores.shape[0]
-    place = math.ceil((n + 1) * level - 1e-9)  # 0.9 * 10 is 9 and not a rounding above it
-    if place > n:
-        return torch.full_like(scores[0], math.inf)
-    return scores.kthvalue(max(place, 1), dim=0).values

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._checks import describe, require_number
-from caveat.calibrate._conformal_intervals import conformal_quantile
+from caveat._numerics import conformal_quantile
 from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError, explain
@@ -26,7 +26,7 @@ class ConformalSets:
 
     Fields:
         threshold: 0-d, float64; infinite (every class is in) where rows were too few for the level.
-        score: how far a class is from fitting the probabilities: `LAC()`, `APS()` or `RAPS()`.
+        score: how far a class is from fitting the probabilities: `APS()`, `RAPS()`, or LAC, one minus its own.
         classes: C.
         level: Probability of holding the label.
     """
@@ -75,8 +75,8 @@ def fit_conformal_sets(
         probabilities: (B..., C), of rows that the network was not trained on.
         labels: (B...), integers.
         level: Probability of holding the label.
-        score: `LAC()` (smallest sets on average; the default), `APS()` (sets that grow where the network is unsure) or
-            `RAPS()` (the same, without long tails).
+        score: how badly a class fits; if not given, one minus its probability (LAC: the smallest sets on average).
+            `APS()` gives sets that grow where the network is unsure, `RAPS()` the same without long tails.
 
     Returns:
         A callable: probabilities (B..., C) to bool (B..., C).

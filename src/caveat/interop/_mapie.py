@@ -119,7 +119,7 @@ def _misfit(wanted: str, pred: Predictive) -> str:
         f"The sampler must predict {wanted}.",
         got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
         cause="a sampler of the other kind, of maps or of several targets",
-        fix="mapie_estimator(sampler, classes=C) for classes, without it for one target; caveat.calibrate takes the rest",
+        fix="mapie_estimator(sampler, classes=C), without classes for one target; caveat.calibrate takes the rest",
     )
 
 

@@ -71,8 +71,8 @@ def torchcp_model(
 
     Returns:
         A module; hand it to any predictor as ``model=``. Of classes it goes from rows (B, ...) to the logarithms of
-        their mean probabilities (B, C), in nats: TorchCP's softmax of them is the mean of ``caveat.predict``. Of numbers
-        to (B, 1) means, or (B, 2) quantiles, in the target's unit.
+        their mean probabilities (B, C), in nats: TorchCP's softmax of them is the mean of ``caveat.predict``. Of
+        numbers to (B, 1) means, or (B, 2) quantiles, in the target's unit.
 
     Raises:
         InvalidArgumentError: quantiles that are not two rising probabilities, a batch size under one; when predicting,
