@@ -12,12 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from caveat.decide import (
-    Ledger,
-    LedgerError,
-    abstain,
-    read_ledger,
-)
+from caveat.decide import Ledger, LedgerError, abstain
 from caveat.errors import BusyError, InvalidArgumentError
 from caveat.predictive import Probabilities
 
@@ -34,7 +29,7 @@ def test_a_decision_is_a_line_a_row(path: Path) -> None:
         assert ledger.append({"id": 7, "action": "abstain"}) == 1
         assert len(ledger) == 3
         assert ledger.count("abstain", day=datetime.now(UTC).date()) == 2
-    records = read_ledger(path)
+    records = Ledger.read(path)
     assert [record["number"] for record in records] == [0, 1, 2]
     assert [record["answer"] for record in records[:2]] == [None, "á"]
     assert "predictive_entropy <= 0.3" in records[0]["why"]
@@ -48,7 +43,7 @@ def test_a_ledger_cut_at_any_byte_keeps_every_whole_line(path: Path) -> None:
         path.write_bytes(content[:length])
         whole = content[:length].count(b"\n")
         if length == 0 or content[length - 1 : length] == b"\n":
-            assert len(read_ledger(path)) == whole
+            assert len(Ledger.read(path)) == whole
             continue
         with pytest.raises(LedgerError, match="ends with a whole line") as caught:
             Ledger(path)
@@ -60,7 +55,7 @@ def test_mending_sets_the_rest_aside_and_goes_on(path: Path) -> None:
     path.write_bytes(b'{"id": 0}\n{"id": 1, "acti')
     with Ledger(path, mend=True) as ledger:
         ledger.append({"id": 2})
-    assert [record["id"] for record in read_ledger(path)] == [0, 2]
+    assert [record["id"] for record in Ledger.read(path)] == [0, 2]
     assert path.with_name("decisions.jsonl.cut").read_bytes() == b'{"id": 1, "acti\n'
 
 
@@ -72,7 +67,7 @@ def test_two_writers_in_one_process_and_in_two(path: Path) -> None:
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "BusyError" in run.stderr
         ledger.append({"id": 0})
-        assert len(read_ledger(path)) == 1
+        assert len(Ledger.read(path)) == 1
     with Ledger(path) as ledger:  # let go of at the end of the block
         assert len(ledger) == 1
 
@@ -80,7 +75,7 @@ def test_two_writers_in_one_process_and_in_two(path: Path) -> None:
 def test_the_threads_of_a_service_take_turns(path: Path) -> None:
     with Ledger(path) as ledger, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda k: ledger.append({"id": k}), range(200)))
-    records = read_ledger(path)
+    records = Ledger.read(path)
     assert [record["number"] for record in records] == list(range(200))
     assert sorted(record["id"] for record in records) == list(range(200))
 
@@ -92,7 +87,7 @@ def test_a_forked_worker_is_a_second_writer(path: Path) -> None:
             with pytest.raises(BusyError, match="its fork"):
                 ledger.append({"id": 1})
         ledger.append({"id": 0})
-    assert [record["id"] for record in read_ledger(path)] == [0]
+    assert [record["id"] for record in Ledger.read(path)] == [0]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file cannot be moved there")
@@ -109,7 +104,7 @@ def test_a_file_that_was_moved_or_deleted_takes_no_more_lines(
         path.touch()
         with pytest.raises(LedgerError):
             ledger.append({"id": 1})
-    assert len(read_ledger(tmp_path / "decisions.1.jsonl")) == 1
+    assert len(Ledger.read(tmp_path / "decisions.1.jsonl")) == 1
 
 
 def test_a_failed_write_leaves_nothing_half_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +123,7 @@ def test_a_failed_write_leaves_nothing_half_written(path: Path, monkeypatch: pyt
             ledger.append({"id": 1})
         assert path.read_bytes() == before
         ledger.append({"id": 1})
-    assert [record["number"] for record in read_ledger(path)] == [0, 1]
+    assert [record["number"] for record in Ledger.read(path)] == [0, 1]
 
 
 def test_bad_input_is_named_and_writes_nothing(path: Path) -> None:
@@ -145,4 +140,4 @@ def test_bad_input_is_named_and_writes_nothing(path: Path) -> None:
             Ledger(path, mend=mend)
     assert path.read_text() == "{}\nno json\n{}\n"
     with pytest.raises(LedgerError):
-        read_ledger(path)
+        Ledger.read(path)

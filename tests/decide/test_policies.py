@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from caveat.decide import Tier, abstain, cheapest_action, decide_in_tiers, expected_costs, refer
+from caveat.decide import Tier, abstain, cheapest_action, decide_in_tiers, refer
+from caveat.decide._cost import expected_costs
 from caveat.errors import InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.predictive import BinaryLogit, Categorical, Mean, Probabilities
 

@@ -10,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from caveat._bounds import binomial_cdf, risk_p_values, risk_upper_bound
 from caveat.decide import (
     NoThresholdError,
     Threshold,
-    risk_upper_bound,
     threshold_for_cost,
     threshold_for_coverage,
     threshold_for_risk,
     uncertainty,
 )
-from caveat.decide._bounds import binomial_cdf, risk_p_values
 from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.predictive import Mean, Probabilities
 

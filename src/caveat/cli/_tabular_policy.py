@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from caveat._bounds import risk_upper_bound
 from caveat._estimators import losses_of, uncertainty_of, unit_of
 from caveat.cli._tabular_tested import Judged
-from caveat.decide import risk_upper_bound
 
 
 def judge_policy(tested: Judged) -> dict[str, Any] | None:

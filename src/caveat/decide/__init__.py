@@ -1,11 +1,10 @@
 """What to do with a prediction: thresholds that keep a promise, policies, tiers, and a ledger of what was decided."""
 
-from caveat.decide._bounds import risk_upper_bound
-from caveat.decide._cost import expected_costs, threshold_for_cost
+from caveat.decide._cost import threshold_for_cost
 from caveat.decide._coverage import threshold_for_coverage
 from caveat.decide._decision import Decision
 from caveat.decide._file_lock import LedgerError
-from caveat.decide._ledger import Ledger, read_ledger
+from caveat.decide._ledger import Ledger
 from caveat.decide._policies import abstain, cheapest_action, refer
 from caveat.decide._risk import threshold_for_risk
 from caveat.decide._threshold import NoThresholdError, Threshold
@@ -22,10 +21,7 @@ __all__ = [
     "abstain",
     "cheapest_action",
     "decide_in_tiers",
-    "expected_costs",
-    "read_ledger",
     "refer",
-    "risk_upper_bound",
     "threshold_for_cost",
     "threshold_for_coverage",
     "threshold_for_risk",

@@ -40,7 +40,7 @@ def locked(path: Path) -> tuple[FileIO, bool]:
                 "A ledger has one writer at a time.",
                 got=f"{path.name}, which is open for writing elsewhere",
                 cause="two services on one file, or a Ledger that was not closed",
-                fix="a ledger for each writer, or `with Ledger(...) as ledger:`; read_ledger reads at any time",
+                fix="a ledger for each writer, or `with Ledger(...) as ledger:`; Ledger.read reads at any time",
             )
         ) from error
 

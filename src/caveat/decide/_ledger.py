@@ -41,7 +41,7 @@ class Ledger:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with Ledger(f"{folder}/decisions.jsonl") as ledger:
         ...         _ = ledger.append({"id": "a.png", "action": "refer"})
-        ...     [record["action"] for record in read_ledger(f"{folder}/decisions.jsonl")]
+        ...     [record["action"] for record in Ledger.read(f"{folder}/decisions.jsonl")]
         ['refer']
     """
 
@@ -124,6 +124,28 @@ class Ledger:
                 )
             ) from error
 
+    @staticmethod
+    def read(path: str | Path) -> list[dict[str, Any]]:
+        """All records of a ledger, whether or not somebody is writing it.
+
+        Raises:
+            LedgerError: the last line is cut; its ``records`` are all that were written before, its ``rest`` the bytes
+                of the line. (Of a ledger that is being written it can be a line that is not whole yet.) Or a line
+                before the last is no record.
+            FileNotFoundError: there is no such file.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = Path(folder, "one.jsonl").write_text('{"action": "refer"}\\n{"act')
+            ...     try:
+            ...         Ledger.read(f"{folder}/one.jsonl")
+            ...     except LedgerError as cut:
+            ...         cut.records, cut.rest
+            ([{'action': 'refer'}], b'{"act')
+        """
+        return _parsed(_content(Path(path)), Path(path))
+
     def records(self) -> Iterator[dict[str, Any]]:
         """All records, from the first."""
         return iter(_parsed(_content(self.path), self.path))
@@ -149,28 +171,6 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def read_ledger(path: str | Path) -> list[dict[str, Any]]:
-    """All records of a ledger, whether or not somebody is writing it.
-
-    Raises:
-        LedgerError: the last line is cut; its ``records`` are all that were written before, its ``rest`` the bytes of
-            the line. (Of a ledger that is being written it can be a line that is not whole yet.) Or a line before the
-            last is no record.
-        FileNotFoundError: there is no such file.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "one.jsonl").write_text('{"action": "refer"}\\n{"act')
-        ...     try:
-        ...         read_ledger(f"{folder}/one.jsonl")
-        ...     except LedgerError as cut:
-        ...         cut.records, cut.rest
-        ([{'action': 'refer'}], b'{"act')
-    """
-    return _parsed(_content(Path(path)), Path(path))
 
 
 def _content(path: Path) -> bytes:

@@ -19,8 +19,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from caveat._bounds import risk_p_values
 from caveat._checks import require_integer, require_number
-from caveat.decide._bounds import risk_p_values
 from caveat.decide._threshold import NoThresholdError, Threshold, calibration_rows
 from caveat.decide._uncertainty import MeasureLike, measure_name
 from caveat.errors import InvalidArgumentError, explain
