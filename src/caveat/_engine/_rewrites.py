@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from caveat._engine._pooling import pool_by_maximum
 from caveat._engine._program import Form, Program, Slot, Step
 
 Room = dict[Form, list[Tensor]]
@@ -69,12 +70,14 @@ def shorten(program: Program) -> None:
         _multiply_together(program)
         drop_unused(program)
         _order_weights(program)
+        pool_by_maximum(program)
     write_in_place(program)
 
 
 def reuse_memory(program: Program, room: Room) -> None:
     """Let go of what is not needed, and give results memory that is taken once, of the room."""
     drop_unused(program)
+    pool_by_maximum(program)
     own = _own_storages(program)
     _place(program, write_in_place(program), own, room)
 
