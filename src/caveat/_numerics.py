@@ -143,7 +143,7 @@ class Moments:
             variance, mean = torch.var_mean(wide, dim, correction=0)
             return cls(count, mean, variance.mul_(x.shape[dim]))
         mean = wide.mean(dim)
-        centered = wide - mean.unsqueeze(dim)
+        centered = wide - mean.unsqueeze(dim) if wide is x or wide.requires_grad else wide.sub_(mean.unsqueeze(dim))
         m2 = (centered.square() if centered.requires_grad else centered.mul_(centered)).sum(dim)
         return cls(count, mean, m2)
 

@@ -1,4 +1,4 @@
-"""Max pooling in recorded programs: by whole rows and columns, to the same values as torch's own kernel."""
+"""Max pooling while drawing: by whole rows and columns, to the same values as torch's own kernel."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import caveat
-from caveat._engine import Recorder
-from caveat._engine._pooling import max_of_windows
-from caveat._engine._rewrites import reuse_memory
+from caveat._engine import Recorder, shorten
+from caveat._intercept import max_of_windows
 
 _POOLS = {2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -29,56 +28,76 @@ def test_the_largest_of_windows_is_what_torch_gives(data: st.DataObject) -> None
     seed = data.draw(st.integers(0, 100))
     x = torch.randn(2, 3, *sizes, generator=torch.Generator().manual_seed(seed))
     special = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed + 1))
+    assume(any(width > 1 for width in kernel))
     x = x.where(special < 0.9, torch.nan).where(special < 0.95, -torch.inf)
     expected = _POOLS[axes](x, kernel, stride, padding)
-    torch.testing.assert_close(max_of_windows(x, kernel, stride, padding), expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(max_of_windows(x, (kernel, stride, padding)), expected, rtol=0, atol=0, equal_nan=True)
 
 
-def _program_of(run: Any, x: Tensor) -> Any:
+def _shortened(run: Any, x: Tensor) -> Any:
     with torch.no_grad(), Recorder([x]) as recorder:
         returned = run(x)
     program = recorder.program([returned])
-    reuse_memory(program, {})
+    shorten(program)
     return program.make_ready()
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        lambda x: F.max_pool2d(x, 2),
-        lambda x: F.max_pool2d(x, 3, 2, 1),
-        lambda x: F.max_pool2d(x, (1, 2), padding=(0, 1)),
-        lambda x: F.max_pool1d(x.flatten(0, 1), 3, 2, 1),
-        lambda x: F.max_pool3d(x, 2),
-        lambda x: F.relu(F.max_pool2d(x, 2)).mul(2.0),
-    ],
-)
+POOLS: list[Any] = [
+    lambda x: F.max_pool2d(x, 2),
+    lambda x: F.max_pool2d(x, kernel_size=3, stride=2, padding=1),
+    lambda x: torch.max_pool2d(x, (1, 2), padding=(0, 1)),
+    lambda x: F.max_pool1d(x.flatten(1, 2), 3, 2, 1),
+    lambda x: F.max_pool3d(x, 2),
+    lambda x: F.relu(F.max_pool2d(x, 2)).mul(2.0),
+]
+OTHERS: list[Any] = [
+    lambda x: torch.stack([part.float() for part in F.max_pool2d(x, 2, return_indices=True)]),
+    lambda x: F.max_pool2d(x, 2, dilation=2),
+    lambda x: F.max_pool2d(x, 2, ceil_mode=True),
+    lambda x: F.max_pool2d(x[:, :1, :4, :4], 2),  # small
+    lambda x: F.max_pool2d(x.to(memory_format=torch.channels_last), 2),
+    lambda x: F.max_pool2d(x.half(), 2).float(),
+]
+
+
+@pytest.mark.parametrize("run", POOLS)
 def test_a_large_pooling_of_a_program_is_made_of_maxima(run: Any) -> None:
-    x, other = torch.randn(2, 8, 8, 33, 17), torch.randn(2, 8, 8, 33, 17)
-    x, other = (x, other) if "3d" in run.__code__.co_names[-1] else (x.flatten(0, 1), other.flatten(0, 1))
-    program = _program_of(run, x)
+    x, other = torch.randn(8, 8, 33, 17), torch.randn(8, 8, 33, 17)
+    program = _shortened(run, x)
     assert any(step.func is max_of_windows for step in program.steps)
     with torch.no_grad():
         assert torch.equal(program.run(other)[0], run(other))
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        lambda x: torch.stack([part.float() for part in F.max_pool2d(x, 2, return_indices=True)]),
-        lambda x: F.max_pool2d(x, 2, dilation=2),
-        lambda x: F.max_pool2d(x, 2, ceil_mode=True),
-        lambda x: F.max_pool2d(x[:1, :1], 2),  # small
-        lambda x: F.max_pool2d(x.to(memory_format=torch.channels_last), 2),
-        lambda x: F.max_pool2d(x.half(), 2).float(),
-    ],
-)
-def test_any_other_pooling_stays_torchs_own(run: Any) -> None:
+@pytest.mark.parametrize("run", OTHERS)
+def test_any_other_pooling_of_a_program_stays_torchs(run: Any) -> None:
     x, other = torch.randn(8, 8, 33, 17), torch.randn(8, 8, 33, 17)
-    program = _program_of(run, x)
+    program = _shortened(run, x)
     assert not any(step.func is max_of_windows for step in program.steps)
     with torch.no_grad():
         assert torch.equal(program.run(other)[0], run(other))
+
+
+class Pools(nn.Module):
+    """Dropout of channels, and a pooling of the test's."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__()
+        self.drop, self.pool = nn.Dropout2d(0.5), pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.drop(x))
+
+
+@pytest.mark.parametrize("run", [*POOLS, *OTHERS])
+def test_draws_through_a_pooling_are_those_of_a_network_in_train_mode(run: Any) -> None:
+    net, x = Pools(run).eval(), torch.randn(8, 8, 33, 17)
+    drawn = caveat.draws(caveat.mc_dropout(net, output=caveat.Mean()), x, n=6, seed=1)
+    loop = caveat.draws(caveat.mc_dropout(net, output=caveat.Mean(), backend="loop"), x, n=6, seed=1)
+    masks = caveat.draws(caveat.mc_dropout(Pools(lambda h: h), output=caveat.Mean()), torch.ones_like(x), n=6, seed=1)
+    assert 0 < (masks == 0).float().mean() < 1
+    assert torch.equal(drawn, loop)
+    assert torch.equal(drawn, torch.stack([run(x * mask) for mask in masks]))
 
 
 def test_draws_of_a_network_that_pools_are_those_of_a_loop() -> None:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._engine._pooling import pool_by_maximum
 from caveat._engine._program import Form, Program, Slot, Step
+from caveat._intercept import is_worth_maxima, max_of_windows, windows_of
 
 Room = dict[Form, list[Tensor]]
 """Memory for results by shape, dtype and device. Programs that are played one after another share it."""
@@ -49,9 +49,11 @@ _INTO: dict[Any, Any] = {
     _aten.mul.Tensor: _aten.mul.out,
     _aten.div.Tensor: _aten.div.out,
     _aten.cat.default: _aten.cat.out,
+    _aten.maximum.default: _aten.maximum.out,
     _aten.relu.default: _aten.relu.out,
     _aten._softmax.default: _aten._softmax.out,
 }
+_POOLS: dict[Any, int] = {_aten.max_pool2d_with_indices.default: 2, _aten.max_pool3d_with_indices.default: 3}
 _LARGE_BYTES = 64 << 10  # smaller results gain nothing from memory of their own
 _NEW_NUMBERS = itertools.count(1 << 40)  # beyond all that a recording gives
 _FEW_PRODUCTS = 400  # below, torch multiplies matrices itself, in another order
@@ -70,14 +72,13 @@ def shorten(program: Program) -> None:
         _multiply_together(program)
         drop_unused(program)
         _order_weights(program)
-        pool_by_maximum(program)
+        _pool_by_maxima(program)
     write_in_place(program)
 
 
 def reuse_memory(program: Program, room: Room) -> None:
     """Let go of what is not needed, and give results memory that is taken once, of the room."""
     drop_unused(program)
-    pool_by_maximum(program)
     own = _own_storages(program)
     _place(program, write_in_place(program), own, room)
 
@@ -264,6 +265,18 @@ def _order_weights(program: Program) -> None:
             ordered = _new_slot(weight)
             program.fixed.append(Step(Tensor.contiguous, [weight], {}, [ordered]))
             program.steps[place] = replace(step, args=[*step.args[:2], ordered])
+
+
+def _pool_by_maxima(program: Program) -> None:
+    """Large max poolings whose indices nothing uses, by a faster way."""
+    used = {slot.number for step in program.steps for slot in step.inputs()} | {s.number for s in program.outputs}
+    for place, step in enumerate(program.steps):
+        axes = _POOLS.get(step.func)
+        if axes is None or step.kwargs or any(slot.number in used for slot in step.made()[1:]):
+            continue
+        x, windows = step.args[0], windows_of(axes, *step.args[1:])
+        if windows is not None and step.result.whole and is_worth_maxima(x.shape, x.stride, x.dtype, x.device):
+            program.steps[place] = Step(max_of_windows, [x, windows], {}, step.outputs[:1])
 
 
 def _new_slot(like: Slot) -> Slot:

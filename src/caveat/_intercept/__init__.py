@@ -10,6 +10,7 @@ from caveat._intercept import (  # registers the handlers
     _noise,
     _normalizing,
     _pending,
+    _pooling,
     _recurrent,
     _variational_sites,
 )
@@ -49,6 +50,7 @@ from caveat._intercept._noise import NOISE_HANDLERS
 from caveat._intercept._own_draws import argument, draws_random_numbers, rate_of, run_and_put_back
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
 from caveat._intercept._places import Places
+from caveat._intercept._pooling import is_worth_maxima, max_of_windows, windows_of
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network, runs_hooks, warn_not_separated
@@ -117,8 +119,10 @@ __all__ = [
     "following",
     "has_draws",
     "interruptible",
+    "is_worth_maxima",
     "last_row",
     "map_tensors",
+    "max_of_windows",
     "mutates",
     "normal_from_uniform",
     "nothing_random",
@@ -145,10 +149,11 @@ __all__ = [
     "warn_not_separated",
     "warnings_caught",
     "why_silent",
+    "windows_of",
     "with_draws_first",
     "with_stochastic_depth",
     "words_along",
 ]
 
-del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalizing, _pending, _recurrent
+del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalizing, _pending, _pooling, _recurrent
 del _variational_sites

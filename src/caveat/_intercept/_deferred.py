@@ -140,13 +140,13 @@ def _pays(tensor: Tensor, weight: Tensor) -> bool:
 def _masking_weights(waiting: Deferred, weight: Tensor, bias: Tensor | None) -> Tensor:
     tensor, level = waiting.tensor, waiting.level
     masks = waiting.masks.flatten(1)
-    masked = (weight * masks[:, None, :]).transpose(1, 2)  # (S, I, O)
-    draws = masked.shape[0]
+    masked, draws = weight * masks[:, None, :], len(masks)  # (S, O, I)
     if has_draws(tensor, level):
         rows = with_draws_first(tensor).reshape(draws, -1, tensor.shape[-1])
     else:
         rows = tensor.reshape(-1, tensor.shape[-1]).expand(draws, -1, -1)
-    product = torch.bmm(rows, masked) if bias is None else torch.baddbmm(bias, rows, masked)
+    one, other = (rows, masked) if weight.shape[0] > 1 else (masked, rows)  # of one output the faster way round
+    product = torch.bmm(one, other.mT) if bias is None else torch.baddbmm(bias, one, other.mT)
     return as_draws(product.reshape(draws, *tensor.shape[:-1], -1), level)
 
 
