@@ -73,7 +73,8 @@ def predict(
         >>> pred.mean.shape, int(pred.count)
         (torch.Size([2, 1]), 50)
     """
-    check_seed(seed)
+    if type(seed) is not int:
+        check_seed(seed)
     try:
         if n == "auto":
             stopping = _stopping(tolerance, measure, min_draws, max_draws, keep, sampler)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from caveat._checks import require_choice
 from caveat._engine import BACKENDS, Backend, P, P_co, Program, Values, as_output, gathered, is_out_of_memory, mapped
 from caveat._inputs import Inputs, as_inputs, structure_of
-from caveat._seeds import check_seed
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import rows_of
@@ -62,7 +61,6 @@ class Ensemble(Generic[P_co]):
 
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundEnsemble:
         """Hold what is needed to evaluate the members on ``x``: see ``caveat.samplers.Sampler``."""
-        check_seed(seed)
         members = self._members[0] if self._members and self._members[0].watch.same_structure() else self._new()
         device = members.watch.device
         if type(x) is Tensor and x.device == device and x.numel() > 0:
