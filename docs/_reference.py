@@ -52,19 +52,21 @@ def page(name: str, module: ModuleType) -> str:
         labels = sorted(labels, key=lambda label: (label not in metrics.METRICS, label[0].isupper()))
     parts += [f"::: caveat.{name}.{label}" for label in labels]
     if classes := returned(module):
-        parts.append("## Returned by these\n\nNobody makes or imports these: functions and methods above return them.")
+        parts.append("## Returned by these\n\nNobody makes or imports these: what is above returns or holds them.")
         parts += [f"::: {one.__module__}.{one.__qualname__}" for one in classes]
     return "\n\n".join(parts) + "\n"
 
 
 def returned(module: ModuleType) -> list[type]:
-    """The classes of a package that its functions return and that are not public, with those that their fields hold."""
+    """The classes of what a package's functions return and its dicts hold that are not public, with their fields'."""
     found, waiting = dict[str, type](), [getattr(module, label) for label in public(module)]
     shown = {id(thing) for thing in waiting}
+    held = {type(value) for thing in waiting if isinstance(thing, dict) for value in thing.values()}
     while waiting:
         for one in _classes_in(_hints(waiting.pop())):
             plain = not one.__name__.startswith("_") and not issubclass(one, nn.Module | BaseException)
-            if plain and one.__module__.startswith(f"{module.__name__}._") and id(one) not in shown:
+            own = one.__module__.startswith(f"{module.__name__}._") or one in held
+            if plain and own and id(one) not in shown:
                 shown.add(id(one))
                 found[one.__name__] = one
                 waiting.append(one)
@@ -72,7 +74,9 @@ def returned(module: ModuleType) -> list[type]:
 
 
 def _hints(thing: Any) -> list[Any]:
-    """The types that a function returns; of a class those of its fields and of what its methods return."""
+    """The types that a function returns; of a class those of its fields and methods; of a dict those of its values."""
+    if isinstance(thing, dict):
+        return [type(value) for value in typing.cast("dict[str, Any]", thing).values()]
     if not isinstance(thing, type):
         return [_types_of(thing).get("return")] if inspect.isfunction(thing) else []
     members = [value for name, value in vars(thing).items() if not name.startswith("_") and name != "bind"]

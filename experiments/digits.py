@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 
 import caveat
 from caveat.samplers import deterministic, ensemble, mixture
-from caveat.train import FittedEnsemble, fit_ensemble
+from caveat.train import fit_ensemble
 
 MEMBERS, TRAINED_ON, EPOCHS = 5, 10_000, 10
 RATE = 0.5  # of dropout, before each of the two fully connected layers
@@ -32,7 +33,9 @@ def network(spatial_rate: float = 0.0) -> nn.Module:
     )  # fmt: skip
 
 
-def trained(seed: int, *, spatial_rate: float = 0.0, members: int = MEMBERS, smoke: bool = False) -> FittedEnsemble:
+def trained(
+    seed: int, *, spatial_rate: float = 0.0, members: int = MEMBERS, smoke: bool = False
+) -> Sequence[nn.Module]:
     """Networks on the first 10,000 training images, a tenth held out; the weights of the best epoch."""
     x, y = images("mnist", "train")
     count = 1000 if smoke else TRAINED_ON
@@ -47,7 +50,7 @@ def trained(seed: int, *, spatial_rate: float = 0.0, members: int = MEMBERS, smo
     )  # fmt: skip
 
 
-def four_methods(networks: FittedEnsemble, draws: int, *, single: str = "one pass") -> dict[str, tuple[Any, int]]:
+def four_methods(networks: Sequence[nn.Module], draws: int, *, single: str = "one pass") -> dict[str, tuple[Any, int]]:
     """By method a sampler of the same networks, and its number of draws; ``single`` names one network alone."""
     output = caveat.Logits()
     with_dropout = [caveat.mc_dropout(one, output=output) for one in networks]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import caveat
-from caveat.testing import differences, fingerprint
+from caveat.testing import fingerprint
 
 from . import recipes
 from .networks import build
@@ -85,4 +85,4 @@ def test_names_the_faults_that_are_there_and_no_other(network: str, recipe: Any,
     before = fingerprint([model], x)
     found = caveat.doctor(model, x, recipe, n=400, shares=False)
     assert names(found) == faults, str(found)
-    assert not differences(before, fingerprint([model], x))
+    assert not before.differences(fingerprint([model], x))

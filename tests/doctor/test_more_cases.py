@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-from caveat.testing import differences, fingerprint
+from caveat.testing import fingerprint
 
 from . import more_networks as networks
 from . import recipes
@@ -133,7 +133,7 @@ def test_recipes_on_a_perceptron(recipe: Any, faults: set[str]) -> None:
     before = fingerprint([model], x)
     found = caveat.doctor(model, x, recipe, n=400, shares=False)
     assert {fault.name for fault in found} == faults, str(found)
-    assert not differences(before, fingerprint([model], x))
+    assert not before.differences(fingerprint([model], x))
 
 
 @pytest.mark.parametrize(("make", "recipe", "faults"), NETWORKS, ids=name_of)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import caveat
 from caveat.cli._cli import main
 from caveat.errors import InvalidArgumentError, NothingRandomError
-from caveat.testing import differences, fingerprint
+from caveat.testing import fingerprint
 
 from . import recipes
 from .networks import build
@@ -151,7 +151,7 @@ def test_a_recipe_may_hold_its_own_network() -> None:
 
     before = fingerprint([own], x)
     assert [fault.name for fault in caveat.doctor(model, x, run, shares=False)] == ["left_in_train_mode"]
-    assert not differences(before, fingerprint([own], x))
+    assert not before.differences(fingerprint([own], x))
 
 
 def test_stochastic_depth_is_no_fault_where_it_is_asked_for() -> None:
@@ -213,7 +213,7 @@ def test_what_is_no_recipe_is_refused(recipe: Any, said: str) -> None:
     before = fingerprint([model], x)
     with pytest.raises(InvalidArgumentError, match=said):
         caveat.doctor(model, x, recipe)
-    assert not differences(before, fingerprint([model], x))
+    assert not before.differences(fingerprint([model], x))
 
 
 def test_a_network_without_dropout_and_a_batch_that_does_not_fit_are_refused() -> None:

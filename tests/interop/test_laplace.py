@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import caveat
 from caveat.interop import laplace_posterior
 from caveat.testing import check_sampler
-from caveat.testing._fingerprint import differences, fingerprint
+from caveat.testing._fingerprint import fingerprint
 
 pytestmark = [
     pytest.mark.heavy,
@@ -67,7 +67,7 @@ def test_passes_the_kit_and_leaves_the_network_alone(network: nn.Module, weights
     before = fingerprint([network], x)
     posterior = laplace_posterior(network, (x, y), output=caveat.Mean(noise_variance=0.01), weights=weights)
     check_sampler(posterior, x[:4], n=5)
-    assert not differences(before, fingerprint([network], x))
+    assert not before.differences(fingerprint([network], x))
 
 
 def test_classes_pass_the_kit() -> None:

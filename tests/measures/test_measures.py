@@ -16,6 +16,7 @@ from torch import Tensor
 
 from caveat import measures
 from caveat._engine import as_output
+from caveat._measure_kinds import Measure
 from caveat.errors import DrawsNotKeptError, InvalidArgumentError
 from caveat.measures import MEASURES, decompose
 from caveat.predictive import (
@@ -25,7 +26,7 @@ from caveat.predictive import (
     MeanAndVariance,
     Predictive,
     Probabilities,
-    join,
+    concatenate,
 )
 
 LOG2 = math.log(2)
@@ -189,7 +190,7 @@ def test_against_plain_formulas() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda m: m.name)
-def test_shapes_and_dtypes(measure: measures.Measure, dtype: torch.dtype) -> None:
+def test_shapes_and_dtypes(measure: Measure, dtype: torch.dtype) -> None:
     out = torch.promote_types(dtype, torch.float32)
     if measure.kind == "regression":
         cases: list[tuple[Any, tuple[int, ...], tuple[int, ...]]] = [
@@ -216,7 +217,7 @@ def test_rows_of_different_counts() -> None:
     z = torch.randn(9, 4, 2, 3)
     short, long = Logits().summarize(z[:1]), Logits().summarize(z)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
-    joined = join([short.rows(odd), long.rows(even)], [odd, even])
+    joined = concatenate([short.rows(odd), long.rows(even)], indices=[odd, even])
     for m in CLASSIFICATION:
         torch.testing.assert_close(m(joined)[odd], m(short)[odd])
         torch.testing.assert_close(m(joined)[even], m(long)[even])
@@ -267,7 +268,7 @@ def test_decompose_by_head() -> None:
 
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda m: m.name)
-def test_the_wrong_kind_says_which_measures_fit(measure: measures.Measure) -> None:
+def test_the_wrong_kind_says_which_measures_fit(measure: Measure) -> None:
     classes, regression = Logits().summarize(torch.zeros(2, 4, 3)), Mean().summarize(torch.zeros(2, 4, 3))
     wrong, fitting = (
         (regression, REGRESSION) if measure.kind == "classification" else (classes, CLASSIFICATION)

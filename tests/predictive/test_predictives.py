@@ -24,7 +24,6 @@ from caveat.predictive import (
     MeanAndLogVariance,
     Predictive,
     concatenate,
-    join,
 )
 
 HEADS = as_output({"kind": Logits(), "size": Mean(noise_variance=0.5)})
@@ -173,7 +172,7 @@ def test_no_rows() -> None:
 def test_join_puts_rows_back_in_order(output: Any, shape: tuple[int, ...]) -> None:
     pred = output.summarize(random_draws(shape, 6), keep=True)
     indices = [torch.tensor([3, 1]), torch.tensor([0]), torch.tensor([2])]
-    joined = join([pred.rows(i) for i in indices], indices)
+    joined = concatenate([pred.rows(i) for i in indices], indices=indices)
     assert_same(joined, pred)
     assert joined.count.ndim == 0
     assert torch.equal(joined.draws, pred.draws)
@@ -185,7 +184,7 @@ def test_join_of_different_numbers_of_draws(output: Any, shape: tuple[int, ...])
     draws = random_draws(shape, 12)
     short, long = output.summarize(draws[:5], keep=True), output.summarize(draws, keep=True)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
-    joined = join([short.rows(odd), long.rows(even)], [odd, even])
+    joined = concatenate([short.rows(odd), long.rows(even)], indices=[odd, even])
     assert joined.count.flatten().tolist() == [12, 5, 12, 5]
     batch = joined.votes.shape[:-1] if isinstance(joined, Categorical) else joined.mean.shape
     assert joined.count.shape == (4,) + (1,) * (len(batch) - 1)
@@ -202,7 +201,7 @@ def test_merge_where_rows_differ_in_count(output: Any, shape: tuple[int, ...]) -
     draws, more = random_draws(shape, 12), random_draws(shape, 4, seed=1)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
     short, long = output.summarize(draws[:5]), output.summarize(draws)
-    merged = join([short.rows(odd), long.rows(even)], [odd, even]).merge(output.summarize(more))
+    merged = concatenate([short.rows(odd), long.rows(even)], indices=[odd, even]).merge(output.summarize(more))
     assert merged.count.flatten().tolist() == [16, 9, 16, 9]
     for rows, part in ((odd, draws[:5]), (even, draws)):
         whole = output.summarize(torch.cat([part, more])).rows(rows)
@@ -245,10 +244,10 @@ def test_join_of_what_does_not_fit() -> None:
         concatenate([])
     for indices in ([torch.tensor([0, 1, 2, 2])], [torch.tensor([0, 1, 2, 4])], []):
         with pytest.raises(InvalidArgumentError, match=r"(?s)exactly once.*Got: 1 parts.*Fix:"):
-            join([a], indices)
+            concatenate([a], indices=indices)
     for indices in ([torch.arange(3)], [torch.arange(3), torch.tensor([3])]):
         with pytest.raises(InvalidArgumentError, match="exactly once"):
-            join([a.rows(slice(0, 2)), a.rows(slice(2, 4))][: len(indices)], indices)
+            concatenate([a.rows(slice(0, 2)), a.rows(slice(2, 4))][: len(indices)], indices=indices)
 
 
 @kinds
@@ -349,7 +348,7 @@ def test_heads_are_a_mapping_with_the_same_methods() -> None:
     parts = [HEADS.summarize({k: v[s] for k, v in draws.items()}) for s in (slice(0, 3), slice(3, 10))]
     assert_same(parts[0].merge(parts[1]), whole)
     odd, even = torch.tensor([1, 3]), torch.tensor([0, 2])
-    assert_same(join([whole.rows(odd), whole.rows(even)], [odd, even]), whole)
+    assert_same(concatenate([whole.rows(odd), whole.rows(even)], indices=[odd, even]), whole)
     assert_same(whole.to("cpu"), whole)
     lines = repr(whole).splitlines()
     assert lines[0] == "Heads(kind, size)"

@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError
-from caveat.shift import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+from caveat.shift import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
+from caveat.shift._corrupt import SEVERITIES
 from caveat.shift._random_fields import RandomFields, numbers_from_content
 from caveat.shift._weather import plasma
 

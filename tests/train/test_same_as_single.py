@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from caveat.errors import CaveatError
-from caveat.train import Run, fit, fit_ensemble, fit_many, member_seed
+from caveat.train import Run, fit, fit_ensemble, fit_many
+from caveat.train._seeding import member_seed
 
 from .networks import branching, convolutional, distance, mlp, noisy, recurrent, regression, with_batch_norm
 

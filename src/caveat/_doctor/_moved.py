@@ -19,7 +19,7 @@ def faults_of_moved(moved: Iterable[str], by_batch: set[str], *, mode: bool) -> 
     """The faults that changes amount to.
 
     Args:
-        moved: Names of what differs, as ``caveat.testing.differences`` gives them.
+        moved: Names of what differs, as ``caveat.testing.fingerprint(...).differences`` gives them.
         by_batch: The modules that normalized by the batch: of these the buffers are named elsewhere.
         mode: Whether flags count; not where switching them is the way that is looked at.
     """

@@ -15,7 +15,7 @@ from caveat._doctor._recipe import Way, stack_outputs
 from caveat._doctor._watch import Seen, Watch
 from caveat._inputs import Inputs, tensors_in
 from caveat._intercept import devices_of, put_back, read_random_states, seed_all, state_kept
-from caveat.testing import differences, fingerprint
+from caveat.testing import fingerprint
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run_way(
         start = perf_counter()
         returned = watch.run(lambda: way(model, x)) if watched else way(model, x)
         seconds, state = perf_counter() - start, read_random_states(devices).parts()
-        moved = tuple(differences(before, fingerprint(networks, x)))
+        moved = tuple(before.differences(fingerprint(networks, x)))
         return Run(stack_outputs(returned) if draws else None, watch.seen, moved, state, seconds)
 
 

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine._collect import summarized
 from caveat._engine._sampler import Sampler
-from caveat.predictive import Predictive, join
+from caveat.predictive import Predictive, concatenate
 
 _GROUPS = 8
 _REBIND_BELOW = 0.75
@@ -126,4 +126,6 @@ def _by_row(errors: Any) -> Tensor:
 def _assembled(finished: list[tuple[Predictive, Tensor]], rest: Predictive, active: Tensor | None) -> Predictive:
     if not finished or active is None:
         return rest
-    return join([*(part for part, _ in finished), rest], [*(rows for _, rows in finished), active])
+    return concatenate(
+        [*(part for part, _ in finished), rest], indices=[*(rows for _, rows in finished), active]
+    )

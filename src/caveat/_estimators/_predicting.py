@@ -16,7 +16,7 @@ from caveat._estimators._kind import Calibration, Model
 from caveat._estimators._settings import Settings
 from caveat._estimators._targets import Numbers
 from caveat._numerics import Moments
-from caveat.predictive import Categorical, Gaussian, join
+from caveat.predictive import Categorical, Gaussian, concatenate
 
 
 def predict_from(
@@ -59,7 +59,7 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
             ]
             merged = [a.merge(b) for a, b in zip(so_far, new, strict=True)] if so_far else new
             so_far = cast("list[Categorical | Gaussian]", merged)
-            pred = join(so_far, [one.to(so_far[0].count.device) for one in rows])
+            pred = concatenate(so_far, indices=[one.to(so_far[0].count.device) for one in rows])
             if isinstance(model.target, Numbers):
                 yield _in_units(cast(Gaussian, pred), model.target, model.calibration)
             else:
@@ -76,7 +76,7 @@ def summarize_draws(
     rows = model.reader.split(inputs)
     parts = [predict_draws(model.sampler, part_of(model, inputs, one), n=n, seed=start) for one in rows]
     device = parts[0].count.device
-    return cast("Categorical | Gaussian", join(parts, [one.to(device) for one in rows]))
+    return cast("Categorical | Gaussian", concatenate(parts, indices=[one.to(device) for one in rows]))
 
 
 def part_of(model: Model, inputs: Tensor, rows: Tensor) -> Tensor:

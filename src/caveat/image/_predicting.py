@@ -13,7 +13,7 @@ from caveat._estimators import Classes, Model, predict_from
 from caveat.decide import Decision
 from caveat.image._kind import AT_ONCE, PictureReader
 from caveat.image._reading import Problem, read_in_batches
-from caveat.predictive import Categorical, Gaussian, MeanAndVariance, Probabilities, concatenate, join
+from caveat.predictive import Categorical, Gaussian, MeanAndVariance, Probabilities, concatenate
 
 
 def predict_pictures(
@@ -50,7 +50,7 @@ def predict_in_batches(
         if len(unseen):
             parts.append(_predict_unseen(model, len(unseen), n))
         indices = [index for index in (seen, unseen) if len(index)]
-        yield cast("Categorical | Gaussian", join(parts, indices)), pictures.problems
+        yield cast("Categorical | Gaussian", concatenate(parts, indices=indices)), pictures.problems
         first += len(good)
 
 

@@ -21,7 +21,7 @@ from caveat.interop._hugging_face_inputs import (
     right_padded,
     transformers_library,
 )
-from caveat.predictive import Categorical, Logits, join
+from caveat.predictive import Categorical, Logits, concatenate
 from caveat.samplers import mc_dropout
 
 _AXES = {"sequence": 2, "token": 3}
@@ -62,7 +62,7 @@ class HuggingFaceClassifier:
         for batch in self.batches(X):
             preds.append(predict(self.sampler, batch.inputs, n, seed=seed, **settings))
             rows.append(batch.rows.to(preds[0].votes.device))
-        return cast(Categorical, join(preds, rows))
+        return cast(Categorical, concatenate(preds, indices=rows))
 
 
 @final

@@ -1,6 +1,6 @@
 """How uncertain: pure functions of a predictive, and the dict `MEASURES` of all that rank rows, by name."""
 
-from caveat._measure_kinds import MEASURES, Measure
+from caveat._measure_kinds import MEASURES
 from caveat.measures._by_class import entropy_by_class, mean_by_predicted_class
 from caveat.measures._decompose import decompose
 from caveat.measures._information import (
@@ -21,7 +21,6 @@ from caveat.measures._spread import (
 
 __all__ = [
     "MEASURES",
-    "Measure",
     "aleatoric_variance",
     "decompose",
     "entropy_by_class",

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from caveat._arrays import as_tensor
 from caveat._checks import require_alike, require_number, with_labels
+from caveat._measure_kinds import Measure
 from caveat._numerics import accumulator
 from caveat._table_text import format_html, format_table
 from caveat.errors import InvalidArgumentError, explain
-from caveat.measures import MEASURES, Measure
+from caveat.measures import MEASURES
 from caveat.metrics._bootstrap import bootstrap
 from caveat.metrics._detection import auroc
 from caveat.metrics._risk_coverage import aurc

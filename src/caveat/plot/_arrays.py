@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from caveat._measure_kinds import kind_of
+from caveat._measure_kinds import Measure, kind_of
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
-from caveat.measures import MEASURES, Measure
+from caveat.measures import MEASURES
 
 Array = npt.NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from caveat.predictive._outputs import (
     Probabilities,
 )
 from caveat.predictive._protocol import Output, Predictive
-from caveat.predictive._rows import concatenate, join
+from caveat.predictive._rows import concatenate
 
 __all__ = [
     "Bernoulli",
@@ -31,6 +31,5 @@ __all__ = [
     "Predictive",
     "Probabilities",
     "concatenate",
-    "join",
     "model_precision",
 ]

@@ -95,12 +95,13 @@ def check_same_features(parts: Sequence[Moments]) -> None:
         )
 
 
-def join(parts: Sequence[Predictive], indices: Sequence[Tensor]) -> Predictive:
-    """Put predictives of disjoint rows back in order: row k of the result is the row whose index is k.
+def concatenate(parts: Sequence[Predictive], *, indices: Sequence[Tensor] | None = None) -> Predictive:
+    """The rows of all parts, one part after another along the first batch axis, or in the order of their indices.
 
     Args:
         parts: predictives of one kind; they may have different numbers of draws.
-        indices: for each part the int64 rows, (B_part,), that it holds; together 0 to B - 1, each once.
+        indices: for each part the int64 rows, (B_part,), that it holds; together 0 to B - 1, each once. Row k of the
+            result is then the row whose index is k.
 
     Raises:
         InvalidArgumentError: there are no parts, or the indices are not a permutation of the rows.
@@ -110,31 +111,10 @@ def join(parts: Sequence[Predictive], indices: Sequence[Tensor]) -> Predictive:
         >>> from caveat.predictive import Mean
         >>> pred = Mean().summarize(torch.arange(6.0).reshape(2, 3, 1))
         >>> odd, even = torch.tensor([1]), torch.tensor([0, 2])
-        >>> join([pred.rows(odd), pred.rows(even)], [odd, even]).mean.flatten()
+        >>> concatenate([pred.rows(odd), pred.rows(even)]).mean.flatten()
+        tensor([2.5000, 1.5000, 3.5000])
+        >>> concatenate([pred.rows(odd), pred.rows(even)], indices=[odd, even]).mean.flatten()
         tensor([1.5000, 2.5000, 3.5000])
-    """
-    whole = concatenate(parts)
-    device = parts[0].count.device
-    order = torch.cat([*(index.to(device) for index in indices), torch.empty(0, dtype=torch.int64, device=device)])
-    fitting = [part.row_count for part in parts] == [index.numel() for index in indices]
-    if not fitting or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
-        raise InvalidArgumentError(
-            explain(
-                "indices must hold every row from 0 to B - 1 exactly once, a tensor for each part.",
-                got=f"{len(parts)} parts, {len(indices)} index tensors, rows {[int(k) for k in order[:12]]}",
-                cause="a row left in two parts or in none",
-                fix="join([pred.rows(i), pred.rows(j)], [i, j]) with i and j disjoint and complete",
-            )
-        )
-    return whole.rows(order.argsort())
-
-
-def concatenate(parts: Sequence[Predictive]) -> Predictive:
-    """The rows of all parts, one part after another along the first batch axis.
-
-    Raises:
-        InvalidArgumentError: there are no parts.
-        CannotMergeError: the parts are of different kinds or shapes.
     """
     if not parts:
         raise InvalidArgumentError(
@@ -145,4 +125,19 @@ def concatenate(parts: Sequence[Predictive]) -> Predictive:
                 fix="check that the loader is not empty",
             )
         )
-    return parts[0].concatenate(*parts[1:])
+    whole = parts[0].concatenate(*parts[1:])
+    if indices is None:
+        return whole
+    device = parts[0].count.device
+    order = torch.cat([*(index.to(device) for index in indices), torch.empty(0, dtype=torch.int64, device=device)])
+    fitting = [part.row_count for part in parts] == [index.numel() for index in indices]
+    if not fitting or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
+        raise InvalidArgumentError(
+            explain(
+                "indices must hold every row from 0 to B - 1 exactly once, a tensor for each part.",
+                got=f"{len(parts)} parts, {len(indices)} index tensors, rows {[int(k) for k in order[:12]]}",
+                cause="a row left in two parts or in none",
+                fix="concatenate([pred.rows(i), pred.rows(j)], indices=[i, j]) with i and j disjoint and complete",
+            )
+        )
+    return whole.rows(order.argsort())

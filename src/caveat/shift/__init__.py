@@ -3,7 +3,7 @@
 Tensors in, tensors out; what is random is seeded and does not depend on the batch.
 """
 
-from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 from caveat.shift._geometry import blend, rotate, translate
 from caveat.shift._resampling import label_shift, new_classes, without_classes
 from caveat.shift._table import ShiftTable
@@ -12,7 +12,6 @@ from caveat.shift._under_shift import under_shift
 __all__ = [
     "CORRUPTIONS",
     "EXTRA_CORRUPTIONS",
-    "SEVERITIES",
     "ShiftTable",
     "blend",
     "corrupt",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +18,7 @@ from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork
 from caveat.tabular._settings import Settings
-from caveat.train import Fit, fit_ensemble
+from caveat.train import fit_ensemble
 
 _LOOKED_AT = 1000
 # What a column may do at least where it is not known: of the spread of means, of the size of logits. Logits far from 0
@@ -97,12 +97,13 @@ def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool
 
 @dataclass(frozen=True)
 class Run:
-    """The network that a member's trainings ended in, the number of their epochs, the best one, and its loss."""
+    """The network that a member's trainings ended in, the number of their epochs, the best one, its loss, the seed."""
 
     network: TableNetwork
     epochs: int
     best_epoch: int
     loss: float
+    seed: int
 
 
 def train_networks(
@@ -114,39 +115,43 @@ def train_networks(
     """
     count, settings, checkpoint = len(rows), cast(Settings, training.settings), training.checkpoint
     penalty = partial(concrete_penalty, N=count, model_precision=None) if shape.method == "concrete_dropout" else None
-    fitted = partial(
-        fit_ensemble,
-        loss=_loss(shape, training.weights is not None),
-        data=(rows, training.targets),
-        members=settings.networks,
-        backend="vectorized",
-        validation=settings.held_out(count) if count >= _FEWEST_TO_VALIDATE else None,
-        batch_size=settings.batch(count),
-        weight_decay=settings.weight_decay,
-        seed=settings.random_state,
-        penalty=penalty,
-        progress=training.verbose,
-    )
+
+    def trained(build: Callable[..., nn.Module], **pace: Any) -> list[Run]:
+        fits = fit_ensemble(
+            build,
+            _loss(shape, training.weights is not None),
+            (rows, training.targets),
+            members=settings.networks,
+            backend="vectorized",
+            validation=settings.held_out(count) if count >= _FEWEST_TO_VALIDATE else None,
+            batch_size=settings.batch(count),
+            weight_decay=settings.weight_decay,
+            seed=settings.random_state,
+            penalty=penalty,
+            progress=training.verbose,
+            **pace,
+        ).fits
+        networks = [cast(TableNetwork, fit.network) for fit in fits]
+        return [
+            Run(network, fit.epochs, fit.best_epoch, float(fit.best_loss), fit.seed)
+            for network, fit in zip(networks, fits, strict=True)
+        ]
+
     epochs, patience, rate = settings.most_epochs(count, shape.classes), settings.patient(count), settings.learning_rate
     first, second = (None if checkpoint is None else checkpoint / part for part in ("first", "second"))
     build = partial(TableNetwork, shape, list(edges))
     later = epochs // _SHARE
-    large = fitted(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first).fits
-    runs = [_run(fit) for fit in large]
+    runs = trained(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first)
     if later:
-        small = fitted(
-            partial(_copy, {fit.seed: fit.network for fit in large}),
+        small = trained(
+            partial(_copy, {run.seed: run.network for run in runs}),
             epochs=later,
             patience=max(2, patience // _SHORTER),
             learning_rate=rate / _SMALLER,
             checkpoint=second,
-        ).fits
-        runs = [_better(before, _run(after)) for before, after in zip(runs, small, strict=True)]
+        )
+        runs = [_better(before, after) for before, after in zip(runs, small, strict=True)]
     return [run.network for run in runs], runs
-
-
-def _run(fit: Fit) -> Run:
-    return Run(cast(TableNetwork, fit.network), fit.epochs, fit.best_epoch, float(fit.best_loss))
 
 
 def _better(before: Run, after: Run) -> Run:

@@ -14,7 +14,7 @@ To hold it to the promises, write one test::
 ``AssertionError`` that says which promise is broken and how.
 """
 
-from caveat.testing._fingerprint import differences, fingerprint
+from caveat.testing._fingerprint import fingerprint
 from caveat.testing._kit import check_sampler
 
-__all__ = ["check_sampler", "differences", "fingerprint"]
+__all__ = ["check_sampler", "fingerprint"]

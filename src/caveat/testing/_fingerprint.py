@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast, final
 
 import numpy
 import torch
@@ -20,20 +21,39 @@ _HOOKS = (
 )
 
 
-def fingerprint(modules: Iterable[nn.Module], x: Any) -> dict[str, Any]:
-    """Everything that drawing promises to leave alone, by a name that says what it is."""
+@final
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """Everything that drawing promises to leave alone, as it is at one moment.
+
+    Fields:
+        parts: the values, by a name that says what each is.
+    """
+
+    parts: Mapping[str, Any]
+
+    def differences(self, after: Fingerprint) -> list[str]:
+        """The names of what is another in a later fingerprint."""
+        names = sorted(self.parts.keys() | after.parts.keys())
+        return [name for name in names if not _same(self.parts.get(name), after.parts.get(name))]
+
+
+def fingerprint(modules: Iterable[nn.Module], x: Any) -> Fingerprint:
+    """Takes down everything that drawing promises to leave alone: of networks, inputs and the process.
+
+    Example:
+        >>> layer, x = nn.Linear(2, 1), torch.zeros(1, 2)
+        >>> before = fingerprint([layer], x)
+        >>> _ = layer.weight.data.add_(1)
+        >>> before.differences(fingerprint([layer], x))
+        ['parameter weight of network 0']
+    """
     found = _of_process()
     for number, module in enumerate(modules):
         found.update({f"{name} of network {number}": value for name, value in _of_network(module).items()})
     tensors = (leaf for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor))
     found.update({f"input tensor {i}": _of_tensor(tensor) for i, tensor in enumerate(tensors)})
-    return found
-
-
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """The names of what differs."""
-    names = sorted(before.keys() | after.keys())
-    return [name for name in names if not _same(before.get(name), after.get(name))]
+    return Fingerprint(found)
 
 
 def _of_network(module: nn.Module) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from caveat._engine import Sampler, draws, predict
 from caveat.testing._compare import count_for, require
-from caveat.testing._fingerprint import differences, fingerprint
+from caveat.testing._fingerprint import Fingerprint, fingerprint
 
 
 class _Trouble(Exception):
@@ -82,9 +82,9 @@ def _is_from(error: BaseException | None, kind: type[BaseException]) -> bool:
     return error is not None
 
 
-def require_unmoved(before: dict[str, Any], after: dict[str, Any], what: str) -> None:
+def require_unmoved(before: Fingerprint, after: Fingerprint, what: str) -> None:
     """Raise ``AssertionError`` unless two fingerprints are the same; ``what`` happened between them."""
-    moved = differences(before, after)
+    moved = before.differences(after)
     listed = "; ".join(moved[:5]) + (f"; and {len(moved) - 5} more" if len(moved) > 5 else "")
     message = f"Nothing else moves: after {what} all is as before. But these are not: {listed}."
     require(not moved, message)

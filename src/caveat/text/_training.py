@@ -17,12 +17,13 @@ from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
 from caveat.text._settings import Settings
 from caveat.text._words import learn_vocabulary
-from caveat.train import Fit, fit, fit_ensemble
+from caveat.train import fit, fit_ensemble
 
 _FEWEST_TO_VALIDATE, _AT_ONCE = 30, 512
 _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
 
-Trained = tuple[tuple[SentenceNetwork, ...], tuple[Fit, ...]]
+Trained = tuple[tuple[SentenceNetwork, ...], list[tuple[int, int, float]]]
+"""Networks, and of each the number of its epochs, the best one, and its loss."""
 
 
 def learn(training: Training) -> Learned:
@@ -41,18 +42,18 @@ def learn(training: Training) -> Learned:
     shape = Shape(settings.kind, reader.features, outputs, training.classifies, settings.hidden, settings.rate)
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
-        networks, fits = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
+        networks, runs = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
         reader = replace(reader, encoder=replace(cast(Encoder, reader.encoder), reader=cast(Any, networks[0].reader)))
     else:
-        networks, fits = _train(shape, chosen, training)
+        networks, runs = _train(shape, chosen, training)
     return Learned(
         reader,
         shape,
         inputs,
         networks,
-        epochs=[fit.epochs for fit in fits],
-        best_epochs=[fit.best_epoch for fit in fits],
-        losses=[float(fit.best_loss) for fit in fits],
+        epochs=[epochs for epochs, _, _ in runs],
+        best_epochs=[best for _, best, _ in runs],
+        losses=[loss for _, _, loss in runs],
         summary={"rows_cut": truncated},
     )
 
@@ -77,7 +78,7 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
             if isinstance(network.reader, TermReader):
                 parts = cast("tuple[Tensor, ...]", inputs.to(network.temperature.device).split(_AT_ONCE))
                 network.reader.vary_unknown(torch.cat([network.reader(part) for part in parts]))
-    return networks, fitted.fits
+    return networks, [(fit.epochs, fit.best_epoch, float(fit.best_loss)) for fit in fitted.fits]
 
 
 def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) -> Trained:
@@ -101,17 +102,16 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         **common,
     )
     networks: list[SentenceNetwork] = []
-    fits: list[Fit] = []
+    runs: list[tuple[int, int, float]] = []
     for head in heads.fits:
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
         options: dict[str, Any] = {**common, "seed": head.seed}
         epochs = settings.most_epochs(len(inputs), shape.outputs)
-        fits.append(
-            fit(network, loss, (inputs, training.targets), epochs=epochs, learning_rate=settings.step, **options)
-        )
+        tuned = fit(network, loss, (inputs, training.targets), epochs=epochs, learning_rate=settings.step, **options)
+        runs.append((tuned.epochs, tuned.best_epoch, float(tuned.best_loss)))
         networks.append(network)
-    return tuple(networks), tuple(fits)
+    return tuple(networks), runs
 
 
 def _many_weights(settings: Settings, parameters: Any) -> torch.optim.Optimizer:

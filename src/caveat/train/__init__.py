@@ -1,10 +1,8 @@
 """Training: ``fit`` one network, ``fit_ensemble`` of M at once, ``fit_many`` runs of a grid or of data splits."""
 
 from caveat.train._ensemble import fit_ensemble
-from caveat.train._history import Fit, FittedEnsemble
 from caveat.train._many import fit_many
 from caveat.train._run import Run
-from caveat.train._seeding import member_seed
 from caveat.train._single import fit
 
-__all__ = ["Fit", "FittedEnsemble", "Run", "fit", "fit_ensemble", "fit_many", "member_seed"]
+__all__ = ["Run", "fit", "fit_ensemble", "fit_many"]

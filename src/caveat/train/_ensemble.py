@@ -56,8 +56,9 @@ def fit_ensemble(
 ) -> FittedEnsemble:
     """Train M networks at once, as stacked tensors; they go straight into ``caveat.ensemble``.
 
-    Member m has the seed ``member_seed(seed, m)`` for its initialization, validation split, order of rows and dropout,
-    and stops on its own. It is the network that ``fit`` gives under that seed, to rounding, however it is trained.
+    Member m has a seed of its own, made from ``seed`` and m (``fits[m].seed``), for its initialization, validation
+    split, order of rows and dropout, and stops on its own. It is the network that ``fit`` gives
+    under that seed, to rounding, however it is trained.
 
     Args:
         build: ``build()`` or ``build(seed)`` gives an untrained network; torch's seed is the member's while it runs.
