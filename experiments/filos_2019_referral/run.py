@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share li
 from records import Experiment, Record, data, markdown, plus_minus, run
 
 import caveat
-from caveat.metrics import ReferralCurve, accuracy, class_auroc, class_entropy, referral_curve
+from caveat.metrics import ReferralCurve, accuracy, class_auroc, referral_curve
 from caveat.plot import plot_referral
 from caveat.samplers import deterministic, ensemble, mixture
 from caveat.shift import label_shift
@@ -153,7 +153,7 @@ def compute(part: str, smoke: bool) -> Record:
         p = caveat.predict(sampler, x, n=n, seed=int(seed)).mean
         for test, record in found.items():
             rows = rows_of(test, y, int(seed))
-            entropy = class_entropy(p[rows])
+            entropy = -torch.xlogy(p[rows], p[rows]).sum(-1)
             record[method] = referred(p[rows], y[rows], entropy)
             if test in PANELS:
                 record[method] |= {"entropy": round(float(entropy.mean()), 5)}

@@ -26,7 +26,7 @@ import caveat
 from caveat.layers import LogitsAndLogVarianceHead
 from caveat.losses import attenuated_cross_entropy
 from caveat.measures import entropy_by_class, mean_by_predicted_class
-from caveat.metrics import error_detection, expected_calibration_error, negative_log_likelihood, risk_coverage
+from caveat.metrics import detection, expected_calibration_error, negative_log_likelihood, risk_coverage
 from caveat.samplers import deterministic
 
 SEEN, DRAWS, NOISES = 10_000, 20, 8  # frames that training sees in all; passes; samples of the logits' noise
@@ -117,7 +117,7 @@ def scores(pred: Any, y: Tensor) -> Record:
         unsure = measure(pred)[seen].double()
         if float(unsure.max()) > 1e-6:  # without draws there is no mutual information
             found[f"precision by {name}"] = precision(unsure, wrong)
-            found[f"AUROC of errors by {name}"] = round(float(error_detection(unsure, wrong.bool()).auroc), 4)
+            found[f"AUROC of errors by {name}"] = round(float(detection(unsure, wrong.bool()).auroc), 4)
     return found
 
 

@@ -279,7 +279,7 @@ def require_levels(x: Tensor, name: str) -> None:
                 f"{name} must lie in [0, 1].",
                 got=f"values from {float(x.amin()):.4g} to {float(x.amax()):.4g}",
                 cause="targets or residuals in place of the distribution function at the target",
-                fix="caveat.metrics.gaussian_cdf(mean, variance, target), or pred.cdf(target)",
+                fix="pred.cdf(target), or torch.distributions.Normal(mean, variance.sqrt()).cdf(target)",
             )
         )
 

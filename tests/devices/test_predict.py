@@ -20,7 +20,6 @@ from caveat.metrics import (
     negative_log_likelihood,
     reliability_bins,
     risk_coverage,
-    wrong,
 )
 
 from .conftest import put
@@ -176,7 +175,8 @@ def test_metrics(device: torch.device) -> None:
         torch.testing.assert_close(value.cpu(), expected, **CLOSE)
     on_device, on_cpu = reliability_bins(there, y), reliability_bins(here, labels)
     torch.testing.assert_close(on_device.accuracy.cpu(), on_cpu.accuracy, equal_nan=True)
-    curves = [risk_coverage(caveat.predictive_entropy(p), wrong(p, t).float()) for p, t in ((there, y), (here, labels))]
+    both = ((there, y), (here, labels))
+    curves = [risk_coverage(caveat.predictive_entropy(p), (p.predicted != t).float()) for p, t in both]
     torch.testing.assert_close(curves[0].risk.cpu(), curves[1].risk, **CLOSE)
 
 

@@ -20,12 +20,11 @@ from caveat.metrics import (
     auroc,
     bootstrap,
     brier_score,
-    crps_samples,
+    crps,
     expected_calibration_error,
     interval_score,
     negative_log_likelihood,
     root_mean_squared_error,
-    wrong,
 )
 from caveat.metrics._bootstrap import draw_resamples
 from caveat.metrics._registry import takes_weights
@@ -33,7 +32,13 @@ from caveat.metrics._registry import takes_weights
 from .classified import rows
 
 P, Y = rows(80, 3)
-DOUBT, WRONG = 1 - P.amax(-1), wrong(P, Y)
+
+
+def of_samples(samples: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    return crps(samples, 0, target, weights=weights)
+
+
+DOUBT, WRONG = 1 - P.amax(-1), P.argmax(-1) != Y
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_seeds_and_chunks() -> None:
 
 def test_metrics_with_draws_first_and_settings() -> None:
     samples, y = torch.randn(9, 30, generator=torch.Generator().manual_seed(0)), torch.zeros(30)
-    _, low, high = bootstrap(crps_samples, samples, y, resamples=20)
+    _, low, high = bootstrap(of_samples, samples, y, resamples=20)
     assert low < high
     score = partial(interval_score, level=0.5)
     assert bootstrap(score, y - 1, y + 1, y, resamples=20).value == 2
@@ -111,7 +116,7 @@ def test_every_metric_takes_weights_and_says_what_it_takes() -> None:
     for metric in METRICS.values():
         assert takes_weights(metric.function), metric.name
         assert metric.takes, metric.name
-    assert METRICS["crps_samples"].takes == ("samples", "target")
+    assert METRICS["crps"].takes == ("mean", "variance", "target")
     assert METRICS["accuracy"](P, Y) == accuracy(P, Y)
 
 
@@ -141,8 +146,8 @@ def test_workers_and_batches_merge_to_the_whole() -> None:
         merged = RunningMean(metric).merge(workers[2]).merge(workers[0]).merge(workers[1])
         torch.testing.assert_close(merged.compute(), metric(P, Y))
     samples, y = torch.randn(9, 30, generator=torch.Generator().manual_seed(0)), torch.zeros(30)
-    mean = RunningMean(crps_samples).update(samples[:, :7], y[:7]).update(samples[:, 7:], y[7:])
-    torch.testing.assert_close(mean.compute(), crps_samples(samples, y))
+    mean = RunningMean(of_samples).update(samples[:, :7], y[:7]).update(samples[:, 7:], y[7:])
+    torch.testing.assert_close(mean.compute(), of_samples(samples, y))
 
 
 def test_rankings_are_collected() -> None:
@@ -151,8 +156,8 @@ def test_rankings_are_collected() -> None:
     torch.testing.assert_close(longer.compute(), aurc(DOUBT, WRONG))
     assert len(state.parts) == 1
     samples, y = torch.randn(4, 30), torch.zeros(30)
-    drawn = Collected(crps_samples, rows_axis=(1, 0)).update(samples[:, :5], y[:5]).update(samples[:, 5:], y[5:])
-    torch.testing.assert_close(drawn.compute(), crps_samples(samples, y))
+    drawn = Collected(of_samples, rows_axis=(1, 0)).update(samples[:, :5], y[:5]).update(samples[:, 5:], y[5:])
+    torch.testing.assert_close(drawn.compute(), of_samples(samples, y))
 
 
 def test_states_that_do_not_merge_or_hold_nothing() -> None:

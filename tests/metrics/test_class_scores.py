@@ -21,12 +21,10 @@ from caveat.metrics import (
     accuracy,
     brier_decomposition,
     brier_score,
-    classwise_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
     negative_log_likelihood,
     reliability_bins,
-    top_label_calibration_error,
 )
 from caveat.metrics._reliability import equal_mass_edges
 from caveat.metrics._views import VIEWS
@@ -35,8 +33,8 @@ from .classified import rows, some_rows
 
 ERRORS = [
     expected_calibration_error,
-    classwise_calibration_error,
-    top_label_calibration_error,
+    partial(expected_calibration_error, view="classwise"),
+    partial(expected_calibration_error, view="top_label"),
     maximum_calibration_error,
 ]
 SCORES = [accuracy, negative_log_likelihood, brier_score, *ERRORS]
@@ -103,13 +101,14 @@ def test_class_wise_and_top_label_are_the_loop_by_class() -> None:
         edges, hit = torch.arange(11) / 10, (y == c).double()
         place = torch.bucketize(two[:, 0].contiguous(), edges[1:-1].double())
         by_class.append(sum(float((hit - two[:, 0])[place == k].sum().abs()) for k in range(10)) / 300)
-    assert classwise_calibration_error(p, y, bins=10).item() == pytest.approx(np.mean(by_class), rel=1e-9)
+    found = expected_calibration_error(p, y, bins=10, view="classwise")
+    assert found.item() == pytest.approx(np.mean(by_class), rel=1e-9)
     predicted = p.argmax(-1)
     expected = sum(
         ece_by_hand(p[predicted == c], y[predicted == c], 10) * float((predicted == c).double().mean())
         for c in range(4)
     )
-    assert top_label_calibration_error(p, y, bins=10).item() == pytest.approx(expected, rel=1e-9)
+    assert expected_calibration_error(p, y, bins=10, view="top_label").item() == pytest.approx(expected, rel=1e-9)
 
 
 # Golden numbers.

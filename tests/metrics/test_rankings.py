@@ -25,7 +25,6 @@ from caveat.metrics import (
     ause,
     class_auroc,
     detection,
-    error_detection,
     excess_aurc,
     fpr_at_tpr,
     out_of_distribution,
@@ -193,7 +192,7 @@ def test_golden_detection() -> None:
     found = out_of_distribution(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.25, 0.9]))
     values = [x.item() for x in (found.auroc, found.aupr, found.fpr_at_95_tpr, found.positives)]
     assert values == pytest.approx([5 / 6, 5 / 6, 1 / 3, 0.4])
-    flipped = error_detection(torch.tensor([0.9, 0.1]), torch.tensor([False, True]))
+    flipped = detection(torch.tensor([0.9, 0.1]), torch.tensor([False, True]))
     assert flipped.auroc == 0
     assert flipped.fpr_at_95_tpr == 1
 
@@ -224,7 +223,7 @@ def test_bad_rankings(area: Callable[..., object]) -> None:
         area(good, good[:, None])
 
 
-RANKINGS = [*AREAS, ause, risk_coverage, sparsification, *DETECTIONS, detection, error_detection]
+RANKINGS = [*AREAS, ause, risk_coverage, sparsification, *DETECTIONS, detection]
 THRESHOLDS = [partial(threshold_for_risk, target=0.9), partial(threshold_for_cost, deferral_cost=1.0)]
 ENTROPY = torch.tensor([0.2, 0.7, 0.1])
 WRONG = torch.tensor([False, True, True])

@@ -15,19 +15,16 @@ from caveat.metrics import (
     auroc,
     brier_score,
     class_auroc,
-    class_entropy,
     oracle_uncertainty,
     referral_curve,
-    referral_table,
     referral_with_baselines,
     risk_coverage,
-    wrong,
 )
 
 from .classified import rows, some_rows
 
 P, Y = rows(400, 3)
-DOUBT = class_entropy(P)
+DOUBT = torch.special.entr(P).sum(-1)
 
 
 def plain_accuracy(p: Tensor, y: Tensor) -> Tensor:
@@ -49,9 +46,9 @@ def test_golden_curve() -> None:
 @given(some_rows(), st.integers(1, 10))
 def test_a_mean_on_what_is_kept_is_one_minus_the_risk_ties_and_all(data: tuple[Tensor, Tensor], levels: int) -> None:
     p, y = data
-    doubt = (class_entropy(p) * levels).round()
+    doubt = (torch.special.entr(p).sum(-1) * levels).round()
     curve = referral_curve(accuracy, p, y, uncertainty=doubt)
-    risk = risk_coverage(doubt, wrong(p, y).double())
+    risk = risk_coverage(doubt, (p.argmax(-1) != y).double())
     for fraction, value in zip(curve.fractions.tolist(), curve.values.tolist(), strict=True):
         kept = max(round(fraction * len(y)), 1)
         assert value == pytest.approx(1 - risk.risk[kept - 1].item(), abs=1e-12)
@@ -132,7 +129,7 @@ def test_over_seeds_and_tables() -> None:
     values = torch.stack([curve.values for curve in curves])
     torch.testing.assert_close(band.values, values.mean(0))
     torch.testing.assert_close(band.high, values.mean(0) + values.std(0))
-    table = referral_table({"here": {"a": band}, "there": {"a": band, "b": curves[0]}}, at=(0.5, 1.0)).splitlines()
+    table = ReferralCurve.table({"here": {"a": band}, "there": {"a": band, "b": curves[0]}}, at=(0.5, 1.0)).splitlines()
     assert len(table) == 4
     assert table[3].startswith("| b |  |  | 0.")
 

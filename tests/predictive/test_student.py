@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat.errors import CannotMergeError, InvalidArgumentError
-from caveat.metrics import crps_gaussian
+from caveat.metrics import crps
 from caveat.predictive import Gaussian, concatenate
 
 stats = pytest.importorskip("scipy.stats")
@@ -54,7 +54,7 @@ def test_infinite_freedom_is_the_normal(y: float, q: float) -> None:
     for name, given_ in (("log_prob", y), ("cdf", y), ("quantile", q)):
         torch.testing.assert_close(getattr(normal, name)(given_), getattr(same, name)(given_), rtol=1e-9, atol=1e-12)
     at = torch.tensor([[y]], dtype=torch.float64)
-    assert float(same.crps(y)) == pytest.approx(float(crps_gaussian(same.mean, same.variance, at)), rel=1e-9)
+    assert float(same.crps(y)) == pytest.approx(float(crps(same.mean, same.variance, at)), rel=1e-9)
     torch.testing.assert_close(normal.crps(y), same.crps(y))
 
 

@@ -15,12 +15,10 @@ from caveat.measures import MEASURES
 from caveat.metrics import (
     aurc,
     expected_calibration_error,
-    gaussian_cdf,
     gaussian_negative_log_likelihood,
     miscalibration_area,
     negative_log_likelihood,
     root_mean_squared_error,
-    wrong,
 )
 from caveat.predictive import Bernoulli, Categorical, Gaussian
 
@@ -74,7 +72,7 @@ def scores_of(pred: Categorical | Bernoulli | Gaussian, y: Tensor, level: float)
 
 def _of_classes(pred: Categorical, y: Tensor, level: float) -> dict[str, Score]:
     p = pred.moments.mean / pred.moments.mean.sum(-1, keepdim=True)
-    errors = wrong(p, y).double()
+    errors = (p.argmax(-1) != y).double()
     inside = _smallest_sets(p, level)
     entropy = MEASURES["predictive_entropy"].uncertainty(pred)
     return {
@@ -98,7 +96,7 @@ def _of_numbers(pred: Gaussian, y: Tensor, level: float) -> dict[str, Score]:
     if mean.ndim > 1:  # a row is answered or not with all its targets
         error, deviation = error.flatten(1).mean(1), deviation.flatten(1).mean(1)
     if bool((variance > 0).all()):
-        levels = gaussian_cdf(mean, variance, y) if pred.freedom is None else pred.cdf(y).to(y)
+        levels = 0.5 * torch.erfc((mean - y) / (2 * variance).sqrt()) if pred.freedom is None else pred.cdf(y).to(y)
         scores["nll"] = partial(gaussian_negative_log_likelihood, mean, variance, y)
         if pred.freedom is not None:
             scores["nll"] = _mean_of(-pred.log_prob(y).to(y))

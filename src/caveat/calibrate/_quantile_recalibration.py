@@ -100,7 +100,7 @@ def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
 
     Args:
         levels: (B...) in [0, 1], the predictive distribution function at targets the network was not trained on:
-            `caveat.metrics.gaussian_cdf(mean, variance, target)`, or a predictive's `cdf(target)`.
+            a predictive's `cdf(target)`, or `torch.distributions.Normal(mean, sd).cdf(target)`.
 
     Returns:
         A callable: levels to levels; its `interval` gives recalibrated intervals per point.

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from caveat.errors import InvalidArgumentError, explain
-from caveat.metrics import BrierBins, BrierDecomposition, Collected, ReliabilityBins, RunningMean
+from caveat.metrics import BrierBins, Collected, ReliabilityBins, RunningMean
 
 State = RunningMean | ReliabilityBins | BrierBins | Collected
 
@@ -54,10 +54,11 @@ class StreamingMetric(Metric):
 
     def compute(self) -> Any:
         """The value of all rows so far."""
-        value = self._state().compute()
-        if isinstance(value, BrierDecomposition):
-            return {**asdict(value), "brier": value.brier}
-        return value
+        state = self._state()
+        if not isinstance(state, BrierBins):
+            return state.compute()
+        parts = state.compute()
+        return {**asdict(parts), "brier": parts.brier}
 
     def _state(self) -> State:
         """The streaming metric with what torchmetrics holds of it."""

@@ -6,23 +6,20 @@ Higher uncertainty is less sure, and ties are handled in expectation.
 """
 
 from caveat.metrics._bootstrap import bootstrap
-from caveat.metrics._brier import BrierBins, BrierDecomposition, brier_decomposition
+from caveat.metrics._brier import BrierBins, brier_decomposition
 from caveat.metrics._calibration_error import (
-    classwise_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
     reliability_bins,
-    top_label_calibration_error,
 )
-from caveat.metrics._class_scores import accuracy, brier_score, class_entropy, negative_log_likelihood, wrong
+from caveat.metrics._class_scores import accuracy, brier_score, negative_log_likelihood
 from caveat.metrics._compare_measures import compare_measures
-from caveat.metrics._crps import crps_gaussian, crps_mixture, crps_samples
+from caveat.metrics._crps import crps
 from caveat.metrics._detection import (
     aupr,
     auroc,
     class_auroc,
     detection,
-    error_detection,
     fpr_at_tpr,
     out_of_distribution,
 )
@@ -31,10 +28,9 @@ from caveat.metrics._referral import (
     ReferralCurve,
     oracle_uncertainty,
     referral_curve,
-    referral_table,
     referral_with_baselines,
 )
-from caveat.metrics._registry import METRICS, Metric
+from caveat.metrics._registry import METRICS
 from caveat.metrics._regression_calibration import (
     miscalibration_area,
     regression_calibration_curve,
@@ -43,14 +39,12 @@ from caveat.metrics._reliability import ReliabilityBins
 from caveat.metrics._risk_coverage import augrc, aurc, excess_aurc, risk_coverage
 from caveat.metrics._sparsification import ause, sparsification
 from caveat.metrics._streaming import Collected, RunningMean
-from caveat.metrics._target_scores import gaussian_cdf, gaussian_negative_log_likelihood, root_mean_squared_error
+from caveat.metrics._target_scores import gaussian_negative_log_likelihood, root_mean_squared_error
 
 __all__ = [
     "METRICS",
     "BrierBins",
-    "BrierDecomposition",
     "Collected",
-    "Metric",
     "ReferralCurve",
     "ReliabilityBins",
     "RunningMean",
@@ -64,18 +58,12 @@ __all__ = [
     "brier_decomposition",
     "brier_score",
     "class_auroc",
-    "class_entropy",
-    "classwise_calibration_error",
     "compare_measures",
-    "crps_gaussian",
-    "crps_mixture",
-    "crps_samples",
+    "crps",
     "detection",
-    "error_detection",
     "excess_aurc",
     "expected_calibration_error",
     "fpr_at_tpr",
-    "gaussian_cdf",
     "gaussian_negative_log_likelihood",
     "interval_coverage",
     "interval_score",
@@ -86,13 +74,10 @@ __all__ = [
     "oracle_uncertainty",
     "out_of_distribution",
     "referral_curve",
-    "referral_table",
     "referral_with_baselines",
     "regression_calibration_curve",
     "reliability_bins",
     "risk_coverage",
     "root_mean_squared_error",
     "sparsification",
-    "top_label_calibration_error",
-    "wrong",
 ]

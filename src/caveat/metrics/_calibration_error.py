@@ -1,4 +1,4 @@
-"""Calibration errors of class probabilities: one engine of bins, and a face for each reading of "calibrated"."""
+"""Calibration errors of class probabilities: one engine of bins, and views of it for each reading of "calibrated"."""
 
 from __future__ import annotations
 
@@ -26,19 +26,23 @@ def expected_calibration_error(
     *,
     bins: int = 15,
     equal_mass: bool = False,
+    view: View = "confidence",
     weights: Tensor | None = None,
 ) -> Tensor:
     """Expected calibration error: mean over rows of their bin's |accuracy - confidence|, 0 to 1.
 
-    Confidence is the largest probability. Bins are (low, high]; an empty one counts for nothing. The estimate is
-    biased upward, the more so with many bins and few rows.
+    Confidence is the largest probability, or what `view` says. Bins are (low, high]; an empty one counts for nothing.
+    The estimate is biased upward, the more so with many bins and few rows.
 
     Args:
         probabilities: (B..., C).
         labels: (B...), integers.
         bins: how many.
         equal_mass: bins with as many rows each as ties allow (edges from the rows as given, whatever their weights),
-            in place of bins of equal width.
+            in place of bins of equal width; one set of edges for all classes.
+        view: what is binned: the most probable class ("confidence"); the same by predicted class ("top_label"),
+            which sees a network that is too sure of one class and too little of another; or the probability of every
+            class, the mean over classes ("classwise", the static calibration error).
         weights: (B,) or (R, B), how much each row counts.
 
     Returns:
@@ -50,66 +54,21 @@ def expected_calibration_error(
         NotFiniteError: NaN.
 
     See "Obtaining Well Calibrated Probabilities Using Bayesian Binning", Pakdaman Naeini, Cooper and Hauskrecht, 2015;
-    "On Calibration of Modern Neural Networks", Guo et al., 2017, https://arxiv.org/abs/1706.04599.
+    "On Calibration of Modern Neural Networks", Guo et al., 2017, https://arxiv.org/abs/1706.04599; "Top-label
+    Calibration and Multiclass-to-binary Reductions", Gupta and Ramdas, 2022; "Beyond Temperature Scaling", Kull et al.,
+    2019; "Measuring Calibration in Deep Learning", Nixon et al., 2019.
 
     Example:
         >>> import torch
         >>> p = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
         >>> expected_calibration_error(p, torch.tensor([0, 1])).item()
         0.25
-    """
-    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, "confidence", weights))
-
-
-@metric("fraction")
-def classwise_calibration_error(
-    probabilities: Tensor,
-    labels: Tensor,
-    *,
-    bins: int = 15,
-    equal_mass: bool = False,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Mean over classes of the calibration error of that class's probability, 0 to 1 (static calibration error).
-
-    Arguments, returns and errors are those of `expected_calibration_error`; with `equal_mass` the edges are shared by
-    all classes.
-
-    See "Beyond Temperature Scaling", Kull et al., 2019; "Measuring Calibration in Deep Learning", Nixon et al., 2019.
-
-    Example:
-        >>> import torch
-        >>> p = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
-        >>> classwise_calibration_error(p, torch.tensor([0, 1])).item()
-        0.25
-    """
-    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, "classwise", weights))
-
-
-@metric("fraction")
-def top_label_calibration_error(
-    probabilities: Tensor,
-    labels: Tensor,
-    *,
-    bins: int = 15,
-    equal_mass: bool = False,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Expected calibration error with rows binned within the class that they are predicted as, 0 to 1.
-
-    Sees a network that is too sure of one class and too little of another, which cancel in
-    `expected_calibration_error`. Arguments, returns and errors are those of that.
-
-    See "Top-label Calibration and Multiclass-to-binary Reductions", Gupta and Ramdas, 2022.
-
-    Example:
-        >>> import torch
-        >>> p = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
-        >>> labels = torch.tensor([0, 0])
-        >>> expected_calibration_error(p, labels).item(), top_label_calibration_error(p, labels).item()
+        >>> p, labels = torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0])
+        >>> expected_calibration_error(p, labels).item(), expected_calibration_error(p, labels, view="top_label").item()
         (0.25, 0.5)
     """
-    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, "top_label", weights))
+    require_choice(view, "view", list(VIEWS))
+    return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, view, weights))
 
 
 @metric("fraction")
@@ -123,7 +82,7 @@ def maximum_calibration_error(
 ) -> Tensor:
     """The largest |accuracy - confidence| of any bin that holds a row, 0 to 1.
 
-    Arguments, returns and errors are those of `expected_calibration_error`.
+    Arguments, returns and errors are those of `expected_calibration_error`, without a view.
 
     Example:
         >>> import torch

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from caveat._arrays import takes_arrays
 from caveat._checks import classified
-from caveat._numerics import accumulator, entropy
+from caveat._numerics import accumulator
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
@@ -30,6 +28,7 @@ def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = 
         NotFiniteError: NaN.
 
     Example:
+        >>> import torch
         >>> accuracy(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0])).item()
         0.5
     """
@@ -56,6 +55,7 @@ def negative_log_likelihood(
     See "Rational Decisions", Good, 1952.
 
     Example:
+        >>> import torch
         >>> negative_log_likelihood(torch.tensor([[0.5, 0.5]]), torch.tensor([1])).item()
         0.6931471805599453
     """
@@ -83,6 +83,7 @@ def brier_score(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None
     See "Verification of Forecasts Expressed in Terms of Probability", Brier, 1950.
 
     Example:
+        >>> import torch
         >>> brier_score(torch.tensor([[0.5, 0.5]]), torch.tensor([1])).item()
         0.5
     """
@@ -90,30 +91,3 @@ def brier_score(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None
     wide = p.to(accumulator(p.device))
     chosen = wide.gather(-1, y[:, None])[:, 0]
     return weighted_mean((wide.square().sum(-1) - 2 * chosen + 1).clamp(min=0).reshape(labels.shape), weights)
-
-
-@takes_arrays
-def class_entropy(probabilities: Tensor) -> Tensor:
-    """Entropy of class probabilities (B..., C) -> (B...), nats: how unsure a single network says it is.
-
-    Example:
-        >>> class_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
-        tensor([0.6931, 0.0000])
-    """
-    return entropy(probabilities)
-
-
-@takes_arrays
-def wrong(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Where the most probable class is not the label: (B...), bool; the losses of risk and of error detection.
-
-    Raises:
-        InvalidArgumentError: shapes or labels that do not fit.
-        NotProbabilitiesError: rows that do not sum to one.
-
-    Example:
-        >>> wrong(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0]))
-        tensor([False,  True])
-    """
-    p, y = classified(probabilities, labels)
-    return torch.ne(p.argmax(-1), y).reshape(labels.shape)

@@ -151,13 +151,19 @@ class Detection:
 def detection(scores: Tensor, positive: Tensor) -> Detection:
     """Every measure of detection at once.
 
+    ``detection(caveat.predictive_entropy(pred), pred.predicted != labels)`` says how well a measure finds the rows that
+    are wrong.
+
     Args:
-        scores: (B...), higher for positives.
+        scores: (B...), higher for positives: any measure, where higher is less sure.
         positive: (B...), bool or 0 and 1.
 
     Raises:
-        InvalidArgumentError: shapes that differ, no rows, or one kind of row only.
+        InvalidArgumentError: shapes that differ, no rows, or one kind of row only: all right, or all wrong.
         NotFiniteError: NaN.
+
+    See "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", Hendrycks and
+    Gimpel, 2017.
 
     Example:
         >>> detection(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).auroc.item()
@@ -196,28 +202,6 @@ def out_of_distribution(uncertainty_in: Tensor, uncertainty_out: Tensor) -> Dete
     known, unknown = uncertainty_in.reshape(-1), uncertainty_out.reshape(-1)
     scores = torch.cat((known, unknown))
     return detection(scores, torch.arange(len(scores), device=scores.device) >= len(known))
-
-
-@takes_arrays
-def error_detection(uncertainty: Tensor, wrong: Tensor) -> Detection:
-    """How well a measure finds the rows that are wrong (the positives).
-
-    Args:
-        uncertainty: (B...), any measure; higher is less sure.
-        wrong: (B...), bool, as `caveat.metrics.wrong` gives.
-
-    Raises:
-        InvalidArgumentError: shapes that differ, no rows, or rows that are all right or all wrong.
-        NotFiniteError: NaN.
-
-    See "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", Hendrycks and
-    Gimpel, 2017.
-
-    Example:
-        >>> error_detection(torch.tensor([0.1, 0.9]), torch.tensor([False, True])).auroc.item()
-        1.0
-    """
-    return detection(uncertainty, wrong)
 
 
 def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:

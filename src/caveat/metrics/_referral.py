@@ -16,9 +16,8 @@ from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._checks import classified
-from caveat._numerics import accumulator
+from caveat._numerics import accumulator, entropy
 from caveat.errors import InvalidArgumentError, explain
-from caveat.metrics._class_scores import class_entropy
 from caveat.metrics._registry import name_of
 from caveat.metrics._retained import retained_values
 
@@ -105,6 +104,33 @@ class ReferralCurve:
         mean, spread = values.mean(0), values.std(0)
         return ReferralCurve(curves[0].fractions, mean, mean - spread, mean + spread, curves[0].metric)
 
+    @staticmethod
+    def table(sets: Mapping[str, Mapping[str, ReferralCurve]], *, at: Sequence[float] = (0.5, 0.75, 1.0)) -> str:
+        """Curves of several test sets side by side, as Markdown: a row a method, columns by set and fraction kept.
+
+        Args:
+            sets: curves by method, by test set: {"in distribution": {...}, "shifted": {...}}.
+            at: the fractions of rows kept.
+
+        Example:
+            >>> curve = ReferralCurve(torch.tensor([0.5, 1.0]), torch.tensor([0.9, 0.8]))
+            >>> print(ReferralCurve.table({"test": {"entropy": curve}, "shifted": {"entropy": curve}}, at=(0.5, 1.0)))
+            | referred by | test, 50 % kept | test, 100 % kept | shifted, 50 % kept | shifted, 100 % kept |
+            | --- | --- | --- | --- | --- |
+            | entropy | 0.900 | 0.800 | 0.900 | 0.800 |
+        """
+        methods = list(dict.fromkeys(method for curves in sets.values() for method in curves))
+        heads = [f"{name}, {100 * fraction:.0f} % kept" for name in sets for fraction in at]
+        lines = [["referred by", *heads], ["---"] * (1 + len(heads))]
+        for method in methods:
+            cells = [
+                f"{curves[method].at(fraction):.3f}" if method in curves else ""
+                for curves in sets.values()
+                for fraction in at
+            ]
+            lines.append([method, *cells])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
 
 @takes_arrays
 def referral_curve(
@@ -139,7 +165,7 @@ def referral_curve(
         >>> from caveat.metrics import accuracy
         >>> p = torch.tensor([0.9, 0.8, 0.4, 0.45])
         >>> p, y = torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64)
-        >>> curve = referral_curve(accuracy, p, y, uncertainty=class_entropy(p), fractions=(0.5, 1.0))
+        >>> curve = referral_curve(accuracy, p, y, uncertainty=1 - p.amax(-1), fractions=(0.5, 1.0))
         >>> curve.at(1.0), curve.at(0.5), curve.area
         (0.5, 1.0, 0.75)
     """
@@ -185,9 +211,9 @@ def referral_with_baselines(
         >>> from caveat.metrics import accuracy
         >>> p = torch.tensor([0.9, 0.8, 0.4, 0.45])
         >>> p, y = torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64)
-        >>> curves = referral_with_baselines(accuracy, p, y, uncertainty={"entropy": class_entropy(p)})
+        >>> curves = referral_with_baselines(accuracy, p, y, uncertainty={"confidence": 1 - p.amax(-1)})
         >>> {name: curve.at(0.5) for name, curve in curves.items()}
-        {'entropy': 1.0, 'random': 0.5, 'oracle': 1.0}
+        {'confidence': 1.0, 'random': 0.5, 'oracle': 1.0}
     """
     uncertainty = {"uncertainty": uncertainty} if isinstance(uncertainty, Tensor) else uncertainty
     taken = {"deterministic", "random", "oracle"} & set(uncertainty)
@@ -207,7 +233,7 @@ def referral_with_baselines(
 
     curves = {name: curve(probabilities, by) for name, by in uncertainty.items()}
     if deterministic is not None:
-        curves["deterministic"] = curve(deterministic, class_entropy(deterministic))
+        curves["deterministic"] = curve(deterministic, entropy(deterministic))
     curves["random"] = curve(probabilities, torch.zeros(len(labels), device=probabilities.device))
     curves["oracle"] = curve(probabilities, oracle_uncertainty(probabilities, labels))
     return curves
@@ -230,33 +256,6 @@ def oracle_uncertainty(probabilities: Tensor, labels: Tensor) -> Tensor:
     p, y = classified(probabilities, labels)
     missing = 1 - p.gather(-1, y[:, None])[:, 0].to(accumulator(p.device))
     return ((p.argmax(-1) != y) + missing).reshape(labels.shape)
-
-
-def referral_table(sets: Mapping[str, Mapping[str, ReferralCurve]], *, at: Sequence[float] = (0.5, 0.75, 1.0)) -> str:
-    """Curves of several test sets side by side, as a Markdown table: a row a method, columns by set and fraction kept.
-
-    Args:
-        sets: curves by method, by test set: {"in distribution": {...}, "shifted": {...}}.
-        at: the fractions of rows kept.
-
-    Example:
-        >>> curve = ReferralCurve(torch.tensor([0.5, 1.0]), torch.tensor([0.9, 0.8]))
-        >>> print(referral_table({"test": {"entropy": curve}, "shifted": {"entropy": curve}}, at=(0.5, 1.0)))
-        | referred by | test, 50 % kept | test, 100 % kept | shifted, 50 % kept | shifted, 100 % kept |
-        | --- | --- | --- | --- | --- |
-        | entropy | 0.900 | 0.800 | 0.900 | 0.800 |
-    """
-    methods = list(dict.fromkeys(method for curves in sets.values() for method in curves))
-    heads = [f"{name}, {100 * fraction:.0f} % kept" for name in sets for fraction in at]
-    lines = [["referred by", *heads], ["---"] * (1 + len(heads))]
-    for method in methods:
-        cells = [
-            f"{curves[method].at(fraction):.3f}" if method in curves else ""
-            for curves in sets.values()
-            for fraction in at
-        ]
-        lines.append([method, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _between(fractions: Tensor, values: Tensor, fraction: float) -> float:

@@ -1,7 +1,7 @@
 """Are the levels of a regression right? Of targets, a fraction q should lie below their own q-quantile, for every q.
 
 Everything here takes **levels**: the predictive distribution function at the target, `pred.cdf(y)` or
-`gaussian_cdf(mean, variance, y)`, which is uniform on [0, 1] where the predictive is calibrated.
+`pred.cdf(y)` of a predictive, which is uniform on [0, 1] where the predictive is calibrated.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def risk_coverage(uncertainty: Tensor, losses: Tensor) -> RiskCoverage:
 
     Args:
         uncertainty: (B...), any measure; higher is less sure.
-        losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
+        losses: (B...), such as `pred.predicted != labels`, or squared errors.
 
     Raises:
         InvalidArgumentError: shapes that differ, no rows, or the two in the other order.
@@ -74,7 +74,7 @@ def aurc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None) 
 
     Args:
         uncertainty: (B...), any measure; higher is less sure.
-        losses: (B...), such as `wrong(probabilities, labels)`, or squared errors.
+        losses: (B...), such as `pred.predicted != labels`, or squared errors.
         weights: (B,) or (R, B), how often each row counts.
 
     Returns:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from caveat._arrays import takes_arrays
 from caveat._checks import require_positive
 from caveat._numerics import alike
 from caveat.metrics._registry import metric
@@ -28,6 +26,7 @@ def root_mean_squared_error(mean: Tensor, target: Tensor, *, weights: Tensor | N
         NotFiniteError: NaN.
 
     Example:
+        >>> import torch
         >>> root_mean_squared_error(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])).item()
         0.0
     """
@@ -52,6 +51,7 @@ def gaussian_negative_log_likelihood(
         NotFiniteError: NaN.
 
     Example:
+        >>> import torch
         >>> zero = torch.zeros(1)
         >>> gaussian_negative_log_likelihood(zero, torch.ones(1), zero).item()
         0.9189385332046727
@@ -59,23 +59,3 @@ def gaussian_negative_log_likelihood(
     m, v, y = alike(mean=mean, variance=variance, target=target)
     require_positive(v, "variance")
     return weighted_mean(0.5 * ((y - m).square() / v + v.log() + math.log(2 * math.pi)), weights)
-
-
-@takes_arrays
-def gaussian_cdf(mean: Tensor, variance: Tensor, target: Tensor) -> Tensor:
-    """Probability that a normal gives to values up to the target, in the shape of the target, float64.
-
-    These are the levels that `miscalibration_area` and `fit_quantile_recalibration` take; for a mixture use the
-    predictive's own `cdf(target, mixture=True)`.
-
-    Raises:
-        InvalidArgumentError: shapes that differ, no rows, or a variance that is not positive.
-        NotFiniteError: NaN.
-
-    Example:
-        >>> gaussian_cdf(torch.zeros(1), torch.ones(1), torch.zeros(1))
-        tensor([0.5000], dtype=torch.float64)
-    """
-    m, v, y = alike(mean=mean, variance=variance, target=target)
-    require_positive(v, "variance")
-    return 0.5 * torch.erfc((m - y) / (2 * v).sqrt())
