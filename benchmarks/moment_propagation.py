@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import caveat
-from caveat.samplers import moments, propagate
+from caveat.samplers import moments
 
 DRAWS, ROWS = 10_000, 32
 
@@ -62,10 +62,10 @@ def trained(network: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Te
 def compare(name: str, network: nn.Module, x: Tensor, output: Any) -> None:
     sampler = moments(network, output=output)
     start = time.perf_counter()
-    found = propagate(sampler, x)
+    found = sampler.propagate(x)
     first = time.perf_counter() - start
     start = time.perf_counter()
-    found = propagate(sampler, x)
+    found = sampler.propagate(x)
     again = time.perf_counter() - start
     for masks in ("per_row", "shared"):
         dropout = caveat.mc_dropout(network, output=output, masks=masks)

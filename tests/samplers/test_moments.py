@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
-from caveat.samplers import CannotPropagateError, mean_field_probabilities, moments, propagate
+from caveat._mean_field import mean_field_probabilities
+from caveat.samplers import CannotPropagateError, moments
 from caveat.testing import check_sampler
 
 
@@ -75,7 +76,7 @@ def test_passes_the_kit(name: str) -> None:
 def test_one_layer_behind_dropout_is_exact() -> None:
     """f = W (h * m / (1 - p)) + b: mean W h + b, variance W^2 h^2 p / (1 - p), and nothing is assumed."""
     network, x = mlp().double(), numbers(5, 3).double()
-    found = propagate(moments(network, output=caveat.Mean()), x)
+    found = moments(network, output=caveat.Mean()).propagate(x)
     h, last = torch.relu(network[0](x)), network[3]
     torch.testing.assert_close(found.mean, last(h).detach())
     torch.testing.assert_close(found.variance, (h.square() @ last.weight.square().mT * 0.3 / 0.7).detach())
@@ -91,7 +92,7 @@ def test_head_only_dropout_is_exact_whatever_comes_before() -> None:
     )
     network = nn.Sequential(body, nn.Sequential(nn.Dropout(0.4), nn.Linear(6, 2))).double().eval()
     x = torch.randn(3, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = propagate(moments(network, output=caveat.Mean(), live=caveat.paths("1*")), x)
+    found = moments(network, output=caveat.Mean(), live=caveat.paths("1*")).propagate(x)
     masks = torch.tensor([[k >> unit & 1 for unit in range(6)] for k in range(64)], dtype=torch.float64)
     weights = torch.where(masks == 1, 0.6, 0.4).prod(1)[:, None, None]
     with torch.no_grad():
@@ -106,7 +107,7 @@ def test_head_only_dropout_is_exact_whatever_comes_before() -> None:
 def test_agrees_with_draws_of_mc_dropout(masks: Any) -> None:
     """20,000 draws know a deviation to 0.5 % (1 / sqrt(2 n)) and a mean to 0.7 % of it; bounds at four of those."""
     network, x = mlp(), numbers(6, 3)
-    found = propagate(moments(network, output=caveat.Mean()), x)
+    found = moments(network, output=caveat.Mean()).propagate(x)
     drawn = caveat.predict(caveat.mc_dropout(network, output=caveat.Mean(), masks=masks), x, n=20_000)
     assert ((found.mean - drawn.mean).abs() / drawn.epistemic_variance.sqrt()).max() < 0.03
     torch.testing.assert_close(found.variance.sqrt(), drawn.epistemic_variance.sqrt(), rtol=0.02, atol=0)
@@ -114,7 +115,7 @@ def test_agrees_with_draws_of_mc_dropout(masks: Any) -> None:
 
 def test_a_deep_network_is_near_its_draws_and_says_what_it_assumed() -> None:
     network, x = Everyday().eval(), numbers(6, 1, 8, 8)
-    found = propagate(moments(network, output=caveat.Logits()), x)
+    found = moments(network, output=caveat.Logits()).propagate(x)
     drawn = caveat.draws(caveat.mc_dropout(network, output=caveat.Logits()), x, n=2000)
     ratio = found.variance.sqrt() / drawn.std(0)
     assert ratio.min() > 0.7
@@ -125,14 +126,14 @@ def test_a_deep_network_is_near_its_draws_and_says_what_it_assumed() -> None:
 
 def test_draws_of_a_row_have_the_propagated_moments() -> None:
     sampler, x = moments(mlp(), output=caveat.Mean()), numbers(3, 3)
-    found, pred = propagate(sampler, x), caveat.predict(sampler, x, n=20_000)
+    found, pred = sampler.propagate(x), caveat.predict(sampler, x, n=20_000)
     torch.testing.assert_close(pred.epistemic_variance, found.variance, rtol=0.05, atol=0)
     assert ((pred.mean - found.mean).abs() / found.variance.sqrt()).max() < 0.03
 
 
 def test_the_gaussian_has_exactly_the_propagated_moments_and_no_standard_error() -> None:
     network, x = mlp(), numbers(3, 3)
-    found = propagate(moments(network, output=caveat.Mean(noise_variance=0.5)), x)
+    found = moments(network, output=caveat.Mean(noise_variance=0.5)).propagate(x)
     pred = found.gaussian()
     torch.testing.assert_close(pred.mean, found.mean)
     torch.testing.assert_close(pred.epistemic_variance, found.variance)
@@ -144,7 +145,7 @@ def test_the_gaussian_has_exactly_the_propagated_moments_and_no_standard_error()
 def test_a_normal_log_variance_gives_the_mean_of_a_log_normal() -> None:
     network, x = mlp(), numbers(3, 3)
     sampler = moments(network, output=caveat.MeanAndLogVariance())
-    found = propagate(sampler, x)
+    found = sampler.propagate(x)
     expected = (found.mean[..., 1] + found.variance[..., 1] / 2).exp()
     torch.testing.assert_close(found.gaussian().aleatoric_variance, expected)
     drawn = caveat.predict(sampler, x, n=20_000)
@@ -157,6 +158,14 @@ def test_mean_field_is_near_the_expected_softmax() -> None:
     drawn = (logits + variance.sqrt() * z).softmax(-1)
     assert (mean_field_probabilities(logits, variance) - drawn.mean(0)).abs().mean() < 0.02
     torch.testing.assert_close(mean_field_probabilities(logits, variance * 0), logits.softmax(-1))
+
+
+def test_probabilities_are_the_mean_field_of_propagated_logits() -> None:
+    found = moments(mlp(3), output=caveat.Logits()).propagate(numbers(4, 3))
+    torch.testing.assert_close(found.probabilities(), mean_field_probabilities(found.mean, found.variance))
+    torch.testing.assert_close(found.probabilities(factor=0), found.mean.softmax(-1))
+    with pytest.raises(caveat.CaveatError, match="logits of classes"):
+        moments(mlp(), output=caveat.Mean()).propagate(numbers(4, 3)).probabilities()
 
 
 @pytest.mark.parametrize(
@@ -175,14 +184,14 @@ def test_mean_field_refuses_what_does_not_fit(logits: Tensor, variance: Tensor, 
 def test_gradients_reach_the_parameters_and_match_finite_differences() -> None:
     network, x = mlp(1).double(), numbers(4, 3).double()
     sampler = moments(network, output=caveat.Mean())
-    found = propagate(sampler, x, gradient=True)
+    found = sampler.propagate(x, gradient=True)
     found.variance.sum().backward()
     weight = network[3].weight
     with torch.no_grad():
         weight[0, 3] += 1e-6
-        up = propagate(sampler, x).variance.sum()
+        up = sampler.propagate(x).variance.sum()
         weight[0, 3] -= 2e-6
-        down = propagate(sampler, x).variance.sum()
+        down = sampler.propagate(x).variance.sum()
     assert weight.grad is not None
     assert weight.grad[0, 3].item() == pytest.approx(((up - down) / 2e-6).item(), rel=1e-5)
 
@@ -190,8 +199,8 @@ def test_gradients_reach_the_parameters_and_match_finite_differences() -> None:
 def test_live_chooses_the_sites() -> None:
     network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 1))
     x = numbers(4, 3)
-    last = propagate(moments(network, output=caveat.Mean(), live=caveat.paths("3")), x)
-    both = propagate(moments(network, output=caveat.Mean()), x)
+    last = moments(network, output=caveat.Mean(), live=caveat.paths("3")).propagate(x)
+    both = moments(network, output=caveat.Mean()).propagate(x)
     assert not last.approximations
     assert (last.variance < both.variance).all()
 
@@ -226,14 +235,14 @@ def _fill(h: Tensor) -> Tensor:
 )
 def test_a_call_without_a_rule_is_named(after: Callable[[Tensor], Any], name: str) -> None:
     with pytest.raises(CannotPropagateError, match=name) as caught:
-        propagate(moments(Calls(after), output=caveat.Mean()), numbers(4, 3))
+        moments(Calls(after), output=caveat.Mean()).propagate(numbers(4, 3))
     assert "mc_dropout" in str(caught.value)
 
 
 def test_the_module_of_a_call_without_a_rule_is_named() -> None:
     network = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1)))
     with pytest.raises(CannotPropagateError, match=r"softmax in module '1\.1' \(Softmax\)"):
-        propagate(moments(network, output=caveat.Mean()), numbers(4, 3))
+        moments(network, output=caveat.Mean()).propagate(numbers(4, 3))
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -243,37 +252,35 @@ def test_recurrence_is_refused_also_where_its_own_dropout_is_the_first(layers: i
         nn.LSTM(3, 4, num_layers=layers, dropout=0.3 if layers > 1 else 0.0, batch_first=True),
     )
     with pytest.raises(CannotPropagateError, match="lstm"):
-        propagate(moments(network, output=caveat.Mean(select=0)), numbers(4, 5, 3))
+        moments(network, output=caveat.Mean(select=0)).propagate(numbers(4, 5, 3))
 
 
 def test_attention_is_refused() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.2, batch_first=True)
     with pytest.raises(CannotPropagateError):
-        propagate(moments(layer, output=caveat.Mean()), numbers(4, 5, 8))
+        moments(layer, output=caveat.Mean()).propagate(numbers(4, 5, 8))
 
 
 def test_nothing_random_is_said() -> None:
     with pytest.raises(caveat.NothingRandomError):
-        propagate(moments(nn.Linear(3, 1), output=caveat.Mean()), numbers(4, 3))
+        moments(nn.Linear(3, 1), output=caveat.Mean()).propagate(numbers(4, 3))
     unread = Calls(lambda h: torch.ones(4, 1))
     with pytest.raises(caveat.NothingRandomError):
-        propagate(moments(unread, output=caveat.Mean()), numbers(4, 3))
+        moments(unread, output=caveat.Mean()).propagate(numbers(4, 3))
 
 
 def test_bad_input_is_refused() -> None:
     sampler = moments(mlp(), output=caveat.Mean())
     with pytest.raises(caveat.CaveatError, match="at least one row"):
-        propagate(sampler, torch.zeros(0, 3))
-    with pytest.raises(caveat.CaveatError, match="takes the sampler"):
-        propagate(mlp(), numbers(4, 3))  # type: ignore[arg-type]
+        sampler.propagate(torch.zeros(0, 3))
     with pytest.raises(caveat.CaveatError, match=r"torch\.nn\.Module"):
         moments(lambda x: x, output=caveat.Mean())  # type: ignore[arg-type]
     with pytest.raises(caveat.CaveatError, match="reads means"):
-        propagate(moments(mlp(), output=caveat.Logits()), numbers(4, 3)).gaussian()
+        moments(mlp(), output=caveat.Logits()).propagate(numbers(4, 3)).gaussian()
     with pytest.raises(caveat.CaveatError, match=r"\[0, 1\)"):
-        propagate(moments(nn.Sequential(nn.Dropout(1.0), nn.Linear(3, 1)), output=caveat.Mean()), numbers(4, 3))
+        moments(nn.Sequential(nn.Dropout(1.0), nn.Linear(3, 1)), output=caveat.Mean()).propagate(numbers(4, 3))
     with pytest.raises(ArithmeticError, match="NaN"):
-        propagate(sampler, torch.full((2, 3), torch.nan)).gaussian()
+        sampler.propagate(torch.full((2, 3), torch.nan)).gaussian()
     with pytest.raises(ArithmeticError, match="NaN"):
         caveat.predict(sampler, torch.full((2, 3), torch.nan))
 

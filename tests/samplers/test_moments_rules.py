@@ -15,7 +15,7 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 
 import caveat
-from caveat.samplers import moments, propagate
+from caveat.samplers import moments
 from caveat.samplers._moment_propagation._activations import by_quadrature, leaky, rectified
 from caveat.samplers._moment_propagation._max_pooling import larger, largest
 
@@ -83,7 +83,7 @@ def test_a_linear_map_of_independent_elements_is_exact(name: str) -> None:
     """Variance of J x is (J * J) var(x), with the Jacobian from autograd; dropout gives var(x) = x^2 p / (1 - p)."""
     shape, function = LINEAR[name]
     x = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = propagate(moments(Calling(function), output=caveat.Mean()), x)
+    found = moments(Calling(function), output=caveat.Mean()).propagate(x)
 
     def alone(row: Tensor) -> Tensor:
         eval_batch_norm = name == "batch norm"
@@ -111,7 +111,7 @@ def test_average_pooling_after_channel_dropout_is_exact(
     norm.running_var.fill_(4.0)
     after = (lambda x: function(norm(x))) if normalized else function
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = propagate(moments(Calling(after, nn.Dropout2d(RATE)), output=caveat.Mean()), x)
+    found = moments(Calling(after, nn.Dropout2d(RATE)), output=caveat.Mean()).propagate(x)
     scale = (4.0 + norm.eps) ** -0.5 if normalized else 1.0
     torch.testing.assert_close(found.variance, (function(x) * scale).square() * RATE / (1 - RATE))
     assert not found.approximations
@@ -157,7 +157,7 @@ def test_an_activation_of_a_normal_has_the_moments_of_its_integral(name: str, me
     # One element that dropout gives this mean and variance: x^2 p / (1 - p) = deviation^2 at p = d^2 / (d^2 + x^2).
     rate = deviation**2 / (deviation**2 + mean**2)
     network = nn.Sequential(nn.Dropout(rate), module).double()
-    found = propagate(moments(network, output=caveat.Mean()), torch.full((1, 1), mean, dtype=torch.float64))
+    found = moments(network, output=caveat.Mean()).propagate(torch.full((1, 1), mean, dtype=torch.float64))
     expected = integral(function, mean, deviation, kinks)
     near = 2e-2 if name in KINKED else 1e-5
     assert found.mean.item() == pytest.approx(expected[0], rel=near, abs=near * deviation)
@@ -236,7 +236,7 @@ def test_max_pooling_looks_at_the_right_windows(name: str) -> None:
     pool = MAX_POOLS[name]
     x = torch.randn(2, 3, 8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     rate = 1e-12
-    found = propagate(moments(Calling(pool, nn.Dropout(rate)), output=caveat.Mean()), x)
+    found = moments(Calling(pool, nn.Dropout(rate)), output=caveat.Mean()).propagate(x)
     expected = pool(x)
     torch.testing.assert_close(found.mean, expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found.variance, expected.square() * rate / (1 - rate), rtol=2e-2, atol=1e-16)
@@ -247,7 +247,7 @@ def test_max_pooling_looks_at_the_right_windows(name: str) -> None:
 )
 def test_max_pooling_of_other_ranks(function: Callable[[Tensor], Tensor]) -> None:
     x = torch.linspace(1, 2, 12).double().reshape(1, 2, 6)
-    found = propagate(moments(Calling(function, nn.Dropout(1e-8)), output=caveat.Mean()), x)
+    found = moments(Calling(function, nn.Dropout(1e-8)), output=caveat.Mean()).propagate(x)
     torch.testing.assert_close(found.mean, function(x), rtol=1e-3, atol=1e-3)
 
 
@@ -257,7 +257,7 @@ def test_max_pooling_of_other_ranks(function: Callable[[Tensor], Tensor]) -> Non
 def test_dropout_of_fixed_values_has_the_moments_of_its_two_outcomes(drop: nn.Module) -> None:
     x = torch.linspace(-2, 3, 60).double().reshape(5, 3, 4)
     x = x[..., None] if isinstance(drop, nn.Dropout2d) else x
-    found = propagate(moments(drop, output=caveat.Mean()), x)
+    found = moments(drop, output=caveat.Mean()).propagate(x)
     torch.manual_seed(0)
     values = torch.stack([drop.train()(x) for _ in range(400)])
     outcomes = [values.amin(0), values.amax(0)]
@@ -275,7 +275,7 @@ def test_dropout_of_fixed_values_has_the_moments_of_its_two_outcomes(drop: nn.Mo
 def test_dropout_after_dropout_is_dropout_of_the_product(p: float, q: float, x: float) -> None:
     """Both masks keep with probability (1 - p)(1 - q), so E = x and Var = x^2 (1 / ((1 - p)(1 - q)) - 1)."""
     network = nn.Sequential(nn.Dropout(p), nn.Dropout(q), nn.Dropout(0.5))
-    found = propagate(moments(network, output=caveat.Mean()), torch.full((2, 1), x, dtype=torch.float64))
+    found = moments(network, output=caveat.Mean()).propagate(torch.full((2, 1), x, dtype=torch.float64))
     expected = x * x * (1 / ((1 - p) * (1 - q) * 0.5) - 1)
     assert found.variance[0].item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
@@ -289,7 +289,7 @@ def test_exponential_square_and_absolute_value() -> None:
         (lambda h: h**2, 1.25, 2 * 0.0625 + 4 * 0.25),
         (torch.abs, stats.foldnorm.mean(2, scale=0.5), stats.foldnorm.var(2, scale=0.5)),
     ):
-        found = propagate(moments(Calling(function, nn.Dropout(0.2)), output=caveat.Mean()), x)
+        found = moments(Calling(function, nn.Dropout(0.2)), output=caveat.Mean()).propagate(x)
         assert found.mean.item() == pytest.approx(mean)
         assert found.variance.item() == pytest.approx(variance)
 
@@ -298,7 +298,7 @@ def test_layer_norm_is_near_the_truth_in_wide_layers() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Dropout(0.2), nn.LayerNorm(256)).eval()
     x = torch.randn(3, 256)
-    found = propagate(moments(network, output=caveat.Mean()), x)
+    found = moments(network, output=caveat.Mean()).propagate(x)
     drawn = caveat.predict(caveat.mc_dropout(network, output=caveat.Mean()), x, n=4000)
     assert (found.mean - drawn.mean).abs().max() < 0.1  # sd of the mean of 4000 draws: up to 0.025
     ratio = (found.variance.sqrt() / drawn.variance.sqrt())[x.abs() > 0.5]

@@ -163,6 +163,8 @@ def test_classification_is_unsure_far_away() -> None:
     information = caveat.mutual_information(pred)
     assert pred.mean[0, 1] > 0.9
     assert information[1] > 3 * information[0]
+    # The mean-field formula is near the mean of 400 draws, whose standard error is at most 0.5 / sqrt(400).
+    torch.testing.assert_close(head.eval().mean_field_probabilities(at), pred.mean, atol=0.08, rtol=0)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

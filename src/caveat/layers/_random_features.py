@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caveat._checks import require_choice, require_integer, require_model, require_number
+from caveat._mean_field import mean_field_probabilities
 from caveat._numerics import accumulator
 from caveat.errors import InvalidArgumentError, explain
 
@@ -128,6 +129,20 @@ class RandomFeatureGaussianProcess(nn.Module):
         """
         spread = _solved(self.factor(), self.random_features(x))
         return spread.square().sum(-1).mT.expand(-1, self.out_features)
+
+    def mean_field_probabilities(self, x: Tensor) -> Tensor:
+        """The expected softmax of the classes at (B, in_features), approximately and without draws: (B, K).
+
+        softmax(mean / sqrt(1 + pi / 8 * variance)), the mean-field formula.
+
+        Raises:
+            InvalidArgumentError: the precision was never built.
+
+        See "Uncertainty Estimation with Infinitesimal Jackknife, Its Distribution and Mean-Field Approximation", Lu, Ie
+        and Sha, 2020.
+        """
+        mean = F.linear(self.random_features(x), self.weight, self.bias)
+        return mean_field_probabilities(mean, self.posterior_variance(x))
 
     def factor(self) -> Tensor:
         """The Cholesky factor L of the precision, (K or 1, F, F) lower triangular.

@@ -9,9 +9,7 @@ from caveat.samplers._mc_dropout import MCDropout, mc_dropout
 from caveat.samplers._mixture import mixture
 from caveat.samplers._moment_propagation import (
     CannotPropagateError,
-    mean_field_probabilities,
     moments,
-    propagate,
 )
 from caveat.samplers._one_at_a_time import one_at_a_time
 from caveat.samplers._snapshots import snapshots
@@ -32,11 +30,9 @@ __all__ = [
     "gaussian_process_head",
     "mc_batch_norm",
     "mc_dropout",
-    "mean_field_probabilities",
     "mixture",
     "moments",
     "one_at_a_time",
-    "propagate",
     "snapshots",
     "swag",
     "test_time_augmentation",

@@ -9,8 +9,7 @@ from caveat.samplers._moment_propagation import (  # registers the rules
     _normalization,
     _rearranging,
 )
-from caveat.samplers._moment_propagation._mean_field import mean_field_probabilities
-from caveat.samplers._moment_propagation._sampler import MomentPropagation, Propagated, moments, propagate
+from caveat.samplers._moment_propagation._sampler import MomentPropagation, Propagated, moments
 from caveat.samplers._moment_propagation._uncertain import Approximation, CannotPropagateError
 
 __all__ = [
@@ -18,9 +17,7 @@ __all__ = [
     "CannotPropagateError",
     "MomentPropagation",
     "Propagated",
-    "mean_field_probabilities",
     "moments",
-    "propagate",
 ]
 
 del _activations, _arithmetic, _average_pooling, _linear_maps, _max_pooling, _normalization, _rearranging

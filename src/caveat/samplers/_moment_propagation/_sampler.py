@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,9 +30,10 @@ from caveat._intercept import (
     probe_network,
     state_kept,
 )
+from caveat._mean_field import mean_field_probabilities
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
-from caveat.predictive import Gaussian, Mean, MeanAndLogVariance, MeanAndVariance, Output
+from caveat.errors import OutputMismatchError, explain
+from caveat.predictive import Gaussian, Logits, Mean, MeanAndLogVariance, MeanAndVariance, Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._moment_propagation._activations import deviation_of
 from caveat.samplers._moment_propagation._covariance import WIDEST
@@ -83,6 +85,24 @@ class Propagated:
         dtype = torch.promote_types(cast(Tensor, self.mean).dtype, torch.float32)
         return Gaussian(summary.moments, summary.noise, dtype)
 
+    def probabilities(self, *, factor: float = math.pi / 8) -> Tensor:
+        """The expected softmax of normal logits, (B..., C), approximately: the mean-field formula.
+
+        Args:
+            factor: of softmax(logits / sqrt(1 + factor * variance)). pi / 8 matches the logistic function to the
+                normal's; 0 ignores the variance.
+
+        Raises:
+            OutputMismatchError: the output reads something else than logits of classes.
+            InvalidArgumentError: a negative factor.
+
+        See "Uncertainty Estimation with Infinitesimal Jackknife, Its Distribution and Mean-Field Approximation", Lu, Ie
+        and Sha, 2020; the factor is MacKay's, "The Evidence Framework Applied to Classification Networks", 1992.
+        """
+        if not isinstance(self.output, Logits):
+            raise OutputMismatchError(_no_logits(self.output))
+        return mean_field_probabilities(self.mean, self.variance, factor=factor)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MomentPropagation:
@@ -112,6 +132,28 @@ class MomentPropagation:
         source = MaskSource(check_seed(seed), device=Network(self.model).device())
         found, probe = self.moments_of(x, rows=rows, gradient=gradient)
         yield _Normals(found, probe, source)
+
+    def propagate(self, x: Any, *, gradient: bool = False) -> Propagated:
+        """Mean and variance of what the output reads, from one pass over ``x``.
+
+        Args:
+            x: a batch of B rows: a tensor, a tuple of arguments, or a dict of keyword arguments.
+            gradient: keep the graph for autograd.
+
+        Raises:
+            CannotPropagateError: a call of the forward pass has no rule; the message names it and its module.
+            NothingRandomError: no dropout reaches what is read.
+            InvalidArgumentError: the batch is empty.
+            NotFiniteError: only from ``gaussian()``: NaN in what the network returned.
+
+        Example:
+            >>> import caveat
+            >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
+            >>> found = moments(model, output=caveat.Mean()).propagate(torch.ones(2, 4))
+            >>> found.mean.shape, found.variance.shape, found.approximations   # one layer behind dropout is exact
+            (torch.Size([2, 1]), torch.Size([2, 1]), ())
+        """
+        return self.moments_of(x, gradient=gradient)[0]
 
     def moments_of(self, x: Any, *, rows: Tensor | None = None, gradient: bool = False) -> tuple[Propagated, Probe]:
         """Mean and variance on ``x`` or on some rows of it, and what was found about the network on the way.
@@ -199,7 +241,7 @@ def moments(
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
-        A sampler, for ``caveat.predict`` and for ``propagate``.
+        A sampler for ``caveat.predict``, whose ``propagate(x)`` gives the mean and variance themselves.
 
     Raises:
         NothingRandomError: While drawing: no live dropout with a rate above 0 has run.
@@ -217,39 +259,6 @@ def moments(
     """
     require_model(model)
     return MomentPropagation(model, as_output(output), live, in_dims)
-
-
-def propagate(sampler: MomentPropagation, x: Any, *, gradient: bool = False) -> Propagated:
-    """Mean and variance of what the sampler's output reads, from one pass over ``x``.
-
-    Args:
-        sampler: from ``moments(model, output=...)``.
-        x: a batch of B rows: a tensor, a tuple of arguments, or a dict of keyword arguments.
-        gradient: keep the graph for autograd.
-
-    Raises:
-        CannotPropagateError: a call of the forward pass has no rule; the message names it and its module.
-        NothingRandomError: no dropout reaches what is read.
-        InvalidArgumentError: the sampler is of another kind, or the batch is empty.
-        NotFiniteError: only from ``gaussian()``: NaN in what the network returned.
-
-    Example:
-        >>> import caveat
-        >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1))
-        >>> found = propagate(moments(model, output=caveat.Mean()), torch.ones(2, 4))
-        >>> found.mean.shape, found.variance.shape, found.approximations       # one layer behind dropout is exact
-        (torch.Size([2, 1]), torch.Size([2, 1]), ())
-    """
-    if not isinstance(cast(object, sampler), MomentPropagation):
-        raise InvalidArgumentError(
-            explain(
-                "propagate takes the sampler that caveat.samplers.moments makes.",
-                got=type(sampler).__name__,
-                cause="a network or another sampler was passed",
-                fix="propagate(moments(model, output=caveat.Mean()), x)",
-            )
-        )
-    return sampler.moments_of(x, gradient=gradient)[0]
 
 
 def _pieces(network: Network, inputs: Inputs, found: Probe) -> list[Inputs]:
@@ -277,11 +286,19 @@ def _mapped(function: Any, read: Any) -> Any:
     return pytree.tree_map(function, read)
 
 
+def _no_logits(output: Output) -> str:
+    return explain(
+        "Mean-field probabilities are of an output that reads logits of classes.",
+        got=repr(output),
+        cause="a regression, whose propagated moments are those of its predictive",
+        fix="gaussian(), or output=caveat.Logits()",
+    )
+
+
 def _not_a_regression(output: Output) -> str:
     return explain(
         "A normal summary is of an output that reads means.",
         got=repr(output),
         cause="a classifier, whose propagated moments are of its logits",
-        fix="caveat.samplers.mean_field_probabilities(found.mean, found.variance), "
-        "or caveat.predict(sampler, x, n=100) for entropies and mutual information",
+        fix="probabilities(), or caveat.predict(sampler, x, n=100) for entropies and mutual information",
     )

@@ -41,7 +41,7 @@ def mean_field_probabilities(logits: Tensor, variance: Tensor, *, factor: float 
                 "Variances are at least 0 and of the logits' shape (B..., C) or (B..., 1); the factor is at least 0.",
                 got=f"logits of {describe(logits)}, variances of {describe(variance)}, factor={factor}",
                 cause="standard deviations of another axis, or log-variances",
-                fix="pass the mean and variance that caveat.samplers.propagate or a Gaussian-process head give",
+                fix="pass means and variances of logits, and a factor such as pi / 8",
             )
         )
     return torch.softmax(logits / (1 + factor * variance).sqrt(), -1)
