@@ -15,7 +15,7 @@ from caveat._estimators._objectives import loss_of
 from caveat._estimators._out_of_fold import FOLDS
 from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
-from caveat._estimators._settings import check_settings, keep_parameters, settings_of, wrong_setting
+from caveat._estimators._settings import check_settings, settings_of, wrong_setting
 from caveat._estimators._storage import OF_READER, load_model, restore_networks, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
 from caveat._estimators._thresholds import (
@@ -70,7 +70,6 @@ __all__ = [
     "format_of",
     "highest_level",
     "interval_of",
-    "keep_parameters",
     "learn_classes",
     "learn_numbers",
     "load_model",

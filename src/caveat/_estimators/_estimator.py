@@ -1,7 +1,7 @@
 """What the estimators of all kinds do, once: fit, predict, defer, save and load, in scikit-learn's manner.
 
-A kind's ``Classifier`` and ``Regressor`` have an ``__init__`` with their parameters, which scikit-learn reads, and say
-how X is opened; what differs besides is in their ``Kind``.
+A kind's ``Classifier`` and ``Regressor`` are dataclasses of their parameters, as scikit-learn reads them, and say how X
+is opened; what differs besides is in their ``Kind``.
 """
 
 from __future__ import annotations

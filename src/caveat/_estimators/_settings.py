@@ -48,18 +48,6 @@ def settings_of(estimator: Any, kind: type[SettingsT]) -> SettingsT:
     return kind(**named)
 
 
-def keep_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
-    """Set the arguments of an estimator's ``__init__`` as attributes of their names, as scikit-learn wants them.
-
-    Args:
-        estimator: Estimator that is being made.
-        given: Its ``locals()``.
-    """
-    for name, value in given.items():
-        if name != "self" and not name.startswith("__"):
-            setattr(estimator, name, value)
-
-
 def check_settings(
     settings: SettingsT,
     *,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-from caveat._estimators import ClassifierBase, keep_parameters
+from caveat._estimators import ClassifierBase
 from caveat.image._estimator import PictureEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Classifier(PictureEstimator, ClassifierBase):
     """Classes of pictures, with probabilities that can be relied on, and "I do not know": a scikit-learn classifier.
 
@@ -55,26 +55,4 @@ class Classifier(PictureEstimator, ClassifierBase):
         array(['red', 'blue'], dtype='<U4')
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: str | nn.Module | None = None,
-        size: int | None = None,
-        method: str | None = None,
-        members: int = 5,
-        draws: int = 100,
-        width: int | None = None,
-        dropout: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        patience: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float = 1e-2,
-        validation: float = 0.1,
-        calibration: float = 0.15,
-        class_weight: Mapping[Any, float] | str | None = None,
-        random_state: int = 0,
-        verbose: bool = False,
-        device: str | None = None,
-    ) -> None:
-        keep_parameters(self, locals())
+    class_weight: Mapping[Any, float] | str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,13 +24,30 @@ from caveat.predictive import Categorical, Gaussian
 _LARGEST = 64  # pixels along a side of what is trained from scratch
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PictureEstimator(Estimator):
     """An estimator of B pictures X: a list of paths, arrays or PIL images, an array, a folder, or a CSV of paths."""
 
     kind = KIND
-    backbone: Any
-    size: int | None
-    problems_: tuple[Problem, ...]
+
+    backbone: str | nn.Module | None = None
+    size: int | None = None
+    method: str | None = None
+    members: int = 5
+    draws: int = 100
+    width: int | None = None
+    dropout: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    patience: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float = 1e-2
+    validation: float = 0.1
+    calibration: float = 0.15
+    random_state: int = 0
+    verbose: bool = False
+    device: str | None = None
+    problems_: tuple[Problem, ...] = field(init=False)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Trains on B pictures X and answers y, and calibrates on pictures that are held out; returns self.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from torch import nn
+from dataclasses import dataclass
 
-from caveat._estimators import RegressorBase, keep_parameters
+from caveat._estimators import RegressorBase
 from caveat.image._estimator import PictureEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Regressor(PictureEstimator, RegressorBase):
     """Numbers from pictures, each with its uncertainty: a scikit-learn regressor for one target or several.
 
@@ -23,26 +24,3 @@ class Regressor(PictureEstimator, RegressorBase):
         >>> bool(mean[0] < mean[1])
         True
     """
-
-    def __init__(
-        self,
-        *,
-        backbone: str | nn.Module | None = None,
-        size: int | None = None,
-        method: str | None = None,
-        members: int = 5,
-        draws: int = 100,
-        width: int | None = None,
-        dropout: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        patience: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float = 1e-2,
-        validation: float = 0.1,
-        calibration: float = 0.15,
-        random_state: int = 0,
-        verbose: bool = False,
-        device: str | None = None,
-    ) -> None:
-        keep_parameters(self, locals())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from caveat._estimators import ClassifierBase, keep_parameters
+from caveat._estimators import ClassifierBase
 from caveat.tabular._estimator import TableEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Classifier(TableEstimator, ClassifierBase):
     """Classes from a table, with probabilities that can be relied on: a scikit-learn classifier.
 
@@ -28,24 +30,4 @@ class Classifier(TableEstimator, ClassifierBase):
         array(['ripe'], dtype='<U7')
     """
 
-    def __init__(
-        self,
-        *,
-        method: str = "ensemble",
-        members: int = 5,
-        draws: int = 100,
-        width: int = 128,
-        depth: int = 2,
-        dropout: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        patience: int | None = None,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-2,
-        calibration: float = 0.15,
-        categorical: Collection[str | int] = (),
-        class_weight: Mapping[Any, float] | str | None = None,
-        random_state: int = 0,
-        verbose: bool = False,
-    ) -> None:
-        keep_parameters(self, locals())
+    class_weight: Mapping[Any, float] | str | None = None

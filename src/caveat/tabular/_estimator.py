@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,27 @@ from caveat._tables import (
 from caveat.tabular._kind import KIND
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TableEstimator(Estimator):
     """An estimator of a table X of B rows: a data frame, an Arrow table, an array (B, F) or a dict of columns."""
 
     kind = KIND
-    categorical: Collection[str | int]
+
+    method: str = "ensemble"
+    members: int = 5
+    draws: int = 100
+    width: int = 128
+    depth: int = 2
+    dropout: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    patience: int | None = None
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    calibration: float = 0.15
+    categorical: Collection[str | int] = ()
+    random_state: int = 0
+    verbose: bool = False
 
     def open_rows(self, X: Any, *, training: bool) -> tuple[Table, int]:
         """Returns the columns, and the number of rows; the columns must be those of training.

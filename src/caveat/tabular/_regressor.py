@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import dataclass
 
-from caveat._estimators import RegressorBase, keep_parameters
+from caveat._estimators import RegressorBase
 from caveat.tabular._estimator import TableEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Regressor(TableEstimator, RegressorBase):
     """Numbers from a table, each with its uncertainty: a scikit-learn regressor for one target or several.
 
@@ -39,24 +40,3 @@ class Regressor(TableEstimator, RegressorBase):
         >>> bool(std[1] > 3 * std[0])
         True
     """
-
-    def __init__(
-        self,
-        *,
-        method: str = "ensemble",
-        members: int = 5,
-        draws: int = 100,
-        width: int = 128,
-        depth: int = 2,
-        dropout: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        patience: int | None = None,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-2,
-        calibration: float = 0.15,
-        categorical: Collection[str | int] = (),
-        random_state: int = 0,
-        verbose: bool = False,
-    ) -> None:
-        keep_parameters(self, locals())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from caveat._estimators import ClassifierBase, keep_parameters
+from caveat._estimators import ClassifierBase
 from caveat.text._estimator import SentenceEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Classifier(SentenceEstimator, ClassifierBase):
     """Classes of sentences, with probabilities that can be relied on, and "I do not know": a scikit-learn classifier.
 
@@ -51,30 +52,4 @@ class Classifier(SentenceEstimator, ClassifierBase):
         array(['music', 'food'], dtype='<U5')
     """
 
-    def __init__(
-        self,
-        *,
-        encoder: str | Path | None = None,
-        fine_tune: bool = False,
-        pooling: str = "mean",
-        local_files_only: bool = False,
-        method: str | None = None,
-        members: int = 5,
-        draws: int = 100,
-        max_length: int | None = None,
-        vocabulary: int = 20_000,
-        width: int | None = None,
-        dropout: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        patience: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float = 1e-2,
-        validation: float | None = None,
-        calibration: float = 0.15,
-        class_weight: Mapping[Any, float] | str | None = None,
-        random_state: int = 0,
-        verbose: bool = False,
-        device: str | None = None,
-    ) -> None:
-        keep_parameters(self, locals())
+    class_weight: Mapping[Any, float] | str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,10 +12,33 @@ from caveat.text._reader import Sentences
 from caveat.text._sentences import as_sentences
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SentenceEstimator(Estimator):
     """An estimator of B sentences X: a list, an array or a series of strings."""
 
     kind = KIND
+
+    encoder: str | Path | None = None
+    fine_tune: bool = False
+    pooling: str = "mean"
+    local_files_only: bool = False
+    method: str | None = None
+    members: int = 5
+    draws: int = 100
+    max_length: int | None = None
+    vocabulary: int = 20_000
+    width: int | None = None
+    dropout: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    patience: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float = 1e-2
+    validation: float | None = None
+    calibration: float = 0.15
+    random_state: int = 0
+    verbose: bool = False
+    device: str | None = None
 
     def open_rows(self, X: Any, *, training: bool) -> tuple[list[str], int]:
         """Returns the sentences, and the number of them.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
-from caveat._estimators import RegressorBase, keep_parameters
+from caveat._estimators import RegressorBase
 from caveat.text._estimator import SentenceEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Regressor(SentenceEstimator, RegressorBase):
     """Numbers from sentences, each with its uncertainty: a scikit-learn regressor for one target or several.
 
@@ -20,30 +21,3 @@ class Regressor(SentenceEstimator, RegressorBase):
         >>> bool(mean[0] > mean[1])
         True
     """
-
-    def __init__(
-        self,
-        *,
-        encoder: str | Path | None = None,
-        fine_tune: bool = False,
-        pooling: str = "mean",
-        local_files_only: bool = False,
-        method: str | None = None,
-        members: int = 5,
-        draws: int = 100,
-        max_length: int | None = None,
-        vocabulary: int = 20_000,
-        width: int | None = None,
-        dropout: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        patience: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float = 1e-2,
-        validation: float | None = None,
-        calibration: float = 0.15,
-        random_state: int = 0,
-        verbose: bool = False,
-        device: str | None = None,
-    ) -> None:
-        keep_parameters(self, locals())
