@@ -19,6 +19,7 @@ from caveat._estimators import (
     Learned,
     Model,
     Numbers,
+    Trained,
     Training,
     describe_calibration,
     fit_model,
@@ -82,7 +83,7 @@ def learn(training: Training) -> Learned:
     weights = torch.linalg.lstsq(design, wanted).solution
     noise = float((wanted - design @ weights).square().mean())
     network = Line(weights, noise)
-    return Learned(Reader(), None, training.rows.x, [network], [1], [1], [0.0], noise=max(noise, 1e-6))  # pyright: ignore
+    return Learned(Reader(), None, training.rows.x, [Trained(network, 1, 1, 0.0)], noise=max(noise, 1e-6))  # pyright: ignore
 
 
 class Settings:

@@ -8,7 +8,7 @@ from caveat._estimators._fitting import fit_model
 from caveat._estimators._folder_format import format_of
 from caveat._estimators._from_scores import highest_level, interval_of, sets_of
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE
-from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
+from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Trained, Training
 from caveat._estimators._model_checks import check_weights, require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
@@ -53,6 +53,7 @@ __all__ = [
     "RegressorBase",
     "Stored",
     "Target",
+    "Trained",
     "Training",
     "calibrate",
     "changed",

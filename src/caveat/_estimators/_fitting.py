@@ -54,35 +54,35 @@ def fit_model(
     given = None if weights is None else torch.from_numpy((weights[order] / weights.mean()).astype(np.float32))
     targets = answers.float() if answers.is_floating_point() else answers
 
-    def learn(chosen: Array, place: Path | None) -> Learned:
+    def train(chosen: Array, place: Path | None) -> tuple[Model, Learned]:
         of_these = None if given is None else given[chosen]
-        return kind.learn(Training(rows, chosen, targets[chosen], of_these, target, settings, verbose, place))
+        found = kind.learn(Training(rows, chosen, targets[chosen], of_these, target, settings, verbose, place))
+        networks, blank = tuple(one.network for one in found.trained), uncalibrated(target, found.noise)
+        return Model(kind, found.reader, target, found.shape, settings, networks, blank), found
 
-    def train(chosen: Array, name: str) -> tuple[Model, Tensor]:
+    def train_fold(chosen: Array, name: str) -> tuple[Model, Tensor]:
         place = None if checkpoint is None else checkpoint / name
         if place is not None:
             place.mkdir(exist_ok=True)
-        one = learn(chosen, place)
-        blank = uncalibrated(target, one.noise)
-        return Model(kind, one.reader, target, one.shape, settings, tuple(one.networks), blank), one.inputs
+        one, found = train(chosen, place)
+        return one, found.inputs
 
-    learned = learn(kept, checkpoint)
+    model, learned = train(kept, checkpoint)
     summary: dict[str, Any] = {
         "rows": len(held),
         "rows_trained_on": len(kept),
         "rows_held_out": int(held.sum()),
-        "epochs": learned.epochs,
-        "best_epochs": learned.best_epochs,
-        "losses": learned.losses,
+        "epochs": [one.epochs for one in learned.trained],
+        "best_epochs": [one.best_epoch for one in learned.trained],
+        "losses": [one.loss for one in learned.trained],
         **(learned.summary or {}),
     }
-    blank = uncalibrated(target, learned.noise)
-    model = Model(kind, learned.reader, target, learned.shape, settings, tuple(learned.networks), blank, summary)
+    model = model.changed(summary=summary)
     folds = kind.folds and settings.calibration > 0 and len(held) >= FEWEST_TO_CALIBRATE
     if held.any():
         model = calibrate(model, learned.inputs[held], answers[held])
     elif folds:
-        model = calibrate_out_of_fold(model, train, learned.inputs, answers)
+        model = calibrate_out_of_fold(model, train_fold, learned.inputs, answers)
         summary |= {"folds": FOLDS} if model.calibration.rows else {}
     summary["calibration"] = describe_calibration(model)
     if model.calibration.rows:

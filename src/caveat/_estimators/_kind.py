@@ -104,13 +104,29 @@ class Training:
 
 
 @dataclass(frozen=True, eq=False)
+class Trained:
+    """A network, the number of epochs of its training, the best of them, the loss there, and the seed."""
+
+    network: Any
+    epochs: int
+    best_epoch: int
+    loss: float
+    seed: int = 0
+
+    @classmethod
+    def of(cls, fit: Any) -> Self:
+        """Returns what ``caveat.train.fit`` gave back."""
+        return cls(fit.network, fit.epochs, fit.best_epoch, float(fit.best_loss), fit.seed)
+
+
+@dataclass(frozen=True, eq=False)
 class Learned:
     """What a kind gives back.
 
     Fields:
         reader: What reads new rows.
         inputs: What it makes of all rows of training, (B, ...).
-        epochs, best_epochs, losses: Of each network, for the summary.
+        trained: The networks.
         noise: As in ``Calibration``.
         summary: Further plain data for the summary.
     """
@@ -118,10 +134,7 @@ class Learned:
     reader: Reader
     shape: Any
     inputs: Tensor
-    networks: Sequence[Any]
-    epochs: list[int]
-    best_epochs: list[int]
-    losses: list[float]
+    trained: Sequence[Trained]
     noise: float | None = None
     summary: dict[str, Any] | None = None
 

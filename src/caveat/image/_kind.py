@@ -21,6 +21,7 @@ from caveat._estimators import (
     Learned,
     Model,
     Stored,
+    Trained,
     Training,
     loss_of,
     plain_text,
@@ -136,10 +137,7 @@ def _learn(training: Training) -> Learned:
         rows.reader,
         shape,
         rows.inputs,
-        tuple(cast(PictureNetwork, network) for network in fitted),
-        epochs=[fit.epochs for fit in fitted.fits],
-        best_epochs=[fit.best_epoch for fit in fitted.fits],
-        losses=[float(fit.best_loss) for fit in fitted.fits],
+        [Trained.of(fit) for fit in fitted.fits],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat._estimators import Learned, Training, loss_of
+from caveat._estimators import Learned, Trained, Training, loss_of
 from caveat._tables import Array, Schema, TableReader, TrainingTable, TypedColumns, edges_of
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
@@ -43,7 +43,8 @@ def learn(training: Training) -> Learned:
         trees, scores = boosted
         reader, shape = replace(reader, trees=trees), replace(shape, scores=scores.shape[1])
         rows = reader.add_scores(encoded, scores)
-    networks, runs = train_networks(shape, edges, rows, training)
+    trained = train_networks(shape, edges, rows, training)
+    networks: list[TableNetwork] = [one.network for one in trained]
     for number, (network, scales) in enumerate(zip(networks, influence(networks, reader, encoded), strict=True)):
         network.draw_prior(scales, settings.random_state + number)
         if shape.method == "sngp":
@@ -54,16 +55,7 @@ def learn(training: Training) -> Learned:
         reader, shape = replace(reader, trees=means), replace(shape, scores=training.target.count)
         for network in networks:
             network.mix_with(shape.scores)
-    return Learned(
-        reader,
-        shape,
-        reader.add_scores(table.encoded),
-        networks,
-        epochs=[run.epochs for run in runs],
-        best_epochs=[run.best_epoch for run in runs],
-        losses=[run.loss for run in runs],
-        noise=noise,
-    )
+    return Learned(reader, shape, reader.add_scores(table.encoded), trained, noise)
 
 
 def pieces_of(schema: Schema, typed: TypedColumns, classes: bool) -> list[Array]:
@@ -95,20 +87,7 @@ def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool
     )
 
 
-@dataclass(frozen=True)
-class Run:
-    """The network that a member's trainings ended in, the number of their epochs, the best one, its loss, the seed."""
-
-    network: TableNetwork
-    epochs: int
-    best_epoch: int
-    loss: float
-    seed: int
-
-
-def train_networks(
-    shape: Shape, edges: Sequence[Array], rows: Tensor, training: Training
-) -> tuple[list[TableNetwork], list[Run]]:
+def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training: Training) -> list[Trained]:
     """Returns networks trained on encoded rows, and how each was.
 
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
@@ -116,8 +95,8 @@ def train_networks(
     count, settings, checkpoint = len(rows), cast(Settings, training.settings), training.checkpoint
     penalty = partial(concrete_penalty, N=count, model_precision=None) if shape.method == "concrete_dropout" else None
 
-    def trained(build: Callable[..., nn.Module], **pace: Any) -> list[Run]:
-        fits = fit_ensemble(
+    def train(build: Callable[..., nn.Module], **pace: Any) -> list[Trained]:
+        fitted = fit_ensemble(
             build,
             _loss(shape, training.weights is not None),
             (rows, training.targets),
@@ -130,31 +109,27 @@ def train_networks(
             penalty=penalty,
             progress=training.verbose,
             **pace,
-        ).fits
-        networks = [cast(TableNetwork, fit.network) for fit in fits]
-        return [
-            Run(network, fit.epochs, fit.best_epoch, float(fit.best_loss), fit.seed)
-            for network, fit in zip(networks, fits, strict=True)
-        ]
+        )
+        return [Trained.of(fit) for fit in fitted.fits]
 
     epochs, patience, rate = settings.most_epochs(count, shape.classes), settings.patient(count), settings.learning_rate
     first, second = (None if checkpoint is None else checkpoint / part for part in ("first", "second"))
     build = partial(TableNetwork, shape, list(edges))
     later = epochs // _SHARE
-    runs = trained(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first)
-    if later:
-        small = trained(
-            partial(_copy, {run.seed: run.network for run in runs}),
-            epochs=later,
-            patience=max(2, patience // _SHORTER),
-            learning_rate=rate / _SMALLER,
-            checkpoint=second,
-        )
-        runs = [_better(before, after) for before, after in zip(runs, small, strict=True)]
-    return [run.network for run in runs], runs
+    large = train(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first)
+    if not later:
+        return large
+    small = train(
+        partial(_copy, {one.seed: one.network for one in large}),
+        epochs=later,
+        patience=max(2, patience // _SHORTER),
+        learning_rate=rate / _SMALLER,
+        checkpoint=second,
+    )
+    return [_better(before, after) for before, after in zip(large, small, strict=True)]
 
 
-def _better(before: Run, after: Run) -> Run:
+def _better(before: Trained, after: Trained) -> Trained:
     """Returns the better of a member's two trainings, with the epochs of both."""
     epochs = before.epochs + after.epochs
     if after.loss <= before.loss:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Learned, Training, loss_of
+from caveat._estimators import Learned, Trained, Training, loss_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
@@ -21,9 +21,6 @@ from caveat.train import fit, fit_ensemble
 
 _FEWEST_TO_VALIDATE, _AT_ONCE = 30, 512
 _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
-
-Trained = tuple[tuple[SentenceNetwork, ...], list[tuple[int, int, float]]]
-"""Networks, and of each the number of its epochs, the best one, and its loss."""
 
 
 def learn(training: Training) -> Learned:
@@ -42,23 +39,14 @@ def learn(training: Training) -> Learned:
     shape = Shape(settings.kind, reader.features, outputs, training.classifies, settings.hidden, settings.rate)
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
-        networks, runs = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
-        reader = replace(reader, encoder=replace(cast(Encoder, reader.encoder), reader=cast(Any, networks[0].reader)))
+        trained = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
+        reader = replace(reader, encoder=replace(cast(Encoder, reader.encoder), reader=trained[0].network.reader))
     else:
-        networks, runs = _train(shape, chosen, training)
-    return Learned(
-        reader,
-        shape,
-        inputs,
-        networks,
-        epochs=[epochs for epochs, _, _ in runs],
-        best_epochs=[best for _, best, _ in runs],
-        losses=[loss for _, _, loss in runs],
-        summary={"rows_cut": truncated},
-    )
+        trained = _train(shape, chosen, training)
+    return Learned(reader, shape, inputs, trained, summary={"rows_cut": truncated})
 
 
-def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
+def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Trained]:
     settings: Settings = training.settings
     fitted = fit_ensemble(
         partial(_build, shape, None if shape.kind == "words" else inputs),
@@ -72,16 +60,15 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> Trained:
         schedule=(lambda passed: 1 - passed) if shape.kind == "words" else None,
         **_common(training, len(inputs)),
     )
-    networks = tuple(cast(SentenceNetwork, network) for network in fitted)
     with torch.no_grad():
-        for network in networks:
+        for network in cast("Sequence[SentenceNetwork]", fitted):
             if isinstance(network.reader, TermReader):
                 parts = cast("tuple[Tensor, ...]", inputs.to(network.temperature.device).split(_AT_ONCE))
                 network.reader.vary_unknown(torch.cat([network.reader(part) for part in parts]))
-    return networks, [(fit.epochs, fit.best_epoch, float(fit.best_loss)) for fit in fitted.fits]
+    return [Trained.of(fit) for fit in fitted.fits]
 
 
-def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) -> Trained:
+def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) -> list[Trained]:
     """First the heads, on what the encoder says as it is; then each head with an encoder of its own.
 
     A head that starts from nothing would pull the encoder apart before it has learned. See "Fine-Tuning can Distort
@@ -101,17 +88,15 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         backend="vectorized" if settings.networks > 1 else "loop",
         **common,
     )
-    networks: list[SentenceNetwork] = []
-    runs: list[tuple[int, int, float]] = []
+    trained: list[Trained] = []
     for head in heads.fits:
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
         options: dict[str, Any] = {**common, "seed": head.seed}
         epochs = settings.most_epochs(len(inputs), shape.outputs)
         tuned = fit(network, loss, (inputs, training.targets), epochs=epochs, learning_rate=settings.step, **options)
-        runs.append((tuned.epochs, tuned.best_epoch, float(tuned.best_loss)))
-        networks.append(network)
-    return tuple(networks), runs
+        trained.append(Trained.of(tuned))
+    return trained
 
 
 def _many_weights(settings: Settings, parameters: Any) -> torch.optim.Optimizer:
