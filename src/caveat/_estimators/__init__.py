@@ -5,7 +5,6 @@ from importlib import import_module
 from caveat._estimators._calibration import calibrate, describe_calibration
 from caveat._estimators._card import plain_text
 from caveat._estimators._fitting import fit_model
-from caveat._estimators._folder_format import format_of
 from caveat._estimators._from_scores import highest_level, interval_of, sets_of
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE
 from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Trained, Training
@@ -16,7 +15,7 @@ from caveat._estimators._out_of_fold import FOLDS
 from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import check_settings, settings_of, wrong_setting
-from caveat._estimators._storage import OF_READER, load_model, restore_networks, save_model
+from caveat._estimators._storage import OF_READER, format_of, load_model, restore_networks, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
 from caveat._estimators._thresholds import (
     check_goal,

@@ -153,8 +153,8 @@ class Kind:
         shape: Dataclass that a network is built from.
         check: Checks the parameters.
         learn: Trains networks: see ``Training`` and ``Learned``.
-        state: Returns what the manifest says of the reader, by name, as plain data.
-        parts: Those names.
+        stored: Dataclass of what the manifest says of the reader.
+        state: Returns that of a model.
         restore: Returns the reader and the networks of a folder that is read: see ``Stored``.
         describe: Returns the kind's own lines of the model card.
         tensors: Returns what the reader needs besides as tensors by name, which are stored beside the weights; or None.
@@ -173,8 +173,8 @@ class Kind:
     shape: type[Any]
     check: Callable[[Any], Any]
     learn: Callable[[Training], Learned]
-    state: Callable[[Model], dict[str, Any]]
-    parts: tuple[str, ...]
+    stored: type[Any]
+    state: Callable[[Model], Any]
     restore: Callable[[Stored], tuple[Reader, tuple[nn.Module, ...]]]
     describe: Callable[[Model], CardLines]
     tensors: Callable[[Model], dict[str, Tensor]] | None = None
@@ -204,7 +204,7 @@ class Stored:
 
     Fields:
         place: The folder.
-        reader: What ``Kind.state`` gave, as JSON gives it back.
+        reader: What ``Kind.state`` gave.
         tensors: Tensors by name; those of network 0 begin with "0.", those of the reader with "reader.".
         given: Keyword arguments of ``load``.
     """

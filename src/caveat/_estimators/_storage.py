@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,11 +23,12 @@ from caveat._estimators._model_checks import (
     require,
     under,
 )
-from caveat._estimators._model_folder import read_folder, write_folder
+from caveat._estimators._model_folder import ABOUT, MOST_ABOUT, read_folder, write_folder
 from caveat._estimators._targets import Classes, Target
 from caveat._estimators._thresholds import measures_of
+from caveat._files import open_regular
 from caveat._intercept import interruptible, random_states_kept
-from caveat._plain import from_plain
+from caveat._plain import from_plain, parse_json
 
 _PARTS = ("target", "network", "settings", "calibration", "summary", "policy")
 _FACTORS, _SCORES, _UNCERTAINTY = "calibration.factors", "calibration.scores", "uncertainty."
@@ -68,7 +69,7 @@ def save_model(model: Model, folder: str | Path, *, more: Callable[[Path], None]
         tensors |= {f"{number}.{name}": tensor for name, tensor in network.state_dict().items()}
     about: dict[str, Any] = {
         "target": asdict(model.target),
-        **model.kind.state(model),
+        **asdict(model.kind.state(model)),
         "network": asdict(model.shape),
         "settings": asdict(model.settings),
         "calibration": asdict(_Calibrated(calibration.temperature, calibration.noise, calibration.freedom)),
@@ -76,6 +77,15 @@ def save_model(model: Model, folder: str | Path, *, more: Callable[[Path], None]
         "policy": model.policy,
     }
     write_folder(Path(folder), model.kind.format, about, tensors, model_card(model), more=more)
+
+
+def format_of(folder: Path) -> str | None:
+    """Returns the format that a folder's manifest states, unchecked; None where it cannot be read."""
+    try:
+        with open_regular(folder / ABOUT) as file:  # a pipe there must not be waited for
+            return str(parse_json(file.read(MOST_ABOUT))["format"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 @interruptible
@@ -92,8 +102,8 @@ def load_model(kind: Kind, folder: str | Path, **given: Any) -> Model:
     """
     place = Path(folder)
     with random_states_kept():  # networks are made with random weights before they get their own
-        make = partial(_make, kind, place, given)
-        return read_folder(place, kind.format, (*_PARTS, *kind.parts), make, folders=kind.folders)
+        names = (*_PARTS, *(part.name for part in fields(kind.stored)))
+        return read_folder(place, kind.format, names, partial(_make, kind, place, given), folders=kind.folders)
 
 
 def restore_networks(build: Callable[[], nn.Module], stored: Stored) -> tuple[nn.Module, ...]:
@@ -120,13 +130,13 @@ def _make(
     stated = cast(_Calibrated, from_plain(_Calibrated, about["calibration"], "calibration"))
     check_size(settings.networks, settings.draws, tensors)
     check_target(target)
-    stored = Stored(place, {name: about[name] for name in kind.parts}, target, shape, settings, tensors, given)
-    reader, networks = kind.restore(stored)
+    of_reader = from_plain(kind.stored, {part.name: about[part.name] for part in fields(kind.stored)}, "its own part")
+    reader, networks = kind.restore(Stored(place, of_reader, target, shape, settings, tensors, given))
     task = "classification" if isinstance(target, Classes) else "regression"
     measures = measures_of(task)
     checked = kind.tensors is not None  # those of the reader, by the kind
     named = [name for name in tensors if not (checked and name.startswith(OF_READER))]
-    _check_tensors(named, settings.networks, measures)
+    check_names(named, settings.networks, (_FACTORS, _SCORES, *(f"{_UNCERTAINTY}{name}" for name in measures)))
     factors, scores, unsure = tensors[_FACTORS], tensors[_SCORES], under(tensors, _UNCERTAINTY)
     check_calibration(stated.temperature, factors, scores, 0 if isinstance(target, Classes) else target.count)
     require(stated.noise is None or stated.noise > 0, "calibration.noise must be above 0")
@@ -137,7 +147,3 @@ def _make(
     calibration = Calibration(stated.temperature, factors, scores, stated.noise, unsure, stated.freedom)
     summary, policy = check_summary(about["summary"]), check_policy(about["policy"], measures)
     return Model(kind, reader, target, shape, settings, networks, calibration, summary, policy)
-
-
-def _check_tensors(tensors: Collection[str], networks: int, measures: list[str]) -> None:
-    check_names(tensors, networks, (_FACTORS, _SCORES, *(f"{_UNCERTAINTY}{name}" for name in measures)))

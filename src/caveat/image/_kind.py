@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +29,6 @@ from caveat._estimators import (
     restore_networks,
     split_evenly,
 )
-from caveat._plain import from_plain
 from caveat.errors import InvalidModelError, explain
 from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._listing import InvalidPictureError
@@ -161,17 +160,16 @@ class _StoredReader:
     backbone: _StoredBackbone | None
 
 
-def _state(model: Model) -> dict[str, Any]:
+def _state(model: Model) -> _StoredReader:
     reader: PictureReader = model.reader
-    own, stored = reader.backbone, None
-    if own is not None:
-        stored = _StoredBackbone(own.name, own.features, own.fingerprint())
-    return asdict(_StoredReader(reader.format, stored))
+    own = reader.backbone
+    stored = None if own is None else _StoredBackbone(own.name, own.features, own.fingerprint())
+    return _StoredReader(reader.format, stored)
 
 
 def _restore(stored: Stored) -> tuple[PictureReader, tuple[nn.Module, ...]]:
     shape: Shape = stored.shape
-    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "its own part"))
+    about: _StoredReader = stored.reader
     classes = isinstance(stored.target, Classes)
     fits = shape.classes == classes and shape.outputs == stored.target.count * (1 if classes else 2)
     require(fits and shape.pictures == (about.backbone is None), "its parts do not belong together")
@@ -238,8 +236,8 @@ KIND = Kind(
     shape=Shape,
     check=check_settings,
     learn=_learn,
+    stored=_StoredReader,
     state=_state,
-    parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
 )

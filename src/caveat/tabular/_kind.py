@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -20,7 +20,6 @@ from caveat._estimators import (
     restore_networks,
     under,
 )
-from caveat._plain import from_plain
 from caveat._tables import (
     FIRST,
     PLAIN,
@@ -54,12 +53,12 @@ class _StoredReader:
     targets: tuple[Dress, ...]
 
 
-def _state(model: Model) -> dict[str, Any]:
-    return asdict(_StoredReader(model.reader.schema.columns, model.reader.targets))
+def _state(model: Model) -> _StoredReader:
+    return _StoredReader(model.reader.schema.columns, model.reader.targets)
 
 
 def _restore(stored: Stored) -> tuple[TableReader, tuple[nn.Module, ...]]:
-    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "its own part"))
+    about: _StoredReader = stored.reader
     schema = Schema(about.schema)
     _check_schema(schema)
     _check_shape(stored, schema)
@@ -174,8 +173,8 @@ KIND = Kind(
     shape=Shape,
     check=check_settings,
     learn=learn,
+    stored=_StoredReader,
     state=_state,
-    parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
     tensors=_tensors,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,6 @@ from torch import nn
 
 from caveat._estimators import CardLines, Classes, Kind, Model, Stored, plain_text, require, restore_networks, under
 from caveat._extras import require as require_extra
-from caveat._plain import from_plain
 from caveat.errors import InvalidModelError, explain
 from caveat.text._encoder import MOST_TOKENS, Encoder, InvalidEncoderError, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
@@ -56,19 +55,19 @@ def encoder_files(model: Model, with_encoder: bool) -> tuple[Model, Callable[[Pa
     return replace(model, reader=replace(reader, encoder=encoder)), more
 
 
-def _state(model: Model) -> dict[str, Any]:
+def _state(model: Model) -> _StoredReader:
     reader: SentenceReader = model.reader
     stored = None
     if reader.encoder is not None:
         encoder, tuned = reader.encoder, model.shape.kind == "encoder"
         digest = None if tuned else encoder.fingerprint()
         stored = _StoredEncoder(encoder.name, encoder.most, tuned or encoder.within, digest)
-    return asdict(_StoredReader(reader.vocabulary, stored))
+    return _StoredReader(reader.vocabulary, stored)
 
 
 def _restore(stored: Stored) -> tuple[SentenceReader, tuple[nn.Module, ...]]:
     shape: Shape = stored.shape
-    about = cast(_StoredReader, from_plain(_StoredReader, stored.reader, "its own part"))
+    about: _StoredReader = stored.reader
     _check(stored, about)
     encoder = None if about.encoder is None else _restore_encoder(stored, about.encoder)
     tuned = encoder is not None and shape.kind == "encoder"
@@ -188,8 +187,8 @@ KIND = Kind(
     shape=Shape,
     check=check_settings,
     learn=learn,
+    stored=_StoredReader,
     state=_state,
-    parts=tuple(one.name for one in fields(_StoredReader)),
     restore=_restore,
     describe=_describe,
     folders=(ENCODER,),
