@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caveat._tables import InvalidTableError, as_columns
-from caveat._tables._schema import CategoryColumn, learn_schema
+from caveat._tables._schema import CategoryColumn, learn_table
 from caveat._tables._values import dates_of, keys_of, numbers_of
 
 SIZES, COLORS = [1.5, None, 3.0], ["red", None, "blue"]
@@ -71,7 +71,7 @@ def test_declared_categories_are_categories_in_every_container() -> None:
         arrow.Table.from_pandas(pandas.DataFrame({"g": series.astype("category")})),
     ]
     for table in tables:
-        (column,) = learn_schema(as_columns(table)).columns
+        (column,) = learn_table(as_columns(table))[0].columns
         assert isinstance(column, CategoryColumn)
         assert column.categories == ("1", "2")
 

@@ -15,7 +15,7 @@ from caveat._plain import from_plain
 from caveat._tables._columns import InvalidTableError
 from caveat._tables._encode import ABSENT, FIRST, UNKNOWN, edges_of, unfamiliarity
 from caveat._tables._encode import encode as encode_typed
-from caveat._tables._schema import Column, Schema, learn_schema, parse_columns
+from caveat._tables._schema import Column, Schema, learn_table, parse_columns
 
 
 def table() -> dict[str, np.ndarray]:
@@ -31,7 +31,7 @@ def encode(schema: Schema, columns: dict[str, np.ndarray]) -> torch.Tensor:
 
 
 def test_a_schema_comes_back_from_json() -> None:
-    schema = learn_schema(table())
+    schema = learn_table(table())[0]
     stored = json.loads(json.dumps([asdict(column) for column in schema.columns]))
     assert Schema(from_plain(tuple[Column, ...], stored, "schema")) == schema
     assert [column.kind for column in schema.columns] == ["number", "category", "date"]
@@ -39,7 +39,7 @@ def test_a_schema_comes_back_from_json() -> None:
 
 def test_encoded_rows_by_hand() -> None:
     # size has mean 2.5 and sd sqrt(1.25); one training row had no size, so a missing one is unfamiliar by 1 / (1 + 1).
-    schema = learn_schema({name: table()[name] for name in ("size", "color")})
+    schema = learn_table({name: table()[name] for name in ("size", "color")})[0]
     rows = {"size": np.array([2.5, np.nan, 4.0 + 1.25**0.5]), "color": np.array(["red", None, "green"], dtype=object)}
     expected = [
         [0.0, 0.0, FIRST + 1, 0.0, 1 / 3],
@@ -51,12 +51,12 @@ def test_encoded_rows_by_hand() -> None:
 
 
 def test_a_missing_category_has_a_code_of_its_own_once_it_was_learned() -> None:
-    schema = learn_schema({"color": np.array(["red", "red", None, None], dtype=object)})
+    schema = learn_table({"color": np.array(["red", "red", None, None], dtype=object)})[0]
     assert encode(schema, {"color": np.array([None], dtype=object)})[0].tolist() == pytest.approx([ABSENT, 1 / 3])
 
 
 def test_columns_are_found_by_name_and_others_are_left_alone() -> None:
-    schema, columns = learn_schema(table()), table()
+    schema, columns = learn_table(table())[0], table()
     turned = {"extra": np.zeros(5), **dict(reversed(list(columns.items())))}
     assert torch.equal(encode(schema, columns), encode(schema, turned))
 
@@ -65,16 +65,16 @@ def test_a_renamed_column_is_named() -> None:
     columns = table()
     columns["Size"] = columns.pop("size")
     with pytest.raises(InvalidTableError, match=r"no column 'size'; columns that the model does not know: Size"):
-        encode(learn_schema(table()), columns)
+        encode(learn_table(table())[0], columns)
 
 
 def test_a_column_that_is_named_as_categorical_must_exist() -> None:
     with pytest.raises(InvalidTableError, match="'shape'"):
-        learn_schema(table(), categorical=["shape"])
+        learn_table(table(), categorical=["shape"])[0]
 
 
 def test_codes_that_look_like_numbers_are_categories_if_said_so() -> None:
-    schema = learn_schema({"code": np.array([10, 20, 10])}, categorical=["code"])
+    schema = learn_table({"code": np.array([10, 20, 10])}, categorical=["code"])[0]
     assert schema.categories[0].categories == ("10", "20")
 
 
@@ -89,7 +89,7 @@ def test_pieces_rise_and_span_the_values(values: list[float], most: int) -> None
 
 @given(st.lists(st.floats(-1e300, 1e300, allow_nan=False), min_size=1, max_size=30), st.floats(-1e300, 1e300))
 def test_encoding_is_finite_whatever_the_numbers(values: list[float], other: float) -> None:
-    schema = learn_schema({"x": np.array(values)})
+    schema = learn_table({"x": np.array(values)})[0]
     found = encode(schema, {"x": np.array([*values, other])})
     assert bool(found.isfinite().all())
     assert bool((found[: len(values), -1] == 0).all())
@@ -97,7 +97,7 @@ def test_encoding_is_finite_whatever_the_numbers(values: list[float], other: flo
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_unfamiliarity_grows_with_the_distance(a: float, b: float) -> None:
-    schema = learn_schema({"x": np.array([-1.0, 0.0, 1.0])})
+    schema = learn_table({"x": np.array([-1.0, 0.0, 1.0])})[0]
     near, far = sorted((a, b))
     found = encode(schema, {"x": np.array([1 + near, 1 + far])})[:, -1]
     assert found[0] <= found[1]

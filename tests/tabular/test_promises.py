@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 from caveat._estimators._from_scores import highest_level, interval_of
 from caveat._estimators._predicting import summarize_draws
 from caveat._estimators._targets import center_and_scale
-from caveat._tables._schema import learn_schema
+from caveat._tables._schema import learn_table
 from caveat._tables._typed import Table
 from caveat._tables._values import row_place
 from caveat.predictive import Mean
@@ -57,7 +57,7 @@ def test_center_and_scale_are_those_of_exact_arithmetic(values: list[float], off
 
 
 def test_a_feature_with_a_large_mean_is_no_constant() -> None:
-    (column,) = learn_schema({"t": 1.7e9 + np.arange(10) / 10}).numbers
+    (column,) = learn_table({"t": 1.7e9 + np.arange(10) / 10})[0].numbers
     assert column.scale == pytest.approx(np.std(np.arange(10) / 10), rel=1e-6)
 
 

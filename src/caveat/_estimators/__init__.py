@@ -11,11 +11,18 @@ from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Tr
 from caveat._estimators._model_checks import check_weights, require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
-from caveat._estimators._out_of_fold import FOLDS
+from caveat._estimators._out_of_fold import FOLDS, deal_in_folds
 from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import check_settings, settings_of, wrong_setting
-from caveat._estimators._storage import OF_READER, format_of, load_model, restore_networks, save_model
+from caveat._estimators._storage import (
+    OF_READER,
+    digest_of_weights,
+    format_of,
+    load_model,
+    restore_networks,
+    save_model,
+)
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
 from caveat._estimators._thresholds import (
     check_goal,
@@ -61,8 +68,10 @@ __all__ = [
     "check_settings",
     "check_weights",
     "choose_by_truth",
+    "deal_in_folds",
     "decide",
     "describe_calibration",
+    "digest_of_weights",
     "epistemic_measure",
     "fingerprint",
     "fit_model",

@@ -51,12 +51,24 @@ def split_in_folds(inputs: Tensor, answers: Tensor, random_state: int) -> list[A
 
     Equal rows stand for one that was given a weight: trained on in one place, they must not be answered in another.
     """
-    N = len(answers)
+    N, labels = len(answers), None if answers.is_floating_point() else answers.numpy()
     whole = np.concatenate([one.reshape(N, -1).double().numpy() for one in (inputs, answers)], 1)
     _, first, groups = np.unique(whole, axis=0, return_index=True, return_inverse=True)
+    return deal_in_folds(groups.reshape(-1), first, labels, random_state)
+
+
+def deal_in_folds(groups: Array, first: Array, labels: Array | None, random_state: int) -> list[Array]:
+    """Returns for each fold which rows are out, (N,) bool, where rows of one group (N,) go together.
+
+    Args:
+        groups: Group (N,) of each row, from 0.
+        first: Number of a row of each group.
+        labels: Class numbers (N,), of which each fold gets as many; or None.
+        random_state: Random seed.
+    """
     order = np.random.default_rng(random_state).permutation(len(first))
-    if not answers.is_floating_point():
-        order = order[np.argsort(answers.numpy()[first[order]], kind="stable")]
+    if labels is not None:
+        order = order[np.argsort(labels[first[order]], kind="stable")]
     fold = np.empty(len(first), np.int64)
     fold[order] = np.arange(len(first)) % FOLDS
-    return [fold[groups.reshape(-1)] == number for number in range(FOLDS)]
+    return [fold[groups] == number for number in range(FOLDS)]

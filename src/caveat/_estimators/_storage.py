@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from caveat._estimators._card import model_card
@@ -119,6 +121,15 @@ def restore_networks(build: Callable[[], nn.Module], stored: Stored) -> tuple[nn
         network.load_state_dict(weights)
         networks.append(network.eval())
     return tuple(networks)
+
+
+def digest_of_weights(module: nn.Module, first: bytes = b"") -> str:
+    """Returns what tells a network that a folder only names from another: a digest of ``first`` and of its weights."""
+    digest = hashlib.sha256(first)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _make(

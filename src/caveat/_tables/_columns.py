@@ -84,13 +84,6 @@ def take(columns: Mapping[str, Array], rows: Any) -> Columns:
     return {name: values[rows] for name, values in columns.items()}
 
 
-def as_column(values: Any) -> Array:
-    """One column (B,), or targets (B, D), as an array: its own type where NumPy has it, else objects, None for gaps."""
-    if hasattr(values, "columns") or getattr(values, "ndim", 1) == 2:
-        return np.stack([np.asarray(one, dtype=object) for one in as_columns(values).values()], 1)
-    return _column(values)
-
-
 def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:
     """Names as text, each with what the table calls it."""
     named = [(str(key), key) for key in keys]

@@ -75,7 +75,7 @@ class Schema:
 
     Example:
         >>> import numpy as np
-        >>> found = learn_schema({"age": np.array([20.0, 40.0]), "sex": np.array(["f", None], dtype=object)})
+        >>> found, _ = learn_table({"age": np.array([20.0, 40.0]), "sex": np.array(["f", None], dtype=object)})
         >>> [(column.name, column.kind, column.missing) for column in found.columns]
         [('age', 'number', 0), ('sex', 'category', 1)]
     """
@@ -155,11 +155,6 @@ def learn_table(
             learned.append(replace(_learn_categories(name, keys), note=reading.note))
             typed.categories[name] = keys
     return Schema(tuple(learned)), typed
-
-
-def learn_schema(columns: Columns, categorical: Collection[str] = (), place: Place = row_place) -> Schema:
-    """Returns what each column holds; see ``learn_table``."""
-    return learn_table(columns, categorical, place)[0]
 
 
 def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = row_place) -> TypedColumns:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from caveat._estimators import digest_of_weights
 from caveat._extras import require
 from caveat.errors import explain
 from caveat.image._listing import InvalidPictureError
@@ -44,11 +44,7 @@ class Backbone:
 
     def fingerprint(self) -> str:
         """Returns a digest of its weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return digest_of_weights(self.module)
 
 
 def open_backbone(given: str | nn.Module, size: int | None) -> Backbone:

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._estimators import Training
+from caveat._estimators import Training, deal_in_folds
 from caveat._extras import require
 from caveat._tables import Array, Trees
 
 FEWEST_ROWS = 2_000  # below, trees of a fold see too little to add to what networks find
-_FOLDS = 5
 _MISSING = 1e30  # equal to itself, which NaN is not
 _LEAVES, _FEWEST_IN_LEAF = 63, 5
 _ROUNDS, _FEWEST_ROUNDS, _MOST_TREES = 100, 20, 1_000
@@ -92,11 +91,8 @@ def split_in_folds(training: Training, inputs: Tensor) -> list[Tensor]:
     other = (inputs.nan_to_num(_MISSING).diff(dim=0) != 0).any(1) | (training.answers.diff() != 0)
     group = np.concatenate([[0], other.cumsum(0).numpy()])
     first = np.unique(group, return_index=True)[1]
-    order = np.random.default_rng(training.settings.random_state).permutation(len(first))
-    order = order[np.argsort(training.answers.numpy()[first[order]], kind="stable")]
-    fold = np.empty(len(first), np.int64)
-    fold[order] = np.arange(len(first)) % _FOLDS
-    return [torch.from_numpy(fold[group] == number) for number in range(_FOLDS)]
+    folds = deal_in_folds(group, first, training.answers.numpy(), training.settings.random_state)
+    return [torch.from_numpy(out) for out in folds]
 
 
 def _grow(training: Training, inputs: Tensor, rounds: int, chosen: Tensor | slice = slice(None)) -> Trees:

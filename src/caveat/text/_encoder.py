@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from caveat._estimators import digest_of_weights
 from caveat._extras import require
 from caveat.errors import InvalidArgumentError, explain
 
@@ -87,11 +87,8 @@ class Encoder:
 
     def fingerprint(self) -> str:
         """Of its weights and of what it does with words."""
-        digest = hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
-        for name, tensor in sorted(self.reader.encoder.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        words = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
+        return digest_of_weights(self.reader.encoder, words)
 
 
 def load_encoder(
