@@ -13,7 +13,6 @@ from caveat._tables._columns import (
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._encode import ABSENT, FIRST, edges_of, encode, unfamiliarity
 from caveat._tables._sample import (
-    Sample,
     class_labels,
     read_sample,
     require_columns,
@@ -49,7 +48,6 @@ __all__ = [
     "Dress",
     "InvalidTableError",
     "NumberColumn",
-    "Sample",
     "Schema",
     "Table",
     "TableReader",

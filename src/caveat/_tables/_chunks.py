@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, AnyStr, cast
@@ -20,7 +20,7 @@ import numpy as np
 from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
 from caveat._tables._arrow_files import open_feather, open_parquet
-from caveat._tables._columns import Array, Columns, InvalidTableError, count_rows
+from caveat._tables._columns import Array, Columns, InvalidTableError, count_rows, take
 from caveat.errors import explain
 
 ROWS = 8192
@@ -38,16 +38,28 @@ _MAGIC = {b"\x1f\x8b": "a gzip file", b"PK": "a ZIP file, such as a spreadsheet"
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some rows of a file: columns, the line that each row ends on, and how much of the file (0 to 1) was read."""
+    """Some rows of a file.
+
+    Fields:
+        lines: Line that each row ends on, (B,).
+        file: Name of the file.
+        read: How much of it was read, 0 to 1.
+        total: Number of all its rows, once they have been counted.
+    """
 
     columns: Columns
     lines: Array
     file: str
     read: float
+    total: int = 0
 
     def place(self, row: int) -> str:
         """Where a row stands, for messages."""
         return f"line {int(self.lines[row])} of {self.file}"
+
+    def take(self, rows: Any) -> Chunk:
+        """Some of the rows (an index, a slice or a mask)."""
+        return replace(self, columns=take(self.columns, rows), lines=self.lines[rows])
 
 
 def read_chunks(path: Path, rows: int = ROWS) -> Iterator[Chunk]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from caveat._tables._chunks import Chunk, read_chunks
-from caveat._tables._columns import Array, Columns, InvalidTableError, take
+from caveat._tables._columns import Array, InvalidTableError
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import keys_of, numbers_of
@@ -21,30 +20,7 @@ _LARGEST = 1e150
 Advance = Callable[[float], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Rows of a file: columns, their lines, and how many rows the file has."""
-
-    columns: Columns
-    lines: Array
-    file: str
-    total: int
-
-    def place(self, row: int) -> str:
-        """Where a row stands, for messages."""
-        return f"line {int(self.lines[row])} of {self.file}"
-
-    def only(self, rows: Any) -> Sample:
-        """Some of the rows."""
-        return Sample(take(self.columns, rows), self.lines[rows], self.file, self.total)
-
-    def without(self, names: Collection[str]) -> Sample:
-        """The same rows, some columns left out."""
-        columns = {name: values for name, values in self.columns.items() if name not in names}
-        return Sample(columns, self.lines, self.file, self.total)
-
-
-def read_sample(path: Path, most: int, seed: int, advance: Advance = lambda share: None) -> Sample:
+def read_sample(path: Path, most: int, seed: int, advance: Advance = lambda share: None) -> Chunk:
     """All rows of a file, or ``most`` of them drawn evenly, in order; memory holds twice as many at most."""
     random = np.random.default_rng(seed)
     kept: list[Chunk] = []
@@ -60,8 +36,7 @@ def read_sample(path: Path, most: int, seed: int, advance: Advance = lambda shar
             held = most
     if held > most:
         kept, keys = _thin(kept, keys, most)
-    table = join_chunks(kept)
-    return Sample(table.columns, table.lines, table.file, total)
+    return replace(join_chunks(kept), total=total)
 
 
 def join_chunks(chunks: list[Chunk]) -> Chunk:
@@ -74,7 +49,7 @@ def join_chunks(chunks: list[Chunk]) -> Chunk:
     return Chunk(columns, np.concatenate([chunk.lines for chunk in chunks]), chunks[0].file, 1.0)
 
 
-def target_kind(sample: Sample, name: str) -> str:
+def target_kind(sample: Chunk, name: str) -> str:
     """What a target is, if nobody says: "classes" for text, booleans and few whole numbers, else "numbers"."""
     values = sample.columns[name]
     reading = learn_reading(name, values, sample.place)
@@ -85,7 +60,7 @@ def target_kind(sample: Sample, name: str) -> str:
     return "classes" if len(different) <= _FEW and bool((different == np.round(different)).all()) else "numbers"
 
 
-def class_labels(sample: Sample, name: str) -> list[str]:
+def class_labels(sample: Chunk, name: str) -> list[str]:
     """The names of the labels (B,), as ``key_of`` has them.
 
     Raises:
@@ -97,13 +72,13 @@ def class_labels(sample: Sample, name: str) -> list[str]:
     ]
 
 
-def target_dress(sample: Sample, name: str) -> tuple[Dress, str]:
+def target_dress(sample: Chunk, name: str) -> tuple[Dress, str]:
     """How the file writes the numbers of a target, and what is doubtful about it."""
     reading = learn_reading(name, sample.columns[name], sample.place)
     return reading.dress, reading.note
 
 
-def target_numbers(sample: Sample, names: Sequence[str], dresses: Sequence[Dress]) -> Array:
+def target_numbers(sample: Chunk, names: Sequence[str], dresses: Sequence[Dress]) -> Array:
     """The targets (B, D).
 
     Raises:
@@ -121,7 +96,7 @@ def target_numbers(sample: Sample, names: Sequence[str], dresses: Sequence[Dress
     return np.stack(columns, 1)
 
 
-def require_columns(sample: Sample, names: Collection[str], what: str) -> None:
+def require_columns(sample: Chunk, names: Collection[str], what: str) -> None:
     """Raise ``InvalidTableError`` unless the table has these columns."""
     for name in names:
         if name not in sample.columns:
@@ -138,8 +113,7 @@ def require_columns(sample: Sample, names: Collection[str], what: str) -> None:
 def _thin(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk], list[Array]]:
     key = np.concatenate(keys)
     chosen = np.sort(np.argpartition(key, most)[:most])
-    table = join_chunks(chunks)
-    return [Chunk(take(table.columns, chosen), table.lines[chosen], table.file, 1.0)], [key[chosen]]
+    return [join_chunks(chunks).take(chosen)], [key[chosen]]
 
 
 def _no_gap(name: str, key: str | None, place: str) -> str:

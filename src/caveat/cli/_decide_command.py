@@ -16,13 +16,13 @@ from caveat._estimators import (
     check_goal,
     choose_by_truth,
     interval_of,
-    load_model,
     predict_from,
     save_model,
 )
 from caveat._goal import Goal
 from caveat.cli._output_file import writing
-from caveat.cli._tabular_tested import TABLES, Judged, ask
+from caveat.cli._picture_tested import ask_of_kind, open_model
+from caveat.cli._tabular_tested import Judged
 from caveat.errors import explain
 from caveat.metrics import expected_calibration_error, interval_coverage
 from caveat.predictive import Categorical, Gaussian
@@ -37,12 +37,13 @@ def decide_file(folder: Path, data: Path, goal: Goal, *, most_rows: int, advance
         NoThresholdError: No threshold can be shown to keep the promise.
     """
     with writing(folder):
-        model = load_model(TABLES, folder)
+        model = open_model(folder)
         check_goal(model, goal)
-        tested = ask(model, data, most_rows, None, advance)
+        tested = ask_of_kind(model, data, most_rows, None, advance)
         model, _ = choose_by_truth(model, tested.pred, tested.truth, goal, file=data.name)
         save_model(model, folder)
-        return {"schema": "caveat-decide-1", "model": str(folder), **(model.policy or {})}
+        policy = model.policy or {}
+        return {"schema": "caveat-decide-1", "model": str(folder), **policy, **tested.describe_left_out()}
 
 
 def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance) -> dict[str, Any]:
@@ -51,27 +52,21 @@ def calibrate_file(folder: Path, data: Path, *, most_rows: int, advance: Advance
     A policy is dropped: its threshold was chosen for other probabilities.
     """
     with writing(folder):
-        model = load_model(TABLES, folder)
-        tested = ask(model, data, most_rows, None, advance)
-        done, about = calibrate_by(tested, tested.encoded, data)
+        tested = ask_of_kind(open_model(folder), data, most_rows, None, advance)
+        done, about = _calibrate_by(tested, data)
         save_model(done, folder)
-        return {"schema": "caveat-calibrate-1", "model": str(folder), **about}
+        return {"schema": "caveat-calibrate-1", "model": str(folder), **about, **tested.describe_left_out()}
 
 
-def calibrate_by(tested: Judged, inputs: Tensor, data: Path) -> tuple[Model, dict[str, Any]]:
-    """Returns the model of labeled rows calibrated by them, without a policy, and what came of it.
-
-    Args:
-        tested: Labeled rows and what the model predicts for them.
-        inputs: The same rows as the networks get them.
-        data: File that they are from.
-    """
+def _calibrate_by(tested: Judged, data: Path) -> tuple[Model, dict[str, Any]]:
+    """Returns the model of labeled rows calibrated by them, without a policy, and what came of it."""
     model, truth = tested.model, tested.truth
     if len(truth) < FEWEST_TO_CALIBRATE:
         rule = f"A model is calibrated on at least {FEWEST_TO_CALIBRATE} labeled {model.kind.rows}."
         got, cause = f"{len(truth)} in {data.name}", "the first rows of a new period"
         raise model.kind.error(explain(rule, got=got, cause=cause, fix=f"collect more {model.kind.rows}"))
     before = _quality(model, tested.pred, truth)
+    inputs = tested.inputs()
     answers = model.target.standardized(truth.numpy()) if isinstance(model.target, Numbers) else truth
     done = calibrate(model, inputs, answers).changed(policy=None)
     return done, {

@@ -8,20 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import FILES, describe_calibration, load_model
+from caveat._estimators import FILES, describe_calibration
 from caveat._extras import require
 from caveat._files import write_whole
-from caveat._kinds import package_of
 from caveat._tables import InvalidTableError
 from caveat.cli._output_file import check_output, writing
 from caveat.cli._picture_report import picture_report
-from caveat.cli._picture_tested import PICTURES, ask_of_pictures
+from caveat.cli._picture_tested import TestedPictures, ask_of_kind, open_model
 from caveat.cli._tabular_drift import drifts_of
 from caveat.cli._tabular_output import cannot_write
 from caveat.cli._tabular_policy import judge_policy
 from caveat.cli._tabular_report import report_html
 from caveat.cli._tabular_scores import scores_of
-from caveat.cli._tabular_tested import TABLES, Judged, ask
+from caveat.cli._tabular_tested import Judged, Tested
 from caveat.errors import InvalidArgumentError
 
 Advance = Callable[[float], None]
@@ -47,11 +46,11 @@ def evaluate_file(
 def _evaluate(
     folder: Path, data: Path, report: Path | None, draws: int | None, most_rows: int, advance: Advance
 ) -> dict[str, Any]:
-    if package_of(folder) == "image":
-        pictures = ask_of_pictures(load_model(PICTURES, folder), data, most_rows, draws, advance)
-        about = {"rows_in_file": pictures.total, "left_out": pictures.left_out}
-        return _judge(folder, pictures, report, about, partial(picture_report, pictures))
-    tested = ask(load_model(TABLES, folder), data, most_rows, draws, advance)
+    tested = ask_of_kind(open_model(folder), data, most_rows, draws, advance)
+    if isinstance(tested, TestedPictures):
+        about = {"rows_in_file": tested.total, **tested.describe_left_out()}
+        return _judge(folder, tested, report, about, partial(picture_report, tested))
+    assert isinstance(tested, Tested)
     drifts = drifts_of(tested)
     about = {
         "rows_in_file": tested.sample.total,

@@ -14,9 +14,9 @@ import torch
 
 from caveat._estimators import Model, Target, fit_model, learn_classes, learn_numbers, save_model
 from caveat._tables import (
+    Chunk,
     Dress,
     InvalidTableError,
-    Sample,
     TrainingTable,
     class_labels,
     content_of,
@@ -65,15 +65,17 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
         with checkpoint(request.out, _described(request, settings)) as (folder, resumed):
             model = fit_sample(sample, request, settings, verbose, folder)
             save_model(model, request.out)
-    return {**describe_fit(model, sample, request.out), "resumed": resumed}
+    columns = {"columns": describe_columns(model)}
+    return {**describe_fit(model, request.out, sample.total, columns), "resumed": resumed}
 
 
 def fit_sample(
-    sample: Sample, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None
+    sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None
 ) -> Model:
     """The model of rows that were read; ``folder`` keeps the state of training."""
     kind = request.kind or ("numbers" if len(request.targets) > 1 else target_kind(sample, request.targets[0]))
-    columns = sample.without({*request.targets, *request.drop}).columns
+    left_out = {*request.targets, *request.drop}
+    columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     learned = learn_table(columns, [name for name in request.categorical if name in columns], sample.place)
     answers = _learn_target(sample, list(request.targets), kind)
     rows = TrainingTable.of(*learned, answers.dresses)
@@ -83,15 +85,15 @@ def fit_sample(
     return model
 
 
-def describe_fit(model: Model, sample: Sample, out: Path) -> dict[str, Any]:
-    """Returns what is printed of a model."""
+def describe_fit(model: Model, out: Path, total: int, more: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is printed of a model of so many rows of data."""
     summary = {name: value for name, value in model.summary.items() if name != "target_notes"}
     return {
         "schema": "caveat-fit-1",
         "model": str(out),
         "answers": "classes" if model.classifies else "numbers",
-        "rows_in_file": sample.total,
-        "columns": describe_columns(model),
+        "rows_in_file": total,
+        **more,
         **summary,
         "temperature": model.calibration.temperature,
         "variance_factors": model.calibration.factors.tolist(),
@@ -115,7 +117,7 @@ class _Answers:
     notes: dict[str, str]
 
 
-def _learn_target(sample: Sample, names: list[str], kind: str) -> _Answers:
+def _learn_target(sample: Chunk, names: list[str], kind: str) -> _Answers:
     if kind == "numbers":
         readings = [target_dress(sample, name) for name in names]
         dresses = tuple(dress for dress, _ in readings)

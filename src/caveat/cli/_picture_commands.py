@@ -1,4 +1,4 @@
-"""`caveat fit`, `decide` and `calibrate` on pictures: folders of them, or a CSV of their paths."""
+"""`caveat fit` and `predict` on pictures: folders of them, or a CSV of their paths."""
 
 from __future__ import annotations
 
@@ -15,19 +15,14 @@ import numpy as np
 from caveat._estimators import (
     Classes,
     Model,
-    check_goal,
-    choose_by_truth,
     describe_calibration,
-    fingerprint,
-    load_model,
     prediction_rows,
     save_model,
 )
-from caveat._goal import Goal
-from caveat.cli._decide_command import calibrate_by
-from caveat.cli._output_file import check_output, writing, written
-from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, ask_of_pictures, draw_evenly, estimator_of, list_labeled
-from caveat.cli._predict_command import check_request, made_by
+from caveat.cli._fit_command import describe_fit
+from caveat.cli._output_file import check_output, written
+from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, draw_evenly, estimator_of, list_labeled
+from caveat.cli._predict_command import describe_output, made_by, open_to_predict
 from caveat.cli._tabular_checkpoint import destination
 from caveat.image import Classifier, PicturesLeftOutWarning, Regressor, list_pictures
 
@@ -62,16 +57,8 @@ def fit_pictures(
             made.fit([paths[row] for row in rows], [answers[row] for row in rows])
         model = _named(made.model_, targets or [CLASS_FOLDERS])
         save_model(model, out)
-    return {
-        "schema": "caveat-fit-1",
-        "model": str(out),
-        "answers": "classes" if model.classifies else "numbers",
-        "rows_in_file": len(paths),
-        **model.summary,
-        "temperature": model.calibration.temperature,
-        "variance_factors": model.calibration.factors.tolist(),
-        "left_out": {problem.name: problem.why for problem in made.problems_},
-    }
+    left_out = {problem.name: problem.why for problem in made.problems_}
+    return {**describe_fit(model, out, len(paths), {}), "left_out": left_out}
 
 
 def predict_for_pictures(
@@ -84,8 +71,7 @@ def predict_for_pictures(
         InvalidModelError: The folder is no model that can be read.
     """
     check_output(out, read=[data])
-    model, mark = load_model(PICTURES, folder), fingerprint(folder)
-    check_request(model, draws, level)
+    model, mark = open_to_predict(PICTURES, folder, draws, level)
     paths, _ = list_pictures(data)
     names = [path.relative_to(data).as_posix() if data.is_dir() else str(path) for path in paths]
     sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
@@ -101,40 +87,7 @@ def predict_for_pictures(
             file.add(rows, (row["decision"] for row in rows))
             advance(file.rows / len(paths))
     counts = {kind: file.counts[kind] for kind in ("answer", "refer", "unreadable")}
-    return {
-        "schema": "caveat-predict-1",
-        "out": str(out),
-        "rows": file.rows,
-        "resumed_at": file.resumed,
-        "decisions": counts,
-        "calibration": describe_calibration(model),
-    }
-
-
-def decide_pictures(folder: Path, data: Path, goal: Goal, *, most_rows: int, advance: Advance) -> dict[str, Any]:
-    """Chooses a threshold and writes it into the model.
-
-    Raises:
-        NoThresholdError: No threshold can be shown to keep the promise.
-    """
-    with writing(folder):
-        model = load_model(PICTURES, folder)
-        check_goal(model, goal)
-        tested = ask_of_pictures(model, data, most_rows, None, advance)
-        model, _ = choose_by_truth(model, tested.pred, tested.truth, goal, file=data.name)
-        save_model(model, folder)
-        policy = model.policy or {}
-        return {"schema": "caveat-decide-1", "model": str(folder), **policy, "left_out": tested.left_out}
-
-
-def calibrate_pictures(folder: Path, data: Path, *, most_rows: int, advance: Advance) -> dict[str, Any]:
-    """Fits the calibration of a model to labeled pictures that it was not trained on, and writes it into the model."""
-    with writing(folder):
-        model = load_model(PICTURES, folder)
-        tested = ask_of_pictures(model, data, most_rows, None, advance)
-        done, about = calibrate_by(tested, model.reader.read(tested.sources), data)
-        save_model(done, folder)
-        return {"schema": "caveat-calibrate-1", "model": str(folder), **about, "left_out": tested.left_out}
+    return {**describe_output(out, file.rows, file.resumed, counts), "calibration": describe_calibration(model)}
 
 
 def _are_numbers(answers: Sequence[Any]) -> bool:

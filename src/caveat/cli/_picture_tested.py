@@ -1,4 +1,4 @@
-"""A model asked about labeled pictures: what evaluating, calibrating and deciding stand on."""
+"""A model asked about labeled pictures, or about rows of its kind: what commands judge, calibrate and decide by."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._estimators import Classes, Model, losses_of
-from caveat._kinds import find_kind
-from caveat.cli._tabular_tested import parts_of
+from caveat._estimators import Classes, Model, load_model
+from caveat._kinds import find_kind, package_of
+from caveat.cli._tabular_tested import TABLES, Judged, ask
 from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian, concatenate
@@ -25,34 +25,28 @@ Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)
-class TestedPictures:
-    """Labeled pictures and what a model predicts for them.
+class TestedPictures(Judged):
+    """Labeled pictures.
 
     Fields:
-        pred: What it predicts.
-        truth: Class numbers (B,), or targets (B, D) in their units.
         sources: Their paths.
         total: The number of pictures in the folder or CSV.
         file: Its name.
         left_out: Pictures that show nothing, by name, and why.
     """
 
-    model: Model
-    pred: Categorical | Gaussian
-    truth: Tensor
     sources: list[Path]
     total: int
     file: str
     left_out: dict[str, str]
 
-    @property
-    def wrong(self) -> Tensor:
-        """(B,) float64: 1 where the class is wrong; of a regression the mean square error in standard deviations."""
-        return losses_of(self.model, self.pred, self.truth)
+    def inputs(self) -> Tensor:
+        """Returns the pictures as the networks get them."""
+        return self.model.reader.read(self.sources)
 
-    def parts(self) -> dict[str, Tensor]:
-        """Returns "total", "aleatoric" and "epistemic" of each picture, (B,)."""
-        return parts_of(self.pred)
+    def describe_left_out(self) -> dict[str, Any]:
+        """Returns which pictures were left out, and why."""
+        return {"left_out": self.left_out}
 
 
 def estimator_of(model: Model) -> Classifier | Regressor:
@@ -108,6 +102,16 @@ def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None,
     pred = cast("Categorical | Gaussian", concatenate(parts)).rows(seen)
     kept = [sources[row] for row in cast("list[int]", seen.tolist())]
     return TestedPictures(model, pred, truth[seen], kept, len(paths), data.name, left_out)
+
+
+def open_model(folder: Path) -> Model:
+    """Returns the model of tables or of pictures that a folder holds."""
+    return load_model(PICTURES if package_of(folder) == PICTURES.package else TABLES, folder)
+
+
+def ask_of_kind(model: Model, data: Path, most_rows: int, draws: int | None, advance: Advance) -> Judged:
+    """Returns labeled rows or pictures, as the model is of, and what it predicts for them."""
+    return (ask_of_pictures if model.kind is PICTURES else ask)(model, data, most_rows, draws, advance)
 
 
 def _truth_of(model: Model, answers: list[Any], data: Path) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from caveat._estimators import (
+    Kind,
     Model,
     changed,
     describe_calibration,
@@ -19,7 +20,7 @@ from caveat._estimators import (
     predict_from,
     prediction_rows,
 )
-from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks, take
+from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks
 from caveat.cli._arguments import check_draws, check_level
 from caveat.cli._output_file import check_output, written
 from caveat.cli._tabular_tested import TABLES
@@ -38,11 +39,8 @@ def predict_file(
         InvalidModelError: the folder is no model that can be read.
     """
     check_output(out, read=[data])
-    content, mark = content_of(data), fingerprint(folder)
-    model = load_model(TABLES, folder)
-    check_request(model, draws, level)
-    if fingerprint(folder) != mark:
-        raise InvalidModelError(changed_model(folder))
+    content = content_of(data)
+    model, mark = open_to_predict(TABLES, folder, draws, level)
     asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": made_by()}
     with written(out, {"model": mark, "data": content, **asked}) as file:
         done = 0
@@ -57,8 +55,28 @@ def predict_file(
         if content_of(data) != content:
             raise InvalidTableError(changed_data(data))
     counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
-    said = {"schema": "caveat-predict-1", "out": str(out), "rows": file.rows, "resumed_at": file.resumed}
-    return {**said, "decisions": counts, "calibration": describe_calibration(model)}
+    return {**describe_output(out, file.rows, file.resumed, counts), "calibration": describe_calibration(model)}
+
+
+def open_to_predict(kind: Kind, folder: Path, draws: int | None, level: float) -> tuple[Model, str]:
+    """Returns the model of a folder, which can predict so, and the fingerprint that it was loaded by.
+
+    Raises:
+        InvalidModelError: The folder is no model, or was replaced meanwhile.
+        InvalidArgumentError: As ``check_request``.
+    """
+    mark = fingerprint(folder)
+    model = load_model(kind, folder)
+    check_request(model, draws, level)
+    if fingerprint(folder) != mark:
+        raise InvalidModelError(changed_model(folder))
+    return model, mark
+
+
+def describe_output(out: Path, rows: int, resumed: int, decisions: dict[str, int]) -> dict[str, Any]:
+    """Returns what is printed of predictions, however they were made."""
+    said = {"schema": "caveat-predict-1", "out": str(out), "rows": rows, "resumed_at": resumed}
+    return {**said, "decisions": decisions}
 
 
 def check_request(model: Model, draws: int | None, level: float) -> None:
@@ -119,5 +137,4 @@ def _rest(chunk: Chunk, skipped: int) -> Chunk | None:
         return chunk
     if skipped == len(chunk.lines):
         return None
-    rows = slice(skipped, None)
-    return Chunk(take(chunk.columns, rows), chunk.lines[rows], chunk.file, chunk.read)
+    return chunk.take(slice(skipped, None))

@@ -24,7 +24,14 @@ from caveat._files import beside_of, write_whole
 from caveat._plain import parse_json
 from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks
 from caveat.cli._output_file import writing
-from caveat.cli._predict_command import changed_data, changed_model, check_request, made_by, predicted
+from caveat.cli._predict_command import (
+    changed_data,
+    changed_model,
+    describe_output,
+    made_by,
+    open_to_predict,
+    predicted,
+)
 from caveat.cli._tabular_output import encoder
 from caveat.cli._tabular_tested import TABLES
 from caveat.errors import BusyError, CaveatError, InvalidArgumentError, InvalidModelError, explain
@@ -81,10 +88,8 @@ def predict_file_by_ray(
         InvalidModelError: The folder is no model that can be read.
         MissingExtraError: Ray is not installed.
     """
-    content, mark = content_of(data), fingerprint(folder)
-    check_request(load_model(TABLES, folder), draws, level)
-    if fingerprint(folder) != mark:
-        raise InvalidModelError(changed_model(folder))
+    content = content_of(data)
+    _, mark = open_to_predict(TABLES, folder, draws, level)
     asked = {"draws": draws, "level": level, "keep": list(keep)}
     what = {"model": mark, "data": content, **asked, "made_by": made_by()}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray writes between the lines of the command
@@ -272,5 +277,4 @@ def _name(block: int) -> str:
 
 def _summarize(out: Path, parts: Parts, resumed: int) -> dict[str, Any]:
     counts = {kind: sum(part[kind] for part in parts.done.values()) for kind in ("answer", "refer")}
-    said = {"schema": "caveat-predict-1", "out": str(out), "rows": parts.rows, "resumed_at": resumed}
-    return {**said, "decisions": counts, "parts": len(parts.done)}
+    return {**describe_output(out, parts.rows, resumed, counts), "parts": len(parts.done)}

@@ -271,13 +271,10 @@ def decide(
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
-    from caveat._kinds import package_of
     from caveat.cli._decide_command import decide_file
-    from caveat.cli._picture_commands import decide_pictures
 
-    choose = decide_pictures if package_of(model) == "image" else decide_file
     with threads_set(threads, data), _bar(f"Deciding on {data.name}") as advance:
-        found = choose(model, data, goal, most_rows=most_rows, advance=advance)
+        found = decide_file(model, data, goal, most_rows=most_rows, advance=advance)
     said = f"{found['coverage']:.1%} of the rows are answered, the others deferred; written into {model}."
     _say_left_out(found, as_json)
     _show(found, as_json, said, skip=("unit", "left_out"))
@@ -297,13 +294,10 @@ def calibrate(
     check_model(model)
     check_data(data)
     check_installed("safetensors", "tabular")
-    from caveat._kinds import package_of
     from caveat.cli._decide_command import calibrate_file
-    from caveat.cli._picture_commands import calibrate_pictures
 
-    fit_again = calibrate_pictures if package_of(model) == "image" else calibrate_file
     with threads_set(threads, data), _bar(f"Calibrating on {data.name}") as advance:
-        found = fit_again(model, data, most_rows=most_rows, advance=advance)
+        found = calibrate_file(model, data, most_rows=most_rows, advance=advance)
     _say_left_out(found, as_json)
     said = f"Calibrated on {found['rows']:,} rows; written into {model}."
     _show(found, as_json, said, skip=("left_out",))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ import caveat
 from caveat._estimators import Classes, Model, losses_of, predict_from
 from caveat._kinds import find_kind
 from caveat._tables import (
+    Chunk,
     InvalidTableError,
-    Sample,
     TypedColumns,
     class_labels,
     key_of,
@@ -34,29 +35,56 @@ _AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
-    """Labeled rows and what a model says of them.
+class Judged(ABC):
+    """Labeled rows of whatever kind, and what a model predicts for them.
 
     Fields:
-        typed: the columns as they were parsed.
-        encoded: the rows as the network sees them.
-        pred: what it predicts.
-        truth: (B,) class numbers, or (B, D) targets in their units.
-        unfamiliar: (B, columns), see ``caveat._tables.unfamiliarity``.
+        truth: Class numbers (B,), or targets (B, D) in their units.
     """
 
     model: Model
-    sample: Sample
-    typed: TypedColumns
-    encoded: Tensor
     pred: Categorical | Gaussian
     truth: Tensor
-    unfamiliar: Tensor
 
     @property
     def wrong(self) -> Tensor:
         """(B,) float64: 1 where the class is wrong; of a regression the mean square error in standard deviations."""
         return losses_of(self.model, self.pred, self.truth)
+
+    def parts(self) -> dict[str, Tensor]:
+        """Returns "total", "aleatoric" and "epistemic" of each, (B,): nats, or standard deviations in target units."""
+        parts = caveat.decompose(self.pred)
+        if isinstance(self.pred, Categorical):
+            return {name: values.double() for name, values in parts.items()}
+        return {name: values.double().mean(1).sqrt() for name, values in parts.items()}
+
+    @abstractmethod
+    def inputs(self) -> Tensor:
+        """Returns the rows as the networks get them."""
+
+    def describe_left_out(self) -> dict[str, Any]:
+        """Returns what a command says of rows that were left out: nothing of a kind that leaves none out."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Tested(Judged):
+    """Labeled rows of a table.
+
+    Fields:
+        typed: the columns as they were parsed.
+        encoded: the rows as the network sees them.
+        unfamiliar: (B, columns), see ``caveat._tables.unfamiliarity``.
+    """
+
+    sample: Chunk
+    typed: TypedColumns
+    encoded: Tensor
+    unfamiliar: Tensor
+
+    def inputs(self) -> Tensor:
+        """Returns the rows as the networks get them."""
+        return self.encoded
 
     @property
     def unlike(self) -> Tensor:
@@ -69,46 +97,6 @@ class Tested:
         missing = self.encoded[:, N : 2 * N].bool()
         numbers = torch.where(missing, self.unfamiliar[:, :N] >= 1, self.unfamiliar[:, :N] > 0)
         return torch.cat([numbers, self.unfamiliar[:, N:] >= 1], 1)
-
-    def parts(self) -> dict[str, Tensor]:
-        """ "total", "aleatoric" and "epistemic" of each row, (B,): nats, or standard deviations in target units."""
-        return parts_of(self.pred)
-
-
-class Judged(Protocol):
-    """What the numbers and plots of a report need of labeled rows, of whatever kind."""
-
-    @property
-    def model(self) -> Model:
-        """The model."""
-        ...
-
-    @property
-    def pred(self) -> Categorical | Gaussian:
-        """What it predicts."""
-        ...
-
-    @property
-    def truth(self) -> Tensor:
-        """(B,) class numbers, or (B, D) targets in their units."""
-        ...
-
-    @property
-    def wrong(self) -> Tensor:
-        """(B,) float64: 1 where the class is wrong; of a regression the mean square error in standard deviations."""
-        ...
-
-    def parts(self) -> dict[str, Tensor]:
-        """Returns what ``parts_of`` does."""
-        ...
-
-
-def parts_of(pred: Categorical | Gaussian) -> dict[str, Tensor]:
-    """Returns "total", "aleatoric" and "epistemic" of each row, (B,): nats, or standard deviations in target units."""
-    parts = caveat.decompose(pred)
-    if isinstance(pred, Categorical):
-        return {name: values.double() for name, values in parts.items()}
-    return {name: values.double().mean(1).sqrt() for name, values in parts.items()}
 
 
 def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Advance) -> Tested:
@@ -127,10 +115,10 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
         parts.append(predict_from(model, part, draws))
         advance(0.1 + 0.9 * sum(one.row_count for one in parts) / len(encoded))
     pred = cast("Categorical | Gaussian", concatenate(parts))
-    return Tested(model, sample, typed, encoded, pred, truth, unfamiliarity(model.reader.schema, encoded))
+    return Tested(model, pred, truth, sample, typed, encoded, unfamiliarity(model.reader.schema, encoded))
 
 
-def truth_of(model: Model, sample: Sample) -> Tensor:
+def truth_of(model: Model, sample: Chunk) -> Tensor:
     """Class numbers (B,), or targets (B, D)."""
     if not isinstance(model.target, Classes):
         return torch.from_numpy(target_numbers(sample, model.target.names, model.reader.targets))
