@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from caveat._doctor import Comparison, Diagnosis, ExaminedSite, Fault, format_fires
-from caveat.cli._report_style import STYLE
+from caveat.cli._report_page import STYLE, list_facts
 
 _OWN_STYLE = """
 .fault{border-left:4px solid var(--other);padding:.1em 0 .1em 1em;margin:1.2em 0;break-inside:avoid}
@@ -88,34 +88,22 @@ def _share(site: ExaminedSite) -> str:
 
 
 def _ways(found: Diagnosis) -> str:
-    said = [
-        (way.name, f"raises {way.error}" if way.error else "; ".join(f"{f.name}: {f.what}" for f in way.faults))
-        for way in found.ways
-        if way.name != "recipe"
-    ]
-    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what or 'does nothing else')}</dd>" for name, what in said)
-    return f"<section><h2>What the usual ways do to this network</h2><dl>{listed}</dl></section>"
+    others = [way for way in found.ways if way.name != "recipe"]
+    faults = {way.name: "; ".join(f"{f.name}: {f.what}" for f in way.faults) or "does nothing else" for way in others}
+    said = faults | {way.name: f"raises {way.error}" for way in others if way.error}
+    return f"<section><h2>What the usual ways do to this network</h2>{list_facts(said)}</section>"
 
 
 def _comparison(found: Comparison) -> str:
-    rows = [
-        ("outputs", f"{found.passes} passes of the recipe, {found.draws} draws of caveat's, read {found.read_as}"),
-        (
-            "distance of the means",
-            f"{found.mean_distance:.2g} standard deviations; noise alone gives {found.mean_distance_expected:.2g}",
-        ),
-        ("ratio of the variances", f"{found.spread_ratio:.2g} ± {found.spread_ratio_error:.2g}"),
-        (
-            "standard error of the mean",
-            f"{found.standard_error:.2g} standard deviations, with {found.passes} passes",
-        ),
-        (
-            "cost",
-            f"{found.seconds * 1e3:.3g} ms a pass; {found.caveat_seconds * 1e3:.3g} ms a draw of caveat's",
-        ),
-    ]
-    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in rows)
-    return f"<section><h2>The recipe beside caveat</h2><dl>{listed}</dl></section>"
+    noise = found.mean_distance_expected
+    facts = {
+        "outputs": f"{found.passes} passes of the recipe, {found.draws} draws of caveat's, read {found.read_as}",
+        "distance of the means": f"{found.mean_distance:.2g} standard deviations; noise alone gives {noise:.2g}",
+        "ratio of the variances": f"{found.spread_ratio:.2g} ± {found.spread_ratio_error:.2g}",
+        "standard error of the mean": f"{found.standard_error:.2g} standard deviations, with {found.passes} passes",
+        "cost": f"{found.seconds * 1e3:.3g} ms a pass; {found.caveat_seconds * 1e3:.3g} ms a draw of caveat's",
+    }
+    return f"<section><h2>The recipe beside caveat</h2>{list_facts(facts)}</section>"
 
 
 def _notes(found: Diagnosis) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from base64 import b64encode
 from html import escape
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +12,13 @@ from torch import Tensor
 from caveat._estimators import describe_calibration, epistemic_measure, uncertainty_of, usual_measure
 from caveat._extras import require
 from caveat.cli._picture_tested import TestedPictures
+from caveat.cli._report_page import data_url, list_facts
 from caveat.cli._tabular_policy import describe_policy
 from caveat.cli._tabular_report import (
     headline,
     judged_sections,
     lead_policy,
-    page,
+    page_of,
     policy_section,
     scores_table,
     warnings_of,
@@ -58,7 +58,7 @@ def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str
         _left_out(tested),
         _how(tested, policy),
     ]
-    return page(title, sections)
+    return page_of(title, sections)
 
 
 def _lead(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
@@ -82,10 +82,10 @@ def _tile(tested: TestedPictures, row: int) -> str:
     if isinstance(tested.pred, Categorical):
         kind = "other" if bool(tested.wrong[row]) else "right"
     name = f"{path.parent.name}/{path.name}"
-    url = f"data:image/png;base64,{b64encode(_thumbnail(path)).decode('ascii')}"
     return (
         f"<figure title='{escape(str(path), quote=True)}'><span>{escape(truth_text(tested, row))}</span>"
-        f"<img alt='{escape(name, quote=True)}' src='{url}'><b class={kind}>{escape(answer_text(tested, row))}</b>"
+        f"<img alt='{escape(name, quote=True)}' src='{data_url(_thumbnail(path))}'>"
+        f"<b class={kind}>{escape(answer_text(tested, row))}</b>"
         f"<span>{escape(name if len(name) <= 18 else '…' + name[-17:])}</span></figure>"
     )
 
@@ -124,5 +124,4 @@ def _how(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
         "calibrated by": describe_calibration(model),
         "policy": "every picture is answered" if policy is None else describe_policy(policy),
     }
-    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items())
-    return f"<h2>How this was made</h2><dl>{listed}</dl>"
+    return f"<h2>How this was made</h2>{list_facts(pairs)}"

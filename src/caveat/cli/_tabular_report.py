@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, cast
@@ -10,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from caveat._estimators import Classes, describe_calibration, epistemic_measure, uncertainty_of, usual_measure
-from caveat.cli._report_style import STYLE
+from caveat.cli._report_page import data_url, list_facts, make_page
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_pictures import (
     picture,
@@ -74,18 +73,12 @@ def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy
         _drift_table(drifts),
         _how(tested, policy),
     ]
-    return page(title, sections)
+    return page_of(title, sections)
 
 
-def page(title: str, sections: Sequence[str]) -> str:
+def page_of(title: str, sections: Sequence[str]) -> str:
     """Returns the sections as one HTML page."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{_MORE}</style></head><body><main>\n"
-        + "\n".join(sections)
-        + "\n<footer class=small>Made by <code>caveat evaluate</code>.</footer></main></body></html>\n"
-    )
+    return make_page(title, sections, style=_MORE, footer="Made by <code>caveat evaluate</code>.")
 
 
 def judged_sections(tested: Judged) -> list[str]:
@@ -237,10 +230,9 @@ def lead_policy(policy: dict[str, Any] | None) -> str:
 
 
 def _section(title: str, draw: Callable[[], Any], how_to_read: str) -> str:
-    url = f"data:image/png;base64,{b64encode(picture(draw)).decode('ascii')}"
     return (
         f"<section><h2>{escape(title)}</h2><img class=plot alt='{escape(title)}' "
-        f"src='{url}'>"
+        f"src='{data_url(picture(draw))}'>"
         f"<p class='read small'>{escape(how_to_read)}</p></section>"
     )
 
@@ -300,5 +292,4 @@ def _how(tested: Tested, policy: dict[str, Any] | None) -> str:
         "calibrated by": describe_calibration(model),
         "policy": rule,
     }
-    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items())
-    return f"<h2>How this was made</h2><dl>{listed}</dl>"
+    return f"<h2>How this was made</h2>{list_facts(pairs)}"

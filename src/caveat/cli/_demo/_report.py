@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable
 from html import escape
 
@@ -14,7 +13,7 @@ from caveat.cli._demo._pictures import picture, plot_confidence, plot_entropy, p
 from caveat.cli._demo._readings import RULE
 from caveat.cli._demo._report_tables import how_made, numbers_table, tally_table
 from caveat.cli._demo._story import Result
-from caveat.cli._report_style import STYLE
+from caveat.cli._report_page import data_url, make_page
 from caveat.cli._themes import DARK, LIGHT
 
 READ_STRIP = """
@@ -55,9 +54,9 @@ digit” when it is read as a 9, though nobody would blame the network.
 def report_html(result: Result) -> str:
     """The whole page."""
     surest, least_sure = test_tiles(result)
-    title = escape(findings.headline(result))
+    title = findings.headline(result)
     parts = [
-        f"<h1>{title}</h1><p class=lead>{escape(findings.without_draws(result))}</p>",
+        f"<h1>{escape(title)}</h1><p class=lead>{escape(findings.without_draws(result))}</p>",
         f"<p class=read>{escape(RULE)} The digit is {escape(result.turn.rule)} "
         f"(number {result.turn.index}).</p>",
         f"<section><div class=tiles>{_tiles(turn_tiles(result))}</div>{_how_to_read(READ_STRIP)}</section>",
@@ -74,21 +73,15 @@ def report_html(result: Result) -> str:
         how_made(result),
         numbers_table(result),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body><main>\n"
-        + "\n".join(parts)
-        + "\n<footer class=small>Made by <code>caveat demo</code>. Entropies and mutual information are in "
-        "nats.</footer></main></body></html>\n"
-    )
+    footer = "Made by <code>caveat demo</code>. Entropies and mutual information are in nats."
+    return make_page(title, parts, footer=footer)
 
 
 def _plot(plot: Callable[..., Axes], height: float, finding: str, how_to_read: str, result: Result) -> str:
     """A finding, its picture for either paper, and a sentence on how to read it."""
     images = "".join(
         f'<img class="plot {name}" alt="{escape(finding)}" '
-        f'src="{_data_url(picture(plot, result, height=height, theme=theme, title=False))}">'
+        f'src="{data_url(picture(plot, result, height=height, theme=theme, title=False))}">'
         for name, theme in (("light", LIGHT), ("dark", DARK))
     )
     return f"<section><h2>{escape(finding)}</h2>{images}{_how_to_read(how_to_read)}</section>"
@@ -105,11 +98,7 @@ def _tiles(tiles: list[Tile]) -> str:
 def _tile(tile: Tile) -> str:
     return (
         f"<figure><span>{escape(tile.above)}</span>"
-        f'<img alt="{escape(tile.above)}" src="{_data_url(tile_png(tile))}">'
+        f'<img alt="{escape(tile.above)}" src="{data_url(tile_png(tile))}">'
         f"<b class={tile.kind}>{escape(tile.answer)}</b><span>{escape(tile.first_choice)}</span>"
         f"<span>{escape(tile.once)}</span></figure>"
     )
-
-
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"

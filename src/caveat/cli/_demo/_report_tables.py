@@ -8,6 +8,7 @@ from caveat.cli._demo import _findings as findings
 from caveat.cli._demo._readings import RULE, says
 from caveat.cli._demo._rotation import FULL_TURN
 from caveat.cli._demo._story import Result
+from caveat.cli._report_page import list_facts
 
 
 def tally_table(result: Result) -> str:
@@ -61,8 +62,7 @@ def how_made(result: Result) -> str:
         "Rule": RULE + " The same in every run, with draws and without",
         "Seed": str(result.settings.seed),
     }
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
-    return f"<section><h2>How it was made</h2><dl>{rows}</dl></section>"
+    return f"<section><h2>How it was made</h2>{list_facts(facts)}</section>"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], kind: str = "numbers") -> str:

@@ -1,6 +1,10 @@
-"""The report's style sheet: one column, light or dark as the reader's screen is, plain on paper."""
+"""The page of every report: one HTML file that fetches nothing, light or dark as the screen is, plain on paper."""
 
 from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
 
 from caveat.cli._themes import DARK, LIGHT, Theme
 
@@ -51,3 +55,24 @@ footer{{margin-top:3.5em;padding-top:1em;border-top:1px solid var(--grid)}}
  .eight{{grid-template-columns:repeat(8,1fr)}} summary{{list-style:none;color:inherit}}
 }}
 """
+
+
+def make_page(title: str, sections: Sequence[str], *, style: str = "", footer: str) -> str:
+    """Returns sections as one page, with further rules of style after the common ones."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body><main>\n"
+        + "\n".join(sections)
+        + f"\n<footer class=small>{footer}</footer></main></body></html>\n"
+    )
+
+
+def list_facts(facts: Mapping[str, str]) -> str:
+    """Returns names and what is known under each, as a list."""
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items()) + "</dl>"
+
+
+def data_url(png: bytes) -> str:
+    """Returns a picture as the address that an image within the page has."""
+    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
