@@ -20,17 +20,17 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from caveat._plain import parse_json
-from caveat.cli._playground._guard import guard
+from caveat.cli._playground._guard import guard, read_said
 from caveat.cli._playground._live import Workers, digits, regression
 from caveat.cli._playground._own_model import (
+    Choice,
     Places,
-    choice_from,
+    Saving,
     describe,
     find_places,
     fingerprint_of,
     open_model,
     save_policy,
-    saving_from,
 )
 from caveat.cli._tabular_tested import Tested
 from caveat.errors import CaveatError, InvalidArgumentError
@@ -40,6 +40,7 @@ TITLES = {"regression": "Regression", "image": "Image", "model": "Your model"}
 """The three pages, by the last part of their address."""
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_BYTES = 1 << 16
+_RULE = "A request must be one that the page makes."
 
 
 def make_app(root: Path, model: Path | None = None, data: Path | None = None) -> ASGIApp:
@@ -68,7 +69,7 @@ def make_app(root: Path, model: Path | None = None, data: Path | None = None) ->
         return JSONResponse({**listed, "folder": str(root), "named": model is not None and data is not None})
 
     def open_choice(said: Any) -> dict[str, Any]:
-        choice, found = choice_from(said), places()
+        choice, found = read_said(Choice, said, "the request", _RULE), places()
         key = (choice.model, choice.data, fingerprint_of(found, choice))
         if key not in opened:
             tested = open_model(found, choice, _ignore)
@@ -77,7 +78,7 @@ def make_app(root: Path, model: Path | None = None, data: Path | None = None) ->
         return describe(opened[key], choice)
 
     def save_choice(said: Any) -> dict[str, Any]:
-        return save_policy(places(), saving_from(said), _ignore)
+        return save_policy(places(), read_said(Saving, said, "the request", _RULE), _ignore)
 
     async def act(request: Request, on: Any) -> Response:
         return JSONResponse(await workers.run(on, await _read_body(request), slow=True))

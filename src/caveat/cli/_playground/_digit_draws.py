@@ -12,10 +12,10 @@ from torch import Tensor
 
 import caveat
 from caveat._checks import require_integer, require_number
-from caveat._plain import from_plain
 from caveat.cli._demo._data import CLASSES, SIDE, Digits, bundled_digits
 from caveat.cli._demo._network import DigitsNetwork, fit_digits_network
 from caveat.cli._demo._rotation import rotate
+from caveat.cli._playground._guard import read_said
 from caveat.errors import InvalidArgumentError, explain
 
 EPOCHS = 8
@@ -88,11 +88,7 @@ def question_from(said: Any, reader: Reader) -> Question:
     Raises:
         InvalidArgumentError: A part is missing, unknown or out of range.
     """
-    try:
-        asked = cast(Question, from_plain(Question, said, "the picture"))
-    except (ValueError, TypeError) as error:
-        rule = "The picture must be what the page's controls say."
-        raise InvalidArgumentError(explain(rule, got=str(error), fix="load the page again")) from error
+    asked: Question = read_said(Question, said, "the picture", "The picture must be what the page's controls say.")
     last = len(reader.shown) - 1
     require_integer(asked.first, "first", -1, last)
     require_integer(asked.second, "second", 0, last)

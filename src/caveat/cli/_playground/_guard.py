@@ -1,12 +1,16 @@
-"""Keeps other sites away from the page's server: only a browser that shows this very page may drive it."""
+"""What may drive the page's server: only a browser that shows this very page, and only what the page can say."""
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
+
+from caveat._plain import from_plain
+from caveat.errors import InvalidArgumentError, explain
 
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
@@ -72,3 +76,22 @@ def guard(app: ASGIApp) -> ASGIApp:
         await app(scope, receive, send_with_headers)
 
     return guarded
+
+
+def read_said(kind: Any, said: Any, where: str, rule: str, fix: str = "load the page again") -> Any:
+    """Returns what a message or request says, as ``from_plain`` checks it.
+
+    Args:
+        kind: As in ``from_plain``.
+        said: What JSON gave.
+        where: Its name, for messages.
+        rule: What it must be.
+        fix: What helps.
+
+    Raises:
+        InvalidArgumentError: A part is missing, unknown or of another type.
+    """
+    try:
+        return from_plain(kind, said, where)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgumentError(explain(rule, got=str(error), fix=fix)) from error

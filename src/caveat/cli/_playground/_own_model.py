@@ -21,7 +21,6 @@ from caveat._estimators import (
 )
 from caveat._goal import Goal
 from caveat._kinds import package_of
-from caveat._plain import from_plain
 from caveat.cli._decide_command import decide_file
 from caveat.cli._tabular_rows import answer_text, truth_text, why
 from caveat.cli._tabular_tested import TABLES, Tested, ask
@@ -80,30 +79,12 @@ def find_places(root: Path, model: Path | None = None, data: Path | None = None)
     return Places(models, tables)
 
 
-def choice_from(said: Any) -> Choice:
-    """Returns what a request asks to open.
-
-    Raises:
-        InvalidArgumentError: A part is missing, unknown or of another type.
-    """
-    return cast(Choice, _read(Choice, said))
-
-
 @dataclass(frozen=True)
 class Saving:
     """What is to be saved: the choice, and the fraction of the rows that is deferred."""
 
     choice: Choice
     deferred: float
-
-
-def saving_from(said: Any) -> Saving:
-    """Returns what a request asks to save.
-
-    Raises:
-        InvalidArgumentError: A part is missing, unknown or of another type.
-    """
-    return cast(Saving, _read(Saving, said))
 
 
 def open_model(places: Places, choice: Choice, advance: Callable[[float], None]) -> Tested:
@@ -212,11 +193,3 @@ def _find_listed(places: dict[str, Path], name: str, what: str) -> Path:
             fix=f"load the page again, or name the {what} on the command line: caveat playground MODEL DATA",
         )
     )
-
-
-def _read(kind: Any, said: Any) -> Any:
-    try:
-        return from_plain(kind, said, "the request")
-    except (ValueError, TypeError) as error:
-        rule = "A request must be one that the page makes."
-        raise InvalidArgumentError(explain(rule, got=str(error), fix="load the page again")) from error

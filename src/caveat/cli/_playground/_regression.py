@@ -11,9 +11,9 @@ from torch import Tensor
 
 import caveat
 from caveat._checks import require_choice, require_integer, require_number
-from caveat._plain import from_plain
 from caveat._seeds import fold_in
 from caveat.cli._playground._gaussian_process import condition
+from caveat.cli._playground._guard import read_said
 from caveat.cli._playground._line_network import NONLINEARITIES, Member, make_members, train_steps
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian
@@ -95,7 +95,9 @@ class Regression:
             return
         settings, points = self.settings, self.points
         if "settings" in message:
-            settings = settings_from(message["settings"])
+            rule = "The settings must be those of the page's controls."
+            settings: Settings = read_said(Settings, message["settings"], "settings", rule)
+            settings.check()
         if "points" in message:
             points = points_from(message["points"])
         before = self.settings
@@ -194,32 +196,14 @@ class Regression:
             self.sampler = make(networks[0], output=output)
 
 
-def settings_from(said: Any) -> Settings:
-    """Returns the settings of a message.
-
-    Raises:
-        InvalidArgumentError: One is missing, unknown or out of range.
-    """
-    try:
-        settings = cast(Settings, from_plain(Settings, said, "settings"))
-    except (ValueError, TypeError) as error:
-        rule = "The settings must be those of the page's controls."
-        raise InvalidArgumentError(explain(rule, got=str(error), fix="load the page again")) from error
-    settings.check()
-    return settings
-
-
 def points_from(said: Any) -> list[list[float]]:
     """Returns the points of a message, [x, y] each.
 
     Raises:
         InvalidArgumentError: Too many, or one that is not two numbers in the picture.
     """
-    try:
-        points = cast("list[list[float]]", from_plain(list[list[float]], said, "points"))
-    except (ValueError, TypeError) as error:
-        rule = "Points must be a list of [x, y]."
-        raise InvalidArgumentError(explain(rule, got=str(error), fix="[[0.5, -1.0]]")) from error
+    rule, fix = "Points must be a list of [x, y].", "[[0.5, -1.0]]"
+    points: list[list[float]] = read_said(list[list[float]], said, "points", rule, fix)
     if len(points) > MOST_POINTS:
         rule = f"There may be {MOST_POINTS} points."
         raise InvalidArgumentError(explain(rule, got=str(len(points)), fix="delete some"))
