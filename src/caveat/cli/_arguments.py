@@ -79,12 +79,15 @@ def are_pictures(data: Path) -> bool:
 
 
 @contextmanager
-def threads_set(threads: int | None, data: Path) -> Generator[None]:
-    """Computes with as many threads as were asked for; if not, with one for a small table, else as torch would."""
+def threads_set(threads: int | None, data: Path | None = None) -> Generator[None]:
+    """Computes with as many threads as were asked for; if not, with one for a small table, else as torch would.
+
+    With one, numbers are the same however many cores there are.
+    """
     import torch
 
     before = torch.get_num_threads()
-    small = data.is_file() and data.stat().st_size < _SMALL and not are_pictures(data)
+    small = data is not None and data.is_file() and data.stat().st_size < _SMALL and not are_pictures(data)
     torch.set_num_threads(threads or (1 if small else before))
     try:
         yield

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from torch import Tensor
-
 from caveat.cli._demo._findings import SHOWN
 from caveat.cli._demo._readings import RULE, Readings, says
 from caveat.cli._demo._rotation import FULL_TURN
@@ -65,16 +63,12 @@ def _test_image(result: Result, index: int) -> dict[str, Any]:
 def _image(readings: Readings, row: int) -> dict[str, Any]:
     return {
         **dataclasses.asdict(says(readings.mean[row])),
-        "mean": _floats(readings.mean[row]),
-        "sd": _floats(readings.sd[row]),
+        "mean": readings.mean[row].tolist(),
+        "sd": readings.sd[row].tolist(),
         "predictive_entropy": float(readings.entropy[row]),
         "mutual_information": float(readings.information[row]),
         "single_pass": {
             **dataclasses.asdict(says(readings.single[row])),
-            "softmax": _floats(readings.single[row]),
+            "softmax": readings.single[row].tolist(),
         },
     }
-
-
-def _floats(values: Tensor) -> list[float]:
-    return [float(value) for value in values]

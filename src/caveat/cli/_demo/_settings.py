@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from caveat.cli._demo._data import CLASSES, Digits
+from caveat.cli._arguments import check_draws
+from caveat.cli._demo._data import Digits
 from caveat.errors import InvalidArgumentError
 
 IMAGES_SHOWN_TO_LEARN = 22_000
@@ -40,7 +41,7 @@ def settle(settings: Settings, digits: Digits) -> Plan:
     """Decide what was left open, by the size of the data.
 
     Raises:
-        InvalidArgumentError: fewer than 2 draws or 1 epoch, no such class, no such test image.
+        InvalidArgumentError: fewer than 2 draws, a seed out of range, no such test image.
     """
     draws = settings.draws if settings.draws is not None else (QUICK_DRAWS if settings.quick else 1000)
     default_epochs = max(1, round(IMAGES_SHOWN_TO_LEARN / len(digits.train_labels)))
@@ -50,11 +51,8 @@ def settle(settings: Settings, digits: Digits) -> Plan:
         else (QUICK_EPOCHS if settings.quick else default_epochs)
     )
     tests = len(digits.test_labels)
-    require_that(draws >= 2, f"--draws must be at least 2, to have a spread; got {draws}.")
-    require_that(epochs >= 1, f"--epochs must be at least 1; got {epochs}.")
+    check_draws(draws)
     require_that(0 <= settings.seed < 1 << 63, f"--seed must be from 0 to 2**63 - 1; got {settings.seed}.")
-    require_that(settings.threads >= 1, f"--threads must be at least 1; got {settings.threads}.")
-    require_that(0 <= settings.digit < CLASSES, f"--digit must be a class in 0..9; got {settings.digit}.")
     index = settings.index
     fits = index is None or 0 <= index < tests
     require_that(fits, f"--index must be the number of a test image, 0..{tests - 1}; got {index}.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from caveat.cli._arguments import threads_set
 from caveat.cli._demo._data import Digits, load_digits
 from caveat.cli._demo._network import DigitsNetwork, fit_digits_network
 from caveat.cli._demo._readings import Readings, Saying, accuracy, read_images, says
@@ -68,7 +68,7 @@ def prepare(settings: Settings) -> tuple[Digits, Plan]:
 
 def run_demo(settings: Settings, digits: Digits, plan: Plan, stage: Stage = no_stage) -> Result:
     """Train, test, turn. Deterministic given the settings."""
-    with _threads(settings.threads):
+    with threads_set(settings.threads):
         network = _train(settings, plan, digits, stage)
 
         def read(title: str, images: Tensor, draws: int) -> Readings:
@@ -114,14 +114,3 @@ def _turn_ten(
     images = [rotate(digits.test_images[index]) for index, _ in chosen]
     readings = read("Turning one of each class", torch.cat(images), draws).split(len(FULL_TURN))
     return [_turn(*parts) for parts in zip(chosen, [digits] * len(chosen), images, readings, strict=True)]
-
-
-@contextmanager
-def _threads(count: int) -> Generator[None]:
-    """Compute in so many threads: with one, the numbers are the same however many cores there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
