@@ -81,6 +81,20 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     return value if kind is Any else _scalar(kind, value, where)
 
 
+def finite_or_none(value: Any) -> Any:
+    """Return plain data with None in place of each number that is not finite; tuples become lists, names text.
+
+    Example:
+        >>> finite_or_none({"high": [1.5, float("inf")]})
+        {'high': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {str(name): finite_or_none(one) for name, one in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_or_none(one) for one in cast("list[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _instance(kind: Any, entries: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
+from caveat._plain import finite_or_none
 from caveat._table_text import format_html
 
 WAYS = ("train()", "switching", "recipe")
@@ -191,7 +191,7 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain Python values; numbers that are not finite are None."""
         found = {"schema": "caveat-doctor-1", "healthy": not self.faults, "headline": self.headline, **asdict(self)}
-        return _plain(found)
+        return finite_or_none(found)
 
     def to_json(self) -> str:
         """All of it as strict JSON."""
@@ -212,11 +212,3 @@ def format_share(site: ExaminedSite) -> str:
     if not site.live:
         return "not live"
     return "" if site.variance_fraction is None else f"{site.variance_fraction:.0%}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _plain(entry) for name, entry in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in cast("list[Any]", value)]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

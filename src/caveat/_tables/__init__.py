@@ -7,6 +7,7 @@ from caveat._tables._columns import (
     DoubtfulColumnWarning,
     InvalidTableError,
     as_columns,
+    as_objects,
     count_rows,
     take,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Trees",
     "TypedColumns",
     "as_columns",
+    "as_objects",
     "class_labels",
     "content_of",
     "count_rows",

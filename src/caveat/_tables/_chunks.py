@@ -20,7 +20,7 @@ import numpy as np
 from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
 from caveat._tables._arrow_files import open_feather, open_parquet
-from caveat._tables._columns import Array, Columns, InvalidTableError, count_rows, take
+from caveat._tables._columns import Array, Columns, InvalidTableError, as_objects, count_rows, take
 from caveat.errors import explain
 
 ROWS = 8192
@@ -232,11 +232,7 @@ def _objects(path: Path, names: list[str], entries: list[dict[str, Any]], lines:
         names += new
         known |= set(new)
     _check_header(path, names)
-    columns: Columns = {}
-    for name in names:
-        column = np.empty(len(entries), dtype=object)
-        column[:] = [entry.get(name) for entry in entries]
-        columns[name] = column
+    columns = {name: as_objects([entry.get(name) for entry in entries]) for name in names}
     return Chunk(columns, np.array(lines), path.name, read)
 
 

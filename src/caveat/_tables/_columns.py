@@ -175,7 +175,7 @@ def _pandas_metadata(table: Any) -> tuple[set[Any], set[Any]]:
 
 def declare_categories(values: Iterable[Any]) -> Array:
     """The same values as categories, None where missing."""
-    return _objects([None if is_missing(value) else Category(value) for value in values])
+    return as_objects([None if is_missing(value) else Category(value) for value in values])
 
 
 def _from_list(values: list[Any]) -> Array:
@@ -186,15 +186,16 @@ def _from_list(values: list[Any]) -> Array:
         try:
             return np.array(values, dtype=bool if kinds == {bool} else np.int64)
         except OverflowError:
-            return _objects(values)
+            return as_objects(values)
     real: set[Any] = integers | {kind for kind in kinds if issubclass(kind, (float, np.floating))}
     exact = not integers or not any(type(value) in integers and abs(value) > 2**53 for value in values)
     if real and kinds <= real | {type(None)} and kinds - {type(None)} != integers and exact:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return _objects(values)
+    return as_objects(values)
 
 
-def _objects(values: list[Any]) -> Array:
+def as_objects(values: Sequence[Any]) -> Array:
+    """Values of any kind, lists too, as an array (B,) of objects."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caveat._tables._columns import Array, Columns, InvalidTableError, take
+from caveat._tables._columns import Array, Columns, InvalidTableError, as_objects, take
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._reading import Reading, learn_reading
 from caveat._tables._values import Place, dates_of, keys_of, numbers_of, row_place
@@ -151,7 +151,7 @@ def learn_table(
             learned.append(DateColumn(name, kept, reading.order, reading.note))
             typed.numbers.update(parts)
         else:
-            keys = _keys(name, values, place)
+            keys = as_objects(keys_of(name, values, place))
             learned.append(replace(_learn_categories(name, keys), note=reading.note))
             typed.categories[name] = keys
     return Schema(tuple(learned)), typed
@@ -174,14 +174,8 @@ def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = r
         elif isinstance(column, DateColumn):
             typed.numbers.update(_date_parts(column.name, dates_of(column.name, values, place, column.order)))
         else:
-            typed.categories[column.name] = _keys(column.name, values, place)
+            typed.categories[column.name] = as_objects(keys_of(column.name, values, place))
     return typed
-
-
-def _keys(name: str, values: Array, place: Place) -> Array:
-    keys = np.empty(len(values), dtype=object)
-    keys[:] = keys_of(name, values, place)
-    return keys
 
 
 def _learn_number(name: str, values: NDArray[np.float64]) -> NumberColumn:

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -170,9 +171,7 @@ class BlockPredictor:
 
 def _work(parts: Parts, settings: dict[str, Any], workers: int | None, advance: Advance) -> None:
     """Has all blocks done that are not done yet."""
-    starts = [1]
-    for rows in parts.blocks:
-        starts.append(starts[-1] + rows)
+    starts = [*accumulate(parts.blocks, initial=1)]
     items = [{"block": k, "first": starts[k]} for k in range(len(parts.blocks)) if k not in parts.done]
     settings = {"into": str(parts.folder.resolve()), **settings}
     parts.note()

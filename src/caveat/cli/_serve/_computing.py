@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -160,10 +161,7 @@ def _give_all(pieces: Sequence[Piece], whole: Answer, give: Callable[[int, Answe
 
 
 def _starts(pieces: Sequence[Piece]) -> list[int]:
-    starts = [0]
-    for piece in pieces:
-        starts.append(starts[-1] + piece.count)
-    return starts
+    return [*accumulate((piece.count for piece in pieces), initial=0)]
 
 
 def _join(pieces: Sequence[Piece]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from caveat._extras import require
-from caveat._tables import Array, CategoryColumn, DateColumn, NumberColumn, Table
+from caveat._tables import Array, CategoryColumn, DateColumn, NumberColumn, Table, as_objects
 from caveat.cli._serve._served import Served
 from caveat.errors import explain
 
@@ -29,11 +29,7 @@ def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
         {'a': [1, 2], 'b': [None, 'x']}
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    columns: dict[str, Array] = {}
-    for name in names:
-        columns[name] = np.empty(len(rows), dtype=object)
-        columns[name][:] = [row.get(name) for row in rows]
-    return columns
+    return {name: as_objects([row.get(name) for row in rows]) for name in names}
 
 
 def inputs_of(served: Served, columns: dict[str, Array]) -> Any:
