@@ -19,18 +19,15 @@ from caveat._numerics import Moments
 from caveat.predictive import Categorical, Gaussian, concatenate
 
 
-def predict_from(
-    model: Model, inputs: Tensor, draws: int | None = None, seed: int | None = None
-) -> Categorical | Gaussian:
+def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Categorical | Gaussian:
     """Returns the predictive of what the reader gave: ``Categorical`` (B, C), or ``Gaussian`` (B, D) in target units.
 
     Args:
         model: Model, whose calibration is applied.
         inputs: Inputs (B, ...) of the networks.
         draws: Number of draws; the model's own if None.
-        seed: Random seed for the draws; the model's ``random_state`` if None.
     """
-    pred = summarize_draws(model, inputs, draws, seed)
+    pred = summarize_draws(model, inputs, draws)
     if isinstance(model.target, Numbers):
         return _in_units(cast(Gaussian, pred), model.target, model.calibration)
     return pred
@@ -66,15 +63,12 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
                 yield cast(Categorical, pred)
 
 
-def summarize_draws(
-    model: Model, inputs: Tensor, draws: int | None = None, seed: int | None = None
-) -> Categorical | Gaussian:
+def summarize_draws(model: Model, inputs: Tensor, draws: int | None = None) -> Categorical | Gaussian:
     """Returns ``predict_from`` before calibration, a regression's in the network's units."""
     settings: Settings = model.settings
     n = settings.draws if draws is None else draws
-    start = settings.random_state if seed is None else seed
     rows = model.reader.split(inputs)
-    parts = [predict_draws(model.sampler, part_of(model, inputs, one), n=n, seed=start) for one in rows]
+    parts = [predict_draws(model.sampler, part_of(model, inputs, one), n=n, seed=settings.random_state) for one in rows]
     device = parts[0].count.device
     return cast("Categorical | Gaussian", concatenate(parts, indices=[one.to(device) for one in rows]))
 

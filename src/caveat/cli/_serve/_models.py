@@ -35,13 +35,12 @@ def open_models(folders: Sequence[Path]) -> Models:
     return models
 
 
-async def warm_up(batches: Batches, served: Served, draws: int | None = None) -> None:
+async def warm_up(batches: Batches, served: Served) -> None:
     """Computes one row like those of training: the first call of a network takes many times longer than the next."""
     row = example_row(served)
     if row:
         inputs = inputs_of(served, columns_of([row]))
-        n = served.model.settings.draws if draws is None else draws
-        await batches.ask(served, inputs, 1, draws=n, level=0.9, until=None)
+        await batches.ask(served, inputs, 1, draws=served.model.settings.draws, level=0.9, until=None)
 
 
 async def watch_folders(models: Models, batches: Batches, every: float, note: Note) -> None:
