@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import webbrowser
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,10 @@ import typer
 from rich.console import Console
 
 from caveat._extras import require
+from caveat._plain import finite_or_none
 from caveat.cli._arguments import check_at_least
-from caveat.cli._audit_command import audit_as_json, audit_factory
 from caveat.cli._interrupts import Unwound
-from caveat.cli._named_functions import import_function
+from caveat.cli._named_functions import import_function, make_model_and_batch
 from caveat.cli._serve._command import serve
 from caveat.cli._tabular_commands import register as register_table_commands
 from caveat.errors import InvalidArgumentError
@@ -105,8 +106,17 @@ def audit(
 
     Example: [bold]caveat audit my_project.networks:make_network[/bold]
     """
-    found = audit_factory(target)
-    print(json.dumps(audit_as_json(found), indent=1, allow_nan=False) if as_json else found)
+    with Unwound():
+        model, example = make_model_and_batch(target)
+        from caveat._intercept import audit as audit_network
+
+        found = audit_network(model, example)
+    if not as_json:
+        print(found)
+        return
+    sites = finite_or_none([asdict(site) for site in found])
+    listed = {"schema": "caveat-audit-1", "sites": sites, "live": len(found.live), "notes": list(found.notes)}
+    print(json.dumps(listed, indent=1, allow_nan=False))
 
 
 @app.command()

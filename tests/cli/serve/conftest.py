@@ -14,7 +14,7 @@ import pytest
 
 from caveat.cli._cli import main
 from caveat.cli._serve._app import build_app
-from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._served import Settings
 
 COLORS = ("red", "green", "blue")
 Client = httpx.AsyncClient

@@ -14,8 +14,7 @@ import pytest
 from caveat.cli._cli import main
 from caveat.cli._serve._batches import Batches
 from caveat.cli._serve._inputs import columns_of, inputs_of
-from caveat.cli._serve._served import open_model
-from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._served import Settings, open_model
 
 from .conftest import connect, make_rows, run
 

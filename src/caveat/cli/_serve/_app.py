@@ -17,13 +17,11 @@ from starlette.responses import PlainTextResponse
 
 from caveat.cli._serve._batches import Batches
 from caveat.cli._serve._guard import Guard, write_log
-from caveat.cli._serve._json import reply
 from caveat.cli._serve._models import open_models, warm_up, watch_folders
 from caveat.cli._serve._open_inference import inference_routes
 from caveat.cli._serve._predict_routes import predict_routes
-from caveat.cli._serve._served import Served
-from caveat.cli._serve._service import Service
-from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._served import Served, Settings
+from caveat.cli._serve._service import Service, reply
 from caveat.cli._serve._watching import Watch
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from caveat.cli._serve._computing import Answer, Piece, compute
-from caveat.cli._serve._served import Served
-from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._served import Served, Settings
 from caveat.errors import BusyError
 
 

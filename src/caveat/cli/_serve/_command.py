@@ -49,8 +49,8 @@ def serve(
     import torch
 
     from caveat.cli._serve._app import build_app
+    from caveat.cli._serve._served import Settings
     from caveat.cli._serve._server import serve as serve_app
-    from caveat.cli._serve._settings import Settings
 
     settings = Settings(
         body_bytes=int(max_body_mb * 1e6),

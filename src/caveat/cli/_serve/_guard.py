@@ -15,9 +15,8 @@ from typing import Any, final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from caveat.cli._serve._json import reply
-from caveat.cli._serve._service import LOG
-from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._served import Settings
+from caveat.cli._serve._service import LOG, reply
 from caveat.cli._serve._watching import Watch
 
 _OPEN = ("/v2/health/live", "/v2/health/ready")

@@ -10,10 +10,9 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from caveat._estimators import MOST_CLASSES, Classes
 from caveat.cli._serve._inputs import describe_inputs, example_row
-from caveat.cli._serve._json import reply
 from caveat.cli._serve._predict_routes import ERROR_RESPONSES, describe_name, read_options
 from caveat.cli._serve._served import Served
-from caveat.cli._serve._service import Service, answer, find_model
+from caveat.cli._serve._service import Service, answer, find_model, reply
 from caveat.cli._serve._tensors import InvalidTensorError, decode_column, read_request, write_response
 
 _TEXTS = {"label", "interval", "calibrated", "decision", "problem"}

@@ -8,8 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from caveat._plain import parse_json
 from caveat.cli._serve._inputs import columns_of, describe_inputs, example_row
-from caveat.cli._serve._json import reply
-from caveat.cli._serve._service import Service, answer, find_model
+from caveat.cli._serve._service import Service, answer, find_model, reply
 
 _OPTIONS = {"rows", "draws", "level", "budget_ms"}
 

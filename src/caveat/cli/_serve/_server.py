@@ -14,7 +14,7 @@ import uvicorn
 
 from caveat.cli._listen import BACKLOG, address_of
 from caveat.cli._serve._guard import log, write_log
-from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._served import Settings
 
 _LAST_REQUESTS, _LAST_ANSWERS = 1.0, 60  # seconds
 

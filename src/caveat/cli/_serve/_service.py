@@ -1,21 +1,22 @@
-"""One request answered: checked, put into the queue, computed, noted."""
+"""One request answered: checked, put into the queue, computed, noted; and what answers are written in."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Request, Response
 
+from caveat._plain import finite_or_none
 from caveat.cli._predict_command import check_request
 from caveat.cli._serve._batches import Batches
 from caveat.cli._serve._computing import Answer
 from caveat.cli._serve._inputs import inputs_of
 from caveat.cli._serve._models import Models
-from caveat.cli._serve._served import Served
-from caveat.cli._serve._settings import Settings
+from caveat.cli._serve._served import Served, Settings
 from caveat.cli._serve._watching import Watch
 from caveat.errors import BusyError, CaveatError
 
@@ -86,6 +87,24 @@ async def answer(
     service.watch.see_answer(served, found)
     _note(service, request, served, columns, found)
     return found
+
+
+def encode(value: Any) -> bytes:
+    """Returns a value as JSON, null where a number is not finite; ASCII, whatever strings hold.
+
+    Example:
+        >>> encode({"high": float("inf"), "name": "é"})
+        b'{"high":null,"name":"\\\\u00e9"}'
+    """
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError:
+        return json.dumps(finite_or_none(value), allow_nan=False, separators=(",", ":")).encode()
+
+
+def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Returns a response in JSON."""
+    return Response(encode(value), status, headers, "application/json")
 
 
 def _check_budget(service: Service, served: Served, count: int, budget_ms: float | None) -> None:

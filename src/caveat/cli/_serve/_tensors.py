@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from caveat._plain import parse_json
-from caveat._tables import Array
-from caveat.cli._serve._json import encode
+from caveat._tables import Array, as_objects
+from caveat.cli._serve._service import encode
 
 _TYPES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
@@ -139,11 +139,9 @@ def _from_json(data: Any, name: str, datatype: str, count: int) -> Array:
     if len(flat) != count:
         raise InvalidTensorError(f"data of {name[:60]!r} has {len(flat)} values where its shape has {count}")
     if datatype == "BYTES":
-        values = np.empty(count, dtype=object)
-        values[:] = flat
         if not all(isinstance(value, str) for value in flat):
             raise InvalidTensorError(f"data of {name[:60]!r} must be text")
-        return values
+        return as_objects(flat)
     wanted = bool if datatype == "BOOL" else (int, float) if datatype.startswith("FP") else int
     if not all(isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)) for value in flat):
         raise InvalidTensorError(f"data of {name[:60]!r} must be {datatype}")
@@ -172,9 +170,7 @@ def _from_length_prefixed(content: memoryview, name: str, count: int) -> Array:
         at += 4 + size
     if len(values) != count:
         raise InvalidTensorError(f"bytes of {name[:60]!r} hold {len(values)} values where its shape has {count}")
-    found = np.empty(count, dtype=object)
-    found[:] = values
-    return found
+    return as_objects(values)
 
 
 def _as_bytes(values: list[Any], datatype: str) -> bytes:
@@ -223,9 +219,6 @@ def decode_column(values: Array, *, picture: bool) -> Any:
     if column.dtype != object:
         return column
     try:
-        texts = [one.decode() if isinstance(one, bytes) else one for one in column]
+        return as_objects([one.decode() if isinstance(one, bytes) else one for one in column])
     except UnicodeDecodeError as error:
         raise InvalidTensorError("BYTES must be UTF-8") from error
-    column = np.empty(len(texts), dtype=object)
-    column[:] = texts
-    return column
