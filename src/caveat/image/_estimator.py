@@ -1,9 +1,9 @@
-"""What both estimators of pictures share: how X is opened, pictures that are left out, and a backbone of one's own."""
+"""The estimators of pictures, and what both share: how X is opened, pictures that are left out, one's own backbone."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from torch import nn
 
-from caveat._estimators import Estimator, decide, fitted, load_model, settings_of
+from caveat._estimators import ClassifierBase, Estimator, RegressorBase, decide, fitted, load_model, settings_of
 from caveat.decide import Decision
 from caveat.errors import explain
 from caveat.image._backbone import open_backbone
@@ -144,6 +144,72 @@ class PictureEstimator(Estimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classifier(PictureEstimator, ClassifierBase):
+    """Classes of pictures, with probabilities that can be relied on, and "I do not know": a scikit-learn classifier.
+
+    Without a backbone a small residual network is trained from scratch. With one, each picture goes through it once,
+    and perceptrons with dropout are trained on what it gives. Pictures that cannot be read, are tiny or show one color
+    only are left out of training and named in a ``PicturesLeftOutWarning``; when predicting they get what is known
+    without looking, the frequencies of training, and ``decide`` defers them.
+
+    Args:
+        backbone: None, a ``torch.nn.Module`` that gives features (B, F) or (B, F, H, W) of pictures (B, C, size, size)
+            from 0 to 1, or the name of a timm model; it is put into eval mode and not trained.
+        size: Pixels along a side that pictures are stretched to; if None the median of training, at most 64, or what
+            the backbone was made for.
+        method: "mc_dropout" (one network with dropout on while drawing) or "ensemble" (several of them, trained apart);
+            "ensemble" on a backbone, where only small heads are trained, and else "mc_dropout", if None.
+        members: The number of networks of an ensemble.
+        draws: The number of functions that a prediction summarizes.
+        width: Channels of the network's first stage, or width of the hidden layer on a backbone; 16 or 256 if None.
+        dropout: Rate of dropout; 0.3 if None.
+        epochs, batch_size, learning_rate: Settings of training; by the number of pictures if None.
+        patience: Stop when the loss of held-out pictures has not fallen for so many epochs. If None, a head on a
+            backbone has a patience of 6, and networks of pictures run all epochs, their learning rate falling to 0.
+        weight_decay: Weight decay of AdamW.
+        validation: Fraction of the training pictures that is held out to choose the epoch: with a patience, on a
+            backbone, and for numbers. Classes from scratch without a patience are learned from all.
+        calibration: Fraction that is not trained on but calibrates; 0 for none. Sets too small to spare 20 pictures are
+            not calibrated.
+        class_weight: None, "balanced", or a dict of weights by class.
+        random_state: Random seed: the same one and the same pictures, in any order, give the same model.
+        verbose: Whether to show a bar, where the standard error is a terminal.
+        device: Device to train and predict on; the CPU if None.
+
+    Example:
+        >>> import numpy as np
+        >>> random = np.random.default_rng(0)
+        >>> X = random.integers(0, 60, (60, 12, 12, 3), dtype=np.uint8)
+        >>> y = np.array(["red", "blue"] * 30)
+        >>> X[::2, :, :, 0] += 150
+        >>> X[1::2, :, :, 2] += 150
+        >>> model = Classifier(width=4, epochs=12, draws=10).fit(X, y)
+        >>> model.predict(X[:2])
+        array(['red', 'blue'], dtype='<U4')
+    """
+
+    class_weight: Mapping[Any, float] | str | None = None
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Regressor(PictureEstimator, RegressorBase):
+    """Numbers from pictures, each with its uncertainty: a scikit-learn regressor for one target or several.
+
+    All parameters are those of ``Classifier``.
+
+    Example:
+        >>> import numpy as np
+        >>> random = np.random.default_rng(0)
+        >>> light = np.linspace(40, 200, 60)
+        >>> X = (light[:, None, None] + random.normal(0, 20, (60, 12, 12))).clip(0, 255).astype(np.uint8)
+        >>> model = Regressor(width=4, epochs=10, draws=10).fit(X, light)
+        >>> mean, std = model.predict(X[[2, 57]], return_std=True)
+        >>> bool(mean[0] < mean[1])
+        True
+    """
 
 
 def _warn(problems: Sequence[Problem], of: int) -> None:

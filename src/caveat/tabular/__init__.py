@@ -7,8 +7,7 @@ from caveat.errors import InvalidModelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from caveat.tabular._classifier import Classifier
-    from caveat.tabular._regressor import Regressor
+    from caveat.tabular._estimator import Classifier, Regressor
 
 __all__ = ["Classifier", "DoubtfulColumnWarning", "InvalidModelError", "InvalidTableError", "Regressor"]
 
@@ -17,7 +16,7 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         """Returns an estimator, and loads scikit-learn for it: a folder's model is used without."""
         if name in ("Classifier", "Regressor"):
-            globals()[name] = value = getattr(import_module(f"{__name__}._{name.lower()}"), name)
+            globals()[name] = value = getattr(import_module(f"{__name__}._estimator"), name)
             return value
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
