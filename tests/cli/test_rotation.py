@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from caveat.cli._demo._rotation import FULL_TURN, rotate
+from caveat.cli._demo._turn import FULL_TURN, rotate
 
 
 def test_quarter_turns_are_exact_and_anticlockwise() -> None:

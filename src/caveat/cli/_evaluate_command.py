@@ -12,14 +12,12 @@ from caveat._estimators import FILES, describe_calibration
 from caveat._extras import require
 from caveat._files import write_whole
 from caveat._tables import InvalidTableError
-from caveat.cli._output_file import check_output, writing
+from caveat.cli._output_file import cannot_write, check_output, writing
 from caveat.cli._picture_report import picture_report
 from caveat.cli._picture_tested import TestedPictures, ask_of_kind, open_model
 from caveat.cli._tabular_drift import drifts_of
-from caveat.cli._tabular_output import cannot_write
-from caveat.cli._tabular_policy import judge_policy
 from caveat.cli._tabular_report import report_html
-from caveat.cli._tabular_scores import scores_of
+from caveat.cli._tabular_scores import judge_policy, scores_of
 from caveat.cli._tabular_tested import Judged, Tested
 from caveat.errors import InvalidArgumentError
 

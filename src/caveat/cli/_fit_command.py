@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from caveat._estimators import Model, Target, fit_model, learn_classes, learn_numbers, save_model
+from caveat._estimators import Model, Numbers, Target, fit_model, learn_classes, learn_numbers, save_model
 from caveat._tables import (
+    CategoryColumn,
     Chunk,
+    Column,
+    DateColumn,
     Dress,
     InvalidTableError,
+    NumberColumn,
     TrainingTable,
     class_labels,
     content_of,
@@ -28,12 +32,13 @@ from caveat._tables import (
     target_kind,
     target_numbers,
 )
-from caveat.cli._column_lines import describe_columns
 from caveat.cli._tabular_checkpoint import checkpoint, destination
 from caveat.cli._tabular_tested import TABLES
 from caveat.errors import InvalidArgumentError
 
 Advance = Callable[[float], None]
+_NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
+_ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
 
 
 @dataclass(frozen=True)
@@ -143,3 +148,55 @@ def _spellings(keys: list[str], values: list[Any]) -> dict[str, str]:
     """How each class is written most often: 1.0 is the class 1, but a file that says 1.0 is answered in its words."""
     written = Counter((key, shown(value, most=None).strip()) for key, value in zip(keys, values, strict=True))
     return {key: text for (key, text), _ in reversed(written.most_common())}
+
+
+def describe_columns(model: Model) -> list[dict[str, str]]:
+    """For each column its name and kind, and where there is something to say how it was read, and a note."""
+    schema = model.reader.schema
+    columns = [_filled(name=c.name, kind=c.kind, read_as=_manner(c), note=_note(c)) for c in schema.columns]
+    if isinstance(model.target, Numbers):
+        notes: dict[str, Any] = model.summary.get("target_notes", {})
+        for name, dress in zip(model.target.names, model.reader.targets, strict=False):
+            manner, note = str(dress), str(notes.get(name, ""))
+            if manner or note:
+                columns.append(_filled(name=name, kind="number", read_as=manner, note=note))
+    return columns
+
+
+def column_lines(columns: list[dict[str, str]]) -> list[str]:
+    """The same for people: a line for each column, then a line for each note.
+
+    Example:
+        >>> column_lines([{"name": "price", "kind": "number", "read_as": "decimal comma"}])
+        ['columns:', '  price  number (decimal comma)']
+    """
+    width = min(max((len(column["name"]) for column in columns), default=0), 40)
+    lines = ["columns:"]
+    for column in columns:
+        manner = f" ({column['read_as']})" if "read_as" in column else ""
+        lines.append(f"  {column['name']:<{width}}  {column['kind']}{manner}")
+    return lines + [f"warning: column {column['name']!r}: {column['note']}" for column in columns if "note" in column]
+
+
+def _filled(**entries: str) -> dict[str, str]:
+    return {name: text for name, text in entries.items() if text}
+
+
+def _manner(column: Column) -> str:
+    if isinstance(column, NumberColumn):
+        return "" if column.dress == Dress() else str(column.dress)
+    if isinstance(column, DateColumn):
+        return _ORDERS[column.order]
+    return f"{len(column.categories):,} different"
+
+
+def _note(column: Column) -> str:
+    if not isinstance(column, CategoryColumn):
+        return column.note
+    rows, different = sum(column.counts), len(column.categories)
+    if column.note or different <= 2 or different <= _NEARLY_ALL * rows:
+        return column.note
+    return (
+        f"{different:,} different values in {rows:,} rows, so that little can be learned from each; if it is an "
+        f"identifier or free text, leave it out (--drop {column.name})"
+    )

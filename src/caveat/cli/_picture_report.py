@@ -13,7 +13,6 @@ from caveat._estimators import describe_calibration, epistemic_measure, uncertai
 from caveat._extras import require
 from caveat.cli._picture_tested import TestedPictures
 from caveat.cli._report_page import data_url, list_facts
-from caveat.cli._tabular_policy import describe_policy
 from caveat.cli._tabular_report import (
     headline,
     judged_sections,
@@ -24,7 +23,7 @@ from caveat.cli._tabular_report import (
     warnings_of,
 )
 from caveat.cli._tabular_rows import answer_text, truth_text
-from caveat.cli._tabular_scores import Score
+from caveat.cli._tabular_scores import Score, describe_policy
 from caveat.predictive import Categorical
 
 _SHOWN, _SIDE = 24, 96

@@ -24,7 +24,7 @@ from caveat._extras import require
 from caveat._files import beside_of, write_whole
 from caveat._plain import parse_json
 from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks
-from caveat.cli._output_file import writing
+from caveat.cli._output_file import encoder, writing
 from caveat.cli._predict_command import (
     changed_data,
     changed_model,
@@ -33,7 +33,6 @@ from caveat.cli._predict_command import (
     open_to_predict,
     predicted,
 )
-from caveat.cli._tabular_output import encoder
 from caveat.cli._tabular_tested import TABLES
 from caveat.errors import BusyError, CaveatError, InvalidArgumentError, InvalidModelError, explain
 from caveat.interop import ray as on_ray

@@ -1,12 +1,57 @@
-"""The page of every report: one HTML file that fetches nothing, light or dark as the screen is, plain on paper."""
+"""The page of every report: one HTML file that fetches nothing, light or dark as the screen is, plain on paper.
+
+The hues are Okabe and Ito's, which people with any common color vision can tell apart
+(https://jfly.uni-koeln.de/color/); the darkest of them are lightened on dark paper.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
-from caveat.cli._themes import DARK, LIGHT, Theme
+
+@dataclass(frozen=True)
+class Theme:
+    """One paper and what is printed on it.
+
+    Attributes:
+        right: what names the digit.
+        other: what names another one.
+        accent: anything else that wants a color.
+    """
+
+    paper: str
+    ink: str
+    muted: str
+    grid: str
+    right: str
+    other: str
+    accent: str
+    image_map: str
+
+
+LIGHT = Theme(
+    paper="#ffffff",
+    ink="#1b1d21",
+    muted="#5c626b",
+    grid="#e2e4e8",
+    right="#0072b2",
+    other="#c04a00",
+    accent="#009e73",
+    image_map="gray_r",
+)
+DARK = Theme(
+    paper="#15171b",
+    ink="#eceef1",
+    muted="#a4abb5",
+    grid="#333840",
+    right="#56b4e9",
+    other="#ff9a52",
+    accent="#2fc79b",
+    image_map="gray",
+)
 
 
 def _variables(theme: Theme) -> str:

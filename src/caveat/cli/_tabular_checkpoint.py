@@ -12,8 +12,7 @@ from typing import Any
 from caveat._estimators import FOLDS, check_destination
 from caveat._files import beside_of, open_regular, write_whole
 from caveat._plain import parse_json
-from caveat.cli._output_file import writing
-from caveat.cli._tabular_output import cannot_write
+from caveat.cli._output_file import cannot_write, writing
 from caveat.errors import CaveatError, InvalidModelError
 
 _OF = "training.json"

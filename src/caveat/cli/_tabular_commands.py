@@ -127,8 +127,7 @@ def _fit_table(
 ) -> None:
     """``columns`` are the targets, those to leave out, and those of categories."""
     check_installed("safetensors", "tabular")
-    from caveat.cli._column_lines import column_lines
-    from caveat.cli._fit_command import FitRequest, fit_file
+    from caveat.cli._fit_command import FitRequest, column_lines, fit_file
     from caveat.cli._tabular_tested import TABLES
 
     targets, drop, category = columns
@@ -220,7 +219,7 @@ def evaluate(
     check_data(data)
     check_installed("safetensors", "tabular")
     from caveat.cli._evaluate_command import evaluate_file
-    from caveat.cli._tabular_policy import describe_policy
+    from caveat.cli._tabular_scores import describe_policy
 
     with threads_set(threads, data), _bar(f"Evaluating on {data.name}") as advance:
         found = evaluate_file(model, data, report, draws=draws, most_rows=most_rows, advance=advance)

@@ -19,9 +19,8 @@ from caveat.cli._tabular_pictures import (
     plot_parts,
     plot_referred,
 )
-from caveat.cli._tabular_policy import describe_policy, interval_of_fraction
 from caveat.cli._tabular_rows import choose_rows, rows_table
-from caveat.cli._tabular_scores import Score
+from caveat.cli._tabular_scores import Score, describe_policy, interval_of_fraction
 from caveat.cli._tabular_tested import Judged, Tested
 from caveat.predictive import Categorical
 

@@ -6,9 +6,8 @@ import math
 
 from caveat.cli._demo._data import CLASSES
 from caveat.cli._demo._readings import says
-from caveat.cli._demo._rotation import FULL_TURN
 from caveat.cli._demo._story import Result
-from caveat.cli._demo._turn import Turn
+from caveat.cli._demo._turn import FULL_TURN, Turn
 
 ANGLES = len(FULL_TURN)
 SHOWN = 8

@@ -13,9 +13,9 @@ from torch import Tensor
 from caveat.cli._demo import _findings as findings
 from caveat.cli._demo._data import SIDE
 from caveat.cli._demo._readings import Saying, says
-from caveat.cli._demo._rotation import FULL_TURN
 from caveat.cli._demo._story import Result
-from caveat.cli._themes import LIGHT, Theme
+from caveat.cli._demo._turn import FULL_TURN
+from caveat.cli._report_page import LIGHT, Theme
 
 COLUMN, ROW = 46, 76
 LEGEND = (

@@ -7,9 +7,8 @@ from typing import Any
 
 from caveat.cli._demo._findings import SHOWN
 from caveat.cli._demo._readings import RULE, Readings, says
-from caveat.cli._demo._rotation import FULL_TURN
 from caveat.cli._demo._story import Result
-from caveat.cli._demo._turn import Turn
+from caveat.cli._demo._turn import FULL_TURN, Turn
 
 SCHEMA = "caveat-demo-1"
 

@@ -15,10 +15,9 @@ from torch import Tensor
 from caveat.cli._demo import _findings as findings
 from caveat.cli._demo._data import CLASSES
 from caveat.cli._demo._readings import SURE_UP_TO, says
-from caveat.cli._demo._rotation import FULL_TURN
 from caveat.cli._demo._story import Result
-from caveat.cli._demo._turn import Turn
-from caveat.cli._themes import LIGHT, Theme
+from caveat.cli._demo._turn import FULL_TURN, Turn
+from caveat.cli._report_page import LIGHT, Theme
 
 WIDTH, DPI = 6.0, 160
 RIDGE = 1.35

@@ -12,9 +12,8 @@ from caveat.cli._arguments import threads_set
 from caveat.cli._demo._data import Digits, load_digits
 from caveat.cli._demo._network import DigitsNetwork, fit_digits_network
 from caveat.cli._demo._readings import Readings, Saying, accuracy, read_images, says
-from caveat.cli._demo._rotation import FULL_TURN, rotate
 from caveat.cli._demo._settings import QUICK_TEST, QUICK_TRAIN, Plan, Settings, settle
-from caveat.cli._demo._turn import Turn, choose, first_of_class
+from caveat.cli._demo._turn import FULL_TURN, Turn, choose, first_of_class, rotate
 
 Advance = Callable[[int], None]
 Stage = Callable[[str, int], Advance]

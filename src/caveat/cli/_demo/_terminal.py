@@ -13,8 +13,8 @@ from rich.text import Text
 from caveat.cli._demo import _findings as findings
 from caveat.cli._demo._mosaics import Tile, test_tiles, turn_tiles
 from caveat.cli._demo._readings import RULE
-from caveat.cli._demo._rotation import FULL_TURN
 from caveat.cli._demo._story import Advance, Result, Stage
+from caveat.cli._demo._turn import FULL_TURN
 
 COLORS = {"right": "blue", "other": "dark_orange", "unsure": "bold"}
 

@@ -14,7 +14,7 @@ import caveat
 from caveat._checks import require_integer, require_number
 from caveat.cli._demo._data import CLASSES, SIDE, Digits, bundled_digits
 from caveat.cli._demo._network import DigitsNetwork, fit_digits_network
-from caveat.cli._demo._rotation import rotate
+from caveat.cli._demo._turn import rotate
 from caveat.cli._playground._guard import read_said
 from caveat.errors import InvalidArgumentError, explain
 
