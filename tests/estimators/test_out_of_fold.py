@@ -27,7 +27,7 @@ from caveat._estimators import (
     predict_from,
     sets_of,
 )
-from caveat._estimators._out_of_fold import FOLDS, split_in_folds
+from caveat._estimators._held_out import FOLDS, split_in_folds
 from caveat._estimators._predicting import split_evenly
 from caveat.tabular import Classifier, Regressor
 

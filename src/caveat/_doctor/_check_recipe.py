@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from caveat._doctor._diagnosis import Comparison, Fault
-from caveat._doctor._faults import fault
+from caveat._doctor._faults import buffers_moved, fault, faults_of_moved
 from caveat._doctor._firing import Firing
 from caveat._doctor._law import Gap, flat, gap_between, is_constant, is_repeated
-from caveat._doctor._moved import buffers_moved, faults_of_moved
 from caveat._doctor._network_under_test import Examined
 from caveat._doctor._reading import Reading, find_reading, leaves_like
 from caveat._doctor._recipe import Recipe

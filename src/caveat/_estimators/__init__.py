@@ -6,12 +6,11 @@ from caveat._estimators._calibration import calibrate, describe_calibration
 from caveat._estimators._card import plain_text
 from caveat._estimators._fitting import fit_model
 from caveat._estimators._from_scores import highest_level, interval_of, sets_of
-from caveat._estimators._held_out import FEWEST_TO_CALIBRATE
+from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
 from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Trained, Training
 from caveat._estimators._model_checks import check_weights, require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
-from caveat._estimators._out_of_fold import FOLDS, deal_in_folds
 from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import check_settings, settings_of, wrong_setting

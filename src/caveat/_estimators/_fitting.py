@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._estimators._calibration import calibrate, describe_calibration, uncalibrated
-from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, hold_out
+from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, calibrate_out_of_fold, hold_out
 from caveat._estimators._kind import Kind, Learned, Model, Rows, Training
-from caveat._estimators._out_of_fold import FOLDS, calibrate_out_of_fold
 from caveat._estimators._targets import Target
 from caveat._estimators._thresholds import epistemic_measure
 

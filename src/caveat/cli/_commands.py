@@ -75,8 +75,8 @@ def demo(
     check_at_least(0, index=index)
     for module in ("matplotlib", "sklearn"):
         require(module, "demo")
+    from caveat.cli._demo._files import as_json as numbers
     from caveat.cli._demo._files import demo_folder, write_files
-    from caveat.cli._demo._numbers import as_json as numbers
     from caveat.cli._demo._settings import Settings
     from caveat.cli._demo._story import prepare, run_demo
     from caveat.cli._demo._terminal import print_result, progress_bar
