@@ -16,7 +16,7 @@ from caveat._extras import require
 from caveat._palette import BLUE, INK, PAPER, VERMILION
 from caveat.errors import InvalidArgumentError, MissingExtraError, explain
 from caveat.plot._arrays import Array, as_array, in_unit
-from caveat.plot._histograms import class_names, draw_class_rows
+from caveat.plot._histograms import check_label, class_names, draw_class_rows
 from caveat.plot._maps import picture_of
 
 if TYPE_CHECKING:
@@ -113,17 +113,13 @@ def _frame(
         beside.set_axis_off()
         beside.set_anchor("S")  # its caption stands right below
         figure.text(0.165, 0.25, caption, ha="center", va="top", color=INK, fontsize=12, fontweight="bold")
-        figure.text(0.165, 0.16, _broken(answer), ha="center", va="top", color=color, fontsize=10)
+        figure.text(0.165, 0.16, answer.replace(", ", "\n"), ha="center", va="top", color=color, fontsize=10)
         figure.text(0.03, 0.95, title, va="center", color=INK, fontsize=11, fontweight="bold")
     else:
         figure.text(0.03, 0.95, " · ".join(filter(None, (title, caption))), va="center", color=INK, fontsize=11)
         figure.text(0.97, 0.95, answer, ha="right", va="center", color=color, fontsize=10)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _broken(answer: str) -> str:
-    return answer.replace(", ", "\n")
 
 
 def _write_gif(target: Path, frames: list[Frame], rate: float) -> None:
@@ -194,15 +190,7 @@ def _check(
                     fix="pass as many as probabilities has rows",
                 )
             )
-    if label is not None and not 0 <= label < draws.shape[2]:
-        raise InvalidArgumentError(
-            explain(
-                f"label must be one of the {draws.shape[2]} classes.",
-                got=f"label={label}",
-                cause="classes counted from 1",
-                fix=f"pass 0 to {draws.shape[2] - 1}",
-            )
-        )
+    check_label(label, draws.shape[2])
     if not rate > 0:
         raise InvalidArgumentError(
             explain("frames_per_second must be above 0.", got=f"{rate}", cause="seconds a frame", fix="pass 4")

@@ -118,15 +118,7 @@ def plot_class_histograms(
     draws = in_unit(as_array(probabilities, "probabilities", (2,), letters="(S, C)"), "probabilities")
     classes = draws.shape[1]
     written = class_names(names, classes)
-    if label is not None and not 0 <= label < classes:
-        raise InvalidArgumentError(
-            explain(
-                f"label must be one of the {classes} classes.",
-                got=f"label={label}",
-                cause="classes counted from 1",
-                fix=f"pass 0 to {classes - 1}",
-            )
-        )
+    check_label(label, classes)
     ax = axes_or_new(ax, height=1.5 + 0.42 * classes)
     x = f"probability in each of {len(draws):,} draws"
     finish(ax, title=title, usual="Class probabilities over the draws", x=x, grid="")
@@ -158,6 +150,19 @@ def draw_class_rows(ax: Axes, draws: Array, names: Sequence[str], label: int | N
         tick.set_fontweight("bold" if row in (label, predicted) else "normal")
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(0, 1), ylim=(-0.15, classes))
+
+
+def check_label(label: int | None, classes: int) -> None:
+    """Raises `InvalidArgumentError` unless a true class is one of so many, or not given."""
+    if label is not None and not 0 <= label < classes:
+        raise InvalidArgumentError(
+            explain(
+                f"label must be one of the {classes} classes.",
+                got=f"label={label}",
+                cause="classes counted from 1",
+                fix=f"pass 0 to {classes - 1}",
+            )
+        )
 
 
 def class_names(names: Sequence[str] | None, classes: int) -> list[str]:
