@@ -11,8 +11,7 @@ from typing import Any
 from caveat._estimators import FILES, describe_calibration
 from caveat._extras import require
 from caveat._files import write_whole
-from caveat._tables import InvalidTableError
-from caveat.cli._output_file import cannot_write, check_output, writing
+from caveat.cli._output_file import check_output, explaining_failure, writing
 from caveat.cli._picture_report import picture_report
 from caveat.cli._picture_tested import TestedPictures, ask_of_kind, open_model
 from caveat.cli._tabular_drift import drifts_of
@@ -79,9 +78,7 @@ def _judge(
         found["policy"] = policy
     if report is not None:
         page = make_page(scores, policy)
-        try:
+        with explaining_failure(report):
             write_whole(report, page.encode())
-        except OSError as error:
-            raise InvalidTableError(cannot_write(report, error.strerror or str(error))) from error
         found["report"] = str(report)
     return found

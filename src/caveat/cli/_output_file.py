@@ -43,21 +43,37 @@ def writing(place: Path) -> Generator[None]:
         yield
 
 
+@contextmanager
+def explaining_failure(
+    place: Path, error: type[CaveatError] = InvalidTableError, undo: Callable[[], object] = lambda: None
+) -> Generator[None]:
+    """Says what is wrong where a place cannot be written to, after undoing what was begun; Ctrl-C undoes nothing.
+
+    Raises:
+        CaveatError: As ``error``: The place cannot be written to, or the disk is full.
+    """
+    try:
+        yield
+    except Exception as problem:
+        undo()
+        if isinstance(problem, OSError) and not isinstance(problem, CaveatError):
+            raise error(cannot_write(place, problem.strerror or str(problem))) from problem
+        raise
+
+
 def check_output(path: Path, *, read: Iterable[Path]) -> None:
     """Raise unless a file may be written there: no folder, pipe or device, and none of the files that are read.
 
     Raises:
         InvalidTableError: Something else is there.
     """
-    try:
+    with explaining_failure(path):
         if path.exists() and not path.is_file():
             raise InvalidTableError(
                 cannot_write(path, "a folder is there" if path.is_dir() else "it is no regular file")
             )
         if path.exists() and any(one.exists() and path.samefile(one) for one in read):
             raise InvalidTableError(cannot_write(path, "it is the file that is read"))
-    except OSError as error:
-        raise InvalidTableError(cannot_write(path, error.strerror or str(error))) from error
 
 
 @dataclass(eq=False)
@@ -95,24 +111,14 @@ def written(path: Path, what: dict[str, Any]) -> Generator[OutputFile]:
     """
     encode = encoder(path)
     part, note = beside_of(path, "part"), beside_of(path, "progress")
-    with writing(path):
-        try:
-            rows, size, counts = _left(part, note, what)
-            with part.open("r+b" if rows else "wb") as file:
-                file.truncate(size)
-                file.seek(size)
-                yield OutputFile(file, note, what, encode, rows, rows, counts)
-            part.replace(path)
-            note.unlink(missing_ok=True)
-        except CaveatError:
-            _remove(part, note)
-            raise
-        except OSError as error:
-            _remove(part, note)
-            raise InvalidTableError(cannot_write(path, error.strerror or str(error))) from error
-        except Exception:
-            _remove(part, note)
-            raise
+    with writing(path), explaining_failure(path, undo=lambda: _remove(part, note)):
+        rows, size, counts = _left(part, note, what)
+        with part.open("r+b" if rows else "wb") as file:
+            file.truncate(size)
+            file.seek(size)
+            yield OutputFile(file, note, what, encode, rows, rows, counts)
+        part.replace(path)
+        note.unlink(missing_ok=True)
 
 
 def _left(part: Path, note: Path, what: dict[str, Any]) -> tuple[int, int, Counter[str]]:

@@ -12,8 +12,8 @@ from typing import Any
 from caveat._estimators import FOLDS, check_destination
 from caveat._files import beside_of, open_regular, write_whole
 from caveat._plain import parse_json
-from caveat.cli._output_file import cannot_write, writing
-from caveat.errors import CaveatError, InvalidModelError
+from caveat.cli._output_file import explaining_failure, writing
+from caveat.errors import InvalidModelError
 
 _OF = "training.json"
 _PARTS = {_OF, f".{_OF}.new", "first", "second", *(f"fold{number + 1}" for number in range(FOLDS))}
@@ -31,11 +31,9 @@ def destination(out: Path) -> Generator[None]:
     """
     missing = [folder for folder in out.parents if not folder.exists()]
     try:
-        try:
+        with explaining_failure(out, InvalidModelError):
             check_destination(out)
             out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidModelError(cannot_write(out, error.strerror or str(error))) from error
         with writing(out):
             check_destination(out)
             yield
@@ -56,22 +54,13 @@ def checkpoint(out: Path, what: dict[str, Any]) -> Generator[tuple[Path, bool]]:
         InvalidModelError: the place cannot be written to, or the disk is full.
     """
     folder = beside_of(out.resolve(), "fit")
-    try:
+    with explaining_failure(out, InvalidModelError, undo=lambda: _remove(folder)):
         resumed = _is_of(folder, what)
         if not resumed:
             _remove(folder)
             folder.mkdir()
             write_whole(folder / _OF, json.dumps(what).encode())
         yield folder, resumed
-    except CaveatError:
-        _remove(folder)
-        raise
-    except OSError as error:
-        _remove(folder)
-        raise InvalidModelError(cannot_write(out, error.strerror or str(error))) from error
-    except Exception:
-        _remove(folder)
-        raise
     _remove(folder)
 
 
