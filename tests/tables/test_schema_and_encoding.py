@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from caveat._plain import from_plain
 from caveat._tables._columns import InvalidTableError
-from caveat._tables._encode import ABSENT, FIRST, UNKNOWN, edges_of, unfamiliarity
-from caveat._tables._encode import encode as encode_typed
 from caveat._tables._schema import Column, Schema, learn_table, parse_columns
+from caveat._tables._typed import ABSENT, FIRST, UNKNOWN, edges_of, unfamiliarity
+from caveat._tables._typed import encode as encode_typed
 
 
 def table() -> dict[str, np.ndarray]:

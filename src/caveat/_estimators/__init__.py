@@ -5,13 +5,20 @@ from importlib import import_module
 from caveat._estimators._calibration import calibrate, describe_calibration
 from caveat._estimators._card import plain_text
 from caveat._estimators._fitting import fit_model
-from caveat._estimators._from_scores import highest_level, interval_of, sets_of
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
 from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Trained, Training
-from caveat._estimators._model_checks import check_weights, require, under
+from caveat._estimators._model_checks import require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
 from caveat._estimators._objectives import loss_of
-from caveat._estimators._predicting import predict_from, predict_in_steps, split_evenly, summarize_draws
+from caveat._estimators._predicting import (
+    highest_level,
+    interval_of,
+    predict_from,
+    predict_in_steps,
+    sets_of,
+    split_evenly,
+    summarize_draws,
+)
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import check_settings, settings_of, wrong_setting
 from caveat._estimators._storage import (
@@ -30,7 +37,6 @@ from caveat._estimators._thresholds import (
     epistemic_measure,
     losses_of,
     measure_of,
-    threshold_of,
     uncertainty_of,
     unit_of,
     usual_measure,
@@ -65,7 +71,6 @@ __all__ = [
     "check_destination",
     "check_goal",
     "check_settings",
-    "check_weights",
     "choose_by_truth",
     "deal_in_folds",
     "decide",
@@ -95,7 +100,6 @@ __all__ = [
     "settings_of",
     "split_evenly",
     "summarize_draws",
-    "threshold_of",
     "uncertainty_of",
     "under",
     "unit_of",

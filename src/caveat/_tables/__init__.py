@@ -12,7 +12,6 @@ from caveat._tables._columns import (
     take,
 )
 from caveat._tables._dress import PLAIN, Dress
-from caveat._tables._encode import ABSENT, FIRST, edges_of, encode, unfamiliarity
 from caveat._tables._sample import (
     class_labels,
     read_sample,
@@ -32,11 +31,10 @@ from caveat._tables._schema import (
     parse_columns,
 )
 from caveat._tables._trees import Trees, tree_inputs
-from caveat._tables._typed import Table, TableReader, TrainingTable
+from caveat._tables._typed import FIRST, Table, TableReader, TrainingTable, edges_of, encode, unfamiliarity
 from caveat._tables._values import key_of, row_place, shown
 
 __all__ = [
-    "ABSENT",
     "FIRST",
     "PLAIN",
     "Array",

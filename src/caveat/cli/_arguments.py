@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from caveat.errors import InvalidArgumentError, explain
@@ -13,6 +14,19 @@ _LISTS = (".csv", ".tsv")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _SMALL = 1 << 20
 """Bytes of a table that counts as small, some 20,000 rows of ten short columns: its steps are too short to share."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What `caveat fit` was asked for; of pictures without ``drop`` and ``categorical``."""
+
+    data: Path
+    targets: Sequence[str]
+    out: Path
+    kind: str | None = None
+    drop: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    most_rows: int = 1_000_000
 
 
 def check_data(data: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from caveat._tables import (
     target_kind,
     target_numbers,
 )
+from caveat.cli._arguments import FitRequest
 from caveat.cli._tabular_checkpoint import checkpoint, destination
 from caveat.cli._tabular_tested import TABLES
 from caveat.errors import InvalidArgumentError
@@ -39,19 +40,6 @@ from caveat.errors import InvalidArgumentError
 Advance = Callable[[float], None]
 _NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
 _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
-
-
-@dataclass(frozen=True)
-class FitRequest:
-    """What `caveat fit` was asked for."""
-
-    data: Path
-    targets: Sequence[str]
-    out: Path
-    kind: str | None = None
-    drop: Sequence[str] = ()
-    categorical: Sequence[str] = ()
-    most_rows: int = 1_000_000
 
 
 def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from caveat._estimators import (
     prediction_rows,
     save_model,
 )
+from caveat.cli._arguments import FitRequest
 from caveat.cli._fit_command import describe_fit
 from caveat.cli._output_file import check_output, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, draw_evenly, estimator_of, list_labeled
@@ -30,35 +31,29 @@ Advance = Callable[[float], None]
 _FEW = 10  # whole numbers of so few kinds are classes
 
 
-def fit_pictures(
-    data: Path, targets: Sequence[str], out: Path, kind: str | None, most_rows: int, estimator: dict[str, Any]
-) -> dict[str, Any]:
+def fit_pictures(request: FitRequest, estimator: dict[str, Any]) -> dict[str, Any]:
     """Trains on pictures, saves, and returns what was done.
 
     Args:
-        data: Folder of class folders, or CSV.
-        targets: Columns of the CSV; none of a folder.
-        out: Folder of the model.
-        kind: "classes" or "numbers"; by the answers if None.
-        most_rows: Largest number of pictures that are used.
+        request: What was asked for: a folder of class folders, without targets, or a CSV.
         estimator: Parameters of the estimator.
 
     Raises:
         InvalidPictureError: What cannot be learned from.
         InvalidModelError: The folder cannot be written.
     """
-    with destination(out):
-        paths, answers = list_labeled(data, targets or None)
-        rows = draw_evenly(len(paths), most_rows, estimator["random_state"])
-        numbers = kind == "numbers" or (kind is None and _are_numbers(answers))
+    with destination(request.out):
+        paths, answers = list_labeled(request.data, request.targets or None)
+        rows = draw_evenly(len(paths), request.most_rows, estimator["random_state"])
+        numbers = request.kind == "numbers" or (request.kind is None and _are_numbers(answers))
         made = (Regressor if numbers else Classifier)(**estimator)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PicturesLeftOutWarning)  # the command names them itself
             made.fit([paths[row] for row in rows], [answers[row] for row in rows])
-        model = _named(made.model_, targets or [CLASS_FOLDERS])
-        save_model(model, out)
+        model = _named(made.model_, request.targets or [CLASS_FOLDERS])
+        save_model(model, request.out)
     left_out = {problem.name: problem.why for problem in made.problems_}
-    return {**describe_fit(model, out, len(paths), {}), "left_out": left_out}
+    return {**describe_fit(model, request.out, len(paths), {}), "left_out": left_out}
 
 
 def predict_for_pictures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -16,6 +16,7 @@ from rich.table import Table
 from caveat._extras import check_installed
 from caveat._goal import Goal, check_aims
 from caveat.cli._arguments import (
+    FitRequest,
     are_pictures,
     check_at_least,
     check_data,
@@ -90,53 +91,40 @@ def fit(
     if not target and not data.is_dir():
         raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
     check_data(data)
-    options = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
+    request = FitRequest(data, target or (), out, kind, drop or (), category or (), most_rows)
+    options: dict[str, Any] = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
     with threads_set(threads, data):
         if are_pictures(data):
             check_method(method, "pictures")
             _require_none({"--drop": drop, "--category": category}, "pictures")
             options |= {"method": method, "backbone": backbone, "size": size}
-            _fit_pictures(data, target or [], out, kind, most_rows, options, as_json)
+            _fit_pictures(request, options, as_json)
         else:
             check_method(method, "tables")
             _require_none({"--backbone": backbone, "--size": size}, "tables")
-            columns = (target or (), drop or (), category or ())
-            _fit_table(data, columns, out, kind, most_rows, {**options, "method": method or "ensemble"}, as_json)
+            _fit_table(request, {**options, "method": method or "ensemble"}, as_json)
 
 
-def _fit_pictures(
-    data: Path, targets: list[str], out: Path, kind: str | None, most: int, options: dict[str, Any], as_json: bool
-) -> None:
+def _fit_pictures(request: FitRequest, options: dict[str, Any], as_json: bool) -> None:
     check_installed("PIL", "image")
     from caveat.cli._picture_commands import fit_pictures
 
-    found = fit_pictures(data, targets, out, kind, most, {**options, "verbose": not as_json})
+    found = fit_pictures(request, {**options, "verbose": not as_json})
     _say_left_out(found, as_json)
-    said = f"Model of {found['rows']:,} pictures in {out} ({found['seconds']:.0f} s)."
+    said = f"Model of {found['rows']:,} pictures in {request.out} ({found['seconds']:.0f} s)."
     _show(found, as_json, said, skip=("left_out",))
 
 
-def _fit_table(
-    data: Path,
-    columns: tuple[Sequence[str], Sequence[str], Sequence[str]],
-    out: Path,
-    kind: str | None,
-    most: int,
-    options: dict[str, Any],
-    as_json: bool,
-) -> None:
-    """``columns`` are the targets, those to leave out, and those of categories."""
+def _fit_table(request: FitRequest, options: dict[str, Any], as_json: bool) -> None:
     check_installed("safetensors", "tabular")
-    from caveat.cli._fit_command import FitRequest, column_lines, fit_file
+    from caveat.cli._fit_command import column_lines, fit_file
     from caveat.cli._tabular_tested import TABLES
 
-    targets, drop, category = columns
-    request = FitRequest(data, targets, out, kind, drop, category, most)
-    with _bar(f"Reading {data.name}") as advance:
+    with _bar(f"Reading {request.data.name}") as advance:
         found = fit_file(request, TABLES.settings(**options), advance, verbose=not as_json)
     if not as_json:
         print("\n".join(column_lines(found["columns"])))
-    said = f"Model of {found['rows']:,} rows in {out} ({found['seconds']:.0f} s)."
+    said = f"Model of {found['rows']:,} rows in {request.out} ({found['seconds']:.0f} s)."
     _show(found, as_json, said, skip=("columns", "resumed"))
 
 
