@@ -12,8 +12,7 @@ pytest.importorskip("safetensors")
 
 from caveat._tables._chunks import _head, content_of, read_chunks  # pyright: ignore[reportPrivateUsage]
 from caveat._tables._columns import InvalidTableError
-from caveat.cli._output_file import check_output, written
-from caveat.cli._tabular_checkpoint import checkpoint, destination
+from caveat.cli._output_file import check_output, checkpoint, destination, written
 from caveat.errors import BusyError, InvalidModelError
 
 

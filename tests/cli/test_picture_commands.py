@@ -113,7 +113,7 @@ def test_a_run_that_was_killed_goes_on(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("predict", place / "model", place / "test", "--json", "--out")
-    monkeypatch.setattr("caveat.image._predicting.AT_ONCE", 20)
+    monkeypatch.setattr("caveat.image._estimator.AT_ONCE", 20)
     run(capsys, *arguments, tmp_path / "whole.csv")
     from caveat.cli._output_file import OutputFile
 

@@ -158,7 +158,7 @@ def test_parameters_out_of_range_are_refused(parameters: dict[str, Any]) -> None
 def test_batches_are_the_same_as_all_at_once(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     X, _ = draw_shapes(30, seed=4)
     together = classifier.predict_proba([*X[:20], *X[20:]])
-    monkeypatch.setattr("caveat.image._predicting.AT_ONCE", 7)
+    monkeypatch.setattr("caveat.image._estimator.AT_ONCE", 7)
     sizes = [pred.row_count for pred, _ in classifier.predict_in_batches(X)]
     assert sizes == [7, 7, 7, 7, 2]
     np.testing.assert_allclose(classifier.predict_proba(X), together, atol=1e-6)

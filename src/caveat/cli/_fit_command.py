@@ -33,7 +33,7 @@ from caveat._tables import (
     target_numbers,
 )
 from caveat.cli._arguments import FitRequest
-from caveat.cli._tabular_checkpoint import checkpoint, destination
+from caveat.cli._output_file import checkpoint, destination
 from caveat.cli._tabular_tested import TABLES
 from caveat.errors import InvalidArgumentError
 

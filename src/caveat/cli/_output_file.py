@@ -1,7 +1,8 @@
-"""Rows written to a file that appears whole or not at all; a run that was killed goes on where it stopped.
+"""What commands write appears whole or not at all, and a run that was killed goes on where it stopped.
 
-Beside the file stand, while it is made, what has been written and a note of how far that is. The note is written after
-the rows have reached the disk, and on the next run all that is past the note is cut off: no row twice, none missing.
+Beside a model that is trained stands the state of its training. Beside a file of rows stand, while it is made, what has
+been written and a note of how far that is. The note is written after the rows have reached the disk, and on the next
+run all that is past the note is cut off: no row twice, none missing.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from caveat._files import beside_of, held, write_whole
+from caveat._estimators import FOLDS, check_destination
+from caveat._files import beside_of, held, open_regular, write_whole
 from caveat._plain import from_plain, parse_json
 from caveat._tables import InvalidTableError
-from caveat.errors import CaveatError, explain
+from caveat.errors import CaveatError, InvalidModelError, explain
 
 Row = dict[str, Any]
+_OF = "training.json"
+_PARTS = {_OF, f".{_OF}.new", "first", "second", *(f"fold{number + 1}" for number in range(FOLDS))}
 
 
 @contextmanager
@@ -137,6 +142,65 @@ def _left(part: Path, note: Path, what: dict[str, Any]) -> tuple[int, int, Count
 def _remove(*paths: Path) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def destination(out: Path) -> Generator[None]:
+    """Hold the place of a model while it is made; what cannot be replaced there is said before the work.
+
+    Folders on the way to it are made, and removed again if nothing comes of it.
+
+    Raises:
+        InvalidModelError: Something else than a model is there, or the place cannot be written to.
+        BusyError: Another process is writing it.
+    """
+    missing = [folder for folder in out.parents if not folder.exists()]
+    try:
+        with explaining_failure(out, InvalidModelError):
+            check_destination(out)
+            out.parent.mkdir(parents=True, exist_ok=True)
+        with writing(out):
+            check_destination(out)
+            yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # there is something in it, or it was not made
+                folder.rmdir()
+
+
+@contextmanager
+def checkpoint(out: Path, what: dict[str, Any]) -> Generator[tuple[Path, bool]]:
+    """A folder for the state of the training of ``out``, and whether an earlier run of the same left it.
+
+    ``what`` says what is trained on what. After success and after an error the folder is gone; after a kill or Ctrl-C
+    it stays, for the next run. The caller holds ``out``.
+
+    Raises:
+        InvalidModelError: the place cannot be written to, or the disk is full.
+    """
+    folder = beside_of(out.resolve(), "fit")
+    with explaining_failure(out, InvalidModelError, undo=lambda: _remove_folder(folder)):
+        resumed = _is_of(folder, what)
+        if not resumed:
+            _remove_folder(folder)
+            folder.mkdir()
+            write_whole(folder / _OF, json.dumps(what).encode())
+        yield folder, resumed
+    _remove_folder(folder)
+
+
+def _is_of(folder: Path, what: dict[str, Any]) -> bool:
+    try:
+        with open_regular(folder / _OF) as file:
+            return parse_json(file.read()) == json.loads(json.dumps(what))
+    except (OSError, ValueError):
+        return False
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove the folder, unless there is anything in it that no training wrote."""
+    if folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= _PARTS:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def encoder(path: Path) -> Callable[[Sequence[Row], bool], bytes]:

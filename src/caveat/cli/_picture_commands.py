@@ -21,10 +21,9 @@ from caveat._estimators import (
 )
 from caveat.cli._arguments import FitRequest
 from caveat.cli._fit_command import describe_fit
-from caveat.cli._output_file import check_output, written
+from caveat.cli._output_file import check_output, destination, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import describe_output, made_by, open_to_predict
-from caveat.cli._tabular_checkpoint import destination
 from caveat.image import Classifier, PicturesLeftOutWarning, Regressor, list_pictures
 
 Advance = Callable[[float], None]
