@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._estimators._calibration import calibrate, describe_calibration, uncalibrated
@@ -16,8 +15,8 @@ from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, calibrate_o
 from caveat._estimators._kind import Kind, Learned, Model, Rows, Training
 from caveat._estimators._targets import Target
 from caveat._estimators._thresholds import epistemic_measure
+from caveat._tables import Array
 
-Array = NDArray[Any]
 _REPEATED_AT_MOST = 5
 
 

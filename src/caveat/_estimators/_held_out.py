@@ -10,16 +10,14 @@ Ramdas and Tibshirani, 2021, https://arxiv.org/abs/1905.02928.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._estimators._calibration import Part, calibrate_by_parts
 from caveat._estimators._kind import Model
+from caveat._tables import Array
 
-Array = NDArray[Any]
 FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 2000
 FOLDS = 5
 Train = Callable[[Array, str], tuple[Model, Tensor]]

@@ -11,16 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
 from caveat._estimators._targets import Classes, Target
+from caveat._tables import Array
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Logits, Mean, MeanAndLogVariance, Output
 from caveat.samplers import mixture
-
-Array = NDArray[Any]
 
 
 class Reader(Protocol):

@@ -6,15 +6,14 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._checks import is_missing
 from caveat._estimators._kind import Kind, Model
 from caveat._extras import require
+from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, explain
 
-Array = NDArray[Any]
 _EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest
 
 if TYPE_CHECKING:

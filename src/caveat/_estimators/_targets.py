@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, explain
 
-Array = NDArray[Any]
 _SMALLEST, _LARGEST = 1e-150, 1e150
 _TYPES = {"i": "integer", "u": "integer", "f": "float", "b": "boolean"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,10 @@ from caveat._estimators import (
 from caveat._goal import Goal
 from caveat.cli._output_file import writing
 from caveat.cli._picture_tested import ask_of_kind, open_model
-from caveat.cli._tabular_tested import Judged
+from caveat.cli._tabular_tested import Advance, Judged
 from caveat.errors import explain
 from caveat.metrics import expected_calibration_error, interval_coverage
 from caveat.predictive import Categorical, Gaussian
-
-Advance = Callable[[float], None]
 
 
 def decide_file(folder: Path, data: Path, goal: Goal, *, most_rows: int, advance: Advance) -> dict[str, Any]:

@@ -17,10 +17,8 @@ from caveat.cli._picture_tested import TestedPictures, ask_of_kind, open_model
 from caveat.cli._tabular_drift import drifts_of
 from caveat.cli._tabular_report import report_html
 from caveat.cli._tabular_scores import judge_policy, scores_of
-from caveat.cli._tabular_tested import Judged, Tested
+from caveat.cli._tabular_tested import Advance, Judged, Tested
 from caveat.errors import InvalidArgumentError
-
-Advance = Callable[[float], None]
 
 
 def evaluate_file(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,10 +33,9 @@ from caveat._tables import (
 )
 from caveat.cli._arguments import FitRequest
 from caveat.cli._output_file import checkpoint, destination
-from caveat.cli._tabular_tested import TABLES
+from caveat.cli._tabular_tested import TABLES, Advance
 from caveat.errors import InvalidArgumentError
 
-Advance = Callable[[float], None]
 _NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
 _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
 

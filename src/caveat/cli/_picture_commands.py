@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,11 +22,10 @@ from caveat._estimators import (
 from caveat.cli._arguments import FitRequest
 from caveat.cli._fit_command import describe_fit
 from caveat.cli._output_file import check_output, destination, written
-from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, draw_evenly, estimator_of, list_labeled
+from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, Advance, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import describe_output, made_by, open_to_predict
 from caveat.image import Classifier, PicturesLeftOutWarning, Regressor, list_pictures
 
-Advance = Callable[[float], None]
 _FEW = 10  # whole numbers of so few kinds are classes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._estimators import Classes, Model, load_model
 from caveat._kinds import find_kind, package_of
-from caveat.cli._tabular_tested import TABLES, Judged, ask
+from caveat.cli._tabular_tested import TABLES, Advance, Judged, ask
 from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian, concatenate
@@ -21,7 +21,6 @@ from caveat.predictive import Categorical, Gaussian, concatenate
 PICTURES = find_kind("image")
 CLASS_FOLDERS = "class"
 """The name of the target where class folders say it."""
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)

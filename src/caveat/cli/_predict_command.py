@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,8 @@ from caveat._estimators import (
 from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks
 from caveat.cli._arguments import check_draws, check_level
 from caveat.cli._output_file import check_output, written
-from caveat.cli._tabular_tested import TABLES
+from caveat.cli._tabular_tested import TABLES, Advance
 from caveat.errors import InvalidArgumentError, InvalidModelError, explain
-
-Advance = Callable[[float], None]
 
 
 def predict_file(

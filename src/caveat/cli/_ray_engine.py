@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -33,11 +33,10 @@ from caveat.cli._predict_command import (
     open_to_predict,
     predicted,
 )
-from caveat.cli._tabular_tested import TABLES
+from caveat.cli._tabular_tested import TABLES, Advance
 from caveat.errors import BusyError, CaveatError, InvalidArgumentError, InvalidModelError, explain
 from caveat.interop import ray as on_ray
 
-Advance = Callable[[float], None]
 Part = dict[str, Any]
 MANIFEST, SCHEMA = "manifest.json", "caveat-predictions-1"
 _SECONDS = 1.0

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from caveat._estimators import (
@@ -29,6 +28,7 @@ from caveat._estimators import (
     restore_networks,
     split_evenly,
 )
+from caveat._tables import Array
 from caveat.errors import InvalidModelError, explain
 from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._listing import InvalidPictureError
@@ -37,7 +37,6 @@ from caveat.image._reading import Format, Problem, digest_rows, read_in_batches,
 from caveat.image._settings import Settings, check_settings
 from caveat.train import fit_ensemble
 
-Array = NDArray[Any]
 _FEWEST_TO_VALIDATE = 30
 AT_ONCE = 512
 """Pictures that are read and predicted for at once."""

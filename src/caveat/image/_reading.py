@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._extras import require
 from caveat._files import open_regular
+from caveat._tables import Array
 from caveat.image._listing import name_of
 
-Array = NDArray[Any]
 SMALLEST = 4
 """Pixels along the shorter side of a picture that is looked at."""
 
