@@ -59,11 +59,11 @@ class Batches:
     Args:
         settings: Sizes and waits.
         executor: Of one thread, in which networks run.
-        seen: Is told of each batch: how many requests and rows, the draws, and the seconds.
+        seen: Is told of each batch: how many requests and rows, and the seconds.
     """
 
     def __init__(
-        self, settings: Settings, executor: Executor, seen: Callable[[int, int, int, float], None]
+        self, settings: Settings, executor: Executor, seen: Callable[[int, int, float], None]
     ) -> None:
         self._settings, self._executor, self._seen = settings, executor, seen
         self._jobs: deque[_Job] = deque()
@@ -125,7 +125,7 @@ class Batches:
                 if not job.future.done():
                     job.future.set_exception(error)
         rows = sum(piece.count for piece in pieces)
-        self._seen(len(jobs), rows, first.draws, time.monotonic() - started)
+        self._seen(len(jobs), rows, time.monotonic() - started)
 
     def _gather(self) -> tuple[list[_Job], list[Piece]]:
         """Takes rows of one kind, the longest waiting first; what has rows left goes to the end."""

@@ -57,7 +57,7 @@ class Watch:
         self.highest = Gauge("caveat_exchangeability_highest", highest, ["model"], **own)
         self._streams: dict[str, _Stream] = {}
 
-    def see_batch(self, requests: int, rows: int, draws: int, seconds: float) -> None:
+    def see_batch(self, requests: int, rows: int, seconds: float) -> None:
         """Takes note of a batch."""
         self.batch_requests.observe(requests)
         self.batch_rows.observe(rows)
