@@ -95,6 +95,16 @@ def test_what_running_out_of_memory_looks_like() -> None:
     assert 0 < memory.chunk_bytes(cpu, memory.allowed_bytes(cpu, None)) <= memory.CACHE_BYTES
 
 
+def test_a_chunk_is_larger_for_two_threads_and_no_larger_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_threads = list[int]()
+    for threads in (1, 2, 64):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        by_threads.append(memory.chunk_bytes(torch.device("cpu"), 1 << 30))
+    one, two, many = by_threads
+    assert two == 2 * one
+    assert many == memory.CACHE_BYTES
+
+
 @pytest.mark.parametrize("budget", [1, 200, 5000, 1 << 30])
 @pytest.mark.parametrize("masks", ["shared", "per_row"])
 def test_a_budget_changes_nothing_but_the_chunks(budget: int, masks: str) -> None:

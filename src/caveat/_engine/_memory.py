@@ -13,7 +13,8 @@ CACHE_BYTES = 4 << 20
 """The largest tensor of one draw on a CPU, before its rows are split: this stays in the cache between operations."""
 
 _CHUNK_BYTES = 2 << 20
-"""The largest tensor of a chunk of draws on a CPU: larger ones leave the cache, smaller ones leave most to Python."""
+"""The largest tensor of a chunk of draws for each thread of a CPU: larger ones leave its cache, smaller ones leave most
+to Python and to the threads' waiting for each other."""
 
 _MESSAGES = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
@@ -41,7 +42,7 @@ def chunk_bytes(device: torch.device, allowed: int) -> int:
     """
     if device.type != "cpu":
         return allowed
-    return min(allowed, _CHUNK_BYTES)
+    return min(allowed, _CHUNK_BYTES * torch.get_num_threads(), CACHE_BYTES)
 
 
 def rows_bytes(device: torch.device, allowed: int) -> int:
