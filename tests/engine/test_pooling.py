@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import caveat
 from caveat._engine import Recorder, shorten
-from caveat._intercept import max_of_windows
+from caveat._intercept import max_of_windows, windows_of
 
 _POOLS = {2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -32,6 +32,12 @@ def test_the_largest_of_windows_is_what_torch_gives(data: st.DataObject) -> None
     x = x.where(special < 0.9, torch.nan).where(special < 0.95, -torch.inf)
     expected = _POOLS[axes](x, kernel, stride, padding)
     torch.testing.assert_close(max_of_windows(x, (kernel, stride, padding)), expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("settings", [(4,), (2, 2, 2), ((1, 4), 1, 0), (1,), (2, 2, 0, 2), (2, 2, 0, 1, True)])
+def test_windows_that_do_not_fit_or_have_gaps_are_torchs(settings: tuple[Any, ...]) -> None:
+    assert windows_of((3, 3), *settings) is None
+    assert windows_of((3, 3), 2) == ([2, 2], [2, 2], [0, 0])
 
 
 def _shortened(run: Any, x: Tensor) -> Any:

@@ -73,7 +73,7 @@ def predict(
         >>> pred.mean.shape, int(pred.count)
         (torch.Size([2, 1]), 50)
     """
-    if type(seed) is not int:
+    if type(seed) is not int:  # a plain integer needs no look
         check_seed(seed)
     try:
         if n == "auto":

@@ -274,7 +274,8 @@ def _pool_by_maxima(program: Program) -> None:
         axes = _POOLS.get(step.func)
         if axes is None or step.kwargs or any(slot.number in used for slot in step.made()[1:]):
             continue
-        x, windows = step.args[0], windows_of(axes, *step.args[1:])
+        x = step.args[0]
+        windows = windows_of(x.shape[-axes:], *step.args[1:])
         if windows is not None and step.result.whole and is_worth_maxima(x.shape, x.stride, x.dtype, x.device):
             program.steps[place] = Step(max_of_windows, [x, windows], {}, step.outputs[:1])
 

@@ -50,7 +50,7 @@ from caveat._intercept._noise import NOISE_HANDLERS
 from caveat._intercept._own_draws import argument, draws_random_numbers, rate_of, run_and_put_back
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
 from caveat._intercept._places import Places
-from caveat._intercept._pooling import is_worth_maxima, max_of_windows, windows_of
+from caveat._intercept._pooling import MAX_POOLS, each_axis, is_worth_maxima, max_of_windows, windows_of
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network, runs_hooks, warn_not_separated
@@ -73,6 +73,7 @@ __all__ = [
     "DROPOUT_CLASSES",
     "FIRST_32",
     "HANDLERS",
+    "MAX_POOLS",
     "NOISE_HANDLERS",
     "SECOND_32",
     "Audit",
@@ -114,6 +115,7 @@ __all__ = [
     "drop",
     "dropout_modules",
     "drops_branches",
+    "each_axis",
     "find_hidden",
     "flags_kept",
     "following",

@@ -1,4 +1,4 @@
-"""Max pooling by whole rows and columns: a fifth of the time of torch's kernel for the CPU, which goes by elements.
+"""Max pooling by whole rows and columns, where torch's kernel for the CPU goes element by element.
 
 The largest of a window is the largest of its rows' largest, and ``torch.maximum`` of strided views compares many
 elements at once. The values are the same to the bit (of two zeros of different sign either may be the largest).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 Windows = tuple[list[int], list[int], list[int]]
 """Sizes, steps and padding of windows, one of each axis."""
 
-_AXES: dict[Any, int] = {
+MAX_POOLS: dict[Any, int] = {
     F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3,
     torch.max_pool1d: 1, torch.max_pool2d: 2, torch.max_pool3d: 3,
 }  # fmt: skip
+"""How many axes each pools."""
 _NAMES = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 _LEAST = 1 << 14  # elements, below which calling several operations takes longer than pooling by one
 
 
-@handles(*_AXES)
+@handles(*MAX_POOLS)
 def _max_pool(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = ctx.settled(args, kwargs)
     given = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
@@ -40,7 +41,7 @@ def _max_pool(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         return ctx.plain(func, args, kwargs)
     x = given["input"]
     memory = memory_behind(x)
-    windows = windows_of(_AXES[func], *(given.get(name) for name in _NAMES[1:6]))
+    windows = windows_of(x.shape[-MAX_POOLS[func] :], *(given.get(name) for name in _NAMES[1:6]))
     if windows is None or not is_worth_maxima(memory.shape, memory.stride(), memory.dtype, memory.device):
         return ctx.plain(func, args, kwargs)
     return ctx.plain(func, args, kwargs, lambda *_, **__: max_of_windows(x, windows))
@@ -65,17 +66,22 @@ def _every(x: Tensor, axis: int, place: slice) -> Tensor:
 
 
 def windows_of(
-    axes: int, kernel: Any, stride: Any = None, padding: Any = None, dilation: Any = None, ceil: Any = None
+    shape: Sequence[int], kernel: Any, stride: Any = None, padding: Any = None, dilation: Any = None, ceil: Any = None
 ) -> Windows | None:
-    """The windows of a pooling; None where they have gaps, or go on beyond the last that is whole."""
-    kernel, stride, padding, dilation = (_of_each(sizes, axes) for sizes in (kernel, stride, padding, dilation))
-    usual = not ceil and all(width == 1 for width in dilation) and math.prod(kernel) > 1
-    return (kernel, stride or kernel, padding or [0] * axes) if usual else None
+    """The windows of a pooling along all axes of ``shape``; None where they are not dense, whole, and within it."""
+    settings = (kernel, stride or kernel, padding or 0, dilation or 1)
+    kernel, stride, padding, dilation = (each_axis(sizes, len(shape)) for sizes in settings)
+    fit = all(2 * pad <= width <= size + 2 * pad for size, width, pad in zip(shape, kernel, padding, strict=True))
+    usual = fit and not ceil and all(gap == 1 for gap in dilation) and math.prod(kernel) > 1
+    return (kernel, stride, padding) if usual else None
 
 
-def _of_each(sizes: Any, axes: int) -> list[int]:
-    sizes = [] if sizes is None else [sizes] if isinstance(sizes, int) else [*sizes]
-    return sizes * axes if len(sizes) == 1 else sizes
+def each_axis(value: Any, axes: int) -> list[Any]:
+    """A setting of a pooling, which may be one for all axes, as one for each."""
+    if isinstance(value, (tuple, list)):
+        items = [*cast(Sequence[Any], value)]
+        return items * axes if len(items) == 1 else items
+    return [value] * axes
 
 
 def is_worth_maxima(

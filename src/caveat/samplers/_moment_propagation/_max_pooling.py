@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caveat._intercept import MAX_POOLS, each_axis
 from caveat._numerics import accumulator
 from caveat.samplers._moment_propagation._activations import deviation_of, normal_density
 from caveat.samplers._moment_propagation._uncertain import Uncertain, argument, plain, rule, uncertain
@@ -19,14 +20,6 @@ from caveat.samplers._moment_propagation._uncertain import Uncertain, argument, 
 if TYPE_CHECKING:
     from caveat.samplers._moment_propagation._propagation import Propagation
 
-_MAX = {
-    F.max_pool1d: 1,
-    F.max_pool2d: 2,
-    F.max_pool3d: 3,
-    torch.max_pool1d: 1,
-    torch.max_pool2d: 2,
-    torch.max_pool3d: 3,
-}
 _ADAPTIVE = {F.adaptive_max_pool1d: 1, F.adaptive_max_pool2d: 2, F.adaptive_max_pool3d: 3}
 _ASSUMES = "the elements of a window are independent and normal (Clark's formulas, two at a time)"
 # Beyond so many deviations apart, one of two normals is the larger for sure as far as float64 can tell.
@@ -68,15 +61,15 @@ def largest(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return mean[..., 0], variance[..., 0]
 
 
-@rule(*_MAX)
+@rule(*MAX_POOLS)
 def _max_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     if given.get("return_indices"):
         raise taken.cannot(func, "returns indices")
-    rank = _MAX[func]
-    size, padding, dilation = (_each(given.get(name) or 0, rank) for name in ("kernel_size", "padding", "dilation"))
-    stride = _each(given.get("stride") or given["kernel_size"], rank)
+    rank = MAX_POOLS[func]
+    size, padding, dilation = (each_axis(given.get(name) or 0, rank) for name in ("kernel_size", "padding", "dilation"))
+    stride = each_axis(given.get("stride") or given["kernel_size"], rank)
     dilation = [max(step, 1) for step in dilation]
     x = given["input"]
     out = func(plain(x), *args[1:], **{name: value for name, value in kwargs.items() if name != "input"}).shape
@@ -89,7 +82,7 @@ def _max_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict
 def _adaptive_max_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, target = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "output_size")
     rank = _ADAPTIVE[func]
-    bins = [x.shape[axis - rank] if part is None else part for axis, part in enumerate(_each(target, rank))]
+    bins = [x.shape[axis - rank] if part is None else part for axis, part in enumerate(each_axis(target, rank))]
     lengths = list(x.shape[-rank:])
     if any(length % number for length, number in zip(lengths, bins, strict=True)):
         raise taken.cannot(func, "divides its input into windows of different sizes")
@@ -138,10 +131,3 @@ def _needed(x: Tensor, out: torch.Size, axis: int, before: int, size: int, strid
     """How much padding the last window needs at the end."""
     reach = (out[axis] - 1) * stride + dilation * (size - 1) + 1
     return max(0, reach - x.shape[axis] - before)
-
-
-def _each(value: Any, rank: int) -> list[Any]:
-    if isinstance(value, (tuple, list)):
-        items: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        return items * rank if len(items) == 1 else items
-    return [value] * rank
