@@ -93,16 +93,21 @@ class Report:
 
     def markdown(self) -> str:
         """This processor's part of the file."""
-        parts = [f"## {_processor_line()}", "", _printed(self.command)]
+        parts = [_printed(self.command)]
         parts += [_bounds(self.speeds), _times(self.speeds)] if self.speeds else []
         parts += [_memory(self.memories)] if self.memories else []
         return "\n".join(parts)
 
     def write(self, path: Path) -> None:
-        """Puts this processor's part into the file; the parts of other processors stay as they are."""
-        parts = _parts(path.read_text(encoding="utf-8") if path.exists() else "")
-        parts[_processor_line()] = self.markdown()
-        path.write_text("\n".join([HEAD, *parts.values()]), encoding="utf-8")
+        """Puts this processor's part into the file."""
+        write_part(path, HEAD, self.markdown())
+
+
+def write_part(path: Path, head: str, part: str) -> None:
+    """Puts this processor's part into a file of results; the parts of other processors stay as they are."""
+    parts = _parts(path.read_text(encoding="utf-8") if path.exists() else "")
+    parts[_processor_line()] = f"## {_processor_line()}\n\n{part}"
+    path.write_text("\n".join([head, *parts.values()]), encoding="utf-8")
 
 
 def _parts(text: str) -> dict[str, str]:

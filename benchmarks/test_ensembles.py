@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks.ensembles import HEAD, LINES, TITLE, Line, first_and_second, measured
+from benchmarks.results import machine, write_part
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +20,9 @@ def lines(pytestconfig: pytest.Config) -> Iterator[list[str]]:
     if pytestconfig.getoption("--smoke") or len(collected) < len(LINES):
         print("\n" + text)
         return
-    head = f"# Inference of an ensemble\n\nWritten by `make bench`: one thread, torch {torch.__version__}.\n\n"
     path = Path(__file__).with_name("RESULTS_ENSEMBLES.md")
-    path.write_text(head + "```\n" + f"{TITLE}\n{HEAD}\n" + text + "```\n", encoding="utf-8")
+    part = f"{machine()}\n\n```\n{TITLE}\n{HEAD}\n{text}```\n"
+    write_part(path, "# Inference of an ensemble\n\nWritten by `make bench`; one thread.\n", part)
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
+from benchmarks.results import machine, write_part
 from benchmarks.training import MEMBERS, ROUNDS, Workload, medians, medians_alone, workloads
 
 NEEDED = {"LeNet, 256 images": 0.97}
@@ -23,14 +23,13 @@ def lines(pytestconfig: pytest.Config) -> Iterator[list[str]]:
     if pytestconfig.getoption("--smoke") or len(collected) < len(workloads()):
         print("\n" + "\n".join(collected))
         return
+    table = "| work | at once, s | `fit` / at once | plain loop / at once | needed | |\n" + "| --- " * 6 + "|\n"
+    part = f"{machine()}\n\n{table}" + "\n".join(collected) + "\n"
     head = (
-        f"# Training at once\n\nWritten by `make bench`: {MEMBERS} members, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}, medians of {ROUNDS} rounds in random order, the trial included.\n\n"
-        "| work | at once, s | `fit` / at once | plain loop / at once | needed | |\n"
-        "| --- | --- | --- | --- | --- | --- |\n"
+        f"# Training at once\n\nWritten by `make bench`: {MEMBERS} members, medians of {ROUNDS} rounds in random "
+        "order, the trial included.\n"
     )
-    path = Path(__file__).with_name("RESULTS_TRAINING.md")
-    path.write_text(head + "\n".join(collected) + "\n", encoding="utf-8")
+    write_part(Path(__file__).with_name("RESULTS_TRAINING.md"), head, part)
 
 
 @pytest.mark.parametrize("work", workloads(), ids=lambda work: work.name)
