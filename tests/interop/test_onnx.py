@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 import caveat
 from caveat._engine import Sampler
+from caveat._inputs import as_inputs
 from caveat.errors import InvalidArgumentError, MissingExtraError, NotExportableError
+from caveat.interop._onnx_recording import functions_of
 
 # (rows, draws, seed), none of them those of the batch that is exported with
 ASKED = [(1, 3, 0), (2, 7, -5), (9, 20, 2**62 + 3)]
@@ -349,6 +351,16 @@ def test_a_library_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(onnx, "__version__", "1.9.0")
     with pytest.raises(MissingExtraError, match=r"onnx 1\.17 or newer"):
         export(dense(), tmp_path)
+
+
+@pytest.mark.parametrize("rows", [2, 40])
+def test_a_batch_of_any_size_is_recorded_as_the_same_operations(rows: int) -> None:
+    """Drawing pools large batches by maxima and small ones by torch's kernel; what is exported may not."""
+    sampler = caveat.mc_dropout(lenet(), output=caveat.Logits())
+    inputs = as_inputs(torch.randn(2, 1, 28, 28), torch.device("cpu"))
+    function, *_ = functions_of([sampler.model], inputs, sampler.output.read, sampler.live, False, None)
+    functions = [[step.func for step in function.record(size).program.steps] for size in (rows, 3)]
+    assert functions[0] == functions[1]
 
 
 def test_the_adapters_load_no_onnx() -> None:

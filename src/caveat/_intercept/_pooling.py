@@ -36,8 +36,10 @@ _LEAST = 1 << 14  # elements, below which calling several operations takes longe
 def _max_pool(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     args, kwargs = ctx.settled(args, kwargs)
     given = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
-    # (Of several that are the largest, a gradient goes to one; that of torch.maximum is divided.)
-    if ctx.drawing is None or ctx.replaying or torch.is_grad_enabled() or given.get("return_indices"):
+    # (Of several that are the largest, a gradient goes to one; that of torch.maximum is divided. What is exported is
+    # the network's own call, which is the same for batches of every size.)
+    own = torch.is_grad_enabled() or torch.compiler.is_compiling() or bool(given.get("return_indices"))
+    if ctx.drawing is None or ctx.replaying or own:
         return ctx.plain(func, args, kwargs)
     x = given["input"]
     memory = memory_behind(x)
