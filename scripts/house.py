@@ -126,14 +126,22 @@ def public_names() -> set[str]:
     return names
 
 
-def crossed(call: Callable[[], Any]) -> tuple[set[str], set[str], list[str]]:
-    """Files, functions, and the order of files that a call enters."""
+def crossed(call: Callable[[], Any], after: str = "", until: str = "") -> tuple[set[str], set[str], list[str]]:
+    """Files, functions, and the order of files that a call enters, or a part of it.
+
+    The part begins when the function named ``after`` returns, and ends when the one named ``until`` is called.
+    """
     files, functions, order = set[str](), set[str](), list[str]()
-    root = str(SOURCE)
+    root, counting = str(SOURCE), not after
 
     def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal counting
         code = frame.f_code
-        if event != "call" or not code.co_filename.startswith(root):
+        if not code.co_filename.startswith(root):
+            return
+        if (event, code.co_name) in {("return", after), ("call", until)}:
+            counting = event == "return"
+        if event != "call" or not counting:
             return
         name = code.co_filename[len(root) + 1 :]
         files.add(name)
@@ -185,13 +193,17 @@ def way_of_a_row() -> tuple[int, int]:
         command = ["caveat", "fit", str(table), "--target", "price", "--out", str(Path(folder) / "model")]
         argv, sys.argv = sys.argv, command
         try:
-            with contextlib.suppress(SystemExit):
-                *_, order = crossed(main)
+            *_, order = crossed(lambda: _quietly(main), after="read_sample", until="save_model")
         finally:
             sys.argv = argv
     way = [name for name in order if name.startswith(("tabular/", "_tables/", "_estimators/", "cli/"))]
     stays = _without_loops(way)
     return len(stays), len(stays) - len(set(stays))
+
+
+def _quietly(command: Callable[[], Any]) -> None:
+    with contextlib.suppress(SystemExit):
+        command()
 
 
 def _without_loops(order: list[str]) -> list[str]:

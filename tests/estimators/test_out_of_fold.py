@@ -48,11 +48,8 @@ class Line(nn.Module):
 
 
 class Reader:
-    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
+    def parts(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
         return split_evenly(inputs, 1000)
-
-    def trim(self, part: Tensor) -> Tensor:
-        return part
 
 
 class Table:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caveat._engine import draws as draws_of
 from caveat._estimators._kind import Calibration, Model
-from caveat._estimators._predicting import part_of, predict_from, summarize_draws
+from caveat._estimators._predicting import in_units, parts_of, summarize_draws
 from caveat._estimators._targets import Numbers, Target
 from caveat._estimators._thresholds import uncertainty_of
 from caveat.calibrate import fit_temperature, fit_variance_scaling
@@ -78,23 +78,24 @@ def calibrate(model: Model, inputs: Tensor, answers: Tensor) -> Model:
 
 def calibrate_by_parts(model: Model, parts: Sequence[Part]) -> Model:
     """Returns the model with its calibration fitted to all parts together."""
-    numbers = isinstance(model.target, Numbers)
-    found = _scale_variances(model, parts) if numbers else _scale_temperature(model, parts)
-    preds = [predict_from(part.model.changed(calibration=found), part.inputs) for part in parts]
-    scores = found.scores
-    if not numbers:
+    preds: Sequence[Categorical | Gaussian]
+    if isinstance(model.target, Numbers):
+        found, drawn = _scale_variances(model, parts)
+        preds = [in_units(pred, model.target, found) for pred in drawn]
+    else:
+        found = _scale_temperature(model, parts)
+        preds = [cast(Categorical, summarize_draws(part.model, part.inputs)) for part in parts]
         own = [
-            1 - cast(Categorical, pred).mean.double().cpu().gather(1, part.answers[:, None])
+            1 - pred.mean.double().cpu().gather(1, part.answers[:, None])
             for pred, part in zip(preds, parts, strict=True)
         ]
-        scores = torch.cat(own)
+        found = replace(found, scores=torch.cat(own))
     by_measure = {
         name: torch.cat([uncertainty_of(model, pred, name).cpu() for pred in preds])
         for name, one in MEASURES.items()
         if one.fits(preds[0])
     }
-    own_noise = model.calibration.noise
-    return model.changed(calibration=replace(found, scores=scores, uncertainty=by_measure, noise=own_noise))
+    return model.changed(calibration=replace(found, uncertainty=by_measure))
 
 
 def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
@@ -105,8 +106,7 @@ def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
     logits: list[Tensor] = []
     answers: list[Tensor] = []
     for part in parts:
-        for rows in part.model.reader.split(part.inputs):
-            one = part_of(part.model, part.inputs, rows)
+        for rows, one in parts_of(part.model, part.inputs):
             logits.append(draws_of(part.model.sampler, one, n=n, seed=settings.random_state))
             answers.append(part.answers[rows])
     together = torch.cat(logits, 1)
@@ -122,8 +122,8 @@ def _set_temperature(networks: Sequence[Any], temperature: float) -> None:
         cast(Tensor, network.temperature).fill_(temperature)
 
 
-def _scale_variances(model: Model, parts: Sequence[Part]) -> Calibration:
-    """In the network's units, in which no digit of a target's is lost."""
+def _scale_variances(model: Model, parts: Sequence[Part]) -> tuple[Calibration, list[Gaussian]]:
+    """In the network's units, in which no digit of a target's is lost; and what was drawn of each part."""
     _mix_means(model, parts)
     preds = [cast(Gaussian, summarize_draws(part.model, part.inputs)) for part in parts]
     y = torch.cat([part.answers for part in parts]).double()
@@ -133,7 +133,7 @@ def _scale_variances(model: Model, parts: Sequence[Part]) -> Calibration:
     if bool(((y - mean).square() > 0).any(0).all()):
         factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
     scores = (y - mean).abs() / (variance * factors).sqrt()
-    return replace(model.calibration, factors=factors, scores=scores, freedom=choose_tails(scores))
+    return replace(model.calibration, factors=factors, scores=scores, freedom=choose_tails(scores)), preds
 
 
 def _mix_means(model: Model, parts: Sequence[Part]) -> None:

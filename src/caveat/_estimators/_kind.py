@@ -6,7 +6,7 @@ folder and a card must hold. All else is in the base, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
@@ -32,12 +32,9 @@ class Reader(Protocol):
         """
         ...
 
-    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Returns the numbers of the rows in parts that go through the networks together."""
-        ...
-
-    def trim(self, part: Tensor) -> Tensor:
-        """Returns the inputs of one part as the networks get them, such as without the padding that all rows have."""
+    def parts(self, inputs: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        """Returns what goes through the networks together: numbers of rows, and their inputs as the networks get them,
+        such as without the padding that all of them have."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Cate
     """
     pred = summarize_draws(model, inputs, draws)
     if isinstance(model.target, Numbers):
-        return _in_units(cast(Gaussian, pred), model.target, model.calibration)
+        return in_units(cast(Gaussian, pred), model.target, model.calibration)
     return pred
 
 
@@ -47,11 +47,11 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
         draws: Number of draws.
         step: Number of draws between two predictives; where draws depend on each other, whole blocks of them.
     """
-    sampler, rows = model.sampler, model.reader.split(inputs)
+    sampler = model.sampler
+    rows, parts = zip(*parts_of(model, inputs), strict=True)
     step = -(-step // (sampler.strata or 1)) * (sampler.strata or 1)
     so_far: list[Categorical | Gaussian] = []
     with ExitStack() as stack:
-        parts = [part_of(model, inputs, one) for one in rows]
         streams = [stack.enter_context(sampler.bind(part, model.settings.random_state)) for part in parts]
         for start in range(0, draws, step):
             some = range(start, min(start + step, draws))
@@ -63,7 +63,7 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
             so_far = cast("list[Categorical | Gaussian]", merged)
             pred = concatenate(so_far, indices=[one.to(so_far[0].count.device) for one in rows])
             if isinstance(model.target, Numbers):
-                yield _in_units(cast(Gaussian, pred), model.target, model.calibration)
+                yield in_units(cast(Gaussian, pred), model.target, model.calibration)
             else:
                 yield cast(Categorical, pred)
 
@@ -72,23 +72,27 @@ def summarize_draws(model: Model, inputs: Tensor, draws: int | None = None) -> C
     """Returns ``predict_from`` before calibration, a regression's in the network's units."""
     settings: Settings = model.settings
     n = settings.draws if draws is None else draws
-    rows = model.reader.split(inputs)
-    parts = [predict_draws(model.sampler, part_of(model, inputs, one), n=n, seed=settings.random_state) for one in rows]
-    device = parts[0].count.device
-    return cast("Categorical | Gaussian", concatenate(parts, indices=[one.to(device) for one in rows]))
+    sampler, rows, preds = model.sampler, list[Tensor](), list[Any]()
+    for one, part in parts_of(model, inputs):
+        rows.append(one)
+        preds.append(predict_draws(sampler, part, n=n, seed=settings.random_state))
+    device = preds[0].count.device
+    return cast("Categorical | Gaussian", concatenate(preds, indices=[one.to(device) for one in rows]))
 
 
-def part_of(model: Model, inputs: Tensor, rows: Tensor) -> Tensor:
-    """Returns some rows of the inputs, trimmed, where the networks are."""
-    return model.reader.trim(inputs[rows]).to(next(cast(nn.Module, model.networks[0]).parameters()).device)
+def parts_of(model: Model, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the parts that the reader makes of the inputs, where the networks are, and the numbers of their rows."""
+    device = next(cast(nn.Module, model.networks[0]).parameters()).device
+    for rows, part in model.reader.parts(inputs):
+        yield rows, part.to(device)
 
 
-def split_evenly(inputs: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Returns the numbers of the rows in order, in parts of at most ``size``."""
-    return cast("tuple[Tensor, ...]", torch.arange(len(inputs)).split(size))
+def split_evenly(inputs: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    """Returns the rows in order, in parts of at most ``size``: their numbers and their inputs."""
+    return [*zip(*(torch.split(whole, size) for whole in (torch.arange(len(inputs)), inputs)), strict=True)]
 
 
-def _in_units(pred: Gaussian, target: Numbers, calibration: Calibration) -> Gaussian:
+def in_units(pred: Gaussian, target: Numbers, calibration: Calibration) -> Gaussian:
     """Returns a predictive of standardized targets in the targets' units, its variances and tails calibrated."""
     noise, moments = pred.noise, pred.moments
     shift, scale = (noise.new_tensor(values) for values in (target.shifts, target.scales))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -87,14 +88,14 @@ class Schema:
         """Of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[NumberColumn, ...]:
         """What the network gets as numbers, in order: number columns, then the parts of dates."""
         plain = [column for column in self.columns if isinstance(column, NumberColumn)]
         dated = [part for column in self.columns if isinstance(column, DateColumn) for part in column.parts]
         return (*plain, *dated)
 
-    @property
+    @cached_property
     def categories(self) -> tuple[CategoryColumn, ...]:
         """What the network gets as categories, in order."""
         return tuple(column for column in self.columns if isinstance(column, CategoryColumn))

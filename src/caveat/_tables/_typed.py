@@ -87,13 +87,10 @@ class TableReader:
         """Returns what trees compare of encoded rows."""
         return tree_inputs(encoded, len(self.schema.numbers), len(self.schema.categories))
 
-    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Returns the rows in order, some at a time."""
-        return torch.split(torch.arange(len(inputs)), _ROWS_AT_ONCE)
-
-    def trim(self, part: Tensor) -> Tensor:
-        """Returns the rows as they are."""
-        return part
+    def parts(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Returns the rows in order, some at a time: their numbers, and the rows."""
+        numbers = torch.arange(len(inputs))
+        return [*zip(*(torch.split(whole, _ROWS_AT_ONCE) for whole in (numbers, inputs)), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

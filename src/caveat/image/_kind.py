@@ -57,13 +57,9 @@ class PictureReader:
         """Returns what the networks get of pictures; gray ones stand for those that cannot be read."""
         return self.inputs_of(read_pictures(given, self.format).pixels)
 
-    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Returns the numbers of the rows in parts."""
+    def parts(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Returns the rows in order, some at a time."""
         return split_evenly(inputs, AT_ONCE)
-
-    def trim(self, part: Tensor) -> Tensor:
-        """Returns the part as it is."""
-        return part
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -66,7 +66,7 @@ class SentenceReader:
                 stacklevel=5,  # where the estimator was called
             )
 
-    def split(self, inputs: Tensor) -> tuple[Tensor, ...]:
+    def parts(self, inputs: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """Returns the rows in parts, sentences of like length together: each is read as far as its longest sentence.
 
         An encoder's masks of attention depend on how many tokens there are, so with one all of a part are equally long.
@@ -76,15 +76,9 @@ class SentenceReader:
             return split_evenly(inputs, size)
         lengths = self._lengths(inputs)
         order = lengths.argsort(stable=True)
-        if self.kind == "words":
-            return cast("tuple[Tensor, ...]", order.split(size))
-        groups = [order[lengths[order] == length] for length in range(1, int(lengths.max()) + 1)]
-        parts = [cast("tuple[Tensor, ...]", group.split(size)) for group in groups if len(group)]
-        return tuple(part for alike in parts for part in alike)
-
-    def trim(self, part: Tensor) -> Tensor:
-        """Returns the inputs as far as the longest sentence."""
-        return part if self.kind == "features" else part[:, : int(self._lengths(part).max())]
+        alike = [order] if self.kind == "words" else torch.split(order, cast("list[int]", lengths.bincount().tolist()))
+        some = (rows for group in alike for rows in torch.split(group, size) if len(rows))
+        return ((rows, inputs[rows, : int(lengths[rows].max())]) for rows in some)
 
     def _lengths(self, inputs: Tensor) -> Tensor:
         if self.kind == "words":
