@@ -105,7 +105,8 @@ def batch(side: str = "right") -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_number_is_that_of_each_draw_over_the_whole_sequence(name: str) -> None:
-    model = MODELS[name]()
+    """In float64: scores of untrained weights are so large that float32 rounds by more on some processors."""
+    model = MODELS[name]().double()
     made_of = generate(model, batch(), n=N, seed=4, max_new_tokens=NEW)
     assert made_of.tokens.shape[0] == len(TEXTS)
     assert made_of.cached

@@ -61,7 +61,8 @@ def test_nothing_that_the_openapi_permits_breaks_it(place: Path) -> None:
         options = ["--checks", checks, "--max-examples", "20", "--seed", "1", "--generation-database", "none"]
         code = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"
         command = [sys.executable, "-c", code, "run", url, *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Where it runs it leaves a folder of its own.
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=place)
         service.process.terminate()
         assert service.wait() == 0
     assert done.returncode == 0, done.stdout[-3000:]
