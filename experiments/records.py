@@ -60,7 +60,7 @@ def run(experiment: Experiment) -> None:
         print(f"{time.perf_counter() - start:.1f} s")
         return
     if options.check:
-        sys.exit(_check(experiment, path))
+        sys.exit(count_missed(experiment.numbers(_read(path)["parts"]), experiment.folder))
     if not options.table:
         _continue(experiment, path)
     parts = _read(path)["parts"]
@@ -88,11 +88,10 @@ def _continue(experiment: Experiment, path: Path) -> None:
         print(f"{part}: {seconds:.0f} s", flush=True)
 
 
-def _check(experiment: Experiment, path: Path) -> int:
-    """How many numbers lie outside their bands?"""
-    found = experiment.numbers(_read(path)["parts"])
+def count_missed(found: dict[str, float], folder: Path) -> int:
+    """How many numbers lie outside their bands in the folder's ``expected.json``; a line for each is printed."""
     missed = 0
-    for name, (low, high) in json.loads((experiment.folder / "expected.json").read_text()).items():
+    for name, (low, high) in json.loads((folder / "expected.json").read_text()).items():
         held = name in found and low <= found[name] <= high
         missed += not held
         print(f"{name:70} {found.get(name, float('nan')):8.4f} in [{low:g}, {high:g}]  {'held' if held else 'MISSED'}")

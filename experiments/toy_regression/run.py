@@ -1,6 +1,7 @@
 """One curve, known on [-3, 3] only: how unsure is each way of being uncertain where there was no data?
 
 python experiments/toy_regression/run.py            # train, draw toy_regression.png, write results.json and the table
+python experiments/toy_regression/run.py --check    # hold the results to expected.json
 python experiments/toy_regression/run.py --smoke    # a few steps of each, nothing is kept
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import Any
 import matplotlib as mpl
 import torch
 from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share lies beside them
+from records import count_missed
 
 import caveat
 from caveat import layers, losses, samplers
@@ -117,7 +122,12 @@ WAYS: dict[str, Callable[[int], Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--smoke", action="store_true", help="a few steps of each, nothing is kept: does it run?")
-    smoke = parser.parse_args().smoke
+    parser.add_argument("--check", action="store_true", help="hold the results to expected.json")
+    options = parser.parse_args()
+    if options.check:
+        ways = json.loads((HERE / "results.json").read_text())["ways"]
+        sys.exit(count_missed({name: row["outside"] / row["inside"] for name, row in ways.items()}, HERE))
+    smoke = options.smoke
     torch.manual_seed(0)
     x, (known, seen) = torch.linspace(-9, 9, 361)[:, None], data()
     figure = Figure(figsize=(13, 7.5), layout="constrained")
