@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -148,6 +151,20 @@ def test_the_report_shows_the_least_sure_pictures(
     assert "Pictures it is least sure of" in page
     assert "broken.png" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_report_shows_wide_pictures_as_they_are(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    for path in (place / "test").glob("*/0*0.png"):
+        (tmp_path / "wide" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        wide = np.asarray(Image.open(path)).astype(np.uint16) * 257
+        Image.fromarray(wide).save(tmp_path / "wide" / path.parent.name / path.name)
+    run(capsys, "evaluate", place / "model", tmp_path / "wide", "--report", tmp_path / "report.html")
+    shown = re.findall(r"<img alt='[^']*' src='data:image/png;base64,([^']+)'", (tmp_path / "report.html").read_text())
+    assert len(shown) > 8
+    assert all(np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))[..., 0].max() < 255 for one in shown)
 
 
 def test_a_threshold_is_chosen_and_kept(place: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,58 @@ def test_a_jpeg_is_read_as_it_is_or_smaller(tmp_path: Path) -> None:
 )
 def test_arrays_and_images_are_read_the_same(same: Any) -> None:
     assert torch.equal(read(same), read(RAMP))
+
+
+def twelve_bits(place: Path) -> Path:
+    """Writes a TIFF of twelve bits a pixel, which PIL reads and does not write."""
+    values = (RAMP.astype(int) << 4).reshape(-1, 2)
+    packed = np.stack([values[:, 0] >> 4, (values[:, 0] & 15) << 4 | values[:, 1] >> 8, values[:, 1] & 255], 1)
+    tags = {256: 8, 257: 8, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 8, 279: packed.size}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II" + struct.pack("<HI", 42, 8 + packed.size)
+    place.write_bytes(head + packed.astype(np.uint8).tobytes() + struct.pack("<H", len(tags)) + entries + bytes(4))
+    return place
+
+
+def test_wider_numbers_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
+    wide = RAMP.astype(np.uint16) * 257
+    Image.fromarray(RAMP.astype(np.float32) / 255).save(tmp_path / "fractions.tif")
+    for name in ("wide.png", "wide.tif"):
+        Image.fromarray(wide).save(tmp_path / name)
+    for white in (4095, 65535):  # as a camera writes them
+        scaled = np.round(RAMP / 255 * white).astype(">u2")
+        (tmp_path / f"{white}.pgm").write_bytes(b"P5 8 8 %d\n" % white + scaled.tobytes())
+    twelve_bits(tmp_path / "twelve.tif")
+    for path in tmp_path.iterdir():
+        difference = read(path).int() - read(RAMP).int()
+        assert difference.abs().max() <= (1 if path.name == "4095.pgm" else 0), path.name
+
+
+def test_a_wide_picture_is_turned_as_its_camera_was(tmp_path: Path) -> None:
+    for wide in (RAMP.astype(np.uint16) * 257, RAMP.astype(np.float32) / 255):
+        Image.fromarray(wide).save(tmp_path / "turned.tif", tiffinfo={274: 3})
+        assert torch.equal(read(tmp_path / "turned.tif"), read(RAMP).flip(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (np.arange(100, 164, dtype=np.uint16), "no contrast: its values, 100 to 163"),
+        (np.full(64, 163, np.uint16), "blank: one color only"),
+        (np.arange(64, dtype=np.float32) / 1e5, "no contrast: its values, 0 to 0.00063"),
+        (np.full(64, 0.3, np.float32), "blank: one color only"),
+        (np.arange(64, dtype=np.float32), "fractions must be finite and from 0 to 1"),
+        (np.arange(64, dtype=np.int32), "integers whose white is not known"),
+    ],
+    ids=["dark", "one gray", "faint", "one fraction", "no fractions", "integers"],
+)
+def test_what_is_lost_in_eight_bits_is_no_blank_picture(values: Any, why: str, tmp_path: Path) -> None:
+    image = Image.fromarray(values.reshape(8, 8))
+    image.save(tmp_path / "one.tif")
+    sources = [tmp_path / "one.tif", image, *([values.reshape(8, 8)] if values.dtype.kind == "f" else [])]
+    problems = read_pictures(sources, GRAY).problems
+    assert len(problems) == len(sources)
+    assert all(why in problem.why for problem in problems), problems
 
 
 def test_color_is_kept_where_it_is_asked_for() -> None:

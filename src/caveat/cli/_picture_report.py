@@ -83,19 +83,17 @@ def _tile(tested: TestedPictures, row: int) -> str:
     name = f"{path.parent.name}/{path.name}"
     return (
         f"<figure title='{escape(str(path), quote=True)}'><span>{escape(truth_text(tested, row))}</span>"
-        f"<img alt='{escape(name, quote=True)}' src='{data_url(_thumbnail(path))}'>"
+        f"<img alt='{escape(name, quote=True)}' src='{data_url(_thumbnail(tested, path))}'>"
         f"<b class={kind}>{escape(answer_text(tested, row))}</b>"
         f"<span>{escape(name if len(name) <= 18 else '…' + name[-17:])}</span></figure>"
     )
 
 
-def _thumbnail(path: Path) -> bytes:
-    library, operations = require("PIL.Image", "image"), require("PIL.ImageOps", "image")
+def _thumbnail(tested: TestedPictures, path: Path) -> bytes:
     file = io.BytesIO()
-    with library.open(path) as image:
-        ready = operations.exif_transpose(image)
-        wide = ready.mode.startswith(("I", "F"))
-        ready = ready.convert("L" if wide or ready.mode == "1" else ready.mode).convert("RGBA")
+    with require("PIL.Image", "image").open(path) as image:
+        ready = tested.model.reader.upright(image)
+        ready = ready.convert("L" if ready.mode == "1" else ready.mode).convert("RGBA")
         ready.thumbnail((_SIDE, _SIDE))
         ready.save(file, "PNG")
     return file.getvalue()

@@ -33,7 +33,7 @@ from caveat.errors import InvalidModelError, explain
 from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._listing import InvalidPictureError
 from caveat.image._network import PictureNetwork, Shape, build_network
-from caveat.image._reading import Format, Problem, digest_rows, read_in_batches, read_pictures
+from caveat.image._reading import Format, Problem, digest_rows, read_in_batches, read_pictures, upright
 from caveat.image._settings import Settings, check_settings
 from caveat.train import fit_ensemble
 
@@ -48,6 +48,7 @@ class PictureReader:
 
     format: Format
     backbone: Backbone | None = None
+    upright = staticmethod(upright)
 
     def inputs_of(self, pixels: Tensor) -> Tensor:
         """Returns what the networks get of pixels."""

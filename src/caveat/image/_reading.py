@@ -119,17 +119,39 @@ def _square_of(source: Any, format: Format) -> Array | str:
         square: Array = np.array(_resize(image, format)).reshape(format.size, format.size, -1).transpose(2, 0, 1)
     except Exception as error:  # PIL's plugins raise whatever comes to them of broken bytes
         return f"cannot be read: {_first_line(error)}"
-    return "blank: one color only" if bool((square == square[:, :1, :1]).all()) else square
+    if bool((square != square[:, :1, :1]).any()):
+        return square
+    values: Array = np.asarray(image if isinstance(source, (str, Path)) else source)
+    if values.dtype.itemsize == 1 or bool((values == values[:1, :1]).all()):
+        return "blank: one color only"
+    return f"no contrast: its values, {values.min():g} to {values.max():g}, are one level in the 8 bits that are read"
+
+
+def upright(image: Any) -> Any:
+    """Returns a PIL image turned as its camera was, of bytes: PIL's own convert() cuts wider numbers off at 255.
+
+    Raises:
+        ValueError: Numbers of which it is not known how large white is.
+    """
+    ready = require("PIL.ImageOps", "image").exif_transpose(image)
+    if ready.mode == "F":
+        ready = _of_array(np.asarray(ready))
+        if isinstance(ready, str):
+            raise ValueError(ready)
+    if ready.mode == "I" and image.format not in ("PNG", "PPM"):  # of which PIL makes 16 bits
+        raise ValueError("integers whose white is not known: save it with 8 or 16 bits, or as fractions from 0 to 1")
+    if ready.mode.startswith("I"):
+        bits = getattr(image, "tag_v2", {}).get(258, (16,))[0]  # a TIFF may say that it has 12
+        ready = require("PIL.Image", "image").fromarray((np.asarray(ready) >> (bits - 8)).astype(np.uint8))
+    return ready
 
 
 def _resize(image: Any, format: Format) -> Any:
-    """Returns a PIL image of the format, turned as its camera was, transparent parts white."""
-    library, operations = require("PIL.Image", "image"), require("PIL.ImageOps", "image")
+    """Returns a PIL image of the format, transparent parts white."""
+    library = require("PIL.Image", "image")
     if image.format == "JPEG":
         image.draft(None, (2 * format.size, 2 * format.size))  # of large JPEGs no more is decoded than is used
-    ready = operations.exif_transpose(image)
-    if ready.mode.startswith("I;16"):  # of 16 bits, which convert() would cut off and not scale
-        ready = library.fromarray((np.asarray(ready) >> 8).astype(np.uint8))
+    ready = upright(image)
     if "A" in ready.mode or "transparency" in ready.info:
         ready = ready.convert("RGBA")
         ready = library.alpha_composite(library.new("RGBA", ready.size, "white"), ready)
