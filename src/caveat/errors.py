@@ -142,6 +142,16 @@ def explain_no_network(value: object, rule: str = "A model is a torch.nn.Module.
     return explain(rule, got=got + place, cause=cause, fix=fix)
 
 
+def explain_no_run(error: Exception) -> str:
+    """The text of an error for a network that raised another on the batch that came with it."""
+    return explain(
+        "The network must run on the batch.",
+        got=f"{type(error).__name__}: {error}".splitlines()[0],
+        cause="a batch of another shape or dtype, without its batch axis, or several arguments in a list",
+        fix="model.eval()(x) must run; pass several arguments as a tuple, keyword arguments as a dict",
+    )
+
+
 def _how_to_load(path: str) -> str:
     if path.endswith(".ckpt"):
         return (

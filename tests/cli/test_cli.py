@@ -23,6 +23,9 @@ from torch import nn
 def both():
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 3)), torch.zeros(2, 4)
 
+def ill_fitting():
+    return both()[0], torch.zeros(2, 5)
+
 def alone():
     return nn.Linear(4, 3)
 
@@ -72,6 +75,8 @@ def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[s
         (["audit", "factories_of_mine:alone"], "let it return (model, example_input)"),
         (["audit", "factories_of_mine:neither"], "must return (model, example_input); it returned int"),
         (["audit", "factories_of_mine:broken"], "RuntimeError: no weights here"),
+        (["audit", "factories_of_mine:ill_fitting"], "The network must run on the batch. Got: RuntimeError: mat1 and"),
+        (["doctor", "factories_of_mine:ill_fitting"], "The network must run on the batch. Got: RuntimeError: mat1 and"),
     ],
 )
 @pytest.mark.usefixtures("factories")

@@ -32,7 +32,7 @@ from caveat._intercept import (
     why_silent,
     with_stochastic_depth,
 )
-from caveat.errors import CaveatError, InvalidArgumentError, explain
+from caveat.errors import CaveatError, InvalidArgumentError, explain, explain_no_run
 from caveat.predictive import Mean
 from caveat.samplers import MCDropout, mc_dropout
 
@@ -151,14 +151,7 @@ def _eval_outputs(network: Network, inputs: Inputs) -> list[Tensor]:
     except CaveatError:
         raise
     except Exception as error:
-        raise InvalidArgumentError(
-            explain(
-                "The network must run on the batch.",
-                got=f"{type(error).__name__}: {error}".splitlines()[0],
-                cause="a batch of another shape or dtype, without its batch axis, or several arguments in a list",
-                fix="model.eval()(x) must run; pass several arguments as a tuple, keyword arguments as a dict",
-            )
-        ) from error
+        raise InvalidArgumentError(explain_no_run(error)) from error
     if not leaves:
         got, fix = "none", "wrap the network in a module that returns its scores"
         raise InvalidArgumentError(explain("The network must return floating-point numbers.", got=got, fix=fix))

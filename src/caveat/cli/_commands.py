@@ -18,7 +18,7 @@ from caveat.cli._interrupts import Unwound
 from caveat.cli._named_functions import import_function, make_model_and_batch
 from caveat.cli._serve._command import serve
 from caveat.cli._tabular_commands import register as register_table_commands
-from caveat.errors import InvalidArgumentError
+from caveat.errors import CaveatError, InvalidArgumentError, explain_no_run
 
 app = typer.Typer(
     name="caveat",
@@ -110,7 +110,12 @@ def audit(
         model, example = make_model_and_batch(target)
         from caveat._intercept import audit as audit_network
 
-        found = audit_network(model, example)
+        try:
+            found = audit_network(model, example)
+        except CaveatError:
+            raise
+        except Exception as error:
+            raise InvalidArgumentError(explain_no_run(error)) from error
     if not as_json:
         print(found)
         return

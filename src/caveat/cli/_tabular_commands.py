@@ -88,9 +88,9 @@ def fit(
     check_at_least(1, members=members, draws=draws, epochs=epochs, size=size, threads=threads)
     check_at_least(0, seed=seed)
     check_kind(kind)
+    check_data(data)
     if not target and not data.is_dir():
         raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
-    check_data(data)
     request = FitRequest(data, target or (), out, kind, drop or (), category or (), most_rows)
     options: dict[str, Any] = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
     with threads_set(threads, data):
