@@ -61,6 +61,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("shades")
     spoil(write_shades(place / "photos", 150))
     spoil(write_shades(place / "test", 80, seed=1))
+    (place / "photos" / "medium").mkdir()
+    (place / "table.csv").write_text("size,price\n3,4.5\n5,6\n")
     assert main(["fit", str(place / "photos"), "--out", str(place / "model"), *QUICK, "--json"]) == 0
     return place
 
@@ -80,7 +82,7 @@ def test_a_folder_of_class_folders_is_learned(place: Path, tmp_path: Path, capsy
     said = json.loads(out)
     assert said["rows"] == 150
     assert said["rows_in_file"] == 152
-    assert sorted(Path(name).name for name in said["left_out"]) == ["blank.png", "broken.png"]
+    assert sorted(Path(name).name for name in said["left_out"]) == ["blank.png", "broken.png", "medium"]
     first, second = Classifier.load(place / "model"), Classifier.load(tmp_path / "model")
     assert first.classes_.tolist() == ["dark", "light"]
     X = [path for path in sorted((place / "test").rglob("*.png")) if path.stem.isdecimal()]
@@ -193,10 +195,14 @@ def test_a_table_of_paths_and_numbers_is_learned(
     [
         (("fit", "{place}/photos", "--out", "{out}", "--drop", "x"), "--drop has no meaning for pictures"),
         (("fit", "{place}/photos", "--out", "{out}", "--kind", "sort"), "--kind must be"),
-        (("fit", "{place}/nowhere", "--out", "{out}"), "--target must name the column"),
+        (("fit", "{place}/photos", "--out", "{out}", "--target", "x"), "--target has no meaning for class folders"),
+        (("fit", "{place}/nowhere", "--out", "{out}"), "no such file or folder"),
+        (("fit", "{place}/nowhere.csv", "--out", "{out}"), "no such file or folder"),
+        (("fit", "{place}/photos.csv", "--out", "{out}"), "--target must name the column"),
         (("fit", "{place}/photos/dark", "--out", "{out}"), "Each picture must have its answer"),
         (("fit", "{place}/photos.csv", "--target", "x", "--out", "{out}"), "no column 'x'"),
         (("predict", "{place}/model", "{place}/nowhere", "--out", "{out}.csv"), "which is not there"),
+        (("predict", "{place}/model", "{place}/table.csv", "--out", "{out}.csv"), "must hold paths of pictures"),
         (("predict", "{place}/model", "{place}/test", "--out", "{out}.csv", "--keep", "x"), "--keep has no meaning"),
         (("predict", "{place}/model", "{place}/test", "--out", "{out}.csv", "--level", "2"), "--level must lie"),
         (("evaluate", "{place}/model", "{place}/test/dark"), "Each picture must have its answer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ def test_deeper_folders_belong_to_their_class_and_hidden_ones_to_none(tmp_path: 
     paths, answers = list_pictures(tmp_path)
     assert [path.name for path in paths] == ["1.PNG", "2.jpg"]
     assert answers == ["cat", "dog"]
+
+
+def test_a_picture_whose_name_has_no_ending_is_told_by_its_first_bytes(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    shutil.copy(folder / "disk" / "000.png", tmp_path / "cat" / "000")
+    (tmp_path / "README").write_text("These are cats.")
+    (tmp_path / "cat" / "empty").write_bytes(b"")
+    assert list_pictures(tmp_path) == ([tmp_path / "cat" / "000"], ["cat"])
 
 
 def test_a_folder_of_pictures_has_no_answers(tmp_path: Path) -> None:

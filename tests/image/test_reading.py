@@ -139,6 +139,7 @@ def test_a_picture_is_turned_as_its_camera_was(tmp_path: Path) -> None:
     ("source", "why"),
     [
         ("nowhere.png", "no such file"),
+        (Path(), "no file: the path is empty"),
         (np.zeros((3, 9), np.uint8), "tiny: 9 x 3 pixels"),
         (np.full((9, 9, 3), 7, np.uint8), "blank"),
         (np.zeros((2, 9, 9, 3), np.uint8), "no picture: shape"),

@@ -24,7 +24,8 @@ from caveat.cli._fit_command import describe_fit
 from caveat.cli._output_file import check_output, destination, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, Advance, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import describe_output, made_by, open_to_predict
-from caveat.image import Classifier, PicturesLeftOutWarning, Regressor, list_pictures
+from caveat.errors import explain
+from caveat.image import Classifier, InvalidPictureError, PicturesLeftOutWarning, Regressor, list_pictures
 
 _FEW = 10  # whole numbers of so few kinds are classes
 
@@ -50,7 +51,7 @@ def fit_pictures(request: FitRequest, estimator: dict[str, Any]) -> dict[str, An
             made.fit([paths[row] for row in rows], [answers[row] for row in rows])
         model = _named(made.model_, request.targets or [CLASS_FOLDERS])
         save_model(model, request.out)
-    left_out = {problem.name: problem.why for problem in made.problems_}
+    left_out = {problem.name: problem.why for problem in made.problems_} | _empty_classes(request.data, paths)
     return {**describe_fit(model, request.out, len(paths), {}), "left_out": left_out}
 
 
@@ -68,6 +69,10 @@ def predict_for_pictures(
     paths, _ = list_pictures(data)
     names = [path.relative_to(data).as_posix() if data.is_dir() else str(path) for path in paths]
     sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
+    if max(sizes) < 0:
+        rule = f"{data} must hold paths of pictures, from its own folder on, in its first column."
+        got, cause = f"{names[0]}, which is not there", "a table of something else, or pictures that were moved"
+        raise InvalidPictureError(explain(rule, got=got, cause=cause, fix="a CSV of paths, beside the pictures"))
     listed = hashlib.sha256(json.dumps([names, sizes]).encode()).hexdigest()
     with written(out, {"model": mark, "data": listed, "draws": draws, "level": level, "made_by": made_by()}) as file:
         rest = paths[file.resumed :]
@@ -87,6 +92,14 @@ def _are_numbers(answers: Sequence[Any]) -> bool:
     """Returns whether answers are numbers to predict: fractions, whole numbers of many kinds, or several columns."""
     kinds = {cast("type[object]", type(one)) for one in answers}
     return bool(kinds & {float, list}) or (kinds == {int} and len(set(answers)) > _FEW)
+
+
+def _empty_classes(data: Path, paths: Sequence[Path]) -> dict[str, str]:
+    """Returns class folders without any picture, and that they are."""
+    folders = sorted(one for one in data.iterdir() if one.is_dir()) if data.is_dir() else []
+    seen = {path.relative_to(data).parts[0] for path in paths} if folders else set[str]()
+    empty = [one for one in folders if one.name not in seen and not one.name.startswith(".")]
+    return {str(one): "a class folder without pictures" for one in empty}
 
 
 def _named(model: Model, names: Sequence[str]) -> Model:

@@ -75,10 +75,10 @@ small,.small{{font-size:.85rem;color:var(--muted)}}
 img.plot{{width:100%;height:auto;display:block;margin:.8em 0 .2em}} img.dark{{display:none}}
 @media screen and (prefers-color-scheme:dark){{img.light{{display:none}}img.dark{{display:block}}}}
 .tiles{{display:grid;grid-template-columns:repeat(auto-fill,minmax(74px,1fr));gap:14px 6px;margin:1em 0}}
-.tiles figure{{margin:0;text-align:center;line-height:1.25;break-inside:avoid}}
+.tiles figure{{margin:0;text-align:center;line-height:1.25;break-inside:avoid;overflow-wrap:anywhere}}
 .tiles img{{width:52px;height:52px;border-radius:4px;border:1px solid var(--grid);background:#fff}}
 .tiles b{{display:block;font-size:.95rem}}
-.tiles span{{display:block;font-size:.66rem;color:var(--muted);white-space:nowrap}}
+.tiles span{{display:block;font-size:.66rem;color:var(--muted)}}
 .right{{color:var(--right)}} .other{{color:var(--other)}} .unsure{{color:var(--ink)}}
 .eight{{grid-template-columns:repeat(8,minmax(0,1fr))}}
 @media (max-width:640px){{.eight{{grid-template-columns:repeat(4,minmax(0,1fr))}}}}

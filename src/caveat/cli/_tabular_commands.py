@@ -91,6 +91,7 @@ def fit(
     check_data(data)
     if not target and not data.is_dir():
         raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
+    _require_none({"--target": target if data.is_dir() else None}, "class folders, whose names are the answers")
     request = FitRequest(data, target or (), out, kind, drop or (), category or (), most_rows)
     options: dict[str, Any] = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
     with threads_set(threads, data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from caveat.errors import InvalidArgumentError, explain
 
 ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
 TABLES = frozenset((".csv", ".tsv"))
+_FIRST_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 
 
 class InvalidPictureError(InvalidArgumentError):
@@ -78,11 +80,20 @@ def name_of(source: Any, row: int) -> str:
 
 
 def _list_folder(place: Path) -> tuple[list[Path], list[Any] | None]:
-    paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in ENDINGS and _is_shown(path, place))
+    paths = sorted(path for path in place.rglob("*") if _is_picture(path) and _is_shown(path, place))
     if not paths:
         raise _no_pictures(place, "a folder without any")
     classes = [path.relative_to(place).parts[0] for path in paths if path.parent != place]
     return paths, classes if len(classes) == len(paths) else None
+
+
+def _is_picture(path: Path) -> bool:
+    """Returns whether the ending of a file's name says so, or its first bytes where it has none."""
+    if path.suffix or not path.is_file():
+        return path.suffix.lower() in ENDINGS
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(4).startswith(_FIRST_BYTES)
+    return False
 
 
 def _is_shown(path: Path, place: Path) -> bool:

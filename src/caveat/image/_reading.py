@@ -172,6 +172,8 @@ def _open(source: Any) -> Any:
             return library.open(io.BytesIO(file.read()))
     except FileNotFoundError:
         return "there is no such file"
+    except IsADirectoryError:
+        return "no file: the path is empty, or that of a folder"
     except library.UnidentifiedImageError:
         return "cannot be read: no picture, or of a format that is not known"
     except Exception as error:  # as above
