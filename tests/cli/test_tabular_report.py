@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -81,6 +82,23 @@ def test_every_interval_holds_its_value(kinds: Rows, prices: Rows) -> None:
     """That of the calibration error too, whose resamples are biased."""
     for tested in (kinds, prices):
         assert all(score.low <= score.value <= score.high for score in scores_of(tested))
+
+
+@pytest.mark.parametrize("resampled", [30, 1000])
+def test_no_interval_of_a_share_leaves_0_to_1(kinds: Rows, monkeypatch: pytest.MonkeyPatch, resampled: int) -> None:
+    """Of nearly perfect answers, and also where few of the rows are resampled, none of which may be wrong."""
+    monkeypatch.setattr("caveat.cli._tabular_scores._RESAMPLED_AT_MOST", resampled)
+    shares = {"accuracy", "expected_calibration_error", "auroc", "error_auroc", "coverage_90"}
+    seen: set[str] = set()
+    for wrong in (1, 2, 3, 30):
+        truth = kinds.pred.moments.mean.argmax(1)
+        truth[:wrong] = (truth[:wrong] + 1) % 3
+        scores = named(scores_of(dataclasses.replace(kinds, truth=truth)))
+        seen |= shares & set(scores)
+        for score in (scores[name] for name in shares & set(scores)):
+            assert 0 <= score.low <= score.value <= score.high <= 1
+        assert 1 <= scores["size_90"].low <= scores["size_90"].high <= 3
+    assert seen == shares
 
 
 def test_classes_have_their_auroc_and_the_coverage_of_their_sets(kinds: Rows) -> None:

@@ -27,7 +27,7 @@ from caveat.metrics import (
     root_mean_squared_error,
 )
 from caveat.metrics._bootstrap import draw_resamples
-from caveat.metrics._registry import takes_weights
+from caveat.metrics._registry import name_of, takes_weights
 
 from .classified import rows
 
@@ -101,6 +101,29 @@ def test_a_metric_of_several_numbers() -> None:
     assert value.shape == low.shape == high.shape == (3,)
     assert (low <= value).all()
     assert (value <= high).all()
+
+
+def test_a_centered_interval_stays_where_the_metric_can_be() -> None:
+    """The mean over resamples is a little off, and taking it out must not make a share larger than 1."""
+    p = torch.tensor([0.9] * 59 + [0.1])
+    both = torch.stack((p, 1 - p), -1), torch.zeros(60, dtype=torch.int64)
+    for seed in range(6):
+        for metric in (accuracy, partial(accuracy), expected_calibration_error, brier_score, negative_log_likelihood):
+            least, most = METRICS[name_of(metric)].bounds
+            value, low, high = bootstrap(metric, *both, resamples=50, seed=seed, centered=True)
+            assert least <= low <= value <= high <= most
+    calibrated = torch.stack((torch.full((60,), 0.5),) * 2, -1), torch.arange(60) % 2
+    assert bootstrap(expected_calibration_error, *calibrated, resamples=50, centered=True).low == 0
+
+
+def test_a_function_of_ones_own_has_no_bounds() -> None:
+    """Called like a metric here or not."""
+
+    def accuracy(values: Tensor) -> Tensor:
+        return 10 * values.mean()
+
+    value, low, high = bootstrap(accuracy, torch.arange(50.0), resamples=50, centered=True)
+    assert 1 < low < value < high
 
 
 def test_resamples_of_one_class_are_left_out() -> None:

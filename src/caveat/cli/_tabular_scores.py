@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,16 +38,25 @@ def scores_of(tested: Judged, resamples: int = 500) -> list[Score]:
     if rows > _RESAMPLED_AT_MOST:  # the interval would be thinner than the line that draws it
         chosen = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:_RESAMPLED_AT_MOST]
     pred = tested.pred
-    wanted = _class_metrics(tested, pred) if isinstance(pred, Categorical) else _number_metrics(tested)
+    wanted = _class_metrics(tested, pred, chosen) if isinstance(pred, Categorical) else _number_metrics(tested)
     found: list[Score] = []
     for (name, title, unit), function, tensors in wanted:
         value = float(function(*tensors))
         some = (tensor[chosen] for tensor in tensors)
         few = metrics.bootstrap(function, *some, resamples=resamples, centered=True)
-        middle, low, high = (float(number) for number in few)
+        middle, *ends = (float(number) for number in few)
         shrunk = math.sqrt(len(chosen) / rows)
-        found.append(Score(name, title, value, value + (low - middle) * shrunk, value + (high - middle) * shrunk, unit))
+        least, most = _bounds_of(function, tensors)
+        low, high = (min(max(value + (end - middle) * shrunk, least), most) for end in ends)
+        found.append(Score(name, title, value, low, high, unit))
     return found
+
+
+def _bounds_of(function: Callable[..., Tensor], tensors: tuple[Tensor, ...]) -> tuple[float, float]:
+    """Returns the least and the largest that a score can be; a mean lies among its rows."""
+    if function is mean_of_rows:
+        return float(tensors[0].min()), float(tensors[0].max())
+    return (0.0, 1.0) if function is mean_auroc else metrics.METRICS[function.__name__].bounds
 
 
 def calibration_levels(tested: Judged) -> Tensor:
@@ -54,7 +64,7 @@ def calibration_levels(tested: Judged) -> Tensor:
     return cast(Gaussian, tested.pred).cdf(tested.truth)[:, 0]
 
 
-def _class_metrics(tested: Judged, pred: Categorical) -> list[Any]:
+def _class_metrics(tested: Judged, pred: Categorical, chosen: Tensor) -> list[Any]:
     p = pred.moments.mean / pred.moments.mean.sum(-1, keepdim=True)
     truth, wrong = tested.truth, tested.wrong
     both = (p, truth)
@@ -64,11 +74,12 @@ def _class_metrics(tested: Judged, pred: Categorical) -> list[Any]:
         (("brier_score", "Brier score", ""), metrics.brier_score, both),
         (("expected_calibration_error", "Expected calibration error", ""), metrics.expected_calibration_error, both),
     ]
-    if bool((truth != truth[0]).any()):
+    few, few_wrong = truth[chosen], wrong[chosen]  # what tells two kinds apart must find both where it is resampled
+    if bool((few != few[0]).any()):
         labels = cast(Classes, tested.model.target).labels
         about = f"of {labels[1]}" if len(labels) == 2 else "mean over classes"
         found.append((("auroc", f"AUROC, {about}", ""), mean_auroc, both))
-    if 0 < int(wrong.sum()) < len(wrong):
+    if 0 < int(few_wrong.sum()) < len(few_wrong):
         by = uncertainty_of(tested.model, pred, usual_measure(tested.model))
         found.append((("error_auroc", "AUROC of wrong answers by uncertainty", ""), metrics.auroc, (by, wrong)))
     sets = sets_of(tested.model.calibration.scores, pred, 0.9)

@@ -6,6 +6,7 @@ other callable is called on each resample's rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from caveat._checks import describe, require_integer, require_number, require_ro
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
-from caveat.metrics._registry import takes_weights
+from caveat.metrics._registry import registered, takes_weights
 
 _NUMBERS_AT_ONCE = 1 << 22
 
@@ -60,7 +61,8 @@ def bootstrap(
         level: Fraction of the resamples that the interval holds, between 0 and 1.
         seed: Random seed for the resamples; the same seed gives the same ones on every device.
         centered: Whether to shift the interval by the value less the mean over resamples. It then says where the metric
-            of other rows of this number lies; the metric's own bias on so few rows remains in value and interval.
+            of other rows of this number lies; the metric's own bias on so few rows remains in value and interval. The
+            ends of a metric of `METRICS` stay within its ``bounds``.
 
     Returns:
         (value, low, high).
@@ -97,8 +99,11 @@ def bootstrap(
             answers.append(torch.stack([metric_of_rows(metric, tensors, pick) for pick in picks]))
     found = torch.cat(answers)
     low, high = percentiles(found, level)
-    shift = value.to(found) - found.nanmean(0) if centered else 0
-    return Estimate(value, low + shift, high + shift)
+    if centered:
+        shift, known = value.to(found) - found.nanmean(0), registered(metric)
+        bounds = (-math.inf, math.inf) if known is None else known.bounds
+        low, high = ((end + shift).clamp(*bounds) for end in (low, high))
+    return Estimate(value, low, high)
 
 
 def draw_resamples(rows: int, count: int, seed: int, *, each: int = 1) -> Iterator[Tensor]:

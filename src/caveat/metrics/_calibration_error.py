@@ -19,7 +19,7 @@ from caveat.metrics._views import VIEWS, View
 from caveat.metrics._weighting import row_weights
 
 
-@metric("fraction")
+@metric("fraction", bounds=(0, 1))
 def expected_calibration_error(
     probabilities: Tensor,
     labels: Tensor,
@@ -71,7 +71,7 @@ def expected_calibration_error(
     return calibration_gap(*_bins(probabilities, labels, bins, equal_mass, view, weights))
 
 
-@metric("fraction")
+@metric("fraction", bounds=(0, 1))
 def maximum_calibration_error(
     probabilities: Tensor,
     labels: Tensor,

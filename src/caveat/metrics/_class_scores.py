@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from caveat._checks import classified
@@ -10,7 +12,7 @@ from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
 
-@metric("fraction", higher_is_better=True, mean_of_rows=True)
+@metric("fraction", higher_is_better=True, mean_of_rows=True, bounds=(0, 1))
 def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Share of rows whose most probable class is the label, 0 to 1; of tied classes the first counts.
 
@@ -36,7 +38,7 @@ def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = 
     return weighted_mean((p.argmax(-1) == y).reshape(labels.shape), weights)
 
 
-@metric("nats", mean_of_rows=True)
+@metric("nats", mean_of_rows=True, bounds=(0, math.inf))
 def negative_log_likelihood(
     probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None
 ) -> Tensor:
@@ -64,7 +66,7 @@ def negative_log_likelihood(
     return weighted_mean(-chosen.clamp(min=0).log().reshape(labels.shape), weights)
 
 
-@metric("probability^2", mean_of_rows=True)
+@metric("probability^2", mean_of_rows=True, bounds=(0, 2))
 def brier_score(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of the squared distance from the one-hot label, summed over classes, 0 to 2.
 

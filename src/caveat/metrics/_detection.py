@@ -30,7 +30,7 @@ from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
 
 
-@metric("fraction", higher_is_better=True)
+@metric("fraction", higher_is_better=True, bounds=(0, 1))
 def auroc(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Area under the receiver operating characteristic: the chance that a positive scores above a negative.
 
@@ -57,7 +57,7 @@ def auroc(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) ->
     return area / (true[..., -1] * false[..., -1])
 
 
-@metric("fraction", higher_is_better=True)
+@metric("fraction", higher_is_better=True, bounds=(0, 1))
 def aupr(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Area under precision and recall, as the average precision: the mean over positives of the precision there.
 
@@ -72,7 +72,7 @@ def aupr(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> 
     return (steps(true) * true / some).sum(-1) / true[..., -1]
 
 
-@metric("fraction")
+@metric("fraction", bounds=(0, 1))
 def fpr_at_tpr(
     scores: Tensor, positive: Tensor, *, tpr: float = 0.95, weights: Tensor | None = None
 ) -> Tensor:
@@ -93,7 +93,7 @@ def fpr_at_tpr(
     return (false.gather(-1, first) / false[..., -1:]).squeeze(-1)
 
 
-@metric("fraction", higher_is_better=True)
+@metric("fraction", higher_is_better=True, bounds=(0, 1))
 def class_auroc(
     probabilities: Tensor, labels: Tensor, *, positive: int = 1, weights: Tensor | None = None
 ) -> Tensor:

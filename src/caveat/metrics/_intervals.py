@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
 
-@metric("fraction", higher_is_better=None, mean_of_rows=True)
+@metric("fraction", higher_is_better=None, mean_of_rows=True, bounds=(0, 1))
 def interval_coverage(low: Tensor, high: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Share of targets that lie in their interval, ends included, 0 to 1; infinite ends are allowed.
 
@@ -35,7 +37,7 @@ def interval_coverage(low: Tensor, high: Tensor, target: Tensor, *, weights: Ten
     return weighted_mean((bottom <= y) & (y <= top), weights)
 
 
-@metric("target", mean_of_rows=True)
+@metric("target", mean_of_rows=True, bounds=(0, math.inf))
 def mean_interval_width(low: Tensor, high: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean width of intervals, in target units; infinite if one is.
 
@@ -51,7 +53,7 @@ def mean_interval_width(low: Tensor, high: Tensor, *, weights: Tensor | None = N
     return weighted_mean(top - bottom, weights)
 
 
-@metric("target", mean_of_rows=True)
+@metric("target", mean_of_rows=True, bounds=(0, math.inf))
 def interval_score(
     low: Tensor, high: Tensor, target: Tensor, *, level: float = 0.9, weights: Tensor | None = None
 ) -> Tensor:

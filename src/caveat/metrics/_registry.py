@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+
+_ANY = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Metric:
         unit: "nats", "fraction", "target", ...
         higher_is_better: None where the middle is best.
         mean_of_rows: whether it is a mean over rows, so that batches average: see `RunningMean`.
+        bounds: the least and the largest that it can be.
 
     Example:
         >>> from caveat.metrics import METRICS
@@ -33,6 +38,7 @@ class Metric:
     unit: str
     higher_is_better: bool | None
     mean_of_rows: bool
+    bounds: tuple[float, float] = _ANY
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The metric of these tensors."""
@@ -50,13 +56,17 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    unit: str, *, higher_is_better: bool | None = False, mean_of_rows: bool = False
+    unit: str,
+    *,
+    higher_is_better: bool | None = False,
+    mean_of_rows: bool = False,
+    bounds: tuple[float, float] = _ANY,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Put a function into `METRICS` under its own name, and let it take predictives and arrays."""
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         name, taking = function.__name__, takes_arrays(function)
-        METRICS[name] = Metric(name, taking, unit, higher_is_better, mean_of_rows)
+        METRICS[name] = Metric(name, taking, unit, higher_is_better, mean_of_rows, bounds)
         return taking
 
     return register
@@ -72,9 +82,20 @@ def takes_weights(function: Callable[..., Tensor]) -> bool:
 
 def name_of(function: Callable[..., Tensor]) -> str:
     """A callable's own name; of a `functools.partial` or a `Metric` that of its function, and "" of a lambda."""
+    name = getattr(_bare(function), "__name__", "")
+    return "" if name == "<lambda>" else name
+
+
+def registered(function: Callable[..., Tensor]) -> Metric | None:
+    """The metric that a callable is, also as a `functools.partial` or a `Metric`; None of one's own functions."""
+    found = METRICS.get(name_of(function))
+    return found if found is not None and found.function is _bare(function) else None
+
+
+def _bare(function: Any) -> Any:
     while not hasattr(function, "__name__"):
         inner = getattr(function, "func", getattr(function, "function", None))
         if inner is None:
-            return ""
+            break
         function = inner
-    return "" if function.__name__ == "<lambda>" else function.__name__
+    return function

@@ -67,7 +67,7 @@ def regression_calibration_curve(
     )
 
 
-@metric("fraction")
+@metric("fraction", bounds=(0, 0.5))
 def miscalibration_area(levels: Tensor, *, central: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area between the calibration curve and the diagonal, exactly, 0 (calibrated) to 0.5: 0-d, or (R,).
 

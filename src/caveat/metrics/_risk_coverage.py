@@ -5,6 +5,7 @@ Ties are handled in expectation: the risk at each coverage is its mean over all 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -95,7 +96,7 @@ def aurc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None) 
     return _area(loss, doubt, row_weights(weights, losses.shape[0], loss))
 
 
-@metric("loss")
+@metric("loss", bounds=(0, math.inf))
 def excess_aurc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """E-AURC: `aurc` less that of ranking by the loss itself, at least 0; 0 where no order could do better.
 

@@ -5,6 +5,7 @@ It is the risk-coverage curve read from the other end, normalized by the error o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -74,7 +75,7 @@ def sparsification(uncertainty: Tensor, errors: Tensor, *, root: bool = False) -
     return Sparsification(1 - kept.flip(0) / N, by_measure / by_measure[0], oracle / oracle[0])
 
 
-@metric("fraction")
+@metric("fraction", bounds=(0, math.inf))
 def ause(uncertainty: Tensor, errors: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area under the sparsification error, as a fraction of the error of all; 0 is the oracle's ranking.
 

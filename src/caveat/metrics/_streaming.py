@@ -18,7 +18,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_rows
 from caveat._numerics import accumulator
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
-from caveat.metrics._registry import METRICS
+from caveat.metrics._registry import registered
 
 
 @final
@@ -47,9 +47,9 @@ class RunningMean:
     total: Tensor | None = None
 
     def __post_init__(self) -> None:
-        name = _name(self.metric)
-        known = METRICS.get(name)
-        if known is not None and known.function is _bare(self.metric) and not known.mean_of_rows:
+        known = registered(self.metric)
+        if known is not None and not known.mean_of_rows:
+            name = known.name
             raise InvalidArgumentError(
                 explain(
                     f"{name} is not a mean over rows, so the means of batches say nothing about the whole.",

@@ -12,7 +12,7 @@ from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
 
-@metric("target")
+@metric("target", bounds=(0, math.inf))
 def root_mean_squared_error(mean: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Root of the mean squared error, in target units: 0-d, or (R,) with weights (R, B).
 
