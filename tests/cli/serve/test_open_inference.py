@@ -105,6 +105,18 @@ def test_not_a_number_is_a_missing_value(place: Path) -> None:
     run(steps())
 
 
+def test_a_column_that_is_left_out_is_named(place: Path) -> None:
+    async def steps() -> None:
+        async with connect(place / "by_price") as client:
+            size, color = tensors_of([{"size": 1.0, "color": "red"}])
+            for inputs in ([size], [size, {**color, "name": "colour"}]):
+                reply = await client.post("/v2/models/by_price/infer", json={"inputs": inputs})
+                assert reply.status_code == 422
+                assert "no column 'color'" in reply.json()["error"]
+
+    run(steps())
+
+
 def test_health_and_metadata(place: Path) -> None:
     async def steps() -> None:
         async with connect(place / "by_price", api_key="secret") as client:

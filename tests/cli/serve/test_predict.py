@@ -91,7 +91,7 @@ def batches_in(metrics: str) -> int:
 def test_a_full_batch_and_what_it_leaves_do_not_wait(place: Path, count: int) -> None:
     """Only a request that has just arrived, and fills no batch, waits for others."""
     served = open_model(place / "by_sold", "by_sold")
-    columns = columns_of([{"size": 2.0, "color": "red"}] * count)
+    columns = columns_of(["size", "color"], [{"size": 2.0, "color": "red"}] * count)
     settings = Settings(batch_rows=4, batch_wait=1e6)
 
     async def steps() -> None:
@@ -160,8 +160,8 @@ def test_a_budget_that_is_used_up_gives_the_draws_so_far(place: Path, model: str
         (b'{"rows": []}', 422),
         (b'{"rows": [1]}', 422),
         (b'{"rows": {}}', 422),
-        (b'{"rows": [{}]}', 422),
-        (b'{"rows": [{"size": 1}]}', 422),
+        (b'{"rows": [{"size": 1, "colour": "red"}]}', 422),
+        (b'{"rows": [{"size": 1, "color": "red"}, {"size": 1, "colour": "red"}]}', 422),
         (b'{"rows": [{"size": "wide", "color": "red"}]}', 422),
         (b'{"rows": [{"size": [1], "color": "red"}]}', 422),
         (b'{"rows": [{"size": 1, "color": {"a": 1}}]}', 422),
@@ -183,6 +183,43 @@ def test_bad_requests_are_refused_in_words(place: Path, body: bytes, status: int
             reply = await client.post("/predict", content=body)
             assert reply.status_code == status, reply.text
             assert len(reply.json()["error"]) > 10
+
+    run(steps())
+
+
+def test_a_key_that_is_left_out_is_a_missing_value_whatever_the_other_rows_have(place: Path) -> None:
+    whole, unknown = {"size": 5.0, "color": "red"}, {"size": None, "color": None}
+    same = [({"size": 5.0}, {"size": 5.0, "color": None}), ({"color": "red"}, {"size": None, "color": "red"})]
+
+    async def steps() -> None:
+        async with connect(place / "by_price") as client:
+
+            async def ask(*rows: dict[str, Any]) -> list[dict[str, Any]]:
+                reply = await client.post("/predict", json={"rows": rows})
+                assert reply.status_code == 200, reply.text
+                return [{**row, "row": 1} for row in reply.json()["rows"]]
+
+            for short, full in [*same, ({}, unknown)]:
+                wanted = await ask(full)
+                assert await ask(short) == wanted
+                assert (await ask(whole, short))[1:] == wanted
+                assert (await ask(short, {**whole, "note": "of no column"}))[:1] == wanted
+
+    run(steps())
+
+
+def test_a_column_that_is_misspelled_is_no_missing_value(place: Path) -> None:
+    """It is named with what it stands in place of, whether or not the rows beside it are whole."""
+    whole, misspelled = {"size": 5.0, "color": "red"}, {"size": 5.0, "colour": "red"}
+
+    async def steps() -> None:
+        async with connect(place / "by_price") as client:
+            for rows in ([misspelled], [whole, misspelled]):
+                reply = await client.post("/predict", json={"rows": rows})
+                assert reply.status_code == 422
+                for word in (f"row {len(rows)}", "'color'", "'colour'", "null"):
+                    assert word in reply.json()["error"]
+            assert (await client.post("/predict", json={"rows": [{**misspelled, "color": None}]})).status_code == 200
 
     run(steps())
 

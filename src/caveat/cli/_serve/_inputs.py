@@ -21,15 +21,15 @@ _PICTURE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # others would
 _MOST_PIXELS = 1 << 26
 
 
-def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
-    """Returns rows as columns, as `caveat predict` reads JSON lines: None where a row has no such key.
+def columns_of(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
+    """Returns rows as a model's columns, and what they hold besides: None where a row has no such key.
 
     Example:
-        >>> {name: list(values) for name, values in columns_of([{"a": 1}, {"a": 2, "b": "x"}]).items()}
-        {'a': [1, 2], 'b': [None, 'x']}
+        >>> {name: list(values) for name, values in columns_of(["a", "b"], [{"a": 1}, {"a": 2, "c": "x"}]).items()}
+        {'a': [1, 2], 'b': [None, None], 'c': [None, 'x']}
     """
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: as_objects([row.get(name) for row in rows]) for name in names}
+    every = dict.fromkeys([*names, *(name for row in rows for name in row)])
+    return {name: as_objects([row.get(name) for row in rows]) for name in every}
 
 
 def inputs_of(served: Served, columns: dict[str, Array]) -> Any:
@@ -51,6 +51,11 @@ def inputs_of(served: Served, columns: dict[str, Array]) -> Any:
         )
     take = _sentence if name == TEXT else _picture
     return [take(served, row, value) for row, value in enumerate(columns[name])]
+
+
+def input_names(served: Served) -> list[str]:
+    """Returns the names of the columns that a model expects."""
+    return [name for name, _, _ in describe_inputs(served)]
 
 
 def describe_inputs(served: Served) -> list[tuple[str, str, str]]:

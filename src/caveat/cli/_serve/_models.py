@@ -39,7 +39,7 @@ async def warm_up(batches: Batches, served: Served) -> None:
     """Computes one row like those of training: the first call of a network takes many times longer than the next."""
     row = example_row(served)
     if row:
-        inputs = inputs_of(served, columns_of([row]))
+        inputs = inputs_of(served, columns_of(list(row), [row]))
         await batches.ask(served, inputs, 1, draws=served.model.settings.draws, level=0.9, until=None)
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from caveat._plain import parse_json
-from caveat.cli._serve._inputs import columns_of, describe_inputs, example_row
+from caveat.cli._serve._inputs import columns_of, describe_inputs, example_row, input_names
 from caveat.cli._serve._service import Service, answer, find_model, reply
 
 _OPTIONS = {"rows", "draws", "level", "budget_ms"}
@@ -47,8 +47,10 @@ async def _predict(service: Service, request: Request, name: str | None) -> Resp
     given = cast("list[dict[str, Any]]", rows)
     if len(given) > service.settings.rows:
         raise HTTPException(413, f"A request has at most {service.settings.rows:,} rows; got {len(given):,}.")
+    names = input_names(served)
+    _check_keys(names, given)
     options = read_options(asked)
-    found = await answer(service, request, served, columns_of(given), len(given), **options)
+    found = await answer(service, request, served, columns_of(names, given), len(given), **options)
     return reply({"model": served.name, "version": served.version, "draws": found.draws, "rows": found.rows})
 
 
@@ -90,6 +92,25 @@ def read_options(given: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _check_keys(names: list[str], rows: list[dict[str, Any]]) -> None:
+    """Refuses a row that leaves out a column but has a key which may be meant by it.
+
+    Raises:
+        HTTPException: 422.
+    """
+    known = set(names)
+    for number, row in enumerate(rows, 1):
+        if known <= row.keys() or row.keys() <= known:
+            continue
+        left = next(name for name in names if name not in row)
+        unknown = next(name for name in row if name not in known)
+        raise HTTPException(
+            422,
+            f"A row that leaves out a column must have no key that the model does not know; got {unknown[:60]!r} and "
+            f"no {left[:60]!r} in row {number}. Fix: the column's name, or null where its value is not known.",
+        )
+
+
 def _describe(service: Service, name: str) -> dict[str, Any]:
     served = service.models[name]
     inputs = [{"name": column, "datatype": datatype} for column, datatype, _ in describe_inputs(served)]
@@ -115,7 +136,7 @@ def _body(service: Service) -> dict[str, Any]:
 
 
 def _row(service: Service) -> dict[str, Any]:
-    """Returns the schema of a row; with several models only that it is an object."""
+    """Returns the schema of a row; with several models only that it is an object. Of tables no column is required."""
     if len(service.models) != 1:
         return {"type": "object"}
     served = next(iter(service.models.values()))
@@ -123,7 +144,8 @@ def _row(service: Service) -> dict[str, Any]:
     if served.package != "tabular":
         kinds["BYTES"] = ["string"]
     columns = {name: {"type": kinds[datatype]} for name, datatype, _ in describe_inputs(served)}
-    return {"type": "object", "required": list(columns), "properties": columns}
+    required = {} if served.package == "tabular" else {"required": list(columns)}
+    return {"type": "object", **required, "properties": columns}
 
 
 _ERROR = {"content": {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}}}
