@@ -47,6 +47,13 @@ def test_a_word_among_numbers_is_named_with_its_row() -> None:
         numbers_of("age", objects("31", "old"))
 
 
+def test_a_number_does_not_depend_on_its_neighbors() -> None:
+    """1_000 is a number to NumPy and Python, but none in a table: neither alone nor beside a gap."""
+    for beside in ((), ("2",), (2,), ("?",), (None,)):
+        with pytest.raises(InvalidTableError, match=r"'x' holds numbers(.|\n)*'1_000' at row 0"):
+            numbers_of("x", objects("1_000", *beside))
+
+
 @pytest.mark.parametrize("value", ["inf", "-Infinity", float("inf"), "1e999"])
 def test_infinity_is_named_with_its_row(value: object) -> None:
     with pytest.raises(InvalidTableError, match=r"'x' must hold finite numbers(.|\n)*row 1"):

@@ -176,12 +176,19 @@ def _as_float(values: Array) -> NDArray[np.float64] | None:
     """The fast way: an array of numbers, or text without gaps; None where the slow way must look."""
     if values.dtype.kind in "iufb":
         return values.astype(np.float64)
-    if values.dtype.kind not in "OUS":
+    if values.dtype.kind not in "OUS" or _has_underscores(values.tolist()):  # the slow way takes no 1_000
         return None
     try:
         return np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _has_underscores(values: list[Any]) -> bool:
+    try:
+        return "_" in "".join(values)
+    except TypeError:  # not text alone
+        return any(isinstance(value, str) and "_" in value for value in values)
 
 
 def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: dict[str, float]) -> float:
