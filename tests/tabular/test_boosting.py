@@ -51,6 +51,16 @@ def training(X: dict[str, np.ndarray], labels: np.ndarray) -> tuple[Training, to
     return made, TableReader(rows.schema).compared(rows.encoded)
 
 
+def test_a_column_without_a_value_grows_no_branch() -> None:
+    X, y = table()
+    empty = {"nothing": np.full(ROWS, np.nan), **X}
+    boosted = boost(*training(empty, np.where(y > 0.3, "high", "low")))
+    assert boosted is not None
+    trees, _ = boosted
+    inner = trees.left != torch.arange(len(trees.left))
+    assert (trees.column[inner] > 0).all()
+
+
 def test_the_scores_of_a_row_do_not_see_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = table()
     (first, inputs), row = training(X, np.where(y > 0.3, "high", "low")), 7

@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular import Classifier, InvalidModelError, InvalidTableError, Regressor
+from caveat.tabular import Classifier, DoubtfulColumnWarning, InvalidModelError, InvalidTableError, Regressor
 from caveat.tabular._network import METHODS
 
 QUICK: dict[str, Any] = {"members": 2, "epochs": 25, "width": 24, "draws": 20}
@@ -44,6 +44,30 @@ def regressor() -> Regressor:
 def classifier() -> Classifier:
     X, y = houses()
     return Classifier(**QUICK).fit(X, np.where(y > 240, "dear", "cheap"))
+
+
+def test_what_is_less_sure_than_all_that_decided_is_deferred_in_every_unit() -> None:
+    """Also where all of them may be answered, and the threshold by rank is infinite."""
+    X, y = houses(400)
+    east = np.array(["west", "east"], object)
+    strange = {"size": np.array([100.0, 1e5]), "district": east, "garden": X["garden"][:2]}
+    for unit in (1.0, 1e-6):
+        model = Regressor(**QUICK).fit(X, y * unit)
+        threshold = model.threshold_for_risk(X, y * unit, 0.1, tolerance=1e3 * unit)
+        assert threshold.value == pytest.approx(model.uncertainty(X).max(), rel=1e-5)
+        assert model.decide(X).answered.all()
+        assert model.decide(strange).answered.tolist() == [True, False]
+
+
+def test_an_empty_column_and_a_constant_target_are_learned_with_a_warning() -> None:
+    X, y = houses(60)
+    empty = {"nothing": np.full(60, np.nan), "neither": np.full(60, None), **X}
+    with pytest.warns(DoubtfulColumnWarning, match="every value is missing"):
+        model = Regressor(**QUICK).fit(empty, y)
+    assert [bool(column.note) for column in model.model_.reader.schema.columns] == [True, True, False, False, False]
+    with pytest.warns(UserWarning, match="same value, so that there is nothing to learn"):
+        flat = Regressor(**QUICK).fit(X, np.full(60, 3.5)).predict(X)
+    np.testing.assert_allclose(flat, 3.5, atol=0.5)
 
 
 def test_shapes_of_a_regressor(regressor: Regressor) -> None:
@@ -338,6 +362,8 @@ def test_a_threshold_bounds_the_risk_and_is_saved(classifier: Classifier, regres
     assert (Classifier.load(tmp_path / "m").decide(X).answered.numpy() == answered).all()
     with pytest.raises(InvalidTableError, match="classes of training"):
         model.threshold_for_risk(X, np.full(400, "free"), 0.1)
+    with pytest.raises(InvalidArgumentError, match="must leave a fraction"):
+        model.choose_threshold(false_alarms=0.0, confidence=0.9)
     numbers = Regressor.of_model(regressor.model_)
     with pytest.raises(InvalidArgumentError, match="tolerance"):
         numbers.threshold_for_cost(X, y, 0.2)

@@ -6,6 +6,7 @@ is opened; what differs besides is in their ``Kind``.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,15 @@ from caveat._estimators._sklearn import (
     with_class_weights,
 )
 from caveat._estimators._storage import load_model, save_model
-from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers
+from caveat._estimators._targets import (
+    CONSTANT,
+    Classes,
+    Numbers,
+    Target,
+    constant_targets,
+    learn_classes,
+    learn_numbers,
+)
 from caveat._estimators._thresholds import (
     choose_by_coverage,
     choose_by_truth,
@@ -328,7 +337,12 @@ class RegressorBase(RegressorMixin, Estimator):
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         values, flat = number_values(y, rows, self.kind)
         names = target_names(y, values.shape[1])
-        return learn_numbers(values[chosen], names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y")
+        target, answers = learn_numbers(
+            values[chosen], names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y"
+        )
+        for name in constant_targets(target, answers):
+            warnings.warn(f"Target {name!r}: {CONSTANT}.", UserWarning, stacklevel=3)
+        return target, answers
 
     def _truth(self, y: Any) -> Tensor:
         values, _ = number_values(y, len(y), self.kind)

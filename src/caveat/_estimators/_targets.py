@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, explain
 
+CONSTANT = "every row has the same value, so that there is nothing to learn"
 _SMALLEST, _LARGEST = 1e-150, 1e150
 _TYPES = {"i": "integer", "u": "integer", "f": "float", "b": "boolean"}
 
@@ -136,6 +137,12 @@ def learn_numbers(
             )
     target = Numbers(names, shifts, scales, flat)
     return target, target.standardized(y)
+
+
+def constant_targets(target: Numbers, answers: Tensor) -> list[str]:
+    """Returns the names of targets that do not vary, of standardized answers (B, D)."""
+    varies = cast("list[bool]", answers.any(0).tolist())
+    return [name for name, any_other in zip(target.names, varies, strict=True) if not any_other]
 
 
 def center_and_scale(y: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -31,6 +31,7 @@ from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian
 
 Pred = Categorical | Gaussian
+_ROUNDING = 1 + 1e-6  # the same row among others may differ in its last digits
 
 
 def measures_of(task: str) -> list[str]:
@@ -156,6 +157,10 @@ def choose_by_coverage(
         cause = "a fraction in percent, or the fraction that is to be answered"
         rule = f"false_alarms must be a fraction of the {rows} in scope, from 0 to below 1."
         raise InvalidArgumentError(explain(rule, got=f"{false_alarms!r}", cause=cause, fix="false_alarms=0.05"))
+    if confidence is not None and false_alarms == 0:
+        rule = "A promise for new rows must leave a fraction of them that may be deferred."
+        fix = "false_alarms=0.05, or no confidence: then it is that of the rows that decide"
+        raise InvalidArgumentError(explain(rule, got=f"false_alarms=0, confidence={confidence}", fix=fix))
     by = model.calibration.uncertainty.get(name) if pred is None else uncertainty_of(model, pred, name)
     if by is None or not len(by):
         raise InvalidArgumentError(
@@ -230,10 +235,13 @@ def _threshold(by: Tensor, losses: Tensor, goal: Goal) -> Threshold:
 
 
 def _finite(threshold: Threshold, by: Tensor) -> Threshold:
-    """Returns a threshold that JSON holds: above all of these rows where it is infinite, below all where minus that."""
+    """Returns a threshold that JSON holds: below all rows for minus infinity, that of the least sure row for infinity.
+
+    Of a row that is less sure than all that decided nothing was shown, so it is not answered.
+    """
     if math.isfinite(threshold.value):
         return threshold
-    return replace(threshold, value=-1.0 if threshold.value < 0 else float(by.max()) * 2 + 1)
+    return replace(threshold, value=-1.0 if threshold.value < 0 else float(by.max()) * _ROUNDING)
 
 
 def check_goal(model: Model, goal: Goal) -> None:

@@ -18,6 +18,7 @@ from caveat.errors import explain
 
 _DAYS_A_YEAR = 365.2425
 _MOST_CATEGORIES = 100_000
+_EMPTY = "every value is missing, so that nothing is learned from it"
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def learn_table(
         reading = Reading("category") if name in categorical else learn_reading(name, values, place)
         if reading.kind == "number":
             numbers = numbers_of(name, values, place, reading.dress)
-            learned.append(replace(_learn_number(name, numbers), dress=reading.dress, note=reading.note))
+            note = reading.note or (_EMPTY if np.isnan(numbers).all() else "")
+            learned.append(replace(_learn_number(name, numbers), dress=reading.dress, note=note))
             typed.numbers[name] = numbers
         elif reading.kind == "date":
             parts = _date_parts(name, dates_of(name, values, place, reading.order))
@@ -153,7 +155,8 @@ def learn_table(
             typed.numbers.update(parts)
         else:
             keys = as_objects(keys_of(name, values, place))
-            learned.append(replace(_learn_categories(name, keys), note=reading.note))
+            found = _learn_categories(name, keys)
+            learned.append(replace(found, note=reading.note or ("" if found.categories else _EMPTY)))
             typed.categories[name] = keys
     return Schema(tuple(learned)), typed
 

@@ -77,7 +77,7 @@ def boost_means(training: Training, inputs: Tensor) -> Trees | None:
                 early_stopping=False,
                 random_state=training.settings.random_state % 2**32,
             )
-            model.fit(inputs.numpy(), answers, weights)
+            model.fit(_known(inputs), answers, weights)
             parts += [_arrays(one.nodes, number, 0.5) for trees in model._predictors for one in trees]
             base.append(0.5 * float(np.ravel(model._baseline_prediction)[0]))
     return Trees.of(parts, np.reshape(base, (-1, 2)).sum(1).tolist())
@@ -105,7 +105,12 @@ def _grow(training: Training, inputs: Tensor, rounds: int, chosen: Tensor | slic
         early_stopping=False,
         random_state=training.settings.random_state % 2**32,
     )
-    return trees_of(model.fit(inputs[chosen].numpy(), training.answers[chosen].numpy(), weights))
+    return trees_of(model.fit(_known(inputs[chosen]), training.answers[chosen].numpy(), weights))
+
+
+def _known(inputs: Tensor) -> Array:
+    """Returns the inputs, zeros in a column without a value, which scikit-learn cannot sort into bins."""
+    return torch.where(inputs.isnan().all(0), 0.0, inputs).numpy()
 
 
 def trees_of(model: Any) -> Trees:
