@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def judge_end(code: int, said: str, number: signal.Signals) -> str | None:
         return None if code in (0, -signal.SIGKILL) else f"exit code {code}: {said[-400:]}"
     if code == 0:
         return None
-    fine = code == 130 and said.splitlines() == ["caveat: interrupted"]
+    fine = code == 130 and re.fullmatch(r"caveat: interrupted(; the same .*)?\n", said)
     return None if fine else f"exit code {code}: {said[-600:]!r}"
 
 

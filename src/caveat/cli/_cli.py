@@ -27,15 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             code = _run(list(sys.argv[1:] if arguments is None else arguments))
         except KeyboardInterrupt:
-            return _fail("interrupted", INTERRUPTED)
+            return _fail(interrupts.line, INTERRUPTED)
         except BaseException as problem:
             if interrupts.noted:
-                return _fail("interrupted", INTERRUPTED)
+                return _fail(interrupts.line, INTERRUPTED)
             line = _one_line(problem)
             if line is None:
                 raise
             return _fail(line, WRONG)
-        return _fail("interrupted", INTERRUPTED) if interrupts.noted else code
+        return _fail(interrupts.line, INTERRUPTED) if interrupts.noted else code
 
 
 def require(module: str, extra: str) -> None:

@@ -16,6 +16,7 @@ INTERRUPTED = 130
 LINE = "caveat: interrupted"
 _SOON = 0.01
 _own_code: list[bool] = []
+_kept: list[bool] = []
 
 
 class Interrupts:
@@ -35,7 +36,13 @@ class Interrupts:
         self._again: Timer | None = None
         self._restore: Callable[[], None] | None = None
 
+    @property
+    def line(self) -> str:
+        """What is told of the interrupt."""
+        return "interrupted; the same command goes on where this one stopped" if _kept else "interrupted"
+
     def __enter__(self) -> Interrupts:
+        _kept.clear()
         try:
             if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
                 return self  # Ctrl-C is somebody else's
@@ -84,6 +91,11 @@ class Unwound:
 
     def __exit__(self, *_: object) -> None:
         _own_code.pop()
+
+
+def note_kept() -> None:
+    """Notes that what an interrupted command began is kept, for the same command to go on with."""
+    _kept.append(True)
 
 
 def _holds_any() -> bool:

@@ -23,6 +23,7 @@ from caveat._estimators import FOLDS, check_destination
 from caveat._files import beside_of, held, open_regular, write_whole
 from caveat._plain import from_plain, parse_json
 from caveat._tables import InvalidTableError
+from caveat.cli._interrupts import note_kept
 from caveat.errors import CaveatError, InvalidModelError, explain
 
 Row = dict[str, Any]
@@ -50,7 +51,7 @@ def writing(place: Path) -> Generator[None]:
 
 @contextmanager
 def explaining_failure(
-    place: Path, error: type[CaveatError] = InvalidTableError, undo: Callable[[], object] = lambda: None
+    place: Path, error: type[CaveatError] = InvalidTableError, undo: Callable[[], object] | None = None
 ) -> Generator[None]:
     """Says what is wrong where a place cannot be written to, after undoing what was begun; Ctrl-C undoes nothing.
 
@@ -59,8 +60,13 @@ def explaining_failure(
     """
     try:
         yield
+    except KeyboardInterrupt:
+        if undo is not None:
+            note_kept()
+        raise
     except Exception as problem:
-        undo()
+        if undo is not None:
+            undo()
         if isinstance(problem, OSError) and not isinstance(problem, CaveatError):
             raise error(cannot_write(place, problem.strerror or str(problem))) from problem
         raise
@@ -215,7 +221,7 @@ def encoder(path: Path) -> Callable[[Sequence[Row], bool], bytes]:
             "Predictions are written as CSV or as JSON lines.",
             got=f"--out {path.name}",
             cause="another format, or a name without an ending",
-            fix=f"--out {path.stem}.csv",
+            fix=f"--out {Path(path.stem).stem}.csv",
         )
     )
 
