@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from caveat.errors import InvalidArgumentError
 
@@ -40,5 +41,7 @@ def check_aims(goal: Goal) -> None:
             raise InvalidArgumentError(f"{name} must lie between 0 and 1; got {value:g}.")
     if goal.budget is not None and not 0 <= goal.budget < 1:
         raise InvalidArgumentError(f"budget must be a fraction of the rows, from 0 to below 1; got {goal.budget}.")
+    if goal.human_cost is not None and not 0 <= goal.human_cost < inf:
+        raise InvalidArgumentError(f"human_cost must be a finite number of at least 0; got {goal.human_cost:g}.")
     if goal.tolerance is not None and not goal.tolerance > 0:
         raise InvalidArgumentError(f"tolerance must be above 0; got {goal.tolerance}.")

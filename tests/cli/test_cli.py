@@ -60,6 +60,7 @@ def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[s
         (["demo", "--digit", "six"], "--digit"),
         (["demo", "--index", "100000"], "--index must be the number of a test image, 0..359; got 100000."),
         (["demo", "--draws", "1"], "--draws must be at least 2, to have a spread; got 1."),
+        (["demo", "--draws", "0"], "--draws must be at least 2, to have a spread; got 0."),
         (["demo", "--epochs", "0"], "--epochs must be at least 1; got 0."),
         (["demo", "--threads", "0"], "--threads must be at least 1; got 0."),
         (["demo", "--data", "nowhere"], "--data must name a folder with train.npz and test.npz"),

@@ -142,7 +142,9 @@ def test_an_interrupted_run_goes_on_with_no_row_twice_or_missing(
     in_pieces(monkeypatch, 20)
     assert main([*arguments, str(whole)]) == 0
     interrupt_after(monkeypatch, 3)
+    capsys.readouterr()
     assert main([*arguments, str(out)]) == 130
+    assert capsys.readouterr().err == "caveat: interrupted; the same command goes on where this one stopped\n"
     assert not out.exists()
     with (tmp_path / ".p.csv.part").open("a") as file:
         file.write("999,half a row that had not been noted")
@@ -164,7 +166,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
     def predicted(*arguments: Any) -> Any:
         left[0] -= 1
         if left[0] < 0:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return real(*arguments)
 
     monkeypatch.setattr(predict_command, "predicted", predicted)
@@ -306,12 +308,15 @@ def test_a_full_disk_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["decide", "MODEL", "TEST", "--human-cost", "-1"], "human_cost must be a finite number of at least 0; got -1"),
         (["decide", "MODEL", "TEST"], "Exactly one of risk, human_cost and budget"),
         (["decide", "MODEL", "TEST", "--risk", "0.1"], "tolerance must say"),
         (["decide", "MODEL", "TEST", "--budget", "2"], "budget must be a fraction"),
         (["decide", "MODEL", "TEST", "--budget", "0.1", "--measure", "hunch"], "measure must be the name of a measure"),
         (["decide", "MODEL", "TEST", "--risk", "0.001", "--tolerance", "1"], "a larger risk or a smaller"),
         (["predict", "MODEL", "TEST", "--out", "p.xlsx"], "Predictions are written as CSV or as JSON lines"),
+        (["predict", "MODEL", "TEST", "--out", "p.parquet.gz"], "Fix: --out p.csv"),
+        (["fit", "TEST", "--target", "price", "--out", "m", "--draws", "0"], "--draws must be at least 2"),
         (["predict", "MODEL", "TEST", "--out", "p.csv", "--level", "90"], "--level must lie between 0 and 1"),
         (["predict", "MODEL", "TEST", "--out", "p.csv", "--keep", "nothing"], "no column 'nothing'"),
         (["predict", "nowhere", "TEST", "--out", "p.csv"], "A model is a folder with caveat.json in it"),

@@ -273,6 +273,8 @@ def test_a_loss_that_diverges_names_epoch_and_step() -> None:
 
     with pytest.raises(NotFiniteError, match="nan at epoch 2, step 2 of 4"):
         fit(mlp(), diverges, regression(), validation=None, batch_size=30, epochs=3)
+    with pytest.raises(NotFiniteError, match=r"Fix: learning_rate=0\.1, and"):  # and not 1e29
+        fit(mlp(), F.mse_loss, regression(), learning_rate=1e30)
 
 
 @pytest.mark.parametrize(

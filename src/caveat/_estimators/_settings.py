@@ -79,9 +79,10 @@ def check_settings(
         if name in integers:
             require_integer(value, name, integers[name], fix="leave it out")
         if name in numbers:
-            above = isinstance(value, (int, float)) and (value > 0 or (value == 0 and name == "calibration"))
+            least = "at least" if name == "calibration" else "above"
+            above = isinstance(value, (int, float)) and (value > 0 or (value == 0 and least == "at least"))
             if not above or value >= numbers[name]:
-                rule = f"must be a number above 0 and below {numbers[name]:g}"
+                rule = f"must be a number {least} 0 and below {numbers[name]:g}"
                 raise wrong_setting(name, value, rule, "leave it out")
     require_seed(settings.random_state, "random_state")
     return settings

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from caveat._extras import require
 from caveat._plain import finite_or_none
-from caveat.cli._arguments import check_at_least
+from caveat.cli._arguments import check_at_least, check_draws
 from caveat.cli._interrupts import Unwound
 from caveat.cli._named_functions import import_function, make_model_and_batch
 from caveat.cli._serve._command import serve
@@ -71,7 +71,8 @@ def demo(
     """
     if not 0 <= digit <= 9:
         raise InvalidArgumentError(f"--digit must be a class in 0..9; got {digit}.")
-    check_at_least(1, draws=draws, epochs=epochs, threads=threads)
+    check_draws(draws)
+    check_at_least(1, epochs=epochs, threads=threads)
     check_at_least(0, index=index)
     for module in ("matplotlib", "sklearn"):
         require(module, "demo")

@@ -85,7 +85,8 @@ def fit(
 
     Example: [bold]caveat fit houses.csv --target price --out model[/bold]
     """
-    check_at_least(1, members=members, draws=draws, epochs=epochs, size=size, threads=threads)
+    check_draws(draws)
+    check_at_least(1, members=members, epochs=epochs, size=size, threads=threads)
     check_at_least(0, seed=seed)
     check_kind(kind)
     check_data(data)

@@ -246,7 +246,7 @@ class Training:
             "The loss must stay a finite number.",
             got=f"{loss} at epoch {len(member.training) + 1}, {where}{which}",
             cause="a learning rate too large, targets or inputs that are not standardized, or the logarithm of 0",
-            fix=f"learning_rate={member.run.learning_rate / 10:g}, and standardize inputs and targets",
+            fix=f"learning_rate={min(member.run.learning_rate / 10, 0.1):g}, and standardize inputs and targets",
         )
 
 
