@@ -66,6 +66,51 @@ def test_contributions_that_are_too_large_are_not_kept(monkeypatch: pytest.Monke
     torch.testing.assert_close(together, loop, rtol=1e-5, atol=1e-6)
 
 
+class WeightsMadeAnew(nn.Module):
+    """Convolves one thing with weights that are made in the pass, at the address of those before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.weight = nn.Dropout2d(0.3), nn.Parameter(torch.randn(6, 2, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped, total = self.drop(x), torch.zeros(())
+        for scale in (1, -2, 3, -4):
+            total = total + torch.nn.functional.conv2d(dropped, self.weight * scale, None, 1, 1) * scale
+        return total.flatten(1)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_weights_that_are_made_in_the_pass_are_told_apart(rows: int) -> None:
+    torch.manual_seed(0)
+    model, x = WeightsMadeAnew().eval(), torch.randn(rows, 2, 8, 8)
+    loop = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), backend="loop"), x, n=12)
+    for _ in range(10):  # whether memory is taken at the same address again differs from call to call
+        sampler = caveat.mc_dropout(model, output=caveat.Mean())
+        torch.testing.assert_close(caveat.draws(sampler, x, n=12), loop, rtol=1e-5, atol=1e-5)
+
+
+class OneWeightTwice(nn.Module):
+    """Convolves one thing with the same weights at two dilations, as switchable convolutions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.weight = nn.Dropout2d(0.3), nn.Parameter(torch.randn(6, 2, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = self.drop(x)
+        near, far = (torch.nn.functional.conv2d(dropped, self.weight, None, 1, width, width) for width in (1, 2))
+        return (near - 2 * far).flatten(1)
+
+
+def test_one_weight_with_other_settings() -> None:
+    torch.manual_seed(0)
+    model = OneWeightTwice()
+    together, loop = both(model, x := torch.randn(3, 2, 8, 8))
+    torch.testing.assert_close(together, loop, rtol=1e-5, atol=1e-5)
+    assert convolutions_computed(model, x, n=100) == 2
+
+
 def test_drawing_loads_nothing_large() -> None:
     """Asking torch for a shape without memory would load sympy, half a second and 34 MiB."""
     code = (

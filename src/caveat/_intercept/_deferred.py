@@ -172,6 +172,8 @@ def _sums_channels(ctx: Pass, waiting: Deferred, args: tuple[Any, ...]) -> bool:
     groups = args[6] if len(args) > 6 else 1
     usable = waiting.entries_along(1) and groups == 1 and tensor.dim() == weight.dim() and is_plain(tensor)
     in_reach = is_plain(weight) and not torch.is_grad_enabled() and ctx.prefix is not None
+    # Others are made anew in each pass, and may lie where those of before did.
+    in_reach = in_reach and all(ctx.is_frozen(tensor) for tensor in args[1:3] if tensor is not None)
     return usable and in_reach and math.prod(weight.shape[2:]) >= _LEAST_TAPS
 
 
@@ -183,12 +185,18 @@ def _contributions(
     None where that is too much to keep.
     """
     assert ctx.prefix is not None
-    key = (waiting.site, id(weight), id(waiting.tensor))
+    given = [_place_in_memory(tensor) for tensor in (weight, bias) if tensor is not None]
+    key = (waiting.site, id(waiting.tensor), *given, repr(settings))
     if key not in ctx.prefix.computed:
         settings = [*settings, *(1, 0, 1)[len(settings) :]]
         small = _bytes_of_contributions(waiting.tensor, weight, settings) <= _CONTRIBUTIONS_BYTES
         ctx.prefix.computed[key] = _contribute(func, waiting.tensor, weight, bias, settings) if small else None
     return ctx.prefix.computed[key]
+
+
+def _place_in_memory(tensor: Tensor) -> tuple[int, torch.Size, tuple[int, ...]]:
+    """What tells a tensor that nothing writes on from others that live as long."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def _bytes_of_contributions(tensor: Tensor, weight: Tensor, settings: list[Any]) -> int:
