@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import weakref
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -118,6 +119,85 @@ def test_changed_settings_and_hooks_are_noticed() -> None:
     caveat.draws(sampler, X)
     assert seen
     handle.remove()
+
+
+class Grown(nn.Module):
+    """A module whose children, buffers and settings may come later, and lie deep."""
+
+    of_class = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4))
+        self.settings = {"of": {"scale": [1.0]}}
+        self.blocks = nn.ModuleDict({"first": nn.Linear(4, 4), "second": nn.Tanh()})
+
+    def factor(self) -> float:
+        return self.of_class
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.mask if "mask" in self._buffers else self.weight
+        for block in self.blocks.values():
+            x = block(x)
+        x = x @ weight * self.settings["of"]["scale"][0] * self.factor()
+        return self.adapter(x) if "adapter" in self._modules else x
+
+
+class Flipped(Grown):
+    def forward(self, x: Tensor) -> Tensor:
+        return -super().forward(x)
+
+
+def reorder(network: Any) -> None:
+    network.blocks["first"] = network.blocks.pop("first")
+
+
+GROWTH: dict[str, Callable[[Any], Any]] = {
+    "a setting in a dict in a dict": lambda network: network.settings["of"]["scale"].__setitem__(0, 3.0),
+    "an attribute of the class": lambda network: setattr(type(network), "of_class", 2.0),
+    "a method of the class": lambda network: setattr(type(network), "factor", lambda self: 5.0),
+    "a first buffer": lambda network: network.register_buffer("mask", torch.rand(4, 4)),
+    "a further child": lambda network: network.add_module("adapter", nn.Linear(4, 4)),
+    "a first child": lambda network: network.blocks["second"].add_module("inner", nn.Linear(4, 4)),
+    "another order": reorder,
+    "another dict of modules": lambda network: vars(network).update(_modules={"blocks": nn.ModuleDict()}),
+    "another dict of parameters": lambda network: vars(network).update(_parameters={"weight": torch.ones(4, 4)}),
+    "another class": lambda network: setattr(network, "__class__", Flipped),
+}
+
+
+@pytest.mark.parametrize("change", GROWTH)
+@pytest.mark.parametrize("way", ["vectorized", "unrolled"])
+def test_what_decides_a_member_is_watched_however_deep_it_lies(
+    backend: Any, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Inner(nn.Tanh):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) if self._modules else super().forward(x)
+
+    monkeypatch.setattr(Grown, "of_class", 1.0)
+    monkeypatch.setattr(Grown, "factor", Grown.factor)
+    torch.manual_seed(0)
+    networks = [Grown() for _ in range(3)]
+    for network in networks:
+        network.blocks["second"] = Inner()
+    sampler = ensemble(networks, output=caveat.Mean(), backend=backend)
+    before = caveat.draws(sampler, X)
+    for network in networks:
+        GROWTH[change](network)
+    after = caveat.draws(sampler, X)
+    torch.testing.assert_close(after, looped(networks, X), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(after, before)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_members_of_torchscript() -> None:
+    networks: list[Any] = [torch.jit.script(network.eval()) for network in members()]
+    sampler = caveat.ensemble(networks, output=caveat.Logits())
+    for _ in range(3):
+        torch.testing.assert_close(caveat.draws(sampler, X), looped(networks, X), rtol=1e-5, atol=1e-6)
+        with torch.no_grad():
+            next(networks[1].parameters()).mul_(2.0)
 
 
 @pytest.mark.parametrize("way", [None, "vectorized", "unrolled", "loop"])

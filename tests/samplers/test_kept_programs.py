@@ -151,8 +151,22 @@ def changed_meanwhile(model: nn.Sequential) -> None:
     model[3] = nn.Dropout(0.5)
 
 
+def other_order(model: nn.Sequential) -> None:
+    modules = dict(model._modules)
+    model._modules.clear()
+    model._modules.update({name: modules[name] for name in ("0", "1", "5", "3", "4", "2", "6", "7")})
+
+
+def other_modules(model: nn.Sequential) -> None:
+    model._modules = {**model._modules, "2": nn.Sigmoid()}
+
+
+def other_class(model: nn.Sequential) -> None:
+    model[2].__class__ = nn.Softsign
+
+
 CHANGES = [
-    parametrized, changed_meanwhile,
+    other_order, other_modules, other_class, parametrized, changed_meanwhile,
     set_rate, write_weights, new_parameter, new_data, new_module, one_more, another_hook, other_forward, train, trained,
     loaded,
 ]  # fmt: skip

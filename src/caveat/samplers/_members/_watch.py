@@ -6,9 +6,8 @@ their tensors decide, lengths and identities are enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from copy import copy
 from dataclasses import fields, is_dataclass
 from operator import attrgetter, itemgetter
 from types import BuiltinFunctionType, FunctionType
@@ -24,9 +23,12 @@ TENSORS_DECIDE = {
     nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Sequential, nn.ModuleList, nn.Dropout,
 }  # fmt: skip
 _CPU = torch.device("cpu")
+_CONTAINERS = (list, dict, set, tuple)
+_DEEPEST = 8  # containers within containers; one may hold itself
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device, type)
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _HOLDERS = ("_modules", "_parameters", "_buffers")
+_holders = cast(Callable[[dict[str, Any]], tuple[dict[str, Any], ...]], itemgetter(*_HOLDERS))
 _training = cast(Callable[[dict[str, Any]], bool], itemgetter("training"))
 _version = cast(Callable[[Tensor], int], attrgetter("_version"))
 _PARAMETERS_AGAIN = {"_flat_weights", "_flat_weight_refs"}
@@ -42,20 +44,26 @@ class Watch:
         own: list[dict[Any, Any]] = [space.get(name, {}) for space in self._spaces for name in _HOOKS]
         self._hooks = [*own, _torch_module._global_forward_hooks, _torch_module._global_forward_pre_hooks]
         self._hooked, self._hook_number = True, -1
-        self._holders: list[dict[str, Any]] = [
-            space[name] for space in self._spaces for name in _HOLDERS if space.get(name)  # TorchScript has its own
-        ]
+        whole = [space for space in self._spaces if all(name in space for name in _HOLDERS)]
+        self._holding, self._held = whole, [tuple(dict(holder) for holder in _holders(space)) for space in whole]
+        self._parents = [space for space in whole if isinstance(space["_modules"], dict) and len(space["_modules"]) > 1]
+        self._orders = [(*space["_modules"],) for space in self._parents]
         self._sizes = list(map(len, self._spaces))
-        self._code = [(kind, _forward_of(kind)) for kind in {type(module) for module in modules}]
-        self._copies = [dict(holder) for holder in self._holders]
-        held = [value for holder in self._holders for value in holder.values()]
+        self._modules, self._kinds_of_modules = modules, list(map(type, modules))
+        self._flags = [space for space in self._spaces if "training" in space]
+        self._scripted = [module for module in modules if "training" not in vars(module)]  # TorchScript has its own
+        self._code = [(kind, _forward_of(kind)) for kind in {*self._kinds_of_modules}]
+        classes = {base for kind, _ in self._code for base in kind.__mro__ if not _is_torchs(base)}
+        self._classes = [(vars(base), _copied(dict(vars(base)))) for base in classes]
+        held = [value for holders in self._held for holder in holders for value in holder.values()]
         self._seen = [module for module in modules if type(module) not in unwatched]
         self._attributes = [_snapshot(module) for module in self._seen]
         tensors: list[Tensor] = [value for value in held if isinstance(value, Tensor)]
         self._first = tensors[0] if tensors else None
         self._numbers = [
-            (holder, name, value)
-            for holder in self._holders
+            (space, place, name, value)
+            for space, holders in zip(whole, self._held, strict=True)
+            for place, holder in zip(_HOLDERS, holders, strict=True)
             for name, value in holder.items()
             if isinstance(value, Tensor) and value.numel() == 1
         ]
@@ -79,14 +87,17 @@ class Watch:
 
     def training(self) -> bool:
         """Is any module in train mode now?"""
-        return any(map(_training, self._spaces))
+        return any(map(_training, self._flags)) or any(module.training for module in self._scripted)
 
     def same_structure(self) -> bool:
         """Are modules, their code, their attributes and their tensors the same objects as then?"""
         return (
             list(map(len, self._spaces)) == self._sizes
+            and list(map(type, self._modules)) == self._kinds_of_modules
             and all(_forward_of(kind) is forward for kind, forward in self._code)
+            and all(_equal(space, kept) for space, kept in self._classes)
             and self._same_objects()
+            and [(*space["_modules"],) for space in self._parents] == self._orders
             and (not self._seen or self._same_attributes())
         )
 
@@ -110,13 +121,13 @@ class Watch:
     def _same_objects(self) -> bool:
         """Do modules hold what they held? Comparing dicts looks at identity first, an eighth of the time of a loop."""
         try:
-            if self._holders != self._copies:
+            if list(map(_holders, self._holding)) != self._held:
                 return False
         except (RuntimeError, ValueError, TypeError):  # another tensor: equality of tensors is no yes or no,
             return False
-        if not self._numbers:
+        if not self._numbers:  # but of one number it is
             return True
-        return all(holder[name] is value for holder, name, value in self._numbers)  # but of one number it is
+        return all(space[place][name] is value for space, place, name, value in self._numbers)
 
     def _same_attributes(self) -> bool:
         for place, (module, kept) in enumerate(zip(self._seen, self._attributes, strict=True)):
@@ -143,13 +154,15 @@ def own_attributes(module: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, depth: int = 0, *, frozen: bool = False) -> bool:
+    if depth > _DEEPEST or (frozen and isinstance(value, (list, dict, set))):
+        return False
     if isinstance(value, (tuple, list, set, frozenset)):
-        return all(_is_plain(part) for part in cast(list[Any], value))
+        return all(_is_plain(part, depth + 1, frozen=frozen) for part in cast(list[Any], value))
     if isinstance(value, dict):
-        return all(_is_plain(part) for part in cast(dict[Any, Any], value).values())
+        return all(_is_plain(part, depth + 1) for part in cast(dict[Any, Any], value).values())
     if is_dataclass(value) and cast(Any, value).__dataclass_params__.frozen:
-        return all(_is_plain(getattr(value, part.name)) for part in fields(value))
+        return all(_is_plain(getattr(value, part.name), depth + 1, frozen=True) for part in fields(value))
     return isinstance(value, (*_PLAIN, FunctionType, BuiltinFunctionType))
 
 
@@ -158,17 +171,29 @@ def _forward_of(kind: type) -> Any:
 
 
 def _snapshot(module: nn.Module) -> dict[str, Any]:
-    """All that a module holds; its own lists and dicts copied, as they change in place."""
+    """All that a module holds; its own lists and dicts copied, and those within, as they change in place."""
     own = own_attributes(module)
-    copies: dict[str, Any] = {name: copy(value) for name, value in own.items() if _changes_in_place(value)}
+    copies: dict[str, Any] = {name: _copied(value) for name, value in own.items() if isinstance(value, _CONTAINERS)}
     return {**vars(module), **copies}
 
 
-def _changes_in_place(value: object) -> bool:
-    return isinstance(value, (list, dict, set))
+def _copied(value: Any, depth: int = 0) -> Any:
+    """What will be equal for as long as nothing is changed in it."""
+    if depth == _DEEPEST or not isinstance(value, _CONTAINERS):
+        return value
+    if isinstance(value, dict):
+        return {name: _copied(part, depth + 1) for name, part in cast(dict[Any, Any], value).items()}
+    if isinstance(value, set):
+        return {*cast(set[Any], value)}
+    parts = [_copied(part, depth + 1) for part in cast(Sequence[Any], value)]
+    return parts if isinstance(value, list) else tuple(parts)
 
 
-def _equal(space: dict[str, Any], kept: dict[str, Any]) -> bool:
+def _is_torchs(kind: type) -> bool:
+    return kind is object or f"{kind.__module__}.".startswith("torch.")
+
+
+def _equal(space: Mapping[str, Any], kept: Mapping[str, Any]) -> bool:
     try:
         return space == kept
     except (RuntimeError, ValueError, TypeError):  # what cannot be compared has been replaced
