@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -280,6 +281,36 @@ def test_a_network_that_reads_values_is_not_recorded() -> None:
     sampler = ensemble(networks, output=caveat.Mean())
     for x in (X[:1], X[1:2]):
         torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
+
+
+READS: dict[str, Callable[[Tensor], float]] = {
+    "numpy": lambda x: float(x.numpy().max()),
+    "array": lambda x: float(np.asarray(x).max()),
+    "dlpack": lambda x: float(np.from_dlpack(x).max()),
+    "list": lambda x: max(x.flatten().tolist()),
+    "text": lambda x: float(str(x.max()).strip("tensor()")),
+    "item": lambda x: x.max().item(),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("of", ["the input", "a parameter"])
+def test_a_network_that_decides_on_values_is_not_recorded(name: str, of: str) -> None:
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.level = nn.Linear(4, 2), nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            read = x if of == "the input" else self.level.detach()
+            return self.first(x) * (-1 if READS[name](read) > 10 else 1)
+
+    networks = [Deciding() for _ in range(4)]
+    sampler = ensemble(networks, output=caveat.Mean())
+    for x in (X, X + 20):
+        torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
+        with torch.no_grad():
+            networks[1].level.fill_(20.0)
 
 
 def test_a_network_alone_has_no_epistemic_uncertainty() -> None:

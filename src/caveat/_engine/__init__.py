@@ -9,7 +9,7 @@ from caveat._engine._misuse import check_sampler_passed
 from caveat._engine._plan import BACKENDS, Backend, Plan, make_plan
 from caveat._engine._predict import check_draws, draws, predict, predict_batches
 from caveat._engine._program import CannotRecordError, Program
-from caveat._engine._recorder import Recorder
+from caveat._engine._recorder import Recorder, Unread
 from caveat._engine._rewrites import shorten
 from caveat._engine._sampler import P, P_co, Sampler, Stream, Values, as_output
 from caveat._engine._tape import Tape
@@ -30,6 +30,7 @@ __all__ = [
     "Stream",
     "Tape",
     "Task",
+    "Unread",
     "Values",
     "allowed_bytes",
     "as_output",

@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from caveat._engine._program import CannotRecordError, Program, Slot, Step
-from caveat._intercept import DispatchMode, draws_random_numbers
+from caveat._intercept import DispatchMode, FunctionMode, draws_random_numbers
 
 _DECIDES = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
+# Values that leave torch: what Python or NumPy makes of them is no operation that could be seen.
+_LEAVES: set[Any] = {Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.__repr__}
 _SEES_FAR = {torch.ops.aten.as_strided.default}
 
 
@@ -176,6 +178,26 @@ class Recorder(DispatchMode):
             self._storage_count += 1
             self._storages[address] = (self._storage_count, StorageWeakRef(tensor.untyped_storage()))
         return self._storages[address][0]
+
+
+class Unread(FunctionMode):
+    """Notes that a network reads values by other ways than torch's operations, which are all that a recorder sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read: str | None = None
+
+    def check(self) -> None:
+        """Raises CannotRecordError if it did."""
+        if self._read is not None:
+            raise CannotRecordError(f"{self._read} gives values to what is not recorded")
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _LEAVES:
+            self._read = func.__name__
+        return func(*args, **(kwargs or {}))
 
 
 def _is_dense(tensor: Tensor) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from caveat._engine import CannotRecordError, Program, Recorder, Values, shorten
+from caveat._engine import CannotRecordError, Program, Recorder, Unread, Values, shorten
 from caveat._inputs import Inputs
 from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
 from caveat.samplers._members._watch import has_plain_attributes, settings_of
@@ -51,8 +51,9 @@ class Stack:
             inputs = map_tensors(copied, inputs)  # a network may write on what it is given
             run = self._stacked_pass if stacked else self._unrolled_pass
             try:
-                with Recorder(tensors_of(inputs), refreshable=True) as recorder:
+                with Recorder(tensors_of(inputs), refreshable=True) as recorder, Unread() as reading:
                     outputs, spec = run(inputs, read)
+                reading.check()
                 program = recorder.program(outputs)
                 if not all(slot.varying for slot in program.outputs):
                     raise CannotRecordError("an output does not follow the inputs")

@@ -46,7 +46,8 @@ class Watch:
         self._hooked, self._hook_number = True, -1
         whole = [space for space in self._spaces if all(name in space for name in _HOLDERS)]
         self._holding, self._held = whole, [tuple(dict(holder) for holder in _holders(space)) for space in whole]
-        self._parents = [space for space in whole if isinstance(space["_modules"], dict) and len(space["_modules"]) > 1]
+        parents = [space for space in whole if isinstance(space["_modules"], dict)]
+        self._parents = [space for space in parents if len(cast(dict[str, Any], space["_modules"])) > 1]
         self._orders = [(*space["_modules"],) for space in self._parents]
         self._sizes = list(map(len, self._spaces))
         self._modules, self._kinds_of_modules = modules, list(map(type, modules))
