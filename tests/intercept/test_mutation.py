@@ -230,3 +230,67 @@ def test_a_write_on_a_view_leaves_the_users_memory_alone(body: Body) -> None:
     caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, N)
     assert torch.equal(x, batch())
     assert torch.equal(model.table, table)
+
+
+class WritesOnInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.last = nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = self.drop(x)
+        x.mul_(2.0)
+        return self.last(self.first(dropped)) + self.last(self.first(x))
+
+
+def assert_masks_explain(found: Tensor, base: Tensor, slopes: Tensor) -> None:
+    """Is every draw (B, O) ``base`` and of each feature that is kept its part of ``slopes``, (B, features, O)?"""
+    kept = torch.linalg.lstsq(slopes.mT.flatten(0, 1), (found - base).flatten(1).T).solution
+    torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-3)
+    assert {0.0, 1.0} == set(kept.round().abs().flatten().tolist())
+
+
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
+def test_operators_of_an_exported_network_write_on_copies(backend: Any) -> None:
+    torch.manual_seed(0)
+    model, x = WritesOnInput().eval(), torch.randn(5, 4)
+    exported = torch.export.export(model, (x.clone(),), dynamic_shapes=({0: torch.export.Dim("rows")},)).module()
+    with torch.no_grad():
+        base = model.last(model.first(torch.zeros(4))) + model.last(model.first(2 * x))
+        slopes = x[:, :, None] * (model.last.weight @ model.first.weight).T / 0.7
+    given = x.clone()
+    found = caveat.draws(caveat.mc_dropout(exported, output=caveat.Mean(), backend=backend, chunk=4), given, n=12)
+    assert torch.equal(given, x)
+    assert_masks_explain(found, base, slopes)
+
+
+@torch.library.custom_op("caveat_tests::rotate", mutates_args=("left", "right"))
+def rotate(scale: float, left: Tensor, right: Tensor) -> None:
+    """Writes on two arguments, neither of which is the first, under a name that does not say so."""
+    kept = left.clone()
+    left.copy_(-right * scale)
+    right.copy_(kept * scale)
+
+
+class Rotating(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.last = nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.first(x), self.first(x + 1)
+        dropped = self.drop(left)
+        rotate(2.0, left, right)
+        return self.last(dropped + left - right)
+
+
+@pytest.mark.parametrize("backend", ["vectorized", "loop"])
+def test_operators_of_libraries_write_on_copies(backend: Any) -> None:
+    torch.manual_seed(0)
+    model, x = Rotating().eval(), torch.randn(5, 4)
+    with torch.no_grad():
+        left, right = model.first(x), model.first(x + 1)
+        base = model.last(-2 * right - 2 * left)
+        slopes = left[:, :, None] * model.last.weight.T / 0.7
+    found = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), backend=backend, chunk=4), x, n=12)
+    assert_masks_explain(found, base, slopes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
 
 from caveat._intercept._draw_axis import as_draws, memory_behind
 from caveat._intercept._network import storages_of
@@ -18,7 +19,7 @@ from caveat._intercept._trees import map_tensors
 if TYPE_CHECKING:
     from caveat._intercept._interception import Pass
 
-_BY_NAME: dict[Any, bool] = {}
+_KNOWN: dict[Any, bool] = {}
 _OPERATORS = {
     "__setitem__",
     *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "div", "mod", "pow", "matmul")),
@@ -30,36 +31,59 @@ _NOT_VALUES = {"requires_grad_", "detach_", "retain_grad_", "rename_", "share_me
 
 def mutates(func: Any, kwargs: dict[str, Any]) -> bool:
     """Does this call write on one of its arguments?"""
-    return _mutates_by_name(func) or kwargs.get("inplace") is True or kwargs.get("out") is not None
+    return _mutates_by_itself(func) or kwargs.get("inplace") is True or kwargs.get("out") is not None
 
 
-def _mutates_by_name(func: Any) -> bool:
-    known = _BY_NAME.get(func)
+def _mutates_by_itself(func: Any) -> bool:
+    known = _KNOWN.get(func)
     if known is None:
         name = getattr(func, "__name__", "")
         in_place = name.endswith("_") and not name.endswith("__") and name not in _NOT_VALUES
-        known = _BY_NAME[func] = in_place or name in _OPERATORS
+        known = _KNOWN[func] = in_place or name in _OPERATORS or any(schema.is_mutable for schema in _schemas(func))
     return known
 
 
+def _schemas(func: Any) -> list[Any]:
+    """What operators of exported networks and of libraries say about themselves; functions of Python say nothing."""
+    overloads: list[Any] = [func] if isinstance(func, OpOverload) else []
+    if isinstance(func, OpOverloadPacket):
+        overloads = [getattr(cast(Any, func), name) for name in func.overloads() if not name.endswith("out")]
+    return [overload._schema for overload in overloads]
+
+
+def _targets(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The tensors that a call writes on."""
+    if kwargs.get("out") is not None:
+        given = [kwargs["out"]]
+    elif schemas := [schema for schema in _schemas(func) if schema.is_mutable]:
+        named = [list(zip(schema.arguments, args, strict=False)) for schema in schemas]
+        named += [[(each, kwargs[each.name]) for each in schema.arguments if each.name in kwargs] for schema in schemas]
+        pairs = [pair for some in named for pair in some]
+        given = [value for each, value in pairs if each.alias_info is not None and each.alias_info.is_write]
+    else:
+        given = [args[0] if args else kwargs.get("input")]
+    lists = [cast(list[Any], value) if isinstance(value, (tuple, list)) else [value] for value in given]
+    return list({id(part): part for parts in lists for part in parts if isinstance(part, Tensor)}.values())
+
+
 def call_kept_away(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a call that writes in place, on a copy where the memory is not the pass's own."""
-    target = kwargs.get("out") if kwargs.get("out") is not None else (args[0] if args else kwargs.get("input"))
-    if not isinstance(target, Tensor):
-        return func(*args, **kwargs)
-    original = target
-    _settle_readers(ctx, target)
-    if ctx.is_frozen(target):
-        ctx.seen.writes_on_views |= not ctx.network.holds(target, ctx.inputs)
-        ctx.seen.written |= storages_of([target])
-        args, kwargs, target = _instead(ctx, original, target, target.clone(), args, kwargs)
+    """Run a call that writes in place, on copies where the memory is not the pass's own."""
+    originals = _targets(func, args, kwargs)
+    targets = [*originals]
+    for place, original in enumerate(originals):
+        _settle_readers(ctx, original)
+        if ctx.is_frozen(original):
+            ctx.seen.writes_on_views |= not ctx.network.holds(original, ctx.inputs)
+            ctx.seen.written |= storages_of([original])
+            args, kwargs, targets[place] = _instead(ctx, original, original, original.clone(), args, kwargs)
     try:
         return func(*args, **kwargs)
     except RuntimeError:
-        if ctx.drawing is None or ctx.drawing.level is None:
+        if ctx.drawing is None or ctx.drawing.level is None or not targets:
             raise
         # vmap cannot write per-draw values on a tensor that is the same for all draws: give it the draw axis first.
-        args, kwargs, target = _instead(ctx, original, target, with_draw_axis(ctx, target), args, kwargs)
+        for original, target in zip(originals, targets, strict=True):
+            args, kwargs, _ = _instead(ctx, original, target, with_draw_axis(ctx, target), args, kwargs)
         return func(*args, **kwargs)
 
 
