@@ -6,6 +6,7 @@ import random
 import threading
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,6 +109,45 @@ def together(*tasks: Callable[[], None]) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+class Configured(nn.Module):
+    """Its code asks containers what to do, and hides a dropout behind the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.last = nn.Linear(3, 16), nn.Dropout(0.3), nn.Linear(16, 2)
+        self.settings: dict[str, Any] = {"hidden": [0.0]}
+        self.options = SimpleNamespace(more=())
+        self.register_buffer("center", torch.zeros(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.drop(self.first(x).relu())
+        rates = [*self.settings["hidden"], *self.options.more, 0.5 if self.center is None else 0.0]
+        for rate in rates:
+            if rate and self.training:
+                h = torch.nn.functional.dropout(h, rate)
+        return self.last(h)
+
+
+RECONFIGURED: dict[str, Callable[[Configured], Any]] = {
+    "a list in a dict": lambda model: model.settings["hidden"].__setitem__(0, 0.6),
+    "a namespace": lambda model: setattr(model.options, "more", (0.6,)),
+    "a buffer that is none": lambda model: setattr(model, "center", None),
+}
+
+
+@pytest.mark.parametrize("change", RECONFIGURED)
+def test_settings_in_containers_are_followed(change: str) -> None:
+    torch.manual_seed(0)
+    model = Configured().eval()
+    sampler = caveat.mc_dropout(model, output=caveat.Mean())
+    before = caveat.draws(sampler, X, N)
+    RECONFIGURED[change](model)
+    after = caveat.draws(sampler, X, N)
+    fresh = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), X, N)
+    torch.testing.assert_close(after, fresh)
+    assert not torch.allclose(after, before)
 
 
 @pytest.mark.parametrize("backend", ["vectorized", "loop"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -12,6 +14,11 @@ from torch import Tensor, nn
 from caveat._inputs import tensors_in
 
 _SETTINGS = {bool, int, float, str}
+_CONTAINERS = {tuple, list, dict, OrderedDict, set, SimpleNamespace}
+_OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
+_TENSORS = ("_parameters", "_buffers")
+# So many entries of a container are settings, and so deep; what is longer is a table or a record.
+_MOST_ENTRIES, _DEEPEST = 64, 4
 
 
 class Network:
@@ -36,11 +43,23 @@ class Network:
         return device_of(self.model)
 
     def settings(self) -> tuple[Any, ...]:
-        """Every number, name and flag that a module holds, but for its mode: a rate, a task, what is switched on."""
+        """Every number, name and flag that a module holds, but for its mode: a rate, a task, what is switched on.
+
+        Those in its containers too, and which parameters and buffers there are.
+        """
         found = list[Any]()
         for module in self.modules:
-            own = vars(module)
-            found += [value for name, value in own.items() if type(value) in _SETTINGS and name != "training"]
+            own: dict[str, Any] = vars(module)
+            for name, value in own.items():
+                kind = type(value)
+                if kind in _SETTINGS:
+                    if name != "training":
+                        found.append(value)
+                elif kind in _CONTAINERS and value:
+                    if name not in _OF_TORCH:
+                        found.append(_frozen(value))
+                    elif name in _TENSORS:
+                        found += [tensor is None for tensor in value.values()]
         return tuple(found)
 
     def buffers(self) -> list[Tensor]:
@@ -75,6 +94,22 @@ def _named_modules(model: nn.Module, prefix: str, known: set[int]) -> Iterator[t
         for number, layer in enumerate(vars(module).get("_layers") or ()):
             if isinstance(layer, nn.Module) and id(layer) not in known:
                 yield from _named_modules(layer, f"{path}.layers.{number}".lstrip("."), known)
+
+
+def _frozen(value: Any, depth: int = 0) -> Any:
+    """The settings in a container, as something that can be compared and hashed."""
+    kind = type(value)
+    if kind in _SETTINGS or value is None:
+        return value
+    if kind not in _CONTAINERS or depth == _DEEPEST:
+        return None
+    parts: Any = vars(value) if kind is SimpleNamespace else value
+    if len(parts) > _MOST_ENTRIES:
+        return len(parts)
+    if isinstance(parts, dict):
+        named = cast(dict[Any, Any], parts)
+        return tuple([(repr(name), _frozen(part, depth + 1)) for name, part in named.items()])
+    return (frozenset if kind is set else tuple)([_frozen(part, depth + 1) for part in cast(list[Any], parts)])
 
 
 def device_of(model: nn.Module) -> torch.device:
