@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -558,3 +560,39 @@ def test_what_members_write_on_their_input_stays_theirs() -> None:
     for rows in (4, 1):
         torch.testing.assert_close(caveat.draws(ensemble(models, output=caveat.Mean()), x[:rows]), truth[:, :rows])
         assert torch.equal(x, torch.ones(4, 3))
+
+
+def test_threads_that_come_first_together_record_programs_that_follow_the_members() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(6):
+            first_calls_together()
+    finally:
+        sys.setswitchinterval(before)
+
+
+def first_calls_together() -> None:
+    networks = [mlp().eval() for _ in range(3)]
+    sampler = ensemble(networks, output=caveat.Mean())
+    batches = [torch.randn(rows, 4) for rows in (5, 3, 4, 700, 2, 1, 9, 8)]
+    errors: list[BaseException] = []
+
+    def draw(x: Tensor) -> None:
+        try:
+            torch.testing.assert_close(caveat.draws(sampler, x), looped(networks, x), rtol=1e-5, atol=1e-6)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=draw, args=(x,)) for x in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    with torch.no_grad():
+        for network in networks:
+            network[0].weight.mul_(-2)
+    for x in batches:
+        draw(x)
+    assert not errors

@@ -51,7 +51,7 @@ class Network:
         for module in self.modules:
             own: dict[str, Any] = vars(module)
             for name, value in own.items():
-                kind = type(value)
+                kind = type(cast(object, value))
                 if kind in _SETTINGS:
                     if name != "training":
                         found.append(value)
@@ -98,18 +98,17 @@ def _named_modules(model: nn.Module, prefix: str, known: set[int]) -> Iterator[t
 
 def _frozen(value: Any, depth: int = 0) -> Any:
     """The settings in a container, as something that can be compared and hashed."""
-    kind = type(value)
+    kind = type(cast(object, value))
     if kind in _SETTINGS or value is None:
         return value
     if kind not in _CONTAINERS or depth == _DEEPEST:
         return None
-    parts: Any = vars(value) if kind is SimpleNamespace else value
+    parts = cast(Any, vars(value) if kind is SimpleNamespace else value)
     if len(parts) > _MOST_ENTRIES:
         return len(parts)
-    if isinstance(parts, dict):
-        named = cast(dict[Any, Any], parts)
-        return tuple([(repr(name), _frozen(part, depth + 1)) for name, part in named.items()])
-    return (frozenset if kind is set else tuple)([_frozen(part, depth + 1) for part in cast(list[Any], parts)])
+    if hasattr(parts, "items"):
+        return tuple([(repr(name), _frozen(part, depth + 1)) for name, part in parts.items()])
+    return (frozenset if kind is set else tuple)([_frozen(part, depth + 1) for part in parts])
 
 
 def device_of(model: nn.Module) -> torch.device:

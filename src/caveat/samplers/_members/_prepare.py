@@ -5,6 +5,7 @@ As a program, of one operation for all or unrolled, in pieces of rows; or called
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,6 +95,7 @@ class Members:
         self.networks = [EvalNetwork(model, read, in_dims) for model in models]
         self.watch, self.alike = Watch(self.models), len(self.models) > 1 and alike(self.models)
         self.stack: Stack | None = None
+        self._making = threading.Lock()
         self.prepared: dict[Any, Prepared] = {}
 
     @property
@@ -214,12 +216,13 @@ class Members:
     def _program(self, inputs: Inputs, values: list[Values], *, stacked: bool) -> Program | None:
         """A program of all members that gives these values, and follows the members on others too."""
         try:
-            if self.stack is None:
-                self.stack = Stack(self.models)
+            with self._making:  # of two that threads make, only one would follow the members
+                if self.stack is None:
+                    self.stack = Stack(self.models)
             program = self.stack.record(inputs, self.read, stacked=stacked)
+            follows = _same(program.run(*tensors_of(inputs)), values) and self._same_elsewhere(program, inputs)
         except (CannotRecordError, RuntimeError, TypeError):
             return None
-        follows = _same(program.run(*tensors_of(inputs)), values) and self._same_elsewhere(program, inputs)
         return program if follows else None
 
     def _same_elsewhere(self, program: Program, inputs: Inputs) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ class Stack:
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self._tensors = [_tensors(model) for model in models]
         self._skeleton = copy.deepcopy(models[0]).eval().requires_grad_(False)
+        self._recording = threading.Lock()  # a recording puts tensors of its own into the skeleton meanwhile
         self.members = len(models)
         self.stamp = 0
         with torch.inference_mode(False), torch.no_grad():
@@ -47,7 +49,7 @@ class Stack:
         Raises:
             CannotRecordError: the networks' code decides on values, draws or writes; or vmap cannot run it.
         """
-        with torch.inference_mode(False), torch.no_grad():
+        with self._recording, torch.inference_mode(False), torch.no_grad():
             inputs = map_tensors(copied, inputs)  # a network may write on what it is given
             run = self._stacked_pass if stacked else self._unrolled_pass
             try:
