@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -389,3 +391,16 @@ def test_an_interrupted_call_leaves_no_half_filled_program(monkeypatch: pytest.M
         with pytest.raises(KeyboardInterrupt):
             caveat.draws(sampler, x, n=7)
     assert_as_fresh(sampler, x)
+
+
+def test_nothing_is_left_to_the_collector_that_refers_to_a_parameter() -> None:
+    """Else torch could not swap it for another, as ``network.to(...)`` does where that is asked for."""
+    gc.collect()
+    gc.disable()
+    try:
+        model = mlp()
+        sampler = used(model)
+        assert is_kept(sampler)
+        assert [weakref.getweakrefcount(parameter) for parameter in model.parameters()] == [0] * 6
+    finally:
+        gc.enable()
