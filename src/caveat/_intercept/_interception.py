@@ -129,9 +129,7 @@ class Pass(FunctionMode):
                 self._frozen = storages_of(self.network.model.parameters())
             with flags_kept(self), following(self), self:
                 returned = self.call_whole(args, kwargs)
-        returned = mutation.substituted_anywhere(self, returned)
-        self.deferred.clear()  # what waits there refers to the pass: nothing else would let go of it at once
-        return returned
+        return mutation.substituted_anywhere(self, returned)
 
     def _own_inputs(self, copies: bool) -> Inputs:
         """The inputs with containers and objects of this pass alone: a network may put things into them."""

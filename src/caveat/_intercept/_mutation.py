@@ -129,10 +129,12 @@ def substituted(ctx: Pass, arguments: Any) -> Any:
 
 
 def substituted_anywhere(ctx: Pass, returned: Any) -> Any:
-    """What a network returned, of whatever structure, in the same way."""
+    """What a network returned, of whatever structure, in the same way; then nothing waits any more."""
     if not ctx.aliases and not ctx.deferred:
         return returned
-    return map_tensors(lambda leaf: _current(ctx, leaf), returned)
+    current = map_tensors(lambda leaf: _current(ctx, leaf), returned)
+    ctx.deferred.clear()  # it refers to the pass, which else would live until Python looks for circles
+    return current
 
 
 def _current(ctx: Pass, tensor: Tensor) -> Tensor:
