@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import caveat
+from caveat.errors import InvalidArgumentError
 from caveat.samplers import deterministic, ensemble
 
 
@@ -191,6 +192,16 @@ def test_what_decides_a_member_is_watched_however_deep_it_lies(
     after = caveat.draws(sampler, X)
     torch.testing.assert_close(after, looped(networks, X), rtol=1e-5, atol=1e-6)
     assert not torch.allclose(after, before)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_members_of_torchscript_in_train_mode_are_refused() -> None:
+    """Nothing reaches their dropout."""
+    layers = nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3)
+    networks: list[Any] = [torch.jit.script(nn.Sequential(*layers).train()) for _ in range(2)]
+    sampler = caveat.ensemble(networks, output=caveat.Mean())
+    with pytest.raises(InvalidArgumentError, match="must be in eval mode"):
+        caveat.draws(sampler, torch.zeros(2, 4))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
+from caveat.errors import InvalidArgumentError, explain
+
 _torch_module: Any = torch_module  # its tables of hooks for all modules have no public names
 TENSORS_DECIDE = {
     nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Flatten, nn.Sequential, nn.ModuleList, nn.Dropout,
@@ -87,8 +89,15 @@ class Watch:
         return self._hooked
 
     def training(self) -> bool:
-        """Is any module in train mode now?"""
-        return any(map(_training, self._flags)) or any(module.training for module in self._scripted)
+        """Is any module in train mode now?
+
+        Raises:
+            InvalidArgumentError: One of TorchScript is, which no interception reaches.
+        """
+        if any(module.training for module in self._scripted):
+            rule = "A member that TorchScript compiled must be in eval mode: its own code reads the mode."
+            raise InvalidArgumentError(explain(rule, got="one in train mode", fix="call member.eval() first"))
+        return any(map(_training, self._flags))
 
     def same_structure(self) -> bool:
         """Are modules, their code, their attributes and their tensors the same objects as then?"""
