@@ -82,7 +82,8 @@ def test_a_folder_of_class_folders_is_learned(place: Path, tmp_path: Path, capsy
     said = json.loads(out)
     assert said["rows"] == 150
     assert said["rows_in_file"] == 152
-    assert sorted(Path(name).name for name in said["left_out"]) == ["blank.png", "broken.png", "medium"]
+    assert sorted(Path(name).name for name in said["left_out"]) == ["blank.png", "broken.png"]
+    assert said["empty_classes"] == ["medium"]
     first, second = Classifier.load(place / "model"), Classifier.load(tmp_path / "model")
     assert first.classes_.tolist() == ["dark", "light"]
     X = [path for path in sorted((place / "test").rglob("*.png")) if path.stem.isdecimal()]
@@ -92,6 +93,7 @@ def test_a_folder_of_class_folders_is_learned(place: Path, tmp_path: Path, capsy
 def test_people_read_what_was_left_out(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "fit", place / "photos", "--out", tmp_path / "model", *QUICK, "--most-rows", 100)
     assert "Model of " in out
+    assert "empty classes: medium" in out
     assert "Pictures left out: " in run(capsys, "evaluate", tmp_path / "model", place / "test")
 
 

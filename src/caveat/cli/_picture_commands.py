@@ -51,8 +51,9 @@ def fit_pictures(request: FitRequest, estimator: dict[str, Any]) -> dict[str, An
             made.fit([paths[row] for row in rows], [answers[row] for row in rows])
         model = _named(made.model_, request.targets or [CLASS_FOLDERS])
         save_model(model, request.out)
-    left_out = {problem.name: problem.why for problem in made.problems_} | _empty_classes(request.data, paths)
-    return {**describe_fit(model, request.out, len(paths), {}), "left_out": left_out}
+    left_out = {problem.name: problem.why for problem in made.problems_}
+    about = {"empty_classes": _empty_classes(request.data, paths), "left_out": left_out}
+    return {**describe_fit(model, request.out, len(paths), {}), **about}
 
 
 def predict_for_pictures(
@@ -94,12 +95,13 @@ def _are_numbers(answers: Sequence[Any]) -> bool:
     return bool(kinds & {float, list}) or (kinds == {int} and len(set(answers)) > _FEW)
 
 
-def _empty_classes(data: Path, paths: Sequence[Path]) -> dict[str, str]:
-    """Returns class folders without any picture, and that they are."""
-    folders = sorted(one for one in data.iterdir() if one.is_dir()) if data.is_dir() else []
-    seen = {path.relative_to(data).parts[0] for path in paths} if folders else set[str]()
-    empty = [one for one in folders if one.name not in seen and not one.name.startswith(".")]
-    return {str(one): "a class folder without pictures" for one in empty}
+def _empty_classes(data: Path, paths: Sequence[Path]) -> list[str]:
+    """Returns the names of class folders without any picture."""
+    if not data.is_dir():
+        return []
+    seen = {path.relative_to(data).parts[0] for path in paths}
+    names = sorted(one.name for one in data.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return [name for name in names if name not in seen]
 
 
 def _named(model: Model, names: Sequence[str]) -> Model:
