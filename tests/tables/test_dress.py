@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from caveat._tables._columns import InvalidTableError
 from caveat._tables._dress import Dress, learn_dress, number_in, undress
 from caveat._tables._reading import learn_reading
+from caveat._tables._schema import NumberColumn, Schema, learn_table, parse_columns
 from caveat._tables._values import numbers_of
 
 
@@ -65,6 +66,54 @@ def test_a_column_that_can_be_read_in_two_ways_says_so(texts: list[str]) -> None
     reading = learn_reading("x", objects(*texts))
     assert reading.kind == "number"
     assert "two ways" in reading.note
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["950", "1.104", "3.870"], True),
+        (["950", "-1.104", "+3.870"], True),
+        (["1.234", "2.345"], False),
+        (["0", "1.234", "2.345"], False),
+        (["1.234", "0.567", "12.345", "3"], False),
+        (["1.234", "5.6", "3"], False),
+        (["1234", "5.678", "3"], False),
+        (["1.234", "1e3", "3.0"], False),
+        (["12", "950"], False),
+    ],
+)
+def test_three_digits_behind_a_dot_are_doubtful_where_short_whole_numbers_stand_beside_them(
+    texts: list[str], said: bool
+) -> None:
+    reading = learn_reading("x", objects(*texts))
+    assert (reading.kind, reading.dress) == ("number", Dress())
+    assert ("two ways: taken for" in reading.note) == said
+
+
+@pytest.mark.parametrize("texts", [["950", "1.104", "3.870"], ["1.104", "2.870"]])
+def test_decimal_commas_in_another_column_make_dots_thousands(texts: list[str]) -> None:
+    columns = {"a": objects(*texts), "b": objects(*["0,93", "12,5", "7"][: len(texts)])}
+    assert "since the file has decimal commas" in learn_reading("a", columns["a"], beside=columns).note
+    column = learn_table(columns)[0].columns[0]
+    assert isinstance(column, NumberColumn)
+    assert column.dress == Dress(",", ".")
+    assert column.note == "'1.104' could be read in two ways: taken for 1104, since the file has decimal commas"
+    assert parse_columns(Schema((column,)), {"a": objects("2.500", "7")}).numbers["a"].tolist() == [2500.0, 7.0]
+    (alone,) = learn_table({"a": objects(*texts)}, beside={"y": objects("1,5")})[0].columns
+    assert alone == column
+
+
+def test_decimal_commas_in_another_column_decide_on_commas_too() -> None:
+    values = objects("1,250", "950")
+    reading = learn_reading("a", values, beside={"a": values, "b": objects("0,93", "12,5")})
+    assert reading.dress == Dress(",")
+    assert "1.25, since" in reading.note
+
+
+@pytest.mark.parametrize("other", [["1,873", "2,950"], ["1,2,3", "4,5"], ["so, then", "1,5"], ["0.5"], ["1.250 €"]])
+def test_what_shows_no_decimal_comma_leaves_dots_alone(other: list[str]) -> None:
+    reading = learn_reading("a", objects("1.104", "2.870"), beside={"b": objects(*other)})
+    assert (reading.dress, reading.note) == (Dress(), "")
 
 
 def test_currencies_that_differ_are_not_put_on_one_scale() -> None:

@@ -31,6 +31,10 @@ def objects(*values: object) -> np.ndarray:
         (np.array(["2024-01-31", "NaT"], dtype="datetime64[s]"), "date"),
         (objects(None, "", "NA"), "number"),
         (objects(1, 2.5, None), "number"),
+        (objects("1.5", "#N/A", "--", ".", "\\N", "(null)"), "number"),
+        (objects("2024-01-31", "--", "#N/A"), "date"),
+        (objects("A", "B", "--"), "category"),
+        (objects("--", "--"), "category"),
     ],
 )
 def test_the_kind_of_a_column_follows_from_its_values(values: np.ndarray, kind: str) -> None:
@@ -64,6 +68,18 @@ def test_missing_numbers_are_nan() -> None:
     found = numbers_of("x", objects("1", "?", None, "", " NA ", float("nan"), "2e1"))
     assert np.isnan(found).tolist() == [False, True, True, True, True, True, False]
     assert found[[0, 6]].tolist() == [1.0, 20.0]
+
+
+def test_what_spreadsheets_and_databases_write_for_a_missing_value_is_missing() -> None:
+    gaps = ("#N/A", "#NA", "\\N", "(null)", "<NULL>", "-1.#IND", "--", "---", ".", "..", " -- ")
+    for known in ("1.5", "2024-01-31"):
+        read = numbers_of if known == "1.5" else dates_of
+        assert np.isnan(read("x", objects(known, *gaps))).tolist() == [False] + [True] * len(gaps)
+    assert keys_of("x", objects("A", "#N/A", "\\N", "--")) == ["A", None, None, "--"]  # a category may be called "--"
+    with pytest.raises(InvalidTableError, match=r"'oops' at row 2"):
+        learn_reading("x", objects("1", "--", "oops", "2", "3"))
+    with pytest.raises(InvalidTableError, match=r"'-' at row 1"):  # a zero in the accounting format of spreadsheets
+        learn_reading("x", objects("1", "-", "2"))
 
 
 def test_days_are_counted_from_1970() -> None:
@@ -105,3 +121,10 @@ def test_what_is_no_value_is_named_with_its_column_and_row(value: object) -> Non
     for read in (keys_of, learn_reading):
         with pytest.raises(InvalidTableError, match=r"'x'.*(\n.*)?row 1"):
             read("x", objects("a", value))
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, 2]])
+def test_a_list_for_a_number_has_a_way_out(value: object) -> None:
+    for read in (numbers_of, learn_reading):
+        with pytest.raises(InvalidTableError, match=r"argument must be a string.*number(.|\n)*Fix: .*'x'"):
+            read("x", objects("1", value))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -115,8 +115,10 @@ def number_in(text: str, dress: Dress) -> float | None:
     return -value if bare.negative else value
 
 
-def learn_dress(texts: Collection[str]) -> tuple[Dress, str] | None:
-    """The dress in which every text is a number, and another reading of one of them if there is one; None if none.
+def learn_dress(texts: Collection[str], commas: Callable[[], bool] = lambda: False) -> tuple[Dress, str] | None:
+    """The dress in which every text is a number, and one that could be read otherwise if there is one; None if none.
+
+    ``commas`` says whether the file has decimal commas elsewhere; it is asked only where that matters.
 
     Example:
         >>> learn_dress(["28,7", "1.250"]), learn_dress(["1,250", "3,125"])
@@ -142,7 +144,11 @@ def learn_dress(texts: Collection[str]) -> tuple[Dress, str] | None:
     grouped, other = (comma, point) if comma.thousands else (point, comma)
     if any(len(body) > 3 for body in integers):  # 1234 beside 5.678: nobody parts the thousands of one alone
         return other, ""
+    if commas():
+        return comma, apart[0]
     chosen = grouped if grouped is point or sign not in ("", "%") else other
+    if chosen == PLAIN and not any(int(body) for body in integers):  # 1.234 and 2.345, as measurements are written
+        return chosen, ""
     return chosen, "" if integers and chosen is grouped else apart[0]
 
 

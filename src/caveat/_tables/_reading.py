@@ -6,20 +6,22 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
 
-from caveat._tables._columns import Array, Category, InvalidTableError
+from caveat._tables._columns import Array, Category, Columns, InvalidTableError
 from caveat._tables._days import Order, day_of, learn_order
 from caveat._tables._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
-from caveat._tables._values import NotANumberError, Place, is_missing, plain_number, row_place, shown
+from caveat._tables._values import NotANumberError, Place, is_gap, is_missing, no_value, plain_number, row_place, shown
 from caveat.errors import explain
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
 _FRACTION_OF_DATES = 0.5
 _FEW = 10
 _MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
 
@@ -40,8 +42,8 @@ class Reading:
     note: str = ""
 
 
-def learn_reading(name: str, values: Array, place: Place = row_place) -> Reading:
-    """How a column is to be read.
+def learn_reading(name: str, values: Array, place: Place = row_place, beside: Columns | None = None) -> Reading:
+    """How a column is to be read; ``beside`` are the columns of the same file, which may tell what it alone does not.
 
     Raises:
         InvalidTableError: numbers or dates are mixed with words, or values are lists or dicts.
@@ -59,24 +61,45 @@ def learn_reading(name: str, values: Array, place: Place = row_place) -> Reading
     typed = _count_values(name, values, place)
     if any(issubclass(kind, (bool, np.bool_, Category)) for kind, _ in typed):
         return Reading("category")
-    counts = {value: rows for (_, value), rows in typed.items()}
+    counts = {value: rows for (_, value), rows in typed.items() if not is_gap(value)}
     if not counts:
-        return Reading("number")
+        return Reading("category" if typed else "number")
     texts = [value for value in counts if isinstance(value, str)]
     others = [value for value in counts if not isinstance(value, str)]
-    if all(plain_number(value) is not None for value in counts):
+    commas = cache(lambda: _has_decimal_commas(beside or {}))
+    plain = all(plain_number(value) is not None for value in counts)
+    dotted = [text.strip() for text in texts if "." in text]
+    if plain and not (dotted and not others and all(map(_THOUSANDS.fullmatch, dotted))):
         compact = len(texts) > 1 and all(_COMPACT.fullmatch(text.strip()) for text in texts)
         note = f"{texts[0]!r} looks like a date written yyyymmdd: taken for a number" if compact else ""
         return Reading("number", note=note)
-    if all(plain_number(value) is not None for value in others) and (dress := learn_dress(texts)) is not None:
-        return Reading("number", dress[0], note=_note_of_dress(*dress))
+    if all(plain_number(value) is not None for value in others) and (dress := learn_dress(texts, commas)) is not None:
+        why = ", since the file has decimal commas" if dress[1] and dress[0].decimal == "," and commas() else ""
+        return Reading("number", dress[0], note=_note_of_dress(*dress) + why)
+    if plain:
+        return Reading("number")
     if (order := learn_order(counts)) is not None:
         return Reading("date", order=order.order, note=_note_of_order(counts, order))
     return _of_words(name, values, counts, place)
 
 
+def _has_decimal_commas(columns: Columns) -> bool:
+    """Whether some column of numbers has decimal commas beyond doubt: 0,93 or 12,5 and not 1,250."""
+    for values in columns.values():
+        listed: list[Any] = values.tolist() if values.dtype.kind in "OU" else []
+        texts = {value for value in set(map(_text, listed)) if not is_gap(value)}
+        by_comma = any("," in text for text in texts) and all(looks_like_a_number(text, ",") for text in texts)
+        if by_comma and not all(looks_like_a_number(text, ".") for text in texts):
+            return True
+    return False
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _count_values(name: str, values: Array, place: Place) -> dict[tuple[Any, Any], int]:
-    """How many rows have each value that is not missing; True and 1 apart."""
+    """How many rows have each value that is not missing (marks such as "--" are counted); True and 1 apart."""
     counts: dict[tuple[Any, Any], int] = {}
     for row, value in enumerate(values.tolist()):
         if is_missing(value):
@@ -85,10 +108,7 @@ def _count_values(name: str, values: Array, place: Place) -> dict[tuple[Any, Any
             key = (cast(Any, type(value)), value)
             counts[key] = counts.get(key, 0) + 1
         except TypeError:
-            raise NotANumberError(
-                f"argument must be a string or a real number, not {type(value).__name__!r}: "
-                f"column {name!r}, {place(row)}"
-            ) from None
+            raise NotANumberError(no_value(name, value, place(row))) from None
     return counts
 
 
@@ -108,7 +128,7 @@ def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place)
             return Reading("category", note=f"looks like {kind}, but of several units or styles: taken for categories")
         if count > most * rows:
             listed = enumerate(values.tolist())
-            row, value = next((row, one) for row, one in listed if not is_missing(one) and one not in fitting)
+            row, value = next((row, one) for row, one in listed if not is_gap(one) and one not in fitting)
             raise InvalidTableError(_mixed(name, kind, count, rows, value, place(row)))
     units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
     if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):

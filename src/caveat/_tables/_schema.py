@@ -120,7 +120,7 @@ class TypedColumns:
 
 
 def learn_table(
-    columns: Columns, categorical: Collection[str] = (), place: Place = row_place
+    columns: Columns, categorical: Collection[str] = (), place: Place = row_place, beside: Columns | None = None
 ) -> tuple[Schema, TypedColumns]:
     """Returns what each column holds, from the rows of training, and the columns as they were parsed.
 
@@ -128,6 +128,7 @@ def learn_table(
         columns: Arrays (B,) by name.
         categorical: Names of columns that hold categories although they look like numbers.
         place: Function that says where a row is, for messages.
+        beside: All columns of the file, where these are some of them.
 
     Raises:
         InvalidTableError: No columns, numbers and words that are mixed, an infinite number, a name in ``categorical``
@@ -141,7 +142,7 @@ def learn_table(
     learned: list[Column] = []
     typed = TypedColumns({}, {})
     for name, values in columns.items():
-        reading = Reading("category") if name in categorical else learn_reading(name, values, place)
+        reading = Reading("category") if name in categorical else learn_reading(name, values, place, beside or columns)
         if reading.kind == "number":
             numbers = numbers_of(name, values, place, reading.dress)
             note = reading.note or (_EMPTY if np.isnan(numbers).all() else "")

@@ -18,8 +18,12 @@ from caveat._tables._days import day_of, days_of
 from caveat._tables._dress import PLAIN, Dress, number_in
 from caveat.errors import explain
 
-MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"})
+_WRITTEN_BY_PROGRAMS = {"#n/a", "#n/a n/a", "#na", "\\n", "(null)", "<null>", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"} | _WRITTEN_BY_PROGRAMS)
 """What stands for a missing value in text, in lower case."""
+
+_GAPS = frozenset({".", "..", "...", "--", "---"})
+"""What stands for one among numbers or dates, of which it can be none; "-" is a zero where accountants write it."""
 
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0+")
 _POWER = re.compile(r"-?\d(?:\.\d+)?e[+-]\d{2,3}")  # as Python and pandas write large floats
@@ -42,6 +46,16 @@ def is_missing(value: Any) -> bool:
         [True, True, True, True, False, False]
     """
     return value.strip().lower() in MISSING if isinstance(value, str) else is_no_value(value)
+
+
+def is_gap(value: Any) -> bool:
+    """Is this value missing in a column of numbers or dates: as ``is_missing``, or one of a few marks such as "--"?
+
+    Example:
+        >>> [is_gap(value) for value in ("NA", " -- ", ".", "-", "0")]
+        [True, True, True, False, False]
+    """
+    return is_missing(value) or (isinstance(value, str) and value.strip() in _GAPS)
 
 
 def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress = PLAIN) -> NDArray[np.float64]:
@@ -73,7 +87,7 @@ def dates_of(name: str, values: Array, place: Place = row_place, order: str = ""
     """A column of dates as days since 1970 (B,), NaN where missing or where there is no such day."""
     if values.dtype.kind == "M":
         return days_of(values)
-    numbers = [math.nan if is_missing(value) else day_of(value, order) for value in values.tolist()]
+    numbers = [math.nan if is_gap(value) else day_of(value, order) for value in values.tolist()]
     for row, day in enumerate(numbers):
         if day is None:
             raise InvalidTableError(unlike(name, "dates", values[row], place(row)))
@@ -161,6 +175,16 @@ def unlike(name: str, kind: str, value: Any, place: str) -> str:
     )
 
 
+def no_value(name: str, value: Any, place: str) -> str:
+    """The message for an object that is no value of a table; its first words are those of NumPy."""
+    return explain(
+        f"argument must be a string or a real number, not {type(value).__name__!r}: a cell holds one value.",
+        got=f"{shown(value)} in column {name!r}, {place}",
+        cause="nested JSON, or lists in a data frame",
+        fix=f"give each part a column of its own, or leave {name!r} out (--drop {name} on the command line)",
+    )
+
+
 class NotANumberError(InvalidTableError, TypeError):
     """An object that is no value of a table, such as a dict."""
 
@@ -192,10 +216,10 @@ def _has_underscores(values: list[Any]) -> bool:
 
 
 def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: dict[str, float]) -> float:
-    if is_missing(value):
-        return math.nan
     if isinstance(value, str) and value in known:
         return known[value]
+    if is_gap(value):
+        return math.nan
     numbers = plain_number(value) if dress == PLAIN or not isinstance(value, str) else None
     if numbers is None and isinstance(value, str):
         numbers = number_in(value, dress)
@@ -203,10 +227,7 @@ def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: 
         kind = f"numbers ({dress})" if dress != PLAIN else "numbers"
         raise InvalidTableError(unlike(name, kind, value, place(row)))
     if numbers is None:
-        kind = type(value).__name__
-        raise NotANumberError(
-            f"argument must be a string or a real number, not {kind!r}: column {name!r}, {place(row)}"
-        )
+        raise NotANumberError(no_value(name, value, place(row)))
     if isinstance(value, str):
         known[value] = numbers
     return numbers

@@ -77,7 +77,8 @@ def fit_sample(
     kind = request.kind or ("numbers" if len(request.targets) > 1 else target_kind(sample, request.targets[0]))
     left_out = {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
-    learned = learn_table(columns, [name for name in request.categorical if name in columns], sample.place)
+    categorical = [name for name in request.categorical if name in columns]
+    learned = learn_table(columns, categorical, sample.place, sample.columns)
     answers = _learn_target(sample, list(request.targets), kind)
     rows = TrainingTable.of(*learned, answers.dresses)
     model = fit_model(TABLES, rows, answers.target, answers.answers, settings, verbose=verbose, checkpoint=folder)
