@@ -123,6 +123,24 @@ def test_fit_says_how_it_read_each_column(tmp_path: Path, capsys: pytest.Capture
     assert main(["predict", str(tmp_path / "m"), data, "--out", str(tmp_path / "p.csv")]) == 0
 
 
+def test_a_mistake_in_a_target_is_mended_as_one_of_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[n / 7, "oops" if n == 9 else n % 20] for n in range(80)]
+    data = write(tmp_path / "t.csv", "x,y", rows)
+    arguments = ["fit", data, "--target", "y", "--out", str(tmp_path / "m"), *QUICK]
+    for more in ([], ["--kind", "numbers"]):
+        assert main([*arguments, *more]) == 2
+        said = capsys.readouterr().err
+        assert "'oops' at line 11" in said
+        assert "--kind classes" in said
+        assert "--category" not in said
+    assert main([*arguments, "--kind", "classes"]) == 0
+    for option, fix in (("--category", "--kind classes"), ("--drop", "leave --drop away")):
+        assert main([*arguments, "--kind", "classes", option, "y"]) == 2
+        said = capsys.readouterr().err
+        assert f"{option} must name columns beside the target" in said
+        assert fix in said
+
+
 def test_a_target_in_local_dress_is_read_alike_by_every_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

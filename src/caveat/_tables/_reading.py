@@ -42,7 +42,9 @@ class Reading:
     note: str = ""
 
 
-def learn_reading(name: str, values: Array, place: Place = row_place, beside: Columns | None = None) -> Reading:
+def learn_reading(
+    name: str, values: Array, place: Place = row_place, beside: Columns | None = None, *, target: bool = False
+) -> Reading:
     """How a column is to be read; ``beside`` are the columns of the same file, which may tell what it alone does not.
 
     Raises:
@@ -80,7 +82,7 @@ def learn_reading(name: str, values: Array, place: Place = row_place, beside: Co
         return Reading("number")
     if (order := learn_order(counts)) is not None:
         return Reading("date", order=order.order, note=_note_of_order(counts, order))
-    return _of_words(name, values, counts, place)
+    return _of_words(name, values, counts, place, target)
 
 
 def _has_decimal_commas(columns: Columns) -> bool:
@@ -112,7 +114,7 @@ def _count_values(name: str, values: Array, place: Place) -> dict[tuple[Any, Any
     return counts
 
 
-def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place) -> Reading:
+def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place, target: bool) -> Reading:
     """Categories, unless so many values are numbers or dates that the others must be mistakes."""
     rows = sum(counts.values())
     others = {value for value in counts if not isinstance(value, str) and plain_number(value) is not None}
@@ -129,7 +131,7 @@ def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place)
         if count > most * rows:
             listed = enumerate(values.tolist())
             row, value = next((row, one) for row, one in listed if not is_gap(one) and one not in fitting)
-            raise InvalidTableError(_mixed(name, kind, count, rows, value, place(row)))
+            raise InvalidTableError(_mixed(name, kind, count, rows, value, place(row), target))
     units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
     if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):
         return Reading("category", note=f"looks like numbers with {unit!r} behind each: taken for categories")
@@ -153,10 +155,11 @@ def _note_of_order(counts: Mapping[Any, int], found: Order) -> str:
     return "; ".join(notes)
 
 
-def _mixed(name: str, kind: str, count: int, rows: int, value: Any, place: str) -> str:
+def _mixed(name: str, kind: str, count: int, rows: int, value: Any, place: str, target: bool) -> str:
+    categories = f"categories, say so: categorical=[{name!r}] (--category {name})"
     return explain(
         f"Column {name!r} must hold {kind}, or words, not both.",
         got=f"{count} of {rows} values are {kind}; {shown(value)!r} at {place} is not",
         cause="a remark typed into a cell, another sign for missing values, or codes that look like numbers",
-        fix=f"mend the cell; if these are categories, say so: categorical=[{name!r}] (--category {name})",
+        fix=f"mend the cell; if these are {'classes, say so: --kind classes' if target else categories}",
     )

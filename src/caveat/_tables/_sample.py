@@ -52,7 +52,7 @@ def join_chunks(chunks: list[Chunk]) -> Chunk:
 def target_kind(sample: Chunk, name: str) -> str:
     """What a target is, if nobody says: "classes" for text, booleans and few whole numbers, else "numbers"."""
     values = sample.columns[name]
-    reading = learn_reading(name, values, sample.place, sample.columns)
+    reading = learn_reading(name, values, sample.place, sample.columns, target=True)
     if reading.kind != "number":
         return "classes"
     numbers = numbers_of(name, values, sample.place, reading.dress)
@@ -74,7 +74,7 @@ def class_labels(sample: Chunk, name: str) -> list[str]:
 
 def target_dress(sample: Chunk, name: str) -> tuple[Dress, str]:
     """How the file writes the numbers of a target, and what is doubtful about it."""
-    reading = learn_reading(name, sample.columns[name], sample.place, sample.columns)
+    reading = learn_reading(name, sample.columns[name], sample.place, sample.columns, target=True)
     return reading.dress, reading.note
 
 

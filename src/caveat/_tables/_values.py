@@ -18,8 +18,8 @@ from caveat._tables._days import day_of, days_of
 from caveat._tables._dress import PLAIN, Dress, number_in
 from caveat.errors import explain
 
-_WRITTEN_BY_PROGRAMS = {"#n/a", "#n/a n/a", "#na", "\\n", "(null)", "<null>", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
-MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"} | _WRITTEN_BY_PROGRAMS)
+_BY_PROGRAMS = {"#n/a", "#n/a n/a", "#na", "\\n", "(null)", "<null>", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"} | _BY_PROGRAMS)
 """What stands for a missing value in text, in lower case."""
 
 _GAPS = frozenset({".", "..", "...", "--", "---"})

@@ -44,7 +44,7 @@ from caveat._tables import (
 from caveat.cli._arguments import FitRequest
 from caveat.cli._output_file import checkpoint, destination
 from caveat.cli._tabular_tested import TABLES, Advance
-from caveat.errors import InvalidArgumentError
+from caveat.errors import InvalidArgumentError, explain
 
 _NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
 _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
@@ -63,6 +63,7 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
         require_columns(sample, request.targets, "--target")
         require_columns(sample, request.drop, "--drop")
         require_columns(sample, request.categorical, "--category")
+        _check_apart(request)
         with checkpoint(request.out, _described(request, settings)) as (folder, resumed):
             model = fit_sample(sample, request, settings, verbose, folder)
             save_model(model, request.out)
@@ -85,6 +86,18 @@ def fit_sample(
     if answers.notes:
         model.summary["target_notes"] = answers.notes
     return model
+
+
+def _check_apart(request: FitRequest) -> None:
+    """Raises where a target is also named as a column to learn from, or to leave out."""
+    for option, names, fix in (
+        ("--drop", request.drop, "leave --drop away: a target is never learned from"),
+        ("--category", request.categorical, "--kind classes, if the target's numbers are codes of classes"),
+    ):
+        both = [name for name in names if name in request.targets]
+        if both:
+            rule, cause = f"{option} must name columns beside the target.", "a list of all columns of a kind"
+            raise InvalidArgumentError(explain(rule, got=f"the target {both[0]!r}", cause=cause, fix=fix))
 
 
 def describe_fit(model: Model, out: Path, total: int, more: dict[str, Any]) -> dict[str, Any]:
