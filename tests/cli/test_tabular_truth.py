@@ -17,8 +17,9 @@ pytest.importorskip("typer")
 pytest.importorskip("rich")
 pytest.importorskip("sklearn")
 
+from caveat._tables import NumberColumn
 from caveat.cli._cli import main
-from caveat.cli._tabular_drift import chance_of, stability_index
+from caveat.cli._tabular_drift import chance_of, count_numbers, stability_index
 from caveat.cli._tabular_rows import answer_text
 from caveat.predictive import Gaussian
 
@@ -283,3 +284,51 @@ def test_a_wide_spread_is_written_without_an_exponent() -> None:
     pred = Gaussian.from_draws(torch.tensor([[[100.0]], [[400.0]]]), 0.0)
     tested: Any = SimpleNamespace(model=SimpleNamespace(target=None), pred=pred)
     assert answer_text(tested, 0) == "250 ± 210"
+
+
+def test_a_share_of_missing_values_that_moved_has_moved() -> None:
+    column = NumberColumn("x", 0.0, 1.0, 0.0, 9.0, 10, tuple(map(float, range(10))), tuple(np.arange(1, 11) / 10))
+    random = np.random.default_rng(0)
+    values = random.integers(0, 10, 200).astype(float)
+    few, most = values.copy(), values.copy()
+    few[:10], most[:120] = np.nan, np.nan
+    for now, moved in ((few, False), (most, True)):
+        counts = count_numbers(column, now, 200)
+        assert [int(each.sum()) for each in counts] == [200, 200]
+        assert (chance_of(*counts)[1] < 1e-4) == moved
+
+
+def test_dates_that_do_not_exist_in_the_order_of_training_are_said_by_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [(1 + n % 28, 1 + n % 12, n) for n in range(120)]
+    train = write(tmp_path / "train.csv", "when,y", [[f"{d:02d}/{m:02d}/2020", f"{n / 7:.3f}"] for d, m, n in days])
+    other = write(tmp_path / "other.csv", "when,y", [[f"{m:02d}/{d:02d}/2020", f"{n / 7:.3f}"] for d, m, n in days])
+    count = sum(d > 12 for d, _, _ in days)
+    first = next(row for row, (d, _, _) in enumerate(days) if d > 12)
+    said = (
+        f"column 'when': {count} of the dates (read day first, as in training) do not exist, such as "
+        f"'{first % 12 + 1:02d}/{first + 1}/2020' at line {first + 2} of other.csv: taken for missing"
+    )
+    model, out = str(tmp_path / "m"), str(tmp_path / "p.csv")
+    assert main(["fit", train, "--target", "y", "--out", model, *QUICK]) == 0
+    commands = {
+        "predict": ["--out", out],
+        "evaluate": ["--report", str(tmp_path / "r.html")],
+        "decide": ["--risk", "0.5", "--tolerance", "1000"],
+        "calibrate": [],
+    }
+    for command, more in commands.items():
+        capsys.readouterr()
+        assert main([command, model, other, *more]) == 0
+        assert f"warning: {said}\n" in capsys.readouterr().out
+        assert asked(capsys, command, model, other, *more)["warnings"] == [said]
+        assert "warnings" not in asked(capsys, command, model, train, *more)
+    assert len(rows_of(tmp_path / "p.csv")) == 120
+    assert {row["decision"] for row in rows_of(tmp_path / "p.csv")} == {"answer"}
+    drift = asked(capsys, "evaluate", model, other)["drift"]["when (day)"]
+    assert (drift["moved"], drift["new"]) == ("much", pytest.approx(count / 120))
+    assert main(["evaluate", model, other, "--report", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "Warning: column" in page
+    assert f"missing: 0.0% then, {count / 120:.1%} now" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,15 @@ def test_a_column_that_can_be_read_in_two_ways_warns() -> None:
     assert model.model_.reader.schema.columns[0].order == "mdy"
     with pytest.raises(InvalidTableError, match="'rainy' at row 0"):
         model.predict({"when": ["rainy"]})
+
+
+def test_later_dates_that_do_not_exist_in_the_order_of_training_warn() -> None:
+    days = [f"{1 + n % 28:02d}.{1 + n % 12:02d}.2020" for n in range(60)]
+    model = Regressor(members=1, epochs=2, draws=4, calibration=0).fit({"when": days}, np.arange(60.0))
+    said = r"'when': 2 of the dates \(read day first, as in training\) do not exist, such as '01.13.2020' at row 1"
+    for ask in (model.predict, model.predictive, model.decompose, lambda X: model.predict_interval(X, 0.5)):
+        with pytest.warns(DoubtfulColumnWarning, match=said):
+            ask({"when": ["01.02.2020", "01.13.2020", "01.14.2020", None, "--"]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict({"when": days})

@@ -12,6 +12,7 @@ from caveat._tables._columns import (
     take,
 )
 from caveat._tables._dress import PLAIN, Dress
+from caveat._tables._impossible import ImpossibleDates
 from caveat._tables._sample import (
     class_labels,
     read_sample,
@@ -45,6 +46,7 @@ __all__ = [
     "DateColumn",
     "DoubtfulColumnWarning",
     "Dress",
+    "ImpossibleDates",
     "InvalidTableError",
     "NumberColumn",
     "Schema",

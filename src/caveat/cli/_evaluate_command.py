@@ -53,6 +53,7 @@ def _evaluate(
             d.column: {"stability_index": d.index, "by_chance": d.chance, "moved": d.moved, "new": d.new}
             for d in drifts
         },
+        **tested.describe_left_out(),
     }
     return _judge(folder, tested, report, about, partial(report_html, tested, drifts))
 

@@ -20,7 +20,7 @@ from caveat._estimators import (
     predict_from,
     prediction_rows,
 )
-from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks
+from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, content_of, read_chunks
 from caveat.cli._arguments import check_draws, check_level
 from caveat.cli._output_file import check_output, written
 from caveat.cli._tabular_tested import TABLES, Advance
@@ -40,9 +40,11 @@ def predict_file(
     content = content_of(data)
     model, mark = open_to_predict(TABLES, folder, draws, level)
     asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": made_by()}
+    dates = ImpossibleDates(model.reader.schema)
     with written(out, {"model": mark, "data": content, **asked}) as file:
         done = 0
         for chunk in read_chunks(data):
+            dates.count(chunk.columns, chunk.place)
             skipped = min(max(file.resumed - done, 0), len(chunk.lines))
             done += len(chunk.lines)
             rest = _rest(chunk, skipped)
@@ -53,7 +55,8 @@ def predict_file(
         if content_of(data) != content:
             raise InvalidTableError(changed_data(data))
     counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
-    return {**describe_output(out, file.rows, file.resumed, counts), "calibration": describe_calibration(model)}
+    said = describe_output(out, file.rows, file.resumed, counts, dates.notes())
+    return {**said, "calibration": describe_calibration(model)}
 
 
 def open_to_predict(kind: Kind, folder: Path, draws: int | None, level: float) -> tuple[Model, str]:
@@ -71,10 +74,12 @@ def open_to_predict(kind: Kind, folder: Path, draws: int | None, level: float) -
     return model, mark
 
 
-def describe_output(out: Path, rows: int, resumed: int, decisions: dict[str, int]) -> dict[str, Any]:
+def describe_output(
+    out: Path, rows: int, resumed: int, decisions: dict[str, int], warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns what is printed of predictions, however they were made."""
     said = {"schema": "caveat-predict-1", "out": str(out), "rows": rows, "resumed_at": resumed}
-    return {**said, "decisions": decisions}
+    return {**said, "decisions": decisions, **({"warnings": list(warnings)} if warnings else {})}
 
 
 def check_request(model: Model, draws: int | None, level: float) -> None:

@@ -23,7 +23,7 @@ from caveat._estimators import Model, fingerprint, load_model
 from caveat._extras import require
 from caveat._files import beside_of, write_whole
 from caveat._plain import parse_json
-from caveat._tables import Chunk, InvalidTableError, content_of, read_chunks
+from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, content_of, read_chunks
 from caveat.cli._output_file import encoder, writing
 from caveat.cli._predict_command import (
     changed_data,
@@ -88,7 +88,8 @@ def predict_file_by_ray(
         MissingExtraError: Ray is not installed.
     """
     content = content_of(data)
-    _, mark = open_to_predict(TABLES, folder, draws, level)
+    model, mark = open_to_predict(TABLES, folder, draws, level)
+    dates = ImpossibleDates(model.reader.schema)
     asked = {"draws": draws, "level": level, "keep": list(keep)}
     what = {"model": mark, "data": content, **asked, "made_by": made_by()}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray writes between the lines of the command
@@ -99,7 +100,8 @@ def predict_file_by_ray(
         try:
             parts = _begin(beside_of(out, "part"), what)
             resumed = parts.rows
-            parts.blocks = parts.blocks or _count_blocks(data, advance)
+            if dates.columns or not parts.blocks:
+                parts.blocks = _count_blocks(data, advance, dates)
             settings = {"folder": str(folder.resolve()), "data": str(data.resolve()), "mark": mark, **asked}
             _work(parts, settings, workers, advance)
             if content_of(data) != content:
@@ -115,7 +117,7 @@ def predict_file_by_ray(
             raise
         except OSError as error:
             raise CaveatError(_explain_no_room(out, error)) from error
-        return _summarize(out, parts, resumed)
+        return _summarize(out, parts, resumed, dates.notes())
 
 
 class BlockPredictor:
@@ -259,10 +261,11 @@ def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _count_blocks(data: Path, advance: Advance) -> list[int]:
-    """Returns the number of rows of each block."""
+def _count_blocks(data: Path, advance: Advance, dates: ImpossibleDates) -> list[int]:
+    """Returns the number of rows of each block; counts dates that do not exist on the way."""
     blocks: list[int] = []
     for chunk in read_chunks(data):
+        dates.count(chunk.columns, chunk.place)
         blocks.append(len(chunk.lines))
         advance(_COUNTING * chunk.read)
     return blocks
@@ -272,6 +275,6 @@ def _name(block: int) -> str:
     return f"part-{block:06}.csv"
 
 
-def _summarize(out: Path, parts: Parts, resumed: int) -> dict[str, Any]:
+def _summarize(out: Path, parts: Parts, resumed: int, warnings: Sequence[str] = ()) -> dict[str, Any]:
     counts = {kind: sum(part[kind] for part in parts.done.values()) for kind in ("answer", "refer")}
-    return {**describe_output(out, parts.rows, resumed, counts), "parts": len(parts.done)}
+    return {**describe_output(out, parts.rows, resumed, counts, warnings), "parts": len(parts.done)}

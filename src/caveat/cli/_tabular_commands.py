@@ -187,6 +187,7 @@ def predict(
     unreadable = found["decisions"].get("unreadable", 0)
     said += f" {unreadable:,} cannot be read or show nothing: see the column problem." if unreadable else ""
     said += _say_uncalibrated(found)
+    _say_left_out(found, as_json)
     _show(found, as_json, said, skip=tuple(found))
 
 
@@ -266,7 +267,7 @@ def decide(
         found = decide_file(model, data, goal, most_rows=most_rows, advance=advance)
     said = f"{found['coverage']:.1%} of the rows are answered, the others deferred; written into {model}."
     _say_left_out(found, as_json)
-    _show(found, as_json, said, skip=("unit", "left_out"))
+    _show(found, as_json, said, skip=("unit", "left_out", "warnings"))
 
 
 def calibrate(
@@ -289,7 +290,7 @@ def calibrate(
         found = calibrate_file(model, data, most_rows=most_rows, advance=advance)
     _say_left_out(found, as_json)
     said = f"Calibrated on {found['rows']:,} rows; written into {model}."
-    _show(found, as_json, said, skip=("left_out",))
+    _show(found, as_json, said, skip=("left_out", "warnings"))
 
 
 def register(app: typer.Typer) -> None:
@@ -328,9 +329,13 @@ def _say_uncalibrated(found: dict[str, Any]) -> str:
 
 
 def _say_left_out(found: dict[str, Any], as_json: bool) -> None:
-    """Print how many pictures were left out, and the first of them."""
+    """Print what was doubtful of the columns of a table, or how many pictures were left out, and the first of them."""
     left_out: dict[str, str] = found.get("left_out", {})
-    if left_out and not as_json:
+    if as_json:
+        return
+    for warning in found.get("warnings", []):
+        print(f"warning: {warning}")
+    if left_out:
         named = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:5])
         more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
         print(f"Pictures left out: {len(left_out):,}: {named}{more}")

@@ -47,8 +47,9 @@ def drifts_of(tested: Tested) -> list[Drift]:
     for position, column in enumerate(schema.numbers):
         values = typed.numbers[column.name]
         new = unlike[position]
-        then, now = _count_numbers(column, values, trained)
-        drifts.append(_compared(column.name, then, now, new, _number_words(column, values), together))
+        then, now = count_numbers(column, values, trained)
+        words = _number_words(column, values, trained)
+        drifts.append(_compared(column.name, then, now, new, words, together))
     for position, column in enumerate(schema.categories, len(schema.numbers)):
         then, now = _count_categories(column, typed.categories[column.name])
         words = _category_words(column, then, now)
@@ -110,19 +111,22 @@ def _compared(column: str, then: Array, now: Array, new: float, words: str, toge
     return Drift(column, above, chance, size if tail * together < _FALSE_ALARMS else "", new, words)
 
 
-def _count_numbers(column: NumberColumn, values: Array, trained: int) -> tuple[Array, Array]:
+def count_numbers(column: NumberColumn, values: Array, trained: int) -> tuple[Array, Array]:
+    """Rows of each decile, and where there are any of no value."""
     edges = np.array(column.quantiles or (0.0,))
     fractions = np.diff(np.array(column.shares or (1.0,)), prepend=0.0)
     here = values[~np.isnan(values)]
     bins = np.minimum(np.searchsorted(edges, here, side="left"), len(edges) - 1)  # the last holds all above it
-    return np.round(fractions * max(trained - column.missing, 0)), np.bincount(bins, minlength=len(edges))
+    then, now = np.round(fractions * max(trained - column.missing, 0)), np.bincount(bins, minlength=len(edges))
+    absent = len(values) - len(here)
+    return (np.append(then, column.missing), np.append(now, absent)) if column.missing or absent else (then, now)
 
 
-def _number_words(column: NumberColumn, values: Array) -> str:
+def _number_words(column: NumberColumn, values: Array, trained: int) -> str:
     here = values[~np.isnan(values)]
     words = "no values" if not len(here) else f"mean {column.center:.4g} then, {here.mean():.4g} now"
-    absent = float(np.isnan(values).mean())
-    return f"{words}; {absent:.1%} missing" if absent else words
+    before, absent = column.missing / max(trained, 1), float(np.isnan(values).mean())
+    return f"{words}; missing: {before:.1%} then, {absent:.1%} now" if before or absent else words
 
 
 def _count_categories(column: CategoryColumn, keys: Array) -> tuple[Array, Array]:

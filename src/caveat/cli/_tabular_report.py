@@ -202,7 +202,8 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
     unlike = float(tested.unlike.any(1).double().mean())
     usual = tested.model.summary.get("epistemic_median")
     strange = f"{unlike:.1%} of the rows hold a value unlike training: out of range, or new."
-    parts = [lead_policy(policy), *warnings_of(tested), strange]
+    doubts = [f"Warning: {note}." for note in tested.warnings]
+    parts = [lead_policy(policy), *warnings_of(tested), *doubts, strange]
     if usual is not None:
         by = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
         less_known = float((by > usual).double().mean())

@@ -16,6 +16,7 @@ from caveat._estimators import Classes, Model, losses_of, predict_from
 from caveat._kinds import find_kind
 from caveat._tables import (
     Chunk,
+    ImpossibleDates,
     InvalidTableError,
     TypedColumns,
     class_labels,
@@ -63,7 +64,7 @@ class Judged(ABC):
         """Returns the rows as the networks get them."""
 
     def describe_left_out(self) -> dict[str, Any]:
-        """Returns what a command says of rows that were left out: nothing of a kind that leaves none out."""
+        """Returns what a command says of rows or values that were left out: nothing where there are none."""
         return {}
 
 
@@ -75,12 +76,18 @@ class Tested(Judged):
         typed: the columns as they were parsed.
         encoded: the rows as the network sees them.
         unfamiliar: (B, columns), see ``caveat._tables.unfamiliarity``.
+        warnings: what was doubtful about reading the columns.
     """
 
     sample: Chunk
     typed: TypedColumns
     encoded: Tensor
     unfamiliar: Tensor
+    warnings: tuple[str, ...] = ()
+
+    def describe_left_out(self) -> dict[str, Any]:
+        """Returns the warnings, which are of dates that were taken for missing."""
+        return {"warnings": list(self.warnings)} if self.warnings else {}
 
     def inputs(self) -> Tensor:
         """Returns the rows as the networks get them."""
@@ -110,12 +117,15 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
     truth = truth_of(model, sample)
     typed = parse_columns(model.reader.schema, sample.columns, sample.place)
     encoded = model.reader.encode_typed(typed)
+    dates = ImpossibleDates(model.reader.schema)
+    dates.count(sample.columns, sample.place)
     parts: list[Categorical | Gaussian] = []
     for part in cast("tuple[Tensor, ...]", encoded.split(_AT_ONCE)):
         parts.append(predict_from(model, part, draws))
         advance(0.1 + 0.9 * sum(one.row_count for one in parts) / len(encoded))
     pred = cast("Categorical | Gaussian", concatenate(parts))
-    return Tested(model, pred, truth, sample, typed, encoded, unfamiliarity(model.reader.schema, encoded))
+    unfamiliar = unfamiliarity(model.reader.schema, encoded)
+    return Tested(model, pred, truth, sample, typed, encoded, unfamiliar, tuple(dates.notes()))
 
 
 def truth_of(model: Model, sample: Chunk) -> Tensor:

@@ -13,6 +13,7 @@ from caveat._estimators import ClassifierBase, Estimator, RegressorBase, validat
 from caveat._tables import (
     Columns,
     DoubtfulColumnWarning,
+    ImpossibleDates,
     InvalidTableError,
     Table,
     TrainingTable,
@@ -48,6 +49,8 @@ class TableEstimator(Estimator):
     def open_rows(self, X: Any, *, training: bool) -> tuple[Table, int]:
         """Returns the columns, and the number of rows; the columns must be those of training.
 
+        Dates of later rows that do not exist are warned of.
+
         Raises:
             InvalidTableError: No table, no rows, or other columns than in training.
         """
@@ -61,6 +64,11 @@ class TableEstimator(Estimator):
             )
         if table.rows == 0:
             raise InvalidTableError("Found array with 0 sample(s) while a minimum of 1 is required.")
+        if not training:
+            dates = ImpossibleDates(self.model_.reader.schema)
+            dates.count(columns, row_place)
+            for note in dates.notes():
+                warnings.warn(f"{note[0].upper()}{note[1:]}.", DoubtfulColumnWarning, stacklevel=4)
         return table, table.rows
 
     def training_rows(self, opened: Table, chosen: Any) -> TrainingTable:
