@@ -224,6 +224,18 @@ def test_a_column_that_is_misspelled_is_no_missing_value(place: Path) -> None:
     run(steps())
 
 
+def test_a_list_in_place_of_a_value_is_refused_with_what_to_do(place: Path) -> None:
+    async def steps() -> None:
+        async with connect(place / "by_price") as client:
+            for row in ({"size": [1], "color": "red"}, {"size": 1, "color": ["red"]}, {"size": {"a": 1}}):
+                reply = await client.post("/predict", json={"rows": [{"size": 1, "color": "red"}, row]})
+                text = reply.json()["error"]
+                assert "row 2" in text
+                assert "Fix: " in text
+
+    run(steps())
+
+
 def test_half_a_character_is_an_unknown_category(place: Path) -> None:
     async def steps() -> None:
         async with connect(place / "by_price") as client:
