@@ -116,6 +116,11 @@ def test_what_shows_no_decimal_comma_leaves_dots_alone(other: list[str]) -> None
     assert (reading.dress, reading.note) == (Dress(), "")
 
 
+def test_a_file_of_decimal_points_and_commas_leaves_dots_alone() -> None:
+    beside = {"choices": objects("1,3", "2"), "b": objects("0.93", "12.5")}
+    assert learn_reading("a", objects("1.104", "2.870"), beside=beside).dress == Dress()
+
+
 def test_currencies_that_differ_are_not_put_on_one_scale() -> None:
     reading = learn_reading("x", objects("$1", "€2"))
     assert reading.kind == "category"

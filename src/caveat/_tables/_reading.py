@@ -86,14 +86,16 @@ def learn_reading(
 
 
 def _has_decimal_commas(columns: Columns) -> bool:
-    """Whether some column of numbers has decimal commas beyond doubt: 0,93 or 12,5 and not 1,250."""
+    """Whether some column of numbers has decimal commas beyond doubt (0,93 or 12,5 and not 1,250), and none points."""
+    found: set[str] = set()
     for values in columns.values():
         listed: list[Any] = values.tolist() if values.dtype.kind in "OU" else []
         texts = {value for value in set(map(_text, listed)) if not is_gap(value)}
-        by_comma = any("," in text for text in texts) and all(looks_like_a_number(text, ",") for text in texts)
-        if by_comma and not all(looks_like_a_number(text, ".") for text in texts):
-            return True
-    return False
+        for mark, other in (".,", ",."):
+            fits = any(mark in text for text in texts) and all(looks_like_a_number(text, mark) for text in texts)
+            if fits and not all(looks_like_a_number(text, other) for text in texts):
+                found.add(mark)
+    return found == {","}
 
 
 def _text(value: Any) -> str:
