@@ -46,27 +46,29 @@ class Watch:
         own: list[dict[Any, Any]] = [space.get(name, {}) for space in self._spaces for name in _HOOKS]
         self._hooks = [*own, _torch_module._global_forward_hooks, _torch_module._global_forward_pre_hooks]
         self._hooked, self._hook_number = True, -1
-        whole = [space for space in self._spaces if all(name in space for name in _HOLDERS)]
-        self._holding, self._held = whole, [tuple(dict(holder) for holder in _holders(space)) for space in whole]
-        parents = [space for space in whole if isinstance(space["_modules"], dict)]
-        self._parents = [space for space in parents if len(cast(dict[str, Any], space["_modules"])) > 1]
-        self._orders = [(*space["_modules"],) for space in self._parents]
+        self._holding = [space for space in self._spaces if all(name in space for name in _HOLDERS)]
+        self._holders = list(map(_holders, self._holding))
+        holders = [holder for of_one in self._holders for holder in of_one]
+        self._filled, self._empty = [one for one in holders if one], [one for one in holders if not one]
+        self._copies = [dict(holder) for holder in self._filled]
+        self._ordered = [children for children, *_ in self._holders if len(children) > 1]
+        self._orders = list(map(tuple, self._ordered))
         self._sizes = list(map(len, self._spaces))
         self._modules, self._kinds_of_modules = modules, list(map(type, modules))
         self._flags = [space for space in self._spaces if "training" in space]
         self._scripted = [module for module in modules if "training" not in vars(module)]  # TorchScript has its own
-        self._code = [(kind, _forward_of(kind)) for kind in {*self._kinds_of_modules}]
-        classes = {base for kind, _ in self._code for base in kind.__mro__ if not _is_torchs(base)}
+        self._classes_met = list({*self._kinds_of_modules})
+        self._code = list(map(_forward_of, self._classes_met))
+        classes = {base for kind in self._classes_met for base in kind.__mro__ if not _is_torchs(base)}
         self._classes = [(vars(base), _copied(dict(vars(base)))) for base in classes]
-        held = [value for holders in self._held for holder in holders for value in holder.values()]
+        held = [value for holder in self._copies for value in holder.values()]
         self._seen = [module for module in modules if type(module) not in unwatched]
         self._attributes = [_snapshot(module) for module in self._seen]
         tensors: list[Tensor] = [value for value in held if isinstance(value, Tensor)]
         self._first = tensors[0] if tensors else None
         self._numbers = [
-            (space, place, name, value)
-            for space, holders in zip(whole, self._held, strict=True)
-            for place, holder in zip(_HOLDERS, holders, strict=True)
+            (holder, name, value)
+            for holder in self._filled
             for name, value in holder.items()
             if isinstance(value, Tensor) and value.numel() == 1
         ]
@@ -94,7 +96,7 @@ class Watch:
         Raises:
             InvalidArgumentError: One of TorchScript is, which no interception reaches.
         """
-        if any(module.training for module in self._scripted):
+        if self._scripted and any(module.training for module in self._scripted):
             rule = "A member that TorchScript compiled must be in eval mode: its own code reads the mode."
             raise InvalidArgumentError(explain(rule, got="one in train mode", fix="call member.eval() first"))
         return any(map(_training, self._flags))
@@ -104,10 +106,9 @@ class Watch:
         return (
             list(map(len, self._spaces)) == self._sizes
             and list(map(type, self._modules)) == self._kinds_of_modules
-            and all(_forward_of(kind) is forward for kind, forward in self._code)
-            and all(_equal(space, kept) for space, kept in self._classes)
+            and list(map(_forward_of, self._classes_met)) == self._code
+            and (not self._classes or all(_equal(space, kept) for space, kept in self._classes))
             and self._same_objects()
-            and [(*space["_modules"],) for space in self._parents] == self._orders
             and (not self._seen or self._same_attributes())
         )
 
@@ -129,15 +130,17 @@ class Watch:
         self._addresses, self._versions = values
 
     def _same_objects(self) -> bool:
-        """Do modules hold what they held? Comparing dicts looks at identity first, an eighth of the time of a loop."""
+        """Do modules hold what they held? Comparing lists and dicts looks at identity first: no loop is as quick."""
         try:
-            if list(map(_holders, self._holding)) != self._held:
+            if list(map(_holders, self._holding)) != self._holders or self._filled != self._copies:
                 return False
         except (RuntimeError, ValueError, TypeError):  # another tensor: equality of tensors is no yes or no,
             return False
+        if any(self._empty) or list(map(tuple, self._ordered)) != self._orders:
+            return False
         if not self._numbers:  # but of one number it is
             return True
-        return all(space[place][name] is value for space, place, name, value in self._numbers)
+        return all(holder[name] is value for holder, name, value in self._numbers)
 
     def _same_attributes(self) -> bool:
         for place, (module, kept) in enumerate(zip(self._seen, self._attributes, strict=True)):
