@@ -46,8 +46,8 @@ class Watch:
         own: list[dict[Any, Any]] = [space.get(name, {}) for space in self._spaces for name in _HOOKS]
         self._hooks = [*own, _torch_module._global_forward_hooks, _torch_module._global_forward_pre_hooks]
         self._hooked, self._hook_number = True, -1
-        self._holding = [space for space in self._spaces if all(name in space for name in _HOLDERS)]
-        self._holders = list(map(_holders, self._holding))
+        whole = [space for space in self._spaces if all(isinstance(space.get(name), dict) for name in _HOLDERS)]
+        self._holding, self._holders = whole, list(map(_holders, whole))  # TorchScript has its own
         holders = [holder for of_one in self._holders for holder in of_one]
         self._filled, self._empty = [one for one in holders if one], [one for one in holders if not one]
         self._copies = [dict(holder) for holder in self._filled]
