@@ -24,7 +24,7 @@ _PARAMETERS = 1 << 18  # of a member
 _ELEMENTS = 1 << 18  # that the torch calls of a member's forward pass return, for a batch
 _STEPS = 20  # the comparison of gradients takes two: for fewer than this it costs more than a stack can save
 _ROUNDING = 1e-3
-_NOTHING = 1e-5  # of the largest gradient: what is smaller comes of rounding, and AdamW would make steps of it
+_NOTHING = 1e-4  # of the largest gradient: what is smaller comes of rounding, and AdamW would make steps of it
 _ONLY_ROUNDING = ", and is nothing but rounding: a bias before batch normalization has no gradient (bias=False)"
 _PLAIN: Any = (bool, int, float, str, tuple, type(None))
 
