@@ -46,13 +46,17 @@ class Watch:
         own: list[dict[Any, Any]] = [space.get(name, {}) for space in self._spaces for name in _HOOKS]
         self._hooks = [*own, _torch_module._global_forward_hooks, _torch_module._global_forward_pre_hooks]
         self._hooked, self._hook_number = True, -1
-        whole = [space for space in self._spaces if all(isinstance(space.get(name), dict) for name in _HOLDERS)]
-        self._holding, self._holders = whole, list(map(_holders, whole))  # TorchScript has its own
-        holders = [holder for of_one in self._holders for holder in of_one]
+        every: list[Any] = [space.get(name) for space in self._spaces for name in _HOLDERS]
+        holders: list[dict[str, Any]] = [holder for holder in every if isinstance(holder, dict)]  # not TorchScript's
         self._filled, self._empty = [one for one in holders if one], [one for one in holders if not one]
         self._copies = [dict(holder) for holder in self._filled]
-        self._ordered = [children for children, *_ in self._holders if len(children) > 1]
+        children: list[dict[str, Any]] = [one for one in every[:: len(_HOLDERS)] if isinstance(one, dict)]
+        self._ordered = [one for one in children if len(one) > 1]
         self._orders = list(map(tuple, self._ordered))
+        # (Of the others the dicts themselves are among their attributes.)
+        quick = [space for module, space in zip(modules, self._spaces, strict=True) if type(module) in unwatched]
+        self._holding = [space for space in quick if any(map(space.get, _HOLDERS))]
+        self._holders = list(map(_holders, self._holding))
         self._sizes = list(map(len, self._spaces))
         self._modules, self._kinds_of_modules = modules, list(map(type, modules))
         self._flags = [space for space in self._spaces if "training" in space]
