@@ -29,15 +29,7 @@ from caveat._estimators._storage import (
     restore_networks,
     save_model,
 )
-from caveat._estimators._targets import (
-    CONSTANT,
-    Classes,
-    Numbers,
-    Target,
-    constant_targets,
-    learn_classes,
-    learn_numbers,
-)
+from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers, note_constants
 from caveat._estimators._thresholds import (
     check_goal,
     choose_by_truth,
@@ -56,7 +48,6 @@ if TYPE_CHECKING:
     from caveat._estimators._sklearn import fitted, validation
 
 __all__ = [
-    "CONSTANT",
     "FEWEST_TO_CALIBRATE",
     "FILES",
     "FOLDS",
@@ -81,7 +72,6 @@ __all__ = [
     "check_goal",
     "check_settings",
     "choose_by_truth",
-    "constant_targets",
     "deal_in_folds",
     "decide",
     "describe_calibration",
@@ -99,6 +89,7 @@ __all__ = [
     "loss_of",
     "losses_of",
     "measure_of",
+    "note_constants",
     "plain_text",
     "predict_from",
     "predict_in_steps",

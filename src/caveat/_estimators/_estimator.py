@@ -34,15 +34,7 @@ from caveat._estimators._sklearn import (
     with_class_weights,
 )
 from caveat._estimators._storage import load_model, save_model
-from caveat._estimators._targets import (
-    CONSTANT,
-    Classes,
-    Numbers,
-    Target,
-    constant_targets,
-    learn_classes,
-    learn_numbers,
-)
+from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers, note_constants
 from caveat._estimators._thresholds import (
     choose_by_coverage,
     choose_by_truth,
@@ -340,8 +332,8 @@ class RegressorBase(RegressorMixin, Estimator):
         target, answers = learn_numbers(
             values[chosen], names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y"
         )
-        for name in constant_targets(target, answers):
-            warnings.warn(f"Target {name!r}: {CONSTANT}.", UserWarning, stacklevel=3)
+        for name, note in note_constants(target, answers).items():
+            warnings.warn(f"Target {name!r}: {note}.", UserWarning, stacklevel=3)
         return target, answers
 
     def _truth(self, y: Any) -> Tensor:

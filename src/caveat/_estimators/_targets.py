@@ -13,7 +13,7 @@ from torch import Tensor
 from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, explain
 
-CONSTANT = "every row has the same value, so that there is nothing to learn"
+_CONSTANT = "every row has the same value, so that there is nothing to learn"
 _SMALLEST, _LARGEST = 1e-150, 1e150
 _TYPES = {"i": "integer", "u": "integer", "f": "float", "b": "boolean"}
 
@@ -139,10 +139,10 @@ def learn_numbers(
     return target, target.standardized(y)
 
 
-def constant_targets(target: Numbers, answers: Tensor) -> list[str]:
-    """Returns the names of targets that do not vary, of standardized answers (B, D)."""
+def note_constants(target: Numbers, answers: Tensor) -> dict[str, str]:
+    """Returns a note by name on each target that does not vary, of standardized answers (B, D)."""
     varies = cast("list[bool]", answers.any(0).tolist())
-    return [name for name, any_other in zip(target.names, varies, strict=True) if not any_other]
+    return {name: _CONSTANT for name, any_other in zip(target.names, varies, strict=True) if not any_other}
 
 
 def center_and_scale(y: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:

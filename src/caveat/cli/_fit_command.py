@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from caveat._estimators import (
-    CONSTANT,
     Model,
     Numbers,
     Target,
-    constant_targets,
     fit_model,
     learn_classes,
     learn_numbers,
+    note_constants,
     save_model,
 )
 from caveat._tables import (
@@ -139,7 +138,7 @@ def _learn_target(sample: Chunk, names: list[str], kind: str) -> _Answers:
         values = target_numbers(sample, names, dresses)
         target, answers = learn_numbers(values, tuple(names), len(names) == 1, InvalidTableError, sample.place)
         notes = {name: note for name, (_, note) in zip(names, readings, strict=True) if note}
-        notes |= dict.fromkeys(constant_targets(target, answers), CONSTANT)
+        notes |= note_constants(target, answers)
         return _Answers(target, answers, dresses, notes)
     if len(names) > 1:
         raise InvalidArgumentError(f"--kind classes takes one --target; got {len(names)}.")
