@@ -131,7 +131,7 @@ def test_predictions_in_chunks_are_those_at_once(place: Path, tmp_path: Path, mo
 
 def in_pieces(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     read = tabular_files.read_chunks
-    monkeypatch.setattr("caveat.cli._predict_command.read_chunks", lambda path: read(path, rows))
+    monkeypatch.setattr("caveat.cli._predict_command.read_chunks", lambda path, **other: read(path, rows, **other))
 
 
 def test_an_interrupted_run_goes_on_with_no_row_twice_or_missing(

@@ -332,3 +332,28 @@ def test_dates_that_do_not_exist_in_the_order_of_training_are_said_by_every_comm
     page = (tmp_path / "r.html").read_text()
     assert "Warning: column" in page
     assert f"missing: 0.0% then, {count / 120:.1%} now" in page
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "decide", "calibrate"])
+def test_a_key_that_is_misspelled_in_some_rows_is_no_missing_value(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": n, "size": n % 7, "color": "red" if n % 2 else "blue", "y": n / 3} for n in range(60)]
+    data, model = tmp_path / "rows.jsonl", str(tmp_path / "m")
+    options = {"predict": ["--out", str(tmp_path / "p.csv"), "--keep", "id"], "decide": ["--budget", "0.2"]}
+    given = [command, model, str(data), *options.get(command, [])]
+
+    def run(*rows: dict[str, Any]) -> int:
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return main(given)
+
+    table = write(tmp_path / "t.csv", ",".join(rows[0]), (row.values() for row in rows))
+    assert main(["fit", table, "--target", "y", "--drop", "id", "--out", model, *QUICK]) == 0
+    left_out = {name: value for name, value in rows[0].items() if name != "color"}
+    assert run(left_out, *rows) == 0
+    capsys.readouterr()
+    (tmp_path / "p.csv").unlink(missing_ok=True)
+    assert run(*rows, {**left_out, "colour": "red"}) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'colour' and no 'color' at line 61 of rows.jsonl" in said
+    assert not (tmp_path / "p.csv").exists()

@@ -13,6 +13,7 @@ from caveat._tables._columns import (
 )
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._impossible import ImpossibleDates
+from caveat._tables._misspelled import Spelling
 from caveat._tables._sample import (
     class_labels,
     read_sample,
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidTableError",
     "NumberColumn",
     "Schema",
+    "Spelling",
     "Table",
     "TableReader",
     "TrainingTable",

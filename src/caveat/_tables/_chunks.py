@@ -21,6 +21,7 @@ from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
 from caveat._tables._arrow_files import open_feather, open_parquet
 from caveat._tables._columns import Array, Columns, InvalidTableError, as_objects, count_rows, take
+from caveat._tables._misspelled import Misspelled, Spelling
 from caveat.errors import explain
 
 ROWS = 8192
@@ -62,17 +63,18 @@ class Chunk:
         return replace(self, columns=take(self.columns, rows), lines=self.lines[rows])
 
 
-def read_chunks(path: Path, rows: int = ROWS) -> Iterator[Chunk]:
-    """The rows of a file, some at a time, in order.
+def read_chunks(path: Path, rows: int = ROWS, spelling: Spelling | None = None) -> Iterator[Chunk]:
+    """The rows of a file, some at a time, in order; ``spelling`` looks at the keys of JSON lines.
 
     Raises:
-        InvalidTableError: no such file, no header, no rows, another encoding than UTF-8, a row of another length, or a
-            file that is damaged or cannot be read.
+        InvalidTableError: no such file, no header, no rows, another encoding than UTF-8, a row of another length, a key
+            that may be a column misspelled, or a file that is damaged or cannot be read.
     """
-    read = {"csv": _csv, "json": _json_lines, "parquet": _arrow, "feather": _arrow}[_format_of(path)]
+    format = _format_of(path)
+    read = {"csv": _csv, "parquet": _arrow, "feather": _arrow}
     some = False
     try:
-        for chunk in read(path, rows):
+        for chunk in _json_lines(path, rows, spelling) if format == "json" else read[format](path, rows):
             some = True
             yield chunk
     except UnicodeDecodeError as error:
@@ -188,7 +190,7 @@ def _chunk(path: Path, header: list[str], cells: list[list[str]], lines: list[in
     return Chunk(columns, np.array(lines), path.name, read)
 
 
-def _json_lines(path: Path, rows: int) -> Iterator[Chunk]:
+def _json_lines(path: Path, rows: int, spelling: Spelling | None) -> Iterator[Chunk]:
     names: list[str] = []
     size = path.stat().st_size
     with _open(path) as raw:
@@ -200,10 +202,10 @@ def _json_lines(path: Path, rows: int) -> Iterator[Chunk]:
             entries.append(_object(path, line, number))
             ends.append(number)
             if len(entries) == rows:
-                yield _objects(path, names, entries, ends, min(1.0, raw.tell() / max(size, 1)))
+                yield _objects(path, names, entries, ends, min(1.0, raw.tell() / max(size, 1)), spelling)
                 entries, ends = [], []
         if entries:
-            yield _objects(path, names, entries, ends, 1.0)
+            yield _objects(path, names, entries, ends, 1.0, spelling)
 
 
 def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
@@ -225,7 +227,14 @@ def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
     return cast("dict[str, Any]", entry)
 
 
-def _objects(path: Path, names: list[str], entries: list[dict[str, Any]], lines: list[int], read: float) -> Chunk:
+def _objects(
+    path: Path,
+    names: list[str],
+    entries: list[dict[str, Any]],
+    lines: list[int],
+    read: float,
+    spelling: Spelling | None,
+) -> Chunk:
     known = set(names)
     for entry in entries:
         new = [name for name in entry if name not in known]
@@ -233,7 +242,11 @@ def _objects(path: Path, names: list[str], entries: list[dict[str, Any]], lines:
         known |= set(new)
     _check_header(path, names)
     columns = {name: as_objects([entry.get(name) for entry in entries]) for name in names}
-    return Chunk(columns, np.array(lines), path.name, read)
+    chunk = Chunk(columns, np.array(lines), path.name, read)
+    odd = None if spelling is None else spelling.find(entries)
+    if odd is not None and odd.column in known:  # of a column that no row has all rows are told at once, by its reader
+        raise InvalidTableError(_explain_misspelled(odd, chunk.place(odd.row)))
+    return chunk
 
 
 def _arrow(path: Path, rows: int) -> Iterator[Chunk]:
@@ -312,6 +325,15 @@ def _unreadable(path: Path, error: Exception) -> str:
 def _ragged(path: Path, line: int, cells: int, wanted: int) -> str:
     got = f"line {line} has {cells} cells, the header {wanted}"
     return _explain(path, got, "a delimiter inside a cell without quotes, or a line that broke off", "quote the cell")
+
+
+def _explain_misspelled(odd: Misspelled, place: str) -> str:
+    return explain(
+        f"{odd.RULE}.",
+        got=f"{odd.words} at {place}",
+        cause="a typo, or rows of an older export",
+        fix=f"name it {odd.column[:60]!r} if that is meant, or write null there where its value is not known",
+    )
 
 
 def _explain(path: Path, got: str, cause: str, fix: str) -> str:

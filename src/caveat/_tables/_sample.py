@@ -11,6 +11,7 @@ import numpy as np
 from caveat._tables._chunks import Chunk, read_chunks
 from caveat._tables._columns import Array, InvalidTableError
 from caveat._tables._dress import PLAIN, Dress
+from caveat._tables._misspelled import Spelling
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import keys_of, numbers_of
 from caveat.errors import explain
@@ -20,13 +21,23 @@ _LARGEST = 1e150
 Advance = Callable[[float], None]
 
 
-def read_sample(path: Path, most: int, seed: int, advance: Advance = lambda share: None) -> Chunk:
-    """All rows of a file, or ``most`` of them drawn evenly, in order; memory holds twice as many at most."""
+def read_sample(
+    path: Path, most: int, seed: int, advance: Advance = lambda share: None, spelling: Spelling | None = None
+) -> Chunk:
+    """All rows of a file, or ``most`` of them drawn evenly, in order; memory holds twice as many at most.
+
+    Args:
+        path: The file.
+        most: Number of rows.
+        seed: Random seed of the draw.
+        advance: Called with the share of the file that was read.
+        spelling: What looks at the keys of JSON lines.
+    """
     random = np.random.default_rng(seed)
     kept: list[Chunk] = []
     keys: list[Array] = []
     total, held = 0, 0
-    for chunk in read_chunks(path):
+    for chunk in read_chunks(path, spelling=spelling):
         kept.append(chunk)
         keys.append(random.random(len(chunk.lines)))
         total, held = total + len(chunk.lines), held + len(chunk.lines)

@@ -23,7 +23,7 @@ from caveat._estimators import (
 from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, content_of, read_chunks
 from caveat.cli._arguments import check_draws, check_level
 from caveat.cli._output_file import check_output, written
-from caveat.cli._tabular_tested import TABLES, Advance
+from caveat.cli._tabular_tested import TABLES, Advance, spelling_of
 from caveat.errors import InvalidArgumentError, InvalidModelError, explain
 
 
@@ -43,7 +43,7 @@ def predict_file(
     dates = ImpossibleDates(model.reader.schema)
     with written(out, {"model": mark, "data": content, **asked}) as file:
         done = 0
-        for chunk in read_chunks(data):
+        for chunk in read_chunks(data, spelling=spelling_of(model, keep)):
             dates.count(chunk.columns, chunk.place)
             skipped = min(max(file.resumed - done, 0), len(chunk.lines))
             done += len(chunk.lines)

@@ -23,7 +23,7 @@ from caveat._estimators import Model, fingerprint, load_model
 from caveat._extras import require
 from caveat._files import beside_of, write_whole
 from caveat._plain import parse_json
-from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, content_of, read_chunks
+from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, Spelling, content_of, read_chunks
 from caveat.cli._output_file import encoder, writing
 from caveat.cli._predict_command import (
     changed_data,
@@ -33,7 +33,7 @@ from caveat.cli._predict_command import (
     open_to_predict,
     predicted,
 )
-from caveat.cli._tabular_tested import TABLES, Advance
+from caveat.cli._tabular_tested import TABLES, Advance, spelling_of
 from caveat.errors import BusyError, CaveatError, InvalidArgumentError, InvalidModelError, explain
 from caveat.interop import ray as on_ray
 
@@ -101,7 +101,7 @@ def predict_file_by_ray(
             parts = _begin(beside_of(out, "part"), what)
             resumed = parts.rows
             if dates.columns or not parts.blocks:
-                parts.blocks = _count_blocks(data, advance, dates)
+                parts.blocks = _count_blocks(data, advance, dates, spelling_of(model, keep))
             settings = {"folder": str(folder.resolve()), "data": str(data.resolve()), "mark": mark, **asked}
             _work(parts, settings, workers, advance)
             if content_of(data) != content:
@@ -147,7 +147,7 @@ class BlockPredictor:
             self._model = load_model(TABLES, self.folder)
             if fingerprint(self.folder) != self.mark:
                 raise InvalidModelError(changed_model(self.folder))
-        rows = predicted(self._model, self._chunk(number), first, **self.asked)
+        rows = predicted(self._model, self._chunk(self._model, number), first, **self.asked)
         path = self.into / _name(number)
         written = encoder(path)(rows, True)
         write_whole(path, written)
@@ -158,10 +158,11 @@ class BlockPredictor:
             "sha256": digest,
         }  # fmt: skip
 
-    def _chunk(self, number: int) -> Chunk:
+    def _chunk(self, model: Model, number: int) -> Chunk:
         """Returns a chunk of the file, which is read on from the last one, or anew for one before it."""
         if self._next < 0 or number < self._next:
-            self._chunks, self._next = read_chunks(self.data), 0
+            spelling = spelling_of(model, self.asked["keep"])
+            self._chunks, self._next = read_chunks(self.data, spelling=spelling), 0
         for chunk in self._chunks:
             self._next += 1
             if self._next > number:
@@ -261,10 +262,10 @@ def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _count_blocks(data: Path, advance: Advance, dates: ImpossibleDates) -> list[int]:
-    """Returns the number of rows of each block; counts dates that do not exist on the way."""
+def _count_blocks(data: Path, advance: Advance, dates: ImpossibleDates, spelling: Spelling) -> list[int]:
+    """Returns the number of rows of each block; counts dates that do not exist, and looks at keys, on the way."""
     blocks: list[int] = []
-    for chunk in read_chunks(data):
+    for chunk in read_chunks(data, spelling=spelling):
         dates.count(chunk.columns, chunk.place)
         blocks.append(len(chunk.lines))
         advance(_COUNTING * chunk.read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from caveat._tables import (
     Chunk,
     ImpossibleDates,
     InvalidTableError,
+    Spelling,
     TypedColumns,
     class_labels,
     key_of,
@@ -106,13 +107,18 @@ class Tested(Judged):
         return torch.cat([numbers, self.unfamiliar[:, N:] >= 1], 1)
 
 
+def spelling_of(model: Model, keep: Sequence[str] = ()) -> Spelling:
+    """Returns what looks for misspelled keys in rows for a model; ``keep`` are columns that pass through."""
+    return Spelling(model.reader.schema.names, [*model.target.names, *keep])
+
+
 def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Advance) -> Tested:
     """Read labeled rows and predict them.
 
     Raises:
         InvalidTableError: the target is not there, a class that the model does not know, or rows that do not fit.
     """
-    sample = read_sample(path, most_rows, 0, lambda share: advance(0.1 * share))
+    sample = read_sample(path, most_rows, 0, lambda share: advance(0.1 * share), spelling_of(model))
     require_columns(sample, model.target.names, "The model's target must be in the file: it")
     truth = truth_of(model, sample)
     typed = parse_columns(model.reader.schema, sample.columns, sample.place)

@@ -7,6 +7,7 @@ from typing import Any, cast
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from caveat._plain import parse_json
+from caveat._tables import Spelling
 from caveat.cli._serve._inputs import columns_of, describe_inputs, example_row, input_names
 from caveat.cli._serve._service import Service, answer, find_model, reply
 
@@ -98,17 +99,10 @@ def _check_keys(names: list[str], rows: list[dict[str, Any]]) -> None:
     Raises:
         HTTPException: 422.
     """
-    known = set(names)
-    for number, row in enumerate(rows, 1):
-        if known <= row.keys() or row.keys() <= known:
-            continue
-        left = next(name for name in names if name not in row)
-        unknown = next(name for name in row if name not in known)
-        raise HTTPException(
-            422,
-            f"A row that leaves out a column must have no key that the model does not know; got {unknown[:60]!r} and "
-            f"no {left[:60]!r} in row {number}. Fix: the column's name, or null where its value is not known.",
-        )
+    odd = Spelling(names, together=False).find(rows)  # the answer to a row does not depend on those beside it
+    if odd is not None:
+        fix = "the column's name, or null where its value is not known"
+        raise HTTPException(422, f"{odd.RULE}; got {odd.words} in row {odd.row + 1}. Fix: {fix}.")
 
 
 def _describe(service: Service, name: str) -> dict[str, Any]:
