@@ -186,10 +186,14 @@ class Moments:
         return (between / (blocks - 1).clamp(min=1) / self.count).sqrt().masked_fill(blocks < 2, torch.nan)
 
     def rows(self, index: Tensor | slice) -> Moments:
-        """The moments of these rows of the first axis."""
+        """The moments of these rows of the first axis, or of the entries that a mask of several axes chooses."""
 
         def of(part: Tensor | None) -> Any:
-            return part if part is None or part.ndim == 0 else part[index]
+            if part is None or part.ndim == 0:
+                return part
+            if isinstance(index, Tensor) and index.ndim > 1:
+                part = part.expand(*index.shape, *part.shape[index.ndim :])
+            return part[index]
 
         return Moments(of(self.count), self.mean[index], self.m2[index], of(self.blocks), of(self.between))
 

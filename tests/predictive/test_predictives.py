@@ -164,6 +164,17 @@ def test_rows_are_the_summary_of_these_rows(output: Any, shape: tuple[int, ...],
     assert part.draws.shape[1] == len(rows)
 
 
+def test_a_mask_of_several_axes_chooses_entries() -> None:
+    output = Logits()
+    whole = concatenate([output.summarize(random_draws((2, 3, 5), n, n)) for n in (7, 9)])  # rows of other counts
+    where = torch.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 0]]).bool()
+    chosen = whole.rows(where)
+    assert chosen.count.tolist() == [[7]] * 4 + [[9]] * 2 if chosen.count.ndim > 1 else [7] * 4 + [9] * 2
+    for name in ("mean", "variance", "predicted"):
+        assert torch.equal(getattr(chosen, name), getattr(whole, name)[where]), name
+    assert torch.equal(chosen.standard_error(), whole.standard_error()[where])
+
+
 def test_no_rows() -> None:
     assert len(Mean().summarize(torch.zeros(3, 4, 1)).rows([]).mean) == 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast, final
 
@@ -89,7 +89,7 @@ class HuggingFaceTokenClassifier:
             for at, row in enumerate(map(int, batch.rows)):
                 only = torch.zeros_like(there)
                 only[at] = there[at]
-                found[row] = entries(pred, only)
+                found[row] = pred.rows(only)
         return [found[row] for row in range(len(found))]
 
 
@@ -147,32 +147,6 @@ def hugging_face_token_classifier(
         tokens of its text, padding cut off.
     """
     return HuggingFaceTokenClassifier(*_parts_of(model, reader, "token", batch_size, max_length, settings))
-
-
-def entries(pred: Categorical, where: Tensor) -> Categorical:
-    """The predictive of some entries of (B, T, C): those of the mask ``where`` (B, T), in order, as (N, C)."""
-    where = where.to(pred.votes.device)
-    moments = pred.moments
-
-    def counted(count: Tensor) -> Tensor:
-        return count if count.ndim == 0 else count.expand(*where.shape, 1)[where]
-
-    cut = replace(
-        moments,
-        count=counted(moments.count),
-        mean=moments.mean[where],
-        m2=moments.m2[where],
-        blocks=None if moments.blocks is None else counted(moments.blocks),
-        between=None if moments.between is None else moments.between[where],
-    )
-    return replace(
-        pred,
-        moments=cut,
-        mean_entropy=pred.mean_entropy[where],
-        mean_log_probabilities=pred.mean_log_probabilities[where],
-        votes=pred.votes[where],
-        kept=None if pred.kept is None else pred.kept[:, where],
-    )
 
 
 def attention_mask_of(inputs: Mapping[str, Any]) -> Tensor:

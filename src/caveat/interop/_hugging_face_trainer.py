@@ -13,7 +13,7 @@ from caveat._checks import describe, require_integer
 from caveat._engine import predict
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
-from caveat.interop._hugging_face import attention_mask_of, entries, labels_of, logits_of
+from caveat.interop._hugging_face import attention_mask_of, labels_of, logits_of
 from caveat.interop._hugging_face_inputs import right_padded, transformers_library
 from caveat.measures import mutual_information
 from caveat.metrics import expected_calibration_error, negative_log_likelihood
@@ -64,7 +64,7 @@ def predict_with_trainer(
         pred = predict(sampler, inputs, n, seed=seed)
         if pred.mean.ndim == 3:  # a label for each token
             where = attention_mask_of(inputs).bool() if given is None else given != _NO_LABEL
-            pred, given = entries(pred, where), None if given is None else given[where]
+            pred, given = pred.rows(where), None if given is None else given[where]
         preds.append(pred)
         labels += [] if given is None else [given.to(pred.votes.device)]
     if not preds:

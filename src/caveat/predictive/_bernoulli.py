@@ -128,23 +128,22 @@ class Bernoulli:
         return Bernoulli(self.binary.to(device))
 
     def __repr__(self) -> str:
-        return text_of_first(self._line(), self.binary.votes.shape[:-1], self._columns())
+        return text_of_first(*self._description())
 
     def _repr_html_(self) -> str:
-        return html_of_first(self._line(), self.binary.votes.shape[:-1], self._columns())
+        return html_of_first(*self._description())
 
-    def _columns(self) -> dict[str, Tensor]:
-        p = self.binary.moments.mean.reshape(-1, 2)[:FIRST]
-        total = entropy(p)
-        information = (total - self.binary.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
-        return {"probability of yes": p[:, 1], "entropy (nats)": total, "mutual information": information}
-
-    def _line(self) -> str:
+    def _description(self) -> tuple[str, torch.Size, dict[str, Tensor]]:
         binary = self.binary
-        batch = tuple(binary.votes.shape[:-1])
-        return describe_predictive(
-            "Bernoulli", kept=binary.kept is not None, count=self.count, dtype=self.dtype, batch=batch
+        batch = binary.votes.shape[:-1]
+        line = describe_predictive(
+            "Bernoulli", kept=binary.kept is not None, count=self.count, dtype=self.dtype, batch=tuple(batch)
         )
+        p = binary.moments.mean.reshape(-1, 2)[:FIRST]
+        total = entropy(p)
+        information = (total - binary.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
+        columns = {"probability of yes": p[:, 1], "entropy (nats)": total, "mutual information": information}
+        return line, batch, columns
 
 
 def _no_and_yes(logits: Tensor) -> Tensor:

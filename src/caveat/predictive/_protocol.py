@@ -17,7 +17,9 @@ Select = str | int | Callable[[Any], Any] | None
 """Which part of the return to read: a key or attribute, an index, a callable, or None for all of it."""
 
 RowIndex = Tensor | slice | Sequence[int] | int
-"""Rows of the first batch axis: indices, a boolean mask, a slice or one index (the axis stays)."""
+"""Rows of the first batch axis: indices, a boolean mask, a slice or one index (the axis stays).
+
+A boolean mask of several axes chooses entries, such as the tokens (N, C) of (B, T, C)."""
 
 
 class Predictive(Protocol):
