@@ -328,28 +328,39 @@ def with_labels(scores: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tens
             )
         )
     C = scores.shape[-1]
-    y = labels.reshape(-1)
-    if C < 2 or y.is_floating_point() or y.is_complex():
+    if C < 2:
         raise InvalidArgumentError(
             explain(
-                "There must be at least two classes, and labels must be integers.",
+                "There must be at least two classes.",
                 got=f"{name}: {describe(scores)}; labels: {describe(labels)}",
-                cause="a single column of the probability of yes, or labels read as floats",
-                fix="torch.stack((1 - p, p), -1); labels.long()",
+                cause="a single column of the probability of yes",
+                fix="torch.stack((1 - p, p), -1)",
             )
         )
-    y = y.to(scores.device, torch.int64)
-    low, high = int(y.amin()), int(y.amax())
-    if low < 0 or high >= C:
-        raise InvalidArgumentError(
-            explain(
-                f"Labels must be class numbers, 0 to {C - 1}.",
-                got=f"labels from {low} to {high}",
-                cause="classes numbered from 1, or an ignore index such as -1 or 255",
-                fix="labels - 1, or leave those rows out: keep = labels >= 0",
-            )
+    return scores.reshape(-1, C), class_numbers(labels, C, scores.device)
+
+
+def class_numbers(labels: Tensor, classes: int, device: torch.device) -> Tensor:
+    """Labels as (N,) int64 on a device, each the number of a class.
+
+    Raises:
+        InvalidArgumentError: labels that are no integers, or the number of no class.
+    """
+    got = describe(labels)
+    if not (labels.is_floating_point() or labels.is_complex()):
+        y = labels.reshape(-1).to(device, torch.int64)
+        low, high = int(y.amin()), int(y.amax())
+        if low >= 0 and high < classes:
+            return y
+        got += f", from {low} to {high}"
+    raise InvalidArgumentError(
+        explain(
+            f"labels must be class numbers, integers from 0 to {classes - 1}.",
+            got=got,
+            cause="classes numbered from 1, an ignore index such as -1 or 255, or labels read as floats",
+            fix="labels - 1, or labels.long(); or leave those rows out: keep = labels >= 0",
         )
-    return scores.reshape(-1, C), y
+    )
 
 
 def require_probabilities(p: Tensor) -> None:

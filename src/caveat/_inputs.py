@@ -218,6 +218,14 @@ def _arguments(x: Any) -> Inputs:
     return (x,), {}
 
 
+def as_given(x: Any, inputs: Inputs) -> Any:
+    """Inputs in the form in which the caller gave ``x``."""
+    args, kwargs = inputs
+    if isinstance(x, (tuple, list)) and not isinstance(x, PackedSequence):
+        return list(args) if isinstance(x, list) else args
+    return args[0] if args else kwargs
+
+
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,8 @@ from caveat._doctor._law import Gap, flat, gap_between, is_constant, is_repeated
 from caveat._doctor._network_under_test import Examined
 from caveat._doctor._reading import Reading, find_reading, leaves_like
 from caveat._doctor._recipe import Recipe
-from caveat._doctor._runs import Run, as_given, run_way
+from caveat._doctor._runs import Run, run_way
+from caveat._inputs import as_given
 from caveat.errors import CaveatError
 
 _WANTED, _MOST_RUNS, _FEWEST_PASSES = 60, 8, 9

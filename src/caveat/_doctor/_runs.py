@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,14 +101,6 @@ def run_way(
 
 PASSES = 2
 """The passes of a way that returns no draws."""
-
-
-def as_given(x: Any, inputs: Inputs) -> Any:
-    """Inputs in the form in which the caller gave ``x``."""
-    args, kwargs = inputs
-    if isinstance(x, (tuple, list)):
-        return type(cast(Any, x))(args)
-    return kwargs if not args else args[0]
 
 
 def by_train(model: nn.Module, x: Inputs) -> None:

@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import describe, require_number
+from caveat._checks import require_number
 from caveat._numerics import public_dtype
-from caveat.calibrate._checks import as_scores, scored
+from caveat.calibrate._checks import as_scores, require_classes, scored
 from caveat.calibrate._likelihood import maximize_likelihood
-from caveat.calibrate._stored import State, state_of, stored
-from caveat.errors import InvalidArgumentError, explain
+from caveat.calibrate._stored import Stored
 
 
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class AffineScaling:
+class AffineScaling(Stored):
     """softmax(W z + b) of logits z, or of their log-probabilities.
 
     Fields:
@@ -41,22 +39,10 @@ class AffineScaling:
             InvalidArgumentError: another number of classes.
         """
         z = as_scores(logits)
-        if z.shape[-1] != self.bias.shape[0]:
-            raise InvalidArgumentError(
-                explain(
-                    f"The map was fitted to {self.bias.shape[0]} classes.",
-                    got=describe(logits),
-                    cause="another network, or the class axis elsewhere",
-                    fix="logits.movedim(1, -1)",
-                )
-            )
+        require_classes(logits, len(self.bias), "logits")
         if self.of_log_probabilities:
             z = z.log_softmax(-1)
         return _affine(z, self.weight.to(z), self.bias.to(z)).softmax(-1).to(public_dtype(logits.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

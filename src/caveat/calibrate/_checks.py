@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from caveat._checks import describe, require_floating
+from caveat._checks import class_numbers, describe, require_floating
 from caveat._numerics import accumulator, alike
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
@@ -36,16 +35,20 @@ def scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             )
         )
     C = scores.shape[-1]
-    if labels.is_floating_point() or int(labels.amin()) < 0 or int(labels.amax()) >= C:
+    return scores.reshape(-1, labels.numel(), C), class_numbers(labels, C, scores.device)
+
+
+def require_classes(values: Tensor, classes: int, name: str) -> None:
+    """Raise `InvalidArgumentError` unless values (..., C) are of as many classes as a map was fitted to."""
+    if values.ndim == 0 or values.shape[-1] != classes:
         raise InvalidArgumentError(
             explain(
-                f"Labels must be integers, 0 to {C - 1}.",
-                got=f"{describe(labels)} from {labels.amin().item()} to {labels.amax().item()}",
-                cause="classes numbered from 1, or an ignore index such as -1 or 255",
-                fix="labels.long() - 1, or leave those rows out: keep = labels >= 0",
+                f"The map was fitted to {classes} classes.",
+                got=describe(values),
+                cause="another network, or the class axis elsewhere",
+                fix=f"{name}.movedim(1, -1)",
             )
         )
-    return scores.reshape(-1, labels.numel(), C), labels.reshape(-1).to(scores.device, torch.int64)
 
 
 def as_scores(logits: Tensor) -> Tensor:

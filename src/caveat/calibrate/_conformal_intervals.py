@@ -16,15 +16,14 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_number, require_positive
 from caveat._numerics import conformal_quantile, public_dtype
 from caveat.calibrate._checks import detached
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import Stored
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian
 
 
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class AbsoluteResidual:
+class AbsoluteResidual(Stored):
     """mean ± radius: the same width everywhere.
 
     Fields:
@@ -41,15 +40,10 @@ class AbsoluteResidual:
         radius = self.radius.to(mean.device, public_dtype(mean.dtype))
         return mean - radius, mean + radius
 
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
-
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class ScaledResidual:
+class ScaledResidual(Stored):
     """mean ± factor * scale: as wide as the predictive says, times what makes it true.
 
     Fields:
@@ -66,15 +60,10 @@ class ScaledResidual:
         radius = self.factor.to(mean.device, public_dtype(mean.dtype)) * scale
         return mean - radius, mean + radius
 
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
-
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class ConformalizedQuantiles:
+class ConformalizedQuantiles(Stored):
     """[low - margin, high + margin]; a negative margin narrows. An interval that would turn over is its middle point.
 
     Fields:
@@ -92,10 +81,6 @@ class ConformalizedQuantiles:
         bottom, top = low - margin, high + margin
         middle = (low + high) / 2
         return torch.where(bottom <= top, bottom, middle), torch.where(bottom <= top, top, middle)
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @overload

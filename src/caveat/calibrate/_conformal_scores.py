@@ -11,7 +11,7 @@ from torch import Tensor
 from caveat._checks import describe, require_number, require_probabilities
 from caveat._numerics import accumulator
 from caveat._seeds import fold_in
-from caveat.calibrate._stored import stored
+from caveat.calibrate._stored import Stored
 from caveat.errors import InvalidArgumentError, explain
 
 
@@ -23,10 +23,9 @@ class SetScore(Protocol):
         ...
 
 
-@stored
 @final
 @dataclass(frozen=True)
-class LAC:
+class LAC(Stored):
     """One minus the class's probability.
 
     See "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels", Sadinle, Lei and Wasserman, 2019.
@@ -37,10 +36,9 @@ class LAC:
         return 1 - p
 
 
-@stored
 @final
 @dataclass(frozen=True)
-class APS:
+class APS(Stored):
     """The probability of the class and of all that are more probable.
 
     Fields:
@@ -60,10 +58,9 @@ class APS:
         return _cumulative(p, penalty=0.0, free=0, seed=self.seed if self.randomized else None, stream=stream)
 
 
-@stored
 @final
 @dataclass(frozen=True)
-class RAPS:
+class RAPS(Stored):
     """`APS` plus a penalty for each place that a class stands below the `free` most probable ones.
 
     Fields:

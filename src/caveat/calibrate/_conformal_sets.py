@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import describe, require_number
+from caveat._checks import class_numbers, describe, require_number
 from caveat._numerics import conformal_quantile
+from caveat.calibrate._checks import require_classes
 from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import Stored
 from caveat.errors import InvalidArgumentError, explain
 
 _FIT, _CALL = 0, 1
 
 
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class ConformalSets:
+class ConformalSets(Stored):
     """Classes whose score is at most the threshold.
 
     Fields:
@@ -45,21 +44,9 @@ class ConformalSets:
             NotProbabilitiesError: rows that do not sum to one.
         """
         p = checked_rows(probabilities)
-        if p.shape[-1] != self.classes:
-            raise InvalidArgumentError(
-                explain(
-                    f"The sets were fitted to {self.classes} classes.",
-                    got=describe(probabilities),
-                    cause="another network, or the class axis elsewhere",
-                    fix="probabilities.movedim(1, -1)",
-                )
-            )
+        require_classes(probabilities, self.classes, "probabilities")
         scores = self.score(p, stream=_CALL)
         return (scores <= self.threshold.to(scores)).reshape(probabilities.shape)
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays
@@ -99,19 +86,15 @@ def fit_conformal_sets(
     require_number(level, "level", "(0, 1)")
     chosen = LAC() if score is None else score
     p = checked_rows(probabilities)
-    y = labels.reshape(-1)
-    if probabilities.shape[:-1] != labels.shape or y.is_floating_point() or not _are_classes(y, p.shape[-1]):
+    if probabilities.shape[:-1] != labels.shape:
         raise InvalidArgumentError(
             explain(
-                f"labels must be (B...), integers from 0 to {p.shape[-1] - 1}.",
+                "labels must be (B...), one for each row of probabilities.",
                 got=f"probabilities: {describe(probabilities)}; labels: {describe(labels)}",
-                cause="one-hot labels, classes numbered from 1, or an ignore index",
-                fix="labels.argmax(-1) for one-hot labels; leave ignored rows out",
+                cause="one-hot labels, or another split",
+                fix="labels.argmax(-1) for one-hot labels",
             )
         )
-    own = chosen(p, stream=_FIT).gather(-1, y.to(p.device, torch.int64)[:, None])[:, 0]
+    y = class_numbers(labels, p.shape[-1], p.device)
+    own = chosen(p, stream=_FIT).gather(-1, y[:, None])[:, 0]
     return ConformalSets(conformal_quantile(own, level), chosen, p.shape[-1], level)
-
-
-def _are_classes(y: Tensor, classes: int) -> bool:
-    return int(y.amin()) >= 0 and int(y.amax()) < classes

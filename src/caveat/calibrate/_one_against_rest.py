@@ -15,18 +15,16 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import describe
 from caveat._extras import require
 from caveat._numerics import interpolate, public_dtype
-from caveat.calibrate._checks import as_scores, scored
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._checks import as_scores, require_classes, scored
+from caveat.calibrate._stored import Stored
 from caveat.errors import InvalidArgumentError, explain
 
 
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class Isotonic:
+class Isotonic(Stored):
     """A rising step-wise linear map of each class's probability, then scaled to sum to one.
 
     A row whose classes all map to 0 gets equal probabilities.
@@ -46,21 +44,16 @@ class Isotonic:
         Raises:
             InvalidArgumentError: another number of classes.
         """
-        _require_classes(logits, len(self.inputs))
+        require_classes(logits, len(self.inputs), "logits")
         p = as_scores(logits).softmax(-1)
         knots = zip(self.inputs.to(p), self.outputs.to(p), p.unbind(-1), strict=True)
         mapped = torch.stack([interpolate(column, x, y) for x, y, column in knots], -1)
         return _normalized(mapped).to(public_dtype(logits.dtype))
 
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
-
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class Platt:
+class Platt(Stored):
     """sigmoid(slope * log-odds + offset) of each class's probability, then scaled to sum to one.
 
     Fields:
@@ -78,14 +71,10 @@ class Platt:
         Raises:
             InvalidArgumentError: another number of classes.
         """
-        _require_classes(logits, len(self.slope))
+        require_classes(logits, len(self.slope), "logits")
         odds = _log_odds(as_scores(logits))
         mapped = (odds * self.slope.to(odds) + self.offset.to(odds)).sigmoid()
         return _normalized(mapped).to(public_dtype(logits.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays
@@ -195,15 +184,3 @@ def _normalized(mapped: Tensor) -> Tensor:
     total = mapped.sum(-1, keepdim=True)
     even = torch.full_like(mapped, 1 / mapped.shape[-1])
     return torch.where(total > 0, mapped / total.clamp(min=math.ulp(0.0)), even)
-
-
-def _require_classes(logits: Tensor, classes: int) -> None:
-    if logits.ndim == 0 or logits.shape[-1] != classes:
-        raise InvalidArgumentError(
-            explain(
-                f"The map was fitted to {classes} classes.",
-                got=describe(logits),
-                cause="another network, or the class axis elsewhere",
-                fix="logits.movedim(1, -1)",
-            )
-        )

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from caveat.errors import InvalidArgumentError, explain
-
-_T = TypeVar("_T", bound=type[Any])
 
 State = dict[str, Any]
 """Fields by name: tensors, numbers, strings, or the state of a part."""
@@ -23,18 +21,22 @@ State = dict[str, Any]
 _KINDS: dict[str, type[Any]] = {}
 
 
-def stored(kind: _T) -> _T:
-    """Let a frozen dataclass be made again by `from_state`."""
-    _KINDS[kind.__name__] = kind
-    return kind
+class Stored:
+    """A frozen dataclass that `from_state` makes again."""
+
+    def __init_subclass__(cls) -> None:
+        _KINDS[cls.__name__] = cls
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return _state_of(self)
 
 
-def state_of(fitted: Any) -> State:
-    """The state of a fitted map, or of a part of one."""
+def _state_of(fitted: Any) -> State:
     state: State = {"kind": type(fitted).__name__}
     for field in dataclasses.fields(fitted):
         value = getattr(fitted, field.name)
-        state[field.name] = state_of(value) if dataclasses.is_dataclass(value) else value
+        state[field.name] = _state_of(value) if dataclasses.is_dataclass(value) else value
     return state
 
 

@@ -12,15 +12,14 @@ from caveat._arrays import takes_arrays
 from caveat._numerics import public_dtype
 from caveat.calibrate._checks import as_scores, scored
 from caveat.calibrate._likelihood import maximize_likelihood
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import Stored
 
 _LEAST, _MOST = 0.01, 100.0
 
 
-@stored
 @final
 @dataclass(frozen=True, eq=False)
-class Temperature:
+class Temperature(Stored):
     """softmax(logits / temperature): the most probable class stays the most probable.
 
     Fields:
@@ -34,10 +33,6 @@ class Temperature:
         """Probabilities (..., C) of logits (..., C), draws or no draws."""
         z = as_scores(logits)
         return (z / self.temperature.to(z)).softmax(-1).to(public_dtype(logits.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

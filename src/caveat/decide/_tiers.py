@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._checks import describe
-from caveat._inputs import along_first, as_inputs
+from caveat._inputs import along_first, as_given, as_inputs
 from caveat.decide._decision import Decision, answers_of, checked_ids, checked_names
 from caveat.decide._threshold import Threshold, as_threshold
 from caveat.decide._uncertainty import MeasureLike, uncertainty
@@ -94,7 +94,7 @@ def decide_in_tiers(
         if len(walk.left) == 0:
             break
         last = number == len(tiers) - 1 and human_cost is None
-        walk.through(tier, number, _as_given(x, axes.take(inputs, walk.left)), answers_all=last)
+        walk.through(tier, number, as_given(x, axes.take(inputs, walk.left)), answers_all=last)
     if human_cost is not None:
         walk.cost[walk.left] += human_cost
         walk.action[walk.left] = len(tiers)
@@ -149,14 +149,6 @@ class _Walk:
 def _device_of(x: Any) -> torch.device:
     tensors = [leaf for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor)]
     return tensors[0].device if tensors else torch.device("cpu")
-
-
-def _as_given(x: Any, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
-    """Rows in the form in which ``x`` came."""
-    args, kwargs = inputs
-    if kwargs:
-        return kwargs
-    return args[0] if isinstance(x, Tensor) else args
 
 
 def _check(tiers: Sequence[Tier], human_cost: float | None) -> None:

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 import caveat._extras as extras
 from caveat._checks import require_integer, require_model, require_number
 from caveat._engine import Stream
-from caveat._intercept import MaskSource, SiteKey, normal_from_uniform, state_kept
+from caveat._intercept import MaskSource, SiteKey, normal_from_uniform
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
+from caveat.interop._around import in_eval_mode
 from caveat.predictive import Gaussian, Mean
 
 _JITTER = 1e-6
@@ -67,7 +68,7 @@ class GaussianProcess:
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The exact mean and variance of the function, without noise, at (B, D): two of (B, 1), in target units."""
-        with _evaluating(self.model), torch.no_grad():
+        with in_eval_mode(self.model), torch.no_grad():
             at = self._standardized(x)
             cross = self._kernel(at, self._inputs)
             solved = cast(Tensor, torch.linalg.solve_triangular(self._factor, cross.mT, upper=False))
@@ -88,7 +89,7 @@ class GaussianProcess:
         """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         x = _table(x, "x", self._scaling[0].shape[-1])
         x = x if rows is None else x[rows]
-        with _evaluating(self.model), torch.set_grad_enabled(gradient):
+        with in_eval_mode(self.model), torch.set_grad_enabled(gradient):
             at = self._standardized(x)
             yield _Pathwise(self, at, x.dtype, MaskSource(check_seed(seed), device=at.device), gradient)
 
@@ -193,7 +194,7 @@ def _fitted(x: Tensor, y: Tensor, network: nn.Module, steps: int, rate: float, f
     inputs, targets = (x - scaling[0]) / scaling[1], (y - scaling[2]) / scaling[3]
     with torch.enable_grad():
         model, likelihood, found = _optimized(gpytorch, network, inputs, targets[:, 0], steps, rate)
-    with _evaluating(network), torch.no_grad():
+    with in_eval_mode(network), torch.no_grad():
         at = cast(Tensor, network(inputs))
         scales = model.covariance.base_kernel.lengthscale.detach().flatten().clone()
         amplitude, noise = float(model.covariance.outputscale), float(likelihood.noise)
@@ -243,19 +244,6 @@ def _gpytorch() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # linear_operator scripts with TorchScript on import
         return extras.require("gpytorch", "gp")
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Generator[None]:
-    modes = [(part, part.training) for part in network.modules()]
-    with state_kept([part for part, _ in modes]):
-        for part, _ in modes:
-            part.training = False
-        try:
-            yield
-        finally:
-            for part, training in modes:
-                part.training = training
 
 
 def _spread(values: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import caveat._extras as extras
 from caveat._engine import Stream, Values, mapped
 from caveat._inputs import Inputs, along_first, as_inputs
-from caveat._intercept import state_kept
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain
+from caveat.interop._around import in_eval_mode
 from caveat.predictive import Logits, Mean, Output
 
 Weights = Literal["last_layer", "all"]
@@ -70,18 +70,10 @@ class LaplacePosterior:
         inputs = as_inputs(x, next(self.model.parameters()).device)
         if rows is not None:
             inputs = along_first(inputs).take(inputs, rows)
-        modules = list(self.model.modules())
-        modes = [part.training for part in modules]
-        with state_kept(modules, list(self.model.buffers())):
-            for part in modules:
-                part.training = False
-            try:
-                with torch.set_grad_enabled(gradient):
-                    function = _last_layer(self, inputs) if self.weights == "last_layer" else _linearized(self, inputs)
-                yield _Drawing(lambda draw: function(self.sample(seed, draw)), len(_first(inputs)), gradient)
-            finally:
-                for part, training in zip(modules, modes, strict=True):
-                    part.training = training
+        with in_eval_mode(self.model):
+            with torch.set_grad_enabled(gradient):
+                function = _last_layer(self, inputs) if self.weights == "last_layer" else _linearized(self, inputs)
+            yield _Drawing(lambda draw: function(self.sample(seed, draw)), len(_first(inputs)), gradient)
 
 
 class _Drawing:

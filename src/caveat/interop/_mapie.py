@@ -12,12 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
 from caveat._engine import Sampler, predict_batches
 from caveat._extras import require
-from caveat._measure_kinds import kind_of
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
+from caveat.interop._one_prediction import numbers_of, probabilities_of
+from caveat.predictive import Predictive
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +64,25 @@ def mapie_estimator(
     al., 2023.
     """
     if classes is not None and classes < 2:
-        raise InvalidArgumentError(_too_few(classes))
+        raise InvalidArgumentError(
+            explain(
+                "There must be at least two classes.",
+                got=f"classes={classes}",
+                cause="the number of targets of a regression",
+                fix="mapie_estimator(sampler)",
+            )
+        )
     base = require("sklearn.base", extra="conformal")
     drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
 
     def predict_proba(_: Any, x: Any) -> Any:
-        return _probabilities(drawn(x)).cpu().double().numpy()
+        return probabilities_of(drawn(x)).cpu().double().numpy()
 
     def predict_class(_: Any, x: Any) -> Any:
-        return _probabilities(drawn(x)).argmax(-1).cpu().numpy()
+        return probabilities_of(drawn(x)).argmax(-1).cpu().numpy()
 
     def predict_number(_: Any, x: Any) -> Any:
-        return _one_target(drawn(x)).cpu().double().numpy()
+        return numbers_of(drawn(x))[0].cpu().double().numpy()
 
     if classes is None:
         return _estimator("SamplerRegressor", (base.RegressorMixin, base.BaseEstimator), {"predict": predict_number})
@@ -98,35 +104,3 @@ def _estimator(name: str, bases: tuple[type, ...], methods: dict[str, Any]) -> A
     # MAPIE asks for the one mark, scikit-learn for the other.
     marks = {"fit": fit, "fitted_": True, "__sklearn_is_fitted__": is_fitted}
     return cast(Any, type(name, bases, {**methods, **marks}))()
-
-
-def _probabilities(pred: Predictive) -> Tensor:
-    if isinstance(pred, Bernoulli):
-        pred = pred.binary
-    if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
-        return pred.mean.flatten(0, -2)  # a logit of yes may stand in a column
-    raise InvalidArgumentError(_misfit("classes, one label a row", pred))
-
-
-def _one_target(pred: Predictive) -> Tensor:
-    if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
-        return pred.mean.reshape(-1)
-    raise InvalidArgumentError(_misfit("one number a row", pred))
-
-
-def _misfit(wanted: str, pred: Predictive) -> str:
-    return explain(
-        f"The sampler must predict {wanted}.",
-        got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
-        cause="a sampler of the other kind, of maps or of several targets",
-        fix="mapie_estimator(sampler, classes=C), without classes for one target; caveat.calibrate takes the rest",
-    )
-
-
-def _too_few(classes: int) -> str:
-    return explain(
-        "There must be at least two classes.",
-        got=f"classes={classes}",
-        cause="the number of targets of a regression",
-        fix="mapie_estimator(sampler)",
-    )

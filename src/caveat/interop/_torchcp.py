@@ -13,11 +13,11 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from caveat._checks import describe, require_integer
+from caveat._checks import require_integer
 from caveat._engine import Sampler, predict
-from caveat._measure_kinds import kind_of
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
+from caveat.interop._one_prediction import numbers_of, probabilities_of
+from caveat.predictive import Bernoulli, Categorical, Predictive
 
 Read = Callable[[Predictive], Tensor]
 
@@ -108,7 +108,7 @@ def torchcp_model(
         )
 
     def read(pred: Predictive) -> Tensor:
-        mean, deviation = _moments(pred)
+        mean, deviation = numbers_of(pred)
         places = cast(Tensor, cast(Any, torch.special).ndtri(torch.tensor(quantiles, dtype=torch.float64))).to(mean)
         return mean[:, None] + places * deviation[:, None]
 
@@ -117,29 +117,7 @@ def torchcp_model(
 
 def _read(pred: Predictive) -> Tensor:
     """The log-probabilities of classes, or the mean of a target."""
-    return _log_probabilities(pred) if isinstance(pred, (Bernoulli, Categorical)) else _moments(pred)[0][:, None]
-
-
-def _log_probabilities(pred: Predictive) -> Tensor:
-    if isinstance(pred, Bernoulli):
-        pred = pred.binary
-    if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
-        smallest = torch.finfo(pred.mean.dtype).tiny  # a probability that is zero keeps its place, last
-        return pred.mean.flatten(0, -2).clamp(min=smallest).log()
-    raise InvalidArgumentError(_misfit("classes, one label a row", pred))
-
-
-def _moments(pred: Predictive) -> tuple[Tensor, Tensor]:
-    """The mean and the standard deviation, noise included, of each row."""
-    if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
-        return pred.mean.reshape(-1), pred.variance.sqrt().reshape(-1)
-    raise InvalidArgumentError(_misfit("one number a row", pred))
-
-
-def _misfit(wanted: str, pred: Predictive) -> str:
-    return explain(
-        f"The sampler must predict {wanted}.",
-        got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
-        cause="a sampler of maps or of several targets, or quantiles of classes",
-        fix="one label or one number a row; quantiles of numbers alone; caveat.calibrate takes the rest",
-    )
+    if not isinstance(pred, (Bernoulli, Categorical)):
+        return numbers_of(pred)[0][:, None]
+    p = probabilities_of(pred)
+    return p.clamp(min=torch.finfo(p.dtype).tiny).log()  # a probability that is zero keeps its place, last
