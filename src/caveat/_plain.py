@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, cast, get_args, get_origin, get_type_hints
 
 _LARGEST = 1 << 63
+_SCALARS = (bool, float, int, str)
 
 
 def parse_json(content: bytes) -> Any:
@@ -106,8 +107,8 @@ def _instance(kind: Any, entries: dict[str, Any], where: str) -> Any:
 
 
 def _member(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The dataclass of a union whose ``kind`` the value names, or its only type besides None."""
-    kinds = [option for option in options if option is not NoneType]
+    """The dataclass of a union whose ``kind`` the value names, or its only type that JSON has, besides None."""
+    kinds: list[Any] = [option for option in options if option in _SCALARS or is_dataclass(option) or get_args(option)]
     if len(kinds) == 1:
         return kinds[0]
     kind_name = _mapping(value, where).get("kind")

@@ -11,7 +11,7 @@ pytest.importorskip("sklearn")
 from caveat._estimators import fit_model, learn_numbers
 from caveat._tables import InvalidTableError, TrainingTable, as_columns, learn_table, row_place
 from caveat.tabular import Classifier, Regressor
-from caveat.tabular._settings import Settings
+from caveat.tabular._settings import Settings, rate_of
 from caveat.tabular._training import pieces_of
 
 
@@ -55,6 +55,6 @@ def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> N
 
 
 def test_the_rate_of_dropout_is_chosen_by_what_is_answered_unless_given() -> None:
-    assert Settings().rate(True) > Settings().rate(False)
-    assert Settings(dropout=0.4).rate(True) == Settings(dropout=0.4).rate(False) == 0.4
+    assert rate_of(Settings(), True) > rate_of(Settings(), False)
+    assert rate_of(Settings(dropout=0.4), True) == rate_of(Settings(dropout=0.4), False) == 0.4
     assert Classifier().dropout is None

@@ -20,7 +20,7 @@ from caveat._estimators._predicting import (
     summarize_draws,
 )
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
-from caveat._estimators._settings import check_settings, settings_of, wrong_setting
+from caveat._estimators._settings import SharedSettings, batch_of, check_settings, settings_of, wrong_setting
 from caveat._estimators._storage import (
     OF_READER,
     digest_of_weights,
@@ -62,10 +62,12 @@ __all__ = [
     "Model",
     "Numbers",
     "RegressorBase",
+    "SharedSettings",
     "Stored",
     "Target",
     "Trained",
     "Training",
+    "batch_of",
     "calibrate",
     "changed",
     "check_destination",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -50,12 +51,13 @@ from caveat.predictive import Categorical, Gaussian
 Array = NDArray[Any]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Estimator(BaseEstimator, ABC):
     """What classifiers and regressors of all kinds share."""
 
     kind: ClassVar[Kind]
-    model_: Model
-    verbose: bool
+    model_: Model = field(init=False)
+    verbose: bool = False
 
     @abstractmethod
     def open_rows(self, X: Any, *, training: bool) -> tuple[Any, int]:
@@ -200,8 +202,7 @@ class Estimator(BaseEstimator, ABC):
             rule, cause = f"The folder must hold a {cls.__name__}.", "the other class was meant"
             fix = f"caveat.{cls.kind.package}.{other}.load(folder)"
             raise InvalidArgumentError(explain(rule, got=f"a {other}", cause=cause, fix=fix))
-        names = cls.kind.settings.__dataclass_fields__
-        estimator = cls(**{name: getattr(model.settings, name) for name in names})
+        estimator = cls(**cast("dict[str, Any]", vars(model.settings)))
         estimator.model_ = model
         estimator._restored()
         return estimator
@@ -234,11 +235,12 @@ class Estimator(BaseEstimator, ABC):
         return as_array(values)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ClassifierBase(ClassifierMixin, Estimator):
     """What classifiers of all kinds share."""
 
-    classes_: Array
-    class_weight: Mapping[Any, float] | str | None
+    classes_: Array = field(init=False)
+    class_weight: Mapping[Any, float] | str | None = None
 
     def predict(self, X: Any) -> Array:
         """Returns the most probable class of each row, (B,)."""

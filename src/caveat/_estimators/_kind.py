@@ -147,6 +147,7 @@ class Kind:
         settings: Dataclass of the parameters.
         shape: Dataclass that a network is built from.
         check: Checks the parameters.
+        networks: Returns how many networks parameters ask for.
         learn: Trains networks: see ``Training`` and ``Learned``.
         stored: Dataclass of what the manifest says of the reader.
         state: Returns that of a model.
@@ -167,6 +168,7 @@ class Kind:
     settings: type[Any]
     shape: type[Any]
     check: Callable[[Any], Any]
+    networks: Callable[[Any], int]
     learn: Callable[[Training], Learned]
     stored: type[Any]
     state: Callable[[Model], Any]
@@ -200,6 +202,7 @@ class Stored:
     Fields:
         place: The folder.
         reader: What ``Kind.state`` gave.
+        count: The number of networks.
         tensors: Tensors by name; those of network 0 begin with "0.", those of the reader with "reader.".
         given: Keyword arguments of ``load``.
     """
@@ -209,6 +212,7 @@ class Stored:
     target: Target
     shape: Any
     settings: Any
+    count: int
     tensors: Mapping[str, Tensor]
     given: Mapping[str, Any]
 

@@ -18,7 +18,7 @@ from caveat._checks import require_number
 from caveat._engine import predict as predict_draws
 from caveat._engine import summarized
 from caveat._estimators._kind import Calibration, Model
-from caveat._estimators._settings import Settings
+from caveat._estimators._settings import SharedSettings
 from caveat._estimators._targets import Numbers
 from caveat._numerics import Moments, conformal_quantile
 from caveat.predictive import Categorical, Gaussian, concatenate
@@ -70,7 +70,7 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
 
 def summarize_draws(model: Model, inputs: Tensor, draws: int | None = None) -> Categorical | Gaussian:
     """Returns ``predict_from`` before calibration, a regression's in the network's units."""
-    settings: Settings = model.settings
+    settings: SharedSettings = model.settings
     n = settings.draws if draws is None else draws
     sampler, rows, preds = model.sampler, list[Tensor](), list[Any]()
     for one, part in parts_of(model, inputs):

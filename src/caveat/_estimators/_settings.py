@@ -1,46 +1,43 @@
-"""The parameters of estimators: one frozen dataclass for each kind, read off the estimator and checked once."""
+"""The parameters of estimators: one dataclass for each kind, which its estimators inherit; a model keeps a copy.
+
+The copy is checked once, and ``set_params`` of the estimator does not change it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from caveat._checks import require_integer, require_seed
 from caveat.errors import InvalidArgumentError, explain
 
-
-class Settings(Protocol):
-    """What the base reads of a kind's parameters; each kind's own dataclass has more."""
-
-    @property
-    def draws(self) -> int:
-        """The number of functions that a prediction summarizes."""
-        ...
-
-    @property
-    def calibration(self) -> float:
-        """The fraction of rows that is not trained on but calibrates; 0 for none."""
-        ...
-
-    @property
-    def random_state(self) -> int:
-        """The random seed for training and for draws."""
-        ...
-
-    @property
-    def networks(self) -> int:
-        """The number of networks that are trained."""
-        ...
+_LEAST = {"members": 1, "draws": 2, "width": 1, "epochs": 1, "batch_size": 1, "patience": 1}
+_BELOW = {"dropout": 1.0, "validation": 1.0, "learning_rate": 1e6, "calibration": 1.0}
 
 
-SettingsT = TypeVar("SettingsT", bound=Settings)
+@dataclass(kw_only=True, eq=False)
+class SharedSettings:
+    """The parameters that all kinds have: see their estimators. None leaves it to what is trained and to the rows."""
+
+    members: int = 5
+    draws: int = 100
+    dropout: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    patience: int | None = None
+    weight_decay: float = 1e-2
+    calibration: float = 0.15
+    random_state: int = 0
+
+
+SettingsT = TypeVar("SettingsT", bound=SharedSettings)
 
 
 def settings_of(estimator: Any, kind: type[SettingsT]) -> SettingsT:
     """Returns the parameters of an estimator as the dataclass ``kind``; paths become text, NumPy numbers Python's."""
     named: dict[str, Any] = {}
-    for field in fields(kind):  # pyright: ignore[reportArgumentType] - a dataclass
+    for field in fields(kind):
         value: Any = getattr(estimator, field.name)
         value = value.item() if hasattr(value, "item") else value
         path = hasattr(value, "__fspath__") or (field.name == "device" and value is not None)
@@ -49,43 +46,42 @@ def settings_of(estimator: Any, kind: type[SettingsT]) -> SettingsT:
 
 
 def check_settings(
-    settings: SettingsT,
-    *,
-    choices: Mapping[str, Collection[str]],
-    integers: Mapping[str, int],
-    numbers: Mapping[str, float],
+    settings: SettingsT, *, choices: Mapping[str, Collection[str]], least: Mapping[str, int] | None = None
 ) -> SettingsT:
     """Returns the settings if all are in range; what may be None is left out where it is.
 
     Args:
-        settings: Dataclass of parameters.
+        settings: Parameters.
         choices: Allowed words for each parameter that is one of several.
-        integers: Least value for each parameter that is an integer.
-        numbers: Value for each parameter that is a number which it must be above 0 and below; ``calibration`` may be 0.
+        least: Least value for each integer that only this kind has, or that has another least value.
 
     Raises:
         InvalidArgumentError: A word that is not known, or a number out of range.
     """
-    optional = {f.name for f in fields(settings) if f.default is None}  # pyright: ignore[reportArgumentType]
-    given: dict[str, Any] = {
-        name: getattr(settings, name)
-        for name in (*choices, *integers, *numbers)
-        if not (name in optional and getattr(settings, name) is None)
-    }
-    for name, value in given.items():
+    integers = {**_LEAST, **(least or {})}
+    optional = {field.name: field.default is None for field in fields(settings)}
+    for name in (*choices, *integers, *_BELOW):
+        if name not in optional or (optional[name] and getattr(settings, name) is None):
+            continue
+        value: Any = getattr(settings, name)
         if name in choices and value not in choices[name]:
             first = next(iter(choices[name]))
             raise wrong_setting(name, value, f"must be one of {', '.join(choices[name])}", f"{name}={first!r}")
         if name in integers:
             require_integer(value, name, integers[name], fix="leave it out")
-        if name in numbers:
-            least = "at least" if name == "calibration" else "above"
-            above = isinstance(value, (int, float)) and (value > 0 or (value == 0 and least == "at least"))
-            if not above or value >= numbers[name]:
-                rule = f"must be a number {least} 0 and below {numbers[name]:g}"
+        if name in _BELOW:
+            least_word = "at least" if name == "calibration" else "above"
+            above = isinstance(value, (int, float)) and (value > 0 or (value == 0 and name == "calibration"))
+            if not above or value >= _BELOW[name]:
+                rule = f"must be a number {least_word} 0 and below {_BELOW[name]:g}"
                 raise wrong_setting(name, value, rule, "leave it out")
     require_seed(settings.random_state, "random_state")
     return settings
+
+
+def batch_of(settings: SharedSettings, rows: int) -> int:
+    """Returns the rows of a step: few of small sets, which else would take few steps."""
+    return settings.batch_size or (16 if rows < 500 else 32 if rows < 3_000 else 64)
 
 
 def wrong_setting(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:

@@ -109,13 +109,13 @@ def load_model(kind: Kind, folder: str | Path, **given: Any) -> Model:
 
 
 def restore_networks(build: Callable[[], nn.Module], stored: Stored) -> tuple[nn.Module, ...]:
-    """Returns as many networks as the settings say, in eval mode; nothing is allocated before their weights fit.
+    """Returns as many networks as the folder has, in eval mode; nothing is allocated before their weights fit.
 
     Raises:
         ValueError: Weights that do not fit, or are not finite.
     """
     networks: list[nn.Module] = []
-    for number in range(stored.settings.networks):
+    for number in range(stored.count):
         weights = check_weights(build, under(stored.tensors, f"{number}."), f"network {number}")
         network = build()
         network.load_state_dict(weights)
@@ -139,15 +139,16 @@ def _make(
     settings = kind.check(from_plain(kind.settings, about["settings"], "settings"))
     target = cast(Target, from_plain(Target, about["target"], "target"))
     stated = cast(_Calibrated, from_plain(_Calibrated, about["calibration"], "calibration"))
-    check_size(settings.networks, settings.draws, tensors)
+    count = kind.networks(settings)
+    check_size(count, settings.draws, tensors)
     check_target(target)
     of_reader = from_plain(kind.stored, {part.name: about[part.name] for part in fields(kind.stored)}, "its own part")
-    reader, networks = kind.restore(Stored(place, of_reader, target, shape, settings, tensors, given))
+    reader, networks = kind.restore(Stored(place, of_reader, target, shape, settings, count, tensors, given))
     task = "classification" if isinstance(target, Classes) else "regression"
     measures = measures_of(task)
     checked = kind.tensors is not None  # those of the reader, by the kind
     named = [name for name in tensors if not (checked and name.startswith(OF_READER))]
-    check_names(named, settings.networks, (_FACTORS, _SCORES, *(f"{_UNCERTAINTY}{name}" for name in measures)))
+    check_names(named, count, (_FACTORS, _SCORES, *(f"{_UNCERTAINTY}{name}" for name in measures)))
     factors, scores, unsure = tensors[_FACTORS], tensors[_SCORES], under(tensors, _UNCERTAINTY)
     check_calibration(stated.temperature, factors, scores, 0 if isinstance(target, Classes) else target.count)
     require(stated.noise is None or stated.noise > 0, "calibration.noise must be above 0")

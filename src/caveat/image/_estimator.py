@@ -6,7 +6,7 @@ Pictures are predicted for some at a time; of one that shows nothing is said wha
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -33,34 +33,18 @@ from caveat.image._backbone import open_backbone
 from caveat.image._kind import AT_ONCE, KIND, PictureReader, TrainingPictures, read_training
 from caveat.image._listing import InvalidPictureError, PicturesLeftOutWarning, as_sources, list_pictures
 from caveat.image._reading import Format, Problem, learn_format, read_in_batches
+from caveat.image._settings import Settings
 from caveat.predictive import Categorical, Gaussian, MeanAndVariance, Probabilities, concatenate
 
 _LARGEST = 64  # pixels along a side of what is trained from scratch
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PictureEstimator(Estimator):
+class PictureEstimator(Estimator, Settings):
     """An estimator of B pictures X: a list of paths, arrays or PIL images, an array, a folder, or a CSV of paths."""
 
     kind = KIND
 
-    backbone: str | nn.Module | None = None
-    size: int | None = None
-    method: str | None = None
-    members: int = 5
-    draws: int = 100
-    width: int | None = None
-    dropout: float | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    patience: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float = 1e-2
-    validation: float = 0.1
-    calibration: float = 0.15
-    random_state: int = 0
-    verbose: bool = False
-    device: str | None = None
     problems_: tuple[Problem, ...] = field(init=False)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -204,8 +188,6 @@ class Classifier(PictureEstimator, ClassifierBase):
         >>> model.predict(X[:2])
         array(['red', 'blue'], dtype='<U4')
     """
-
-    class_weight: Mapping[Any, float] | str | None = None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

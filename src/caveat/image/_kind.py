@@ -22,6 +22,7 @@ from caveat._estimators import (
     Stored,
     Trained,
     Training,
+    batch_of,
     loss_of,
     plain_text,
     require,
@@ -34,7 +35,15 @@ from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._listing import InvalidPictureError
 from caveat.image._network import PictureNetwork, Shape, build_network
 from caveat.image._reading import Format, Problem, digest_rows, read_in_batches, read_pictures, upright
-from caveat.image._settings import Settings, check_settings
+from caveat.image._settings import (
+    Settings,
+    check_settings,
+    epochs_of,
+    networks_of,
+    rate_of,
+    step_of,
+    width_of,
+)
 from caveat.train import fit_ensemble
 
 _FEWEST_TO_VALIDATE = 30
@@ -109,16 +118,16 @@ def _learn(training: Training) -> Learned:
     # Networks of pictures run all epochs under a falling rate: the noisy loss of a few held-out rows stops them far too
     # early, and of classes, whose temperature is calibrated, those rows are worth more to learn from.
     looks = not (pictures and training.classifies and settings.patience is None)
-    shape = Shape(rows.inputs.shape[1], pictures, outputs, training.classifies, settings.channels, settings.rate)
+    shape = Shape(rows.inputs.shape[1], pictures, outputs, training.classifies, width_of(settings), rate_of(settings))
     fitted = fit_ensemble(
         partial(build_network, shape, None if pictures else chosen),
         loss_of(shape.classes, training.weights is not None),
         (chosen, training.targets),
-        members=settings.networks,
+        members=networks_of(settings),
         validation=settings.validation if looks and len(chosen) >= _FEWEST_TO_VALIDATE else None,
-        epochs=settings.most_epochs(len(chosen)),
-        batch_size=settings.batch(len(chosen)),
-        learning_rate=settings.step,
+        epochs=epochs_of(settings, len(chosen)),
+        batch_size=batch_of(settings, len(chosen)),
+        learning_rate=step_of(settings),
         weight_decay=settings.weight_decay,
         patience=settings.patience or (None if pictures else 6),
         schedule=fall_as_cosine if pictures else None,
@@ -231,6 +240,7 @@ KIND = Kind(
     settings=Settings,
     shape=Shape,
     check=check_settings,
+    networks=networks_of,
     learn=_learn,
     stored=_StoredReader,
     state=_state,

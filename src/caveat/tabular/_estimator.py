@@ -22,29 +22,16 @@ from caveat._tables import (
     row_place,
 )
 from caveat.tabular._kind import KIND
+from caveat.tabular._settings import Settings
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TableEstimator(Estimator):
+class TableEstimator(Estimator, Settings):
     """An estimator of a table X of B rows: a data frame, an Arrow table, an array (B, F) or a dict of columns."""
 
     kind = KIND
 
-    method: str = "ensemble"
-    members: int = 5
-    draws: int = 100
-    width: int = 128
-    depth: int = 2
-    dropout: float | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    patience: int | None = None
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    calibration: float = 0.15
     categorical: Collection[str | int] = ()
-    random_state: int = 0
-    verbose: bool = False
 
     def open_rows(self, X: Any, *, training: bool) -> tuple[Table, int]:
         """Returns the columns, and the number of rows; the columns must be those of training.
@@ -163,5 +150,3 @@ class Classifier(TableEstimator, ClassifierBase):
         >>> model.predict({"size": [0.2], "color": ["red"]})
         array(['ripe'], dtype='<U7')
     """
-
-    class_weight: Mapping[Any, float] | str | None = None

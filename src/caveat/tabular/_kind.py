@@ -33,7 +33,7 @@ from caveat._tables import (
     Trees,
 )
 from caveat.tabular._network import Shape, TableNetwork
-from caveat.tabular._settings import Settings, check_settings
+from caveat.tabular._settings import Settings, check_settings, networks_of
 from caveat.tabular._training import learn
 
 _MOST_SHOWN = 8
@@ -172,6 +172,7 @@ KIND = Kind(
     settings=Settings,
     shape=Shape,
     check=check_settings,
+    networks=networks_of,
     learn=learn,
     stored=_StoredReader,
     state=_state,

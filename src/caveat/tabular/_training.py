@@ -17,7 +17,15 @@ from caveat._tables import Array, Schema, TableReader, TrainingTable, TypedColum
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork
-from caveat.tabular._settings import Settings
+from caveat.tabular._settings import (
+    Settings,
+    batch_of,
+    epochs_of,
+    networks_of,
+    patience_of,
+    rate_of,
+    validation_of,
+)
 from caveat.train import fit_ensemble
 
 _LOOKED_AT = 1000
@@ -82,7 +90,7 @@ def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool
         method=settings.method,
         width=settings.width,
         depth=settings.depth,
-        dropout=settings.rate(classes),
+        dropout=rate_of(settings, classes),
         embedding=8,
     )
 
@@ -100,10 +108,10 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
             build,
             _loss(shape, training.weights is not None),
             (rows, training.targets),
-            members=settings.networks,
+            members=networks_of(settings),
             backend="vectorized",
-            validation=settings.held_out(count) if count >= _FEWEST_TO_VALIDATE else None,
-            batch_size=settings.batch(count),
+            validation=validation_of(count) if count >= _FEWEST_TO_VALIDATE else None,
+            batch_size=batch_of(settings, count),
             weight_decay=settings.weight_decay,
             seed=settings.random_state,
             penalty=penalty,
@@ -112,7 +120,8 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
         )
         return [Trained.of(fit) for fit in fitted.fits]
 
-    epochs, patience, rate = settings.most_epochs(count, shape.classes), settings.patient(count), settings.learning_rate
+    epochs, patience = epochs_of(settings, count, shape.classes), patience_of(settings, count)
+    rate = settings.learning_rate
     first, second = (None if checkpoint is None else checkpoint / part for part in ("first", "second"))
     build = partial(TableNetwork, shape, list(edges))
     later = epochs // _SHARE

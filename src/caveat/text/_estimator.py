@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,35 +10,14 @@ from caveat._estimators import ClassifierBase, Estimator, RegressorBase, load_mo
 from caveat.text._kind import KIND, encoder_files
 from caveat.text._reader import Sentences
 from caveat.text._sentences import as_sentences
+from caveat.text._settings import Settings
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SentenceEstimator(Estimator):
+class SentenceEstimator(Estimator, Settings):
     """An estimator of B sentences X: a list, an array or a series of strings."""
 
     kind = KIND
-
-    encoder: str | Path | None = None
-    fine_tune: bool = False
-    pooling: str = "mean"
-    local_files_only: bool = False
-    method: str | None = None
-    members: int = 5
-    draws: int = 100
-    max_length: int | None = None
-    vocabulary: int = 20_000
-    width: int | None = None
-    dropout: float | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    patience: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float = 1e-2
-    validation: float | None = None
-    calibration: float = 0.15
-    random_state: int = 0
-    verbose: bool = False
-    device: str | None = None
 
     def open_rows(self, X: Any, *, training: bool) -> tuple[list[str], int]:
         """Returns the sentences, and the number of them.
@@ -129,8 +107,6 @@ class Classifier(SentenceEstimator, ClassifierBase):
         >>> model.predict(["play jazz", "book a seat"])
         array(['music', 'food'], dtype='<U5')
     """
-
-    class_weight: Mapping[Any, float] | str | None = None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -18,7 +18,7 @@ from caveat.text._encoder import MOST_TOKENS, Encoder, InvalidEncoderError, make
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
 from caveat.text._sentences import InvalidTextError
-from caveat.text._settings import Settings, check_settings
+from caveat.text._settings import Settings, check_settings, kind_of, networks_of
 from caveat.text._training import learn
 from caveat.text._words import Vocabulary
 
@@ -84,7 +84,7 @@ def _restore(stored: Stored) -> tuple[SentenceReader, tuple[nn.Module, ...]]:
 
 def _restore_tuned(stored: Stored, encoder: Encoder) -> tuple[nn.Module, ...]:
     networks: list[nn.Module] = []
-    for number in range(stored.settings.networks):
+    for number in range(stored.count):
         network = SentenceNetwork(stored.shape, copy.deepcopy(encoder.reader))
         network.load_state_dict(under(stored.tensors, f"{number}."))
         networks.append(network.eval())
@@ -96,7 +96,7 @@ def _check(stored: Stored, about: _StoredReader) -> None:
     classes, known = isinstance(stored.target, Classes), about.vocabulary
     outputs = stored.target.count * (1 if classes else 2)
     fits = shape.classes == classes and shape.outputs == outputs
-    require(fits and shape.kind == stored.settings.kind, "its parts do not belong together")
+    require(fits and shape.kind == kind_of(stored.settings), "its parts do not belong together")
     require(shape.width >= 1 and shape.inputs >= 0 and 0 <= shape.dropout < 1, "network: out of range")
     one = (known is not None) == (shape.kind == "words") != (about.encoder is not None)
     require(one, "vocabulary and encoder: one of them")
@@ -186,6 +186,7 @@ KIND = Kind(
     settings=Settings,
     shape=Shape,
     check=check_settings,
+    networks=networks_of,
     learn=learn,
     stored=_StoredReader,
     state=_state,

@@ -15,7 +15,18 @@ from caveat._estimators import Learned, Trained, Training, loss_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
-from caveat.text._settings import Settings
+from caveat.text._settings import (
+    Settings,
+    batch_of,
+    epochs_of,
+    kind_of,
+    networks_of,
+    patience_of,
+    rate_of,
+    step_of,
+    validation_of,
+    width_of,
+)
 from caveat.text._words import learn_vocabulary
 from caveat.train import fit, fit_ensemble
 
@@ -26,17 +37,18 @@ _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
 def learn(training: Training) -> Learned:
     """Returns networks trained on sentences, and the reader: an encoder, or a vocabulary of what is trained on."""
     settings: Settings = training.settings
+    kind = kind_of(settings)
     texts: Sequence[str] = training.rows.texts
     if settings.encoder is not None:
-        reader = SentenceReader(settings.kind, settings.max_length, encoder=open_encoder(settings))
+        reader = SentenceReader(kind, settings.max_length, encoder=open_encoder(settings))
     else:  # of the kept sentences alone: those held out shall have unknown words as new sentences will
         kept = cast("list[int]", training.kept.tolist())
         vocabulary = learn_vocabulary([texts[row] for row in kept], settings.vocabulary, settings.max_length)
-        reader = SentenceReader(settings.kind, settings.max_length, vocabulary=vocabulary)
+        reader = SentenceReader(kind, settings.max_length, vocabulary=vocabulary)
     inputs, truncated = reader.read_and_count(texts)
     reader.warn_of_truncated(truncated, len(texts))
     outputs = training.target.count * (1 if training.classifies else 2)
-    shape = Shape(settings.kind, reader.features, outputs, training.classifies, settings.hidden, settings.rate)
+    shape = Shape(kind, reader.features, outputs, training.classifies, width_of(settings), rate_of(settings))
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
         trained = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
@@ -52,10 +64,10 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Trained]:
         partial(_build, shape, None if shape.kind == "words" else inputs),
         loss_of(shape.classes, training.weights is not None),
         (inputs, training.targets),
-        members=settings.networks,
-        epochs=settings.most_epochs(len(inputs), shape.outputs),
-        learning_rate=settings.step,
-        backend="loop" if shape.kind == "words" or settings.networks == 1 else "vectorized",  # no stacked sum
+        members=networks_of(settings),
+        epochs=epochs_of(settings, len(inputs), shape.outputs),
+        learning_rate=step_of(settings),
+        backend="loop" if shape.kind == "words" or networks_of(settings) == 1 else "vectorized",  # no stacked sum
         optimizer=partial(_many_weights, settings) if shape.kind == "words" else None,
         schedule=(lambda passed: 1 - passed) if shape.kind == "words" else None,
         **_common(training, len(inputs)),
@@ -82,10 +94,10 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         partial(_build, shape, features),
         loss,
         (features, training.targets),
-        members=settings.networks,
+        members=networks_of(settings),
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
-        backend="vectorized" if settings.networks > 1 else "loop",
+        backend="vectorized" if networks_of(settings) > 1 else "loop",
         **common,
     )
     trained: list[Trained] = []
@@ -93,15 +105,15 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
         options: dict[str, Any] = {**common, "seed": head.seed}
-        epochs = settings.most_epochs(len(inputs), shape.outputs)
-        tuned = fit(network, loss, (inputs, training.targets), epochs=epochs, learning_rate=settings.step, **options)
+        options |= {"epochs": epochs_of(settings, len(inputs), shape.outputs), "learning_rate": step_of(settings)}
+        tuned = fit(network, loss, (inputs, training.targets), **options)
         trained.append(Trained.of(tuned))
     return trained
 
 
 def _many_weights(settings: Settings, parameters: Any) -> torch.optim.Optimizer:
     """Returns an AdamW that reads millions of weights once a step: for these, its time is that of training."""
-    return torch.optim.AdamW(parameters, lr=settings.step, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.AdamW(parameters, lr=step_of(settings), weight_decay=settings.weight_decay, fused=True)
 
 
 def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
@@ -115,10 +127,10 @@ def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
 def _common(training: Training, rows: int) -> dict[str, Any]:
     settings: Settings = training.settings
     return {
-        "validation": settings.validated(training.classifies) if rows >= _FEWEST_TO_VALIDATE else None,
-        "batch_size": settings.batch(rows),
+        "validation": validation_of(settings, training.classifies) if rows >= _FEWEST_TO_VALIDATE else None,
+        "batch_size": batch_of(settings, rows),
         "weight_decay": settings.weight_decay,
-        "patience": settings.patient,
+        "patience": patience_of(settings),
         "seed": settings.random_state,
         "progress": training.verbose,
         "device": settings.device,
