@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
+from caveat._checks import describe, with_labels
 from caveat._numerics import entropy
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
@@ -77,6 +77,37 @@ def as_tensor(value: Any, name: str) -> Tensor:
     kind, size = array.dtype.kind, array.dtype.itemsize
     plain = np.int64 if kind == "u" and size > 1 else np.float64 if size > 8 else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.array(array, dtype=plain, order="C"))  # a copy: it may be read-only
+
+
+def truth_like(pred: Categorical | Bernoulli | Gaussian, y: Tensor) -> Tensor:
+    """Returns the truth in the shape that a predictive's metrics take: labels int64 (B...), or targets (B..., D).
+
+    Raises:
+        InvalidArgumentError: shapes that do not fit, or labels that are no classes.
+    """
+    if not isinstance(pred, Gaussian):
+        classes = pred.binary if isinstance(pred, Bernoulli) else pred
+        shape = classes.votes.shape[:-1]
+        labels = y.to(classes.votes.device)
+        if labels.numel() == classes.votes[..., 0].numel() and labels.shape[-1:] == (1,):
+            labels = labels.reshape(shape)
+        if isinstance(pred, Bernoulli) or labels.dtype == torch.bool:  # yes and no are floats in their loss
+            labels = labels.long() if bool((labels == labels.long()).all()) else labels
+        with_labels(classes.moments.mean, labels, "the predictions")
+        return labels
+    target = y.to(pred.noise)
+    if target.numel() == pred.noise.numel() and 1 in (*pred.noise.shape[-1:], *target.shape[-1:]):
+        target = target.reshape(pred.noise.shape)  # (B,) beside (B, 1)
+    if target.shape != pred.noise.shape:
+        raise InvalidArgumentError(
+            explain(
+                "Targets must have the same shape as the predictions.",
+                got=f"targets {tuple(target.shape)}; the shape of the predictions is {tuple(pred.noise.shape)}",
+                cause="other rows than those that were predicted",
+                fix="y of the same rows as x",
+            )
+        )
+    return target
 
 
 def _tensor_parameters(function: Callable[..., Any]) -> dict[str, bool]:

@@ -55,6 +55,9 @@ class Measure:
 MEASURES: dict[str, Measure] = {}
 """Every measure by name."""
 
+TOTAL_UNCERTAINTY: dict[Kind, str] = {"classification": "predictive_entropy", "regression": "total_variance"}
+"""The measure that is meant where none is named."""
+
 
 def measure(kind: Kind, unit: Unit, *, higher_is_less_sure: bool = True) -> Callable[[_F], _F]:
     """Put a function into `MEASURES` under its own name, and give it back unchanged."""
@@ -65,6 +68,13 @@ def measure(kind: Kind, unit: Unit, *, higher_is_less_sure: bool = True) -> Call
         return function
 
     return register
+
+
+def measure_of(measure: object) -> Measure | None:
+    """The measure of a name in `MEASURES`, or of a function that is one of them; None of anything else."""
+    if isinstance(measure, str):
+        return MEASURES.get(measure)
+    return next((entry for entry in MEASURES.values() if entry.function is measure), None)
 
 
 def kind_of(pred: Predictive) -> Kind | None:

@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._arrays import as_tensor
+from caveat._arrays import as_tensor, truth_like
 from caveat._checks import require_number
 from caveat._compare._comparison import Comparison, Difference
-from caveat._compare._scores import Score, scores_of, truth_like
+from caveat._compare._scores import Score, scores_of
 from caveat._engine import Sampler, predict
 from caveat.errors import InvalidArgumentError, explain
 from caveat.metrics import bootstrap

@@ -9,8 +9,6 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from caveat._checks import with_labels
-from caveat.errors import InvalidArgumentError, explain
 from caveat.measures import MEASURES
 from caveat.metrics import (
     aurc,
@@ -24,37 +22,6 @@ from caveat.predictive import Bernoulli, Categorical, Gaussian
 
 Score = Callable[..., Tensor]
 """Takes `weights` (R, B) and gives (R,); without them 0-d."""
-
-
-def truth_like(pred: Categorical | Bernoulli | Gaussian, y: Tensor) -> Tensor:
-    """Returns the truth in the shape that a predictive's metrics take: labels int64 (B...), or targets (B..., D).
-
-    Raises:
-        InvalidArgumentError: shapes that do not fit, or labels that are no classes.
-    """
-    if not isinstance(pred, Gaussian):
-        classes = pred.binary if isinstance(pred, Bernoulli) else pred
-        shape = classes.votes.shape[:-1]
-        labels = y.to(classes.votes.device)
-        if labels.numel() == classes.votes[..., 0].numel() and labels.shape[-1:] == (1,):
-            labels = labels.reshape(shape)
-        if isinstance(pred, Bernoulli) or labels.dtype == torch.bool:  # yes and no are floats in their loss
-            labels = labels.long() if bool((labels == labels.long()).all()) else labels
-        with_labels(classes.moments.mean, labels, "the predictions")
-        return labels
-    target = y.to(pred.noise)
-    if target.numel() == pred.noise.numel() and 1 in (*pred.noise.shape[-1:], *target.shape[-1:]):
-        target = target.reshape(pred.noise.shape)  # (B,) beside (B, 1)
-    if target.shape != pred.noise.shape:
-        raise InvalidArgumentError(
-            explain(
-                "Targets must have the shape of the predictions.",
-                got=f"targets {tuple(target.shape)} and predictions {tuple(pred.noise.shape)}",
-                cause="other rows than those that were predicted",
-                fix="y of the same rows as x",
-            )
-        )
-    return target
 
 
 def scores_of(pred: Categorical | Bernoulli | Gaussian, y: Tensor, level: float) -> dict[str, Score]:

@@ -16,7 +16,7 @@ from caveat.acquire._joint import joint_probabilities
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Gaussian, Predictive
 
-_CHUNK = 1 << 21
+_CHUNK, _ROWS = 1 << 21, 4096
 
 
 def epig(pool: Predictive | Tensor, targets: Predictive | Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def _of_targets(pool: Gaussian, targets: Gaussian) -> Tensor:
     for d in range(f.shape[-1]):
         parts = [
             _correlated(x, g[..., d], total, total_g[:, d], of)
-            for x, total in zip(_split(f[..., d], 1), _split(total_f[:, d], 0), strict=True)
+            for x, total in zip(torch.split(f[..., d], _ROWS, 1), torch.split(total_f[:, d], _ROWS), strict=True)
         ]
         gain += torch.cat(parts)
     return gain
@@ -85,10 +85,6 @@ def _correlated(x: Tensor, y: Tensor, total_x: Tensor, total_y: Tensor, of: int)
     tiny = torch.finfo(covariance.dtype).tiny
     square = covariance.square() / (total_x[:, None] * total_y[None]).clamp(min=tiny)
     return (-torch.log1p(-square.clamp(max=1 - 1e-12)) / 2).mean(-1)
-
-
-def _split(x: Tensor, dim: int) -> list[Tensor]:
-    return [x.narrow(dim, at, min(4096, x.shape[dim] - at)) for at in range(0, x.shape[dim], 4096)]
 
 
 def _chunks(p: Tensor, beside: int) -> Iterator[Tensor]:

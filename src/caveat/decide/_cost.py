@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import classified, describe
+from caveat._checks import classified, describe, require_number
 from caveat._numerics import accumulator
 from caveat.decide._threshold import Threshold, calibration_rows
 from caveat.decide._uncertainty import MeasureLike, measure_name
@@ -44,15 +44,13 @@ def threshold_for_cost(
         (0.5, 0.5)
     """
     price = float(deferral_cost)
-    if math.isnan(price) or price < 0 or math.isinf(price):
-        raise InvalidArgumentError(
-            explain(
-                "deferral_cost must be a finite number of at least 0.",
-                got=f"{deferral_cost!r}",
-                cause="a sign, or a price that was computed from nothing",
-                fix="what a person's look at a row costs, in the unit of the losses",
-            )
-        )
+    require_number(
+        price,
+        "deferral_cost",
+        "[0, inf)",
+        cause="a sign, or a price that was computed from nothing",
+        fix="what a person's look at a row costs, in the unit of the losses",
+    )
     by, loss = calibration_rows(pred, losses, measure)
     order = by.argsort(stable=True)
     ordered = by[order]

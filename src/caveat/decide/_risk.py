@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from caveat._bounds import risk_p_values
-from caveat._checks import require_integer, require_number
+from caveat._checks import require_integer, require_number, says_only_0_and_1
 from caveat.decide._threshold import NoThresholdError, Threshold, calibration_rows
 from caveat.decide._uncertainty import MeasureLike, measure_name
 from caveat.errors import InvalidArgumentError, explain
@@ -89,7 +89,7 @@ def threshold_for_risk(
 
 def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: int) -> float:
     """The last candidate that passes at the error that was carried to it."""
-    n, binary = len(by), _is_binary(loss)
+    n, binary = len(by), says_only_0_and_1(loss)
     ranks = torch.tensor(sorted({n * step // candidates for step in range(1, candidates + 1)} - {0}))
     levels = _levels(ranks, target, error, binary=binary)
     if not any(levels):
@@ -142,7 +142,7 @@ def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, threshol
     """The last threshold before the first that fails at the full level."""
     kept = by[None] <= thresholds.to(by)[:, None]
     sums = torch.stack([loss[row].sum() for row in kept])
-    p = risk_p_values(sums, kept.sum(-1), target, binary=_is_binary(loss))
+    p = risk_p_values(sums, kept.sum(-1), target, binary=says_only_0_and_1(loss))
     failed = (p > error).nonzero().flatten()
     passed = int(failed[0]) if len(failed) else len(thresholds)
     if passed == 0:
@@ -154,10 +154,6 @@ def _in_sequence(by: Tensor, loss: Tensor, target: float, error: float, threshol
 
 def _numbers(values: Tensor) -> list[float]:
     return cast(list[float], values.tolist())
-
-
-def _is_binary(loss: Tensor) -> bool:
-    return bool(((loss == 0) | (loss == 1)).all())
 
 
 def _checked_thresholds(thresholds: Sequence[float] | Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import describe, require_no_nan, require_rows
-from caveat._measure_kinds import kind_of
+from caveat._measure_kinds import TOTAL_UNCERTAINTY, kind_of, measure_of
 from caveat._numerics import accumulator
 from caveat.errors import InvalidArgumentError, explain
 from caveat.measures import MEASURES
@@ -17,8 +17,6 @@ from caveat.predictive import Predictive
 
 MeasureLike = str | Callable[..., Tensor] | None
 """A name in ``caveat.measures.MEASURES``, a function of a predictive, or None for the default of its kind."""
-
-_DEFAULT = {"classification": "predictive_entropy", "regression": "total_variance"}
 
 
 def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tensor:
@@ -54,7 +52,8 @@ def measure_name(pred: Predictive | Tensor, measure: MeasureLike) -> str:
     if isinstance(pred, Tensor):
         return "uncertainty"
     if measure is None:
-        return _DEFAULT.get(kind_of(pred) or "", "uncertainty")
+        kind = kind_of(pred)
+        return "uncertainty" if kind is None else TOTAL_UNCERTAINTY[kind]
     return measure if isinstance(measure, str) else getattr(measure, "__name__", "measure")
 
 
@@ -82,21 +81,21 @@ def _measured(pred: Predictive, measure: MeasureLike) -> Tensor:
                 fix='pred["head"] for one head; torch.tensor(values) for a list',
             )
         )
-    values = _function(_DEFAULT[kind] if measure is None else measure)(pred)
+    values = _function(TOTAL_UNCERTAINTY[kind] if measure is None else measure)(pred)
     return values.reshape(values.shape[0], -1).mean(-1) if values.ndim > 1 and values.numel() else values
 
 
 def _function(measure: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
-    if isinstance(measure, str):
-        if measure in MEASURES:
-            return MEASURES[measure].uncertainty
-        raise InvalidArgumentError(
-            explain(
-                "A measure is one of MEASURES, or a function of a predictive.",
-                got=f"measure={measure!r}",
-                cause="a typo",
-                fix=f"one of {', '.join(sorted(MEASURES))}",
-            )
+    known = measure_of(measure)
+    if known is not None:
+        return known.uncertainty
+    if not isinstance(measure, str):
+        return measure
+    raise InvalidArgumentError(
+        explain(
+            "A measure is one of MEASURES, or a function of a predictive.",
+            got=f"measure={measure!r}",
+            cause="a typo",
+            fix=f"one of {', '.join(sorted(MEASURES))}",
         )
-    known = next((entry for entry in MEASURES.values() if entry.function is measure), None)
-    return known.uncertainty if known else measure
+    )

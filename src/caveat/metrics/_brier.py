@@ -13,6 +13,7 @@ from caveat._checks import classified, describe, require_integer
 from caveat._numerics import accumulator
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._reliability import equal_width_edges
+from caveat.metrics._streaming import no_rows
 from caveat.metrics._weighting import sums_by_group
 
 
@@ -123,14 +124,7 @@ class BrierBins:
         count, p, y, squares, products = self.sums
         N = count[0].sum()
         if not bool(N > 0):
-            raise InvalidArgumentError(
-                explain(
-                    "There must be at least one row.",
-                    got="a state that no row was taken into",
-                    cause="the result of update was not kept: the state itself never changes",
-                    fix="state = state.update(probabilities, labels)",
-                )
-            )
+            raise InvalidArgumentError(no_rows())
         some = count.clamp(min=1)  # sums of an empty bin are 0 and stay so
         base = y.sum(-1, keepdim=True) / N
         reliability = ((p - y).square() / some).sum() / N

@@ -9,8 +9,8 @@ from typing import NamedTuple, cast, final
 import torch
 from torch import Tensor
 
-from caveat._arrays import as_tensor
-from caveat._checks import require_alike, require_number, with_labels
+from caveat._arrays import as_tensor, truth_like
+from caveat._checks import require_number
 from caveat._measure_kinds import Measure
 from caveat._numerics import accumulator
 from caveat._table_text import format_html, format_table
@@ -172,17 +172,12 @@ def _fitting(pred: Predictive, strange: Predictive | None) -> list[Measure]:
 
 def _errors(pred: Predictive, truth: Tensor, tolerance: float | None) -> tuple[Tensor, Tensor | None]:
     """Losses, and what is wrong: of each label (B...) float64 0 and 1; of a row of numbers (B,) the absolute error."""
+    known = truth_like(cast("Categorical | Bernoulli | Gaussian", pred), truth).cpu()
     if isinstance(pred, Categorical | Bernoulli):
-        p = (pred.binary if isinstance(pred, Bernoulli) else pred).moments.mean.cpu()
-        with_labels(p, truth.cpu().long() if isinstance(pred, Bernoulli) else truth.cpu(), "the predictions")
-        wrong = pred.predicted.cpu() != truth.cpu().long()
+        wrong = pred.predicted.cpu() != known
         return wrong.to(accumulator(wrong.device)), wrong
-    mean = cast(Gaussian, pred).moments.mean.cpu()
-    target = truth.to(mean)
-    if target.numel() == mean.numel() and 1 in (*mean.shape[-1:], *target.shape[-1:]):
-        target = target.reshape(mean.shape)  # (B,) beside (B, 1)
-    require_alike("truth", target, "the predictions", mean)
-    error = (target - mean).abs().flatten(1) if mean.ndim > 1 else (target - mean).abs()[:, None]
+    error = (known - cast(Gaussian, pred).moments.mean.cpu()).abs()
+    error = error.flatten(1) if error.ndim > 1 else error[:, None]
     if tolerance is None:
         return error.mean(1), None
     wrong = (error > tolerance).any(1)

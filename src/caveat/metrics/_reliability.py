@@ -15,6 +15,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import classified, describe, require_choice, require_integer
 from caveat._numerics import accumulator
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
+from caveat.metrics._streaming import no_rows
 from caveat.metrics._views import VIEWS, View
 from caveat.metrics._weighting import row_weights, sums_by_group
 
@@ -146,14 +147,7 @@ class ReliabilityBins:
 
     def _require_rows(self) -> None:
         if not bool(self.count.sum() > 0):
-            raise InvalidArgumentError(
-                explain(
-                    "There must be at least one row.",
-                    got="a state that no row was taken into",
-                    cause="the result of update was not kept: the state itself never changes",
-                    fix="state = state.update(probabilities, labels)",
-                )
-            )
+            raise InvalidArgumentError(no_rows())
 
 
 def binned(

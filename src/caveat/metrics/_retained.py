@@ -94,9 +94,7 @@ def _gathered(
     curves: list[Tensor] = []
     for _ in range(orders if tied else 1):
         mixed = torch.randperm(len(doubt), generator=generator).to(doubt.device)
-        order = mixed[doubt[mixed].sort(stable=True).indices]
-        curve = [metric_of_rows(metric, tensors, order[: int(k)]) for k in kept]
-        curves.append(torch.stack([value.to(accumulator(value.device)) for value in curve]))
+        curves.append(_curve(metric, tensors, mixed[doubt[mixed].sort(stable=True).indices], kept))
     return torch.stack(curves).mean(0)
 
 
@@ -107,14 +105,14 @@ def _gathered_band(
     for picks in draw_resamples(len(doubt), n, seed):
         for pick in picks.to(doubt.device):
             rows = tuple(x[pick.to(x.device)] for x in tensors)
-            curves.append(_gathered_once(metric, rows, doubt[pick], kept))
+            order = doubt[pick].sort(stable=True).indices  # picked in random order already, so that ties are too
+            curves.append(_curve(metric, rows, order, kept))
     return torch.stack(curves)
 
 
-def _gathered_once(metric: Metric, rows: tuple[Tensor, ...], doubt: Tensor, kept: Tensor) -> Tensor:
-    """One resample's curve; its rows were picked in random order already, so that ties are too."""
-    order = doubt.sort(stable=True).indices
-    curve = [metric_of_rows(metric, rows, order[: int(k)]) for k in kept]
+def _curve(metric: Metric, tensors: tuple[Tensor, ...], order: Tensor, kept: Tensor) -> Tensor:
+    """The metric of the first so many rows, in this order."""
+    curve = [metric_of_rows(metric, tensors, order[: int(k)]) for k in kept]
     return torch.stack([value.to(accumulator(value.device)) for value in curve])
 
 

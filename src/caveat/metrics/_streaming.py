@@ -18,7 +18,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_rows
 from caveat._numerics import accumulator
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
-from caveat.metrics._registry import registered
+from caveat.metrics._registry import name_of, registered
 
 
 @final
@@ -89,7 +89,7 @@ class RunningMean:
             InvalidArgumentError: no row has been taken in.
         """
         if self.count is None or self.total is None:
-            raise InvalidArgumentError(_no_rows())
+            raise InvalidArgumentError(no_rows())
         return self.total / self.count
 
 
@@ -140,21 +140,13 @@ class Collected:
     def tensors(self) -> tuple[Tensor, ...]:
         """All rows so far, joined: what the metric, or `bootstrap`, takes."""
         if not self.parts:
-            raise InvalidArgumentError(_no_rows())
+            raise InvalidArgumentError(no_rows())
         axes = self.rows_axis or (0,) * len(self.parts[0])
         columns = zip(*self.parts, strict=True)
         return tuple(
             torch.cat([x.to(column[0].device) for x in column], axis)
             for axis, column in zip(axes, columns, strict=True)
         )
-
-
-def _bare(metric: Callable[..., Any]) -> Callable[..., Any]:
-    return metric.func if isinstance(metric, functools.partial) else metric
-
-
-def _name(metric: Callable[..., Any]) -> str:
-    return getattr(_bare(metric), "__name__", type(metric).__name__)
 
 
 def _same(a: Callable[..., Any], b: Callable[..., Any]) -> bool:
@@ -168,17 +160,18 @@ def _require_same_metric(a: Callable[..., Any], b: Callable[..., Any]) -> None:
         raise CannotMergeError(
             explain(
                 "States merge with states of the same metric and settings.",
-                got=f"{_name(a)} and {_name(b)}",
+                got=f"{name_of(a) or repr(a)} and {name_of(b) or repr(b)}",
                 cause="two metrics' states in one list",
                 fix="keep a dict of states by name and merge each with its own",
             )
         )
 
 
-def _no_rows() -> str:
+def no_rows() -> str:
+    """What a message says of a state that no row was taken into."""
     return explain(
         "There must be at least one row.",
         got="a state that no row was taken into",
         cause="the result of update was not kept: the state itself never changes",
-        fix="state = state.update(*tensors)",
+        fix="state = state.update(...)",
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from caveat._measure_kinds import Measure, kind_of
+from caveat._measure_kinds import TOTAL_UNCERTAINTY, kind_of, measure_of
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.measures import MEASURES
 
@@ -48,7 +48,7 @@ def label_of(measure: Any) -> str:
         >>> label_of("mutual_information"), label_of("height (m)")
         ('mutual information (nats)', 'height (m)')
     """
-    known = _known(measure)
+    known = measure_of(measure)
     if known is None:
         return str(measure)
     return f"{known.name.replace('_', ' ')} ({known.unit.replace('^2', '²')})"
@@ -74,9 +74,7 @@ def measured(values: Any, measure: Any, name: str, axes: Sequence[int] = (1,)) -
     kind = kind_of(values)
     if kind is None:
         return as_array(values, name, axes), "uncertainty" if measure is None else label_of(measure)
-    if measure is None:
-        measure = "total_variance" if kind == "regression" else "predictive_entropy"
-    known = _known(measure)
+    known = measure_of(TOTAL_UNCERTAINTY[kind] if measure is None else measure)
     if known is None:
         raise InvalidArgumentError(
             explain(
@@ -87,11 +85,6 @@ def measured(values: Any, measure: Any, name: str, axes: Sequence[int] = (1,)) -
             )
         )
     return as_array(known(values), name, axes), label_of(known.name)
-
-
-def _known(measure: Any) -> Measure | None:
-    """The measure of this name, or of this function's name."""
-    return MEASURES.get(measure if isinstance(measure, str) else getattr(measure, "__name__", ""))
 
 
 def same_length(**arrays: Array) -> None:

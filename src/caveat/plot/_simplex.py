@@ -13,7 +13,7 @@ from caveat._checks import require_probabilities
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, PAPER, VERMILION
 from caveat.errors import InvalidArgumentError, explain
 from caveat.plot._arrays import Array, as_array
-from caveat.plot._histograms import class_names
+from caveat.plot._histograms import check_label, class_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,10 +64,7 @@ def plot_simplex(
     """
     draws = _probabilities_of_three(probabilities)
     written = [shortened(name, 14) for name in class_names(names, 3)]  # two of them share the base
-    if label is not None and label not in (0, 1, 2):
-        raise InvalidArgumentError(
-            explain("label must be one of the 3 classes.", got=f"label={label}", fix="pass 0, 1 or 2")
-        )
+    check_label(label, 3)
     ax = axes_or_new(ax, width=4.4, height=4.4)
     x = f"{len(draws):,} draws, ◆ their mean"
     finish(ax, title=title, usual="Each draw among three classes", x=x, grid="")
