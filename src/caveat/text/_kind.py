@@ -13,8 +13,8 @@ from torch import nn
 
 from caveat._estimators import CardLines, Classes, Kind, Model, Stored, plain_text, require, restore_networks, under
 from caveat._extras import require as require_extra
-from caveat.errors import InvalidModelError, explain
-from caveat.text._encoder import MOST_TOKENS, Encoder, InvalidEncoderError, make_encoder
+from caveat.errors import InvalidArgumentError, InvalidModelError, explain
+from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
 from caveat.text._sentences import InvalidTextError
@@ -124,7 +124,7 @@ def _restore_encoder(stored: Stored, about: _StoredEncoder) -> Encoder:
     name = moved or (str(place / ENCODER) if about.within else about.name)
     try:
         encoder = open_encoder(settings, name, offline=about.within)
-    except InvalidEncoderError as error:
+    except InvalidArgumentError as error:
         raise InvalidModelError(_no_encoder(place, name, str(error).splitlines()[1].strip())) from error
     if encoder.fingerprint() != about.fingerprint:
         got = "another encoder under that name: its weights or words differ"
