@@ -155,7 +155,7 @@ class TableNetwork(nn.Module):
 
     def let_prior_vary(self) -> None:
         """Let draws differ by their random functions of the unfamiliarity."""
-        self.prior = GaussianDropout(_PRIOR_RATE)
+        self.prior = GaussianDropout(_PRIOR_RATE).train(self.training)
 
     def sampler(self, output: Output) -> Sampler:
         """Returns the network as a source of functions: thinned networks, or samples of the Gaussian process."""

@@ -80,7 +80,7 @@ class TermReader(nn.Module):
         if len(features) > 1:
             values, directions = cast("tuple[Tensor, Tensor]", torch.linalg.eigh(features.double().T.cov()))
             cast(Tensor, self.spread).copy_(_OF_SENTENCES * values.clamp(min=0).sqrt()[:, None] * directions.T)
-        self.strange = GaussianDropout(_WHOLE)
+        self.strange = GaussianDropout(_WHOLE).train(self.training)
 
     def _drawn(self, numbers: Tensor, weights: Tensor) -> Tensor:
         """Returns what unknown words add in one draw (B, width); nothing in eval mode."""
@@ -149,4 +149,4 @@ def vary_unknown_words(network: SentenceNetwork) -> None:
     """Let a network that was read from disk have its vectors of unknown words in draws."""
     reader: Any = network.reader
     if isinstance(reader, TermReader):
-        reader.strange = GaussianDropout(_WHOLE)
+        reader.strange = GaussianDropout(_WHOLE).train(network.training)
