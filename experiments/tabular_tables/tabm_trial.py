@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parent))
 from run import Columns, classes, numbers_of
 from unseen_tables import split_of, table
 
-from caveat._estimators import loss_of
+from caveat._estimators._objectives import loss_of
 from caveat._tables import Table, TableReader, TrainingTable, learn_table, row_place
 from caveat.tabular import Classifier, Regressor
 from caveat.tabular._network import TableNetwork
@@ -96,15 +96,16 @@ def train(
     end, of_classes = time.process_time() + most, y.dtype.kind == "i"
     words = {name for name, values in X.items() if values.dtype == object}
     schema, typed = learn_table(X, words, row_place)
-    rows, reader = TrainingTable.of(schema, typed).encoded, TableReader(schema)
+    table, reader = TrainingTable.of(schema, typed), TableReader(schema)
+    rows = table.encoded
     outputs = int(y.max()) + 1 if of_classes else 1 + density
     target = torch.tensor(y) if of_classes else torch.tensor(y, dtype=torch.float32)[:, None]
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
     out, kept = order[: int(STOPPING * len(y))], order[int(STOPPING * len(y)) :]
     torch.manual_seed(0)
-    edges = pieces_of(schema, typed.take(kept.numpy()), of_classes)
+    edges = pieces_of(table, kept.numpy(), of_classes)
     model = TabM(TableNetwork(shape_of(schema, edges, outputs, of_classes, Settings()), edges), width, outputs)
-    loss = loss_of(of_classes, False) if of_classes or density else nn.functional.mse_loss
+    loss = loss_of(of_classes, weighted=False) if of_classes or density else nn.functional.mse_loss
     batch, epochs, best, state = batch_of(Settings(), len(kept)), 0, float("inf"), deepcopy(model.state_dict())
     for divided, shorter in STAGES:
         model.load_state_dict(state)

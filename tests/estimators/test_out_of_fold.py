@@ -19,7 +19,6 @@ from caveat._estimators import (
     Learned,
     Model,
     Numbers,
-    Trained,
     Training,
     describe_calibration,
     fit_model,
@@ -30,6 +29,8 @@ from caveat._estimators import (
 from caveat._estimators._held_out import FOLDS, split_in_folds
 from caveat._estimators._predicting import split_evenly
 from caveat.tabular import Classifier, Regressor
+from caveat.train import Fit
+from caveat.train._history import History
 
 
 class Line(nn.Module):
@@ -80,7 +81,8 @@ def learn(training: Training) -> Learned:
     weights = torch.linalg.lstsq(design, wanted).solution
     noise = float((wanted - design @ weights).square().mean())
     network = Line(weights, noise)
-    return Learned(Reader(), None, training.rows.x, [Trained(network, 1, 1, 0.0)], noise=max(noise, 1e-6))  # pyright: ignore
+    fit = Fit(network, History((0.0,), ()), 1, 1, False, 0)
+    return Learned(Reader(), None, training.rows.x, [fit], noise=max(noise, 1e-6))  # pyright: ignore
 
 
 class Settings:

@@ -79,7 +79,7 @@ def test_tails_that_are_none_are_refused(
     from dataclasses import replace
 
     calibration = replace(model.model_.calibration, freedom=tuple(odd))
-    changed: Any = Regressor.of_model(model.model_.changed(calibration=calibration))
+    changed: Any = Regressor.of_model(replace(model.model_, calibration=calibration))
     monkeypatch.setattr("caveat._estimators._storage.model_card", lambda model: "")
     changed.save(tmp_path / "m")
     assert json.loads((tmp_path / "m" / "caveat.json").read_text())["calibration"]["freedom"] == odd

@@ -1,4 +1,4 @@
-"""Estimators and torch's own random state and modes: a model depends on neither, and is at rest when it is not asked."""
+"""Estimators and torch's own random state and modes: a model depends on neither, and is at rest by itself."""
 
 from __future__ import annotations
 

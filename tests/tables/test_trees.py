@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("sklearn")
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from caveat._tables import Trees, tree_inputs
+from caveat._tables import TableReader, Trees, learn_table
 from caveat.tabular._boosting import trees_of
 
 Change = Callable[[dict[str, torch.Tensor]], None]
@@ -58,7 +58,8 @@ def test_a_split_of_missing_from_known_values_is_followed() -> None:
 
 def test_what_trees_compare_is_missing_where_it_is_flagged() -> None:
     encoded = torch.tensor([[1.5, 0.0, 0.0, 1.0, 4.0, 0.0, 0.5, 0.0]])
-    found = tree_inputs(encoded, 2, 1)
+    schema, _ = learn_table({"a": np.array([1.5, 2.0]), "b": np.array([0.0, 1.0]), "c": np.array(["x", "y"])})
+    found = TableReader(schema).compared(encoded)
     assert found.dtype == torch.float64
     np.testing.assert_array_equal(found.numpy(), [[1.5, np.nan, 4.0]])
 

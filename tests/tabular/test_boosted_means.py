@@ -122,7 +122,7 @@ def test_a_folder_gives_the_same_digits_and_its_card_says_the_share(model: Any, 
 def test_a_folder_without_its_trees_or_with_others_is_refused(model: Any, tmp_path: Path) -> None:
     saved, trees = model.model_, model.model_.reader.trees.tensors()
     for tensors in ({}, {**trees, "left": trees["left"] * 0}, {**trees, "base": trees["base"].repeat(2)}):
-        odd = saved.changed(kind=replace(saved.kind, tensors=lambda model, tensors=tensors: tensors))
+        odd = replace(saved, kind=replace(saved.kind, tensors=lambda model, tensors=tensors: tensors))
         Regressor.of_model(odd).save(tmp_path / "m")
         with pytest.raises(InvalidModelError, match="trees"):
             Regressor.load(tmp_path / "m")

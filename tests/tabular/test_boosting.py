@@ -131,7 +131,7 @@ def test_a_folder_without_its_trees_or_with_others_is_refused(model: Any, tmp_pa
     saved, trees = model.model_, model.model_.reader.trees.tensors()
     folder = tmp_path / "m"
     for tensors in ({}, {**trees, "left": trees["left"] * 0}, {**trees, "column": trees["column"] + 3}):
-        odd = saved.changed(kind=replace(saved.kind, tensors=lambda model, tensors=tensors: tensors))
+        odd = replace(saved, kind=replace(saved.kind, tensors=lambda model, tensors=tensors: tensors))
         type(model).of_model(odd).save(folder)
         with pytest.raises(InvalidModelError, match="trees"):
             type(model).load(folder)

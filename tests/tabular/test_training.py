@@ -17,18 +17,18 @@ from caveat.tabular._training import pieces_of
 
 def test_of_classes_each_of_few_values_begins_a_piece() -> None:
     values = np.repeat(np.arange(100.0), 60)
-    schema, typed = learn_table({"gain": values})
-    (edges,) = pieces_of(schema, typed, True)
-    (column,) = schema.numbers
+    table = TrainingTable.of(*learn_table({"gain": values}))
+    (edges,) = pieces_of(table, np.arange(len(values)), True)
+    (column,) = table.schema.numbers
     np.testing.assert_allclose(edges * column.scale + column.center, np.arange(100.0), atol=1e-9)
-    assert len(pieces_of(schema, typed, False)[0]) == 49
+    assert len(pieces_of(table, np.arange(len(values)), False)[0]) == 49
 
 
 def test_a_number_of_many_values_has_48_pieces_and_a_small_table_fewer() -> None:
     values = np.random.default_rng(0).normal(size=8000)
-    schema, typed = learn_table({"x": values})
-    assert len(pieces_of(schema, typed, True)[0]) == 49
-    assert len(pieces_of(schema, typed.take(slice(400)), True)[0]) == 11
+    table = TrainingTable.of(*learn_table({"x": values}))
+    assert len(pieces_of(table, np.arange(8000), True)[0]) == 49
+    assert len(pieces_of(table, np.arange(400), True)[0]) == 11
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 8])

@@ -6,10 +6,10 @@ from caveat._estimators._calibration import calibrate, describe_calibration
 from caveat._estimators._card import plain_text
 from caveat._estimators._fitting import fit_model
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
-from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Trained, Training
+from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
 from caveat._estimators._model_checks import require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
-from caveat._estimators._objectives import loss_of
+from caveat._estimators._objectives import objective_of
 from caveat._estimators._predicting import (
     highest_level,
     interval_of,
@@ -65,7 +65,6 @@ __all__ = [
     "SharedSettings",
     "Stored",
     "Target",
-    "Trained",
     "Training",
     "batch_of",
     "calibrate",
@@ -88,10 +87,10 @@ __all__ = [
     "learn_classes",
     "learn_numbers",
     "load_model",
-    "loss_of",
     "losses_of",
     "measure_of",
     "note_constants",
+    "objective_of",
     "plain_text",
     "predict_from",
     "predict_in_steps",

@@ -39,7 +39,8 @@ def describe_calibration(model: Model) -> str:
     """Returns by which rows probabilities or variances and intervals are calibrated, or that they are not, in words."""
     count, rows = model.calibration.rows, model.kind.rows
     if not count:
-        bare = "every class is in a set" if model.classifies else "intervals are the networks' own, often too narrow"
+        classifies = model.target.classifies
+        bare = "every class is in a set" if classifies else "intervals are the networks' own, often too narrow"
         reason = f"too few {rows} to spare any" if model.settings.calibration else "as asked"
         return f"none, {reason}: {bare}"
     if "folds" in model.summary:
@@ -72,8 +73,8 @@ def calibrate(model: Model, inputs: Tensor, answers: Tensor) -> Model:
         answers: Class numbers (n,), or standardized targets (n, D).
     """
     summary = {name: value for name, value in model.summary.items() if name != "folds"}
-    done = calibrate_by_parts(model.changed(summary=summary), [Part(model, inputs, answers)])
-    return done.changed(summary={**summary, "calibration": describe_calibration(done)})
+    done = calibrate_by_parts(replace(model, summary=summary), [Part(model, inputs, answers)])
+    return replace(done, summary={**summary, "calibration": describe_calibration(done)})
 
 
 def calibrate_by_parts(model: Model, parts: Sequence[Part]) -> Model:
@@ -95,7 +96,7 @@ def calibrate_by_parts(model: Model, parts: Sequence[Part]) -> Model:
         for name, one in MEASURES.items()
         if one.fits(preds[0])
     }
-    return model.changed(calibration=replace(found, uncertainty=by_measure))
+    return replace(model, calibration=replace(found, uncertainty=by_measure))
 
 
 def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:

@@ -198,7 +198,7 @@ class Estimator(BaseEstimator, ABC):
             InvalidArgumentError: The model's target is that of the other class.
         """
         if not cls._fits(model.target):
-            other = "Classifier" if model.classifies else "Regressor"
+            other = "Classifier" if model.target.classifies else "Regressor"
             rule, cause = f"The folder must hold a {cls.__name__}.", "the other class was meant"
             fix = f"caveat.{cls.kind.package}.{other}.load(folder)"
             raise InvalidArgumentError(explain(rule, got=f"a {other}", cause=cause, fix=fix))

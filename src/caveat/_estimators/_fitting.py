@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,10 @@ def fit_model(
         "rows_held_out": int(held.sum()),
         "epochs": [one.epochs for one in learned.trained],
         "best_epochs": [one.best_epoch for one in learned.trained],
-        "losses": [one.loss for one in learned.trained],
+        "losses": [one.best_loss for one in learned.trained],
         **(learned.summary or {}),
     }
-    model = model.changed(summary=summary)
+    model = replace(model, summary=summary)
     folds = kind.folds and settings.calibration > 0 and len(held) >= FEWEST_TO_CALIBRATE
     if held.any():
         model = calibrate(model, learned.inputs[held], answers[held])
@@ -87,7 +88,7 @@ def fit_model(
         by = model.calibration.uncertainty[epistemic_measure(model)]
         summary["epistemic_median"] = float(by.median())  # what new rows are compared with
     summary["seconds"] = round(time.perf_counter() - started, 2)
-    return model.changed(summary=summary)
+    return replace(model, summary=summary)
 
 
 def repeat_by_weight(weights: Array) -> tuple[Array, Array | None]:

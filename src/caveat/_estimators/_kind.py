@@ -7,18 +7,22 @@ folder and a card must hold. All else is in the base, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
-from caveat._estimators._targets import Classes, Target
+from caveat._estimators._targets import Target
 from caveat._tables import Array
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Logits, Mean, MeanAndLogVariance, Output
 from caveat.samplers import mixture
+
+if TYPE_CHECKING:
+    from caveat.train import Fit
 
 
 class Reader(Protocol):
@@ -87,32 +91,6 @@ class Training:
     verbose: bool = False
     checkpoint: Path | None = None
 
-    @property
-    def classifies(self) -> bool:
-        """Whether the answers are labels."""
-        return not self.answers.is_floating_point()
-
-    @property
-    def targets(self) -> Any:
-        """The answers, beside their weights if there are any: the targets of ``loss_of``."""
-        return self.answers if self.weights is None else (self.answers, self.weights)
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A network, the number of epochs of its training, the best of them, the loss there, and the seed."""
-
-    network: Any
-    epochs: int
-    best_epoch: int
-    loss: float
-    seed: int = 0
-
-    @classmethod
-    def of(cls, fit: Any) -> Self:
-        """Returns what ``caveat.train.fit`` gave back."""
-        return cls(fit.network, fit.epochs, fit.best_epoch, float(fit.best_loss), fit.seed)
-
 
 @dataclass(frozen=True, eq=False)
 class Learned:
@@ -121,7 +99,7 @@ class Learned:
     Fields:
         reader: What reads new rows.
         inputs: What it makes of all rows of training, (B, ...).
-        trained: The networks.
+        trained: The networks and how each was trained.
         noise: As in ``Calibration``.
         summary: Further plain data for the summary.
     """
@@ -129,7 +107,7 @@ class Learned:
     reader: Reader
     shape: Any
     inputs: Tensor
-    trained: Sequence[Trained]
+    trained: Sequence[Fit]
     noise: float | None = None
     summary: dict[str, Any] | None = None
 
@@ -262,37 +240,20 @@ class Model:
     calibration: Calibration
     summary: dict[str, Any] = field(default_factory=dict[str, Any])
     policy: dict[str, Any] | None = None
-    _sampler: list[Sampler] = field(default_factory=list[Sampler], repr=False)
-
-    @property
-    def classifies(self) -> bool:
-        """Whether the answer is a class."""
-        return isinstance(self.target, Classes)
-
-    @property
-    def task(self) -> str:
-        """The kind of its measures: "classification" or "regression"."""
-        return "classification" if self.classifies else "regression"
 
     @property
     def output(self) -> Output:
         """How to read what the networks return."""
-        if self.classifies:
+        if self.target.classifies:
             return Logits()
         noise = self.calibration.noise
         return MeanAndLogVariance() if noise is None else Mean(noise_variance=noise)
 
-    @property
+    @cached_property
     def sampler(self) -> Sampler:
         """Where its functions come from: thinned networks, of each network in turn."""
-        if not self._sampler:
-            samplers = [cast(Network, network).sampler(self.output) for network in self.networks]
-            self._sampler.append(samplers[0] if len(samplers) == 1 else mixture(samplers))
-        return self._sampler[0]
-
-    def changed(self, **fields: Any) -> Model:
-        """Returns the model with some fields replaced."""
-        return replace(self, _sampler=[], **fields)
+        samplers = [cast(Network, network).sampler(self.output) for network in self.networks]
+        return samplers[0] if len(samplers) == 1 else mixture(samplers)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_sampler": []}
+        return {name: value for name, value in self.__dict__.items() if name != "sampler"}

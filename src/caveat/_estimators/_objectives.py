@@ -15,12 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caveat._estimators._kind import Training
 from caveat.losses import beta_nll
 
 
-def loss_of(classes: bool, weighted: bool) -> Callable[[Any, Any], Tensor]:
-    """The loss, with or without weights beside the targets."""
-    if classes:
+def objective_of(training: Training) -> tuple[Callable[[Any, Any], Tensor], Any]:
+    """Returns the loss, and the targets that it takes: the answers, and the weights beside them if there are any."""
+    loss = loss_of(training.target.classifies, weighted=training.weights is not None)
+    return loss, training.answers if training.weights is None else (training.answers, training.weights)
+
+
+def loss_of(classifies: bool, *, weighted: bool) -> Callable[[Any, Any], Tensor]:
+    """Returns the loss of logits, or of means and log-variances; with or without weights beside the targets."""
+    if classifies:
         return _weighted_cross_entropy if weighted else _cross_entropy
     return _weighted_regression if weighted else _regression
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cached_property
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -27,13 +28,15 @@ class Classes:
     counts: tuple[int, ...]
     type: str = "text"
     kind: str = "classes"
+    classifies: ClassVar = True
+    task: ClassVar = "classification"
 
     @property
     def names(self) -> tuple[str, ...]:
         """The name of the one target."""
         return (self.name,)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """The number of classes C."""
         return len(self.labels)
@@ -57,8 +60,10 @@ class Numbers:
     scales: tuple[float, ...]
     flat: bool = True
     kind: str = "numbers"
+    classifies: ClassVar = False
+    task: ClassVar = "regression"
 
-    @property
+    @cached_property
     def count(self) -> int:
         """The number of targets D."""
         return len(self.names)

@@ -41,12 +41,12 @@ def measures_of(task: str) -> list[str]:
 
 def usual_measure(model: Model) -> str:
     """Returns what rows are ranked by if nobody says: the total uncertainty."""
-    return "predictive_entropy" if model.classifies else "total_variance"
+    return "predictive_entropy" if model.target.classifies else "total_variance"
 
 
 def epistemic_measure(model: Model) -> str:
     """Returns the measure of what more data would teach."""
-    return "mutual_information" if model.classifies else "epistemic_variance"
+    return "mutual_information" if model.target.classifies else "epistemic_variance"
 
 
 def measure_of(model: Model, measure: str | None) -> str:
@@ -56,12 +56,12 @@ def measure_of(model: Model, measure: str | None) -> str:
         InvalidArgumentError: There is no such measure for this kind of target.
     """
     name = str((model.policy or {}).get("measure", usual_measure(model))) if measure is None else measure
-    fitting = measures_of(model.task)
+    fitting = measures_of(model.target.task)
     if name in fitting:
         return name
     raise InvalidArgumentError(
         explain(
-            f"measure must be the name of a measure of {model.task}.",
+            f"measure must be the name of a measure of {model.target.task}.",
             got=f"measure={measure!r}",
             cause="a typo, or a measure of the other kind",
             fix=f"one of {', '.join(fitting)}",
@@ -132,7 +132,7 @@ def choose_by_truth(model: Model, pred: Pred, truth: Tensor, goal: Goal, **about
     by, losses = uncertainty_of(model, pred, name).cpu(), losses_of(model, pred, truth, goal.tolerance)
     threshold = _finite(_threshold(by, losses, goal), by)
     answered = by <= threshold.value
-    judged = model.classifies or goal.tolerance is not None  # else no answer is wrong or right
+    judged = model.target.classifies or goal.tolerance is not None  # else no answer is wrong or right
     policy = _policy(model, threshold, name, len(by)) | {
         "coverage": float(answered.double().mean()),
         "risk_answered": float(losses[answered].mean()) if judged and bool(answered.any()) else None,
@@ -140,7 +140,7 @@ def choose_by_truth(model: Model, pred: Pred, truth: Tensor, goal: Goal, **about
         "tolerance": goal.tolerance,
         **about,
     }
-    return model.changed(policy=policy), threshold
+    return replace(model, policy=policy), threshold
 
 
 def choose_by_coverage(
@@ -178,7 +178,7 @@ def choose_by_coverage(
         "false_alarms": float(false_alarms),
         "confidence": confidence,
     }
-    return model.changed(policy=policy), threshold
+    return replace(model, policy=policy), threshold
 
 
 def threshold_of(model: Model) -> tuple[Threshold, str]:
@@ -253,7 +253,7 @@ def check_goal(model: Model, goal: Goal) -> None:
     """
     measure_of(model, goal.measure)
     check_aims(goal)
-    if not model.classifies and goal.budget is None and goal.tolerance is None:
+    if not model.target.classifies and goal.budget is None and goal.tolerance is None:
         raise InvalidArgumentError("tolerance must say from which error on an answer of a regression counts as wrong.")
 
 

@@ -6,6 +6,7 @@ from caveat._tables._columns import (
     Columns,
     DoubtfulColumnWarning,
     InvalidTableError,
+    TypedColumns,
     as_columns,
     as_objects,
     count_rows,
@@ -14,25 +15,17 @@ from caveat._tables._columns import (
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._impossible import ImpossibleDates
 from caveat._tables._misspelled import Spelling
-from caveat._tables._sample import (
-    class_labels,
-    read_sample,
-    require_columns,
-    target_dress,
-    target_kind,
-    target_numbers,
-)
+from caveat._tables._sample import class_labels, read_sample, read_targets, require_columns, target_numbers
 from caveat._tables._schema import (
     CategoryColumn,
     Column,
     DateColumn,
     NumberColumn,
     Schema,
-    TypedColumns,
     learn_table,
     parse_columns,
 )
-from caveat._tables._trees import Trees, tree_inputs
+from caveat._tables._trees import Trees
 from caveat._tables._typed import FIRST, Table, TableReader, TrainingTable, edges_of, encode, unfamiliarity
 from caveat._tables._values import key_of, row_place, shown
 
@@ -69,13 +62,11 @@ __all__ = [
     "parse_columns",
     "read_chunks",
     "read_sample",
+    "read_targets",
     "require_columns",
     "row_place",
     "shown",
     "take",
-    "target_dress",
-    "target_kind",
     "target_numbers",
-    "tree_inputs",
     "unfamiliarity",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,23 @@ def count_rows(columns: Mapping[str, Array]) -> int:
 def take(columns: Mapping[str, Array], rows: Any) -> Columns:
     """The columns at these rows (an index, a slice or a mask)."""
     return {name: values[rows] for name, values in columns.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class TypedColumns:
+    """Columns of B rows, parsed: what the network gets as numbers, and as keys of categories.
+
+    Fields:
+        numbers: (B,) float64 by name, NaN where missing; parts of dates too.
+        categories: (B,) objects by name: text, None where missing.
+    """
+
+    numbers: dict[str, Array]
+    categories: dict[str, Array]
+
+    def take(self, rows: Any) -> Self:
+        """Returns some of the rows (an index, a slice or a mask)."""
+        return type(self)(take(self.numbers, rows), take(self.categories, rows))
 
 
 def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:

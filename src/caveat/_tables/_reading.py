@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from caveat._tables._columns import Array, Category, Columns, InvalidTableError
 from caveat._tables._days import Order, day_of, learn_order
 from caveat._tables._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
-from caveat._tables._values import NotANumberError, Place, is_gap, is_missing, no_value, plain_number, row_place, shown
+from caveat._tables._values import Counted, Place, count_values, is_gap, row_place, shown
 from caveat.errors import explain
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
@@ -60,29 +60,30 @@ def learn_reading(
         return Reading("date")
     if values.dtype.kind == "b":
         return Reading("category")
-    typed = _count_values(name, values, place)
-    if any(issubclass(kind, (bool, np.bool_, Category)) for kind, _ in typed):
+    counted = count_values(name, values, place)
+    if any(issubclass(kind, (bool, np.bool_, Category)) for kind in counted.types):
         return Reading("category")
-    counts = {value: rows for (_, value), rows in typed.items() if not is_gap(value)}
+    counts = counted.rows
     if not counts:
-        return Reading("category" if typed else "number")
+        return Reading("category" if counted.types else "number")
     texts = [value for value in counts if isinstance(value, str)]
     others = [value for value in counts if not isinstance(value, str)]
     commas = cache(lambda: _has_decimal_commas(beside or {}))
-    plain = all(plain_number(value) is not None for value in counts)
+    plain = None not in counted.numbers.values()
     dotted = [text.strip() for text in texts if "." in text]
     if plain and not (dotted and not others and all(map(_THOUSANDS.fullmatch, dotted))):
         compact = len(texts) > 1 and all(_COMPACT.fullmatch(text.strip()) for text in texts)
         note = f"{texts[0]!r} looks like a date written yyyymmdd: taken for a number" if compact else ""
         return Reading("number", note=note)
-    if all(plain_number(value) is not None for value in others) and (dress := learn_dress(texts, commas)) is not None:
+    dressed = all(counted.numbers[value] is not None for value in others)
+    if dressed and (dress := learn_dress(texts, commas)) is not None:
         why = ", since the file has decimal commas" if dress[1] and dress[0].decimal == "," and commas() else ""
         return Reading("number", dress[0], note=_note_of_dress(*dress) + why)
     if plain:
         return Reading("number")
     if (order := learn_order(counts)) is not None:
         return Reading("date", order=order.order, note=_note_of_order(counts, order))
-    return _of_words(name, values, counts, place, target)
+    return _of_words(name, values, counted, place, target)
 
 
 def _has_decimal_commas(columns: Columns) -> bool:
@@ -102,27 +103,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _count_values(name: str, values: Array, place: Place) -> dict[tuple[Any, Any], int]:
-    """How many rows have each value that is not missing (marks such as "--" are counted); True and 1 apart."""
-    counts: dict[tuple[Any, Any], int] = {}
-    for row, value in enumerate(values.tolist()):
-        if is_missing(value):
-            continue
-        try:
-            key = (cast(Any, type(value)), value)
-            counts[key] = counts.get(key, 0) + 1
-        except TypeError:
-            raise NotANumberError(no_value(name, value, place(row))) from None
-    return counts
-
-
-def _of_words(name: str, values: Array, counts: Mapping[Any, int], place: Place, target: bool) -> Reading:
+def _of_words(name: str, values: Array, counted: Counted, place: Place, target: bool) -> Reading:
     """Categories, unless so many values are numbers or dates that the others must be mistakes."""
-    rows = sum(counts.values())
-    others = {value for value in counts if not isinstance(value, str) and plain_number(value) is not None}
-    texts = [value for value in counts if isinstance(value, str)]
-    by_mark = {mark: others | {text for text in texts if looks_like_a_number(text, mark)} for mark in ".,"}
-    by_mark["."] |= {text for text in texts if plain_number(text) is not None}
+    counts = counted.rows
+    rows, texts = sum(counts.values()), [value for value in counts if isinstance(value, str)]
+    plain = {value for value, number in counted.numbers.items() if number is not None}
+    by_mark = {mark: {text for text in texts if looks_like_a_number(text, mark)} for mark in ".,"}
+    by_mark["."] |= plain
+    by_mark[","] |= {value for value in plain if not isinstance(value, str)}
     mark = max(".,", key=lambda one: sum(counts[value] for value in by_mark[one]))
     dates = {value for value in counts if day_of(value, "dmy") is not None}
     numbers = "numbers" if mark == "." else "numbers with a decimal comma"

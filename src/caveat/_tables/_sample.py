@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,15 +60,47 @@ def join_chunks(chunks: list[Chunk]) -> Chunk:
     return Chunk(columns, np.concatenate([chunk.lines for chunk in chunks]), chunks[0].file, 1.0)
 
 
-def target_kind(sample: Chunk, name: str) -> str:
-    """What a target is, if nobody says: "classes" for text, booleans and few whole numbers, else "numbers"."""
-    values = sample.columns[name]
-    reading = learn_reading(name, values, sample.place, sample.columns, target=True)
-    if reading.kind != "number":
-        return "classes"
-    numbers = numbers_of(name, values, sample.place, reading.dress)
+@dataclass(frozen=True, eq=False)
+class TargetColumns:
+    """The targets as a file has them: classes or numbers.
+
+    Fields:
+        labels: The names (B,) of the rows' classes, as ``key_of`` has them; None of numbers.
+        values: Numbers (B, D) float64; None of classes.
+        dresses: How the file writes each of these.
+        notes: What is doubtful about that, by name.
+    """
+
+    labels: list[str] | None = None
+    values: Array | None = None
+    dresses: tuple[Dress, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def read_targets(sample: Chunk, names: Sequence[str], kind: str | None) -> TargetColumns:
+    """Returns the targets: of one that nobody calls "classes" or "numbers", text, booleans and few whole numbers are
+    classes.
+
+    Raises:
+        InvalidTableError: As ``class_labels`` and ``target_numbers``; or numbers mixed with words.
+    """
+    if kind == "classes":
+        return TargetColumns(labels=class_labels(sample, names[0]))
+    columns, unsaid = sample.columns, kind is None and len(names) == 1
+    readings = [learn_reading(name, columns[name], sample.place, columns, target=True) for name in names]
+    if unsaid and readings[0].kind != "number":
+        return TargetColumns(labels=class_labels(sample, names[0]))
+    dresses = tuple(reading.dress for reading in readings)
+    values = [numbers_of(name, columns[name], sample.place, dress) for name, dress in zip(names, dresses, strict=True)]
+    if unsaid and _are_codes(values[0]):
+        return TargetColumns(labels=class_labels(sample, names[0]))
+    notes = {name: reading.note for name, reading in zip(names, readings, strict=True) if reading.note}
+    return TargetColumns(None, _require_known(sample, names, values), dresses, notes)
+
+
+def _are_codes(numbers: Array) -> bool:
     different = np.unique(numbers[~np.isnan(numbers)])
-    return "classes" if len(different) <= _FEW and bool((different == np.round(different)).all()) else "numbers"
+    return len(different) <= _FEW and bool((different == np.round(different)).all())
 
 
 def class_labels(sample: Chunk, name: str) -> list[str]:
@@ -83,27 +115,24 @@ def class_labels(sample: Chunk, name: str) -> list[str]:
     ]
 
 
-def target_dress(sample: Chunk, name: str) -> tuple[Dress, str]:
-    """How the file writes the numbers of a target, and what is doubtful about it."""
-    reading = learn_reading(name, sample.columns[name], sample.place, sample.columns, target=True)
-    return reading.dress, reading.note
-
-
 def target_numbers(sample: Chunk, names: Sequence[str], dresses: Sequence[Dress]) -> Array:
     """The targets (B, D).
 
     Raises:
         InvalidTableError: a target is missing, infinite, too large to be squared, or a word.
     """
-    columns: list[Array] = []
-    for number, name in enumerate(names):
-        dress = dresses[number] if dresses else PLAIN
-        values = numbers_of(name, sample.columns[name], sample.place, dress)
+    columns, dresses = sample.columns, dresses or [PLAIN] * len(names)
+    values = [numbers_of(name, columns[name], sample.place, dress) for name, dress in zip(names, dresses, strict=True)]
+    return _require_known(sample, names, values)
+
+
+def _require_known(sample: Chunk, names: Sequence[str], columns: Sequence[Array]) -> Array:
+    """Returns the targets (B, D), if each is known and can be squared."""
+    for name, values in zip(names, columns, strict=True):
         if np.isnan(values).any():
             raise InvalidTableError(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
         if (np.abs(values) > _LARGEST).any():
             raise InvalidTableError(_too_large(name, values, sample.place))
-        columns.append(values)
     return np.stack(columns, 1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caveat._tables._columns import Array, Columns, InvalidTableError, as_objects, take
+from caveat._tables._columns import Array, Columns, InvalidTableError, TypedColumns, as_objects
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._reading import Reading, learn_reading
 from caveat._tables._values import Place, dates_of, keys_of, numbers_of, row_place
@@ -100,23 +100,6 @@ class Schema:
     def categories(self) -> tuple[CategoryColumn, ...]:
         """What the network gets as categories, in order."""
         return tuple(column for column in self.columns if isinstance(column, CategoryColumn))
-
-
-@dataclass(frozen=True, eq=False)
-class TypedColumns:
-    """Columns of B rows, parsed: what the network gets as numbers, and as keys of categories.
-
-    Fields:
-        numbers: (B,) float64 by name, NaN where missing; parts of dates too.
-        categories: (B,) objects by name: text, None where missing.
-    """
-
-    numbers: dict[str, Array]
-    categories: dict[str, Array]
-
-    def take(self, rows: Any) -> TypedColumns:
-        """Returns some of the rows (an index, a slice or a mask)."""
-        return TypedColumns(take(self.numbers, rows), take(self.categories, rows))
 
 
 def learn_table(

@@ -15,13 +15,6 @@ from caveat._tables._columns import Array
 _AT_ONCE = 1024
 
 
-def tree_inputs(encoded: Tensor, numbers: int, categories: int) -> Tensor:
-    """Returns what trees compare: numbers, NaN where missing, then codes of categories, (B, N + G) float64."""
-    values, codes = encoded[:, :numbers].double(), encoded[:, 2 * numbers : 2 * numbers + categories].double()
-    missing = encoded[:, numbers : 2 * numbers] > 0
-    return torch.cat([values.masked_fill(missing, torch.nan), codes], 1)
-
-
 @dataclass(frozen=True, eq=False)
 class Trees:
     """T trees of M nodes in all, whose leaves are summed into K scores; a leaf is its own child.
@@ -87,7 +80,7 @@ class Trees:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def scores(self, inputs: Tensor) -> Tensor:
-        """Returns the scores (B, K) float32 of rows as ``tree_inputs`` gives them."""
+        """Returns the scores (B, K) float32 of what is compared of rows, (B, columns) float64, NaN where missing."""
         parts = [self._walk(part) for part in torch.split(inputs, _AT_ONCE)]
         return torch.cat(parts).float()
 

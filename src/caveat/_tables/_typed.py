@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from caveat._tables._columns import Array, Columns, count_rows, take
+from caveat._tables._columns import Array, Columns, TypedColumns, count_rows, take
 from caveat._tables._dress import Dress
-from caveat._tables._schema import CategoryColumn, NumberColumn, Schema, TypedColumns, parse_columns
-from caveat._tables._trees import Trees, tree_inputs
+from caveat._tables._schema import CategoryColumn, NumberColumn, Schema, parse_columns
+from caveat._tables._trees import Trees
 from caveat._tables._values import Place
 
 _ROWS_AT_ONCE = 2048
@@ -84,8 +84,10 @@ class TableReader:
         return rows[:, 2 * N + G : rows.shape[1] - (N + G)]
 
     def compared(self, encoded: Tensor) -> Tensor:
-        """Returns what trees compare of encoded rows."""
-        return tree_inputs(encoded, len(self.schema.numbers), len(self.schema.categories))
+        """Returns what trees compare of encoded rows: numbers, NaN where missing, then codes, (B, N + G) float64."""
+        N, G = len(self.schema.numbers), len(self.schema.categories)
+        values, codes = encoded[:, :N].double(), encoded[:, 2 * N : 2 * N + G].double()
+        return torch.cat([values.masked_fill(encoded[:, N : 2 * N] > 0, torch.nan), codes], 1)
 
     def parts(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Returns the rows in order, some at a time: their numbers, and the rows."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,39 @@ def is_gap(value: Any) -> bool:
         [True, True, True, False, False]
     """
     return is_missing(value) or (isinstance(value, str) and value.strip() in _GAPS)
+
+
+class Counted(NamedTuple):
+    """The values of a column that are not missing.
+
+    Fields:
+        types: Their types, and those of marks such as "--".
+        rows: The number of rows of each value that is no such mark.
+        numbers: The number that each of these is as it stands, or None.
+    """
+
+    types: set[type]
+    rows: dict[Any, int]
+    numbers: dict[Any, float | None]
+
+
+def count_values(name: str, values: Array, place: Place = row_place) -> Counted:
+    """Returns how many rows have each value.
+
+    Raises:
+        InvalidTableError: A list or a dict.
+    """
+    types, rows = set[type](), dict[Any, int]()
+    for row, value in enumerate(values.tolist()):
+        if is_missing(value):
+            continue
+        types.add(cast(Any, type(value)))
+        try:
+            rows[value] = rows.get(value, 0) + 1
+        except TypeError:
+            raise NotANumberError(no_value(name, value, place(row))) from None
+    counts = {value: count for value, count in rows.items() if not is_gap(value)}
+    return Counted(types, counts, {value: plain_number(value) for value in counts})
 
 
 def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress = PLAIN) -> NDArray[np.float64]:

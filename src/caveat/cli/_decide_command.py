@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _calibrate_by(tested: Judged, data: Path) -> tuple[Model, dict[str, Any]]:
     before = _quality(model, tested.pred, truth)
     inputs = tested.inputs()
     answers = model.target.standardized(truth.numpy()) if isinstance(model.target, Numbers) else truth
-    done = calibrate(model, inputs, answers).changed(policy=None)
+    done = replace(calibrate(model, inputs, answers), policy=None)
     return done, {
         "rows": len(truth),
         "before": before,

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,15 +30,12 @@ from caveat._tables import (
     InvalidTableError,
     NumberColumn,
     TrainingTable,
-    class_labels,
     content_of,
     learn_table,
     read_sample,
+    read_targets,
     require_columns,
     shown,
-    target_dress,
-    target_kind,
-    target_numbers,
 )
 from caveat.cli._arguments import FitRequest
 from caveat.cli._output_file import checkpoint, destination
@@ -74,12 +71,11 @@ def fit_sample(
     sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None
 ) -> Model:
     """The model of rows that were read; ``folder`` keeps the state of training."""
-    kind = request.kind or ("numbers" if len(request.targets) > 1 else target_kind(sample, request.targets[0]))
+    answers = _learn_target(sample, list(request.targets), request.kind)
     left_out = {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
     learned = learn_table(columns, categorical, sample.place, sample.columns)
-    answers = _learn_target(sample, list(request.targets), kind)
     rows = TrainingTable.of(*learned, answers.dresses)
     model = fit_model(TABLES, rows, answers.target, answers.answers, settings, verbose=verbose, checkpoint=folder)
     if answers.notes:
@@ -105,7 +101,7 @@ def describe_fit(model: Model, out: Path, total: int, more: dict[str, Any]) -> d
     return {
         "schema": "caveat-fit-1",
         "model": str(out),
-        "answers": "classes" if model.classifies else "numbers",
+        "answers": "classes" if model.target.classifies else "numbers",
         "rows_in_file": total,
         **more,
         **summary,
@@ -131,18 +127,14 @@ class _Answers:
     notes: dict[str, str]
 
 
-def _learn_target(sample: Chunk, names: list[str], kind: str) -> _Answers:
-    if kind == "numbers":
-        readings = [target_dress(sample, name) for name in names]
-        dresses = tuple(dress for dress, _ in readings)
-        values = target_numbers(sample, names, dresses)
-        target, answers = learn_numbers(values, tuple(names), len(names) == 1, InvalidTableError, sample.place)
-        notes = {name: note for name, (_, note) in zip(names, readings, strict=True) if note}
-        notes |= note_constants(target, answers)
-        return _Answers(target, answers, dresses, notes)
-    if len(names) > 1:
+def _learn_target(sample: Chunk, names: list[str], kind: str | None) -> _Answers:
+    if kind == "classes" and len(names) > 1:
         raise InvalidArgumentError(f"--kind classes takes one --target; got {len(names)}.")
-    labels = class_labels(sample, names[0])
+    read = read_targets(sample, names, kind)
+    if read.values is not None:
+        target, answers = learn_numbers(read.values, tuple(names), len(names) == 1, InvalidTableError, sample.place)
+        return _Answers(target, answers, read.dresses, read.notes | note_constants(target, answers))
+    labels = cast("list[str]", read.labels)
     different = len(set(labels))
     if different > len(labels) / 2:
         raise InvalidArgumentError(

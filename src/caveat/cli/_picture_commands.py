@@ -107,8 +107,8 @@ def _empty_classes(data: Path, paths: Sequence[Path]) -> list[str]:
 def _named(model: Model, names: Sequence[str]) -> Model:
     target = model.target
     if isinstance(target, Classes):
-        return model.changed(target=replace(target, name=names[0]))
-    return model.changed(target=replace(target, names=tuple(names)))
+        return replace(model, target=replace(target, name=names[0]))
+    return replace(model, target=replace(target, names=tuple(names)))
 
 
 def mark_problem(row: dict[str, Any], why: str | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class TestedPictures(Judged):
 
 def estimator_of(model: Model) -> Classifier | Regressor:
     """Returns the estimator of a model of pictures."""
-    return (Classifier if model.classifies else Regressor).of_model(model)
+    return (Classifier if model.target.classifies else Regressor).of_model(model)
 
 
 def list_labeled(data: Path, targets: Sequence[str] | None) -> tuple[list[Path], list[Any]]:

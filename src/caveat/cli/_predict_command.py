@@ -90,7 +90,7 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
     """
     check_draws(draws)
     check_level(level)
-    highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
+    highest = 1.0 if model.target.classifies else highest_level(model.calibration.rows)
     if level > highest:
         raise InvalidArgumentError(
             explain(

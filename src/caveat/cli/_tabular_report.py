@@ -253,7 +253,7 @@ def scores_table(scores: list[Score]) -> str:
 
 
 def _read_rows(tested: Tested) -> str:
-    unit = "nats" if tested.model.classifies else "standard deviations in the target's unit"
+    unit = "nats" if tested.model.target.classifies else "standard deviations in the target's unit"
     return (
         f"The line is that of the file; epistemic and aleatoric uncertainty are in {unit}. Where it says "
         f"“aleatoric”, a "

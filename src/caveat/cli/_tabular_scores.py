@@ -145,7 +145,7 @@ def judge_policy(tested: Judged) -> dict[str, Any] | None:
         return None
     measure, tolerance = str(policy["measure"]), policy.get("tolerance")
     answered = uncertainty_of(model, tested.pred, measure) <= policy["threshold"]
-    judged = model.classifies or tolerance is not None
+    judged = model.target.classifies or tolerance is not None
     losses = losses_of(model, tested.pred, tested.truth, tolerance)
     return {
         "answered": float(answered.double().mean()),

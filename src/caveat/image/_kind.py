@@ -20,10 +20,9 @@ from caveat._estimators import (
     Learned,
     Model,
     Stored,
-    Trained,
     Training,
     batch_of,
-    loss_of,
+    objective_of,
     plain_text,
     require,
     restore_networks,
@@ -114,15 +113,17 @@ def _learn(training: Training) -> Learned:
     settings: Settings = training.settings
     rows: TrainingPictures = training.rows
     pictures, chosen = rows.reader.backbone is None, rows.inputs[training.kept]
-    outputs = training.target.count * (1 if training.classifies else 2)
+    classifies = training.target.classifies
+    outputs = training.target.count * (1 if classifies else 2)
     # Networks of pictures run all epochs under a falling rate: the noisy loss of a few held-out rows stops them far too
     # early, and of classes, whose temperature is calibrated, those rows are worth more to learn from.
-    looks = not (pictures and training.classifies and settings.patience is None)
-    shape = Shape(rows.inputs.shape[1], pictures, outputs, training.classifies, width_of(settings), rate_of(settings))
+    looks = not (pictures and classifies and settings.patience is None)
+    shape = Shape(rows.inputs.shape[1], pictures, outputs, classifies, width_of(settings), rate_of(settings))
+    loss, targets = objective_of(training)
     fitted = fit_ensemble(
         partial(build_network, shape, None if pictures else chosen),
-        loss_of(shape.classes, training.weights is not None),
-        (chosen, training.targets),
+        loss,
+        (chosen, targets),
         members=networks_of(settings),
         validation=settings.validation if looks and len(chosen) >= _FEWEST_TO_VALIDATE else None,
         epochs=epochs_of(settings, len(chosen)),
@@ -137,12 +138,7 @@ def _learn(training: Training) -> Learned:
         device=settings.device,
         backend="loop" if pictures else "vectorized",  # stacked convolutions are no faster
     )
-    return Learned(
-        rows.reader,
-        shape,
-        rows.inputs,
-        [Trained.of(fit) for fit in fitted.fits],
-    )
+    return Learned(rows.reader, shape, rows.inputs, fitted.fits)
 
 
 def fall_as_cosine(progress: float) -> float:

@@ -38,7 +38,7 @@ def boost(training: Training, inputs: Tensor) -> tuple[Trees, Tensor] | None:
 
     Args:
         training: Answers and weights of the rows that are trained on.
-        inputs: These rows, as ``tree_inputs`` gives them, (N, columns).
+        inputs: These rows, as ``TableReader.compared`` gives them, (N, columns).
     """
     rounds = min(_ROUNDS, _MOST_TREES // training.target.count)
     if len(inputs) < FEWEST_ROWS or rounds < _FEWEST_ROUNDS:
@@ -60,7 +60,7 @@ def boost_means(training: Training, inputs: Tensor) -> Trees | None:
 
     Args:
         training: Answers and weights of the rows that are trained on.
-        inputs: These rows, as ``tree_inputs`` gives them, (N, columns).
+        inputs: These rows, as ``TableReader.compared`` gives them, (N, columns).
     """
     rounds = min(_ROUNDS, _MOST_TREES // ((1 + _MORE_ROUNDS) * training.target.count))
     if len(inputs) < _FEWEST_NUMBERS or rounds < _FEWEST_ROUNDS or not training.settings.calibration:

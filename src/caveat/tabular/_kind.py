@@ -127,7 +127,7 @@ def _describe(model: Model) -> CardLines:
     method, count, draws = model.settings.method, len(model.networks), model.settings.draws
     trees = 0 if model.reader.trees is None else len(model.reader.trees.root)
     boosted = (f"The networks also get what {trees:,} boosted trees say of a row.",) if trees else ()
-    if trees and not model.classifies:
+    if trees and not model.target.classifies:
         parts = ", ".join(f"{share:.0%}" for share in cast("list[float]", model.networks[0].share.tolist()))
         boosted = (f"The mean is by {parts} that of {trees:,} boosted trees, and else that of the networks.",)
     return CardLines(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat._estimators import Learned, Trained, Training, loss_of
-from caveat._tables import Array, Schema, TableReader, TrainingTable, TypedColumns, edges_of
+from caveat._estimators import Learned, Training, objective_of
+from caveat._tables import Array, Schema, TableReader, TrainingTable, edges_of
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork
@@ -26,7 +26,7 @@ from caveat.tabular._settings import (
     rate_of,
     validation_of,
 )
-from caveat.train import fit_ensemble
+from caveat.train import Fit, fit_ensemble
 
 _LOOKED_AT = 1000
 # What a column may do at least where it is not known: of the spread of means, of the size of logits. Logits far from 0
@@ -44,21 +44,21 @@ def learn(training: Training) -> Learned:
     table, settings = cast(TrainingTable, training.rows), cast(Settings, training.settings)
     encoded = table.encoded[training.kept]
     reader = TableReader(table.schema, table.targets)
-    edges = pieces_of(table.schema, table.typed.take(training.kept), training.classifies)
-    shape = shape_of(table.schema, edges, training.target.count, training.classifies, settings)
-    rows, boosted = encoded, boost(training, reader.compared(encoded)) if training.classifies else None
+    edges = pieces_of(table, training.kept, training.target.classifies)
+    shape = shape_of(table.schema, edges, training.target.count, training.target.classifies, settings)
+    rows, boosted = encoded, boost(training, reader.compared(encoded)) if training.target.classifies else None
     if boosted is not None:
         trees, scores = boosted
         reader, shape = replace(reader, trees=trees), replace(shape, scores=scores.shape[1])
         rows = reader.add_scores(encoded, scores)
     trained = train_networks(shape, edges, rows, training)
-    networks: list[TableNetwork] = [one.network for one in trained]
+    networks = [cast(TableNetwork, one.network) for one in trained]
     for number, (network, scales) in enumerate(zip(networks, influence(networks, reader, encoded), strict=True)):
         network.draw_prior(scales, settings.random_state + number)
         if shape.method == "sngp":
             update_precision(network, rows)
     noise = _noise(networks[0], rows, training.answers) if shape.method == "sngp" and not shape.classes else None
-    means = None if training.classifies else boost_means(training, reader.compared(encoded))
+    means = None if training.target.classifies else boost_means(training, reader.compared(encoded))
     if means is not None:
         reader, shape = replace(reader, trees=means), replace(shape, scores=training.target.count)
         for network in networks:
@@ -66,13 +66,12 @@ def learn(training: Training) -> Learned:
     return Learned(reader, shape, reader.add_scores(table.encoded), trained, noise)
 
 
-def pieces_of(schema: Schema, typed: TypedColumns, classes: bool) -> list[Array]:
-    """Returns for each number the ends of its pieces, standardized."""
-    rows = max((len(one) for one in (*typed.numbers.values(), *typed.categories.values())), default=0)
-    bearable = max(rows // _ROWS_A_PIECE, 4)
+def pieces_of(table: TrainingTable, kept: Array, classes: bool) -> list[Array]:
+    """Returns for each number the ends of its pieces, standardized, by the rows that are trained on."""
+    bearable = max(len(kept) // _ROWS_A_PIECE, 4)
     edges: list[Array] = []
-    for column in schema.numbers:
-        values = typed.numbers[column.name]
+    for column in table.schema.numbers:
+        values = table.typed.numbers[column.name][kept]
         few = classes and len(np.unique(values[~np.isnan(values)])) <= _FEW_VALUES
         most = min(bearable, _FEW_VALUES if few else _MOST_PIECES)
         ends = (edges_of(values, most) - column.center) / column.scale
@@ -95,30 +94,30 @@ def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool
     )
 
 
-def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training: Training) -> list[Trained]:
+def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training: Training) -> list[Fit]:
     """Returns networks trained on encoded rows, and how each was.
 
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
     """
     count, settings, checkpoint = len(rows), cast(Settings, training.settings), training.checkpoint
-    penalty = partial(concrete_penalty, N=count, model_precision=None) if shape.method == "concrete_dropout" else None
+    loss, targets = objective_of(training)
+    if shape.method == "sngp" and not shape.classes:
+        loss = nn.MSELoss() if training.weights is None else _weighted_square
+    common: dict[str, Any] = {
+        "members": networks_of(settings),
+        "backend": "vectorized",
+        "validation": validation_of(count) if count >= _FEWEST_TO_VALIDATE else None,
+        "batch_size": batch_of(settings, count),
+        "weight_decay": settings.weight_decay,
+        "seed": settings.random_state,
+        "penalty": partial(concrete_penalty, N=count, model_precision=None)
+        if shape.method == "concrete_dropout"
+        else None,
+        "progress": training.verbose,
+    }
 
-    def train(build: Callable[..., nn.Module], **pace: Any) -> list[Trained]:
-        fitted = fit_ensemble(
-            build,
-            _loss(shape, training.weights is not None),
-            (rows, training.targets),
-            members=networks_of(settings),
-            backend="vectorized",
-            validation=validation_of(count) if count >= _FEWEST_TO_VALIDATE else None,
-            batch_size=batch_of(settings, count),
-            weight_decay=settings.weight_decay,
-            seed=settings.random_state,
-            penalty=penalty,
-            progress=training.verbose,
-            **pace,
-        )
-        return [Trained.of(fit) for fit in fitted.fits]
+    def train(build: Callable[..., nn.Module], **pace: Any) -> Sequence[Fit]:
+        return fit_ensemble(build, loss, (rows, targets), **common, **pace).fits
 
     epochs, patience = epochs_of(settings, count, shape.classes), patience_of(settings, count)
     rate = settings.learning_rate
@@ -127,7 +126,7 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
     later = epochs // _SHARE
     large = train(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first)
     if not later:
-        return large
+        return list(large)
     small = train(
         partial(_copy, {one.seed: one.network for one in large}),
         epochs=later,
@@ -138,23 +137,24 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
     return [_better(before, after) for before, after in zip(large, small, strict=True)]
 
 
-def _better(before: Trained, after: Trained) -> Trained:
-    """Returns the better of a member's two trainings, with the epochs of both."""
+def _better(before: Fit, after: Fit) -> Fit:
+    """Returns the better of a member's two trainings, with the epochs of both; the second began where the first was
+    best."""
     epochs = before.epochs + after.epochs
-    if after.loss <= before.loss:
-        return replace(after, epochs=epochs, best_epoch=before.best_epoch + after.best_epoch)
-    return replace(before, epochs=epochs)
+    if after.best_loss > before.best_loss:
+        return replace(before, epochs=epochs)
+    best, first, second = before.best_epoch, before.history, after.history
+    history = replace(
+        second,
+        training=first.training[:best] + second.training,
+        validation=first.validation[:best] + second.validation,
+    )
+    return replace(after, history=history, epochs=epochs, best_epoch=best + after.best_epoch)
 
 
 def _copy(networks: Mapping[int, nn.Module], seed: int) -> nn.Module:
     """Returns a copy of the network that was trained under the seed."""
     return deepcopy(networks[seed])
-
-
-def _loss(shape: Shape, weighted: bool) -> Any:
-    if shape.method == "sngp" and not shape.classes:
-        return _weighted_square if weighted else nn.MSELoss()
-    return loss_of(shape.classes, weighted)
 
 
 def _weighted_square(returned: Tensor, targets: Any) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Learned, Trained, Training, loss_of
+from caveat._estimators import Learned, Training, objective_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
@@ -28,7 +28,7 @@ from caveat.text._settings import (
     width_of,
 )
 from caveat.text._words import learn_vocabulary
-from caveat.train import fit, fit_ensemble
+from caveat.train import Fit, fit, fit_ensemble
 
 _FEWEST_TO_VALIDATE, _AT_ONCE = 30, 512
 _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
@@ -47,23 +47,25 @@ def learn(training: Training) -> Learned:
         reader = SentenceReader(kind, settings.max_length, vocabulary=vocabulary)
     inputs, truncated = reader.read_and_count(texts)
     reader.warn_of_truncated(truncated, len(texts))
-    outputs = training.target.count * (1 if training.classifies else 2)
-    shape = Shape(kind, reader.features, outputs, training.classifies, width_of(settings), rate_of(settings))
+    outputs = training.target.count * (1 if training.target.classifies else 2)
+    shape = Shape(kind, reader.features, outputs, training.target.classifies, width_of(settings), rate_of(settings))
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
         trained = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
-        reader = replace(reader, encoder=replace(cast(Encoder, reader.encoder), reader=trained[0].network.reader))
+        tuned = cast(SentenceNetwork, trained[0].network).reader
+        reader = replace(reader, encoder=replace(cast(Encoder, reader.encoder), reader=tuned))
     else:
         trained = _train(shape, chosen, training)
     return Learned(reader, shape, inputs, trained, summary={"rows_cut": truncated})
 
 
-def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Trained]:
+def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Fit]:
     settings: Settings = training.settings
+    loss, targets = objective_of(training)
     fitted = fit_ensemble(
         partial(_build, shape, None if shape.kind == "words" else inputs),
-        loss_of(shape.classes, training.weights is not None),
-        (inputs, training.targets),
+        loss,
+        (inputs, targets),
         members=networks_of(settings),
         epochs=epochs_of(settings, len(inputs), shape.outputs),
         learning_rate=step_of(settings),
@@ -77,10 +79,10 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Trained]:
             if isinstance(network.reader, TermReader):
                 parts = cast("tuple[Tensor, ...]", inputs.to(network.temperature.device).split(_AT_ONCE))
                 network.reader.vary_unknown(torch.cat([network.reader(part) for part in parts]))
-    return [Trained.of(fit) for fit in fitted.fits]
+    return list(fitted.fits)
 
 
-def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) -> list[Trained]:
+def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) -> list[Fit]:
     """First the heads, on what the encoder says as it is; then each head with an encoder of its own.
 
     A head that starts from nothing would pull the encoder apart before it has learned. See "Fine-Tuning can Distort
@@ -88,26 +90,25 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     """
     settings: Settings = training.settings
     features = encoder.features_of(inputs)
-    loss = loss_of(shape.classes, training.weights is not None)
+    loss, targets = objective_of(training)
     common = _common(training, len(inputs))
     heads = fit_ensemble(
         partial(_build, shape, features),
         loss,
-        (features, training.targets),
+        (features, targets),
         members=networks_of(settings),
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
         backend="vectorized" if networks_of(settings) > 1 else "loop",
         **common,
     )
-    trained: list[Trained] = []
+    trained: list[Fit] = []
     for head in heads.fits:
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
         options: dict[str, Any] = {**common, "seed": head.seed}
-        options |= {"epochs": epochs_of(settings, len(inputs), shape.outputs), "learning_rate": step_of(settings)}
-        tuned = fit(network, loss, (inputs, training.targets), **options)
-        trained.append(Trained.of(tuned))
+        epochs = epochs_of(settings, len(inputs), shape.outputs)
+        trained.append(fit(network, loss, (inputs, targets), epochs=epochs, learning_rate=step_of(settings), **options))
     return trained
 
 
@@ -127,7 +128,7 @@ def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
 def _common(training: Training, rows: int) -> dict[str, Any]:
     settings: Settings = training.settings
     return {
-        "validation": validation_of(settings, training.classifies) if rows >= _FEWEST_TO_VALIDATE else None,
+        "validation": validation_of(settings, training.target.classifies) if rows >= _FEWEST_TO_VALIDATE else None,
         "batch_size": batch_of(settings, rows),
         "weight_decay": settings.weight_decay,
         "patience": patience_of(settings),

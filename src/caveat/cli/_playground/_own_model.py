@@ -113,7 +113,7 @@ def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
     """
     model = tested.model
     measure = choice.measure or usual_measure(model)
-    judged = model.classifies or choice.tolerance is not None
+    judged = model.target.classifies or choice.tolerance is not None
     losses = losses_of(model, tested.pred, tested.truth, choice.tolerance)
     by = uncertainty_of(model, tested.pred, measure).cpu()
     curve: list[dict[str, Any]] = []
@@ -130,12 +130,12 @@ def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
         "rows": len(tested.truth),
         "rows_in_file": tested.sample.total,
         "target": ", ".join(model.target.names),
-        "classifies": model.classifies,
+        "classifies": model.target.classifies,
         "judged": judged,
         "measure": measure,
         "measures": [usual_measure(model), epistemic_measure(model)],
         "unit": unit_of(model, measure),
-        "parts_unit": "nats" if model.classifies else "standard deviations",
+        "parts_unit": "nats" if model.target.classifies else "standard deviations",
         "loss_all": float(losses.mean()),
         "curve": curve,
         "policy": model.policy,
@@ -160,7 +160,7 @@ def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[s
     by = uncertainty_of(model, tested.pred, measure).cpu()
     chosen = cast("list[int]", by.argsort(descending=True, stable=True)[:_LEAST_SURE].tolist())
     losses = losses_of(model, tested.pred, tested.truth, tolerance)
-    judged = model.classifies or tolerance is not None
+    judged = model.target.classifies or tolerance is not None
     parts = tested.parts()
     schema = model.reader.schema
     names = [column.name for column in (*schema.numbers, *schema.categories)][:_MOST_CELLS]

@@ -109,7 +109,7 @@ def _describe(service: Service, name: str) -> dict[str, Any]:
     served = service.models[name]
     inputs = [{"name": column, "datatype": datatype} for column, datatype, _ in describe_inputs(served)]
     model = served.model
-    about = {"name": name, "version": served.version, "kind": model.task, "targets": list(model.target.names)}
+    about = {"name": name, "version": served.version, "kind": model.target.task, "targets": list(model.target.names)}
     return {**about, "inputs": inputs, "policy": model.policy}
 
 

@@ -128,7 +128,7 @@ def _arrays_of(pred: Predictive, prefix: str = "") -> dict[str, Any]:
 
 def _check_asked(model: Model, draws: int | None, level: float) -> None:
     require_integer(draws, "draws", 2, optional=True)
-    highest = 1.0 if model.classifies else highest_level(model.calibration.rows)
+    highest = 1.0 if model.target.classifies else highest_level(model.calibration.rows)
     if not (0 < level < 1 and level <= highest):
         raise InvalidArgumentError(
             explain(
