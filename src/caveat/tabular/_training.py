@@ -141,7 +141,7 @@ def _better(before: Fit, after: Fit) -> Fit:
     """Returns the better of a member's two trainings, with the epochs of both; the second began where the first was
     best."""
     epochs = before.epochs + after.epochs
-    if after.best_loss > before.best_loss:
+    if not after.best_loss <= before.best_loss:  # worse, or no number
         return replace(before, epochs=epochs)
     best, first, second = before.best_epoch, before.history, after.history
     history = replace(
