@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caveat._checks import describe, with_labels
 from caveat._numerics import entropy
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
 
 _R = TypeVar("_R")
@@ -73,7 +73,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     if array is None or array.dtype.kind not in "fiub":
         got = f"{type(cast(object, value)).__name__}" + ("" if array is None else f" of {array.dtype}")
         cause, fix = "labels as text, missing values, or rows of different length", "class numbers, 0 to C - 1"
-        raise InvalidArgumentError(explain(f"{name} must hold numbers.", got=got, cause=cause, fix=fix))
+        raise InvalidArgumentError(f"{name} must hold numbers.", got=got, cause=cause, fix=fix)
     kind, size = array.dtype.kind, array.dtype.itemsize
     plain = np.int64 if kind == "u" and size > 1 else np.float64 if size > 8 else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.array(array, dtype=plain, order="C"))  # a copy: it may be read-only
@@ -100,12 +100,10 @@ def truth_like(pred: Categorical | Bernoulli | Gaussian, y: Tensor) -> Tensor:
         target = target.reshape(pred.noise.shape)  # (B,) beside (B, 1)
     if target.shape != pred.noise.shape:
         raise InvalidArgumentError(
-            explain(
-                "Targets must have the same shape as the predictions.",
-                got=f"targets {tuple(target.shape)}; the shape of the predictions is {tuple(pred.noise.shape)}",
-                cause="other rows than those that were predicted",
-                fix="y of the same rows as x",
-            )
+            "Targets must have the same shape as the predictions.",
+            got=f"targets {tuple(target.shape)}; the shape of the predictions is {tuple(pred.noise.shape)}",
+            cause="other rows than those that were predicted",
+            fix="y of the same rows as x",
         )
     return target
 
@@ -211,12 +209,10 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
         if first == "variance":
             return [pred.variance]
     raise InvalidArgumentError(
-        explain(
-            f"{first} must be a tensor, or a predictive that says it.",
-            got=describe(pred),
-            cause="a predictive of targets where classes are asked for, of several heads, or in another's place",
-            fix='pred["head"] for one head; pred.mean for its numbers',
-        )
+        f"{first} must be a tensor, or a predictive that says it.",
+        got=describe(pred),
+        cause="a predictive of targets where classes are asked for, of several heads, or in another's place",
+        fix='pred["head"] for one head; pred.mean for its numbers',
     )
 
 

@@ -19,7 +19,6 @@ from caveat.errors import (
     InvalidRateError,
     NotFiniteError,
     NotProbabilitiesError,
-    explain,
     explain_no_network,
 )
 
@@ -54,7 +53,7 @@ def require_integer(
     limits = f" from {at_least} to {at_most}" if at_most is not None else f" of at least {at_least}"
     limits = "" if at_least is None else limits
     rule = f"{name} must be an integer{limits}{' or None' if optional else ''}."
-    raise error(explain(rule, got=f"{name}={value!r}", cause=cause, fix=fix or f"{name}={max(at_least or 0, 1)}"))
+    raise error(rule, got=f"{name}={value!r}", cause=cause, fix=fix or f"{name}={max(at_least or 0, 1)}")
 
 
 def require_number(
@@ -87,7 +86,7 @@ def require_number(
         rule = f"{name} must be a finite number {'above' if interval[0] == '(' else 'of at least'} {low:g}"
     usual = fix or f"a number in {interval}, or leave {name} out if it has a default"
     rule += " or be None." if optional else "."
-    raise error(explain(rule, got=f"{name}={value!r}", cause=cause, fix=usual))
+    raise error(rule, got=f"{name}={value!r}", cause=cause, fix=usual)
 
 
 def require_choice(value: Any, name: str, choices: Sequence[str], *, optional: bool = False) -> None:
@@ -96,7 +95,7 @@ def require_choice(value: Any, name: str, choices: Sequence[str], *, optional: b
         return
     words = ", ".join(repr(choice) for choice in choices)
     rule = f"{name} must be one of {words}{' or None' if optional else ''}."
-    raise InvalidArgumentError(explain(rule, got=f"{name}={value!r}", fix=f"{name}={choices[0]!r}"))
+    raise InvalidArgumentError(rule, got=f"{name}={value!r}", fix=f"{name}={choices[0]!r}")
 
 
 def require_seed(value: Any, name: str = "seed") -> None:
@@ -147,9 +146,7 @@ def require_floating(
 ) -> None:
     """Raise `error` unless `x` holds real floating-point numbers."""
     if not x.is_floating_point():
-        raise error(
-            explain(f"{name} must be a floating-point tensor.", got=describe(x), cause=cause, fix=fix)
-        )
+        raise error(f"{name} must be a floating-point tensor.", got=describe(x), cause=cause, fix=fix)
 
 
 def require_rank(
@@ -158,7 +155,7 @@ def require_rank(
     """Raise `error` unless `x` has at least so many axes."""
     if x.ndim < at_least:
         rule = f"{name} must have at least {at_least} {'axis' if at_least == 1 else 'axes'}."
-        raise error(explain(rule, got=describe(x), cause=cause, fix=fix))
+        raise error(rule, got=describe(x), cause=cause, fix=fix)
 
 
 def require_draws(x: Tensor, dim: int = 0) -> None:
@@ -169,12 +166,10 @@ def require_draws(x: Tensor, dim: int = 0) -> None:
     """
     if x.ndim == 0 or x.shape[dim] == 0:
         raise InvalidArgumentError(
-            explain(
-                "At least one draw is needed to summarize.",
-                got=describe(x),
-                cause="an empty range of draws, or a tensor without a draw axis",
-                fix="pass draws stacked first, as torch.stack([f_0, f_1, ...])",
-            )
+            "At least one draw is needed to summarize.",
+            got=describe(x),
+            cause="an empty range of draws, or a tensor without a draw axis",
+            fix="pass draws stacked first, as torch.stack([f_0, f_1, ...])",
         )
 
 
@@ -182,12 +177,10 @@ def require_same_shape(x: Tensor, shape: torch.Size, name: str) -> None:
     """Raise `InvalidArgumentError` unless `x` is one number or has exactly this shape: no silent broadcast."""
     if x.ndim > 0 and x.shape != shape:
         raise InvalidArgumentError(
-            explain(
-                f"{name} must have the shape of the mean, {tuple(shape)}, or be one number.",
-                got=describe(x),
-                cause="targets (B,) beside predictions (B, 1), which would broadcast to (B, B)",
-                fix=f"reshape it: {name}.reshape({tuple(shape)})",
-            )
+            f"{name} must have the shape of the mean, {tuple(shape)}, or be one number.",
+            got=describe(x),
+            cause="targets (B,) beside predictions (B, 1), which would broadcast to (B, B)",
+            fix=f"reshape it: {name}.reshape({tuple(shape)})",
         )
 
 
@@ -207,12 +200,10 @@ def require_no_nan(x: Tensor, name: str) -> None:
 
 def _not_finite(name: str, bad: int, of: int) -> None:
     raise NotFiniteError(
-        explain(
-            f"{name} must hold numbers.",
-            got=f"NaN or infinity at {bad} of {of} values",
-            cause="a network that diverged, or missing targets coded as NaN",
-            fix=f"leave these rows out of every tensor: keep = {name}.isfinite()",
-        )
+        f"{name} must hold numbers.",
+        got=f"NaN or infinity at {bad} of {of} values",
+        cause="a network that diverged, or missing targets coded as NaN",
+        fix=f"leave these rows out of every tensor: keep = {name}.isfinite()",
     )
 
 
@@ -220,12 +211,10 @@ def require_rows(x: Tensor, name: str) -> None:
     """Raise `InvalidArgumentError` unless there is at least one row."""
     if x.ndim == 0 or x.numel() == 0:
         raise InvalidArgumentError(
-            explain(
-                f"{name} must hold at least one row.",
-                got=describe(x),
-                cause="an empty split or a filter that kept nothing; or one number in place of a tensor of rows",
-                fix=f"look at {name}.shape before",
-            )
+            f"{name} must hold at least one row.",
+            got=describe(x),
+            cause="an empty split or a filter that kept nothing; or one number in place of a tensor of rows",
+            fix=f"look at {name}.shape before",
         )
 
 
@@ -233,12 +222,10 @@ def require_alike(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
     """Raise `InvalidArgumentError` unless both have the same shape: nothing broadcasts in silence."""
     if x.shape != other.shape:
         raise InvalidArgumentError(
-            explain(
-                f"{name} and {other_name} must have the same shape.",
-                got=f"{name}: {describe(x)}; {other_name}: {describe(other)}",
-                cause="targets (B,) beside predictions (B, 1), or tensors of different splits",
-                fix=f"{name}.reshape({tuple(other.shape)})" if x.numel() == other.numel() else "take the same rows",
-            )
+            f"{name} and {other_name} must have the same shape.",
+            got=f"{name}: {describe(x)}; {other_name}: {describe(other)}",
+            cause="targets (B,) beside predictions (B, 1), or tensors of different splits",
+            fix=f"{name}.reshape({tuple(other.shape)})" if x.numel() == other.numel() else "take the same rows",
         )
 
 
@@ -256,13 +243,11 @@ def require_uncertainty_first(uncertainty: Tensor, outcome: Tensor, names: tuple
     if bool(uncertainty.all()) or not bool(uncertainty.any()):  # one value only
         return
     raise InvalidArgumentError(
-        explain(
-            f"The order of arguments is {names[0]}, {names[1]}.",
-            got=f"{names[0]} of zeros and ones only, {names[1]} from {float(outcome.amin()):.4g} to "
-            f"{float(outcome.amax()):.4g}",
-            cause="the two in the other order",
-            fix=f"pass ({names[0]}, {names[1]}); if the first is a yes or no to rank by, pass 2 * {names[0]}",
-        )
+        f"The order of arguments is {names[0]}, {names[1]}.",
+        got=f"{names[0]} of zeros and ones only, {names[1]} from {float(outcome.amin()):.4g} to "
+        f"{float(outcome.amax()):.4g}",
+        cause="the two in the other order",
+        fix=f"pass ({names[0]}, {names[1]}); if the first is a yes or no to rank by, pass 2 * {names[0]}",
     )
 
 
@@ -275,12 +260,10 @@ def require_levels(x: Tensor, name: str) -> None:
     """Raises `InvalidArgumentError` unless every value lies in [0, 1]."""
     if float(x.amin()) < 0 or float(x.amax()) > 1:
         raise InvalidArgumentError(
-            explain(
-                f"{name} must lie in [0, 1].",
-                got=f"values from {float(x.amin()):.4g} to {float(x.amax()):.4g}",
-                cause="targets or residuals in place of the distribution function at the target",
-                fix="pred.cdf(target), or torch.distributions.Normal(mean, variance.sqrt()).cdf(target)",
-            )
+            f"{name} must lie in [0, 1].",
+            got=f"values from {float(x.amin()):.4g} to {float(x.amax()):.4g}",
+            cause="targets or residuals in place of the distribution function at the target",
+            fix="pred.cdf(target), or torch.distributions.Normal(mean, variance.sqrt()).cdf(target)",
         )
 
 
@@ -288,12 +271,10 @@ def require_positive(x: Tensor, name: str) -> None:
     """Raise `InvalidArgumentError` unless every value is above 0."""
     if not bool((x > 0).all()):
         raise InvalidArgumentError(
-            explain(
-                f"{name} must be positive.",
-                got=f"values down to {float(x.amin()):.4g}",
-                cause="a log-variance in place of a variance, or a predictive without observation noise",
-                fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
-            )
+            f"{name} must be positive.",
+            got=f"values down to {float(x.amin()):.4g}",
+            cause="a log-variance in place of a variance, or a predictive without observation noise",
+            fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
         )
 
 
@@ -319,23 +300,19 @@ def with_labels(scores: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tens
     require_floating(scores, name, cause="class numbers in place of their scores", fix="pass (B, C) floats")
     if scores.ndim < 2 or scores.shape[:-1] != labels.shape:
         raise InvalidArgumentError(
-            explain(
-                f"{name} must be (B..., C) and labels (B...).",
-                got=f"{name}: {describe(scores)}; labels: {describe(labels)}",
-                cause="one-hot labels, the two arguments the wrong way round, or a binary probability without its "
-                "class axis",
-                fix="labels.argmax(-1) for one-hot labels; torch.stack((1 - p, p), -1) for the probability of yes",
-            )
+            f"{name} must be (B..., C) and labels (B...).",
+            got=f"{name}: {describe(scores)}; labels: {describe(labels)}",
+            cause="one-hot labels, the two arguments the wrong way round, or a binary probability without its "
+            "class axis",
+            fix="labels.argmax(-1) for one-hot labels; torch.stack((1 - p, p), -1) for the probability of yes",
         )
     C = scores.shape[-1]
     if C < 2:
         raise InvalidArgumentError(
-            explain(
-                "There must be at least two classes.",
-                got=f"{name}: {describe(scores)}; labels: {describe(labels)}",
-                cause="a single column of the probability of yes",
-                fix="torch.stack((1 - p, p), -1)",
-            )
+            "There must be at least two classes.",
+            got=f"{name}: {describe(scores)}; labels: {describe(labels)}",
+            cause="a single column of the probability of yes",
+            fix="torch.stack((1 - p, p), -1)",
         )
     return scores.reshape(-1, C), class_numbers(labels, C, scores.device)
 
@@ -354,12 +331,10 @@ def class_numbers(labels: Tensor, classes: int, device: torch.device) -> Tensor:
             return y
         got += f", from {low} to {high}"
     raise InvalidArgumentError(
-        explain(
-            f"labels must be class numbers, integers from 0 to {classes - 1}.",
-            got=got,
-            cause="classes numbered from 1, an ignore index such as -1 or 255, or labels read as floats",
-            fix="labels - 1, or labels.long(); or leave those rows out: keep = labels >= 0",
-        )
+        f"labels must be class numbers, integers from 0 to {classes - 1}.",
+        got=got,
+        cause="classes numbered from 1, an ignore index such as -1 or 255, or labels read as floats",
+        fix="labels - 1, or labels.long(); or leave those rows out: keep = labels >= 0",
     )
 
 
@@ -372,12 +347,10 @@ def require_probabilities(p: Tensor) -> None:
     tolerance = max(_SUM_TOLERANCE, torch.finfo(p.dtype).eps)
     if least < _LEAST_PROBABILITY or max(high - 1, 1 - low) > tolerance:
         raise NotProbabilitiesError(
-            explain(
-                f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the last axis.",
-                got=f"smallest value {least:.4g}; sums {low:.4g} to {high:.4g}",
-                cause="logits were passed, or the classes lie along another axis",
-                fix="logits.softmax(-1), or probabilities.movedim(1, -1)",
-            )
+            f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the last axis.",
+            got=f"smallest value {least:.4g}; sums {low:.4g} to {high:.4g}",
+            cause="logits were passed, or the classes lie along another axis",
+            fix="logits.softmax(-1), or probabilities.movedim(1, -1)",
         )
 
 

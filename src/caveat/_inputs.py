@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 Leaf = Tensor | PackedSequence
@@ -177,22 +177,18 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
     leaves = structure_of(inputs).leaves
     if not leaves:
         raise InvalidArgumentError(
-            explain(
-                "An input is a tensor, a tuple of arguments or a dict of keyword arguments, with a tensor in it.",
-                got=f"{type(x).__name__} without a tensor",
-                cause="a NumPy array or a list of numbers was passed",
-                fix="pass torch.as_tensor(x), or (x, mask) or {'input_ids': ids} for a network with several inputs",
-            )
+            "An input is a tensor, a tuple of arguments or a dict of keyword arguments, with a tensor in it.",
+            got=f"{type(x).__name__} without a tensor",
+            cause="a NumPy array or a list of numbers was passed",
+            fix="pass torch.as_tensor(x), or (x, mask) or {'input_ids': ids} for a network with several inputs",
         )
     first = leaves[0]
     if isinstance(first, Tensor) and first.dim() > 0 and first.shape[0] == 0:
         raise InvalidArgumentError(
-            explain(
-                "A batch must have at least one row.",
-                got=f"a tensor of shape {tuple(first.shape)}",
-                cause="a filter or the last slice of a split left nothing",
-                fix="skip empty batches before calling caveat",
-            )
+            "A batch must have at least one row.",
+            got=f"a tensor of shape {tuple(first.shape)}",
+            cause="a filter or the last slice of a split left nothing",
+            fix="skip empty batches before calling caveat",
         )
     placed = any(leaf.data.device == device for leaf in leaves)
     return with_leaves(inputs, leaves, [_own(leaf if placed else move(leaf, device)) for leaf in leaves])
@@ -329,10 +325,8 @@ def _axis_in(leaf: Leaf, dim: int | None, whole: Any) -> int | None:
 
 def _misfit(in_dims: Any, got: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        explain(
-            "in_dims names the batch axis of every tensor input, None for one that all rows share.",
-            got=f"in_dims={in_dims!r} for {got}",
-            cause="an input that was added, or an axis that is the features",
-            fix="in_dims=0, or (0, None) for forward(x, shared), or {'x': 0, 'shared': None} for keyword arguments",
-        )
+        "in_dims names the batch axis of every tensor input, None for one that all rows share.",
+        got=f"in_dims={in_dims!r} for {got}",
+        cause="an input that was added, or an axis that is the features",
+        fix="in_dims=0, or (0, None) for forward(x, shared), or {'x': 0, 'shared': None} for keyword arguments",
     )

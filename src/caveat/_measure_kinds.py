@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads, Predictive
 
 Kind = Literal["classification", "regression"]
@@ -111,19 +111,15 @@ def _misfit(pred: Predictive, name: str, kind: Kind) -> InvalidArgumentError:
     rule = f"{name} is a measure of {kind}."
     if isinstance(pred, Heads):
         return InvalidArgumentError(
-            explain(
-                rule,
-                got=f"a predictive with several heads: {', '.join(pred)}",
-                cause="the measure of one head was meant",
-                fix=f"{name}(pred[{next(iter(pred))!r}])",
-            )
+            rule,
+            got=f"a predictive with several heads: {', '.join(pred)}",
+            cause="the measure of one head was meant",
+            fix=f"{name}(pred[{next(iter(pred))!r}])",
         )
     fitting = [m.name for m in MEASURES.values() if m.fits(pred)]
     return InvalidArgumentError(
-        explain(
-            rule,
-            got=type(pred).__name__,
-            cause="a measure of the other kind of network, or something that is not a predictive",
-            fix=f"use one that fits: {', '.join(fitting)}" if fitting else "pass what caveat.predict returns",
-        )
+        rule,
+        got=type(pred).__name__,
+        cause="a measure of the other kind of network, or something that is not a predictive",
+        fix=f"use one that fits: {', '.join(fitting)}" if fitting else "pass what caveat.predict returns",
     )

@@ -35,7 +35,24 @@ from typing import cast
 
 
 class CaveatError(Exception):
-    """The root: ``except caveat.CaveatError`` catches all that caveat raises on purpose."""
+    """The root: ``except caveat.CaveatError`` catches all that caveat raises on purpose.
+
+    Args:
+        rule: What must hold. Without a fix it is the whole text.
+        got: What was got.
+        cause: The usual cause, where there is one.
+        fix: What to do, as code if it can be.
+
+    Example:
+        >>> raise InvalidArgumentError("n must be at least 1.", got="n=0", fix="pass n=100")
+        Traceback (most recent call last):
+        caveat.errors.InvalidArgumentError: n must be at least 1.
+          Got: n=0
+          Fix: pass n=100
+    """
+
+    def __init__(self, rule: str = "", *, got: str = "", cause: str | None = None, fix: str | None = None) -> None:
+        super().__init__(rule if fix is None else explain(rule, got=got, cause=cause, fix=fix))
 
 
 class NothingRandomError(CaveatError, ValueError):

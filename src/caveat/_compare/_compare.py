@@ -15,7 +15,7 @@ from caveat._checks import require_number
 from caveat._compare._comparison import Comparison, Difference
 from caveat._compare._scores import Score, scores_of
 from caveat._engine import Sampler, predict
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics import bootstrap
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads, Predictive
 
@@ -120,16 +120,14 @@ def _checked(name: str, pred: Any, answered: Mapping[str, tuple[Any, Any]]) -> C
         heads = isinstance(pred, Heads)
         rule = "A method is a sampler, or a predictive of the rows with one head."
         fix = _ONE_HEAD if heads else "{'dropout': caveat.mc_dropout(model, output=caveat.Logits())}"
-        raise InvalidArgumentError(explain(rule, got=f"{type(pred).__name__} for {name!r}", fix=fix))
+        raise InvalidArgumentError(rule, got=f"{type(pred).__name__} for {name!r}", fix=fix)
     first_name, (first, _) = next(iter(answered.items()))
     if isinstance(pred, Gaussian) is not isinstance(first, Gaussian) or pred.row_count != first.row_count:
         raise InvalidArgumentError(
-            explain(
-                "Methods must be of one kind, classes or numbers, and predict the same rows.",
-                got=f"{name!r}: {type(pred).__name__} of {pred.row_count} rows; "
-                f"{first_name!r}: {type(first).__name__} of {first.row_count} rows",
-                fix="the same output= for every sampler, and predictives of x",
-            )
+            "Methods must be of one kind, classes or numbers, and predict the same rows.",
+            got=f"{name!r}: {type(pred).__name__} of {pred.row_count} rows; "
+            f"{first_name!r}: {type(first).__name__} of {first.row_count} rows",
+            fix="the same output= for every sampler, and predictives of x",
         )
     return pred
 

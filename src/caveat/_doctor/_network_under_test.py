@@ -32,7 +32,7 @@ from caveat._intercept import (
     why_silent,
     with_stochastic_depth,
 )
-from caveat.errors import CaveatError, InvalidArgumentError, explain, explain_no_run
+from caveat.errors import CaveatError, InvalidArgumentError, explain_no_run
 from caveat.predictive import Mean
 from caveat.samplers import MCDropout, mc_dropout
 
@@ -154,5 +154,5 @@ def _eval_outputs(network: Network, inputs: Inputs) -> list[Tensor]:
         raise InvalidArgumentError(explain_no_run(error)) from error
     if not leaves:
         got, fix = "none", "wrap the network in a module that returns its scores"
-        raise InvalidArgumentError(explain("The network must return floating-point numbers.", got=got, fix=fix))
+        raise InvalidArgumentError("The network must return floating-point numbers.", got=got, fix=fix)
     return leaves

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._inputs import tensors_in
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _SUM_TOLERANCE, _FAR = 1e-3, 1e6
 
@@ -45,12 +45,10 @@ def leaves_like(outputs: Tensor, leaves: list[Tensor]) -> list[int]:
     shapes = [tuple(leaf.shape) for leaf in leaves]
     swapped = any(tuple(outputs.transpose(0, 1).shape[1:]) == shape for shape in shapes) and outputs.dim() > 2
     raise InvalidArgumentError(
-        explain(
-            f"A recipe returns T outputs (T, B, ...), each of the shape that the network returns: {shapes}.",
-            got=describe(outputs),
-            cause="draws along the second axis" if swapped else "an average over the draws, classes or rows",
-            fix="outputs.transpose(0, 1)" if swapped else "return torch.stack([model(x) for _ in range(T)])",
-        )
+        f"A recipe returns T outputs (T, B, ...), each of the shape that the network returns: {shapes}.",
+        got=describe(outputs),
+        cause="draws along the second axis" if swapped else "an average over the draws, classes or rows",
+        fix="outputs.transpose(0, 1)" if swapped else "return torch.stack([model(x) for _ in range(T)])",
     )
 
 

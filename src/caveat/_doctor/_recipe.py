@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from caveat._checks import describe
 from caveat._doctor._watch import most_alike, named_modules
 from caveat._inputs import tensors_in
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 Way = Callable[..., Any]
 _RULE = "A recipe is a function predict(model, x), or predict(x), that returns its T outputs stacked, (T, B, ...)."
@@ -37,7 +37,7 @@ def recipe_of(predict: Any, model: nn.Module) -> Recipe:
     """
     if not callable(predict) or isinstance(predict, nn.Module):
         got, fix = type(predict).__name__, "pass the function itself: recipe=predict"
-        raise InvalidArgumentError(explain(_RULE, got=got, cause="its result, or a network", fix=fix))
+        raise InvalidArgumentError(_RULE, got=got, cause="its result, or a network", fix=fix)
     alone = _takes_x_alone(predict)
 
     def run(model: nn.Module, x: Any) -> Any:
@@ -47,7 +47,7 @@ def recipe_of(predict: Any, model: nn.Module) -> Recipe:
         except Exception as error:
             what = f"it raised {type(error).__name__}: {error}".splitlines()[0]
             fix = "run it by itself, recipe(model.eval(), x), until it returns"
-            raise InvalidArgumentError(explain(_RULE, got=what, fix=fix)) from error
+            raise InvalidArgumentError(_RULE, got=what, fix=fix) from error
 
     own, inside = dict(named_modules(model)), {id(module) for module in model.modules()}
     parts = (most_alike(module, own) for module in _modules_in(predict, 0) if id(module) not in inside)
@@ -113,8 +113,8 @@ def stack_outputs(returned: Any) -> Tensor:
         cause = "the mean alone, a pair of mean and spread, or a dict"
         got = describe(returned) if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
         fix = "return torch.stack([model(x) for _ in range(T)]), without averaging"
-        raise InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))
+        raise InvalidArgumentError(_RULE, got=got, cause=cause, fix=fix)
     if values.shape[0] < 2:
         fix = "return torch.stack([model(x) for _ in range(T)]) with T of 20 or more"
-        raise InvalidArgumentError(explain("A recipe makes at least two passes.", got=describe(values), fix=fix))
+        raise InvalidArgumentError("A recipe makes at least two passes.", got=describe(values), fix=fix)
     return values.detach().cpu()

@@ -16,7 +16,7 @@ from torch import Tensor
 from caveat._checks import require_finite, require_integer, require_number
 from caveat._engine import Sampler, predict
 from caveat._seeds import check_seed, fold_in
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.measures import epistemic_variance
 
 
@@ -191,12 +191,10 @@ def _rewards(values: Any) -> Tensor:
     if isinstance(values, Tensor) and values.ndim == 2:
         return values
     raise OutputMismatchError(
-        explain(
-            "A bandit's sampler gives a reward for each action, (B, A).",
-            got=f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__,
-            cause="a network with one output, or several heads",
-            fix="a last layer nn.Linear(width, A), read with caveat.Mean()",
-        )
+        "A bandit's sampler gives a reward for each action, (B, A).",
+        got=f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__,
+        cause="a network with one output, or several heads",
+        fix="a last layer nn.Linear(width, A), read with caveat.Mean()",
     )
 
 
@@ -204,40 +202,34 @@ def _checked_actions(actions: Tensor, rows: int, A: int) -> Tensor:
     if actions.shape == (rows,) and 0 <= int(actions.min()) <= int(actions.max()) < A:
         return actions
     raise InvalidArgumentError(
-        explain(
-            f"A policy gives one action for each context, 0 to {A - 1}.",
-            got=f"shape {tuple(actions.shape)}, {int(actions.min())} to {int(actions.max())}",
-            cause="a network or a uniform(A) with another number of actions",
-            fix=f"{A} outputs, uniform({A})",
-        )
+        f"A policy gives one action for each context, 0 to {A - 1}.",
+        got=f"shape {tuple(actions.shape)}, {int(actions.min())} to {int(actions.max())}",
+        cause="a network or a uniform(A) with another number of actions",
+        fix=f"{A} outputs, uniform({A})",
     )
 
 
 def _check_game(contexts: Tensor, rewards: Tensor, expected: Tensor | None) -> tuple[int, int]:
     if contexts.ndim == 0 or len(contexts) == 0:
         raise InvalidArgumentError(
-            explain("There must be contexts.", got="none", cause="a filter that kept nothing", fix="len(contexts) > 0")
+            "There must be contexts.", got="none", cause="a filter that kept nothing", fix="len(contexts) > 0"
         )
     if rewards.ndim != 2 or len(rewards) != len(contexts) or rewards.shape[1] < 2:
         raise InvalidArgumentError(
-            explain(
-                "rewards are (T, A), a row for each context and at least two actions.",
-                got=f"shape {tuple(rewards.shape)} for {len(contexts)} contexts",
-                cause="the rewards of the actions taken, or labels",
-                fix="one_hot(labels, A) for a classification task",
-            )
+            "rewards are (T, A), a row for each context and at least two actions.",
+            got=f"shape {tuple(rewards.shape)} for {len(contexts)} contexts",
+            cause="the rewards of the actions taken, or labels",
+            fix="one_hot(labels, A) for a classification task",
         )
     require_finite(contexts, "contexts")
     require_finite(rewards, "rewards")
     if expected is not None:
         if expected.shape != rewards.shape:
             raise InvalidArgumentError(
-                explain(
-                    "expected has a mean reward for each reward.",
-                    got=f"shape {tuple(expected.shape)} beside {tuple(rewards.shape)}",
-                    cause="the best action's reward alone",
-                    fix="(T, A), or leave it out where rewards are not random",
-                )
+                "expected has a mean reward for each reward.",
+                got=f"shape {tuple(expected.shape)} beside {tuple(rewards.shape)}",
+                cause="the best action's reward alone",
+                fix="(T, A), or leave it out where rewards are not random",
             )
         require_finite(expected, "expected")
     return len(rewards), rewards.shape[1]

@@ -18,7 +18,7 @@ from caveat._numerics import entropy
 from caveat._seeds import check_seed
 from caveat.acquire._joint import joint_probabilities
 from caveat.acquire._pool import check_batch
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Predictive
 
 _CHUNK = 1 << 19  # numbers of a chunk's conditional probabilities: 4 MB
@@ -119,12 +119,10 @@ def joint_entropy(draws: Predictive | Tensor) -> float:
     S, B, C = p.shape
     if C**B > _MOST:
         raise InvalidArgumentError(
-            explain(
-                f"The joint entropy is over all C^B configurations, at most {_MOST:,}.",
-                got=f"{C}^{B} configurations",
-                cause="a pool in place of a batch",
-                fix="predictive.rows([...]) of a few rows; batchbald samples configurations where they are many",
-            )
+            f"The joint entropy is over all C^B configurations, at most {_MOST:,}.",
+            got=f"{C}^{B} configurations",
+            cause="a pool in place of a batch",
+            fix="predictive.rows([...]) of a few rows; batchbald samples configurations where they are many",
         )
     joint = p.new_ones((S, 1))
     for row in range(B):

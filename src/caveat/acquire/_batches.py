@@ -13,7 +13,7 @@ from caveat._numerics import accumulator
 from caveat._seeds import check_seed
 from caveat.acquire._pool import check_batch
 from caveat.acquire._scores import checked_scores
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 Strategy = Literal["top", "power", "softmax"]
 
@@ -120,12 +120,10 @@ def _features(x: Tensor, name: str, width: int | None) -> Tensor:
     if x.ndim == 2 and (width is None or x.shape[1] == width):
         return x.to(accumulator(x.device))
     raise InvalidArgumentError(
-        explain(
-            f"{name} must be (rows, features){'' if width is None else f' with {width} features'}.",
-            got=f"shape {tuple(x.shape)}",
-            cause="images or maps that were not flattened, or features of another layer",
-            fix=f"{name}.flatten(1)",
-        )
+        f"{name} must be (rows, features){'' if width is None else f' with {width} features'}.",
+        got=f"shape {tuple(x.shape)}",
+        cause="images or maps that were not flattened, or features of another layer",
+        fix=f"{name}.flatten(1)",
     )
 
 

@@ -72,12 +72,10 @@ def trajectories(
     check_seed(seed)
     if not isinstance(sampler.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
         raise OutputMismatchError(
-            explain(
-                "A model of a world gives numbers.",
-                got=repr(sampler.output),
-                cause="a classifier",
-                fix="output=caveat.Mean()",
-            )
+            "A model of a world gives numbers.",
+            got=repr(sampler.output),
+            cause="a classifier",
+            fix="output=caveat.Mean()",
         )
     if start.ndim != 2 or len(start) == 0 or not start.is_floating_point():
         raise InvalidArgumentError(_wrong("start is (B, K), at least one state.", describe(start), "start[None]"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._numerics import entropy
 from caveat.acquire._joint import joint_probabilities
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian, Predictive
 
 _CHUNK, _ROWS = 1 << 21, 4096
@@ -94,22 +94,18 @@ def _chunks(p: Tensor, beside: int) -> Iterator[Tensor]:
 def _check_rows(rows: int, targets: int) -> None:
     if rows == 0 or targets == 0:
         raise InvalidArgumentError(
-            explain(
-                "There must be rows to choose from and target rows.",
-                got=f"{rows} rows, {targets} target rows",
-                cause="an empty pool or an empty sample of inputs",
-                fix="a hundred inputs as they will be met are enough",
-            )
+            "There must be rows to choose from and target rows.",
+            got=f"{rows} rows, {targets} target rows",
+            cause="an empty pool or an empty sample of inputs",
+            fix="a hundred inputs as they will be met are enough",
         )
 
 
 def _check_same(ours: int, theirs: int, what: str) -> None:
     if ours != theirs:
         raise InvalidArgumentError(
-            explain(
-                f"pool and targets must have the same {what}: they are of the same functions.",
-                got=f"{ours} and {theirs}",
-                cause="two calls of predict with different n, or one draw",
-                fix="predict both with the same sampler, n and seed, and keep=True",
-            )
+            f"pool and targets must have the same {what}: they are of the same functions.",
+            got=f"{ours} and {theirs}",
+            cause="two calls of predict with different n, or one draw",
+            fix="predict both with the same sampler, n and seed, and keep=True",
         )

@@ -16,7 +16,7 @@ from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, check_sampler_passed
 from caveat._seeds import check_seed, fold_in
 from caveat.acquire._bandit import thompson
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 @final
@@ -63,12 +63,10 @@ class ThompsonPolicy:
         require_integer(episode, "episode", 0)
         if not isinstance(cast(Any, observations), Tensor) or observations.ndim < 2 or len(observations) == 0:
             raise InvalidArgumentError(
-                explain(
-                    "Observations are (B, ...), at least one.",
-                    got=f"shape {tuple(observations.shape)}",
-                    cause="a single number, as of an environment with discrete states",
-                    fix="torch.nn.functional.one_hot(torch.tensor(state), states).float()",
-                )
+                "Observations are (B, ...), at least one.",
+                got=f"shape {tuple(observations.shape)}",
+                cause="a single number, as of an environment with discrete states",
+                fix="torch.nn.functional.one_hot(torch.tensor(state), states).float()",
             )
         require_finite(observations, "observations")
         return thompson()(self.sampler, observations, fold_in(self.seed, "episode", episode))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from caveat._checks import classified, describe
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Bernoulli, Categorical, Predictive
 
 
@@ -29,12 +29,10 @@ def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tens
         draws = draws.draws
     if not isinstance(draws, Tensor) or draws.ndim != 3 or draws.shape[0] == 0:
         raise InvalidArgumentError(
-            explain(
-                f"{name} must be probabilities (S, B, C), or a predictive over classes that kept its draws.",
-                got=describe(draws),
-                cause="mean probabilities (B, C), a regression, or pixels",
-                fix="caveat.predict(sampler, x, n=100, keep=True)",
-            )
+            f"{name} must be probabilities (S, B, C), or a predictive over classes that kept its draws.",
+            got=describe(draws),
+            cause="mean probabilities (B, C), a regression, or pixels",
+            fix="caveat.predict(sampler, x, n=100, keep=True)",
         )
     draws = draws.detach()
     classified(draws, torch.zeros(draws.shape[:-1], dtype=torch.int64, device=draws.device))

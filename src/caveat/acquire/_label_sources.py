@@ -78,12 +78,10 @@ def folder_labels(
         or any(Path(name).name != name or name in taken for name in names)
     ):
         raise InvalidArgumentError(
-            explain(
-                "Classes are different names of folders.",
-                got=f"{classes!r}",
-                cause="a slash in a name, a name twice (folders may not tell a from A), or none",
-                fix='folder_labels("labels", ("cat", "dog"))',
-            )
+            "Classes are different names of folders.",
+            got=f"{classes!r}",
+            cause="a slash in a name, a name twice (folders may not tell a from A), or none",
+            fix='folder_labels("labels", ("cat", "dog"))',
         )
     top = Path(folder)
 
@@ -152,12 +150,10 @@ def _read_csv(file: Path) -> dict[int, str]:
         if isinstance(error, InvalidArgumentError):
             raise
     raise InvalidArgumentError(
-        explain(
-            "The CSV is UTF-8 with the columns row and label, parted by commas, and a row is a number.",
-            got=f"{file.name}, starting {lines[:2]}",
-            cause="another file, columns that were moved in a spreadsheet, or its own way of saving",
-            fix="give the columns back their names and order, save as CSV UTF-8; nothing was changed",
-        )
+        "The CSV is UTF-8 with the columns row and label, parted by commas, and a row is a number.",
+        got=f"{file.name}, starting {lines[:2]}",
+        cause="another file, columns that were moved in a spreadsheet, or its own way of saving",
+        fix="give the columns back their names and order, save as CSV UTF-8; nothing was changed",
     )
 
 
@@ -167,12 +163,10 @@ def _one_label_each(pairs: Iterable[tuple[int, Any]], where: str) -> dict[int, A
     for row, label in pairs:
         if found.get(row, "") not in ("", label) and label != "":
             raise InvalidArgumentError(
-                explain(
-                    "A row has one label.",
-                    got=f"{found[row]!r} and {label!r} for row {row} in {where}",
-                    cause="a line or a file was copied, and labeled twice",
-                    fix="take the wrong one away and start again: no label is lost",
-                )
+                "A row has one label.",
+                got=f"{found[row]!r} and {label!r} for row {row} in {where}",
+                cause="a line or a file was copied, and labeled twice",
+                fix="take the wrong one away and start again: no label is lost",
             )
         found[row] = label if label != "" else found.get(row, "")
     return found
@@ -183,12 +177,10 @@ def _read(read: Callable[[str], Any], text: str, row: int, file: Path) -> Any:
         return read(text.strip())
     except (ValueError, LookupError, TypeError) as error:
         raise InvalidArgumentError(
-            explain(
-                "Every label of the CSV can be read.",
-                got=f"{text!r} for row {row} of {file.name}",
-                cause="a slip of the pen, or names where numbers are read",
-                fix="mend the cell and start again: no label is lost; or csv_labels(path, read=str)",
-            )
+            "Every label of the CSV can be read.",
+            got=f"{text!r} for row {row} of {file.name}",
+            cause="a slip of the pen, or names where numbers are read",
+            fix="mend the cell and start again: no label is lost; or csv_labels(path, read=str)",
         ) from error
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from caveat._checks import require_integer
 from caveat._engine import Sampler
 from caveat._seeds import check_seed, fold_in
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.train import Run, fit, fit_many
 
 _OF_FIT_MANY = ("penalty", "checkpoint", "device")
@@ -57,7 +57,7 @@ def warm_started(
     members = [networks] if isinstance(networks, nn.Module) else list(networks)
     if not members:
         raise InvalidArgumentError(
-            explain("There must be a network.", got="none", cause="an empty list", fix="networks=[network]")
+            "There must be a network.", got="none", cause="an empty list", fix="networks=[network]"
         )
     if steps is not None:
         require_integer(steps, "steps", 1)

@@ -189,12 +189,10 @@ def _picked(progress: Progress, pick: Pick, fitted: Any) -> list[int]:
     if len(positions) == size == len(set(positions)) and all(0 <= k < len(free) for k in positions):
         return [int(free[k]) for k in positions]
     raise InvalidArgumentError(
-        explain(
-            f"pick gives {size} different positions among the candidates, 0 to {len(free) - 1}.",
-            got=f"{positions[:12]}",
-            cause="rows of the pool in place of positions among the candidates",
-            fix="return scores.argsort(descending=True)[:size]",
-        )
+        f"pick gives {size} different positions among the candidates, 0 to {len(free) - 1}.",
+        got=f"{positions[:12]}",
+        cause="rows of the pool in place of positions among the candidates",
+        fix="return scores.argsort(descending=True)[:size]",
     )
 
 

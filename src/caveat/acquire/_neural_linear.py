@@ -20,7 +20,7 @@ from caveat._checks import require_finite, require_integer
 from caveat._engine import Sampler, Stream
 from caveat._seeds import check_seed, fold_in
 from caveat.acquire._learners import Learn, warm_started
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.predictive import Mean
 from caveat.samplers import deterministic
 
@@ -45,12 +45,10 @@ class LinearPrior:
     def __post_init__(self) -> None:
         if not (self.precision > 0 and self.shape > 0 and self.scale > 0):
             raise InvalidArgumentError(
-                explain(
-                    "The numbers of a prior are above 0.",
-                    got=repr(self),
-                    cause="0 for 'no prior'",
-                    fix="neural_linear(model, prior_precision=0.25)",
-                )
+                "The numbers of a prior are above 0.",
+                got=repr(self),
+                cause="0 for 'no prior'",
+                fix="neural_linear(model, prior_precision=0.25)",
             )
 
 
@@ -183,12 +181,10 @@ def neural_linear(
     parts = list(model) if isinstance(model, nn.Sequential) else []
     if len(parts) < 2 or not isinstance(parts[-1], nn.Linear):
         raise InvalidArgumentError(
-            explain(
-                "neural_linear takes an nn.Sequential whose last part is an nn.Linear.",
-                got=type(model).__name__ + (f" that ends in {type(parts[-1]).__name__}" if parts else ""),
-                cause="a network of one's own class",
-                fix="nn.Sequential(body, nn.Linear(width, A))",
-            )
+            "neural_linear takes an nn.Sequential whose last part is an nn.Linear.",
+            got=type(model).__name__ + (f" that ends in {type(parts[-1]).__name__}" if parts else ""),
+            cause="a network of one's own class",
+            fix="nn.Sequential(body, nn.Linear(width, A))",
         )
     count = parts[-1].out_features
     prior = LinearPrior(prior_precision, noise_shape, noise_scale)
@@ -211,12 +207,10 @@ def _check_seen(actions: Tensor, rewards: Tensor, count: int) -> None:
     fits = actions.ndim == 1 and actions.shape == rewards.shape and not actions.is_floating_point()
     if not fits or (len(actions) > 0 and not 0 <= int(actions.min()) <= int(actions.max()) < count):
         raise InvalidArgumentError(
-            explain(
-                f"There is one action of 0 to {count - 1}, an integer, and one reward for each context.",
-                got=f"actions {tuple(actions.shape)} {actions.dtype}, rewards {tuple(rewards.shape)}",
-                cause="rewards of every action, or another number of actions",
-                fix="actions (N,) int64, rewards (N,), count=A",
-            )
+            f"There is one action of 0 to {count - 1}, an integer, and one reward for each context.",
+            got=f"actions {tuple(actions.shape)} {actions.dtype}, rewards {tuple(rewards.shape)}",
+            cause="rewards of every action, or another number of actions",
+            fix="actions (N,) int64, rewards (N,), count=A",
         )
     require_finite(rewards, "rewards")
 
@@ -227,12 +221,10 @@ def _features(sampler: Sampler, x: Any, rows: Tensor | None, gradient: bool) -> 
         if isinstance(found, Tensor) and found.ndim == 3:
             return found[0] if gradient else found[0].clone()
     raise OutputMismatchError(
-        explain(
-            "The features of a context are (B, K).",
-            got=f"shape {tuple(found.shape)[1:]}" if isinstance(found, Tensor) else type(found).__name__,
-            cause="images or sequences before the last layer",
-            fix="end the body with nn.Flatten()",
-        )
+        "The features of a context are (B, K).",
+        got=f"shape {tuple(found.shape)[1:]}" if isinstance(found, Tensor) else type(found).__name__,
+        cause="images or sequences before the last layer",
+        fix="end the body with nn.Flatten()",
     )
 
 

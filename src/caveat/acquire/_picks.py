@@ -12,7 +12,7 @@ from caveat.acquire._batchbald import batchbald
 from caveat.acquire._batches import Strategy, check_strategy, select
 from caveat.acquire._joint import joint_probabilities
 from caveat.acquire._scores import Score, as_score
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Predictive
 
 Predict = Callable[[Any, Tensor], Predictive]
@@ -63,11 +63,9 @@ def pick_by(
     if score == "batchbald":
         if strategy != "top":
             raise InvalidArgumentError(
-                explain(
-                    "BatchBALD makes its batch itself.",
-                    got=f"strategy={strategy!r}",
-                    fix=f'pick_by(predict, "bald", strategy={strategy!r})',
-                )
+                "BatchBALD makes its batch itself.",
+                got=f"strategy={strategy!r}",
+                fix=f'pick_by(predict, "bald", strategy={strategy!r})',
             )
         return _pick_batchbald(predict, configurations)
     function = as_score(score)
@@ -106,10 +104,8 @@ def pick_at_random() -> Pick:
 def _check_rows(got: int, candidates: int) -> None:
     if got != candidates:
         raise InvalidArgumentError(
-            explain(
-                f"predict gives a predictive of the {candidates} rows that it is asked about.",
-                got=f"one of {got} rows",
-                cause="a predict that ignores its rows and looks at the whole pool",
-                fix="lambda sampler, rows: caveat.predict(sampler, x[rows])",
-            )
+            f"predict gives a predictive of the {candidates} rows that it is asked about.",
+            got=f"one of {got} rows",
+            cause="a predict that ignores its rows and looks at the whole pool",
+            fix="lambda sampler, rows: caveat.predict(sampler, x[rows])",
         )

@@ -39,12 +39,10 @@ class Pool:
         known = [*self.labeled, *self.pending]
         if len(set(known)) < len(known) or any(not 0 <= row < self.size for row in known):
             raise InvalidArgumentError(
-                explain(
-                    f"A row of the pool is a number from 0 to {self.size - 1}, and is labeled or pending, once.",
-                    got=f"{len(known)} rows, {len(set(known))} different, from {min(known)} to {max(known)}",
-                    cause="positions among the unlabeled rows in place of rows of the pool",
-                    fix="pool.unlabeled[positions]",
-                )
+                f"A row of the pool is a number from 0 to {self.size - 1}, and is labeled or pending, once.",
+                got=f"{len(known)} rows, {len(set(known))} different, from {min(known)} to {max(known)}",
+                cause="positions among the unlabeled rows in place of rows of the pool",
+                fix="pool.unlabeled[positions]",
             )
 
     @property
@@ -74,12 +72,10 @@ class Pool:
         strange = sorted(set(came) - set(self.pending))
         if strange or len(set(came)) < len(came):
             raise InvalidArgumentError(
-                explain(
-                    "Labels are taken for rows that are asked for and not labeled yet, once each.",
-                    got=f"rows {strange[:8] or came[:8]}{' ...' if len(strange) > 8 else ''}",
-                    cause="labels of another round or another pool, or positions in place of row numbers",
-                    fix=f"labels of pending rows: {list(self.pending[:8])}{' ...' if len(self.pending) > 8 else ''}",
-                )
+                "Labels are taken for rows that are asked for and not labeled yet, once each.",
+                got=f"rows {strange[:8] or came[:8]}{' ...' if len(strange) > 8 else ''}",
+                cause="labels of another round or another pool, or positions in place of row numbers",
+                fix=f"labels of pending rows: {list(self.pending[:8])}{' ...' if len(self.pending) > 8 else ''}",
             )
         return replace(
             self,
@@ -98,12 +94,10 @@ def as_rows(rows: Iterable[int] | Tensor) -> list[int]:
     if plain is not None and all(hasattr(row, "__index__") and not isinstance(row, bool) for row in plain):
         return [int(row) for row in plain]
     raise InvalidArgumentError(
-        explain(
-            "Rows are whole numbers, several of them.",
-            got=f"{rows!r}" if plain is None else f"{plain[:4]!r}",
-            cause="a boolean mask, ids, or a single number in place of row numbers",
-            fix="mask.nonzero().flatten(); [row] for a single one",
-        )
+        "Rows are whole numbers, several of them.",
+        got=f"{rows!r}" if plain is None else f"{plain[:4]!r}",
+        cause="a boolean mask, ids, or a single number in place of row numbers",
+        fix="mask.nonzero().flatten(); [row] for a single one",
     )
 
 
@@ -114,12 +108,10 @@ def check_batch(size: int, available: int) -> None:
         raise InvalidArgumentError(_empty("no row left"))
     if size > available:
         raise InvalidArgumentError(
-            explain(
-                "A batch is at most as large as what is left of the pool.",
-                got=f"size={size} of {available} rows",
-                cause="the last round of a pool that the batch does not divide",
-                fix=f"size={available}, or min(size, len(pool.unlabeled))",
-            )
+            "A batch is at most as large as what is left of the pool.",
+            got=f"size={size} of {available} rows",
+            cause="the last round of a pool that the batch does not divide",
+            fix=f"size={available}, or min(size, len(pool.unlabeled))",
         )
 
 

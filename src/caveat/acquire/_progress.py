@@ -109,12 +109,10 @@ def _check_label(row: int, label: Any) -> None:
         except (TypeError, ValueError):
             pass
     raise InvalidArgumentError(
-        explain(
-            "A label is plain data: a finite number, text, or a list of them.",
-            got=f"{label!r} for row {row}",
-            cause="NaN for what is not known yet, or an object in place of a number",
-            fix="leave the row out of the mapping until its label is known",
-        )
+        "A label is plain data: a finite number, text, or a list of them.",
+        got=f"{label!r} for row {row}",
+        cause="NaN for what is not known yet, or an object in place of a number",
+        fix="leave the row out of the mapping until its label is known",
     )
 
 
@@ -130,12 +128,10 @@ def _checked_evaluation(evaluation: Any) -> dict[str, float]:
     if not wrong and not bad and "labels" not in kept:
         return kept
     raise InvalidArgumentError(
-        explain(
-            'evaluate returns a mapping from names (not "labels", which the history gives) to finite numbers.',
-            got=f"{bad[0]}={kept[bad[0]]}" if bad else f"{evaluation!r}"[:80],
-            cause="a network that diverged, a metric of one class, or a number without its name",
-            fix='return {"accuracy": 0.9}; leave a number out where it is not defined',
-        )
+        'evaluate returns a mapping from names (not "labels", which the history gives) to finite numbers.',
+        got=f"{bad[0]}={kept[bad[0]]}" if bad else f"{evaluation!r}"[:80],
+        cause="a network that diverged, a metric of one class, or a number without its name",
+        fix='return {"accuracy": 0.9}; leave a number out where it is not defined',
     )
 
 

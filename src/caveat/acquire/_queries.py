@@ -11,7 +11,7 @@ import torch
 from caveat.acquire._batches import select
 from caveat.acquire._pool import check_batch
 from caveat.acquire._scores import Score, as_score
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Predictive, Probabilities
 
 PredictWith = Callable[[Any, Any], Predictive]
@@ -107,12 +107,10 @@ def predictive_of_estimator(estimator: Any, X: Any) -> Predictive:
     models = list(np.ravel(np.asarray(members, object))) if alike else [estimator]
     if not all(hasattr(model, "predict_proba") for model in models):
         raise InvalidArgumentError(
-            explain(
-                "A classifier is asked for its probabilities: it has predict_proba.",
-                got=type(estimator).__name__,
-                cause="a regressor, or a classifier without probabilities",
-                fix="predict=lambda model, X: <a predictive>, for instance caveat.predict(sampler, torch.tensor(X))",
-            )
+            "A classifier is asked for its probabilities: it has predict_proba.",
+            got=type(estimator).__name__,
+            cause="a regressor, or a classifier without probabilities",
+            fix="predict=lambda model, X: <a predictive>, for instance caveat.predict(sampler, torch.tensor(X))",
         )
     return Probabilities().summarize(torch.tensor(np.stack([model.predict_proba(X) for model in models])))
 

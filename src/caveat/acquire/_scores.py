@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caveat._checks import require_finite, require_rows
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.measures import MEASURES
 from caveat.predictive import Gaussian, Predictive
 
@@ -58,12 +58,10 @@ def _bald(pred: Predictive) -> Tensor:
         return _measure("mutual_information", pred)
     if not bool((pred.noise > 0).all()):
         raise InvalidArgumentError(
-            explain(
-                "BALD of a regression weighs the spread of the draws against the noise, so there must be noise.",
-                got="a noise variance of 0",
-                cause="Mean() declares no observation noise",
-                fix='Mean(noise_variance=...), MeanAndLogVariance(), or the score "epistemic_variance"',
-            )
+            "BALD of a regression weighs the spread of the draws against the noise, so there must be noise.",
+            got="a noise variance of 0",
+            cause="Mean() declares no observation noise",
+            fix='Mean(noise_variance=...), MeanAndLogVariance(), or the score "epistemic_variance"',
         )
     kept = pred.kept_noise
     log_noise = pred.noise.log() if kept is None else kept.to(pred.noise.dtype).log().mean(0)
@@ -99,12 +97,10 @@ def as_score(score: str | Score) -> Score:
     if score in SCORES:
         return SCORES[score]
     raise InvalidArgumentError(
-        explain(
-            "A score has one of the names that score_rows takes, or is a function of a predictive.",
-            got=f"{score!r}",
-            cause="a typo; EPIG and BatchBALD need the draws: epig, batchbald and pick_by",
-            fix=f"one of {', '.join(SCORES)}",
-        )
+        "A score has one of the names that score_rows takes, or is a function of a predictive.",
+        got=f"{score!r}",
+        cause="a typo; EPIG and BatchBALD need the draws: epig, batchbald and pick_by",
+        fix=f"one of {', '.join(SCORES)}",
     )
 
 
@@ -115,12 +111,10 @@ def checked_scores(scores: Tensor) -> Tensor:
     if scores.ndim == 1:
         return scores.to(accumulator(scores.device))
     raise InvalidArgumentError(
-        explain(
-            "Scores are one number a row, (B,).",
-            got=f"shape {tuple(scores.shape)}",
-            cause="a variance (B, D) of several targets, or pixels",
-            fix="scores.flatten(1).sum(-1)",
-        )
+        "Scores are one number a row, (B,).",
+        got=f"shape {tuple(scores.shape)}",
+        cause="a variance (B, D) of several targets, or pixels",
+        fix="scores.flatten(1).sum(-1)",
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from caveat._checks import class_numbers, describe, require_floating
 from caveat._numerics import accumulator, alike
-from caveat.errors import InvalidArgumentError, NotFiniteError, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError
 
 LEAST = -745.0
 """The log of the smallest float64: where a class that was ruled out, -inf, is set for a fit."""
@@ -27,12 +27,10 @@ def scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     batch = labels.shape
     if labels.numel() == 0 or (scores.shape[:-1] != batch and scores.shape[1:-1] != batch) or scores.shape[0] == 0:
         raise InvalidArgumentError(
-            explain(
-                "logits must be (B..., C) or (S, B..., C), and labels (B...).",
-                got=f"logits: {describe(logits)}; labels: {describe(labels)}",
-                cause="one-hot labels, no rows, or a binary score without its class axis",
-                fix="labels.argmax(-1) for one-hot labels; torch.stack((torch.zeros_like(z), z), -1) for one score",
-            )
+            "logits must be (B..., C) or (S, B..., C), and labels (B...).",
+            got=f"logits: {describe(logits)}; labels: {describe(labels)}",
+            cause="one-hot labels, no rows, or a binary score without its class axis",
+            fix="labels.argmax(-1) for one-hot labels; torch.stack((torch.zeros_like(z), z), -1) for one score",
         )
     C = scores.shape[-1]
     return scores.reshape(-1, labels.numel(), C), class_numbers(labels, C, scores.device)
@@ -42,12 +40,10 @@ def require_classes(values: Tensor, classes: int, name: str) -> None:
     """Raise `InvalidArgumentError` unless values (..., C) are of as many classes as a map was fitted to."""
     if values.ndim == 0 or values.shape[-1] != classes:
         raise InvalidArgumentError(
-            explain(
-                f"The map was fitted to {classes} classes.",
-                got=describe(values),
-                cause="another network, or the class axis elsewhere",
-                fix=f"{name}.movedim(1, -1)",
-            )
+            f"The map was fitted to {classes} classes.",
+            got=describe(values),
+            cause="another network, or the class axis elsewhere",
+            fix=f"{name}.movedim(1, -1)",
         )
 
 
@@ -61,22 +57,18 @@ def as_scores(logits: Tensor) -> Tensor:
     require_floating(logits, "logits", cause="class numbers in place of their scores", fix="pass (B, C) floats")
     if logits.ndim < 2 or logits.shape[-1] < 2:
         raise InvalidArgumentError(
-            explain(
-                "logits must have a batch axis and at least two classes on the last one.",
-                got=describe(logits),
-                cause="a binary score without its class axis",
-                fix="torch.stack((torch.zeros_like(z), z), -1)",
-            )
+            "logits must have a batch axis and at least two classes on the last one.",
+            got=describe(logits),
+            cause="a binary score without its class axis",
+            fix="torch.stack((torch.zeros_like(z), z), -1)",
         )
     wide = logits.detach().to(accumulator(logits.device))
     if bool(wide.isnan().any()) or bool((wide == math.inf).any()):
         raise NotFiniteError(
-            explain(
-                "Logits must be numbers; -inf, a class that is ruled out, is allowed.",
-                got="NaN or +inf",
-                cause="weights that diverged, or the log of something that is not a probability",
-                fix="look at logits.isfinite(); probabilities.log() for probabilities",
-            )
+            "Logits must be numbers; -inf, a class that is ruled out, is allowed.",
+            got="NaN or +inf",
+            cause="weights that diverged, or the log of something that is not a probability",
+            fix="look at logits.isfinite(); probabilities.log() for probabilities",
         )
     return wide.clamp(min=LEAST)
 

@@ -17,7 +17,7 @@ from caveat._checks import require_number, require_positive
 from caveat._numerics import conformal_quantile, public_dtype
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import Stored
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian
 
 
@@ -137,12 +137,10 @@ def fit_conformal_intervals(
         ends = cast("tuple[Any, ...]", prediction)
         if len(ends) != 2 or scale is not None:
             raise InvalidArgumentError(
-                explain(
-                    "A tuple is the two ends (low, high) of intervals, which have no scale besides.",
-                    got=f"{len(ends)} parts" + ("" if scale is None else " and a scale"),
-                    cause="a mean and its scale in one",
-                    fix="fit_conformal_intervals(mean, target, scale=scale)",
-                )
+                "A tuple is the two ends (low, high) of intervals, which have no scale besides.",
+                got=f"{len(ends)} parts" + ("" if scale is None else " and a scale"),
+                cause="a mean and its scale in one",
+                fix="fit_conformal_intervals(mean, target, scale=scale)",
             )
         return _quantiles(*ends, target, level=level)
     if isinstance(prediction, Gaussian) and scale is None:

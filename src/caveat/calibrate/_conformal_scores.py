@@ -12,7 +12,7 @@ from caveat._checks import describe, require_number, require_probabilities
 from caveat._numerics import accumulator
 from caveat._seeds import fold_in
 from caveat.calibrate._stored import Stored
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 class SetScore(Protocol):
@@ -114,12 +114,10 @@ def checked_rows(probabilities: Tensor) -> Tensor:
     """
     if probabilities.ndim < 2 or probabilities.numel() == 0 or probabilities.shape[-1] < 2:
         raise InvalidArgumentError(
-            explain(
-                "probabilities must be (B..., C) with at least one row and two classes.",
-                got=describe(probabilities),
-                cause="an empty split, or a binary probability without its class axis",
-                fix="torch.stack((1 - p, p), -1)",
-            )
+            "probabilities must be (B..., C) with at least one row and two classes.",
+            got=describe(probabilities),
+            cause="an empty split, or a binary probability without its class axis",
+            fix="torch.stack((1 - p, p), -1)",
         )
     p = probabilities.detach().reshape(-1, probabilities.shape[-1]).to(accumulator(probabilities.device))
     require_probabilities(p)

@@ -13,7 +13,7 @@ from caveat._numerics import conformal_quantile
 from caveat.calibrate._checks import require_classes
 from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
 from caveat.calibrate._stored import Stored
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _FIT, _CALL = 0, 1
 
@@ -88,12 +88,10 @@ def fit_conformal_sets(
     p = checked_rows(probabilities)
     if probabilities.shape[:-1] != labels.shape:
         raise InvalidArgumentError(
-            explain(
-                "labels must be (B...), one for each row of probabilities.",
-                got=f"probabilities: {describe(probabilities)}; labels: {describe(labels)}",
-                cause="one-hot labels, or another split",
-                fix="labels.argmax(-1) for one-hot labels",
-            )
+            "labels must be (B...), one for each row of probabilities.",
+            got=f"probabilities: {describe(probabilities)}; labels: {describe(labels)}",
+            cause="one-hot labels, or another split",
+            fix="labels.argmax(-1) for one-hot labels",
         )
     y = class_numbers(labels, p.shape[-1], p.device)
     own = chosen(p, stream=_FIT).gather(-1, y[:, None])[:, 0]

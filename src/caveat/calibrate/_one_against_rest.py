@@ -19,7 +19,7 @@ from caveat._extras import require
 from caveat._numerics import interpolate, public_dtype
 from caveat.calibrate._checks import as_scores, require_classes, scored
 from caveat.calibrate._stored import Stored
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 @final
@@ -147,12 +147,10 @@ def _fit_one(regression: Any, odds: Any, hit: Any) -> tuple[float, float]:
     negatives = len(hit) - positives
     if not positives or not negatives:
         raise InvalidArgumentError(
-            explain(
-                "Every class must occur among the labels, and not alone.",
-                got=f"a class with {positives} of {len(hit)} labels",
-                cause="a calibration split too small for rare classes",
-                fix="more rows, or fit_temperature, which needs no class by itself",
-            )
+            "Every class must occur among the labels, and not alone.",
+            got=f"a class with {positives} of {len(hit)} labels",
+            cause="a calibration split too small for rare classes",
+            fix="more rows, or fit_temperature, which needs no class by itself",
         )
     target = np.where(hit > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     fitted = regression(C=np.inf, tol=1e-8, max_iter=1000).fit(

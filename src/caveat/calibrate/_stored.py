@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 State = dict[str, Any]
 """Fields by name: tensors, numbers, strings, or the state of a part."""
@@ -63,12 +63,10 @@ def from_state(state: Mapping[str, Any]) -> Any:
     given = {name: value for name, value in state.items() if name != "kind"}
     if kind is None or set(given) != {field.name for field in dataclasses.fields(kind)}:
         raise InvalidArgumentError(
-            explain(
-                "A state must be what the state() of a fitted map gave.",
-                got=f"kind={state.get('kind')!r} with {', '.join(sorted(given)) or 'no fields'}",
-                cause="a file of something else, or of another version of caveat",
-                fix=f"a kind of: {', '.join(sorted(_KINDS))}",
-            )
+            "A state must be what the state() of a fitted map gave.",
+            got=f"kind={state.get('kind')!r} with {', '.join(sorted(given)) or 'no fields'}",
+            cause="a file of something else, or of another version of caveat",
+            fix=f"a kind of: {', '.join(sorted(_KINDS))}",
         )
     annotations = {field.name: str(field.type) for field in dataclasses.fields(kind)}
     return kind(**{name: _value(value, annotations[name]) for name, value in given.items()})

@@ -13,7 +13,7 @@ from caveat._checks import require_positive
 from caveat._numerics import public_dtype
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import Stored
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 @final
@@ -68,11 +68,9 @@ def fit_variance_scaling(
     factor = ratios.reshape(-1, ratios.shape[-1]).mean(0) if per_target and ratios.ndim > 1 else ratios.mean()
     if not bool((factor > 0).all()):
         raise InvalidArgumentError(
-            explain(
-                "Some error must be left to scale the variance to.",
-                got="predictions that are the targets themselves",
-                cause="fitting on the training rows of an interpolating model, or the mean in place of the target",
-                fix="pass rows that the network has not seen",
-            )
+            "Some error must be left to scale the variance to.",
+            got="predictions that are the targets themselves",
+            cause="fitting on the training rows of an interpolating model, or the mean in place of the target",
+            fix="pass rows that the network has not seen",
         )
     return VarianceScaling(torch.as_tensor(factor))

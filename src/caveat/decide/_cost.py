@@ -13,7 +13,7 @@ from caveat._checks import classified, describe, require_number
 from caveat._numerics import accumulator
 from caveat.decide._threshold import Threshold, calibration_rows
 from caveat.decide._uncertainty import MeasureLike, measure_name
-from caveat.errors import InvalidArgumentError, NotFiniteError, explain
+from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.predictive import Bernoulli, Categorical, Predictive
 
 
@@ -88,21 +88,17 @@ def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[
     matrix = torch.as_tensor(cast(Any, costs), dtype=p.dtype, device=p.device)
     if matrix.ndim != 2 or matrix.shape[0] != p.shape[-1] or matrix.shape[1] < 1:
         raise InvalidArgumentError(
-            explain(
-                f"A cost matrix is (C, A): a row for each of the {p.shape[-1]} classes, a column for each action.",
-                got=describe(matrix),
-                cause="the matrix was made for other classes, or has actions as rows",
-                fix="costs.T, or a row for each class",
-            )
+            f"A cost matrix is (C, A): a row for each of the {p.shape[-1]} classes, a column for each action.",
+            got=describe(matrix),
+            cause="the matrix was made for other classes, or has actions as rows",
+            fix="costs.T, or a row for each class",
         )
     if not bool(matrix.isfinite().all()):
         raise NotFiniteError(
-            explain(
-                "Costs must be finite.",
-                got="NaN or infinity in the cost matrix",
-                cause="an empty cell of a table, or infinity for what must never happen",
-                fix="a large number in place of infinity",
-            )
+            "Costs must be finite.",
+            got="NaN or infinity in the cost matrix",
+            cause="an empty cell of a table, or infinity for what must never happen",
+            fix="a large number in place of infinity",
         )
     return p @ matrix
 
@@ -121,10 +117,8 @@ def class_probabilities(pred: Predictive | Tensor) -> Tensor:
     if p.ndim == 2 and p.numel():
         return p
     raise InvalidArgumentError(
-        explain(
-            "Costs are expected over the classes of single rows: probabilities (B, C).",
-            got=describe(pred),
-            cause="a predictive of targets or of images, or labels in place of probabilities",
-            fix="a predictive of Logits(), Probabilities() or BinaryLogit(), with one prediction a row",
-        )
+        "Costs are expected over the classes of single rows: probabilities (B, C).",
+        got=describe(pred),
+        cause="a predictive of targets or of images, or labels in place of probabilities",
+        fix="a predictive of Logits(), Probabilities() or BinaryLogit(), with one prediction a row",
     )

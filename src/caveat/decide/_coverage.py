@@ -11,7 +11,6 @@ from caveat._bounds import binomial_cdf
 from caveat._checks import require_number
 from caveat.decide._threshold import NoThresholdError, Threshold
 from caveat.decide._uncertainty import MeasureLike, measure_name, uncertainty
-from caveat.errors import explain
 from caveat.predictive import Predictive
 
 
@@ -68,12 +67,10 @@ def _rank(n: int, coverage: float, confidence: float) -> int:
     if not holds(n):
         needed = math.ceil(math.log(1 - confidence) / math.log(coverage))
         raise NoThresholdError(
-            explain(
-                f"A threshold that keeps {coverage:g} of new rows at confidence {confidence:g} needs {needed} rows.",
-                got=f"{n} calibration rows",
-                cause="a small calibration set",
-                fix="more calibration rows (they need no labels), a smaller coverage or a smaller confidence",
-            )
+            f"A threshold that keeps {coverage:g} of new rows at confidence {confidence:g} needs {needed} rows.",
+            got=f"{n} calibration rows",
+            cause="a small calibration set",
+            fix="more calibration rows (they need no labels), a smaller coverage or a smaller confidence",
         )
     while low < high:
         middle = (low + high) // 2

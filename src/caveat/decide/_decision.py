@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
 
 _SHOWN = 5
@@ -69,12 +69,10 @@ class Decision:
         """
         if action not in self.actions:
             raise InvalidArgumentError(
-                explain(
-                    "An action is one of the decision's.",
-                    got=f"{action!r}",
-                    cause="the action of another policy, or a typo",
-                    fix=f"one of {', '.join(map(repr, self.actions))}",
-                )
+                "An action is one of the decision's.",
+                got=f"{action!r}",
+                cause="the action of another policy, or a typo",
+                fix=f"one of {', '.join(map(repr, self.actions))}",
             )
         return (self.action == self.actions.index(action)).nonzero().flatten()
 
@@ -148,12 +146,10 @@ def answers_of(pred: Predictive) -> Tensor:
     if isinstance(pred, Categorical | Bernoulli) and pred.predicted.ndim == 1:
         return pred.predicted
     raise InvalidArgumentError(
-        explain(
-            "A policy decides about rows with one prediction each.",
-            got=describe(pred),
-            cause="several heads, several labels, or pixels of an image",
-            fix='one head: pred["head"]; one label: a sampler whose output selects it',
-        )
+        "A policy decides about rows with one prediction each.",
+        got=describe(pred),
+        cause="several heads, several labels, or pixels of an image",
+        fix='one head: pred["head"]; one label: a sampler whose output selects it',
     )
 
 
@@ -183,12 +179,10 @@ def checked_names(names: Sequence[str] | None, classes: int | None) -> tuple[str
     if names is None or (not isinstance(names, str) and classes is not None and len(names) == classes):
         return None if names is None else tuple(str(name) for name in names)
     raise InvalidArgumentError(
-        explain(
-            "names must hold one name for each class.",
-            got=f"{len(names)} names for {'targets, which have none' if classes is None else f'{classes} classes'}",
-            cause="the names of another data set, or one string in place of a list",
-            fix="names=('cat', 'dog')" if classes == 2 else "one name for each class, in the order of the outputs",
-        )
+        "names must hold one name for each class.",
+        got=f"{len(names)} names for {'targets, which have none' if classes is None else f'{classes} classes'}",
+        cause="the names of another data set, or one string in place of a list",
+        fix="names=('cat', 'dog')" if classes == 2 else "one name for each class, in the order of the outputs",
     )
 
 
@@ -200,10 +194,8 @@ def checked_ids(ids: Sequence[Any] | None, rows: int) -> tuple[Any, ...] | None:
     if len(plain) == rows:
         return tuple(plain)
     raise InvalidArgumentError(
-        explain(
-            "ids must hold one id for each row.",
-            got=f"{len(plain)} ids for {rows} rows",
-            cause="the ids of the whole set beside one batch of it",
-            fix="ids of the rows of this predictive",
-        )
+        "ids must hold one id for each row.",
+        got=f"{len(plain)} ids for {rows} rows",
+        cause="the ids of the whole set beside one batch of it",
+        fix="ids of the rows of this predictive",
     )

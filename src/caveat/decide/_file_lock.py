@@ -36,12 +36,10 @@ def locked(path: Path) -> tuple[FileIO, bool]:
         return open_locked(path, os.O_APPEND), new
     except BusyError as error:
         raise BusyError(
-            explain(
-                "A ledger has one writer at a time.",
-                got=f"{path.name}, which is open for writing elsewhere",
-                cause="two services on one file, or a Ledger that was not closed",
-                fix="a ledger for each writer, or `with Ledger(...) as ledger:`; Ledger.read reads at any time",
-            )
+            "A ledger has one writer at a time.",
+            got=f"{path.name}, which is open for writing elsewhere",
+            cause="two services on one file, or a Ledger that was not closed",
+            fix="a ledger for each writer, or `with Ledger(...) as ledger:`; Ledger.read reads at any time",
         ) from error
 
 
@@ -54,12 +52,10 @@ def require_own(file: int, path: Path, process: int) -> None:
     """
     if os.getpid() != process:
         raise BusyError(
-            explain(
-                "A ledger has one writer at a time.",
-                got=f"{path.name}, opened by process {process} and written to by its fork {os.getpid()}",
-                cause="a server that opens the ledger and then forks its workers",
-                fix="open a ledger in each worker, one file each",
-            )
+            "A ledger has one writer at a time.",
+            got=f"{path.name}, opened by process {process} and written to by its fork {os.getpid()}",
+            cause="a server that opens the ledger and then forks its workers",
+            fix="open a ledger in each worker, one file each",
         )
     if is_at(file, path):
         return

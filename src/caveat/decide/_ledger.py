@@ -104,24 +104,20 @@ class Ledger:
         taken = {"number", "at"} & set(entry)
         if taken:
             raise InvalidArgumentError(
-                explain(
-                    'A record has no "number" and no "at": the ledger gives them.',
-                    got=", ".join(sorted(taken)),
-                    cause="records of one ledger copied to another",
-                    fix='other names, such as "original_number"',
-                )
+                'A record has no "number" and no "at": the ledger gives them.',
+                got=", ".join(sorted(taken)),
+                cause="records of one ledger copied to another",
+                fix='other names, such as "original_number"',
             )
         stamped = {"number": number, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry}
         try:
             return json.dumps(stamped, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidArgumentError(
-                explain(
-                    "A record holds plain data: text, finite numbers, lists and dicts of them.",
-                    got=f"{error}",
-                    cause="a tensor or NaN among the values",
-                    fix="tensor.tolist(), or None for what is not known",
-                )
+                "A record holds plain data: text, finite numbers, lists and dicts of them.",
+                got=f"{error}",
+                cause="a tensor or NaN among the values",
+                fix="tensor.tolist(), or None for what is not known",
             ) from error
 
     @staticmethod
@@ -217,12 +213,10 @@ def _as_records(entries: Any) -> list[Mapping[str, Any]]:
     if all(isinstance(record, Mapping) for record in records):
         return records
     raise InvalidArgumentError(
-        explain(
-            "A ledger takes a Decision, a record (a dict), or several records.",
-            got=type(cast(object, entries)).__name__,
-            cause="a tensor or a list of labels",
-            fix='ledger.append({"id": "a.png", "action": "refer"})',
-        )
+        "A ledger takes a Decision, a record (a dict), or several records.",
+        got=type(cast(object, entries)).__name__,
+        cause="a tensor or a list of labels",
+        fix='ledger.append({"id": "a.png", "action": "refer"})',
     )
 
 

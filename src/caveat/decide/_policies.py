@@ -15,7 +15,7 @@ from caveat.decide._cost import class_probabilities, expected_costs
 from caveat.decide._decision import Decision, make_decision
 from caveat.decide._threshold import Threshold, as_threshold
 from caveat.decide._uncertainty import MeasureLike, measure_name, uncertainty
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Predictive
 
 
@@ -167,11 +167,9 @@ def _titles(actions: Sequence[str] | None, names: Sequence[str] | None, classes:
         actions = [*first, *(f"action {k}" for k in range(classes, count))][:count]
     if isinstance(actions, str) or len(actions) != count or len(set(actions)) != count or count < classes:
         raise InvalidArgumentError(
-            explain(
-                f"There must be a column of costs and a different name for each action, at least {classes} of them.",
-                got=f"{len(actions)} names for {count} columns",
-                cause="a matrix without a column for each class, or names of the extra actions alone",
-                fix="actions=('no', 'yes', 'refer') for costs with three columns",
-            )
+            f"There must be a column of costs and a different name for each action, at least {classes} of them.",
+            got=f"{len(actions)} names for {count} columns",
+            cause="a matrix without a column for each class, or names of the extra actions alone",
+            fix="actions=('no', 'yes', 'refer') for costs with three columns",
         )
     return list(actions)

@@ -161,12 +161,10 @@ def _checked_thresholds(thresholds: Sequence[float] | Tensor) -> Tensor:
     if values.ndim == 1 and len(values) > 0 and bool((values.diff() > 0).all()) and not bool(values.isnan().any()):
         return values
     raise InvalidArgumentError(
-        explain(
-            "thresholds must be numbers that rise: the surest, which keeps fewest rows, comes first.",
-            got=f"{values.flatten().tolist()[:8]}",
-            cause="thresholds in falling order, or none at all",
-            fix="thresholds=torch.linspace(0.1, 1.0, 19), fixed before the calibration rows are seen",
-        )
+        "thresholds must be numbers that rise: the surest, which keeps fewest rows, comes first.",
+        got=f"{values.flatten().tolist()[:8]}",
+        cause="thresholds in falling order, or none at all",
+        fix="thresholds=torch.linspace(0.1, 1.0, 19), fixed before the calibration rows are seen",
     )
 
 

@@ -55,12 +55,10 @@ def as_threshold(threshold: Threshold | float) -> Threshold:
     made = threshold if isinstance(threshold, Threshold) else Threshold(_number(threshold))
     if math.isnan(made.value):
         raise NotFiniteError(
-            explain(
-                "A threshold must be a number.",
-                got=f"{made.value}",
-                cause="a quantile of no rows, or 0 / 0",
-                fix="take a threshold from threshold_for_risk, threshold_for_coverage or threshold_for_cost",
-            )
+            "A threshold must be a number.",
+            got=f"{made.value}",
+            cause="a quantile of no rows, or 0 / 0",
+            fix="take a threshold from threshold_for_risk, threshold_for_coverage or threshold_for_cost",
         )
     return made
 
@@ -70,12 +68,10 @@ def _number(threshold: Any) -> float:
         return float(threshold)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidArgumentError(
-            explain(
-                "A threshold is a Threshold, or a number.",
-                got=f"{threshold!r}"[:80],
-                cause="the name of a measure, or one threshold for each row",
-                fix="a threshold of threshold_for_risk, threshold_for_coverage or threshold_for_cost, or threshold=0.5",
-            )
+            "A threshold is a Threshold, or a number.",
+            got=f"{threshold!r}"[:80],
+            cause="the name of a measure, or one threshold for each row",
+            fix="a threshold of threshold_for_risk, threshold_for_coverage or threshold_for_cost, or threshold=0.5",
         ) from error
 
 

@@ -20,7 +20,7 @@ from caveat._inputs import along_first, as_given, as_inputs
 from caveat.decide._decision import Decision, answers_of, checked_ids, checked_names
 from caveat.decide._threshold import Threshold, as_threshold
 from caveat.decide._uncertainty import MeasureLike, uncertainty
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian, Predictive
 
 
@@ -137,12 +137,10 @@ class _Walk:
             self.classes = classes
         if len(answers) != len(self.left) or classes != self.classes or answers.shape[1:] != self.answers.shape[1:]:
             raise InvalidArgumentError(
-                explain(
-                    "A tier gives one prediction for each row that it is passed, over the same classes as the others.",
-                    got=f"{describe(pred)} from {tier.name!r} for {len(self.left)} rows",
-                    cause="a predict that ignores its argument, or a model of other classes",
-                    fix="Tier(name, lambda x: caveat.predict(sampler, x))",
-                )
+                "A tier gives one prediction for each row that it is passed, over the same classes as the others.",
+                got=f"{describe(pred)} from {tier.name!r} for {len(self.left)} rows",
+                cause="a predict that ignores its argument, or a model of other classes",
+                fix="Tier(name, lambda x: caveat.predict(sampler, x))",
             )
 
 
@@ -160,10 +158,8 @@ def _check(tiers: Sequence[Tier], human_cost: float | None) -> None:
     if titles and whole and cheap and len({*titles, "person"}) == len(titles) + 1:
         return
     raise InvalidArgumentError(
-        explain(
-            'There must be at least one tier, with different names (not "person") and costs of at least 0.',
-            got=f"tiers {titles}, costs {costs}",
-            cause="an empty list, or a price with the wrong sign",
-            fix='[Tier("fast", predict, threshold=threshold_for_risk(...), cost=1), Tier("slow", ...)], human_cost=50',
-        )
+        'There must be at least one tier, with different names (not "person") and costs of at least 0.',
+        got=f"tiers {titles}, costs {costs}",
+        cause="an empty list, or a price with the wrong sign",
+        fix='[Tier("fast", predict, threshold=threshold_for_risk(...), cost=1), Tier("slow", ...)], human_cost=50',
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from caveat._checks import describe, require_no_nan, require_rows
 from caveat._measure_kinds import TOTAL_UNCERTAINTY, kind_of, measure_of
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.measures import MEASURES
 from caveat.predictive import Predictive
 
@@ -61,12 +61,10 @@ def _checked_tensor(values: Tensor, measure: MeasureLike) -> Tensor:
     if values.ndim == 1 and values.dtype != torch.bool and not values.is_complex() and measure is None:
         return values
     raise InvalidArgumentError(
-        explain(
-            "A tensor of uncertainty is (B,) real numbers, and goes without a measure.",
-            got=f"{describe(values)}, measure={measure!r}",
-            cause="probabilities (B, C) in place of a measure of them, or targets (B, D) not yet reduced",
-            fix="pass the predictive itself, or caveat.predictive_entropy(pred)",
-        )
+        "A tensor of uncertainty is (B,) real numbers, and goes without a measure.",
+        got=f"{describe(values)}, measure={measure!r}",
+        cause="probabilities (B, C) in place of a measure of them, or targets (B, D) not yet reduced",
+        fix="pass the predictive itself, or caveat.predictive_entropy(pred)",
     )
 
 
@@ -74,12 +72,10 @@ def _measured(pred: Predictive, measure: MeasureLike) -> Tensor:
     kind = kind_of(cast(Any, pred))
     if kind is None:
         raise InvalidArgumentError(
-            explain(
-                "A decision is about one predictive over classes, labels or targets, or about a tensor (B,).",
-                got=type(pred).__name__,
-                cause="several heads at once, or a list in place of a tensor",
-                fix='pred["head"] for one head; torch.tensor(values) for a list',
-            )
+            "A decision is about one predictive over classes, labels or targets, or about a tensor (B,).",
+            got=type(pred).__name__,
+            cause="several heads at once, or a list in place of a tensor",
+            fix='pred["head"] for one head; torch.tensor(values) for a list',
         )
     values = _function(TOTAL_UNCERTAINTY[kind] if measure is None else measure)(pred)
     return values.reshape(values.shape[0], -1).mean(-1) if values.ndim > 1 and values.numel() else values
@@ -92,10 +88,8 @@ def _function(measure: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
     if not isinstance(measure, str):
         return measure
     raise InvalidArgumentError(
-        explain(
-            "A measure is one of MEASURES, or a function of a predictive.",
-            got=f"measure={measure!r}",
-            cause="a typo",
-            fix=f"one of {', '.join(sorted(MEASURES))}",
-        )
+        "A measure is one of MEASURES, or a function of a predictive.",
+        got=f"measure={measure!r}",
+        cause="a typo",
+        fix=f"one of {', '.join(sorted(MEASURES))}",
     )

@@ -15,7 +15,7 @@ import caveat._extras as extras
 from caveat._checks import require_integer
 from caveat._engine import Sampler
 from caveat._seeds import check_seed
-from caveat.errors import OutputMismatchError, explain
+from caveat.errors import OutputMismatchError
 from caveat.predictive import Mean, MeanAndLogVariance, MeanAndVariance
 
 
@@ -56,13 +56,11 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
     check_seed(seed)
     if not isinstance(sampler.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
         raise OutputMismatchError(
-            explain(
-                "Bayesian optimization is about numbers: a sampler with output Mean, MeanAndVariance or "
-                "MeanAndLogVariance.",
-                got=repr(sampler.output),
-                cause="a classifier",
-                fix="train a regression on the score itself, output=caveat.Mean()",
-            )
+            "Bayesian optimization is about numbers: a sampler with output Mean, MeanAndVariance or "
+            "MeanAndLogVariance.",
+            got=repr(sampler.output),
+            cause="a classifier",
+            fix="train a regression on the score itself, output=caveat.Mean()",
         )
     count = n if n is not None else sampler.size or 64
     require_integer(count, "n", 1, sampler.size, fix="n=64, or at most the number of functions that the sampler has")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._engine import Sampler, draws
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Mean, MeanAndLogVariance
 
 
@@ -30,12 +30,10 @@ def functions_at(sampler: Sampler, x: Tensor, draw: range, seed: int) -> Functio
     """Some functions of a sampler at points (b, q, d), with the graph where ``x`` has one: (b, S, q, m)."""
     if x.ndim < 2 or not x.is_floating_point() or x.shape[-1] == 0:
         raise InvalidArgumentError(
-            explain(
-                "Points are (b, q, d): b sets of q points of d numbers.",
-                got=describe(x),
-                cause="a single point without its axes",
-                fix="x[None, None]",
-            )
+            "Points are (b, q, d): b sets of q points of d numbers.",
+            got=describe(x),
+            cause="a single point without its axes",
+            fix="x[None, None]",
         )
     rows = x.reshape(-1, x.shape[-1]).to(_dtype(sampler, x.dtype))
     gradient = torch.is_grad_enabled() and x.requires_grad
@@ -73,12 +71,10 @@ def log_likelihood(functions: Functions, y: Tensor) -> Tensor:
     """The log density (nats) of observations (f, b, q, m) under each function: (f, b, S)."""
     if not bool((functions.noise > 0).all()):
         raise InvalidArgumentError(
-            explain(
-                "Conditioning needs noise: without it no function agrees with what was observed.",
-                got="a noise variance of 0",
-                cause="output=caveat.Mean()",
-                fix="output=caveat.Mean(noise_variance=0.01), in the unit of the target squared",
-            )
+            "Conditioning needs noise: without it no function agrees with what was observed.",
+            got="a noise variance of 0",
+            cause="output=caveat.Mean()",
+            fix="output=caveat.Mean(noise_variance=0.01), in the unit of the target squared",
         )
     away = (y[..., None, :, :] - functions.values).square() / functions.noise
     density = -0.5 * (away + functions.noise.log() + math.log(2 * math.pi))

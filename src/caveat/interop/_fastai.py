@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine import as_output, predict
 from caveat._intercept import LivePredicate, all_dropout
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import BinaryLogit, Logits, Mean, Output, Predictive, concatenate
 from caveat.samplers import mc_dropout
 
@@ -67,7 +67,7 @@ def fastai_predict(
     parts = [predict(sampler, x, n, seed=seed, **settings) for x in _batches(loader)]
     if not parts:
         raise InvalidArgumentError(
-            explain("A loader must give at least one batch.", got="none", cause="an empty table", fix="pass rows")
+            "A loader must give at least one batch.", got="none", cause="an empty table", fix="pass rows"
         )
     whole = concatenate(parts)
     return whole if order is None else whole.rows(order)
@@ -100,12 +100,10 @@ def _output_of(loss: Any, recurrent: bool) -> Output:
     if isinstance(inner, _REGRESSION):
         return Mean(select=select)
     raise InvalidArgumentError(
-        explain(
-            "The loss must say what the network returns, or output= must.",
-            got=f"a loss of the kind {type(inner).__name__}",
-            cause="a loss of your own",
-            fix="fastai_predict(learner, output=caveat.Logits())",
-        )
+        "The loss must say what the network returns, or output= must.",
+        got=f"a loss of the kind {type(inner).__name__}",
+        cause="a loss of your own",
+        fix="fastai_predict(learner, output=caveat.Logits())",
     )
 
 
@@ -118,10 +116,8 @@ def _check_learner(learner: Any) -> None:
     missing = [name for name in ("model", "dls", "loss_func") if getattr(learner, name, None) is None]
     if missing or not isinstance(learner.model, nn.Module):
         raise InvalidArgumentError(
-            explain(
-                "learner must be a fastai Learner: it holds a model, data loaders and a loss.",
-                got=f"{type(learner).__name__} without {', '.join(missing) or 'a torch.nn.Module as its model'}",
-                cause="the network, or the Learner's data loaders, were passed",
-                fix="fastai_predict(learner); for a network alone caveat.mc_dropout(model, output=...)",
-            )
+            "learner must be a fastai Learner: it holds a model, data loaders and a loss.",
+            got=f"{type(learner).__name__} without {', '.join(missing) or 'a torch.nn.Module as its model'}",
+            cause="the network, or the Learner's data loaders, were passed",
+            fix="fastai_predict(learner); for a network alone caveat.mc_dropout(model, output=...)",
         )

@@ -159,11 +159,9 @@ def attention_mask_of(inputs: Mapping[str, Any]) -> Tensor:
     if isinstance(mask, Tensor):
         return mask
     raise InvalidArgumentError(
-        explain(
-            "The tokens that are padding must be said.",
-            got=f"inputs {', '.join(inputs)}, without attention_mask",
-            fix="pass attention_mask (B, T), 1 for a token and 0 for padding",
-        )
+        "The tokens that are padding must be said.",
+        got=f"inputs {', '.join(inputs)}, without attention_mask",
+        fix="pass attention_mask (B, T), 1 for a token and 0 for padding",
     )
 
 
@@ -179,22 +177,18 @@ def labels_of(model: nn.Module) -> tuple[str, ...]:
     kind = getattr(config, "problem_type", None)
     if not isinstance(names, Mapping):
         raise InvalidArgumentError(
-            explain(
-                "A classifier of transformers has a config with id2label.",
-                got=type(model).__name__,
-                cause="a network of another library",
-                fix="caveat.mc_dropout(model, output=caveat.Logits())",
-            )
+            "A classifier of transformers has a config with id2label.",
+            got=type(model).__name__,
+            cause="a network of another library",
+            fix="caveat.mc_dropout(model, output=caveat.Logits())",
         )
     classes = dict(cast("Mapping[int, str]", names))
     if len(classes) < 2 or kind not in (None, "single_label_classification"):
         raise InvalidArgumentError(
-            explain(
-                "The model must choose one of at least two classes.",
-                got=f"{type(model).__name__} with {len(classes)} labels, problem_type={kind!r}",
-                cause="a regression, or several labels a row",
-                fix="caveat.mc_dropout(model, output=caveat.Mean()), or caveat.BinaryLogit() for several labels",
-            )
+            "The model must choose one of at least two classes.",
+            got=f"{type(model).__name__} with {len(classes)} labels, problem_type={kind!r}",
+            cause="a regression, or several labels a row",
+            fix="caveat.mc_dropout(model, output=caveat.Mean()), or caveat.BinaryLogit() for several labels",
         )
     return tuple(str(name) for _, name in sorted(classes.items()))
 
@@ -224,12 +218,10 @@ def _parts_of(
         check_padding(reader, cast(Any, model).config)
     elif reader is not None and not callable(reader):
         raise InvalidArgumentError(
-            explain(
-                "The reader must be a tokenizer or an image processor of transformers, or None.",
-                got=describe(reader),
-                cause="the name of one, or the rows themselves",
-                fix="hugging_face_classifier(model, AutoTokenizer.from_pretrained(name)), then predict(rows)",
-            )
+            "The reader must be a tokenizer or an image processor of transformers, or None.",
+            got=describe(reader),
+            cause="the name of one, or the rows themselves",
+            fix="hugging_face_classifier(model, AutoTokenizer.from_pretrained(name)), then predict(rows)",
         )
     sampler = mc_dropout(model, output=Logits(select=logits_of(len(labels), kind)), **settings)
     return sampler, labels, partial(_batches, model, reader, batch_size, max_length)
@@ -242,11 +234,9 @@ def _batches(model: Any, reader: Any, batch_size: int, max_length: int | None, X
     elif reader is None:
         if not isinstance(X, Tensor):
             raise InvalidArgumentError(
-                explain(
-                    "Without a tokenizer or processor the rows must be tensors.",
-                    got=describe(X),
-                    fix="hugging_face_classifier(model, tokenizer), or a mapping of tensors as the model takes them",
-                )
+                "Without a tokenizer or processor the rows must be tensors.",
+                got=describe(X),
+                fix="hugging_face_classifier(model, tokenizer), or a mapping of tensors as the model takes them",
             )
         yield Batch(torch.arange(len(X)), {model.main_input_name: X})
     elif isinstance(reader, transformers_library().PreTrainedTokenizerBase):
@@ -259,12 +249,10 @@ def _picture_batches(processor: Any, X: Any, batch_size: int) -> Iterator[Batch]
     pictures = cast("Sequence[Any]", X)
     if not isinstance(X, Sequence) or isinstance(X, str) or not pictures:
         raise InvalidArgumentError(
-            explain(
-                "The rows must be a list of pictures.",
-                got=describe(pictures),
-                cause="one picture without the list about it",
-                fix="predict([picture])",
-            )
+            "The rows must be a list of pictures.",
+            got=describe(pictures),
+            cause="one picture without the list about it",
+            fix="predict([picture])",
         )
     for start in range(0, len(pictures), batch_size):
         some = list(pictures[start : start + batch_size])

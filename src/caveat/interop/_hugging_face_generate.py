@@ -15,7 +15,7 @@ from caveat._engine import check_draws, draws
 from caveat._intercept import close, warnings_caught
 from caveat._numerics import accumulator, entropy, log_softmax
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.interop._hugging_face_cache import CachedDraws, start_cache
 from caveat.interop._hugging_face_inputs import encoded_texts, transformers_library
 from caveat.predictive import Logits
@@ -171,11 +171,9 @@ class _Place:
         if isinstance(logits, Tensor) and logits.ndim == 3:
             return logits[:, self.at]
         raise OutputMismatchError(
-            explain(
-                "A model that generates returns logits (B, T, V).",
-                got=f"a {type(returned).__name__} without such logits",
-                fix="AutoModelForCausalLM or AutoModelForSeq2SeqLM",
-            )
+            "A model that generates returns logits (B, T, V).",
+            got=f"a {type(returned).__name__} without such logits",
+            fix="AutoModelForCausalLM or AutoModelForSeq2SeqLM",
         )
 
 
@@ -261,11 +259,9 @@ def _encoded(inputs: Any, tokenizer: Any) -> list[Tensor]:
     if not isinstance(inputs, Mapping):
         if tokenizer is None:
             raise InvalidArgumentError(
-                explain(
-                    "Texts need a tokenizer.",
-                    got=f"{type(inputs).__name__} without one",
-                    fix="generate(model, texts, tokenizer=tokenizer), or generate(model, tokenizer(texts, ...))",
-                )
+                "Texts need a tokenizer.",
+                got=f"{type(inputs).__name__} without one",
+                fix="generate(model, texts, tokenizer=tokenizer), or generate(model, tokenizer(texts, ...))",
             )
         return [torch.tensor(row["input_ids"]) for row in encoded_texts(tokenizer, inputs, None)]
     batch = cast("Mapping[str, Any]", inputs)
@@ -274,12 +270,10 @@ def _encoded(inputs: Any, tokenizer: Any) -> list[Tensor]:
     fits = isinstance(ids, Tensor) and ids.ndim == 2 and isinstance(there, Tensor) and there.shape == ids.shape
     if not fits or not bool((there.sum(1) > 0).all()) or not len(ids):
         raise InvalidArgumentError(
-            explain(
-                "inputs must have input_ids (B, T), and an attention_mask of their shape if there is padding.",
-                got=", ".join(f"{name} {tuple(getattr(value, 'shape', ()))}" for name, value in batch.items()),
-                cause='return_tensors="pt" left out, or a row that is nothing but padding',
-                fix='tokenizer(texts, padding=True, return_tensors="pt")',
-            )
+            "inputs must have input_ids (B, T), and an attention_mask of their shape if there is padding.",
+            got=", ".join(f"{name} {tuple(getattr(value, 'shape', ()))}" for name, value in batch.items()),
+            cause='return_tensors="pt" left out, or a row that is nothing but padding',
+            fix='tokenizer(texts, padding=True, return_tensors="pt")',
         )
     return [row[mask.bool()].cpu() for row, mask in zip(ids, there, strict=True)]
 
@@ -325,12 +319,10 @@ def _start_token(model: Any) -> int:
     start = model.config.decoder_start_token_id if start is None else start
     if start is None:
         raise InvalidArgumentError(
-            explain(
-                "An encoder and decoder must say which token the decoder starts from.",
-                got="decoder_start_token_id=None",
-                cause="a configuration that was made by hand",
-                fix="model.generation_config.decoder_start_token_id = model.config.pad_token_id",
-            )
+            "An encoder and decoder must say which token the decoder starts from.",
+            got="decoder_start_token_id=None",
+            cause="a configuration that was made by hand",
+            fix="model.generation_config.decoder_start_token_id = model.config.pad_token_id",
         )
     return int(start)
 
@@ -339,12 +331,10 @@ def _check_generates(model: Any) -> None:
     require_model(model)
     if not (hasattr(model, "can_generate") and model.can_generate()):
         raise InvalidArgumentError(
-            explain(
-                "The model must be one that generates.",
-                got=type(model).__name__,
-                cause="a model with another head, or with none",
-                fix="AutoModelForCausalLM or AutoModelForSeq2SeqLM",
-            )
+            "The model must be one that generates.",
+            got=type(model).__name__,
+            cause="a model with another head, or with none",
+            fix="AutoModelForCausalLM or AutoModelForSeq2SeqLM",
         )
 
 
@@ -355,9 +345,7 @@ def _check_room(model: Any, encoded: Sequence[Tensor], most: int) -> None:
     if places and max(longest, most if apart else longest + most - 1) > places:
         room = places if apart else places - longest + 1
         raise InvalidArgumentError(
-            explain(
-                "The prompt and the new tokens must have a place each.",
-                got=f"a prompt of {longest} tokens, max_new_tokens={most}, and {places} places",
-                fix=f"max_new_tokens={room}" if room > 0 and longest <= places else "a shorter prompt",
-            )
+            "The prompt and the new tokens must have a place each.",
+            got=f"a prompt of {longest} tokens, max_new_tokens={most}, and {places} places",
+            fix=f"max_new_tokens={room}" if room > 0 and longest <= places else "a shorter prompt",
         )

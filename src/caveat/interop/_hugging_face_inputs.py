@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._extras import require
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _STEP = 8
 """Lengths are rounded up to a multiple of it: a network is looked at anew for each length that it meets."""
@@ -39,14 +39,12 @@ def check_padding(tokenizer: Any, config: Any) -> None:
     own, models = tokenizer.pad_token_id, getattr(config, "pad_token_id", None)
     if own is None or own != models:
         raise InvalidArgumentError(
-            explain(
-                "Tokenizer and model must have one and the same padding token.",
-                got=f"tokenizer.pad_token_id={own}, model.config.pad_token_id={models}",
-                cause="a decoder such as GPT-2, which comes without one" if own is None else None,
-                fix="tokenizer.pad_token = tokenizer.eos_token; model.config.pad_token_id = tokenizer.pad_token_id"
-                if own is None
-                else "model.config.pad_token_id = tokenizer.pad_token_id",
-            )
+            "Tokenizer and model must have one and the same padding token.",
+            got=f"tokenizer.pad_token_id={own}, model.config.pad_token_id={models}",
+            cause="a decoder such as GPT-2, which comes without one" if own is None else None,
+            fix="tokenizer.pad_token = tokenizer.eos_token; model.config.pad_token_id = tokenizer.pad_token_id"
+            if own is None
+            else "model.config.pad_token_id = tokenizer.pad_token_id",
         )
 
 
@@ -66,11 +64,9 @@ def encoded_texts(tokenizer: Any, X: Any, max_length: int | None) -> list[dict[s
     empty = next((row for row, one in enumerate(listed) if not one["input_ids"]), None)
     if empty is not None:
         raise InvalidArgumentError(
-            explain(
-                "Each text must have a token.",
-                got=f"{rows[empty]!r} in row {empty}, of which the tokenizer leaves none",
-                fix="leave these rows out",
-            )
+            "Each text must have a token.",
+            got=f"{rows[empty]!r} in row {empty}, of which the tokenizer leaves none",
+            fix="leave these rows out",
         )
     return listed
 
@@ -126,12 +122,10 @@ def _texts(X: Any) -> list[Any]:
         return rows
     odd = next((at for at, row in enumerate(rows) if not isinstance(row, str)), None)
     raise InvalidArgumentError(
-        explain(
-            "The rows must be texts, or pairs of texts.",
-            got=describe(X) if odd is None else f"{rows[odd]!r} in row {odd}",
-            cause="one text without the list about it, or a missing value",
-            fix='predict(["one text"])',
-        )
+        "The rows must be texts, or pairs of texts.",
+        got=describe(X) if odd is None else f"{rows[odd]!r} in row {odd}",
+        cause="one text without the list about it, or a missing value",
+        fix='predict(["one text"])',
     )
 
 

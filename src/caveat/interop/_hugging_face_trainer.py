@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from caveat._checks import describe, require_integer
 from caveat._engine import predict
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.interop._hugging_face import attention_mask_of, labels_of, logits_of
 from caveat.interop._hugging_face_inputs import right_padded, transformers_library
 from caveat.measures import mutual_information
@@ -50,12 +50,10 @@ def predict_with_trainer(
     """
     if not isinstance(trainer, transformers_library().Trainer):
         raise InvalidArgumentError(
-            explain(
-                "trainer must be a transformers.Trainer.",
-                got=describe(trainer),
-                cause="the model, or a trainer of another library",
-                fix="predict_with_trainer(trainer, dataset), or hugging_face_classifier(model, tokenizer)",
-            )
+            "trainer must be a transformers.Trainer.",
+            got=describe(trainer),
+            cause="the model, or a trainer of another library",
+            fix="predict_with_trainer(trainer, dataset), or hugging_face_classifier(model, tokenizer)",
         )
     model = trainer.model
     sampler = mc_dropout(model, output=Logits(select=logits_of(len(labels_of(model)))), **settings)
@@ -69,7 +67,7 @@ def predict_with_trainer(
         labels += [] if given is None else [given.to(pred.votes.device)]
     if not preds:
         raise InvalidArgumentError(
-            explain("The dataset must have at least one row.", got="none", fix="look at len(dataset) before")
+            "The dataset must have at least one row.", got="none", fix="look at len(dataset) before"
         )
     return cast(Categorical, concatenate(preds)), torch.cat(labels) if labels else None
 
@@ -109,11 +107,9 @@ def hugging_face_calibration(trainer: Any, *, n: int = 50, seed: int = 0, bins: 
         pred, labels = predict_with_trainer(trainer, dataset, n, seed=seed, **settings)
         if labels is None:
             raise InvalidArgumentError(
-                explain(
-                    "Calibration is measured on rows with labels.",
-                    got=f"an evaluation dataset without {' or '.join(trainer.label_names)}",
-                    fix="add the labels, or trainer.remove_callback(callback)",
-                )
+                "Calibration is measured on rows with labels.",
+                got=f"an evaluation dataset without {' or '.join(trainer.label_names)}",
+                fix="add the labels, or trainer.remove_callback(callback)",
             )
         prefix = next(name.removesuffix("_runtime") for name in metrics if name.endswith("_runtime"))
         found = {

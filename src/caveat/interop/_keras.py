@@ -33,7 +33,7 @@ from caveat._intercept import (
     warn_not_separated,
 )
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.interop._keras_pass import KerasPass, Told, layers_of
 from caveat.predictive import Output
 from caveat.samplers import mc_dropout
@@ -113,11 +113,9 @@ class KerasMCDropout(Generic[P_co]):
         """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         if gradient:
             raise InvalidArgumentError(
-                explain(
-                    "Draws of a Keras model can be differentiated on torch alone.",
-                    got="gradient=True",
-                    fix='KERAS_BACKEND="torch"',
-                )
+                "Draws of a Keras model can be differentiated on torch alone.",
+                got="gradient=True",
+                fix='KERAS_BACKEND="torch"',
             )
         inputs = as_inputs(x, torch.device("cpu"))
         plan = self._plan(inputs)
@@ -238,4 +236,4 @@ def _check_model(keras: Any, model: Any) -> None:
     elif not model.built:
         problem = ("A Keras model must be built before it is drawn from.", "one without weights", "call it: model(x)")
     if problem is not None:
-        raise InvalidArgumentError(explain(problem[0], got=problem[1], fix=problem[2]))
+        raise InvalidArgumentError(problem[0], got=problem[1], fix=problem[2])

@@ -32,7 +32,7 @@ from caveat._intercept import (
     normal_from_uniform,
     put_back,
 )
-from caveat.errors import InvalidArgumentError, InvalidRateError, explain
+from caveat.errors import InvalidArgumentError, InvalidRateError
 
 _FUNCTIONS = ("dropout", "uniform", "normal", "truncated_normal", "randint")
 _OTHERS = ("categorical", "shuffle", "gamma", "binomial", "beta")
@@ -155,7 +155,7 @@ class KerasPass:
             return inputs
         if rate >= 1:
             raise InvalidRateError(
-                explain("A live dropout rate must be in [0, 1).", got=f"rate {rate} at {key.path}", fix="a lower rate")
+                "A live dropout rate must be in [0, 1).", got=f"rate {rate} at {key.path}", fix="a lower rate"
             )
         make = Make((rate, "keras"), lambda keep: keep.to(torch.float32) / (1 - rate))
         draws = range(self.draw, self.draw + 1)
@@ -216,11 +216,9 @@ class KerasPass:
         one = layout.row_shape(shape)
         if one is None:
             raise InvalidArgumentError(
-                explain(
-                    "A layer must ask for random numbers of the same shape for each row.",
-                    got=f"shape {shape} for {self.rows} rows at {key.path}",
-                    fix="pass the rows one by one",
-                )
+                "A layer must ask for random numbers of the same shape for each row.",
+                got=f"shape {shape} for {self.rows} rows at {key.path}",
+                fix="pass the rows one by one",
             )
         numbers = layout.mask_for_all(make(one).reshape(one))
         whole = layout.close((numbers + layout.open(torch.zeros(shape))).contiguous())
@@ -229,7 +227,7 @@ class KerasPass:
     def _next_key(self) -> SiteKey:
         if not self._stack:
             raise InvalidArgumentError(
-                explain("Random numbers must be drawn by a layer.", got="a draw outside of them", fix="make it a layer")
+                "Random numbers must be drawn by a layer.", got="a draw outside of them", fix="make it a layer"
             )
         path = self.paths[id(self._stack[-1])]
         ordinal = self._ordinals.get(path, 0)
@@ -239,12 +237,10 @@ class KerasPass:
     def _refuse(self, name: str) -> Any:
         path = self.paths[id(self._stack[-1])] if self._stack else "(the model)"
         raise InvalidArgumentError(
-            explain(
-                f"A Keras model on JAX or TensorFlow may draw {', '.join(_FUNCTIONS)} numbers.",
-                got=f"keras.random.{name} in {path}",
-                cause="a layer that samples in inference as well",
-                fix='KERAS_BACKEND="torch", where these are drawn too',
-            )
+            f"A Keras model on JAX or TensorFlow may draw {', '.join(_FUNCTIONS)} numbers.",
+            got=f"keras.random.{name} in {path}",
+            cause="a layer that samples in inference as well",
+            fix='KERAS_BACKEND="torch", where these are drawn too',
         )
 
 

@@ -22,7 +22,7 @@ import caveat._extras as extras
 from caveat._engine import Stream, Values, mapped
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._seeds import check_seed, fold_in
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.interop._around import in_eval_mode
 from caveat.predictive import Logits, Mean, Output
 
@@ -206,4 +206,4 @@ def _check(network: object, output: object, weights: str, hessian: str, prior_pr
         problem = ("prior_precision must be a positive number.", f"prior_precision={prior_precision!r}")
     if problem is not None:
         fix = "laplace_posterior(network, (x, y), output=caveat.Mean(noise_variance=0.1))"
-        raise InvalidArgumentError(explain(problem[0], got=problem[1], cause="settings of another method", fix=fix))
+        raise InvalidArgumentError(problem[0], got=problem[1], cause="settings of another method", fix=fix)

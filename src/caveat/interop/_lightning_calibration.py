@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from caveat._checks import require_integer, require_number
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.interop._lightning import Step, make_callback
 from caveat.interop._torchmetrics import torchmetrics_metric
 from caveat.measures import epistemic_variance, mutual_information
@@ -98,11 +98,9 @@ class _Calibration:
             taken = self._of_classes(pred, target)
         else:
             raise OutputMismatchError(
-                explain(
-                    "Calibration is logged of one head.",
-                    got=f"a predictive with several: {', '.join(pred)}",
-                    fix="a callback for each: lightning_calibration(caveat.Logits(select='head'), prefix='val_head_')",
-                )
+                "Calibration is logged of one head.",
+                got=f"a predictive with several: {', '.join(pred)}",
+                fix="a callback for each: lightning_calibration(caveat.Logits(select='head'), prefix='val_head_')",
             )
         held = self.metrics.setdefault(loader, {})
         for name, (empty, values) in taken.items():
@@ -140,10 +138,8 @@ def _second_of(batch: Any) -> Any:
     if isinstance(batch, (list, tuple)) and len(cast(Sequence[Any], batch)) == 2:
         return cast(Sequence[Any], batch)[1]
     raise InvalidArgumentError(
-        explain(
-            "What of a batch the labels are must be known.",
-            got=f"a batch that is no pair: {type(cast(object, batch)).__name__}",
-            cause="a loader of dicts, or of several inputs",
-            fix="targets=lambda batch: batch['labels']",
-        )
+        "What of a batch the labels are must be known.",
+        got=f"a batch that is no pair: {type(cast(object, batch)).__name__}",
+        cause="a loader of dicts, or of several inputs",
+        fix="targets=lambda batch: batch['labels']",
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caveat._engine import Sampler, predict_batches
 from caveat._extras import require
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.interop._one_prediction import numbers_of, probabilities_of
 from caveat.predictive import Predictive
 
@@ -65,12 +65,10 @@ def mapie_estimator(
     """
     if classes is not None and classes < 2:
         raise InvalidArgumentError(
-            explain(
-                "There must be at least two classes.",
-                got=f"classes={classes}",
-                cause="the number of targets of a regression",
-                fix="mapie_estimator(sampler)",
-            )
+            "There must be at least two classes.",
+            got=f"classes={classes}",
+            cause="the number of targets of a regression",
+            fix="mapie_estimator(sampler)",
         )
     base = require("sklearn.base", extra="conformal")
     drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())

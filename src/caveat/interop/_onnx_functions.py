@@ -14,7 +14,7 @@ from typing import Any
 from caveat._extras import require
 from caveat._intercept import FIRST_32, SECOND_32
 from caveat._seeds import FIRST_64, GAMMA, SECOND_64
-from caveat.errors import NotExportableError, explain
+from caveat.errors import NotExportableError
 from caveat.predictive import BinaryLogit, Logits, Mean, MeanAndLogVariance, MeanAndVariance, Probabilities
 
 DOMAIN = "caveat"
@@ -290,12 +290,10 @@ def summary_of(output: object, number: int) -> Summary:
     known = _READ.get(type(output))
     if known is None:
         raise NotExportableError(
-            explain(
-                "Summaries are exported of the library's own outputs.",
-                got=type(output).__name__,
-                cause="an output of one's own",
-                fix='caveat.export_onnx(..., what="draws"), and sum them up where the file runs',
-            )
+            "Summaries are exported of the library's own outputs.",
+            got=type(output).__name__,
+            cause="an output of one's own",
+            fix='caveat.export_onnx(..., what="draws"), and sum them up where the file runs',
         )
     read, finish, names = known
     text = (read + finish).replace("K (", f"{number} (").replace("$NOISE", repr(getattr(output, "noise_variance", 0)))

@@ -165,11 +165,9 @@ def _check_size(played: Played) -> None:
     taken = sum(tensor.numel() * tensor.element_size() for tensor in played.buffers())
     if taken > _MOST_BYTES:
         raise NotExportableError(
-            explain(
-                "One ONNX file holds less than 2 GiB.",
-                got=f"{taken / (1 << 30):.1f} GiB of weights",
-                fix="export the network in half precision, model.half(), or the part of it that is drawn from",
-            )
+            "One ONNX file holds less than 2 GiB.",
+            got=f"{taken / (1 << 30):.1f} GiB of weights",
+            fix="export the network in half precision, model.half(), or the part of it that is drawn from",
         )
 
 

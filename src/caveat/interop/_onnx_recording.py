@@ -100,20 +100,16 @@ class Function:
             place = self.place_of(str(error).partition(" ")[0].rpartition(".")[0])
             where = "" if place is None else f", in {place[1] or '(the model itself)'!r}"
             raise NotExportableError(
-                explain(
-                    "A draw must be a fixed list of tensor operations to be exported.",
-                    got=f"{error}{where}",
-                    cause="the network decides on values, or draws random numbers where caveat cannot see it",
-                    fix="export the part of the network that does not: caveat.predict still draws from the whole",
-                )
+                "A draw must be a fixed list of tensor operations to be exported.",
+                got=f"{error}{where}",
+                cause="the network decides on values, or draws random numbers where caveat cannot see it",
+                fix="export the part of the network that does not: caveat.predict still draws from the whole",
             ) from None
         if any(slot.dtype == torch.bfloat16 for step in program.steps for slot in step.made()):
             raise NotExportableError(
-                explain(
-                    "An exported network computes in float32, float64 or float16.",
-                    got="bfloat16, which ONNX Runtime does not compute with on a CPU or in a browser",
-                    fix="export the network in float32: model.float()",
-                )
+                "An exported network computes in float32, float64 or float16.",
+                got="bfloat16, which ONNX Runtime does not compute with on a CPU or in a browser",
+                fix="export the network in float32: model.float()",
             )
         return Recording(program, tensors, source.numbers, source.asked, leaves, names)
 
@@ -233,11 +229,9 @@ class _Asking:
         """As ``MaskSource.uniform``, in float32."""
         if dtype == torch.float64:
             raise NotExportableError(
-                explain(
-                    "Random numbers are exported in float32.",
-                    got=f"float64 at {site.path or '(the model itself)'!r}",
-                    fix="export the network in float32: model.float()",
-                )
+                "Random numbers are exported in float32.",
+                got=f"float64 at {site.path or '(the model itself)'!r}",
+                fix="export the network in float32: model.float()",
             )
         asked = Numbers(site_key(site.path, site.ordinal), _axes(shape), None)
         return self._given(asked, lambda: self._source.uniform(site, shape, draws, torch.float32), 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import caveat._extras as extras
 from caveat._engine import Sampler, predict
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.interop._around import Around
 from caveat.predictive import Mean, Output, Predictive, Probabilities, concatenate
 from caveat.samplers import mc_dropout
@@ -49,12 +49,10 @@ def skorch_sampler(net: Any, *, output: Output | dict[str, Output] | None = None
     else:
         criterion = type(getattr(net, "criterion_", None)).__name__
         raise InvalidArgumentError(
-            explain(
-                "What the module of a net returns must be known.",
-                got=f"{type(net).__name__} with the criterion {criterion}",
-                cause="a likelihood of one's own, or a net that is neither a classifier nor a regressor",
-                fix="say it: output=caveat.MeanAndLogVariance(), caveat.Logits(), ...",
-            )
+            "What the module of a net returns must be known.",
+            got=f"{type(net).__name__} with the criterion {criterion}",
+            cause="a likelihood of one's own, or a net that is neither a classifier nor a regressor",
+            fix="say it: output=caveat.MeanAndLogVariance(), caveat.Logits(), ...",
         )
 
     @functools.wraps(module.forward)
@@ -111,15 +109,13 @@ def skorch_predict(
 def _fitted_module(skorch: Any, net: Any) -> nn.Module:
     if not isinstance(net, skorch.NeuralNet):
         raise InvalidArgumentError(
-            explain(
-                "A net is a NeuralNet of skorch.",
-                got=type(net).__name__,
-                cause="a pipeline or a search around the net, or the module itself",
-                fix="search.best_estimator_, pipeline[-1] with transformed inputs, or caveat.mc_dropout(module, ...)",
-            )
+            "A net is a NeuralNet of skorch.",
+            got=type(net).__name__,
+            cause="a pipeline or a search around the net, or the module itself",
+            fix="search.best_estimator_, pipeline[-1] with transformed inputs, or caveat.mc_dropout(module, ...)",
         )
     if not hasattr(net, "module_"):
         raise InvalidArgumentError(
-            explain("A net must be fitted.", got=f"a {type(net).__name__} without module_", fix="net.fit(X, y) first")
+            "A net must be fitted.", got=f"a {type(net).__name__} without module_", fix="net.fit(X, y) first"
         )
     return getattr(net.module_, "_orig_mod", net.module_)  # what torch.compile has wrapped

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from caveat._checks import require_integer
 from caveat._engine import Sampler, predict
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.interop._one_prediction import numbers_of, probabilities_of
 from caveat.predictive import Bernoulli, Categorical, Predictive
 
@@ -99,12 +99,10 @@ def torchcp_model(
         return SamplerModel(sampler, _read, n, seed, batch_size, device)
     if len(quantiles) != 2 or not 0 < quantiles[0] < quantiles[1] < 1:
         raise InvalidArgumentError(
-            explain(
-                "quantiles must be two rising probabilities between 0 and 1.",
-                got=f"quantiles={quantiles!r}",
-                cause="per cent, the upper one first, or the level of the interval alone",
-                fix="quantiles=(0.05, 0.95) for an interval that is to hold 90 %",
-            )
+            "quantiles must be two rising probabilities between 0 and 1.",
+            got=f"quantiles={quantiles!r}",
+            cause="per cent, the upper one first, or the level of the interval alone",
+            fix="quantiles=(0.05, 0.95) for an interval that is to hold 90 %",
         )
 
     def read(pred: Predictive) -> Tensor:

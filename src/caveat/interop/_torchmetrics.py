@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import caveat._extras as extras
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics import BrierBins, Collected, ReliabilityBins, RunningMean
 
 _STATES = (RunningMean, ReliabilityBins, BrierBins, Collected)
@@ -39,12 +39,10 @@ def torchmetrics_metric(state: RunningMean | ReliabilityBins | BrierBins | Colle
     """
     if not isinstance(state, _STATES):
         raise InvalidArgumentError(
-            explain(
-                "A streaming metric is a RunningMean, ReliabilityBins, BrierBins or Collected of caveat.metrics.",
-                got=getattr(state, "__name__", type(state).__name__),
-                cause="a metric that is a function of all rows",
-                fix="RunningMean(brier_score) of a mean over rows, ReliabilityBins.of(classes), Collected(auroc)",
-            )
+            "A streaming metric is a RunningMean, ReliabilityBins, BrierBins or Collected of caveat.metrics.",
+            got=getattr(state, "__name__", type(state).__name__),
+            cause="a metric that is a function of all rows",
+            fix="RunningMean(brier_score) of a mean over rows, ReliabilityBins.of(classes), Collected(auroc)",
         )
     extras.require("torchmetrics", "lightning", at_least="1.0")
     from caveat.interop._torchmetrics_class import StreamingMetric

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics import BrierBins, Collected, ReliabilityBins, RunningMean
 
 State = RunningMean | ReliabilityBins | BrierBins | Collected
@@ -123,10 +123,8 @@ def _label_of(metric: Callable[..., Any]) -> str:
 
 def _wrong_number(got: int, expected: int | None) -> InvalidArgumentError:
     return InvalidArgumentError(
-        explain(
-            "torchmetrics has to know beforehand how many tensors a metric takes.",
-            got=f"{got} tensors where there are {expected}" if expected else "a function that does not say it",
-            cause="a function of any number of arguments, or optional tensors",
-            fix="Collected(metric, rows_axis=(0, 0)) names an axis for each of two tensors",
-        )
+        "torchmetrics has to know beforehand how many tensors a metric takes.",
+        got=f"{got} tensors where there are {expected}" if expected else "a function that does not say it",
+        cause="a function of any number of arguments, or optional tensors",
+        fix="Collected(metric, rows_axis=(0, 0)) names an axis for each of two tensors",
     )

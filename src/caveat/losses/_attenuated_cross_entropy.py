@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import describe, require_integer
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.losses._gaussian_nll import bounded_exp
 from caveat.losses._logit_noise import expected_log_likelihood
 from caveat.losses._pair import split_pair
@@ -84,22 +84,18 @@ def _check_logits(logits: Tensor, log_variance: Tensor) -> None:
     one_for_all = torch.Size((*logits.shape[:1], 1, *logits.shape[2:]))
     if logits.ndim < 2 or logits.shape[1] < 2 or log_variance.shape not in (logits.shape, one_for_all):
         raise OutputMismatchError(
-            explain(
-                "Logits are (B, C, ...) with at least two classes; their log-variance has that shape, or one class.",
-                got=f"{describe(logits)} and {describe(log_variance)}",
-                cause="classes on the last axis of a map or sequence, or one score for yes or no",
-                fix="move the classes to axis 1: logits.movedim(-1, 1); of one score s return two, (0, s)",
-            )
+            "Logits are (B, C, ...) with at least two classes; their log-variance has that shape, or one class.",
+            got=f"{describe(logits)} and {describe(log_variance)}",
+            cause="classes on the last axis of a map or sequence, or one score for yes or no",
+            fix="move the classes to axis 1: logits.movedim(-1, 1); of one score s return two, (0, s)",
         )
 
 
 def _check_classes(target: Tensor) -> None:
     if target.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
         raise InvalidArgumentError(
-            explain(
-                "The target holds class numbers, as integers.",
-                got=describe(target),
-                cause="one-hot rows or probabilities, or numbers loaded as floats",
-                fix="target.argmax(1) of one-hot rows, target.long() of whole numbers",
-            )
+            "The target holds class numbers, as integers.",
+            got=describe(target),
+            cause="one-hot rows or probabilities, or numbers loaded as floats",
+            fix="target.argmax(1) of one-hot rows, target.long() of whole numbers",
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import describe, require_floating
-from caveat.errors import OutputMismatchError, explain
+from caveat.errors import OutputMismatchError
 from caveat.losses._pair import split_pair
 from caveat.losses._reduce import Reduction, check_reduction, check_target, reduce_loss, with_mask
 
@@ -67,12 +67,10 @@ def standard_parts(returned: Any, target: Tensor, mask: Tensor | None) -> tuple[
     mean, log_variance = split_pair(returned, dim=-1, names="a mean and a log-variance")
     if mean.shape != log_variance.shape:
         raise OutputMismatchError(
-            explain(
-                "The log-variance must have the shape of the mean.",
-                got=f"{describe(mean)} and {describe(log_variance)}",
-                cause="one log-variance for several targets",
-                fix="log_variance.expand_as(mean), or a head with one log-variance for each target",
-            )
+            "The log-variance must have the shape of the mean.",
+            got=f"{describe(mean)} and {describe(log_variance)}",
+            cause="one log-variance for several targets",
+            fix="log_variance.expand_as(mean), or a head with one log-variance for each target",
         )
     require_floating(
         target,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _BLOCK = 1 << 18  # elements of noise held at once: what stays in the cache
 
@@ -87,10 +87,8 @@ def _one_hot(logits: Tensor, classes: Tensor) -> Tensor:
         return torch.zeros_like(logits, dtype=torch.bool).scatter(1, classes.long(), True)
     except (RuntimeError, IndexError) as error:
         raise InvalidArgumentError(
-            explain(
-                f"Class numbers lie between 0 and C - 1 = {logits.shape[1] - 1}.",
-                got=str(error).splitlines()[0],
-                cause="labels counted from 1, or a label for 'void' that is not ignore_index",
-                fix="target - 1, or ignore_index= the number of the void label",
-            )
+            f"Class numbers lie between 0 and C - 1 = {logits.shape[1] - 1}.",
+            got=str(error).splitlines()[0],
+            cause="labels counted from 1, or a label for 'void' that is not ignore_index",
+            fix="target - 1, or ignore_index= the number of the void label",
         ) from error

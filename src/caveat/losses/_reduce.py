@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import describe, require_choice
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -25,12 +25,10 @@ def check_target(target: Tensor, shape: torch.Size, kind: str) -> None:
     """Raise `InvalidArgumentError` unless the target has exactly this shape, with something in it."""
     if target.shape != shape or target.numel() == 0:
         raise InvalidArgumentError(
-            explain(
-                f"The target must have {kind}, {tuple(shape)}, and at least one element.",
-                got=describe(target),
-                cause="targets (B,) beside predictions (B, 1), which would broadcast to (B, B)",
-                fix=f"reshape it: target.reshape({tuple(shape)})",
-            )
+            f"The target must have {kind}, {tuple(shape)}, and at least one element.",
+            got=describe(target),
+            cause="targets (B,) beside predictions (B, 1), which would broadcast to (B, B)",
+            fix=f"reshape it: target.reshape({tuple(shape)})",
         )
 
 
@@ -44,12 +42,10 @@ def with_mask(observed: Tensor, mask: Tensor | None) -> Tensor:
         return observed
     if mask.dtype != torch.bool:
         raise InvalidArgumentError(
-            explain(
-                "mask must be boolean: True where the target was observed.",
-                got=describe(mask),
-                cause="a mask of zeros and ones, or weights",
-                fix="mask.bool(); weights go into weight=",
-            )
+            "mask must be boolean: True where the target was observed.",
+            got=describe(mask),
+            cause="a mask of zeros and ones, or weights",
+            fix="mask.bool(); weights go into weight=",
         )
     return observed & _over(mask, observed, "mask")
 
@@ -76,11 +72,9 @@ def _over(x: Tensor, target: Tensor, name: str) -> Tensor:
     """A tensor over the target's leading axes, with axes of one at the end."""
     if x.ndim == 0 or x.shape != target.shape[: x.ndim]:
         raise InvalidArgumentError(
-            explain(
-                f"{name} must have the shape of the target or of its leading axes: one value a row, (B,).",
-                got=f"{describe(x)} for a target of shape {tuple(target.shape)}",
-                cause="a value for each class or target dimension, or another batch",
-                fix=f"{name} of shape ({target.shape[0]},) for one value a row",
-            )
+            f"{name} must have the shape of the target or of its leading axes: one value a row, (B,).",
+            got=f"{describe(x)} for a target of shape {tuple(target.shape)}",
+            cause="a value for each class or target dimension, or another batch",
+            fix=f"{name} of shape ({target.shape[0]},) for one value a row",
         )
     return x.reshape(x.shape + (1,) * (target.ndim - x.ndim))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caveat._checks import require_alike
 from caveat._measure_kinds import classes_of
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.measures._information import predictive_entropy
 from caveat.predictive import Predictive
 
@@ -62,12 +62,10 @@ def mean_by_predicted_class(pred: Predictive, values: Tensor | None = None) -> T
     predicted = classes.predicted
     if predicted.ndim < 2:
         raise InvalidArgumentError(
-            explain(
-                "A mean over pixels needs a predictive of images: batch axis first, pixels after it.",
-                got=f"a batch of shape {tuple(predicted.shape)}",
-                cause="one label an image, or a segmentation read without class_dim=1",
-                fix="Logits(class_dim=1) reads scores (B, C, H, W)",
-            )
+            "A mean over pixels needs a predictive of images: batch axis first, pixels after it.",
+            got=f"a batch of shape {tuple(predicted.shape)}",
+            cause="one label an image, or a segmentation read without class_dim=1",
+            fix="Logits(class_dim=1) reads scores (B, C, H, W)",
         )
     values = predictive_entropy(pred) if values is None else values
     require_alike("values", values, "pred.predicted", predicted)

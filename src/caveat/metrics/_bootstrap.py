@@ -140,12 +140,10 @@ def percentiles(answers: Tensor, level: float) -> tuple[Tensor, Tensor]:
     """
     if bool(answers.isnan().all()):
         raise InvalidArgumentError(
-            explain(
-                "The metric must be defined for some resample.",
-                got=f"NaN in all of {len(answers)}",
-                cause="so few rows of one class that resamples hold the other alone",
-                fix="more rows, or a metric that does not need both classes",
-            )
+            "The metric must be defined for some resample.",
+            got=f"NaN in all of {len(answers)}",
+            cause="so few rows of one class that resamples hold the other alone",
+            fix="more rows, or a metric that does not need both classes",
         )
     tail = (1 - level) / 2
     ends = torch.tensor((tail, 1 - tail), dtype=answers.dtype, device=answers.device)
@@ -157,12 +155,10 @@ def require_same_rows(tensors: tuple[Tensor, ...]) -> None:
     """Raises `InvalidArgumentError` unless all tensors have as many rows on the first axis."""
     if len({x.shape[:1] for x in tensors}) > 1:
         raise InvalidArgumentError(
-            explain(
-                "Every tensor must have the rows on its first axis.",
-                got="; ".join(describe(x) for x in tensors),
-                cause="draws (S, B) beside targets (B,) and a metric that takes no weights",
-                fix="let the metric take draws last, or give it a parameter weights of shape (R, B)",
-            )
+            "Every tensor must have the rows on its first axis.",
+            got="; ".join(describe(x) for x in tensors),
+            cause="draws (S, B) beside targets (B,) and a metric that takes no weights",
+            fix="let the metric take draws last, or give it a parameter weights of shape (R, B)",
         )
 
 

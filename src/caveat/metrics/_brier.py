@@ -11,7 +11,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import classified, describe, require_integer
 from caveat._numerics import accumulator
-from caveat.errors import CannotMergeError, InvalidArgumentError, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.metrics._reliability import equal_width_edges
 from caveat.metrics._streaming import no_rows
 from caveat.metrics._weighting import sums_by_group
@@ -83,12 +83,10 @@ class BrierBins:
         _, C, K = self.sums.shape
         if p.shape[-1] != C:
             raise InvalidArgumentError(
-                explain(
-                    "The rows must have as many classes as the state was made for.",
-                    got=f"probabilities: {describe(probabilities)}; the state: {C} classes",
-                    cause="a state made for another network",
-                    fix=f"BrierBins.of({p.shape[-1]}, ...)",
-                )
+                "The rows must have as many classes as the state was made for.",
+                got=f"probabilities: {describe(probabilities)}; the state: {C} classes",
+                cause="a state made for another network",
+                fix=f"BrierBins.of({p.shape[-1]}, ...)",
             )
         inner = equal_width_edges(K)[1:-1].to(p.device, p.dtype)
         place = (torch.bucketize(p.contiguous(), inner) + torch.arange(C, device=p.device) * K).reshape(-1)
@@ -106,12 +104,10 @@ class BrierBins:
         """
         if self.sums.shape != other.sums.shape:
             raise CannotMergeError(
-                explain(
-                    "Bins merge with bins of as many classes and bins.",
-                    got=f"{tuple(self.sums.shape[1:])} and {tuple(other.sums.shape[1:])}",
-                    cause="states made with different settings",
-                    fix="BrierBins.of(classes, bins=...) with the same numbers everywhere",
-                )
+                "Bins merge with bins of as many classes and bins.",
+                got=f"{tuple(self.sums.shape[1:])} and {tuple(other.sums.shape[1:])}",
+                cause="states made with different settings",
+                fix="BrierBins.of(classes, bins=...) with the same numbers everywhere",
             )
         return replace(self, sums=self.sums + other.sums.to(self.sums.device))
 

@@ -14,7 +14,7 @@ from caveat._checks import require_number
 from caveat._measure_kinds import Measure
 from caveat._numerics import accumulator
 from caveat._table_text import format_html, format_table
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.measures import MEASURES
 from caveat.metrics._bootstrap import bootstrap
 from caveat.metrics._detection import auroc
@@ -161,11 +161,9 @@ def _fitting(pred: Predictive, strange: Predictive | None) -> list[Measure]:
     measures = [one for one in MEASURES.values() if one.fits(pred)]
     if not measures or (strange is not None and not measures[0].fits(strange)):
         raise InvalidArgumentError(
-            explain(
-                "Measures are compared on predictives of one head, and of one kind.",
-                got=" and ".join(type(one).__name__ for one in (pred, strange) if one is not None),
-                fix='compare_measures(pred["head"], labels, strange["head"])',
-            )
+            "Measures are compared on predictives of one head, and of one kind.",
+            got=" and ".join(type(one).__name__ for one in (pred, strange) if one is not None),
+            fix='compare_measures(pred["head"], labels, strange["head"])',
         )
     return measures
 

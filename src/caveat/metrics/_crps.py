@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._checks import describe, require_finite, require_rows
 from caveat._numerics import accumulator, alike
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
@@ -87,12 +87,10 @@ def crps(
 def _require_two(unbiased: bool, draws: int) -> None:
     if unbiased and draws < 2:
         raise InvalidArgumentError(
-            explain(
-                "The unbiased score needs at least two samples.",
-                got=f"{draws}",
-                cause="a deterministic network's single prediction, or means and variances without draws in front",
-                fix="crps(samples, 0, target), which of one sample is the absolute error",
-            )
+            "The unbiased score needs at least two samples.",
+            got=f"{draws}",
+            cause="a deterministic network's single prediction, or means and variances without draws in front",
+            fix="crps(samples, 0, target), which of one sample is the absolute error",
         )
 
 
@@ -108,12 +106,10 @@ def _drawn(draws: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     require_rows(target, "target")
     if draws.ndim == 0 or draws.shape[0] == 0 or draws.shape[1:] != target.shape:
         raise InvalidArgumentError(
-            explain(
-                "mean must be (B..., D) or (S, B..., D) and target (B..., D).",
-                got=f"mean: {describe(draws)}; target: {describe(target)}",
-                cause="draws along the last axis, or targets (B,) beside predictions (S, B, 1)",
-                fix="mean.movedim(-1, 0), or target[:, None]",
-            )
+            "mean must be (B..., D) or (S, B..., D) and target (B..., D).",
+            got=f"mean: {describe(draws)}; target: {describe(target)}",
+            cause="draws along the last axis, or targets (B,) beside predictions (S, B, 1)",
+            fix="mean.movedim(-1, 0), or target[:, None]",
         )
     require_finite(draws, "mean")
     require_finite(target, "target")
@@ -124,10 +120,8 @@ def _drawn(draws: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def _require_at_least_zero(variance: Tensor) -> None:
     if bool((variance < 0).any()):
         raise InvalidArgumentError(
-            explain(
-                "A variance must not be negative.",
-                got=f"values down to {float(variance.amin()):.4g}",
-                cause="a log-variance in place of a variance",
-                fix="log_variance.exp()",
-            )
+            "A variance must not be negative.",
+            got=f"values down to {float(variance.amin()):.4g}",
+            cause="a log-variance in place of a variance",
+            fix="log_variance.exp()",
         )

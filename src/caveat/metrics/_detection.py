@@ -24,7 +24,7 @@ from caveat._checks import (
     says_only_0_and_1,
 )
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -117,12 +117,10 @@ def class_auroc(
     classified(probabilities, labels)
     if not 0 <= positive < probabilities.shape[-1]:
         raise InvalidArgumentError(
-            explain(
-                f"positive must be a class number, 0 to {probabilities.shape[-1] - 1}.",
-                got=f"positive={positive}",
-                cause="classes numbered from 1",
-                fix="positive=1, the second class",
-            )
+            f"positive must be a class number, 0 to {probabilities.shape[-1] - 1}.",
+            got=f"positive={positive}",
+            cause="classes numbered from 1",
+            fix="positive=1, the second class",
         )
     return auroc(probabilities[..., positive], labels == positive, weights=weights)
 
@@ -214,22 +212,18 @@ def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[T
     true = positive.reshape(-1).to(scores.device, accumulator(scores.device))
     if not says_only_0_and_1(true):
         raise InvalidArgumentError(
-            explain(
-                "positive must be bool, or 0 and 1.",
-                got=f"{describe(positive)}, values from {float(true.amin()):.4g} to {float(true.amax()):.4g}",
-                cause="class numbers of several classes, or -1 and 1",
-                fix="labels == the_positive_class",
-            )
+            "positive must be bool, or 0 and 1.",
+            got=f"{describe(positive)}, values from {float(true.amin()):.4g} to {float(true.amax()):.4g}",
+            cause="class numbers of several classes, or -1 and 1",
+            fix="labels == the_positive_class",
         )
     found = int(true.sum())
     if found in (0, len(true)):
         raise InvalidArgumentError(
-            explain(
-                "There must be positives and negatives.",
-                got=f"{found} positives among {len(true)} rows",
-                cause="one class only: a split that holds none of the other, or a network that is always right",
-                fix="more rows; where nothing is wrong there is no error to detect",
-            )
+            "There must be positives and negatives.",
+            got=f"{found} positives among {len(true)} rows",
+            cause="one class only: a split that holds none of the other, or a network that is always right",
+            fix="more rows; where nothing is wrong there is no error to detect",
         )
     each = row_weights(weights, scores.shape[0], flat)
     ranking = rank(-flat if flat.is_floating_point() else -flat.to(true.dtype))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from caveat._checks import require_number, require_rows
 from caveat._numerics import accumulator, alike
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import weighted_mean
 
@@ -91,12 +91,10 @@ def _ends(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     alike(low=bottom.nan_to_num(nan=torch.nan), high=top.nan_to_num(nan=torch.nan))  # infinities become finite
     if bool((bottom > top).any()):
         raise InvalidArgumentError(
-            explain(
-                "An interval's low end must not lie above its high end.",
-                got=f"{int((bottom > top).sum())} of {bottom.numel()} the wrong way round",
-                cause="quantiles that cross, or the two swapped",
-                fix="torch.minimum(low, high), torch.maximum(low, high)",
-            )
+            "An interval's low end must not lie above its high end.",
+            got=f"{int((bottom > top).sum())} of {bottom.numel()} the wrong way round",
+            cause="quantiles that cross, or the two swapped",
+            fix="torch.minimum(low, high), torch.maximum(low, high)",
         )
     return bottom, top
 

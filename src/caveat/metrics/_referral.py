@@ -17,7 +17,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import classified
 from caveat._numerics import accumulator, entropy
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import name_of
 from caveat.metrics._retained import retained_values
 
@@ -56,12 +56,10 @@ class ReferralCurve:
         """
         if self.low is None or self.high is None:
             raise InvalidArgumentError(
-                explain(
-                    "This curve has no band.",
-                    got="low=None, high=None",
-                    cause="no resamples were asked for",
-                    fix="referral_curve(..., resamples=1000), or ReferralCurve.over_seeds(curves)",
-                )
+                "This curve has no band.",
+                got="low=None, high=None",
+                cause="no resamples were asked for",
+                fix="referral_curve(..., resamples=1000), or ReferralCurve.over_seeds(curves)",
             )
         return _between(self.fractions, self.low, fraction), _between(self.fractions, self.high, fraction)
 
@@ -93,12 +91,10 @@ class ReferralCurve:
         )
         if not alike:
             raise InvalidArgumentError(
-                explain(
-                    "Curves over seeds must be at least two, with the same fractions.",
-                    got=f"{len(curves)} curves",
-                    cause="one seed, or curves made with different settings",
-                    fix="ReferralCurve.over_seeds([referral_curve(...) for ... in networks])",
-                )
+                "Curves over seeds must be at least two, with the same fractions.",
+                got=f"{len(curves)} curves",
+                cause="one seed, or curves made with different settings",
+                fix="ReferralCurve.over_seeds([referral_curve(...) for ... in networks])",
             )
         values = torch.stack([c.values.to(accumulator(c.values.device)) for c in curves])
         mean, spread = values.mean(0), values.std(0)
@@ -219,12 +215,10 @@ def referral_with_baselines(
     taken = {"deterministic", "random", "oracle"} & set(uncertainty)
     if taken:
         raise InvalidArgumentError(
-            explain(
-                "A measure must not have the name of a baseline.",
-                got=", ".join(sorted(taken)),
-                cause="a baseline that was computed by hand as well",
-                fix="leave it out, or give it another name",
-            )
+            "A measure must not have the name of a baseline.",
+            got=", ".join(sorted(taken)),
+            cause="a baseline that was computed by hand as well",
+            fix="leave it out, or give it another name",
         )
 
     def curve(p: Tensor, by: Tensor) -> ReferralCurve:
@@ -262,12 +256,10 @@ def _between(fractions: Tensor, values: Tensor, fraction: float) -> float:
     first, last = float(fractions[0]), float(fractions[-1])
     if not first - 1e-9 <= fraction <= last + 1e-9:
         raise InvalidArgumentError(
-            explain(
-                f"The fraction must lie between {first:g} and {last:g}, the ends of the curve.",
-                got=f"{fraction!r}",
-                cause="the fraction referred in place of the fraction kept, or a fraction in percent",
-                fix="1 - fraction, or ask for more fractions: referral_curve(..., fractions=...)",
-            )
+            f"The fraction must lie between {first:g} and {last:g}, the ends of the curve.",
+            got=f"{fraction!r}",
+            cause="the fraction referred in place of the fraction kept, or a fraction in percent",
+            fix="1 - fraction, or ask for more fractions: referral_curve(..., fractions=...)",
         )
     nearest = int((fractions - fraction).abs().argmin())
     if abs(float(fractions[nearest]) - fraction) < 1e-9:
@@ -285,11 +277,9 @@ def _checked_fractions(fractions: Sequence[float] | Tensor | None) -> Tensor:
     rising = shares.ndim == 1 and len(shares) > 0 and bool((shares.diff() > 0).all())
     if not rising or not 0 < float(shares[0]) <= float(shares[-1]) <= 1:
         raise InvalidArgumentError(
-            explain(
-                "fractions must rise and lie in (0, 1]: they are of the rows kept.",
-                got=f"{shares.tolist()}",
-                cause="fractions referred in place of kept, percents, or 0, where there is nothing to measure",
-                fix="fractions=(0.5, 0.75, 1.0)",
-            )
+            "fractions must rise and lie in (0, 1]: they are of the rows kept.",
+            got=f"{shares.tolist()}",
+            cause="fractions referred in place of kept, percents, or 0, where there is nothing to measure",
+            fix="fractions=(0.5, 0.75, 1.0)",
         )
     return shares

@@ -14,7 +14,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import classified, describe, require_choice, require_integer
 from caveat._numerics import accumulator
-from caveat.errors import CannotMergeError, InvalidArgumentError, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.metrics._streaming import no_rows
 from caveat.metrics._views import VIEWS, View
 from caveat.metrics._weighting import row_weights, sums_by_group
@@ -83,12 +83,10 @@ class ReliabilityBins:
         count, claimed, true = binned(p, y, self.edges, self.view, each)
         if count.shape != self.count.shape:
             raise InvalidArgumentError(
-                explain(
-                    "The rows must have as many classes as the state was made for.",
-                    got=f"probabilities: {describe(probabilities)}; groups: {len(self.count)}",
-                    cause="a state made for another network",
-                    fix=f"ReliabilityBins.of({p.shape[-1]}, ...)",
-                )
+                "The rows must have as many classes as the state was made for.",
+                got=f"probabilities: {describe(probabilities)}; groups: {len(self.count)}",
+                cause="a state made for another network",
+                fix=f"ReliabilityBins.of({p.shape[-1]}, ...)",
             )
         return replace(self, count=self.count + count, claimed=self.claimed + claimed, true=self.true + true)
 
@@ -101,13 +99,11 @@ class ReliabilityBins:
         alike = self.view == other.view and self.count.shape == other.count.shape
         if not alike or not torch.equal(self.edges, other.edges.to(self.edges.device)):
             raise CannotMergeError(
-                explain(
-                    "Bins merge with bins of the same edges, view and classes.",
-                    got=f"{tuple(self.count.shape)} of {self.view} and "
-                    f"{tuple(other.count.shape)} of {other.view}",
-                    cause="equal-mass edges that each worker took from its own rows",
-                    fix="take the edges once and hand them to all: ReliabilityBins.of(C, bins=edges)",
-                )
+                "Bins merge with bins of the same edges, view and classes.",
+                got=f"{tuple(self.count.shape)} of {self.view} and "
+                f"{tuple(other.count.shape)} of {other.view}",
+                cause="equal-mass edges that each worker took from its own rows",
+                fix="take the edges once and hand them to all: ReliabilityBins.of(C, bins=edges)",
             )
         device = self.count.device
         return replace(
@@ -222,11 +218,9 @@ def _checked_edges(edges: Tensor) -> Tensor:
     rising = edges.ndim == 1 and len(edges) >= 2 and bool((edges.diff() >= 0).all())
     if not rising or edges[0] != 0 or edges[-1] != 1:
         raise InvalidArgumentError(
-            explain(
-                "Edges of bins must rise from 0 to 1.",
-                got=f"{describe(edges)}: {edges.tolist() if edges.numel() < 30 else '...'}",
-                cause="the inner edges alone, or edges of another scale",
-                fix="torch.linspace(0, 1, 16)",
-            )
+            "Edges of bins must rise from 0 to 1.",
+            got=f"{describe(edges)}: {edges.tolist() if edges.numel() < 30 else '...'}",
+            cause="the inner edges alone, or edges of another scale",
+            fix="torch.linspace(0, 1, 16)",
         )
     return edges

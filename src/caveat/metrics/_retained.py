@@ -10,7 +10,7 @@ from torch import Tensor
 from caveat._checks import describe, require_integer, require_no_nan, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics._bootstrap import draw_resamples, metric_of_rows, percentiles, require_same_rows, row_counts
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import takes_weights
@@ -121,11 +121,9 @@ def _check(tensors: tuple[Tensor, ...], uncertainty: Tensor) -> None:
     require_no_nan(uncertainty, "uncertainty")
     if uncertainty.ndim != 1 or not tensors or tensors[-1].shape[:1] != uncertainty.shape:
         raise InvalidArgumentError(
-            explain(
-                "uncertainty must be (B,), one number for each row of the tensors.",
-                got=f"uncertainty: {describe(uncertainty)}; "
-                f"tensors: {'; '.join(describe(x) for x in tensors) or 'none'}",
-                cause="a measure for each target, class or pixel in place of one for each row",
-                fix="uncertainty.flatten(1).mean(-1)",
-            )
+            "uncertainty must be (B,), one number for each row of the tensors.",
+            got=f"uncertainty: {describe(uncertainty)}; "
+            f"tensors: {'; '.join(describe(x) for x in tensors) or 'none'}",
+            cause="a measure for each target, class or pixel in place of one for each row",
+            fix="uncertainty.flatten(1).mean(-1)",
         )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._risk_coverage import expected_sums, ranked_losses
@@ -122,12 +122,10 @@ def _errors(uncertainty: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
     loss, doubt = ranked_losses(uncertainty, errors, ("uncertainty", "errors"))
     if bool((loss < 0).any()) or not bool(loss.any()):
         raise InvalidArgumentError(
-            explain(
-                "Errors must be at least 0, and not all 0.",
-                got=f"errors from {float(loss.amin()):.4g} to {float(loss.amax()):.4g}",
-                cause="signed residuals in place of their size, predictions that are the targets themselves, or "
-                "log-variances in the place of errors: uncertainty comes first",
-                fix="(target - mean).abs(), or .square()",
-            )
+            "Errors must be at least 0, and not all 0.",
+            got=f"errors from {float(loss.amin()):.4g} to {float(loss.amax()):.4g}",
+            cause="signed residuals in place of their size, predictions that are the targets themselves, or "
+            "log-variances in the place of errors: uncertainty comes first",
+            fix="(target - mean).abs(), or .square()",
         )
     return loss, doubt

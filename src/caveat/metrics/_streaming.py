@@ -51,12 +51,10 @@ class RunningMean:
         if known is not None and not known.mean_of_rows:
             name = known.name
             raise InvalidArgumentError(
-                explain(
-                    f"{name} is not a mean over rows, so the means of batches say nothing about the whole.",
-                    got=f"RunningMean({name})",
-                    cause="averaging batch values of a ranking, a root or a binned metric",
-                    fix=f"Collected({name}); for calibration errors ReliabilityBins.of(classes)",
-                )
+                f"{name} is not a mean over rows, so the means of batches say nothing about the whole.",
+                got=f"RunningMean({name})",
+                cause="averaging batch values of a ranking, a root or a binned metric",
+                fix=f"Collected({name}); for calibration errors ReliabilityBins.of(classes)",
             )
 
     @takes_arrays
@@ -158,12 +156,10 @@ def _same(a: Callable[..., Any], b: Callable[..., Any]) -> bool:
 def _require_same_metric(a: Callable[..., Any], b: Callable[..., Any]) -> None:
     if not _same(a, b):
         raise CannotMergeError(
-            explain(
-                "States merge with states of the same metric and settings.",
-                got=f"{name_of(a) or repr(a)} and {name_of(b) or repr(b)}",
-                cause="two metrics' states in one list",
-                fix="keep a dict of states by name and merge each with its own",
-            )
+            "States merge with states of the same metric and settings.",
+            got=f"{name_of(a) or repr(a)} and {name_of(b) or repr(b)}",
+            cause="two metrics' states in one list",
+            fix="keep a dict of states by name and merge each with its own",
         )
 
 

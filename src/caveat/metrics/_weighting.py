@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._numerics import accumulator
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 def row_weights(weights: Tensor | None, rows: int, values: Tensor) -> Tensor | None:
@@ -25,21 +25,17 @@ def row_weights(weights: Tensor | None, rows: int, values: Tensor) -> Tensor | N
     wide = weights.to(values.device, accumulator(values.device))
     if wide.ndim not in (1, 2) or wide.shape[-1] != rows:
         raise InvalidArgumentError(
-            explain(
-                f"weights must be ({rows},) or (R, {rows}): one number for each row.",
-                got=describe(weights),
-                cause="weights of other rows, or rows first where sets of weights come first",
-                fix="weights.T",
-            )
+            f"weights must be ({rows},) or (R, {rows}): one number for each row.",
+            got=describe(weights),
+            cause="weights of other rows, or rows first where sets of weights come first",
+            fix="weights.T",
         )
     if not bool((wide >= 0).all()) or not bool((wide.sum(-1) > 0).all()):
         raise InvalidArgumentError(
-            explain(
-                "weights must be at least 0, and something must remain.",
-                got=f"smallest {float(wide.amin()):.4g}, smallest sum {float(wide.sum(-1).amin()):.4g}",
-                cause="a difference taken as a weight, NaN, or nothing retained",
-                fix="weights.clamp(min=0)",
-            )
+            "weights must be at least 0, and something must remain.",
+            got=f"smallest {float(wide.amin()):.4g}, smallest sum {float(wide.sum(-1).amin()):.4g}",
+            cause="a difference taken as a weight, NaN, or nothing retained",
+            fix="weights.clamp(min=0)",
         )
     each = values.numel() // rows
     return wide if each == 1 else wide.repeat_interleave(each, -1)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from caveat._canvas import finish
 from caveat._extras import require
 from caveat._palette import BLUE, INK, PAPER, VERMILION
-from caveat.errors import InvalidArgumentError, MissingExtraError, explain
+from caveat.errors import InvalidArgumentError, MissingExtraError
 from caveat.plot._arrays import Array, as_array, in_unit
 from caveat.plot._histograms import check_label, class_names, draw_class_rows
 from caveat.plot._maps import picture_of
@@ -145,12 +145,10 @@ def _write_mp4(target: Path, frames: Iterator[Frame], rate: float) -> None:
     done = subprocess.run(command, input=content, capture_output=True, check=False)
     if done.returncode:
         raise InvalidArgumentError(
-            explain(
-                "ffmpeg must be able to write the file.",
-                got=done.stderr.decode(errors="replace").strip()[-300:],
-                cause="a folder that is not there, or an ffmpeg without libx264",
-                fix="write a .gif",
-            )
+            "ffmpeg must be able to write the file.",
+            got=done.stderr.decode(errors="replace").strip()[-300:],
+            cause="a folder that is not there, or an ffmpeg without libx264",
+            fix="write a .gif",
         )
 
 
@@ -158,12 +156,10 @@ def _ffmpeg() -> str:
     found = shutil.which("ffmpeg")
     if found is None:
         raise MissingExtraError(
-            explain(
-                "An MP4 is written by the program ffmpeg.",
-                got="no ffmpeg on the PATH",
-                cause="it is no Python package, so no extra brings it",
-                fix='install ffmpeg (apt install ffmpeg, brew install ffmpeg), or write a ".gif"',
-            )
+            "An MP4 is written by the program ffmpeg.",
+            got="no ffmpeg on the PATH",
+            cause="it is no Python package, so no extra brings it",
+            fix='install ffmpeg (apt install ffmpeg, brew install ffmpeg), or write a ".gif"',
         )
     return found
 
@@ -178,20 +174,18 @@ def _check(
 ) -> None:
     if target.suffix.lower() not in (".gif", ".mp4"):
         raise InvalidArgumentError(
-            explain("path must end in .gif or .mp4.", got=str(target), cause="another format", fix="write a .gif")
+            "path must end in .gif or .mp4.", got=str(target), cause="another format", fix="write a .gif"
         )
     for name, given in (("images", pictures), ("captions", captions)):
         if given is not None and len(given) != len(draws):
             raise InvalidArgumentError(
-                explain(
-                    f"{name} must have one for each of the {len(draws)} steps.",
-                    got=f"{len(given)}",
-                    cause="the draws of another range of steps",
-                    fix="pass as many as probabilities has rows",
-                )
+                f"{name} must have one for each of the {len(draws)} steps.",
+                got=f"{len(given)}",
+                cause="the draws of another range of steps",
+                fix="pass as many as probabilities has rows",
             )
     check_label(label, draws.shape[2])
     if not rate > 0:
         raise InvalidArgumentError(
-            explain("frames_per_second must be above 0.", got=f"{rate}", cause="seconds a frame", fix="pass 4")
+            "frames_per_second must be above 0.", got=f"{rate}", cause="seconds a frame", fix="pass 4"
         )

@@ -77,12 +77,10 @@ def measured(values: Any, measure: Any, name: str, axes: Sequence[int] = (1,)) -
     known = measure_of(TOTAL_UNCERTAINTY[kind] if measure is None else measure)
     if known is None:
         raise InvalidArgumentError(
-            explain(
-                "The measure of a predictive must be one of caveat.measures.MEASURES.",
-                got=f"{measure!r}",
-                cause="a label, which is for values that were measured before",
-                fix=f"pass one of {', '.join(sorted(MEASURES))}",
-            )
+            "The measure of a predictive must be one of caveat.measures.MEASURES.",
+            got=f"{measure!r}",
+            cause="a label, which is for values that were measured before",
+            fix=f"pass one of {', '.join(sorted(MEASURES))}",
         )
     return as_array(known(values), name, axes), label_of(known.name)
 
@@ -91,12 +89,10 @@ def same_length(**arrays: Array) -> None:
     """Raise `InvalidArgumentError` unless all have as many rows."""
     if len({len(array) for array in arrays.values()}) > 1:
         raise InvalidArgumentError(
-            explain(
-                f"{' and '.join(arrays)} must have the same length.",
-                got=", ".join(f"{len(array)} {name}" for name, array in arrays.items()),
-                cause="one of them is of another split, or was filtered alone",
-                fix="pass a row for each prediction in each of them",
-            )
+            f"{' and '.join(arrays)} must have the same length.",
+            got=", ".join(f"{len(array)} {name}" for name, array in arrays.items()),
+            cause="one of them is of another split, or was filtered alone",
+            fix="pass a row for each prediction in each of them",
         )
 
 
@@ -104,12 +100,10 @@ def in_unit(array: Array, name: str) -> Array:
     """``array`` when all of it lies in [0, 1]."""
     if array.min() < -1e-6 or array.max() > 1 + 1e-6:
         raise InvalidArgumentError(
-            explain(
-                f"{name} must lie in [0, 1].",
-                got=f"values from {array.min():.4g} to {array.max():.4g}",
-                cause="logits, or percent",
-                fix="pass probabilities: logits.softmax(-1)",
-            )
+            f"{name} must lie in [0, 1].",
+            got=f"values from {array.min():.4g} to {array.max():.4g}",
+            cause="logits, or percent",
+            fix="pass probabilities: logits.softmax(-1)",
         )
     return array.clip(0, 1)
 

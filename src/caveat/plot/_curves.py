@@ -9,7 +9,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below
 from caveat._palette import MUTED, series
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, in_unit, same_length
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _named(curves: Any) -> dict[str, Any]:
     named = dict(cast(Mapping[str, Any], curves)) if isinstance(curves, Mapping) else {"": curves}
     if not named:
         raise InvalidArgumentError(
-            explain("There must be a curve to draw.", got="an empty dict", cause="a filter", fix="pass one or more")
+            "There must be a curve to draw.", got="an empty dict", cause="a filter", fix="pass one or more"
         )
     return named
 
@@ -152,23 +152,19 @@ def _read(curve: Any, fields: tuple[str, str], name: str) -> tuple[Array, Array,
         parts = [getattr(curve, field, None) for field in (*fields, "low", "high")]
     if parts[0] is None or parts[1] is None:
         raise InvalidArgumentError(
-            explain(
-                f"A curve has {fields[0]} and {fields[1]}, or is a tuple of the two.",
-                got=f"{name!r}: {type(cast(object, curve)).__name__}",
-                cause="the curve of another metric",
-                fix=f"pass ({fields[0]}, {fields[1]})",
-            )
+            f"A curve has {fields[0]} and {fields[1]}, or is a tuple of the two.",
+            got=f"{name!r}: {type(cast(object, curve)).__name__}",
+            cause="the curve of another metric",
+            fix=f"pass ({fields[0]}, {fields[1]})",
         )
     fraction = in_unit(as_array(parts[0], fields[0]), fields[0])
     steps = np.diff(fraction)
     if not ((steps >= 0).all() or (steps <= 0).all()):
         raise InvalidArgumentError(
-            explain(
-                f"The {fields[0]} of a curve must rise, or fall.",
-                got=f"{name or 'the curve'}: both, in {len(fraction)} points",
-                cause=f"({fields[1]}, {fields[0]}), the two in the other order, or points that are not sorted",
-                fix=f"pass ({fields[0]}, {fields[1]}), sorted by {fields[0]}",
-            )
+            f"The {fields[0]} of a curve must rise, or fall.",
+            got=f"{name or 'the curve'}: both, in {len(fraction)} points",
+            cause=f"({fields[1]}, {fields[0]}), the two in the other order, or points that are not sorted",
+            fix=f"pass ({fields[0]}, {fields[1]}), sorted by {fields[0]}",
         )
     label = f"{fields[1]} of {name or 'the curve'}"
     rest = [None if part is None else as_array(part, label, gaps=True) for part in parts[1:]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, VERMILION, series
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, in_unit, measured, name_in
 
 if TYPE_CHECKING:
@@ -53,12 +53,10 @@ def plot_measure_histograms(
     """
     if not values or bins < 1:
         raise InvalidArgumentError(
-            explain(
-                "There must be a set to draw, and at least one bin.",
-                got=f"{len(values)} sets, bins={bins}",
-                cause="an empty dict",
-                fix='pass {"in": entropy_in, "out": entropy_out}',
-            )
+            "There must be a set to draw, and at least one bin.",
+            got=f"{len(values)} sets, bins={bins}",
+            cause="an empty dict",
+            fix='pass {"in": entropy_in, "out": entropy_out}',
         )
     found = {name: measured(rows, measure, f"the values of {name!r}") for name, rows in values.items()}
     sets, label_x = {name: rows for name, (rows, _) in found.items()}, next(iter(found.values()))[1]
@@ -156,12 +154,10 @@ def check_label(label: int | None, classes: int) -> None:
     """Raises `InvalidArgumentError` unless a true class is one of so many, or not given."""
     if label is not None and not 0 <= label < classes:
         raise InvalidArgumentError(
-            explain(
-                f"label must be one of the {classes} classes.",
-                got=f"label={label}",
-                cause="classes counted from 1",
-                fix=f"pass 0 to {classes - 1}",
-            )
+            f"label must be one of the {classes} classes.",
+            got=f"label={label}",
+            cause="classes counted from 1",
+            fix=f"pass 0 to {classes - 1}",
         )
 
 
@@ -171,11 +167,9 @@ def class_names(names: Sequence[str] | None, classes: int) -> list[str]:
         return [str(row) for row in range(classes)]
     if len(names) != classes:
         raise InvalidArgumentError(
-            explain(
-                f"names must name all {classes} classes.",
-                got=f"{len(names)} names",
-                cause="the names of another data set, or without the rest class",
-                fix="leave names out for numbers",
-            )
+            f"names must name all {classes} classes.",
+            got=f"{len(names)} names",
+            cause="the names of another data set, or without the rest class",
+            fix="leave names out for numbers",
         )
     return [shortened(str(name), 22) for name in names]

@@ -10,7 +10,7 @@ import torch
 
 from caveat._canvas import axes_or_new, finish, legend_below, quieten
 from caveat._palette import INK, MUTED, SEQUENTIAL, series
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, measured, name_in
 
 if TYPE_CHECKING:
@@ -57,12 +57,10 @@ def plot_uncertainty_maps(
     for name, values in shown.items():
         if values.shape != picture.shape[:2]:
             raise InvalidArgumentError(
-                explain(
-                    "The maps must have the size of the image.",
-                    got=f"{name} {values.shape}, image {picture.shape[:2]}",
-                    cause="a map with its batch axis, or of a smaller resolution",
-                    fix="pass one image's maps (H, W), scaled to its size",
-                )
+                "The maps must have the size of the image.",
+                got=f"{name} {values.shape}, image {picture.shape[:2]}",
+                cause="a map with its batch axis, or of a smaller resolution",
+                fix="pass one image's maps (H, W), scaled to its size",
             )
     height, width = picture.shape[:2]
     # Three pictures and a scale over 6.9 inches, in the proportions of the image.
@@ -128,24 +126,20 @@ def plot_decision_map(
     """
     if not (x[0] < x[1] and y[0] < y[1] and steps >= 2):
         raise InvalidArgumentError(
-            explain(
-                "x and y must be ranges (low, high), with at least 2 steps.",
-                got=f"x={x}, y={y}, steps={steps}",
-                cause="low and high the wrong way round",
-                fix="pass x=(-2, 2), y=(-2, 2)",
-            )
+            "x and y must be ranges (low, high), with at least 2 steps.",
+            got=f"x={x}, y={y}, steps={steps}",
+            cause="low and high the wrong way round",
+            fix="pass x=(-2, 2), y=(-2, 2)",
         )
     down, right = torch.meshgrid(torch.linspace(*y, steps), torch.linspace(*x, steps), indexing="ij")
     found, label = measured(of(torch.stack([right, down], -1).reshape(-1, 2)), measure, "the measure", (1, 2))
     values = found.reshape(-1)
     if len(values) != steps * steps:
         raise InvalidArgumentError(
-            explain(
-                "The function must return one value for each point.",
-                got=f"{len(values)} values for {steps * steps} points",
-                cause="a value for each class or target",
-                fix="take one column, or a sum over them",
-            )
+            "The function must return one value for each point.",
+            got=f"{len(values)} values for {steps * steps} points",
+            cause="a value for each class or target",
+            fix="take one column, or a sum over them",
         )
     ax = axes_or_new(ax, 5.4, 4.4)
     half_x, half_y = (x[1] - x[0]) / (steps - 1) / 2, (y[1] - y[0]) / (steps - 1) / 2
@@ -169,12 +163,10 @@ def _scatter(ax: Axes, points: Array, labels: Any, names: Sequence[str] | None) 
     classes = np.zeros(len(points)) if labels is None else as_array(labels, "labels")
     if points.shape[1] != 2 or len(classes) != len(points):
         raise InvalidArgumentError(
-            explain(
-                "points must be (M, 2), with a label for each.",
-                got=f"points {points.shape}, {len(classes)} labels",
-                cause="inputs with more than two columns",
-                fix="pass the two columns that are drawn",
-            )
+            "points must be (M, 2), with a label for each.",
+            got=f"points {points.shape}, {len(classes)} labels",
+            cause="inputs with more than two columns",
+            fix="pass the two columns that are drawn",
         )
     size = float(np.clip(2500 / len(points), 6, 30))
     for number, label in enumerate(np.unique(classes)):
@@ -189,30 +181,26 @@ def picture_of(image: Any, vmin: float = 0.0, vmax: float = 1.0) -> Array:
     """(H, W) or (H, W, 3) in [0, 1] for imshow, from (C, H, W) or (H, W) in any unit, black at vmin, white at vmax."""
     if not vmin < vmax:
         raise InvalidArgumentError(
-            explain("vmin must be below vmax.", got=f"vmin={vmin}, vmax={vmax}", fix="pass what is black, then white")
+            "vmin must be below vmax.", got=f"vmin={vmin}, vmax={vmax}", fix="pass what is black, then white"
         )
     array = as_array(image, "image", (2, 3), letters="(C, H, W) or (H, W)")
     if array.ndim == 3:
         if array.shape[0] not in (1, 3):
             raise InvalidArgumentError(
-                explain(
-                    "An image has 1 or 3 channels, first.",
-                    got=f"shape {array.shape}",
-                    cause="channels last",
-                    fix="pass image.movedim(-1, 0)",
-                )
+                "An image has 1 or 3 channels, first.",
+                got=f"shape {array.shape}",
+                cause="channels last",
+                fix="pass image.movedim(-1, 0)",
             )
         array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
     if (vmin, vmax) != (0.0, 1.0):
         array = (array - vmin) / (vmax - vmin)
     elif array.min() < -1e-4 or array.max() > 1 + 1e-4:
         raise InvalidArgumentError(
-            explain(
-                "An image must lie in [0, 1].",
-                got=f"values from {array.min():.4g} to {array.max():.4g}",
-                cause="an image that was normalized for the network, or is 0 to 255",
-                fix="pass the image before normalization, or vmin= and vmax=, what is black and white in its unit",
-            )
+            "An image must lie in [0, 1].",
+            got=f"values from {array.min():.4g} to {array.max():.4g}",
+            cause="an image that was normalized for the network, or is 0 to 255",
+            fix="pass the image before normalization, or vmin= and vmax=, what is black and white in its unit",
         )
     return array.clip(0, 1)
 

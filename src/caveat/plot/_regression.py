@@ -8,7 +8,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below
 from caveat._palette import ALEATORIC, EPISTEMIC, INK, TOTAL
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, same_length
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[s
     unknown = [name for name in parts if name not in _PARTS]
     if unknown:
         raise InvalidArgumentError(
-            explain(f"parts must be some of {_PARTS}.", got=f"{unknown}", cause="a typo", fix="leave it out")
+            f"parts must be some of {_PARTS}.", got=f"{unknown}", cause="a typo", fix="leave it out"
         )
     if isinstance(pred, dict):
         given = cast(dict[str, Any], pred)
@@ -107,23 +107,19 @@ def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[s
         given |= {"mean": getattr(pred, "mean", None), "total": getattr(pred, "variance", None)}
     if given.get("mean") is None or all(given.get(name) is None for name in parts):
         raise InvalidArgumentError(
-            explain(
-                "pred must be a predictive of regression, or a dict with a mean and variances.",
-                got=type(cast(object, pred)).__name__,
-                cause="a predictive of classification, or a bare tensor",
-                fix='pass {"mean": mean, "total": variance}',
-            )
+            "pred must be a predictive of regression, or a dict with a mean and variances.",
+            got=type(cast(object, pred)).__name__,
+            cause="a predictive of classification, or a bare tensor",
+            fix='pass {"mean": mean, "total": variance}',
         )
     found = {name: _column(given[name], name, column) for name in ("mean", *parts) if given.get(name) is not None}
     for name, values in found.items():
         if name != "mean" and values.min() < 0:
             raise InvalidArgumentError(
-                explain(
-                    "Variances must not be negative.",
-                    got=f"{name} down to {values.min():.4g}",
-                    cause="a log-variance in place of a variance",
-                    fix="pass log_variance.exp()",
-                )
+                "Variances must not be negative.",
+                got=f"{name} down to {values.min():.4g}",
+                cause="a log-variance in place of a variance",
+                fix="pass log_variance.exp()",
             )
     return found.pop("mean"), found
 
@@ -134,11 +130,9 @@ def _column(values: Any, name: str, column: int) -> Array:
         return array
     if not 0 <= column < array.shape[1]:
         raise InvalidArgumentError(
-            explain(
-                f"column must be one of the {array.shape[1]} targets.",
-                got=f"column={column}",
-                cause="columns counted from 1",
-                fix="pass column=0",
-            )
+            f"column must be one of the {array.shape[1]} targets.",
+            got=f"column={column}",
+            cause="columns counted from 1",
+            fix="pass column=0",
         )
     return array[:, column]

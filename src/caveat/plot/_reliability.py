@@ -10,7 +10,7 @@ import torch
 from caveat._canvas import axes_or_new, finish, legend_below, quieten, settle
 from caveat._checks import require_integer, require_uncertainty_first
 from caveat._palette import BLUE, FAINT, INK, VERMILION
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, in_unit, same_length
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ def _answered(probabilities: Array, labels: Array) -> tuple[Array, Array]:
     if not ((labels == labels.round()) & (labels >= 0) & (labels < probabilities.shape[1])).all():
         rule = "Labels must be classes, 0 to C - 1."
         got = f"labels from {labels.min():g} to {labels.max():g} with {probabilities.shape[1]} classes"
-        raise InvalidArgumentError(
-            explain(rule, got=got, cause="labels that count from 1", fix="subtract the first label")
-        )
+        raise InvalidArgumentError(rule, got=got, cause="labels that count from 1", fix="subtract the first label")
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
@@ -124,11 +122,9 @@ def _filled(values: Any, bins: int) -> Array:
     array = array[0] if array.ndim == 2 and len(array) == 1 else array
     if array.shape != (bins,):
         raise InvalidArgumentError(
-            explain(
-                f"Bins with {bins + 1} edges must have {bins} values each.",
-                got=f"shape {array.shape}",
-                cause="one diagram drawn of bins for each class",
-                fix="draw one class at a time",
-            )
+            f"Bins with {bins + 1} edges must have {bins} values each.",
+            got=f"shape {array.shape}",
+            cause="one diagram drawn of bins for each class",
+            fix="draw one class at a time",
         )
     return array

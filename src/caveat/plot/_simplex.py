@@ -11,7 +11,7 @@ import torch
 from caveat._canvas import axes_or_new, finish, settle, shortened
 from caveat._checks import require_probabilities
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, PAPER, VERMILION
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array
 from caveat.plot._histograms import check_label, class_names
 
@@ -121,11 +121,9 @@ def _probabilities_of_three(values: Any) -> Array:
     draws = as_array(values, "probabilities", (2,), letters="(S, 3)")
     if draws.shape[1] != 3:
         raise InvalidArgumentError(
-            explain(
-                "A simplex is drawn of three classes: probabilities (S, 3).",
-                got=f"{draws.shape[1]} classes",
-                fix="keep two classes and sum the rest, or use plot_class_histograms, which takes any number",
-            )
+            "A simplex is drawn of three classes: probabilities (S, 3).",
+            got=f"{draws.shape[1]} classes",
+            fix="keep two classes and sum the rest, or use plot_class_histograms, which takes any number",
         )
     require_probabilities(torch.from_numpy(draws))
     return draws

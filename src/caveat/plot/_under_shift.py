@@ -9,7 +9,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._palette import PAPER, series
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import name_in
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def plot_under_shift(
     named: dict[str, ShiftTable] = dict(tables) if isinstance(tables, Mapping) else {"": tables}
     if not named:
         raise InvalidArgumentError(
-            explain("There must be a table to draw.", got="an empty dict", cause="a filter", fix="pass one or more")
+            "There must be a table to draw.", got="an empty dict", cause="a filter", fix="pass one or more"
         )
     boxes = {name: [box for box in table.quartiles(metric) if box.kinds] for name, table in named.items()}
     severities = sorted({box.severity for each in boxes.values() for box in each})

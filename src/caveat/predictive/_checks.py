@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caveat._postponed import postponed_for
-from caveat.errors import NotFiniteError, NotProbabilitiesError, OutputMismatchError, explain
+from caveat.errors import NotFiniteError, NotProbabilitiesError, OutputMismatchError
 
 _SUM_TOLERANCE = 1e-3
 _LEAST_PROBABILITY = -1e-6
@@ -35,12 +35,10 @@ def _check_rows(bad_rows: Tensor, what: str) -> None:
         return
     first = int(bad_rows.nonzero()[0])
     raise NotFiniteError(
-        explain(
-            f"{what} must be finite in every draw.",
-            got=f"NaN or infinity in {int(bad_rows.sum())} of {bad_rows.numel()} rows, first in row {first}",
-            cause="weights that diverged in training, NaN in the input, or overflow in half precision",
-            fix="look at torch.isfinite of the input row and of each parameter; try float32 or bfloat16",
-        )
+        f"{what} must be finite in every draw.",
+        got=f"NaN or infinity in {int(bad_rows.sum())} of {bad_rows.numel()} rows, first in row {first}",
+        cause="weights that diverged in training, NaN in the input, or overflow in half precision",
+        fix="look at torch.isfinite of the input row and of each parameter; try float32 or bfloat16",
     )
 
 
@@ -70,12 +68,10 @@ def _check_probabilities(extremes: Tensor, tolerance: float) -> None:
     negated, negated_sum, largest_sum = cast(list[float], extremes.tolist())
     if -negated < _LEAST_PROBABILITY or max(largest_sum - 1, 1 + negated_sum) > tolerance:
         raise NotProbabilitiesError(
-            explain(
-                f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the class axis.",
-                got=f"smallest value {-negated:.4g}; sums {-negated_sum:.4g} to {largest_sum:.4g}",
-                cause="the network returns logits, or the classes lie along another axis",
-                fix="declare output=Logits(), or name the axis: Probabilities(class_dim=1)",
-            )
+            f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the class axis.",
+            got=f"smallest value {-negated:.4g}; sums {-negated_sum:.4g} to {largest_sum:.4g}",
+            cause="the network returns logits, or the classes lie along another axis",
+            fix="declare output=Logits(), or name the axis: Probabilities(class_dim=1)",
         )
 
 
@@ -93,10 +89,8 @@ def check_variance(variance: Tensor) -> None:
 def _check_least(variance: Tensor) -> None:
     if bool(variance < 0):
         raise OutputMismatchError(
-            explain(
-                "A variance must not be negative.",
-                got=f"values down to {float(variance):.4g}",
-                cause="the network returns the log of the variance, or a raw value without softplus or exp",
-                fix="declare output=MeanAndLogVariance(), or end the network in softplus",
-            )
+            "A variance must not be negative.",
+            got=f"values down to {float(variance):.4g}",
+            cause="the network returns the log of the variance, or a raw value without softplus or exp",
+            fix="declare output=MeanAndLogVariance(), or end the network in softplus",
         )

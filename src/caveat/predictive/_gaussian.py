@@ -16,7 +16,7 @@ from torch import Tensor
 
 from caveat._checks import require_number, require_same_shape
 from caveat._numerics import Moments, public_dtype
-from caveat.errors import CannotMergeError, InvalidArgumentError, explain
+from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.predictive._checks import check_finite
 from caveat.predictive._describe import FIRST, describe_predictive
 from caveat.predictive._mixture import (
@@ -252,12 +252,10 @@ def _same_freedom(parts: Sequence[Gaussian]) -> Tensor | None:
         alike = first is freedom or (first is not None and freedom is not None and torch.equal(first, freedom))
         if not alike:
             raise CannotMergeError(
-                explain(
-                    "Predictives merge and join if their tails are alike.",
-                    got=f"degrees of freedom {first} and {freedom}; None is a normal",
-                    cause="they are of models that were calibrated by different rows",
-                    fix="join those of one model, or replace(pred, freedom=None)",
-                )
+                "Predictives merge and join if their tails are alike.",
+                got=f"degrees of freedom {first} and {freedom}; None is a normal",
+                cause="they are of models that were calibrated by different rows",
+                fix="join those of one model, or replace(pred, freedom=None)",
             )
     return first
 
@@ -266,11 +264,9 @@ def _check_density(variance: Tensor, what: str) -> None:
     zero = variance <= 0
     if bool(zero.any()):
         raise InvalidArgumentError(
-            explain(
-                f"A density needs a positive {what}.",
-                got=f"zero variance at {int(zero.sum())} of {zero.numel()} values",
-                cause="Mean() declares no observation noise, so a draw is a point and not a normal",
-                fix="say the noise: Mean(noise_variance=1 / caveat.model_precision(...)), or let the "
-                "network return it and declare MeanAndVariance() or MeanAndLogVariance()",
-            )
+            f"A density needs a positive {what}.",
+            got=f"zero variance at {int(zero.sum())} of {zero.numel()} values",
+            cause="Mean() declares no observation noise, so a draw is a point and not a normal",
+            fix="say the noise: Mean(noise_variance=1 / caveat.model_precision(...)), or let the "
+            "network return it and declare MeanAndVariance() or MeanAndLogVariance()",
         )

@@ -10,7 +10,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from caveat.errors import CannotMergeError, explain
+from caveat.errors import CannotMergeError
 from caveat.predictive._protocol import Output, Predictive, RowIndex
 from caveat.predictive._rows import same_kind
 from caveat.predictive._select import check_select, named_part, selected
@@ -125,12 +125,10 @@ class Heads(Mapping[str, Predictive]):
     def _check_names(self, other: Heads) -> None:
         if self.heads.keys() != other.heads.keys():
             raise CannotMergeError(
-                explain(
-                    "Predictives with several heads go together if their heads have the same names.",
-                    got=f"{sorted(self)} and {sorted(other)}",
-                    cause="two samplers with different dicts of outputs",
-                    fix="use the same output= for every sampler",
-                )
+                "Predictives with several heads go together if their heads have the same names.",
+                got=f"{sorted(self)} and {sorted(other)}",
+                cause="two samplers with different dicts of outputs",
+                fix="use the same output= for every sampler",
             )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from caveat._checks import require_draws
 from caveat._numerics import FEW_NUMBERS, accumulator, log_softmax, public_dtype
 from caveat._postponed import postponed_for
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical
 from caveat.predictive._checks import check_finite, check_variance, checked_probabilities
@@ -210,12 +210,10 @@ class Mean:
         check_select(self.select)
         if not (math.isfinite(self.noise_variance) and self.noise_variance >= 0):
             raise InvalidArgumentError(
-                explain(
-                    "noise_variance must be a finite number, at least 0.",
-                    got=f"noise_variance={self.noise_variance!r}",
-                    cause="a log-variance, or the inverse of a precision of zero",
-                    fix="Mean(noise_variance=1 / caveat.model_precision(...))",
-                )
+                "noise_variance must be a finite number, at least 0.",
+                got=f"noise_variance={self.noise_variance!r}",
+                cause="a log-variance, or the inverse of a precision of zero",
+                fix="Mean(noise_variance=1 / caveat.model_precision(...))",
             )
 
     def read(self, returned: Any) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import describe, require_floating, require_integer, require_rank
-from caveat.errors import OutputMismatchError, explain
+from caveat.errors import OutputMismatchError
 from caveat.predictive._protocol import Select
 from caveat.predictive._select import only_tensor, selected
 
@@ -68,32 +68,26 @@ def classes_last(x: Tensor, class_dim: int | None, output: object) -> Tensor:
     if class_dim is None and x.ndim > _MOST_AXES:
         name = type(output).__name__
         raise OutputMismatchError(
-            explain(
-                "The class axis of values with four or more axes must be said.",
-                got=f"{describe(x)}, and no class_dim",
-                cause="a network for images, whose classes are on axis 1: (B, C, H, W)",
-                fix=f"output=caveat.{name}(class_dim=1), or class_dim=-1 where classes are last",
-            )
+            "The class axis of values with four or more axes must be said.",
+            got=f"{describe(x)}, and no class_dim",
+            cause="a network for images, whose classes are on axis 1: (B, C, H, W)",
+            fix=f"output=caveat.{name}(class_dim=1), or class_dim=-1 where classes are last",
         )
     class_dim = -1 if class_dim is None else class_dim
     axis = class_dim + x.ndim if class_dim < 0 else class_dim
     if not 0 < axis < x.ndim:
         raise OutputMismatchError(
-            explain(
-                "class_dim must name an axis of the output that is not the batch axis 0.",
-                got=f"class_dim={class_dim} for {describe(x)}",
-                cause="the axis counted without the batch axis",
-                fix="Logits(class_dim=1) for (B, C, H, W), Logits() where classes are last",
-            )
+            "class_dim must name an axis of the output that is not the batch axis 0.",
+            got=f"class_dim={class_dim} for {describe(x)}",
+            cause="the axis counted without the batch axis",
+            fix="Logits(class_dim=1) for (B, C, H, W), Logits() where classes are last",
         )
     if x.shape[axis] < 2:
         raise OutputMismatchError(
-            explain(
-                f"{output} reads at least two classes.",
-                got=f"{describe(x)} with {x.shape[axis]} along axis {class_dim}",
-                cause="a yes-or-no network that returns one logit a row",
-                fix="declare output=BinaryLogit(); of one probability p return torch.cat([1 - p, p], -1)",
-            )
+            f"{output} reads at least two classes.",
+            got=f"{describe(x)} with {x.shape[axis]} along axis {class_dim}",
+            cause="a yes-or-no network that returns one logit a row",
+            fix="declare output=BinaryLogit(); of one probability p return torch.cat([1 - p, p], -1)",
         )
     return x.movedim(axis, -1)
 
@@ -104,12 +98,10 @@ def stacked_pair(part: Any, output: object) -> Tensor:
         _check_numbers(part, output)
         if part.ndim > _MOST_AXES:
             raise OutputMismatchError(
-                explain(
-                    f"{output} must be given a pair where values have four or more axes.",
-                    got=f"one tensor of {describe(part)}, whose halves could be along any axis",
-                    cause="a network for images, with means and variances on axis 1: (B, 2D, H, W)",
-                    fix=f"{type(output).__name__}(select=lambda out: out.chunk(2, 1)), or chunk(2, -1)",
-                )
+                f"{output} must be given a pair where values have four or more axes.",
+                got=f"one tensor of {describe(part)}, whose halves could be along any axis",
+                cause="a network for images, with means and variances on axis 1: (B, 2D, H, W)",
+                fix=f"{type(output).__name__}(select=lambda out: out.chunk(2, 1)), or chunk(2, -1)",
             )
         if part.ndim >= 2 and part.shape[-1] == 2:
             return part.unsqueeze(-2)
@@ -130,10 +122,8 @@ def stacked_pair(part: Any, output: object) -> Tensor:
 
 def _pair_mismatch(output: object, got: str) -> OutputMismatchError:
     return OutputMismatchError(
-        explain(
-            f"{output} reads a pair of one shape (B..., D), or one tensor (B..., 2D) with the means first.",
-            got=got,
-            cause="a network that returns means only, or one variance for several targets",
-            fix="declare output=Mean(noise_variance=...), or expand the variance to the mean's shape",
-        )
+        f"{output} reads a pair of one shape (B..., D), or one tensor (B..., 2D) with the means first.",
+        got=got,
+        cause="a network that returns means only, or one variance for several targets",
+        fix="declare output=Mean(noise_variance=...), or expand the variance to the mean's shape",
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import Moments
-from caveat.errors import CannotMergeError, DrawsNotKeptError, InvalidArgumentError, explain
+from caveat.errors import CannotMergeError, DrawsNotKeptError, InvalidArgumentError
 from caveat.predictive._protocol import Predictive, RowIndex
 
 _P = TypeVar("_P", bound=Predictive)
@@ -30,13 +30,11 @@ def require_kept(draws: Tensor | None) -> Tensor:
     if draws is not None:
         return draws
     raise DrawsNotKeptError(
-        explain(
-            "This question is answered by the draws themselves.",
-            got="a predictive that keeps only running moments",
-            cause="draws were not asked for; they are dropped in a merge with a predictive without them, and "
-            "where rows of different numbers of draws are joined",
-            fix="predict(..., keep=True)",
-        )
+        "This question is answered by the draws themselves.",
+        got="a predictive that keeps only running moments",
+        cause="draws were not asked for; they are dropped in a merge with a predictive without them, and "
+        "where rows of different numbers of draws are joined",
+        fix="predict(..., keep=True)",
     )
 
 
@@ -59,12 +57,10 @@ def same_kind(first: _P, others: Sequence[Predictive], verb: str) -> list[_P]:
     if len(fitting) < len(others):
         kinds = ", ".join(type(p).__name__ for p in (first, *others))
         raise CannotMergeError(
-            explain(
-                f"Only predictives of one kind {verb}.",
-                got=kinds,
-                cause="the two were read with different outputs, for instance Logits() and Mean()",
-                fix="use the same output= for every sampler",
-            )
+            f"Only predictives of one kind {verb}.",
+            got=kinds,
+            cause="the two were read with different outputs, for instance Logits() and Mean()",
+            fix="use the same output= for every sampler",
         )
     return fitting
 
@@ -73,12 +69,10 @@ def check_same_rows(a: Moments, b: Moments) -> None:
     """Raise `CannotMergeError` unless two summaries are of the same batch and on the same device."""
     if a.mean.shape != b.mean.shape or a.mean.device != b.mean.device:
         raise CannotMergeError(
-            explain(
-                "Predictives merge if they summarize different draws of the same rows, on one device.",
-                got=f"{tuple(a.mean.shape)} on {a.mean.device} and {tuple(b.mean.shape)} on {b.mean.device}",
-                cause="they come from different batches (those are joined, not merged), or one was moved",
-                fix="predictive.concatenate([a, b]) for more rows; a.merge(b.to(device)) for more draws",
-            )
+            "Predictives merge if they summarize different draws of the same rows, on one device.",
+            got=f"{tuple(a.mean.shape)} on {a.mean.device} and {tuple(b.mean.shape)} on {b.mean.device}",
+            cause="they come from different batches (those are joined, not merged), or one was moved",
+            fix="predictive.concatenate([a, b]) for more rows; a.merge(b.to(device)) for more draws",
         )
 
 
@@ -86,12 +80,10 @@ def check_same_features(parts: Sequence[Moments]) -> None:
     """Raise `CannotMergeError` unless all parts agree in everything but the number of rows."""
     if len({(tuple(m.mean.shape[1:]), m.mean.device) for m in parts}) > 1:
         raise CannotMergeError(
-            explain(
-                "Rows are joined if they agree in every axis but the first, on one device.",
-                got=" and ".join(f"{tuple(m.mean.shape)} on {m.mean.device}" for m in parts),
-                cause="images or sequences of different sizes, or networks with different numbers of classes",
-                fix="join rows of one shape only, after part.to(device)",
-            )
+            "Rows are joined if they agree in every axis but the first, on one device.",
+            got=" and ".join(f"{tuple(m.mean.shape)} on {m.mean.device}" for m in parts),
+            cause="images or sequences of different sizes, or networks with different numbers of classes",
+            fix="join rows of one shape only, after part.to(device)",
         )
 
 
@@ -118,12 +110,10 @@ def concatenate(parts: Sequence[Predictive], *, indices: Sequence[Tensor] | None
     """
     if not parts:
         raise InvalidArgumentError(
-            explain(
-                "At least one predictive is needed.",
-                got="an empty sequence",
-                cause="a loader that gave no batches",
-                fix="check that the loader is not empty",
-            )
+            "At least one predictive is needed.",
+            got="an empty sequence",
+            cause="a loader that gave no batches",
+            fix="check that the loader is not empty",
         )
     whole = parts[0].concatenate(*parts[1:])
     if indices is None:
@@ -133,11 +123,9 @@ def concatenate(parts: Sequence[Predictive], *, indices: Sequence[Tensor] | None
     fitting = [part.row_count for part in parts] == [index.numel() for index in indices]
     if not fitting or not torch.equal(order.sort().values.cpu(), torch.arange(order.numel())):
         raise InvalidArgumentError(
-            explain(
-                "indices must hold every row from 0 to B - 1 exactly once, a tensor for each part.",
-                got=f"{len(parts)} parts, {len(indices)} index tensors, rows {[int(k) for k in order[:12]]}",
-                cause="a row left in two parts or in none",
-                fix="concatenate([pred.rows(i), pred.rows(j)], indices=[i, j]) with i and j disjoint and complete",
-            )
+            "indices must hold every row from 0 to B - 1 exactly once, a tensor for each part.",
+            got=f"{len(parts)} parts, {len(indices)} index tensors, rows {[int(k) for k in order[:12]]}",
+            cause="a row left in two parts or in none",
+            fix="concatenate([pred.rows(i), pred.rows(j)], indices=[i, j]) with i and j disjoint and complete",
         )
     return whole.rows(order.argsort())

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
+from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.predictive._protocol import Select
 
 
@@ -18,12 +18,10 @@ def check_select(select: object) -> None:
     if isinstance(select, int) and not isinstance(select, bool):
         return
     raise InvalidArgumentError(
-        explain(
-            "select must be a key or attribute name, an index, a callable or None.",
-            got=f"select={select!r}",
-            cause="a path or a list of keys was passed",
-            fix='for nested returns pass a callable: select=lambda out: out["head"][0]',
-        )
+        "select must be a key or attribute name, an index, a callable or None.",
+        got=f"select={select!r}",
+        cause="a path or a list of keys was passed",
+        fix='for nested returns pass a callable: select=lambda out: out["head"][0]',
     )
 
 
@@ -51,12 +49,10 @@ def only_tensor(part: Any, output: str) -> Tensor:
     if isinstance(part, Tensor):
         return part
     raise OutputMismatchError(
-        explain(
-            f"{output} reads one tensor.",
-            got=contents(part),
-            cause="the network returns several things, or a list whose sizes vary with rows and draws (boxes)",
-            fix=f"say which part, one of a fixed size: {output.partition('(')[0]}(select={_suggestion(part)})",
-        )
+        f"{output} reads one tensor.",
+        got=contents(part),
+        cause="the network returns several things, or a list whose sizes vary with rows and draws (boxes)",
+        fix=f"say which part, one of a fixed size: {output.partition('(')[0]}(select={_suggestion(part)})",
     )
 
 
@@ -69,12 +65,10 @@ def named_part(returned: Any, name: str) -> Any:
     elif hasattr(returned, name):
         return getattr(returned, name)
     raise OutputMismatchError(
-        explain(
-            f"The network's return must have a part named {name!r}.",
-            got=contents(returned),
-            cause="the key is spelled otherwise, or the network returns a tuple",
-            fix=f"select=<key, index or callable>, for instance select={_suggestion(returned)}",
-        )
+        f"The network's return must have a part named {name!r}.",
+        got=contents(returned),
+        cause="the key is spelled otherwise, or the network returns a tuple",
+        fix=f"select=<key, index or callable>, for instance select={_suggestion(returned)}",
     )
 
 
@@ -104,12 +98,10 @@ def _at(returned: Any, index: int) -> Any:
             pass
     fix = "leave select= out" if isinstance(returned, Tensor) else f"select={_suggestion(returned)}"
     raise OutputMismatchError(
-        explain(
-            f"The network's return must have a part at index {index}.",
-            got=contents(returned),
-            cause="the network returns fewer parts, a dict, or a bare tensor",
-            fix=fix,
-        )
+        f"The network's return must have a part at index {index}.",
+        got=contents(returned),
+        cause="the network returns fewer parts, a dict, or a bare tensor",
+        fix=fix,
     )
 
 

@@ -42,12 +42,10 @@ def check_side(images: Tensor) -> None:
     """Raise unless the images have at least 8 pixels each way."""
     if min(images.shape[-2:]) < SMALLEST_SIDE:
         raise InvalidArgumentError(
-            explain(
-                f"Corruptions are defined for images of at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels.",
-                got=describe(images),
-                cause="feature maps, or images whose axes are in another order",
-                fix="pass (B, C, H, W)",
-            )
+            f"Corruptions are defined for images of at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels.",
+            got=describe(images),
+            cause="feature maps, or images whose axes are in another order",
+            fix="pass (B, C, H, W)",
         )
 
 
@@ -65,16 +63,14 @@ def check_per_image(values: Any, images: Tensor, name: str, width: int | None = 
     each = (len(images), *one)
     if given.shape not in (one, each):
         raise InvalidArgumentError(
-            explain(
-                f"{name} must have shape {one} for all images or {each} for each of them.",
-                got=describe(given),
-                cause="a list of another length than the batch",
-                fix=f"pass one, or {len(images)}",
-            )
+            f"{name} must have shape {one} for all images or {each} for each of them.",
+            got=describe(given),
+            cause="a list of another length than the batch",
+            fix=f"pass one, or {len(images)}",
         )
     if not bool(given.isfinite().all()):
         rule = f"{name} must be finite."
-        raise NotFiniteError(explain(rule, got=str(values), cause="a division by zero", fix="mask it first"))
+        raise NotFiniteError(rule, got=str(values), cause="a division by zero", fix="mask it first")
     return given.expand(each)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.shift._blurs import camera_motion_blur, defocus_blur, gaussian_blur, glass_blur, zoom_blur
 from caveat.shift._checks import check_images, check_severity, check_side
 from caveat.shift._constants import SETS, Constants, constants_for
@@ -148,12 +148,10 @@ def _check_kind(kind: Any) -> None:
     if kind not in known:
         near = difflib.get_close_matches(str(kind), known, n=1)
         raise InvalidArgumentError(
-            explain(
-                f"kind must be one of {', '.join(known)}.",
-                got=f"kind={kind!r}",
-                cause="a typo",
-                fix=f'pass kind="{near[0] if near else known[0]}"',
-            )
+            f"kind must be one of {', '.join(known)}.",
+            got=f"kind={kind!r}",
+            cause="a typo",
+            fix=f'pass kind="{near[0] if near else known[0]}"',
         )
 
 
@@ -162,12 +160,10 @@ def _constants(name: str | None, images: Tensor) -> Constants:
         return constants_for(min(images.shape[-2:]))
     if name not in SETS:
         raise InvalidArgumentError(
-            explain(
-                f"constants must be one of {', '.join(SETS)}.",
-                got=f"constants={name!r}",
-                cause="the name of a data set that has no published constants",
-                fix="leave it out, and the size of the images chooses",
-            )
+            f"constants must be one of {', '.join(SETS)}.",
+            got=f"constants={name!r}",
+            cause="the name of a data set that has no published constants",
+            fix="leave it out, and the size of the images chooses",
         )
     return SETS[name]
 
@@ -178,12 +174,10 @@ def _numbers(numbers: Any, images: Tensor) -> Tensor:
     given = torch.as_tensor(numbers, device=images.device)
     if given.shape != (len(images),) or given.is_floating_point() or given.dtype == torch.bool:
         raise InvalidArgumentError(
-            explain(
-                f"numbers must be one integer for each of the {len(images)} images.",
-                got=describe(given),
-                cause="the numbers of the whole data set with the images of one batch",
-                fix="pass torch.arange(start, start + len(images))",
-            )
+            f"numbers must be one integer for each of the {len(images)} images.",
+            got=describe(given),
+            cause="the numbers of the whole data set with the images of one batch",
+            fix="pass torch.arange(start, start + len(images))",
         )
     return given.long()
 
@@ -195,11 +189,9 @@ def _scaled(photographs: Any, images: Tensor, constants: Constants) -> Tensor:
     )
     if photographs.shape[1] != 3 or small.shape[-2] < images.shape[-2] or small.shape[-1] < images.shape[-1]:
         raise InvalidArgumentError(
-            explain(
-                f"frost_photographs must be in color and, times {constants.frost_scale}, as large as the images.",
-                got=f"photographs of {describe(photographs)} for images of {tuple(images.shape[-2:])}",
-                cause="photographs that were scaled to the size of the images",
-                fix="pass them as they were published",
-            )
+            f"frost_photographs must be in color and, times {constants.frost_scale}, as large as the images.",
+            got=f"photographs of {describe(photographs)} for images of {tuple(images.shape[-2:])}",
+            cause="photographs that were scaled to the size of the images",
+            fix="pass them as they were published",
         )
     return small

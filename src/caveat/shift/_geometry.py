@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from caveat._checks import describe
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.shift._checks import check_images, check_per_image
 
 
@@ -83,17 +83,15 @@ def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor
     check_images(second, "second", any_channels=True)
     if first.shape != second.shape:
         raise InvalidArgumentError(
-            explain(
-                "first and second must have the same shape.",
-                got=f"{describe(first)} and {describe(second)}",
-                cause="batches of two lengths",
-                fix="cut the longer one: second[: len(first)]",
-            )
+            "first and second must have the same shape.",
+            got=f"{describe(first)} and {describe(second)}",
+            cause="batches of two lengths",
+            fix="cut the longer one: second[: len(first)]",
         )
     share = check_per_image(alpha, first, "alpha")
     if bool((share < 0).any()):
         raise InvalidArgumentError(
-            explain("alpha must not be negative.", got=f"alpha={alpha}", cause="a range below 0", fix="start at 0")
+            "alpha must not be negative.", got=f"alpha={alpha}", cause="a range below 0", fix="start at 0"
         )
     return (first + share[:, None, None, None] * second).clamp(0, 1)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caveat._checks import describe, require_integer, require_number
 from caveat._seeds import check_seed, draw_keys, site_key
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 def label_shift(labels: Tensor, proportions: Mapping[int, float], *, size: int | None = None, seed: int = 0) -> Tensor:
@@ -121,7 +121,7 @@ def without_classes(labels: Tensor, classes: Sequence[int]) -> Tensor:
     kept = (~_is_one_of(labels, classes)).nonzero().squeeze(1)
     if len(kept) == 0:
         raise InvalidArgumentError(
-            explain("Some class must remain.", got=f"classes={list(classes)}", cause="all of them", fix="leave one in")
+            "Some class must remain.", got=f"classes={list(classes)}", cause="all of them", fix="leave one in"
         )
     return kept
 
@@ -131,12 +131,10 @@ def _is_one_of(labels: Tensor, classes: Sequence[int]) -> Tensor:
     absent = [label for label in classes if not bool((labels == label).any())]
     if absent or len(classes) == 0:
         raise InvalidArgumentError(
-            explain(
-                "classes must be classes that some row has.",
-                got=f"classes={list(classes)}, of which no row has {absent}",
-                cause="classes counted from 1",
-                fix="take some of labels.unique()",
-            )
+            "classes must be classes that some row has.",
+            got=f"classes={list(classes)}, of which no row has {absent}",
+            cause="classes counted from 1",
+            fix="take some of labels.unique()",
         )
     return torch.isin(labels, torch.as_tensor(list(classes), device=labels.device))
 
@@ -169,12 +167,10 @@ def _shares(proportions: Mapping[int, float]) -> dict[int, float]:
     total = sum(values.values())
     if not values or min(values.values()) < 0 or not 0 < total < float("inf"):
         raise InvalidArgumentError(
-            explain(
-                "proportions must be shares of classes, none negative, not all 0.",
-                got=f"proportions={dict(proportions)}",
-                cause="a share computed by a subtraction",
-                fix="pass such as {0: 0.9, 1: 0.1}",
-            )
+            "proportions must be shares of classes, none negative, not all 0.",
+            got=f"proportions={dict(proportions)}",
+            cause="a share computed by a subtraction",
+            fix="pass such as {0: 0.9, 1: 0.1}",
         )
     return {label: share / total for label, share in values.items() if share > 0}
 
@@ -183,21 +179,17 @@ def _check_labels(labels: Any) -> None:
     if not isinstance(labels, Tensor) or labels.ndim != 1 or len(labels) == 0 or labels.is_floating_point():
         got = describe(labels) if isinstance(labels, Tensor) else type(labels).__name__
         raise InvalidArgumentError(
-            explain(
-                "labels must be a tensor (N,) of whole numbers, not empty.",
-                got=got,
-                cause="one-hot labels, or a list",
-                fix="pass torch.as_tensor(labels), or one_hot.argmax(-1)",
-            )
+            "labels must be a tensor (N,) of whole numbers, not empty.",
+            got=got,
+            cause="one-hot labels, or a list",
+            fix="pass torch.as_tensor(labels), or one_hot.argmax(-1)",
         )
 
 
 def _too_few(what: str, wanted: int, available: int, size: int) -> InvalidArgumentError:
     return InvalidArgumentError(
-        explain(
-            "Rows are drawn without replacement: each class must have as many as its share asks for.",
-            got=f"{what} would need {wanted} rows of size={size}, and has {available}",
-            cause="a rare class made frequent",
-            fix="ask for a smaller size, or leave it out for the most there is",
-        )
+        "Rows are drawn without replacement: each class must have as many as its share asks for.",
+        got=f"{what} would need {wanted} rows of size={size}, and has {available}",
+        cause="a rare class made frequent",
+        fix="ask for a smaller size, or leave it out for the most there is",
     )

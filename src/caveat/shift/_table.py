@@ -81,12 +81,10 @@ class ShiftTable:
             return self.values[kind, severity, metric]
         except KeyError:
             raise InvalidArgumentError(
-                explain(
-                    "The table must have the cell that is asked for.",
-                    got=f"kind={kind!r}, severity={severity!r}, metric={metric!r}",
-                    cause="a name that was not computed",
-                    fix=f"kinds: {self.kinds}; severities: {self.severities}; metrics: {self.metrics}",
-                )
+                "The table must have the cell that is asked for.",
+                got=f"kind={kind!r}, severity={severity!r}, metric={metric!r}",
+                cause="a name that was not computed",
+                fix=f"kinds: {self.kinds}; severities: {self.severities}; metrics: {self.metrics}",
             ) from None
 
     def over_kinds(self, metric: str, severity: float) -> list[float]:
@@ -98,12 +96,10 @@ class ShiftTable:
         found = [value for (_, at, name), value in self.values.items() if name == metric and at == severity]
         if not found:
             raise InvalidArgumentError(
-                explain(
-                    "The table must have the metric and the severity that are asked for.",
-                    got=f"metric={metric!r}, severity={severity!r}",
-                    cause="a name that was not computed",
-                    fix=f"metrics: {self.metrics}; severities: {self.severities}",
-                )
+                "The table must have the metric and the severity that are asked for.",
+                got=f"metric={metric!r}, severity={severity!r}",
+                cause="a name that was not computed",
+                fix=f"metrics: {self.metrics}; severities: {self.severities}",
             )
         return found
 
@@ -157,12 +153,10 @@ class ShiftTable:
             return cls({(kind, at, metric): float(value) for kind, at, metric, value in rows}, content["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidArgumentError(
-                explain(
-                    "A table is read from a file that ShiftTable.save wrote.",
-                    got=f"{path}: {error}",
-                    cause="another file",
-                    fix="give another path, or delete the file to begin anew",
-                )
+                "A table is read from a file that ShiftTable.save wrote.",
+                got=f"{path}: {error}",
+                cause="another file",
+                fix="give another path, or delete the file to begin anew",
             ) from error
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from caveat._checks import describe, require_integer
 from caveat._progress import ProgressBar
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.shift._checks import check_images
 from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from caveat.shift._table import CLEAN, Cell, ShiftTable
@@ -119,12 +119,10 @@ def _predicted(
     if not isinstance(prediction, Tensor) or prediction.ndim == 0 or len(prediction) != len(images):
         got = describe(prediction) if isinstance(prediction, Tensor) else type(returned).__name__
         raise InvalidArgumentError(
-            explain(
-                f"predict must return a predictive or a tensor of {len(images)} rows, one for each image.",
-                got=got,
-                cause="a dict of heads, a tuple, or draws first: (S, B, C)",
-                fix='pick the head, predict=lambda x: caveat.predict(sampler, x, n=50)["head"]',
-            )
+            f"predict must return a predictive or a tensor of {len(images)} rows, one for each image.",
+            got=got,
+            cause="a dict of heads, a tuple, or draws first: (S, B, C)",
+            fix='pick the head, predict=lambda x: caveat.predict(sampler, x, n=50)["head"]',
         )
     sums = {name: float(measure(returned).double().sum()) for name, measure in measures.items()}
     return prediction.detach(), sums, len(images)
@@ -148,12 +146,10 @@ def _number(value: Any, name: str) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidArgumentError(
-            explain(
-                f'The metric "{name}" must return one number.',
-                got=describe(value) if isinstance(value, Tensor) else repr(value)[:80],
-                cause="a value for each image or class, or an interval beside the value",
-                fix="take its mean, or its .value, in a lambda",
-            )
+            f'The metric "{name}" must return one number.',
+            got=describe(value) if isinstance(value, Tensor) else repr(value)[:80],
+            cause="a value for each image or class, or an interval beside the value",
+            fix="take its mean, or its .value, in a lambda",
         ) from error
 
 
@@ -164,12 +160,10 @@ def _shifts(kinds: Sequence[str] | Mapping[str, Shift], seed: int, constants: st
     unknown = [kind for kind in kinds if kind not in known]
     if unknown or isinstance(kinds, str) or not kinds:
         raise InvalidArgumentError(
-            explain(
-                f"kinds must be some of {', '.join(known)}, or a dict of functions.",
-                got=f"kinds={kinds!r}",
-                cause="a typo, or one name without a list around it",
-                fix='pass kinds=["fog", "snow"], or {"rotation": caveat.shift.rotate}',
-            )
+            f"kinds must be some of {', '.join(known)}, or a dict of functions.",
+            got=f"kinds={kinds!r}",
+            cause="a typo, or one name without a list around it",
+            fix='pass kinds=["fog", "snow"], or {"rotation": caveat.shift.rotate}',
         )
 
     def named(kind: str) -> Shift:
@@ -209,20 +203,16 @@ def _check(
     if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets) != len(images):
         got = describe(targets) if isinstance(targets, Tensor) else type(targets).__name__
         raise InvalidArgumentError(
-            explain(
-                f"targets must be a tensor with a row for each of the {len(images)} images.",
-                got=got,
-                cause="the targets of another split",
-                fix="pass targets[: len(images)]",
-            )
+            f"targets must be a tensor with a row for each of the {len(images)} images.",
+            got=got,
+            cause="the targets of another split",
+            fix="pass targets[: len(images)]",
         )
     if not (metrics or measures) or set(metrics) & set(measures):
         raise InvalidArgumentError(
-            explain(
-                "There must be a metric or a measure, each under a name of its own.",
-                got=f"metrics {list(metrics)}, measures {list(measures)}",
-                cause="an empty dict",
-                fix='pass metrics={"accuracy": lambda p, y: (p.argmax(-1) == y).float().mean()}',
-            )
+            "There must be a metric or a measure, each under a name of its own.",
+            got=f"metrics {list(metrics)}, measures {list(measures)}",
+            cause="an empty dict",
+            fix='pass metrics={"accuracy": lambda p, y: (p.argmax(-1) == y).float().mean()}',
         )
     require_integer(batch_size, "batch_size", 1)

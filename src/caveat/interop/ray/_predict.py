@@ -131,11 +131,9 @@ def _check_asked(model: Model, draws: int | None, level: float) -> None:
     highest = 1.0 if model.target.classifies else highest_level(model.calibration.rows)
     if not (0 < level < 1 and level <= highest):
         raise InvalidArgumentError(
-            explain(
-                "level must lie between 0 and 1, and be one that the held-out rows of the model can tell.",
-                got=f"level={level!r}; {model.calibration.rows} rows tell levels up to {highest:.4g}",
-                fix="level=0.9",
-            )
+            "level must lie between 0 and 1, and be one that the held-out rows of the model can tell.",
+            got=f"level={level!r}; {model.calibration.rows} rows tell levels up to {highest:.4g}",
+            fix="level=0.9",
         )
 
 
@@ -143,12 +141,10 @@ def _check_keep(keep: Sequence[str], columns: Mapping[str, Any]) -> None:
     missing = [name for name in keep if name not in columns]
     if missing:
         raise InvalidTableError(
-            explain(
-                "keep must name columns of the dataset.",
-                got=f"no column {missing[0]!r} among {', '.join(map(repr, list(columns)[:10]))}",
-                cause="a typo",
-                fix="dataset.schema() says how they are called",
-            )
+            "keep must name columns of the dataset.",
+            got=f"no column {missing[0]!r} among {', '.join(map(repr, list(columns)[:10]))}",
+            cause="a typo",
+            fix="dataset.schema() says how they are called",
         )
 
 
