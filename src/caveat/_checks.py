@@ -344,13 +344,21 @@ def require_probabilities(p: Tensor) -> None:
     least, low, high = float(p.amin()), float(sums.amin()), float(sums.amax())
     if low != low or high != high or abs(low) == float("inf") or abs(high) == float("inf"):
         require_finite(p, "probabilities")
-    tolerance = max(_SUM_TOLERANCE, torch.finfo(p.dtype).eps)
+    require_sums(least, low, high, p.dtype, fix="logits.softmax(-1), or probabilities.movedim(1, -1)")
+
+
+def require_sums(least: float, low: float, high: float, dtype: torch.dtype, *, fix: str) -> None:
+    """Raises `NotProbabilitiesError` unless the least of some values and their sums are those of probabilities.
+
+    Sums may differ from 1 by 1e-3, or by the resolution of the network's own dtype where that is coarser (bfloat16).
+    """
+    tolerance = max(_SUM_TOLERANCE, torch.finfo(dtype).eps)
     if least < _LEAST_PROBABILITY or max(high - 1, 1 - low) > tolerance:
         raise NotProbabilitiesError(
-            f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the last axis.",
+            f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the class axis.",
             got=f"smallest value {least:.4g}; sums {low:.4g} to {high:.4g}",
-            cause="logits were passed, or the classes lie along another axis",
-            fix="logits.softmax(-1), or probabilities.movedim(1, -1)",
+            cause="logits in their place, or the classes lie along another axis",
+            fix=fix,
         )
 
 

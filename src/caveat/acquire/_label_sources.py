@@ -117,7 +117,12 @@ def arrivals(answer: Any, asked: Sequence[int]) -> Iterator[tuple[int, Any]]:
             raise InvalidArgumentError(_no_labels(answer))
         labels = list(cast("Iterable[Any]", labels))
         if len(labels) != len(asked):
-            raise InvalidArgumentError(_wrong_number(len(labels), len(asked)))
+            raise InvalidArgumentError(
+                "A sequence of labels holds one for each row that was asked for, in order.",
+                got=f"{len(labels)} labels for {len(asked)} rows",
+                cause="the labels of the whole pool, or only those that are there yet",
+                fix="return labels[rows], or a dict {row: label} of those that are there",
+            )
         pairs = zip(asked, labels, strict=True)
     for pair in pairs:
         both = cast("Sequence[Any]", pair if isinstance(pair, tuple | list) else ())
@@ -190,13 +195,4 @@ def _no_labels(got: object) -> str:
         got=f"{got!r}"[:80],
         cause="a generator of labels without their rows, or a single label",
         fix="return [label_of(row) for row in rows]",
-    )
-
-
-def _wrong_number(got: int, asked: int) -> str:
-    return explain(
-        "A sequence of labels holds one for each row that was asked for, in order.",
-        got=f"{got} labels for {asked} rows",
-        cause="the labels of the whole pool, or only those that are there yet",
-        fix="return labels[rows], or a dict {row: label} of those that are there",
     )

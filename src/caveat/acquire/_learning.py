@@ -18,7 +18,7 @@ from caveat.acquire._picks import Pick
 from caveat.acquire._pool import Pool, as_rows, check_batch
 from caveat.acquire._progress import Progress
 from caveat.acquire._state_file import held_state
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 Fitted = TypeVar("Fitted")
 
@@ -134,7 +134,12 @@ def active_learning(
     require_integer(1 if candidates is None else candidates, "candidates", 1)
     check_batch(batch, size - len(start) if rounds else batch)
     if candidates is not None and candidates < batch:
-        raise InvalidArgumentError(_few_candidates(candidates, batch))
+        raise InvalidArgumentError(
+            "candidates must be at least the batch.",
+            got=f"candidates={candidates}, batch={batch}",
+            cause="the two were swapped",
+            fix="candidates=10000",
+        )
     settings = {"size": size, "initial": start, "batch": batch, "candidates": candidates, "seed": seed}
     path = None if checkpoint is None else Path(checkpoint)
     return _rounds(Progress(path, settings), labels, fit, pick, rounds, evaluate)
@@ -212,12 +217,3 @@ def _initial_rows(size: int, initial: int | Sequence[int] | Tensor, seed: int) -
     rows = as_rows(initial)  # type: ignore[arg-type]
     check_batch(len(rows), size)
     return list(pool.ask(rows).pending)
-
-
-def _few_candidates(candidates: int, batch: int) -> str:
-    return explain(
-        "candidates must be at least the batch.",
-        got=f"candidates={candidates}, batch={batch}",
-        cause="the two were swapped",
-        fix="candidates=10000",
-    )

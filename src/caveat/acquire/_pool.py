@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import require_integer
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 @final
@@ -105,7 +105,12 @@ def check_batch(size: int, available: int) -> None:
     """Raises ``InvalidArgumentError`` unless ``size`` is a positive number of rows and as many are there."""
     require_integer(size, "size", 1, fix="size=10, the number of rows of a batch")
     if available < 1:
-        raise InvalidArgumentError(_empty("no row left"))
+        raise InvalidArgumentError(
+            "A pool must have a row that can be asked for.",
+            got="no row left",
+            cause="a filter that kept nothing, or every row is labeled",
+            fix="stop the loop where len(pool.unlabeled) == 0",
+        )
     if size > available:
         raise InvalidArgumentError(
             "A batch is at most as large as what is left of the pool.",
@@ -113,12 +118,3 @@ def check_batch(size: int, available: int) -> None:
             cause="the last round of a pool that the batch does not divide",
             fix=f"size={available}, or min(size, len(pool.unlabeled))",
         )
-
-
-def _empty(got: str) -> str:
-    return explain(
-        "A pool must have a row that can be asked for.",
-        got=got,
-        cause="a filter that kept nothing, or every row is labeled",
-        fix="stop the loop where len(pool.unlabeled) == 0",
-    )

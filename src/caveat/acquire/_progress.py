@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from caveat.acquire._pool import Pool
 from caveat.acquire._state_file import read_state, write_state
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 @dataclass
@@ -34,7 +34,12 @@ class Progress:
             return
         if before["settings"] != self.settings:
             other = [name for name, value in self.settings.items() if before["settings"].get(name) != value]
-            raise InvalidArgumentError(_other_settings(other))
+            raise InvalidArgumentError(
+                "A loop goes on from a file of the same settings.",
+                got=f"other {', '.join(other)}",
+                cause="the path is used by another loop, or a setting was changed since",
+                fix="the settings of before, or another path; the file was not changed",
+            )
         self.rounds = before["rounds"]
         self.labels = dict(before["labels"])
 
@@ -132,13 +137,4 @@ def _checked_evaluation(evaluation: Any) -> dict[str, float]:
         got=f"{bad[0]}={kept[bad[0]]}" if bad else f"{evaluation!r}"[:80],
         cause="a network that diverged, a metric of one class, or a number without its name",
         fix='return {"accuracy": 0.9}; leave a number out where it is not defined',
-    )
-
-
-def _other_settings(names: list[str]) -> str:
-    return explain(
-        "A loop goes on from a file of the same settings.",
-        got=f"other {', '.join(names)}",
-        cause="the path is used by another loop, or a setting was changed since",
-        fix="the settings of before, or another path; the file was not changed",
     )

@@ -93,7 +93,12 @@ class Ledger:
         records = _as_records(entries)
         with self._turn:
             if self._file is None:
-                raise InvalidArgumentError(_closed(self.path))
+                raise InvalidArgumentError(
+                    "A ledger is written while it is open.",
+                    got=f"{self.path.name}, closed",
+                    cause="append after the end of the with block",
+                    fix=f"Ledger({self.path.name!r}) opens it again",
+                )
             require_own(self._file.fileno(), self.path, self._process)
             lines = [self._line(number, entry) for number, entry in enumerate(records, self._records)]
             _append(self._file.fileno(), b"".join(lines))
@@ -231,12 +236,3 @@ def _append(file: int, content: bytes) -> None:
     except BaseException:
         os.ftruncate(file, before)
         raise
-
-
-def _closed(path: Path) -> str:
-    return explain(
-        "A ledger is written while it is open.",
-        got=f"{path.name}, closed",
-        cause="append after the end of the with block",
-        fix=f"Ledger({path.name!r}) opens it again",
-    )

@@ -17,7 +17,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import describe, require_integer, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import registered, takes_weights
 
 _NUMBERS_AT_ONCE = 1 << 22
@@ -84,7 +84,12 @@ def bootstrap(
     require_number(level, "level", "(0, 1)")
     check_seed(seed)
     if not tensors:
-        raise InvalidArgumentError(_no_tensors())
+        raise InvalidArgumentError(
+            "bootstrap needs the tensors that the metric takes.",
+            got="a metric and nothing else",
+            cause="the metric was called already",
+            fix="bootstrap(accuracy, probabilities, labels)",
+        )
     require_rows(tensors[-1], "The last tensor")
     value = torch.as_tensor(metric(*tensors))
     weighted = takes_weights(metric)
@@ -160,12 +165,3 @@ def require_same_rows(tensors: tuple[Tensor, ...]) -> None:
             cause="draws (S, B) beside targets (B,) and a metric that takes no weights",
             fix="let the metric take draws last, or give it a parameter weights of shape (R, B)",
         )
-
-
-def _no_tensors() -> str:
-    return explain(
-        "bootstrap needs the tensors that the metric takes.",
-        got="a metric and nothing else",
-        cause="the metric was called already",
-        fix="bootstrap(accuracy, probabilities, labels)",
-    )

@@ -9,11 +9,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from caveat._checks import require_sums
 from caveat._postponed import postponed_for
-from caveat.errors import NotFiniteError, NotProbabilitiesError, OutputMismatchError
-
-_SUM_TOLERANCE = 1e-3
-_LEAST_PROBABILITY = -1e-6
+from caveat.errors import NotFiniteError, OutputMismatchError
 
 
 def check_finite(statistic: Tensor, what: str) -> None:
@@ -54,7 +52,7 @@ def checked_probabilities(p: Tensor, precision: torch.dtype) -> Tensor:
     if p.numel() == 0:
         return p
     extremes = torch.stack([-p.detach().amin(), -sums.detach().amin(), sums.detach().amax()])
-    look = partial(_check_probabilities, tolerance=max(_SUM_TOLERANCE, torch.finfo(precision).eps))
+    look = partial(_check_probabilities, dtype=precision)
     postponed = postponed_for(p)
     if postponed is not None:
         postponed.keep("probabilities", extremes, torch.maximum, look)
@@ -63,16 +61,11 @@ def checked_probabilities(p: Tensor, precision: torch.dtype) -> Tensor:
     return p.clamp(min=0) / sums.clamp(min=torch.finfo(sums.dtype).tiny)
 
 
-def _check_probabilities(extremes: Tensor, tolerance: float) -> None:
+def _check_probabilities(extremes: Tensor, dtype: torch.dtype) -> None:
     """Check the least probability and the least sum, both negated, and the largest sum."""
     negated, negated_sum, largest_sum = cast(list[float], extremes.tolist())
-    if -negated < _LEAST_PROBABILITY or max(largest_sum - 1, 1 + negated_sum) > tolerance:
-        raise NotProbabilitiesError(
-            f"Probabilities must be at least 0 and sum to 1 within {tolerance:.2g} over the class axis.",
-            got=f"smallest value {-negated:.4g}; sums {-negated_sum:.4g} to {largest_sum:.4g}",
-            cause="the network returns logits, or the classes lie along another axis",
-            fix="declare output=Logits(), or name the axis: Probabilities(class_dim=1)",
-        )
+    fix = "declare output=Logits(), or name the axis: Probabilities(class_dim=1)"
+    require_sums(-negated, -negated_sum, largest_sum, dtype, fix=fix)
 
 
 def check_variance(variance: Tensor) -> None:

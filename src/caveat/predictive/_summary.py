@@ -6,7 +6,7 @@ The draws of a summary whose fields are made later have been looked at before, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import Moments, concatenate_moments, merged_mean
+from caveat.errors import CannotMergeError
 from caveat.predictive._describe import html_of_first, text_of_first
 from caveat.predictive._protocol import Predictive, RowIndex
 from caveat.predictive._rows import (
@@ -169,6 +170,83 @@ class Summary:
 
     def _with(self, **changes: Any) -> Self:
         return replace(cast(Any, self), **changes)
+
+
+class Composite:
+    """A predictive that is made of others, by name: what is done with it is done with each of them."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def mean(self) -> Any: ...
+        @property
+        def variance(self) -> Any: ...
+        @property
+        def draws(self) -> Any: ...
+        def standard_error(self) -> Any: ...
+
+    @property
+    def count(self) -> Tensor:
+        """How many draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
+        return next(iter(self._parts().values())).count
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return next(iter(self._parts().values())).row_count
+
+    def merge(self, other: Predictive) -> Self:
+        """The summary of both sets of draws, for the same rows.
+
+        Raises:
+            CannotMergeError: the other is of another kind, shape or device, or has other heads.
+        """
+        (other,) = same_kind(self, [other], "merge")
+        theirs = self._parts_of(other)
+        return self._map(lambda name, part: part.merge(theirs[name]))
+
+    def as_block(self) -> Self:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return self._map(lambda _, part: part.as_block())
+
+    def rows(self, index: RowIndex) -> Self:
+        """The summary of these rows of the first batch axis."""
+        return self._map(lambda _, part: part.rows(index))
+
+    def concatenate(self, *others: Predictive) -> Self:
+        """These rows, then the rows of the others.
+
+        Raises:
+            CannotMergeError: they differ in kind, in heads, in device or in an axis that is not the first.
+        """
+        theirs = [self._parts_of(other) for other in same_kind(self, others, "join")]
+        return self._map(lambda name, part: part.concatenate(*(parts[name] for parts in theirs)))
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same summary on another device."""
+        return self._map(lambda _, part: part.to(device))
+
+    def _parts(self) -> Mapping[str, Predictive]:
+        """The predictives by name."""
+        raise NotImplementedError
+
+    def _made_of(self, parts: Mapping[str, Any]) -> Self:
+        """The same kind of other predictives."""
+        raise NotImplementedError
+
+    def _map(self, change: Callable[[str, Predictive], Predictive]) -> Self:
+        return self._made_of({name: change(name, part) for name, part in self._parts().items()})
+
+    def _parts_of(self, other: Self) -> Mapping[str, Predictive]:
+        mine, theirs = self._parts(), other._parts()
+        if mine.keys() == theirs.keys():
+            return theirs
+        raise CannotMergeError(
+            "Predictives with several heads go together if their heads have the same names.",
+            got=f"{sorted(mine)} and {sorted(theirs)}",
+            cause="two samplers with different dicts of outputs",
+            fix="use the same output= for every sampler",
+        )
 
 
 def _count_for(values: Tensor, summary: Summary) -> Tensor:

@@ -17,7 +17,7 @@ from caveat._extras import require
 from caveat._kinds import find_kind
 from caveat._seeds import check_seed
 from caveat._tables import Chunk, InvalidTableError, as_columns, count_rows
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.interop.ray._session import connect, map_by_actors, workers_of
 from caveat.measures import decompose
 from caveat.predictive import Heads, Predictive
@@ -78,7 +78,11 @@ def predict(
     else:
         check_sampler_passed(model, dataset)
         if inputs is None:
-            raise InvalidArgumentError(_without_inputs(model))
+            raise InvalidArgumentError(
+                "With a sampler it must be said what of a batch goes into the network.",
+                got=f"a {type(model).__name__} and no inputs",
+                fix='inputs=lambda batch: torch.from_numpy(batch["x"])',
+            )
         n = check_draws(draws, model)
         make, format = SamplerPredictor, "numpy"
         settings = {"sampler": model, "inputs": inputs, "n": n, "seed": seed, "keep": list(keep)}
@@ -146,11 +150,3 @@ def _check_keep(keep: Sequence[str], columns: Mapping[str, Any]) -> None:
             cause="a typo",
             fix="dataset.schema() says how they are called",
         )
-
-
-def _without_inputs(model: Any) -> str:
-    return explain(
-        "With a sampler it must be said what of a batch goes into the network.",
-        got=f"a {type(model).__name__} and no inputs",
-        fix='inputs=lambda batch: torch.from_numpy(batch["x"])',
-    )
