@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from caveat._plain import from_plain
 from caveat._tables._columns import InvalidTableError
 from caveat._tables._schema import Column, Schema, learn_table, parse_columns
-from caveat._tables._typed import ABSENT, FIRST, UNKNOWN, edges_of, unfamiliarity
+from caveat._tables._typed import ABSENT, FIRST, UNKNOWN, unfamiliarity
 from caveat._tables._typed import encode as encode_typed
 
 
@@ -76,15 +76,6 @@ def test_a_column_that_is_named_as_categorical_must_exist() -> None:
 def test_codes_that_look_like_numbers_are_categories_if_said_so() -> None:
     schema = learn_table({"code": np.array([10, 20, 10])}, categorical=["code"])[0]
     assert schema.categories[0].categories == ("10", "20")
-
-
-@given(st.lists(st.floats(-1e9, 1e9, allow_nan=False), min_size=2, max_size=60), st.integers(1, 12))
-def test_pieces_rise_and_span_the_values(values: list[float], most: int) -> None:
-    edges = edges_of(np.array(values), most)
-    assert (np.diff(edges) > 0).all()
-    assert edges[0] >= min(values)
-    assert edges[-1] == max(values)
-    assert len(edges) <= most + 1
 
 
 @given(st.lists(st.floats(-1e300, 1e300, allow_nan=False), min_size=1, max_size=30), st.floats(-1e300, 1e300))

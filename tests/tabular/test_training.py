@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
 from caveat._estimators import fit_model, learn_numbers
 from caveat._tables import InvalidTableError, TrainingTable, as_columns, learn_table, row_place
 from caveat.tabular import Classifier, Regressor
 from caveat.tabular._settings import Settings, rate_of
-from caveat.tabular._training import pieces_of
+from caveat.tabular._training import edges_of, pieces_of
 
 
 def test_of_classes_each_of_few_values_begins_a_piece() -> None:
@@ -29,6 +31,15 @@ def test_a_number_of_many_values_has_48_pieces_and_a_small_table_fewer() -> None
     table = TrainingTable.of(*learn_table({"x": values}))
     assert len(pieces_of(table, np.arange(8000), True)[0]) == 49
     assert len(pieces_of(table, np.arange(400), True)[0]) == 11
+
+
+@given(st.lists(st.floats(-1e9, 1e9, allow_nan=False), min_size=2, max_size=60), st.integers(1, 12))
+def test_pieces_rise_and_span_the_values(values: list[float], most: int) -> None:
+    edges = edges_of(np.array(values), most)
+    assert (np.diff(edges) > 0).all()
+    assert edges[0] >= min(values)
+    assert edges[-1] == max(values)
+    assert len(edges) <= most + 1
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 8])

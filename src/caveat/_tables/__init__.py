@@ -26,7 +26,7 @@ from caveat._tables._schema import (
     parse_columns,
 )
 from caveat._tables._trees import Trees
-from caveat._tables._typed import FIRST, Table, TableReader, TrainingTable, edges_of, encode, unfamiliarity
+from caveat._tables._typed import FIRST, Table, TableReader, TrainingTable, encode, unfamiliarity
 from caveat._tables._values import key_of, row_place, shown
 
 __all__ = [
@@ -55,7 +55,6 @@ __all__ = [
     "class_labels",
     "content_of",
     "count_rows",
-    "edges_of",
     "encode",
     "key_of",
     "learn_table",

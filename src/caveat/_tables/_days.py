@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, NamedTuple, cast
 
@@ -106,6 +106,11 @@ def learn_order(counts: Mapping[Any, int]) -> Order | None:
     if ambiguous:
         best = "mdy"
     return Order(best if written else "", odd[best], ambiguous)
+
+
+def dates_among(values: Iterable[Any]) -> set[Any]:
+    """Returns the values that are dates in some order of day and month, also of a day that there is not."""
+    return {value for value in values if day_of(value, "dmy") is not None}
 
 
 def _read(text: str, order: str) -> datetime | float | None:

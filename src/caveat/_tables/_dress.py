@@ -152,10 +152,10 @@ def learn_dress(texts: Collection[str], commas: Callable[[], bool] = lambda: Fal
     return chosen, "" if integers and chosen is grouped else apart[0]
 
 
-def looks_like_a_number(text: str, decimal: str) -> bool:
-    """Whether a dress with this decimal sign makes a number of a text."""
-    bare = undress(text)
-    return bare is not None and read_body(bare.body, decimal) is not None
+def numbers_among(texts: Collection[str], decimal: str) -> set[str]:
+    """Returns the texts of which a dress with this decimal sign makes numbers."""
+    bare = {text: undress(text) for text in texts}
+    return {text for text, one in bare.items() if one is not None and read_body(one.body, decimal) is not None}
 
 
 def _dress_by(decimal: str, sign: str, bare: Collection[Bare | None]) -> Dress | None:

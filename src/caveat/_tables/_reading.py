@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from caveat._tables._columns import Array, Category, Columns, InvalidTableError
-from caveat._tables._days import Order, day_of, learn_order
-from caveat._tables._dress import PLAIN, Dress, learn_dress, looks_like_a_number, number_in
+from caveat._tables._days import Order, dates_among, day_of, learn_order
+from caveat._tables._dress import PLAIN, Dress, learn_dress, number_in, numbers_among
 from caveat._tables._values import Counted, Place, count_values, is_gap, row_place, shown
 from caveat.errors import explain
 
@@ -83,7 +83,7 @@ def learn_reading(
         return Reading("number")
     if (order := learn_order(counts)) is not None:
         return Reading("date", order=order.order, note=_note_of_order(counts, order))
-    return _of_words(name, values, counted, place, target)
+    return _of_words(name, values, counted, dates_among(counts), place, target)
 
 
 def _has_decimal_commas(columns: Columns) -> bool:
@@ -93,8 +93,8 @@ def _has_decimal_commas(columns: Columns) -> bool:
         listed: list[Any] = values.tolist() if values.dtype.kind in "OU" else []
         texts = {value for value in set(map(_text, listed)) if not is_gap(value)}
         for mark, other in (".,", ",."):
-            fits = any(mark in text for text in texts) and all(looks_like_a_number(text, mark) for text in texts)
-            if fits and not all(looks_like_a_number(text, other) for text in texts):
+            fits = any(mark in text for text in texts) and numbers_among(texts, mark) == texts
+            if fits and numbers_among(texts, other) != texts:
                 found.add(mark)
     return found == {","}
 
@@ -103,16 +103,15 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _of_words(name: str, values: Array, counted: Counted, place: Place, target: bool) -> Reading:
+def _of_words(name: str, values: Array, counted: Counted, dates: set[Any], place: Place, target: bool) -> Reading:
     """Categories, unless so many values are numbers or dates that the others must be mistakes."""
     counts = counted.rows
     rows, texts = sum(counts.values()), [value for value in counts if isinstance(value, str)]
     plain = {value for value, number in counted.numbers.items() if number is not None}
-    by_mark = {mark: {text for text in texts if looks_like_a_number(text, mark)} for mark in ".,"}
+    by_mark: dict[str, set[Any]] = {mark: {*numbers_among(texts, mark)} for mark in ".,"}
     by_mark["."] |= plain
     by_mark[","] |= {value for value in plain if not isinstance(value, str)}
     mark = max(".,", key=lambda one: sum(counts[value] for value in by_mark[one]))
-    dates = {value for value in counts if day_of(value, "dmy") is not None}
     numbers = "numbers" if mark == "." else "numbers with a decimal comma"
     for kind, fitting, most in ((numbers, by_mark[mark], _FRACTION_OF_NUMBERS), ("dates", dates, _FRACTION_OF_DATES)):
         count = sum(counts[value] for value in fitting)

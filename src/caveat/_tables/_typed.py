@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._tables._columns import Array, Columns, TypedColumns, count_rows, take
@@ -170,18 +169,3 @@ def _stack(*parts: tuple[Array, Array, Array]) -> tuple[Any, Any, Any]:
         return None, None, None
     first, second, third = (np.stack(column, 1).astype(np.float32) for column in zip(*parts, strict=True))
     return first, second, third
-
-
-def edges_of(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Where the pieces of a piecewise-linear encoding begin and end: quantiles, in which a frequent value counts less.
-
-    A value of n rows has the weight of sqrt(n) of them, so that a column that is mostly 0 has pieces elsewhere too.
-
-    See "On Embeddings for Numerical Features in Tabular Deep Learning", Gorishniy, Rubachev and Babenko, 2022.
-    """
-    distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-    if len(distinct) <= most + 1:
-        return distinct
-    share = np.cumsum(np.sqrt(counts))
-    at = np.searchsorted(share / share[-1], np.linspace(0, 1, most + 1))
-    return np.unique(distinct[np.minimum(at, len(distinct) - 1)])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._estimators import Learned, Training, objective_of
-from caveat._tables import Array, Schema, TableReader, TrainingTable, edges_of
+from caveat._tables import Array, Schema, TableReader, TrainingTable
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork
@@ -77,6 +77,21 @@ def pieces_of(table: TrainingTable, kept: Array, classes: bool) -> list[Array]:
         ends = (edges_of(values, most) - column.center) / column.scale
         edges.append(ends if len(ends) > 1 else np.array([0.0, 1.0]))
     return edges
+
+
+def edges_of(values: Array, most: int) -> Array:
+    """Returns the ends of the pieces of a piecewise-linear encoding: quantiles in which frequent values count less.
+
+    A value of n rows has the weight of sqrt(n) of them, so that a column that is mostly 0 has pieces elsewhere too.
+
+    See "On Embeddings for Numerical Features in Tabular Deep Learning", Gorishniy, Rubachev and Babenko, 2022.
+    """
+    distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    if len(distinct) <= most + 1:
+        return distinct
+    share = np.cumsum(np.sqrt(counts))
+    at = np.searchsorted(share / share[-1], np.linspace(0, 1, most + 1))
+    return np.unique(distinct[np.minimum(at, len(distinct) - 1)])
 
 
 def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool, settings: Settings) -> Shape:
