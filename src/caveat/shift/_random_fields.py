@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,17 +29,11 @@ class RandomFields:
 
     def normal(self, stream: str, *shape: int) -> Tensor:
         """Standard normal numbers, (B, *shape) float32."""
-        out = self._empty(shape)
-        for row, generator in self._rows(stream, out):
-            row.normal_(generator=generator)
-        return out
+        return self._filled(stream, shape, Tensor.normal_)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """Numbers uniform over [0, 1), (B, *shape) float32."""
-        out = self._empty(shape)
-        for row, generator in self._rows(stream, out):
-            row.uniform_(generator=generator)
-        return out
+        return self._filled(stream, shape, Tensor.uniform_)
 
     def integers(self, stream: str, low: int, high: int, *shape: int) -> Tensor:
         """Whole numbers uniform over low, ..., high - 1, (B, *shape) int64."""
@@ -52,8 +46,11 @@ class RandomFields:
             row.copy_(torch.poisson(rates[index].flatten(), generator=generator))
         return out
 
-    def _empty(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.empty(len(self.numbers), *shape, device=self.numbers.device)
+    def _filled(self, stream: str, shape: tuple[int, ...], fill: Callable[..., Tensor]) -> Tensor:
+        out = torch.empty(len(self.numbers), *shape, device=self.numbers.device)
+        for row, generator in self._rows(stream, out):
+            fill(row, generator=generator)
+        return out
 
     def _rows(self, stream: str, out: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
         """Each image's part of ``out``, flat, with its generator: one object, seeded anew for each."""
