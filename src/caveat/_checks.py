@@ -338,6 +338,24 @@ def class_numbers(labels: Tensor, classes: int, device: torch.device) -> Tensor:
     )
 
 
+def require_class_probabilities(p: Tensor, name: str = "probabilities") -> None:
+    """Raises unless floats (B..., C) are of a row and two classes at least, and are probabilities.
+
+    Raises:
+        InvalidArgumentError: no rows, or fewer than two classes.
+        NotFiniteError: NaN.
+        NotProbabilitiesError: negative values, or rows that do not sum to one within 1e-3.
+    """
+    if p.ndim < 2 or p.numel() == 0 or p.shape[-1] < 2:
+        raise InvalidArgumentError(
+            f"{name} must be (B..., C) with at least one row and two classes.",
+            got=describe(p),
+            cause="an empty split, or a binary probability without its class axis",
+            fix="torch.stack((1 - p, p), -1)",
+        )
+    require_probabilities(p)
+
+
 def require_probabilities(p: Tensor) -> None:
     """Raises `NotProbabilitiesError` unless values (..., C) are at least 0 and sum to 1."""
     sums = p.sum(-1, dtype=torch.promote_types(p.dtype, torch.float32))

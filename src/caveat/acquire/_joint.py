@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from caveat._checks import classified, describe
+from caveat._checks import describe, require_class_probabilities
 from caveat._numerics import accumulator
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Bernoulli, Categorical, Predictive
@@ -27,7 +26,8 @@ def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tens
         draws = draws.binary
     if isinstance(draws, Categorical):
         draws = draws.draws
-    if not isinstance(draws, Tensor) or draws.ndim != 3 or draws.shape[0] == 0:
+    fits = isinstance(draws, Tensor) and draws.ndim == 3 and draws.shape[0] > 0 and draws.is_floating_point()
+    if not isinstance(draws, Tensor) or not fits:
         raise InvalidArgumentError(
             f"{name} must be probabilities (S, B, C), or a predictive over classes that kept its draws.",
             got=describe(draws),
@@ -35,5 +35,5 @@ def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tens
             fix="caveat.predict(sampler, x, n=100, keep=True)",
         )
     draws = draws.detach()
-    classified(draws, torch.zeros(draws.shape[:-1], dtype=torch.int64, device=draws.device))
+    require_class_probabilities(draws, name)
     return draws.to(accumulator(draws.device))

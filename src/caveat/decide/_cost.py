@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._checks import classified, describe, require_number
+from caveat._checks import describe, require_class_probabilities, require_number
 from caveat._numerics import accumulator
 from caveat.decide._threshold import Threshold, calibration_rows
 from caveat.decide._uncertainty import MeasureLike, measure_name
@@ -110,8 +110,8 @@ def class_probabilities(pred: Predictive | Tensor) -> Tensor:
     if isinstance(pred, Categorical):
         p = pred.moments.mean
     elif isinstance(pred, Tensor) and pred.is_floating_point():
-        labels = torch.zeros(pred.shape[:-1], dtype=torch.int64, device=pred.device)
-        p = classified(pred, labels)[0].reshape(pred.shape).to(accumulator(pred.device))
+        require_class_probabilities(pred)
+        p = pred.to(accumulator(pred.device))
     else:
         p = torch.empty(0)
     if p.ndim == 2 and p.numel():
