@@ -6,14 +6,15 @@ from caveat._engine._executors import Task, record, replay, vectorized
 from caveat._engine._loaded import check_fits, inputs_of
 from caveat._engine._memory import CACHE_BYTES, allowed_bytes, is_out_of_memory
 from caveat._engine._misuse import check_sampler_passed
+from caveat._engine._one_by_one import OneByOne, fitting, one_by_one, stacked
 from caveat._engine._plan import BACKENDS, Backend, Plan, make_plan
 from caveat._engine._predict import check_draws, draws, predict, predict_batches
 from caveat._engine._program import CannotRecordError, Program
 from caveat._engine._recorder import Recorder, Unread
 from caveat._engine._rewrites import shorten
-from caveat._engine._sampler import P, P_co, Sampler, Stream, Values, as_output
+from caveat._engine._sampler import Endless, P, P_co, Sampler, Stream, Values, as_output
 from caveat._engine._tape import Tape
-from caveat._engine._values import mapped
+from caveat._engine._values import join_rows, mapped, split_rows
 
 __all__ = [
     "BACKENDS",
@@ -21,6 +22,8 @@ __all__ = [
     "Backend",
     "BoundNetwork",
     "CannotRecordError",
+    "Endless",
+    "OneByOne",
     "P",
     "P_co",
     "Plan",
@@ -38,17 +41,22 @@ __all__ = [
     "check_fits",
     "check_sampler_passed",
     "draws",
+    "fitting",
     "gathered",
     "inputs_of",
     "is_out_of_memory",
+    "join_rows",
     "make_plan",
     "mapped",
+    "one_by_one",
     "out_of_memory",
     "predict",
     "predict_batches",
     "record",
     "replay",
     "shorten",
+    "split_rows",
+    "stacked",
     "summarized",
     "vectorized",
 ]

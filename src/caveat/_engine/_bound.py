@@ -16,7 +16,7 @@ from caveat._engine._plan import Plan
 from caveat._engine._rewrites import Room
 from caveat._engine._sampler import Values
 from caveat._engine._tiles import Tile, Wide, choose_tile, choose_wide, last_cache_bytes
-from caveat._engine._values import varying_sizes
+from caveat._engine._values import join_rows, varying_sizes
 from caveat._inputs import Inputs
 from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible, sides_to_slice
 from caveat.errors import CaveatError, OutOfMemoryError, OutputMismatchError, explain
@@ -203,16 +203,14 @@ class BoundNetwork:
             return parts[0]
         axes = self._plan.probe.output_axes
         assert axes is not None
-        leaves = [pytree.tree_flatten(part) for part in parts]
-        spec = leaves[0][1]
+        leaves = [pytree.tree_leaves(part) for part in parts]
         for at, axis in enumerate(axes):
-            sizes = {tuple(part[0][at].select(axis + 1, 0).shape) for part in leaves}
+            sizes = {tuple(part[at].select(axis + 1, 0).shape) for part in leaves}
             if len(sizes) > 1:
                 raise OutputMismatchError(
                     varying_sizes(f"rows of the sizes {sorted(size[1:] for size in sizes)} in a draw")
                 )
-        joined = [torch.cat([part[0][i] for part in leaves], dim=axis + 1) for i, axis in enumerate(axes)]
-        return pytree.tree_unflatten(joined, spec)
+        return join_rows(parts, axes, lead=1)
 
 
 def out_of_memory(error: BaseException) -> OutOfMemoryError:

@@ -22,7 +22,7 @@ from caveat._intercept import (
     Observation,
     Prefix,
     Probe,
-    close,
+    agree,
     last_row,
     nothing_random,
     state_kept,
@@ -119,7 +119,7 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
     again = replay(task, source, range(1))
     plain = replay(replace(task, prefix=None), source, range(2))
     first = mapped(lambda value: value[:1], plain)
-    return plain, task.prefix is not None and _alike(recorded, plain) and _alike(again, first)
+    return plain, task.prefix is not None and agree(recorded, plain) and agree(again, first)
 
 
 def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Network, found: Probe) -> str | None:
@@ -133,7 +133,7 @@ def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Netwo
             if is_out_of_memory(error):
                 raise
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    if not _alike(together, loop):
+    if not agree(together, loop):
         return "its draws differ from those of a plain loop"
     if _never_varies(together):
         raise nothing_random(_unreached(network, found))
@@ -159,7 +159,7 @@ def _try_tape(task: Task, source: MaskSource) -> bool:
     if task.rules.leaves_marks or not task.rules.repeatable or torch.is_autocast_enabled(source.device.type):
         return False
     _, tape = record(task, source, range(2), vectorized)
-    return tape is not None and _alike(tape.play(source, range(2, 4)), vectorized(task, source, range(2, 4)))
+    return tape is not None and agree(tape.play(source, range(2, 4)), vectorized(task, source, range(2, 4)))
 
 
 def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Probe) -> None:
@@ -171,13 +171,9 @@ def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: 
     first = replay(task, source, range(1))
     for draw in range(1, _TRIED_DRAWS):
         other = replay(task, source, range(draw, draw + 1))
-        if not all(map(torch.equal, pytree.tree_leaves(first), pytree.tree_leaves(other))):
+        if not agree(first, other, torch.equal):
             return
     raise nothing_random(_unreached(network, found))
-
-
-def _alike(a: Values, b: Values) -> bool:
-    return all(close(x, y) for x, y in zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True))
 
 
 def _never_varies(together: Values) -> bool:

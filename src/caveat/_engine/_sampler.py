@@ -1,6 +1,6 @@
 """The contract of a sampler: a seeded source of network functions.
 
-A sampler is an ``output``, a ``size`` and one method, ``bind``. Whatever has these three is a sampler; nothing is
+A sampler is an ``output``, a ``size`` and one method, ``bind``. Whatever has these is a sampler; nothing has to be
 inherited. ``caveat.testing.check_sampler`` holds one to the promises.
 """
 
@@ -72,6 +72,20 @@ class Sampler(Protocol[P_co]):
             gradient: keep the graph for autograd.
         """
         ...
+
+
+class Endless:
+    """What the samplers share of whose functions there is no end, each independent of the others."""
+
+    @property
+    def size(self) -> None:
+        """There is no end of functions."""
+        return None
+
+    @property
+    def strata(self) -> None:
+        """Every draw is independent."""
+        return None
 
 
 def as_output(value: Output[P] | dict[str, Output]) -> Output[P]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
+from caveat._inputs import Axes, Inputs
 from caveat._intercept import map_tensors
 from caveat.errors import OutputMismatchError, explain
 
@@ -44,6 +46,27 @@ def write(whole: Values, at: int | slice, values: Values) -> None:
         copy(whole, values)
         return
     pytree.tree_map(copy, whole, values)
+
+
+def split_rows(inputs: Inputs, axes: Axes, size: int) -> list[Inputs]:
+    """Returns the inputs in pieces of ``size`` rows, the last smaller."""
+    args, kwargs = inputs
+    if len(args) == 1 and not kwargs and type(args[0]) is Tensor and axes.of[0] is not None:
+        pieces = cast(tuple[Tensor, ...], args[0].split(size, axes.of[0]))
+        return [((part,), {}) for part in pieces]
+    rows = axes.count(inputs) or 1
+    return [axes.take(inputs, range(start, min(start + size, rows))) for start in range(0, rows, size)]
+
+
+def join_rows(parts: Sequence[Values], output_axes: Sequence[int], *, lead: int = 0) -> Values:
+    """Returns the values of pieces of a batch as those of the batch; ``lead`` axes stand before a value's own."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], Tensor):
+        return torch.cat(cast(list[Tensor], parts), dim=output_axes[0] + lead)
+    leaves = [pytree.tree_leaves(part) for part in parts]
+    joined = [torch.cat([part[place] for part in leaves], dim=at + lead) for place, at in enumerate(output_axes)]
+    return pytree.tree_unflatten(joined, pytree.tree_structure(parts[0]))
 
 
 def check_same_sizes(first: Values, other: Values, of_first: str, of_other: str) -> None:

@@ -31,7 +31,7 @@ from caveat._intercept._guard import (
 from caveat._intercept._hidden import ProbePass, drops_branches, find_hidden
 from caveat._intercept._interception import HANDLERS, Pass
 from caveat._intercept._known import Known
-from caveat._intercept._layout import Layout, close
+from caveat._intercept._layout import Layout, agree, close
 from caveat._intercept._masks import (
     FIRST_32,
     SECOND_32,
@@ -100,6 +100,7 @@ __all__ = [
     "Shape",
     "SiteKey",
     "Unplaced",
+    "agree",
     "all_dropout",
     "argument",
     "as_draws",

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from caveat._intercept._layout import close
+from caveat._intercept._layout import agree
 from caveat._intercept._reads import ReadKey, place
 from caveat._intercept._rules import Observation, Observations
 from caveat._intercept._sites import LivePredicate, all_dropout
@@ -80,8 +78,8 @@ def find_hidden(
             continue
         gained = _asked_for(found, live, path_of) > _asked_for(current, live, path_of)
         if not gained and _asked_for(current, live, path_of) and any(isinstance(code, type) for code, _ in trial):
-            gained = _same(found.returned, current.returned, close)
-            gained = gained and not _same(fired(accepted | trial), fired(accepted), torch.equal)
+            gained = agree(found.returned, current.returned)
+            gained = gained and not agree(fired(accepted | trial), fired(accepted), torch.equal)
         let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
         why_not = _trouble(found, current, live, path_of) if gained or let_in else None
         if why_not is _WRITES and not let_in and not _new_noise(found, current):
@@ -117,11 +115,6 @@ def drops_branches(observation: Observation) -> bool:
         return False
     # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.
     return observation.kind == "noise" or (observation.tensor is not None and bool((observation.tensor == 1).all()))
-
-
-def _same(one: Any, other: Any, equal: Callable[[Tensor, Tensor], bool]) -> bool:
-    a, b = pytree.tree_leaves(one), pytree.tree_leaves(other)
-    return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, Tensor))
 
 
 def _trouble(found: ProbePass, current: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:

@@ -6,12 +6,14 @@ rows lays those rows out, so the mask meets each row in the same place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 
 class Fold(Enum):
@@ -134,3 +136,9 @@ def close(a: Tensor, b: Tensor) -> bool:
     relative, absolute = (5e-2, 5e-2) if loose else (1e-3, 1e-5)
     scale = float(b.detach().abs().nan_to_num(0.0, 0.0, 0.0).amax()) if b.numel() else 0.0
     return bool(torch.allclose(a, b, rtol=relative, atol=absolute * max(scale, 1e-6), equal_nan=True))
+
+
+def agree(one: Any, other: Any, equal: Callable[[Tensor, Tensor], bool] = close) -> bool:
+    """Have two trees as many leaves, and tensors that are equal, in each place?"""
+    a, b = pytree.tree_leaves(one), pytree.tree_leaves(other)
+    return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, Tensor))

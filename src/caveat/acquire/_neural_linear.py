@@ -8,7 +8,7 @@ See "Deep Bayesian Bandits Showdown", Riquelme, Tucker and Snoek, 2018, https://
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast, final
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_finite, require_integer
-from caveat._engine import Sampler, Stream
+from caveat._engine import Endless, OneByOne, Sampler, Stream
 from caveat._seeds import check_seed, fold_in
 from caveat.acquire._learners import Learn, warm_started
 from caveat.errors import InvalidArgumentError, OutputMismatchError
@@ -54,7 +54,7 @@ class LinearPrior:
 
 @final
 @dataclass(frozen=True, eq=False)
-class LinearPosterior:
+class LinearPosterior(Endless):
     """A sampler of functions: features of a network times weights of each action, drawn from their posterior.
 
     Fields:
@@ -72,16 +72,6 @@ class LinearPosterior:
     scale: Tensor
     output: Mean = field(default_factory=Mean)
 
-    @property
-    def size(self) -> None:
-        """There is no end of functions."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Every draw is independent."""
-        return None
-
     def weights(self, seed: int, draw: int) -> Tensor:
         """The weights (A, K) of one function, float64: a function of (seed, draw) alone."""
         generator = torch.Generator().manual_seed(fold_in(check_seed(seed), "draw", draw))
@@ -96,21 +86,9 @@ class LinearPosterior:
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
         """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
-        yield _Drawing(self, _features(self.features, x, rows, gradient), seed)
-
-
-class _Drawing:
-    """The stream: the features once, then one product a draw."""
-
-    def __init__(self, posterior: LinearPosterior, features: Tensor, seed: int) -> None:
-        self._posterior, self._features, self._seed = posterior, features, seed
-        self.rows: int | None = len(features)
-
-    def __call__(self, draws: range) -> Iterator[Tensor]:
-        """Draws, in order."""
-        for draw in draws:
-            weights = self._posterior.weights(self._seed, draw).to(self._features)
-            yield (_with_one(self._features) @ weights.mT)[None]
+        features = _features(self.features, x, rows, gradient)  # once; then a draw is one product
+        wide = _with_one(features)
+        yield OneByOne(lambda draw: wide @ self.weights(seed, draw).to(features).mT, len(features))
 
 
 def linear_posterior(

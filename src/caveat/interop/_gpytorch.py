@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import caveat._extras as extras
 from caveat._checks import require_integer, require_model, require_number
-from caveat._engine import Stream
+from caveat._engine import Endless, OneByOne, Stream
 from caveat._intercept import MaskSource, SiteKey, normal_from_uniform
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
@@ -27,11 +27,10 @@ from caveat.interop._around import in_eval_mode
 from caveat.predictive import Gaussian, Mean
 
 _JITTER = 1e-6
-_PIECE = 16
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianProcess:
+class GaussianProcess(Endless):
     """A fitted Gaussian process: a sampler, with its exact posterior besides; made by ``gaussian_process``.
 
     Everything but ``center`` and ``scale`` of the targets is in standardized units and float64.
@@ -55,16 +54,6 @@ class GaussianProcess:
     _targets: Tensor
     _factor: Tensor
     _scaling: tuple[Tensor, Tensor, Tensor, Tensor]
-
-    @property
-    def size(self) -> None:
-        """There is no end of functions."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Every draw is independent."""
-        return None
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The exact mean and variance of the function, without noise, at (B, D): two of (B, 1), in target units."""
@@ -91,7 +80,13 @@ class GaussianProcess:
         x = x if rows is None else x[rows]
         with in_eval_mode(self.model), torch.set_grad_enabled(gradient):
             at = self._standardized(x)
-            yield _Pathwise(self, at, x.dtype, MaskSource(check_seed(seed), device=at.device), gradient)
+            pathwise = _Pathwise(self, at, MaskSource(check_seed(seed), device=at.device))
+
+            def one(draw: int) -> Tensor:
+                with torch.set_grad_enabled(gradient):
+                    return pathwise.of(range(draw, draw + 1)).to(x.dtype)
+
+            yield OneByOne(one, len(at))
 
     def _standardized(self, x: Tensor) -> Tensor:
         center, scale = self._scaling[:2]
@@ -104,20 +99,13 @@ class GaussianProcess:
 
 
 class _Pathwise:
-    """The stream: f(x) = prior(x) + k(x, X) (K + noise)^-1 (y - prior(X) - noise), draw by draw."""
+    """Functions of the posterior: f(x) = prior(x) + k(x, X) (K + noise)^-1 (y - prior(X) - noise)."""
 
-    def __init__(self, process: GaussianProcess, at: Tensor, dtype: torch.dtype, source: MaskSource, grad: bool):
-        self._process, self._at, self._dtype, self._source, self._grad = process, at, dtype, source, grad
-        self.rows: int | None = len(at)
+    def __init__(self, process: GaussianProcess, at: Tensor, source: MaskSource) -> None:
+        self._process, self._at, self._source = process, at, source
 
-    def __call__(self, draws: range) -> Iterator[Tensor]:
-        """Pieces of consecutive draws, in order."""
-        for start in range(draws.start, draws.stop, _PIECE):
-            piece = range(start, min(start + _PIECE, draws.stop))
-            with torch.set_grad_enabled(self._grad):
-                yield torch.cat([self._of(range(draw, draw + 1)) for draw in piece]).to(self._dtype)
-
-    def _of(self, draw: range) -> Tensor:
+    def of(self, draw: range) -> Tensor:
+        """The values (B, 1) of one draw, in float64."""
         p = self._process
         width, count = p._inputs.shape[-1], len(p._inputs)  # pyright: ignore[reportPrivateUsage]
         frequencies = self._normal("frequencies", width * p.features, draw).reshape(p.features, width)
@@ -132,7 +120,7 @@ class _Pathwise:
         solved = torch.cholesky_solve(wrong[:, None], p._factor)  # pyright: ignore[reportPrivateUsage]
         kernel = p._kernel(self._at, p._inputs)  # pyright: ignore[reportPrivateUsage]
         _, _, center, scale = p._scaling  # pyright: ignore[reportPrivateUsage]
-        return ((prior(self._at)[:, None] + kernel @ solved) * scale + center)[None]
+        return (prior(self._at)[:, None] + kernel @ solved) * scale + center
 
     def _uniform(self, name: str, elements: int, draw: range) -> Tensor:
         return self._source.uniform(SiteKey(f"gaussian process {name}", 0), elements, draw, torch.float64)[0]

@@ -5,7 +5,7 @@ See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, cast
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import caveat._extras as extras
-from caveat._engine import P, P_co, Sampler, Stream, Values, as_output, mapped
+from caveat._engine import Endless, OneByOne, P, P_co, Sampler, Stream, Values, as_output
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._intercept import (
     LivePredicate,
@@ -23,6 +23,7 @@ from caveat._intercept import (
     Places,
     ProbePass,
     ReadKey,
+    agree,
     all_dropout,
     close,
     drops_branches,
@@ -87,7 +88,7 @@ class _Plan:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class KerasMCDropout(Generic[P_co]):
+class KerasMCDropout(Endless, Generic[P_co]):
     """The sampler that ``keras_mc_dropout`` makes on JAX and TensorFlow; see there."""
 
     keras_model: Any
@@ -97,16 +98,6 @@ class KerasMCDropout(Generic[P_co]):
 
     def __repr__(self) -> str:
         return f"KerasMCDropout({self.keras_model.name}, {self.output!r})"
-
-    @property
-    def size(self) -> None:
-        """There is no end of thinned networks."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Every draw is independent."""
-        return None
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
@@ -121,7 +112,16 @@ class KerasMCDropout(Generic[P_co]):
         plan = self._plan(inputs)
         if rows is not None:
             inputs = along_first(inputs).take(inputs, rows)
-        yield _Bound(self, plan, inputs, MaskSource(check_seed(seed)))
+        axes, source = along_first(inputs), MaskSource(check_seed(seed))
+        count = axes.count(inputs) or 1
+        alone = plan.rows_alone and count > 1
+        parts = [(axes.take(inputs, [row]), 1) for row in range(count)] if alone else [(inputs, count)]
+
+        def one(draw: int) -> Values:
+            values = [self.read(part, plan.told, rows, source, draw) for part, rows in parts]
+            return pytree.tree_map(lambda *rows: torch.cat(rows), *values) if alone else values[0]
+
+        yield OneByOne(one, count if plan.separable else None)
 
     def _plan(self, inputs: Inputs) -> _Plan:
         """The plan for inputs of this kind, made at the first of them and again when a layer has changed."""
@@ -164,7 +164,7 @@ class KerasMCDropout(Generic[P_co]):
         told = replace(told, flips=hidden.flips, resting=frozenset(off))
         if not any(s.live and s.key not in told.resting for s in hidden.probe.seen.observed):
             raise nothing_random("a forward pass in which no dropout was called")
-        if _same(*(self.read(looked_at, told, rows, MaskSource(0), draw) for draw in (0, 1))):
+        if agree(*(self.read(looked_at, told, rows, MaskSource(0), draw) for draw in (0, 1)), equal=torch.equal):
             raise nothing_random("live sites whose effect does not reach the output that is read")
         if not separable:
             warn_not_separated(axes)
@@ -196,31 +196,6 @@ class KerasMCDropout(Generic[P_co]):
 def _never(flips: Any, alone: ProbePass) -> bool:
     """Writes of a layer of Keras's are statistics: none is let in."""
     return False
-
-
-class _Bound:
-    """The stream of a Keras model on a batch: one call for each draw."""
-
-    def __init__(self, sampler: KerasMCDropout[Any], plan: _Plan, inputs: Inputs, source: MaskSource) -> None:
-        self._sampler, self._plan, self._source = sampler, plan, source
-        axes = along_first(inputs)
-        count = axes.count(inputs) or 1
-        self.rows = count if plan.separable else None
-        alone = plan.rows_alone and count > 1
-        self._parts = [(axes.take(inputs, [row]), 1) for row in range(count)] if alone else [(inputs, count)]
-
-    def __call__(self, draws: range) -> Iterator[Values]:
-        """The draws one after the other."""
-        for draw in draws:
-            parts = [self._sampler.read(part, self._plan.told, rows, self._source, draw) for part, rows in self._parts]
-            values = pytree.tree_map(lambda *rows: torch.cat(rows), *parts) if len(parts) > 1 else parts[0]
-            yield mapped(lambda value: value.unsqueeze(0), values)
-
-
-def _same(one: Values, other: Values) -> bool:
-    """Whether two draws are the same."""
-    pairs = zip(pytree.tree_leaves(one), pytree.tree_leaves(other), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def _second_row_is(one: Any, two: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import caveat._extras as extras
-from caveat._engine import Stream, Values, mapped
+from caveat._engine import Endless, OneByOne, Stream, Values
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError
@@ -31,7 +31,7 @@ Hessian = Literal["full", "kron", "diag"]
 
 
 @dataclass(frozen=True, eq=False)
-class LaplacePosterior:
+class LaplacePosterior(Endless):
     """A fitted Laplace posterior: a sampler of functions; made by ``laplace_posterior``.
 
     Fields:
@@ -46,16 +46,6 @@ class LaplacePosterior:
     weights: Weights
     fitted: Any
     _last: str
-
-    @property
-    def size(self) -> None:
-        """There is no end of functions."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Every draw is independent."""
-        return None
 
     def sample(self, seed: int, draw: int) -> Tensor:
         """How far draw ``draw`` lies from the trained weights, (P,): a function of (seed, draw) alone."""
@@ -73,21 +63,12 @@ class LaplacePosterior:
         with in_eval_mode(self.model):
             with torch.set_grad_enabled(gradient):
                 function = _last_layer(self, inputs) if self.weights == "last_layer" else _linearized(self, inputs)
-            yield _Drawing(lambda draw: function(self.sample(seed, draw)), len(_first(inputs)), gradient)
 
+            def one(draw: int) -> Values:
+                with torch.set_grad_enabled(gradient):
+                    return function(self.sample(seed, draw))
 
-class _Drawing:
-    """The stream: one function after the other."""
-
-    def __init__(self, function: Callable[[int], Values], rows: int, gradient: bool) -> None:
-        self._function, self.rows, self._gradient = function, cast("int | None", rows), gradient
-
-    def __call__(self, draws: range) -> Iterator[Values]:
-        """Pieces of one draw, in order."""
-        for draw in draws:
-            with torch.set_grad_enabled(self._gradient):
-                value = self._function(draw)
-            yield mapped(lambda part: part[None], value)
+            yield OneByOne(one, len(_first(inputs)))
 
 
 def laplace_posterior(

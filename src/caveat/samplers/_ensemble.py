@@ -15,13 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_choice
-from caveat._engine import BACKENDS, Backend, P, P_co, Program, Values, as_output, gathered, is_out_of_memory, mapped
+from caveat._engine import (
+    BACKENDS,
+    Backend,
+    P,
+    P_co,
+    Program,
+    Values,
+    as_output,
+    gathered,
+    is_out_of_memory,
+    mapped,
+    one_by_one,
+    stacked,
+)
 from caveat._inputs import Inputs, as_inputs, structure_of
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import rows_of
 from caveat.samplers._members._networks import check_networks
-from caveat.samplers._members._pieces import one_by_one, stacked
 from caveat.samplers._members._prepare import Members, Prepared
 from caveat.samplers._members._stack import tensors_of
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, cast
 from torch import Tensor, nn
 
 from caveat._checks import require_model
-from caveat._engine import Backend, P, P_co, Stream, Values, as_output
+from caveat._engine import Backend, Endless, P, P_co, Stream, Values, as_output
 from caveat._intercept import LivePredicate
 from caveat.errors import InvalidArgumentError, explain
 from caveat.layers import RandomFeatureGaussianProcess
@@ -24,7 +24,7 @@ from caveat.samplers._mc_dropout import MCDropout
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GaussianProcessHead(Generic[P_co]):
+class GaussianProcessHead(Endless, Generic[P_co]):
     """The sampler that ``gaussian_process_head`` makes; see there."""
 
     model: nn.Module
@@ -33,16 +33,6 @@ class GaussianProcessHead(Generic[P_co]):
     _factors: dict[int, tuple[Any, Tensor]] = field(default_factory=dict[int, tuple[Any, Tensor]], repr=False)
 
     __repr__ = in_a_line
-
-    @property
-    def size(self) -> None:
-        """There is no end of functions."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Every draw is independent."""
-        return None
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from caveat._engine import Plan, Tape, Task, Values, mapped, record, vectorized
 from caveat._inputs import Inputs, map_leaves, structure_of
@@ -27,6 +26,7 @@ from caveat._intercept import (
     MaskSource,
     Network,
     Prefix,
+    agree,
     interruptible,
     patched,
     state_kept,
@@ -178,8 +178,7 @@ class PlayedNetwork:
     def _compared(self, tape: Tape, draws: range) -> Values:
         """The values by a pass over other inputs than were recorded, which the tape has to give, too."""
         played, passed = tape.play(self._source, draws), self._passed(draws)
-        pairs = zip(pytree.tree_leaves(played), pytree.tree_leaves(passed), strict=True)
-        if all(torch.equal(one, other) for one, other in pairs):  # one seed, the same digits
+        if agree(played, passed, torch.equal):  # one seed, the same digits
             self._kept.compared.add(len(draws))
         else:
             self._kept.tapes[len(draws)] = None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_model
-from caveat._engine import P, P_co, Stream, Values, as_output
+from caveat._engine import Endless, OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, NothingRandomError, explain
@@ -23,14 +23,13 @@ from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._drawn_numbers import generator_of
-from caveat.samplers._members._pieces import OneByOne
 from caveat.samplers._members._training_rows import TrainingRows
 
 _USUAL_BATCH = 32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MCBatchNorm(Generic[P_co]):
+class MCBatchNorm(Endless, Generic[P_co]):
     """The sampler that ``mc_batch_norm`` makes; see there."""
 
     model: nn.Module
@@ -41,16 +40,6 @@ class MCBatchNorm(Generic[P_co]):
     _held: Held = field(repr=False)
 
     __repr__ = in_a_line
-
-    @property
-    def size(self) -> None:
-        """There is no end of mini-batches worth counting."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Mini-batches are chosen independently."""
-        return None
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

@@ -47,6 +47,7 @@ from caveat.errors import CaveatError
 from caveat.predictive import Output
 from caveat.samplers._kept_programs import KeptProgram, KeptPrograms, key_of
 from caveat.samplers._line import in_a_line
+from caveat.samplers._members._as_eval import rows_of
 
 Masks = Literal["shared", "per_row"]
 
@@ -112,7 +113,7 @@ class MCDropout(Generic[P_co]):
         self, network: Network, inputs: Inputs, rows: Tensor | None, source: MaskSource, gradient: bool
     ) -> Generator[BoundNetwork]:
         key, plan = self._plan(network, inputs)
-        some, numbers = _rows_of(inputs, plan, rows)
+        some, numbers = rows_of(inputs, plan.probe, rows, plan.device)
 
         def replan(changed: Plan | None) -> Plan:
             nonlocal key
@@ -163,15 +164,6 @@ def _also(network: Network) -> tuple[Any, ...]:
     device = network.device().type
     autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     return autocast, tuple(network.paths), network.settings()
-
-
-def _rows_of(inputs: Inputs, plan: Plan, rows: Tensor | None) -> tuple[Inputs, Tensor]:
-    """The inputs of these rows, and the rows' numbers in the batch."""
-    axes = plan.probe.axes
-    count = plan.probe.rows if axes is None else axes.count(inputs) or 1
-    if rows is None or axes is None:
-        return inputs, torch.arange(count, device=plan.device)
-    return axes.take(inputs, rows), rows.to(plan.device)
 
 
 def mc_dropout(

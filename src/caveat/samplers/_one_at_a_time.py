@@ -10,14 +10,13 @@ from typing import Any, Generic, cast
 from torch import Tensor, nn
 
 from caveat._checks import require_model
-from caveat._engine import P, P_co, Stream, Values, as_output
+from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import as_inputs
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
-from caveat.samplers._members._pieces import OneByOne
 
 Load = Callable[[], nn.Module]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_model, require_number
-from caveat._engine import P, P_co, Stream, Values, as_output
+from caveat._engine import Endless, OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import put_back
 from caveat._seeds import check_seed
@@ -26,7 +26,6 @@ from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._drawn_numbers import normals_of
-from caveat.samplers._members._pieces import OneByOne
 from caveat.samplers._members._training_rows import TrainingRows
 from caveat.samplers._snapshots import loaded
 from caveat.samplers._swag_moments import SwagMoments
@@ -35,7 +34,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Swag(Generic[P_co]):
+class Swag(Endless, Generic[P_co]):
     """The sampler that ``swag`` makes; see there. ``model`` is a private copy with the mean weights."""
 
     model: nn.Module
@@ -49,16 +48,6 @@ class Swag(Generic[P_co]):
     _lock: Any = field(default_factory=threading.RLock, repr=False)
 
     __repr__ = in_a_line
-
-    @property
-    def size(self) -> None:
-        """There is no end of weights."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Draws are independent."""
-        return None
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

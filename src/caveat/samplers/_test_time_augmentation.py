@@ -16,16 +16,15 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import P, P_co, Stream, Values, as_output
+from caveat._engine import Endless, OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
-from caveat._intercept import Known, seed_all, state_kept
+from caveat._intercept import Known, agree, seed_all, state_kept
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._drawn_numbers import generator_of
-from caveat.samplers._members._pieces import OneByOne
 
 Augment = Callable[[Any, torch.Generator], Any]
 """``augment(x, generator)``: inputs like ``x``, changed in a way that the generator's random numbers decide."""
@@ -34,7 +33,7 @@ _TRIED_DRAWS = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TestTimeAugmentation(Generic[P_co]):
+class TestTimeAugmentation(Endless, Generic[P_co]):
     """The sampler that ``test_time_augmentation`` makes; see there."""
 
     __test__ = False  # its name begins as a test's does
@@ -46,16 +45,6 @@ class TestTimeAugmentation(Generic[P_co]):
     _together: Known[bool] = field(default_factory=Known[bool], repr=False)
 
     __repr__ = in_a_line
-
-    @property
-    def size(self) -> None:
-        """There is no end of augmentations."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Augmentations are independent."""
-        return None
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
@@ -82,7 +71,7 @@ class TestTimeAugmentation(Generic[P_co]):
         if known is None:
             two = axes.take(inputs, range(max(count - 2, 0), count))
             known = count == 1 or all(
-                _same(self._changed(two, 0, draw, None), self._changed(two, 0, draw, axes))
+                agree(self._changed(two, 0, draw, None), self._changed(two, 0, draw, axes), torch.equal)
                 for draw in range(_TRIED_DRAWS)
             )
             self._together.add(inputs, axes, known)
@@ -163,11 +152,6 @@ test_time_augmentation.__test__ = False  # type: ignore[attr-defined]
 
 def _first_sizes(inputs: Inputs) -> list[int | None]:
     return [rows_along(leaf, 0) for leaf in structure_of(inputs).leaves]
-
-
-def _same(a: Any, b: Any) -> bool:
-    pairs = zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True)
-    return all(x.shape == y.shape and torch.equal(x, y) if isinstance(x, Tensor) else True for x, y in pairs)
 
 
 def _wrong_kind(rule: str, got: object, fix: str) -> str:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from caveat._engine import Task, Values, is_out_of_memory, mapped, replay
+from caveat._engine import Task, Values, is_out_of_memory, join_rows, mapped, replay
 from caveat._inputs import Inputs, map_leaves, structure_of, tensors_in
 from caveat._intercept import (
     Known,
@@ -24,8 +22,9 @@ from caveat._intercept import (
     Pass,
     Probe,
     Rules,
+    agree,
     check_initialized,
-    close,
+    device_of,
     devices_of,
     patched,
     probe_network,
@@ -33,7 +32,6 @@ from caveat._intercept import (
     state_kept,
 )
 from caveat.errors import CaveatError
-from caveat.samplers._members._pieces import join_rows
 from caveat.samplers._members._watch import Watch
 
 
@@ -62,9 +60,7 @@ class EvalNetwork:
     @property
     def device(self) -> torch.device:
         """Where the parameters (or else the buffers) are now."""
-        for tensor in chain(self.model.parameters(), self.model.buffers()):
-            return tensor.device
-        return torch.device("cpu")
+        return device_of(self.model)
 
     def kind(self, inputs: Inputs) -> Kind:
         """What is known of the network on such inputs, looked at now if they are the first."""
@@ -150,8 +146,7 @@ class EvalNetwork:
                 return False
             if drew or _versions(watched) != before:
                 return False
-        pairs = zip(pytree.tree_leaves(values), pytree.tree_leaves(plain), strict=True)
-        return all(close(a.detach(), b) for a, b in pairs)
+        return agree(mapped(Tensor.detach, values), plain)
 
 
 def _versions(tensors: list[Tensor]) -> list[Any]:

@@ -15,14 +15,23 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
-from caveat._engine import Backend, CannotRecordError, Program, Values, allowed_bytes
+from caveat._engine import (
+    Backend,
+    CannotRecordError,
+    Program,
+    Values,
+    allowed_bytes,
+    fitting,
+    join_rows,
+    split_rows,
+    stacked,
+)
 from caveat._inputs import Inputs, map_leaves, structure_of
-from caveat._intercept import close
+from caveat._intercept import agree
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._choice import Counter, Way, choose_rows, choose_way
 from caveat.samplers._members._mismatch import check_same_values
-from caveat.samplers._members._pieces import fitting, join_rows, split_rows, stacked
 from caveat.samplers._members._stack import Stack, alike, tensors_of, total_bytes
 from caveat.samplers._members._watch import Watch
 
@@ -246,8 +255,7 @@ def _cannot_be_a_program() -> str:
 
 
 def _same(together: Values, values: list[Values]) -> bool:
-    pairs = zip(pytree.tree_leaves(together), pytree.tree_leaves(stacked(values)), strict=True)
-    return all(close(a, b) for a, b in pairs)
+    return agree(together, stacked(values))
 
 
 def _moved(tensor: Tensor) -> Tensor:

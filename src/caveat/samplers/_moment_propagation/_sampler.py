@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import Stream, Values, as_output
+from caveat._engine import Endless, Stream, Values, as_output, join_rows, mapped
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import (
     Known,
@@ -105,7 +105,7 @@ class Propagated:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MomentPropagation:
+class MomentPropagation(Endless):
     """The sampler that ``moments`` makes; see there."""
 
     model: nn.Module
@@ -115,16 +115,6 @@ class MomentPropagation:
     _studies: Known[Probe] = field(default_factory=Known[Probe], repr=False)
 
     __repr__ = in_a_line
-
-    @property
-    def size(self) -> None:
-        """There is no end of draws."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Every draw is independent."""
-        return None
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
@@ -174,7 +164,8 @@ class MomentPropagation:
         read = [part for part, _ in parts]
         if not any(isinstance(leaf, Uncertain) for leaf in pytree.tree_leaves(read[0])):
             raise nothing_random("a forward pass in which no dropout fired that reaches what the output reads")
-        mean, variance = (_joined([_mapped(of, part) for part in read], found) for of in (plain, variance_of))
+        axes = found.output_axes or ()
+        mean, variance = (join_rows([mapped(of, part) for part in read], axes) for of in (plain, variance_of))
         return Propagated(mean, variance, self.output, tuple(parts[0][1].approximations)), found
 
     def _probe(self, network: Network, inputs: Inputs) -> Probe:
@@ -271,19 +262,6 @@ def _pieces(network: Network, inputs: Inputs, found: Probe) -> list[Inputs]:
         return [inputs]
     index = torch.arange(rows, device=network.device())
     return [found.axes.take(inputs, part) for part in cast(Any, index).split(at_once)]
-
-
-def _joined(parts: list[Any], found: Probe) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    assert found.output_axes is not None
-    flat = [pytree.tree_flatten(part) for part in parts]
-    leaves = [torch.cat([part[0][at] for part in flat], axis) for at, axis in enumerate(found.output_axes)]
-    return pytree.tree_unflatten(leaves, flat[0][1])
-
-
-def _mapped(function: Any, read: Any) -> Any:
-    return pytree.tree_map(function, read)
 
 
 def _no_logits(output: Output) -> str:
