@@ -59,6 +59,26 @@ def as_draws(tensor: Tensor, level: int) -> Tensor:
     return _functorch._add_batch_dim(tensor, 0, level)
 
 
+def for_all_draws(tensor: Tensor, level: int | None, draws: int) -> Tensor:
+    """(S, *shape) of a tensor that may be the same in all draws."""
+    if level is not None and has_draws(tensor, level):
+        return with_draws_first(tensor)
+    return tensor.expand(draws, *tensor.shape)
+
+
+def fold(tensor: Tensor, axis: int) -> Tensor:
+    """(S, *shape) with the draws folded into the batch at ``axis`` of the shape: entry (row, draw) at row * S + draw.
+
+    In this order a packed sequence stays packed: its time steps hold the same rows, each S times.
+    """
+    return tensor.movedim(0, axis + 1).flatten(axis, axis + 1)
+
+
+def unfold(tensor: Tensor, draws: int, axis: int) -> Tensor:
+    """The inverse of ``fold``."""
+    return cast(Tensor, tensor.unflatten(axis, (-1, draws))).movedim(axis + 1, 0)
+
+
 def slots_inside(level: int | None) -> list[tuple[int, int]]:
     """The maps that the network itself runs inside ``level`` and that ask for other random numbers in each slot.
 

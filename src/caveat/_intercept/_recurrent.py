@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from caveat import _dropping as dropping
-from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, with_draws_first
+from caveat._intercept._draw_axis import as_draws, fold, for_all_draws, has_draws, is_plain, unfold, with_draws_first
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._masks import multipliers
 
@@ -94,11 +94,11 @@ def _step(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     if level is None or not varying or kwargs or len(varying) != len(others):
         return func(*args, **kwargs)
     draws = with_draws_first(varying[0]).shape[0]
-    data, *states = (_fold(part, level, draws, 0) for part in (data, *states))
+    data, *states = (fold(for_all_draws(part, level, draws), 0) for part in (data, *states))
     stepped = func(data, states if func is torch.lstm_cell else states[0], *weights)
     if func is not torch.lstm_cell:
-        return as_draws(_unfold(stepped, draws, 0), level)
-    return tuple(as_draws(_unfold(part, draws, 0), level) for part in stepped)
+        return as_draws(unfold(stepped, draws, 0), level)
+    return tuple(as_draws(unfold(part, draws, 0), level) for part in stepped)
 
 
 def _drop_between(ctx: Pass, call: _Call, data: Tensor) -> Tensor:
@@ -171,22 +171,9 @@ def _folded_layer(settings: Any, level: int, *tensors: Tensor) -> tuple[Tensor, 
     if not varying:
         return _layer(settings, *tensors)
     draws, axis = with_draws_first(varying[0]).shape[0], 0 if packed or batch_first else 1
-    data = _fold(tensors[0], level, draws, axis)
+    data = fold(for_all_draws(tensors[0], level, draws), axis)
     sizes = [tensors[1] * draws] if packed else []
-    state = [_fold(tensors[i], level, draws, 1) for i in range(skip, skip + states)]
+    state = [fold(for_all_draws(part, level, draws), 1) for part in tensors[skip : skip + states]]
     output, *finals = _layer(settings, data, *sizes, *state, *tensors[skip + states :])
-    outputs = (_unfold(output, draws, axis), *(_unfold(final, draws, 1) for final in finals))
+    outputs = (unfold(output, draws, axis), *(unfold(final, draws, 1) for final in finals))
     return tuple(as_draws(part, level) for part in outputs)
-
-
-def _fold(part: Tensor, level: int, draws: int, axis: int) -> Tensor:
-    """Fold the draws into the batch at ``axis``: entry (row, draw) comes at row * draws + draw.
-
-    In this order a packed sequence stays packed: its time steps hold the same rows, each ``draws`` times.
-    """
-    part = with_draws_first(part) if has_draws(part, level) else part.expand(draws, *part.shape)
-    return part.movedim(0, axis + 1).flatten(axis, axis + 1)
-
-
-def _unfold(part: Tensor, draws: int, axis: int) -> Tensor:
-    return cast(Tensor, part.unflatten(axis, (-1, draws))).movedim(axis + 1, 0)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from caveat._intercept._draw_axis import as_draws, has_draws, with_draws_first
+from caveat._intercept._draw_axis import as_draws, fold, for_all_draws, has_draws, unfold, with_draws_first
 from caveat._intercept._interception import HANDLERS, Pass, handles
 from caveat._intercept._masks import multipliers
 from caveat._intercept._sites import SiteKey
@@ -109,7 +109,7 @@ def _draw(
         return _draw_with_masked_weights(ctx, stack, data, sizes, state, weights, masks)
     each = data.numel() // data.shape[-1] * weights[0].shape[0] * data.element_size()
     at_once = max(1, _GATE_BYTES // each)
-    every = [_for_all_draws(part, level, draws) for part in state]
+    every = [for_all_draws(part, level, draws) for part in state]
     varies = level is not None and has_draws(data, level)
     found = list[tuple[Tensor, ...]]()
     for some in (slice(first, first + at_once) for first in range(0, draws, at_once)):
@@ -132,11 +132,11 @@ def _folded(
     """Some draws in one loop over time; ``data`` is theirs (S, ...) if it varies, else what they share."""
     draws, axis = state[0].shape[0], 0 if sizes is not None or stack.batch_first else 1
     if varies:
-        data, sizes = _fold(data, axis), None if sizes is None else sizes * draws
+        data, sizes = fold(data, axis), None if sizes is None else sizes * draws
     rows = [None if mask is None else mask.transpose(0, 1).flatten(0, 1) for mask in masks]
-    begin = [_fold(part, 1) for part in state]
+    begin = [fold(part, 1) for part in state]
     output, *last = run_stack(stack, data, sizes, begin, weights, rows, 1 if varies else draws)
-    return _unfold(output, draws, axis), *(_unfold(part, draws, 1) for part in last)
+    return unfold(output, draws, axis), *(unfold(part, draws, 1) for part in last)
 
 
 def _draw_with_masked_weights(
@@ -151,7 +151,7 @@ def _draw_with_masked_weights(
     """Each draw by torch's own kernel: a mask that all rows share can be on the weights in place of the features."""
     assert ctx.drawing is not None
     draws, level = len(ctx.drawing.draws), ctx.drawing.level
-    every = [_for_all_draws(part, level, draws) for part in (data, *state)]
+    every = [for_all_draws(part, level, draws) for part in (data, *state)]
     found = list[tuple[Tensor, ...]]()
     for draw in range(draws):
         own = [None if mask is None else mask[draw] for mask in masks]
@@ -174,25 +174,11 @@ def _masked_weights(stack: Stack, weights: Sequence[Tensor], masks: Sequence[Ten
     return thinned
 
 
-def _for_all_draws(part: Tensor, level: int | None, draws: int) -> Tensor:
-    if level is not None and has_draws(part, level):
-        return with_draws_first(part)
-    return part.expand(draws, *part.shape)
-
-
 def _in_rows(masks: Tensor, rows: int, order: Tensor | None) -> Tensor:
     """From (S, B or 1, width) to (S, B, width), in the order of the packed rows."""
     if order is not None and masks.shape[1] > 1:
         masks = masks.index_select(1, order)
     return masks.expand(-1, rows, -1)
-
-
-def _fold(part: Tensor, axis: int) -> Tensor:
-    return part.movedim(0, axis + 1).flatten(axis, axis + 1)
-
-
-def _unfold(part: Tensor, draws: int, axis: int) -> Tensor:
-    return cast(Tensor, part.unflatten(axis, (-1, draws))).movedim(axis + 1, 0)
 
 
 @handles(word_multipliers)
