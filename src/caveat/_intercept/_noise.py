@@ -34,7 +34,7 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
         @functools.wraps(handler)
         def drawn(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             first = len(ctx.seen.observed)
-            returned = handler(ctx, func, args, kwargs)
+            returned = handler(ctx, func, *ctx.settled(args, kwargs))
             ctx.seen.of_weights.forget(args)
             if ctx.seen.followed is not None:
                 sites = frozenset(range(first, len(ctx.seen.observed)))
@@ -75,14 +75,12 @@ def _empty(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 @_draws(torch.rand, torch.randn)
 def _factory(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     normal = func is torch.randn
     return _fill(ctx, _empty(args, kwargs), normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
 
 
 @_draws(torch.rand_like, torch.randn_like)
 def _like(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     normal = func is torch.randn_like
     like = torch.empty_like(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
     return _fill(ctx, like, normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
@@ -90,7 +88,6 @@ def _like(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 @_draws(torch.bernoulli, torch.Tensor.bernoulli)
 def _bernoulli(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     probability = args[0] if args else kwargs["input"]
     rate = _second(args, kwargs, "p", None)
     at = probability if rate is None else rate
@@ -99,37 +96,38 @@ def _bernoulli(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, An
 
 @_draws(torch.Tensor.bernoulli_)
 def _bernoulli_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     at = _second(args, kwargs, "p", 0.5)
     return mutation.assign(ctx, args[0], _fill(ctx, args[0], lambda uniform: uniform < at, 1.0))
 
 
-@_draws(torch.Tensor.uniform_)
-def _uniform_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
-    low, high = _two(args, kwargs, ("from", "to"), (0.0, 1.0))
-    value = _fill(ctx, args[0], lambda uniform: uniform * (high - low) + low, (low + high) / 2)
+@_draws(
+    *(getattr(torch.Tensor, f"{name}_") for name in ("uniform", "normal", "log_normal", "exponential", "cauchy")),
+    torch.Tensor.geometric_,
+)
+def _in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if func is torch.Tensor.uniform_:
+        low, high = _two(args, kwargs, ("from", "to"), (0.0, 1.0))
+        value = _fill(ctx, args[0], lambda u: u * (high - low) + low, (low + high) / 2)
+    elif func is torch.Tensor.normal_:
+        mean, deviation = _two(args, kwargs, ("mean", "std"), (0.0, 1.0))
+        value = _fill(ctx, args[0], lambda u: normal_from_uniform(u) * deviation + mean, mean)
+    elif func is torch.Tensor.log_normal_:
+        mean, deviation = _two(args, kwargs, ("mean", "std"), (1.0, 2.0))
+        value = _fill(ctx, args[0], lambda u: (normal_from_uniform(u) * deviation + mean).exp(), math.exp(mean))
+    elif func is torch.Tensor.exponential_:
+        rate = _second(args, kwargs, "lambd", 1.0)
+        value = _fill(ctx, args[0], lambda u: -u.log() / rate, math.log(2) / rate)
+    elif func is torch.Tensor.cauchy_:
+        median, sigma = _two(args, kwargs, ("median", "sigma"), (0.0, 1.0))
+        value = _fill(ctx, args[0], lambda u: median + sigma * torch.tan(math.pi * (u - 0.5)), median)
+    else:
+        p = _second(args, kwargs, "p", 0.5)
+        value = _fill(ctx, args[0], lambda u: (u.log() / math.log1p(-p)).ceil().clamp(min=1), round(1 / p))
     return mutation.assign(ctx, args[0], value)
-
-
-@_draws(torch.Tensor.normal_)
-def _normal_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
-    mean, deviation = _two(args, kwargs, ("mean", "std"), (0.0, 1.0))
-    value = _fill(ctx, args[0], lambda uniform: normal_from_uniform(uniform) * deviation + mean, mean)
-    return mutation.assign(ctx, args[0], value)
-
-
-@_draws(torch.Tensor.exponential_)
-def _exponential_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
-    rate = _second(args, kwargs, "lambd", 1.0)
-    return mutation.assign(ctx, args[0], _fill(ctx, args[0], lambda u: -u.log() / rate, math.log(2) / rate))
 
 
 @_draws(torch.normal)
 def _normal(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     mean, deviation = _two((None, *args), kwargs, ("mean", "std"), (0.0, 1.0))
     if not isinstance(mean, Tensor) and not isinstance(deviation, Tensor):
         size = kwargs["size"] if "size" in kwargs else args[2]
@@ -139,24 +137,8 @@ def _normal(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     return mean + deviation * _fill(ctx, torch.empty_like(like), normal_from_uniform, 0.0)
 
 
-@_draws(torch.Tensor.log_normal_, torch.Tensor.cauchy_, torch.Tensor.geometric_)
-def _other_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
-    if func is torch.Tensor.geometric_:
-        p = _second(args, kwargs, "p", 0.5)
-        value = _fill(ctx, args[0], lambda u: (u.log() / math.log1p(-p)).ceil().clamp(min=1), round(1 / p))
-    elif func is torch.Tensor.cauchy_:
-        median, sigma = _two(args, kwargs, ("median", "sigma"), (0.0, 1.0))
-        value = _fill(ctx, args[0], lambda u: median + sigma * torch.tan(math.pi * (u - 0.5)), median)
-    else:
-        mean, deviation = _two(args, kwargs, ("mean", "std"), (1.0, 2.0))
-        value = _fill(ctx, args[0], lambda u: (normal_from_uniform(u) * deviation + mean).exp(), math.exp(mean))
-    return mutation.assign(ctx, args[0], value)
-
-
 @_draws(torch.randint, torch.randint_like, torch.Tensor.random_)
 def _integers(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device", "layout")}
     bounds = [value for value in (*args, kwargs.get("low"), kwargs.get("high")) if isinstance(value, int)]
     bounds += [kwargs[name] for name in ("from", "to") if kwargs.get(name) is not None]
@@ -173,7 +155,6 @@ def _integers(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 @_draws(F.gumbel_softmax)
 def _gumbel_softmax(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Written out: "Categorical Reparameterization with Gumbel-Softmax", Jang, Gu and Poole, 2017."""
-    args, kwargs = ctx.settled(args, kwargs)
     logits: Tensor
     logits, tau, hard, _, dim = cast(Any, (*args, *(1.0, False, 1e-10, -1)[len(args) - 1 :]))
     tau, hard, dim = kwargs.get("tau", tau), kwargs.get("hard", hard), kwargs.get("dim", dim)
@@ -187,7 +168,6 @@ def _gumbel_softmax(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[st
 
 @_draws(torch.randperm)
 def _permutation(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = ctx.settled(args, kwargs)
     count = args[0] if args else kwargs["n"]
     settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device")}
     like = _empty((count,), {"dtype": torch.int64, **settings})
@@ -199,7 +179,6 @@ def _permutation(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
 def _categories(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Without replacement: the smallest of exponential times, each at its weight's rate ("Weighted random sampling with
     a reservoir", Efraimidis and Spirakis, 2006)."""
-    args, kwargs = ctx.settled(args, kwargs)
     weights = args[0] if args else kwargs["input"]
     count = _second(args, kwargs, "num_samples", 1)
     again = args[2] if len(args) > 2 else kwargs.get("replacement", False)
