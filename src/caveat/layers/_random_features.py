@@ -184,6 +184,19 @@ class RandomFeatureGaussianProcess(nn.Module):
         return f"{self.in_features}, {self.out_features}, features={self.features}, ridge={self.ridge}"
 
     @staticmethod
+    def heads_of(model: nn.Module) -> list[RandomFeatureGaussianProcess]:
+        """The heads in a network.
+
+        Raises:
+            InvalidArgumentError: not a network, or one without.
+        """
+        require_model(model)
+        heads = [part for part in model.modules() if isinstance(part, RandomFeatureGaussianProcess)]
+        if not heads:
+            raise InvalidArgumentError(_no_head(model))
+        return heads
+
+    @staticmethod
     @contextmanager
     def weights_drawn(factors: Mapping[int, Tensor]) -> Generator[None]:
         """While this is on, a forward pass of a head draws one function from its posterior, with ``torch.randn``.
@@ -209,12 +222,6 @@ def _curvature_at(outputs: Tensor, curvature: Curvature) -> Tensor:
     return torch.full_like(outputs[:, :1], 1 / curvature)
 
 
-def heads_of(model: nn.Module) -> list[RandomFeatureGaussianProcess]:
-    """The Gaussian-process heads in a network."""
-    require_model(model)
-    return [part for part in model.modules() if isinstance(part, RandomFeatureGaussianProcess)]
-
-
 @torch.no_grad()
 def update_precision(model: nn.Module, data: Tensor | Iterable[Any], *, batch_size: int = 512) -> None:
     """Build the posterior precision of the network's Gaussian-process head in one pass over the training inputs.
@@ -235,9 +242,7 @@ def update_precision(model: nn.Module, data: Tensor | Iterable[Any], *, batch_si
         >>> int(network[1].rows_seen)
         10
     """
-    heads = heads_of(model)
-    if not heads:
-        raise InvalidArgumentError(_no_head(model))
+    heads = RandomFeatureGaussianProcess.heads_of(model)
     modes = [(part, part.training) for part in model.modules()]
     hooks = [head.register_forward_pre_hook(_gather) for head in heads]
     batches = cast(Any, data).split(batch_size) if isinstance(data, Tensor) else data

@@ -13,10 +13,8 @@ from typing import Any, Generic, cast
 
 from torch import Tensor, nn
 
-from caveat._checks import require_model
 from caveat._engine import Backend, Endless, P, P_co, Stream, Values, as_output
 from caveat._intercept import LivePredicate
-from caveat.errors import InvalidArgumentError, explain
 from caveat.layers import RandomFeatureGaussianProcess
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
@@ -46,7 +44,7 @@ class GaussianProcessHead(Endless, Generic[P_co]):
     def _factors_now(self) -> dict[int, Tensor]:
         """The Cholesky factors, made once for as long as the precision stays what it is."""
         found = dict[int, Tensor]()
-        for head in _heads_of(self.model):
+        for head in RandomFeatureGaussianProcess.heads_of(self.model):
             state = (head.precision.data_ptr(), head.precision._version, head.precision.device)
             known, factor = self._factors.get(id(head), (None, head.precision))
             if known != state:
@@ -115,23 +113,10 @@ def gaussian_process_head(
         >>> bool(pred.epistemic_variance[1] > 3 * pred.epistemic_variance[0])
         True
     """
-    require_model(model)
-    if not _heads_of(model):
-        raise InvalidArgumentError(
-            explain(
-                "The network must have a Gaussian-process head.",
-                got=f"{type(model).__name__} without a RandomFeatureGaussianProcess",
-                cause="a network whose last layer is a Linear",
-                fix="make its last layer caveat.layers.RandomFeatureGaussianProcess(width, outputs)",
-            )
-        )
+    heads = RandomFeatureGaussianProcess.heads_of(model)
     read = as_output(output)
-    for head in _heads_of(model):
+    for head in heads:
         head.factor()
     settings = {"in_dims": in_dims, "memory": memory, "backend": backend, "chunk": chunk}
     inner = MCDropout(model=model, output=read, live=live, masks="shared", strata=None, **cast(Any, settings))
     return GaussianProcessHead(model, read, inner)
-
-
-def _heads_of(model: nn.Module) -> list[RandomFeatureGaussianProcess]:
-    return [part for part in model.modules() if isinstance(part, RandomFeatureGaussianProcess)]
