@@ -6,7 +6,6 @@ Both functions are seen by a ``TorchFunctionMode``, as torch's own dropout is. T
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -14,9 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-Shape = tuple[int, ...]
-ShapeOf = Callable[[Shape], Shape]
-"""The shape of the numbers for a tensor of a shape; its batch axis, where it has one, is that of the tensor."""
+from caveat._dropping import ShapeOf, drop
 
 
 def uniform_numbers(x: Tensor, shape_of: ShapeOf, kind: str, rate: float | Tensor, training: bool) -> Tensor | None:
@@ -57,22 +54,12 @@ def dropped(x: Tensor, shape_of: ShapeOf, kind: str, rate: float, training: bool
         return x
     dtype = wide(x.dtype)
     keep = torch.rand(shape_of(tuple(x.shape)), dtype=dtype, device=x.device) >= rate
-    return times(x, keep.to(dtype) / (1 - rate))
-
-
-def times(x: Tensor, multiplier: Tensor) -> Tensor:
-    """The product in the dtype of ``x``, computed in the wider of the two."""
-    return (x * multiplier).to(x.dtype)
+    return drop(x, keep.to(dtype) / (1 - rate))
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
     """The dtype that random numbers for a tensor of ``dtype`` are made in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def elementwise(shape: Shape) -> Shape:
-    """One number an element."""
-    return shape
 
 
 def word_multipliers(ids: Tensor, vocabulary: int, p: float, dtype: torch.dtype, training: bool) -> Tensor | None:

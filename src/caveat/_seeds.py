@@ -93,10 +93,10 @@ def draw_keys(seed: int, site: int, draws: Tensor) -> tuple[Tensor, Tensor]:
         >>> a.dtype, a.shape
         (torch.int32, torch.Size([3]))
     """
-    base = _signed(mix(mix(seed & _WORD) ^ site))
-    word = draws * _signed(GAMMA) + base
-    word = (word ^ _shift(word, 30)) * _signed(FIRST_64)
-    word = (word ^ _shift(word, 27)) * _signed(SECOND_64)
+    base = signed(mix(mix(seed & _WORD) ^ site))
+    word = draws * signed(GAMMA) + base
+    word = (word ^ _shift(word, 30)) * signed(FIRST_64)
+    word = (word ^ _shift(word, 27)) * signed(SECOND_64)
     word = word ^ _shift(word, 31)
     return _low_word(word), _low_word(_shift(word, 32))
 
@@ -111,5 +111,6 @@ def _low_word(word: Tensor) -> Tensor:
     return torch.where(low >= 1 << 31, low - (1 << 32), low).to(torch.int32)
 
 
-def _signed(word: int) -> int:
+def signed(word: int) -> int:
+    """A word of 64 bits as int64 holds it."""
     return word - (1 << 64) if word >= 1 << 63 else word

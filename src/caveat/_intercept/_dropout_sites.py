@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from caveat import _dropping as dropping
-from caveat._dropping import MaskShape
+from caveat._dropping import ShapeOf
 from caveat._intercept import _mutation as mutation
 from caveat._intercept._deferred import defer, worth_deferring
 from caveat._intercept._interception import Pass, handles
@@ -17,30 +16,10 @@ from caveat._intercept._layout import Fold
 from caveat._intercept._masks import Make, multipliers
 from caveat._intercept._pending import pending_of
 
-# Of each function: what the audit calls it, the shape of its mask, and whether it is alpha dropout.
-_FEATURE = dropping.by_channel
-_FUNCTIONS: dict[Any, tuple[str, MaskShape, bool]] = {
-    F.dropout: ("dropout", dropping.elementwise, False),
-    F.dropout1d: ("dropout1d", dropping.by_channel_unless_unbatched(3), False),
-    F.dropout2d: ("dropout2d", _FEATURE, False),
-    F.dropout3d: ("dropout3d", dropping.by_channel_unless_unbatched(5), False),
-    F.alpha_dropout: ("alpha_dropout", dropping.elementwise, True),
-    F.feature_alpha_dropout: ("feature_alpha_dropout", _FEATURE, True),
-    torch.dropout: ("dropout", dropping.elementwise, False),
-    torch.dropout_: ("dropout", dropping.elementwise, False),
-    torch.feature_dropout: ("feature_dropout", _FEATURE, False),
-    torch.feature_dropout_: ("feature_dropout", _FEATURE, False),
-    torch.alpha_dropout: ("alpha_dropout", dropping.elementwise, True),
-    torch.alpha_dropout_: ("alpha_dropout", dropping.elementwise, True),
-    torch.feature_alpha_dropout: ("feature_alpha_dropout", _FEATURE, True),
-    torch.feature_alpha_dropout_: ("feature_alpha_dropout", _FEATURE, True),
-    torch.native_dropout: ("native_dropout", dropping.elementwise, False),
-}
 
-
-@handles(*_FUNCTIONS)
+@handles(*dropping.KINDS)
 def _dropout(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    kind, mask_shape, alpha = _FUNCTIONS[func]
+    kind, mask_shape, alpha = dropping.KINDS[func]
     in_place = kwargs.get("inplace", len(args) > 3 and args[3]) or func.__name__.endswith("_")
     if in_place or func is torch.native_dropout or not args or pending_of(ctx, args[0]) is None:
         args, kwargs = ctx.settled(args, kwargs)
@@ -58,7 +37,7 @@ def drop_at_site(
     tensor: Tensor,
     rate: float,
     *,
-    mask_shape: MaskShape = dropping.elementwise,
+    mask_shape: ShapeOf = dropping.elementwise,
     alpha: bool = False,
     hint: Fold | None = None,
     may_wait: bool = False,

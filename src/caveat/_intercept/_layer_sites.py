@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from caveat import _dropping as dropping
+from caveat._dropping import ShapeOf
 from caveat._intercept._dropout_sites import drop_at_site
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._layout import Layout
 from caveat._intercept._masks import MaskSource, multipliers
 from caveat._intercept._sites import SiteKey
-from caveat._random_numbers import ShapeOf, dropped, uniform_numbers, wide
+from caveat._random_numbers import dropped, uniform_numbers, wide
 
 
 @handles(dropped)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_rate
-from caveat._random_numbers import elementwise, times, uniform_numbers
+from caveat._dropping import drop, elementwise
+from caveat._random_numbers import uniform_numbers
 
 
 @final
@@ -53,7 +54,7 @@ class GaussianDropout(nn.Module):
         if uniform is None or self.p == 0:
             return x
         normal = cast(Tensor, torch.special.ndtri(uniform))
-        return times(x, 1 + self.variance**0.5 * normal)
+        return drop(x, 1 + self.variance**0.5 * normal)
 
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caveat import _dropping as dropping
+from caveat._dropping import Shape, ShapeOf
 from caveat._intercept import (
     FunctionMode,
     as_draws,
@@ -26,23 +27,14 @@ from caveat._intercept import (
     uniform_from_bits,
     with_draws_first,
 )
-from caveat._random_numbers import Shape, ShapeOf, dropped, uniform_numbers, wide
-from caveat._seeds import draw_keys, mix, site_key
+from caveat._random_numbers import dropped, uniform_numbers, wide
+from caveat._seeds import draw_keys, mix, signed, site_key
 
 _BLOCK = 1 << 16  # elements that are hashed at once: they stay in the cache
 _HELD = 1 << 20  # elements of masks that are made ahead for the steps to come
 _STRIDE = 0x5851F42D4C957F2D  # an odd number that spreads the steps over the words
 _HALF = 1 << 15
 
-# Of each function: the shape of its mask, and whether it is alpha dropout.
-_DROPOUTS: dict[Any, tuple[dropping.MaskShape, bool]] = {
-    F.dropout: (dropping.elementwise, False),
-    F.dropout1d: (dropping.by_channel_unless_unbatched(3), False),
-    F.dropout2d: (dropping.by_channel, False),
-    F.dropout3d: (dropping.by_channel_unless_unbatched(5), False),
-    F.alpha_dropout: (dropping.elementwise, True),
-    F.feature_alpha_dropout: (dropping.by_channel, True),
-}
 Writer = Callable[[Tensor, slice, Tensor], None]
 
 
@@ -64,7 +56,7 @@ class Noise(FunctionMode):
     ) -> None:
         super().__init__()
         self.ahead, self.sizes = ahead, sizes
-        self.words = torch.tensor([_signed(mix(seed & ((1 << 64) - 1))) for seed in seeds], device=device)
+        self.words = torch.tensor([signed(mix(seed & ((1 << 64) - 1))) for seed in seeds], device=device)
         self.rates = rates
         self.level: int | None = None
         self.seen: list[float] = []
@@ -170,10 +162,6 @@ def _key(site: int, stream: str) -> int:
     return site_key("training pass", site, stream)
 
 
-def _signed(word: int) -> int:
-    return word - (1 << 64) if word >= 1 << 63 else word
-
-
 # -- what is answered --------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +170,7 @@ def _dropout(
 ) -> Tensor:
     if not training:
         return func(input, p, training, inplace)
-    mask_shape, alpha = _DROPOUTS[func]
+    _, mask_shape, alpha = dropping.KINDS[func]
     mask = _mask(noise, p, mask_shape(tuple(input.shape)), scaled=not alpha)
     result = dropping.drop_alpha(input, mask, p) if alpha else dropping.drop(input, mask)
     return input.copy_(result) if inplace else result

@@ -7,31 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from caveat._dropping import KINDS, SATURATION, elementwise
 from caveat.errors import InvalidRateError, explain
 from caveat.samplers._moment_propagation._covariance import with_diagonal
 from caveat.samplers._moment_propagation._uncertain import Uncertain, plain, uncertain, variance_of, wide
 
 if TYPE_CHECKING:
     from caveat.samplers._moment_propagation._propagation import Propagation
-
-_BY_CHANNEL = {F.dropout1d, F.dropout2d, F.dropout3d, torch.feature_dropout, torch.feature_dropout_}
-_ALPHA = {F.alpha_dropout, torch.alpha_dropout, torch.alpha_dropout_}
-_ALPHA_BY_CHANNEL = {F.feature_alpha_dropout, torch.feature_alpha_dropout, torch.feature_alpha_dropout_}
-DROPOUTS: set[Any] = {
-    F.dropout,
-    torch.dropout,
-    torch.dropout_,
-    torch.native_dropout,
-    *_BY_CHANNEL,
-    *_ALPHA,
-    *_ALPHA_BY_CHANNEL,
-}
-# The value that alpha dropout puts in place of what it drops is minus this: "Self-Normalizing Neural Networks", 2017.
-_SATURATION = 1.7580993408473766
 
 
 def dropped(taken: Propagation, func: Any, x: Tensor, rate: float) -> Uncertain:
@@ -49,9 +33,10 @@ def dropped(taken: Propagation, func: Any, x: Tensor, rate: float) -> Uncertain:
                 fix="set a rate below 1, or leave the site out with live=...",
             )
         )
-    if func in _ALPHA | _ALPHA_BY_CHANNEL:
-        return _drop_alpha(x, rate, elementwise=func in _ALPHA)
-    if func in _BY_CHANNEL:
+    kind = KINDS[func]
+    if kind.alpha:
+        return _drop_alpha(x, rate, elementwise=kind.shape_of is elementwise)
+    if kind.shape_of is not elementwise:
         return _drop_channels(x, rate)
     mean, variance = plain(x), variance_of(x)
     independent = x.independent if isinstance(x, Uncertain) else True
@@ -73,10 +58,10 @@ def _drop_channels(x: Tensor, rate: float) -> Uncertain:
 
 
 def _drop_alpha(x: Tensor, rate: float, *, elementwise: bool) -> Uncertain:
-    keep, scale = 1 - rate, ((_SATURATION**2 * rate + 1) * (1 - rate)) ** -0.5
-    shift = _SATURATION * scale * rate
+    keep, scale = 1 - rate, ((SATURATION**2 * rate + 1) * (1 - rate)) ** -0.5
+    shift = SATURATION * scale * rate
     mean, variance = plain(x), variance_of(x)
-    gap = mean.to(variance.dtype) + _SATURATION
+    gap = mean.to(variance.dtype) + SATURATION
     independent = elementwise and (x.independent if isinstance(x, Uncertain) else True)
-    expected = scale * (keep * mean - rate * _SATURATION) + shift
+    expected = scale * (keep * mean - rate * SATURATION) + shift
     return uncertain(expected, scale**2 * keep * (variance + rate * gap.square()), independent=independent)

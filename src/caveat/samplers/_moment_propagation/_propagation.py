@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, overrides
 from torch.utils import _pytree as pytree
 
+from caveat._dropping import KINDS
 from caveat._inputs import Inputs, map_leaves
 from caveat._intercept import (
     HANDLERS,
@@ -30,7 +31,7 @@ from caveat._intercept import (
     substituted_anywhere,
 )
 from caveat.errors import explain
-from caveat.samplers._moment_propagation._dropout_moments import DROPOUTS, dropped
+from caveat.samplers._moment_propagation._dropout_moments import dropped
 from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, CannotPropagateError, Uncertain
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
@@ -59,7 +60,7 @@ class Propagation(FunctionMode):
     ) -> Any:
         given, kwargs = args, kwargs or {}
         args, kwargs = self.taken.settled(args, kwargs)
-        if func in DROPOUTS:
+        if func in KINDS:
             return self._written(func, given, args, kwargs, self._drop(func, args, kwargs))
         if HANDLERS.get(func) in NOISE_HANDLERS:
             raise self.cannot(func, "asks torch for random numbers, whose distribution cannot be known from the call")
@@ -109,7 +110,7 @@ class Propagation(FunctionMode):
         self, func: Any, given: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> Any:
         """Let what was written in place stand, from here on, for every name of the tensor that it was written on."""
-        if func in DROPOUTS and len(args) > 3 and args[3]:
+        if func in KINDS and len(args) > 3 and args[3]:
             kwargs = {**kwargs, "inplace": True}
         target = cast(Any, args[0] if args else kwargs.get("input"))
         if not mutates(func, kwargs) or result is target:
