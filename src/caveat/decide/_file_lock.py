@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from caveat._files import is_at, open_locked
-from caveat.errors import BusyError, CaveatError, explain
+from caveat.errors import BusyError, CaveatError
 
 
 class LedgerError(CaveatError, ValueError):
@@ -20,8 +20,10 @@ class LedgerError(CaveatError, ValueError):
         rest: the bytes of that line; empty where anything else is wrong.
     """
 
-    def __init__(self, message: str, records: Sequence[dict[str, Any]] = (), rest: bytes = b"") -> None:
-        super().__init__(message)
+    def __init__(
+        self, rule: str = "", records: Sequence[dict[str, Any]] = (), rest: bytes = b"", **parts: str
+    ) -> None:
+        super().__init__(rule, **parts)
         self.records, self.rest = list(records), rest
 
 
@@ -60,10 +62,8 @@ def require_own(file: int, path: Path, process: int) -> None:
     if is_at(file, path):
         return
     raise LedgerError(
-        explain(
-            "The file of a ledger stays where it is while the ledger is open.",
-            got=f"{path.name}, which was moved or deleted; nothing was written",
-            cause="log rotation, or a clean-up of the folder",
-            fix="close the ledger before the file is moved; open it again to go on in a new one",
-        )
+        "The file of a ledger stays where it is while the ledger is open.",
+        got=f"{path.name}, which was moved or deleted; nothing was written",
+        cause="log rotation, or a clean-up of the folder",
+        fix="close the ledger before the file is moved; open it again to go on in a new one",
     )

@@ -20,7 +20,7 @@ from typing import Any, cast, final
 from caveat._files import open_regular, sync_folder
 from caveat.decide._decision import Decision
 from caveat.decide._file_lock import LedgerError, locked, require_own
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 @final
@@ -184,13 +184,14 @@ def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
     records = [_record(line, number, path) for number, line in enumerate(whole)]
     if not rest:
         return records
-    message = explain(
+    raise LedgerError(
         "A ledger ends with a whole line.",
+        records,
+        rest,
         got=f"{len(rest)} bytes without an end in {path.name}, after {len(records)} whole records",
         cause="a crash or a full disk in mid-write",
         fix=f"Ledger({path.name!r}, mend=True) sets them aside and goes on; error.records holds the whole ones",
     )
-    raise LedgerError(message, records, rest)
 
 
 def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
@@ -201,12 +202,10 @@ def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
     if isinstance(record, dict):
         return cast("dict[str, Any]", record)
     raise LedgerError(
-        explain(
-            "Each line of a ledger is one record in JSON.",
-            got=f"line {number + 1} of {path.name}: {line[:60]!r}",
-            cause="the file was edited by hand, or is not a ledger",
-            fix="mend that line in an editor, or use another path; nothing was changed",
-        )
+        "Each line of a ledger is one record in JSON.",
+        got=f"line {number + 1} of {path.name}: {line[:60]!r}",
+        cause="the file was edited by hand, or is not a ledger",
+        fix="mend that line in an editor, or use another path; nothing was changed",
     )
 
 
