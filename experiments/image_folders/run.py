@@ -20,10 +20,9 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share lies beside them
 from records import Experiment, Record, data, markdown, run
 
-from caveat._estimators import batch_of
 from caveat.decide import NoThresholdError, threshold_for_risk
 from caveat.image import Classifier
-from caveat.image._settings import step_of
+from caveat.image._settings import complete
 from caveat.measures import MEASURES
 from caveat.metrics import auroc, expected_calibration_error
 from caveat.predictive import Categorical
@@ -104,14 +103,14 @@ def accuracy_by_hand(model: Classifier, x: np.ndarray, y: np.ndarray, test: np.n
     for module in network.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    settings = model.model_.settings
-    optimizer = torch.optim.AdamW(network.parameters(), lr=step_of(settings), weight_decay=settings.weight_decay)
+    settings = complete(model.model_.settings, len(y))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     inputs, labels = torch.from_numpy(x.copy())[:, None], torch.from_numpy(y)
     epochs = model.model_.summary["epochs"][0]
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     network.train()
     for _ in range(epochs):
-        for rows in torch.randperm(len(labels)).split(batch_of(settings, len(labels))):
+        for rows in torch.randperm(len(labels)).split(settings.batch_size):
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(inputs[rows]), labels[rows]).backward()
             optimizer.step()

@@ -28,7 +28,7 @@ from caveat._estimators._objectives import loss_of
 from caveat._tables import Table, TableReader, TrainingTable, learn_table, row_place
 from caveat.tabular import Classifier, Regressor
 from caveat.tabular._network import TableNetwork
-from caveat.tabular._settings import Settings, batch_of, patience_of
+from caveat.tabular._settings import Settings, complete
 from caveat.tabular._training import pieces_of, shape_of
 
 TABLES = ("energy", "concrete", "kin8nm", "covertype", "diamonds", "Computers")
@@ -104,13 +104,14 @@ def train(
     out, kept = order[: int(STOPPING * len(y))], order[int(STOPPING * len(y)) :]
     torch.manual_seed(0)
     edges = pieces_of(table, kept.numpy(), of_classes)
-    model = TabM(TableNetwork(shape_of(schema, edges, outputs, of_classes, Settings()), edges), width, outputs)
+    settings: Any = complete(Settings(), len(kept), of_classes)
+    model = TabM(TableNetwork(shape_of(schema, edges, outputs, of_classes, settings), edges), width, outputs)
     loss = loss_of(of_classes, weighted=False) if of_classes or density else nn.functional.mse_loss
-    batch, epochs, best, state = batch_of(Settings(), len(kept)), 0, float("inf"), deepcopy(model.state_dict())
+    batch, epochs, best, state = settings.batch_size, 0, float("inf"), deepcopy(model.state_dict())
     for divided, shorter in STAGES:
         model.load_state_dict(state)
         optimizer = torch.optim.AdamW(model.parameters(), lr=RATE / divided, weight_decay=DECAY)
-        waited, patience = 0, max(LEAST_PATIENCE, patience_of(Settings(), len(kept))) // shorter
+        waited, patience = 0, max(LEAST_PATIENCE, settings.patience) // shorter
         while waited < patience and time.process_time() < end:
             model.train()
             for chosen in kept[torch.randperm(len(kept))].split(batch):

@@ -156,7 +156,7 @@ def test_what_is_no_picture_is_named(source: Any, why: str) -> None:
     (problem,) = pictures.problems
     assert problem.row == 11
     assert why in problem.why
-    assert pictures.good_from(10).tolist() == [True, False]
+    assert pictures.good.tolist() == [True, False]
     assert pictures.pixels[1].unique().tolist() == [128]
 
 

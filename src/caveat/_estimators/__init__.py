@@ -3,13 +3,15 @@
 from importlib import import_module
 
 from caveat._estimators._calibration import calibrate, describe_calibration
-from caveat._estimators._card import plain_text
+from caveat._estimators._card import draws_line, plain_text, unlike_lines
 from caveat._estimators._fitting import fit_model
+from caveat._estimators._frozen import Standardized, digest_of_weights, find_frozen, perceptron
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
+from caveat._estimators._keyed_rows import KeyedRows
 from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
 from caveat._estimators._model_checks import require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
-from caveat._estimators._objectives import objective_of
+from caveat._estimators._objectives import objective_of, options_of, outputs_of
 from caveat._estimators._predicting import (
     highest_level,
     interval_of,
@@ -20,10 +22,16 @@ from caveat._estimators._predicting import (
     summarize_draws,
 )
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
-from caveat._estimators._settings import SharedSettings, batch_of, check_settings, settings_of, wrong_setting
+from caveat._estimators._settings import (
+    SharedSettings,
+    check_settings,
+    fill_in,
+    settings_of,
+    usual_batch,
+    wrong_setting,
+)
 from caveat._estimators._storage import (
     OF_READER,
-    digest_of_weights,
     format_of,
     load_model,
     restore_networks,
@@ -44,8 +52,8 @@ from caveat._estimators._thresholds import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from caveat._estimators._estimator import ClassifierBase, Estimator, RegressorBase
-    from caveat._estimators._sklearn import fitted, validation
+    from caveat._estimators._estimator import ONE_COLUMN, ClassifierBase, Estimator, RegressorBase
+    from caveat._estimators._sklearn import fitted, row_weights, validation
 
 __all__ = [
     "FEWEST_TO_CALIBRATE",
@@ -53,20 +61,22 @@ __all__ = [
     "FOLDS",
     "MOST_CLASSES",
     "OF_READER",
+    "ONE_COLUMN",
     "CardLines",
     "Classes",
     "ClassifierBase",
     "Estimator",
+    "KeyedRows",
     "Kind",
     "Learned",
     "Model",
     "Numbers",
     "RegressorBase",
     "SharedSettings",
+    "Standardized",
     "Stored",
     "Target",
     "Training",
-    "batch_of",
     "calibrate",
     "changed",
     "check_destination",
@@ -77,7 +87,10 @@ __all__ = [
     "decide",
     "describe_calibration",
     "digest_of_weights",
+    "draws_line",
     "epistemic_measure",
+    "fill_in",
+    "find_frozen",
     "fingerprint",
     "fit_model",
     "fitted",
@@ -91,12 +104,16 @@ __all__ = [
     "measure_of",
     "note_constants",
     "objective_of",
+    "options_of",
+    "outputs_of",
+    "perceptron",
     "plain_text",
     "predict_from",
     "predict_in_steps",
     "prediction_rows",
     "require",
     "restore_networks",
+    "row_weights",
     "save_model",
     "sets_of",
     "settings_of",
@@ -105,6 +122,8 @@ __all__ = [
     "uncertainty_of",
     "under",
     "unit_of",
+    "unlike_lines",
+    "usual_batch",
     "usual_measure",
     "validation",
     "wrong_setting",

@@ -5,11 +5,14 @@ See "Model Cards for Model Reporting", Mitchell et al., 2019.
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from caveat._estimators._calibration import describe_calibration
 from caveat._estimators._kind import Model
 from caveat._estimators._targets import Classes
 
 _MOST_CLASSES = 20
+_WIDTH = 105
 
 
 def model_card(model: Model) -> str:
@@ -54,6 +57,22 @@ def _promise(model: Model) -> tuple[str, ...]:
         f"Intervals and sets hold their level on average over {rows} like those of training, not one by one, and not",
         "after the data have shifted.",
     )
+
+
+def draws_line(model: Model) -> str:
+    """Returns the line on networks whose dropout is on in draws."""
+    count = len(model.networks)
+    networks = "one network" if count == 1 else f"an ensemble of {count} networks, each"
+    return f"Method: {networks} with dropout on while drawing, {model.settings.draws} draws."
+
+
+def unlike_lines(rows: str) -> list[str]:
+    """Returns the lines on rows unlike those of training, such as "Sentences of another kind"."""
+    text = (
+        f"{rows} than those of training are noticed only as far as the draws disagree or the answers are spread out: "
+        "choose a threshold, and look at what it lets through."
+    )
+    return wrap(text, _WIDTH)
 
 
 def plain_text(text: str) -> str:

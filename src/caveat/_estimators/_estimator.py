@@ -49,6 +49,8 @@ from caveat.measures import decompose
 from caveat.predictive import Categorical, Gaussian
 
 Array = NDArray[Any]
+ONE_COLUMN = ("string", "one_d_array")
+"""scikit-learn's tags of what is given as one column."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -56,6 +58,7 @@ class Estimator(BaseEstimator, ABC):
     """What classifiers and regressors of all kinds share."""
 
     kind: ClassVar[Kind]
+    _input_tags: ClassVar[tuple[str, ...]] = ()
     model_: Model = field(init=False)
     verbose: bool = False
 
@@ -67,9 +70,9 @@ class Estimator(BaseEstimator, ABC):
             InvalidArgumentError: As ``kind.error``: rows that cannot be read; the message names the row.
         """
 
-    @abstractmethod
     def training_rows(self, opened: Any, chosen: Array) -> Rows:
         """Returns the chosen ones of rows that were opened, to train on; a row may be chosen twice."""
+        return opened.take(chosen)
 
     @abstractmethod
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
@@ -234,6 +237,13 @@ class Estimator(BaseEstimator, ABC):
     def _shaped(self, values: Tensor) -> Array:
         return as_array(values)
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        for name in self._input_tags:
+            setattr(tags.input_tags, name, True)
+        tags.input_tags.two_d_array = not tags.input_tags.one_d_array
+        return tags
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClassifierBase(ClassifierMixin, Estimator):
@@ -277,7 +287,7 @@ class ClassifierBase(ClassifierMixin, Estimator):
         self.classes_ = cast(Classes, self.model_.target).typed()
 
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
-        labels = label_values(y, rows, self.kind)[chosen]
+        labels = label_values(y, rows, self.kind, chosen)
         target, self.classes_, numbers = learn_classes(labels, target_names(y, 1)[0], self.kind.error)
         return target, numbers
 
@@ -329,17 +339,17 @@ class RegressorBase(RegressorMixin, Estimator):
         return isinstance(target, Numbers)
 
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
-        values, flat = number_values(y, rows, self.kind)
+        values, flat = number_values(y, rows, self.kind, chosen)
         names = target_names(y, values.shape[1])
         target, answers = learn_numbers(
-            values[chosen], names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y"
+            values, names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y"
         )
         for name, note in note_constants(target, answers).items():
             warnings.warn(f"Target {name!r}: {note}.", UserWarning, stacklevel=3)
         return target, answers
 
     def _truth(self, y: Any) -> Tensor:
-        values, _ = number_values(y, len(y), self.kind)
+        values, _ = number_values(y, len(y), self.kind, np.arange(len(y)))
         return torch.as_tensor(values)
 
     @property

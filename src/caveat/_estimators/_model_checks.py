@@ -81,6 +81,13 @@ def check_target(target: Target) -> None:
     require(not target.flat or len(target.names) == 1, "target: several numbers are not flat")
 
 
+def check_shape(shape: Any, target: Target, *, bare: bool) -> None:
+    """Raise unless networks of the shape answer the target; ``bare`` ones return means without variances."""
+    outputs = target.count * (1 if target.classifies or bare else 2)
+    require(shape.classes == target.classifies and shape.outputs == outputs, "network.outputs are not those of the target")
+    require(shape.width >= 1 and 0 <= shape.dropout < 1, "network: a width or a rate of dropout out of range")
+
+
 def check_calibration(temperature: float, factors: Tensor, scores: Tensor, targets: int) -> None:
     """Raise unless these are of so many ``targets``; 0 of classes."""
     require(0 < temperature < math.inf, f"calibration.temperature must be above 0, not {temperature}")

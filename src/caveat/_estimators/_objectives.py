@@ -18,11 +18,30 @@ from torch import Tensor
 from caveat._estimators._kind import Training
 from caveat.losses import beta_nll
 
+_FEWEST_TO_VALIDATE = 30
+
 
 def objective_of(training: Training) -> tuple[Callable[[Any, Any], Tensor], Any]:
     """Returns the loss, and the targets that it takes: the answers, and the weights beside them if there are any."""
     loss = loss_of(training.target.classifies, weighted=training.weights is not None)
     return loss, training.answers if training.weights is None else (training.answers, training.weights)
+
+
+def outputs_of(training: Training) -> int:
+    """Returns how many numbers a network gives: one for each class, or a mean and a log-variance for each target."""
+    return training.target.count * (1 if training.target.classifies else 2)
+
+
+def options_of(training: Training, validation: float | None) -> dict[str, Any]:
+    """Returns what ``caveat.train`` is told of any kind, by complete settings; of few rows none are held out."""
+    settings = training.settings
+    return {
+        "validation": validation if len(training.kept) >= _FEWEST_TO_VALIDATE else None,
+        "batch_size": settings.batch_size,
+        "weight_decay": settings.weight_decay,
+        "seed": settings.random_state,
+        "progress": training.verbose,
+    }
 
 
 def loss_of(classifies: bool, *, weighted: bool) -> Callable[[Any, Any], Tensor]:

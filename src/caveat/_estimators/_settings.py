@@ -6,7 +6,7 @@ The copy is checked once, and ``set_params`` of the estimator does not change it
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from caveat._checks import require_integer, require_seed
@@ -79,9 +79,14 @@ def check_settings(
     return settings
 
 
-def batch_of(settings: SharedSettings, rows: int) -> int:
+def fill_in(settings: SettingsT, **usual: Any) -> SettingsT:
+    """Returns the settings, with usual values for those that are None."""
+    return replace(settings, **{name: value for name, value in usual.items() if getattr(settings, name) is None})
+
+
+def usual_batch(rows: int) -> int:
     """Returns the rows of a step: few of small sets, which else would take few steps."""
-    return settings.batch_size or (16 if rows < 500 else 32 if rows < 3_000 else 64)
+    return 16 if rows < 500 else 32 if rows < 3_000 else 64
 
 
 def wrong_setting(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:

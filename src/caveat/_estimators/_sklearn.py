@@ -51,8 +51,8 @@ def fitted(estimator: Any) -> Model:
     return estimator.model_
 
 
-def label_values(y: Any, rows: int, kind: Kind) -> Array:
-    """Returns labels (B,) of one type, of any container.
+def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
+    """Returns the labels (N,) of the chosen rows, of one type, of any container of labels (B,).
 
     Raises:
         InvalidArgumentError: As ``kind.error``: labels that are missing or no classes, of several types, or another
@@ -67,8 +67,9 @@ def label_values(y: Any, rows: int, kind: Kind) -> Array:
         cause = f"one-hot labels, or several labels a {kind.row}"
         raise kind.error(explain(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)"))
     _check_length(len(labels), rows, kind)
+    labels = labels[chosen]
     listed = cast("list[Any]", labels.tolist())
-    for row, label in enumerate(listed):
+    for row, label in zip(chosen.tolist(), listed, strict=True):
         if is_missing(label) or (isinstance(label, float) and not np.isfinite(label)):
             raise kind.error(_missing(row, label, kind))
         if isinstance(label, float) and not label.is_integer():
@@ -90,8 +91,8 @@ def label_values(y: Any, rows: int, kind: Kind) -> Array:
     return labels
 
 
-def number_values(y: Any, rows: int, kind: Kind) -> tuple[Array, bool]:
-    """Returns targets (B, D) float64 of any container, and whether they were (B,).
+def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, bool]:
+    """Returns the targets (N, D) float64 of the chosen rows, of any container of (B, D), and whether they were (B,).
 
     Raises:
         InvalidArgumentError: As ``kind.error``: a target that is missing, infinite or no number, or another number of
@@ -102,8 +103,9 @@ def number_values(y: Any, rows: int, kind: Kind) -> tuple[Array, bool]:
         rule, cause = "Targets must be (B,) or (B, D) numbers.", "an array of something else"
         raise kind.error(explain(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)"))
     _check_length(len(given), rows, kind)
+    given = given[chosen]
     if given.dtype.kind not in "iufb":
-        for row, value in enumerate(given.tolist()):
+        for row, value in zip(chosen.tolist(), given.tolist(), strict=True):
             for one in cast("list[Any]", value if isinstance(value, list) else [value]):
                 if is_missing(one) or not _is_finite(one):
                     raise kind.error(_missing(row, one, kind))
@@ -111,7 +113,7 @@ def number_values(y: Any, rows: int, kind: Kind) -> tuple[Array, bool]:
     bad = ~np.isfinite(values.reshape(len(values), -1))
     if bad.any():
         row, column = (int(at[0]) for at in bad.nonzero())
-        raise kind.error(_missing(row, values.reshape(len(values), -1)[row, column].item(), kind))
+        raise kind.error(_missing(chosen[row], values.reshape(len(values), -1)[row, column].item(), kind))
     if values.ndim == 2 and values.shape[1] == 1:
         _warn_of_a_column()
         return values, True

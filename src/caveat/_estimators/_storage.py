@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from caveat._estimators._card import model_card
@@ -18,6 +16,7 @@ from caveat._estimators._model_checks import (
     check_calibration,
     check_names,
     check_policy,
+    check_shape,
     check_size,
     check_summary,
     check_target,
@@ -123,15 +122,6 @@ def restore_networks(build: Callable[[], nn.Module], stored: Stored) -> tuple[nn
     return tuple(networks)
 
 
-def digest_of_weights(module: nn.Module, first: bytes = b"") -> str:
-    """Returns what tells a network that a folder only names from another: a digest of ``first`` and of its weights."""
-    digest = hashlib.sha256(first)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _make(
     kind: Kind, place: Path, given: Mapping[str, Any], about: dict[str, Any], tensors: dict[str, Tensor]
 ) -> Model:
@@ -142,8 +132,11 @@ def _make(
     count = kind.networks(settings)
     check_size(count, settings.draws, tensors)
     check_target(target)
+    check_shape(shape, target, bare=stated.noise is not None)
     of_reader = from_plain(kind.stored, {part.name: about[part.name] for part in fields(kind.stored)}, "its own part")
     reader, networks = kind.restore(Stored(place, of_reader, target, shape, settings, count, tensors, given))
+    for network in networks:
+        network.to(getattr(settings, "device", None) or "cpu")
     task = "classification" if isinstance(target, Classes) else "regression"
     measures = measures_of(task)
     checked = kind.tensors is not None  # those of the reader, by the kind

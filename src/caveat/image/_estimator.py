@@ -8,29 +8,33 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from caveat._estimators import (
+    ONE_COLUMN,
     Classes,
     ClassifierBase,
     Estimator,
+    KeyedRows,
     Model,
     RegressorBase,
     decide,
     fitted,
     load_model,
     predict_from,
+    row_weights,
     settings_of,
 )
 from caveat.decide import Decision
 from caveat.errors import explain
 from caveat.image._backbone import open_backbone
-from caveat.image._kind import AT_ONCE, KIND, PictureReader, TrainingPictures, read_training
+from caveat.image._kind import AT_ONCE, KIND, PictureReader, read_training
 from caveat.image._listing import InvalidPictureError, PicturesLeftOutWarning, as_sources, list_pictures
 from caveat.image._reading import Format, Problem, learn_format, read_in_batches
 from caveat.image._settings import Settings
@@ -44,6 +48,7 @@ class PictureEstimator(Estimator, Settings):
     """An estimator of B pictures X: a list of paths, arrays or PIL images, an array, a folder, or a CSV of paths."""
 
     kind = KIND
+    _input_tags = ONE_COLUMN
 
     problems_: tuple[Problem, ...] = field(init=False)
 
@@ -66,34 +71,35 @@ class PictureEstimator(Estimator, Settings):
             sources, y = list_pictures(X)
         else:
             sources = as_sources(X)
-        pictures, problems = read_training(sources, self._reader(sources))
+        rows, problems = read_training(sources, self._reader(sources))
         if problems:
-            good = np.ones(len(sources), bool)
-            good[[problem.row for problem in problems]] = False
-            _check_some(good, problems)
-            _warn(problems, len(sources))
-            pictures = pictures.take(np.flatnonzero(good))
-            if y is not None and len(y) == len(good):
-                y = y[good] if hasattr(y, "iloc") else np.asarray(y)[good]
-            sample_weight = None if sample_weight is None else np.asarray(sample_weight)[good]
-        super().fit(pictures, y, sample_weight)
+            said = describe_problems(problems, len(sources))
+            if len(problems) == len(sources):
+                rule = "Of the pictures to train on at least some must show something."
+                raise InvalidPictureError(explain(rule, got=said, fix="open one of them in a viewer"))
+            warnings.warn(said, PicturesLeftOutWarning, stacklevel=2)
+            sample_weight = np.array(row_weights(sample_weight, len(sources)))
+            sample_weight[[problem.row for problem in problems]] = 0.0
+        super().fit(rows, y, sample_weight)
         self.problems_ = problems
         self.model_.summary["rows_left_out"] = len(problems)
         return self
 
     def open_rows(self, X: Any, *, training: bool) -> tuple[Any, int]:
         """Returns the pictures, and the number of them; those of training are read already."""
-        opened = X if isinstance(X, TrainingPictures) else as_sources(X)
-        return opened, len(opened.digests) if isinstance(opened, TrainingPictures) else len(opened)
-
-    def training_rows(self, opened: TrainingPictures, chosen: Any) -> TrainingPictures:
-        """Returns some of the pictures to train on."""
-        return opened.take(chosen)
+        if isinstance(X, KeyedRows):
+            return X, len(X.keys)
+        sources = as_sources(X)
+        return sources, len(sources)
 
     def decide(self, X: Any, *, ids: Sequence[Any] | None = None) -> Decision:
         """Returns what to do with each picture by the chosen threshold, and why; one that shows nothing is deferred."""
         pred, problems = self._look(X)
-        return defer_unseen(decide(fitted(self), pred, ids), problems)
+        made = decide(fitted(self), pred, ids)
+        rows = [problem.row for problem in problems]
+        action, answered = made.action.clone(), made.answered.clone()
+        action[rows], answered[rows] = made.actions.index("abstain"), False
+        return replace(made, action=action, answered=answered)
 
     def predict_in_batches(
         self, X: Any, draws: int | None = None
@@ -104,7 +110,8 @@ class PictureEstimator(Estimator, Settings):
             X: Pictures; of paths memory holds one batch at a time.
             draws: The number of draws; the model's own if None.
         """
-        return predict_in_batches(fitted(self), as_sources(X), draws)
+        model = fitted(self)
+        return _predict_batches(model, as_sources(X), model.settings.draws if draws is None else draws)
 
     @classmethod
     def load(cls, folder: str | Path, *, backbone: nn.Module | None = None) -> Self:
@@ -130,18 +137,11 @@ class PictureEstimator(Estimator, Settings):
         return self._look(X)[0]
 
     def _look(self, X: Any) -> tuple[Categorical | Gaussian, tuple[Problem, ...]]:
-        sources = as_sources(X)
-        pred, problems = predict_pictures(fitted(self), sources)
+        preds, found = zip(*self.predict_in_batches(X), strict=True)
+        pred, problems = cast("Categorical | Gaussian", concatenate(preds)), tuple(chain.from_iterable(found))
         if problems:
-            _warn(problems, len(sources))
+            warnings.warn(describe_problems(problems, pred.row_count), PicturesLeftOutWarning, stacklevel=4)
         return pred, problems
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -208,63 +208,19 @@ class Regressor(PictureEstimator, RegressorBase):
     """
 
 
-def _warn(problems: Sequence[Problem], of: int) -> None:
-    warnings.warn(describe_problems(problems, of), PicturesLeftOutWarning, stacklevel=4)
-
-
-def _check_some(good: Any, problems: Sequence[Problem]) -> None:
-    if not good.any():
-        rule = "Of the pictures to train on at least some must show something."
-        got = describe_problems(problems, len(good))
-        raise InvalidPictureError(explain(rule, got=got, fix="open one of them in a viewer"))
-
-
-def predict_pictures(
-    model: Model, sources: Sequence[Any], draws: int | None = None
-) -> tuple[Categorical | Gaussian, tuple[Problem, ...]]:
-    """Returns the predictive of B pictures, and which of them were left out.
-
-    Args:
-        model: Model.
-        sources: Paths, arrays or PIL images.
-        draws: The number of draws; the model's own if None.
-    """
-    parts: list[Categorical | Gaussian] = []
-    problems: list[Problem] = []
-    for pred, some in predict_in_batches(model, sources, draws):
-        parts.append(pred)
-        problems += some
-    return cast("Categorical | Gaussian", concatenate(parts)), tuple(problems)
-
-
-def predict_in_batches(
-    model: Model, sources: Sequence[Any], draws: int | None = None
+def _predict_batches(
+    model: Model, sources: Sequence[Any], draws: int
 ) -> Iterator[tuple[Categorical | Gaussian, tuple[Problem, ...]]]:
-    """Yields predictives of some pictures at a time, in order, and which were left out; memory holds one batch."""
     reader = cast(PictureReader, model.reader)
-    first = 0
     for pictures in read_in_batches(sources, reader.format, AT_ONCE):
-        good = torch.from_numpy(pictures.good_from(first))
-        seen, unseen = good.nonzero().flatten(), (~good).nonzero().flatten()
-        n = model.settings.draws if draws is None else draws
+        seen, unseen = pictures.good.nonzero().flatten(), (~pictures.good).nonzero().flatten()
         parts: list[Any] = []
         if len(seen):
-            parts.append(predict_from(model, reader.inputs_of(pictures.pixels[seen]), n))
+            parts.append(predict_from(model, reader.inputs_of(pictures.pixels[seen]), draws))
         if len(unseen):
-            parts.append(_predict_unseen(model, len(unseen), n))
+            parts.append(_predict_unseen(model, len(unseen), draws))
         indices = [index for index in (seen, unseen) if len(index)]
         yield cast("Categorical | Gaussian", concatenate(parts, indices=indices)), pictures.problems
-        first += len(good)
-
-
-def defer_unseen(made: Decision, problems: Sequence[Problem]) -> Decision:
-    """Returns the decision with no answer for pictures that were left out."""
-    if not problems:
-        return made
-    rows = torch.tensor([problem.row for problem in problems])
-    action, answered = made.action.clone(), made.answered.clone()
-    action[rows], answered[rows] = made.actions.index("abstain"), False
-    return replace(made, action=action, answered=answered)
 
 
 def _predict_unseen(model: Model, rows: int, draws: int) -> Categorical | Gaussian:
@@ -273,13 +229,10 @@ def _predict_unseen(model: Model, rows: int, draws: int) -> Categorical | Gaussi
     device = next(model.networks[0].parameters()).device
     if isinstance(target, Classes):
         counts = torch.tensor(target.counts, dtype=torch.float32, device=device)
-        return Probabilities().summarize(_repeat(counts / counts.sum(), draws, rows))
+        return Probabilities().summarize((counts / counts.sum()).expand(draws, rows, -1))
     mean, variance = torch.tensor(target.shifts), torch.tensor(target.scales, dtype=torch.float64).square()
-    return MeanAndVariance().summarize(_repeat(torch.stack([mean.double(), variance], -1).to(device), draws, rows))
-
-
-def _repeat(values: Tensor, draws: int, rows: int) -> Tensor:
-    return values.expand(draws, rows, *values.shape)
+    known = torch.stack([mean.double(), variance], -1).to(device)
+    return MeanAndVariance().summarize(known.expand(draws, rows, -1, -1))
 
 
 def describe_problems(problems: Sequence[Problem], of: int, most: int = 5) -> str:

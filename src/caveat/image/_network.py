@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
+from caveat._estimators import Standardized, perceptron
 from caveat.predictive import Output
 from caveat.samplers import mc_dropout
 
@@ -46,13 +47,9 @@ class PictureNetwork(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        last = shape.width * 2 ** (_STAGES - 1) if shape.pictures else shape.inputs
-        self.body = _residual_body(shape) if shape.pictures else _Standardize(shape.inputs)
-        hidden: list[nn.Module] = []
-        if not shape.pictures:
-            hidden = [nn.Dropout(shape.dropout), nn.Linear(last, shape.width), nn.ReLU()]
-            last = shape.width
-        self.head = nn.Sequential(*hidden, nn.Dropout(shape.dropout), nn.Linear(last, shape.outputs))
+        self.body = _residual_body(shape) if shape.pictures else Standardized(shape.inputs)
+        hidden = (shape.width * 2 ** (_STAGES - 1),) if shape.pictures else (shape.inputs, shape.width)
+        self.head = nn.Sequential(*perceptron((*hidden, shape.outputs), shape.dropout))
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -84,29 +81,11 @@ class ResidualBlock(nn.Module):
         return F.relu(self.second_norm(self.second(inner)) + self.skip(x))
 
 
-class _Standardize(nn.Module):
-    """Features brought to mean 0 and a standard deviation of 1 over all of them."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.register_buffer("shift", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(()))
-
-    def learn(self, features: Tensor) -> None:
-        """Take the mean and scale of features (N, F)."""
-        wide = features.double()
-        cast(Tensor, self.shift).copy_(wide.mean(0))
-        cast(Tensor, self.scale).copy_((wide - wide.mean(0)).square().mean().sqrt().clamp(min=1e-6))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return (features - cast(Tensor, self.shift)) / cast(Tensor, self.scale)
-
-
 def build_network(shape: Shape, features: Tensor | None = None) -> PictureNetwork:
     """Returns an untrained network; one on features (N, F) standardizes by those."""
     network = PictureNetwork(shape)
-    if features is not None and isinstance(network.body, _Standardize):
-        network.body.learn(features)
+    if features is not None and isinstance(network.body, Standardized):
+        network.body.standardize(features)
     return network
 
 

@@ -45,17 +45,13 @@ class Pictures:
 
     Fields:
         pixels: (B, channels, size, size) uint8; gray where a picture is left out.
+        good: Whether each could be read, (B,) bool.
         problems: Pictures that are left out.
     """
 
     pixels: Tensor
+    good: Tensor
     problems: tuple[Problem, ...]
-
-    def good_from(self, first: int = 0) -> Array:
-        """Returns whether each picture could be read, (B,) bool, where the first is of the row ``first``."""
-        good = np.ones(len(self.pixels), bool)
-        good[[problem.row - first for problem in self.problems]] = False
-        return good
 
 
 def read_pictures(sources: Sequence[Any], format: Format, first: int = 0) -> Pictures:
@@ -67,14 +63,16 @@ def read_pictures(sources: Sequence[Any], format: Format, first: int = 0) -> Pic
         first: Row number of the first.
     """
     pixels = torch.full((len(sources), format.channels, format.size, format.size), 128, dtype=torch.uint8)
+    good = torch.ones(len(sources), dtype=torch.bool)
     problems: list[Problem] = []
     for row, source in enumerate(sources):
         square = _square_of(source, format)
         if isinstance(square, str):
+            good[row] = False
             problems.append(Problem(first + row, name_of(source, first + row), square))
         else:
             pixels[row] = torch.from_numpy(square)
-    return Pictures(pixels, tuple(problems))
+    return Pictures(pixels, good, tuple(problems))
 
 
 def read_in_batches(sources: Sequence[Any], format: Format, batch: int) -> Iterator[Pictures]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from caveat._estimators import SharedSettings, batch_of, wrong_setting
+from caveat._estimators import SharedSettings, fill_in, usual_batch, wrong_setting
 from caveat._estimators import check_settings as check_ranges
 
 METHODS = ("ensemble", "mc_dropout")
@@ -45,22 +45,11 @@ def networks_of(settings: Settings) -> int:
     return settings.members if method == "ensemble" else 1
 
 
-def width_of(settings: Settings) -> int:
-    """Returns the channels of the first stage, or the width of the hidden layer on features."""
-    return settings.width or (16 if settings.backbone is None else 256)
-
-
-def rate_of(settings: Settings) -> float:
-    """Returns the rate of dropout."""
-    return 0.3 if settings.dropout is None else settings.dropout
-
-
-def step_of(settings: Settings) -> float:
-    """Returns the learning rate."""
-    return settings.learning_rate or (2e-3 if settings.backbone is None else 1e-3)
-
-
-def epochs_of(settings: Settings, rows: int) -> int:
-    """Returns so many that the steps stay within bounds."""
-    steps = 2_000 if settings.backbone is None else 3_000
-    return settings.epochs or max(4, min(60, steps * batch_of(settings, rows) // max(rows, 1)))
+def complete(settings: Settings, rows: int) -> Settings:
+    """Returns the settings with what was left open chosen by the backbone, or its lack, and the number of rows."""
+    batch = settings.batch_size or usual_batch(rows)
+    steps, usual = 2_000, {"width": 16, "dropout": 0.3, "learning_rate": 2e-3}
+    if settings.backbone is not None:
+        steps, usual = 3_000, {"width": 256, "dropout": 0.3, "learning_rate": 1e-3, "patience": 6}
+    epochs = max(4, min(60, steps * batch // max(rows, 1)))  # so many that the steps stay within bounds
+    return fill_in(settings, **usual, batch_size=batch, epochs=epochs)

@@ -30,6 +30,7 @@ class TableEstimator(Estimator, Settings):
     """An estimator of a table X of B rows: a data frame, an Arrow table, an array (B, F) or a dict of columns."""
 
     kind = KIND
+    _input_tags = ("string", "categorical", "allow_nan")
 
     categorical: Collection[str | int] = ()
 
@@ -88,13 +89,6 @@ class TableEstimator(Estimator, Settings):
             self.n_features_in_ = len(columns)
             if isinstance(X, Mapping) or hasattr(X, "columns"):
                 self.feature_names_in_ = np.array(list(columns), dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -111,16 +111,12 @@ def _check_schema(schema: Schema) -> None:
 
 
 def _check_shape(stored: Stored, schema: Schema) -> None:
-    shape, target = cast(Shape, stored.shape), stored.target
+    shape = cast(Shape, stored.shape)
     require(shape.method == stored.settings.method, "network.method is not that of the settings")
-    require(0 <= shape.depth <= len(stored.tensors) and shape.width >= 1 and shape.embedding >= 1, "network: odd sizes")
-    require(0 <= shape.dropout < 1, "network.dropout must be a rate")
+    require(0 <= shape.depth <= len(stored.tensors) and shape.embedding >= 1, "network: odd sizes")
     require(len(shape.pieces) == len(schema.numbers) and min(shape.pieces, default=0) >= 0, "network.pieces: wrong")
     sizes = [FIRST + len(column.categories) for column in schema.categories]
     require(list(shape.categories) == sizes, "network.categories are not those of the schema")
-    classes = isinstance(target, Classes)
-    outputs = target.count * (1 if classes or shape.method == "sngp" else 2)
-    require(shape.classes == classes and shape.outputs == outputs, "network.outputs are not those of the target")
 
 
 def _describe(model: Model) -> CardLines:

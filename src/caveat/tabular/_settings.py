@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from caveat._estimators import SharedSettings
+from caveat._estimators import SharedSettings, fill_in
 from caveat._estimators import check_settings as check_ranges
 from caveat.tabular._network import METHODS
 
@@ -35,31 +35,24 @@ def networks_of(settings: Settings) -> int:
     return settings.members if settings.method == "ensemble" else 1
 
 
-def rate_of(settings: Settings, classes: bool) -> float:
-    """Returns the rate of dropout: what a target is made of bears more of it than a smooth function does."""
-    return settings.dropout if settings.dropout is not None else 0.25 if classes else 0.1
+def complete(settings: Settings, rows: int, classes: bool) -> Settings:
+    """Returns the settings with what was left open chosen by the number of rows, and by whether they are of classes.
 
-
-def batch_of(settings: Settings, rows: int) -> int:
-    """Returns the rows of a step: few for small tables, which else would take few steps."""
-    return settings.batch_size or (32 if rows < 2_000 else 64 if rows < 6_000 else 128 if rows < 15_000 else 256)
-
-
-def epochs_of(settings: Settings, rows: int, classes: bool) -> int:
-    """Returns so many that steps and rows shown stay in bounds; a smooth target takes longer to learn than a class."""
-    if settings.epochs is not None:
-        return settings.epochs
+    A batch is small for small tables, which else would take few steps, and epochs are so many that steps and rows shown
+    stay within bounds. A smooth target takes longer to learn than a class, which bears more dropout.
+    """
     rows = max(rows, 1)
-    shown = 400_000 if classes else 600_000
-    steps = 24_000 * batch_of(settings, rows) // rows
-    return max(6, min(300, steps, max(shown // rows, 6 if rows > 15_000 else 300)))
+    batch = settings.batch_size or (32 if rows < 2_000 else 64 if rows < 6_000 else 128 if rows < 15_000 else 256)
+    shown = (400_000 if classes else 600_000) // rows
+    return fill_in(
+        settings,
+        dropout=0.25 if classes else 0.1,
+        batch_size=batch,
+        epochs=max(6, min(300, 24_000 * batch // rows, max(shown, 6 if rows > 15_000 else 300))),
+        patience=30 if rows < 2_000 else 12 if rows < 15_000 else 3,
+    )
 
 
-def patience_of(settings: Settings, rows: int) -> int:
-    """Returns how many epochs without gain are waited for."""
-    return settings.patience or (30 if rows < 2_000 else 12 if rows < 15_000 else 3)
-
-
-def validation_of(rows: int) -> float:
+def held_out(rows: int) -> float:
     """Returns the fraction of rows by which each network's training is stopped."""
     return min(0.12, _MOST_TO_VALIDATE / max(rows, 1))

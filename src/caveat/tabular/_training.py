@@ -12,27 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat._estimators import Learned, Training, objective_of
+from caveat._estimators import Learned, Training, objective_of, options_of
 from caveat._tables import Array, Schema, TableReader, TrainingTable
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork
-from caveat.tabular._settings import (
-    Settings,
-    batch_of,
-    epochs_of,
-    networks_of,
-    patience_of,
-    rate_of,
-    validation_of,
-)
+from caveat.tabular._settings import Settings, complete, held_out, networks_of
 from caveat.train import Fit, fit_ensemble
 
 _LOOKED_AT = 1000
 # What a column may do at least where it is not known: of the spread of means, of the size of logits. Logits far from 0
 # must be moved as far before their probabilities vary.
 _OF_MEANS, _OF_LOGITS = 0.5, 1.0
-_FEWEST_TO_VALIDATE = 30
 _MOST_PIECES, _ROWS_A_PIECE = 48, 40
 _FEW_VALUES = 128  # of a number of so few values a class may hang on a single one: each begins a piece
 _SMALLER, _SHORTER = 5, 3  # the second part of training: how much smaller its steps are, and its patience
@@ -41,7 +32,9 @@ _SHARE = 4  # it has one epoch in so many
 
 def learn(training: Training) -> Learned:
     """Returns networks trained on encoded rows, and the reader of such rows."""
-    table, settings = cast(TrainingTable, training.rows), cast(Settings, training.settings)
+    table: TrainingTable = training.rows
+    settings = complete(training.settings, len(training.kept), training.target.classifies)
+    training = replace(training, settings=settings)
     encoded = table.encoded[training.kept]
     reader = TableReader(table.schema, table.targets)
     edges = pieces_of(table, training.kept, training.target.classifies)
@@ -104,7 +97,7 @@ def shape_of(schema: Schema, edges: Sequence[Array], outputs: int, classes: bool
         method=settings.method,
         width=settings.width,
         depth=settings.depth,
-        dropout=rate_of(settings, classes),
+        dropout=cast(float, settings.dropout),
         embedding=8,
     )
 
@@ -114,28 +107,23 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
 
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
     """
-    count, settings, checkpoint = len(rows), cast(Settings, training.settings), training.checkpoint
+    count, settings, checkpoint = len(rows), training.settings, training.checkpoint
     loss, targets = objective_of(training)
     if shape.method == "sngp" and not shape.classes:
         loss = nn.MSELoss() if training.weights is None else _weighted_square
     common: dict[str, Any] = {
         "members": networks_of(settings),
         "backend": "vectorized",
-        "validation": validation_of(count) if count >= _FEWEST_TO_VALIDATE else None,
-        "batch_size": batch_of(settings, count),
-        "weight_decay": settings.weight_decay,
-        "seed": settings.random_state,
         "penalty": partial(concrete_penalty, N=count, model_precision=None)
         if shape.method == "concrete_dropout"
         else None,
-        "progress": training.verbose,
+        **options_of(training, held_out(count)),
     }
 
     def train(build: Callable[..., nn.Module], **pace: Any) -> Sequence[Fit]:
         return fit_ensemble(build, loss, (rows, targets), **common, **pace).fits
 
-    epochs, patience = epochs_of(settings, count, shape.classes), patience_of(settings, count)
-    rate = settings.learning_rate
+    epochs, patience, rate = settings.epochs, settings.patience, settings.learning_rate
     first, second = (None if checkpoint is None else checkpoint / part for part in ("first", "second"))
     build = partial(TableNetwork, shape, list(edges))
     later = epochs // _SHARE

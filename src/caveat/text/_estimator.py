@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from caveat._estimators import ClassifierBase, Estimator, RegressorBase, load_model, save_model, validation
+from caveat._estimators import (
+    ONE_COLUMN,
+    ClassifierBase,
+    Estimator,
+    KeyedRows,
+    RegressorBase,
+    load_model,
+    save_model,
+    validation,
+)
 from caveat.text._kind import KIND, encoder_files
-from caveat.text._reader import Sentences
 from caveat.text._sentences import as_sentences
 from caveat.text._settings import Settings
 
@@ -18,19 +26,16 @@ class SentenceEstimator(Estimator, Settings):
     """An estimator of B sentences X: a list, an array or a series of strings."""
 
     kind = KIND
+    _input_tags = ONE_COLUMN
 
-    def open_rows(self, X: Any, *, training: bool) -> tuple[list[str], int]:
+    def open_rows(self, X: Any, *, training: bool) -> tuple[Any, int]:
         """Returns the sentences, and the number of them.
 
         Raises:
             InvalidTextError: A row that is no sentence; the message names it.
         """
         sentences = as_sentences(X)
-        return sentences, len(sentences)
-
-    def training_rows(self, opened: list[str], chosen: Any) -> Sentences:
-        """Returns some of the sentences to train on."""
-        return Sentences(opened).take(chosen)
+        return KeyedRows(sentences) if training else sentences, len(sentences)
 
     def save(self, folder: str | Path, *, with_encoder: bool = False) -> None:
         """Writes the model as a folder: weights, ``caveat.json`` and a model card; no pickle.
@@ -57,13 +62,6 @@ class SentenceEstimator(Estimator, Settings):
                 encoder than it was trained with.
         """
         return cls.of_model(load_model(cls.kind, folder, encoder=None if encoder is None else str(encoder)))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

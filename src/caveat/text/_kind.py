@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,19 @@ from typing import Any, cast
 
 from torch import nn
 
-from caveat._estimators import CardLines, Classes, Kind, Model, Stored, plain_text, require, restore_networks, under
+from caveat._estimators import (
+    CardLines,
+    Kind,
+    Model,
+    Stored,
+    draws_line,
+    find_frozen,
+    plain_text,
+    require,
+    restore_networks,
+    unlike_lines,
+)
 from caveat._extras import require as require_extra
-from caveat.errors import InvalidArgumentError, InvalidModelError, explain
 from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
@@ -70,34 +80,19 @@ def _restore(stored: Stored) -> tuple[SentenceReader, tuple[nn.Module, ...]]:
     about: _StoredReader = stored.reader
     _check(stored, about)
     encoder = None if about.encoder is None else _restore_encoder(stored, about.encoder)
-    tuned = encoder is not None and shape.kind == "encoder"
-    if tuned:
-        networks = _restore_tuned(stored, cast(Encoder, encoder))
-        encoder = replace(cast(Encoder, encoder), reader=cast(Any, networks[0]).reader)
-    else:
-        networks = restore_networks(partial(SentenceNetwork, shape), stored)
+    tuned = encoder.reader if encoder is not None and shape.kind == "encoder" else None
+    networks = restore_networks(lambda: SentenceNetwork(shape, deepcopy(tuned)), stored)
     for network in networks:
         vary_unknown_words(cast(SentenceNetwork, network))
-        network.to(stored.settings.device or "cpu")
+    if tuned is not None:
+        encoder = replace(cast(Encoder, encoder), reader=cast(Any, networks[0]).reader)
     return SentenceReader(shape.kind, stored.settings.max_length, about.vocabulary, encoder), networks
-
-
-def _restore_tuned(stored: Stored, encoder: Encoder) -> tuple[nn.Module, ...]:
-    networks: list[nn.Module] = []
-    for number in range(stored.count):
-        network = SentenceNetwork(stored.shape, copy.deepcopy(encoder.reader))
-        network.load_state_dict(under(stored.tensors, f"{number}."))
-        networks.append(network.eval())
-    return tuple(networks)
 
 
 def _check(stored: Stored, about: _StoredReader) -> None:
     shape: Shape = stored.shape
-    classes, known = isinstance(stored.target, Classes), about.vocabulary
-    outputs = stored.target.count * (1 if classes else 2)
-    fits = shape.classes == classes and shape.outputs == outputs
-    require(fits and shape.kind == kind_of(stored.settings), "its parts do not belong together")
-    require(shape.width >= 1 and shape.inputs >= 0 and 0 <= shape.dropout < 1, "network: out of range")
+    known = about.vocabulary
+    require(shape.kind == kind_of(stored.settings) and shape.inputs >= 0, "its parts do not belong together")
     one = (known is not None) == (shape.kind == "words") != (about.encoder is not None)
     require(one, "vocabulary and encoder: one of them")
     if known is not None:
@@ -122,13 +117,15 @@ def _restore_encoder(stored: Stored, about: _StoredEncoder) -> Encoder:
         encoder = make_encoder(about.name, tokenizer, network, settings.pooling, about.most, settings.device)
         return replace(encoder, most=about.most)
     name = moved or (str(place / ENCODER) if about.within else about.name)
-    try:
-        encoder = open_encoder(settings, name, offline=about.within)
-    except InvalidArgumentError as error:
-        raise InvalidModelError(_no_encoder(place, name, str(error).splitlines()[1].strip())) from error
-    if encoder.fingerprint() != about.fingerprint:
-        got = "another encoder under that name: its weights or words differ"
-        raise InvalidModelError(_no_encoder(place, name, got))
+    encoder = find_frozen(
+        place,
+        partial(open_encoder, settings, name, offline=about.within),
+        about.fingerprint,
+        what="encoder",
+        differs="another encoder under that name: its weights or words differ",
+        cause="it was moved, or is not on this computer; save() notes where it is unless with_encoder=True",
+        fix="load(folder, encoder='where it is now'), or save(folder, with_encoder=True) where it is",
+    )
     return replace(encoder, name=about.name if about.within and not moved else name, most=about.most)
 
 
@@ -139,8 +136,7 @@ def _write_encoder(encoder: Encoder, folder: Path, *, weights: bool) -> None:
 
 
 def _describe(model: Model) -> CardLines:
-    settings, reader, count = model.settings, cast(SentenceReader, model.reader), len(model.networks)
-    networks = "one network" if count == 1 else f"an ensemble of {count} networks, each"
+    settings, reader = model.settings, cast(SentenceReader, model.reader)
     longest: int | None = settings.max_length
     if reader.encoder is None:
         vocabulary = cast(Vocabulary, reader.vocabulary)
@@ -156,24 +152,14 @@ def _describe(model: Model) -> CardLines:
     return CardLines(
         method=(
             f"Reader: {read_by} {'All' if longest is None else f'At most {longest}'} {unit} of a sentence are read.",
-            f"Method: {networks} with dropout on while drawing, {settings.draws} draws.",
+            draws_line(model),
             f"Truncated: {model.summary.get('rows_cut', 0):,} sentences of training.",
         ),
         inputs=(),
         limits=(
             unknown,
-            "Sentences of another language, subject or kind than those of training are noticed only as far as the",
-            "draws disagree or the answers are spread out: choose a threshold, and look at what it lets through.",
+            *unlike_lines("Sentences of another language, subject or kind"),
         ),
-    )
-
-
-def _no_encoder(place: Path, name: str, got: str) -> str:
-    return explain(
-        f"The model in {place} reads sentences with the encoder that it was trained with.",
-        got=f"{name!r}: {got.removeprefix('Got: ')}",
-        cause="the encoder was moved, or is not on this computer; save() notes where it is unless with_encoder=True",
-        fix="load(folder, encoder='where it is now'), or save(folder, with_encoder=True) where it is",
     )
 
 

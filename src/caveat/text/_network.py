@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
+from caveat._estimators import Standardized, perceptron
 from caveat.layers import GaussianDropout
 from caveat.predictive import Output
 from caveat.samplers import mc_dropout
@@ -92,32 +93,23 @@ class TermReader(nn.Module):
         return of_bucket @ ((self.strange(ones) - 1) @ spread)
 
 
-class Head(nn.Module):
+class Head(Standardized):
     """Features (B, F) to logits (B, C), or to means and log-variances (B, 2 D)."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        features = shape.features
+        super().__init__(shape.features, shape.features)
         self.classes = shape.classes
-        self.register_buffer("shift", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
         self.register_buffer("temperature", torch.ones(()))
-        hidden: list[nn.Module] = []
-        if shape.kind != "words":
-            hidden = [nn.Dropout(shape.dropout), nn.Linear(features, shape.width)]
-        last = [nn.ReLU(), nn.Dropout(shape.dropout), nn.Linear(shape.width, shape.outputs)]
-        self.layers = nn.Sequential(*hidden, *last)
+        if shape.kind == "words":
+            layers = [nn.ReLU(), *perceptron((shape.width, shape.outputs), shape.dropout)]
+        else:
+            layers = perceptron((shape.features, shape.width, shape.outputs), shape.dropout)
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns logits, or means and log-variances."""
-        outputs = self.layers((features - cast(Tensor, self.shift)) / cast(Tensor, self.scale))
+        outputs = self.layers(super().forward(features))
         return outputs / cast(Tensor, self.temperature) if self.classes else outputs
-
-    def standardize(self, features: Tensor) -> None:
-        """Take features like these (B, F) to mean 0 and a standard deviation of 1 over all of them."""
-        wide = features.double()
-        cast(Tensor, self.shift).copy_(wide.mean(0))
-        cast(Tensor, self.scale).copy_((wide - wide.mean(0)).square().mean().sqrt().clamp(min=1e-6))
 
 
 class SentenceNetwork(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -95,25 +95,3 @@ def open_encoder(settings: Settings, name: str | None = None, *, offline: bool =
         local_files_only=settings.local_files_only or offline,
         device=settings.device,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Sentences:
-    """Sentences of training."""
-
-    texts: Sequence[str]
-
-    def order(self, answers: Any, weights: Any) -> Any:
-        """Returns the rows sorted by sentence, answers and weight."""
-        values, heavy = answers.tolist(), weights.tolist()
-        order = sorted(range(len(self.texts)), key=lambda row: (self.texts[row], values[row], heavy[row]))
-        return torch.tensor(order).numpy()
-
-    def take(self, rows: Any) -> Sentences:
-        """Returns some of the sentences."""
-        return Sentences([self.texts[row] for row in cast("list[int]", rows.tolist())])
-
-    def groups(self) -> Any:
-        """Returns one group for all that are equal, which stand beside each other."""
-        new = [row > 0 and self.texts[row] != self.texts[row - 1] for row in range(len(self.texts))]
-        return torch.tensor(new).cumsum(0).numpy()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from caveat._estimators import SharedSettings, wrong_setting
-from caveat._estimators import batch_of as usual_batch_of
+from caveat._estimators import SharedSettings, fill_in, usual_batch, wrong_setting
 from caveat._estimators import check_settings as check_ranges
 from caveat.text._network import ReaderKind
 
 METHODS = ("ensemble", "mc_dropout")
 POOLINGS = ("mean", "first")
+_USUAL: Mapping[str, Mapping[str, Any]] = {
+    "words": {"width": 128, "dropout": 0.3, "learning_rate": 5e-3, "patience": 4},
+    "features": {"width": 256, "dropout": 0.3, "learning_rate": 1e-3, "patience": 6},
+    "encoder": {"width": 256, "dropout": 0.1, "learning_rate": 3e-5, "patience": 2},
+}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -56,48 +62,17 @@ def networks_of(settings: Settings) -> int:
     return settings.members if method == "ensemble" else 1
 
 
-def width_of(settings: Settings) -> int:
-    """Returns the width of the terms' vectors, or of the head's hidden layer."""
-    return settings.width or {"words": 128, "features": 256, "encoder": 256}[kind_of(settings)]
+def complete(settings: Settings, rows: int, outputs: int, classifies: bool) -> Settings:
+    """Returns the settings with what was left open chosen by what is trained and by the number of rows.
 
-
-def rate_of(settings: Settings) -> float:
-    """Returns the rate of dropout."""
-    usual = {"words": 0.3, "features": 0.3, "encoder": 0.1}[kind_of(settings)]
-    return usual if settings.dropout is None else settings.dropout
-
-
-def step_of(settings: Settings) -> float:
-    """Returns the learning rate."""
-    return settings.learning_rate or {"words": 5e-3, "features": 1e-3, "encoder": 3e-5}[kind_of(settings)]
-
-
-def batch_of(settings: Settings, rows: int) -> int:
-    """Returns the rows of a step; an encoder that is tuned takes few."""
-    return settings.batch_size or (16 if settings.fine_tune else usual_batch_of(settings, rows))
-
-
-def epochs_of(settings: Settings, rows: int, outputs: int) -> int:
-    """Returns so many that the steps stay within bounds: terms need few of them, and more for many classes."""
-    if settings.epochs is not None:
-        return settings.epochs
-    if settings.fine_tune:
-        return 4
-    words = settings.encoder is None
-    steps, fewest = (200 + 5 * outputs, 6) if words else (6_000, 4)
-    return max(fewest, min(60, steps * batch_of(settings, rows) // max(rows, 1)))
-
-
-def validation_of(settings: Settings, classifies: bool) -> float | None:
-    """Returns the fraction that early stopping looks at; None for classes of terms, where it would stop too early.
-
-    It waits for probabilities to be best as they are, which those of terms are long before their ranking is; the
-    temperature mends them afterwards, and the rows are better trained on.
+    Epochs are so many that the steps stay within bounds: terms need few of them, and more for many classes. Of classes
+    of terms nothing is held out to stop early by: that waits for probabilities to be best as they are, which those of
+    terms are long before their ranking is; the temperature mends them afterwards, and the rows are better trained on.
     """
-    usual = None if settings.encoder is None and classifies else 0.1
-    return usual if settings.validation is None else settings.validation
-
-
-def patience_of(settings: Settings) -> int:
-    """Returns how many epochs without gain are waited for."""
-    return settings.patience or {"words": 4, "features": 6, "encoder": 2}[kind_of(settings)]
+    kind = kind_of(settings)
+    words, tuned = kind == "words", kind == "encoder"
+    batch = settings.batch_size or (16 if tuned else usual_batch(rows))
+    steps, fewest = (200 + 5 * outputs, 6) if words else (6_000, 4)
+    epochs = 4 if tuned else max(fewest, min(60, steps * batch // max(rows, 1)))
+    validation = None if words and classifies else 0.1
+    return fill_in(settings, **_USUAL[kind], batch_size=batch, epochs=epochs, validation=validation)

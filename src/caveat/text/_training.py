@@ -11,44 +11,34 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Learned, Training, objective_of
+from caveat._estimators import Learned, Training, objective_of, options_of, outputs_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
-from caveat.text._settings import (
-    Settings,
-    batch_of,
-    epochs_of,
-    kind_of,
-    networks_of,
-    patience_of,
-    rate_of,
-    step_of,
-    validation_of,
-    width_of,
-)
+from caveat.text._settings import complete, kind_of, networks_of
 from caveat.text._words import learn_vocabulary
 from caveat.train import Fit, fit, fit_ensemble
 
-_FEWEST_TO_VALIDATE, _AT_ONCE = 30, 512
+_AT_ONCE = 512
 _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
 
 
 def learn(training: Training) -> Learned:
     """Returns networks trained on sentences, and the reader: an encoder, or a vocabulary of what is trained on."""
-    settings: Settings = training.settings
+    kept = cast("list[int]", training.kept.tolist())
+    classes, outputs = training.target.classifies, outputs_of(training)
+    settings: Any = complete(training.settings, len(kept), outputs, classes)
+    training = replace(training, settings=settings)
     kind = kind_of(settings)
-    texts: Sequence[str] = training.rows.texts
+    texts: Sequence[str] = training.rows.keys
     if settings.encoder is not None:
         reader = SentenceReader(kind, settings.max_length, encoder=open_encoder(settings))
     else:  # of the kept sentences alone: those held out shall have unknown words as new sentences will
-        kept = cast("list[int]", training.kept.tolist())
         vocabulary = learn_vocabulary([texts[row] for row in kept], settings.vocabulary, settings.max_length)
         reader = SentenceReader(kind, settings.max_length, vocabulary=vocabulary)
     inputs, truncated = reader.read_and_count(texts)
     reader.warn_of_truncated(truncated, len(texts))
-    outputs = training.target.count * (1 if training.target.classifies else 2)
-    shape = Shape(kind, reader.features, outputs, training.target.classifies, width_of(settings), rate_of(settings))
+    shape = Shape(kind, reader.features, outputs, classes, settings.width, settings.dropout)
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
         trained = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
@@ -60,19 +50,19 @@ def learn(training: Training) -> Learned:
 
 
 def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Fit]:
-    settings: Settings = training.settings
+    settings = training.settings
     loss, targets = objective_of(training)
     fitted = fit_ensemble(
         partial(_build, shape, None if shape.kind == "words" else inputs),
         loss,
         (inputs, targets),
         members=networks_of(settings),
-        epochs=epochs_of(settings, len(inputs), shape.outputs),
-        learning_rate=step_of(settings),
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
         backend="loop" if shape.kind == "words" or networks_of(settings) == 1 else "vectorized",  # no stacked sum
         optimizer=partial(_many_weights, settings) if shape.kind == "words" else None,
         schedule=(lambda passed: 1 - passed) if shape.kind == "words" else None,
-        **_common(training, len(inputs)),
+        **_common(training),
     )
     with torch.no_grad():
         for network in cast("Sequence[SentenceNetwork]", fitted):
@@ -88,10 +78,10 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     A head that starts from nothing would pull the encoder apart before it has learned. See "Fine-Tuning can Distort
     Pretrained Features and Underperform Out-of-Distribution", Kumar et al., 2022.
     """
-    settings: Settings = training.settings
+    settings = training.settings
     features = encoder.features_of(inputs)
     loss, targets = objective_of(training)
-    common = _common(training, len(inputs))
+    common = _common(training)
     heads = fit_ensemble(
         partial(_build, shape, features),
         loss,
@@ -106,15 +96,14 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     for head in heads.fits:
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
-        options: dict[str, Any] = {**common, "seed": head.seed}
-        epochs = epochs_of(settings, len(inputs), shape.outputs)
-        trained.append(fit(network, loss, (inputs, targets), epochs=epochs, learning_rate=step_of(settings), **options))
+        options: dict[str, Any] = {**common, "seed": head.seed, "learning_rate": settings.learning_rate}
+        trained.append(fit(network, loss, (inputs, targets), epochs=settings.epochs, **options))
     return trained
 
 
-def _many_weights(settings: Settings, parameters: Any) -> torch.optim.Optimizer:
+def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
     """Returns an AdamW that reads millions of weights once a step: for these, its time is that of training."""
-    return torch.optim.AdamW(parameters, lr=step_of(settings), weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
@@ -125,14 +114,7 @@ def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
     return network
 
 
-def _common(training: Training, rows: int) -> dict[str, Any]:
-    settings: Settings = training.settings
-    return {
-        "validation": validation_of(settings, training.target.classifies) if rows >= _FEWEST_TO_VALIDATE else None,
-        "batch_size": batch_of(settings, rows),
-        "weight_decay": settings.weight_decay,
-        "patience": patience_of(settings),
-        "seed": settings.random_state,
-        "progress": training.verbose,
-        "device": settings.device,
-    }
+def _common(training: Training) -> dict[str, Any]:
+    settings = training.settings
+    options = options_of(training, settings.validation)
+    return {**options, "patience": settings.patience, "device": settings.device}
