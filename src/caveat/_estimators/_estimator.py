@@ -44,7 +44,7 @@ from caveat._estimators._thresholds import (
 )
 from caveat._goal import Goal
 from caveat.decide import Decision, Threshold
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.measures import decompose
 from caveat.predictive import Categorical, Gaussian
 
@@ -204,7 +204,7 @@ class Estimator(BaseEstimator, ABC):
             other = "Classifier" if model.target.classifies else "Regressor"
             rule, cause = f"The folder must hold a {cls.__name__}.", "the other class was meant"
             fix = f"caveat.{cls.kind.package}.{other}.load(folder)"
-            raise InvalidArgumentError(explain(rule, got=f"a {other}", cause=cause, fix=fix))
+            raise InvalidArgumentError(rule, got=f"a {other}", cause=cause, fix=fix)
         estimator = cls(**cast("dict[str, Any]", vars(model.settings)))
         estimator.model_ = model
         estimator._restored()
@@ -300,7 +300,7 @@ class ClassifierBase(ClassifierMixin, Estimator):
         unknown = [label for label in labels if label not in numbers]
         if unknown:
             rule, cause = "Answers must be classes of training.", "another spelling, or a class that training had not"
-            raise self.kind.error(explain(rule, got=f"{unknown[0]!r}", cause=cause, fix="leave these rows out"))
+            raise self.kind.error(rule, got=f"{unknown[0]!r}", cause=cause, fix="leave these rows out")
         return torch.as_tensor([numbers[label] for label in labels])
 
 

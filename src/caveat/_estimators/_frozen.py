@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgumentError, InvalidModelError, explain
+from caveat.errors import InvalidArgumentError, InvalidModelError
 
 
 class Standardized(nn.Module):
@@ -85,4 +85,4 @@ def find_frozen(
     except InvalidArgumentError as error:
         got, problem = str(error).splitlines()[1].strip().removeprefix("Got: "), error
     rule = f"The model in {place} needs the {what} that it was trained with."
-    raise InvalidModelError(explain(rule, got=got, cause=cause, fix=fix)) from problem
+    raise InvalidModelError(rule, got=got, cause=cause, fix=fix) from problem

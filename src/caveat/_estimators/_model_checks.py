@@ -83,8 +83,8 @@ def check_target(target: Target) -> None:
 
 def check_shape(shape: Any, target: Target, *, bare: bool) -> None:
     """Raise unless networks of the shape answer the target; ``bare`` ones return means without variances."""
-    outputs = target.count * (1 if target.classifies or bare else 2)
-    require(shape.classes == target.classifies and shape.outputs == outputs, "network.outputs are not those of the target")
+    fits = shape.outputs == target.count * (1 if target.classifies or bare else 2)
+    require(shape.classes == target.classifies and fits, "network.outputs are not those of the target")
     require(shape.width >= 1 and 0 <= shape.dropout < 1, "network: a width or a rate of dropout out of range")
 
 

@@ -260,12 +260,10 @@ def _check_kind(place: Path, about: dict[str, Any], format: tuple[str, int]) -> 
         made_by, newer = about.get("made_by"), made_for > format[1]
         maker = str(cast(Any, made_by).get("caveat", "?")) if isinstance(made_by, dict) else "?"
         raise InvalidModelError(
-            explain(
-                f"This version of caveat reads models of version {format[1]}.",
-                got=f"version {str(made_for)[:20]}, made by caveat {maker[:40]}, in {place}",
-                cause=f"the model was saved by {'a newer' if newer else 'an older'} caveat",
-                fix="pip install --upgrade caveat" if newer else "train it again with this one",
-            )
+            f"This version of caveat reads models of version {format[1]}.",
+            got=f"version {str(made_for)[:20]}, made by caveat {maker[:40]}, in {place}",
+            cause=f"the model was saved by {'a newer' if newer else 'an older'} caveat",
+            fix="pip install --upgrade caveat" if newer else "train it again with this one",
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from caveat._checks import require_integer, require_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _LEAST = {"members": 1, "draws": 2, "width": 1, "epochs": 1, "batch_size": 1, "patience": 1}
 _BELOW = {"dropout": 1.0, "validation": 1.0, "learning_rate": 1e6, "calibration": 1.0}
@@ -92,4 +92,4 @@ def usual_batch(rows: int) -> int:
 def wrong_setting(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:
     """Returns the error for a parameter that cannot be used."""
     cause = "a typo, or a value that was computed and came out as nothing"
-    return InvalidArgumentError(explain(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix))
+    return InvalidArgumentError(f"{name} {rule}.", got=f"{name}={value!r}", cause=cause, fix=fix)

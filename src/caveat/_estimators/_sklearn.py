@@ -65,7 +65,7 @@ def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
     if labels.ndim != 1:
         rule = f"Labels must be (B,), one for each {kind.row}."
         cause = f"one-hot labels, or several labels a {kind.row}"
-        raise kind.error(explain(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)"))
+        raise kind.error(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)")
     _check_length(len(labels), rows, kind)
     labels = labels[chosen]
     listed = cast("list[Any]", labels.tolist())
@@ -74,18 +74,16 @@ def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
             raise kind.error(_missing(row, label, kind))
         if isinstance(label, float) and not label.is_integer():
             raise kind.error(
-                explain(
-                    "A classifier learns labels. Unknown label type: continuous.",
-                    got=f"{label!r} in row {row}",
-                    cause="a number that is to be predicted",
-                    fix=f"caveat.{kind.package}.Regressor",
-                )
+                "A classifier learns labels. Unknown label type: continuous.",
+                got=f"{label!r} in row {row}",
+                cause="a number that is to be predicted",
+                fix=f"caveat.{kind.package}.Regressor",
             )
     types = sorted({"str" if isinstance(label, str) else type(label).__name__ for label in listed})
     if len(types) > 1:
         names = " and ".join(types)
         cause, fix = "labels of two files put together", "y = [str(label) for label in y]"
-        raise kind.error(explain("Labels must be of one type.", got=f"{names} in y", cause=cause, fix=fix))
+        raise kind.error("Labels must be of one type.", got=f"{names} in y", cause=cause, fix=fix)
     if labels.dtype == object:
         labels = np.array([str(label) if isinstance(label, str) else label for label in listed])
     return labels
@@ -101,7 +99,7 @@ def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, 
     given = _values(y, kind)
     if given.ndim not in (1, 2) or given.size == 0:
         rule, cause = "Targets must be (B,) or (B, D) numbers.", "an array of something else"
-        raise kind.error(explain(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)"))
+        raise kind.error(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)")
     _check_length(len(given), rows, kind)
     given = given[chosen]
     if given.dtype.kind not in "iufb":
@@ -141,12 +139,10 @@ def row_weights(sample_weight: Any, rows: int) -> Array:
     if good and bool((weights > 0).any()):
         return weights
     raise InvalidArgumentError(
-        explain(
-            "sample_weight must be (B,), finite and at least 0, and not zero for all rows.",
-            got=f"sample_weight of shape {weights.shape} for {rows} rows, from {np.min(weights, initial=0):g}",
-            cause="weights of another split, or a logarithm",
-            fix="sample_weight=np.ones(len(X))",
-        )
+        "sample_weight must be (B,), finite and at least 0, and not zero for all rows.",
+        got=f"sample_weight of shape {weights.shape} for {rows} rows, from {np.min(weights, initial=0):g}",
+        cause="weights of another split, or a logarithm",
+        fix="sample_weight=np.ones(len(X))",
     )
 
 
@@ -167,7 +163,7 @@ def as_array(values: Tensor) -> Array:
 def _values(y: Any, kind: Kind) -> Array:
     if y is None:
         rule = "This estimator requires y to be passed, but the target y is None."
-        raise kind.error(explain(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)"))
+        raise kind.error(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)")
     if hasattr(y, "to_pylist"):
         y = y.to_pylist()
     if hasattr(y, "columns") and not hasattr(y, "iloc"):  # polars
@@ -191,12 +187,10 @@ def _warn_of_a_column() -> None:
 def _check_length(count: int, rows: int, kind: Kind) -> None:
     if count != rows:
         raise kind.error(
-            explain(
-                "X and y must have the same length. Found input variables with inconsistent numbers of samples.",
-                got=f"{rows} {kind.rows} and {count} answers",
-                cause="answers of another split, or a header that was read as a row",
-                fix="take both from the same rows",
-            )
+            "X and y must have the same length. Found input variables with inconsistent numbers of samples.",
+            got=f"{rows} {kind.rows} and {count} answers",
+            cause="answers of another split, or a header that was read as a row",
+            fix="take both from the same rows",
         )
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from caveat._estimators import digest_of_weights
 from caveat._extras import require
-from caveat.errors import explain
 from caveat.image._listing import InvalidPictureError
 
 _AT_ONCE = 64
@@ -100,10 +99,8 @@ def _config(module: nn.Module) -> dict[str, Any]:
 
 def _no_backbone(got: str, why: str) -> InvalidPictureError:
     return InvalidPictureError(
-        explain(
-            "backbone must be a torch.nn.Module that gives features of pictures, or the name of a timm model.",
-            got=f"{got}: {why}",
-            cause="a module for other inputs, or a model that was saved with a module and is trained again",
-            fix="backbone=module, or backbone='resnet18'",
-        )
+        "backbone must be a torch.nn.Module that gives features of pictures, or the name of a timm model.",
+        got=f"{got}: {why}",
+        cause="a module for other inputs, or a model that was saved with a module and is trained again",
+        fix="backbone=module, or backbone='resnet18'",
     )

@@ -32,7 +32,6 @@ from caveat._estimators import (
     settings_of,
 )
 from caveat.decide import Decision
-from caveat.errors import explain
 from caveat.image._backbone import open_backbone
 from caveat.image._kind import AT_ONCE, KIND, PictureReader, read_training
 from caveat.image._listing import InvalidPictureError, PicturesLeftOutWarning, as_sources, list_pictures
@@ -76,7 +75,7 @@ class PictureEstimator(Estimator, Settings):
             said = describe_problems(problems, len(sources))
             if len(problems) == len(sources):
                 rule = "Of the pictures to train on at least some must show something."
-                raise InvalidPictureError(explain(rule, got=said, fix="open one of them in a viewer"))
+                raise InvalidPictureError(rule, got=said, fix="open one of them in a viewer")
             warnings.warn(said, PicturesLeftOutWarning, stacklevel=2)
             sample_weight = np.array(row_weights(sample_weight, len(sources)))
             sample_weight[[problem.row for problem in problems]] = 0.0

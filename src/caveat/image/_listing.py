@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
 TABLES = frozenset((".csv", ".tsv"))
@@ -61,16 +61,14 @@ def as_sources(X: Any) -> list[Any]:
         return cast("list[Any]", list_pictures(X)[0])
     if isinstance(X, (str, bytes, dict, Path)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 4) in (0, 2):
         raise InvalidPictureError(
-            explain(
-                "X must be a list of pictures (paths, arrays, PIL images), a folder of them or a CSV of their paths.",
-                got=f"a {type(cast(object, X)).__name__}",
-                cause="one picture without the list about it",
-                fix='predict(["photo.png"])',
-            )
+            "X must be a list of pictures (paths, arrays, PIL images), a folder of them or a CSV of their paths.",
+            got=f"a {type(cast(object, X)).__name__}",
+            cause="one picture without the list about it",
+            fix='predict(["photo.png"])',
         )
     sources = list(cast(Iterable[Any], X))
     if not sources:
-        raise InvalidPictureError(explain("At least one picture is needed.", got="none", fix="look at len(X) before"))
+        raise InvalidPictureError("At least one picture is needed.", got="none", fix="look at len(X) before")
     return sources
 
 
@@ -112,14 +110,12 @@ def _list_table(place: Path, targets: Sequence[str] | None) -> tuple[list[Path],
     missing = [name for name in names if name not in header[1:]]
     if missing:
         got = f"no column {missing[0]!r} in {place.name}, whose columns are {', '.join(header)}"
-        raise InvalidPictureError(
-            explain("target must name columns after the first, of paths.", got=got, fix=header[-1])
-        )
+        raise InvalidPictureError("target must name columns after the first, of paths.", got=got, fix=header[-1])
     ragged = next((number for number, row in enumerate(body, 2) if len(row) != len(header)), None)
     if ragged is not None:
         got = f"another number of cells in row {ragged} of {place.name}"
         rule = f"Each row must have the {len(header)} cells of the header."
-        raise InvalidPictureError(explain(rule, got=got, fix="quote cells that hold a comma"))
+        raise InvalidPictureError(rule, got=got, fix="quote cells that hold a comma")
     paths = [place.parent / row[0] for row in body]
     columns = [_parse_column([row[header.index(name, 1)] for row in body]) for name in names]
     if len(columns) < 2:
@@ -139,10 +135,8 @@ def _parse_column(cells: list[str]) -> list[Any]:
 
 def _no_pictures(place: Path, what: str) -> InvalidPictureError:
     return InvalidPictureError(
-        explain(
-            "Pictures are a folder of them, best of class folders, or a CSV of their paths.",
-            got=f"{place}, {what}",
-            cause="a typo, or pictures of another format",
-            fix="photos/cat/1.png, photos/dog/2.png: one folder for each class",
-        )
+        "Pictures are a folder of them, best of class folders, or a CSV of their paths.",
+        got=f"{place}, {what}",
+        cause="a typo, or pictures of another format",
+        fix="photos/cat/1.png, photos/dog/2.png: one folder for each class",
     )

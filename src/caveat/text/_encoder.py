@@ -114,12 +114,10 @@ def make_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_leng
     """An encoder of parts that were read, in eval mode and frozen."""
     if not hasattr(network.config, "hidden_size") or getattr(network.config, "is_encoder_decoder", False):
         raise InvalidArgumentError(
-            explain(
-                "An encoder gives a vector of config.hidden_size numbers for each token.",
-                got=f"{name!r}, a {type(network).__name__}",
-                cause="a model of images or sound, or an encoder and a decoder in one",
-                fix="a text encoder such as BERT, RoBERTa, MiniLM or MPNet",
-            )
+            "An encoder gives a vector of config.hidden_size numbers for each token.",
+            got=f"{name!r}, a {type(network).__name__}",
+            cause="a model of images or sound, or an encoder and a decoder in one",
+            fix="a text encoder such as BERT, RoBERTa, MiniLM or MPNet",
         )
     reader = EncoderReader(network.eval().requires_grad_(False), pooling).to(device)
     own = min(int(getattr(tokenizer, "model_max_length", max_length)), _positions(network.config))

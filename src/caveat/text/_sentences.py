@@ -35,20 +35,16 @@ def as_sentences(X: Any) -> list[str]:
     rows = _rows(X)
     if not rows:
         rule = "At least one sentence is needed. Found array with 0 sample(s) while a minimum of 1 is required."
-        raise InvalidTextError(
-            explain(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before")
-        )
+        raise InvalidTextError(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before")
     for number, row in enumerate(rows):
         if not isinstance(row, str):
             raise InvalidTextError(_no_sentence(number, row))
         if not row.strip():
             raise InvalidTextError(
-                explain(
-                    "A sentence must not be empty.",
-                    got=f"{row!r} in row {number}",
-                    cause="a field that was left blank, or a cleaning step that took everything away",
-                    fix="leave these rows out: [text for text in X if text.strip()]",
-                )
+                "A sentence must not be empty.",
+                got=f"{row!r} in row {number}",
+                cause="a field that was left blank, or a cleaning step that took everything away",
+                fix="leave these rows out: [text for text in X if text.strip()]",
             )
     return cast("list[str]", rows)
 
@@ -56,22 +52,18 @@ def as_sentences(X: Any) -> list[str]:
 def _rows(X: Any) -> list[Any]:
     if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__iter__"):
         raise InvalidTextError(
-            explain(
-                "X must be a list, an array or a series of sentences.",
-                got=f"a {type(cast(object, X)).__name__}",
-                cause="one sentence without the list about it",
-                fix='predict(["one sentence"])',
-            )
+            "X must be a list, an array or a series of sentences.",
+            got=f"a {type(cast(object, X)).__name__}",
+            cause="one sentence without the list about it",
+            fix='predict(["one sentence"])',
         )
     shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))
     if len(shape) > 1 and shape[1:] != (1,):
         raise InvalidTextError(
-            explain(
-                "X must be one column of sentences.",
-                got=f"shape {shape}",
-                cause="a table with other columns beside the text",
-                fix='the column alone: X["text"]',
-            )
+            "X must be one column of sentences.",
+            got=f"shape {shape}",
+            cause="a table with other columns beside the text",
+            fix='the column alone: X["text"]',
         )
     if hasattr(X, "to_pylist"):
         return X.to_pylist()
