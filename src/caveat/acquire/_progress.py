@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from caveat._state_file import differences, write_state
 from caveat.acquire._pool import Pool
-from caveat.acquire._state_file import read_state, write_state
+from caveat.acquire._state_file import restore_state
 from caveat.errors import InvalidArgumentError
 
 
@@ -29,11 +30,11 @@ class Progress:
         Raises:
             InvalidArgumentError: a file of other settings, or no state.
         """
-        before = None if self.path is None else read_state(self.path)
+        before = None if self.path is None else restore_state(self.path)
         if before is None:
             return
-        if before["settings"] != self.settings:
-            other = [name for name, value in self.settings.items() if before["settings"].get(name) != value]
+        other = differences(before["settings"], self.settings)
+        if other:
             raise InvalidArgumentError(
                 "A loop goes on from a file of the same settings.",
                 got=f"other {', '.join(other)}",

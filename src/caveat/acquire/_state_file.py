@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from caveat._files import held, open_regular, write_whole
+from caveat._files import held
+from caveat._state_file import read_state
 from caveat.errors import BusyError, InvalidArgumentError, explain
 
 
-def read_state(path: Path) -> dict[str, Any] | None:
+def restore_state(path: Path) -> dict[str, Any] | None:
     """What the file holds; None if there is none.
 
     Raises:
@@ -21,9 +21,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with open_regular(path) as file:
-            state = json.loads(file.read())
-    except (ValueError, RecursionError):
+        state = read_state(path)
+    except ValueError:
         state = None
     if _sound(state):
         return cast("dict[str, Any]", state)
@@ -38,7 +37,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 
 def _sound(state: Any) -> bool:
-    """Whether it has the form of what ``write_state`` was given."""
+    """Whether it has the form of what a loop writes."""
     try:
         rounds = [[int(row) for row in entry["asked"]] for entry in state["rounds"]]
         finished = [entry["evaluation"] is None or dict(entry["evaluation"]) for entry in state["rounds"]]
@@ -47,11 +46,6 @@ def _sound(state: Any) -> bool:
         return False
     asked = {row for own in rounds for row in own}
     return len(finished) > 0 and isinstance(state["settings"], dict) and asked.issuperset(rows)
-
-
-def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Replace the file by the new state, which is plain data; a crash leaves the old one or the new one, whole."""
-    write_whole(path, json.dumps(state, allow_nan=False).encode())
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import webbrowser
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from caveat.cli._interrupts import Unwound
 from caveat.cli._named_functions import import_function, make_model_and_batch
 from caveat.cli._serve._command import serve
 from caveat.cli._tabular_commands import register as register_table_commands
+from caveat.cli._terminal import AsJson, print_json
 from caveat.errors import CaveatError, InvalidArgumentError, explain_no_run
 
 app = typer.Typer(
@@ -27,8 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Uncertainty of PyTorch networks.\n\nExample: [bold]caveat demo --digit 6[/bold]",
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")]
 
 
 @app.callback()
@@ -88,7 +86,7 @@ def demo(
         result = run_demo(settings, digits, plan, stage)
         written = write_files(result, out, stage)
     if as_json:
-        print(json.dumps(numbers(result), indent=1, allow_nan=False))
+        print_json(numbers(result))
     else:
         print_result(Console(), result)
         print(f"\nReport: {written[0]}\nBeside it: {', '.join(path.name for path in written[1:])}")
@@ -122,7 +120,7 @@ def audit(
         return
     sites = finite_or_none([asdict(site) for site in found])
     listed = {"schema": "caveat-audit-1", "sites": sites, "live": len(found.live), "notes": list(found.notes)}
-    print(json.dumps(listed, indent=1, allow_nan=False))
+    print_json(listed)
 
 
 @app.command()

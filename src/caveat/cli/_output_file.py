@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from caveat._estimators import FOLDS, check_destination
-from caveat._files import beside_of, held, open_regular, write_whole
-from caveat._plain import from_plain, parse_json
+from caveat._files import beside_of, held
+from caveat._plain import from_plain
+from caveat._state_file import differences, read_state, write_state
 from caveat._tables import InvalidTableError
 from caveat.cli._interrupts import note_kept
 from caveat.errors import CaveatError, InvalidModelError, explain
@@ -106,8 +107,9 @@ class OutputFile:
         os.fsync(self.file.fileno())
         self.rows += len(rows)
         self.counts.update(kinds)
-        state = {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts}
-        write_whole(self.note, json.dumps(state).encode())
+        write_state(
+            self.note, {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts}
+        )
 
 
 @contextmanager
@@ -135,10 +137,10 @@ def written(path: Path, what: dict[str, Any]) -> Generator[OutputFile]:
 def _left(part: Path, note: Path, what: dict[str, Any]) -> tuple[int, int, Counter[str]]:
     """How many rows and bytes an earlier run of the same left, and how many of each kind; or none."""
     try:
-        state: Any = parse_json(note.read_bytes())
+        state = read_state(note)
         rows, size = (cast(int, from_plain(int, state[name], name)) for name in ("rows", "bytes"))
         counts = cast("dict[str, int]", from_plain(dict[str, int], state["counts"], "counts"))
-        if state["of"] == json.loads(json.dumps(what)) and part.stat().st_size >= size > 0:
+        if not differences(state["of"], what) and part.stat().st_size >= size > 0:
             return rows, size, Counter(counts)
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -186,19 +188,18 @@ def checkpoint(out: Path, what: dict[str, Any]) -> Generator[tuple[Path, bool]]:
     """
     folder = beside_of(out.resolve(), "fit")
     with explaining_failure(out, InvalidModelError, undo=lambda: _remove_folder(folder)):
-        resumed = _is_of(folder, what)
+        resumed = _is_of(folder / _OF, what)
         if not resumed:
             _remove_folder(folder)
             folder.mkdir()
-            write_whole(folder / _OF, json.dumps(what).encode())
+            write_state(folder / _OF, what)
         yield folder, resumed
     _remove_folder(folder)
 
 
-def _is_of(folder: Path, what: dict[str, Any]) -> bool:
+def _is_of(note: Path, what: dict[str, Any]) -> bool:
     try:
-        with open_regular(folder / _OF) as file:
-            return parse_json(file.read()) == json.loads(json.dumps(what))
+        return not differences(read_state(note), what)
     except (OSError, ValueError):
         return False
 

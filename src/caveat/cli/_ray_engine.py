@@ -8,7 +8,6 @@ beside its place; a run that was killed goes on from its manifest, and a block d
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -22,7 +21,7 @@ from typing import Any, cast
 from caveat._estimators import Model, fingerprint, load_model
 from caveat._extras import require
 from caveat._files import beside_of, write_whole
-from caveat._plain import parse_json
+from caveat._state_file import differences, read_state, write_state
 from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, Spelling, content_of, read_chunks
 from caveat.cli._output_file import encoder, writing
 from caveat.cli._predict_command import (
@@ -60,7 +59,7 @@ class Parts:
         if now or complete or time.monotonic() - self._written >= _SECONDS:
             parts = [self.done[number] for number in sorted(self.done)]
             state = {"schema": SCHEMA, "complete": complete, "of": self.what, "rows": self.rows, "blocks": self.blocks}
-            write_whole(self.folder / MANIFEST, json.dumps({**state, "parts": parts}, indent=1).encode())
+            write_state(self.folder / MANIFEST, {**state, "parts": parts}, indent=1)
             self._written = time.monotonic()
 
     @property
@@ -235,8 +234,8 @@ def _begin(folder: Path, what: dict[str, Any]) -> Parts:
 def _read(folder: Path, what: dict[str, Any]) -> Parts | None:
     """Returns a folder of parts as its manifest says, without those that are not there; None if of another run."""
     try:
-        state: Any = parse_json((folder / MANIFEST).read_bytes())
-        if state["schema"] != SCHEMA or state["of"] != json.loads(json.dumps(what)):
+        state = read_state(folder / MANIFEST)
+        if state["schema"] != SCHEMA or differences(state["of"], what):
             return None
         names = {_name(number): number for number in range(len(state["blocks"]))}
         done = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from caveat._extras import check_installed
 from caveat._goal import Goal, check_aims
@@ -27,14 +24,15 @@ from caveat.cli._arguments import (
     check_model,
     threads_set,
 )
+from caveat.cli._terminal import AsJson, bare_table, print_json, share_bar
 from caveat.errors import InvalidArgumentError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, and nothing else.")]
 MostRows = Annotated[int, typer.Option(min=2, help="Of a larger file so many rows are used, drawn evenly.")]
 Threads = Annotated[
     int | None, typer.Option(help="Of computation; if not given, one for a small table, else one a core.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `caveat fit` wrote.")]
+Labeled = Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")]
 Advance = Callable[[float], None]
 
 
@@ -112,9 +110,8 @@ def _fit_pictures(request: FitRequest, options: dict[str, Any], as_json: bool) -
     from caveat.cli._picture_commands import fit_pictures
 
     found = fit_pictures(request, {**options, "verbose": not as_json})
-    _say_left_out(found, as_json)
     said = f"Model of {found['rows']:,} pictures in {request.out} ({found['seconds']:.0f} s)."
-    _show(found, as_json, said, skip=("left_out",))
+    _show(found, as_json, said)
 
 
 def _fit_table(request: FitRequest, options: dict[str, Any], as_json: bool) -> None:
@@ -122,7 +119,7 @@ def _fit_table(request: FitRequest, options: dict[str, Any], as_json: bool) -> N
     from caveat.cli._fit_command import column_lines, fit_file
     from caveat.cli._tabular_tested import TABLES
 
-    with _bar(f"Reading {request.data.name}") as advance:
+    with share_bar(f"Reading {request.data.name}") as advance:
         found = fit_file(request, TABLES.settings(**options), advance, verbose=not as_json)
     if not as_json:
         print("\n".join(column_lines(found["columns"])))
@@ -155,18 +152,15 @@ def predict(
     """
     check_level(level)
     check_draws(draws)
-    check_at_least(1, threads=threads, workers=workers)
+    check_at_least(1, workers=workers)
     if engine not in ("local", "ray"):
         raise InvalidArgumentError(f"--engine must be local or ray; got {engine}.")
     _require_none({"--threads": threads} if engine == "ray" else {"--workers": workers}, f"--engine {engine}")
-    check_model(model)
-    check_data(data)
     if engine == "ray":
         check_installed("ray", "ray")
-    check_installed("safetensors", "tabular")
-    from caveat._kinds import package_of
+    with _working(f"Predicting {data.name}", model, data, threads) as advance:
+        from caveat._kinds import package_of
 
-    with threads_set(threads, data), _bar(f"Predicting {data.name}") as advance:
         if package_of(model) == "image":
             from caveat.cli._picture_commands import predict_for_pictures
 
@@ -187,13 +181,12 @@ def predict(
     unreadable = found["decisions"].get("unreadable", 0)
     said += f" {unreadable:,} cannot be read or show nothing: see the column problem." if unreadable else ""
     said += _say_uncalibrated(found)
-    _say_left_out(found, as_json)
     _show(found, as_json, said, skip=tuple(found))
 
 
 def evaluate(
     model: Folder,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
+    data: Labeled,
     report: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
     draws: Annotated[int | None, typer.Option(help="Draws for each row; the model's if not given.")] = None,
     most_rows: MostRows = 200_000,
@@ -205,27 +198,21 @@ def evaluate(
     Example: [bold]caveat evaluate model test.csv --report report.html[/bold]
     """
     check_draws(draws)
-    check_at_least(1, threads=threads)
-    check_model(model)
-    check_data(data)
-    check_installed("safetensors", "tabular")
-    from caveat.cli._evaluate_command import evaluate_file
-    from caveat.cli._tabular_scores import describe_policy
+    with _working(f"Evaluating on {data.name}", model, data, threads) as advance:
+        from caveat.cli._evaluate_command import evaluate_file
+        from caveat.cli._tabular_scores import describe_policy
 
-    with threads_set(threads, data), _bar(f"Evaluating on {data.name}") as advance:
         found = evaluate_file(model, data, report, draws=draws, most_rows=most_rows, advance=advance)
     if as_json:
-        print(json.dumps(found, indent=1, allow_nan=False))
+        print_json(found)
         return
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("metric", "value", "95 % interval"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
+    table = bare_table(("metric", "value", "95 % interval"), left=("metric",))
     for one in found["metrics"].values():
         title = f"{one['title']}, {one['unit']}" if one["unit"] else one["title"]
         table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
     Console().print(table)
     print(f"Calibrated by: {found['calibration']}.")
-    _say_left_out(found, as_json)
+    _say_left_out(found)
     if "policy" in found:
         print(f"Policy: {describe_policy(found['policy'])}.")
     if report is not None:
@@ -234,7 +221,7 @@ def evaluate(
 
 def decide(
     model: Folder,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
+    data: Labeled,
     risk: Annotated[float | None, typer.Option(help="Largest share of wrong answers among those given.")] = None,
     human_cost: Annotated[
         float | None, typer.Option(help="Price of a person's look, where a wrong answer costs 1.")
@@ -257,22 +244,17 @@ def decide(
     """
     goal = Goal(risk, human_cost, budget, tolerance, confidence, measure)
     check_aims(goal)
-    check_at_least(1, threads=threads)
-    check_model(model)
-    check_data(data)
-    check_installed("safetensors", "tabular")
-    from caveat.cli._decide_command import decide_file
+    with _working(f"Deciding on {data.name}", model, data, threads) as advance:
+        from caveat.cli._decide_command import decide_file
 
-    with threads_set(threads, data), _bar(f"Deciding on {data.name}") as advance:
         found = decide_file(model, data, goal, most_rows=most_rows, advance=advance)
     said = f"{found['coverage']:.1%} of the rows are answered, the others deferred; written into {model}."
-    _say_left_out(found, as_json)
-    _show(found, as_json, said, skip=("unit", "left_out", "warnings"))
+    _show(found, as_json, said, skip=("unit",))
 
 
 def calibrate(
     model: Folder,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")],
+    data: Labeled,
     most_rows: MostRows = 20_000,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -281,16 +263,11 @@ def calibrate(
 
     Example: [bold]caveat calibrate model recent.csv[/bold]
     """
-    check_model(model)
-    check_data(data)
-    check_installed("safetensors", "tabular")
-    from caveat.cli._decide_command import calibrate_file
+    with _working(f"Calibrating on {data.name}", model, data, threads) as advance:
+        from caveat.cli._decide_command import calibrate_file
 
-    with threads_set(threads, data), _bar(f"Calibrating on {data.name}") as advance:
         found = calibrate_file(model, data, most_rows=most_rows, advance=advance)
-    _say_left_out(found, as_json)
-    said = f"Calibrated on {found['rows']:,} rows; written into {model}."
-    _show(found, as_json, said, skip=("left_out", "warnings"))
+    _show(found, as_json, f"Calibrated on {found['rows']:,} rows; written into {model}.")
 
 
 def register(app: typer.Typer) -> None:
@@ -300,18 +277,13 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _bar(title: str) -> Generator[Advance]:
-    """A bar from 0 to 1 on the standard error, where that is a terminal."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"{title:<28}", total=1.0)
-
-        def advance(share: float) -> None:
-            progress.update(task, completed=share)
-            if share >= 1:
-                progress.stop()
-
+def _working(title: str, model: Path, data: Path, threads: int | None) -> Generator[Advance]:
+    """A bar while a model works on data, after what can be said of them before torch is loaded."""
+    check_at_least(1, threads=threads)
+    check_model(model)
+    check_data(data)
+    check_installed("safetensors", "tabular")
+    with threads_set(threads, data), share_bar(title) as advance:
         yield advance
 
 
@@ -328,11 +300,9 @@ def _say_uncalibrated(found: dict[str, Any]) -> str:
     return f" Calibration: {said}." if said.startswith("none") else ""
 
 
-def _say_left_out(found: dict[str, Any], as_json: bool) -> None:
+def _say_left_out(found: dict[str, Any]) -> None:
     """Print what was doubtful of the columns of a table, or how many pictures were left out, and the first of them."""
     left_out: dict[str, str] = found.get("left_out", {})
-    if as_json:
-        return
     for warning in found.get("warnings", []):
         print(f"warning: {warning}")
     if left_out:
@@ -343,10 +313,11 @@ def _say_left_out(found: dict[str, Any], as_json: bool) -> None:
 
 def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...] = ()) -> None:
     if as_json:
-        print(json.dumps(found, indent=1, allow_nan=False))
+        print_json(found)
         return
+    _say_left_out(found)
     for name, value in found.items():
-        if name in ("schema", "model", *skip) or value is None or value == []:
+        if name in ("schema", "model", "left_out", "warnings", *skip) or value is None or value == []:
             continue
         if name == "threshold":  # with the digits of the predictions' column that it is compared with
             print(f"threshold: {value!r} (column uncertainty of the predictions, {found['unit']})")

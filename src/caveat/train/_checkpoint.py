@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from caveat import _safetensors_file as safetensors_file
 from caveat._progress import Rhythm
+from caveat._state_file import differences
 from caveat.errors import CaveatError, InvalidArgumentError, explain
 from caveat.train._loop import Member, Training
 from caveat.train._stack import tensors_of
@@ -97,11 +98,10 @@ class Checkpoint:
         return {"of": self.described, "torch": torch.__version__, "optimizer": numbers, **progress}
 
     def _check(self, note: Any) -> None:
-        before: dict[str, Any] = cast("dict[str, Any]", note)["of"] if isinstance(note, dict) else {}
-        ours = json.loads(json.dumps(self.described))
-        other = [name for name in ours if before.get(name) != ours[name]]
+        before: Any = cast("dict[str, Any]", note)["of"] if isinstance(note, dict) else {}
+        other = differences(before, self.described)
         if other:
-            shown = ", ".join(f"{name} (then {before.get(name)}, now {ours[name]})" for name in other)
+            shown = ", ".join(f"{name} (then {then}, now {now})" for name, (then, now) in other.items())
             raise InvalidArgumentError(
                 explain(
                     "A checkpoint is taken up by the training that it is of: the same network, data and settings.",

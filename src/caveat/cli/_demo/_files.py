@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from caveat._files import open_regular, write_whole
-from caveat._plain import parse_json
+from caveat._files import write_whole
+from caveat._state_file import read_state
 from caveat.cli._demo._findings import SHOWN
 from caveat.cli._demo._mosaics import plot_strip, plot_test_digits
 from caveat.cli._demo._pictures import picture, plot_confidence, plot_entropy, plot_softmax, plot_ten
@@ -61,8 +61,7 @@ def demo_folder(folder: Path) -> Generator[None]:
 
 def _is_of_demo(folder: Path) -> bool:
     try:
-        with open_regular(folder / "numbers.json") as file:
-            return bool(parse_json(file.read())["schema"] == SCHEMA)
+        return bool(read_state(folder / "numbers.json")["schema"] == SCHEMA)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

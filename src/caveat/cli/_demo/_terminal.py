@@ -6,7 +6,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from caveat.cli._demo._mosaics import Tile, test_tiles, turn_tiles
 from caveat.cli._demo._readings import RULE
 from caveat.cli._demo._story import Advance, Result, Stage
 from caveat.cli._demo._turn import FULL_TURN
+from caveat.cli._terminal import bare_table, progress_bars
 
 COLORS = {"right": "blue", "other": "dark_orange", "unsure": "bold"}
 
@@ -22,8 +22,7 @@ COLORS = {"right": "blue", "other": "dark_orange", "unsure": "bold"}
 @contextmanager
 def progress_bar(console: Console) -> Generator[Stage]:
     """A line for each stage, with a bar and the time it took."""
-    columns = (TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with progress_bars(console) as progress:
 
         def stage(title: str, total: int) -> Advance:
             task = progress.add_task(f"{title:<46}", total=total)
@@ -56,7 +55,7 @@ def print_result(console: Console, result: Result) -> None:
 
 def _turn_table(result: Result) -> Table:
     """The turning digit, a row an angle."""
-    table = _table("angle", "answer", "mean softmax ± sd", "entropy", "MI", "asked once")
+    table = bare_table(("angle", "answer", "mean softmax ± sd", "entropy", "MI", "asked once"), no_wrap=True)
     readings = result.turn.readings
     for row, (angle, tile) in enumerate(zip(FULL_TURN, turn_tiles(result), strict=True)):
         sd = float(readings.sd[row, tile.said.answer])
@@ -74,7 +73,7 @@ def _turn_table(result: Result) -> Table:
 
 def _pair_table(surest: list[Tile], least_sure: list[Tile]) -> Table:
     """The surest and the least sure test digits side by side."""
-    table = _table("surest", "answer", "first choice", "least sure", "answer", "first choice")
+    table = bare_table(("surest", "answer", "first choice", "least sure", "answer", "first choice"), no_wrap=True)
     for sure, unsure in zip(surest, least_sure, strict=True):
         table.add_row(
             sure.above, _answer(sure), sure.first_choice, unsure.above, _answer(unsure), unsure.first_choice
@@ -84,10 +83,3 @@ def _pair_table(surest: list[Tile], least_sure: list[Tile]) -> Table:
 
 def _answer(tile: Tile) -> Text:
     return Text(tile.answer, style=COLORS[tile.kind])
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), caption_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
