@@ -15,7 +15,7 @@ from caveat._files import write_whole
 from caveat.cli._interrupts import Unwound
 from caveat.cli._named_functions import import_function, make_model_and_batch
 from caveat.cli._output_file import check_output, writing
-from caveat.cli._report_page import STYLE, list_facts
+from caveat.cli._report_page import STYLE, list_facts, section
 
 FAULTY = 1
 """The exit code where faults were found; 0 where none was, 2 where nothing could be examined."""
@@ -125,11 +125,11 @@ def _sites(found: Diagnosis) -> str:
     ways = [way.name for way in found.ways]
     titles = "".join(f"<th>{escape(title)}</th>" for title in ("site", "share", *ways))
     lines = "".join(f"<tr>{_site(site, ways)}</tr>" for site in found.sites)
-    return (
-        f"<section><h2>What draws, and what fires it</h2><div class=wide><table><tr>{titles}</tr>{lines}</table></div>"
-        "<p class='read small'>A share is how much smaller the variance of the outputs is without the site; the shares "
-        "need not sum to 100 %. Switching puts the Dropout modules of torch.nn in train mode and nothing else.</p>"
-        "</section>"
+    return section(
+        "What draws, and what fires it",
+        f"<div class=wide><table><tr>{titles}</tr>{lines}</table></div>",
+        "A share is how much smaller the variance of the outputs is without the site; the shares "
+        "need not sum to 100 %. Switching puts the Dropout modules of torch.nn in train mode and nothing else.",
     )
 
 
@@ -153,7 +153,7 @@ def _ways(found: Diagnosis) -> str:
     others = [way for way in found.ways if way.name != "recipe"]
     faults = {way.name: "; ".join(f"{f.name}: {f.what}" for f in way.faults) or "does nothing else" for way in others}
     said = faults | {way.name: f"raises {way.error}" for way in others if way.error}
-    return f"<section><h2>What the usual ways do to this network</h2>{list_facts(said)}</section>"
+    return section("What the usual ways do to this network", list_facts(said))
 
 
 def _comparison(found: Comparison) -> str:
@@ -165,10 +165,10 @@ def _comparison(found: Comparison) -> str:
         "standard error of the mean": f"{found.standard_error:.2g} standard deviations, with {found.passes} passes",
         "cost": f"{found.seconds * 1e3:.3g} ms a pass; {found.caveat_seconds * 1e3:.3g} ms a draw of caveat's",
     }
-    return f"<section><h2>The recipe beside caveat</h2>{list_facts(facts)}</section>"
+    return section("The recipe beside caveat", list_facts(facts))
 
 
 def _notes(found: Diagnosis) -> str:
     if not found.notes:
         return ""
-    return f"<section><h2>Notes</h2>{''.join(f'<p class=read>{escape(note)}</p>' for note in found.notes)}</section>"
+    return section("Notes", "".join(f"<p class=read>{escape(note)}</p>" for note in found.notes))

@@ -9,19 +9,11 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from caveat._estimators import describe_calibration, epistemic_measure, uncertainty_of, usual_measure
+from caveat._estimators import epistemic_measure, uncertainty_of, usual_measure
 from caveat._extras import require
 from caveat.cli._picture_tested import TestedPictures
-from caveat.cli._report_page import data_url, list_facts
-from caveat.cli._tabular_report import (
-    headline,
-    judged_sections,
-    lead_policy,
-    page_of,
-    policy_section,
-    scores_table,
-    warnings_of,
-)
+from caveat.cli._report_page import data_url, section, wide_table
+from caveat.cli._tabular_report import judged_sections, lead_policy, page_of, training_facts, warnings_of
 from caveat.cli._tabular_rows import answer_text, truth_text
 from caveat.cli._tabular_scores import Score, describe_policy
 from caveat.predictive import Categorical
@@ -32,32 +24,25 @@ _MOST_NAMED = 50
 
 def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str, Any] | None) -> str:
     """Returns the whole page."""
-    title = headline(tested, scores)
     model = tested.model
-    least_sure = uncertainty_of(model, tested.pred, usual_measure(model))
-    least_known = uncertainty_of(model, tested.pred, epistemic_measure(model))
     sections = [
-        f"<h1>{escape(title)}</h1><p class=lead>{escape(_lead(tested, policy))}</p>",
-        policy_section(tested, policy),
-        scores_table(scores),
         _mosaic(
             tested,
             "Pictures it is least sure of",
-            least_sure,
+            uncertainty_of(model, tested.pred, usual_measure(model)),
             "Over each picture its truth, under it the answer, and its file; the least sure comes first.",
         ),
         _mosaic(
             tested,
             "Pictures of which it has seen too few",
-            least_known,
+            uncertainty_of(model, tested.pred, epistemic_measure(model)),
             "These have the highest epistemic uncertainty: the first to look at when another kind of pictures turns "
             "up, and the first to have labeled for the next training.",
         ),
         *judged_sections(tested),
         _left_out(tested),
-        _how(tested, policy),
     ]
-    return page_of(title, sections)
+    return page_of(tested, scores, policy, _lead(tested, policy), sections, _facts(tested, policy))
 
 
 def _lead(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
@@ -69,10 +54,7 @@ def _lead(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
 def _mosaic(tested: TestedPictures, title: str, by: Tensor, how_to_read: str) -> str:
     rows = by.argsort(descending=True, stable=True)[:_SHOWN]
     tiles = "".join(_tile(tested, row) for row in cast("list[int]", rows.tolist()))
-    return (
-        f"<section><h2>{escape(title)}</h2><div class='tiles eight'>{tiles}</div>"
-        f"<p class='read small'>{escape(how_to_read)}</p></section>"
-    )
+    return section(title, f"<div class='tiles eight'>{tiles}</div>", escape(how_to_read))
 
 
 def _tile(tested: TestedPictures, row: int) -> str:
@@ -103,22 +85,17 @@ def _left_out(tested: TestedPictures) -> str:
     if not tested.left_out:
         return ""
     named = list(tested.left_out.items())
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(why)}</td></tr>" for name, why in named[:_MOST_NAMED])
-    more = f"<p class='read small'>And {len(named) - _MOST_NAMED:,} more.</p>" if len(named) > _MOST_NAMED else ""
-    return (
-        f"<section><h2>Pictures that were left out: {len(named):,}</h2><div class=wide><table>"
-        f"<tr><th>file</th><th>why</th></tr>{rows}</table></div>{more}</section>"
-    )
+    table = wide_table(["file", "why"], named[:_MOST_NAMED])
+    more = f"And {len(named) - _MOST_NAMED:,} more." if len(named) > _MOST_NAMED else ""
+    return section(f"Pictures that were left out: {len(named):,}", table, more)
 
 
-def _how(tested: TestedPictures, policy: dict[str, Any] | None) -> str:
+def _facts(tested: TestedPictures, policy: dict[str, Any] | None) -> dict[str, str]:
     model, seen = tested.model, len(tested.truth)
     drawn = f", drawn evenly from {tested.total:,}" if tested.total > seen + len(tested.left_out) else ""
-    pairs = {
+    return {
         "pictures": f"{seen:,} of {tested.file}{drawn}",
         "method": f"{len(model.networks)} networks, {int(tested.pred.count)} draws",
-        "trained on": f"{model.summary.get('rows_trained_on', 0):,} pictures",
-        "calibrated by": describe_calibration(model),
+        **training_facts(model),
         "policy": "every picture is answered" if policy is None else describe_policy(policy),
     }
-    return f"<h2>How this was made</h2>{list_facts(pairs)}"

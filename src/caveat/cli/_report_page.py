@@ -7,9 +7,11 @@ The hues are Okabe and Ito's, which people with any common color vision can tell
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+
+from caveat._palette import BLUE, GREEN, GRID, INK, MUTED, PAPER, SKY
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Theme:
 
 
 LIGHT = Theme(
-    paper="#ffffff",
-    ink="#1b1d21",
-    muted="#5c626b",
-    grid="#e2e4e8",
-    right="#0072b2",
+    paper=PAPER,
+    ink=INK,
+    muted=MUTED,
+    grid=GRID,
+    right=BLUE,
     other="#c04a00",
-    accent="#009e73",
+    accent=GREEN,
     image_map="gray_r",
 )
 DARK = Theme(
@@ -47,7 +49,7 @@ DARK = Theme(
     ink="#eceef1",
     muted="#a4abb5",
     grid="#333840",
-    right="#56b4e9",
+    right=SKY,
     other="#ff9a52",
     accent="#2fc79b",
     image_map="gray",
@@ -111,6 +113,38 @@ def make_page(title: str, sections: Sequence[str], *, style: str = "", footer: s
         + "\n".join(sections)
         + f"\n<footer class=small>{footer}</footer></main></body></html>\n"
     )
+
+
+def section(title: str, body: str, how_to_read: str = "") -> str:
+    """Returns a part of a page: its title as text; what it shows, and under it a sentence on that, as HTML."""
+    read = f"<p class='read small'>{how_to_read}</p>" if how_to_read else ""
+    return f"<section><h2>{escape(title)}</h2>{body}{read}</section>"
+
+
+def wide_table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    kinds: Mapping[int, str] | None = None,
+    bold: Collection[tuple[int, int]] = (),
+    kind: str = "",
+) -> str:
+    """Returns a table that can be moved where it is too wide for the screen.
+
+    Args:
+        titles: Of the columns, as text.
+        rows: Cells of each row, as text.
+        kinds: Classes of columns by their number.
+        bold: Cells that are bold, by row and column.
+        kind: Class of the table.
+    """
+    marks = [f" class={kinds[at]}" if kinds and at in kinds else "" for at in range(len(titles))]
+    lines = "".join(f"<th{mark}>{escape(title)}</th>" for mark, title in zip(marks, titles, strict=True))
+    for number, row in enumerate(rows):
+        lines += "</tr><tr>"
+        for at, (mark, cell) in enumerate(zip(marks, row, strict=True)):
+            lines += f"<td{mark}>{f'<b>{escape(cell)}</b>' if (number, at) in bold else escape(cell)}</td>"
+    return f"<div class=wide><table{f' class={kind}' if kind else ''}><tr>{lines}</tr></table></div>"
 
 
 def list_facts(facts: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from caveat import metrics
 from caveat._canvas import axes_or_new, finish, legend_below, shortened
 from caveat._estimators import epistemic_measure, highest_level, interval_of, uncertainty_of, usual_measure
 from caveat._extras import require
-from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED
+from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED, ORANGE
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_scores import calibration_levels
 from caveat.cli._tabular_tested import Judged
@@ -152,7 +152,7 @@ def plot_drift(drifts: list[Drift]) -> Any:
     """The population stability index of the columns that moved furthest."""
     shown = drifts[:_MOST_COLUMNS][::-1]
     ax = axes_or_new(None, WIDTH, 1.3 + 0.26 * len(shown))
-    by_size = {"": FAINT, "little": ALEATORIC, "some": "#e69f00", "much": EPISTEMIC}
+    by_size = {"": FAINT, "little": ALEATORIC, "some": ORANGE, "much": EPISTEMIC}
     colors = [by_size[drift.moved] for drift in shown]
     ax.barh(range(len(shown)), [drift.index for drift in shown], color=colors, height=0.7)
     ax.set_yticks(range(len(shown)), [shortened(drift.column, 28) for drift in shown])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, cast
 
 import torch
 
-from caveat._estimators import Classes, describe_calibration, epistemic_measure, uncertainty_of, usual_measure
-from caveat.cli._report_page import data_url, list_facts, make_page
+from caveat._estimators import Classes, Model, describe_calibration, epistemic_measure, uncertainty_of, usual_measure
+from caveat.cli._report_page import data_url, list_facts, make_page, section, wide_table
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_pictures import (
     picture,
@@ -41,27 +41,25 @@ td.text,th.text{text-align:left}
 
 def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy: dict[str, Any] | None) -> str:
     """The whole page."""
-    title = headline(tested, scores)
     model = tested.model
     usual, epistemic = usual_measure(model), epistemic_measure(model)
     least_sure = choose_rows(tested, uncertainty_of(model, tested.pred, usual), [])
     least_known = choose_rows(tested, uncertainty_of(model, tested.pred, epistemic), least_sure)
     sections = [
-        f"<h1>{escape(title)}</h1><p class=lead>{escape(_lead(tested, drifts, policy))}</p>",
-        policy_section(tested, policy),
-        scores_table(scores),
         *judged_sections(tested),
-        f"<section><h2>Rows it is least sure of</h2>{rows_table(tested, least_sure, usual)}"
-        f"<p class='read small'>{_read_rows(tested)}</p></section>",
+        section("Rows it is least sure of", rows_table(tested, least_sure, usual), _read_rows(tested)),
     ]
     if least_known:
         sections.append(
-            f"<section><h2>Rows of which it has seen too few</h2>{rows_table(tested, least_known, epistemic)}"
-            "<p class='read small'>These have the highest epistemic uncertainty of all other rows: the first to look "
-            "at when new kinds of rows turn up, and the first to have labeled for the next training.</p></section>"
+            section(
+                "Rows of which it has seen too few",
+                rows_table(tested, least_known, epistemic),
+                "These have the highest epistemic uncertainty of all other rows: the first to look "
+                "at when new kinds of rows turn up, and the first to have labeled for the next training.",
+            )
         )
     sections += [
-        _section(
+        _plot(
             "Do these rows look like those of training?",
             lambda: plot_drift(drifts),
             "A bar is how much the distribution of a column in this file differs from that in training, less what a "
@@ -70,14 +68,28 @@ def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy
             "much drift.",
         ),
         _drift_table(drifts),
-        _how(tested, policy),
     ]
-    return page_of(title, sections)
+    return page_of(tested, scores, policy, _lead(tested, drifts, policy), sections, _facts(tested, policy))
 
 
-def page_of(title: str, sections: Sequence[str]) -> str:
-    """Returns the sections as one HTML page."""
-    return make_page(title, sections, style=_MORE, footer="Made by <code>caveat evaluate</code>.")
+def page_of(
+    tested: Judged,
+    scores: list[Score],
+    policy: dict[str, Any] | None,
+    lead: str,
+    sections: Sequence[str],
+    facts: Mapping[str, str],
+) -> str:
+    """Returns the page of a model that was judged: its scores, then the sections, then how all was made."""
+    title = headline(tested, scores)
+    whole = [
+        f"<h1>{escape(title)}</h1><p class=lead>{escape(lead)}</p>",
+        policy_section(tested, policy),
+        scores_table(scores),
+        *sections,
+        f"<h2>How this was made</h2>{list_facts(facts)}",
+    ]
+    return make_page(title, whole, style=_MORE, footer="Made by <code>caveat evaluate</code>.")
 
 
 def judged_sections(tested: Judged) -> list[str]:
@@ -96,20 +108,20 @@ def judged_sections(tested: Judged) -> list[str]:
         if tested.model.calibration.rows:
             claims += " “Intervals as written” are those of caveat predict, fitted to rows that were not trained on."
     sections = [
-        _section("Does it keep what it claims?", lambda: plot_calibration(tested), claims),
-        _section(
+        _plot("Does it keep what it claims?", lambda: plot_calibration(tested), claims),
+        _plot(
             "Is it more often wrong where it is less sure?" if classes else "Is it further off where it is less sure?",
             lambda: plot_error_by_uncertainty(tested),
             "Bars should rise to the right, and dots should sit on top of them: then a doubt means an error, of the "
             "size that was announced.",
         ),
-        _section(
+        _plot(
             "What deferring the least sure rows gains",
             lambda: plot_referred(tested),
             "Going right, ever more of the least sure rows are deferred to a person, and the line shows how good the "
             "answers to the rest are. Gray lines: rows deferred at random, and by one who knows the errors.",
         ),
-        _section(
+        _plot(
             "Noise, or too few rows like it?",
             lambda: plot_parts(tested),
             "A dot is a row. High up the model has seen too little like it (epistemic: more data would help), far "
@@ -128,14 +140,11 @@ def confusion_sections(tested: Judged) -> list[str]:
     counts = torch.bincount(tested.truth * C + answers, minlength=C * C).reshape(C, C)
     listed = cast("list[list[int]]", counts.tolist())
     if C <= _MOST_CONFUSED:
-        head = "".join(f"<th>{escape(label)}</th>" for label in labels)
-        rows = "".join(
-            f"<tr><td>{escape(label)}</td>"
-            + "".join(f"<td>{f'<b>{n:,}</b>' if j == i else f'{n:,}'}</td>" for j, n in enumerate(row))
-            + f"<td>{f'{row[i] / sum(row):.1%}' if sum(row) else ''}</td></tr>"
+        rows = [
+            [label, *(f"{n:,}" for n in row), f"{row[i] / sum(row):.1%}" if sum(row) else ""]
             for i, (label, row) in enumerate(zip(labels, listed, strict=True))
-        )
-        table = f"<tr><th>truth</th>{head}<th>found</th></tr>{rows}"
+        ]
+        table = wide_table(["truth", *labels, "found"], rows, bold=[(i, i + 1) for i in range(C)])
         words = (
             "A row is a true class, a column an answer; right answers are bold. “Found” is the share of a class's rows "
             "that get it."
@@ -143,17 +152,12 @@ def confusion_sections(tested: Judged) -> list[str]:
     else:
         counts.fill_diagonal_(0)
         pairs = cast("list[int]", counts.reshape(-1).argsort(descending=True, stable=True)[:_MOST_PAIRS].tolist())
-        table = "<tr><th>truth</th><th class=text>answer</th><th>rows</th></tr>" + "".join(
-            f"<tr><td>{escape(labels[k // C])}</td><td class=text>{escape(labels[k % C])}</td>"
-            f"<td>{listed[k // C][k % C]:,}</td></tr>"
-            for k in pairs
-            if int(counts.reshape(-1)[k])
-        )
+        rows = [
+            [labels[k // C], labels[k % C], f"{listed[k // C][k % C]:,}"] for k in pairs if counts.reshape(-1)[k] > 0
+        ]
+        table = wide_table(["truth", "answer", "rows"], rows, kinds={1: "text"})
         words = "The commonest wrong answers."
-    return [
-        f"<section><h2>What does it take for what?</h2><div class=wide><table>{table}</table></div>"
-        f"<p class='read small'>{words}</p></section>"
-    ]
+    return [section("What does it take for what?", table, words)]
 
 
 def policy_section(tested: Judged, policy: dict[str, Any] | None) -> str:
@@ -163,18 +167,19 @@ def policy_section(tested: Judged, policy: dict[str, Any] | None) -> str:
     rows, answered = len(tested.truth), policy["answered"]
     kept = round(answered * rows)
     wrong = "wrong" if policy["tolerance"] is None else f"off by more than {policy['tolerance']:g}"
-    judged, body = policy["risk_all"] is not None, ""
+    judged = policy["risk_all"] is not None
+    listed: list[list[str]] = []
     for name, count in (("answered", kept), ("deferred", rows - kept), ("all", rows)):
         risk = policy[f"risk_{name}"]
-        cells = f"<td>{risk:.1%}</td><td>{_range_of_fraction(risk, count)}</td>" if risk is not None else "<td><td>"
-        body += f"<tr><td>{name}</td><td>{count:,}</td><td>{count / rows:.1%}</td>{cells if judged else ''}</tr>"
-    head = f"<th>rows</th><th>share</th>{f'<th>{wrong}</th><th>95 % interval</th>' if judged else ''}"
+        judgment = ["", ""] if risk is None else [f"{risk:.1%}", _range_of_fraction(risk, count)]
+        listed.append([name, f"{count:,}", f"{count / rows:.1%}", *(judgment if judged else ())])
+    titles = ["", "rows", "share", *((wrong, "95 % interval") if judged else ())]
     measure = f"{str(policy['measure']).replace('_', ' ')}, {policy['unit']},"
-    return (
-        f"<section><h2>What its threshold does</h2><div class=wide><table><tr><th></th>{head}</tr>{body}</table></div>"
-        f"<p class='read small'>Rows are deferred to a person where {escape(measure)} is above "
-        f"{policy['threshold']:.7g}. The threshold was chosen for {escape(_promise(tested.model.policy['why']))}.</p>"
-        "</section>"
+    return section(
+        "What its threshold does",
+        wide_table(titles, listed),
+        f"Rows are deferred to a person where {escape(measure)} is above "
+        f"{policy['threshold']:.7g}. The threshold was chosen for {escape(_promise(tested.model.policy['why']))}.",
     )
 
 
@@ -229,26 +234,23 @@ def lead_policy(policy: dict[str, Any] | None) -> str:
     return f"With its threshold: {effect}{without}."
 
 
-def _section(title: str, draw: Callable[[], Any], how_to_read: str) -> str:
-    return (
-        f"<section><h2>{escape(title)}</h2><img class=plot alt='{escape(title)}' "
-        f"src='{data_url(picture(draw))}'>"
-        f"<p class='read small'>{escape(how_to_read)}</p></section>"
-    )
+def _plot(title: str, draw: Callable[[], Any], how_to_read: str) -> str:
+    image = f"<img class=plot alt='{escape(title)}' src='{data_url(picture(draw))}'>"
+    return section(title, image, escape(how_to_read))
 
 
 def scores_table(scores: list[Score]) -> str:
     """Returns the metrics with their intervals as a table."""
-    rows = "".join(
-        f"<tr><td>{escape(score.title)}{f' ({score.unit})' if score.unit else ''}</td><td>{score.value:.4g}</td>"
-        f"<td>{score.low:.4g} to {score.high:.4g}</td></tr>"
-        for score in scores
-    )
-    return (
-        f"<section><h2>Its scores on these rows</h2><div class=wide><table><tr><th>metric</th><th>value</th><th>95 % "
-        f"interval</th></tr>{rows}</table></div>"
-        "<p class='read small'>The interval is where the metric would be on other files of this size from the same "
-        "source: a bootstrap over rows, its own bias taken out.</p></section>"
+    titles = [f"{score.title} ({score.unit})" if score.unit else score.title for score in scores]
+    rows = [
+        [title, f"{score.value:.4g}", f"{score.low:.4g} to {score.high:.4g}"]
+        for title, score in zip(titles, scores, strict=True)
+    ]
+    return section(
+        "Its scores on these rows",
+        wide_table(["metric", "value", "95 % interval"], rows),
+        "The interval is where the metric would be on other files of this size from the same "
+        "source: a bootstrap over rows, its own bias taken out.",
     )
 
 
@@ -262,34 +264,28 @@ def _read_rows(tested: Tested) -> str:
 
 
 def _drift_table(drifts: list[Drift]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(drift.column)}</td><td>{drift.index:.3f}</td><td>{drift.chance:.3f}</td>"
-        f"<td>{drift.moved or 'no'}</td><td>{drift.new:.1%}</td>"
-        f"<td class=wrap>{escape(drift.words)}</td></tr>"
-        for drift in drifts
-    )
-    return (
-        "<details><summary>Every column</summary><div class=wide><table><tr><th>column</th><th>stability index</th>"
-        "<th>of chance alone</th><th>moved</th>"
-        f"<th>unlike training</th><th class=wrap>what differs most</th></tr>{rows}</table></div></details>"
-    )
+    rows = [
+        [d.column, f"{d.index:.3f}", f"{d.chance:.3f}", d.moved or "no", f"{d.new:.1%}", d.words] for d in drifts
+    ]
+    titles = ["column", "stability index", "of chance alone", "moved", "unlike training", "what differs most"]
+    return f"<details><summary>Every column</summary>{wide_table(titles, rows, kinds={5: 'wrap'})}</details>"
 
 
-def _how(tested: Tested, policy: dict[str, Any] | None) -> str:
-    model = tested.model
+def _facts(tested: Tested, policy: dict[str, Any] | None) -> dict[str, str]:
+    model, seen, total = tested.model, len(tested.truth), tested.sample.total
     rule = "every row is answered"
     if policy is not None and model.policy is not None:
         rule = f"{describe_policy(policy)} ({model.policy['why']})"
-    if tested.sample.total > len(tested.truth):
-        rows = f"{len(tested.truth):,}, drawn evenly from {tested.sample.total:,}"
-    else:
-        rows = f"{len(tested.truth):,}"
-    pairs = {
+    return {
         "file": tested.sample.file,
-        "rows": rows,
+        "rows": f"{seen:,}{f', drawn evenly from {total:,}' if total > seen else ''}",
         "method": f"{model.settings.method}, {len(model.networks)} networks, {int(tested.pred.count)} draws",
-        "trained on": f"{model.summary.get('rows_trained_on', 0):,} rows",
-        "calibrated by": describe_calibration(model),
+        **training_facts(model),
         "policy": rule,
     }
-    return f"<h2>How this was made</h2>{list_facts(pairs)}"
+
+
+def training_facts(model: Model) -> dict[str, str]:
+    """Returns what a page says of how a model was trained and calibrated."""
+    rows = f"{model.summary.get('rows_trained_on', 0):,} {model.kind.rows}"
+    return {"trained on": rows, "calibrated by": describe_calibration(model)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from html import escape
 from typing import cast
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from caveat._estimators import Classes, epistemic_measure
 from caveat._tables import FIRST
+from caveat.cli._report_page import wide_table
 from caveat.cli._tabular_tested import Judged, Tested
 from caveat.predictive import Categorical
 
@@ -57,16 +57,18 @@ def _distances(tested: Tested, rows: list[int], other: int) -> Tensor:
 def rows_table(tested: Tested, rows: list[int], measure: str) -> str:
     """Returns rows as a table, with the reason of each."""
     parts = tested.parts()
-    head = "<tr><th>line</th><th class=text>truth</th><th class=text>answer</th><th>epistemic</th><th>aleatoric</th>"
-    cells: list[str] = []
-    for row in rows:
-        words = why(tested, row, little_known=measure == epistemic_measure(tested.model))
-        cells.append(
-            f"<tr><td>{int(tested.sample.lines[row])}</td><td class=text>{escape(truth_text(tested, row))}</td>"
-            f"<td class=text>{escape(answer_text(tested, row))}</td><td>{float(parts['epistemic'][row]):.3g}</td>"
-            f"<td>{float(parts['aleatoric'][row]):.3g}</td><td class=wrap>{escape(words)}</td></tr>"
-        )
-    return f"<div class=wide><table class=rows>{head}<th class=wrap>why</th></tr>{''.join(cells)}</table></div>"
+    cells = [
+        [
+            f"{int(tested.sample.lines[row])}",
+            truth_text(tested, row),
+            answer_text(tested, row),
+            *(f"{float(parts[part][row]):.3g}" for part in ("epistemic", "aleatoric")),
+            why(tested, row, little_known=measure == epistemic_measure(tested.model)),
+        ]
+        for row in rows
+    ]
+    titles = ["line", "truth", "answer", "epistemic", "aleatoric", "why"]
+    return wide_table(titles, cells, kinds={1: "text", 2: "text", 5: "wrap"}, kind="rows")
 
 
 def why(tested: Tested, row: int, *, little_known: bool = False) -> str:

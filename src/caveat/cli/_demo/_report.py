@@ -13,7 +13,7 @@ from caveat.cli._demo._pictures import picture, plot_confidence, plot_entropy, p
 from caveat.cli._demo._readings import RULE, says
 from caveat.cli._demo._story import Result
 from caveat.cli._demo._turn import FULL_TURN
-from caveat.cli._report_page import DARK, LIGHT, data_url, list_facts, make_page
+from caveat.cli._report_page import DARK, LIGHT, data_url, list_facts, make_page, section
 
 READ_STRIP = """
 In bold, the answer from the draws, <span class=right>blue</span> where it is the digit itself and <span
@@ -58,16 +58,19 @@ def report_html(result: Result) -> str:
         f"<h1>{escape(title)}</h1><p class=lead>{escape(findings.without_draws(result))}</p>",
         f"<p class=read>{escape(RULE)} The digit is {escape(result.turn.rule)} "
         f"(number {result.turn.index}).</p>",
-        f"<section><div class=tiles>{_tiles(turn_tiles(result))}</div>{_how_to_read(READ_STRIP)}</section>",
+        f"<section><div class=tiles>{_tiles(turn_tiles(result))}</div>"
+        f"<p class='read small'>{READ_STRIP.strip()}</p></section>",
         _plot(plot_confidence, 3.6, findings.confidence_finding(result), READ_CONFIDENCE, result),
         _plot(plot_softmax, 4.4, findings.softmax_finding(result), READ_SOFTMAX, result),
         _plot(plot_entropy, 3.3, findings.entropy_finding(result), READ_ENTROPY, result),
         _plot(plot_ten, 3.6, findings.ten_finding(result), READ_TEN, result),
         _tally_table(result),
-        f"<section><h2>{escape(findings.test_digits_finding(result))}</h2>"
-        f"<p>{escape(findings.accuracy_finding(result))} {escape(findings.answered_finding(result))}</p>"
-        f"<div class='tiles eight'>{_tiles(surest)}</div><div class='tiles eight'>{_tiles(least_sure)}</div>"
-        f"{_how_to_read(READ_DIGITS)}</section>",
+        section(
+            findings.test_digits_finding(result),
+            f"<p>{escape(findings.accuracy_finding(result))} {escape(findings.answered_finding(result))}</p>"
+            f"<div class='tiles eight'>{_tiles(surest)}</div><div class='tiles eight'>{_tiles(least_sure)}</div>",
+            READ_DIGITS.strip(),
+        ),
         f"<h2>What to make of it</h2><p>{LIMITS}</p>",
         _how_made(result),
         _numbers_table(result),
@@ -83,11 +86,7 @@ def _plot(plot: Callable[..., Axes], height: float, finding: str, how_to_read: s
         f'src="{data_url(picture(plot, result, height=height, theme=theme, title=False))}">'
         for name, theme in (("light", LIGHT), ("dark", DARK))
     )
-    return f"<section><h2>{escape(finding)}</h2>{images}{_how_to_read(how_to_read)}</section>"
-
-
-def _how_to_read(sentence: str) -> str:
-    return f"<p class='read small'>{sentence.strip()}</p>"
+    return section(finding, images, how_to_read.strip())
 
 
 def _tiles(tiles: list[Tile]) -> str:
@@ -154,7 +153,7 @@ def _how_made(result: Result) -> str:
         "Rule": RULE + " The same in every run, with draws and without",
         "Seed": str(result.settings.seed),
     }
-    return f"<section><h2>How it was made</h2>{list_facts(facts)}</section>"
+    return section("How it was made", list_facts(facts))
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], kind: str = "numbers") -> str:
