@@ -19,7 +19,7 @@ from caveat.errors import BusyError, InvalidModelError
 def write_one(path: Path, what: str, kind: str, *, interrupt: bool = False) -> tuple[int, dict[str, int]]:
     """Write one more row; how many were there, and how many of each kind are there now."""
     with written(path, {"of": what}) as file:
-        file.add([{"row": file.rows + 1, "kind": kind}], [kind])
+        file.add([{"row": file.rows + 1, "decision": kind}])
         if interrupt:
             raise KeyboardInterrupt
     return file.resumed, dict(file.counts)
@@ -31,7 +31,7 @@ def test_counts_and_rows_survive_an_interrupt(tmp_path: Path) -> None:
         write_one(path, "a", "answer", interrupt=True)
     assert not path.exists()
     assert write_one(path, "a", "refer") == (1, {"answer": 1, "refer": 1})
-    assert path.read_text() == "row,kind\n1,answer\n2,refer\n"
+    assert path.read_text() == "row,decision\n1,answer\n2,refer\n"
     assert [one.name for one in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -40,7 +40,7 @@ def test_a_run_of_something_else_starts_afresh(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_one(path, "a", "answer", interrupt=True)
     assert write_one(path, "b", "refer") == (0, {"refer": 1})
-    assert path.read_text() == "row,kind\n1,refer\n"
+    assert path.read_text() == "row,decision\n1,refer\n"
     assert [one.name for one in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -56,11 +56,11 @@ def test_a_damaged_note_starts_afresh(note: str, tmp_path: Path) -> None:
 def test_a_second_writer_is_refused_and_harms_nothing(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     with written(path, {"of": "a"}) as file:
-        file.add([{"row": 1}], ["answer"])
+        file.add([{"row": 1, "decision": "answer"}])
         with pytest.raises(BusyError):
             write_one(path, "b", "answer")
-        file.add([{"row": 2}], ["answer"])
-    assert path.read_text() == "row\n1\n2\n"
+        file.add([{"row": 2, "decision": "answer"}])
+    assert path.read_text() == "row,decision\n1,answer\n2,answer\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes are POSIX")

@@ -100,13 +100,13 @@ class OutputFile:
     resumed: int
     counts: Counter[str]
 
-    def add(self, rows: Sequence[Row], kinds: Iterable[str]) -> None:
-        """Put rows after the others, and note it once they are safe."""
+    def add(self, rows: Sequence[Row]) -> None:
+        """Put rows after the others, and note it once they are safe, with how many there are of each decision."""
         self.file.write(self.encode(rows, self.rows == 0))
         self.file.flush()
         os.fsync(self.file.fileno())
         self.rows += len(rows)
-        self.counts.update(kinds)
+        self.counts.update(str(row["decision"]) for row in rows)
         write_state(
             self.note, {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts}
         )

@@ -5,27 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
-from caveat._estimators import (
-    Classes,
-    Model,
-    describe_calibration,
-    prediction_rows,
-    save_model,
-)
+from caveat._estimators import Classes, Model, prediction_rows, save_model
+from caveat._tables import as_objects
 from caveat.cli._arguments import FitRequest
 from caveat.cli._fit_command import describe_fit
 from caveat.cli._output_file import check_output, destination, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, Advance, draw_evenly, estimator_of, list_labeled
-from caveat.cli._predict_command import describe_output, made_by, open_to_predict
+from caveat.cli._predict_command import describe_file, describe_work, open_to_predict
 from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, PicturesLeftOutWarning, Regressor, list_pictures
+from caveat.predictive import Categorical, Gaussian
 
 _FEW = 10  # whole numbers of so few kinds are classes
 
@@ -75,18 +69,28 @@ def predict_for_pictures(
         got, cause = f"{names[0]}, which is not there", "a table of something else, or pictures that were moved"
         raise InvalidPictureError(explain(rule, got=got, cause=cause, fix="a CSV of paths, beside the pictures"))
     listed = hashlib.sha256(json.dumps([names, sizes]).encode()).hexdigest()
-    with written(out, {"model": mark, "data": listed, "draws": draws, "level": level, "made_by": made_by()}) as file:
+    with written(out, describe_work(mark, listed, draws, level)) as file:
         rest = paths[file.resumed :]
-        for pred, problems in estimator_of(model).predict_in_batches(rest, draws) if rest else ():
-            some = np.array(names[file.rows : file.rows + pred.row_count], dtype=object)
-            first = file.rows - file.resumed
-            rows = prediction_rows(model, pred, file.rows + 1, level, {"file": some})
-            why = {problem.row - first: problem.why for problem in problems}
-            rows = [mark_problem(row, why.get(number)) for number, row in enumerate(rows)]
-            file.add(rows, (row["decision"] for row in rows))
+        for _, rows in predicted_pictures(model, rest, draws, level, names[file.resumed :]) if rest else ():
+            file.add([{**row, "row": row["row"] + file.resumed} for row in rows])
             advance(file.rows / len(paths))
-    counts = {kind: file.counts[kind] for kind in ("answer", "refer", "unreadable")}
-    return {**describe_output(out, file.rows, file.resumed, counts), "calibration": describe_calibration(model)}
+    return describe_file(model, out, file, ("answer", "refer", "unreadable"))
+
+
+def predicted_pictures(
+    model: Model, pictures: Sequence[Any], draws: int | None, level: float, names: Sequence[str] | None = None
+) -> Iterator[tuple[Categorical | Gaussian, list[dict[str, Any]]]]:
+    """Yields predictives of some pictures at a time, and their rows of predictions, numbered from 1.
+
+    A picture that shows nothing has a row that says why; of others "problem" is None.
+    """
+    done = 0
+    for pred, problems in estimator_of(model).predict_in_batches(pictures, draws):
+        kept = {} if names is None else {"file": as_objects(names[done : done + pred.row_count])}
+        why = {problem.row - done: problem.why for problem in problems}
+        rows = prediction_rows(model, pred, done + 1, level, kept)
+        yield pred, [_mark_problem(row, why.get(number)) for number, row in enumerate(rows)]
+        done += pred.row_count
 
 
 def _are_numbers(answers: Sequence[Any]) -> bool:
@@ -111,7 +115,7 @@ def _named(model: Model, names: Sequence[str]) -> Model:
     return replace(model, target=replace(target, names=tuple(names)))
 
 
-def mark_problem(row: dict[str, Any], why: str | None) -> dict[str, Any]:
+def _mark_problem(row: dict[str, Any], why: str | None) -> dict[str, Any]:
     """Returns a row of predictions of a picture; of one that shows nothing, for which there is a reason, no answer."""
     if why is None:
         return {**row, "problem": None}

@@ -22,7 +22,7 @@ from caveat._estimators import (
 )
 from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, content_of, read_chunks
 from caveat.cli._arguments import check_draws, check_level
-from caveat.cli._output_file import check_output, written
+from caveat.cli._output_file import OutputFile, check_output, written
 from caveat.cli._tabular_tested import TABLES, Advance, spelling_of
 from caveat.errors import InvalidArgumentError, InvalidModelError, explain
 
@@ -39,9 +39,8 @@ def predict_file(
     check_output(out, read=[data])
     content = content_of(data)
     model, mark = open_to_predict(TABLES, folder, draws, level)
-    asked = {"draws": draws, "level": level, "keep": list(keep), "made_by": made_by()}
     dates = ImpossibleDates(model.reader.schema)
-    with written(out, {"model": mark, "data": content, **asked}) as file:
+    with written(out, describe_work(mark, content, draws, level, keep)) as file:
         done = 0
         for chunk in read_chunks(data, spelling=spelling_of(model, keep)):
             dates.count(chunk.columns, chunk.place)
@@ -49,14 +48,11 @@ def predict_file(
             done += len(chunk.lines)
             rest = _rest(chunk, skipped)
             if rest is not None:
-                rows = predicted(model, rest, file.rows + 1, draws, level, keep)
-                file.add(rows, (row["decision"] for row in rows))
+                file.add(predicted(model, rest, file.rows + 1, draws, level, keep))
             advance(chunk.read)
         if content_of(data) != content:
             raise InvalidTableError(changed_data(data))
-    counts = {kind: file.counts[kind] for kind in ("answer", "refer")}
-    said = describe_output(out, file.rows, file.resumed, counts, dates.notes())
-    return {**said, "calibration": describe_calibration(model)}
+    return describe_file(model, out, file, ("answer", "refer"), dates.notes())
 
 
 def open_to_predict(kind: Kind, folder: Path, draws: int | None, level: float) -> tuple[Model, str]:
@@ -82,6 +78,15 @@ def describe_output(
     return {**said, "decisions": decisions, **({"warnings": list(warnings)} if warnings else {})}
 
 
+def describe_file(
+    model: Model, out: Path, file: OutputFile, decisions: Sequence[str], warnings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Returns the same of one file, with what calibrates the model."""
+    counts = {decision: file.counts[decision] for decision in decisions}
+    said = describe_output(out, file.rows, file.resumed, counts, warnings)
+    return {**said, "calibration": describe_calibration(model)}
+
+
 def check_request(model: Model, draws: int | None, level: float) -> None:
     """Raises unless a model can predict with so many draws at such a level.
 
@@ -102,9 +107,12 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
         )
 
 
-def made_by() -> list[str]:
-    """Returns the versions that an unfinished file must share to be gone on with."""
-    return [version("caveat"), str(torch.__version__)]
+def describe_work(
+    mark: str, content: str, draws: int | None, level: float, keep: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Returns what unfinished predictions must share to be gone on with, also the versions."""
+    made_by = [version("caveat"), str(torch.__version__)]
+    return {"model": mark, "data": content, "draws": draws, "level": level, "keep": list(keep), "made_by": made_by}
 
 
 def predicted(

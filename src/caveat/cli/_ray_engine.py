@@ -28,7 +28,7 @@ from caveat.cli._predict_command import (
     changed_data,
     changed_model,
     describe_output,
-    made_by,
+    describe_work,
     open_to_predict,
     predicted,
 )
@@ -90,7 +90,7 @@ def predict_file_by_ray(
     model, mark = open_to_predict(TABLES, folder, draws, level)
     dates = ImpossibleDates(model.reader.schema)
     asked = {"draws": draws, "level": level, "keep": list(keep)}
-    what = {"model": mark, "data": content, **asked, "made_by": made_by()}
+    what = describe_work(mark, content, draws, level, keep)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray writes between the lines of the command
     with writing(out):
         finished = _find_finished(out, what)

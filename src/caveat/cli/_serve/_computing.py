@@ -123,17 +123,13 @@ def _answer(model: Model, pred: Pred, draws: int, level: float) -> Answer:
 
 
 def _answer_pictures(model: Model, pictures: list[Any], draws: int, level: float) -> Answer:
-    from caveat.cli._picture_commands import mark_problem  # with scikit-learn, which the others do without
-    from caveat.cli._picture_tested import estimator_of
+    from caveat.cli._picture_commands import predicted_pictures  # with scikit-learn, which the others do without
 
     whole = Answer(draws=draws)
-    for pred, problems in estimator_of(model).predict_in_batches(pictures, draws):
-        first = len(whole.rows)
-        why = {problem.row - first: problem.why for problem in problems}
-        some = prediction_rows(model, pred, first + 1, level, {})
-        whole.rows += [mark_problem(row, why.get(number)) for number, row in enumerate(some)]
+    for pred, rows in predicted_pictures(model, pictures, draws, level):
         by = cast("list[float]", uncertainty_of(model, pred).tolist())
-        whole.uncertainty += [None if number in why else value for number, value in enumerate(by)]
+        whole.rows += rows
+        whole.uncertainty += [value if row["problem"] is None else None for row, value in zip(rows, by, strict=True)]
     return whole
 
 
