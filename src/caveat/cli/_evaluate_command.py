@@ -35,27 +35,18 @@ def evaluate_file(
             raise InvalidArgumentError(f"--report must name a file in a folder that is there; got {report}.")
         check_output(report, read=[data, *(folder / name for name in FILES)])
     with writing(report) if report is not None else nullcontext():
-        return _evaluate(folder, data, report, draws, most_rows, advance)
-
-
-def _evaluate(
-    folder: Path, data: Path, report: Path | None, draws: int | None, most_rows: int, advance: Advance
-) -> dict[str, Any]:
-    tested = ask_of_kind(open_model(folder), data, most_rows, draws, advance)
-    if isinstance(tested, TestedPictures):
-        about = {"rows_in_file": tested.total, **tested.describe_left_out()}
-        return _judge(folder, tested, report, about, partial(picture_report, tested))
-    assert isinstance(tested, Tested)
-    drifts = drifts_of(tested)
-    about = {
-        "rows_in_file": tested.sample.total,
-        "drift": {
+        tested = ask_of_kind(open_model(folder), data, most_rows, draws, advance)
+        if isinstance(tested, TestedPictures):
+            about = {"rows_in_file": tested.total}
+            return _judge(folder, tested, report, about, partial(picture_report, tested))
+        assert isinstance(tested, Tested)
+        drifts = drifts_of(tested)
+        moved = {
             d.column: {"stability_index": d.index, "by_chance": d.chance, "moved": d.moved, "new": d.new}
             for d in drifts
-        },
-        **tested.describe_left_out(),
-    }
-    return _judge(folder, tested, report, about, partial(report_html, tested, drifts))
+        }
+        about = {"rows_in_file": tested.sample.total, "drift": moved}
+        return _judge(folder, tested, report, about, partial(report_html, tested, drifts))
 
 
 def _judge(
@@ -72,6 +63,7 @@ def _judge(
             s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
         },
         **about,
+        **tested.describe_left_out(),
     }
     if policy is not None:
         found["policy"] = policy

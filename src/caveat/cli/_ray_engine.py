@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any, cast
 from caveat._estimators import Model, fingerprint, load_model
 from caveat._extras import require
 from caveat._files import beside_of, write_whole
+from caveat._progress import Rhythm
 from caveat._state_file import differences, read_state, write_state
 from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, Spelling, content_of, read_chunks
 from caveat.cli._output_file import encoder, writing
@@ -39,7 +39,7 @@ from caveat.interop import ray as on_ray
 Part = dict[str, Any]
 MANIFEST, SCHEMA = "manifest.json", "caveat-predictions-1"
 _SECONDS = 1.0
-"""Between two writings of the manifest; blocks that it does not name yet are done again after a kill."""
+"""At least, between two writings of the manifest; blocks that it does not name yet are done again after a kill."""
 _COUNTING = 0.05
 _PROBLEMS = {kind.__name__: kind for kind in (InvalidTableError, InvalidModelError, InvalidArgumentError, BusyError)}
 
@@ -52,15 +52,15 @@ class Parts:
     what: dict[str, Any]
     blocks: list[int] = field(default_factory=list[int])
     done: dict[int, Part] = field(default_factory=dict[int, Part])
-    _written: float = 0.0
+    _rhythm: Rhythm = field(default_factory=lambda: Rhythm(_SECONDS))
 
     def note(self, *, now: bool = False, complete: bool = False) -> None:
         """Writes the manifest, unless that was a short while ago."""
-        if now or complete or time.monotonic() - self._written >= _SECONDS:
+        if now or complete or self._rhythm.is_due:
             parts = [self.done[number] for number in sorted(self.done)]
             state = {"schema": SCHEMA, "complete": complete, "of": self.what, "rows": self.rows, "blocks": self.blocks}
-            write_state(self.folder / MANIFEST, {**state, "parts": parts}, indent=1)
-            self._written = time.monotonic()
+            with self._rhythm.beat():
+                write_state(self.folder / MANIFEST, {**state, "parts": parts}, indent=1)
 
     @property
     def rows(self) -> int:

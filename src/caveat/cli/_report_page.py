@@ -31,7 +31,6 @@ class Theme:
     right: str
     other: str
     accent: str
-    image_map: str
 
 
 LIGHT = Theme(
@@ -42,7 +41,6 @@ LIGHT = Theme(
     right=BLUE,
     other="#c04a00",
     accent=GREEN,
-    image_map="gray_r",
 )
 DARK = Theme(
     paper="#15171b",
@@ -52,7 +50,6 @@ DARK = Theme(
     right=SKY,
     other="#ff9a52",
     accent="#2fc79b",
-    image_map="gray",
 )
 
 

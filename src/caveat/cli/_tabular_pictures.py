@@ -60,23 +60,20 @@ def plot_calibration(tested: Judged) -> Any:
 def _fraction_held(tested: Judged, level: float) -> float:
     """The fraction of the first target's conformal intervals of a level that hold the truth."""
     low, high = interval_of(tested.model.calibration.scores, cast(Gaussian, tested.pred), level)
-    truth = tested.truth[:, 0]
-    return float(((low[:, 0] <= truth) & (truth <= high[:, 0])).double().mean())
+    return float(metrics.interval_coverage(low[:, 0].double(), high[:, 0].double(), tested.truth[:, 0]))
 
 
 def plot_referred(tested: Judged) -> Any:
     """The main metric on what is kept, by each measure, and by chance and by an oracle."""
-    by = {"total": uncertainty_of(tested.model, tested.pred, usual_measure(tested.model))}
+    measures = {"total": usual_measure(tested.model), "epistemic": epistemic_measure(tested.model)}
+    by = {name: uncertainty_of(tested.model, tested.pred, measure) for name, measure in measures.items()}
+    fractions = torch.linspace(0.1, 1.0, 37)
     if isinstance(tested.pred, Categorical):
-        by["epistemic"] = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
         p = tested.pred.moments.mean / tested.pred.moments.mean.sum(-1, keepdim=True)
-        fractions = torch.linspace(0.1, 1.0, 37)
         curves = metrics.referral_with_baselines(metrics.accuracy, p, tested.truth, uncertainty=by, fractions=fractions)
         return _plot_answered(curves, "accuracy of the answers")
-    by["epistemic"] = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
-    by["random"], by["oracle"] = torch.zeros(len(tested.truth)), tested.wrong
+    by |= {"random": torch.zeros(len(tested.truth)), "oracle": tested.wrong}
     mean, truth = tested.pred.moments.mean[:, 0], tested.truth[:, 0]
-    fractions = torch.linspace(0.1, 1.0, 37)
     error = metrics.root_mean_squared_error
     curves = {
         name: metrics.referral_curve(error, mean, truth, uncertainty=one, fractions=fractions)

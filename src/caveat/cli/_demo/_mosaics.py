@@ -127,7 +127,7 @@ def _plot_rows(ax: Axes, rows: list[list[Tile]], title: str, theme: Theme) -> Ax
 
 
 def _plot_tile(ax: Axes, tile: Tile, x: float, y: float, theme: Theme) -> None:
-    ax.imshow(tile.image[0].numpy(), cmap=theme.image_map, vmin=0, vmax=1, extent=(x, x + SIDE, y + SIDE, y))
+    ax.imshow(tile.image[0].numpy(), cmap="gray_r", vmin=0, vmax=1, extent=(x, x + SIDE, y + SIDE, y))
     color = {"right": theme.right, "other": theme.other, "unsure": theme.ink}[tile.kind]
     lines = (
         (y - 2, "bottom", tile.above, 8, theme.muted, "normal"),

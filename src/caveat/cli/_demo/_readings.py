@@ -76,11 +76,6 @@ def says(probabilities: Tensor) -> Saying:
     return Saying(answer=int(p.argmax()), probability=float(p.max()), sure=entropy <= SURE_UP_TO)
 
 
-def accuracy(probabilities: Tensor, labels: Tensor) -> float:
-    """The share of rows of (B, C) whose likeliest class is the label (B,)."""
-    return float((probabilities.argmax(-1) == labels).double().mean())
-
-
 def read_images(
     network: nn.Module,
     images: Tensor,

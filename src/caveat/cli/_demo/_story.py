@@ -11,9 +11,10 @@ from torch import Tensor
 from caveat.cli._arguments import threads_set
 from caveat.cli._demo._data import Digits, load_digits
 from caveat.cli._demo._network import DigitsNetwork, fit_digits_network
-from caveat.cli._demo._readings import Readings, Saying, accuracy, read_images, says
+from caveat.cli._demo._readings import Readings, Saying, read_images, says
 from caveat.cli._demo._settings import QUICK_TEST, QUICK_TRAIN, Plan, Settings, settle
 from caveat.cli._demo._turn import FULL_TURN, Turn, choose, first_of_class, rotate
+from caveat.metrics import accuracy
 
 Advance = Callable[[int], None]
 Stage = Callable[[str, int], Advance]
@@ -46,7 +47,7 @@ class Result:
     def accuracies(self) -> tuple[float, float]:
         """Accuracy on the test images: of the mean over draws, and of the single pass."""
         labels = self.digits.test_labels
-        return accuracy(self.test.mean, labels), accuracy(self.test.single, labels)
+        return float(accuracy(self.test.mean, labels)), float(accuracy(self.test.single, labels))
 
     def by_surety(self) -> list[int]:
         """The test images' numbers, from the surest (lowest predictive entropy) to the least sure."""

@@ -93,14 +93,15 @@ def open_model(places: Places, choice: Choice, advance: Callable[[float], None])
     Raises:
         CaveatError: A name that was not listed, no model, no table, or rows that do not fit it.
     """
-    model = _find_listed(places.models, choice.model, "model")
-    return ask(load_model(TABLES, model), _find_listed(places.tables, choice.data, "table"), MOST_ROWS, None, advance)
+    model, table = _find_chosen(places, choice)
+    return ask(load_model(TABLES, model), table, MOST_ROWS, None, advance)
 
 
 def fingerprint_of(places: Places, choice: Choice) -> tuple[str, int, int]:
     """Returns what tells whether the model or the table is another than when it was opened."""
-    table = _find_listed(places.tables, choice.data, "table").stat()
-    return fingerprint(_find_listed(places.models, choice.model, "model")), table.st_mtime_ns, table.st_size
+    model, table = _find_chosen(places, choice)
+    about = table.stat()
+    return fingerprint(model), about.st_mtime_ns, about.st_size
 
 
 def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def save_policy(places: Places, saving: Saving, advance: Callable[[float], None]
         CaveatError: A name that was not listed, or a model or table that has become another.
     """
     choice = saving.choice
-    model, table = _find_listed(places.models, choice.model, "model"), _find_listed(places.tables, choice.data, "table")
+    model, table = _find_chosen(places, choice)
     goal = Goal(budget=saving.deferred, tolerance=choice.tolerance, measure=choice.measure)
     return decide_file(model, table, goal, most_rows=MOST_ROWS, advance=advance)
 
@@ -180,6 +181,10 @@ def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[s
             }
         )
     return {"columns": names, "least_sure": rows}
+
+
+def _find_chosen(places: Places, choice: Choice) -> tuple[Path, Path]:
+    return _find_listed(places.models, choice.model, "model"), _find_listed(places.tables, choice.data, "table")
 
 
 def _find_listed(places: dict[str, Path], name: str, what: str) -> Path:
