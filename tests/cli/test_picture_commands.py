@@ -126,8 +126,8 @@ def test_a_run_that_was_killed_goes_on(
 
     add = OutputFile.add
 
-    def interrupt(self: OutputFile, rows: Any, kinds: Any) -> None:
-        add(self, rows, kinds)
+    def interrupt(self: OutputFile, rows: Any) -> None:
+        add(self, rows)
         if self.rows == 60:
             raise KeyboardInterrupt
 
