@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
-from caveat.errors import BusyError, explain
+from caveat.errors import BusyError
 
 _holders: dict[Path, int] = {}
 """Lock files that this process holds, and the thread that took each."""
@@ -126,7 +126,12 @@ def open_locked(path: Path, flags: int = 0, *, shown: Path | None = None) -> Fil
                 return file
         except (BlockingIOError, PermissionError) as error:
             file.close()
-            raise BusyError(_busy(path if shown is None else shown)) from error
+            raise BusyError(
+                "A file or folder has one writer at a time.",
+                got=f"{path if shown is None else shown}, which another process is writing",
+                cause="the same command was started twice",
+                fix="wait until the other has ended, or write to another place",
+            ) from error
         except BaseException:
             file.close()
             raise
@@ -195,12 +200,3 @@ def digest_of(path: Path) -> str:
     """
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _busy(path: Path) -> str:
-    return explain(
-        "A file or folder has one writer at a time.",
-        got=f"{path}, which another process is writing",
-        cause="the same command was started twice",
-        fix="wait until the other has ended, or write to another place",
-    )

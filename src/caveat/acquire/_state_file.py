@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from caveat._files import held
 from caveat._state_file import read_state
-from caveat.errors import BusyError, InvalidArgumentError, explain
+from caveat.errors import BusyError, InvalidArgumentError
 
 
 def restore_state(path: Path) -> dict[str, Any] | None:
@@ -27,12 +27,10 @@ def restore_state(path: Path) -> dict[str, Any] | None:
     if _sound(state):
         return cast("dict[str, Any]", state)
     raise InvalidArgumentError(
-        explain(
-            "The state of an active-learning loop is the JSON that it wrote.",
-            got=f"{path.name}, which is not; it was not changed",
-            cause="a path that something else uses, or an edit by hand",
-            fix="another path, or mend the file",
-        )
+        "The state of an active-learning loop is the JSON that it wrote.",
+        got=f"{path.name}, which is not; it was not changed",
+        cause="a path that something else uses, or an edit by hand",
+        fix="another path, or mend the file",
     )
 
 
@@ -64,11 +62,9 @@ def held_state(path: Path | None) -> Generator[None]:
             stack.enter_context(held(path))
         except BusyError as error:
             raise BusyError(
-                explain(
-                    "A loop's file has one process at a time.",
-                    got=f"{path.name}, whose loop is running elsewhere",
-                    cause="the same script was started twice, or an earlier generator was not closed",
-                    fix="wait for the other, or give this loop a file of its own",
-                )
+                "A loop's file has one process at a time.",
+                got=f"{path.name}, whose loop is running elsewhere",
+                cause="the same script was started twice, or an earlier generator was not closed",
+                fix="wait for the other, or give this loop a file of its own",
             ) from error
         yield

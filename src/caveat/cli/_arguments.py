@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 METHODS = {"tables": ("ensemble", "mc_dropout", "concrete_dropout", "sngp"), "pictures": ("ensemble", "mc_dropout")}
 _LISTS = (".csv", ".tsv")
@@ -34,19 +34,17 @@ def check_data(data: Path) -> None:
     if not data.exists():
         rule, got = "Data are a file, or a folder of pictures.", f"no such file or folder: {data}, which is not there"
         cause = "a typo, or another folder"
-        raise InvalidArgumentError(explain(rule, got=got, cause=cause, fix="ls, and name it again"))
+        raise InvalidArgumentError(rule, got=got, cause=cause, fix="ls, and name it again")
 
 
 def check_model(folder: Path) -> None:
     """Raises InvalidArgumentError unless there is such a folder."""
     if not folder.exists():
         raise InvalidArgumentError(
-            explain(
-                "A model is a folder with caveat.json in it.",
-                got=f"{folder}, which is not there",
-                cause="another folder was meant, or saving was interrupted",
-                fix="pass the folder that was given to save() or to caveat fit --out",
-            )
+            "A model is a folder with caveat.json in it.",
+            got=f"{folder}, which is not there",
+            cause="another folder was meant, or saving was interrupted",
+            fix="pass the folder that was given to save() or to caveat fit --out",
         )
 
 

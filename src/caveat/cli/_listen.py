@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 BACKLOG = 2048
 """Connections that may wait: who comes before the server is ready waits for it."""
@@ -35,12 +35,10 @@ def listen(host: str, port: int) -> socket.socket:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         elsewhere = "a --host that is none of this computer's, or a port below 1024 or above 65535"
         raise InvalidArgumentError(
-            explain(
-                "A server needs an address of this computer whose port is free.",
-                got=f"{host}:{port}: {getattr(error, 'strerror', None) or error}",
-                cause="another server, or this one started twice" if taken else elsewhere,
-                fix="--port 0 takes any that is free",
-            )
+            "A server needs an address of this computer whose port is free.",
+            got=f"{host}:{port}: {getattr(error, 'strerror', None) or error}",
+            cause="another server, or this one started twice" if taken else elsewhere,
+            fix="--port 0 takes any that is free",
         ) from error
     listening.setblocking(False)
     return listening

@@ -218,12 +218,10 @@ def encoder(path: Path) -> Callable[[Sequence[Row], bool], bytes]:
     if kind in (".jsonl", ".ndjson"):
         return lambda rows, first: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     raise InvalidTableError(
-        explain(
-            "Predictions are written as CSV or as JSON lines.",
-            got=f"--out {path.name}",
-            cause="another format, or a name without an ending",
-            fix=f"--out {Path(path.stem).stem}.csv",
-        )
+        "Predictions are written as CSV or as JSON lines.",
+        got=f"--out {path.name}",
+        cause="another format, or a name without an ending",
+        fix=f"--out {Path(path.stem).stem}.csv",
     )
 
 

@@ -17,7 +17,6 @@ from caveat.cli._fit_command import describe_fit
 from caveat.cli._output_file import check_output, destination, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, Advance, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import describe_file, describe_work, open_to_predict
-from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, PicturesLeftOutWarning, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian
 
@@ -67,7 +66,7 @@ def predict_for_pictures(
     if max(sizes) < 0:
         rule = f"{data} must hold paths of pictures, from its own folder on, in its first column."
         got, cause = f"{names[0]}, which is not there", "a table of something else, or pictures that were moved"
-        raise InvalidPictureError(explain(rule, got=got, cause=cause, fix="a CSV of paths, beside the pictures"))
+        raise InvalidPictureError(rule, got=got, cause=cause, fix="a CSV of paths, beside the pictures")
     listed = hashlib.sha256(json.dumps([names, sizes]).encode()).hexdigest()
     with written(out, describe_work(mark, listed, draws, level)) as file:
         rest = paths[file.resumed :]

@@ -14,7 +14,6 @@ from torch import Tensor
 from caveat._estimators import Classes, Model, load_model
 from caveat._kinds import find_kind, package_of
 from caveat.cli._tabular_tested import TABLES, Advance, Judged, ask
-from caveat.errors import explain
 from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian, concatenate
 
@@ -63,11 +62,9 @@ def list_labeled(data: Path, targets: Sequence[str] | None) -> tuple[list[Path],
     if answers is not None:
         return paths, answers
     raise InvalidPictureError(
-        explain(
-            "Each picture must have its answer.",
-            got=f"{data}, where some pictures lie outside of class folders" if data.is_dir() else f"{data.name}",
-            fix="photos/cat/1.png, photos/dog/2.png; or a CSV of paths and answers",
-        )
+        "Each picture must have its answer.",
+        got=f"{data}, where some pictures lie outside of class folders" if data.is_dir() else f"{data.name}",
+        fix="photos/cat/1.png, photos/dog/2.png; or a CSV of paths and answers",
     )
 
 
@@ -123,11 +120,9 @@ def _truth_of(model: Model, answers: list[Any], data: Path) -> Tensor:
     unknown = next((str(label) for label in answers if str(label) not in known), None)
     if unknown is not None:
         raise InvalidPictureError(
-            explain(
-                "Pictures must be of classes that the model knows.",
-                got=f"{unknown!r} in {data}; known are {', '.join(map(repr, target.labels[:10]))}",
-                cause="another spelling, or a class that training did not have",
-                fix="leave these pictures out, or train again with them",
-            )
+            "Pictures must be of classes that the model knows.",
+            got=f"{unknown!r} in {data}; known are {', '.join(map(repr, target.labels[:10]))}",
+            cause="another spelling, or a class that training did not have",
+            fix="leave these pictures out, or train again with them",
         )
     return torch.tensor([known[str(label)] for label in answers])

@@ -98,12 +98,10 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
     highest = 1.0 if model.target.classifies else highest_level(model.calibration.rows)
     if level > highest:
         raise InvalidArgumentError(
-            explain(
-                "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
-                got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
-                cause="a small table, or a level for rare events",
-                fix="a lower --level, or caveat calibrate on more rows",
-            )
+            "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
+            got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
+            cause="a small table, or a level for rare events",
+            fix="a lower --level, or caveat calibrate on more rows",
         )
 
 
@@ -123,7 +121,7 @@ def predicted(
         if name not in chunk.columns:
             rule = f"--keep must name columns of {chunk.file}."
             fix = "use the name as it stands on line 1"
-            raise InvalidTableError(explain(rule, got=f"no column {name!r}", cause="a typo", fix=fix))
+            raise InvalidTableError(rule, got=f"no column {name!r}", cause="a typo", fix=fix)
     pred = predict_from(model, model.reader.read(chunk), draws)
     return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
 

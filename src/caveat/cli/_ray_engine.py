@@ -186,7 +186,7 @@ def _work(parts: Parts, settings: dict[str, Any], workers: int | None, advance: 
     except require("ray.exceptions", "ray").RayError as error:
         got = next(iter(str(error).strip().splitlines()), type(error).__name__)
         fix = "run the same command again, which goes on where this run stopped"
-        raise CaveatError(explain("Ray must be able to run the workers.", got=got[:500], fix=fix)) from error
+        raise CaveatError("Ray must be able to run the workers.", got=got[:500], fix=fix) from error
     finally:
         parts.note(now=True)
 
@@ -204,12 +204,10 @@ def _find_finished(out: Path, what: dict[str, Any]) -> Parts | None:
     parts = _read(out, what)
     if parts is None or parts.rows != sum(parts.blocks):
         raise InvalidTableError(
-            explain(
-                f"{out} must be a new folder, or what the same command wrote.",
-                got=_describe_other(out),
-                cause="the folder of an earlier run was named again",
-                fix="name a folder that does not exist yet, or move away what is there",
-            )
+            f"{out} must be a new folder, or what the same command wrote.",
+            got=_describe_other(out),
+            cause="the folder of an earlier run was named again",
+            fix="name a folder that does not exist yet, or move away what is there",
         )
     return parts
 

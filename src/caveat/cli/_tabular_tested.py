@@ -28,7 +28,6 @@ from caveat._tables import (
     target_numbers,
     unfamiliarity,
 )
-from caveat.errors import explain
 from caveat.predictive import Categorical, Gaussian, concatenate
 
 TABLES = find_kind("tabular")
@@ -143,12 +142,10 @@ def truth_of(model: Model, sample: Chunk) -> Tensor:
     for row, label in enumerate(class_labels(sample, model.target.name)):
         if label not in known:
             raise InvalidTableError(
-                explain(
-                    f"Column {model.target.name!r} must hold classes that the model knows.",
-                    got=f"{label!r} at {sample.place(row)}; known are {', '.join(map(repr, model.target.labels[:10]))}",
-                    cause="another spelling, or a class that training did not have",
-                    fix="mend the spelling, leave these rows out, or train again with them",
-                )
+                f"Column {model.target.name!r} must hold classes that the model knows.",
+                got=f"{label!r} at {sample.place(row)}; known are {', '.join(map(repr, model.target.labels[:10]))}",
+                cause="another spelling, or a class that training did not have",
+                fix="mend the spelling, leave these rows out, or train again with them",
             )
         numbers.append(known[label])
     return torch.tensor(numbers)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from caveat._checks import require_integer, require_number
 from caveat._intercept import seed_all
 from caveat._seeds import check_seed, fold_in
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain_no_network
 from caveat.train._seeding import permutation, with_replacement
 
 Loss = Callable[[Any, Any], Tensor]
@@ -90,12 +90,10 @@ def built(build: Build, seed: int) -> nn.Module:
     if isinstance(network, nn.Module) and not isinstance(build, nn.Module):
         return network
     raise InvalidArgumentError(
-        explain(
-            "build must be a factory: build() or build(seed) returns a new nn.Module.",
-            got=f"build={type(build).__name__}, which returned {type(network).__name__}",
-            cause="a network was passed in place of what makes it, so that all members would be the same one",
-            fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
-        )
+        "build must be a factory: build() or build(seed) returns a new nn.Module.",
+        got=f"build={type(build).__name__}, which returned {type(network).__name__}",
+        cause="a network was passed in place of what makes it, so that all members would be the same one",
+        fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
     )
 
 
@@ -109,24 +107,20 @@ def check_apart(networks: Sequence[nn.Module]) -> None:
                 one, both = networks[other] is network, f"members {other} and {number}"
                 got = f"one network for {both}" if one else f"{both} share {name}"
                 raise InvalidArgumentError(
-                    explain(
-                        "build must make a new network each time: members are trained apart.",
-                        got=got,
-                        cause="a network, or a part of one, that was made outside of build",
-                        fix="make it in build: lambda: copy.deepcopy(network); what is frozen may be shared",
-                    )
+                    "build must make a new network each time: members are trained apart.",
+                    got=got,
+                    cause="a network, or a part of one, that was made outside of build",
+                    fix="make it in build: lambda: copy.deepcopy(network); what is frozen may be shared",
                 )
 
 
 def _takes_seed(build: Build) -> bool:
     if isinstance(build, nn.Module):
         raise InvalidArgumentError(
-            explain(
-                "build must be a factory that makes a new network, not a network.",
-                got=f"an nn.Module ({type(build).__name__})",
-                cause="a network was passed in place of what makes it, so that all members would be the same one",
-                fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
-            )
+            "build must be a factory that makes a new network, not a network.",
+            got=f"an nn.Module ({type(build).__name__})",
+            cause="a network was passed in place of what makes it, so that all members would be the same one",
+            fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
         )
     if not callable(cast(object, build)):
         raise InvalidArgumentError(explain_no_network(build, "build must be a factory that makes a new network."))
@@ -142,7 +136,12 @@ def training_rows(run: Run, rows: int) -> tuple[Tensor, Tensor]:
     """The numbers of the rows that are trained on and of those that are held out: two int64 tensors on the CPU."""
     held_out = round(run.validation * rows) if isinstance(run.validation, float) else 0
     if isinstance(run.validation, float) and not 0 < held_out < rows:
-        raise InvalidArgumentError(_empty_split(run.validation, rows))
+        raise InvalidArgumentError(
+            "Both the training part and the validation part must have rows.",
+            got=f"validation={run.validation} of {rows} rows, which is {round(run.validation * rows)}",
+            cause="a data set of a few rows",
+            fix="validation=None trains on all rows; validation=(x, y) takes rows of your own",
+        )
     order = permutation(rows, fold_in(run.seed, "validation", 0))
     training, validation = order[held_out:], order[:held_out]
     if run.bootstrap:
@@ -163,12 +162,3 @@ def batch_sizes(rows: int, batch_size: int) -> Sequence[int]:
     elif rows % batch_size:
         sizes.append(rows % batch_size)
     return sizes
-
-
-def _empty_split(share: float, rows: int) -> str:
-    return explain(
-        "Both the training part and the validation part must have rows.",
-        got=f"validation={share} of {rows} rows, which is {round(share * rows)}",
-        cause="a data set of a few rows",
-        fix="validation=None trains on all rows; validation=(x, y) takes rows of your own",
-    )

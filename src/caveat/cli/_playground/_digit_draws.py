@@ -16,7 +16,7 @@ from caveat.cli._demo._data import CLASSES, SIDE, Digits, bundled_digits
 from caveat.cli._demo._network import DigitsNetwork, fit_digits_network
 from caveat.cli._demo._turn import rotate
 from caveat.cli._playground._guard import read_said
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 EPOCHS = 8
 BINS = 20
@@ -97,10 +97,10 @@ def question_from(said: Any, reader: Reader) -> Question:
     require_integer(asked.draws, "draws", 2, MOST_DRAWS, fix="draws=100")
     if asked.first == -1 and len(asked.drawing) != SIDE * SIDE:
         rule = f"A drawing must have {SIDE} x {SIDE} numbers."
-        raise InvalidArgumentError(explain(rule, got=str(len(asked.drawing)), fix="load the page again"))
+        raise InvalidArgumentError(rule, got=str(len(asked.drawing)), fix="load the page again")
     if any(not 0 <= value <= 255 for value in asked.drawing):
         rule = "A drawing must hold numbers from 0 to 255."
-        raise InvalidArgumentError(explain(rule, got="another", fix="load the page again"))
+        raise InvalidArgumentError(rule, got="another", fix="load the page again")
     return asked
 
 

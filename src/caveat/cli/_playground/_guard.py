@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from caveat._plain import from_plain
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
@@ -94,4 +94,4 @@ def read_said(kind: Any, said: Any, where: str, rule: str, fix: str = "load the 
     try:
         return from_plain(kind, said, where)
     except (ValueError, TypeError) as error:
-        raise InvalidArgumentError(explain(rule, got=str(error), fix=fix)) from error
+        raise InvalidArgumentError(rule, got=str(error), fix=fix) from error

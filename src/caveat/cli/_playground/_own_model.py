@@ -24,7 +24,7 @@ from caveat._kinds import package_of
 from caveat.cli._decide_command import decide_file
 from caveat.cli._tabular_rows import answer_text, truth_text, why
 from caveat.cli._tabular_tested import TABLES, Tested, ask
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 MOST_ROWS = 20_000
 STEPS = 200
@@ -191,10 +191,8 @@ def _find_listed(places: dict[str, Path], name: str, what: str) -> Path:
     if name in places:
         return places[name]
     raise InvalidArgumentError(
-        explain(
-            f"The {what} must be one that the page lists.",
-            got=repr(name[:200]),
-            cause="it was moved, or lies outside of the folder in which the command was started",
-            fix=f"load the page again, or name the {what} on the command line: caveat playground MODEL DATA",
-        )
+        f"The {what} must be one that the page lists.",
+        got=repr(name[:200]),
+        cause="it was moved, or lies outside of the folder in which the command was started",
+        fix=f"load the page again, or name the {what} on the command line: caveat playground MODEL DATA",
     )

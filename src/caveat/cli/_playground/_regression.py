@@ -15,7 +15,7 @@ from caveat._seeds import fold_in
 from caveat.cli._playground._gaussian_process import condition
 from caveat.cli._playground._guard import read_said
 from caveat.cli._playground._line_network import NONLINEARITIES, Member, make_members, train_steps
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian
 
 METHODS = ("mc_dropout", "ensemble", "gaussian_process")
@@ -206,14 +206,14 @@ def points_from(said: Any) -> list[list[float]]:
     points: list[list[float]] = read_said(list[list[float]], said, "points", rule, fix)
     if len(points) > MOST_POINTS:
         rule = f"There may be {MOST_POINTS} points."
-        raise InvalidArgumentError(explain(rule, got=str(len(points)), fix="delete some"))
+        raise InvalidArgumentError(rule, got=str(len(points)), fix="delete some")
     for point in points:
         inside = len(point) == 2 and all(
             low <= value <= high for value, (low, high) in zip(point, (X_RANGE, Y_RANGE), strict=True)
         )
         if not inside:
             rule = f"A point must be [x, y] with x in {list(X_RANGE)} and y in {list(Y_RANGE)}."
-            raise InvalidArgumentError(explain(rule, got=str(point), fix="[0.5, -1.0]"))
+            raise InvalidArgumentError(rule, got=str(point), fix="[0.5, -1.0]")
     return points
 
 

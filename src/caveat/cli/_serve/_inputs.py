@@ -13,7 +13,6 @@ import numpy as np
 from caveat._extras import require
 from caveat._tables import Array, CategoryColumn, DateColumn, NumberColumn, Table, as_objects
 from caveat.cli._serve._served import Served
-from caveat.errors import explain
 
 TEXT, IMAGE = "text", "image"
 """What the one column of sentences and of pictures is called."""
@@ -43,11 +42,9 @@ def inputs_of(served: Served, columns: dict[str, Array]) -> Any:
     name, kind = (TEXT, "a sentence") if served.package == "text" else (IMAGE, "a picture")
     if name not in columns:
         raise served.model.kind.error(
-            explain(
-                f"Each row must hold {kind} under {name!r}.",
-                got=", ".join(map(repr, list(columns)[:8])) or "rows without anything",
-                fix=f'{{"rows": [{{"{name}": ...}}]}}',
-            )
+            f"Each row must hold {kind} under {name!r}.",
+            got=", ".join(map(repr, list(columns)[:8])) or "rows without anything",
+            fix=f'{{"rows": [{{"{name}": ...}}]}}',
         )
     take = _sentence if name == TEXT else _picture
     return [take(served, row, value) for row, value in enumerate(columns[name])]
@@ -89,7 +86,7 @@ def _sentence(served: Served, row: int, value: Any) -> str:
         return value
     got = "an empty sentence" if isinstance(value, str) else type(value).__name__
     raise served.model.kind.error(
-        explain("Each row must be a sentence.", got=f"{got} in row {row + 1}", fix=f'{{"{TEXT}": "some words"}}')
+        "Each row must be a sentence.", got=f"{got} in row {row + 1}", fix=f'{{"{TEXT}": "some words"}}'
     )
 
 
@@ -115,9 +112,7 @@ def _picture(served: Served, row: int, value: Any) -> Any:
     except Exception as error:  # PIL's plugins raise whatever comes to them of broken bytes
         got = "bytes that are none" if isinstance(error, library.UnidentifiedImageError) else str(error)[:120]
     raise served.model.kind.error(
-        explain(
-            f"Each row must hold a picture in base64: {', '.join(_PICTURE_FORMATS)}, at most {_MOST_PIXELS:,} pixels.",
-            got=f"{got} in row {row + 1}",
-            fix=f'{{"{IMAGE}": "iVBORw0..."}}, as `base64 -w 0 picture.png` writes it',
-        )
+        f"Each row must hold a picture in base64: {', '.join(_PICTURE_FORMATS)}, at most {_MOST_PIXELS:,} pixels.",
+        got=f"{got} in row {row + 1}",
+        fix=f'{{"{IMAGE}": "iVBORw0..."}}, as `base64 -w 0 picture.png` writes it',
     )
