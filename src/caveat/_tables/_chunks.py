@@ -21,7 +21,7 @@ from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
 from caveat._tables._arrow_files import open_feather, open_parquet
 from caveat._tables._columns import Array, Columns, InvalidTableError, as_objects, count_rows, take
-from caveat._tables._misspelled import Misspelled, Spelling
+from caveat._tables._misspelled import Spelling
 from caveat.errors import explain
 
 ROWS = 8192
@@ -245,7 +245,12 @@ def _objects(
     chunk = Chunk(columns, np.array(lines), path.name, read)
     odd = None if spelling is None else spelling.find(entries)
     if odd is not None and odd.column in known:  # of a column that no row has all rows are told at once, by its reader
-        raise InvalidTableError(_explain_misspelled(odd, chunk.place(odd.row)))
+        raise InvalidTableError(
+            f"{odd.RULE}.",
+            got=f"{odd.words} at {chunk.place(odd.row)}",
+            cause="a typo, or rows of an older export",
+            fix=f"name it {odd.column[:60]!r} if that is meant, or write null there where its value is not known",
+        )
     return chunk
 
 
@@ -325,15 +330,6 @@ def _unreadable(path: Path, error: Exception) -> str:
 def _ragged(path: Path, line: int, cells: int, wanted: int) -> str:
     got = f"line {line} has {cells} cells, the header {wanted}"
     return _explain(path, got, "a delimiter inside a cell without quotes, or a line that broke off", "quote the cell")
-
-
-def _explain_misspelled(odd: Misspelled, place: str) -> str:
-    return explain(
-        f"{odd.RULE}.",
-        got=f"{odd.words} at {place}",
-        cause="a typo, or rows of an older export",
-        fix=f"name it {odd.column[:60]!r} if that is meant, or write null there where its value is not known",
-    )
 
 
 def _explain(path: Path, got: str, cause: str, fix: str) -> str:
