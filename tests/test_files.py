@@ -1,4 +1,4 @@
-"""Files replaced whole, and held by one writer at a time."""
+"""Files replaced whole, held by one writer at a time, and states that a killed work goes on from."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from caveat._files import beside_of, digest_of, held, open_locked, open_regular, write_whole
+from caveat._state_file import differences, read_state, write_state
 from caveat.errors import BusyError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="names and pipes are POSIX")
@@ -145,3 +146,34 @@ def test_an_interrupt_at_any_step_stays_an_interrupt(tmp_path: Path, call: Calla
         if struck > steps:
             break
     assert 10 < struck == steps + 1
+
+
+def test_a_state_is_of_the_work_that_wrote_it(tmp_path: Path) -> None:
+    path, work = tmp_path / "state.json", {"seed": 0, "sizes": (1, 2), "keep": []}
+    write_state(path, {"of": work, "rows": 3})
+    state = read_state(path)
+    assert state["rows"] == 3
+    assert not differences(state["of"], work)
+    other = {**work, "keep": ["id"], "level": 0.9}
+    assert differences(state["of"], other) == {"keep": ([], ["id"]), "level": (None, 0.9)}
+    for before in (None, [], "text", {}):
+        assert [*differences(before, work)] == ["seed", "sizes", "keep"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b'{"loss": NaN}', b'{"a": 1, "a": 2}', b"\xff"])
+def test_a_damaged_state_is_told_from_none(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with pytest.raises(FileNotFoundError):
+        read_state(path)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"(?s)."):
+        read_state(path)
+
+
+def test_a_state_that_is_no_plain_data_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_state(path, {"loss": 1.0})
+    for state in ({"loss": float("nan")}, {"loss": float("inf")}):
+        with pytest.raises(ValueError, match="JSON"):
+            write_state(path, state)
+    assert read_state(path) == {"loss": 1.0}
