@@ -149,7 +149,8 @@ def test_an_interrupt_at_any_step_stays_an_interrupt(tmp_path: Path, call: Calla
 
 
 def test_a_state_is_of_the_work_that_wrote_it(tmp_path: Path) -> None:
-    path, work = tmp_path / "state.json", {"seed": 0, "sizes": (1, 2), "keep": []}
+    path = tmp_path / "state.json"
+    work: dict[str, Any] = {"seed": 0, "sizes": (1, 2), "keep": []}
     write_state(path, {"of": work, "rows": 3})
     state = read_state(path)
     assert state["rows"] == 3
