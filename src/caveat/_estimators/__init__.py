@@ -5,7 +5,7 @@ from importlib import import_module
 from caveat._estimators._calibration import calibrate, describe_calibration
 from caveat._estimators._card import draws_line, plain_text, unlike_lines
 from caveat._estimators._fitting import fit_model
-from caveat._estimators._frozen import Standardized, digest_of_weights, find_frozen, perceptron
+from caveat._estimators._frozen import Standardized, build_on, digest_of_weights, find_frozen, perceptron
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
 from caveat._estimators._keyed_rows import KeyedRows
 from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
@@ -77,6 +77,7 @@ __all__ = [
     "Stored",
     "Target",
     "Training",
+    "build_on",
     "calibrate",
     "changed",
     "check_destination",

@@ -42,6 +42,15 @@ class Standardized(nn.Module):
         return (features - cast(Tensor, self.shift)) / cast(Tensor, self.scale)
 
 
+def build_on(features: Tensor | None, build: Callable[[], nn.Module]) -> nn.Module:
+    """Returns an untrained network; one on features (N, F) of a frozen network standardizes by those."""
+    network = build()
+    if features is not None:
+        for head in [module for module in network.modules() if isinstance(module, Standardized)]:
+            head.standardize(features)
+    return network
+
+
 def perceptron(widths: Sequence[int], dropout: float) -> list[nn.Module]:
     """Returns the layers of a perceptron of these widths, from its inputs to its outputs, each after dropout."""
     layers: list[nn.Module] = []

@@ -19,6 +19,7 @@ from caveat._estimators import (
     Model,
     Stored,
     Training,
+    build_on,
     draws_line,
     find_frozen,
     objective_of,
@@ -32,7 +33,7 @@ from caveat._estimators import (
 )
 from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._listing import InvalidPictureError
-from caveat.image._network import PictureNetwork, Shape, build_network
+from caveat.image._network import PictureNetwork, Shape
 from caveat.image._reading import Format, Problem, digest_rows, read_in_batches, read_pictures, upright
 from caveat.image._settings import Settings, check_settings, complete, networks_of
 from caveat.train import fit_ensemble
@@ -87,7 +88,7 @@ def _learn(training: Training) -> Learned:
     shape = Shape(inputs.shape[1], pictures, outputs, classes, settings.width, settings.dropout)
     loss, targets = objective_of(training)
     fitted = fit_ensemble(
-        partial(build_network, shape, None if pictures else chosen),
+        partial(build_on, None if pictures else chosen, partial(PictureNetwork, shape)),
         loss,
         (chosen, targets),
         **options_of(training, settings.validation if looks else None),

@@ -81,14 +81,6 @@ class ResidualBlock(nn.Module):
         return F.relu(self.second_norm(self.second(inner)) + self.skip(x))
 
 
-def build_network(shape: Shape, features: Tensor | None = None) -> PictureNetwork:
-    """Returns an untrained network; one on features (N, F) standardizes by those."""
-    network = PictureNetwork(shape)
-    if features is not None and isinstance(network.body, Standardized):
-        network.body.standardize(features)
-    return network
-
-
 def _residual_body(shape: Shape) -> nn.Sequential:
     width = shape.width
     layers: list[nn.Module] = [

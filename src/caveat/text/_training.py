@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Learned, Training, objective_of, options_of, outputs_of
+from caveat._estimators import Learned, Training, build_on, objective_of, options_of, outputs_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
@@ -53,7 +53,7 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Fit]:
     settings = training.settings
     loss, targets = objective_of(training)
     fitted = fit_ensemble(
-        partial(_build, shape, None if shape.kind == "words" else inputs),
+        partial(build_on, None if shape.kind == "words" else inputs, partial(SentenceNetwork, shape)),
         loss,
         (inputs, targets),
         members=networks_of(settings),
@@ -83,7 +83,7 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     loss, targets = objective_of(training)
     common = _common(training)
     heads = fit_ensemble(
-        partial(_build, shape, features),
+        partial(build_on, features, partial(SentenceNetwork, shape)),
         loss,
         (features, targets),
         members=networks_of(settings),
@@ -104,14 +104,6 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
 def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
     """Returns an AdamW that reads millions of weights once a step: for these, its time is that of training."""
     return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-
-
-def _build(shape: Shape, features: Tensor | None) -> SentenceNetwork:
-    """An untrained network of these features."""
-    network = SentenceNetwork(shape)
-    if features is not None:
-        network.head.standardize(features)
-    return network
 
 
 def _common(training: Training) -> dict[str, Any]:
