@@ -70,3 +70,13 @@ def test_the_rate_of_dropout_is_chosen_by_what_is_answered_unless_given() -> Non
     assert 0 < (of_numbers or 0) < (of_classes or 0)
     assert all(complete(Settings(dropout=0.4), 100, classes).dropout == 0.4 for classes in (True, False))
     assert Classifier().dropout is None
+
+
+def test_rows_of_weight_0_need_no_answer() -> None:
+    X, weights = np.linspace(0, 1, 12)[:, None], np.ones(12)
+    y, weights[3] = np.where(np.arange(12) == 3, np.nan, X[:, 0]), 0.0
+    estimator = Regressor(members=1, epochs=1, width=4, draws=4)
+    assert np.isfinite(estimator.fit(X, y, weights).predict(X)).all()
+    y[5] = np.nan
+    with pytest.raises(InvalidTableError, match="in row 5 of y"):
+        estimator.fit(X, y, weights)
