@@ -18,14 +18,14 @@ from caveat._checks import require_rate
 from caveat._dropping import Shape, drop, elementwise
 from caveat._random_numbers import uniform_numbers, wide
 from caveat.errors import InvalidRateError, explain
-from caveat.layers._twin import Twin, check_layer
+from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
 # The temperatures of the authors' code: of single units, and of whole channels.
 _TEMPERATURE, _SPATIAL_TEMPERATURE = 0.1, 2 / 3
 
 
 @final
-class ConcreteDropout(Twin):
+class ConcreteDropout(nn.Module):
     """A layer whose inputs are dropped at a rate that is learned, the parameter ``logit``.
 
     Of a linear layer each input is dropped by itself; of a convolution each channel, the same at every place. It takes
@@ -58,16 +58,21 @@ class ConcreteDropout(Twin):
         (torch.Size([2, 8, 4, 4]), 3)
     """
 
-    _added = frozenset({"logit"})
-
     def __init__(self, layer: nn.Module, p: float = 0.1, *, temperature: float | None = None) -> None:
         super().__init__()
         check_layer(layer, nn.Linear, _ConvNd, said="an nn.Linear or a convolution")
         usual = _SPATIAL_TEMPERATURE if isinstance(layer, _ConvNd) else _TEMPERATURE
         self.temperature = usual if temperature is None else _checked_temperature(temperature)
         start = _start(layer, p)
-        self._take_place(layer)
+        self._settings = take_place(self, layer)
         self.logit = start
+
+    @property
+    def layer(self) -> nn.Module:
+        """The plain layer; it shares the weights."""
+        twin = twin_of(self, self._settings, {})
+        del vars(twin)["_parameters"]["logit"]
+        return twin
 
     @property
     def p(self) -> Tensor:
@@ -88,6 +93,12 @@ class ConcreteDropout(Twin):
         site = "spatial_concrete_dropout" if of_channels else "concrete_dropout"
         uniform = uniform_numbers(x, chosen, site, self.p, self.training)
         return layer(x if uniform is None else drop(x, _multiplier(self.logit, uniform, self.temperature)), *more)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return attribute_of(self, name)
 
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -27,45 +27,36 @@ class Settings:
         self.attributes = {name: value for name, value in vars(layer).items() if name not in (*_STATE, *_CACHES)}
 
 
-class Twin(nn.Module):
-    """A module in a layer's place, with its parameters, buffers and children; ``_added`` are parameters of its own."""
+def take_place(new: nn.Module, layer: nn.Module) -> Settings:
+    """Give ``new`` the parameters, buffers, children and mode of ``layer``; returns the rest of what ``layer`` is."""
+    for name in ("_parameters", "_buffers", "_modules"):
+        vars(new)[name].update(vars(layer)[name])
+    new.training = layer.training
+    return Settings(layer)
 
-    _added: ClassVar[frozenset[str]] = frozenset()
 
-    def _take_place(self, layer: nn.Module) -> None:
-        """Hold what ``layer`` holds, in its mode, and remember the rest of what it is."""
-        for name in _STATE[:3]:
-            vars(self)[name].update(vars(layer)[name])
-        self.training = layer.training
-        self._settings = Settings(layer)
+def twin_of(holder: nn.Module, settings: Settings, instead: Mapping[str, Tensor]) -> nn.Module:
+    """The layer that ``holder`` stands for, with the tensors ``instead`` in place of the parameters of their names."""
+    twin = object.__new__(settings.kind)
+    vars(twin).update(settings.attributes)
+    state: dict[str, Any] = {name: dict(vars(holder)[name]) for name in _STATE[:3]}
+    state["_parameters"].update(instead)
+    vars(twin).update(state, training=holder.training)
+    if isinstance(twin, nn.RNNBase):
+        _fill_caches(twin)
+    return twin
 
-    def _twin(self, instead: Mapping[str, Tensor]) -> nn.Module:
-        """The layer that this stands for, with the tensors ``instead`` in place of the parameters of their names."""
-        twin = object.__new__(self._settings.kind)
-        vars(twin).update(self._settings.attributes)
-        state: dict[str, Any] = {name: dict(vars(self)[name]) for name in _STATE[:3]}
-        for name in self._added:
-            del state["_parameters"][name]
-        state["_parameters"].update(instead)
-        vars(twin).update(state, training=self.training)
-        if isinstance(twin, nn.RNNBase):
-            _fill_caches(twin)
-        return twin
 
-    @property
-    def layer(self) -> nn.Module:
-        """The plain layer; it shares the weights."""
-        return self._twin({})
+def attribute_of(holder: nn.Module, name: str) -> Any:
+    """A plain attribute of the layer that ``holder`` stands for (its sizes, its stride), where it has none itself.
 
-    def __getattr__(self, name: str) -> Any:
-        """A plain attribute of the layer (its sizes, its stride), where the module has none itself."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            settings = vars(self).get("_settings")
-            if not isinstance(settings, Settings) or name not in settings.attributes:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
-            return settings.attributes[name]
+    Raises:
+        AttributeError: neither has it.
+    """
+    settings = vars(holder).get("_settings")
+    if not isinstance(settings, Settings) or name not in settings.attributes:
+        raise AttributeError(f"{type(holder).__name__!r} object has no attribute {name!r}")
+    return settings.attributes[name]
 
 
 def _fill_caches(twin: nn.RNNBase) -> None:

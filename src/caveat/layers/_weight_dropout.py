@@ -15,11 +15,11 @@ from caveat._checks import require_rate
 from caveat._dropping import elementwise
 from caveat._random_numbers import dropped
 from caveat.errors import InvalidArgumentError, explain
-from caveat.layers._twin import Twin, check_layer
+from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
 
 @final
-class WeightDropout(Twin):
+class WeightDropout(nn.Module):
     """A layer some of whose weights are dropped anew in each forward pass; the trained weights stay as they are.
 
     It takes the layer's place: it holds the layer's own parameters under their own names, so the keys of the state
@@ -57,7 +57,12 @@ class WeightDropout(Twin):
         check_layer(layer, nn.Module, said="an nn.Module")
         self.p = require_rate(p)
         self.names = _checked(layer, names)
-        self._take_place(layer)
+        self._settings = take_place(self, layer)
+
+    @property
+    def layer(self) -> nn.Module:
+        """The plain layer, with the trained weights: it shares them."""
+        return twin_of(self, self._settings, {})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer returns, with weights dropped in training and in draws."""
@@ -66,7 +71,13 @@ class WeightDropout(Twin):
             name: dropped(own[name], elementwise, "weight_dropout", self.p, self.training, of_weights=True)
             for name in self.names
         }
-        return self._twin(weights)(*args, **kwargs)
+        return twin_of(self, self._settings, weights)(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return attribute_of(self, name)
 
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""
