@@ -8,51 +8,17 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_rate
-from caveat._dropping import Shape, drop
-from caveat._random_numbers import uniform_numbers
-from caveat.layers._spatial_dropout import check_places
-
-
-class _DropBlock(nn.Module):
-    """DropBlock of channels that each have so many axes of places."""
-
-    _places: ClassVar[int]
-
-    def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
-        super().__init__()
-        fix = "block_size=7, the paper's side of a block in elements; 1 is plain dropout"
-        self.p = require_rate(p)
-        require_integer(block_size, "block_size", 1, fix=fix)
-        self.block_size, self.exact = block_size, exact
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
-        places = self._places
-        better = "put it between convolutions, before the pooling and the flattening; nn.Dropout suits (B, C)"
-        check_places(self, x, places, fix=better)
-        sizes = tuple(x.shape[-places:])
-        blocks = tuple(min(self.block_size, size) for size in sizes)
-        uniform = uniform_numbers(x, partial(_corners, blocks=blocks), f"drop_block{places}d", self.p, self.training)
-        if uniform is None or self.p == 0:
-            return x
-        kept = _kept(uniform < _block_rate(self.p, self.block_size, sizes, exact=self.exact), blocks).to(uniform.dtype)
-        counted = tuple(range(-places - 1, 0))
-        elements = math.prod(kept.shape[-places - 1 :])
-        # A row that lost everything has nothing to scale up.
-        return drop(x, kept * (elements / kept.sum(counted, keepdim=True).clamp(min=1)))
-
-    def extra_repr(self) -> str:
-        """What ``print`` shows of the layer."""
-        return f"p={self.p}, block_size={self.block_size}, exact={self.exact}"
+from caveat._random_numbers import Shape, times, uniform_numbers
+from caveat.errors import InvalidArgumentError, explain
 
 
 @final
-class DropBlock1d(_DropBlock):
+class DropBlock1d(nn.Module):
     """Drops blocks of consecutive time steps of each channel: (B, C, T). See ``DropBlock2d``.
 
     Args:
@@ -70,11 +36,21 @@ class DropBlock1d(_DropBlock):
         torch.Size([2, 8, 20])
     """
 
-    _places = 1
+    def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
+        super().__init__()
+        self.p, self.block_size, self.exact = require_rate(p), _check_block_size(block_size), exact
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
+        return _drop_block(x, 1, self.p, self.block_size, self.exact, self.training)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"p={self.p}, block_size={self.block_size}, exact={self.exact}"
 
 
 @final
-class DropBlock2d(_DropBlock):
+class DropBlock2d(nn.Module):
     """Drops square blocks of each channel of a feature map: (B, C, H, W).
 
     Each place where a whole block fits is a block's corner with a small probability; what no block
@@ -100,11 +76,21 @@ class DropBlock2d(_DropBlock):
         torch.Size([2, 8, 12, 12])
     """
 
-    _places = 2
+    def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
+        super().__init__()
+        self.p, self.block_size, self.exact = require_rate(p), _check_block_size(block_size), exact
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
+        return _drop_block(x, 2, self.p, self.block_size, self.exact, self.training)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"p={self.p}, block_size={self.block_size}, exact={self.exact}"
 
 
 @final
-class DropBlock3d(_DropBlock):
+class DropBlock3d(nn.Module):
     """Drops cubes of each channel of a volume: (B, C, D, H, W). See ``DropBlock2d``.
 
     Args:
@@ -122,7 +108,17 @@ class DropBlock3d(_DropBlock):
         torch.Size([2, 4, 8, 8, 8])
     """
 
-    _places = 3
+    def __init__(self, p: float = 0.1, block_size: int = 7, *, exact: bool = True) -> None:
+        super().__init__()
+        self.p, self.block_size, self.exact = require_rate(p), _check_block_size(block_size), exact
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with blocks dropped in training and in draws; ``x`` itself in eval mode."""
+        return _drop_block(x, 3, self.p, self.block_size, self.exact, self.training)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"p={self.p}, block_size={self.block_size}, exact={self.exact}"
 
 
 def _block_rate(p: float, block_size: int, sizes: tuple[int, ...], *, exact: bool = True) -> float:
@@ -174,6 +170,28 @@ def _covers(blocks: Shape, sizes: Shape) -> dict[int, int]:
     return found
 
 
+def _drop_block(x: Tensor, places: int, p: float, block_size: int, exact: bool, training: bool) -> Tensor:
+    if x.dim() not in (places + 1, places + 2):
+        raise InvalidArgumentError(
+            explain(
+                f"DropBlock{places}d takes {places + 2} axes: batch, channels and {places} of places.",
+                got=f"shape {tuple(x.shape)}",
+                cause="a layer for another number of axes was chosen, or the features were flattened before it",
+                fix="put it between convolutions, before the pooling and the flattening; nn.Dropout suits (B, C)",
+            )
+        )
+    sizes = tuple(x.shape[-places:])
+    blocks = tuple(min(block_size, size) for size in sizes)
+    uniform = uniform_numbers(x, partial(_corners, blocks=blocks), f"drop_block{places}d", p, training)
+    if uniform is None or p == 0:
+        return x
+    kept = _kept(uniform < _block_rate(p, block_size, sizes, exact=exact), blocks).to(uniform.dtype)
+    counted = tuple(range(-places - 1, 0))
+    elements = math.prod(kept.shape[-places - 1 :])
+    # A row that lost everything has nothing to scale up.
+    return times(x, kept * (elements / kept.sum(counted, keepdim=True).clamp(min=1)))
+
+
 def _corners(shape: Shape, blocks: Shape) -> Shape:
     """The shape of the places at which a whole block fits."""
     lead, sizes = shape[: -len(blocks)], shape[-len(blocks) :]
@@ -188,3 +206,9 @@ def _kept(corner: Tensor, blocks: Shape) -> Tensor:
         padded = nn.functional.pad(covered, around)
         covered = padded.unfold(axis, block, 1).any(-1)
     return ~covered
+
+
+def _check_block_size(block_size: int) -> int:
+    fix = "block_size=7, the paper's side of a block in elements; 1 is plain dropout"
+    require_integer(block_size, "block_size", 1, fix=fix)
+    return block_size

@@ -7,7 +7,7 @@ See "Efficient Object Localization Using Convolutional Networks", Tompson et al.
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 from torch import Tensor, nn
 
@@ -19,30 +19,8 @@ from caveat.errors import InvalidArgumentError, explain
 ChannelDim = Literal[1, -1]
 
 
-class _SpatialDropout(nn.Module):
-    """Dropout of channels that each have so many axes of places."""
-
-    _places: ClassVar[int]
-
-    def __init__(self, p: float = 0.5, *, channel_dim: ChannelDim = 1) -> None:
-        super().__init__()
-        self.p, self.channel_dim = require_rate(p), _checked(channel_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``x`` with channels dropped in training and in draws; ``x`` itself in eval mode."""
-        places = self._places
-        better = f"use SpatialDropout{max(x.dim() - 2, 1)}d here, or nn.Dropout for a table of features (B, C)"
-        check_places(self, x, places, fix=better)
-        shape_of = partial(one_each_channel, places=places, channel_dim=self.channel_dim)
-        return dropped(x, shape_of, f"spatial_dropout{places}d", self.p, self.training)
-
-    def extra_repr(self) -> str:
-        """What ``print`` shows of the layer."""
-        return f"p={self.p}, channel_dim={self.channel_dim}"
-
-
 @final
-class SpatialDropout1d(_SpatialDropout):
+class SpatialDropout1d(nn.Module):
     """Drops whole channels of sequences, the same at every time step.
 
     With ``channel_dim=1``, torch's order (B, C, T), it drops what ``nn.Dropout1d`` drops. With ``channel_dim=-1`` it
@@ -68,11 +46,21 @@ class SpatialDropout1d(_SpatialDropout):
         True
     """
 
-    _places = 1
+    def __init__(self, p: float = 0.5, *, channel_dim: ChannelDim = 1) -> None:
+        super().__init__()
+        self.p, self.channel_dim = require_rate(p), _checked(channel_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with channels dropped in training and in draws; ``x`` itself in eval mode."""
+        return _spatial_dropout(x, self.p, 1, self.channel_dim, self.training)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"p={self.p}, channel_dim={self.channel_dim}"
 
 
 @final
-class SpatialDropout2d(_SpatialDropout):
+class SpatialDropout2d(nn.Module):
     """Drops whole channels of images: (B, C, H, W), or (B, H, W, C) with ``channel_dim=-1``.
 
     As ``nn.Dropout2d``, and also for channels last and under ``torch.vmap``. See ``SpatialDropout1d``.
@@ -91,11 +79,21 @@ class SpatialDropout2d(_SpatialDropout):
         torch.Size([2, 8, 5, 5])
     """
 
-    _places = 2
+    def __init__(self, p: float = 0.5, *, channel_dim: ChannelDim = 1) -> None:
+        super().__init__()
+        self.p, self.channel_dim = require_rate(p), _checked(channel_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with channels dropped in training and in draws; ``x`` itself in eval mode."""
+        return _spatial_dropout(x, self.p, 2, self.channel_dim, self.training)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"p={self.p}, channel_dim={self.channel_dim}"
 
 
 @final
-class SpatialDropout3d(_SpatialDropout):
+class SpatialDropout3d(nn.Module):
     """Drops whole channels of volumes: (B, C, D, H, W), or (B, D, H, W, C) with ``channel_dim=-1``.
 
     As ``nn.Dropout3d``, and also for channels last and under ``torch.vmap``. See ``SpatialDropout1d``.
@@ -114,7 +112,31 @@ class SpatialDropout3d(_SpatialDropout):
         torch.Size([2, 8, 5, 5, 5])
     """
 
-    _places = 3
+    def __init__(self, p: float = 0.5, *, channel_dim: ChannelDim = 1) -> None:
+        super().__init__()
+        self.p, self.channel_dim = require_rate(p), _checked(channel_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with channels dropped in training and in draws; ``x`` itself in eval mode."""
+        return _spatial_dropout(x, self.p, 3, self.channel_dim, self.training)
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"p={self.p}, channel_dim={self.channel_dim}"
+
+
+def _spatial_dropout(x: Tensor, p: float, places: int, channel_dim: int, training: bool) -> Tensor:
+    if x.dim() not in (places + 1, places + 2):
+        raise InvalidArgumentError(
+            explain(
+                f"SpatialDropout{places}d takes {places + 2} axes: batch, channels and {places} of places.",
+                got=f"shape {tuple(x.shape)}",
+                cause="a layer for another number of axes was chosen, or the features were flattened before it",
+                fix=f"use SpatialDropout{max(x.dim() - 2, 1)}d here, or nn.Dropout for a table of features (B, C)",
+            )
+        )
+    shape_of = partial(one_each_channel, places=places, channel_dim=channel_dim)
+    return dropped(x, shape_of, f"spatial_dropout{places}d", p, training)
 
 
 def one_each_channel(shape: Shape, places: int, channel_dim: int) -> Shape:
@@ -126,19 +148,6 @@ def one_each_channel(shape: Shape, places: int, channel_dim: int) -> Shape:
     """
     lead, ones = shape[: len(shape) - places - 1], (1,) * places
     return (*lead, shape[len(lead)], *ones) if channel_dim == 1 else (*lead, *ones, shape[-1])
-
-
-def check_places(layer: nn.Module, x: Tensor, places: int, *, fix: str) -> None:
-    """Raise ``InvalidArgumentError`` unless ``x`` has channels and so many axes of places, with a batch or without."""
-    if x.dim() not in (places + 1, places + 2):
-        raise InvalidArgumentError(
-            explain(
-                f"{type(layer).__name__} takes {places + 2} axes: batch, channels and {places} of places.",
-                got=f"shape {tuple(x.shape)}",
-                cause="a layer for another number of axes was chosen, or the features were flattened before it",
-                fix=fix,
-            )
-        )
 
 
 def _checked(channel_dim: ChannelDim) -> int:
