@@ -43,6 +43,11 @@ ADJECTIVES = {"attenuated", "bounded", "expected", "weighted"}
 NOT_PARTICIPLES = {"bed", "embed", "feed", "need", "seed", "shed", "speed"}
 
 
+MAY_BE_INHERITED = {"FunctionMode", "DispatchMode", "_BatchNorms", "Judged"}
+"""torch's modes as caveat has them, and two abstract classes; it does not grow. Else what is shared is a function."""
+OF_SCIKIT_LEARN = ("_estimators", "tabular", "text", "image")
+
+
 class Import(NamedTuple):
     """One name that a module of caveat imports from another, wherever in the file that stands."""
 
@@ -52,6 +57,12 @@ class Import(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.module}: from {self.source} import {self.name}"
+
+
+def foreign_names(path: Path) -> set[str]:
+    """The names that a file has from other libraries."""
+    imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {a.asname or a.name for one in imports if not (one.module or "").startswith("caveat") for a in one.names}
 
 
 def module_name(path: Path) -> str:
@@ -222,6 +233,20 @@ def test_a_file_is_named_after_its_idea() -> None:
 def test_every_module_says_its_idea_first() -> None:
     bare = [module for module in MODULES if not ast.get_docstring(parse(module))]
     assert not bare
+
+
+def test_no_class_inherits_the_behavior_of_another() -> None:
+    trees = [(path, ast.parse(path.read_text())) for path in SOURCES]
+    classes = [(path, node) for path, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    own = {node.name for _, node in classes if not node.name.endswith(("Error", "Warning"))} - MAY_BE_INHERITED
+    heirs = [
+        f"{path.relative_to(PACKAGE)}: {node.name}({base.id})"
+        for path, node in classes
+        for base in node.bases
+        if isinstance(base, ast.Name) and base.id in own and base.id not in foreign_names(path)
+        and path.relative_to(PACKAGE).parts[0] not in OF_SCIKIT_LEARN
+    ]
+    assert not heirs
 
 
 @pytest.mark.parametrize("package", SPEAK_PLAINLY)

@@ -13,12 +13,13 @@ from caveat._checks import require_number
 from caveat._numerics import public_dtype
 from caveat.calibrate._checks import as_scores, require_classes, scored
 from caveat.calibrate._likelihood import maximize_likelihood
-from caveat.calibrate._stored import Stored
+from caveat.calibrate._stored import State, state_of, stored
 
 
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class AffineScaling(Stored):
+class AffineScaling:
     """softmax(W z + b) of logits z, or of their log-probabilities.
 
     Fields:
@@ -43,6 +44,10 @@ class AffineScaling(Stored):
         if self.of_log_probabilities:
             z = z.log_softmax(-1)
         return _affine(z, self.weight.to(z), self.bias.to(z)).softmax(-1).to(public_dtype(logits.dtype))
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
 
 @takes_arrays

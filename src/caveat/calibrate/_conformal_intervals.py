@@ -16,14 +16,15 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_number, require_positive
 from caveat._numerics import conformal_quantile, public_dtype
 from caveat.calibrate._checks import detached
-from caveat.calibrate._stored import Stored
+from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian
 
 
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class AbsoluteResidual(Stored):
+class AbsoluteResidual:
     """mean ± radius: the same width everywhere.
 
     Fields:
@@ -40,10 +41,15 @@ class AbsoluteResidual(Stored):
         radius = self.radius.to(mean.device, public_dtype(mean.dtype))
         return mean - radius, mean + radius
 
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
+
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class ScaledResidual(Stored):
+class ScaledResidual:
     """mean ± factor * scale: as wide as the predictive says, times what makes it true.
 
     Fields:
@@ -60,10 +66,15 @@ class ScaledResidual(Stored):
         radius = self.factor.to(mean.device, public_dtype(mean.dtype)) * scale
         return mean - radius, mean + radius
 
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
+
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class ConformalizedQuantiles(Stored):
+class ConformalizedQuantiles:
     """[low - margin, high + margin]; a negative margin narrows. An interval that would turn over is its middle point.
 
     Fields:
@@ -81,6 +92,10 @@ class ConformalizedQuantiles(Stored):
         bottom, top = low - margin, high + margin
         middle = (low + high) / 2
         return torch.where(bottom <= top, bottom, middle), torch.where(bottom <= top, top, middle)
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
 
 @overload

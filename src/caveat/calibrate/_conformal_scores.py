@@ -8,9 +8,11 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from caveat._checks import require_number
+from caveat._checks import describe, require_number, require_probabilities
+from caveat._numerics import accumulator
 from caveat._seeds import fold_in
-from caveat.calibrate._stored import Stored
+from caveat.calibrate._stored import stored
+from caveat.errors import InvalidArgumentError
 
 
 class SetScore(Protocol):
@@ -21,9 +23,10 @@ class SetScore(Protocol):
         ...
 
 
+@stored
 @final
 @dataclass(frozen=True)
-class LAC(Stored):
+class LAC:
     """One minus the class's probability.
 
     See "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels", Sadinle, Lei and Wasserman, 2019.
@@ -34,9 +37,10 @@ class LAC(Stored):
         return 1 - p
 
 
+@stored
 @final
 @dataclass(frozen=True)
-class APS(Stored):
+class APS:
     """The probability of the class and of all that are more probable.
 
     Fields:
@@ -56,9 +60,10 @@ class APS(Stored):
         return _cumulative(p, penalty=0.0, free=0, seed=self.seed if self.randomized else None, stream=stream)
 
 
+@stored
 @final
 @dataclass(frozen=True)
-class RAPS(Stored):
+class RAPS:
     """`APS` plus a penalty for each place that a class stands below the `free` most probable ones.
 
     Fields:
@@ -100,3 +105,23 @@ def _uniform(rows: int, seed: int, stream: int) -> Tensor:
     """A number in [0, 1) for each row, other numbers at the fit than in a call."""
     key = fold_in(seed, "conformal", stream)
     return torch.rand(rows, generator=torch.Generator().manual_seed(key), dtype=torch.float64)
+
+
+def checked_rows(probabilities: Tensor) -> Tensor:
+    """Probabilities (N, C) in float64, batch axes flattened, checked.
+
+    Raises:
+        InvalidArgumentError: no rows, or fewer than two classes.
+        NotFiniteError: NaN.
+        NotProbabilitiesError: negative values, or rows that do not sum to one within 1e-3.
+    """
+    if probabilities.ndim < 2 or probabilities.numel() == 0 or probabilities.shape[-1] < 2:
+        raise InvalidArgumentError(
+            "probabilities must be (B..., C) with at least one row and two classes.",
+            got=describe(probabilities),
+            cause="an empty split, or a binary probability without its class axis",
+            fix="torch.stack((1 - p, p), -1)",
+        )
+    p = probabilities.detach().reshape(-1, probabilities.shape[-1]).to(accumulator(probabilities.device))
+    require_probabilities(p)
+    return p

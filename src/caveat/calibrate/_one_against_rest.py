@@ -18,13 +18,14 @@ from caveat._arrays import takes_arrays
 from caveat._extras import require
 from caveat._numerics import interpolate, public_dtype
 from caveat.calibrate._checks import as_scores, require_classes, scored
-from caveat.calibrate._stored import Stored
+from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
 
 
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class Isotonic(Stored):
+class Isotonic:
     """A rising step-wise linear map of each class's probability, then scaled to sum to one.
 
     A row whose classes all map to 0 gets equal probabilities.
@@ -50,10 +51,15 @@ class Isotonic(Stored):
         mapped = torch.stack([interpolate(column, x, y) for x, y, column in knots], -1)
         return _normalized(mapped).to(public_dtype(logits.dtype))
 
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
+
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class Platt(Stored):
+class Platt:
     """sigmoid(slope * log-odds + offset) of each class's probability, then scaled to sum to one.
 
     Fields:
@@ -75,6 +81,10 @@ class Platt(Stored):
         odds = _log_odds(as_scores(logits))
         mapped = (odds * self.slope.to(odds) + self.offset.to(odds)).sigmoid()
         return _normalized(mapped).to(public_dtype(logits.dtype))
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
 
 @takes_arrays

@@ -19,14 +19,15 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_levels, require_number, require_positive
 from caveat._numerics import accumulator, interpolate, public_dtype
 from caveat.calibrate._checks import detached
-from caveat.calibrate._stored import Stored
+from caveat.calibrate._stored import State, state_of, stored
 
 _LEAST_TAIL = 1e-9
 
 
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class QuantileRecalibration(Stored):
+class QuantileRecalibration:
     """The map R of levels: R(F(y)) is a calibrated distribution function where F is the network's.
 
     Fields:
@@ -87,6 +88,10 @@ class QuantileRecalibration(Stored):
             return (m + NormalDist().inv_cdf(q) * v.sqrt()).to(public_dtype(mean.dtype))
 
         return self.interval(quantile, level)
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
 
 @takes_arrays

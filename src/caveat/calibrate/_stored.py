@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,24 +19,21 @@ State = dict[str, Any]
 """Fields by name: tensors, numbers, strings, or the state of a part."""
 
 _KINDS: dict[str, type[Any]] = {}
+T = TypeVar("T")
 
 
-class Stored:
+def stored(kind: type[T]) -> type[T]:
     """A frozen dataclass that `from_state` makes again."""
-
-    def __init_subclass__(cls) -> None:
-        _KINDS[cls.__name__] = cls
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return _state_of(self)
+    _KINDS[kind.__name__] = kind
+    return kind
 
 
-def _state_of(fitted: Any) -> State:
+def state_of(fitted: Any) -> State:
+    """What `state()` gives: the fields, by name, and the kind."""
     state: State = {"kind": type(fitted).__name__}
     for field in dataclasses.fields(fitted):
         value = getattr(fitted, field.name)
-        state[field.name] = _state_of(value) if dataclasses.is_dataclass(value) else value
+        state[field.name] = state_of(value) if dataclasses.is_dataclass(value) else value
     return state
 
 

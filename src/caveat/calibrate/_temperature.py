@@ -12,14 +12,15 @@ from caveat._arrays import takes_arrays
 from caveat._numerics import public_dtype
 from caveat.calibrate._checks import as_scores, scored
 from caveat.calibrate._likelihood import maximize_likelihood
-from caveat.calibrate._stored import Stored
+from caveat.calibrate._stored import State, state_of, stored
 
 _LEAST, _MOST = 0.01, 100.0
 
 
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class Temperature(Stored):
+class Temperature:
     """softmax(logits / temperature): the most probable class stays the most probable.
 
     Fields:
@@ -33,6 +34,10 @@ class Temperature(Stored):
         """Probabilities (..., C) of logits (..., C), draws or no draws."""
         z = as_scores(logits)
         return (z / self.temperature.to(z)).softmax(-1).to(public_dtype(logits.dtype))
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
 
 @takes_arrays

@@ -12,13 +12,14 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_positive
 from caveat._numerics import public_dtype
 from caveat.calibrate._checks import detached
-from caveat.calibrate._stored import Stored
+from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
 
 
+@stored
 @final
 @dataclass(frozen=True, eq=False)
-class VarianceScaling(Stored):
+class VarianceScaling:
     """variance times a factor.
 
     Fields:
@@ -31,6 +32,10 @@ class VarianceScaling(Stored):
     def __call__(self, variance: Tensor) -> Tensor:
         """Scaled variances, in the shape of `variance` (B..., D)."""
         return (variance * self.factor.to(variance.device)).to(public_dtype(variance.dtype))
+
+    def state(self) -> State:
+        """Plain data that `from_state` takes."""
+        return state_of(self)
 
 
 @takes_arrays

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]  # the one class of all convolutions
 
 from caveat._checks import require_rate
-from caveat._dropping import Shape, drop, elementwise
-from caveat._random_numbers import uniform_numbers, wide
-from caveat.errors import InvalidRateError, explain
+from caveat._random_numbers import Shape, elementwise, times, uniform_numbers, wide
+from caveat.errors import InvalidRateError
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
 # The temperatures of the authors' code: of single units, and of whole channels.
@@ -92,7 +91,7 @@ class ConcreteDropout(nn.Module):
         chosen = partial(_channels, places=len(layer.kernel_size)) if of_channels else elementwise
         site = "spatial_concrete_dropout" if of_channels else "concrete_dropout"
         uniform = uniform_numbers(x, chosen, site, self.p, self.training)
-        return layer(x if uniform is None else drop(x, _multiplier(self.logit, uniform, self.temperature)), *more)
+        return layer(x if uniform is None else times(x, _multiplier(self.logit, uniform, self.temperature)), *more)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -120,12 +119,10 @@ def _multiplier(logit: Tensor, uniform: Tensor, temperature: float) -> Tensor:
 def _start(layer: nn.Module, p: float) -> nn.Parameter:
     if require_rate(p) == 0:
         raise InvalidRateError(
-            explain(
-                "A rate that is to be learned must start in (0, 1).",
-                got="p=0",
-                cause="dropout was meant to be off at first; but at 0 the logit is minus infinity and never moves",
-                fix="start from a small rate, such as p=0.05",
-            )
+            "A rate that is to be learned must start in (0, 1).",
+            got="p=0",
+            cause="dropout was meant to be off at first; but at 0 the logit is minus infinity and never moves",
+            fix="start from a small rate, such as p=0.05",
         )
     weight = next(layer.parameters())
     return nn.Parameter(torch.full((), math.log(p) - math.log1p(-p), dtype=wide(weight.dtype), device=weight.device))
@@ -134,11 +131,9 @@ def _start(layer: nn.Module, p: float) -> nn.Parameter:
 def _checked_temperature(temperature: float) -> float:
     if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
         raise InvalidRateError(
-            explain(
-                "temperature must be above 0.",
-                got=f"temperature={temperature!r}",
-                cause="0 was meant as 'no relaxation', which has no gradient",
-                fix="leave it out: 0.1 for units and 2/3 for channels are the authors' values",
-            )
+            "temperature must be above 0.",
+            got=f"temperature={temperature!r}",
+            cause="0 was meant as 'no relaxation', which has no gradient",
+            fix="leave it out: 0.1 for units and 2/3 for channels are the authors' values",
         )
     return float(temperature)

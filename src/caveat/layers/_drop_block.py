@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_rate
 from caveat._random_numbers import Shape, times, uniform_numbers
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 @final
@@ -173,12 +173,10 @@ def _covers(blocks: Shape, sizes: Shape) -> dict[int, int]:
 def _drop_block(x: Tensor, places: int, p: float, block_size: int, exact: bool, training: bool) -> Tensor:
     if x.dim() not in (places + 1, places + 2):
         raise InvalidArgumentError(
-            explain(
-                f"DropBlock{places}d takes {places + 2} axes: batch, channels and {places} of places.",
-                got=f"shape {tuple(x.shape)}",
-                cause="a layer for another number of axes was chosen, or the features were flattened before it",
-                fix="put it between convolutions, before the pooling and the flattening; nn.Dropout suits (B, C)",
-            )
+            f"DropBlock{places}d takes {places + 2} axes: batch, channels and {places} of places.",
+            got=f"shape {tuple(x.shape)}",
+            cause="a layer for another number of axes was chosen, or the features were flattened before it",
+            fix="put it between convolutions, before the pooling and the flattening; nn.Dropout suits (B, C)",
         )
     sizes = tuple(x.shape[-places:])
     blocks = tuple(min(block_size, size) for size in sizes)

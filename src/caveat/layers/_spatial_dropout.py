@@ -12,9 +12,8 @@ from typing import Literal, final
 from torch import Tensor, nn
 
 from caveat._checks import require_rate
-from caveat._dropping import Shape
-from caveat._random_numbers import dropped
-from caveat.errors import InvalidArgumentError, explain
+from caveat._random_numbers import Shape, dropped
+from caveat.errors import InvalidArgumentError
 
 ChannelDim = Literal[1, -1]
 
@@ -128,12 +127,10 @@ class SpatialDropout3d(nn.Module):
 def _spatial_dropout(x: Tensor, p: float, places: int, channel_dim: int, training: bool) -> Tensor:
     if x.dim() not in (places + 1, places + 2):
         raise InvalidArgumentError(
-            explain(
-                f"SpatialDropout{places}d takes {places + 2} axes: batch, channels and {places} of places.",
-                got=f"shape {tuple(x.shape)}",
-                cause="a layer for another number of axes was chosen, or the features were flattened before it",
-                fix=f"use SpatialDropout{max(x.dim() - 2, 1)}d here, or nn.Dropout for a table of features (B, C)",
-            )
+            f"SpatialDropout{places}d takes {places + 2} axes: batch, channels and {places} of places.",
+            got=f"shape {tuple(x.shape)}",
+            cause="a layer for another number of axes was chosen, or the features were flattened before it",
+            fix=f"use SpatialDropout{max(x.dim() - 2, 1)}d here, or nn.Dropout for a table of features (B, C)",
         )
     shape_of = partial(one_each_channel, places=places, channel_dim=channel_dim)
     return dropped(x, shape_of, f"spatial_dropout{places}d", p, training)
@@ -153,11 +150,9 @@ def one_each_channel(shape: Shape, places: int, channel_dim: int) -> Shape:
 def _checked(channel_dim: ChannelDim) -> int:
     if channel_dim not in (1, -1):
         raise InvalidArgumentError(
-            explain(
-                "channel_dim must be 1 (channels after the batch) or -1 (channels last).",
-                got=f"channel_dim={channel_dim!r}",
-                cause="the axis was counted for one particular rank",
-                fix="pass 1 for (B, C, ...), or -1 for (B, ..., C)",
-            )
+            "channel_dim must be 1 (channels after the batch) or -1 (channels last).",
+            got=f"channel_dim={channel_dim!r}",
+            cause="the axis was counted for one particular rank",
+            fix="pass 1 for (B, C, ...), or -1 for (B, ..., C)",
         )
     return int(channel_dim)

@@ -12,9 +12,8 @@ from typing import Any, final
 from torch import nn
 
 from caveat._checks import require_rate
-from caveat._dropping import elementwise
-from caveat._random_numbers import dropped
-from caveat.errors import InvalidArgumentError, explain
+from caveat._random_numbers import dropped, elementwise
+from caveat.errors import InvalidArgumentError
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
 
@@ -93,11 +92,9 @@ def _checked(layer: nn.Module, names: Sequence[str] | None) -> tuple[str, ...]:
         chosen = (names,) if isinstance(names, str) else tuple(names)
     if not chosen or not set(chosen) <= set(own):
         raise InvalidArgumentError(
-            explain(
-                "names must be parameters that the layer itself holds.",
-                got=f"names={names!r} for {type(layer).__name__}, whose own are {own}",
-                cause="the weights are in a module inside, were renamed by a parametrization, or are spelt otherwise",
-                fix="wrap the inner layer itself, or name its parameters: names=['weight']",
-            )
+            "names must be parameters that the layer itself holds.",
+            got=f"names={names!r} for {type(layer).__name__}, whose own are {own}",
+            cause="the weights are in a module inside, were renamed by a parametrization, or are spelt otherwise",
+            fix="wrap the inner layer itself, or name its parameters: names=['weight']",
         )
     return chosen

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import final
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from torch.nn.functional import logsigmoid
 from caveat._numerics import entropy
 from caveat.predictive._categorical import Categorical
 from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
-from caveat.predictive._summary import Composite
+from caveat.predictive._protocol import Predictive, RowIndex
+from caveat.predictive._rows import same_kind
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Bernoulli(Composite):
+class Bernoulli:
     """Summary of S draws of the probability of yes, for a batch (B,) or labels (B, K).
 
     Fields:
@@ -54,9 +55,19 @@ class Bernoulli(Composite):
         return cls(Categorical.later(lambda: _no_and_yes(logits()), dtype=dtype))
 
     @property
+    def count(self) -> Tensor:
+        """How many draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
+        return self.binary.count
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the results: the network's, but at least float32."""
         return self.binary.dtype
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return self.binary.row_count
 
     @property
     def mean(self) -> Tensor:
@@ -86,29 +97,54 @@ class Bernoulli(Composite):
         """Monte-Carlo error of the mean, (B...), NaN with one draw (or one block of dependent draws)."""
         return self.binary.standard_error()[..., 1]
 
-    def _parts(self) -> dict[str, Categorical]:
-        return {"binary": self.binary}
+    def merge(self, other: Predictive) -> Bernoulli:
+        """The summary of both sets of draws, for the same rows.
 
-    def _made_of(self, parts: Mapping[str, Any]) -> Bernoulli:
-        return Bernoulli(**parts)
+        Raises:
+            CannotMergeError: the other is of another kind, shape or device.
+        """
+        (other,) = same_kind(self, [other], "merge")
+        return Bernoulli(self.binary.merge(other.binary))
+
+    def as_block(self) -> Bernoulli:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return replace(self, binary=self.binary.as_block())
+
+    def rows(self, index: RowIndex) -> Bernoulli:
+        """The summary of these rows of the first batch axis."""
+        return Bernoulli(self.binary.rows(index))
+
+    def concatenate(self, *others: Predictive) -> Bernoulli:
+        """These rows, then the rows of the others.
+
+        Raises:
+            CannotMergeError: they differ in kind, in device or in an axis that is not the first.
+        """
+        parts = same_kind(self, others, "join")
+        return Bernoulli(self.binary.concatenate(*(p.binary for p in parts)))
+
+    def to(self, device: torch.device | str) -> Bernoulli:
+        """The same summary on another device."""
+        return Bernoulli(self.binary.to(device))
 
     def __repr__(self) -> str:
-        return text_of_first(*self._description())
+        return text_of_first(self._line(), self.binary.votes.shape[:-1], self._columns())
 
     def _repr_html_(self) -> str:
-        return html_of_first(*self._description())
+        return html_of_first(self._line(), self.binary.votes.shape[:-1], self._columns())
 
-    def _description(self) -> tuple[str, torch.Size, dict[str, Tensor]]:
-        binary = self.binary
-        batch = binary.votes.shape[:-1]
-        line = describe_predictive(
-            "Bernoulli", kept=binary.kept is not None, count=self.count, dtype=self.dtype, batch=tuple(batch)
-        )
-        p = binary.moments.mean.reshape(-1, 2)[:FIRST]
+    def _columns(self) -> dict[str, Tensor]:
+        p = self.binary.moments.mean.reshape(-1, 2)[:FIRST]
         total = entropy(p)
-        information = (total - binary.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
-        columns = {"probability of yes": p[:, 1], "entropy (nats)": total, "mutual information": information}
-        return line, batch, columns
+        information = (total - self.binary.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
+        return {"probability of yes": p[:, 1], "entropy (nats)": total, "mutual information": information}
+
+    def _line(self) -> str:
+        binary = self.binary
+        batch = tuple(binary.votes.shape[:-1])
+        return describe_predictive(
+            "Bernoulli", kept=binary.kept is not None, count=self.count, dtype=self.dtype, batch=batch
+        )
 
 
 def _no_and_yes(logits: Tensor) -> Tensor:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from caveat._numerics import FEW_NUMBERS, Moments, entropy, public_dtype
+from caveat._numerics import FEW_NUMBERS, Moments, concatenate_moments, entropy, merged_mean, public_dtype
 from caveat.predictive._checks import check_finite
-from caveat.predictive._describe import FIRST, describe_predictive
-from caveat.predictive._summary import SOURCE, Summary
+from caveat.predictive._deferred import SOURCE, all_fields, field_of_source
+from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
+from caveat.predictive._protocol import Predictive, RowIndex
+from caveat.predictive._rows import (
+    check_same_features,
+    check_same_rows,
+    concatenated_draws,
+    merged_draws,
+    require_kept,
+    row_index,
+    same_kind,
+)
 
 LOG_FLOOR = math.log(torch.finfo(torch.float64).tiny)
 """Log-probabilities count as at least this, -708.4: divergences stay finite where a class is ruled out."""
@@ -22,7 +32,7 @@ LOG_FLOOR = math.log(torch.finfo(torch.float64).tiny)
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Categorical(Summary):
+class Categorical:
     """Summary of S draws of class probabilities for a batch (B...), classes last.
 
     Fields:
@@ -51,7 +61,8 @@ class Categorical(Summary):
     dtype: torch.dtype
     kept: Tensor | None = None
 
-    _of_rows: ClassVar[tuple[str, ...]] = ("mean_entropy", "mean_log_probabilities", "votes")
+    if not TYPE_CHECKING:  # to a type checker every name would be an attribute
+        __getattr__, __getstate__ = field_of_source, all_fields
 
     @classmethod
     def from_log_probabilities(
@@ -83,6 +94,16 @@ class Categorical(Summary):
         return self.moments.count if self.moments.count.ndim == 0 else self.moments.count[..., 0]
 
     @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return self.votes.shape[0]
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean probabilities, (B..., C)."""
+        return self.moments.mean.to(self.dtype)
+
+    @property
     def variance(self) -> Tensor:
         """Unbiased variance over draws of each probability, (B..., C); zeros with one draw."""
         return self.moments.variance.to(self.dtype)
@@ -92,17 +113,102 @@ class Categorical(Summary):
         """The most probable class of the mean, (B...) int64."""
         return self.moments.mean.argmax(-1)
 
-    def _description(self) -> tuple[str, torch.Size, dict[str, Tensor]]:
+    @property
+    def draws(self) -> Tensor:
+        """The kept probabilities of each draw, (S, B..., C).
+
+        Raises:
+            DrawsNotKeptError: the draws were not kept.
+        """
+        return require_kept(self.kept)
+
+    def standard_error(self) -> Tensor:
+        """Monte-Carlo error of the mean, (B..., C), NaN with one draw (or one block of dependent draws)."""
+        return self.moments.standard_error.to(self.dtype)
+
+    def merge(self, other: Predictive) -> Categorical:
+        """The summary of both sets of draws, for the same rows.
+
+        Raises:
+            CannotMergeError: the other is of another kind, shape or device.
+        """
+        (other,) = same_kind(self, [other], "merge")
+        check_same_rows(self.moments, other.moments)
+        a, b = self.moments.count, other.moments.count
+        return Categorical(
+            self.moments.merge(other.moments),
+            merged_mean(self.count, self.mean_entropy, other.count, other.mean_entropy),
+            merged_mean(a, self.mean_log_probabilities, b, other.mean_log_probabilities),
+            self.votes + other.votes,
+            torch.promote_types(self.dtype, other.dtype),
+            merged_draws(self.kept, other.kept),
+        )
+
+    def as_block(self) -> Categorical:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return replace(self, moments=self.moments.as_block())
+
+    def rows(self, index: RowIndex) -> Categorical:
+        """The summary of these rows of the first batch axis."""
+        i = row_index(index, self.votes.device)
+        return Categorical(
+            self.moments.rows(i),
+            self.mean_entropy[i],
+            self.mean_log_probabilities[i],
+            self.votes[i],
+            self.dtype,
+            None if self.kept is None else self.kept[:, i],
+        )
+
+    def concatenate(self, *others: Predictive) -> Categorical:
+        """These rows, then the rows of the others.
+
+        Raises:
+            CannotMergeError: they differ in kind, in device or in an axis that is not the first.
+        """
+        parts = [self, *same_kind(self, others, "join")]
+        check_same_features([p.moments for p in parts])
+        return replace(
+            self,
+            moments=concatenate_moments([p.moments for p in parts]),
+            mean_entropy=torch.cat([p.mean_entropy for p in parts]),
+            mean_log_probabilities=torch.cat([p.mean_log_probabilities for p in parts]),
+            votes=torch.cat([p.votes for p in parts]),
+            kept=concatenated_draws([p.kept for p in parts]),
+        )
+
+    def to(self, device: torch.device | str) -> Categorical:
+        """The same summary on another device."""
+        moments = self.moments.to(device)
+        wide = moments.mean.dtype
+        return Categorical(
+            moments,
+            self.mean_entropy.to(device, wide),
+            self.mean_log_probabilities.to(device, wide),
+            self.votes.to(device),
+            self.dtype,
+            None if self.kept is None else self.kept.to(device),
+        )
+
+    def __repr__(self) -> str:
+        return text_of_first(self._line(), self.votes.shape[:-1], self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_of_first(self._line(), self.votes.shape[:-1], self._columns())
+
+    def _line(self) -> str:
         *batch, classes = self.votes.shape
         axes = {"batch": tuple(batch), "classes": classes}
-        line = describe_predictive(
+        return describe_predictive(
             "Categorical", kept=self.kept is not None, count=self.count, dtype=self.dtype, **axes
         )
-        p = self.moments.mean.reshape(-1, classes)[:FIRST]
+
+    def _columns(self) -> dict[str, Tensor]:
+        p = self.moments.mean.reshape(-1, self.votes.shape[-1])[:FIRST]
         total = entropy(p)
         information = (total - self.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
         columns = {"predicted": p.argmax(-1), "probability": p.amax(-1)}
-        return line, self.votes.shape[:-1], {**columns, "entropy (nats)": total, "mutual information": information}
+        return {**columns, "entropy (nats)": total, "mutual information": information}
 
 
 class _OfLogProbabilities:

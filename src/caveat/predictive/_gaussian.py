@@ -6,19 +6,20 @@ Predictive variance = mean over draws of the noise variance (aleatoric) + varian
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
 from caveat._checks import require_number, require_same_shape
-from caveat._numerics import Moments, public_dtype
+from caveat._numerics import Moments, concatenate_moments, merged_mean, public_dtype
 from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.predictive._checks import check_finite
-from caveat.predictive._describe import FIRST, describe_predictive
+from caveat.predictive._deferred import SOURCE, all_fields, field_of_source
+from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._mixture import (
     empirical_quantile,
     mixture_cdf,
@@ -26,14 +27,22 @@ from caveat.predictive._mixture import (
     mixture_quantile,
     normal_log_prob,
 )
-from caveat.predictive._rows import require_kept
+from caveat.predictive._protocol import Predictive, RowIndex
+from caveat.predictive._rows import (
+    check_same_features,
+    check_same_rows,
+    concatenated_draws,
+    merged_draws,
+    require_kept,
+    row_index,
+    same_kind,
+)
 from caveat.predictive._student import student_cdf, student_crps, student_log_prob, student_quantile
-from caveat.predictive._summary import SOURCE, Summary
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Gaussian(Summary):
+class Gaussian:
     """Summary of S draws of a normal for each target, (B..., D) or (B,).
 
     Questions of distribution (`quantile`, `interval`, `cdf`, `log_prob`) are answered by the normal of the
@@ -67,8 +76,8 @@ class Gaussian(Summary):
     kept_noise: Tensor | None = None
     freedom: Tensor | None = None
 
-    _of_rows: ClassVar[tuple[str, ...]] = ("noise",)
-    _of_draws: ClassVar[tuple[str, ...]] = ("kept", "kept_noise")
+    if not TYPE_CHECKING:  # to a type checker every name would be an attribute
+        __getattr__, __getstate__ = field_of_source, all_fields
 
     @classmethod
     def from_draws(cls, means: Tensor, variances: Tensor | float, *, keep: bool = False) -> Gaussian:
@@ -100,6 +109,16 @@ class Gaussian(Summary):
         return self.moments.count
 
     @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return self.noise.shape[0]
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean over draws, (B..., D), in target units."""
+        return self.moments.mean.to(self.dtype)
+
+    @property
     def variance(self) -> Tensor:
         """Predictive variance, (B..., D), in (target unit)^2: aleatoric plus epistemic."""
         return self._total_variance().to(self.dtype)
@@ -115,6 +134,15 @@ class Gaussian(Summary):
         return self.noise.to(self.dtype)
 
     @property
+    def draws(self) -> Tensor:
+        """The kept means of each draw, (S, B..., D).
+
+        Raises:
+            DrawsNotKeptError: the draws were not kept.
+        """
+        return require_kept(self.kept)
+
+    @property
     def noise_draws(self) -> Tensor:
         """The kept noise variances of each draw, (S, B..., D).
 
@@ -122,6 +150,10 @@ class Gaussian(Summary):
             DrawsNotKeptError: the draws were not kept.
         """
         return require_kept(self.kept_noise)
+
+    def standard_error(self) -> Tensor:
+        """Monte-Carlo error of the mean, (B..., D), NaN with one draw (or one block of dependent draws)."""
+        return self.moments.standard_error.to(self.dtype)
 
     def quantile(self, q: float, *, mixture: bool = False) -> Tensor:
         """The value that the target is below with probability q, (B..., D).
@@ -196,18 +228,85 @@ class Gaussian(Summary):
         freedom = total.new_tensor(torch.inf) if self.freedom is None else self.freedom
         return student_crps(y, self.moments.mean, total, freedom).to(self.dtype)
 
-    def _agreed(self, parts: Sequence[Gaussian]) -> dict[str, Any]:
-        return {"freedom": _same_freedom(parts)}
+    def merge(self, other: Predictive) -> Gaussian:
+        """The summary of both sets of draws, for the same rows.
 
-    def _description(self) -> tuple[str, torch.Size, dict[str, Tensor]]:
-        shape = self.noise.shape
-        line = describe_predictive(
-            "Gaussian", kept=self.kept is not None, count=self.count, dtype=self.dtype, shape=tuple(shape)
+        Raises:
+            CannotMergeError: the other is of another kind, shape or device.
+        """
+        (other,) = same_kind(self, [other], "merge")
+        check_same_rows(self.moments, other.moments)
+        return Gaussian(
+            self.moments.merge(other.moments),
+            merged_mean(self.count, self.noise, other.count, other.noise),
+            torch.promote_types(self.dtype, other.dtype),
+            merged_draws(self.kept, other.kept),
+            merged_draws(self.kept_noise, other.kept_noise),
+            _same_freedom([self, other]),
         )
+
+    def as_block(self) -> Gaussian:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return replace(self, moments=self.moments.as_block())
+
+    def rows(self, index: RowIndex) -> Gaussian:
+        """The summary of these rows of the first batch axis."""
+        i = row_index(index, self.noise.device)
+        return Gaussian(
+            self.moments.rows(i),
+            self.noise[i],
+            self.dtype,
+            None if self.kept is None else self.kept[:, i],
+            None if self.kept_noise is None else self.kept_noise[:, i],
+            self.freedom,
+        )
+
+    def concatenate(self, *others: Predictive) -> Gaussian:
+        """These rows, then the rows of the others.
+
+        Raises:
+            CannotMergeError: they differ in kind, in device or in an axis that is not the first.
+        """
+        parts = [self, *same_kind(self, others, "join")]
+        check_same_features([p.moments for p in parts])
+        return replace(
+            self,
+            moments=concatenate_moments([p.moments for p in parts]),
+            noise=torch.cat([p.noise for p in parts]),
+            kept=concatenated_draws([p.kept for p in parts]),
+            kept_noise=concatenated_draws([p.kept_noise for p in parts]),
+            freedom=_same_freedom(parts),
+        )
+
+    def to(self, device: torch.device | str) -> Gaussian:
+        """The same summary on another device."""
+        moments = self.moments.to(device)
+        return Gaussian(
+            moments,
+            self.noise.to(device, moments.mean.dtype),
+            self.dtype,
+            None if self.kept is None else self.kept.to(device),
+            None if self.kept_noise is None else self.kept_noise.to(device),
+            None if self.freedom is None else self.freedom.to(device, moments.mean.dtype),
+        )
+
+    def __repr__(self) -> str:
+        return text_of_first(self._line(), self.noise.shape, self._columns())
+
+    def _repr_html_(self) -> str:
+        return html_of_first(self._line(), self.noise.shape, self._columns())
+
+    def _columns(self) -> dict[str, Tensor]:
         mean, epistemic, noise = (
             x.reshape(-1)[:FIRST] for x in (self.moments.mean, self.moments.variance, self.noise)
         )
-        return line, shape, {"mean": mean, "variance": noise + epistemic, "epistemic variance": epistemic}
+        return {"mean": mean, "variance": noise + epistemic, "epistemic variance": epistemic}
+
+    def _line(self) -> str:
+        shape = tuple(self.noise.shape)
+        return describe_predictive(
+            "Gaussian", kept=self.kept is not None, count=self.count, dtype=self.dtype, shape=shape
+        )
 
     def _total_variance(self) -> Tensor:
         return self.noise + self.moments.variance

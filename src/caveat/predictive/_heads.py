@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any, cast, final
 
+import torch
 from torch import Tensor
 
-from caveat.predictive._protocol import Output, Predictive
+from caveat.errors import CannotMergeError
+from caveat.predictive._protocol import Output, Predictive, RowIndex
+from caveat.predictive._rows import same_kind
 from caveat.predictive._select import check_select, named_part, selected
-from caveat.predictive._summary import Composite
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Heads(Composite, Mapping[str, Predictive]):
+class Heads(Mapping[str, Predictive]):
     """A predictive for each head, by name; its tensors come as dicts by name.
 
     Example:
         >>> from caveat.predictive import Logits, Mean
         >>> output = HeadOutputs({"kind": Logits(), "size": Mean()})
-        >>> import torch
         >>> output.summarize({"kind": torch.zeros(10, 1, 3), "size": torch.zeros(10, 1, 1)})
         Heads(kind, size)
           kind=Categorical(batch=(1,), classes=3, draws=10, float32)
@@ -43,6 +44,16 @@ class Heads(Composite, Mapping[str, Predictive]):
 
     def __len__(self) -> int:
         return len(self.heads)
+
+    @property
+    def count(self) -> Tensor:
+        """How many draws, as the first head counts them; they are the same for all."""
+        return next(iter(self.heads.values())).count
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the first batch axis has."""
+        return next(iter(self.heads.values())).row_count
 
     @property
     def mean(self) -> dict[str, Any]:
@@ -67,6 +78,39 @@ class Heads(Composite, Mapping[str, Predictive]):
         """Monte-Carlo error of each head's mean."""
         return {name: head.standard_error() for name, head in self.heads.items()}
 
+    def merge(self, other: Predictive) -> Heads:
+        """The summary of both sets of draws, for the same rows and heads.
+
+        Raises:
+            CannotMergeError: the other has other heads, or a head of another kind, shape or device.
+        """
+        (other,) = same_kind(self, [other], "merge")
+        self._check_names(other)
+        return self._map(lambda name, head: head.merge(other[name]))
+
+    def as_block(self) -> Heads:
+        """The same summary of draws that depend on each other: they count as one in a standard error."""
+        return self._map(lambda _, head: head.as_block())
+
+    def rows(self, index: RowIndex) -> Heads:
+        """The summary of these rows of the first batch axis."""
+        return self._map(lambda _, head: head.rows(index))
+
+    def concatenate(self, *others: Predictive) -> Heads:
+        """These rows, then the rows of the others.
+
+        Raises:
+            CannotMergeError: they differ in their heads, or in a head's kind, device or shape.
+        """
+        parts = same_kind(self, others, "join")
+        for part in parts:
+            self._check_names(part)
+        return self._map(lambda name, head: head.concatenate(*[part[name] for part in parts]))
+
+    def to(self, device: torch.device | str) -> Heads:
+        """The same summary on another device."""
+        return self._map(lambda _, head: head.to(device))
+
     def __repr__(self) -> str:
         lines = [f"  {name}={head!r}".replace("\n", "\n  ") for name, head in self.heads.items()]
         return "\n".join([f"Heads({', '.join(self.heads)})", *lines])
@@ -75,11 +119,17 @@ class Heads(Composite, Mapping[str, Predictive]):
         parts = [f"<div>{escape(name)}</div>{cast(Any, head)._repr_html_()}" for name, head in self.heads.items()]
         return "".join(parts)
 
-    def _parts(self) -> Mapping[str, Predictive]:
-        return self.heads
+    def _map(self, change: Callable[[str, Predictive], Predictive]) -> Heads:
+        return Heads({name: change(name, head) for name, head in self.heads.items()})
 
-    def _made_of(self, parts: Mapping[str, Any]) -> Heads:
-        return Heads(parts)
+    def _check_names(self, other: Heads) -> None:
+        if self.heads.keys() != other.heads.keys():
+            raise CannotMergeError(
+                "Predictives with several heads go together if their heads have the same names.",
+                got=f"{sorted(self)} and {sorted(other)}",
+                cause="two samplers with different dicts of outputs",
+                fix="use the same output= for every sampler",
+            )
 
 
 @final

@@ -29,47 +29,9 @@ _LARGEST_LOG_VARIANCE = 80.0
 """Below it, a variance overflows in no dtype that is added in."""
 
 
-@dataclass(frozen=True)
-class _OfClasses:
-    """What is read as C >= 2 exclusive classes, (B..., C)."""
-
-    class_dim: int | None = None
-    select: Select = None
-
-    def __post_init__(self) -> None:
-        check_class_dim(self.class_dim)
-        check_select(self.select)
-
-    def read(self, returned: Any) -> Tensor:
-        """Scores or probabilities (B..., C), the class axis moved last.
-
-        Raises:
-            OutputMismatchError: not one floating-point tensor of at least two axes and two classes.
-        """
-        return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
-
-
-@dataclass(frozen=True)
-class _OfPairs:
-    """What is read as two numbers of each target, (B..., D, 2)."""
-
-    select: Select = None
-
-    def __post_init__(self) -> None:
-        check_select(self.select)
-
-    def read(self, returned: Any) -> Tensor:
-        """Means and variances, or their logs, stacked: (B..., D, 2).
-
-        Raises:
-            OutputMismatchError: neither a pair of one shape nor a tensor whose last axis is even.
-        """
-        return stacked_pair(selected(returned, self.select), self)
-
-
 @final
 @dataclass(frozen=True)
-class Logits(_OfClasses):
+class Logits:
     """Unnormalized scores of C >= 2 exclusive classes; read as (B..., C), summarized as `Categorical`.
 
     Args:
@@ -83,6 +45,21 @@ class Logits(_OfClasses):
         >>> pred.mean.shape
         torch.Size([2, 8, 8, 5])
     """
+
+    class_dim: int | None = None
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_class_dim(self.class_dim)
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Scores (B..., C), the class axis moved last.
+
+        Raises:
+            OutputMismatchError: not one floating-point tensor of at least two axes and two classes.
+        """
+        return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
 
     def summarize(self, draws: Tensor, *, keep: bool = False) -> Categorical:
         """The summary of scores (S, B..., C), by softmax in float64, or in float32 of more than 2^19 scores in float32.
@@ -126,7 +103,7 @@ class Logits(_OfClasses):
 
 @final
 @dataclass(frozen=True)
-class Probabilities(_OfClasses):
+class Probabilities:
     """Probabilities of C >= 2 exclusive classes; read as (B..., C), summarized as `Categorical`.
 
     Example:
@@ -134,6 +111,21 @@ class Probabilities(_OfClasses):
         >>> Probabilities().summarize(torch.tensor([[[0.25, 0.75]]])).mean
         tensor([[0.2500, 0.7500]])
     """
+
+    class_dim: int | None = None
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_class_dim(self.class_dim)
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Probabilities (B..., C), the class axis moved last.
+
+        Raises:
+            OutputMismatchError: not one floating-point tensor of at least two axes and two classes.
+        """
+        return classes_last(one_tensor(self, self.select, returned), self.class_dim, self)
 
     def summarize(self, draws: Tensor, *, keep: bool = False) -> Categorical:
         """The summary of probabilities (S, B..., C), scaled to sum to exactly one.
@@ -238,7 +230,7 @@ class Mean:
 
 @final
 @dataclass(frozen=True)
-class MeanAndVariance(_OfPairs):
+class MeanAndVariance:
     """Mean and noise variance of each target: a pair of (B..., D), or one (B, 2D) or (B, T, 2D) with the means first.
 
     Example:
@@ -249,6 +241,19 @@ class MeanAndVariance(_OfPairs):
         >>> output.read(torch.zeros(4, 6)).shape
         torch.Size([4, 3, 2])
     """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Means and variances stacked, (B..., D, 2).
+
+        Raises:
+            OutputMismatchError: neither a pair of one shape nor a tensor whose last axis is even.
+        """
+        return stacked_pair(selected(returned, self.select), self)
 
     def summarize(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
         """The summary of stacked means and variances (S, B..., D, 2).
@@ -268,7 +273,7 @@ class MeanAndVariance(_OfPairs):
 
 @final
 @dataclass(frozen=True)
-class MeanAndLogVariance(_OfPairs):
+class MeanAndLogVariance:
     """Mean and log noise variance (nats) of each target: a pair of (B..., D), or one (B, 2D) or (B, T, 2D).
 
     Example:
@@ -277,6 +282,19 @@ class MeanAndLogVariance(_OfPairs):
         >>> pred.variance.flatten()
         tensor([1., 1., 1., 1.])
     """
+
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        check_select(self.select)
+
+    def read(self, returned: Any) -> Tensor:
+        """Means and log-variances stacked, (B..., D, 2).
+
+        Raises:
+            OutputMismatchError: neither a pair of one shape nor a tensor whose last axis is even.
+        """
+        return stacked_pair(selected(returned, self.select), self)
 
     def summarize(self, draws: Tensor, *, keep: bool = False) -> Gaussian:
         """The summary of stacked means and log-variances (S, B..., D, 2).
