@@ -8,11 +8,9 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from caveat._checks import describe, require_number, require_probabilities
-from caveat._numerics import accumulator
+from caveat._checks import require_number
 from caveat._seeds import fold_in
 from caveat.calibrate._stored import stored
-from caveat.errors import InvalidArgumentError
 
 
 class SetScore(Protocol):
@@ -105,23 +103,3 @@ def _uniform(rows: int, seed: int, stream: int) -> Tensor:
     """A number in [0, 1) for each row, other numbers at the fit than in a call."""
     key = fold_in(seed, "conformal", stream)
     return torch.rand(rows, generator=torch.Generator().manual_seed(key), dtype=torch.float64)
-
-
-def checked_rows(probabilities: Tensor) -> Tensor:
-    """Probabilities (N, C) in float64, batch axes flattened, checked.
-
-    Raises:
-        InvalidArgumentError: no rows, or fewer than two classes.
-        NotFiniteError: NaN.
-        NotProbabilitiesError: negative values, or rows that do not sum to one within 1e-3.
-    """
-    if probabilities.ndim < 2 or probabilities.numel() == 0 or probabilities.shape[-1] < 2:
-        raise InvalidArgumentError(
-            "probabilities must be (B..., C) with at least one row and two classes.",
-            got=describe(probabilities),
-            cause="an empty split, or a binary probability without its class axis",
-            fix="torch.stack((1 - p, p), -1)",
-        )
-    p = probabilities.detach().reshape(-1, probabilities.shape[-1]).to(accumulator(probabilities.device))
-    require_probabilities(p)
-    return p

@@ -8,10 +8,10 @@ from typing import final
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import class_numbers, describe, require_number
-from caveat._numerics import conformal_quantile
+from caveat._checks import class_numbers, describe, require_class_probabilities, require_number
+from caveat._numerics import accumulator, conformal_quantile
 from caveat.calibrate._checks import require_classes
-from caveat.calibrate._conformal_scores import LAC, SetScore, checked_rows
+from caveat.calibrate._conformal_scores import LAC, SetScore
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
 
@@ -44,7 +44,7 @@ class ConformalSets:
             InvalidArgumentError: another number of classes.
             NotProbabilitiesError: rows that do not sum to one.
         """
-        p = checked_rows(probabilities)
+        p = _checked_rows(probabilities)
         require_classes(probabilities, self.classes, "probabilities")
         scores = self.score(p, stream=_CALL)
         return (scores <= self.threshold.to(scores)).reshape(probabilities.shape)
@@ -90,7 +90,7 @@ def fit_conformal_sets(
     """
     require_number(level, "level", "(0, 1)")
     chosen = LAC() if score is None else score
-    p = checked_rows(probabilities)
+    p = _checked_rows(probabilities)
     if probabilities.shape[:-1] != labels.shape:
         raise InvalidArgumentError(
             "labels must be (B...), one for each row of probabilities.",
@@ -101,3 +101,10 @@ def fit_conformal_sets(
     y = class_numbers(labels, p.shape[-1], p.device)
     own = chosen(p, stream=_FIT).gather(-1, y[:, None])[:, 0]
     return ConformalSets(conformal_quantile(own, level), chosen, p.shape[-1], level)
+
+
+def _checked_rows(probabilities: Tensor) -> Tensor:
+    """Probabilities (N, C) in float64, batch axes flattened."""
+    p = probabilities.detach().to(accumulator(probabilities.device))
+    require_class_probabilities(p)
+    return p.reshape(-1, p.shape[-1])

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]  # the one class of all convolutions
 
 from caveat._checks import require_rate
-from caveat._random_numbers import Shape, elementwise, times, uniform_numbers, wide
+from caveat._dropping import Shape, drop, elementwise
+from caveat._random_numbers import uniform_numbers, wide
 from caveat.errors import InvalidRateError
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
@@ -91,7 +92,7 @@ class ConcreteDropout(nn.Module):
         chosen = partial(_channels, places=len(layer.kernel_size)) if of_channels else elementwise
         site = "spatial_concrete_dropout" if of_channels else "concrete_dropout"
         uniform = uniform_numbers(x, chosen, site, self.p, self.training)
-        return layer(x if uniform is None else times(x, _multiplier(self.logit, uniform, self.temperature)), *more)
+        return layer(x if uniform is None else drop(x, _multiplier(self.logit, uniform, self.temperature)), *more)
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -13,7 +13,8 @@ from typing import final
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_rate
-from caveat._random_numbers import Shape, times, uniform_numbers
+from caveat._dropping import Shape, drop
+from caveat._random_numbers import uniform_numbers
 from caveat.errors import InvalidArgumentError
 
 
@@ -187,7 +188,7 @@ def _drop_block(x: Tensor, places: int, p: float, block_size: int, exact: bool, 
     counted = tuple(range(-places - 1, 0))
     elements = math.prod(kept.shape[-places - 1 :])
     # A row that lost everything has nothing to scale up.
-    return times(x, kept * (elements / kept.sum(counted, keepdim=True).clamp(min=1)))
+    return drop(x, kept * (elements / kept.sum(counted, keepdim=True).clamp(min=1)))
 
 
 def _corners(shape: Shape, blocks: Shape) -> Shape:

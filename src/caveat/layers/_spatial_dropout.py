@@ -12,7 +12,8 @@ from typing import Literal, final
 from torch import Tensor, nn
 
 from caveat._checks import require_rate
-from caveat._random_numbers import Shape, dropped
+from caveat._dropping import Shape
+from caveat._random_numbers import dropped
 from caveat.errors import InvalidArgumentError
 
 ChannelDim = Literal[1, -1]

@@ -12,7 +12,8 @@ from typing import Any, final
 from torch import nn
 
 from caveat._checks import require_rate
-from caveat._random_numbers import dropped, elementwise
+from caveat._dropping import elementwise
+from caveat._random_numbers import dropped
 from caveat.errors import InvalidArgumentError
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
