@@ -12,7 +12,7 @@ from caveat._engine._predict import check_draws, draws, predict, predict_batches
 from caveat._engine._program import CannotRecordError, Program
 from caveat._engine._recorder import Recorder, Unread
 from caveat._engine._rewrites import shorten
-from caveat._engine._sampler import Endless, P, P_co, Sampler, Stream, Values, as_output
+from caveat._engine._sampler import P, P_co, Sampler, Stream, Values, as_output
 from caveat._engine._tape import Tape
 from caveat._engine._values import join_rows, mapped, split_rows
 
@@ -22,7 +22,6 @@ __all__ = [
     "Backend",
     "BoundNetwork",
     "CannotRecordError",
-    "Endless",
     "OneByOne",
     "P",
     "P_co",

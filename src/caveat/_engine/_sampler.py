@@ -74,20 +74,6 @@ class Sampler(Protocol[P_co]):
         ...
 
 
-class Endless:
-    """What the samplers share of whose functions there is no end, each independent of the others."""
-
-    @property
-    def size(self) -> None:
-        """There is no end of functions."""
-        return None
-
-    @property
-    def strata(self) -> None:
-        """Every draw is independent."""
-        return None
-
-
 def as_output(value: Output[P] | dict[str, Output]) -> Output[P]:
     """An output as it is, and a dict of outputs as the output of a network with several heads.
 

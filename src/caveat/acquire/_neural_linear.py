@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_finite, require_integer
-from caveat._engine import Endless, OneByOne, Sampler, Stream
+from caveat._engine import OneByOne, Sampler, Stream
 from caveat._seeds import check_seed, fold_in
 from caveat.acquire._learners import Learn, warm_started
 from caveat.errors import InvalidArgumentError, OutputMismatchError
@@ -54,7 +54,7 @@ class LinearPrior:
 
 @final
 @dataclass(frozen=True, eq=False)
-class LinearPosterior(Endless):
+class LinearPosterior:
     """A sampler of functions: features of a network times weights of each action, drawn from their posterior.
 
     Fields:
@@ -71,6 +71,11 @@ class LinearPosterior(Endless):
     shape: Tensor
     scale: Tensor
     output: Mean = field(default_factory=Mean)
+
+    size = None
+    """There is no end of functions."""
+    strata = None
+    """Every draw is independent."""
 
     def weights(self, seed: int, draw: int) -> Tensor:
         """The weights (A, K) of one function, float64: a function of (seed, draw) alone."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import caveat._extras as extras
 from caveat._checks import require_integer, require_model, require_number
-from caveat._engine import Endless, OneByOne, Stream
+from caveat._engine import OneByOne, Stream
 from caveat._intercept import MaskSource, SiteKey, normal_from_uniform
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, explain
@@ -30,7 +30,7 @@ _JITTER = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianProcess(Endless):
+class GaussianProcess:
     """A fitted Gaussian process: a sampler, with its exact posterior besides; made by ``gaussian_process``.
 
     Everything but ``center`` and ``scale`` of the targets is in standardized units and float64.
@@ -54,6 +54,11 @@ class GaussianProcess(Endless):
     _targets: Tensor
     _factor: Tensor
     _scaling: tuple[Tensor, Tensor, Tensor, Tensor]
+
+    size = None
+    """There is no end of functions."""
+    strata = None
+    """Every draw is independent."""
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The exact mean and variance of the function, without noise, at (B, D): two of (B, 1), in target units."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import caveat._extras as extras
-from caveat._engine import Endless, OneByOne, P, P_co, Sampler, Stream, Values, as_output
+from caveat._engine import OneByOne, P, P_co, Sampler, Stream, Values, as_output
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._intercept import (
     LivePredicate,
@@ -88,13 +88,18 @@ class _Plan:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class KerasMCDropout(Endless, Generic[P_co]):
+class KerasMCDropout(Generic[P_co]):
     """The sampler that ``keras_mc_dropout`` makes on JAX and TensorFlow; see there."""
 
     keras_model: Any
     output: Output[P_co]
     live: LivePredicate
     _plans: dict[Any, _Plan] = field(default_factory=dict[Any, _Plan])
+
+    size = None
+    """There is no end of thinned networks."""
+    strata = None
+    """Every draw is independent."""
 
     def __repr__(self) -> str:
         return f"KerasMCDropout({self.keras_model.name}, {self.output!r})"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import caveat._extras as extras
-from caveat._engine import Endless, OneByOne, Stream, Values
+from caveat._engine import OneByOne, Stream, Values
 from caveat._inputs import Inputs, along_first, as_inputs
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError
@@ -31,7 +31,7 @@ Hessian = Literal["full", "kron", "diag"]
 
 
 @dataclass(frozen=True, eq=False)
-class LaplacePosterior(Endless):
+class LaplacePosterior:
     """A fitted Laplace posterior: a sampler of functions; made by ``laplace_posterior``.
 
     Fields:
@@ -46,6 +46,11 @@ class LaplacePosterior(Endless):
     weights: Weights
     fitted: Any
     _last: str
+
+    size = None
+    """There is no end of functions."""
+    strata = None
+    """Every draw is independent."""
 
     def sample(self, seed: int, draw: int) -> Tensor:
         """How far draw ``draw`` lies from the trained weights, (P,): a function of (seed, draw) alone."""

@@ -13,7 +13,7 @@ from typing import Any, Generic, cast
 
 from torch import Tensor, nn
 
-from caveat._engine import Backend, Endless, P, P_co, Stream, Values, as_output
+from caveat._engine import Backend, P, P_co, Stream, Values, as_output
 from caveat._intercept import LivePredicate
 from caveat.layers import RandomFeatureGaussianProcess
 from caveat.predictive import Output
@@ -22,7 +22,7 @@ from caveat.samplers._mc_dropout import MCDropout
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GaussianProcessHead(Endless, Generic[P_co]):
+class GaussianProcessHead(Generic[P_co]):
     """The sampler that ``gaussian_process_head`` makes; see there."""
 
     model: nn.Module
@@ -31,6 +31,11 @@ class GaussianProcessHead(Endless, Generic[P_co]):
     _factors: dict[int, tuple[Any, Tensor]] = field(default_factory=dict[int, tuple[Any, Tensor]], repr=False)
 
     __repr__ = in_a_line
+
+    size = None
+    """There is no end of functions."""
+    strata = None
+    """Every draw is independent."""
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_model
-from caveat._engine import Endless, OneByOne, P, P_co, Stream, Values, as_output
+from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, NothingRandomError, explain
@@ -29,7 +29,7 @@ _USUAL_BATCH = 32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MCBatchNorm(Endless, Generic[P_co]):
+class MCBatchNorm(Generic[P_co]):
     """The sampler that ``mc_batch_norm`` makes; see there."""
 
     model: nn.Module
@@ -40,6 +40,11 @@ class MCBatchNorm(Endless, Generic[P_co]):
     _held: Held = field(repr=False)
 
     __repr__ = in_a_line
+
+    size = None
+    """There is no end of mini-batches worth counting."""
+    strata = None
+    """Mini-batches are chosen independently."""
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_model, require_number
-from caveat._engine import Endless, OneByOne, P, P_co, Stream, Values, as_output
+from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import put_back
 from caveat._seeds import check_seed
@@ -34,7 +34,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Swag(Endless, Generic[P_co]):
+class Swag(Generic[P_co]):
     """The sampler that ``swag`` makes; see there. ``model`` is a private copy with the mean weights."""
 
     model: nn.Module
@@ -48,6 +48,11 @@ class Swag(Endless, Generic[P_co]):
     _lock: Any = field(default_factory=threading.RLock, repr=False)
 
     __repr__ = in_a_line
+
+    size = None
+    """There is no end of weights."""
+    strata = None
+    """Draws are independent."""
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

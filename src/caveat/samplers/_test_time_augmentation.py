@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import Endless, OneByOne, P, P_co, Stream, Values, as_output
+from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
 from caveat._intercept import Known, agree, seed_all, state_kept
 from caveat._seeds import check_seed, fold_in
@@ -33,7 +33,7 @@ _TRIED_DRAWS = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TestTimeAugmentation(Endless, Generic[P_co]):
+class TestTimeAugmentation(Generic[P_co]):
     """The sampler that ``test_time_augmentation`` makes; see there."""
 
     __test__ = False  # its name begins as a test's does
@@ -45,6 +45,11 @@ class TestTimeAugmentation(Endless, Generic[P_co]):
     _together: Known[bool] = field(default_factory=Known[bool], repr=False)
 
     __repr__ = in_a_line
+
+    size = None
+    """There is no end of augmentations."""
+    strata = None
+    """Augmentations are independent."""
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

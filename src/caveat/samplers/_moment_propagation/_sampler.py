@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import Endless, Stream, Values, as_output, join_rows, mapped
+from caveat._engine import Stream, Values, as_output, join_rows, mapped
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import (
     Known,
@@ -105,7 +105,7 @@ class Propagated:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MomentPropagation(Endless):
+class MomentPropagation:
     """The sampler that ``moments`` makes; see there."""
 
     model: nn.Module
@@ -115,6 +115,11 @@ class MomentPropagation(Endless):
     _studies: Known[Probe] = field(default_factory=Known[Probe], repr=False)
 
     __repr__ = in_a_line
+
+    size = None
+    """There is no end of draws."""
+    strata = None
+    """Every draw is independent."""
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
