@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -188,3 +189,21 @@ def test_a_rate_of_zero_says_that_nothing_is_random() -> None:
     model = nn.Sequential(nn.Linear(4, 4), layers.DropBlock2d(0.0))
     with pytest.raises(caveat.NothingRandomError):
         caveat.predict(caveat.mc_dropout(model, output=caveat.Mean()), torch.ones(2, 3, 4, 4), n=2)
+
+
+@pytest.mark.parametrize("masks", ["shared", "per_row"])
+def test_a_map_of_the_networks_own_has_noise_of_its_own_in_each_slot(masks: Any) -> None:
+    """Drawn from, a layer that multiplies by noise is in such a map what it is while it trains."""
+
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noise = layers.GaussianDropout(0.3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.vmap(self.noise, in_dims=1, out_dims=1, randomness="different")(x)
+
+    sampler = caveat.mc_dropout(Mapped(), output=caveat.Mean(), masks=masks)
+    found = caveat.draws(sampler, torch.ones(3, 4, 2), n=2)
+    assert len(found[:, 0].unique()) == found[:, 0].numel()
+    assert torch.equal(found[:, 0], found[:, 1]) is (masks == "shared")

@@ -22,7 +22,7 @@ from caveat._intercept import _mutation as mutation
 from caveat._intercept._draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
 from caveat._intercept._guard import FunctionMode, attributes_kept
 from caveat._intercept._layout import Fold, Layout
-from caveat._intercept._masks import Make
+from caveat._intercept._masks import Make, uniform_by_row
 from caveat._intercept._network import Network, original_of, storages_of
 from caveat._intercept._patching import calls_itself, flags_kept, following, run_plainly
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Handler = Callable[["Pass", Any, tuple[Any, ...], dict[str, Any]], Any]
 HANDLERS: dict[Any, Handler] = {}
 Masked = tuple[Tensor, Layout]
+OfShape = Callable[[tuple[int, ...]], Tensor]
 
 
 def handles(*functions: Any) -> Callable[[Handler], Handler]:
@@ -274,19 +275,6 @@ class Pass(FunctionMode):
         self.begin_drawing()
         return key
 
-    def uniform_for(self, key: SiteKey, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Uniform numbers of the running draw for a noise site, of this shape."""
-        assert self.drawing is not None
-        slots = self.slots()
-        shape = (*(size for _, size in slots), *shape)
-        layout, one = self.layout_of(key, shape)
-        numbers = self.drawing.source.uniform(key, one, self.drawing.draws, dtype)
-        layout = layout or Layout(len(self.drawing.rows), None)
-        mask = self.one_draw(layout.mask_for_all(numbers.reshape(len(self.drawing.draws), *one), lead=1))
-        # Adding to zeros of the opened shape broadcasts the row's numbers over the batch, also under vmap.
-        filled = layout.close(mask + layout.open(torch.zeros(shape, dtype=mask.dtype, device=mask.device)))
-        return as_slots(filled, slots)
-
     def slots(self) -> list[tuple[int, int]]:
         """The maps of the network's own that the running call is in, where each slot has its own random numbers."""
         return slots_inside(self._level)
@@ -317,21 +305,45 @@ class Pass(FunctionMode):
         In a map of the network's own the slots come first: ``one_draw(masks, inside=True)`` hands them to the map.
         """
         assert self.drawing is not None
-        drawing, slots = self.drawing, self.slots()
-        layout, one = self.layout_of(key, (*(size for _, size in slots), *shape))
-        lead = (len(drawing.draws),)
-        if self.rules.per_row and layout is not None and not self._same_for_all_rows(key, layout):
-            masks = drawing.source.masks_by_row(key, one, rate, drawing.draws, drawing.rows, make)
-            masks = masks.reshape(*lead, len(drawing.rows), *one)
-            masks = masks[:, 0] if layout.axis is None else layout.mask_by_row(masks, lead=1)
-        else:
-            masks = drawing.source.masks(key, one, rate, drawing.draws, make).reshape(*lead, *one)
-            layout = layout or Layout(len(drawing.rows), None)
-            masks = layout.mask_for_all(masks, lead=1)
-        return (masks, layout) if not slots else _behind_slots(masks, layout, len(slots))
+        source, draws, rows = self.drawing.source, self.drawing.draws, self.drawing.rows
+        return self._laid_out(
+            key,
+            shape,
+            lambda one: source.masks(key, one, rate, draws, make),
+            lambda one: source.masks_by_row(key, one, rate, draws, rows, make),
+        )
 
-    def _same_for_all_rows(self, key: SiteKey, layout: Layout) -> bool:
-        return key in self.rules.unbatched or (layout.axis is None and layout.rows > 1)
+    def uniform_for(self, key: SiteKey, shape: tuple[int, ...], dtype: torch.dtype, *, by_row: bool) -> Tensor:
+        """Uniform numbers of the running draw that broadcast over a tensor of this shape; ``by_row`` as masks are."""
+        assert self.drawing is not None
+        source, draws, rows = self.drawing.source, self.drawing.draws, self.drawing.rows
+        numbers, layout = self._laid_out(
+            key,
+            shape,
+            lambda one: source.uniform(key, one, draws, dtype),
+            (lambda one: uniform_by_row(source, key, one, draws, rows, dtype)) if by_row else None,
+        )
+        number = self.one_draw(numbers, inside=True)
+        if layout.axis is None or layout.each == 1:
+            return number
+        # Rows are folded in with other entries: adding to zeros of the opened shape broadcasts the numbers over them.
+        return layout.close(number + layout.open(torch.zeros(shape, dtype=number.dtype, device=number.device)))
+
+    def _laid_out(
+        self, key: SiteKey, shape: tuple[int, ...], of_all: OfShape, of_rows: OfShape | None
+    ) -> Masked:
+        """What is made for one row's shape, for all rows or for each, laid out as the tensor of the batch is."""
+        assert self.drawing is not None
+        rows, slots, lead = len(self.drawing.rows), self.slots(), len(self.drawing.draws)
+        layout, one = self.layout_of(key, (*(size for _, size in slots), *shape))
+        same = layout is None or key in self.rules.unbatched or (layout.axis is None and layout.rows > 1)
+        if self.rules.per_row and of_rows is not None and layout is not None and not same:
+            made = of_rows(one).reshape(lead, rows, *one)
+            made = made[:, 0] if layout.axis is None else layout.mask_by_row(made, lead=1)
+        else:
+            layout = layout or Layout(rows, None)
+            made = layout.mask_for_all(of_all(one).reshape(lead, *one), lead=1)
+        return layout.behind_slots(made, len(slots)) if slots else (made, layout)
 
     def layout_of(self, key: SiteKey, shape: tuple[int, ...]) -> tuple[Layout | None, tuple[int, ...]]:
         """Where the batch is in a mask of this shape, and the mask's shape for one row."""
@@ -371,20 +383,6 @@ class Pass(FunctionMode):
             if self.prefix is not None and self.prefix.settled:
                 self._frozen |= storages_of(self.prefix.kept)
         return bool(storages_of([tensor]) & self._frozen)
-
-
-def _behind_slots(masks: Tensor, layout: Layout, slots: int) -> Masked:
-    """Masks (S, slots, ...) and the layout of the tensor behind the slots."""
-    if layout.axis is None:
-        return masks, layout
-    if layout.axis >= slots:
-        return masks, replace(layout, axis=layout.axis - slots)
-    if layout.each > 1:  # the slots are rows with several entries each
-        assert layout.batch_axis is not None
-        at = layout.batch_axis + 1
-        sizes = [layout.rows if axis == at else size for axis, size in enumerate(masks.shape)]
-        masks = masks.expand(sizes).flatten(layout.axis + 1, layout.axis + 2)
-    return masks, Layout(layout.rows, None)
 
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name

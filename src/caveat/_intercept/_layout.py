@@ -7,7 +7,7 @@ rows lays those rows out, so the mask meets each row in the same place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, cast
 
@@ -71,6 +71,18 @@ class Layout:
             masks = masks.squeeze(self.batch_axis + 1 + lead)
         return masks.movedim(lead, self.batch_axis + lead)
 
+    def behind_slots(self, masks: Tensor, slots: int) -> tuple[Tensor, Layout]:
+        """Masks (S, slots, ...) of a tensor that begins with so many axes of slots, and its layout behind them."""
+        if self.axis is None:
+            return masks, self
+        if self.axis >= slots:
+            return masks, replace(self, axis=self.axis - slots)
+        if self.each > 1:  # the slots are rows with several entries each
+            assert self.batch_axis is not None
+            at = self.batch_axis + 1
+            sizes = [self.rows if axis == at else size for axis, size in enumerate(masks.shape)]
+            masks = masks.expand(sizes).flatten(self.axis + 1, self.axis + 2)
+        return masks, Layout(self.rows, None)
 
     def row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """The shape that one row has alone in a tensor of this shape; None where the batch is not in it like this."""

@@ -197,6 +197,15 @@ class MaskSource:
         return torch.arange(draws.start, draws.stop, device=self.device)
 
 
+def uniform_by_row(
+    source: MaskSource, key: SiteKey, one: tuple[int, ...], draws: range, rows: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Uniform numbers of each row's own, (S, B, E): the row is one coordinate more."""
+    count = int(rows.max()) + 1
+    numbers = source.uniform(key, (count, *one), draws, dtype).reshape(len(draws), count, -1)
+    return numbers[:, rows]
+
+
 def normal_from_uniform(uniform: Tensor) -> Tensor:
     """Standard normal numbers from uniform ones, by the inverse of the normal distribution function."""
     return cast(Tensor, torch.special.ndtri(uniform))

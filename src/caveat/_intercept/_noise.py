@@ -55,7 +55,8 @@ def random_like(ctx: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Te
     """Uniform numbers in (0, 1) of the shape of ``like``; None in a pass that only looks, unless it follows them."""
     key = ctx.noise_site(_KIND, like)
     if key is not None:
-        return ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype)
+        numbers = ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype, by_row=False)
+        return numbers + torch.zeros(like.shape, dtype=numbers.dtype, device=numbers.device)  # one number a row's entry
     if ctx.seen.followed is None:
         return None
     wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
