@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 SATURATION = 1.7580993408473766
 """Minus the value that alpha dropout puts in place of what it drops.
@@ -104,12 +104,10 @@ def _drop(dropout: nn.Module, returned: Any, module: nn.Module) -> Any:
         make = getattr(kind, "_make", kind)  # of a named tuple, such as a packed sequence
         return make(parts)
     raise InvalidArgumentError(
-        explain(
-            "Dropout can follow a module that returns floating-point numbers, or a tuple whose first part is that.",
-            got=f"{type(module).__name__} returned {_what(returned)}",
-            cause="`after=` chose a module that returns indices, a dict or an output object",
-            fix="call caveat.layers.remove_dropout(model) and choose a module inside of it",
-        )
+        "Dropout can follow a module that returns floating-point numbers, or a tuple whose first part is that.",
+        got=f"{type(module).__name__} returned {_what(returned)}",
+        cause="`after=` chose a module that returns indices, a dict or an output object",
+        fix="call caveat.layers.remove_dropout(model) and choose a module inside of it",
     )
 
 

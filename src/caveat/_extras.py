@@ -48,12 +48,10 @@ def require(module: str, extra: str, *, at_least: str | None = None) -> ModuleTy
     version = str(getattr(importlib.import_module(package), "__version__", ""))
     if at_least is not None and _numbers(version) < _numbers(at_least):
         raise MissingExtraError(
-            explain(
-                f"{package} {at_least} or newer is needed here.",
-                got=f"{package} {version or 'without a version'}",
-                cause="an environment made before, or another package that holds it back",
-                fix=f'pip install --upgrade "caveat[{extra}]"',
-            )
+            f"{package} {at_least} or newer is needed here.",
+            got=f"{package} {version or 'without a version'}",
+            cause="an environment made before, or another package that holds it back",
+            fix=f'pip install --upgrade "caveat[{extra}]"',
         )
     return loaded
 

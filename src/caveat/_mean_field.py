@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caveat._checks import describe
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 def mean_field_probabilities(logits: Tensor, variance: Tensor, *, factor: float = math.pi / 8) -> Tensor:
@@ -37,11 +37,9 @@ def mean_field_probabilities(logits: Tensor, variance: Tensor, *, factor: float 
     fits = variance.shape == logits.shape or variance.shape == (*logits.shape[:-1], 1)
     if logits.ndim < 1 or not fits or factor < 0 or bool((variance < 0).any()):
         raise InvalidArgumentError(
-            explain(
-                "Variances are at least 0 and of the logits' shape (B..., C) or (B..., 1); the factor is at least 0.",
-                got=f"logits of {describe(logits)}, variances of {describe(variance)}, factor={factor}",
-                cause="standard deviations of another axis, or log-variances",
-                fix="pass means and variances of logits, and a factor such as pi / 8",
-            )
+            "Variances are at least 0 and of the logits' shape (B..., C) or (B..., 1); the factor is at least 0.",
+            got=f"logits of {describe(logits)}, variances of {describe(variance)}, factor={factor}",
+            cause="standard deviations of another axis, or log-variances",
+            fix="pass means and variances of logits, and a factor such as pi / 8",
         )
     return torch.softmax(logits / (1 + factor * variance).sqrt(), -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caveat._extras import require
 from caveat._files import open_regular, write_whole
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _EXTRA = "checkpoints"
 _RULE = "A checkpoint must be a file that caveat has written."
@@ -44,7 +44,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], Any]:
     except OSError as error:
         got = f"{path.name}, and {error.strerror or error}"
         fix = "pass another path, or remove what is there"
-        raise InvalidArgumentError(explain(_RULE, got=got, cause="a folder or a pipe is there", fix=fix)) from error
+        raise InvalidArgumentError(_RULE, got=got, cause="a folder or a pipe is there", fix=fix) from error
     try:
         # The library's reader of open files calls Python, and makes errors of its own of a signal that strikes there.
         tensors: dict[str, Tensor] = of_torch.load(content)
@@ -52,10 +52,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], Any]:
         return tensors, json.loads(header["__metadata__"]["caveat"])
     except (library.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidArgumentError(
-            explain(
-                _RULE,
-                got=f"{path.name} ({len(content)} bytes), and {type(error).__name__}: {error}",
-                cause="another program's file has the same name",
-                fix="pass another path, or delete the file to start afresh",
-            )
+            _RULE,
+            got=f"{path.name} ({len(content)} bytes), and {type(error).__name__}: {error}",
+            cause="another program's file has the same name",
+            fix="pass another path, or delete the file to start afresh",
         ) from error

@@ -11,7 +11,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _WORD, _HIGHEST = (1 << 64) - 1, (1 << 63) - 1
 # The increments and multipliers of splitmix64 ("Fast splittable pseudorandom number generators", Steele et al., 2014).
@@ -35,12 +35,10 @@ def check_seed(seed: int) -> int:
     """``seed`` when it is an integer; raises ``InvalidArgumentError`` otherwise."""
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise InvalidArgumentError(
-            explain(
-                "seed must be an integer: draw i is a function of (seed, i).",
-                got=f"seed={seed!r} ({type(seed).__name__})",
-                cause="a generator or None was passed where caveat keeps no generator state",
-                fix="pass an int such as seed=0",
-            )
+            "seed must be an integer: draw i is a function of (seed, i).",
+            got=f"seed={seed!r} ({type(seed).__name__})",
+            cause="a generator or None was passed where caveat keeps no generator state",
+            fix="pass an int such as seed=0",
         )
     return seed
 

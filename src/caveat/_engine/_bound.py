@@ -19,7 +19,7 @@ from caveat._engine._tiles import Tile, Wide, choose_tile, choose_wide, last_cac
 from caveat._engine._values import join_rows, varying_sizes
 from caveat._inputs import Inputs
 from caveat._intercept import MaskSource, Network, Prefix, Unplaced, interruptible, sides_to_slice
-from caveat.errors import CaveatError, OutOfMemoryError, OutputMismatchError, explain
+from caveat.errors import CaveatError, OutOfMemoryError, OutputMismatchError
 
 _MOST_DRAWS = 4096
 
@@ -216,10 +216,8 @@ class BoundNetwork:
 def out_of_memory(error: BaseException) -> OutOfMemoryError:
     """The error for a network that runs out of memory on the smallest piece there is."""
     return OutOfMemoryError(
-        explain(
-            "One draw of one row must fit in memory.",
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            cause="the network's activations for the smallest piece that caveat may separate are too large",
-            fix="pass smaller inputs (fewer rows, shorter sequences, smaller images) or free memory",
-        )
+        "One draw of one row must fit in memory.",
+        got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        cause="the network's activations for the smallest piece that caveat may separate are too large",
+        fix="pass smaller inputs (fewer rows, shorter sequences, smaller images) or free memory",
     )

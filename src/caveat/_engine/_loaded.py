@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _WHOLE = "pass (x,) where the named tuple is one argument; of a loader's batches: inputs=lambda batch: (batch,)"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -35,14 +35,12 @@ def inputs_of(batch: Any, model: nn.Module | None) -> Any:
     optional = [p.name for p in parameters[needed : len(items)] if p.default is None or isinstance(p.default, Tensor)]
     if optional and not 0 < needed == len(items) - 1:
         raise InvalidArgumentError(
-            explain(
-                "Which items of a loader's batch are inputs must be known.",
-                got=f"{len(items)} items, and {type(model).__name__}.forward needs {needed} and may take "
-                f"{', '.join(optional)} besides",
-                cause="labels, or optional inputs, behind the inputs",
-                fix="predict_batches(sampler, loader, inputs=lambda batch: batch[0]), or tuple(batch[:2]) for two "
-                "inputs",
-            )
+            "Which items of a loader's batch are inputs must be known.",
+            got=f"{len(items)} items, and {type(model).__name__}.forward needs {needed} and may take "
+            f"{', '.join(optional)} besides",
+            cause="labels, or optional inputs, behind the inputs",
+            fix="predict_batches(sampler, loader, inputs=lambda batch: batch[0]), or tuple(batch[:2]) for two "
+            "inputs",
         )
     return items[: max(needed, 1)]
 
@@ -62,12 +60,10 @@ def check_fits(x: Any, model: nn.Module) -> None:
         names = list(signature.parameters)
         taken = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         raise InvalidArgumentError(
-            explain(
-                "The inputs must fit the arguments of the network's forward.",
-                got=f"{_described(x, several, keywords)}, and {type(model).__name__}.forward({taken}): {error}",
-                cause="labels beside the inputs, as loaders give them; or an input that was left out",
-                fix=_way_out(names, arguments, keywords) if not hasattr(cast(object, x), "_fields") else _WHOLE,
-            )
+            "The inputs must fit the arguments of the network's forward.",
+            got=f"{_described(x, several, keywords)}, and {type(model).__name__}.forward({taken}): {error}",
+            cause="labels beside the inputs, as loaders give them; or an input that was left out",
+            fix=_way_out(names, arguments, keywords) if not hasattr(cast(object, x), "_fields") else _WHOLE,
         ) from None
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from caveat._engine._loaded import check_fits
 from caveat._engine._sampler import Sampler
-from caveat.errors import CaveatError, InvalidArgumentError, explain, explain_no_network
+from caveat.errors import CaveatError, InvalidArgumentError, explain_no_network
 
 _BATCHES = "for pred in caveat.predict_batches(sampler, loader): ..."
 
@@ -57,7 +57,7 @@ def check_sampler_passed(sampler: Any, x: Any) -> None:
         missing = [part for part in ("output", "size", "strata", "bind") if not hasattr(cast(object, sampler), part)]
         got, cause = f"{name} without {', '.join(missing)}", "something else, or arguments in another order"
         fix = f"pass a sampler: {wrapped}"
-    raise InvalidArgumentError(explain(rule, got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError(rule, got=got, cause=cause, fix=fix)
 
 
 def check_loader_passed(loader: Any) -> None:
@@ -76,7 +76,7 @@ def check_loader_passed(loader: Any) -> None:
         got, cause = name, "a batch for predict, or arguments in another order"
     else:
         return
-    raise InvalidArgumentError(explain("A loader gives batches.", got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError("A loader gives batches.", got=got, cause=cause, fix=fix)
 
 
 def _check_batch(x: Any) -> None:
@@ -103,7 +103,7 @@ def _check_batch(x: Any) -> None:
         fix = "pass the tensors that the network takes"
     else:
         return
-    raise InvalidArgumentError(explain(rule, got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError(rule, got=got, cause=cause, fix=fix)
 
 
 def _iterates(value: Any) -> bool:

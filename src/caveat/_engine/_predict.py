@@ -19,7 +19,7 @@ from caveat._engine._misuse import check_loader_passed, check_passed, check_samp
 from caveat._engine._sampler import P, Sampler, Values
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, LoaderFailedError, explain
+from caveat.errors import InvalidArgumentError, LoaderFailedError
 
 _DEFAULT_DRAWS = 100
 _MISUSE = (TypeError, AttributeError, InvalidArgumentError)
@@ -177,12 +177,10 @@ def _predict_batches(
             return
         except Exception as error:
             raise LoaderFailedError(
-                explain(
-                    "A loader must give every batch.",
-                    got=f"{type(error).__name__} while loading batch {number}: {error}",
-                    cause="a corrupt file or a transform that fails on some rows",
-                    fix=f"mend the dataset; the {number} batches before it were given and are right",
-                )
+                "A loader must give every batch.",
+                got=f"{type(error).__name__} while loading batch {number}: {error}",
+                cause="a corrupt file or a transform that fails on some rows",
+                fix=f"mend the dataset; the {number} batches before it were given and are right",
             ) from error
         yield cast(P, predict(sampler, inputs(batch), n, **settings))
         number += 1
@@ -227,12 +225,10 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
         raise
     if at != count:
         raise InvalidArgumentError(
-            explain(
-                "A stream must give every draw that it is asked for.",
-                got=f"{at} of {count} draws",
-                cause="a sampler whose stream stops early",
-                fix="hold the sampler to caveat.testing.check_sampler",
-            )
+            "A stream must give every draw that it is asked for.",
+            got=f"{at} of {count} draws",
+            cause="a sampler whose stream stops early",
+            fix="hold the sampler to caveat.testing.check_sampler",
         )
     return whole
 
@@ -243,22 +239,18 @@ def check_draws(n: Any, sampler: Sampler) -> int:
         return sampler.size or _DEFAULT_DRAWS
     if isinstance(n, bool) or not isinstance(n, Integral) or int(n) < 1:
         raise InvalidArgumentError(
-            explain(
-                'n must be a positive integer, or "auto".',
-                got=f"n={n!r}",
-                cause="a count that was computed and came out as zero, or a float",
-                fix="pass n=100, or n='auto' with a tolerance",
-            )
+            'n must be a positive integer, or "auto".',
+            got=f"n={n!r}",
+            cause="a count that was computed and came out as zero, or a float",
+            fix="pass n=100, or n='auto' with a tolerance",
         )
     n = int(n)
     if sampler.size is not None and n > sampler.size:
         raise InvalidArgumentError(
-            explain(
-                "n must be at most the number of functions that the sampler has.",
-                got=f"n={n} of {sampler.size}",
-                cause="a number of dropout draws passed to an ensemble",
-                fix=f"leave n out to use all {sampler.size}",
-            )
+            "n must be at most the number of functions that the sampler has.",
+            got=f"n={n} of {sampler.size}",
+            cause="a number of dropout draws passed to an ensemble",
+            fix=f"leave n out to use all {sampler.size}",
         )
     return n
 
@@ -277,5 +269,5 @@ def _stopping(
         problem = ('n="auto" needs a sampler without end.', f"a sampler of {sampler.size} functions", "leave n out")
     if problem is not None:
         rule, got, fix = problem
-        raise InvalidArgumentError(explain(rule, got=got, cause="settings of two kinds of call were mixed", fix=fix))
+        raise InvalidArgumentError(rule, got=got, cause="settings of two kinds of call were mixed", fix=fix)
     return Stopping(tolerance, measure, least, most)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import HeadOutputs, Output, Predictive
 
 P = TypeVar("P", bound=Predictive, default=Predictive)
@@ -92,10 +92,8 @@ def as_output(value: Output[P] | dict[str, Output]) -> Output[P]:
         named = HeadOutputs({str(name): as_output(output) for name, output in heads.items()})
         return cast("Output[P]", named)  # summarized as Heads
     raise InvalidArgumentError(
-        explain(
-            "output must be an output such as Logits(), or a dict of them by head.",
-            got=f"the class {value.__name__}" if isinstance(value, type) else repr(cast("object", value)),
-            cause="the brackets left out, an empty dict, or the name of a task",
-            fix="output=caveat.Logits(), or output={'kind': caveat.Logits(), 'size': caveat.Mean()}",
-        )
+        "output must be an output such as Logits(), or a dict of them by head.",
+        got=f"the class {value.__name__}" if isinstance(value, type) else repr(cast("object", value)),
+        cause="the brackets left out, an empty dict, or the name of a task",
+        fix="output=caveat.Logits(), or output={'kind': caveat.Logits(), 'size': caveat.Mean()}",
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caveat._tables import Array
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _CONSTANT = "every row has the same value, so that there is nothing to learn"
 _SMALLEST, _LARGEST = 1e-150, 1e150
@@ -90,12 +90,10 @@ def learn_classes(labels: Array, name: str, error: type[InvalidArgumentError]) -
     classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise error(
-            explain(
-                f"A classifier needs at least two classes in {name!r}.",
-                got=f"one class only: {str(classes[0]) if len(classes) else 'none'!r}",
-                cause="a file that was filtered or sorted by its label and then cut",
-                fix="train on rows of every class",
-            )
+            f"A classifier needs at least two classes in {name!r}.",
+            got=f"one class only: {str(classes[0]) if len(classes) else 'none'!r}",
+            cause="a file that was filtered or sorted by its label and then cut",
+            fix="train on rows of every class",
         )
     type_ = _TYPES.get(classes.dtype.kind, "text")
     target = Classes(name, tuple(map(str, classes)), tuple(map(int, counts)), type_)
@@ -122,23 +120,19 @@ def learn_numbers(
     if bad.any():
         row, column = (int(at[0]) for at in bad.nonzero())
         raise error(
-            explain(
-                f"Input y contains NaN or infinity: target {names[column]!r} must be a finite number in every row.",
-                got=f"{y[row, column]} at {place(row)}",
-                cause="rows whose target is not known yet",
-                fix="leave these rows out of training",
-            )
+            f"Input y contains NaN or infinity: target {names[column]!r} must be a finite number in every row.",
+            got=f"{y[row, column]} at {place(row)}",
+            cause="rows whose target is not known yet",
+            fix="leave these rows out of training",
         )
     shifts, scales = center_and_scale(y)
     for name, scale in zip(names, scales, strict=True):
         if not _SMALLEST < scale < _LARGEST:
             raise error(
-                explain(
-                    f"Target {name!r} must vary by {_SMALLEST:g} to {_LARGEST:g}, for its variance to be a number.",
-                    got=f"a standard deviation of {scale:.3g}",
-                    cause="a unit that does not suit the values, or a sign for missing values such as 1e308",
-                    fix="divide the target by a power of ten, or take its logarithm",
-                )
+                f"Target {name!r} must vary by {_SMALLEST:g} to {_LARGEST:g}, for its variance to be a number.",
+                got=f"a standard deviation of {scale:.3g}",
+                cause="a unit that does not suit the values, or a sign for missing values such as 1e308",
+                fix="divide the target by a power of ten, or take its logarithm",
             )
     target = Numbers(names, shifts, scales, flat)
     return target, target.standardized(y)

@@ -60,12 +60,10 @@ def measure_of(model: Model, measure: str | None) -> str:
     if name in fitting:
         return name
     raise InvalidArgumentError(
-        explain(
-            f"measure must be the name of a measure of {model.target.task}.",
-            got=f"measure={measure!r}",
-            cause="a typo, or a measure of the other kind",
-            fix=f"one of {', '.join(fitting)}",
-        )
+        f"measure must be the name of a measure of {model.target.task}.",
+        got=f"measure={measure!r}",
+        cause="a typo, or a measure of the other kind",
+        fix=f"one of {', '.join(fitting)}",
     )
 
 
@@ -156,20 +154,18 @@ def choose_by_coverage(
     if not isinstance(false_alarms, (int, float)) or not 0 <= false_alarms < 1:
         cause = "a fraction in percent, or the fraction that is to be answered"
         rule = f"false_alarms must be a fraction of the {rows} in scope, from 0 to below 1."
-        raise InvalidArgumentError(explain(rule, got=f"{false_alarms!r}", cause=cause, fix="false_alarms=0.05"))
+        raise InvalidArgumentError(rule, got=f"{false_alarms!r}", cause=cause, fix="false_alarms=0.05")
     if confidence is not None and false_alarms == 0:
         rule = "A promise for new rows must leave a fraction of them that may be deferred."
         fix = "false_alarms=0.05, or no confidence: then it is that of the rows that decide"
-        raise InvalidArgumentError(explain(rule, got=f"false_alarms=0, confidence={confidence}", fix=fix))
+        raise InvalidArgumentError(rule, got=f"false_alarms=0, confidence={confidence}", fix=fix)
     by = model.calibration.uncertainty.get(name) if pred is None else uncertainty_of(model, pred, name)
     if by is None or not len(by):
         raise InvalidArgumentError(
-            explain(
-                f"A threshold is chosen by {rows} in scope that the model was not trained on.",
-                got="none: fit() held out none, or too few",
-                cause="a small training set, or calibration=0",
-                fix=f"choose_threshold(X) of {rows} that were not trained on",
-            )
+            f"A threshold is chosen by {rows} in scope that the model was not trained on.",
+            got="none: fit() held out none, or too few",
+            cause="a small training set, or calibration=0",
+            fix=f"choose_threshold(X) of {rows} that were not trained on",
         )
     chosen = threshold_for_coverage(by, 1 - false_alarms, confidence=confidence)
     threshold = replace(chosen, why=f"{name}: at most {false_alarms:.3g} of {len(by)} {rows} in scope deferred")
@@ -190,12 +186,10 @@ def threshold_of(model: Model) -> tuple[Threshold, str]:
     policy = model.policy
     if policy is None:
         raise InvalidArgumentError(
-            explain(
-                f"A threshold must be chosen before {model.kind.rows} can be deferred.",
-                got="a model without a threshold",
-                cause="choose_threshold() was not called, or the model was saved before it",
-                fix="model.choose_threshold(false_alarms=0.05)",
-            )
+            f"A threshold must be chosen before {model.kind.rows} can be deferred.",
+            got="a model without a threshold",
+            cause="choose_threshold() was not called, or the model was saved before it",
+            fix="model.choose_threshold(false_alarms=0.05)",
         )
     return Threshold(policy["threshold"], policy["coverage"], why=policy["why"]), str(policy["measure"])
 

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from caveat._intercept._network import Network
 from caveat._intercept._sites import DROPOUT_CLASSES
-from caveat.errors import InvalidArgumentError, NothingRandomError, explain
+from caveat.errors import InvalidArgumentError, NothingRandomError
 
 
 def module_rate(module: nn.Module) -> float | None:
@@ -35,12 +35,10 @@ def check_initialized(network: Network) -> None:
         held = (*module.parameters(recurse=False), *module.buffers(recurse=False))
         if unbuilt or any(map(is_lazy, held)):
             raise InvalidArgumentError(
-                explain(
-                    "Every parameter must be there before drawing.",
-                    got=f"{network.paths[id(module)] or '(the model)'} ({type(module).__name__}), not initialized",
-                    cause="a lazy layer, which takes its size from the first batch",
-                    fix="run the network once: model(x)",
-                )
+                "Every parameter must be there before drawing.",
+                got=f"{network.paths[id(module)] or '(the model)'} ({type(module).__name__}), not initialized",
+                cause="a lazy layer, which takes its size from the first batch",
+                fix="run the network once: model(x)",
             )
 
 
@@ -53,13 +51,11 @@ def _is_unbuilt(model: nn.Module) -> bool:
 def nothing_random(got: str) -> NothingRandomError:
     """The error, with what to do about it."""
     return NothingRandomError(
-        explain(
-            "The network must be able to vary from draw to draw.",
-            got=got,
-            cause="the network was built without dropout, with rate 0, or `live=` leaves every site out",
-            fix="print(caveat.audit(model, x)) lists every site and what would pass it by; give the network "
-            "dropout with a rate above 0, or widen live=",
-        )
+        "The network must be able to vary from draw to draw.",
+        got=got,
+        cause="the network was built without dropout, with rate 0, or `live=` leaves every site out",
+        fix="print(caveat.audit(model, x)) lists every site and what would pass it by; give the network "
+        "dropout with a rate above 0, or widen live=",
     )
 
 

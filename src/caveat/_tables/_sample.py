@@ -141,12 +141,10 @@ def require_columns(sample: Chunk, names: Collection[str], what: str) -> None:
     for name in names:
         if name not in sample.columns:
             raise InvalidTableError(
-                explain(
-                    f"{what} must name columns of {sample.file}.",
-                    got=f"no column {name!r}; there are {', '.join(list(sample.columns)[:20])}",
-                    cause="a typo, another delimiter, or a file without a header",
-                    fix="use the name as it stands on line 1",
-                )
+                f"{what} must name columns of {sample.file}.",
+                got=f"no column {name!r}; there are {', '.join(list(sample.columns)[:20])}",
+                cause="a typo, another delimiter, or a file without a header",
+                fix="use the name as it stands on line 1",
             )
 
 

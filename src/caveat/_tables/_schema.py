@@ -190,12 +190,10 @@ def _learn_categories(name: str, typed: Array) -> CategoryColumn:
             counts[key] = counts.get(key, 0) + 1
     if len(counts) > _MOST_CATEGORIES:
         raise InvalidTableError(
-            explain(
-                f"A column of categories may have {_MOST_CATEGORIES:,} of them.",
-                got=f"{len(counts):,} in column {name!r}",
-                cause="an identifier, or free text, which says nothing about a new row",
-                fix="leave the column out (--drop on the command line)",
-            )
+            f"A column of categories may have {_MOST_CATEGORIES:,} of them.",
+            got=f"{len(counts):,} in column {name!r}",
+            cause="an identifier, or free text, which says nothing about a new row",
+            fix="leave the column out (--drop on the command line)",
         )
     ordered = sorted(counts)
     return CategoryColumn(name, tuple(ordered), tuple(counts[key] for key in ordered), keys.count(None))

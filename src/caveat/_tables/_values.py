@@ -106,12 +106,10 @@ def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress 
     if len(numbers) and np.isinf(numbers).any():
         row = int(np.isinf(numbers).argmax())
         raise InvalidTableError(
-            explain(
-                f"Column {name!r} must hold finite numbers.",
-                got=f"infinity ({shown(values[row])}) at {place(row)}",
-                cause="a division by zero, or a logarithm of it, before the table was written",
-                fix="leave the value out (an empty cell is a missing value), or mend the row",
-            )
+            f"Column {name!r} must hold finite numbers.",
+            got=f"infinity ({shown(values[row])}) at {place(row)}",
+            cause="a division by zero, or a logarithm of it, before the table was written",
+            fix="leave the value out (an empty cell is a missing value), or mend the row",
         )
     return numbers
 

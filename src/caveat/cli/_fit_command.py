@@ -40,7 +40,7 @@ from caveat._tables import (
 from caveat.cli._arguments import FitRequest
 from caveat.cli._output_file import checkpoint, destination
 from caveat.cli._tabular_tested import TABLES, Advance
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
 _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
@@ -92,7 +92,7 @@ def _check_apart(request: FitRequest) -> None:
         both = [name for name in names if name in request.targets]
         if both:
             rule, cause = f"{option} must name columns beside the target.", "a list of all columns of a kind"
-            raise InvalidArgumentError(explain(rule, got=f"the target {both[0]!r}", cause=cause, fix=fix))
+            raise InvalidArgumentError(rule, got=f"the target {both[0]!r}", cause=cause, fix=fix)
 
 
 def describe_fit(model: Model, out: Path, total: int, more: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, cast, final
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_number
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 Layer = Callable[[int, int], nn.Module]
 
@@ -118,11 +118,9 @@ def _constant_at_first(layer: nn.Module, variance: float) -> nn.Module:
         nn.init.constant_(bias, math.log(variance))
     elif variance != 1:
         raise InvalidArgumentError(
-            explain(
-                "An initial variance other than 1 needs a layer with a bias.",
-                got=f"initial_variance={variance!r} and {type(layer).__name__} without a bias",
-                cause="layer=functools.partial(nn.Linear, bias=False)",
-                fix="a layer with a bias, or initial_variance=1",
-            )
+            "An initial variance other than 1 needs a layer with a bias.",
+            got=f"initial_variance={variance!r} and {type(layer).__name__} without a bias",
+            cause="layer=functools.partial(nn.Linear, bias=False)",
+            fix="a layer with a bias, or initial_variance=1",
         )
     return layer

@@ -126,12 +126,10 @@ def _check_open(model: nn.Module) -> None:
     require_model(model)
     if closed:
         raise InvalidArgumentError(
-            explain(
-                "Dropout is inserted into an nn.Module that is not compiled.",
-                got=type(model).__name__,
-                cause="the network was compiled first; what is compiled does not see hooks that come later",
-                fix="insert into the network itself, then torch.compile it",
-            )
+            "Dropout is inserted into an nn.Module that is not compiled.",
+            got=type(model).__name__,
+            cause="the network was compiled first; what is compiled does not see hooks that come later",
+            fix="insert into the network itself, then torch.compile it",
         )
 
 
@@ -149,7 +147,7 @@ def _check_insertable(path: str, module: nn.Module, dropout: object) -> None:
         fix = "pass a class or a function of the rate: by=nn.Dropout2d, by=lambda p: MyDropout(rate=p)"
     else:
         return
-    raise InvalidArgumentError(explain("One dropout module can follow a module.", got=got, cause=cause, fix=fix))
+    raise InvalidArgumentError("One dropout module can follow a module.", got=got, cause=cause, fix=fix)
 
 
 def _runs_in_order(module: nn.Module) -> bool:

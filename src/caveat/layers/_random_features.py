@@ -152,12 +152,10 @@ class RandomFeatureGaussianProcess(nn.Module):
         """
         if int(self.rows_seen) == 0:
             raise InvalidArgumentError(
-                explain(
-                    "The posterior is of the data that the precision was built from.",
-                    got="a head whose precision has seen no rows: it is the prior",
-                    cause="the network was trained, and the pass that builds the precision left out",
-                    fix="caveat.layers.update_precision(network, train_inputs)",
-                )
+                "The posterior is of the data that the precision was built from.",
+                got="a head whose precision has seen no rows: it is the prior",
+                cause="the network was trained, and the pass that builds the precision left out",
+                fix="caveat.layers.update_precision(network, train_inputs)",
             )
         return cast(Tensor, torch.linalg.cholesky(self.precision))
 

@@ -78,12 +78,10 @@ def _made(path: str, module: nn.Module, by: Callable[[nn.Module], nn.Module]) ->
     new = by(module)
     if not isinstance(cast(object, new), nn.Module):
         raise InvalidArgumentError(
-            explain(
-                "by= makes a module from the module that it replaces.",
-                got=f"{type(new).__name__} for {path!r} ({type(module).__name__})",
-                cause="`by` changes the module in place and returns nothing, or returns a class",
-                fix="return the new module: by=lambda layer: caveat.layers.WeightDropout(layer, 0.1)",
-            )
+            "by= makes a module from the module that it replaces.",
+            got=f"{type(new).__name__} for {path!r} ({type(module).__name__})",
+            cause="`by` changes the module in place and returns nothing, or returns a class",
+            fix="return the new module: by=lambda layer: caveat.layers.WeightDropout(layer, 0.1)",
         )
     return new
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from caveat._checks import require_integer, require_number
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.layers._insertion import Which, as_predicate
 
 Operator = Callable[[Tensor, Tensor], Tensor]
@@ -115,12 +115,10 @@ def spectral_normalized(
     chosen = [part for path, part in named if isinstance(part, kinds) and meant(path, part)]
     if not chosen:
         raise InvalidArgumentError(
-            explain(
-                "There must be a Linear or a convolution to bound.",
-                got=f"{type(module).__name__} without one that where= admits",
-                cause="the wrong part of the network, or a predicate over other paths",
-                fix="pass the trunk of the network",
-            )
+            "There must be a Linear or a convolution to bound.",
+            got=f"{type(module).__name__} without one that where= admits",
+            cause="the wrong part of the network, or a predicate over other paths",
+            fix="pass the trunk of the network",
         )
     for part in chosen:
         weight = cast(Tensor, part.weight)

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _STATE = ("_parameters", "_buffers", "_modules", "training")
 _CACHES = ("_flat_weights", "_flat_weight_refs")  # of recurrent layers: the same parameters in a list
@@ -69,10 +69,8 @@ def check_layer(layer: object, *kinds: type[nn.Module], said: str) -> None:
     """Raise ``InvalidArgumentError`` unless ``layer`` is one of these kinds of module; ``said`` names them."""
     if not isinstance(layer, kinds):
         raise InvalidArgumentError(
-            explain(
-                f"The layer must be {said}.",
-                got=repr(layer).splitlines()[0],
-                cause="its sizes, its class or a whole network was passed in place of the layer",
-                fix="pass the layer itself, such as nn.Linear(64, 10)",
-            )
+            f"The layer must be {said}.",
+            got=repr(layer).splitlines()[0],
+            cause="its sizes, its class or a whole network was passed in place of the layer",
+            fix="pass the layer itself, such as nn.Linear(64, 10)",
         )

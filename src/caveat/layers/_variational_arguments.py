@@ -41,12 +41,10 @@ def _as_states(stack: Stack, state: Any) -> Sequence[Tensor]:
     if len(parts) == len(names) and all(isinstance(part, Tensor) for part in parts):
         return parts
     raise InvalidArgumentError(
-        explain(
-            "The first state is a pair (hidden, cell) for an LSTM, and one tensor for a GRU.",
-            got=f"a {type(cast(object, state)).__name__} for the {stack.cell.upper()}",
-            cause="the state of another kind of layer was passed",
-            fix="pass the state that the last call returned, or nothing for zeros",
-        )
+        "The first state is a pair (hidden, cell) for an LSTM, and one tensor for a GRU.",
+        got=f"a {type(cast(object, state)).__name__} for the {stack.cell.upper()}",
+        cause="the state of another kind of layer was passed",
+        fix="pass the state that the last call returned, or nothing for zeros",
     )
 
 
@@ -54,12 +52,10 @@ def check_rank(given: Tensor) -> None:
     """Raise ``InvalidArgumentError`` for an input of another rank, or an empty one."""
     if given.dim() not in (2, 3) or given.shape[0] == 0 or given.shape[-2] == 0:
         raise InvalidArgumentError(
-            explain(
-                "A recurrent layer takes (T, B, I), (B, T, I) with batch_first, or (T, I); neither T nor B is 0.",
-                got=f"shape {tuple(given.shape)}",
-                cause="the axis of the features or of time is missing, or a sequence is empty",
-                fix="x.unsqueeze(-1) gives a plain series its axis of features",
-            )
+            "A recurrent layer takes (T, B, I), (B, T, I) with batch_first, or (T, I); neither T nor B is 0.",
+            got=f"shape {tuple(given.shape)}",
+            cause="the axis of the features or of time is missing, or a sequence is empty",
+            fix="x.unsqueeze(-1) gives a plain series its axis of features",
         )
 
 
@@ -67,12 +63,10 @@ def check_features(data: Tensor, input_size: int) -> None:
     """Raise ``InvalidArgumentError`` for an input of another number of features."""
     if data.shape[-1] != input_size:
         raise InvalidArgumentError(
-            explain(
-                "The last axis of the input must have input_size features.",
-                got=f"shape {tuple(data.shape)} for input_size={input_size}",
-                cause="channels stand before time, or another embedding size",
-                fix="x.transpose(1, 2) for (B, C, T), or build the layer with the features' number",
-            )
+            "The last axis of the input must have input_size features.",
+            got=f"shape {tuple(data.shape)} for input_size={input_size}",
+            cause="channels stand before time, or another embedding size",
+            fix="x.transpose(1, 2) for (B, C, T), or build the layer with the features' number",
         )
 
 

@@ -16,7 +16,7 @@ from caveat._engine import check_draws, summarized
 from caveat._measure_kinds import classes_of
 from caveat._numerics import Moments, entropy
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian, Heads, Predictive
 from caveat.samplers._mixture import Mixture
 
@@ -61,12 +61,10 @@ def decompose_mixture(sampler: Mixture, x: Any, n: int | None = None, *, seed: i
 def _draws_each(sampler: Mixture, n: int | None) -> int:
     if not isinstance(sampler, Mixture):
         raise InvalidArgumentError(
-            explain(
-                "Only a mixture has two layers of uncertainty.",
-                got=type(sampler).__name__,
-                cause="an ensemble or MC dropout was passed, which has one layer only",
-                fix="decompose_mixture(caveat.mixture([a, b]), x); caveat.decompose(pred) for one layer",
-            )
+            "Only a mixture has two layers of uncertainty.",
+            got=type(sampler).__name__,
+            cause="an ensemble or MC dropout was passed, which has one layer only",
+            fix="decompose_mixture(caveat.mixture([a, b]), x); caveat.decompose(pred) for one layer",
         )
     components = len(sampler.samplers)
     count = check_draws(n, sampler)
@@ -74,12 +72,10 @@ def _draws_each(sampler: Mixture, n: int | None) -> int:
         count += components - count % components
     if count % components:
         raise InvalidArgumentError(
-            explain(
-                "n must be a multiple of the number of components: they have equal weights.",
-                got=f"n={n} for {components} components",
-                cause="a number of draws chosen for another ensemble",
-                fix=f"pass n={count + components - count % components}",
-            )
+            "n must be a multiple of the number of components: they have equal weights.",
+            got=f"n={n} for {components} components",
+            cause="a number of draws chosen for another ensemble",
+            fix=f"pass n={count + components - count % components}",
         )
     return count // components
 

@@ -17,7 +17,7 @@ from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, NothingRandomError, explain
+from caveat.errors import InvalidArgumentError, NothingRandomError
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
@@ -121,17 +121,13 @@ def mc_batch_norm(
         raise _invalid(rule, f"batch_size={size} of {rows.count} rows", "pass more data, or batch_size=32")
     if not read_statistics(running.probe, lambda: [rows.take(torch.arange(size))]):
         raise NothingRandomError(
-            explain(
-                "Monte-Carlo batch normalization needs batch normalization in the network.",
-                got=f"a {type(model).__name__} that never calls F.batch_norm",
-                cause="layer or group normalization, or batch normalization folded into convolutions for speed",
-                fix="caveat.mc_dropout for a network with dropout, caveat.ensemble for several networks",
-            )
+            "Monte-Carlo batch normalization needs batch normalization in the network.",
+            got=f"a {type(model).__name__} that never calls F.batch_norm",
+            cause="layer or group normalization, or batch normalization folded into convolutions for speed",
+            fix="caveat.mc_dropout for a network with dropout, caveat.ensemble for several networks",
         )
     return MCBatchNorm(model, as_read, size, rows, running, Held(model))
 
 
 def _invalid(rule: str, got: str, fix: str) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        explain(rule, got=got, cause="arguments in another order, or a very small set", fix=fix)
-    )
+    return InvalidArgumentError(rule, got=got, cause="arguments in another order, or a very small set", fix=fix)

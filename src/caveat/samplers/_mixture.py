@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine import P, P_co, Sampler, Stream, Values, mapped
 from caveat._seeds import check_seed, fold_in
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain_no_network
 from caveat.predictive import HeadOutputs, Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._mismatch import check_same_values
@@ -198,4 +198,4 @@ def _fitting(piece: Values, parts: int) -> int:
 
 
 def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
-    return InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))
+    return InvalidArgumentError(_RULE, got=got, cause=cause, fix=fix)

@@ -13,7 +13,7 @@ from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import as_inputs
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
@@ -104,11 +104,9 @@ def one_at_a_time(
     odd = [one for one in members if isinstance(one, nn.Module) or not callable(one)]
     if odd or not members:
         raise InvalidArgumentError(
-            explain(
-                "Members that are loaded one at a time are functions that return a network.",
-                got=f"a {type(odd[0]).__name__}" if odd else "none",
-                cause="networks or paths were passed" if odd else "an empty list",
-                fix="one_at_a_time([functools.partial(load, path) for path in paths], output=...)",
-            )
+            "Members that are loaded one at a time are functions that return a network.",
+            got=f"a {type(odd[0]).__name__}" if odd else "none",
+            cause="networks or paths were passed" if odd else "an empty list",
+            fix="one_at_a_time([functools.partial(load, path) for path in paths], output=...)",
         )
     return OneAtATime(members, as_output(output), in_dims)

@@ -18,7 +18,7 @@ from torch import nn
 from caveat._engine import P
 from caveat._extras import require
 from caveat._intercept import Network
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
 from caveat.samplers._ensemble import Ensemble, ensemble
 
@@ -160,4 +160,4 @@ def _read(path: Path, device: torch.device) -> Any:
 
 
 def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
-    return InvalidArgumentError(explain("Snapshots are checkpoints of one network.", got=got, cause=cause, fix=fix))
+    return InvalidArgumentError("Snapshots are checkpoints of one network.", got=got, cause=cause, fix=fix)

@@ -20,7 +20,7 @@ from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import put_back
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
@@ -205,4 +205,4 @@ def _moments_of(network: nn.Module, snapshots: Any, rank: int) -> SwagMoments:
 
 
 def _invalid(rule: str, got: str, fix: str) -> InvalidArgumentError:
-    return InvalidArgumentError(explain(f"For SWAG, {rule}.", got=got, cause="arguments in another order", fix=fix))
+    return InvalidArgumentError(f"For SWAG, {rule}.", got=got, cause="arguments in another order", fix=fix)

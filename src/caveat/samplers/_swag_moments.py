@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_model
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 class SwagMoments:
@@ -88,4 +88,4 @@ class SwagMoments:
 
 def _invalid(got: str, fix: str) -> InvalidArgumentError:
     rule = "SWAG needs the weights of one network at two moments of its training, at least."
-    return InvalidArgumentError(explain(rule, got=got, cause="moments that were never updated, or mixed up", fix=fix))
+    return InvalidArgumentError(rule, got=got, cause="moments that were never updated, or mixed up", fix=fix)

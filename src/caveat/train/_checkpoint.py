@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from caveat import _safetensors_file as safetensors_file
 from caveat._progress import Rhythm
 from caveat._state_file import differences
-from caveat.errors import CaveatError, InvalidArgumentError, explain
+from caveat.errors import CaveatError, InvalidArgumentError
 from caveat.train._loop import Member, Training
 from caveat.train._stack import tensors_of
 from caveat.train._table import Table
@@ -67,12 +67,10 @@ class Checkpoint:
             raise
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidArgumentError(
-                explain(
-                    "A checkpoint must be as it was written.",
-                    got=f"{self.path.name}, and {type(error).__name__}: {str(error)[:200]}",
-                    cause="the file was edited, or is of another version of caveat",
-                    fix="delete the file to start afresh",
-                )
+                "A checkpoint must be as it was written.",
+                got=f"{self.path.name}, and {type(error).__name__}: {str(error)[:200]}",
+                cause="the file was edited, or is of another version of caveat",
+                fix="delete the file to start afresh",
             ) from error
 
     def _take_up(self, training: Training, tensors: dict[str, Tensor], note: Any) -> None:
@@ -103,12 +101,10 @@ class Checkpoint:
         if other:
             shown = ", ".join(f"{name} (then {then}, now {now})" for name, (then, now) in other.items())
             raise InvalidArgumentError(
-                explain(
-                    "A checkpoint is taken up by the training that it is of: the same network, data and settings.",
-                    got=f"{self.path.name}, which differs in {shown[:600]}",
-                    cause="the path is used by another run, or a setting was changed since",
-                    fix="pass another path, or delete the file to start afresh",
-                )
+                "A checkpoint is taken up by the training that it is of: the same network, data and settings.",
+                got=f"{self.path.name}, which differs in {shown[:600]}",
+                cause="the path is used by another run, or a setting was changed since",
+                fix="pass another path, or delete the file to start afresh",
             )
 
 

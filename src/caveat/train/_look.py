@@ -93,12 +93,10 @@ def check_targets(network: nn.Module, objective: Objective, table: Table) -> Non
         value = objective.fit(network, inputs, targets)
     if not bool(torch.isfinite(value)):
         raise NotFiniteError(
-            explain(
-                "The targets must be finite numbers, unless the loss leaves the missing ones out.",
-                got=f"NaN or infinity in row {bad[0]} of the targets",
-                cause="missing values, or the logarithm of a target of 0",
-                fix="leave out these rows, or use a loss with a mask for missing targets",
-            )
+            "The targets must be finite numbers, unless the loss leaves the missing ones out.",
+            got=f"NaN or infinity in row {bad[0]} of the targets",
+            cause="missing values, or the logarithm of a target of 0",
+            fix="leave out these rows, or use a loss with a mask for missing targets",
         )
 
 
@@ -145,12 +143,10 @@ def _returned(network: nn.Module, inputs: Any) -> Any:
     except Exception as error:
         shapes = ", ".join(describe(leaf) for leaf in pytree.tree_leaves(inputs))
         raise InvalidArgumentError(
-            explain(
-                "The network must take a batch of the inputs.",
-                got=f"inputs of {shapes}, and {type(error).__name__}: {error}",
-                cause="another number of features, or inputs that belong together passed as one",
-                fix="try network(x[:2]); several inputs are a tuple ((x1, x2), y) or a dict ({'name': x}, y)",
-            )
+            "The network must take a batch of the inputs.",
+            got=f"inputs of {shapes}, and {type(error).__name__}: {error}",
+            cause="another number of features, or inputs that belong together passed as one",
+            fix="try network(x[:2]); several inputs are a tuple ((x1, x2), y) or a dict ({'name': x}, y)",
         ) from error
 
 

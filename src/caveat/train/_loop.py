@@ -162,11 +162,9 @@ class Training:
         optimizer = cast(Any, make([parameter for parameter in network.parameters() if parameter.requires_grad]))
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise InvalidArgumentError(
-                explain(
-                    "optimizer must be a factory: optimizer(parameters) returns a torch.optim.Optimizer.",
-                    got=f"a {type(optimizer).__name__}",
-                    fix="optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)",
-                )
+                "optimizer must be a factory: optimizer(parameters) returns a torch.optim.Optimizer.",
+                got=f"a {type(optimizer).__name__}",
+                fix="optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)",
             )
         self.base_rates = [float(group["lr"]) for group in optimizer.param_groups]
         return optimizer

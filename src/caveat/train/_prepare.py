@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.train import _run as runs
 from caveat.train._look import Look, check_targets, look
 from caveat.train._loop import Member
@@ -109,10 +109,8 @@ def check_runs(training: Sequence[Any]) -> list[Run]:
     if listed and all(isinstance(run, Run) for run in listed):
         return listed
     raise InvalidArgumentError(
-        explain(
-            "runs must be a sequence of caveat.train.Run, at least one.",
-            got=f"{len(listed)} entries" + "".join(f", a {type(run).__name__}" for run in listed[:1]),
-            cause="an empty grid, or settings that were not made a Run",
-            fix="runs=[Run(build, (x, y), seed=seed) for seed in range(5)]",
-        )
+        "runs must be a sequence of caveat.train.Run, at least one.",
+        got=f"{len(listed)} entries" + "".join(f", a {type(run).__name__}" for run in listed[:1]),
+        cause="an empty grid, or settings that were not made a Run",
+        fix="runs=[Run(build, (x, y), seed=seed) for seed in range(5)]",
     )

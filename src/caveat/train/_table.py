@@ -122,12 +122,10 @@ def _pair(data: Any, name: str) -> tuple[Any, Any]:
     if len(pair) == 2:
         return pair[0], pair[1]
     raise InvalidArgumentError(
-        explain(
-            f"{name} must be (inputs, targets), a Dataset or a DataLoader whose items are such pairs.",
-            got=type(cast(Any, data)).__name__,
-            cause="only the inputs were passed, or the items of the data set are not pairs",
-            fix="pass (x, y); for a network with several inputs ((x, mask), y) or ({'x': x, 'mask': mask}, y)",
-        )
+        f"{name} must be (inputs, targets), a Dataset or a DataLoader whose items are such pairs.",
+        got=type(cast(Any, data)).__name__,
+        cause="only the inputs were passed, or the items of the data set are not pairs",
+        fix="pass (x, y); for a network with several inputs ((x, mask), y) or ({'x': x, 'mask': mask}, y)",
     )
 
 
@@ -137,12 +135,10 @@ def _tensor(leaf: Any) -> Tensor:
     if isinstance(leaf, np.ndarray):
         return torch.as_tensor(leaf)
     raise InvalidArgumentError(
-        explain(
-            "Inputs and targets must be tensors or NumPy arrays, or tuples or dicts of them.",
-            got=type(leaf).__name__,
-            cause="a list of numbers or a data frame",
-            fix="torch.as_tensor(values), or frame.to_numpy()",
-        )
+        "Inputs and targets must be tensors or NumPy arrays, or tuples or dicts of them.",
+        got=type(leaf).__name__,
+        cause="a list of numbers or a data frame",
+        fix="torch.as_tensor(values), or frame.to_numpy()",
     )
 
 

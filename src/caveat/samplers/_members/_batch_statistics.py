@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from caveat._inputs import Inputs
 from caveat._intercept import FunctionMode
 from caveat._numerics import Moments, accumulator
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.samplers._members._watch import Watch
 
 Statistics = dict[Hashable, tuple[Tensor | None, Moments]]
@@ -127,12 +127,10 @@ class Using(_BatchNorms):
             self._calls += 1
         if layer not in self._statistics:
             raise InvalidArgumentError(
-                explain(
-                    "Batch normalization needs statistics of its own inputs.",
-                    got="a layer that no row of the data reached",
-                    cause="a network whose inputs choose the layers, such as one normalization for each domain",
-                    fix="pass data= that reaches every layer, and inputs of the same kind",
-                )
+                "Batch normalization needs statistics of its own inputs.",
+                got="a layer that no row of the data reached",
+                cause="a network whose inputs choose the layers, such as one normalization for each domain",
+                fix="pass data= that reaches every layer, and inputs of the same kind",
             )
         moments = self._statistics[layer][1]
         return _normalized(given, moments.mean, moments.variance if self._unbiased else moments.m2 / moments.count)
@@ -175,12 +173,10 @@ def _check_counts(calls: _Calls) -> None:
     counts = [int(moments.count) for _, moments in calls.values()]
     if any(count < 2 for count in counts):
         raise InvalidArgumentError(
-            explain(
-                "Batch normalization needs at least two values a channel to take its statistics from.",
-                got=f"{min(counts)} in all of the data",
-                cause="a single row of data",
-                fix="pass the inputs that the network was trained on",
-            )
+            "Batch normalization needs at least two values a channel to take its statistics from.",
+            got=f"{min(counts)} in all of the data",
+            cause="a single row of data",
+            fix="pass the inputs that the network was trained on",
         )
 
 

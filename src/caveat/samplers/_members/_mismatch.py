@@ -8,7 +8,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._engine import Values
-from caveat.errors import OutputMismatchError, explain
+from caveat.errors import OutputMismatchError
 
 
 def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
@@ -22,12 +22,10 @@ def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
     for number, value in enumerate(values):
         if _described(value) != first:
             raise OutputMismatchError(
-                explain(
-                    f"What is read of every {what.lower()} must have one shape, dtype and device.",
-                    got=f"{what} 0 gives {first}; {what.lower()} {number} gives {_described(value)}",
-                    cause="networks with different numbers of classes or targets, or in different precision",
-                    fix=f"train {what.lower()} {number} for the same outputs, or cast it: networks[{number}].float()",
-                )
+                f"What is read of every {what.lower()} must have one shape, dtype and device.",
+                got=f"{what} 0 gives {first}; {what.lower()} {number} gives {_described(value)}",
+                cause="networks with different numbers of classes or targets, or in different precision",
+                fix=f"train {what.lower()} {number} for the same outputs, or cast it: networks[{number}].float()",
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from caveat._intercept import Network
-from caveat.errors import InvalidArgumentError, explain, explain_no_network
+from caveat.errors import InvalidArgumentError, explain_no_network
 
 _RULE = "An ensemble is a list of different torch.nn.Modules on one device."
 
@@ -58,4 +58,4 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
 
 
 def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:
-    return InvalidArgumentError(explain(_RULE, got=got, cause=cause, fix=fix))
+    return InvalidArgumentError(_RULE, got=got, cause=cause, fix=fix)

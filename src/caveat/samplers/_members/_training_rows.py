@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, default_collate  # pyright: ignore[repo
 
 from caveat._engine import check_fits, inputs_of
 from caveat._inputs import Inputs, along_first, as_inputs, map_leaves, move, read_in_dims
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 
 class TrainingRows:
@@ -55,10 +55,8 @@ def _invalid(
     got: str, cause: str, fix: str = "pass the inputs as a tensor: torch.cat([x for x, _ in loader])"
 ) -> InvalidArgumentError:
     return InvalidArgumentError(
-        explain(
-            "data must be inputs whose rows can be chosen: tensors, or a dataset with a length.",
-            got=got,
-            cause=cause,
-            fix=fix,
-        )
+        "data must be inputs whose rows can be chosen: tensors, or a dataset with a length.",
+        got=got,
+        cause=cause,
+        fix=fix,
     )

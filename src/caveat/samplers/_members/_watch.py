@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 
 _torch_module: Any = torch_module  # its tables of hooks for all modules have no public names
 TENSORS_DECIDE = {
@@ -102,7 +102,7 @@ class Watch:
         """
         if self._scripted and any(module.training for module in self._scripted):
             rule = "A member that TorchScript compiled must be in eval mode: its own code reads the mode."
-            raise InvalidArgumentError(explain(rule, got="one in train mode", fix="call member.eval() first"))
+            raise InvalidArgumentError(rule, got="one in train mode", fix="call member.eval() first")
         return any(map(_training, self._flags))
 
     def same_structure(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from caveat._dropping import KINDS, SATURATION, elementwise
-from caveat.errors import InvalidRateError, explain
+from caveat.errors import InvalidRateError
 from caveat.samplers._moment_propagation._covariance import with_diagonal
 from caveat.samplers._moment_propagation._uncertain import Uncertain, plain, uncertain, variance_of, wide
 
@@ -26,12 +26,10 @@ def dropped(taken: Propagation, func: Any, x: Tensor, rate: float) -> Uncertain:
     """
     if not 0 <= rate < 1:
         raise InvalidRateError(
-            explain(
-                "A live dropout rate must be in [0, 1).",
-                got=f"rate {rate} at site {taken.taken.network.paths[id(taken.taken.owner())]!r}",
-                cause="the rate was set to 1.0 by hand or by a search",
-                fix="set a rate below 1, or leave the site out with live=...",
-            )
+            "A live dropout rate must be in [0, 1).",
+            got=f"rate {rate} at site {taken.taken.network.paths[id(taken.taken.owner())]!r}",
+            cause="the rate was set to 1.0 by hand or by a search",
+            fix="set a rate below 1, or leave the site out with live=...",
         )
     kind = KINDS[func]
     if kind.alpha:

@@ -30,7 +30,6 @@ from caveat._intercept import (
     mutates,
     substituted_anywhere,
 )
-from caveat.errors import explain
 from caveat.samplers._moment_propagation._dropout_moments import dropped
 from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, CannotPropagateError, Uncertain
 
@@ -86,13 +85,11 @@ class Propagation(FunctionMode):
         path = self.taken.network.paths[id(self.taken.owner())]
         where = f"module {path!r}" if path else "the network's own forward"
         return CannotPropagateError(
-            explain(
-                "Every call after the first dropout needs a rule for means and variances.",
-                got=f"{_name(func)} in {where} ({type(self.taken.owner()).__name__}), which {why}",
-                cause="attention, recurrence, a softmax inside the network, or a branch on values",
-                fix="draw instead: caveat.predict(caveat.mc_dropout(model, output=...), x) takes any network; "
-                "or make only the last sites live with live=caveat.paths(...)",
-            )
+            "Every call after the first dropout needs a rule for means and variances.",
+            got=f"{_name(func)} in {where} ({type(self.taken.owner()).__name__}), which {why}",
+            cause="attention, recurrence, a softmax inside the network, or a branch on values",
+            fix="draw instead: caveat.predict(caveat.mc_dropout(model, output=...), x) takes any network; "
+            "or make only the last sites live with live=caveat.paths(...)",
         )
 
     def _drop(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
