@@ -9,7 +9,7 @@
     │   ├── CannotPropagateError              samplers: a call that moments do not pass through
     │   ├── NoThresholdError                  decide: no threshold keeps the promise
     │   ├── InvalidTableError                 tabular: a file of rows
-    │   ├── InvalidTextError, InvalidPictureError   text: sentences; image: pictures
+    │   ├── InvalidTextError, InvalidEncoderError  text: sentences; what reads them
     │   └── InvalidModelError                 a model's folder that is none, was changed, or is newer
     ├── OutputMismatchError (ValueError)      the network's return does not fit the declared output
     │   └── NotProbabilitiesError             values declared as probabilities that are not

@@ -13,8 +13,7 @@ import torch
 pytest.importorskip("sklearn")
 
 from caveat._estimators._calibration import choose_tails
-from caveat.errors import InvalidModelError
-from caveat.tabular import Regressor
+from caveat.tabular import InvalidModelError, Regressor
 
 QUICK: dict[str, Any] = {"members": 2, "epochs": 12, "width": 16, "draws": 10}
 

@@ -16,8 +16,8 @@ pytest.importorskip("PIL")
 from sklearn.base import clone
 
 import caveat
-from caveat.errors import InvalidArgumentError, InvalidModelError, MissingExtraError
-from caveat.image import Classifier, InvalidPictureError, PicturesLeftOutWarning, Regressor
+from caveat.errors import InvalidArgumentError, MissingExtraError
+from caveat.image import Classifier, InvalidModelError, InvalidPictureError, PicturesLeftOutWarning, Regressor
 
 from .pictures import QUICK, draw_shapes, gray_levels
 

@@ -16,8 +16,7 @@ from caveat._estimators import Numbers, Training
 from caveat._estimators._calibration import calibrate, share_of_others
 from caveat._estimators._predicting import summarize_draws
 from caveat._tables import Table, TableReader, TrainingTable, as_columns, learn_table, row_place
-from caveat.errors import InvalidModelError
-from caveat.tabular import Regressor
+from caveat.tabular import InvalidModelError, Regressor
 from caveat.tabular._boosting import boost_means
 from caveat.tabular._settings import Settings
 

@@ -16,8 +16,7 @@ import torch
 pytest.importorskip("sklearn")
 from caveat._estimators import Training, learn_classes
 from caveat._tables import InvalidTableError, TableReader, TrainingTable, as_columns, learn_table
-from caveat.errors import InvalidModelError
-from caveat.tabular import Classifier
+from caveat.tabular import Classifier, InvalidModelError
 from caveat.tabular._boosting import boost, split_in_folds
 from caveat.tabular._settings import Settings
 

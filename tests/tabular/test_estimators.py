@@ -19,9 +19,9 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from caveat.errors import InvalidArgumentError, InvalidModelError
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular import Classifier, DoubtfulColumnWarning, InvalidTableError, Regressor
+from caveat.tabular import Classifier, DoubtfulColumnWarning, InvalidModelError, InvalidTableError, Regressor
 from caveat.tabular._network import METHODS
 
 QUICK: dict[str, Any] = {"members": 2, "epochs": 25, "width": 24, "draws": 20}

@@ -20,8 +20,8 @@ import transformers
 from sklearn.base import clone
 
 import caveat
-from caveat.errors import InvalidArgumentError, InvalidModelError
-from caveat.text import Classifier, Regressor, SentencesTruncatedWarning
+from caveat.errors import InvalidArgumentError
+from caveat.text import Classifier, InvalidEncoderError, InvalidModelError, Regressor, SentencesTruncatedWarning
 from caveat.text._encoder import load_encoder
 
 pytestmark = pytest.mark.heavy
@@ -208,8 +208,9 @@ def test_what_is_no_encoder_is_named(kind: str, tiny: Path, tmp_path: Path) -> N
         words = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
         for name in words if kind == "no tokenizer" else ("model.safetensors",):
             (place / name).unlink()
-    with pytest.raises(InvalidArgumentError, match="encoder must be a folder"):
+    with pytest.raises(InvalidEncoderError, match="encoder must be a folder"):
         Classifier(encoder=place, local_files_only=True).fit(["play jazz", "stop it"] * 10, ["a", "b"] * 10)
+    assert issubclass(InvalidEncoderError, InvalidArgumentError)
 
 
 @pytest.mark.slow

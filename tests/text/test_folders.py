@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 from caveat._estimators import _model_folder as model_folder
-from caveat.errors import InvalidArgumentError, InvalidModelError
-from caveat.text import Classifier, Regressor
+from caveat.errors import InvalidArgumentError
+from caveat.text import Classifier, InvalidModelError, Regressor
 
 Corpus = Callable[..., tuple[list[str], np.ndarray]]
 

@@ -35,8 +35,8 @@ class Spelling:
             column; else each row is judged by itself.
 
     Example:
-        >>> Spelling(["size", "color"]).find([{"size": 1}, {"size": 2, "colour": "red"}])
-        Misspelled(row=1, key='colour', column='color')
+        >>> Spelling(["size", "color"]).find([{"size": 1}, {"size": 2, "colr": "red"}])
+        Misspelled(row=1, key='colr', column='color')
         >>> Spelling(["size", "color"]).find([{"id": 1, "size": 1}, {"id": 2, "size": 2, "color": "red"}]) is None
         True
     """

@@ -3,12 +3,13 @@
 from importlib import import_module
 
 from caveat._tables import DoubtfulColumnWarning, InvalidTableError
+from caveat.errors import InvalidModelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from caveat.tabular._estimator import Classifier, Regressor
 
-__all__ = ["Classifier", "DoubtfulColumnWarning", "InvalidTableError", "Regressor"]
+__all__ = ["Classifier", "DoubtfulColumnWarning", "InvalidModelError", "InvalidTableError", "Regressor"]
 
 if not TYPE_CHECKING:
 
