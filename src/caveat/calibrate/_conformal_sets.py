@@ -81,6 +81,7 @@ def fit_conformal_sets(
     Classifiers with Bounded Error Levels", Sadinle, Lei and Wasserman, 2019.
 
     Example:
+        >>> import torch
         >>> p = torch.tensor([0.9, 0.8, 0.7, 0.6])
         >>> sets = fit_conformal_sets(torch.stack((p, 1 - p), -1), torch.zeros(4, dtype=torch.int64), level=0.8)
         >>> sets(torch.tensor([[0.95, 0.05], [0.55, 0.45], [0.62, 0.38]]))

@@ -71,11 +71,11 @@ def fit_sample(
     sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None
 ) -> Model:
     """The model of rows that were read; ``folder`` keeps the state of training."""
-    answers = _learn_target(sample, list(request.targets), request.kind)
     left_out = {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
     learned = learn_table(columns, categorical, sample.place, sample.columns)
+    answers = _learn_target(sample, list(request.targets), request.kind)
     rows = TrainingTable.of(*learned, answers.dresses)
     model = fit_model(TABLES, rows, answers.target, answers.answers, settings, verbose=verbose, checkpoint=folder)
     if answers.notes:
