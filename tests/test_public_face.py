@@ -124,3 +124,13 @@ def test_no_package_imports_the_public_face() -> None:
     inside = [path for path in SOURCES if "cli" not in path.parts]
     pattern = re.compile(r"^(?:import caveat\s*$|import caveat as |from caveat import (?!_))", re.MULTILINE)
     assert not [str(path.relative_to(ROOT)) for path in inside if pattern.search(path.read_text())]
+
+
+def test_an_error_says_all_that_it_was_given() -> None:
+    bare, got = caveat.CaveatError("n must be positive."), caveat.CaveatError("n must be positive.", got="n=0")
+    whole = caveat.CaveatError("n must be positive.", got="n=0", cause="an empty range", fix="n=1")
+    assert [str(error).split("\n  ") for error in (bare, got, whole)] == [
+        ["n must be positive."],
+        ["n must be positive.", "Got: n=0"],
+        ["n must be positive.", "Got: n=0", "Usual cause: an empty range", "Fix: n=1"],
+    ]

@@ -38,7 +38,7 @@ class CaveatError(Exception):
     """The root: ``except caveat.CaveatError`` catches all that caveat raises on purpose.
 
     Args:
-        rule: What must hold. Without a fix it is the whole text.
+        rule: What must hold.
         got: What was got.
         cause: The usual cause, where there is one.
         fix: What to do, as code if it can be.
@@ -51,8 +51,10 @@ class CaveatError(Exception):
           Fix: pass n=100
     """
 
-    def __init__(self, rule: str = "", *, got: str = "", cause: str | None = None, fix: str | None = None) -> None:
-        super().__init__(rule if fix is None else explain(rule, got=got, cause=cause, fix=fix))
+    def __init__(
+        self, rule: str = "", *, got: str | None = None, cause: str | None = None, fix: str | None = None
+    ) -> None:
+        super().__init__(explain(rule, got=got, cause=cause, fix=fix))
 
 
 class NothingRandomError(CaveatError, ValueError):
@@ -115,8 +117,8 @@ class RowsNotSeparatedWarning(UserWarning):
     """Which axis of the inputs is the batch could not be told: draws are of the batch as a whole."""
 
 
-def explain(rule: str, *, got: str, fix: str, cause: str | None = None) -> str:
-    """Returns the text of an error: the rule, what was got, the cause where there is a usual one, and the fix.
+def explain(rule: str, *, got: str | None = None, cause: str | None = None, fix: str | None = None) -> str:
+    """Returns the text of an error: the rule, and what was got, the usual cause and the fix as far as they are given.
 
     Example:
         >>> print(explain("n must be at least 1.", got="n=0", cause="an empty range", fix="pass n=100"))
@@ -125,8 +127,8 @@ def explain(rule: str, *, got: str, fix: str, cause: str | None = None) -> str:
           Usual cause: an empty range
           Fix: pass n=100
     """
-    usual = "" if cause is None else f"\n  Usual cause: {cause}"
-    return f"{rule}\n  Got: {got}{usual}\n  Fix: {fix}"
+    given = {"Got": got, "Usual cause": cause, "Fix": fix}
+    return "\n  ".join([rule, *(f"{name}: {text}" for name, text in given.items() if text is not None)])
 
 
 WEIGHTS_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin", ".pkl", ".pickle", ".tar")
