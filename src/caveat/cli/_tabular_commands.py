@@ -86,12 +86,8 @@ def fit(
     check_draws(draws)
     check_at_least(1, members=members, epochs=epochs, size=size, threads=threads)
     check_at_least(0, seed=seed)
-    check_kind(kind)
-    check_data(data)
-    if not target and not data.is_dir():
-        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
-    _require_none({"--target": target if data.is_dir() else None}, "class folders, whose names are the answers")
     request = FitRequest(data, target or (), out, kind, drop or (), category or (), most_rows)
+    _check_request(request)
     options: dict[str, Any] = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
     with threads_set(threads, data):
         if are_pictures(data):
@@ -103,6 +99,16 @@ def fit(
             check_method(method, "tables")
             _require_none({"--backbone": backbone, "--size": size}, "tables")
             _fit_table(request, {**options, "method": method or "ensemble"}, as_json)
+
+
+def _check_request(request: FitRequest) -> None:
+    """Raises InvalidArgumentError unless there is a file, and a target where no class folders say it."""
+    check_kind(request.kind)
+    check_data(request.data)
+    if request.data.is_dir():
+        _require_none({"--target": request.targets}, "class folders, whose names are the answers")
+    elif not request.targets:
+        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
 
 
 def _fit_pictures(request: FitRequest, options: dict[str, Any], as_json: bool) -> None:
