@@ -48,9 +48,11 @@ def test_ctrl_c_while_torch_loads_is_one_line_and_130(there: Place) -> None:
 def test_the_second_writer_is_refused_at_once(there: Place) -> None:
     out = there.folder / "out.csv"
     first = start([*there.asked, str(out)])
-    while not (there.folder / ".out.csv.lock").exists() and first.poll() is None:
+    part = there.folder / ".out.csv.part"  # opened under the lock, whose file is there a moment before it is locked
+    while not part.exists() and first.poll() is None:
         pass
     first.send_signal(signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1]) and part.exists()
     code, said, _ = finish([*there.asked, str(out), "--level", "0.5"])
     first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
