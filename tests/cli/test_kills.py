@@ -52,7 +52,8 @@ def test_the_second_writer_is_refused_at_once(there: Place) -> None:
     while not part.exists() and first.poll() is None:
         pass
     first.send_signal(signal.SIGSTOP)
-    assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1]) and part.exists()
+    assert os.WIFSTOPPED(os.waitpid(first.pid, os.WUNTRACED)[1])
+    assert part.exists()
     code, said, _ = finish([*there.asked, str(out), "--level", "0.5"])
     first.send_signal(signal.SIGCONT)
     assert first.wait() == 0

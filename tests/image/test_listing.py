@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from caveat._pictures._listing import as_sources
 from caveat.image import InvalidPictureError, list_pictures
-from caveat.image._listing import as_sources
 
 
 def test_class_folders_say_the_answers(folder: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 pytest.importorskip("PIL")
 from PIL import Image
 
-from caveat.image._reading import Format, digest_rows, learn_format, read_in_batches, read_pictures
+from caveat._pictures._reading import Format, digest_rows, learn_format, read_in_batches, read_pictures
 
 COLOR, GRAY = Format(3, 8), Format(1, 8)
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caveat._estimators import epistemic_measure, uncertainty_of, usual_measure
 from caveat._extras import require
+from caveat._pictures import upright
 from caveat.cli._picture_tested import TestedPictures
 from caveat.cli._report_page import data_url, section, wide_table
 from caveat.cli._tabular_report import judged_sections, lead_policy, page_of, training_facts, warnings_of
@@ -65,16 +66,16 @@ def _tile(tested: TestedPictures, row: int) -> str:
     name = f"{path.parent.name}/{path.name}"
     return (
         f"<figure title='{escape(str(path), quote=True)}'><span>{escape(truth_text(tested, row))}</span>"
-        f"<img alt='{escape(name, quote=True)}' src='{data_url(_thumbnail(tested, path))}'>"
+        f"<img alt='{escape(name, quote=True)}' src='{data_url(_thumbnail(path))}'>"
         f"<b class={kind}>{escape(answer_text(tested, row))}</b>"
         f"<span>{escape(name if len(name) <= 18 else '…' + name[-17:])}</span></figure>"
     )
 
 
-def _thumbnail(tested: TestedPictures, path: Path) -> bytes:
+def _thumbnail(path: Path) -> bytes:
     file = io.BytesIO()
     with require("PIL.Image", "image").open(path) as image:
-        ready = tested.model.reader.upright(image)
+        ready = upright(image)
         ready = ready.convert("L" if ready.mode == "1" else ready.mode).convert("RGBA")
         ready.thumbnail((_SIDE, _SIDE))
         ready.save(file, "PNG")

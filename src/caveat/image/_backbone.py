@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from caveat._estimators import digest_of_weights
 from caveat._extras import require
-from caveat.image._listing import InvalidPictureError
+from caveat._pictures import InvalidPictureError
 
 _AT_ONCE = 64
 _SIZE = 224

@@ -31,11 +31,20 @@ from caveat._estimators import (
     row_weights,
     settings_of,
 )
+from caveat._pictures import (
+    Format,
+    InvalidPictureError,
+    PicturesLeftOutWarning,
+    Problem,
+    as_sources,
+    describe_problems,
+    learn_format,
+    list_pictures,
+    read_in_batches,
+)
 from caveat.decide import Decision
 from caveat.image._backbone import open_backbone
 from caveat.image._kind import AT_ONCE, KIND, PictureReader, read_training
-from caveat.image._listing import InvalidPictureError, PicturesLeftOutWarning, as_sources, list_pictures
-from caveat.image._reading import Format, Problem, learn_format, read_in_batches
 from caveat.image._settings import Settings
 from caveat.predictive import Categorical, Gaussian, MeanAndVariance, Probabilities, concatenate
 
@@ -232,15 +241,3 @@ def _predict_unseen(model: Model, rows: int, draws: int) -> Categorical | Gaussi
     mean, variance = torch.tensor(target.shifts), torch.tensor(target.scales, dtype=torch.float64).square()
     known = torch.stack([mean.double(), variance], -1).to(device)
     return MeanAndVariance().summarize(known.expand(draws, rows, -1, -1))
-
-
-def describe_problems(problems: Sequence[Problem], of: int, most: int = 5) -> str:
-    """Returns a line that names pictures that were left out, with their number.
-
-    Example:
-        >>> describe_problems([Problem(3, "a.png", "tiny: 1 x 1 pixels")], of=9)
-        '1 of 9 pictures are left out: a.png (tiny: 1 x 1 pixels)'
-    """
-    named = ", ".join(f"{problem.name} ({problem.why})" for problem in problems[:most])
-    more = len(problems) - most
-    return f"{len(problems)} of {of} pictures are left out: {named}{f' and {more} more' if more > 0 else ''}"

@@ -31,10 +31,9 @@ from caveat._estimators import (
     split_evenly,
     unlike_lines,
 )
+from caveat._pictures import Format, InvalidPictureError, Problem, digest_rows, read_in_batches, read_pictures
 from caveat.image._backbone import Backbone, open_backbone
-from caveat.image._listing import InvalidPictureError
 from caveat.image._network import PictureNetwork, Shape
-from caveat.image._reading import Format, Problem, digest_rows, read_in_batches, read_pictures, upright
 from caveat.image._settings import Settings, check_settings, complete, networks_of
 from caveat.train import fit_ensemble
 
@@ -48,7 +47,6 @@ class PictureReader:
 
     format: Format
     backbone: Backbone | None = None
-    upright = staticmethod(upright)
 
     def inputs_of(self, pixels: Tensor) -> Tensor:
         """Returns what the networks get of pixels."""

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._extras import require
 from caveat._files import open_regular
-from caveat._tables import Array
-from caveat.image._listing import name_of
+from caveat._pictures._listing import name_of
 
+Array = NDArray[Any]
 SMALLEST = 4
 """Pixels along the shorter side of a picture that is looked at."""
 
@@ -104,6 +105,18 @@ def learn_format(sources: Sequence[Any], size: int | None, largest: int, looked_
 def digest_rows(pixels: Tensor) -> list[bytes]:
     """Returns a digest of each picture: equal pictures have equal ones."""
     return [hashlib.sha256(row.tobytes()).digest() for row in pixels.numpy()]
+
+
+def describe_problems(problems: Sequence[Problem], of: int, most: int = 5) -> str:
+    """Returns a line that names pictures that were left out, with their number.
+
+    Example:
+        >>> describe_problems([Problem(3, "a.png", "tiny: 1 x 1 pixels")], of=9)
+        '1 of 9 pictures are left out: a.png (tiny: 1 x 1 pixels)'
+    """
+    named = ", ".join(f"{problem.name} ({problem.why})" for problem in problems[:most])
+    more = len(problems) - most
+    return f"{len(problems)} of {of} pictures are left out: {named}{f' and {more} more' if more > 0 else ''}"
 
 
 def _square_of(source: Any, format: Format) -> Array | str:

@@ -1,0 +1,35 @@
+"""Pictures in files, arrays and PIL images: listed with their answers, and read as squares of one size."""
+
+from caveat._pictures._listing import (
+    InvalidPictureError,
+    PicturesLeftOutWarning,
+    as_sources,
+    list_pictures,
+)
+from caveat._pictures._reading import (
+    Format,
+    Pictures,
+    Problem,
+    describe_problems,
+    digest_rows,
+    learn_format,
+    read_in_batches,
+    read_pictures,
+    upright,
+)
+
+__all__ = [
+    "Format",
+    "InvalidPictureError",
+    "Pictures",
+    "PicturesLeftOutWarning",
+    "Problem",
+    "as_sources",
+    "describe_problems",
+    "digest_rows",
+    "learn_format",
+    "list_pictures",
+    "read_in_batches",
+    "read_pictures",
+    "upright",
+]
