@@ -141,6 +141,32 @@ def test_a_run_that_was_killed_goes_on(
     assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_a_fit_that_was_interrupted_goes_on_and_ends_in_the_same_model(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("fit", place / "photos", *QUICK, "--json", "--out")
+    run(capsys, *arguments, tmp_path / "whole")
+    from caveat.train._checkpoint import Checkpoint
+
+    save = Checkpoint.save
+
+    def interrupt(self: Checkpoint, training: Any) -> None:
+        self._rhythm._due = 0.0
+        save(self, training)
+        if training.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", interrupt)
+    assert main([str(one) for one in (*arguments, tmp_path / "m")]) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".m.fit", "whole"]
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert json.loads(run(capsys, *arguments, tmp_path / "m"))["resumed"] is True
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "whole"]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("m", "whole")]
+    assert weights[0] == weights[1]
+
+
 def test_the_report_shows_the_least_sure_pictures(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

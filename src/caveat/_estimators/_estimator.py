@@ -78,16 +78,19 @@ class Estimator(BaseEstimator, ABC):
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         """Returns the target learned from the chosen rows, and their answers for the network."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, checkpoint: str | Path | None = None) -> Self:
         """Trains on B rows X and answers y, and calibrates on rows that are held out; returns self.
 
         Args:
             X: Rows, as the class takes them.
             y: Labels (B,) of one type, or numbers (B,) or (B, D).
             sample_weight: Weight (B,) of each row; whole numbers count as so many rows.
+            checkpoint: Folder that keeps the state of training: killed, and called again with the same rows and
+                parameters, it goes on and ends in the same model. It may be removed afterwards.
 
         Raises:
-            InvalidArgumentError: What cannot be learned from, in the class of the kind; the message names the row.
+            InvalidArgumentError: What cannot be learned from, in the class of the kind; the message names the row. Or
+                a checkpoint of another training.
         """
         settings = self.kind.check(settings_of(self, self.kind.settings))
         opened, count = self.open_rows(X, training=True)
@@ -95,7 +98,10 @@ class Estimator(BaseEstimator, ABC):
         target, answers = self._learn_target(y, count, chosen)
         weights = self._weighted(weights, answers)
         rows = self.training_rows(opened, chosen)
-        self.model_ = fit_model(self.kind, rows, target, answers, settings, weights=weights, verbose=self.verbose)
+        place = None if checkpoint is None else Path(checkpoint)
+        self.model_ = fit_model(
+            self.kind, rows, target, answers, settings, weights=weights, verbose=self.verbose, checkpoint=place
+        )
         return self
 
     def decompose(self, X: Any) -> dict[str, Array]:

@@ -42,8 +42,10 @@ def fit_model(
         settings: Parameters, checked.
         weights: Weights (B,) above 0, or None.
         verbose: Whether to show a bar, where the standard error is a terminal.
-        checkpoint: Folder from which the same training goes on after it was killed.
+        checkpoint: Folder from which the same training goes on after it was killed; made if it is not there.
     """
+    if checkpoint is not None:
+        checkpoint.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     flat = answers.reshape(len(answers), -1).double().numpy()
     order = rows.order(flat, np.ones(len(answers)) if weights is None else weights)

@@ -91,6 +91,10 @@ class Training:
     verbose: bool = False
     checkpoint: Path | None = None
 
+    def place_of(self, part: str) -> Path | None:
+        """Returns where the state of a part of the training is kept, if it is."""
+        return None if self.checkpoint is None else self.checkpoint / part
+
 
 @dataclass(frozen=True, eq=False)
 class Learned:

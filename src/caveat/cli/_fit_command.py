@@ -55,12 +55,13 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
     """
     TABLES.check(settings)
     with destination(request.out):
+        described = describe_training(request, content_of(request.data), asdict(settings))
         sample = read_sample(request.data, request.most_rows, settings.random_state, advance)
         require_columns(sample, request.targets, "--target")
         require_columns(sample, request.drop, "--drop")
         require_columns(sample, request.categorical, "--category")
         _check_apart(request)
-        with checkpoint(request.out, _described(request, settings)) as (folder, resumed):
+        with checkpoint(request.out, described) as (folder, resumed):
             model = fit_sample(sample, request, settings, verbose, folder)
             save_model(model, request.out)
     columns = {"columns": describe_columns(model)}
@@ -110,11 +111,11 @@ def describe_fit(model: Model, out: Path, total: int, more: dict[str, Any]) -> d
     }
 
 
-def _described(request: FitRequest, settings: Any) -> dict[str, Any]:
-    """What a training that is taken up must share with this one."""
+def describe_training(request: FitRequest, content: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a training that is taken up must share with this one; ``content`` stands for that of the data."""
     options = {name: value for name, value in asdict(request).items() if name not in ("data", "out")}
     made_by = {"caveat": version("caveat"), "torch": str(torch.__version__), "numpy": np.__version__}
-    return {"data": content_of(request.data), "asked": options, "settings": asdict(settings), "made_by": made_by}
+    return {"data": content, "asked": options, "settings": settings, "made_by": made_by}
 
 
 @dataclass(frozen=True, eq=False)

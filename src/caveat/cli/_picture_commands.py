@@ -13,8 +13,8 @@ from typing import Any, cast
 from caveat._estimators import Classes, Model, prediction_rows, save_model
 from caveat._tables import as_objects
 from caveat.cli._arguments import FitRequest
-from caveat.cli._fit_command import describe_fit
-from caveat.cli._output_file import check_output, destination, written
+from caveat.cli._fit_command import describe_fit, describe_training
+from caveat.cli._output_file import check_output, checkpoint, destination, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, Advance, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import describe_file, describe_work, open_to_predict
 from caveat.image import Classifier, InvalidPictureError, PicturesLeftOutWarning, Regressor, list_pictures
@@ -23,12 +23,13 @@ from caveat.predictive import Categorical, Gaussian
 _FEW = 10  # whole numbers of so few kinds are classes
 
 
-def fit_pictures(request: FitRequest, estimator: dict[str, Any]) -> dict[str, Any]:
+def fit_pictures(request: FitRequest, estimator: dict[str, Any], verbose: bool) -> dict[str, Any]:
     """Trains on pictures, saves, and returns what was done.
 
     Args:
         request: What was asked for: a folder of class folders, without targets, or a CSV.
         estimator: Parameters of the estimator.
+        verbose: Whether to show a bar.
 
     Raises:
         InvalidPictureError: What cannot be learned from.
@@ -38,15 +39,16 @@ def fit_pictures(request: FitRequest, estimator: dict[str, Any]) -> dict[str, An
         paths, answers = list_labeled(request.data, request.targets or None)
         rows = draw_evenly(len(paths), request.most_rows, estimator["random_state"])
         numbers = request.kind == "numbers" or (request.kind is None and _are_numbers(answers))
-        made = (Regressor if numbers else Classifier)(**estimator)
-        with warnings.catch_warnings():
+        made = (Regressor if numbers else Classifier)(**estimator, verbose=verbose)
+        described = describe_training(request, _digest_of(paths, request.data), estimator)
+        with checkpoint(request.out, described) as (folder, resumed), warnings.catch_warnings():
             warnings.simplefilter("ignore", PicturesLeftOutWarning)  # the command names them itself
-            made.fit([paths[row] for row in rows], [answers[row] for row in rows])
-        model = _named(made.model_, request.targets or [CLASS_FOLDERS])
-        save_model(model, request.out)
+            made.fit([paths[row] for row in rows], [answers[row] for row in rows], checkpoint=folder)
+            model = _named(made.model_, request.targets or [CLASS_FOLDERS])
+            save_model(model, request.out)
     left_out = {problem.name: problem.why for problem in made.problems_}
     about = {"empty_classes": _empty_classes(request.data, paths), "left_out": left_out}
-    return {**describe_fit(model, request.out, len(paths), {}), **about}
+    return {**describe_fit(model, request.out, len(paths), {}), **about, "resumed": resumed}
 
 
 def predict_for_pictures(
@@ -61,14 +63,12 @@ def predict_for_pictures(
     check_output(out, read=[data])
     model, mark = open_to_predict(PICTURES, folder, draws, level)
     paths, _ = list_pictures(data)
-    names = [path.relative_to(data).as_posix() if data.is_dir() else str(path) for path in paths]
-    sizes = [path.stat().st_size if path.is_file() else -1 for path in paths]
-    if max(sizes) < 0:
+    names = _names_of(paths, data)
+    if not any(path.is_file() for path in paths):
         rule = f"{data} must hold paths of pictures, from its own folder on, in its first column."
         got, cause = f"{names[0]}, which is not there", "a table of something else, or pictures that were moved"
         raise InvalidPictureError(rule, got=got, cause=cause, fix="a CSV of paths, beside the pictures")
-    listed = hashlib.sha256(json.dumps([names, sizes]).encode()).hexdigest()
-    with written(out, describe_work(mark, listed, draws, level)) as file:
+    with written(out, describe_work(mark, _digest_of(paths, data), draws, level)) as file:
         rest = paths[file.resumed :]
         for _, rows in predicted_pictures(model, rest, draws, level, names[file.resumed :]) if rest else ():
             file.add([{**row, "row": row["row"] + file.resumed} for row in rows])
@@ -90,6 +90,18 @@ def predicted_pictures(
         rows = prediction_rows(model, pred, done + 1, level, kept)
         yield pred, [_mark_problem(row, why.get(number)) for number, row in enumerate(rows)]
         done += pred.row_count
+
+
+def _names_of(paths: Sequence[Path], data: Path) -> list[str]:
+    return [path.relative_to(data).as_posix() if data.is_dir() else str(path) for path in paths]
+
+
+def _digest_of(paths: Sequence[Path], data: Path) -> str:
+    """Returns what tells files from others, or from themselves changed, without reading them."""
+    files = paths if data.is_dir() else [data, *paths]
+    seen = [file.stat() if file.is_file() else None for file in files]
+    known = [None if one is None else (one.st_size, one.st_mtime_ns) for one in seen]
+    return hashlib.sha256(json.dumps([_names_of(paths, data), known]).encode()).hexdigest()
 
 
 def _are_numbers(answers: Sequence[Any]) -> bool:

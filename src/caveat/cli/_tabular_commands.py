@@ -115,7 +115,7 @@ def _fit_pictures(request: FitRequest, options: dict[str, Any], as_json: bool) -
     check_installed("PIL", "image")
     from caveat.cli._picture_commands import fit_pictures
 
-    found = fit_pictures(request, {**options, "verbose": not as_json})
+    found = fit_pictures(request, options, verbose=not as_json)
     said = f"Model of {found['rows']:,} pictures in {request.out} ({found['seconds']:.0f} s)."
     _show(found, as_json, said)
 

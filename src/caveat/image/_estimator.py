@@ -60,7 +60,9 @@ class PictureEstimator(Estimator, Settings):
 
     problems_: tuple[Problem, ...] = field(init=False)
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: str | Path | None = None
+    ) -> Self:
         """Trains on B pictures X and answers y, and calibrates on pictures that are held out; returns self.
 
         Pictures that cannot be read, are tiny or show one color only are left out and named in a warning.
@@ -70,9 +72,12 @@ class PictureEstimator(Estimator, Settings):
                 of paths and answers, without y.
             y: Labels (B,) of one type, or numbers (B,) or (B, D).
             sample_weight: Weight (B,) of each picture; whole numbers count as so many pictures.
+            checkpoint: Folder that keeps the state of training: killed, and called again with the same pictures and
+                parameters, it goes on and ends in the same model. It may be removed afterwards.
 
         Raises:
             InvalidPictureError: What cannot be learned from; the message names the row.
+            InvalidArgumentError: A checkpoint of another training.
         """
         self.kind.check(settings_of(self, self.kind.settings))
         if y is None and isinstance(X, (str, Path)):
@@ -88,7 +93,7 @@ class PictureEstimator(Estimator, Settings):
             warnings.warn(said, PicturesLeftOutWarning, stacklevel=2)
             sample_weight = np.array(row_weights(sample_weight, len(sources)))
             sample_weight[[problem.row for problem in problems]] = 0.0
-        super().fit(rows, y, sample_weight)
+        super().fit(rows, y, sample_weight, checkpoint=checkpoint)
         self.problems_ = problems
         self.model_.summary["rows_left_out"] = len(problems)
         return self

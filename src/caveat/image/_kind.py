@@ -95,7 +95,7 @@ def _learn(training: Training) -> Learned:
         learning_rate=settings.learning_rate,
         patience=settings.patience,
         schedule=fall_as_cosine if pictures else None,
-        checkpoint=training.checkpoint,
+        checkpoint=training.place_of("first"),
         device=settings.device,
         backend="loop" if pictures else "vectorized",  # stacked convolutions are no faster
     )

@@ -107,7 +107,7 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
 
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
     """
-    count, settings, checkpoint = len(rows), training.settings, training.checkpoint
+    count, settings = len(rows), training.settings
     loss, targets = objective_of(training)
     if shape.method == "sngp" and not shape.classes:
         loss = nn.MSELoss() if training.weights is None else _weighted_square
@@ -124,10 +124,15 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
         return fit_ensemble(build, loss, (rows, targets), **common, **pace).fits
 
     epochs, patience, rate = settings.epochs, settings.patience, settings.learning_rate
-    first, second = (None if checkpoint is None else checkpoint / part for part in ("first", "second"))
     build = partial(TableNetwork, shape, list(edges))
     later = epochs // _SHARE
-    large = train(build, epochs=epochs - later, patience=patience, learning_rate=rate, checkpoint=first)
+    large = train(
+        build,
+        epochs=epochs - later,
+        patience=patience,
+        learning_rate=rate,
+        checkpoint=training.place_of("first"),
+    )
     if not later:
         return list(large)
     small = train(
@@ -135,7 +140,7 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
         epochs=later,
         patience=max(2, patience // _SHORTER),
         learning_rate=rate / _SMALLER,
-        checkpoint=second,
+        checkpoint=training.place_of("second"),
     )
     return [_better(before, after) for before, after in zip(large, small, strict=True)]
 

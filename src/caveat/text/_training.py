@@ -61,7 +61,8 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Fit]:
         learning_rate=settings.learning_rate,
         backend="loop" if shape.kind == "words" or networks_of(settings) == 1 else "vectorized",  # no stacked sum
         optimizer=partial(_many_weights, settings) if shape.kind == "words" else None,
-        schedule=(lambda passed: 1 - passed) if shape.kind == "words" else None,
+        schedule=fall_evenly if shape.kind == "words" else None,
+        checkpoint=training.place_of("first"),
         **_common(training),
     )
     with torch.no_grad():
@@ -90,15 +91,22 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
         backend="vectorized" if networks_of(settings) > 1 else "loop",
+        checkpoint=training.place_of("first"),
         **common,
     )
     trained: list[Fit] = []
-    for head in heads.fits:
+    for number, head in enumerate(heads.fits):
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
         options: dict[str, Any] = {**common, "seed": head.seed, "learning_rate": settings.learning_rate}
-        trained.append(fit(network, loss, (inputs, targets), epochs=settings.epochs, **options))
+        place = training.place_of(f"network{number}.safetensors")
+        trained.append(fit(network, loss, (inputs, targets), epochs=settings.epochs, checkpoint=place, **options))
     return trained
+
+
+def fall_evenly(progress: float) -> float:
+    """Returns the factor of the learning rate when a fraction of all steps has been taken."""
+    return 1 - progress
 
 
 def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
