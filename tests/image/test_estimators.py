@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,14 @@ def test_class_folders_are_enough(folder: Path) -> None:
         "green.png": "blank",
     }
     assert model.model_.summary["rows"] == 60
+
+
+def test_a_class_folder_without_a_picture_is_named(folder: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(folder, tmp_path / "photos"))
+    (place / "ring").mkdir()
+    with pytest.warns(PicturesLeftOutWarning) as caught:
+        Classifier(epochs=1, width=4, draws=2).fit(place)
+    assert str(caught[0].message) == "Class folders without a picture: ring."
 
 
 def test_weights_of_pictures_left_out_do_not_matter() -> None:

@@ -45,10 +45,11 @@ def test_a_folder_of_pictures_has_no_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "target", "answers"),
     [
-        ("path,sort\n1.png,cat\n2.png,3\n", None, ["cat", "3"]),
         ("path,sort\n1.png,1\n2.png,3\n", None, [1, 3]),
         ("path,a,b\n1.png,1,0.5\n2.png,3,1e2\n", "b", [0.5, 100.0]),
-        ("path,a,b\n1.png,1,x\n\n2.png,3,y\n", ("a", "b"), [[1, "x"], [3, "y"]]),
+        ("path,a,b\n1.png,1,2\n\n2.png,3,4\n", ("a", "b"), [[1.0, 2.0], [3.0, 4.0]]),
+        ("path;size\n1.png;1,5\n2.png;12,25\n", None, [1.5, 12.25]),
+        ("path, sort\n1.png, cat\n2.png,cat \n", None, ["cat", "cat"]),
         ("path\n1.png\n2.png\n", None, None),
     ],
 )
@@ -61,15 +62,51 @@ def test_a_table_says_paths_and_answers(text: str, target: Any, answers: Any, tm
     ("text", "target", "said"),
     [
         ("path,sort\n1.png,cat\n", "kind", "no column 'kind'"),
-        ("path,sort\n1.png,cat,dog\n", None, "row 2"),
-        ("path,sort\n", None, "without rows"),
-        ("", None, "without rows"),
+        ("path,sort\n1.png,cat,dog\n", None, "line 2"),
+        ("path,sort\n", None, "a header and no rows"),
+        ("", None, "an empty file"),
+        ("path,sort\n1.png,cat\n2.png,\n", None, "a missing value at line 3"),
+        ("path,size\n1.png,1.5\n2.png,\n", None, "a missing value at line 3"),
+        ("path,size\n1.png,1.5\n2.png,2.5\n3.png,3,5\n", None, "line 4 has 3 cells"),
+        ("path,size\n1.png,1.5\n2.png,2.5\n3.png,large\n", None, "2 of 3 values are numbers"),
+        ("path,sort\n1.png,cat\n,cat\n", None, "no path at line 3"),
+        ("1.png,cat\n2.png,dog\n", None, "must name the columns"),
+        ("path,sort\n1.png,cat\n", "path", "after the first"),
     ],
 )
 def test_a_table_that_says_neither_is_refused(text: str, target: Any, said: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(InvalidPictureError, match=said):
         list_pictures(tmp_path / "list.csv", target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [(None, [1, 2]), ("classes", [1, 2]), ("numbers", [1.0, 2.0])],
+)
+def test_few_whole_numbers_are_classes_unless_they_are_called_numbers(
+    kind: str | None, answers: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text("path,sort\n1.png,1\n2.png,2\n")
+    found = list_pictures(tmp_path / "list.csv", kind=kind)[1]
+    assert found == answers
+    assert [type(one) for one in found or ()] == [type(one) for one in answers]
+
+
+def test_classes_are_words_as_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,sort\n1.png,007\n2.png,a\n3.png,1.5\n")
+    assert list_pictures(tmp_path / "list.csv", kind="classes")[1] == ["007", "a", "1.5"]
+
+
+def test_a_list_to_predict_for_needs_no_answers(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,sort\n1.png,cat\n2.png,\n")
+    assert as_sources(tmp_path / "list.csv") == [tmp_path / "1.png", tmp_path / "2.png"]
+
+
+def test_a_file_in_another_encoding_is_told_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes("path,sort\n1.png,kätzchen\n".encode("latin-1"))
+    with pytest.raises(InvalidPictureError, match="line 2 is not UTF-8"):
+        list_pictures(tmp_path / "list.csv")
 
 
 def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:

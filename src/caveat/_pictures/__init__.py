@@ -4,6 +4,7 @@ from caveat._pictures._listing import (
     InvalidPictureError,
     PicturesLeftOutWarning,
     as_sources,
+    empty_classes,
     list_pictures,
 )
 from caveat._pictures._reading import (
@@ -27,6 +28,7 @@ __all__ = [
     "as_sources",
     "describe_problems",
     "digest_rows",
+    "empty_classes",
     "learn_format",
     "list_pictures",
     "read_in_batches",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import csv
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+from caveat._tables import (
+    DoubtfulColumnWarning,
+    InvalidTableError,
+    read_sample,
+    read_targets,
+    require_columns,
+)
 from caveat.errors import InvalidArgumentError
 
 ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
@@ -20,19 +28,23 @@ class InvalidPictureError(InvalidArgumentError):
 
 
 class PicturesLeftOutWarning(UserWarning):
-    """Pictures that cannot be read, are tiny or show one color only; the message names them."""
+    """Pictures that cannot be read, are tiny or show one color only, or class folders without any; it names them."""
 
 
-def list_pictures(source: str | Path, target: str | Sequence[str] | None = None) -> tuple[list[Path], list[Any] | None]:
+def list_pictures(
+    source: str | Path, target: str | Sequence[str] | None = None, kind: str | None = None
+) -> tuple[list[Path], list[Any] | None]:
     """Returns the paths of B pictures, and their answers (B,) or (B, D), or None where there are none.
 
     Args:
         source: Folder of class folders (``photos/cat/1.png`` is of the class "cat"), folder of pictures without
             answers, or CSV whose first column has paths, from the CSV's own folder on.
-        target: Name of the column of answers of a CSV, or several names; by default the second column.
+        target: Name of the column of answers of a CSV, or several names; by default the second column. ``()`` for none.
+        kind: "classes" or "numbers", what a CSV's answers are; None: text and few whole numbers are classes.
 
     Raises:
-        InvalidPictureError: There are no pictures, or the CSV has no such column, or a row of another length.
+        InvalidPictureError: There are no pictures, or the CSV has no such column, an answer is missing or does not fit
+            the others, or the file cannot be read; the message names the line.
 
     Example:
         >>> import tempfile
@@ -47,8 +59,15 @@ def list_pictures(source: str | Path, target: str | Sequence[str] | None = None)
         return _list_folder(place)
     if place.suffix.lower() in TABLES and place.is_file():
         names = (target,) if isinstance(target, str) else target
-        return _list_table(place, names)
+        return _list_table(place, names, kind)
     raise _no_pictures(place, "which is not there" if not place.exists() else "which is neither")
+
+
+def empty_classes(place: Path, paths: Sequence[Path]) -> list[str]:
+    """Returns the names of class folders without any of the pictures in them."""
+    seen = {path.relative_to(place).parts[0] for path in paths}
+    names = sorted(one.name for one in place.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return [name for name in names if name not in seen]
 
 
 def as_sources(X: Any) -> list[Any]:
@@ -58,7 +77,7 @@ def as_sources(X: Any) -> list[Any]:
         InvalidPictureError: No pictures, or no list of them.
     """
     if isinstance(X, (str, Path)) and (Path(X).is_dir() or Path(X).suffix.lower() in TABLES):
-        return cast("list[Any]", list_pictures(X)[0])
+        return cast("list[Any]", list_pictures(X, ())[0])
     if isinstance(X, (str, bytes, dict, Path)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 4) in (0, 2):
         raise InvalidPictureError(
             "X must be a list of pictures (paths, arrays, PIL images), a folder of them or a CSV of their paths.",
@@ -98,39 +117,39 @@ def _is_shown(path: Path, place: Path) -> bool:
     return not any(part.startswith(".") for part in path.relative_to(place).parts)
 
 
-def _list_table(place: Path, targets: Sequence[str] | None) -> tuple[list[Path], list[Any] | None]:
-    text = place.read_text(encoding="utf-8-sig")
-    rows = [
-        row for row in csv.reader(text.splitlines(), delimiter="\t" if place.suffix.lower() == ".tsv" else ",") if row
-    ]
-    header, *body = rows or [[]]
-    if not body:
-        raise _no_pictures(place, "a CSV without rows")
-    names = list(header[1:2]) if targets is None else list(targets)
-    missing = [name for name in names if name not in header[1:]]
-    if missing:
-        got = f"no column {missing[0]!r} in {place.name}, whose columns are {', '.join(header)}"
-        raise InvalidPictureError("target must name columns after the first, of paths.", got=got, fix=header[-1])
-    ragged = next((number for number, row in enumerate(body, 2) if len(row) != len(header)), None)
-    if ragged is not None:
-        got = f"another number of cells in row {ragged} of {place.name}"
-        rule = f"Each row must have the {len(header)} cells of the header."
-        raise InvalidPictureError(rule, got=got, fix="quote cells that hold a comma")
-    paths = [place.parent / row[0] for row in body]
-    columns = [_parse_column([row[header.index(name, 1)] for row in body]) for name in names]
-    if len(columns) < 2:
-        return paths, columns[0] if columns else None
-    return paths, [list(row) for row in zip(*columns, strict=True)]
+def _list_table(place: Path, targets: Sequence[str] | None, kind: str | None) -> tuple[list[Path], list[Any] | None]:
+    """Read as tables are: any delimiter, gaps, numbers in local dress, and errors that name the line."""
+    try:
+        sample = read_sample(place, sys.maxsize, 0)
+        first, *others = sample.columns
+        names = others[:1] if targets is None else list(targets)
+        require_columns(sample, names, "target")
+        if first in names:
+            raise InvalidPictureError("target must name columns after the first, of paths.", got=repr(first))
+        if Path(first).suffix.lower() in ENDINGS:
+            rule, fix = f"The first line of {place.name} must name the columns.", "path,label"
+            raise InvalidPictureError(rule, got=repr(first), cause="a list without a header", fix=fix)
+        cells = ["" if cell is None else str(cell).strip() for cell in sample.columns[first].tolist()]
+        if "" in cells:
+            got = f"no path at {sample.place(cells.index(''))}"
+            raise InvalidPictureError(f"Each row of {place.name} must begin with a path.", got=got, fix="mend the row")
+        paths = [place.parent / cell for cell in cells]
+        if not names:
+            return paths, None
+        read = read_targets(sample, names, kind)
+    except InvalidTableError as error:
+        raise InvalidPictureError(str(error)) from None
+    for name, note in read.notes.items():
+        warnings.warn(f"Column {name!r}: {note}.", DoubtfulColumnWarning, stacklevel=3)
+    if read.values is not None:
+        return paths, (read.values[:, 0] if len(names) == 1 else read.values).tolist()
+    labels = cast("list[str]", read.labels)
+    whole = all(_is_whole(label) for label in labels)
+    return paths, [int(label) for label in labels] if whole else list(labels)
 
 
-def _parse_column(cells: list[str]) -> list[Any]:
-    """Returns whole numbers or numbers where all cells are, and else the cells as they are written."""
-    for read in (int, float):
-        try:
-            return [read(cell) for cell in cells]
-        except ValueError:
-            continue
-    return list(cells)
+def _is_whole(label: str) -> bool:
+    return label.lstrip("-").isdecimal() and str(int(label)) == label
 
 
 def _no_pictures(place: Path, what: str) -> InvalidPictureError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def are_pictures(data: Path) -> bool:
         return data.is_dir()
     with data.open(encoding="utf-8", errors="replace") as file:
         first = [file.readline(1 << 16) for _ in range(2)][1]
-    cell = first.replace("\t", ",").split(",")[0].strip().strip('"')
+    cell = re.split(r"[,;\t|]", first)[0].strip().strip('"')
     return cell.lower().endswith(_PICTURES)
 
 

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from caveat._estimators import Classes, Model, prediction_rows, save_model
+from caveat._pictures import empty_classes
 from caveat._tables import as_objects
 from caveat.cli._arguments import FitRequest
 from caveat.cli._fit_command import describe_fit, describe_training
@@ -19,8 +20,6 @@ from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, Advance, draw_ev
 from caveat.cli._predict_command import describe_file, describe_work, open_to_predict
 from caveat.image import Classifier, InvalidPictureError, PicturesLeftOutWarning, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian
-
-_FEW = 10  # whole numbers of so few kinds are classes
 
 
 def fit_pictures(request: FitRequest, estimator: dict[str, Any], verbose: bool) -> dict[str, Any]:
@@ -36,9 +35,9 @@ def fit_pictures(request: FitRequest, estimator: dict[str, Any], verbose: bool) 
         InvalidModelError: The folder cannot be written.
     """
     with destination(request.out):
-        paths, answers = list_labeled(request.data, request.targets or None)
+        paths, answers = list_labeled(request.data, request.targets or None, request.kind)
         rows = draw_evenly(len(paths), request.most_rows, estimator["random_state"])
-        numbers = request.kind == "numbers" or (request.kind is None and _are_numbers(answers))
+        numbers = isinstance(answers[0], (float, list))
         made = (Regressor if numbers else Classifier)(**estimator, verbose=verbose)
         described = describe_training(request, _digest_of(paths, request.data), estimator)
         with checkpoint(request.out, described) as (folder, resumed), warnings.catch_warnings():
@@ -47,7 +46,8 @@ def fit_pictures(request: FitRequest, estimator: dict[str, Any], verbose: bool) 
             model = _named(made.model_, request.targets or [CLASS_FOLDERS])
             save_model(model, request.out)
     left_out = {problem.name: problem.why for problem in made.problems_}
-    about = {"empty_classes": _empty_classes(request.data, paths), "left_out": left_out}
+    empty = empty_classes(request.data, paths) if request.data.is_dir() else []
+    about = {"empty_classes": empty, "left_out": left_out}
     return {**describe_fit(model, request.out, len(paths), {}), **about, "resumed": resumed}
 
 
@@ -62,7 +62,7 @@ def predict_for_pictures(
     """
     check_output(out, read=[data])
     model, mark = open_to_predict(PICTURES, folder, draws, level)
-    paths, _ = list_pictures(data)
+    paths, _ = list_pictures(data, ())
     names = _names_of(paths, data)
     if not any(path.is_file() for path in paths):
         rule = f"{data} must hold paths of pictures, from its own folder on, in its first column."
@@ -102,21 +102,6 @@ def _digest_of(paths: Sequence[Path], data: Path) -> str:
     seen = [file.stat() if file.is_file() else None for file in files]
     known = [None if one is None else (one.st_size, one.st_mtime_ns) for one in seen]
     return hashlib.sha256(json.dumps([_names_of(paths, data), known]).encode()).hexdigest()
-
-
-def _are_numbers(answers: Sequence[Any]) -> bool:
-    """Returns whether answers are numbers to predict: fractions, whole numbers of many kinds, or several columns."""
-    kinds = {cast("type[object]", type(one)) for one in answers}
-    return bool(kinds & {float, list}) or (kinds == {int} and len(set(answers)) > _FEW)
-
-
-def _empty_classes(data: Path, paths: Sequence[Path]) -> list[str]:
-    """Returns the names of class folders without any picture."""
-    if not data.is_dir():
-        return []
-    seen = {path.relative_to(data).parts[0] for path in paths}
-    names = sorted(one.name for one in data.iterdir() if one.is_dir() and not one.name.startswith("."))
-    return [name for name in names if name not in seen]
 
 
 def _named(model: Model, names: Sequence[str]) -> Model:

@@ -52,13 +52,13 @@ def estimator_of(model: Model) -> Classifier | Regressor:
     return (Classifier if model.target.classifies else Regressor).of_model(model)
 
 
-def list_labeled(data: Path, targets: Sequence[str] | None) -> tuple[list[Path], list[Any]]:
+def list_labeled(data: Path, targets: Sequence[str] | None, kind: str | None) -> tuple[list[Path], list[Any]]:
     """Returns the paths of pictures and their answers.
 
     Raises:
         InvalidPictureError: There are no answers.
     """
-    paths, answers = list_pictures(data, targets)
+    paths, answers = list_pictures(data, targets, kind)
     if answers is not None:
         return paths, answers
     raise InvalidPictureError(
@@ -81,7 +81,8 @@ def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None,
         InvalidPictureError: No answers, or a class that the model does not know.
     """
     names = model.target.names
-    paths, answers = list_labeled(data, None if names == (CLASS_FOLDERS,) else names)
+    kind = "classes" if model.target.classifies else "numbers"
+    paths, answers = list_labeled(data, None if names == (CLASS_FOLDERS,) else names, kind)
     rows = draw_evenly(len(paths), most_rows, 0)
     sources, truth = [paths[row] for row in rows], _truth_of(model, [answers[row] for row in rows], data)
     parts: list[Categorical | Gaussian] = []

@@ -38,6 +38,7 @@ from caveat._pictures import (
     Problem,
     as_sources,
     describe_problems,
+    empty_classes,
     learn_format,
     list_pictures,
     read_in_batches,
@@ -81,7 +82,10 @@ class PictureEstimator(Estimator, Settings):
         """
         self.kind.check(settings_of(self, self.kind.settings))
         if y is None and isinstance(X, (str, Path)):
-            sources, y = list_pictures(X)
+            sources, y = list_pictures(X, kind="classes" if isinstance(self, ClassifierBase) else "numbers")
+            if empty := empty_classes(Path(X), sources) if Path(X).is_dir() else []:
+                said = f"Class folders without a picture: {', '.join(empty)}."
+                warnings.warn(said, PicturesLeftOutWarning, stacklevel=2)
         else:
             sources = as_sources(X)
         rows, problems = read_training(sources, self._reader(sources))
