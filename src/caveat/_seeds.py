@@ -75,6 +75,11 @@ def fold_in(seed: int, purpose: str, *numbers: int) -> int:
     return word & _HIGHEST
 
 
+def generator_of(seed: int, draw: int, stream: str) -> torch.Generator:
+    """Returns a generator on the CPU for a draw, the same on every device."""
+    return torch.Generator().manual_seed(fold_in(seed, stream, draw))
+
+
 def draw_keys(seed: int, site: int, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Two int32 words for each draw.
 

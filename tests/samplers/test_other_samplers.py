@@ -36,7 +36,7 @@ def test_batch_normalization_of_a_mini_batch_is_that_of_train_mode() -> None:
     network = normalized()
     data = torch.randn(7, 4, generator=torch.Generator().manual_seed(2))
     sampler = samplers.mc_batch_norm(network, data, output=caveat.Mean(), batch_size=6)
-    from caveat.samplers._members._drawn_numbers import generator_of
+    from caveat._seeds import generator_of
 
     values = caveat.draws(sampler, data, 3, seed=4)
     for draw in range(3):

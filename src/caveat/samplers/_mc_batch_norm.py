@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
-from caveat._seeds import check_seed
+from caveat._seeds import check_seed, generator_of
 from caveat.errors import InvalidArgumentError, NothingRandomError
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
-from caveat.samplers._members._drawn_numbers import generator_of
 from caveat.samplers._members._training_rows import TrainingRows
 
 _USUAL_BATCH = 32

@@ -22,7 +22,7 @@ from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain_no_network
 from caveat.predictive import HeadOutputs, Output
 from caveat.samplers._line import in_a_line
-from caveat.samplers._members._mismatch import check_same_values
+from caveat.samplers._members._networks import check_same_values
 
 # So much of all components' draws is held at once, and at least a few of each.
 _PIECE_BYTES = 4 << 20

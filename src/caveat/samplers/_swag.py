@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from caveat._checks import require_integer, require_model, require_number
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
-from caveat._intercept import put_back
-from caveat._seeds import check_seed
+from caveat._intercept import normal_from_uniform, put_back, random_bits, uniform_from_bits
+from caveat._seeds import check_seed, draw_keys, site_key
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
-from caveat.samplers._members._drawn_numbers import normals_of
 from caveat.samplers._members._training_rows import TrainingRows
 from caveat.samplers._snapshots import loaded
 from caveat.samplers._swag_moments import SwagMoments
@@ -78,12 +77,12 @@ class Swag(Generic[P_co]):
         moments, device = self.moments, self._network.device
         columns = len(next(iter(moments.deviations.values())))
         found = dict[str, Tensor]()
-        shared = normals_of(seed, draw, "the low-rank part", columns, device).double() if columns > 1 else None
+        shared = _normals(seed, draw, "the low-rank part", columns, device).double() if columns > 1 else None
         for name, parameter in self.model.named_parameters():
             if name not in moments.mean:
                 continue
             mean = moments.mean[name].to(device)
-            noise: Tensor = normals_of(seed, draw, name, mean.numel(), device).double().reshape(mean.shape)
+            noise: Tensor = _normals(seed, draw, name, mean.numel(), device).double().reshape(mean.shape)
             moved: Tensor = moments.variance(name).to(device).sqrt() * noise
             if shared is not None:
                 deviations = torch.stack([*moments.deviations[name]]).to(device, torch.float64)
@@ -206,3 +205,9 @@ def _moments_of(network: nn.Module, snapshots: Any, rank: int) -> SwagMoments:
 
 def _invalid(rule: str, got: str, fix: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"For SWAG, {rule}.", got=got, cause="arguments in another order", fix=fix)
+
+
+def _normals(seed: int, draw: int, name: str, count: int, device: torch.device) -> Tensor:
+    """Returns (count,) float32 standard normal numbers for a draw and a name, the same on every device."""
+    keys = draw_keys(seed, site_key(name, 0, "normal"), torch.tensor([draw], device=device))
+    return normal_from_uniform(uniform_from_bits(random_bits(keys, count)))[0]

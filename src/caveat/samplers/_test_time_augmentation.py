@@ -19,12 +19,11 @@ from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
 from caveat._intercept import Known, agree, seed_all, state_kept
-from caveat._seeds import check_seed, fold_in
+from caveat._seeds import check_seed, fold_in, generator_of
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
-from caveat.samplers._members._drawn_numbers import generator_of
 
 Augment = Callable[[Any, torch.Generator], Any]
 """``augment(x, generator)``: inputs like ``x``, changed in a way that the generator's random numbers decide."""

@@ -18,7 +18,7 @@ from caveat.shift._blurs import camera_motion_blur, defocus_blur, gaussian_blur,
 from caveat.shift._checks import check_images, check_severity, check_side
 from caveat.shift._constants import SETS, Constants, constants_for
 from caveat.shift._digital import contrast, elastic_transform, jpeg_compression, pixelate, saturate
-from caveat.shift._noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from caveat.shift._pixels import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from caveat.shift._random_fields import RandomFields, numbers_from_content
 from caveat.shift._spatter import spatter
 from caveat.shift._weather import brightness, fog, frost, snow

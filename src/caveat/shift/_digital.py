@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from caveat._extras import require
-from caveat.shift._color import with_saturation
 from caveat.shift._filters import along_axes, box_matrix, smooth
+from caveat.shift._pixels import with_saturation
 from caveat.shift._random_fields import RandomFields
 
 

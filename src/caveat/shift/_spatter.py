@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import accumulator
-from caveat.shift._color import tinted
 from caveat.shift._edges import box_mean, canny, chamfer_distance, equalized
 from caveat.shift._filters import correlate, smooth
+from caveat.shift._pixels import tinted
 from caveat.shift._random_fields import RandomFields
 
 _WATER = (175 / 255, 238 / 255, 238 / 255)

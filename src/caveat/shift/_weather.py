@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat.shift._color import luma, with_value_added
 from caveat.shift._filters import along_axes, gaussian_matrix, motion_blur, zoom
+from caveat.shift._pixels import luma, with_value_added
 from caveat.shift._random_fields import RandomFields
 
 Snow = tuple[float, float, float, float, float, float, float]

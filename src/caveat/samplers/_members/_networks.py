@@ -1,15 +1,17 @@
-"""Which networks can be the members of an ensemble."""
+"""Which networks can be the members of an ensemble, and that they return values of one shape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
+from caveat._checks import describe
+from caveat._engine import Values
 from caveat._intercept import Network
-from caveat.errors import InvalidArgumentError, explain_no_network
+from caveat.errors import InvalidArgumentError, OutputMismatchError, explain_no_network
 
 _RULE = "An ensemble is a list of different torch.nn.Modules on one device."
 
@@ -55,6 +57,30 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
             "move them: [network.to(device) for network in networks]",
         )
     return members
+
+
+def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
+    """Raise ``OutputMismatchError`` unless all members return the heads, shapes, dtypes and device of the first.
+
+    Args:
+        values: for each member what was read of it, (B, ...).
+        what: the word for a member.
+    """
+    first = _described(values[0])
+    for number, value in enumerate(values):
+        if _described(value) != first:
+            raise OutputMismatchError(
+                f"What is read of every {what.lower()} must have one shape, dtype and device.",
+                got=f"{what} 0 gives {first}; {what.lower()} {number} gives {_described(value)}",
+                cause="networks with different numbers of classes or targets, or in different precision",
+                fix=f"train {what.lower()} {number} for the same outputs, or cast it: networks[{number}].float()",
+            )
+
+
+def _described(values: Values) -> str:
+    if isinstance(values, Tensor):
+        return f"{describe(values)} on {values.device}"
+    return "{" + ", ".join(f"{name}: {_described(value)}" for name, value in values.items()) + "}"
 
 
 def _invalid(got: str, cause: str, fix: str) -> InvalidArgumentError:

@@ -31,7 +31,7 @@ from caveat._intercept import agree
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._choice import Counter, Way, choose_rows, choose_way
-from caveat.samplers._members._mismatch import check_same_values
+from caveat.samplers._members._networks import check_same_values
 from caveat.samplers._members._stack import Stack, alike, tensors_of, total_bytes
 from caveat.samplers._members._watch import Watch
 
