@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_class_folders_are_enough(folder: Path) -> None:
         "green.png": "blank",
     }
     assert model.model_.summary["rows"] == 60
+
+
+def test_reading_and_training_show_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", screen)
+    X = np.random.default_rng(0).integers(0, 255, (30, 8, 8), dtype=np.uint8)
+    Classifier(epochs=1, width=4, draws=2, verbose=True).fit(X, ["a", "b"] * 15)
+    said = screen.getvalue()
+    assert "30/30 pictures  read\n" in said
+    assert "epochs" in said
+    assert Classifier(epochs=1, width=4, draws=2).fit(X, ["a", "b"] * 15)
+    assert screen.getvalue() == said
 
 
 def test_a_class_folder_without_a_picture_is_named(folder: Path, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class PictureEstimator(Estimator, Settings):
                 warnings.warn(said, PicturesLeftOutWarning, stacklevel=2)
         else:
             sources = as_sources(X)
-        rows, problems = read_training(sources, self._reader(sources))
+        rows, problems = read_training(sources, self._reader(sources), self.verbose)
         if problems:
             said = describe_problems(problems, len(sources))
             if len(problems) == len(sources):

@@ -32,6 +32,7 @@ from caveat._estimators import (
     unlike_lines,
 )
 from caveat._pictures import Format, InvalidPictureError, Problem, digest_rows, read_in_batches, read_pictures
+from caveat._progress import ProgressBar
 from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._network import PictureNetwork, Shape
 from caveat.image._settings import Settings, check_settings, complete, networks_of
@@ -61,8 +62,11 @@ class PictureReader:
         return split_evenly(inputs, AT_ONCE)
 
 
-def read_training(sources: Sequence[Any], reader: PictureReader) -> tuple[KeyedRows, tuple[Problem, ...]]:
+def read_training(
+    sources: Sequence[Any], reader: PictureReader, verbose: bool
+) -> tuple[KeyedRows, tuple[Problem, ...]]:
     """Returns pictures to train on, a gray one for each that is left out, and which those are."""
+    bar = ProgressBar("pictures", verbose)
     inputs: list[Tensor] = []
     digests: list[bytes] = []
     problems: list[Problem] = []
@@ -70,6 +74,7 @@ def read_training(sources: Sequence[Any], reader: PictureReader) -> tuple[KeyedR
         inputs.append(reader.inputs_of(batch.pixels))
         digests += digest_rows(batch.pixels)
         problems += batch.problems
+        bar.show(len(digests), len(sources), "read", last=len(digests) == len(sources))
     return KeyedRows(digests, torch.cat(inputs), reader), tuple(problems)
 
 

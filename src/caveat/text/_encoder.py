@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from caveat._estimators import digest_of_weights
 from caveat._extras import require
+from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, explain
 
 
@@ -76,13 +77,17 @@ class Encoder:
         return ids, truncated
 
     @torch.no_grad()
-    def features_of(self, ids: Tensor) -> Tensor:
+    def features_of(self, ids: Tensor, verbose: bool = False) -> Tensor:
         """Features (B, F) of tokens, sentences of like length together, with nothing dropped."""
         self.reader.eval()
         device = next(self.reader.parameters()).device
         order = (ids != NO_TOKEN).sum(1).argsort(stable=True)
         alike = cast("tuple[Tensor, ...]", order.split(_AT_ONCE))
-        parts = [self.reader(ids[rows].to(device)).float() for rows in alike]
+        bar, parts, done = ProgressBar("sentences", verbose), list[Tensor](), 0
+        for rows in alike:
+            parts.append(self.reader(ids[rows].to(device)).float())
+            done += len(rows)
+            bar.show(done, len(ids), "read", last=done == len(ids))
         return torch.cat(parts)[order.argsort().to(device)]
 
     def fingerprint(self) -> str:

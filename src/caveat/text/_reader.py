@@ -48,12 +48,12 @@ class SentenceReader:
         self.warn_of_truncated(truncated, len(given))
         return inputs
 
-    def read_and_count(self, sentences: Sequence[str]) -> tuple[Tensor, int]:
+    def read_and_count(self, sentences: Sequence[str], verbose: bool = False) -> tuple[Tensor, int]:
         """Returns what ``read`` does, and how many of the sentences were truncated."""
         if self.encoder is None:
             return cast(Vocabulary, self.vocabulary).read(sentences, self.max_length)
         ids, truncated = self.encoder.read(sentences)
-        return (self.encoder.features_of(ids) if self.kind == "features" else ids), truncated
+        return (self.encoder.features_of(ids, verbose) if self.kind == "features" else ids), truncated
 
     def warn_of_truncated(self, truncated: int, of: int) -> None:
         """Warn if sentences were longer than what is read."""

@@ -36,7 +36,7 @@ def learn(training: Training) -> Learned:
     else:  # of the kept sentences alone: those held out shall have unknown words as new sentences will
         vocabulary = learn_vocabulary([texts[row] for row in kept], settings.vocabulary, settings.max_length)
         reader = SentenceReader(kind, settings.max_length, vocabulary=vocabulary)
-    inputs, truncated = reader.read_and_count(texts)
+    inputs, truncated = reader.read_and_count(texts, training.verbose)
     reader.warn_of_truncated(truncated, len(texts))
     shape = Shape(kind, reader.features, outputs, classes, settings.width, settings.dropout)
     chosen = inputs[training.kept]
