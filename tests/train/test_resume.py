@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from torch import nn
 from caveat.errors import InvalidArgumentError
 from caveat.train import fit, fit_ensemble
 from caveat.train._checkpoint import Checkpoint
+from caveat.train._settings import describe_setting
 
 from .networks import distance, mlp, regression, with_batch_norm
 
@@ -129,6 +133,89 @@ def test_a_checkpoint_of_another_training_is_named(
     fit(mlp(), LOSS, regression(), epochs=2, checkpoint=path)
     with pytest.raises(InvalidArgumentError, match=named):
         fit(build(), LOSS, regression(rows), **{"epochs": 2, **changed}, checkpoint=path)
+
+
+def l1(factor: float) -> Any:
+    return lambda network: factor * sum(p.abs().sum() for p in network.parameters())
+
+
+def sgd(rate: float) -> Any:
+    return lambda parameters: torch.optim.SGD(parameters, lr=rate)
+
+
+class Scaled:
+    """A loss that is an object, and reads its factor in a method."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.calls = factor, 0
+
+    def by(self) -> float:
+        return self.factor
+
+    def __call__(self, returned: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return self.by() * nn.functional.mse_loss(returned, target)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("penalty", None, l1(0.1)),
+        ("penalty", l1(0.1), l1(0.2)),
+        ("loss", nn.HuberLoss(delta=0.1), nn.HuberLoss(delta=5.0)),
+        ("loss", Scaled(1.0), Scaled(2.0)),
+        ("loss", LOSS, torch.compile(nn.L1Loss(), backend="eager")),
+        ("validation_loss", lambda r, t: (r - t).abs().mean(), lambda r, t: (r + t).abs().mean()),
+        ("optimizer", sgd(0.1), sgd(0.2)),
+        ("optimizer", partial(torch.optim.SGD, lr=0.1), partial(torch.optim.SGD, lr=0.2)),
+        ("schedule", lambda t: 1 - 0.5 * t, lambda t: 1 - 0.6 * t),
+    ],
+)
+def test_a_setting_of_the_same_name_is_another(name: str, first: Any, second: Any, tmp_path: Path) -> None:
+    def train(setting: Any) -> None:
+        settings = {"loss": LOSS, "data": regression(), "epochs": 2, name: setting}
+        fit(mlp(), **settings, checkpoint=tmp_path / "run.safetensors")
+
+    train(first)
+    train(first)
+    with pytest.raises(InvalidArgumentError, match=f"{name} "):
+        train(second)
+
+
+def test_class_weights_belong_to_a_loss() -> None:
+    weighted = [nn.CrossEntropyLoss(weight=torch.tensor(weights)) for weights in ([1.0, 5.0], [1.0, 5.0], [1.0, 6.0])]
+    first, same, other = map(describe_setting, weighted)
+    assert first == same != other
+
+
+def test_the_trained_network_is_not_part_of_a_setting() -> None:
+    def told(network: nn.Module) -> Any:
+        return describe_setting(lambda _: sum(p.abs().sum() for p in network.parameters()), network)
+
+    first, second = mlp(), mlp()
+    nn.init.zeros_(next(second.parameters()))
+    assert told(first) == told(second)
+
+
+def test_what_a_function_does_not_read_is_not_part_of_it() -> None:
+    options = SimpleNamespace(rate=0.1, resume=False)
+
+    def make(parameters: Any) -> Any:
+        return torch.optim.SGD(parameters, lr=options.rate)
+
+    before = describe_setting(make)
+    options.resume = True
+    assert describe_setting(make) == before
+    options.rate = 0.2
+    assert describe_setting(make) != before
+
+
+@pytest.mark.slow
+def test_another_process_describes_a_setting_the_same() -> None:
+    source = "lambda x: x in {'a', 'b', 'c'}"
+    code = f"from caveat.train._settings import describe_setting as d; print(d({source}))"
+    env = {**os.environ, "PYTHONHASHSEED": "1"}
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env).stdout
+    assert said.strip() == describe_setting(eval(source))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\x80\x04\x95pickle"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from caveat._progress import Rhythm
 from caveat._state_file import differences
 from caveat.errors import CaveatError, InvalidArgumentError
 from caveat.train._loop import Member, Training
+from caveat.train._settings import describe_setting, digest_tensors, digest_text
 from caveat.train._stack import tensors_of
 from caveat.train._table import Table
 from caveat.train._trial import describe_network
@@ -24,15 +24,25 @@ from caveat.train._trial import describe_network
 _LEAST_SECONDS = 1.0  # between two writings
 
 
-def describe_run(members: Sequence[Member], table: Table, objective: Any) -> dict[str, Any]:
-    """What a checkpoint must share with the training that goes on from it."""
+def describe_objective(objective: Any, network: nn.Module | None) -> dict[str, Any]:
+    """What is made small; told before anything calls it, which may change what a loss holds."""
+    named = ("loss", "penalty", "validation_loss")
+    return {name: describe_setting(getattr(objective, name), network) for name in named}
+
+
+def describe_run(members: Sequence[Member], table: Table, objective: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint must share with the training that goes on from it; ``objective`` as described."""
+    rows = [part for member in members for part in (member.training_rows, member.validation_rows)]
     named = ("seed", "epochs", "batch_size", "learning_rate", "weight_decay", "patience", "bootstrap", "adversarial")
     return {
-        "network": _digest(describe_network(member.network, rates=True) for member in members),
-        "data": _data_digest(members, table),
-        **{name: _name_of(getattr(objective, name)) for name in ("loss", "validation_loss")},
+        "network": digest_text(json.dumps([describe_network(member.network, rates=True) for member in members])),
+        "data": digest_tensors([*table.leaves, *rows]),
+        **objective,
         **{name: [getattr(member.run, name) for member in members] for name in named},
-        **{name: [_name_of(getattr(member.run, name)) for member in members] for name in ("optimizer", "schedule")},
+        **{
+            name: [describe_setting(getattr(member.run, name), member.network) for member in members]
+            for name in ("optimizer", "schedule")
+        },
     }
 
 
@@ -144,23 +154,6 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _name_of(function: Any) -> str | None:
-    return None if function is None else getattr(function, "__qualname__", type(function).__qualname__)
-
-
 def _load(network: nn.Module, number: int, tensors: dict[str, Tensor]) -> None:
     for k, tensor in enumerate(tensors_of(network)[0]):
         tensor.copy_(tensors[f"member.{number}.{k}"])
-
-
-def _digest(parts: Any) -> str:
-    return hashlib.blake2b(json.dumps(list(parts)).encode(), digest_size=8).hexdigest()
-
-
-def _data_digest(members: Sequence[Member], table: Table) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    rows = [part for member in members for part in (member.training_rows, member.validation_rows)]
-    for leaf in [*table.leaves, *rows]:
-        digest.update(f"{tuple(leaf.shape)} {leaf.dtype}".encode())
-        digest.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

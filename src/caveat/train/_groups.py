@@ -16,7 +16,7 @@ from caveat._intercept import random_states_kept
 from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, explain
 from caveat.train import _run as runs
-from caveat.train._checkpoint import Checkpoint, describe_run
+from caveat.train._checkpoint import Checkpoint, describe_objective, describe_run
 from caveat.train._history import Fit
 from caveat.train._loop import Member, Training, reach_of
 from caveat.train._passes import Objective
@@ -57,6 +57,7 @@ def trained(
     places = Places(None if checkpoint is None else Path(checkpoint), network is not None)
     fits: dict[int, Fit] = {}
     stacked: list[bool] = []
+    described = {} if checkpoint is None else describe_objective(objective, network)
     with random_states_kept(None if device is None else torch.device(device)):
         for group in prepared(training, objective, device, network):
             chosen = _is_stacked(group, objective, places, backend)
@@ -64,7 +65,8 @@ def trained(
             parts = [group] if chosen else _split(group)
             for part in parts:
                 path = places.of(part.numbers, together=chosen)
-                _train(part, objective, path, ProgressBar("epochs", progress), together=chosen)
+                kept = None if path is None else Checkpoint(path, describe_run(part.members, part.table, described))
+                _train(part, objective, kept, ProgressBar("epochs", progress), together=chosen)
                 fits |= dict(zip(part.numbers, (member.result() for member in part.members), strict=True))
                 for member in part.members:
                     member.network.eval()
@@ -133,9 +135,8 @@ def _split(group: Group) -> list[Group]:
     return [Group([number], [member], group.table, group.unmanaged) for number, member in pairs]
 
 
-def _train(group: Group, objective: Objective, path: Path | None, bar: ProgressBar, *, together: bool) -> None:
+def _train(group: Group, objective: Objective, kept: Checkpoint | None, bar: ProgressBar, *, together: bool) -> None:
     training = Training(group.members, group.table, objective, together=together, seeded=group.unmanaged)
-    kept = None if path is None else Checkpoint(path, describe_run(group.members, group.table, objective))
     if kept is None:
         training.begin()
     else:
