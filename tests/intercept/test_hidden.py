@@ -420,3 +420,84 @@ def test_dropout_of_one_feature_is_no_stochastic_depth() -> None:
     model = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.5))
     values = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), torch.randn(4, 3), 200)
     assert 0.3 < float((values == 0).double().mean()) < 0.7
+
+
+class OneNumber(nn.Module):
+    """Dropout of one number a row that is 1 as it happens, where ``weigh`` makes it, and a little dropout after it."""
+
+    def __init__(self, weigh: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.weigh, self.gate, self.last = weigh, nn.Linear(3, 1), nn.Dropout(0.01)
+        self.attention = nn.MultiheadAttention(3, 1, dropout=RATE, batch_first=True)
+        self.register_buffer("one", torch.ones(1, 1))
+        nn.init.constant_(self.gate.bias, 40.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.weigh(self, x) * x.new_ones(1, 256))
+
+
+def attend_to_one_token(m: Any, x: Tensor) -> Tensor:
+    row = x[:, None].abs() + 1
+    weights = F.dropout((row @ row.mT).softmax(-1), RATE, m.training)
+    return (weights @ row)[:, 0, :1]
+
+
+def attend_by_a_module(m: Any, x: Tensor) -> Tensor:
+    return m.attention(x[:, None], x[:, None], x[:, None] + 1, need_weights=False)[0].sum((1, 2))[:, None]
+
+
+def attend_by_a_module_that_gives_weights(m: Any, x: Tensor) -> Tensor:
+    return m.attention(x[:, None], x[:, None], x[:, None] + 1)[0].sum((1, 2))[:, None]
+
+
+def attend_by_a_function(m: Any, x: Tensor) -> Tensor:
+    row = x[:, None, None].abs() + 1
+    return F.scaled_dot_product_attention(row, row, row, dropout_p=RATE if m.training else 0.0)[:, 0, 0, :1]
+
+
+def open_a_gate(m: Any, x: Tensor) -> Tensor:
+    return F.dropout(torch.sigmoid(m.gate(x)), RATE, m.training)
+
+
+DATA = [
+    attend_to_one_token,
+    attend_by_a_module,
+    attend_by_a_module_that_gives_weights,
+    attend_by_a_function,
+    open_a_gate,
+]
+
+
+@pytest.mark.parametrize("weigh", DATA)
+def test_a_number_of_the_data_that_is_one_is_no_branch(weigh: Callable[[Any, Tensor], Tensor]) -> None:
+    model, x = OneNumber(weigh).eval(), torch.rand(4, 3)
+    values = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 200)
+    dropped = (values - values.median(0).values).abs().mean(-1) > 1e-3 * values.abs().max()
+    assert float(dropped.double().mean()) > 0.2
+    assert "stochastic depth" not in str(caveat.audit(model, x))
+
+
+def drop_ones(m: Any, x: Tensor) -> Tensor:
+    return F.dropout(x.new_ones(len(x), 1), RATE, m.training)
+
+
+def drop_ones_of_the_type_of_the_data(m: Any, x: Tensor) -> Tensor:
+    return F.dropout(torch.ones(len(x), 1).to(x), RATE, m.training)
+
+
+def drop_ones_like_the_data(m: Any, x: Tensor) -> Tensor:
+    return F.dropout(torch.ones_like(x)[:, :1], RATE, m.training)
+
+
+def drop_ones_of_a_buffer(m: Any, x: Tensor) -> Tensor:
+    return F.dropout(m.one.expand(len(x), 1), RATE, m.training)
+
+
+@pytest.mark.parametrize(
+    "weigh", [drop_ones, drop_ones_of_the_type_of_the_data, drop_ones_like_the_data, drop_ones_of_a_buffer]
+)
+def test_ones_that_are_made_to_be_dropped_are_a_branch(weigh: Callable[[Any, Tensor], Tensor]) -> None:
+    model, x = OneNumber(weigh).eval(), torch.rand(4, 3)
+    values = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 50)
+    assert float(values.mean(-1).min()) > 0.5
+    assert "stochastic depth" in str(caveat.audit(model, x))

@@ -13,7 +13,6 @@ from torch import Tensor
 from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, with_draws_first
 from caveat._intercept._dropout_sites import drop_at_site
 from caveat._intercept._interception import Pass, handles
-from caveat._intercept._layout import Fold
 
 _KIND = "attention"
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
@@ -118,7 +117,7 @@ def _multi_head(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
         return ctx.plain(func, args, {**kwargs, "training": False})
 
     def dropout(weights: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        return drop_at_site(ctx, _KIND, weights, p, hint=Fold.MAJOR)
+        return drop_at_site(ctx, _KIND, weights, p)
 
     def attention(*attention_args: Any, **attention_kwargs: Any) -> Tensor:
         return attend(ctx, *attention_args, **attention_kwargs)

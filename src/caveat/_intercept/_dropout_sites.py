@@ -12,7 +12,6 @@ from caveat._dropping import ShapeOf
 from caveat._intercept import _mutation as mutation
 from caveat._intercept._deferred import defer, worth_deferring
 from caveat._intercept._interception import Pass, handles
-from caveat._intercept._layout import Fold
 from caveat._intercept._masks import Make, multipliers
 from caveat._intercept._pending import pending_of
 
@@ -39,14 +38,13 @@ def drop_at_site(
     *,
     mask_shape: ShapeOf = dropping.elementwise,
     alpha: bool = False,
-    hint: Fold | None = None,
     may_wait: bool = False,
 ) -> Tensor:
     """``tensor`` dropped at the owner's next site; ``tensor`` itself where the site is not live.
 
     With ``may_wait`` the product may be left to the next call: see ``caveat._intercept._deferred``.
     """
-    key = ctx.site(kind, float(rate), tensor, mask_shape, hint)
+    key = ctx.site(kind, float(rate), tensor, mask_shape)
     if key is None:
         return tensor
 

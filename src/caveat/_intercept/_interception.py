@@ -21,7 +21,7 @@ from caveat._inputs import Inputs, map_leaves, with_own_containers
 from caveat._intercept import _mutation as mutation
 from caveat._intercept._draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
 from caveat._intercept._guard import FunctionMode, attributes_kept
-from caveat._intercept._layout import Fold, Layout
+from caveat._intercept._layout import Layout
 from caveat._intercept._masks import Make, uniform_by_row
 from caveat._intercept._network import Network, original_of, storages_of
 from caveat._intercept._patching import calls_itself, flags_kept, following, run_plainly
@@ -238,7 +238,7 @@ class Pass(FunctionMode):
         """The innermost module that is running."""
         return self.stack[-1]
 
-    def site(self, kind: str, rate: float, tensor: Tensor | None, mask_shape: Any, hint: Fold | None) -> SiteKey | None:
+    def site(self, kind: str, rate: float, tensor: Tensor | None, mask_shape: Any) -> SiteKey | None:
         """The key of a live site that is about to drop, or None where it stays as in eval mode."""
         module = self.owner()
         key = self._next_key()
@@ -250,7 +250,9 @@ class Pass(FunctionMode):
             lead = tuple(size for _, size in slots)
             shape = (*lead, *mask_shape(tuple(tensor.shape))) if tensor is not None and mask_shape is not None else None
             kept = with_slots_first(tensor.detach(), slots) if tensor is not None else None
-            self.seen.observed.append(Observation(key, kind, rate, live, module, kept, shape, hint))
+            followed = self.seen.followed
+            constant = followed is not None and followed.is_made_of_constants(tensor)
+            self.seen.observed.append(Observation(key, kind, rate, live, module, kept, shape, constant=constant))
             if tensor is not None:
                 self.note_size(tensor)
             return None

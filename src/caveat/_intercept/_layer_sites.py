@@ -24,7 +24,7 @@ def _dropped(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 def _dropped_weights(ctx: Pass, kind: str, weights: Tensor, rate: float) -> Tensor:
     """Weights are the same for all rows: one mask a draw, also where rows have masks of their own."""
-    key = ctx.site(kind, rate, weights, None, None)
+    key = ctx.site(kind, rate, weights, None)
     if key is None:
         return weights
     assert ctx.drawing is not None
@@ -38,5 +38,5 @@ def _uniform_numbers(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[s
     args, _ = ctx.settled(args, kwargs)
     x, shape_of, kind, rate, _ = args
     rate = rate.item() if isinstance(rate, Tensor) else rate
-    key = ctx.site(kind, rate, x, shape_of, None)
+    key = ctx.site(kind, rate, x, shape_of)
     return None if key is None else ctx.uniform_for(key, shape_of(tuple(x.shape)), wide(x.dtype), by_row=True)

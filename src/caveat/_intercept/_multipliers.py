@@ -63,6 +63,8 @@ _MAKERS: set[Any] = {
     *(getattr(torch, f"{name}_like") for name in ("zeros", "ones", "full", "empty")),
     *(getattr(Tensor, f"new_{name}") for name in ("zeros", "ones", "full", "empty", "tensor")),
 }
+# Functions that take of what follows their first argument no more than its shape, type and place.
+_TAKE_AFTER: set[Any] = {getattr(Tensor, name) for name in ("to", "type_as", "expand_as", "view_as", "reshape_as")}
 
 
 _Marked = dict[int, tuple[Tensor, frozenset[int]]]
@@ -83,15 +85,22 @@ class Meeting:
 
 @dataclass
 class Followed:
-    """The random numbers of one pass, and what is made of them alone, with every uniform number at ``level``."""
+    """The random numbers of one pass, and what is made of them alone, with every uniform number at ``level``.
+
+    ``no_data`` are constants from the beginning.
+    """
 
     level: float
+    no_data: tuple[Tensor, ...] = ()
     meetings: list[Meeting] = field(default_factory=list[Meeting])
     normal: set[int] = field(default_factory=set[int])
     _made: _Marked = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
     _constants: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     _products: _Marked = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
     _scaling: frozenset[int] | None = None
+
+    def __post_init__(self) -> None:
+        self._constants.update((id(tensor), tensor) for tensor in self.no_data)
 
     def numbers(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The uniform numbers of the pass, in place of random ones."""
@@ -151,8 +160,13 @@ class Followed:
                     self.add(leaf, sites)
         elif isinstance(returned, Tensor) and id(returned) not in self._made:
             tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            tensors = tensors[:1] if func in _TAKE_AFTER else tensors
             if sites is None or func in _MAKERS or (tensors and all(map(self.is_constant, tensors))):
                 self._constants[id(returned)] = returned
+
+    def is_made_of_constants(self, tensor: Tensor | None) -> bool:
+        """Is no number of this made of the data?"""
+        return id(tensor) in self._constants
 
     def _is_zero(self, tensor: Tensor) -> bool:
         return id(tensor) in self._constants and not bool(memory_behind(tensor).any())

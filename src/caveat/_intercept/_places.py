@@ -41,8 +41,8 @@ class Places:
             self.unknown = True
             return
         if layout.each > 1:
-            order = one.hint
-            if order is None and one.tensor is not None and two.tensor is not None:
+            order = None
+            if one.tensor is not None and two.tensor is not None:
                 order = fold_order(one.tensor, two.tensor, layout.axis)
             if order is None:
                 self.unknown = True

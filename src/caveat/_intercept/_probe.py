@@ -43,6 +43,7 @@ from caveat._intercept._sites import LivePredicate, Site, all_dropout
 from caveat.errors import RowsNotSeparatedWarning
 
 Reader = Callable[[Any], Any]
+Following = Callable[[], Followed]
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ def _conclude(
         return both is not None and _rows_independent(alone, both)
 
     hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one, still_independent)
-    rules = _with_resting(replace(rules, flips=hidden.flips), hidden.probe.seen)
+    rules = replace(rules, flips=hidden.flips)
+    rules = _with_resting(network, last_row(inputs, axes), rules, read, hidden.probe.seen)
     one, twice = hidden.probe, None
     if hidden.flips:
         pair = _try_pass(network, two_rows(inputs, axes), rules, read)
@@ -189,7 +191,7 @@ def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said
     rows = (said.count(inputs) if said is not None else None) or 1
     hidden = _find_hidden(network, inputs, rules, read, first, lambda flips, alone: False, rows)
     seen = hidden.probe.seen
-    rules = _with_resting(replace(rules, flips=hidden.flips, layout_known=False), seen)
+    rules = _with_resting(network, inputs, replace(rules, flips=hidden.flips, layout_known=False), read, seen)
     return Probe(
         rules=_with_sites(rules, seen),
         observed=_without_tensors(seen, rules),
@@ -215,11 +217,15 @@ def _with_sites(rules: Rules, seen: Observations) -> Rules:
     )
 
 
-def _with_resting(rules: Rules, seen: Observations) -> Rules:
+def _with_resting(network: Network, inputs: Inputs, rules: Rules, read: Reader, seen: Observations) -> Rules:
     """The sites that the default predicate leaves off: those that drop whole branches."""
     if rules.live is not all_dropout:
         return rules
     off = {seen_at.key for seen_at in seen.observed if seen_at.kind != "noise" and drops_branches(seen_at)}
+    if off:  # a number that is made of the data is 1 by chance: a gate that is open, attention to a single token
+        weights = (*network.model.parameters(), *network.model.buffers())
+        followed = _follow(network, inputs, rules, read, partial(Followed, LEVELS[1], weights))
+        off &= {seen_at.key for seen_at in followed.seen.observed if seen_at.constant} if followed else off
     return replace(rules, resting=frozenset(off))
 
 
@@ -248,8 +254,8 @@ def _find_hidden(
         found = _try_pass(network, inputs, trial, read)
         if found is None or not any(observation.kind == "noise" for observation in found.seen.observed):
             return found
-        passes = [_follow(network, inputs, trial, read, level) for level in LEVELS]
-        masks = sites_of_masks(passes, len(found.seen.observed))
+        passes = [_follow(network, inputs, trial, read, partial(Followed, level)) for level in LEVELS]
+        masks = sites_of_masks([each and each.seen.followed for each in passes], len(found.seen.observed))
         for at, observation in enumerate(found.seen.observed):
             observation.masks = observation.kind != "noise" or at in masks
         return found
@@ -286,19 +292,19 @@ def _try_draw(network: Network, inputs: Inputs, rules: Rules, read: Reader, rows
         return None
 
 
-def _follow(network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float) -> Followed | None:
-    """What the random numbers of a pass meet; None where it fails with such numbers."""
+def _follow(network: Network, inputs: Inputs, rules: Rules, read: Reader, following: Following) -> ProbePass | None:
+    """A look that follows what the random numbers of a pass meet; None where it fails with such numbers."""
     try:
-        return _run_pass(network, inputs, rules, read, level).seen.followed
+        return _run_pass(network, inputs, rules, read, following)
     except Exception:
         return None
 
 
 def _run_pass(
-    network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float | None = None
+    network: Network, inputs: Inputs, rules: Rules, read: Reader, following: Following | None = None
 ) -> ProbePass:
     """One look, after which the random states are as before; with numbers of its own it is the same look each time."""
-    look = partial(_look, network, inputs, rules, read, level)
+    look = partial(_look, network, inputs, rules, read, following)
     found, drew = run_and_put_back(look, devices_of(network.modules))
     if drew:
         with random_states_kept(network.device()):
@@ -308,10 +314,10 @@ def _run_pass(
     return found
 
 
-def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, level: float | None) -> ProbePass:
+def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, following: Following | None) -> ProbePass:
     with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
         ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
-        ctx.seen.followed = None if level is None else Followed(level)
+        ctx.seen.followed = following and following()
         whole = ctx.run()
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
         ctx.seen.hooked = runs_hooks(network)

@@ -102,7 +102,7 @@ def _step(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def _drop_between(ctx: Pass, call: _Call, data: Tensor) -> Tensor:
-    key = ctx.site(_KINDS[call.func], call.rate, data, None, None)
+    key = ctx.site(_KINDS[call.func], call.rate, data, None)
     if key is None:
         return data
     mask = _mask(ctx, call, data, key)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat._intercept._layout import Fold, Layout
+from caveat._intercept._layout import Layout
 from caveat._intercept._masks import MaskSource
 from caveat._intercept._multipliers import Followed
 from caveat._intercept._network import Network
@@ -66,7 +66,10 @@ class Drawing:
 
 @dataclass
 class Observation:
-    """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask."""
+    """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask.
+
+    ``constant`` says, in a pass that follows what is made of what, that the tensor is made of no data.
+    """
 
     key: SiteKey
     kind: str
@@ -75,8 +78,8 @@ class Observation:
     module: nn.Module
     tensor: Tensor | None
     mask_shape: tuple[int, ...] | None
-    hint: Fold | None = None
     masks: bool = True
+    constant: bool = False
 
 
 @dataclass

@@ -58,7 +58,7 @@ def _recurrence(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
 def _key(ctx: Pass, place: MaskPlace, shown: Tensor) -> SiteKey | None:
     if place.rate == 0:
         return None
-    return ctx.site(place.kind, place.rate, shown, partial(_mask_shape, width=place.width), None)
+    return ctx.site(place.kind, place.rate, shown, partial(_mask_shape, width=place.width))
 
 
 def _mask_shape(shape: tuple[int, ...], width: int) -> tuple[int, int]:
@@ -186,7 +186,7 @@ def _words(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     args, _ = ctx.settled(args, kwargs)
     ids, vocabulary, rate, dtype, _ = args
     by_row = ids.flatten(1) if ids.dim() > 1 else ids.unsqueeze(0)
-    key = ctx.site("embedding", rate, by_row, partial(_mask_shape, width=vocabulary), None) if rate > 0 else None
+    key = ctx.site("embedding", rate, by_row, partial(_mask_shape, width=vocabulary)) if rate > 0 else None
     if key is None:
         return None
     masks = ctx.one_draw(_by_row(ctx, key, (len(by_row), vocabulary), rate, dtype))
