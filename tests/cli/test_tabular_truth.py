@@ -17,10 +17,12 @@ pytest.importorskip("typer")
 pytest.importorskip("rich")
 pytest.importorskip("sklearn")
 
-from caveat._tables import NumberColumn
+from caveat._estimators import Classes
+from caveat._tables import Chunk, InvalidTableError, NumberColumn, as_objects
 from caveat.cli._cli import main
 from caveat.cli._tabular_drift import chance_of, count_numbers, stability_index
 from caveat.cli._tabular_rows import answer_text
+from caveat.cli._tabular_tested import truth_of
 from caveat.predictive import Gaussian
 
 QUICK = ["--epochs", "4", "--members", "1", "--draws", "12"]
@@ -154,6 +156,24 @@ def test_a_target_in_local_dress_is_read_alike_by_every_command(
         assert main(["fit", file, "--target", "y", "--out", model, *QUICK]) == 0
         errors.append(asked(capsys, "evaluate", model, file)["metrics"]["root_mean_squared_error"]["value"])
     assert errors[0] == pytest.approx(errors[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("labels", [("1", "1.0"), ("True", "true"), ("A", "A "), ("no", "yes")])
+def test_classes_that_python_keeps_apart_are_kept_apart_in_a_file(labels: tuple[str, str]) -> None:
+    model: Any = SimpleNamespace(target=Classes("y", labels, (1, 1)))
+    cells = [*reversed(labels), *labels]
+    assert truth_of(model, chunk_of(cells)).tolist() == [1, 0, 0, 1]
+
+
+def test_a_cell_that_may_be_either_of_two_classes_is_refused() -> None:
+    model: Any = SimpleNamespace(target=Classes("y", ("True", "true", "2.0"), (1, 1, 1)))
+    assert truth_of(model, chunk_of([2, "2", True, "true"])).tolist() == [2, 2, 0, 1]
+    with pytest.raises(InvalidTableError, match=r"'TRUE' at line 3 of t.csv; known are 'True', 'true', '2.0'"):
+        truth_of(model, chunk_of(["true", "TRUE"]))
+
+
+def chunk_of(cells: list[Any]) -> Chunk:
+    return Chunk({"y": as_objects(cells)}, np.arange(2, len(cells) + 2), "t.csv", 1.0)
 
 
 def test_codes_are_one_category_whether_written_with_a_point_or_not(

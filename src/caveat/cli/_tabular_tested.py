@@ -25,6 +25,7 @@ from caveat._tables import (
     parse_columns,
     read_sample,
     require_columns,
+    shown,
     target_numbers,
     unfamiliarity,
 )
@@ -137,15 +138,22 @@ def truth_of(model: Model, sample: Chunk) -> Tensor:
     """Class numbers (B,), or targets (B, D)."""
     if not isinstance(model.target, Classes):
         return torch.from_numpy(target_numbers(sample, model.target.names, model.reader.targets))
-    known = {key_of(label): number for number, label in enumerate(model.target.labels)}
+    labels = model.target.labels
     numbers: list[int] = []
-    for row, label in enumerate(class_labels(sample, model.target.name)):
-        if label not in known:
+    known: dict[str, list[int]] = {}
+    for number, label in enumerate(labels):
+        known.setdefault(key_of(label) or label, []).append(number)
+    values, keys = sample.columns[model.target.name].tolist(), class_labels(sample, model.target.name)
+    for row, (value, key) in enumerate(zip(values, keys, strict=True)):
+        fitting = known.get(key, [])
+        if len(fitting) > 1:  # Python tells "1" from "1.0", so that the cell must be one of them to the letter
+            fitting = [number for number in fitting if labels[number] == shown(value, most=None)]
+        if len(fitting) != 1:
             raise InvalidTableError(
                 f"Column {model.target.name!r} must hold classes that the model knows.",
-                got=f"{label!r} at {sample.place(row)}; known are {', '.join(map(repr, model.target.labels[:10]))}",
+                got=f"{shown(value)!r} at {sample.place(row)}; known are {', '.join(map(repr, labels[:10]))}",
                 cause="another spelling, or a class that training did not have",
                 fix="mend the spelling, leave these rows out, or train again with them",
             )
-        numbers.append(known[label])
+        numbers += fitting
     return torch.tensor(numbers)
