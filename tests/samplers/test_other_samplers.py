@@ -135,6 +135,52 @@ def test_swag_takes_statistics_under_each_draws_weights() -> None:
     torch.testing.assert_close(caveat.draws(sampler, X, 1)[0], expected, rtol=1e-4, atol=1e-5)
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.last.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x) + self.last(x.flip(1))
+
+
+class Listed(nn.Module):
+    """A parameter that a list and a closure hold as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 3), nn.Linear(3, 2)
+        self.held = ([self.first.weight], (self.last.weight,))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x @ self.held[0][0].T) @ self.held[1][0].T
+
+
+class Recurrent(nn.Module):
+    """torch's own layer that keeps its parameters in a list, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(1, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.unsqueeze(-1))[0][:, -1]
+
+
+@pytest.mark.parametrize("kind", [Tied, Listed, Recurrent])
+def test_swag_moves_a_parameter_wherever_it_is_held(kind: type[nn.Module]) -> None:
+    network = kind().eval()
+    sampler = samplers.swag(network, walk(network, 4), output=caveat.Mean())
+    values = caveat.draws(sampler, X, 4)
+    for draw in range(4):
+        twin = kind().eval()
+        with torch.no_grad():
+            for name, parameter in twin.named_parameters():
+                parameter.copy_(sampler.weights(0, draw)[name])
+            torch.testing.assert_close(values[draw], twin(X))
+
+
 def test_bad_arguments_of_swag_are_named() -> None:
     network = nn.Linear(4, 2)
     good: Any = {"output": caveat.Mean()}

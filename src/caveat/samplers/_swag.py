@@ -18,18 +18,43 @@ from torch import Tensor, nn
 from caveat._checks import require_integer, require_model, require_number
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
-from caveat._intercept import normal_from_uniform, put_back, random_bits, uniform_from_bits
+from caveat._intercept import (
+    FunctionMode,
+    map_tensors,
+    normal_from_uniform,
+    put_back,
+    random_bits,
+    uniform_from_bits,
+)
 from caveat._seeds import check_seed, draw_keys, site_key
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
 from caveat.samplers._line import in_a_line
-from caveat.samplers._members._as_eval import EvalNetwork, rows_of
+from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._training_rows import TrainingRows
 from caveat.samplers._snapshots import loaded
 from caveat.samplers._swag_moments import SwagMoments
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+class _Strays(FunctionMode):
+    """Gives torch's calls a draw's weights where they name a parameter that is held elsewhere too, as in a list."""
+
+    def __init__(self, drawn: dict[int, Tensor]) -> None:
+        super().__init__()
+        self._drawn, self.met = drawn, False  # by the ids of their parameters
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return func(*map_tensors(self._weight_of, args), **map_tensors(self._weight_of, kwargs or {}))
+
+    def _weight_of(self, tensor: Tensor) -> Tensor:
+        drawn = self._drawn.get(id(tensor), tensor)
+        self.met = self.met or drawn is not tensor
+        return drawn
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,6 +70,8 @@ class Swag(Generic[P_co]):
     _network: EvalNetwork = field(repr=False)
     _held: Held = field(repr=False)
     _lock: Any = field(default_factory=threading.RLock, repr=False)
+    _holds_all: list[Kind] = field(default_factory=list[Kind], repr=False)
+    """Inputs on which the network reads its parameters from its modules alone."""
 
     __repr__ = in_a_line
 
@@ -64,8 +91,12 @@ class Swag(Generic[P_co]):
         inputs, numbers = rows_of(inputs, kind.probe, rows, network.device)
 
         def one(draw: int) -> Values:
-            with self._weights(seed, draw), self._normalizing(seed, draw):
-                return network.draw(inputs, numbers, kind, draw, seed, gradient)
+            known = any(each is kind for each in self._holds_all)
+            with self._weights(seed, draw, known) as strays, self._normalizing(seed, draw):
+                values = network.draw(inputs, numbers, kind, draw, seed, gradient)
+            if not known and not strays.met:
+                self._holds_all.append(kind)
+            return values
 
         yield OneByOne(one, len(numbers) if kind.separable else None)
 
@@ -91,22 +122,23 @@ class Swag(Generic[P_co]):
         return found
 
     @contextmanager
-    def _weights(self, seed: int, draw: int) -> Generator[None]:
+    def _weights(self, seed: int, draw: int, known: bool) -> Generator[_Strays]:
         """The private copy with a draw's weights; they are new tensors, so that a graph may hold them."""
         with self._lock:
-            kept = list[tuple[dict[str, Any], str, Any]]()
+            own: dict[str, Any] = dict(self.model.named_parameters())
+            drawn = {id(own[name]): tensor for name, tensor in self.weights(seed, draw).items()}
+            holders = [vars(module)["_parameters"] for module in self.model.modules()]
+            kept = [(held, name, tensor) for held in holders for name, tensor in held.items() if id(tensor) in drawn]
 
             def restore() -> None:
-                for holder, last, parameter in kept:
-                    holder[last] = parameter
+                for held, name, parameter in kept:
+                    held[name] = parameter
 
-            with put_back(restore):
-                for name, tensor in self.weights(seed, draw).items():
-                    path, _, last = name.rpartition(".")
-                    holder = vars(self.model.get_submodule(path))["_parameters"]
-                    kept.append((holder, last, holder[last]))
-                    holder[last] = tensor
-                yield
+            strays = _Strays(drawn)
+            with put_back(restore), nullcontext() if known else strays:
+                for held, name, parameter in kept:
+                    held[name] = drawn[id(parameter)]
+                yield strays
 
     def _normalizing(self, seed: int, draw: int) -> AbstractContextManager[Any]:
         return nullcontext() if self._data is None else Using(self._statistics(self._data, (seed, draw)), unbiased=True)
