@@ -196,6 +196,13 @@ def test_masks_drop_at_their_rate_and_differ_between_steps_and_members(rate: flo
             assert float((masks[a] == masks[b]).double().mean()) == pytest.approx(expected, abs=0.03)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_rate_of_one_drops_everything(scaled: bool) -> None:
+    noise = Noise([1, 2], torch.device("cpu"))
+    noise.begin(0)
+    assert not bool(noise.masks(1.0, 1 << 18, scaled=scaled).any())
+
+
 def test_masks_do_not_depend_on_how_many_are_made_ahead() -> None:
     few, many = (Noise([1, 2], torch.device("cpu"), ahead=ahead) for ahead in (1, 50))
     for step in (0, 1, 2, 60, 7):

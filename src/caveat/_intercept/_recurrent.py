@@ -18,6 +18,7 @@ from caveat import _dropping as dropping
 from caveat._intercept._draw_axis import as_draws, fold, for_all_draws, has_draws, is_plain, unfold, with_draws_first
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._masks import multipliers
+from caveat._intercept._sites import SiteKey
 
 _LSTM = torch.lstm
 _KINDS = {torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn", torch.rnn_relu: "rnn"}
@@ -102,55 +103,54 @@ def _step(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def _drop_between(ctx: Pass, call: _Call, data: Tensor) -> Tensor:
-    key = ctx.site(_KINDS[call.func], call.rate, data, None)
-    if key is None:
-        return data
-    mask = _mask(ctx, call, data, key)
-    return dropping.drop(data, mask)
+    shown = _by_row(ctx, call, data) if ctx.drawing is None else data
+    key = ctx.site(_KINDS[call.func], call.rate, shown, dropping.elementwise)
+    return data if key is None else dropping.drop(data, _mask(ctx, call, data, key))
 
 
-def _mask(ctx: Pass, call: _Call, data: Tensor, key: Any) -> Tensor:
-    """A mask over (time, features): these functions say themselves which axis is the batch."""
-    assert ctx.drawing is not None
-    drawing, rate, dtype = ctx.drawing, call.rate, data.dtype
-    time = len(call.batch_sizes) if call.batch_sizes is not None else data.shape[1 if call.batch_first else 0]
-    shape, lead = (time, data.shape[-1]), len(drawing.draws)
-    rows = _rows(call, data)
-    make = multipliers(rate, dtype)
-    if ctx.rules.per_row and rows == len(drawing.rows):
-        numbers = drawing.rows if call.batch_sizes is None else drawing.rows[_order(ctx, rows)]
-        mask = drawing.source.masks_by_row(key, shape, rate, drawing.draws, numbers, make)
-        mask = mask.reshape(lead, rows, *shape).movedim(1, 2)
-    else:
-        mask = drawing.source.masks(key, shape, rate, drawing.draws, make)
-        mask = mask.reshape(lead, time, 1, shape[-1])
+def _mask(ctx: Pass, call: _Call, data: Tensor, key: SiteKey) -> Tensor:
+    """The mask of the running draw, as ``data`` is laid out; that of one row is over (time, features)."""
+    shape = _shape_by_row(call, data)
+    masks, layout = ctx.masks_for(key, shape, call.rate, multipliers(call.rate, data.dtype))
+    mask = ctx.one_draw(masks, inside=True)
+    if layout.each > 1:
+        opened = layout.open(torch.empty(shape, device="meta")).shape
+        mask = layout.close(mask.expand(opened))
     if call.batch_sizes is not None:
-        mask = _packed_mask(mask, call.batch_sizes)
-    elif call.batch_first:
-        mask = mask.transpose(1, 2)
-    return ctx.one_draw(mask)
+        return _packed_mask(mask, call.batch_sizes, _order(ctx))
+    return mask if call.batch_first else mask.transpose(0, 1)
 
 
-def _order(ctx: Pass, rows: int) -> Tensor:
+def _shape_by_row(call: _Call, data: Tensor) -> tuple[int, int, int]:
+    """Rows, times and features of what a layer returned."""
+    if call.batch_sizes is not None:
+        return int(call.batch_sizes[0]), len(call.batch_sizes), data.shape[-1]
+    rows, times = data.shape[:2] if call.batch_first else (data.shape[1], data.shape[0])
+    return rows, times, data.shape[-1]
+
+
+def _by_row(ctx: Pass, call: _Call, data: Tensor) -> Tensor:
+    """What a layer returned as (rows, times, features): where torch's layout is the same, rows have masks alike."""
+    if call.batch_sizes is None:
+        return data if call.batch_first else data.transpose(0, 1)
+    padded, _ = torch._VF._pad_packed_sequence(data, call.batch_sizes, True, 0.0, len(call.batch_sizes))
+    order = _order(ctx)
+    return padded if order is None else padded.index_select(0, order.argsort())
+
+
+def _order(ctx: Pass) -> Tensor | None:
     """Which row of the batch stands where in a packed sequence: torch's function is not told, its module is."""
     packed = ctx.arguments[-1][0] if ctx.arguments[-1] else None
-    order = packed.sorted_indices if isinstance(packed, PackedSequence) else None
-    return torch.arange(rows) if order is None else order
+    return packed.sorted_indices if isinstance(packed, PackedSequence) else None
 
 
-def _rows(call: _Call, data: Tensor) -> int:
-    if call.batch_sizes is not None:
-        return int(call.batch_sizes[0])
-    return data.shape[0 if call.batch_first else 1]
-
-
-def _packed_mask(mask: Tensor, batch_sizes: Tensor) -> Tensor:
-    """From (S, time, 1 or B, features) to the rows of a packed sequence: (S, total, features)."""
-    times = torch.repeat_interleave(torch.arange(len(batch_sizes)), batch_sizes)
-    if mask.shape[2] == 1:
-        return mask[:, times.to(mask.device), 0]
-    rows = torch.cat([torch.arange(int(size)) for size in batch_sizes])
-    return mask[:, times.to(mask.device), rows.to(mask.device)]
+def _packed_mask(mask: Tensor, batch_sizes: Tensor, order: Tensor | None) -> Tensor:
+    """From (B or 1, times, features) to the entries of a packed sequence: (total, features)."""
+    times = torch.repeat_interleave(torch.arange(len(batch_sizes)), batch_sizes).to(mask.device)
+    if mask.shape[0] == 1:
+        return mask[0, times]
+    rows = torch.cat([torch.arange(int(size)) for size in batch_sizes]).to(mask.device)
+    return mask[rows if order is None else order[rows], times]
 
 
 def _layer(settings: Any, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -83,7 +83,8 @@ class Noise(FunctionMode):
 
         def writer(steps: int) -> Writer:
             marks = [min(round(rate * 2 * _HALF), 2 * _HALF - 1) - _HALF for rate in rates]
-            factors = [1 / (1 - rate) if scaled and rate < 1 else 1.0 for rate in rates]
+            # At rate 1 all is dropped, also where the largest word says that it is kept.
+            factors = [0.0 if rate >= 1 else 1 / (1 - rate) if scaled else 1.0 for rate in rates]
             mark, factor = self._by_row(marks, torch.int16, steps), self._by_row(factors, torch.float32, steps)
 
             def write(bits: Tensor, rows: slice, out: Tensor) -> None:
