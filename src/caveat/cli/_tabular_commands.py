@@ -206,7 +206,7 @@ def evaluate(
     check_draws(draws)
     with _working(f"Evaluating on {data.name}", model, data, threads) as advance:
         from caveat.cli._evaluate_command import evaluate_file
-        from caveat.cli._tabular_scores import describe_policy
+        from caveat.cli._tabular_scores import describe_interval, describe_policy
 
         found = evaluate_file(model, data, report, draws=draws, most_rows=most_rows, advance=advance)
     if as_json:
@@ -215,7 +215,7 @@ def evaluate(
     table = bare_table(("metric", "value", "95 % interval"), left=("metric",))
     for one in found["metrics"].values():
         title = f"{one['title']}, {one['unit']}" if one["unit"] else one["title"]
-        table.add_row(title, f"{one['value']:.4g}", f"{one['low']:.4g} to {one['high']:.4g}")
+        table.add_row(title, f"{one['value']:.4g}", describe_interval(one["low"], one["high"]))
     Console().print(table)
     print(f"Calibrated by: {found['calibration']}.")
     _say_left_out(found)

@@ -20,7 +20,7 @@ from caveat.cli._tabular_pictures import (
     plot_referred,
 )
 from caveat.cli._tabular_rows import choose_rows, rows_table
-from caveat.cli._tabular_scores import Score, describe_policy, interval_of_fraction
+from caveat.cli._tabular_scores import Score, describe_interval, describe_policy, interval_of_fraction
 from caveat.cli._tabular_tested import Judged, Tested
 from caveat.predictive import Categorical
 
@@ -243,14 +243,15 @@ def scores_table(scores: list[Score]) -> str:
     """Returns the metrics with their intervals as a table."""
     titles = [f"{score.title} ({score.unit})" if score.unit else score.title for score in scores]
     rows = [
-        [title, f"{score.value:.4g}", f"{score.low:.4g} to {score.high:.4g}"]
+        [title, f"{score.value:.4g}", describe_interval(score.low, score.high)]
         for title, score in zip(titles, scores, strict=True)
     ]
     return section(
         "Its scores on these rows",
         wide_table(["metric", "value", "95 % interval"], rows),
         "The interval is where the metric would be on other files of this size from the same "
-        "source: a bootstrap over rows, its own bias taken out.",
+        "source: of a share the exact one (Clopper and Pearson), of others a bootstrap over rows, its own bias taken "
+        "out, which says nothing where resampled rows give one number, as of a single row or where none is wrong.",
     )
 
 

@@ -21,13 +21,13 @@ _RESAMPLED_AT_MOST = 20_000
 
 @dataclass(frozen=True)
 class Score:
-    """A metric and its 95 % interval over resampled rows."""
+    """A metric and its 95 % interval: exact of a fraction, else over resampled rows; None where these do not differ."""
 
     name: str
     title: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     unit: str
 
 
@@ -42,13 +42,16 @@ def scores_of(tested: Judged, resamples: int = 500) -> list[Score]:
     found: list[Score] = []
     for (name, title, unit), function, tensors in wanted:
         value = float(function(*tensors))
+        if function is fraction_of_rows:
+            found.append(Score(name, title, value, *interval_of_fraction(value, rows), unit))
+            continue
         some = (tensor[chosen] for tensor in tensors)
         few = metrics.bootstrap(function, *some, resamples=resamples, centered=True)
         middle, *ends = (float(number) for number in few)
         shrunk = math.sqrt(len(chosen) / rows)
         least, most = _bounds_of(function, tensors)
         low, high = (min(max(value + (end - middle) * shrunk, least), most) for end in ends)
-        found.append(Score(name, title, value, low, high, unit))
+        found.append(Score(name, title, value, *((low, high) if low < high else (None, None)), unit))
     return found
 
 
@@ -69,7 +72,7 @@ def _class_metrics(tested: Judged, pred: Categorical, chosen: Tensor) -> list[An
     truth, wrong = tested.truth, tested.wrong
     both = (p, truth)
     found = [
-        (("accuracy", "Share of right answers (accuracy)", ""), metrics.accuracy, both),
+        (("accuracy", "Share of right answers (accuracy)", ""), fraction_of_rows, (1 - wrong,)),
         (("negative_log_likelihood", "Negative log-likelihood", "nats"), metrics.negative_log_likelihood, both),
         (("brier_score", "Brier score", ""), metrics.brier_score, both),
         (("expected_calibration_error", "Expected calibration error", ""), metrics.expected_calibration_error, both),
@@ -86,7 +89,7 @@ def _class_metrics(tested: Judged, pred: Categorical, chosen: Tensor) -> list[An
     if not bool(sets.all()):  # else too few rows were held out
         holds, size = sets.gather(1, truth[:, None])[:, 0].double(), sets.double().sum(1)
         found += [
-            (("coverage_90", "Share of 90 % sets that hold the truth", ""), mean_of_rows, (holds,)),
+            (("coverage_90", "Share of 90 % sets that hold the truth", ""), fraction_of_rows, (holds,)),
             (("size_90", "Classes in a 90 % set, mean", ""), mean_of_rows, (size,)),
         ]
     return found
@@ -110,6 +113,11 @@ def mean_of_rows(values: Tensor, *, weights: Tensor | None = None) -> Tensor:
     return values.mean() if weights is None else weights.to(values) @ values / weights.to(values).sum(-1)
 
 
+def fraction_of_rows(holds: Tensor) -> Tensor:
+    """Returns the fraction of rows (B,) that are 1, of which the others are 0."""
+    return holds.mean()
+
+
 def _number_metrics(tested: Judged) -> list[Any]:
     pred, target = cast(Gaussian, tested.pred), cast(Numbers, tested.model.target)
     found: list[Any] = []
@@ -118,9 +126,10 @@ def _number_metrics(tested: Judged) -> list[Any]:
     for column, name in enumerate(target.names):
         answer, truth = pred.moments.mean[:, column], tested.truth[:, column]
         about, short = ("", "") if len(target.names) == 1 else (f" of {name}", f" {name}")
-        ends = (low[:, column], high[:, column], truth)
-        rmse, mean = metrics.root_mean_squared_error, mean_of_rows
-        coverage, width = metrics.interval_coverage, metrics.mean_interval_width
+        ends = (low[:, column], high[:, column])
+        holds = ((ends[0] <= truth) & (truth <= ends[1])).double()
+        rmse, width, mean = metrics.root_mean_squared_error, metrics.mean_interval_width, mean_of_rows
+        share = f"Share of 90 % intervals that hold the truth{about}"
         found += [
             ((f"root_mean_squared_error{short}", f"Root mean squared error{about}", ""), rmse, (answer, truth)),
             ((f"negative_log_likelihood{short}", f"Negative log-likelihood{about}", "nats"), mean, (nll[:, column],)),
@@ -128,8 +137,8 @@ def _number_metrics(tested: Judged) -> list[Any]:
         ]
         if bool(torch.isfinite(high[:, column]).all()):  # else too few rows were held out
             found += [
-                ((f"coverage_90{short}", f"Share of 90 % intervals that hold the truth{about}", ""), coverage, ends),
-                ((f"width_90{short}", f"Mean width of 90 % intervals{about}", ""), width, ends[:2]),
+                ((f"coverage_90{short}", share, ""), fraction_of_rows, (holds,)),
+                ((f"width_90{short}", f"Mean width of 90 % intervals{about}", ""), width, ends),
             ]
     return found
 
@@ -172,6 +181,16 @@ def interval_of_fraction(fraction: float, rows: int) -> tuple[float, float]:
     """
     count = round(fraction * rows)
     return 1 - risk_upper_bound(rows - count, rows, 0.975), risk_upper_bound(count, rows, 0.975)
+
+
+def describe_interval(low: float | None, high: float | None) -> str:
+    """Returns an interval for people.
+
+    Example:
+        >>> describe_interval(0.5, 0.75), describe_interval(None, None)
+        ('0.5 to 0.75', 'not known')
+    """
+    return "not known" if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
 def describe_policy(policy: dict[str, Any]) -> str:
