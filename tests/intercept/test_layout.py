@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from caveat._intercept._layout import Fold, Layout, close, find_layout, fold_order
+from caveat._intercept._layout import Fold, Layout, close, find_layout, fold_orders
 
 SIZES = st.integers(1, 4)
 
@@ -67,14 +67,18 @@ def test_masks_by_row_meet_their_own_rows(case: tuple[Tensor, int, Fold]) -> Non
 def test_the_order_of_a_fold_is_found_from_values(case: tuple[Tensor, int, Fold]) -> None:
     rows, axis, fold = case
     pair = rows[:2] + 1
-    found = fold_order(pair[1], batch_of(pair, axis, fold), axis)
-    assert found is not None
-    assert torch.equal(batch_of(pair, axis, found), batch_of(pair, axis, fold))
+    found = fold_orders(pair[1], batch_of(pair, axis, fold), axis)
+    assert fold in found
+    assert all(torch.equal(batch_of(pair, axis, each), batch_of(pair, axis, fold)) for each in found)
 
 
 def test_values_of_rows_that_depend_on_each_other_have_no_order() -> None:
     one = torch.tensor([1.0, 2.0])
-    assert fold_order(one, torch.tensor([9.0, 9.0, 9.0, 9.0]), 0) is None
+    assert fold_orders(one, torch.tensor([9.0, 9.0, 9.0, 9.0]), 0) == ()
+
+
+def test_equal_values_of_rows_leave_both_orders() -> None:
+    assert len(fold_orders(torch.ones(2), torch.ones(4), 0)) == 2
 
 
 @pytest.mark.parametrize(

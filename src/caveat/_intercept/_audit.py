@@ -190,8 +190,8 @@ def _notes(network: Network, found: Probe) -> Iterator[str]:
         yield "the network mixes rows: one alone does not give what it gives among others, so rows are never separated."
     if found.rows_alone:
         yield (
-            "some site's tensor does not show which entries are of which row (rows are chosen, packed or looped over), "
-            "so each row is evaluated by itself: right, and slower."
+            "some site's tensor does not show which entries are of which row (rows are chosen, packed, padded or "
+            "looped over), so each row is evaluated by itself: right, and slower."
         )
     scripts = [network.paths[id(module)] for module in network.modules if is_script(module)]
     for path in scripts:

@@ -183,7 +183,7 @@ class Pass(FunctionMode):
         if handler is not None:
             return handler(self, func, args, kwargs)
         if self.drawing is None:
-            self.seen.note(func, args, self.network)
+            self.seen.note(func, args, kwargs, self.network)
         return self.plain(func, *self.settled(args, kwargs))
 
     def settled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -124,18 +124,15 @@ def find_layout(one: tuple[int, ...], actual: tuple[int, ...], rows: int, fold: 
     return Layout(rows, axis, each, fold or Fold.MAJOR)
 
 
-def fold_order(one: Tensor, two: Tensor, axis: int) -> Fold | None:
-    """In which order two rows are folded into ``axis``, judged by the values of the second row alone (``one``).
+def fold_orders(one: Tensor, two: Tensor, axis: int) -> tuple[Fold, ...]:
+    """The orders in which two rows may be folded into ``axis``, by the values of the second row alone (``one``).
 
-    Returns None where neither order gives the second row back (the rows are not independent).
+    None gives the second row back where rows are not independent, both do where values do not tell them apart.
     """
     each = one.shape[axis]
     major = two.narrow(axis, each, each)
     minor = cast(Tensor, two.unflatten(axis, (each, 2))).select(axis + 1, 1)
-    for fold, values in ((Fold.MAJOR, major), (Fold.MINOR, minor)):
-        if close(values, one):
-            return fold
-    return None
+    return tuple(fold for fold, values in ((Fold.MAJOR, major), (Fold.MINOR, minor)) if close(values, one))
 
 
 def close(a: Tensor, b: Tensor) -> bool:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from caveat._intercept._hidden import ProbePass
-from caveat._intercept._layout import Fold, Layout, find_layout, fold_order
+from caveat._intercept._layout import Fold, Layout, find_layout, fold_orders
 from caveat._intercept._rules import Observation, Observations, Rules
 from caveat._intercept._sites import Site, SiteKey
 
 
 @dataclass
 class Places:
-    """How each site's tensor holds two rows: placed, without a batch, or unknown."""
+    """How each site's tensor holds two rows: placed, without a batch, or unknown.
+
+    ``undecided`` are sites where rows are folded in with other entries, of values that fit either order.
+    """
 
     placed: dict[SiteKey, Layout] = field(default_factory=dict[SiteKey, Layout])
     unbatched: set[SiteKey] = field(default_factory=set[SiteKey])
+    undecided: dict[SiteKey, Layout] = field(default_factory=dict[SiteKey, Layout])
     unknown: bool = False
 
     @classmethod
@@ -41,13 +45,16 @@ class Places:
             self.unknown = True
             return
         if layout.each > 1:
-            order = None
+            orders: tuple[Fold, ...] = ()
             if one.tensor is not None and two.tensor is not None:
-                order = fold_order(one.tensor, two.tensor, layout.axis)
-            if order is None:
+                orders = fold_orders(one.tensor, two.tensor, layout.axis)
+            if len(orders) == 2:
+                self.undecided[one.key] = layout
+                return
+            if not orders:
                 self.unknown = True
                 return
-            layout = replace(layout, fold=order)
+            layout = replace(layout, fold=orders[0])
         self.placed[one.key] = layout
 
 

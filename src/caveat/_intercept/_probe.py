@@ -30,7 +30,7 @@ from caveat._intercept._guard import (
 from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
 from caveat._intercept._interception import Pass
-from caveat._intercept._layout import Fold, close, find_layout
+from caveat._intercept._layout import find_layout
 from caveat._intercept._masks import MaskSource
 from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
 from caveat._intercept._network import Network
@@ -39,6 +39,7 @@ from caveat._intercept._places import Places, could_be_chosen, live_observations
 from caveat._intercept._random_states import devices_of, seed_all
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
+from caveat._intercept._second_row import RowTrial, second_row_is, try_draw
 from caveat._intercept._sites import LivePredicate, Site, all_dropout
 from caveat.errors import RowsNotSeparatedWarning
 
@@ -130,10 +131,10 @@ def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said:
         pair = _try_rows(network, two_rows(inputs, axes), axes, rules, read) if one is not None else None
         if one is None or pair is None:
             continue
-        independent = _rows_independent(one, pair)
+        independent = second_row_is(one.returned, pair.returned)
         others = first_and_last_row(inputs, axes) if independent else None
         if others is not None and (again := _try_rows(network, others, axes, rules, read)) is not None:
-            independent = _rows_independent(one, again)
+            independent = second_row_is(one.returned, again.returned)
         stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
         if said is not None or (independent and stays and not _is_broken(one)):
             return _conclude(network, inputs, rules, read, axes, one, pair, independent)
@@ -154,7 +155,7 @@ def _conclude(
 ) -> Probe:
     def still_independent(flips: frozenset[ReadKey], alone: ProbePass) -> bool:
         both = _try_pass(network, two_rows(inputs, axes), replace(rules, flips=flips), read)
-        return both is not None and _rows_independent(alone, both)
+        return both is not None and second_row_is(alone.returned, both.returned)
 
     hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one, still_independent)
     rules = replace(rules, flips=hidden.flips)
@@ -180,9 +181,18 @@ def _conclude(
         output_axes=output_axes,
         unmanaged=one.seen.unmanaged,
     )
+    trial = RowTrial(network, last_row(inputs, axes), axes.take(inputs, [found.rows - 1] * 2), read)
+    settled = trial.settle(rules, places.undecided) if independent and not places.unknown else None
+    if settled is None:
+        return found.with_rows_alone()
+    found = replace(found, rules=settled)
+    with_rows = trial.find_rows_in(settled) if not one.seen.unmanaged else None
+    if with_rows is not None:
+        settled = replace(settled, unbatched=settled.unbatched - with_rows)
+        return replace(found, rules=settled).with_rows_alone()
     late = one.seen.after_a_choice() & rules.sites.keys()
     unsafe = any(could_be_chosen(rules.sites[key], layout) for key, layout in places.placed.items() if key in late)
-    return found.with_rows_alone() if places.unknown or unsafe else found
+    return found.with_rows_alone() if unsafe else found
 
 
 def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said: Axes | None) -> Probe:
@@ -261,7 +271,10 @@ def _find_hidden(
         return found
 
     def fired(flips: frozenset[ReadKey]) -> Any:
-        return _try_draw(network, inputs, replace(rules, flips=flips), read, rows)
+        trial = replace(rules, flips=flips, layout_known=rows == 1)
+        device = network.device()
+        drawing = Drawing(MaskSource(0, device=device), range(1), torch.arange(rows, device=device))
+        return try_draw(network, inputs, trial, read, drawing)
 
     return find_hidden(probe, first, rules.live, lambda module: network.paths[id(module)], independent, fired)
 
@@ -275,19 +288,6 @@ def _try_rows(network: Network, inputs: Inputs, axes: Axes, rules: Rules, read: 
 def _try_pass(network: Network, inputs: Inputs, rules: Rules, read: Reader) -> ProbePass | None:
     try:
         return _run_pass(network, inputs, rules, read)
-    except Exception:
-        return None
-
-
-def _try_draw(network: Network, inputs: Inputs, rules: Rules, read: Reader, rows: int) -> Any:
-    """What is read of draw 0; None where it fails."""
-    device = network.device()
-    drawing = Drawing(MaskSource(0, device=device), range(1), torch.arange(rows, device=device))
-    try:
-        with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules), random_states_kept(device):
-            seed_all(0)
-            returned = read(Pass(network, replace(rules, layout_known=rows == 1), inputs, drawing).run())
-            return pytree.tree_map_only(Tensor, Tensor.detach, returned)
     except Exception:
         return None
 
@@ -356,27 +356,10 @@ def _is_of_torch(hook: Any) -> bool:
     return made_by.split(".")[0] == "torch" and not isinstance(owner, nn.Module)
 
 
-def _rows_independent(one: ProbePass, two: ProbePass) -> bool:
-    """Does the second of two rows give what it gives alone?"""
-    alone, pair = pytree.tree_leaves(one.returned), pytree.tree_leaves(two.returned)
-    if len(alone) != len(pair):
-        return False
-    return all(_second_row_is(a, b) for a, b in zip(alone, pair, strict=True) if isinstance(a, Tensor))
-
-
 def _is_broken(probe: ProbePass) -> bool:
     """Is all that was read NaN? Then it equals anything as broken, such as attention to nothing but padding."""
     tensors = [leaf for leaf in pytree.tree_leaves(probe.returned) if isinstance(leaf, Tensor) and leaf.numel() > 0]
     return bool(tensors) and all(tensor.is_floating_point() and bool(tensor.isnan().all()) for tensor in tensors)
-
-
-def _second_row_is(one: Tensor, two: Tensor) -> bool:
-    layout = find_layout(tuple(one.shape), tuple(two.shape), 2, Fold.MAJOR)
-    if layout is None or layout.axis is None:
-        return False
-    opened = layout.open(two)
-    assert layout.batch_axis is not None
-    return close(opened.select(layout.batch_axis, 1).reshape(one.shape), one)
 
 
 def _output_axes(one: ProbePass, pair: ProbePass | None) -> tuple[int, ...] | None:

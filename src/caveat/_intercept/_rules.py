@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from caveat._intercept._layout import Layout
 from caveat._intercept._masks import MaskSource
@@ -101,10 +102,11 @@ class Observations:
     followed: Followed | None = None
     of_weights: OfWeights = field(default_factory=OfWeights)
 
-    def note(self, func: Any, args: tuple[Any, ...], network: Network) -> None:
+    def note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], network: Network) -> None:
         """Note what a call of torch's says about the network."""
         if not self.sizes_follow_values and makes_sizes_of_values(func, args):
-            self.sizes_follow_values = not (args and self.of_weights.holds(args[0], network))
+            taken = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            self.sizes_follow_values = not (taken and all(self.of_weights.holds(leaf, network) for leaf in taken))
             self.chosen_from = len(self.observed)
         self.takes_gradient = self.takes_gradient or func in _GRADIENTS
 

@@ -176,7 +176,7 @@ class KerasMCDropout(Generic[P_co]):
             return _Plan(told, separable=False, rows_alone=False)
         places = Places.of(hidden.probe, self._try(two_rows(inputs, axes), told, 2))
         told = replace(told, placed=places.placed, unbatched=frozenset(places.unbatched))
-        return _Plan(told, separable=True, rows_alone=places.unknown)
+        return _Plan(told, separable=True, rows_alone=places.unknown or bool(places.undecided))
 
     def _try(self, inputs: Inputs, told: Told, rows: int) -> ProbePass | None:
         try:
