@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ from sklearn import metrics as sklearn_metrics
 from caveat._estimators import load_model, sets_of, uncertainty_of
 from caveat.cli._cli import main
 from caveat.cli._tabular_drift import drifts_of
-from caveat.cli._tabular_report import confusion_sections, report_html
-from caveat.cli._tabular_rows import choose_rows, why
+from caveat.cli._tabular_report import confusion_sections, headline, report_html
+from caveat.cli._tabular_rows import answer_text, choose_rows, truth_text, why
 from caveat.cli._tabular_scores import Score, scores_of
 from caveat.cli._tabular_tested import TABLES, ask
 from caveat.cli._tabular_tested import Tested as Rows
+from caveat.predictive import Gaussian
 
 KINDS = ("low", "middle", "high")
 
@@ -162,6 +164,36 @@ def test_rows_to_look_at_differ_from_each_other(prices: Rows) -> None:
     assert sum(row < 10 for row in chosen) <= 2
     assert chosen == sorted(chosen)
     assert not set(chosen) & set(choose_rows(prices, by, chosen))
+
+
+@pytest.mark.parametrize(
+    ("truth", "answer", "deviation", "shown"),
+    [
+        (5412348.123, 5412347.852, 0.049, ("5412348.123", "5412347.852 ± 0.049")),
+        (251987.4, 252134.0, 4900.0, ("251987", "252100 ± 4900")),
+        (4.25, 250.0, 210.0, ("4.25", "250 ± 210")),
+        (1e-7, 2e-7, 3e-8, ("0.000000100", "0.000000200 ± 0.000000030")),
+    ],
+)
+def test_the_truth_has_the_digits_of_the_answer(
+    truth: float, answer: float, deviation: float, shown: tuple[str, str]
+) -> None:
+    pred = Gaussian.from_draws(torch.tensor([[[answer]], [[answer]]], dtype=torch.float64), deviation**2)
+    model = SimpleNamespace(target=None)
+    tested: Any = SimpleNamespace(model=model, pred=pred, truth=torch.tensor([[truth]], dtype=torch.float64))
+    assert (truth_text(tested, 0), answer_text(tested, 0)) == shown
+
+
+def test_the_headline_gives_each_target_its_own_error() -> None:
+    def title(*errors: float) -> str:
+        names = tuple(f"y{number}" for number in range(len(errors)))
+        model = SimpleNamespace(target=SimpleNamespace(names=names), kind=SimpleNamespace(rows="rows"))
+        tested: Any = SimpleNamespace(model=model, pred=None, truth=torch.zeros(300, len(errors)))
+        scores = [Score(f"root_mean_squared_error y{n}", "", error, 0, 1, "") for n, error in enumerate(errors)]
+        return headline(tested, [*scores, Score("crps y0", "", 7.0, 6, 8, "")])
+
+    assert title(29.69, 0.03198) == "y0: off by 29.7, y1: off by 0.032 on 300 rows (root mean square)"
+    assert title(*range(1, 8)).endswith("y3: off by 4, 3 more below on 300 rows (root mean square)")
 
 
 @pytest.mark.slow

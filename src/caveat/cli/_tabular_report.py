@@ -24,7 +24,7 @@ from caveat.cli._tabular_scores import Score, describe_interval, describe_policy
 from caveat.cli._tabular_tested import Judged, Tested
 from caveat.predictive import Categorical
 
-_MOST_CONFUSED, _MOST_PAIRS = 12, 12
+_MOST_CONFUSED, _MOST_PAIRS, _MOST_NAMED = 12, 12, 4
 _MORE = """
 img.plot{max-width:560px} td.wrap,th.wrap{white-space:normal;text-align:left;min-width:13em}
 td.text,th.text{text-align:left}
@@ -194,12 +194,14 @@ def _range_of_fraction(fraction: float, rows: int) -> str:
 
 
 def headline(tested: Judged, scores: list[Score]) -> str:
-    """Returns the page's title: how many answers are right, or how far off they are."""
-    first, rows = scores[0], f"{len(tested.truth):,} {tested.model.kind.rows}"
-    name = " and ".join(tested.model.target.names)
+    """Returns the page's title: how many answers are right, or how far off they are, each target by itself."""
+    names, rows = tested.model.target.names, f"{len(tested.truth):,} {tested.model.kind.rows}"
     if isinstance(tested.pred, Categorical):
-        return f"{name}: right on {first.value:.1%} of {rows}"
-    return f"{name}: off by {first.value:.3g} on {rows} (root mean square)"
+        return f"{names[0]}: right on {scores[0].value:.1%} of {rows}"
+    errors = [score.value for score in scores if score.name.startswith("root_mean_squared_error")]
+    listed = [f"{name}: off by {error:.3g}" for name, error in zip(names, errors, strict=True)]
+    more = [f"{len(names) - _MOST_NAMED} more below"] if len(names) > _MOST_NAMED else []
+    return f"{', '.join([*listed[:_MOST_NAMED], *more])} on {rows} (root mean square)"
 
 
 def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) -> str:
@@ -249,9 +251,9 @@ def scores_table(scores: list[Score]) -> str:
     return section(
         "Its scores on these rows",
         wide_table(["metric", "value", "95 % interval"], rows),
-        "The interval is where the metric would be on other files of this size from the same "
-        "source: of a share the exact one (Clopper and Pearson), of others a bootstrap over rows, its own bias taken "
-        "out, which says nothing where resampled rows give one number, as of a single row or where none is wrong.",
+        "The interval is where the metric may be on very many rows from the same source: of a share the exact one "
+        "(Clopper and Pearson), of others a bootstrap over rows, its own bias taken out, which says nothing where "
+        "resampled rows give one number, as of a single row or where none is wrong.",
     )
 
 

@@ -12,7 +12,7 @@ from caveat._estimators import Classes, epistemic_measure
 from caveat._tables import FIRST
 from caveat.cli._report_page import wide_table
 from caveat.cli._tabular_tested import Judged, Tested
-from caveat.predictive import Categorical
+from caveat.predictive import Categorical, Gaussian
 
 SHOWN = 8
 _CANDIDATES, _FRACTION = 40, 0.05
@@ -90,8 +90,8 @@ def truth_text(tested: Judged, row: int) -> str:
     target = tested.model.target
     if isinstance(target, Classes):
         return target.labels[int(tested.truth[row])]
-    truth = cast("list[float]", tested.truth[row].tolist())
-    return ", ".join(f"{value:.5g}" for value in truth)
+    truth, spread = cast("list[float]", tested.truth[row].tolist()), _spread_of(tested, row)
+    return ", ".join(_to_digits(value, _digits_of(deviation)) for value, deviation in zip(truth, spread, strict=True))
 
 
 def answer_text(tested: Judged, row: int) -> str:
@@ -100,20 +100,35 @@ def answer_text(tested: Judged, row: int) -> str:
     if isinstance(target, Classes) and isinstance(pred, Categorical):
         best = int(pred.predicted[row])
         return f"{target.labels[best]} ({float(pred.mean[row, best]):.0%})"
-    spread: Tensor = pred.variance.sqrt() if not isinstance(pred, Categorical) else torch.zeros(1)
-    means = cast("list[float]", pred.mean[row].tolist())
-    deviations = cast("list[float]", spread[row].tolist())
-    pairs = zip(means, deviations, strict=True)
+    pairs = zip(cast("list[float]", pred.mean[row].tolist()), _spread_of(tested, row), strict=True)
     return ", ".join(_with_spread(mean, deviation) for mean, deviation in pairs)
+
+
+def _spread_of(tested: Judged, row: int) -> list[float]:
+    """The standard deviations (D,) of an answer in numbers."""
+    return cast("list[float]", cast(Gaussian, tested.pred).variance[row].sqrt().tolist())
+
+
+def _digits_of(deviation: float) -> int | None:
+    """The decimals up to the second digit of a standard deviation, negative where it is large; None of an odd one."""
+    return 1 - math.floor(math.log10(deviation)) if 1e-9 < deviation < 1e12 else None
 
 
 def _with_spread(mean: float, deviation: float) -> str:
     """A mean and its standard deviation, both to the second digit of the latter: 38.0 ± 7.7, 252100 ± 4900."""
-    if not 1e-9 < deviation < 1e12:
+    digits = _digits_of(deviation)
+    if digits is None:
         return f"{mean:.5g} ± {deviation:.2g}"
-    digits = 1 - math.floor(math.log10(deviation))
     rounded = (round(mean, digits), round(deviation, digits))
     return " ± ".join(f"{value:.{max(digits, 0)}f}" for value in rounded)
+
+
+def _to_digits(value: float, digits: int | None) -> str:
+    """A number to five digits, or to so many decimals where five do not reach them."""
+    short = f"{value:.5g}"
+    if digits is None or ("e" not in short and abs(float(short) - value) < 0.5 * 10.0**-digits):
+        return short
+    return f"{value:.{max(digits, 0)}f}"
 
 
 def _torn(tested: Tested, row: int) -> str:
