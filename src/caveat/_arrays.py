@@ -228,5 +228,5 @@ def _level_of(function: Callable[..., Any], args: tuple[Any, ...], named: Mappin
     if any(one.kind is one.VAR_POSITIONAL for one in parameters.values()):
         parameters, named = _parameters_of_metric(args), {}
     given = {**{name: one.default for name, one in parameters.items()}, **named}
-    level = given.get("level", getattr(args[0], "level", None))
+    level = given.get("level")
     return level if isinstance(level, float) else _LEVEL

@@ -197,6 +197,25 @@ def test_classes_ruled_out_stay_out() -> None:
     torch.testing.assert_close(fitted(z)[0], torch.tensor([0.75, 0.25, 0.0]))
 
 
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("constant", [-745.0, -5000.0, 5000.0])
+def test_a_constant_that_is_added_to_all_scores_changes_nothing(fit: Fit, constant: float) -> None:
+    z, y = overconfident(300, 3)
+    wanted, found = fit(z, y)(z), fit(z + constant, y)(z + constant)
+    if fit in (fit_vector_scaling, fit_matrix_scaling):  # their factors are of the scores themselves: a harder search
+        assert negative_log_likelihood(found, y) < negative_log_likelihood(wanted, y) + 0.05
+    else:
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def test_scores_far_apart_are_known_to_every_temperature() -> None:
+    found = fit_temperature(*overconfident(300))(torch.tensor([[-800.0, -2000.0, -3000.0], [-3e4, -4e4, -torch.inf]]))
+    assert torch.equal(found, torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+    z, y = overconfident(4000)
+    wanted = fit_temperature(z, y).temperature.item() * 30
+    assert fit_temperature(30 * z, y).temperature.item() == pytest.approx(wanted, rel=1e-4)
+
+
 def test_many_classes_and_certain_rows_have_finite_odds() -> None:
     pytest.importorskip("sklearn")
     z = torch.zeros(40, 5)

@@ -195,7 +195,44 @@ def test_quantiles_that_were_too_wide_are_narrowed_but_never_turn_over() -> None
     fitted = fit_conformal_intervals((y - 5, y + 5), y)
     assert fitted.margin == -5
     low, high = fitted(torch.tensor([0.0, -5.0]), torch.tensor([1.0, 5.0]))
-    assert (low.tolist(), high.tolist()) == ([0.5, 0.0], [0.5, 0.0])
+    assert low.tolist() == pytest.approx([0.5, 0.0], abs=1e-12)
+    assert high.tolist() == pytest.approx([0.5, 0.0], abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_predictions_in_half_precision_get_intervals_that_cover(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean = (1000 + 5 * torch.randn(4000, generator=generator)).to(dtype)
+    y, a, b = mean.float() + 0.1 * torch.randn(4000, generator=generator), slice(2000), slice(2000, None)
+    one = torch.ones(4000, dtype=dtype)
+    for ends in (
+        fit_conformal_intervals(mean[a], y[a])(mean[b]),
+        fit_conformal_intervals(mean[a], y[a], scale=one[a])(mean[b], one[b]),
+        fit_conformal_intervals((mean[a], mean[a]), y[a])(mean[b], mean[b]),
+    ):
+        assert ends[0].dtype == ends[1].dtype == torch.float32
+        assert interval_coverage(*ends, y[b]).item() == pytest.approx(0.9, abs=0.03)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_that_tie_at_the_threshold_stay_inside(dtype: torch.dtype) -> None:
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        m, sd = (torch.rand(1, generator=generator, dtype=dtype).expand(4000) for _ in range(2))
+        y = torch.multinomial(torch.tensor([0.3, 0.3, 0.3, 0.1]), 4000, True, generator=generator).to(dtype)
+        a, b = slice(2000), slice(2000, None)
+        for ends in (
+            fit_conformal_intervals(m[a], y[a], level=0.85)(m[b]),
+            fit_conformal_intervals(m[a], y[a], scale=sd[a] + 0.3, level=0.85)(m[b], sd[b] + 0.3),
+            fit_conformal_intervals((m[a], m[a] + sd[a]), y[a], level=0.85)(m[b], m[b] + sd[b]),
+        ):
+            assert interval_coverage(*ends, y[b]) > 0.83, seed
+
+
+def test_variances_in_half_precision_are_scaled_in_full() -> None:
+    scaled = fit_variance_scaling(torch.zeros(4), torch.ones(4), torch.full((4,), 2.0))
+    found = scaled(torch.tensor([30000.0, 1e-7]).half())
+    torch.testing.assert_close(found, 4 * torch.tensor([30000.0, 1e-7]).half().float())
 
 
 def test_sets_are_those_of_mapie() -> None:

@@ -71,9 +71,12 @@ def test_intervals_of_a_predictive_are_those_of_the_level_that_is_asked_for() ->
         low, high = NUMBERS.interval(level)
         wanted = metrics.interval_score(low[:, 0], high[:, 0], Y, level=level)
         assert metrics.interval_score(NUMBERS, Y.numpy(), level=level) == wanted
-    low, high = NUMBERS.interval(0.8)
-    fitted = calibrate.fit_conformal_intervals((low[:, 0], high[:, 0]), Y, level=0.8)
-    assert torch.equal(fitted(NUMBERS)[0], fitted(low, high)[0])
+
+
+def test_a_margin_of_intervals_takes_no_predictive() -> None:
+    fitted = calibrate.fit_conformal_intervals(NUMBERS.interval(), Y[:, None], level=0.8)
+    with pytest.raises(InvalidArgumentError, match="level that the fit had"):
+        fitted(NUMBERS)
 
 
 def test_conformal_intervals_of_a_predictive_are_as_wide_as_it_says() -> None:

@@ -10,12 +10,12 @@ from caveat._checks import class_numbers, describe, require_floating
 from caveat._numerics import accumulator, alike
 from caveat.errors import InvalidArgumentError, NotFiniteError
 
-LEAST = -745.0
-"""The log of the smallest float64: where a class that was ruled out, -inf, is set for a fit."""
+GAP = 745.0
+"""How far below a row's largest score e to the power of it is nothing in float64: ruled out, -inf, is set there."""
 
 
-def scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (S, N, C) in float64, detached, and labels (N,): draws first, S = 1 without them.
+def scored(logits: Tensor, labels: Tensor, gap: float = GAP) -> tuple[Tensor, Tensor]:
+    """Scores (S, N, C), as of `as_scores`, in float64, detached, and labels (N,): draws first, S = 1 without them.
 
     Which it is follows from the labels' axes: logits (B..., C) or (S, B..., C) beside labels (B...).
 
@@ -23,7 +23,7 @@ def scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         InvalidArgumentError: shapes that do not fit, no rows, one class, or a label that is no class.
         NotFiniteError: NaN or +inf among the scores.
     """
-    scores = as_scores(logits)
+    scores = as_scores(logits, gap)
     batch = labels.shape
     if labels.numel() == 0 or (scores.shape[:-1] != batch and scores.shape[1:-1] != batch) or scores.shape[0] == 0:
         raise InvalidArgumentError(
@@ -47,8 +47,8 @@ def require_classes(values: Tensor, classes: int, name: str) -> None:
         )
 
 
-def as_scores(logits: Tensor) -> Tensor:
-    """Scores (..., C) in float64, detached, with classes that are ruled out (-inf) at the smallest log.
+def as_scores(logits: Tensor, gap: float = GAP) -> Tensor:
+    """Scores (..., C) in float64, detached; classes further than ``gap`` below the row's largest, -inf too, stand there.
 
     Raises:
         InvalidArgumentError: not floats, or fewer than two classes.
@@ -70,7 +70,8 @@ def as_scores(logits: Tensor) -> Tensor:
             cause="weights that diverged, or the log of something that is not a probability",
             fix="look at logits.isfinite(); probabilities.log() for probabilities",
         )
-    return wide.clamp(min=LEAST)
+    top = wide.amax(-1, keepdim=True)
+    return wide.maximum(top.masked_fill(top == -math.inf, 0.0) - gap)
 
 
 def detached(**tensors: Tensor) -> list[Tensor]:

@@ -6,6 +6,7 @@ a width of its own, and is held by itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast, final, overload
 
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_number, require_positive
-from caveat._numerics import conformal_quantile, public_dtype
+from caveat._checks import describe, require_number, require_positive
+from caveat._numerics import accumulator, conformal_quantile, public_dtype
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
@@ -38,8 +39,7 @@ class AbsoluteResidual:
     @takes_arrays
     def __call__(self, mean: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of means (B, D) or (B,)."""
-        radius = self.radius.to(mean.device, public_dtype(mean.dtype))
-        return mean - radius, mean + radius
+        return _about(mean, self.radius, mean)
 
     def state(self) -> State:
         """Plain data that `from_state` takes."""
@@ -63,8 +63,8 @@ class ScaledResidual:
     @takes_arrays
     def __call__(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of means and scales, (B, D) or (B,) each."""
-        radius = self.factor.to(mean.device, public_dtype(mean.dtype)) * scale
-        return mean - radius, mean + radius
+        wide = scale.to(accumulator(scale.device))
+        return _about(mean, self.factor.to(wide) * wide, scale)
 
     def state(self) -> State:
         """Plain data that `from_state` takes."""
@@ -85,13 +85,20 @@ class ConformalizedQuantiles:
     margin: Tensor
     level: float
 
-    @takes_arrays
-    def __call__(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """The intervals (low, high) of the network's own quantiles, (B, D) or (B,) each."""
-        margin = self.margin.to(low.device, public_dtype(low.dtype))
-        bottom, top = low - margin, high + margin
-        middle = (low + high) / 2
-        return torch.where(bottom <= top, bottom, middle), torch.where(bottom <= top, top, middle)
+    def __call__(self, low: Any, high: Any = None) -> tuple[Tensor, Tensor]:
+        """The intervals (low, high) of the network's own quantiles, (B, D) or (B,) each, as those of the fit.
+
+        Raises:
+            InvalidArgumentError: a predictive, whose intervals are of any level, or one end only.
+        """
+        if high is None:
+            raise InvalidArgumentError(
+                "The margin belongs to intervals (low, high) of the level that the fit had.",
+                got=describe(low),
+                cause="a predictive, which has intervals of every level",
+                fix="fitted(*pred.interval(level)), with the level of the fit's own intervals",
+            )
+        return _moved(low, high, self.margin)
 
     def state(self) -> State:
         """Plain data that `from_state` takes."""
@@ -128,7 +135,8 @@ def fit_conformal_intervals(
         level: Probability of holding the target.
 
     Returns:
-        A callable: mean to (low, high); mean and scale to (low, high); or low and high to (low, high).
+        A callable: mean to (low, high); mean and scale, or a predictive, to (low, high); or low and high, of the very
+        level that the fit's had, to (low, high). Ends are rounded outward.
 
     Raises:
         InvalidArgumentError: shapes that differ, no rows, a scale that is not positive or beside an interval, or a
@@ -141,11 +149,11 @@ def fit_conformal_intervals(
     Example:
         >>> mean, sd, target = torch.zeros(9), torch.ones(9), torch.arange(1.0, 10.0)
         >>> fit_conformal_intervals(mean, target)(torch.tensor([1.0]))
-        (tensor([-8.]), tensor([10.]))
+        (tensor([-8.0000]), tensor([10.0000]))
         >>> fit_conformal_intervals(mean, target, scale=sd)(torch.tensor([1.0]), torch.tensor([0.5]))
         (tensor([-3.5000]), tensor([5.5000]))
         >>> fit_conformal_intervals((mean - sd, mean + sd), target)(-sd[:1], sd[:1])
-        (tensor([-9.]), tensor([9.]))
+        (tensor([-9.0000]), tensor([9.0000]))
     """
     require_number(level, "level", "(0, 1)")
     if isinstance(prediction, tuple):
@@ -164,6 +172,37 @@ def fit_conformal_intervals(
         return _absolute_residual(prediction, target, level=level)
     mean = prediction.mean if isinstance(prediction, Gaussian) else prediction
     return _scaled_residual(mean, scale, target, level=level)
+
+
+def _about(mean: Tensor, radius: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    middle = mean.to(accumulator(mean.device))
+    more = _rounded_up(radius.to(middle))
+    dtype = public_dtype(torch.promote_types(mean.dtype, other.dtype))
+    return _outward(middle - more, middle + more, dtype)
+
+
+@takes_arrays
+def _moved(low: Tensor, high: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
+    wide = accumulator(low.device)
+    more = _rounded_up(margin.to(low.device, wide))
+    bottom, top, middle = low.to(wide) - more, high.to(wide) + more, (low.to(wide) + high.to(wide)) / 2
+    ends = torch.where(bottom <= top, bottom, middle), torch.where(bottom <= top, top, middle)
+    return _outward(*ends, public_dtype(torch.promote_types(low.dtype, high.dtype)))
+
+
+def _rounded_up(radius: Tensor) -> Tensor:
+    """No smaller than before it was rounded, three times at most: a row that decided it lies inside, and all its ties."""
+    return radius + 4 * torch.finfo(radius.dtype).eps * radius.abs()
+
+
+def _outward(low: Tensor, high: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Ends in this dtype, which hold what these hold."""
+    bottom, top = low.to(dtype), high.to(dtype)
+    below, above = (bottom.new_tensor(end) for end in (-math.inf, math.inf))
+    return (
+        torch.where(bottom.to(low) > low, bottom.nextafter(below), bottom),
+        torch.where(top.to(high) < high, top.nextafter(above), top),
+    )
 
 
 @takes_arrays

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._numerics import public_dtype
-from caveat.calibrate._checks import as_scores, scored
+from caveat.calibrate._checks import GAP, as_scores, scored
 from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import State, state_of, stored
 
 _LEAST, _MOST = 0.01, 100.0
+_GAP = GAP * _MOST  # what counts at the highest temperature
 
 
 @stored
@@ -32,7 +33,7 @@ class Temperature:
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
         """Probabilities (..., C) of logits (..., C), draws or no draws."""
-        z = as_scores(logits)
+        z = as_scores(logits, _GAP)
         return (z / self.temperature.to(z)).softmax(-1).to(public_dtype(logits.dtype))
 
     def state(self) -> State:
@@ -68,7 +69,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Temperature:
         >>> round(calibrated.temperature.item(), 3), calibrated(logits[:1])     # 4 / ln 3
         (3.641, tensor([[0.7500, 0.2500]]))
     """
-    z, y = scored(logits, labels)
+    z, y = scored(logits, labels, _GAP)
 
     def cooled(scores: Tensor, log_temperature: Tensor) -> Tensor:
         return scores * (-log_temperature).exp()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._checks import require_positive
-from caveat._numerics import public_dtype
+from caveat._numerics import accumulator, public_dtype
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
@@ -31,7 +31,8 @@ class VarianceScaling:
     @takes_arrays
     def __call__(self, variance: Tensor) -> Tensor:
         """Scaled variances, in the shape of `variance` (B..., D)."""
-        return (variance * self.factor.to(variance.device)).to(public_dtype(variance.dtype))
+        wide = variance.to(accumulator(variance.device))
+        return (wide * self.factor.to(wide)).to(public_dtype(variance.dtype))
 
     def state(self) -> State:
         """Plain data that `from_state` takes."""
