@@ -53,6 +53,13 @@ def test_translation_and_blending() -> None:
     torch.testing.assert_close(made[1], (images[1] + 0.5 * images[0]).clamp(max=1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("move", [lambda x: rotate(x, 10.0), lambda x: translate(x, (3, 0))])
+def test_images_in_half_precision_move_as_in_full(dtype: torch.dtype, move: Any) -> None:
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(move(images), move(images.float()).to(dtype))
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -176,6 +183,11 @@ def test_a_study_is_the_same_in_any_batches_and_goes_on_after_a_stop(tmp_path: P
         study(by_pixels, checkpoint=tmp_path / "table.json")
 
 
+def test_a_measure_of_several_numbers_a_row_is_their_mean() -> None:
+    table = study(by_pixels, measures={"mean": lambda p: p})
+    assert table.at("fog", 1, "mean") == pytest.approx(0.1)
+
+
 def test_own_shifts_and_progress() -> None:
     seen: list[tuple[int, int]] = []
     table = under_shift(
@@ -194,6 +206,7 @@ def test_own_shifts_and_progress() -> None:
         ({"targets": LABELS[:29]}, "each of the 30 images"),
         ({"metrics": {}}, "a metric or a measure"),
         ({"metrics": {"each": lambda p, y: p}}, "one number"),
+        ({"measures": {"all": lambda p: p.std(-1).mean()}}, "30 numbers, one for each image"),
         ({"kinds": ["mist"]}, "mist"),
         ({"kinds": "fog"}, "one name without a list"),
         ({"batch_size": 0}, "batch_size"),

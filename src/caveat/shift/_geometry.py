@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from caveat._checks import describe
+from caveat._numerics import public_dtype
 from caveat.errors import InvalidArgumentError
 from caveat.shift._checks import check_images, check_per_image
 
@@ -33,11 +34,11 @@ def rotate(images: Tensor, degrees: float | Sequence[float] | Tensor) -> Tensor:
         tensor([[0., 0.],
                 [1., 0.]])
     """
-    check_images(images, any_channels=True)
-    radians = torch.deg2rad(check_per_image(degrees, images, "degrees"))
+    wide = _in_full(images)
+    radians = torch.deg2rad(check_per_image(degrees, wide, "degrees"))
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
     stretch = images.shape[-2] / images.shape[-1]  # places count in half heights and half widths
-    return _moved(images, torch.stack([cos, -sin * stretch, zero, sin / stretch, cos, zero], -1))
+    return _moved(wide, torch.stack([cos, -sin * stretch, zero, sin / stretch, cos, zero], -1)).to(images.dtype)
 
 
 def translate(images: Tensor, pixels: tuple[float, float] | Tensor) -> Tensor:
@@ -56,11 +57,11 @@ def translate(images: Tensor, pixels: tuple[float, float] | Tensor) -> Tensor:
         tensor([[0., 1.],
                 [0., 0.]])
     """
-    check_images(images, any_channels=True)
-    moves = check_per_image(pixels, images, "pixels", 2)
+    wide = _in_full(images)
+    moves = check_per_image(pixels, wide, "pixels", 2)
     right, down = (-2 * moves / moves.new_tensor([images.shape[-1], images.shape[-2]])).unbind(-1)
     one, zero = torch.ones_like(right), torch.zeros_like(right)
-    return _moved(images, torch.stack([one, zero, right, zero, one, down], -1))
+    return _moved(wide, torch.stack([one, zero, right, zero, one, down], -1)).to(images.dtype)
 
 
 def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor) -> Tensor:
@@ -94,6 +95,11 @@ def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor
             "alpha must not be negative.", got=f"alpha={alpha}", cause="a range below 0", fix="start at 0"
         )
     return (first + share[:, None, None, None] * second).clamp(0, 1)
+
+
+def _in_full(images: Tensor) -> Tensor:
+    """Images, checked, in float32 at least: a half has no digits for places, and torch's reading there errs on a CPU."""
+    return check_images(images, any_channels=True).to(public_dtype(images.dtype))
 
 
 def _moved(images: Tensor, maps: Tensor) -> Tensor:

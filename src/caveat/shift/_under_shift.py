@@ -124,8 +124,21 @@ def _predicted(
             cause="a dict of heads, a tuple, or draws first: (S, B, C)",
             fix='pick the head, predict=lambda x: caveat.predict(sampler, x, n=50)["head"]',
         )
-    sums = {name: float(measure(returned).double().sum()) for name, measure in measures.items()}
+    sums = {name: _sum_of_rows(measure(returned), name, len(images)) for name, measure in measures.items()}
     return prediction.detach(), sums, len(images)
+
+
+def _sum_of_rows(value: Any, name: str, rows: int) -> float:
+    """The sum over rows of a measure, the mean of each row's numbers where it has several."""
+    values = torch.as_tensor(value)
+    if values.ndim == 0 or len(values) != rows:
+        raise InvalidArgumentError(
+            f'The measure "{name}" must return {rows} numbers, one for each image of the batch.',
+            got=describe(values),
+            cause="a mean over the batch, or a metric, which needs targets",
+            fix="leave the mean out: it is taken over all images",
+        )
+    return float(values.double().flatten(1).mean(-1).sum() if values.ndim > 1 else values.double().sum())
 
 
 def _found(
