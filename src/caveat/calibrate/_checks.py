@@ -48,7 +48,7 @@ def require_classes(values: Tensor, classes: int, name: str) -> None:
 
 
 def as_scores(logits: Tensor, gap: float = GAP) -> Tensor:
-    """Scores (..., C) in float64, detached; classes further than ``gap`` below the row's largest, -inf too, stand there.
+    """Scores (..., C) in float64, detached; what lies further than ``gap`` below the row's largest stands there.
 
     Raises:
         InvalidArgumentError: not floats, or fewer than two classes.

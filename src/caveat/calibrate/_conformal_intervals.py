@@ -191,7 +191,7 @@ def _moved(low: Tensor, high: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rounded_up(radius: Tensor) -> Tensor:
-    """No smaller than before it was rounded, three times at most: a row that decided it lies inside, and all its ties."""
+    """No smaller than it was before roundings, so that the row that decided it lies inside, and all its ties."""
     return radius + 4 * torch.finfo(radius.dtype).eps * radius.abs()
 
 

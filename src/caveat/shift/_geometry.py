@@ -98,7 +98,7 @@ def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor
 
 
 def _in_full(images: Tensor) -> Tensor:
-    """Images, checked, in float32 at least: a half has no digits for places, and torch's reading there errs on a CPU."""
+    """Images, checked, in float32 at least: halves lack the digits for places, and torch errs in them on a CPU."""
     return check_images(images, any_channels=True).to(public_dtype(images.dtype))
 
 
