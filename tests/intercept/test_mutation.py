@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,12 @@ N = 7
 Body = Callable[[nn.Module, Tensor], Tensor]
 
 
+class Cache:
+    """An object of the network's own."""
+
+    last: Any = None
+
+
 class Network(nn.Module):
     """A linear layer before and after; what happens between and around is the ``body``'s."""
 
@@ -27,6 +34,7 @@ class Network(nn.Module):
         self.first, self.last = nn.Linear(4, FEATURES), nn.Linear(FEATURES, 2)
         self.drop, self.body = drop, body
         self.register_buffer("table", torch.linspace(-1, 1, FEATURES))
+        self.cache, self.settings = Cache(), SimpleNamespace(kept=[])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(self, x)
@@ -64,6 +72,21 @@ def rebinds_a_buffer(m: Any, x: Tensor) -> Tensor:
 def rebinds_an_attribute(m: Any, x: Tensor) -> Tensor:
     m.calls = getattr(m, "calls", 0) + 1
     return m.last(m.drop(m.first(x))) * m.calls
+
+
+def keeps_its_last_features_in_an_object(m: Any, x: Tensor) -> Tensor:
+    h = m.drop(m.first(x))
+    if m.cache.last is not None:
+        h = h + m.cache.last
+    m.cache.last = h
+    return m.last(h)
+
+
+def keeps_its_last_features_in_a_namespace(m: Any, x: Tensor) -> Tensor:
+    h = m.drop(m.first(x))
+    m.settings.kept.append(h)
+    m.settings.calls = getattr(m.settings, "calls", 0) + 1
+    return m.last(sum(m.settings.kept)) * m.settings.calls
 
 
 def writes_on_parameter(m: Any, x: Tensor) -> Tensor:
@@ -212,9 +235,22 @@ def test_dropout_in_place_is_seen_under_the_old_name(backend: str | None) -> Non
     check(keeps_the_old_name, backend, inplace=True)
 
 
-@pytest.mark.parametrize("body", [rebinds_a_buffer, rebinds_an_attribute], ids=lambda body: body.__name__)
+KEEPS: list[Body] = [keeps_its_last_features_in_an_object, keeps_its_last_features_in_a_namespace]
+
+
+@pytest.mark.parametrize("body", [rebinds_a_buffer, rebinds_an_attribute, *KEEPS], ids=lambda body: body.__name__)
 def test_what_a_pass_leaves_on_a_module_is_gone_in_the_next_draw(body: Body) -> None:
     check(body, "loop", inplace=False)
+
+
+@pytest.mark.parametrize("body", KEEPS, ids=lambda body: body.__name__)
+def test_what_a_pass_leaves_in_an_object_is_gone_after_a_call(body: Body) -> None:
+    check(body, None, inplace=False)
+    model = build(lambda drop: Network(drop, body), nn.Dropout(RATE))
+    for _ in range(2):
+        caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), batch(), N)
+        assert vars(model.cache) == {}
+        assert vars(model.settings) == {"kept": []}
 
 
 @pytest.mark.parametrize("body", ON_VIEWS, ids=lambda body: body.__name__)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from caveat.errors import CaveatError
+from caveat.errors import CaveatError, InvalidArgumentError
 from caveat.train import Run, fit, fit_ensemble, fit_many
 from caveat.train._seeding import member_seed
 
@@ -50,6 +51,62 @@ def test_what_does_not_stack_is_trained_one_after_another_with_the_same_result(b
     networks = fit_ensemble(build, LOSS, regression(), members=2, seed=7, **SETTINGS)
     assert networks.backend == "loop"
     assert max(distance(network, singly(build, m)) for m, network in enumerate(networks)) == 0
+
+
+class Counting(nn.Module):
+    """A branch that is switched on after ten training passes, counted in an attribute, an object or a tensor."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.first, self.last, self.late = (nn.Linear(*sizes).double() for sizes in ((5, 8), (8, 1), (8, 1)))
+        self.where, self.passes, self.kept, self.tally = where, 0, SimpleNamespace(passes=0), torch.zeros(())
+
+    def count(self) -> int:
+        if self.training:
+            self.passes += self.where == "attribute"
+            self.kept.passes += self.where == "object"
+            self.tally += self.where == "tensor"
+        return max(self.passes, self.kept.passes, int(self.tally))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x))
+        return self.last(h) + self.late(h**2) if self.count() > 10 else self.last(h)
+
+
+@pytest.mark.parametrize("where", ["attribute", "object", "tensor"])
+def test_each_member_counts_its_own_passes(where: str) -> None:
+    settings = {**SETTINGS, "patience": None}
+    build = partial(Counting, where)
+    networks = fit_ensemble(build, LOSS, regression(), members=2, seed=7, **settings)
+    assert networks.backend == "loop"
+    assert max(distance(network, singly(build, m, **settings)) for m, network in enumerate(networks)) == 0
+    with pytest.raises(InvalidArgumentError, match="a training pass changes"):
+        fit_ensemble(build, LOSS, regression(), members=2, backend="vectorized", **settings)
+
+
+@pytest.mark.parametrize("where", ["attribute", "object", "tensor"])
+def test_the_look_ahead_is_no_step(where: str) -> None:
+    network = Counting(where)
+    fit(network, LOSS, regression(120), epochs=2, batch_size=54, patience=None)
+    assert network.count() == 4
+
+
+def test_layers_that_the_first_pass_makes_are_trained() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first: Any = nn.Linear(5, 4).double()
+            self.last: Any = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.last is None:
+                self.last = nn.Linear(4, 1).double()
+                self.made = self.last.weight.detach().clone()
+            return self.last(self.first(x))
+
+    network = Late()
+    fit(network, LOSS, regression(), epochs=2)
+    assert not torch.equal(network.last.weight, network.made)
 
 
 def test_members_stop_each_on_its_own_with_their_best_weights() -> None:

@@ -16,16 +16,15 @@ from caveat._intercept import (  # registers the handlers
 )
 from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of
 from caveat._intercept._batch_axes import last_row, two_rows
+from caveat._intercept._bindings import Bindings, attributes_kept, state_kept
 from caveat._intercept._caught_warnings import warnings_caught
 from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_draws, with_draws_first
 from caveat._intercept._guard import (
     DispatchMode,
     FunctionMode,
-    attributes_kept,
     interruptible,
     put_back,
     random_states_kept,
-    state_kept,
     transforms,
 )
 from caveat._intercept._hidden import ProbePass, drops_branches, find_hidden
@@ -78,6 +77,7 @@ __all__ = [
     "SECOND_32",
     "Audit",
     "AuditedSite",
+    "Bindings",
     "DispatchMode",
     "Diverged",
     "Drawing",

@@ -12,24 +12,19 @@ import contextlib
 import functools
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from operator import is_
 from types import GeneratorType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
-from caveat._intercept._random_states import devices_of, read_random_states, set_random_states
+from caveat._intercept._random_states import read_random_states, set_random_states
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-# How deep containers in containers of a module are looked into.
-_DEEPEST = 3
 _dispatch: Any = _python_dispatch
 _torch: Any = cast(Any, torch._C)  # pyright: ignore[reportPrivateUsage]  # none of these has a public name
 
@@ -215,121 +210,6 @@ def _unwind(mark: int, modes: _Modes) -> None:
         entry.run()
     del _journal.entries[mark:]
     torch.set_grad_enabled(gradient)
-
-
-# -- the modules -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def state_kept(
-    modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = (), *, random_states: bool = True
-) -> Generator[None]:
-    """Puts back, whatever happens inside: what is bound on the modules, entries of buffers, the random state.
-
-    Args:
-        modules: every module of the network.
-        snapshot: buffers whose values are copied and put back as well; the interception keeps writes away from all
-            others.
-        random_states: put these back too; needed only if the network draws from them.
-    """
-    bound = _bound(modules)
-    values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
-    before = read_random_states(devices_of(modules)) if random_states else None
-
-    def restore() -> None:
-        _rebind(bound)
-        with torch.no_grad():
-            for buffer, value in values:
-                if not same_values(buffer, value):  # a copy counts as a write for autograd, even of equal values
-                    buffer.copy_(value)
-        if before is not None:
-            set_random_states(before)
-
-    with put_back(restore):
-        yield
-
-
-@contextmanager
-def attributes_kept(modules: Sequence[nn.Module]) -> Generator[None]:
-    """Puts back what one pass binds on the modules: attributes, buffers, hooks, what is in their containers."""
-    with put_back(functools.partial(_rebind, _bound(modules))):
-        yield
-
-
-_Bound = tuple[Any, Any, bool]
-"""A container, a copy of it, and whether it is the namespace of a module."""
-_CONTAINERS = (dict, list, set, deque)
-
-
-def _bound(modules: Sequence[nn.Module]) -> list[_Bound]:
-    """The namespace of each module and every container in it, nested ones too."""
-    found = list[_Bound]()
-    for module in modules:
-        live = vars(module)
-        found.append((live, live.copy(), True))
-        for value in live.values():
-            if isinstance(value, _CONTAINERS):
-                _note_container(cast(Any, value), found, 0)
-    return found
-
-
-def _note_container(live: Any, found: list[_Bound], depth: int) -> None:
-    found.append((live, live.copy(), False))
-    if live and depth < _DEEPEST:
-        for value in list[Any](live.values() if _is_mapping(live) else live):
-            if isinstance(value, _CONTAINERS):
-                _note_container(value, found, depth + 1)
-
-
-def _is_mapping(container: object) -> bool:
-    return isinstance(container, dict)
-
-
-def _rebind(bound: list[_Bound]) -> None:
-    for live, kept, of_module in bound:
-        if _same_bindings(live, kept):
-            continue
-        if _is_mapping(live):
-            if of_module and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)
-                kept = {**kept, "training": live["training"]}
-            if not _same_bindings(live, kept):
-                _restore_mapping(live, kept)
-        else:
-            live.clear()
-            live.update(kept) if isinstance(live, set) else live.extend(kept)
-
-
-def _same_bindings(live: Any, kept: Any) -> bool:
-    """The same objects in the same order; every call asks, of a dozen containers a module, most of them empty."""
-    if len(live) != len(kept):
-        return False
-    if not live:
-        return True
-    if _is_mapping(live) and not all(map(is_, live.values(), kept.values())):
-        return False
-    return all(map(is_, live, kept))
-
-
-def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
-    live.update(kept)  # a namespace is never without its names, not even between these lines
-    for name in [name for name in live if name not in kept]:
-        live.pop(name, None)
-    if list(live) != list(kept):
-        for name in kept:
-            live[name] = live.pop(name, kept[name])
-
-
-def attributes_of(modules: Sequence[nn.Module]) -> list[Any]:
-    """What is bound on the modules now, in their containers too, by identity."""
-    found = list[Any]()
-    for _, kept, _ in _bound(modules):
-        found.append([*kept, *map(id, kept.values())] if _is_mapping(kept) else [*map(id, kept)])
-    return found
-
-
-def same_values(a: Tensor, b: Tensor) -> bool:
-    """Equal element by element, NaN to NaN."""
-    return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from caveat._inputs import Inputs, map_leaves, with_own_containers
 from caveat._intercept import _mutation as mutation
+from caveat._intercept._bindings import attributes_kept
 from caveat._intercept._draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
-from caveat._intercept._guard import FunctionMode, attributes_kept
+from caveat._intercept._guard import FunctionMode
 from caveat._intercept._layout import Layout
 from caveat._intercept._masks import Make, uniform_by_row
 from caveat._intercept._network import Network, original_of, storages_of

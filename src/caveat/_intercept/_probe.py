@@ -20,13 +20,8 @@ from torch.utils import _pytree as pytree
 from caveat._dropping import drop_returned
 from caveat._inputs import Axes, Inputs, read_in_dims
 from caveat._intercept._batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
-from caveat._intercept._guard import (
-    attributes_kept,
-    attributes_of,
-    random_states_kept,
-    same_values,
-    state_kept,
-)
+from caveat._intercept._bindings import attributes_kept, same_values, state_kept
+from caveat._intercept._guard import random_states_kept
 from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
 from caveat._intercept._interception import Pass
@@ -315,13 +310,13 @@ def _run_pass(
 
 
 def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, following: Following | None) -> ProbePass:
-    with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules):
-        ctx, bound, before = Pass(network, rules, inputs), attributes_of(network.modules), _buffers(network)
+    with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules) as bound:
+        ctx, before = Pass(network, rules, inputs), _buffers(network)
         ctx.seen.followed = following and following()
         whole = ctx.run()
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
         ctx.seen.hooked = runs_hooks(network)
-        ctx.seen.leaves_marks = attributes_of(network.modules) != bound
+        ctx.seen.leaves_marks = any(bound.changed())
         ctx.seen.written &= {storage for _, storage in before}
         ctx.seen.written |= {storage for name, storage in before ^ _buffers(network) if (name, storage) in before}
     leaves, spec = pytree.tree_flatten(whole)

@@ -99,6 +99,8 @@ def _why_apart(group: Group) -> str | None:
     """Returns why these members are trained one after another whatever their sizes; None if nothing says so."""
     if group.unmanaged:
         return "the network draws from torch's own random state"
+    if group.members[0].binds is not None:
+        return f"a training pass changes an attribute, which a stack has of one member alone: {group.members[0].binds}"
     if group.members[0].run.optimizer is not None:
         return "an optimizer of its own for each member: AdamW alone is known to update a stack as it does its members"
     return None

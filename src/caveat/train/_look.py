@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import describe
-from caveat._intercept import FunctionMode, devices_of, put_back, run_and_put_back, warnings_caught
+from caveat._intercept import Bindings, FunctionMode, devices_of, put_back, run_and_put_back, warnings_caught
 from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError, explain
 from caveat.train._noise import Noise
 from caveat.train._passes import Objective
@@ -28,31 +28,36 @@ class Look:
         rates: The dropout rates, site by site.
         unmanaged: Whether torch's own random state is drawn from.
         elements: Number of elements that the torch calls of a pass return, per row.
+        binds: An attribute that a pass binds anew or a tensor outside parameters and buffers that it writes on, if any.
     """
 
     rates: tuple[float, ...]
     unmanaged: bool
     elements: float
+    binds: str | None = None
 
 
 @contextmanager
-def nothing_changed(networks: Sequence[nn.Module]) -> Generator[None]:
-    """Put back the values of all parameters and buffers."""
+def nothing_changed(networks: Sequence[nn.Module]) -> Generator[Bindings]:
+    """Put back the values of all tensors, and what is bound on the modules unless layers were made."""
     places = [(network, tensors_of(network)) for network in networks]
-    before = [tensor.detach().clone() for _, (tensors, _) in places for tensor in tensors]
+    bound = Bindings([module for network in networks for module in network.modules()], objects=True)
+    held = [tensor for _, (tensors, _) in places for tensor in tensors] + bound.tensors()
+    before = [tensor.detach().clone() for tensor in held]
 
     def restore() -> None:
+        if not bound.grown():
+            bound.restore()
         for network, (tensors, slots) in places:
             modules = list(network.modules())
             for slot in slots:
                 vars(modules[slot.position])[slot.container][slot.name] = tensors[slot.block]
-        held = [tensor for _, (tensors, _) in places for tensor in tensors]
         with torch.no_grad():
             for tensor, value in zip(held, before, strict=True):
                 tensor.copy_(value)
 
     with put_back(restore):
-        yield
+        yield bound
 
 
 def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, seed: int) -> Look:
@@ -67,18 +72,25 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
     inputs, targets = table.whole(table.take(rows))
     network.train()
 
-    def run() -> tuple[Noise, _Counter]:
+    def run() -> tuple[Noise, _Counter, str | None]:
         noise, counter = Noise([seed], rows.device, ahead=1), _Counter()
-        with nothing_changed([network]), torch.no_grad(), noise:
+        with nothing_changed([network]) as bound, torch.no_grad(), noise:
+            versions = _versions(bound)
             with counter:
                 returned = _returned(network, inputs)
             _try_loss(objective, returned, targets)
             if objective.penalty is not None:
                 objective.penalty(network)
-        return noise, counter
+            moved = _versions(bound) != versions
+            binds = next((name for name in bound.changed() if name not in ("_parameters", "_buffers")), None)
+        return noise, counter, binds or ("a tensor that is no buffer" if moved else None)
 
-    (noise, counter), drew = run_and_put_back(run, devices_of([*network.modules()]))
-    return Look(tuple(noise.seen), drew, counter.elements / len(rows))
+    (noise, counter, binds), drew = run_and_put_back(run, devices_of([*network.modules()]))
+    return Look(tuple(noise.seen), drew, counter.elements / len(rows), binds)
+
+
+def _versions(bound: Bindings) -> list[int]:
+    return [-1 if tensor.is_inference() else tensor._version for tensor in bound.tensors()]
 
 
 def check_targets(network: nn.Module, objective: Objective, table: Table) -> None:

@@ -35,6 +35,7 @@ class Member:
     validation_rows: Tensor
     rates: tuple[float, ...] = ()
     elements: float = 0.0  # that the calls of a forward pass return for a row
+    binds: str | None = None  # an attribute that a training pass changes
     training: list[float] = field(default_factory=list[float])
     validation: list[float] = field(default_factory=list[float])
     best_epoch: int = 0

@@ -1,0 +1,167 @@
+"""What is bound on a network's modules, and put back after a pass: attributes, buffers, hooks, what containers hold."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from operator import is_
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from caveat._intercept._guard import put_back
+from caveat._intercept._random_states import devices_of, read_random_states, set_random_states
+
+_DEEPEST = 3  # containers and objects in containers and objects of a module
+_CONTAINERS = (dict, list, set, deque)
+_NO_OBJECTS = (Tensor, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_TENSORS = ("_parameters", "_buffers")
+
+
+class _Bound(NamedTuple):
+    """A container, a copy of it, and the attribute of a module that leads there; "" for the module's own namespace."""
+
+    live: Any
+    kept: Any
+    name: str
+
+
+class Bindings(list[_Bound]):
+    """What is bound at one moment. ``objects``: in the module's plain objects too, such as a cache."""
+
+    def __init__(self, modules: Sequence[nn.Module], *, objects: bool) -> None:
+        super().__init__()
+        self._objects = objects
+        spaces = [vars(module) for module in modules]
+        self._known = {id(space) for space in spaces}
+        for space in spaces:
+            self.append(_Bound(space, space.copy(), ""))
+            for name, value in space.items():
+                if isinstance(value, _CONTAINERS):
+                    self._note(value, name, 0)
+                elif objects and _is_object(value):
+                    self._note(vars(value), name, 0)
+
+    def _note(self, live: Any, name: str, depth: int) -> None:
+        if self._objects:  # they refer to one another
+            if id(live) in self._known:
+                return
+            self._known.add(id(live))
+        self.append(_Bound(live, live.copy(), name))
+        if live and depth < _DEEPEST:
+            for value in list[Any](live.values() if _is_mapping(live) else live):
+                if isinstance(value, _CONTAINERS):
+                    self._note(value, name, depth + 1)
+                elif self._objects and _is_object(value):
+                    self._note(vars(value), name, depth + 1)
+
+    def changed(self) -> Iterator[str]:
+        """The attributes that are not what they were, or hold something else."""
+        for live, kept, name in self:
+            if not _same_bindings(live, kept):
+                yield name or next((key for key in {**kept, **live} if kept.get(key) is not live.get(key)), "")
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are neither parameters nor buffers of the modules."""
+        named = {id(tensor) for bound in self if bound.name in _TENSORS for tensor in bound.kept.values()}
+        found: dict[int, Tensor] = {}
+        for _, kept, name in self:
+            values: Any = () if name in _TENSORS else kept.values() if _is_mapping(kept) else kept
+            found |= {id(value): value for value in values if isinstance(value, Tensor) and id(value) not in named}
+        return [*found.values()]
+
+    def grown(self) -> bool:
+        """Is there a module or a parameter more, as of a network that makes its layers in its first pass?"""
+        return any(name in ("_modules", "_parameters") and len(live) > len(kept) for live, kept, name in self)
+
+    def restore(self) -> None:
+        """Bind what was bound."""
+        for live, kept, name in self:
+            if _same_bindings(live, kept):
+                continue
+            if _is_mapping(live):
+                if not name and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)
+                    kept = {**kept, "training": live["training"]}
+                if not _same_bindings(live, kept):
+                    _restore_mapping(live, kept)
+            else:
+                live.clear()
+                live.update(kept) if _is_set(live) else live.extend(kept)
+
+
+@contextmanager
+def state_kept(
+    modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = (), *, random_states: bool = True
+) -> Generator[None]:
+    """Puts back, whatever happens inside: what is bound on the modules, entries of buffers, the random state.
+
+    Args:
+        modules: every module of the network.
+        snapshot: buffers whose values are copied and put back as well; the interception keeps writes away from all
+            others.
+        random_states: put these back too; needed only if the network draws from them.
+    """
+    bound = Bindings(modules, objects=False)  # of each call; passes that change an object put it back themselves
+    values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
+    before = read_random_states(devices_of(modules)) if random_states else None
+
+    def restore() -> None:
+        bound.restore()
+        with torch.no_grad():
+            for buffer, value in values:
+                if not same_values(buffer, value):  # a copy counts as a write for autograd, even of equal values
+                    buffer.copy_(value)
+        if before is not None:
+            set_random_states(before)
+
+    with put_back(restore):
+        yield
+
+
+@contextmanager
+def attributes_kept(modules: Sequence[nn.Module]) -> Generator[Bindings]:
+    """Puts back what one pass binds on the modules: attributes, buffers, hooks, what containers and objects hold."""
+    bound = Bindings(modules, objects=True)
+    with put_back(bound.restore):
+        yield bound
+
+
+def same_values(a: Tensor, b: Tensor) -> bool:
+    """Equal element by element, NaN to NaN."""
+    return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
+
+
+def _is_object(value: Any) -> bool:
+    """Does it have a namespace of its own, as a cache or settings do?"""
+    return type(getattr(value, "__dict__", None)) is dict and not isinstance(value, _NO_OBJECTS)
+
+
+def _is_mapping(container: object) -> bool:
+    return isinstance(container, dict)
+
+
+def _is_set(container: object) -> bool:
+    return isinstance(container, set)
+
+
+def _same_bindings(live: Any, kept: Any) -> bool:
+    """The same objects in the same order; every call asks, of a dozen containers a module, most of them empty."""
+    if len(live) != len(kept):
+        return False
+    if not live:
+        return True
+    if _is_mapping(live) and not all(map(is_, live.values(), kept.values())):
+        return False
+    return all(map(is_, live, kept)) or (_is_set(live) and {*map(id, live)} == {*map(id, kept)})
+
+
+def _restore_mapping(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
+    live.update(kept)  # a namespace is never without its names, not even between these lines
+    for name in [name for name in live if name not in kept]:
+        live.pop(name, None)
+    if list(live) != list(kept):
+        for name in kept:
+            live[name] = live.pop(name, kept[name])
