@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +94,11 @@ def writes_on_parameter(m: Any, x: Tensor) -> Tensor:
     with torch.no_grad():
         m.first.weight.clamp_(-0.1, 0.1)
     return m.last(m.drop(m.first(x)))
+
+
+def shortens_an_embedding(m: Any, x: Tensor) -> Tensor:
+    rows = F.embedding(torch.arange(FEATURES), m.first.weight, max_norm=0.3)
+    return m.last(m.drop(m.first(x))) + rows.sum()
 
 
 def dropped_then_rectified_in_place(m: Any, x: Tensor) -> Tensor:
@@ -190,6 +196,7 @@ PLAIN: list[Body] = [
     writes_on_buffer,
     writes_on_buffer_after_the_site,
     writes_on_parameter,
+    shortens_an_embedding,
     dropped_then_rectified_in_place,
     residual_in_place,
     prefix_written_after_the_site,
@@ -266,6 +273,26 @@ def test_a_write_on_a_view_leaves_the_users_memory_alone(body: Body) -> None:
     caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, N)
     assert torch.equal(x, batch())
     assert torch.equal(model.table, table)
+
+
+@pytest.mark.parametrize("body", [writes_on_parameter, shortens_an_embedding], ids=lambda body: body.__name__)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda model: caveat.ensemble([model, copy.deepcopy(model)], output=caveat.Mean()),
+        lambda model: caveat.deterministic(model, output=caveat.Mean()),
+        lambda model: caveat.samplers.test_time_augmentation(model, lambda x, _: x, output=caveat.Mean()),
+    ],
+    ids=["ensemble", "deterministic", "augmentation"],
+)
+def test_no_call_writes_on_a_parameter(verb: Any, body: Body) -> None:
+    model = build(lambda drop: Network(drop, body), nn.Dropout(RATE))
+    before = copy.deepcopy(model.state_dict())
+    for _ in range(2):
+        found = caveat.predict(verb(model), batch()).mean
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with torch.no_grad():
+        torch.testing.assert_close(found, copy.deepcopy(model)(batch()).to(found.dtype), rtol=1e-4, atol=1e-5)
 
 
 class WritesOnInput(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 import threading
@@ -90,3 +91,36 @@ def test_a_network_that_draws_itself_gives_the_same_digits_and_leaves_the_states
     found = [caveat.draws(caveat.mc_dropout(model, output=caveat.Logits()), x, n=7, seed=0) for _ in range(2)]
     assert torch.equal(found[0], found[1])
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
+
+
+def seed_python() -> None:
+    random.seed(3)
+
+
+@pytest.mark.parametrize("seed", [lambda: torch.manual_seed(3), seed_python, lambda: np.random.seed(3)])  # noqa: NPY002
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, x: caveat.predict(caveat.mc_dropout(model, output=caveat.Logits()), x, n=3),
+        lambda model, x: caveat.predict(caveat.ensemble([model, copy.deepcopy(model)], output=caveat.Logits()), x),
+        caveat.audit,
+    ],
+    ids=["mc_dropout", "ensemble", "audit"],
+)
+def test_a_network_that_sets_the_states_leaves_them_as_they_were(call: Any, seed: Any) -> None:
+    class Seeding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last, self.drop = nn.Linear(4, 16), nn.Linear(16, 2), nn.Dropout(0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            seed()
+            return self.last(self.drop(self.first(x).relu()))
+
+    states = (random.getstate, lambda: bytes(np.random.get_state()[1]), lambda: bytes(torch.get_rng_state().numpy()))  # noqa: NPY002
+    torch.manual_seed(1)
+    model = Seeding().eval()
+    before = [read() for read in states]
+    call(model, torch.randn(5, 4, generator=torch.Generator().manual_seed(1)))
+    changed = [number for number, read in enumerate(states) if read() != before[number]]
+    assert not changed

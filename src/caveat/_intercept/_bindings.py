@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
+from caveat._dropping import drop_returned
 from caveat._intercept._guard import put_back
 from caveat._intercept._random_states import devices_of, read_random_states, set_random_states
 
@@ -132,6 +134,23 @@ def attributes_kept(modules: Sequence[nn.Module]) -> Generator[Bindings]:
 def same_values(a: Tensor, b: Tensor) -> bool:
     """Equal element by element, NaN to NaN."""
     return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
+
+
+def runs_hooks(modules: Sequence[nn.Module]) -> bool:
+    """Are there hooks of the user's, who may count on every call? (Not torch's own, nor those of ``caveat.layers``.)"""
+    everywhere: Any = torch_module
+    held: list[dict[int, Any]] = [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
+    for module in modules:
+        own = vars(module)
+        held += [hooks for name in ("_forward_hooks", "_forward_pre_hooks") if (hooks := own.get(name))]
+    return any(hook is not drop_returned and not _is_of_torch(hook) for hooks in held for hook in hooks.values())
+
+
+def _is_of_torch(hook: Any) -> bool:
+    """Weight norm, spectral norm, pruning: they compute a parameter, in every pass alike."""
+    owner: Any = getattr(hook, "__self__", hook)
+    made_by = str(getattr(owner, "__module__", ""))
+    return made_by.split(".")[0] == "torch" and not isinstance(owner, nn.Module)
 
 
 def _is_object(value: Any) -> bool:

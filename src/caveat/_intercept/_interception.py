@@ -202,7 +202,7 @@ class Pass(FunctionMode):
             return self._next(func)
         followed = self.seen.followed
         sites = followed.meet(func, args, kwargs) if followed is not None else None
-        if mutation.mutates(func, kwargs):
+        if mutation.mutates(func, kwargs, args):
             returned = mutation.call_kept_away(self, run or func, args, kwargs)
         else:
             returned = (run or func)(*args, **kwargs)

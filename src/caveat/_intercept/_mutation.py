@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._ops import OpOverload, OpOverloadPacket
 
@@ -29,8 +30,14 @@ _OPERATORS = {
 _NOT_VALUES = {"requires_grad_", "detach_", "retain_grad_", "rename_", "share_memory_"}
 
 
-def mutates(func: Any, kwargs: dict[str, Any]) -> bool:
+# These write on their second argument where they are told a largest norm.
+_RENORMALIZE = {F.embedding, F.embedding_bag}
+
+
+def mutates(func: Any, kwargs: dict[str, Any], args: tuple[Any, ...] = ()) -> bool:
     """Does this call write on one of its arguments?"""
+    if func in _RENORMALIZE:
+        return kwargs.get("max_norm", args[3] if len(args) > 3 else None) is not None
     return _mutates_by_itself(func) or kwargs.get("inplace") is True or kwargs.get("out") is not None
 
 
@@ -55,6 +62,8 @@ def _targets(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[T
     """The tensors that a call writes on."""
     if kwargs.get("out") is not None:
         given = [kwargs["out"]]
+    elif func in _RENORMALIZE:
+        given = [args[1] if len(args) > 1 else kwargs["weight"]]
     elif schemas := [schema for schema in _schemas(func) if schema.is_mutable]:
         named = [list(zip(schema.arguments, args, strict=False)) for schema in schemas]
         named += [[(each, kwargs[each.name]) for each in schema.arguments if each.name in kwargs] for schema in schemas]
@@ -75,6 +84,7 @@ def call_kept_away(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
         if ctx.is_frozen(original):
             ctx.seen.writes_on_views |= not ctx.network.holds(original, ctx.inputs)
             ctx.seen.written |= storages_of([original])
+            ctx.seen.writes_weights |= ctx.network.is_weight(original)
             args, kwargs, targets[place] = _instead(ctx, original, original, original.clone(), args, kwargs)
     try:
         return func(*args, **kwargs)

@@ -71,6 +71,10 @@ class Network:
         named = (*self.model.parameters(), *self.model.buffers(), *tensors_in(inputs))
         return any(tensor is other for other in named)
 
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Is this memory of a parameter?"""
+        return bool(storages_of([tensor]) & storages_of(self.model.parameters()))
+
     def copy_buffers(self) -> None:
         """Put copies in the place of the buffers; whoever calls this puts the originals back."""
         for module in self.modules:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from caveat._intercept._guard import DispatchMode, put_back
-from caveat._intercept._random_states import read_random_states, set_random_states
+from caveat._intercept._random_states import RandomStates, draw_of_each, read_random_states, set_random_states
 
 _R = TypeVar("_R")
 _RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu", "aten::_cudnn_rnn")
@@ -66,7 +66,7 @@ def argument(operator: Any, args: Sequence[Any], kwargs: dict[str, Any], name: s
 
 
 def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
-    """Does running this draw from the random states, rather than another thread meanwhile?
+    """Does running this draw from the random states or set them, rather than another thread meanwhile?
 
     Of torch's numbers this thread's operators tell. Python's and NumPy's states say not who moved them; what draws from
     them moves them in every run.
@@ -81,8 +81,26 @@ def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
         if watch.drew:
             return True
         if read_random_states(devices).parts()[:2] == before.parts()[:2]:
-            return False
+            return _sets_itself(run, devices)
     return True
+
+
+def _sets_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
+    """Does running this end in the states that it ended in before, from others too, as after a ``manual_seed``?"""
+    ended = read_random_states(devices)
+    others: RandomStates | None = None
+
+    def restore() -> None:
+        if others is None or not read_random_states(devices).moved_from(others):
+            set_random_states(ended)
+
+    with put_back(restore):
+        draw_of_each(devices)
+        others = read_random_states(devices)
+        run()
+        now = read_random_states(devices)
+    moved = zip(ended.parts(), others.parts(), now.parts(), strict=True)
+    return any(at_end == at_last != between for at_end, between, at_last in moved)
 
 
 class _Watch(DispatchMode):

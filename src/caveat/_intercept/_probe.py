@@ -13,14 +13,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._dropping import drop_returned
 from caveat._inputs import Axes, Inputs, read_in_dims
 from caveat._intercept._batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
-from caveat._intercept._bindings import attributes_kept, same_values, state_kept
+from caveat._intercept._bindings import attributes_kept, runs_hooks, same_values, state_kept
 from caveat._intercept._guard import random_states_kept
 from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
@@ -48,7 +46,8 @@ class Probe:
 
     ``axes`` are None where no choice of axes of the inputs behaves as a batch; then rows are never separated.
     ``row_bytes`` is the largest tensor that one row of one draw makes after the first live site; ``written`` are the
-    buffers that a pass changes in spite of the interception; ``output_axes`` are the batch axes of what is read, None
+    buffers that a pass changes in spite of the interception, ``writes_weights`` that one would change parameters;
+    ``output_axes`` are the batch axes of what is read, None
     where they cannot be told; ``rows_alone`` says that a batch cannot be told apart at some site, so that each row is
     evaluated by itself; ``unmanaged`` that a pass draws from torch's own random state.
     """
@@ -64,6 +63,13 @@ class Probe:
     output_axes: tuple[int, ...] | None = None
     rows_alone: bool = False
     unmanaged: bool = False
+    writes_weights: bool = False
+
+    @property
+    def moves(self) -> bool:
+        """Would a plain call leave anything behind, or say something else the next time?"""
+        kept_away = bool(self.written) or self.writes_weights
+        return self.unmanaged or kept_away or self.rules.leaves_marks or not self.rules.repeatable
 
     @property
     def separable(self) -> bool:
@@ -175,6 +181,7 @@ def _conclude(
         refused=hidden.refused,
         output_axes=output_axes,
         unmanaged=one.seen.unmanaged,
+        writes_weights=one.seen.writes_weights,
     )
     trial = RowTrial(network, last_row(inputs, axes), axes.take(inputs, [found.rows - 1] * 2), read)
     settled = trial.settle(rules, places.undecided) if independent and not places.unknown else None
@@ -207,6 +214,7 @@ def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said
         written=(),
         refused=hidden.refused,
         unmanaged=seen.unmanaged,
+        writes_weights=seen.writes_weights,
     )
 
 
@@ -315,7 +323,7 @@ def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, followin
         ctx.seen.followed = following and following()
         whole = ctx.run()
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
-        ctx.seen.hooked = runs_hooks(network)
+        ctx.seen.hooked = runs_hooks(network.modules)
         ctx.seen.leaves_marks = any(bound.changed())
         ctx.seen.written &= {storage for _, storage in before}
         ctx.seen.written |= {storage for name, storage in before ^ _buffers(network) if (name, storage) in before}
@@ -332,23 +340,6 @@ def _buffers(network: Network) -> set[tuple[Any, int]]:
             if isinstance(buffer, Tensor):
                 found.add(((id(module), name), buffer.untyped_storage().data_ptr()))
     return found
-
-
-def runs_hooks(network: Network) -> bool:
-    """Are there hooks of the user's, who may count on every call? (Not torch's own, nor those of ``caveat.layers``.)"""
-    everywhere: Any = torch_module
-    held: list[dict[int, Any]] = [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
-    for module in network.modules:
-        own = vars(module)
-        held += [hooks for name in ("_forward_hooks", "_forward_pre_hooks") if (hooks := own.get(name))]
-    return any(hook is not drop_returned and not _is_of_torch(hook) for hooks in held for hook in hooks.values())
-
-
-def _is_of_torch(hook: Any) -> bool:
-    """Weight norm, spectral norm, pruning: they compute a parameter, in every pass alike."""
-    owner: Any = getattr(hook, "__self__", hook)
-    made_by = str(getattr(owner, "__module__", ""))
-    return made_by.split(".")[0] == "torch" and not isinstance(owner, nn.Module)
 
 
 def _is_broken(probe: ProbePass) -> bool:

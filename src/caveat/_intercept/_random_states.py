@@ -53,6 +53,14 @@ def set_random_states(states: RandomStates) -> None:
             torch.set_rng_state(state)
 
 
+def draw_of_each(devices: set[torch.device]) -> None:
+    """Draws a number, so that each state is another."""
+    random.random()
+    np.random.random()  # noqa: NPY002  # the state that a network of the user's draws from
+    for device in {torch.device("cpu"), *(device for device in devices if device.type == "cuda")}:
+        torch.rand(1, device=device)
+
+
 def seed_all(seed: int) -> None:
     """Sets Python's, NumPy's and torch's random state.
 

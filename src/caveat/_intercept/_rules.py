@@ -92,6 +92,7 @@ class Observations:
     called: set[str] = field(default_factory=set[str])
     takes_gradient: bool = False
     written: set[int] = field(default_factory=set[int])
+    writes_weights: bool = False
     sizes_follow_values: bool = False
     chosen_from: int = 0
     largest_after: int = 0

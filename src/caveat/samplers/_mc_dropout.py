@@ -141,7 +141,7 @@ class MCDropout(Generic[P_co]):
         key, plan = self._plans.get(inputs, *_also(network))
         if plan is None:
             return self._new_plan(network, inputs)
-        if plan.probe.rules.hooked == (hooked := runs_hooks(network)):
+        if plan.probe.rules.hooked == (hooked := runs_hooks(network.modules)):
             return key, plan
         return (key, plan.with_hooks()) if hooked else self._new_plan(network, inputs)
 

@@ -130,8 +130,7 @@ class EvalNetwork:
     def _plain_is_right(self, inputs: Inputs, kind: Kind, values: Values) -> bool:
         """Does a plain call give these values, leaving inputs, buffers and random states alone?"""
         rules = kind.probe.rules
-        moves = kind.probe.unmanaged or kind.probe.written or rules.leaves_marks or not rules.repeatable
-        if moves or rules.sites or not structure_of(inputs).flat:
+        if kind.probe.moves or rules.sites or not structure_of(inputs).flat:
             return False
         network = Network(self.model)
         copies = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)

@@ -197,11 +197,10 @@ class Members:
 
     def _may_stack(self, prepared: Prepared) -> bool:
         found = prepared.kinds[0].probe
-        moves = found.unmanaged or found.written or found.rules.leaves_marks or not found.rules.repeatable
         fits = 3 * total_bytes(self.models) < allowed_bytes(self.device, None)
         autocast = torch.is_autocast_enabled(self.device.type)
         plain = self.alike and self.watch.countable and not self.watch.hooked() and not autocast
-        return plain and not moves and not found.rules.sites and fits
+        return plain and not found.moves and not found.rules.sites and fits
 
     def _record(self, prepared: Prepared, inputs: Inputs, probed: Inputs, way: Way) -> None:
         """Record a program for each size of a piece, if it can be told to follow the members."""
