@@ -183,7 +183,7 @@ def as_inputs(x: Any, device: torch.device) -> Inputs:
             fix="pass torch.as_tensor(x), or (x, mask) or {'input_ids': ids} for a network with several inputs",
         )
     first = leaves[0]
-    if isinstance(first, Tensor) and first.dim() > 0 and first.shape[0] == 0:
+    if isinstance(first, Tensor) and has_rows(first) and first.dim() > 0 and first.shape[0] == 0:
         raise InvalidArgumentError(
             "A batch must have at least one row.",
             got=f"a tensor of shape {tuple(first.shape)}",
@@ -253,6 +253,8 @@ class Axes:
 def _describe(leaf: Leaf, axis: int | None) -> Any:
     if isinstance(leaf, PackedSequence):
         return "packed", tuple(leaf.data.shape[1:]), leaf.data.dtype, leaf.data.device, len(leaf.batch_sizes)
+    if not has_rows(leaf):
+        return leaf.layout, leaf.is_nested, leaf.dim(), leaf.dtype, leaf.device
     shape = tuple(size for at, size in enumerate(leaf.shape) if at != axis)
     return shape, leaf.dim(), leaf.dtype, leaf.device
 
@@ -260,13 +262,20 @@ def _describe(leaf: Leaf, axis: int | None) -> Any:
 def along_first(inputs: Inputs) -> Axes:
     """The axes of a data set: the first of every tensor."""
     leaves = structure_of(inputs).leaves
-    return Axes(tuple(None if isinstance(leaf, Tensor) and leaf.dim() == 0 else 0 for leaf in leaves))
+    return Axes(tuple(0 if has_rows(leaf) and leaf.data.dim() else None for leaf in leaves))
+
+
+def has_rows(leaf: Leaf) -> bool:
+    """Can rows be taken of it? Of a sparse or a nested tensor they cannot: it goes along whole."""
+    return isinstance(leaf, PackedSequence) or (leaf.layout is torch.strided and not leaf.is_nested)
 
 
 def rows_along(leaf: Leaf, axis: int) -> int | None:
     """How many entries the leaf has along ``axis``; None without such an axis."""
     if isinstance(leaf, PackedSequence):
         return int(leaf.batch_sizes[0]) if axis == 0 else None
+    if not has_rows(leaf):
+        return None
     return leaf.shape[axis] if leaf.dim() > axis else None
 
 
@@ -317,6 +326,8 @@ def _said(dim: Any, node: Any, said: list[int | None], whole: Any) -> None:
 def _axis_in(leaf: Leaf, dim: int | None, whole: Any) -> int | None:
     if dim is None or (isinstance(leaf, Tensor) and leaf.dim() == 0):
         return None
+    if not has_rows(leaf):
+        raise _misfit(whole, "a sparse or nested tensor, of which no rows can be taken: say None for it")
     rank = leaf.dim() if isinstance(leaf, Tensor) else 1
     if not -rank <= dim < rank:
         raise _misfit(whole, f"a tensor of shape {tuple(leaf.data.shape)}, which has no axis {dim}")

@@ -87,6 +87,9 @@ class Recorder(DispatchMode):
         if self._paused:
             return func(*args, **kwargs)
         tensors = _tensors_in(args) + (_tensors_in(kwargs.values()) if kwargs else [])
+        if not all(map(_has_strides, tensors)):
+            self._why_not = self._why_not or f"{func} takes a sparse or nested tensor"
+            return func(*args, **kwargs)
         varying = self._in_order or any(self._varies(tensor) for tensor in tensors)
         if self._why_not is None:
             self._why_not = self._objection(func, args, kwargs, varying)
@@ -99,6 +102,9 @@ class Recorder(DispatchMode):
         parts: list[Any] = [*cast(list[Any], returned)] if several else [returned]
         if not several and not isinstance(returned, Tensor) and returned is not None:
             self._why_not = self._why_not or f"{func} makes a number of values"
+        if not all(_has_strides(part) for part in parts if isinstance(part, Tensor)):
+            self._why_not = self._why_not or f"{func} makes a sparse or nested tensor"
+            return cast(Any, returned)
         outputs = [self._new_slot(part, varying) if isinstance(part, Tensor) else None for part in parts]
         if not varying and self._room is not None:
             self._hold(outputs, parts)
@@ -198,6 +204,10 @@ class Unread(FunctionMode):
         if func in _LEAVES:
             self._read = func.__name__
         return func(*args, **(kwargs or {}))
+
+
+def _has_strides(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_nested
 
 
 def _is_dense(tensor: Tensor) -> bool:

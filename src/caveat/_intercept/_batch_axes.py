@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from caveat._inputs import Axes, Inputs, Leaf, rows_along, structure_of, take_along, with_leaves
+from caveat._inputs import Axes, Inputs, Leaf, has_rows, rows_along, structure_of, take_along, with_leaves
 
 # So many choices are tried: most fail in the first few calls of a pass over one or two rows.
 _MOST_CHOICES = 48
@@ -47,9 +47,9 @@ def _sizes(leaves: Sequence[Leaf]) -> Iterator[int]:
 
 def _possible(leaf: Leaf) -> range:
     """The axes that could be the batch. The features of a table never are, even where each is treated alike."""
-    if isinstance(leaf, PackedSequence) or (leaf.dim() == 2 and leaf.is_floating_point()):
+    if isinstance(leaf, PackedSequence) or (has_rows(leaf) and leaf.dim() == 2 and leaf.is_floating_point()):
         return range(1)
-    return range(leaf.dim())
+    return range(leaf.dim() if has_rows(leaf) else 0)
 
 
 def last_row(inputs: Inputs, axes: Axes) -> Inputs:

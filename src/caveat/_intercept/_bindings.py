@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,12 @@ from caveat._intercept._random_states import devices_of, read_random_states, set
 _DEEPEST = 3  # containers and objects in containers and objects of a module
 _CONTAINERS = (dict, list, set, deque)
 _NO_OBJECTS = (Tensor, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_ROWS, _COLUMNS = ("crow_indices", "col_indices", "values"), ("ccol_indices", "row_indices", "values")
+_KEPT = {
+    torch.sparse_coo: ("_indices", "_values"),
+    **dict.fromkeys((torch.sparse_csr, torch.sparse_bsr), _ROWS),
+    **dict.fromkeys((torch.sparse_csc, torch.sparse_bsc), _COLUMNS),
+}
 _TENSORS = ("_parameters", "_buffers")
 
 
@@ -132,7 +138,12 @@ def attributes_kept(modules: Sequence[nn.Module]) -> Generator[Bindings]:
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:
-    """Equal element by element, NaN to NaN."""
+    """Equal element by element, NaN to NaN; of a sparse tensor the entries that it keeps."""
+    if a.layout in _KEPT:
+        parts = [[cast(Tensor, getattr(tensor, name)()) for name in _KEPT[a.layout]] for tensor in (a, b)]
+        return all(x.shape == y.shape and same_values(x, y) for x, y in zip(*parts, strict=True))
+    if a.is_nested:
+        return False
     return torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=True).all())
 
 

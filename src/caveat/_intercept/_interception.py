@@ -29,8 +29,8 @@ from caveat._intercept._patching import calls_itself, flags_kept, following, run
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._reads import argument_read, first_instruction, is_torch_code
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
-from caveat._intercept._sites import SiteKey
-from caveat.errors import InvalidRateError, explain
+from caveat._intercept._sites import SiteKey, nested_message, rate_message
+from caveat.errors import InvalidArgumentError, InvalidRateError
 
 if TYPE_CHECKING:
     from caveat._intercept._pending import Waiting
@@ -245,7 +245,9 @@ class Pass(FunctionMode):
         key = self._next_key()
         live = rate > 0 and key not in self.rules.resting and self.is_live(module)
         if live and rate >= 1:
-            raise InvalidRateError(_rate_message(kind, key.path, rate))
+            raise InvalidRateError(rate_message(kind, key.path, rate))
+        if live and tensor is not None and tensor.is_nested:
+            raise InvalidArgumentError(nested_message(kind, key.path))
         if self.drawing is None:
             slots = self.slots()
             lead = tuple(size for _, size in slots)
@@ -390,12 +392,3 @@ class Pass(FunctionMode):
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 """A context in which the pass does not see its own book-keeping (a module's call is outside ``__torch_function__``)."""
-
-
-def _rate_message(kind: str, path: str, rate: float) -> str:
-    return explain(
-        "A live dropout rate must be in [0, 1).",
-        got=f"rate {rate} at site {path or '(the model itself)'!r} ({kind})",
-        cause="the rate was set to 1.0 by hand or by a search: every draw of it is zero and says nothing",
-        fix="set a rate below 1, or leave the site out with live=...",
-    )

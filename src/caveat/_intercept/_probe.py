@@ -26,7 +26,7 @@ from caveat._intercept._interception import Pass
 from caveat._intercept._layout import find_layout
 from caveat._intercept._masks import MaskSource
 from caveat._intercept._multipliers import LEVELS, Followed, sites_of_masks
-from caveat._intercept._network import Network
+from caveat._intercept._network import Network, storages_of
 from caveat._intercept._own_draws import run_and_put_back
 from caveat._intercept._places import Places, could_be_chosen, live_observations
 from caveat._intercept._random_states import devices_of, seed_all
@@ -338,7 +338,7 @@ def _buffers(network: Network) -> set[tuple[Any, int]]:
     for module in network.modules:
         for name, buffer in vars(module).get("_buffers", {}).items():
             if isinstance(buffer, Tensor):
-                found.add(((id(module), name), buffer.untyped_storage().data_ptr()))
+                found |= {((id(module), name), storage) for storage in storages_of([buffer])}
     return found
 
 

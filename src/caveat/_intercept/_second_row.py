@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._inputs import Inputs
-from caveat._intercept._guard import attributes_kept, random_states_kept
+from caveat._intercept._bindings import attributes_kept
+from caveat._intercept._guard import random_states_kept
 from caveat._intercept._interception import Pass
 from caveat._intercept._layout import Fold, Layout, close, find_layout
 from caveat._intercept._masks import Make, MaskSource, Shape, uniform_by_row

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from caveat.errors import explain
+
 LivePredicate = Callable[[str, nn.Module], bool]
 """``live(path, module)``: should the sites that ``module`` owns be live while drawing?"""
 
@@ -88,3 +90,23 @@ def paths(*patterns: str) -> LivePredicate:
         return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
 
     return live
+
+
+def rate_message(kind: str, path: str, rate: float) -> str:
+    """Says that a rate is none to draw with."""
+    return explain(
+        "A live dropout rate must be in [0, 1).",
+        got=f"rate {rate} at site {path or '(the model itself)'!r} ({kind})",
+        cause="the rate was set to 1.0 by hand or by a search: every draw of it is zero and says nothing",
+        fix="set a rate below 1, or leave the site out with live=...",
+    )
+
+
+def nested_message(kind: str, path: str) -> str:
+    """Says that a nested tensor has no coordinates."""
+    return explain(
+        "A live site must have a tensor with axes, by which its random numbers are told apart.",
+        got=f"a nested tensor at site {path or '(the model itself)'!r} ({kind})",
+        cause="sequences of several lengths in one nested tensor",
+        fix="pad them to one length, x.to_padded_tensor(0.0), with a mask for the network",
+    )

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._engine import Plan, Tape, Task, Values, mapped, record, vectorized
-from caveat._inputs import Inputs, map_leaves, structure_of
+from caveat._inputs import Inputs, has_rows, map_leaves, structure_of
 from caveat._intercept import (
     LivePredicate,
     MaskSource,
@@ -204,7 +204,7 @@ def key_of(inputs: Inputs, device: torch.device) -> tuple[Any, list[Any]]:
     if kwargs or len(args) != 1 or type(args[0]) is not Tensor:
         found = structure_of(inputs)
         leaves, around = cast(list[Any], [*found.leaves] if found.flat else []), found.around
-    plain = leaves and all(type(leaf) is Tensor and leaf.layout == torch.strided for leaf in leaves)
+    plain = leaves and all(type(leaf) is Tensor and has_rows(leaf) for leaf in leaves)
     if not plain or transforms() or torch.is_autocast_enabled(device.type):
         return None, []
     places = [*map(id, leaves)]

@@ -76,8 +76,9 @@ class Watch:
             for name, value in holder.items()
             if isinstance(value, Tensor) and value.numel() == 1
         ]
-        self._counted = [tensor for tensor in tensors if not tensor.is_inference()]
-        self.countable = len(self._counted) == len(tensors)  # torch counts no writes on tensors of inference mode
+        # Torch counts no writes on tensors of inference mode, and sparse ones have no address.
+        self._counted = [tensor for tensor in tensors if not tensor.is_inference() and tensor.layout is torch.strided]
+        self.countable = len(self._counted) == len(tensors)
         self._kinds = [(tensor.dtype, tensor.shape, tensor.device) for tensor in self._counted]
         self.note(self.values_now())
 
