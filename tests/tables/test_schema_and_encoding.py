@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat._plain import from_plain
-from caveat._tables._columns import InvalidTableError
-from caveat._tables._schema import Column, Schema, learn_table, parse_columns
+from caveat._tables._columns import InvalidTableError, as_columns, as_objects
+from caveat._tables._schema import CategoryColumn, Column, Schema, learn_table, parse_columns
 from caveat._tables._typed import ABSENT, FIRST, UNKNOWN, unfamiliarity
 from caveat._tables._typed import encode as encode_typed
 
@@ -92,3 +92,26 @@ def test_unfamiliarity_grows_with_the_distance(a: float, b: float) -> None:
     near, far = sorted((a, b))
     found = encode(schema, {"x": np.array([1 + near, 1 + far])})[:, -1]
     assert found[0] <= found[1]
+
+
+@pytest.mark.parametrize("first", [[True, False] * 2, [1, 0] * 2, ["1", "0"] * 2])
+@pytest.mark.parametrize("later", [[True, False], ["true", "FALSE"], [1, 0], [1.0, 0.0], ["1", "0"]])
+def test_true_and_false_are_1_and_0_however_a_later_file_writes_them(first: list[object], later: list[object]) -> None:
+    schema, typed = learn_table({"smokes": as_objects(first)}, categorical=["smokes"])
+    expected = encode_typed(schema, typed)[:2]
+    assert torch.equal(encode(schema, {"smokes": as_columns({"smokes": later})["smokes"]}), expected)
+    assert unfamiliarity(schema, encode(schema, {"smokes": as_objects(["2", None])})).tolist() == [[1.0], [1.0]]
+
+
+def test_true_false_1_and_0_in_one_column_are_two_categories() -> None:
+    schema, typed = learn_table({"smokes": as_objects([True, 1, 0, None, False])})
+    assert schema.categories[0].categories == ("False", "True")
+    assert typed.categories["smokes"].tolist() == ["True", "True", "False", None, "False"]
+
+
+@pytest.mark.parametrize(
+    ("known", "cell"), [(["0", "1", "2"], True), (["0", "1", "False", "True"], True), (["no", "yes"], 1)]
+)
+def test_true_is_1_only_where_nothing_else_is_meant(known: list[object], cell: object) -> None:
+    schema = Schema((CategoryColumn("x", tuple(map(str, known)), (5,) * len(known), 0),))
+    assert parse_columns(schema, {"x": as_objects([cell])}).categories["x"].tolist() == [str(cell)]

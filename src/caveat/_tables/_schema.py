@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from caveat._tables._columns import Array, Columns, InvalidTableError, TypedColumns, as_objects
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._reading import Reading, learn_reading
-from caveat._tables._values import Place, dates_of, keys_of, numbers_of, row_place
+from caveat._tables._values import Place, dates_of, join_mixed_truths, join_truths, keys_of, numbers_of, row_place
 from caveat.errors import explain
 
 _DAYS_A_YEAR = 365.2425
@@ -138,7 +138,7 @@ def learn_table(
             learned.append(DateColumn(name, kept, reading.order, reading.note))
             typed.numbers.update(parts)
         else:
-            keys = as_objects(keys_of(name, values, place))
+            keys = as_objects(join_mixed_truths(keys_of(name, values, place)))
             found = _learn_categories(name, keys)
             learned.append(replace(found, note=reading.note or ("" if found.categories else _EMPTY)))
             typed.categories[name] = keys
@@ -162,7 +162,8 @@ def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = r
         elif isinstance(column, DateColumn):
             typed.numbers.update(_date_parts(column.name, dates_of(column.name, values, place, column.order)))
         else:
-            typed.categories[column.name] = as_objects(keys_of(column.name, values, place))
+            keys = join_truths(keys_of(column.name, values, place), column.categories)
+            typed.categories[column.name] = as_objects(keys)
     return typed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, cast
@@ -27,6 +27,7 @@ _GAPS = frozenset({".", "..", "...", "--", "---"})
 
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0+")
 _POWER = re.compile(r"-?\d(?:\.\d+)?e[+-]\d{2,3}")  # as Python and pandas write large floats
+_DIGITS, _WORDS = {"True": "1", "False": "0"}, {"1": "True", "0": "False"}
 _SHOWN = 60
 
 Place = Callable[[int], str]
@@ -167,6 +168,29 @@ def key_of(value: Any) -> str | None:
     elif _POWER.fullmatch(text) and float(text).is_integer():
         text = str(int(Decimal(text)))
     return "0" if text == "-0" else text
+
+
+def join_truths(keys: list[str | None], known: Collection[str]) -> list[str | None]:
+    """Returns keys with 1 and 0 for true and false, or the other way round, where a column knows only the others.
+
+    Example:
+        >>> join_truths(["1", "0", None], ["False", "True"]), join_truths(["True", "2"], ["0", "1"])
+        (['True', 'False', None], ['1', '2'])
+    """
+    words, digits = not _DIGITS.keys().isdisjoint(known), not _WORDS.keys().isdisjoint(known)
+    if words and not digits:
+        other = _WORDS
+    elif digits and _WORDS.keys() >= set(known):
+        other = _DIGITS
+    else:
+        return keys
+    return [key if key is None else other.get(key, key) for key in keys]
+
+
+def join_mixed_truths(keys: list[str | None]) -> list[str | None]:
+    """Returns keys with 1 and 0 for true and false where a column has nothing else, and both."""
+    found = {key for key in keys if key is not None}
+    return join_truths(keys, found & _DIGITS.keys()) if found <= _DIGITS.keys() | _WORDS.keys() else keys
 
 
 def plain_number(value: Any) -> float | None:
