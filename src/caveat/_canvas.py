@@ -45,10 +45,10 @@ def finish(
     if title is None:
         title = "" if any(ax.get_title(loc) for loc in ("left", "center", "right")) else usual
     if title:
-        ax.set_title(wrapped(title, ax), y=title_at, color=INK, fontsize=11, fontweight="bold")
+        ax.set_title(as_text(wrapped(title, ax)), y=title_at, color=INK, fontsize=11, fontweight="bold")
     extent = ax.get_window_extent()
-    ax.set_xlabel(_lines(x, extent.width / _dpi(ax) * 12))
-    ax.set_ylabel(_lines(y, extent.height / _dpi(ax) * 12))
+    ax.set_xlabel(as_text(_lines(x, extent.width / _dpi(ax) * 12)))
+    ax.set_ylabel(as_text(_lines(y, extent.height / _dpi(ax) * 12)))
     ax.set_facecolor(PAPER)
     if grid:
         ax.grid(axis=grid, color=GRID, linewidth=0.8)  # pyright: ignore[reportArgumentType]
@@ -85,7 +85,7 @@ def legend_below(ax: Axes, columns: int = 3) -> None:
     place = require("matplotlib.transforms", "plot").offset_copy(ax.transAxes, fig=figure, y=-below, units="points")
     legend = ax.legend(
         handles,
-        [shortened(label, max(int(room) - 6, 12)) for label in labels],
+        [as_text(shortened(label, max(int(room) - 6, 12))) for label in labels],
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=place,
@@ -121,6 +121,11 @@ def shortened(text: str, length: int = 24) -> str:
         return text
     back = (length - 1) // 2
     return f"{text[: length - 1 - back]}…{text[len(text) - back :]}"
+
+
+def as_text(text: str) -> str:
+    """A name as Matplotlib writes it letter by letter: dollars are dollars, and begin no formula."""
+    return text.replace("$", r"\$")
 
 
 def wrapped(title: str, ax: Axes) -> str:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 import caveat
-from caveat import plot
+from caveat import metrics, plot
 from caveat.errors import InvalidArgumentError, MissingExtraError, NotFiniteError, NotProbabilitiesError
 from caveat.shift import ShiftTable
 
@@ -35,6 +35,15 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "maps": lambda **k: plot.plot_uncertainty_maps(torch.rand(3, 6, 8), torch.rand(6, 8), torch.rand(6, 8), **k),
     "decision": lambda **k: plot.plot_decision_map(lambda p: p[:, 0], x=(0, 1), y=(0, 1), steps=5, **k),
     "under_shift": lambda **k: plot.plot_under_shift({"a": TABLE, "b": TABLE}, "ece", **k),
+}
+PAID = "paid_$_of_$_owed"  # between dollars Matplotlib would look for a formula
+NAMED: dict[str, Callable[[], Any]] = {
+    "curves": lambda: plot.plot_referral({PAID: (F, F), "$5": (F, F)}, metric=PAID),
+    "measures": lambda: plot.plot_measure_histograms({PAID: F, "b": F + 1}),
+    "classes": lambda: plot.plot_class_histograms(torch.rand(9, 2).softmax(-1), names=[PAID, "b"]),
+    "simplex": lambda: plot.plot_simplex(torch.rand(9, 3).softmax(-1), names=[PAID, "b", "c"]),
+    "maps": lambda: plot.plot_uncertainty_maps(torch.rand(6, 8), torch.rand(6, 8), torch.rand(6, 8), unit=PAID),
+    "under_shift": lambda: plot.plot_under_shift({PAID: TABLE, "b": TABLE}, "ece"),
 }
 
 
@@ -291,3 +300,24 @@ def test_reliability_of_probabilities_and_labels_is_that_of_the_class_answered()
     assert [bar.get_height() for bar in whole.patches] == [bar.get_height() for bar in answered.patches]
     with pytest.raises(InvalidArgumentError, match="0 to C - 1"):
         plot.plot_reliability(p, labels + 1)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_dollars_in_a_name_are_dollars(name: str, tmp_path: Path) -> None:
+    figure = NAMED[name]().get_figure(root=True)
+    figure.savefig(tmp_path / "a.svg")
+    figure.savefig(tmp_path / "a.png")
+    words = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_parse_math"))]
+    shown = [word for word in words if "paid" in word]
+    assert shown
+    assert all(word.count("$") == word.count(r"\$") for word in shown)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("bins", [5, 10, 15])
+def test_a_reliability_diagram_has_the_bins_of_the_metric(dtype: torch.dtype, bins: int) -> None:
+    votes = torch.arange(6).repeat(20) / torch.tensor(5, dtype=dtype)
+    p, y = torch.stack((votes, 1 - votes), -1).to(dtype), torch.arange(120) % 2
+    error = metrics.expected_calibration_error(p, y, bins=bins).item()
+    assert f"ECE {error:.3f}," in plot.plot_reliability(p, y, bins=bins).get_xlabel()
+    assert f"ECE {error:.3f}," in plot.plot_reliability(p.numpy(), y.numpy(), bins=bins).get_xlabel()

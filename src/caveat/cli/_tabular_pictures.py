@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from caveat import metrics
-from caveat._canvas import axes_or_new, finish, legend_below, shortened
+from caveat._canvas import as_text, axes_or_new, finish, legend_below, shortened
 from caveat._estimators import epistemic_measure, highest_level, interval_of, uncertainty_of, usual_measure
 from caveat._extras import require
 from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED, ORANGE
@@ -152,7 +152,7 @@ def plot_drift(drifts: list[Drift]) -> Any:
     by_size = {"": FAINT, "little": ALEATORIC, "some": ORANGE, "much": EPISTEMIC}
     colors = [by_size[drift.moved] for drift in shown]
     ax.barh(range(len(shown)), [drift.index for drift in shown], color=colors, height=0.7)
-    ax.set_yticks(range(len(shown)), [shortened(drift.column, 28) for drift in shown])
+    ax.set_yticks(range(len(shown)), [as_text(shortened(drift.column, 28)) for drift in shown])
     for limit in (0.1, 0.25):
         ax.axvline(limit, color=MUTED, linestyle=":", linewidth=1)
     ax.set_xlim(0, max(0.3, 1.05 * max(drift.index for drift in shown)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from caveat._canvas import finish
+from caveat._canvas import as_text, finish
 from caveat._extras import require
 from caveat._palette import BLUE, INK, PAPER, VERMILION
 from caveat.errors import InvalidArgumentError, MissingExtraError
@@ -105,7 +105,8 @@ def _frame(
     draw_class_rows(rows, draws, names, label, bins)
     mean = draws.mean(0)
     said = int(mean.argmax())
-    answer = f"says {names[said]}, mean {mean[said]:.2f}"
+    answer = as_text(f"says {names[said]}, mean {mean[said]:.2f}")
+    title, caption = as_text(title), as_text(caption)
     color = BLUE if label is None or said == label else VERMILION
     if picture is not None:
         beside = figure.add_axes((0.03, 0.30, 0.27, 0.56))

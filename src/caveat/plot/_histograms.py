@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caveat._canvas import axes_or_new, finish, legend_below, shortened
+from caveat._canvas import as_text, axes_or_new, finish, legend_below, shortened
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, VERMILION, series
 from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, in_unit, measured, name_in
@@ -141,7 +141,7 @@ def draw_class_rows(ax: Axes, draws: Array, names: Sequence[str], label: int | N
         if row == label:
             ax.stairs(base + height, edges, baseline=base, color=VERMILION, linewidth=1.4, zorder=3)
         ax.vlines(mean[row], base, base + _ROW_HEIGHT, color=INK, linewidth=1.2, zorder=4)
-    labels = [f"{name} ✓" if row == label else name for row, name in enumerate(names)]
+    labels = [as_text(f"{name} ✓" if row == label else name) for row, name in enumerate(names)]
     ax.set_yticks([row + 0.35 for row in range(classes)], labels[::-1])
     for row, tick in enumerate(reversed(ax.get_yticklabels())):
         tick.set_color(VERMILION if row == label else BLUE if row == predicted else MUTED)

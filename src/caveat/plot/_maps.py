@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from caveat._canvas import axes_or_new, finish, legend_below, quieten
+from caveat._canvas import as_text, axes_or_new, finish, legend_below, quieten
 from caveat._palette import INK, MUTED, SEQUENTIAL, series
 from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, measured, name_in
@@ -76,7 +76,7 @@ def plot_uncertainty_maps(
         _as_panel(panel, name)
     scale = ax.inset_axes((0.94, 0.06, 0.018, 0.78))
     ax.figure.colorbar(drawn, cax=scale)  # pyright: ignore
-    scale.set_ylabel(unit, color=MUTED, fontsize=9)
+    scale.set_ylabel(as_text(unit), color=MUTED, fontsize=9)
     scale.tick_params(labelsize=8, colors=MUTED)
     finish(ax, title=title, usual="Uncertainty of each pixel", grid="")
     ax.set_axis_off()
@@ -207,7 +207,7 @@ def picture_of(image: Any, vmin: float = 0.0, vmax: float = 1.0) -> Array:
 
 def _as_panel(ax: Axes, title: str) -> None:
     quieten(ax)
-    ax.set_title(title, loc="left", color=INK, fontsize=10)
+    ax.set_title(as_text(title), loc="left", color=INK, fontsize=10)
     ax.set(xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set_visible(False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from caveat._arrays import as_tensor
 from caveat._canvas import axes_or_new, finish, legend_below, quieten, settle
 from caveat._checks import require_integer, require_uncertainty_first
 from caveat._palette import BLUE, FAINT, INK, VERMILION
@@ -91,15 +92,18 @@ def _read(confidences: Any, correct: Any, bins: int) -> tuple[Array, Array, Arra
         columns = [_filled(getattr(confidences, name), len(edges) - 1) for name in ("count", "confidence", "accuracy")]
         return edges, columns[0], columns[1], columns[2]
     claimed = in_unit(as_array(confidences, "confidences", (1, 2), letters="(N,) or (N, C)"), "confidences")
+    given = as_tensor(confidences, "confidences").dtype
+    dtype = given if given.is_floating_point else torch.float64
     if claimed.ndim == 2:
         claimed, correct = _answered(claimed, as_array(correct, "labels"))
     right = in_unit(as_array(correct, "correct"), "correct")
     same_length(confidences=claimed, correct=right)
     require_uncertainty_first(torch.from_numpy(claimed), torch.from_numpy(right), ("confidences", "correct"))
     require_integer(bins, "bins", 1, fix="bins=15")
-    edges = np.linspace(0, 1, bins + 1)
-    # A bin holds its upper edge, as in the definition of the expected calibration error.
-    place = np.clip(np.ceil(claimed * bins).astype(int) - 1, 0, bins - 1)
+    edges = np.arange(bins + 1) / bins
+    # A bin holds its upper edge, rounded as the confidences are: the bins of the expected calibration error.
+    inner = torch.from_numpy(edges[1:-1]).to(dtype).double().numpy()
+    place = np.searchsorted(inner, claimed)
     count = np.bincount(place, minlength=bins).astype(float)
     sums = [np.bincount(place, weights=values, minlength=bins) for values in (claimed, right)]
     means = [np.divide(total, count, out=np.zeros(bins), where=count > 0) for total in sums]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from caveat._canvas import axes_or_new, finish, settle, shortened
+from caveat._canvas import as_text, axes_or_new, finish, settle, shortened
 from caveat._checks import require_probabilities
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, PAPER, VERMILION
 from caveat.errors import InvalidArgumentError
@@ -80,7 +80,7 @@ def plot_simplex(
         ax.text(
             _CORNERS[corner, 0] + aside,
             _CORNERS[corner, 1] + up,
-            f"{name} ✓" if chosen else name,
+            as_text(f"{name} ✓" if chosen else name),
             ha=("left", "right", "center")[corner],
             va="bottom" if corner == 2 else "top",
             color=VERMILION if chosen else INK,

@@ -97,6 +97,19 @@ def test_the_least_sure_rows_come_first_with_why(client: TestClient) -> None:
     assert all(one["wrong"] == (one["truth"] != one["answer"].split(" ")[0]) for one in rows)
 
 
+def test_a_model_with_dates_shows_them_as_the_table_has_them(tmp_path: Path) -> None:
+    days = [f"20{10 + row % 9}-{1 + row % 12:02}-{1 + row % 28:02}" for row in range(60)]
+    lines = [f"{row % 7},{day},{row % 7 + row % 3}" for row, day in enumerate(days)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,built,price", *lines]) + "\n")
+    quick = ["--members", "2", "--epochs", "2", "--draws", "4", "--json"]
+    assert main(["fit", str(tmp_path / "t.csv"), "--target", "price", "--out", str(tmp_path / "m"), *quick]) == 0
+    with TestClient(make_app(tmp_path), base_url="http://127.0.0.1") as client:
+        asked = {"model": "m", "data": "t.csv", "measure": None, "tolerance": None}
+        found = client.post("/api/open", json=asked).json()
+    assert found["columns"] == ["size", "built"]
+    assert {row["cells"][1] for row in found["least_sure"]} <= set(days)
+
+
 def test_a_threshold_trades_answers_for_errors(client: TestClient) -> None:
     found = client.post("/api/open", json=choice("sold")).json()
     curve = found["curve"]

@@ -163,8 +163,7 @@ def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[s
     losses = losses_of(model, tested.pred, tested.truth, tolerance)
     judged = model.target.classifies or tolerance is not None
     parts = tested.parts()
-    schema = model.reader.schema
-    names = [column.name for column in (*schema.numbers, *schema.categories)][:_MOST_CELLS]
+    names = model.reader.schema.names[:_MOST_CELLS]
     rows: list[dict[str, Any]] = []
     for row in chosen:
         rows.append(
