@@ -22,17 +22,22 @@ _TIME = (
 _YEAR_FIRST = re.compile(r"(?P<year>\d{4})(?P<mark>[-./])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})" + _TIME)
 _YEAR_LAST = re.compile(
     r"(?:(?P<a>\d{1,2})(?P<mark>[-./])(?P<b>\d{1,2})(?P=mark)(?P<year>\d{4})"
-    r"|(?P<a2>\d{2})(?P<mark2>[-./])(?P<b2>\d{2})(?P=mark2)(?P<year2>\d{2}))" + _TIME
+    r"|(?P<a2>\d{1,2})(?P<mark2>[-./])(?P<b2>\d{1,2})(?P=mark2)(?P<year2>\d{2})(?![-+]))" + _TIME
 )
 _NAMED = re.compile(
     r"(?:[A-Za-z]{3,9},? )?"
-    r"(?:(?P<day>\d{1,2})[-. ]*(?P<name>[A-Za-z]{3,9})\.?|(?P<name2>[A-Za-z]{3,9})\.? (?P<day2>\d{1,2}))"
-    r"[-, ]*(?P<year>\d{4})" + _TIME
+    r"(?:(?P<day>\d{1,2})[-./ ]*(?P<name>[A-Za-z]{3,9})\.?|(?P<name2>[A-Za-z]{3,9})\.? (?P<day2>\d{1,2}))"
+    r"(?:[-,/ ]*(?P<year>\d{4})|(?:(?<!\d)|[-,/ ]+)(?P<year2>\d{2})(?![-+]))" + _TIME
 )
 _MONTH = re.compile(
     r"(?:(?P<year>1[89]\d\d|2[01]\d\d)-(?P<month>\d{2})"
     r"|(?P<month2>\d{1,2})/(?P<year2>1[89]\d\d|2[01]\d\d)"
     r"|(?P<name>[A-Za-z]{3,9})\.?[- ](?P<year3>\d{4}))" + _TIME
+)
+_PART = re.compile(
+    r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[ap]\.?m\.?)?"
+    rf"|\d{{1,2}}[-./ ]*(?:{'|'.join(_MONTHS)})[a-z]*\.?|(?:{'|'.join(_MONTHS)})[a-z]*\.?[-./' ]*\d{{2}}",
+    re.IGNORECASE,
 )
 
 
@@ -113,6 +118,27 @@ def dates_among(values: Iterable[Any]) -> set[Any]:
     return {value for value in values if day_of(value, "dmy") is not None}
 
 
+def year_of_two_digits(text: str) -> int | None:
+    """Which year a date is taken for that writes two digits of it; None of any other.
+
+    Example:
+        >>> year_of_two_digits("1/15/68"), year_of_two_digits("15-JAN-69"), year_of_two_digits("1/15/1968")
+        (2068, 1969, None)
+    """
+    found = (pattern.fullmatch(text.strip()) for pattern in (_YEAR_LAST, _NAMED))
+    return next((int(_year_of(match)) for match in found if match and match["year2"]), None)
+
+
+def is_part_of_date(text: str) -> bool:
+    """Is this a time, a day and a month, or a month and two digits, which are read as no date?
+
+    Example:
+        >>> [is_part_of_date(text) for text in ("12:30", "15-Jan", "Jan 20", "Jan 2020", "15 kg")]
+        [True, True, True, False, False]
+    """
+    return _PART.fullmatch(text.strip()) is not None
+
+
 def _read(text: str, order: str) -> datetime | float | None:
     """A datetime, NaN if there is no such day, None if it is no date."""
     if len(text) >= 8 and text[:4].isdigit():
@@ -125,7 +151,8 @@ def _read(text: str, order: str) -> datetime | float | None:
     if match := _NAMED.fullmatch(text):
         name = (match["name"] or match["name2"]).lower()[:3]
         month = str(_MONTHS.index(name) + 1) if name in _MONTHS else None
-        return None if month is None else _datetime_of(match, match["year"], month, match["day"] or match["day2"])
+        day = match["day"] or match["day2"]
+        return None if month is None else _datetime_of(match, _year_of(match), month, day)
     if match := _MONTH.fullmatch(text):
         name = (match["name"] or "").lower()[:3]
         if name and name not in _MONTHS:
@@ -135,9 +162,13 @@ def _read(text: str, order: str) -> datetime | float | None:
     if order and (match := _YEAR_LAST.fullmatch(text)):
         first, second = match["a"] or match["a2"], match["b"] or match["b2"]
         day, month = (first, second) if order == "dmy" else (second, first)
-        year = match["year"] or ("20" if int(match["year2"]) < 69 else "19") + match["year2"]
-        return _datetime_of(match, year, month, day)
+        return _datetime_of(match, _year_of(match), month, day)
     return None
+
+
+def _year_of(match: re.Match[str]) -> str:
+    """The year, of two digits one in 1969 to 2068, as POSIX and Python's %y have it."""
+    return match["year"] or ("20" if int(match["year2"]) < 69 else "19") + match["year2"]
 
 
 def _datetime_of(match: re.Match[str], year: str, month: str, day: str) -> datetime | float:

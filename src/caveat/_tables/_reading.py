@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from caveat._tables._columns import Array, Category, Columns, InvalidTableError
-from caveat._tables._days import Order, dates_among, day_of, learn_order
+from caveat._tables._days import Order, dates_among, day_of, is_part_of_date, learn_order, year_of_two_digits
 from caveat._tables._dress import PLAIN, Dress, learn_dress, number_in, numbers_among
 from caveat._tables._values import Counted, Place, count_values, is_gap, row_place, shown
 from caveat.errors import explain
@@ -22,6 +22,9 @@ _FRACTION_OF_DATES = 0.5
 _FEW = 10
 _MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+_VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
+_VERSION_OR_DATE = re.compile(r"(?:[1-9]|1[0-2])\.(?:[1-9]|1[0-2])\.\d\d")
+_LATE = 2040  # a year of two digits that is taken for this one or later is as likely of the century before
 _COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
 
@@ -118,12 +121,16 @@ def _of_words(name: str, values: Array, counted: Counted, dates: set[Any], place
         if count == rows:
             return Reading("category", note=f"looks like {kind}, but of several units or styles: taken for categories")
         if count > most * rows:
+            if kind == "dates" and all(_VERSION.fullmatch(_text(value).strip()) for value in counts.keys() - fitting):
+                return Reading("category", note="looks like dates, or versions: taken for categories")
             listed = enumerate(values.tolist())
             row, value = next((row, one) for row, one in listed if not is_gap(one) and one not in fitting)
             raise InvalidTableError(_mixed(name, kind, count, rows, value, place(row), target))
     units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
     if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):
         return Reading("category", note=f"looks like numbers with {unit!r} behind each: taken for categories")
+    if len(texts) > _FEW and len(texts) == len(counts) and all(map(is_part_of_date, texts)):
+        return Reading("category", note="looks like times, or dates without a day or a year: taken for categories")
     return Reading("category")
 
 
@@ -141,6 +148,12 @@ def _note_of_order(counts: Mapping[Any, int], found: Order) -> str:
     if found.impossible:
         value = next(value for value in counts if math.isnan(day_of(value, found.order) or 0.0))
         notes.append(f"{found.impossible} of the dates do not exist, such as {value!r}: taken for missing")
+    years = {value: year_of_two_digits(value) or 0 for value in counts if isinstance(value, str)}
+    late = next((value for value, year in years.items() if year >= _LATE), None)
+    if late is not None:
+        notes.append(f"{late!r} is taken for a day of {years[late]}: years of two digits are those of 1969 to 2068")
+    if all(_VERSION_OR_DATE.fullmatch(_text(value).strip()) for value in counts):
+        notes.append(f"{next(iter(counts))!r} could be a version: taken for a date")
     return "; ".join(notes)
 
 
