@@ -171,11 +171,33 @@ def test_golden_scores() -> None:
     assert RAPS(penalty=0.1, free=1)(p).tolist() == [pytest.approx([1.2, 0.5, 0.9])]
 
 
-def test_randomized_draws_differ_between_fit_and_call() -> None:
-    p = torch.full((5, 2), 0.5, dtype=torch.float64)
-    score = APS(randomized=True)
-    assert not torch.equal(score(p, stream=0), score(p, stream=1))
-    assert torch.equal(score(p, stream=1), score(p, stream=1))
+@pytest.mark.parametrize("score", [APS(randomized=True), RAPS(randomized=True)], ids=repr)
+def test_a_randomized_set_is_that_of_the_row_whoever_stands_beside_it(score: SetScore) -> None:
+    p, y = classified(900, 0)
+    sets = fit_conformal_sets(p[:600], y[:600], score=score)
+    by_row = torch.cat([sets(p[k : k + 1]) for k in range(600, 900)])
+    assert torch.equal(by_row, sets(p[600:]))
+    assert torch.equal(sets(p[600:].flip(0)), by_row.flip(0))
+
+
+def test_parts_of_randomized_scores_are_uniform_and_those_of_seeds_are_apart() -> None:
+    p = classified(20_000, 0)[0]
+    parts = torch.stack([(1 - APS(randomized=True, seed=seed)(p)) / p for seed in range(3)])
+    last = torch.stack([part.gather(-1, p.argmin(-1, keepdim=True))[:, 0] for part in parts])
+    torch.testing.assert_close(last.sort().values, ((torch.arange(20_000) + 0.5) / 20_000).double().expand(3, -1), atol=0.015, rtol=0)
+    assert (last.corrcoef() - torch.eye(3)).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("score", SCORES, ids=repr)
+def test_sets_of_equal_rows_cover(score: SetScore) -> None:
+    held = torch.empty(SPLITS)
+    for split in range(SPLITS):
+        generator = torch.Generator().manual_seed(split)
+        p = torch.rand(1, 6, generator=generator, dtype=torch.float64).softmax(-1).expand(2 * ROWS, 6)
+        y = torch.multinomial(p, 1, generator=generator)[:, 0]
+        sets = fit_conformal_sets(p[:ROWS], y[:ROWS], level=0.8, score=score)
+        held[split] = sets(p[ROWS:]).gather(-1, y[ROWS:, None]).double().mean()
+    assert held.mean() >= 0.8 - 0.012
 
 
 def test_too_few_rows_rule_nothing_out() -> None:

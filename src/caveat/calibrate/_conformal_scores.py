@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from caveat._checks import require_number
-from caveat._seeds import fold_in
+from caveat._seeds import draw_keys, fold_in, site_key
 from caveat.calibrate._stored import stored
 
 
 class SetScore(Protocol):
-    """Probabilities (N, C) to scores (N, C); `stream` tells the draws at the fit from those of a call."""
+    """Probabilities (N, C) to scores (N, C); a row's are a function of that row alone, at the fit as in a call."""
 
-    def __call__(self, p: Tensor, *, stream: int) -> Tensor:
+    def __call__(self, p: Tensor) -> Tensor:
         """The score of every class."""
         ...
 
@@ -30,7 +30,7 @@ class LAC:
     See "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels", Sadinle, Lei and Wasserman, 2019.
     """
 
-    def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
+    def __call__(self, p: Tensor) -> Tensor:
         """The score of every class, (N, C)."""
         return 1 - p
 
@@ -43,7 +43,7 @@ class APS:
 
     Fields:
         randomized: count only a random part of the class's own probability, which brings the coverage down to
-            exactly the level; a row's set then depends on its place in the batch.
+            exactly the level. Which part is a hash of the row's probabilities, so that rows with equal ones share it.
         seed: of that part.
 
     See "Classification with Valid and Adaptive Coverage", Romano, Sesia and Candès, 2020,
@@ -53,9 +53,9 @@ class APS:
     randomized: bool = False
     seed: int = 0
 
-    def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
+    def __call__(self, p: Tensor) -> Tensor:
         """The score of every class, (N, C)."""
-        return _cumulative(p, penalty=0.0, free=0, seed=self.seed if self.randomized else None, stream=stream)
+        return _cumulative(p, penalty=0.0, free=0, seed=self.seed if self.randomized else None)
 
 
 @stored
@@ -83,23 +83,30 @@ class RAPS:
         require_number(self.penalty, "penalty", "[0, inf)")
         require_number(self.free, "free", "[0, inf)")
 
-    def __call__(self, p: Tensor, *, stream: int = 0) -> Tensor:
+    def __call__(self, p: Tensor) -> Tensor:
         """The score of every class, (N, C)."""
         seed = self.seed if self.randomized else None
-        return _cumulative(p, penalty=self.penalty, free=self.free, seed=seed, stream=stream)
+        return _cumulative(p, penalty=self.penalty, free=self.free, seed=seed)
 
 
-def _cumulative(p: Tensor, *, penalty: float, free: int, seed: int | None, stream: int) -> Tensor:
+def _cumulative(p: Tensor, *, penalty: float, free: int, seed: int | None) -> Tensor:
     ranked, order = p.sort(dim=-1, descending=True, stable=True)
     scores = ranked.cumsum(-1)
     if seed is not None:
-        scores = scores - _uniform(len(p), seed, stream).to(p)[:, None] * ranked
+        scores = scores - _uniform(p, seed).to(p)[:, None] * ranked
     place = torch.arange(1, p.shape[-1] + 1, device=p.device)
     scores = scores + penalty * (place - free).clamp(min=0)
     return torch.empty_like(scores).scatter_(-1, order, scores)
 
 
-def _uniform(rows: int, seed: int, stream: int) -> Tensor:
-    """A number in [0, 1) for each row, other numbers at the fit than in a call."""
-    key = fold_in(seed, "conformal", stream)
-    return torch.rand(rows, generator=torch.Generator().manual_seed(key), dtype=torch.float64)
+def _uniform(p: Tensor, seed: int) -> Tensor:
+    """A number in [0, 1) for each row: a hash of its probabilities, the same whoever stands beside it.
+
+    One hash for the fit and for every call: scores are then one function of a row and its label, and rows that are
+    exchangeable have exchangeable scores, also where many rows are equal.
+    """
+    word = torch.int64 if p.dtype == torch.float64 else torch.int32
+    bits = (p + 0.0).contiguous().view(word).long()  # 0 in place of -0
+    low, high = draw_keys(0, site_key("classes", 0), torch.arange(p.shape[-1], device=p.device))
+    content = (bits * ((high.long() << 32) + low.long() | 1)).sum(-1)
+    return (draw_keys(fold_in(seed, "conformal"), site_key("row", 0), content)[0].long() & 0xFFFFFFFF) / (1 << 32)

@@ -15,9 +15,6 @@ from caveat.calibrate._conformal_scores import LAC, SetScore
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
 
-_FIT, _CALL = 0, 1
-
-
 @stored
 @final
 @dataclass(frozen=True, eq=False)
@@ -46,7 +43,7 @@ class ConformalSets:
         """
         p = _checked_rows(probabilities)
         require_classes(probabilities, self.classes, "probabilities")
-        scores = self.score(p, stream=_CALL)
+        scores = self.score(p)
         return (scores <= self.threshold.to(scores)).reshape(probabilities.shape)
 
     def state(self) -> State:
@@ -100,7 +97,7 @@ def fit_conformal_sets(
             fix="labels.argmax(-1) for one-hot labels",
         )
     y = class_numbers(labels, p.shape[-1], p.device)
-    own = chosen(p, stream=_FIT).gather(-1, y[:, None])[:, 0]
+    own = chosen(p).gather(-1, y[:, None])[:, 0]
     return ConformalSets(conformal_quantile(own, level), chosen, p.shape[-1], level)
 
 
