@@ -77,6 +77,15 @@ def test_recalibrated_levels_are_uniform_and_intervals_hold_their_share() -> Non
         torch.testing.assert_close(by_quantile[0], low)
 
 
+@pytest.mark.parametrize("times", [5.0, 30.0])
+def test_levels_that_run_out_are_said(times: float) -> None:
+    y = torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fitted = fit_quantile_recalibration(Normal(0.0, 1 / times).cdf(y))
+    with pytest.warns(UserWarning, match="levels must reach"):
+        fitted.gaussian_interval(torch.zeros(1), torch.full((1,), 1 / times**2), level=0.95)
+    fitted.level_for(0.5)  # whose level is known
+
+
 def test_golden_recalibration() -> None:
     # Levels 0.2, 0.4, 0.4 of n = 3: shares 1/4 and, for the tie, the middle of 2/4 and 3/4.
     fitted = fit_quantile_recalibration(torch.tensor([0.4, 0.2, 0.4]))
@@ -184,7 +193,8 @@ def test_parts_of_randomized_scores_are_uniform_and_those_of_seeds_are_apart() -
     p = classified(20_000, 0)[0]
     parts = torch.stack([(1 - APS(randomized=True, seed=seed)(p)) / p for seed in range(3)])
     last = torch.stack([part.gather(-1, p.argmin(-1, keepdim=True))[:, 0] for part in parts])
-    torch.testing.assert_close(last.sort().values, ((torch.arange(20_000) + 0.5) / 20_000).double().expand(3, -1), atol=0.015, rtol=0)
+    even = ((torch.arange(20_000) + 0.5) / 20_000).double().expand(3, -1)
+    torch.testing.assert_close(last.sort().values, even, atol=0.015, rtol=0)
     assert (last.corrcoef() - torch.eye(3)).abs().max() < 0.03
 
 

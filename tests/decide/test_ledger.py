@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,9 @@ def test_a_decision_is_a_line_a_row(path: Path) -> None:
         assert ledger.append(decision) == 2
         assert ledger.append({"id": 7, "action": "abstain"}) == 1
         assert len(ledger) == 3
-        assert ledger.count("abstain", day=datetime.now(UTC).date()) == 2
+        now = datetime.now(UTC)
+        for day in (now.date(), now, now.astimezone(timezone(timedelta(hours=14))), now.replace(tzinfo=None)):
+            assert ledger.count("abstain", day=day) == 2
     records = Ledger.read(path)
     assert [record["number"] for record in records] == [0, 1, 2]
     assert [record["answer"] for record in records[:2]] == [None, "á"]

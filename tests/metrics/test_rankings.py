@@ -186,6 +186,12 @@ def test_auroc_is_that_of_torchmetrics() -> None:
     assert auroc(scores, positive).item() == pytest.approx(functional.auroc(scores, positive, task="binary").item())
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_scores_without_a_sign_detect_as_floats_do(dtype: torch.dtype) -> None:
+    scores, y = torch.tensor([0, 1, 1, 2, 3, 3, 0, 2]).to(dtype), torch.tensor([0, 0, 1, 1, 1, 0, 0, 1])
+    assert vars(detection(scores, y)) == vars(detection(scores.double(), y))
+
+
 def test_golden_detection() -> None:
     # Known 0.1, 0.2, 0.3; unknown 0.25, 0.9. Of 6 pairs 5 are right: 5/6. Both unknown found at 0.25: 1 of 3 known.
     # Precision at 0.9: 1; at 0.25 (after 0.3): 2/3; mean 5/6.

@@ -74,6 +74,13 @@ def test_crps_of_a_mixture_is_its_integral() -> None:
 # Golden numbers and limits.
 
 
+@pytest.mark.parametrize("variance", [0.5, 2.5])
+def test_crps_of_whole_numbers_is_that_of_the_same_floats(variance: float) -> None:
+    mean, y = torch.tensor([1, 2, 3]), torch.tensor([1.5, 2.5, 3.0])
+    assert crps(mean, variance, y) == crps(mean.double(), variance, y)
+    assert crps(mean[:, None], variance, y[:1]) == crps(mean[:, None].double(), variance, y[:1])
+
+
 def test_golden_crps() -> None:
     # Standard normal at its mean: 2 phi(0) - 1/sqrt(pi) = (sqrt(2) - 1) / sqrt(pi) = 0.2336949...
     zero = torch.zeros(1, dtype=torch.float64)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -154,7 +155,8 @@ def test_bernoulli_is_a_sigmoid() -> None:
 
 @kinds
 @pytest.mark.parametrize(
-    "index", [torch.tensor([2, 0]), [2, 0], slice(1, 3), torch.tensor([True, False, True, False]), 3, -1]
+    "index", [torch.tensor([2, 0]), [2, 0], slice(1, 3), torch.tensor([True, False, True, False]), 3, -1, np.int64(3),
+     torch.tensor(2)],
 )
 def test_rows_are_the_summary_of_these_rows(output: Any, shape: tuple[int, ...], index: Any) -> None:
     draws = random_draws(shape, 6)
@@ -173,6 +175,20 @@ def test_a_mask_of_several_axes_chooses_entries() -> None:
     for name in ("mean", "variance", "predicted"):
         assert torch.equal(getattr(chosen, name), getattr(whole, name)[where]), name
     assert torch.equal(chosen.standard_error(), whole.standard_error()[where])
+
+
+@pytest.mark.parametrize("index", [4, -5, np.int64(4), torch.tensor(-5), 0.5])
+def test_a_row_that_is_not_there_is_named(index: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="a row's index must be an integer from -4 to 3"):
+        Mean().summarize(torch.zeros(3, 4, 1)).rows(index)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_predicted_class_is_that_of_the_mean(dtype: torch.dtype) -> None:
+    z = random_draws((2000, 3), 2).to(dtype)
+    z[1] = z[0].flip(-1)  # two draws that say the opposite: the mean is of two equal classes, but for rounding
+    pred = Logits().summarize(40 * z)
+    assert torch.equal(pred.predicted, pred.mean.argmax(-1))
 
 
 def test_no_rows() -> None:

@@ -15,6 +15,7 @@ from caveat.calibrate._conformal_scores import LAC, SetScore
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
 
+
 @stored
 @final
 @dataclass(frozen=True, eq=False)

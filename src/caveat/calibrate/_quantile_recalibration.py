@@ -7,6 +7,7 @@ the levels' own distribution function, for these points rise already.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -20,6 +21,7 @@ from caveat._checks import require_levels, require_number, require_positive
 from caveat._numerics import accumulator, interpolate, public_dtype
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
+from caveat.errors import explain
 
 _LEAST_TAIL = 1e-9
 
@@ -45,7 +47,9 @@ class QuantileRecalibration:
         return interpolate(wide, self.levels.to(wide), self.shares.to(wide)).to(public_dtype(levels.dtype))
 
     def level_for(self, share: float) -> float:
-        """The network's level below which this share of targets lies: R's inverse.
+        """The network's level below which this share of targets lies: R's inverse, from 1e-9 to 1 - 1e-9.
+
+        Where it lies beyond, the network's levels say too little of its tails, and a warning says so.
 
         Raises:
             InvalidArgumentError: share is not between 0 and 1.
@@ -53,7 +57,16 @@ class QuantileRecalibration:
         require_number(share, "share", "(0, 1)")
         wanted = torch.tensor(share, dtype=self.levels.dtype, device=self.levels.device)
         level = float(interpolate(wanted, self.shares, self.levels))
-        return min(max(level, _LEAST_TAIL), 1 - _LEAST_TAIL)
+        within = min(max(level, _LEAST_TAIL), 1 - _LEAST_TAIL)
+        if within != level:
+            text = explain(
+                "The network's levels must reach to where this share of targets lies; the nearest level is taken.",
+                got=f"level {level:g} for the share {share:g}: an interval that ends there holds less than it says",
+                cause="a network that is many times too sure, so that targets lie where its levels are 0 and 1",
+                fix="fit_conformal_intervals, or fit_variance_scaling first",
+            )
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return within
 
     def interval(self, quantile: Callable[[float], Tensor], level: float = 0.9) -> tuple[Tensor, Tensor]:
         """A recalibrated central interval for each point: (low, high).

@@ -152,7 +152,12 @@ class Ledger:
         return iter(_parsed(_content(self.path), self.path))
 
     def count(self, action: str, *, day: date | None = None) -> int:
-        """How many records have this action, on one day (UTC) or ever: what of a reviewer's budget is spent."""
+        """How many records have this action, on one day (UTC) or ever: what of a reviewer's budget is spent.
+
+        A time is the day in which it lies; one with a zone is taken to UTC first.
+        """
+        if isinstance(day, datetime):
+            day = (day if day.tzinfo is None else day.astimezone(UTC)).date()
         return sum(
             record.get("action") == action and (day is None or str(record.get("at", "")).startswith(day.isoformat()))
             for record in self.records()

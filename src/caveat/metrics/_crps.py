@@ -56,7 +56,8 @@ def crps(
         0.5
     """
     points = not isinstance(variance, Tensor) and variance == 0
-    spread = variance if isinstance(variance, Tensor) else torch.full_like(mean, variance)
+    wide = accumulator(mean.device)
+    spread = variance if isinstance(variance, Tensor) else torch.full_like(mean, variance, dtype=wide)
     if mean.ndim <= target.ndim:
         m, v, y = alike(mean=mean, variance=spread, target=target)
         _require_at_least_zero(v)

@@ -167,6 +167,8 @@ def detection(scores: Tensor, positive: Tensor) -> Detection:
         >>> detection(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).auroc.item()
         0.75
     """
+    if not scores.is_floating_point():  # votes and yes or no have no negative
+        scores = scores.to(accumulator(scores.device))
     return Detection(
         auroc(scores, positive),
         aupr(scores, positive),

@@ -110,8 +110,8 @@ class Categorical:
 
     @property
     def predicted(self) -> Tensor:
-        """The most probable class of the mean, (B...) int64."""
-        return self.moments.mean.argmax(-1)
+        """The most probable class of `mean`, (B...) int64; of tied classes the first, as metrics of the mean count."""
+        return self.mean.argmax(-1)
 
     @property
     def draws(self) -> Tensor:
@@ -150,7 +150,7 @@ class Categorical:
 
     def rows(self, index: RowIndex) -> Categorical:
         """The summary of these rows of the first batch axis."""
-        i = row_index(index, self.votes.device)
+        i = row_index(index, self.row_count, self.votes.device)
         return Categorical(
             self.moments.rows(i),
             self.mean_entropy[i],
@@ -207,7 +207,7 @@ class Categorical:
         p = self.moments.mean.reshape(-1, self.votes.shape[-1])[:FIRST]
         total = entropy(p)
         information = (total - self.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
-        columns = {"predicted": p.argmax(-1), "probability": p.amax(-1)}
+        columns = {"predicted": p.to(self.dtype).argmax(-1), "probability": p.amax(-1)}
         return {**columns, "entropy (nats)": total, "mutual information": information}
 
 

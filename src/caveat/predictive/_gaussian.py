@@ -251,7 +251,7 @@ class Gaussian:
 
     def rows(self, index: RowIndex) -> Gaussian:
         """The summary of these rows of the first batch axis."""
-        i = row_index(index, self.noise.device)
+        i = row_index(index, self.row_count, self.noise.device)
         return Gaussian(
             self.moments.rows(i),
             self.noise[i],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from caveat._checks import require_integer
 from caveat._numerics import Moments
 from caveat.errors import CannotMergeError, DrawsNotKeptError, InvalidArgumentError
 from caveat.predictive._protocol import Predictive, RowIndex
@@ -15,14 +16,20 @@ from caveat.predictive._protocol import Predictive, RowIndex
 _P = TypeVar("_P", bound=Predictive)
 
 
-def row_index(index: RowIndex, device: torch.device) -> Tensor | slice:
-    """An index of rows that keeps the batch axis: one row `k` is the slice of length one."""
+def row_index(index: RowIndex, count: int, device: torch.device) -> Tensor | slice:
+    """An index of so many rows that keeps the batch axis: one row `k`, in any kind of integer, is a slice of one.
+
+    Raises:
+        InvalidArgumentError: one index that is no whole number, or of no row.
+    """
     if isinstance(index, slice):
         return index
-    if isinstance(index, int):
-        return slice(index, index + 1 or None)
     rows = torch.as_tensor(index, device=device)
-    return rows if rows.dtype == torch.bool else rows.long()
+    if rows.ndim:
+        return rows if rows.dtype == torch.bool else rows.long()
+    row: Any = rows.item()
+    require_integer(row, "a row's index", -count, count - 1, cause="a row of another batch", fix="pred.rows(0)")
+    return slice(row, row + 1 or None)
 
 
 def require_kept(draws: Tensor | None) -> Tensor:
