@@ -494,16 +494,37 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize("way", [None, "loop"])
-def test_the_first_call_tries_on_two_rows_and_splits_the_rest(backend: Any) -> None:
+def test_the_first_call_tries_on_few_rows_and_splits_the_rest(backend: Any) -> None:
     """Trying on the whole batch would cost a first call several times what the members themselves take."""
     x, networks = torch.randn(20_000, 4), [Counting() for _ in range(3)]
     Counting.calls.clear()
     sampler = ensemble(networks, output=caveat.Mean(), backend=backend)
     values = caveat.draws(sampler, x)
-    large = [rows for rows in Counting.calls if rows > 2]
+    large = [rows for rows in Counting.calls if rows > 64]
     assert 0 < sum(large) <= 3 * len(x)
     assert max(large) * 256 * 4 <= 4 << 20
     torch.testing.assert_close(values, looped(networks, x), rtol=1e-5, atol=1e-6)
+
+
+class Wide(nn.Module):
+    """Tells rows relative to the last one, or scales them by the largest number of the batch."""
+
+    def __init__(self, to_last: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.to_last = nn.Linear(4, 512), nn.Linear(512, 2), to_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = self.last(torch.relu(self.first(x if self.to_last else x / x.abs().max())))
+        return values - values[-1:] if self.to_last else values
+
+
+@pytest.mark.parametrize("to_last", [True, False])
+def test_rows_that_meet_are_never_cut_into_pieces(to_last: bool) -> None:
+    networks = [Wide(to_last).eval() for _ in range(2)]
+    x = torch.randn(4000, 1, 4)
+    x[-1] *= 50
+    values = caveat.draws(ensemble(networks, output=caveat.Mean()), x)
+    torch.testing.assert_close(values, looped(networks, x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("way", [None, "loop"])

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._inputs import Axes, Inputs, read_in_dims
-from caveat._intercept._batch_axes import choices, first_and_last_row, last_row, last_row_twice, two_rows
+from caveat._intercept._batch_axes import choices, last_row, last_row_twice, two_rows
 from caveat._intercept._bindings import attributes_kept, runs_hooks, same_values, state_kept
+from caveat._intercept._company import rows_independent
 from caveat._intercept._guard import random_states_kept
 from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
@@ -132,10 +133,8 @@ def _on_rows(network: Network, inputs: Inputs, rules: Rules, read: Reader, said:
         pair = _try_rows(network, two_rows(inputs, axes), axes, rules, read) if one is not None else None
         if one is None or pair is None:
             continue
-        independent = second_row_is(one.returned, pair.returned)
-        others = first_and_last_row(inputs, axes) if independent else None
-        if others is not None and (again := _try_rows(network, others, axes, rules, read)) is not None:
-            independent = second_row_is(one.returned, again.returned)
+        try_on = partial(_try_rows, network, axes=axes, rules=rules, read=read)
+        independent = rows_independent(inputs, axes, one, pair, try_on)
         stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
         if said is not None or (independent and stays and not _is_broken(one)):
             return _conclude(network, inputs, rules, read, axes, one, pair, independent)
