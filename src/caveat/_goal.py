@@ -17,7 +17,7 @@ class Goal:
         human_cost: Cost of a person's look, where a wrong answer costs 1.
         budget: Fraction of the rows that may be deferred.
         tolerance: Of a regression, the error in target units from which an answer is wrong.
-        confidence: Probability that the promise holds on new rows; None promises it of these rows only.
+        confidence: Probability that a risk holds on new rows; 0.95 if None.
         measure: Name of the measure; the model's usual one if None.
     """
 
@@ -43,5 +43,11 @@ def check_aims(goal: Goal) -> None:
         raise InvalidArgumentError(f"budget must be a fraction of the rows, from 0 to below 1; got {goal.budget}.")
     if goal.human_cost is not None and not 0 <= goal.human_cost < inf:
         raise InvalidArgumentError(f"human_cost must be a finite number of at least 0; got {goal.human_cost:g}.")
+    if goal.confidence is not None and goal.risk is None:
+        raise InvalidArgumentError(
+            "A confidence is that of a promised risk.",
+            got=f"confidence {goal.confidence:g} beside {given[0]}, which promises nothing of new rows",
+            fix="leave it out, or give a risk",
+        )
     if goal.tolerance is not None and not goal.tolerance > 0:
         raise InvalidArgumentError(f"tolerance must be above 0; got {goal.tolerance}.")

@@ -311,6 +311,8 @@ def test_a_full_disk_leaves_nothing(
         (["decide", "MODEL", "TEST", "--human-cost", "-1"], "human_cost must be a finite number of at least 0; got -1"),
         (["decide", "MODEL", "TEST"], "Exactly one of risk, human_cost and budget"),
         (["decide", "MODEL", "TEST", "--risk", "0.1"], "tolerance must say"),
+        (["decide", "MODEL", "TEST", "--budget", "0.1", "--confidence", "0.9"], "confidence 0.9 beside budget"),
+        (["decide", "CLASSES", "TEST", "--risk", "0.1", "--tolerance", "1"], "tolerance 1 for the classes of 'sold'"),
         (["decide", "MODEL", "TEST", "--budget", "2"], "budget must be a fraction"),
         (["decide", "MODEL", "TEST", "--budget", "0.1", "--measure", "hunch"], "measure must be the name of a measure"),
         (["decide", "MODEL", "TEST", "--risk", "0.001", "--tolerance", "1"], "a larger risk or a smaller"),
@@ -332,7 +334,7 @@ def test_other_mistakes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    named = {"MODEL": str(place / "by_price"), "TEST": str(place / "test.csv")}
+    named = {"MODEL": str(place / "by_price"), "CLASSES": str(place / "by_sold"), "TEST": str(place / "test.csv")}
     assert main([named.get(argument, argument) for argument in arguments]) == 2
     assert says in one_line(capsys)
     assert not list(tmp_path.iterdir())

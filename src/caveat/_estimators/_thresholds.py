@@ -247,6 +247,12 @@ def check_goal(model: Model, goal: Goal) -> None:
     """
     measure_of(model, goal.measure)
     check_aims(goal)
+    if model.target.classifies and goal.tolerance is not None:
+        raise InvalidArgumentError(
+            "A tolerance is of numbers: a class is right or wrong.",
+            got=f"tolerance {goal.tolerance:g} for the classes of {model.target.names[0]!r}",
+            fix="leave it out",
+        )
     if not model.target.classifies and goal.budget is None and goal.tolerance is None:
         raise InvalidArgumentError("tolerance must say from which error on an answer of a regression counts as wrong.")
 

@@ -27,6 +27,7 @@ from caveat.errors import explain
 ROWS = 8192
 _DELIMITERS = ",;\t|"
 _MOST_LINE = 1 << 26
+_QUOTED = re.compile(r'"[^"]*"')
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _ENDINGS = {
     "csv": ("csv", "tsv", "txt", "data"),
@@ -141,7 +142,9 @@ def _csv(path: Path, rows: int) -> Iterator[Chunk]:
 def _csv_rows(path: Path, text: IO[str], rows: int, size: int) -> Iterator[Chunk]:
     lines = _lines(path, text)
     head = _head(lines)
-    delimiter = max(_DELIMITERS, key="".join(head).count)
+    names = "".join(head)
+    outside = _QUOTED.sub("", names)  # a name in quotes may hold what parts names elsewhere
+    delimiter = max(_DELIMITERS, key=(outside if any(map(outside.count, _DELIMITERS)) else names).count)
     reader = csv.reader(chain(head, lines), delimiter=delimiter, skipinitialspace=True, strict=True)
     header = [name.strip() for name in next(reader, list[str]())]
     _check_header(path, header)

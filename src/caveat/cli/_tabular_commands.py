@@ -236,7 +236,9 @@ def decide(
     tolerance: Annotated[
         float | None, typer.Option(help="Of numbers: the error from which an answer is wrong.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="That the risk holds on new rows.")] = 0.95,
+    confidence: Annotated[
+        float | None, typer.Option(help="That the risk holds on new rows; 0.95 if not given.")
+    ] = None,
     measure: Annotated[
         str | None, typer.Option(help="What rows are ranked by; total uncertainty if not given.")
     ] = None,
