@@ -22,12 +22,14 @@ from caveat.tabular._settings import Settings, check_settings
         ({"calibration": 2.0}, "calibration must be a number at least 0 and below 1."),
         ({"calibration": -0.1}, "calibration must be a number at least 0 and below 1."),
         ({"dropout": 0}, "dropout must be a number above 0 and below 1."),
+        ({"weight_decay": -1.0}, "weight_decay must be a number at least 0 and below 1e+06."),
         ({"learning_rate": "fast"}, "learning_rate must be a number above 0 and below 1e+06."),
     ],
     ids=str,
 )
 def test_the_range_that_is_said_is_the_one_that_holds(parameters: dict[str, Any], said: str) -> None:
     assert check_settings(Settings(calibration=0)).calibration == 0
+    assert check_settings(Settings(weight_decay=0)).weight_decay == 0
     with pytest.raises(InvalidArgumentError) as error:
         check_settings(Settings(**parameters))
     assert str(error.value).startswith(said)

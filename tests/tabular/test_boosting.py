@@ -47,7 +47,8 @@ def training(X: dict[str, np.ndarray], labels: np.ndarray) -> tuple[Training, to
     """What the trees are grown on, and what they compare."""
     target, _, answers = learn_classes(labels, "y", InvalidTableError)
     rows = TrainingTable.of(*learn_table(as_columns(X)))
-    made = Training(rows, np.arange(len(labels)), answers, None, target, Settings())
+    groups = rows.groups(answers.double().numpy()[:, None])
+    made = Training(rows, np.arange(len(labels)), answers, None, target, Settings(), groups)
     return made, TableReader(rows.schema).compared(rows.encoded)
 
 
@@ -64,7 +65,7 @@ def test_a_column_without_a_value_grows_no_branch() -> None:
 def test_the_scores_of_a_row_do_not_see_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = table()
     (first, inputs), row = training(X, np.where(y > 0.3, "high", "low")), 7
-    folds = split_in_folds(first, inputs)
+    folds = split_in_folds(first)
     monkeypatch.setattr("caveat.tabular._boosting.split_in_folds", lambda *given: folds)
     answers = first.answers.clone()
     answers[row] = 1 - answers[row]
@@ -81,8 +82,8 @@ def test_the_scores_of_a_row_do_not_see_its_own_answer(monkeypatch: pytest.Monke
 def test_every_row_is_in_one_fold_and_equal_rows_are_together() -> None:
     X, y = table(100)
     labels = np.repeat(np.where(y > 0.3, "high", "low"), 3)
-    made, inputs = training({name: np.repeat(values, 3) for name, values in X.items()}, labels)
-    folds = torch.stack(split_in_folds(made, inputs)).numpy()
+    made, _ = training({name: np.repeat(values, 3) for name, values in X.items()}, labels)
+    folds = torch.stack(split_in_folds(made)).numpy()
     np.testing.assert_array_equal(folds.sum(0), 1)
     np.testing.assert_array_equal(folds[:, ::3], folds[:, 1::3])
     np.testing.assert_array_equal(folds[:, ::3], folds[:, 2::3])

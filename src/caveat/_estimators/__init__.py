@@ -11,7 +11,7 @@ from caveat._estimators._keyed_rows import KeyedRows
 from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
 from caveat._estimators._model_checks import require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
-from caveat._estimators._objectives import objective_of, options_of, outputs_of
+from caveat._estimators._objectives import data_of, objective_of, options_of, outputs_of
 from caveat._estimators._predicting import (
     highest_level,
     interval_of,
@@ -84,6 +84,7 @@ __all__ = [
     "check_goal",
     "check_settings",
     "choose_by_truth",
+    "data_of",
     "deal_in_folds",
     "decide",
     "describe_calibration",

@@ -92,16 +92,13 @@ class Estimator(BaseEstimator, ABC):
             InvalidArgumentError: What cannot be learned from, in the class of the kind; the message names the row. Or
                 a checkpoint of another training.
         """
-        settings = self.kind.check(settings_of(self, self.kind.settings))
-        opened, count = self.open_rows(X, training=True)
-        chosen, weights = repeat_by_weight(row_weights(sample_weight, count))
-        target, answers = self._learn_target(y, count, chosen)
-        weights = self._weighted(weights, answers)
-        rows = self.training_rows(opened, chosen)
-        place = None if checkpoint is None else Path(checkpoint)
-        self.model_ = fit_model(
-            self.kind, rows, target, answers, settings, weights=weights, verbose=self.verbose, checkpoint=place
-        )
+        before = dict(vars(self))
+        try:
+            self.model_ = self._fit(X, y, sample_weight, None if checkpoint is None else Path(checkpoint))
+        except BaseException:  # also Ctrl-C: new classes must not name the answers of an old model
+            vars(self).clear()
+            vars(self).update(before)
+            raise
         return self
 
     def decompose(self, X: Any) -> dict[str, Array]:
@@ -224,20 +221,37 @@ class Estimator(BaseEstimator, ABC):
     def _restored(self) -> None:
         """Set the fitted attributes that follow from ``model_``."""
 
+    def _fit(self, X: Any, y: Any, sample_weight: Any, checkpoint: Path | None) -> Model:
+        settings = self.kind.check(settings_of(self, self.kind.settings))
+        opened, count = self.open_rows(X, training=True)
+        chosen, weights = repeat_by_weight(row_weights(sample_weight, count))
+        target, answers = self._learn_target(y, count, chosen)
+        weights = self._weighted(weights, answers)
+        rows = self.training_rows(opened, chosen)
+        model = fit_model(
+            self.kind, rows, target, answers, settings, weights=weights, verbose=self.verbose, checkpoint=checkpoint
+        )
+        model.summary.update(self._kept())
+        return model
+
     def _weighted(self, weights: Array | None, answers: Tensor) -> Array | None:
         return weights
+
+    def _kept(self) -> dict[str, Any]:
+        """Returns parameters beside the settings that a saved model keeps, as plain data."""
+        return {}
 
     def _predict(self, X: Any) -> Categorical | Gaussian:
         model = fitted(self)
         return predict_from(model, model.reader.read(self.open_rows(X, training=False)[0]))
 
     @abstractmethod
-    def _truth(self, y: Any) -> Tensor:
-        """Returns answers as ``choose_by_truth`` takes them."""
+    def _truth(self, y: Any, rows: int) -> Tensor:
+        """Returns the answers of so many rows as ``choose_by_truth`` takes them."""
 
     def _choose(self, X: Any, y: Any, goal: Goal) -> Threshold:
-        model = fitted(self)
-        self.model_, threshold = choose_by_truth(model, self._predict(X), self._truth(y), goal)
+        model, pred = fitted(self), self._predict(X)
+        self.model_, threshold = choose_by_truth(model, pred, self._truth(y, pred.row_count), goal)
         return threshold
 
     def _shaped(self, values: Tensor) -> Array:
@@ -291,18 +305,29 @@ class ClassifierBase(ClassifierMixin, Estimator):
 
     def _restored(self) -> None:
         self.classes_ = cast(Classes, self.model_.target).typed()
+        kept: Any = self.model_.summary.get("class_weight")
+        if isinstance(kept, list):
+            by_class = zip(self.classes_.tolist(), cast("list[Any]", kept), strict=True)
+            kept = {label: weight for label, weight in by_class if weight is not None}
+        self.class_weight = kept
+
+    def _kept(self) -> dict[str, Any]:
+        given = self.class_weight
+        if given is None or isinstance(given, str):
+            return {} if given is None else {"class_weight": given}
+        return {"class_weight": [given.get(label) for label in self.classes_.tolist()]}
 
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         labels = label_values(y, rows, self.kind, chosen)
-        target, self.classes_, numbers = learn_classes(labels, target_names(y, 1)[0], self.kind.error)
+        target, self.classes_, numbers = learn_classes(labels, target_names(y, 1, self.kind)[0], self.kind.error)
         return target, numbers
 
     def _weighted(self, weights: Array | None, answers: Tensor) -> Array | None:
         return with_class_weights(weights, self.class_weight, self.classes_, answers.numpy())
 
-    def _truth(self, y: Any) -> Tensor:
+    def _truth(self, y: Any, rows: int) -> Tensor:
         numbers = {label: number for number, label in enumerate(self.classes_.tolist())}
-        labels = np.asarray(y).reshape(-1).tolist()
+        labels = label_values(y, rows, self.kind, np.arange(rows)).tolist()
         unknown = [label for label in labels if label not in numbers]
         if unknown:
             rule, cause = "Answers must be classes of training.", "another spelling, or a class that training had not"
@@ -346,16 +371,20 @@ class RegressorBase(RegressorMixin, Estimator):
 
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         values, flat = number_values(y, rows, self.kind, chosen)
-        names = target_names(y, values.shape[1])
+        names = target_names(y, values.shape[1], self.kind)
         target, answers = learn_numbers(
             values, names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y"
         )
         for name, note in note_constants(target, answers).items():
-            warnings.warn(f"Target {name!r}: {note}.", UserWarning, stacklevel=3)
+            warnings.warn(f"Target {name!r}: {note}.", UserWarning, stacklevel=4)
         return target, answers
 
-    def _truth(self, y: Any) -> Tensor:
-        values, _ = number_values(y, len(y), self.kind, np.arange(len(y)))
+    def _truth(self, y: Any, rows: int) -> Tensor:
+        values, _ = number_values(y, rows, self.kind, np.arange(rows))
+        target = cast(Numbers, fitted(self).target)
+        if values.shape[1] != target.count:
+            rule = f"Answers must be of the {target.count} targets of training."
+            raise self.kind.error(rule, got=f"{values.shape[1]} numbers a row", cause="some columns of y were left out")
         return torch.as_tensor(values)
 
     @property

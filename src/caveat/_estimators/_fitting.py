@@ -50,14 +50,17 @@ def fit_model(
     flat = answers.reshape(len(answers), -1).double().numpy()
     order = rows.order(flat, np.ones(len(answers)) if weights is None else weights)
     rows, answers = rows.take(order), answers[order]
-    held = hold_out(answers, settings.calibration, settings.random_state, rows.groups())
+    groups = rows.groups(flat[order])
+    held = hold_out(answers, settings.calibration, settings.random_state, groups)
     kept = np.flatnonzero(~held)
     given = None if weights is None else torch.from_numpy((weights[order] / weights.mean()).astype(np.float32))
     targets = answers.float() if answers.is_floating_point() else answers
 
     def train(chosen: Array, place: Path | None) -> tuple[Model, Learned]:
         of_these = None if given is None else given[chosen]
-        found = kind.learn(Training(rows, chosen, targets[chosen], of_these, target, settings, verbose, place))
+        together = None if groups is None else groups[chosen]
+        training = Training(rows, chosen, targets[chosen], of_these, target, settings, together, verbose, place)
+        found = kind.learn(training)
         networks, blank = tuple(one.network for one in found.trained), uncalibrated(target, found.noise)
         return Model(kind, found.reader, target, found.shape, settings, networks, blank), found
 
@@ -83,7 +86,7 @@ def fit_model(
     if held.any():
         model = calibrate(model, learned.inputs[held], answers[held])
     elif folds:
-        model = calibrate_out_of_fold(model, train_fold, learned.inputs, answers)
+        model = calibrate_out_of_fold(model, train_fold, learned.inputs, answers, groups)
         summary |= {"folds": FOLDS} if model.calibration.rows else {}
     summary["calibration"] = describe_calibration(model)
     if model.calibration.rows:

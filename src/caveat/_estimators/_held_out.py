@@ -72,7 +72,9 @@ def without_whole_classes(held: Array, labels: Array) -> Array:
     return held & ~np.isin(labels, np.setdiff1d(labels[held], labels[~held]))
 
 
-def calibrate_out_of_fold(model: Model, train: Train, inputs: Tensor, answers: Tensor) -> Model:
+def calibrate_out_of_fold(
+    model: Model, train: Train, inputs: Tensor, answers: Tensor, groups: Array | None = None
+) -> Model:
     """Returns the model calibrated by the answers of networks that were trained without the row that they answer.
 
     A table of which no fold can be answered, since leaving it out would leave out a class, stays uncalibrated.
@@ -82,10 +84,11 @@ def calibrate_out_of_fold(model: Model, train: Train, inputs: Tensor, answers: T
         train: Trains another in the same way on some of them.
         inputs: Inputs (N, ...) of all rows.
         answers: Class numbers (N,), or standardized targets (N, D).
+        groups: Group (N,) of each row, rows of which go together; or None.
     """
     labels = None if answers.is_floating_point() else answers.numpy()
     parts: list[Part] = []
-    for number, out in enumerate(split_in_folds(inputs, answers, model.settings.random_state)):
+    for number, out in enumerate(split_in_folds(inputs, answers, model.settings.random_state, groups)):
         scored = out if labels is None else without_whole_classes(out, labels)
         if scored.any():
             other, read = train(np.flatnonzero(~out), f"fold{number + 1}")
@@ -93,15 +96,16 @@ def calibrate_out_of_fold(model: Model, train: Train, inputs: Tensor, answers: T
     return calibrate_by_parts(model, parts) if parts else model
 
 
-def split_in_folds(inputs: Tensor, answers: Tensor, random_state: int) -> list[Array]:
-    """Returns for each fold which rows are out, (N,) bool: as many in each, of each class alike, equal rows together.
+def split_in_folds(inputs: Tensor, answers: Tensor, random_state: int, groups: Array | None) -> list[Array]:
+    """Returns for each fold which rows are out, (N,) bool: as many in each, of each class alike, copies together.
 
-    Equal rows stand for one that was given a weight: trained on in one place, they must not be answered in another.
+    Copies of a row that are trained on in one place must not be answered in another.
     """
     N, labels = len(answers), None if answers.is_floating_point() else answers.numpy()
-    whole = np.concatenate([one.reshape(N, -1).double().numpy() for one in (inputs, answers)], 1)
-    _, first, groups = np.unique(whole, axis=0, return_index=True, return_inverse=True)
-    return deal_in_folds(groups.reshape(-1), first, labels, random_state)
+    own = np.arange(N) if groups is None else groups
+    whole = np.concatenate([*(one.reshape(N, -1).double().numpy() for one in (inputs, answers)), own[:, None]], 1)
+    _, first, numbers = np.unique(whole, axis=0, return_index=True, return_inverse=True)
+    return deal_in_folds(numbers.reshape(-1), first, labels, random_state)
 
 
 def deal_in_folds(groups: Array, first: Array, labels: Array | None, random_state: int) -> list[Array]:

@@ -36,6 +36,6 @@ class KeyedRows:
         inputs = None if self.inputs is None else self.inputs[rows]
         return replace(self, keys=[self.keys[row] for row in cast("list[int]", rows.tolist())], inputs=inputs)
 
-    def groups(self) -> Array:
+    def groups(self, answers: Array) -> Array:
         """Returns one group for all rows that are equal, which stand beside each other."""
         return np.cumsum([row > 0 and self.keys[row] != self.keys[row - 1] for row in range(len(self.keys))])

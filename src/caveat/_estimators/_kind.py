@@ -64,8 +64,8 @@ class Rows(Protocol):
         """Returns some of the rows."""
         ...
 
-    def groups(self) -> Array | None:
-        """Returns a group (B,) for each row, from 0, if rows of one are to be held out together; or None."""
+    def groups(self, answers: Array) -> Array | None:
+        """Returns a group (B,) for each row, from 0 in order, if rows of one are to be held out together; or None."""
         ...
 
 
@@ -78,6 +78,7 @@ class Training:
         kept: Numbers of the rows to train on.
         answers: Labels (N,) or standardized targets (N, D) float32 of these.
         weights: Weights (N,) float32 of these, of mean 1, or None.
+        groups: Group (N,) of each of these, rows of one of which are held out together; or None.
         verbose: Whether to show a bar.
         checkpoint: Folder from which the same training goes on after it was killed, or None.
     """
@@ -88,6 +89,7 @@ class Training:
     weights: Tensor | None
     target: Target
     settings: Any
+    groups: Array | None = None
     verbose: bool = False
     checkpoint: Path | None = None
 

@@ -11,11 +11,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caveat._estimators._held_out import even_fraction, without_whole_classes
 from caveat._estimators._kind import Training
+from caveat._seeds import fold_in
 from caveat.losses import beta_nll
 
 _FEWEST_TO_VALIDATE = 30
@@ -32,11 +35,43 @@ def outputs_of(training: Training) -> int:
     return training.target.count * (1 if training.target.classifies else 2)
 
 
-def options_of(training: Training, validation: float | None) -> dict[str, Any]:
-    """Returns what ``caveat.train`` is told of any kind, by complete settings; of few rows none are held out."""
+def data_of(training: Training, inputs: Tensor, targets: Any, validation: float | None) -> tuple[Any, Any]:
+    """Returns what ``caveat.train`` gets as data, and as what is held out to stop by; of few rows nothing is.
+
+    A fraction is left to each network, which chooses rows of its own. Where rows are copies of each other, the groups
+    that are held out are chosen here: by copies of what it was trained on no network is stopped.
+
+    Args:
+        training: What is trained on.
+        inputs: Inputs (N, ...) of the networks.
+        targets: As ``objective_of`` gives them.
+        validation: Fraction; None for none.
+    """
+    if validation is None or len(training.kept) < _FEWEST_TO_VALIDATE:
+        return (inputs, targets), None
+    first = np.unique(training.groups, return_index=True)[1] if training.groups is not None else training.kept
+    if training.groups is None or len(first) == len(training.kept):
+        return (inputs, targets), validation
+    labels = training.answers.numpy() if training.target.classifies else None
+    order = first[np.random.default_rng(fold_in(training.settings.random_state, "validation")).permutation(len(first))]
+    out = np.isin(training.groups, training.groups[even_fraction(order, validation, labels)])
+    held = torch.from_numpy(out if labels is None else without_whole_classes(out, labels))
+    if not held.any():
+        return (inputs, targets), None
+    return _rows_of(~held, inputs, targets), _rows_of(held, inputs, targets)
+
+
+def _rows_of(rows: Tensor, inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
+    if isinstance(targets, Tensor):
+        return inputs[rows], targets[rows]
+    answers, weights = targets
+    return inputs[rows], (answers[rows], weights[rows])
+
+
+def options_of(training: Training) -> dict[str, Any]:
+    """Returns what ``caveat.train`` is told of any kind, by complete settings."""
     settings = training.settings
     return {
-        "validation": validation if len(training.kept) >= _FEWEST_TO_VALIDATE else None,
         "batch_size": settings.batch_size,
         "weight_decay": settings.weight_decay,
         "seed": settings.random_state,

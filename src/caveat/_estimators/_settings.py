@@ -13,7 +13,8 @@ from caveat._checks import require_integer, require_seed
 from caveat.errors import InvalidArgumentError
 
 _LEAST = {"members": 1, "draws": 2, "width": 1, "epochs": 1, "batch_size": 1, "patience": 1}
-_BELOW = {"dropout": 1.0, "validation": 1.0, "learning_rate": 1e6, "calibration": 1.0}
+_BELOW = {"dropout": 1.0, "validation": 1.0, "learning_rate": 1e6, "calibration": 1.0, "weight_decay": 1e6}
+_MAY_BE_0 = ("calibration", "weight_decay")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -26,7 +27,7 @@ class SharedSettings:
     epochs: int | None = None
     batch_size: int | None = None
     patience: int | None = None
-    weight_decay: float = 1e-2
+    weight_decay: float | None = None
     calibration: float = 0.15
     random_state: int = 0
 
@@ -70,8 +71,8 @@ def check_settings(
         if name in integers:
             require_integer(value, name, integers[name], fix="leave it out")
         if name in _BELOW:
-            least_word = "at least" if name == "calibration" else "above"
-            above = isinstance(value, (int, float)) and (value > 0 or (value == 0 and name == "calibration"))
+            least_word = "at least" if name in _MAY_BE_0 else "above"
+            above = isinstance(value, (int, float)) and (value > 0 or (value == 0 and name in _MAY_BE_0))
             if not above or value >= _BELOW[name]:
                 rule = f"must be a number {least_word} 0 and below {_BELOW[name]:g}"
                 raise wrong_setting(name, value, rule, "leave it out")

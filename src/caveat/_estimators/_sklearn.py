@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -118,10 +119,18 @@ def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, 
     return (values, False) if values.ndim == 2 else (values[:, None], True)
 
 
-def target_names(y: Any, count: int) -> tuple[str, ...]:
-    """Returns the names of the targets: those of a data frame or series, else y, or y0, y1, ..."""
+def target_names(y: Any, count: int, kind: Kind) -> tuple[str, ...]:
+    """Returns the names of the targets: those of a data frame or series, else y, or y0, y1, ...
+
+    Raises:
+        InvalidArgumentError: As ``kind.error``: two targets of one name.
+    """
     if hasattr(y, "columns"):
-        return tuple(map(str, y.columns))
+        names = tuple(map(str, y.columns))
+        if len(set(names)) < len(names):
+            cause, fix = "a join of tables", "y.columns = [...]"
+            raise kind.error("Targets must have different names.", got=f"{list(names)}", cause=cause, fix=fix)
+        return names
     name = getattr(y, "name", None)
     return (str(name),) if count == 1 and name else tuple("y" if count == 1 else f"y{k}" for k in range(count))
 
@@ -151,8 +160,22 @@ def with_class_weights(weights: Array | None, given: Any, classes: Array, number
     if given is None:
         return weights
     utilities = require("sklearn.utils.class_weight", _EXTRA)
-    by_row = utilities.compute_sample_weight(given if isinstance(given, str) else dict(given), classes[numbers])
+    if given != "balanced" and not isinstance(given, Mapping):
+        raise _no_class_weight(given)
+    plain = given if isinstance(given, str) else dict(cast("Mapping[Any, Any]", given))
+    by_row = utilities.compute_sample_weight(plain, classes[numbers])
+    if not np.isfinite(by_row).all() or by_row.min() < 0 or by_row.max() == 0:
+        raise _no_class_weight(given)
     return by_row if weights is None else weights * by_row
+
+
+def _no_class_weight(given: Any) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "class_weight must be None, 'balanced' or a dict of weights, finite and at least 0, and not zero for all.",
+        got=f"class_weight={given!r}",
+        cause="a list, or a logarithm",
+        fix="class_weight='balanced'",
+    )
 
 
 def as_array(values: Tensor) -> Array:
@@ -181,7 +204,7 @@ def _values(y: Any, kind: Kind) -> Array:
 def _warn_of_a_column() -> None:
     error = require("sklearn.exceptions", _EXTRA).DataConversionWarning
     text = "A column-vector y was passed when a 1d array was expected; pass y.ravel()."
-    warnings.warn(text, error, stacklevel=4)
+    warnings.warn(text, error, stacklevel=5)
 
 
 def _check_length(count: int, rows: int, kind: Kind) -> None:

@@ -45,7 +45,9 @@ class Classes:
         """Returns the classes (C,) as they were given."""
         if self.type == "boolean":
             return np.array([label == "True" for label in self.labels])
-        return np.array(self.labels, dtype={"integer": int, "float": float}.get(self.type, str))
+        if self.type == "integer":  # above 2^63 they are unsigned
+            return np.array([int(label) for label in self.labels])
+        return np.array(self.labels, dtype=float if self.type == "float" else str)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def choose_by_truth(model: Model, pred: Pred, truth: Tensor, goal: Goal, **about
     check_goal(model, goal)
     name = measure_of(model, goal.measure)
     by, losses = uncertainty_of(model, pred, name).cpu(), losses_of(model, pred, truth, goal.tolerance)
-    threshold = _finite(_threshold(by, losses, goal), by)
+    threshold = _with_margin(_threshold(by, losses, goal), by)
     answered = by <= threshold.value
     judged = model.target.classifies or goal.tolerance is not None  # else no answer is wrong or right
     policy = _policy(model, threshold, name, len(by)) | {
@@ -167,7 +167,7 @@ def choose_by_coverage(
             cause="a small training set, or calibration=0",
             fix=f"choose_threshold(X) of {rows} that were not trained on",
         )
-    chosen = threshold_for_coverage(by, 1 - false_alarms, confidence=confidence)
+    chosen = _with_margin(threshold_for_coverage(by, 1 - false_alarms, confidence=confidence), by)
     threshold = replace(chosen, why=f"{name}: at most {false_alarms:.3g} of {len(by)} {rows} in scope deferred")
     policy = _policy(model, threshold, name, len(by)) | {
         "coverage": threshold.coverage,
@@ -228,14 +228,14 @@ def _threshold(by: Tensor, losses: Tensor, goal: Goal) -> Threshold:
     return threshold_for_coverage(by, 1 - cast(float, goal.budget))
 
 
-def _finite(threshold: Threshold, by: Tensor) -> Threshold:
-    """Returns a threshold that JSON holds: below all rows for minus infinity, that of the least sure row for infinity.
+def _with_margin(threshold: Threshold, by: Tensor) -> Threshold:
+    """Returns a threshold that JSON holds, and that the row which set it keeps also when it is asked alone.
 
-    Of a row that is less sure than all that decided nothing was shown, so it is not answered.
+    Below all rows for minus infinity, that of the least sure row for infinity: of a row that is less sure than all that
+    decided nothing was shown, so it is not answered.
     """
-    if math.isfinite(threshold.value):
-        return threshold
-    return replace(threshold, value=-1.0 if threshold.value < 0 else float(by.max()) * _ROUNDING)
+    value = threshold.value if math.isfinite(threshold.value) else float(by.max()) if threshold.value > 0 else -1.0
+    return replace(threshold, value=value * _ROUNDING if value > 0 else value)
 
 
 def check_goal(model: Model, goal: Goal) -> None:

@@ -7,6 +7,7 @@ n training rows had it is 1 / (1 + n): 1 if it was never seen.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from caveat._tables._columns import Array, Columns, TypedColumns, count_rows, take
+from caveat._tables._copies import group_copies, mix_columns
 from caveat._tables._dress import Dress
-from caveat._tables._schema import CategoryColumn, NumberColumn, Schema, parse_columns
+from caveat._tables._schema import CategoryColumn, DateColumn, NumberColumn, Schema, parse_columns
 from caveat._tables._trees import Trees
 from caveat._tables._values import Place
 
@@ -28,10 +30,14 @@ UNKNOWN, ABSENT, FIRST = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns (B,) by name as they were given, and what says where a row stands, for messages."""
+    """Columns (B,) by name as they were given, and what says where a row stands, for messages.
+
+    ``categorical`` are names of columns that hold categories although they look like numbers.
+    """
 
     columns: Columns
     place: Place
+    categorical: Collection[str] = ()
 
     @property
     def rows(self) -> int:
@@ -40,7 +46,7 @@ class Table:
 
     def take(self, rows: Array) -> Table:
         """Returns some of the rows, which know where they stand in the whole."""
-        return Table(take(self.columns, rows), lambda row: self.place(int(rows[row])))
+        return Table(take(self.columns, rows), lambda row: self.place(int(rows[row])), self.categorical)
 
 
 @dataclass(frozen=True)
@@ -96,34 +102,57 @@ class TableReader:
 
 @dataclass(frozen=True, eq=False)
 class TrainingTable:
-    """Rows of training: what their columns hold, the values as they were parsed, and as the network sees them."""
+    """Rows of training.
+
+    Fields:
+        schema: What their columns hold.
+        typed: The values as they were parsed.
+        encoded: The values as the network sees them.
+        given: Number (B,) of the row that each is of those that were given: some may be there more than once.
+        targets: How text writes each number to predict; empty if answers were not text.
+    """
 
     schema: Schema
     typed: TypedColumns
     encoded: Tensor
+    given: Array
     targets: tuple[Dress, ...] = ()
 
     @classmethod
-    def of(cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = ()) -> TrainingTable:
+    def of(
+        cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = (), given: Array | None = None
+    ) -> TrainingTable:
         """Returns columns that were parsed as rows of training."""
-        return cls(schema, typed, encode(schema, typed), targets)
+        encoded = encode(schema, typed)
+        return cls(schema, typed, encoded, np.arange(len(encoded)) if given is None else given, targets)
 
     def order(self, answers: Array, weights: Array) -> Array:
-        """Returns the rows sorted by a hash of their values and answers."""
-        bits = self.encoded.numpy().view(np.uint32)
-        mixed = np.full(len(bits), 14695981039346656037, np.uint64)
-        for column in (*bits.T, *np.ascontiguousarray(answers).view(np.uint64).T):
-            mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(1099511628211)
-            mixed ^= mixed >> np.uint64(29)
-        return np.argsort(mixed, kind="stable")
+        """Returns the rows sorted by a hash of their values and answers, equal rows by their weights."""
+        bits = [*self.encoded.numpy().view(np.uint32).T, *np.ascontiguousarray(answers).view(np.uint64).T]
+        return np.lexsort((weights, mix_columns(bits)))
 
     def take(self, rows: Array) -> TrainingTable:
         """Returns some of the rows."""
-        return replace(self, typed=self.typed.take(rows), encoded=self.encoded[rows])
+        return replace(self, typed=self.typed.take(rows), encoded=self.encoded[rows], given=self.given[rows])
 
-    def groups(self) -> None:
-        """Returns no groups: each row may be held out by itself."""
-        return
+    def groups(self, answers: Array) -> Array | None:
+        """Returns a group for all rows that are copies of each other; None if there are no copies."""
+        numbers, codes = _columns_of(self.schema)
+        held = self.encoded[:, : 2 * len(self.schema.numbers) + len(self.schema.categories)].numpy()
+        parts = [held[:, at] for at in (*numbers, *codes)]
+        return group_copies([*parts, answers.view(np.float32)], self.given)
+
+
+def _columns_of(schema: Schema) -> tuple[list[list[int]], list[list[int]]]:
+    """Returns for each number or date, and each category, in which of the first 2 N + G numbers of a row it stands."""
+    N, plain = len(schema.numbers), [column for column in schema.columns if isinstance(column, NumberColumn)]
+    numbers, at = [[k, N + k] for k in range(len(plain))], len(plain)
+    for column in schema.columns:
+        if isinstance(column, DateColumn):
+            own = range(at, at + len(column.parts))
+            numbers.append([*own, *(N + k for k in own)])
+            at += len(column.parts)
+    return numbers, [[2 * N + k] for k in range(len(schema.categories))]
 
 
 def encode(schema: Schema, typed: TypedColumns) -> Tensor:

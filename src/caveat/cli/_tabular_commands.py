@@ -109,6 +109,9 @@ def _check_request(request: FitRequest) -> None:
         _require_none({"--target": request.targets}, "class folders, whose names are the answers")
     elif not request.targets:
         raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
+    twice = next((name for name in request.targets if request.targets.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidArgumentError(f"--target must name different columns; got {twice!r} twice.")
 
 
 def _fit_pictures(request: FitRequest, options: dict[str, Any], as_json: bool) -> None:

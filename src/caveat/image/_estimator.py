@@ -184,7 +184,7 @@ class Classifier(PictureEstimator, ClassifierBase):
         epochs, batch_size, learning_rate: Settings of training; by the number of pictures if None.
         patience: Stop when the loss of held-out pictures has not fallen for so many epochs. If None, a head on a
             backbone has a patience of 6, and networks of pictures run all epochs, their learning rate falling to 0.
-        weight_decay: Weight decay of AdamW.
+        weight_decay: Weight decay of AdamW; 1 for networks of pictures and 0.01 for heads if None.
         validation: Fraction of the training pictures that is held out to choose the epoch: with a patience, on a
             backbone, and for numbers. Classes from scratch without a patience are learned from all.
         calibration: Fraction that is not trained on but calibrates; 0 for none. Sets too small to spare 20 pictures are

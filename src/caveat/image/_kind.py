@@ -20,6 +20,7 @@ from caveat._estimators import (
     Stored,
     Training,
     build_on,
+    data_of,
     draws_line,
     find_frozen,
     objective_of,
@@ -90,11 +91,13 @@ def _learn(training: Training) -> Learned:
     looks = not (pictures and classes and settings.patience is None)
     shape = Shape(inputs.shape[1], pictures, outputs, classes, settings.width, settings.dropout)
     loss, targets = objective_of(training)
+    data, validation = data_of(training, chosen, targets, settings.validation if looks else None)
     fitted = fit_ensemble(
         partial(build_on, None if pictures else chosen, partial(PictureNetwork, shape)),
         loss,
-        (chosen, targets),
-        **options_of(training, settings.validation if looks else None),
+        data,
+        validation=validation,
+        **options_of(training),
         members=networks_of(settings),
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,

@@ -48,8 +48,8 @@ def networks_of(settings: Settings) -> int:
 def complete(settings: Settings, rows: int) -> Settings:
     """Returns the settings with what was left open chosen by the backbone, or its lack, and the number of rows."""
     batch = settings.batch_size or usual_batch(rows)
-    steps, usual = 2_000, {"width": 16, "dropout": 0.3, "learning_rate": 2e-3}
+    steps, usual = 2_000, {"width": 16, "dropout": 0.3, "learning_rate": 2e-3, "weight_decay": 1.0}
     if settings.backbone is not None:
-        steps, usual = 3_000, {"width": 256, "dropout": 0.3, "learning_rate": 1e-3, "patience": 6}
+        steps, usual = 3_000, {"width": 256, "dropout": 0.3, "learning_rate": 1e-3, "weight_decay": 1e-2, "patience": 6}
     epochs = max(4, min(60, steps * batch // max(rows, 1)))  # so many that the steps stay within bounds
     return fill_in(settings, **usual, batch_size=batch, epochs=epochs)

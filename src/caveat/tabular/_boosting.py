@@ -43,7 +43,7 @@ def boost(training: Training, inputs: Tensor) -> tuple[Trees, Tensor] | None:
     rounds = min(_ROUNDS, _MOST_TREES // training.target.count)
     if len(inputs) < FEWEST_ROWS or rounds < _FEWEST_ROUNDS:
         return None
-    folds, labels = split_in_folds(training, inputs), training.answers.numpy()
+    folds, labels = split_in_folds(training), training.answers.numpy()
     if any(len(np.unique(labels[~out.numpy()])) < training.target.count for out in folds):
         return None
     trees = _grow(training, inputs, rounds)
@@ -83,15 +83,15 @@ def boost_means(training: Training, inputs: Tensor) -> Trees | None:
     return Trees.of(parts, np.reshape(base, (-1, 2)).sum(1).tolist())
 
 
-def split_in_folds(training: Training, inputs: Tensor) -> list[Tensor]:
-    """Returns for each fold which rows are out, (N,) bool: of each class alike, equal rows together.
+def split_in_folds(training: Training) -> list[Tensor]:
+    """Returns for each fold which rows are out, (N,) bool: of each class alike, copies together.
 
-    Equal rows, which follow each other, stand for one that was given a weight: none must see its own answer by another.
+    Copies stand for one row, which must not see its own answer by another.
     """
-    other = (inputs.nan_to_num(_MISSING).diff(dim=0) != 0).any(1) | (training.answers.diff() != 0)
-    group = np.concatenate([[0], other.cumsum(0).numpy()])
-    first = np.unique(group, return_index=True)[1]
-    folds = deal_in_folds(group, first, training.answers.numpy(), training.settings.random_state)
+    labels = training.answers.numpy()
+    groups = np.arange(len(labels)) if training.groups is None else training.groups
+    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    folds = deal_in_folds(numbers.reshape(-1), first, labels, training.settings.random_state)
     return [torch.from_numpy(out) for out in folds]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,14 @@ from caveat._tables import (
     DoubtfulColumnWarning,
     ImpossibleDates,
     InvalidTableError,
+    Schema,
     Table,
     TrainingTable,
     as_columns,
     learn_table,
     row_place,
 )
+from caveat.errors import InvalidArgumentError
 from caveat.tabular._kind import KIND
 from caveat.tabular._settings import Settings
 
@@ -44,7 +46,8 @@ class TableEstimator(Estimator, Settings):
         """
         columns = as_columns(X)
         self._check_names(X, columns, reset=training)
-        table = Table(columns, row_place)
+        categorical = names_of_categories(self.categorical, X, list(columns)) if training else ()
+        table = Table(columns, row_place, categorical)
         if training and table.rows < 2:
             raise InvalidTableError(
                 f"Found array with {table.rows} sample(s) while a minimum of 2 is required to train "
@@ -66,17 +69,16 @@ class TableEstimator(Estimator, Settings):
             InvalidTableError: A value that does not fit its column; the message names the column and the row.
         """
         table = opened.take(chosen)
-        names = dict(enumerate(table.columns))
-        categorical = {names.get(one, str(one)) if isinstance(one, int) else one for one in self.categorical}
-        schema, typed = learn_table(table.columns, categorical, table.place)
+        schema, typed = learn_table(table.columns, table.categorical, table.place)
         for column in schema.columns:
             if column.note:
-                warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulColumnWarning, stacklevel=3)
-        return TrainingTable.of(schema, typed)
+                warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulColumnWarning, stacklevel=4)
+        return TrainingTable.of(schema, typed, given=chosen)
 
     def _restored(self) -> None:
         super()._restored()
-        names = self.model_.reader.schema.names
+        schema: Schema = self.model_.reader.schema
+        names, self.categorical = schema.names, tuple(column.name for column in schema.categories)
         self.n_features_in_ = len(names)
         if not all(name == f"x{number}" for number, name in enumerate(names)):
             self.feature_names_in_ = np.array(names, dtype=object)
@@ -89,6 +91,30 @@ class TableEstimator(Estimator, Settings):
             self.n_features_in_ = len(columns)
             if isinstance(X, Mapping) or hasattr(X, "columns"):
                 self.feature_names_in_ = np.array(list(columns), dtype=object)
+
+
+def names_of_categories(given: Any, X: Any, names: Sequence[str]) -> set[str]:
+    """Returns the names of the columns that ``categorical`` is of: names, places from 0, or a mask of all columns.
+
+    A whole number is a name where a data frame calls a column by it.
+
+    Raises:
+        InvalidArgumentError: Text in place of a list, or a mask of another length.
+    """
+    listed: list[Any] = [] if isinstance(given, str) else np.asarray(list(given), dtype=object).tolist()
+    mask = bool(listed) and all(isinstance(one, (bool, np.bool_)) for one in listed)
+    if isinstance(given, str) or (mask and len(listed) != len(names)):
+        raise InvalidArgumentError(
+            "categorical must be a list of columns, by name or place, or a mask of all of them.",
+            got=f"categorical={given!r}" + (f" for {len(names)} columns" if mask else ""),
+            cause="one name without the list about it, or a mask of another table",
+            fix=f"categorical=[{names[0]!r}]",
+        )
+    if mask:
+        return {name for name, marked in zip(names, listed, strict=True) if marked}
+    called: set[Any] = set(getattr(X, "columns", ()))
+    places: dict[Any, str] = dict(enumerate(names))
+    return {str(one) if one in called else places.get(one, str(one)) for one in listed}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -108,7 +134,7 @@ class Regressor(TableEstimator, RegressorBase):
         epochs: at most so many passes; by the number of rows if None, as are the next two.
         batch_size: rows of a step.
         patience: epochs to wait for a gain on held-out rows.
-        learning_rate, weight_decay: AdamW's.
+        learning_rate, weight_decay: AdamW's; a decay of 0.01 if None.
         calibration: the share of rows that is not trained on but calibrates; 0 for none. Tables too small to spare 20
             rows are calibrated by five folds, which train five times more; those of fewer than 20 rows are not.
         categorical: names (or numbers) of columns that hold categories although they look like numbers.

@@ -47,6 +47,7 @@ def complete(settings: Settings, rows: int, classes: bool) -> Settings:
     return fill_in(
         settings,
         dropout=0.25 if classes else 0.1,
+        weight_decay=1e-2,
         batch_size=batch,
         epochs=max(6, min(300, 24_000 * batch // rows, max(shown, 6 if rows > 15_000 else 300))),
         patience=30 if rows < 2_000 else 12 if rows < 15_000 else 3,

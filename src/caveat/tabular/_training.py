@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat._estimators import Learned, Training, objective_of, options_of
+from caveat._estimators import Learned, Training, data_of, objective_of, options_of
 from caveat._tables import Array, Schema, TableReader, TrainingTable
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
@@ -117,11 +117,12 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
         "penalty": partial(concrete_penalty, N=count, model_precision=None)
         if shape.method == "concrete_dropout"
         else None,
-        **options_of(training, held_out(count)),
+        **options_of(training),
     }
+    data, validation = data_of(training, rows, targets, held_out(count))
 
     def train(build: Callable[..., nn.Module], **pace: Any) -> Sequence[Fit]:
-        return fit_ensemble(build, loss, (rows, targets), **common, **pace).fits
+        return fit_ensemble(build, loss, data, validation=validation, **common, **pace).fits
 
     epochs, patience, rate = settings.epochs, settings.patience, settings.learning_rate
     build = partial(TableNetwork, shape, list(edges))

@@ -90,7 +90,7 @@ class Classifier(SentenceEstimator, ClassifierBase):
         dropout: its rate; 0.3, but 0.1 on an encoder that is tuned, if None.
         epochs, batch_size, patience, learning_rate: of training; by the kind of network and the number of sentences if
             None.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's; 0.01 if None.
         validation: the share of training sentences that early stopping looks at.
         calibration: the share that is not trained on but calibrates; 0 for none. Sets too small to spare 20 sentences
             are not calibrated.

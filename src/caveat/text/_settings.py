@@ -75,4 +75,5 @@ def complete(settings: Settings, rows: int, outputs: int, classifies: bool) -> S
     steps, fewest = (200 + 5 * outputs, 6) if words else (6_000, 4)
     epochs = 4 if tuned else max(fewest, min(60, steps * batch // max(rows, 1)))
     validation = None if words and classifies else 0.1
-    return fill_in(settings, **_USUAL[kind], batch_size=batch, epochs=epochs, validation=validation)
+    open_ones = {"batch_size": batch, "epochs": epochs, "validation": validation, "weight_decay": 1e-2}
+    return fill_in(settings, **_USUAL[kind], **open_ones)

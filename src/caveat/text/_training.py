@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Learned, Training, build_on, objective_of, options_of, outputs_of
+from caveat._estimators import Learned, Training, build_on, data_of, objective_of, options_of, outputs_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
@@ -52,10 +52,12 @@ def learn(training: Training) -> Learned:
 def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Fit]:
     settings = training.settings
     loss, targets = objective_of(training)
+    data, validation = data_of(training, inputs, targets, settings.validation)
     fitted = fit_ensemble(
         partial(build_on, None if shape.kind == "words" else inputs, partial(SentenceNetwork, shape)),
         loss,
-        (inputs, targets),
+        data,
+        validation=validation,
         members=networks_of(settings),
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -83,10 +85,12 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     features = encoder.features_of(inputs)
     loss, targets = objective_of(training)
     common = _common(training)
+    data, validation = data_of(training, features, targets, settings.validation)
     heads = fit_ensemble(
         partial(build_on, features, partial(SentenceNetwork, shape)),
         loss,
-        (features, targets),
+        data,
+        validation=validation,
         members=networks_of(settings),
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
@@ -95,12 +99,14 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         **common,
     )
     trained: list[Fit] = []
+    data, validation = data_of(training, inputs, targets, settings.validation)
     for number, head in enumerate(heads.fits):
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
         options: dict[str, Any] = {**common, "seed": head.seed, "learning_rate": settings.learning_rate}
         place = training.place_of(f"network{number}.safetensors")
-        trained.append(fit(network, loss, (inputs, targets), epochs=settings.epochs, checkpoint=place, **options))
+        options |= {"validation": validation, "epochs": settings.epochs, "checkpoint": place}
+        trained.append(fit(network, loss, data, **options))
     return trained
 
 
@@ -116,5 +122,4 @@ def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
 
 def _common(training: Training) -> dict[str, Any]:
     settings = training.settings
-    options = options_of(training, settings.validation)
-    return {**options, "patience": settings.patience, "device": settings.device}
+    return {**options_of(training), "patience": settings.patience, "device": settings.device}

@@ -1,0 +1,87 @@
+"""Rows that are there more than once: by weights, or because a file holds them several times.
+
+A copy of a row that was trained on shows nothing of new rows, so copies are held out together. Equal rows need not be
+copies: in a table of a few categories most rows are equal to others, and a network that has never seen any of them
+would be judged by what it is never asked for. What tells them apart are pairs of rows that are equal in all but one
+column: where rows are equal by chance, there are as many of them as that column makes likely; copies have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from caveat._tables._columns import Array
+
+_FEWEST, _TELLING = 20, 5  # different rows, of fewer of which none can be spared; pairs that tell something
+_OFFSET, _PRIME, _SPREAD = 14695981039346656037, 1099511628211, 0x9E3779B97F4A7C15
+
+
+def group_copies(columns: Sequence[Array], given: Array) -> Array | None:
+    """Returns a group (B,) for each row, from 0 in order, rows of one group being copies; None if there are no copies.
+
+    Args:
+        columns: For each column of the table, and for the answers, what it holds: (B, k) of 4 bytes.
+        given: Number (B,) of the row that each is of those that were given; whole weights repeat rows.
+
+    Example:
+        >>> once = np.random.default_rng(0).random((30, 3)).astype(np.float32)
+        >>> columns = [np.tile(column, 2)[:, None] for column in once.T]
+        >>> groups = group_copies(columns, np.arange(60))
+        >>> groups[:30].tolist() == groups[30:].tolist() == list(range(30))
+        True
+        >>> group_copies([column.round() for column in columns], np.arange(60)) is None
+        True
+    """
+    first = np.unique(given, return_index=True)[1]
+    by_column = [_hash(column, number) for number, column in enumerate(columns)]
+    whole = np.add.reduce(by_column)
+    if len(np.unique(whole)) >= _FEWEST and _are_copies([one[first] for one in by_column]):
+        return _number(whole)
+    return None if len(first) == len(given) else _number(given)
+
+
+def _are_copies(by_column: Sequence[Array]) -> bool:
+    """Returns whether equal rows are copies: whether no column differs as often as by chance where all others agree."""
+    whole, told = np.add.reduce(by_column), False
+    pairs, equal = len(whole) * (len(whole) - 1) // 2, _count_pairs(whole)
+    for column in by_column if equal else ():
+        others_equal = _count_pairs(whole - column)
+        by_chance = (_count_pairs(column) - equal) / max(pairs - others_equal, 1)  # how often the column is equal
+        expected = equal * (1 - by_chance) / by_chance if by_chance else np.inf
+        if expected < _TELLING:  # a column that hardly varies
+            continue
+        if others_equal - equal >= expected / 2:
+            return False
+        told = True
+    return told
+
+
+def mix_columns(bits: Iterable[Array], seed: int = 0) -> Array:
+    """Returns a hash (B,) uint64 of rows, of which ``bits`` has the unsigned integers (B,) of each column."""
+    mixed: Any = np.uint64(_OFFSET) ^ np.uint64(seed)
+    for column in bits:
+        mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(_PRIME)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
+
+
+def _hash(column: Array, number: int) -> Array:
+    """As ``mix_columns``, but such that sums over columns are as good as any."""
+    mixed = mix_columns(np.ascontiguousarray(column).view(np.uint32).T, number + 1) * np.uint64(_SPREAD)
+    return mixed ^ (mixed >> np.uint64(32))
+
+
+def _count_pairs(hashes: Array) -> int:
+    counts = np.unique(hashes, return_counts=True)[1].astype(np.int64)
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _number(keys: Array) -> Array:
+    """Returns the keys numbered from 0, in the order in which they come first."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return rank[inverse.reshape(-1)]
