@@ -91,6 +91,21 @@ def test_augmentation_of_a_linear_network_has_the_variance_of_its_weights() -> N
     torch.testing.assert_close(pred.mean, network(X).detach(), rtol=0, atol=4 * (truth / 4000) ** 0.5)
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["its generator", "the global state"])
+def test_augmentations_of_each_row_are_seen_on_rows_that_stay(own: bool) -> None:
+    """Zeros that are scaled are zeros, whatever random numbers the other rows get."""
+
+    def scale(x: Tensor, generator: torch.Generator) -> Tensor:
+        return x * (1 + torch.randn(len(x), 1, generator=generator if own else None))
+
+    x = X.clone()
+    x[-2:] = 0
+    for zeros in (x, torch.zeros_like(x)):
+        sampler = samplers.test_time_augmentation(nn.Linear(4, 1), scale, output=caveat.Mean())
+        caveat.draws(sampler, zeros, 1)  # what is found on zeros is kept
+        torch.testing.assert_close(caveat.draws(sampler, x, 8)[:, 2:3], caveat.draws(sampler, x[2:3], 8))
+
+
 def test_bad_augmentations_are_named() -> None:
     network = nn.Linear(4, 1)
     for augment in (lambda x, g: x.repeat(2, 1), lambda x, g: None):

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
-from caveat._intercept import Known, agree, seed_all, state_kept
+from caveat._intercept import Known, agree, read_random_states, seed_all, state_kept
 from caveat._seeds import check_seed, fold_in, generator_of
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output
@@ -69,36 +69,52 @@ class TestTimeAugmentation(Generic[P_co]):
         yield OneByOne(one, len(numbers) if kind.separable else None)
 
     def _alike_together(self, inputs: Inputs, axes: Axes) -> bool:
-        """Does augmenting the batch give each row what augmenting it alone gives? Tried on the last two rows."""
+        """Does augmenting the batch give each row what augmenting it alone gives? Tried on a few rows.
+
+        Random numbers of each row's own may leave these rows as they are (zeros that are scaled): then the random
+        states tell it, which go on further with more rows.
+        """
         count = axes.count(inputs) or 1
         _, known = self._together.get(inputs)
         if known is None:
-            two = axes.take(inputs, range(max(count - 2, 0), count))
-            known = count == 1 or all(
-                agree(self._changed(two, 0, draw, None), self._changed(two, 0, draw, axes), torch.equal)
-                for draw in range(_TRIED_DRAWS)
-            )
+            some = axes.take(inputs, sorted({0, count // 2, max(count - 2, 0), count - 1}))
+            known = count == 1 or all(self._are_alike(some, axes, draw) for draw in range(_TRIED_DRAWS))
             self._together.add(inputs, axes, known)
         return known
 
-    def _changed(self, inputs: Inputs, seed: int, draw: int, axes: Axes | None) -> Inputs:
-        """The inputs as a draw changes them: all at once, or row by row along ``axes``."""
+    def _are_alike(self, inputs: Inputs, axes: Axes, draw: int) -> bool:
+        states = list[Any]()
+        together = self._changed(inputs, 0, draw, None, states)
+        one_by_one = self._changed(inputs, 0, draw, axes, states)
+        return agree(together, one_by_one, torch.equal) and all(state == states[0] for state in states)
+
+    def _changed(
+        self, inputs: Inputs, seed: int, draw: int, axes: Axes | None, states: list[Any] | None = None
+    ) -> Inputs:
+        """The inputs as a draw changes them: all at once, or row by row along ``axes``.
+
+        Where there are ``states``, the random states after each augmentation are added to them.
+        """
         if axes is None:
-            return self._augmented(inputs, seed, draw)
+            return self._augmented(inputs, seed, draw, states)
         rows = range(axes.count(inputs) or 1)
-        parts = [self._augmented(axes.take(inputs, [row]), seed, draw) for row in rows]
+        parts = [self._augmented(axes.take(inputs, [row]), seed, draw, states) for row in rows]
         first = structure_of(parts[0]).leaves
         pairs = zip(axes.of, zip(*(structure_of(part).leaves for part in parts), strict=True), strict=True)
         joined = [leaves[0] if at is None else torch.cat(cast(Any, leaves), dim=at) for at, leaves in pairs]
         return with_leaves(parts[0], first, joined)
 
-    def _augmented(self, inputs: Inputs, seed: int, draw: int) -> Inputs:
+    def _augmented(self, inputs: Inputs, seed: int, draw: int, states: list[Any] | None) -> Inputs:
         # An augmentation may write on what it gets.
         args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
         given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
+        generator = generator_of(seed, draw, "augmentation")
         with state_kept(()):
             seed_all(fold_in(seed, "augmentation in the global state", draw))
-            changed = self.augment(given, generator_of(seed, draw, "augmentation"))
+            changed = self.augment(given, generator)
+            if states is not None:
+                device = {self._network.device}
+                states.append((bytes(generator.get_state().numpy()), read_random_states(device).parts()))
         if changed is None or _first_sizes(as_inputs(changed, self._network.device)) != _first_sizes(inputs):
             raise InvalidArgumentError(_another_batch(given, changed))
         return as_inputs(changed, self._network.device)
