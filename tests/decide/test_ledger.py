@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,13 @@ from caveat.predictive import Probabilities
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "decisions.jsonl"
+
+
+def test_ids_of_numpy_are_plain_data(path: Path) -> None:
+    pred = Probabilities().summarize(torch.tensor([[[0.5, 0.5], [1.0, 0.0]]]))
+    with Ledger(path) as ledger:
+        ledger.append(abstain(pred, 0.3, ids=np.arange(7, 9)))
+    assert [record["id"] for record in Ledger.read(path)] == [7, 8]
 
 
 def test_a_decision_is_a_line_a_row(path: Path) -> None:

@@ -67,3 +67,10 @@ def test_a_risk_over_the_target_everywhere_is_rarely_called_kept() -> None:
         except NoThresholdError:
             continue
     assert broken <= MOST_BROKEN
+
+
+def test_losses_may_be_an_array_or_a_list() -> None:
+    by = torch.linspace(0, 1, 1000)
+    wanted = threshold_for_risk(by, by > 0.7, 0.05)
+    assert threshold_for_risk(by, (by > 0.7).numpy(), 0.05) == wanted
+    assert threshold_for_risk(by, (by > 0.7).tolist(), 0.05) == wanted

@@ -20,6 +20,7 @@ from caveat.metrics import (
     auroc,
     bootstrap,
     brier_score,
+    class_auroc,
     crps,
     expected_calibration_error,
     interval_score,
@@ -219,3 +220,20 @@ def test_a_centered_interval_holds_a_biased_metric() -> None:
         above += bool(bootstrap(expected_calibration_error, *both, resamples=200).low > value)
     assert held >= 88
     assert above > 0
+
+
+def test_a_metric_of_several_numbers_has_an_interval_of_each() -> None:
+    p, y = torch.rand(12, 3, generator=torch.Generator().manual_seed(0)).softmax(-1), torch.arange(12) % 3
+
+    def each(p: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([class_auroc(p, y, positive=k) for k in range(3)])
+
+    found = bootstrap(each, p, y, resamples=200)  # some of which lack a class
+    assert found.low.shape == found.high.shape == (3,)
+    assert (found.low <= found.high).all()
+
+
+def test_a_running_mean_takes_a_metric_that_returns_a_number() -> None:
+    p, y = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0])
+    running = RunningMean(lambda p, y: float(accuracy(p, y)))
+    assert running.update(p[:1], y[:1]).update(p[1:], y[1:]).compute() == 0.5

@@ -321,3 +321,19 @@ def test_a_reliability_diagram_has_the_bins_of_the_metric(dtype: torch.dtype, bi
     error = metrics.expected_calibration_error(p, y, bins=bins).item()
     assert f"ECE {error:.3f}," in plot.plot_reliability(p, y, bins=bins).get_xlabel()
     assert f"ECE {error:.3f}," in plot.plot_reliability(p.numpy(), y.numpy(), bins=bins).get_xlabel()
+
+
+def test_losses_below_0_are_seen_against_coverage() -> None:
+    ax = plot.plot_risk_coverage({"log score": (F, F - 3)})
+    low, high = ax.get_ylim()
+    assert low < -2.9
+    assert high > -2
+    assert plot.plot_risk_coverage((F, F / 5)).get_ylim()[0] == 0
+
+
+def test_one_row_of_a_regression_is_seen() -> None:
+    one = {name: values[:1] for name, values in BAND.items()}
+    ax = plot.plot_regression([3.0], one)
+    assert ax.get_lines()[-1].get_marker() == "o"
+    low, high = ax.dataLim.intervalx
+    assert low < 3 < high

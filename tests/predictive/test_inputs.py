@@ -142,6 +142,13 @@ def test_arrays_of_every_kind_become_tensors(dtype: str) -> None:
     assert found.tolist() == [0, 1, 1]
 
 
+def test_bins_are_a_number_or_edges_of_any_kind() -> None:
+    wanted = metrics.reliability_bins(CLASSES, LABELS, bins=10).count
+    assert torch.equal(metrics.reliability_bins(CLASSES, LABELS, bins=np.int64(10)).count, wanted)
+    state = metrics.ReliabilityBins.of(3, bins=np.arange(11) / 10)  # type: ignore[arg-type]
+    assert torch.equal(state.update(CLASSES, LABELS).count, wanted)
+
+
 def test_a_bootstrap_reads_intervals_at_its_metrics_level() -> None:
     low, high = NUMBERS.interval(0.5)
     score = functools.partial(metrics.interval_score, level=0.5)

@@ -108,6 +108,7 @@ def test_new_classes_by_the_share() -> None:
     [
         (lambda: label_shift(LABELS, {0: 1.0}, size=101), "101 rows of size=101, and has 100"),
         (lambda: label_shift(LABELS, {}), "proportions"),
+        (lambda: label_shift(LABELS, {0: 0.5, 12: 0.5}), r"no row has \[12\]"),
         (lambda: label_shift(LABELS, {0: -1.0, 1: 2.0}), "none negative"),
         (lambda: label_shift(LABELS, {0: 1.0}, size=0), "size must be"),
         (lambda: label_shift(LABELS.float(), {0: 1.0}), "whole numbers"),

@@ -190,7 +190,7 @@ def checked_ids(ids: Sequence[Any] | None, rows: int) -> tuple[Any, ...] | None:
     """Ids of the rows, one each, as plain data."""
     if ids is None:
         return None
-    plain = cast("list[Any]", cast(Any, ids).tolist() if isinstance(ids, Tensor) else list(ids))
+    plain = cast("list[Any]", cast(Any, ids).tolist() if hasattr(ids, "tolist") else list(ids))
     if len(plain) == rows:
         return tuple(plain)
     raise InvalidArgumentError(

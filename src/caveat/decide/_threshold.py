@@ -8,6 +8,7 @@ from typing import Any, final
 
 from torch import Tensor
 
+from caveat._arrays import as_tensor
 from caveat._checks import require_alike, require_rows, require_uncertainty_first
 from caveat._numerics import accumulator
 from caveat.decide._uncertainty import MeasureLike, uncertainty
@@ -79,7 +80,7 @@ def calibration_rows(
     pred: Predictive | Tensor, losses: Tensor, measure: MeasureLike, *, most: float = math.inf
 ) -> tuple[Tensor, Tensor]:
     """Uncertainty and losses of the same rows, (B,) each, the losses finite and in [0, ``most``]."""
-    by = uncertainty(pred, measure)
+    by, losses = uncertainty(pred, measure), as_tensor(losses, "losses")
     require_rows(losses, "losses")
     require_alike("losses", losses, "uncertainty", by)
     loss = losses.to(by.device, accumulator(by.device))

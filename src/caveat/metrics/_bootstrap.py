@@ -101,7 +101,7 @@ def bootstrap(
         if weighted:
             answers.append(metric(*tensors, weights=row_counts(picks).to(tensors[-1].device)))
         else:
-            answers.append(torch.stack([metric_of_rows(metric, tensors, pick) for pick in picks]))
+            answers.append(torch.stack([metric_of_rows(metric, tensors, pick).expand(value.shape) for pick in picks]))
     found = torch.cat(answers)
     low, high = percentiles(found, level)
     if centered:

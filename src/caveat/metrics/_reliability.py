@@ -6,12 +6,13 @@ Bins are (low, high], and the first holds 0 too, as Guo et al. have them. An emp
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import final
 
 import torch
 from torch import Tensor
 
-from caveat._arrays import takes_arrays
+from caveat._arrays import as_tensor, takes_arrays
 from caveat._checks import classified, describe, require_choice, require_integer
 from caveat._numerics import accumulator
 from caveat.errors import CannotMergeError, InvalidArgumentError
@@ -65,7 +66,7 @@ class ReliabilityBins:
         """
         require_integer(classes, "classes", 2)
         require_choice(view, "view", list(VIEWS))
-        edges = equal_width_edges(bins) if isinstance(bins, int) else _checked_edges(bins)
+        edges = equal_width_edges(int(bins)) if isinstance(bins, Integral) else _checked_edges(as_tensor(bins, "bins"))
         groups = 1 if view == "confidence" else classes
         zero = torch.zeros(groups, len(edges) - 1, dtype=accumulator(device), device=device)
         return cls(edges.to(device, accumulator(device)), view, zero, zero, zero)

@@ -61,7 +61,7 @@ class RunningMean:
     def update(self, *tensors: Tensor) -> RunningMean:
         """The state with these rows too: what the metric takes, the last with the rows on its first axis."""
         require_rows(tensors[-1], "The last tensor")
-        value = self.metric(*tensors)
+        value = torch.as_tensor(self.metric(*tensors))
         wide = accumulator(value.device)
         rows = torch.tensor(tensors[-1].shape[0], dtype=torch.int64, device=value.device)
         return self.merge(replace(self, count=rows, total=value.to(wide) * rows))

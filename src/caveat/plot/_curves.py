@@ -103,7 +103,8 @@ def plot_risk_coverage(
         named = {**named, "oracle": (with_oracle.coverage, with_oracle.oracle)}
     _draw(ax, named, ("coverage", "risk"), baselines)
     ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)
+    if all(np.nanmin(line.get_ydata()) >= 0 for line in ax.get_lines()):  # a log score has losses below 0
+        ax.set_ylim(bottom=0)
     x = "coverage: fraction answered, the surest first"
     finish(ax, title=title, usual="Risk against coverage", x=x, y=f"{risk} on what is answered")
     legend_below(ax)

@@ -74,7 +74,7 @@ def plot_regression(
         true = as_array(truth, "truth")
         same_length(x=at, truth=true)
         ax.plot(at, true[order], color=INK, linestyle=":", linewidth=1.4, label="truth", zorder=4)
-    ax.plot(at, mean, color=INK, linewidth=1.8, label="mean", zorder=5)
+    ax.plot(at, mean, color=INK, linewidth=1.8, marker="o" if at[0] == at[-1] else None, label="mean", zorder=5)
     if data is not None:
         seen, said = as_array(data[0], "data x", (1, 2)).reshape(-1), as_array(data[1], "data y", (1, 2)).reshape(-1)
         same_length(x=seen, y=said)
@@ -86,12 +86,15 @@ def plot_regression(
 
 
 def _band(ax: Axes, at: Array, mean: Array, reach: Array, name: str, label: str) -> None:
+    low, high = mean - reach, mean + reach
+    if at[0] == at[-1]:  # over one input there is no area: a bar as high as the band
+        at, low, high = at[0] + np.array((-0.5, 0.5)), low.min().repeat(2), high.max().repeat(2)
     if name == "aleatoric":
-        ax.plot(at, mean - reach, color=ALEATORIC, linestyle="--", linewidth=1.5, label=label, zorder=4)
-        ax.plot(at, mean + reach, color=ALEATORIC, linestyle="--", linewidth=1.5, zorder=4)
+        ax.plot(at, low, color=ALEATORIC, linestyle="--", linewidth=1.5, label=label, zorder=4)
+        ax.plot(at, high, color=ALEATORIC, linestyle="--", linewidth=1.5, zorder=4)
         return
     color, alpha = (TOTAL, 0.35) if name == "total" else (EPISTEMIC, 0.35)
-    ax.fill_between(at, mean - reach, mean + reach, color=color, alpha=alpha, linewidth=0, label=label, zorder=1)
+    ax.fill_between(at, low, high, color=color, alpha=alpha, linewidth=0, label=label, zorder=1)
 
 
 def _read(pred: Any, column: int, parts: tuple[str, ...]) -> tuple[Array, dict[str, Array]]:

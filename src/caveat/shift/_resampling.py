@@ -43,6 +43,8 @@ def label_shift(labels: Tensor, proportions: Mapping[int, float], *, size: int |
     check_seed(seed)
     shares = _shares(proportions)
     available = {label: int((labels == label).sum()) for label in shares}
+    if 0 in available.values():
+        _is_one_of(labels, list(shares))
     if size is None:
         size = _largest(shares, available)
     require_integer(size, "size", 1, len(labels), fix="leave size out for the most there is")

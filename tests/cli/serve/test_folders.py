@@ -21,7 +21,7 @@ from PIL import Image
 from caveat import image, text
 from caveat.cli._cli import main
 
-from .conftest import Client, connect, fit, run
+from .conftest import Client, connect, fit, run, write_table
 from .test_predict import assert_same
 
 ROW = {"size": 2.0, "color": "red"}
@@ -70,6 +70,50 @@ def test_a_folder_that_is_replaced_is_loaded_without_a_lost_request(place: Path,
 
     run(steps())
     assert len(set(versions)) in (1, 2)
+
+
+@pytest.fixture(scope="session")
+def dated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dated")
+    days = [f"20{10 + row % 9}-{1 + row % 12:02}-{1 + row % 28:02}" for row in range(60)]
+    write_table(folder / "t.csv", [{"built": day, "price": row % 7 + row % 3} for row, day in enumerate(days)])
+    quick = ["--members", "2", "--epochs", "2", "--draws", "4", "--json"]
+    assert main(["fit", str(folder / "t.csv"), "--target", "price", "--out", str(folder / "model"), *quick]) == 0
+    return folder / "model"
+
+
+def test_a_day_that_does_not_exist_is_refused(dated: Path) -> None:
+    async def steps() -> None:
+        async with connect(dated) as client:
+            for day, status in (("2010-02-28", 200), (None, 200), ("2010-02-30", 422), ("today", 422)):
+                reply = await client.post("/predict", json={"rows": [{"built": "2011-01-01"}, {"built": day}]})
+                assert reply.status_code == status, reply.text
+            reply = await client.post("/predict", json={"rows": [{"built": "2010-02-30"}]})
+            assert "'2010-02-30' at row 1" in reply.json()["error"]
+
+    run(steps())
+
+
+def test_the_documentation_is_of_the_model_that_answers(copied: Path, dated: Path) -> None:
+    async def steps() -> None:
+        async with connect(copied, reload=0.05) as client:
+
+            async def shown() -> set[str]:
+                paths = (await client.get("/openapi.json")).json()["paths"]
+                body = paths["/predict"]["post"]["requestBody"]["content"]["application/json"]
+                return set(body["examples"]["model"]["value"]["rows"][0])
+
+            async def has_changed() -> bool:
+                return await version_of(client) != old
+
+            old = await version_of(client)
+            assert await shown() == {"size", "color"}
+            shutil.rmtree(copied)
+            shutil.copytree(dated, copied)
+            await until(has_changed)
+            assert await shown() == {"built"}
+
+    run(steps())
 
 
 def test_a_copy_that_goes_on_is_waited_for(place: Path, copied: Path) -> None:

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
@@ -64,13 +65,24 @@ def build_app(folders: Sequence[Path], settings: Settings) -> FastAPI:
     app = FastAPI(title="caveat", version=version("caveat"), description=_ABOUT, lifespan=lifespan, **given)
     app.state.service, app.state.ready, app.state.draining = service, False, False
     app.add_middleware(Guard, settings=settings, watch=watch, draining=lambda: bool(app.state.draining))
-    app.include_router(predict_routes(service))
-    app.include_router(inference_routes(service, lambda: bool(app.state.ready)))
 
-    @app.get("/metrics", tags=["watch"], summary="Numbers for Prometheus", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        watch.waiting.set(service.batches.waiting)
-        return Response(generate_latest(watch.registry), media_type=CONTENT_TYPE_LATEST)
+    def routes() -> APIRouter:
+        router = APIRouter()
+        router.include_router(predict_routes(service))
+        router.include_router(inference_routes(service, lambda: bool(app.state.ready)))
+
+        @router.get("/metrics", tags=["watch"], summary="Numbers for Prometheus", response_class=PlainTextResponse)
+        async def metrics() -> Response:
+            watch.waiting.set(service.batches.waiting)
+            return Response(generate_latest(watch.registry), media_type=CONTENT_TYPE_LATEST)
+
+        return router
+
+    def describe() -> dict[str, Any]:  # of the models as they are now, not as they were at the start
+        return get_openapi(title=app.title, version=app.version, description=app.description, routes=routes().routes)
+
+    app.include_router(routes())
+    app.openapi = describe
 
     @app.exception_handler(HTTPException)
     async def refuse(request: Request, error: HTTPException) -> Response:

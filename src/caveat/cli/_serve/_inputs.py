@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from caveat._extras import require
-from caveat._tables import Array, CategoryColumn, DateColumn, NumberColumn, Table, as_objects
+from caveat._tables import Array, CategoryColumn, DateColumn, ImpossibleDates, NumberColumn, Table, as_objects
 from caveat.cli._serve._served import Served
 
 TEXT, IMAGE = "text", "image"
@@ -38,7 +38,9 @@ def inputs_of(served: Served, columns: dict[str, Array]) -> Any:
         InvalidArgumentError: A column is missing or holds what does not fit, in the kind's own class.
     """
     if served.package == "tabular":
-        return served.model.reader.read(Table(columns, lambda row: f"row {row + 1}"))
+        table = Table(columns, lambda row: f"row {row + 1}")
+        _check_dates(served, table)
+        return served.model.reader.read(table)
     name, kind = (TEXT, "a sentence") if served.package == "text" else (IMAGE, "a picture")
     if name not in columns:
         raise served.model.kind.error(
@@ -79,6 +81,16 @@ def example_row(served: Served) -> dict[str, Any]:
         for name, datatype, shown in describe_inputs(served)
         if name != IMAGE or served.package == "tabular"
     }
+
+
+def _check_dates(served: Served, table: Table) -> None:
+    """Refuses days that do not exist: nobody is there to be told that they were taken for missing."""
+    dates = ImpossibleDates(served.model.reader.schema)
+    dates.count(table.columns, table.place)
+    if dates.firsts:
+        name, first = next(iter(dates.firsts.items()))
+        fix = "null where the day is not known"
+        raise served.model.kind.error(f"Dates of {name!r} must exist, in the order of training.", got=first, fix=fix)
 
 
 def _sentence(served: Served, row: int, value: Any) -> str:
