@@ -108,6 +108,8 @@ def _why_one_by_one(found: Probe) -> str | None:
     """Why draws cannot be one pass, whatever a trial would say."""
     if found.unmanaged:
         return "it draws from torch's own random state"
+    if found.rules.constants:
+        return "it seeds a generator anew in each pass, whose numbers are the same in all draws"
     if found.rules.hooked:
         return "it has hooks, which get every draw as ordinary tensors"
     return "it takes a gradient inside" if found.rules.gradient else None

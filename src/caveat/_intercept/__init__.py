@@ -66,6 +66,7 @@ from caveat._intercept._sites import (
     with_stochastic_depth,
 )
 from caveat._intercept._sliced import sides_to_slice
+from caveat._intercept._streams import Streams, place_of, same_in_every_pass
 from caveat._intercept._trees import map_tensors
 
 __all__ = [
@@ -99,6 +100,7 @@ __all__ = [
     "Rules",
     "Shape",
     "SiteKey",
+    "Streams",
     "Unplaced",
     "agree",
     "all_dropout",
@@ -132,6 +134,7 @@ __all__ = [
     "over_draws",
     "patched",
     "paths",
+    "place_of",
     "probe_network",
     "put_back",
     "random_bits",
@@ -141,6 +144,7 @@ __all__ = [
     "run_and_put_back",
     "run_plainly",
     "runs_hooks",
+    "same_in_every_pass",
     "seed_all",
     "sides_to_slice",
     "state_kept",

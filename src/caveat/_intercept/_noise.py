@@ -18,6 +18,7 @@ from torch import Tensor
 from caveat._intercept import _mutation as mutation
 from caveat._intercept._interception import Handler, Pass, handles
 from caveat._intercept._masks import normal_from_uniform
+from caveat._intercept._sites import SiteKey
 
 _KIND = "noise"
 Shaper = Callable[[Tensor], Tensor]
@@ -33,8 +34,11 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
         @functools.wraps(handler)
         def drawn(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            args, kwargs = ctx.settled(args, kwargs)
+            if _is_constant(ctx, kwargs.get("generator")):
+                return ctx.plain(func, args, kwargs)
             first = len(ctx.seen.observed)
-            returned = handler(ctx, func, *ctx.settled(args, kwargs))
+            returned = handler(ctx, func, args, kwargs)
             ctx.seen.of_weights.forget(args)
             if ctx.seen.followed is not None:
                 sites = frozenset(range(first, len(ctx.seen.observed)))
@@ -49,6 +53,20 @@ def _draws(*functions: Any) -> Callable[[Handler], Handler]:
         return drawn
 
     return register
+
+
+def _is_constant(ctx: Pass, generator: torch.Generator | None) -> bool:
+    """Are the numbers of the coming call the same in every pass? A pass that looks notes where the generator stands."""
+    if ctx.seen.streams is None and not ctx.rules.constants:
+        return False
+    path = ctx.network.paths[id(ctx.owner())]
+    key = SiteKey(path, ctx.ordinals.get(path, 0))
+    if key in ctx.rules.constants:
+        ctx.ordinals[path] = key.ordinal + 1
+        return True
+    if ctx.seen.streams is not None:
+        ctx.seen.streams.note(key, generator)
+    return False
 
 
 def random_like(ctx: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:

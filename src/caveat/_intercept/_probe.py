@@ -20,6 +20,7 @@ from caveat._inputs import Axes, Inputs, read_in_dims
 from caveat._intercept._batch_axes import choices, last_row, last_row_twice, two_rows
 from caveat._intercept._bindings import attributes_kept, runs_hooks, same_values, state_kept
 from caveat._intercept._company import rows_independent
+from caveat._intercept._constants import find_constants
 from caveat._intercept._guard import random_states_kept
 from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
@@ -35,6 +36,7 @@ from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._second_row import RowTrial, second_row_is, try_draw
 from caveat._intercept._sites import LivePredicate, Site, all_dropout
+from caveat._intercept._streams import Streams
 from caveat.errors import RowsNotSeparatedWarning
 
 Reader = Callable[[Any], Any]
@@ -226,6 +228,7 @@ def _with_sites(rules: Rules, seen: Observations) -> Rules:
         hooked=seen.hooked,
         gradient=rules.gradient or seen.takes_gradient,
         writes_on_views=seen.writes_on_views,
+        constants=seen.constants,
     )
 
 
@@ -308,11 +311,15 @@ def _run_pass(
     """One look, after which the random states are as before; with numbers of its own it is the same look each time."""
     look = partial(_look, network, inputs, rules, read, following)
     found, drew = run_and_put_back(look, devices_of(network.modules))
+    streams = found.seen.streams
     if drew:
         with random_states_kept(network.device()):
             seed_all(0)  # numbers that cannot be intercepted must not make two looks differ
             found = look()
         found.seen.unmanaged = True
+    constants = find_constants(network, inputs, rules, streams) if streams is not None else None
+    if constants:  # they are no sites, and what is made of them is known only now
+        return _run_pass(network, inputs, replace(rules, constants=rules.constants | constants), read, following)
     return found
 
 
@@ -320,6 +327,7 @@ def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, followin
     with torch.set_grad_enabled(rules.gradient), attributes_kept(network.modules) as bound:
         ctx, before = Pass(network, rules, inputs), _buffers(network)
         ctx.seen.followed = following and following()
+        ctx.seen.streams, ctx.seen.constants = Streams(devices_of(network.modules)), rules.constants
         whole = ctx.run()
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
         ctx.seen.hooked = runs_hooks(network.modules)

@@ -133,7 +133,7 @@ def _by_row(ctx: Pass, call: _Call, data: Tensor) -> Tensor:
     """What a layer returned as (rows, times, features): where torch's layout is the same, rows have masks alike."""
     if call.batch_sizes is None:
         return data if call.batch_first else data.transpose(0, 1)
-    padded, _ = torch._VF._pad_packed_sequence(data, call.batch_sizes, True, 0.0, len(call.batch_sizes))
+    padded, _ = cast(Any, torch)._VF._pad_packed_sequence(data, call.batch_sizes, True, 0.0, len(call.batch_sizes))
     order = _order(ctx)
     return padded if order is None else padded.index_select(0, order.argsort())
 

@@ -16,6 +16,7 @@ from caveat._intercept._network import Network
 from caveat._intercept._of_weights import OfWeights
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._sites import LivePredicate, Site, SiteKey
+from caveat._intercept._streams import Streams
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Rules:
     something on the modules (a counter, stashed features, a hook), so that modules are not replayed whole, and what is
     bound is put back after each pass; ``hooked`` that hooks of the user's run, which see every draw as it is;
     ``writes_on_views`` that it writes on part of an input or a buffer, so that each pass gets copies of them and
-    nothing of it is recorded; ``gradient`` that the network takes a gradient inside.
+    nothing of it is recorded; ``gradient`` that the network takes a gradient inside. ``constants``
+    are calls for random numbers that are the same in every pass.
     """
 
     live: LivePredicate
@@ -45,6 +47,7 @@ class Rules:
     hooked: bool = False
     writes_on_views: bool = False
     gradient: bool = False
+    constants: frozenset[Any] = frozenset()
 
     @property
     def repeatable(self) -> bool:
@@ -101,6 +104,8 @@ class Observations:
     writes_on_views: bool = False
     unmanaged: bool = False
     followed: Followed | None = None
+    streams: Streams | None = None
+    constants: frozenset[Any] = frozenset()
     of_weights: OfWeights = field(default_factory=OfWeights)
 
     def note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], network: Network) -> None:

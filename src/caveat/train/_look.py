@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import describe
-from caveat._intercept import Bindings, FunctionMode, devices_of, put_back, run_and_put_back, warnings_caught
+from caveat._intercept import (
+    Bindings,
+    FunctionMode,
+    Streams,
+    devices_of,
+    put_back,
+    run_and_put_back,
+    same_in_every_pass,
+    warnings_caught,
+)
 from caveat.errors import CaveatError, InvalidArgumentError, NotFiniteError, explain
 from caveat.train._noise import Noise
 from caveat.train._passes import Objective
@@ -26,15 +35,17 @@ class Look:
 
     Fields:
         rates: The dropout rates, site by site.
-        unmanaged: Whether torch's own random state is drawn from.
+        unmanaged: Whether torch's own random state is drawn from, or seeded anew.
         elements: Number of elements that the torch calls of a pass return, per row.
         binds: An attribute that a pass binds anew or a tensor outside parameters and buffers that it writes on, if any.
+        constants: Where generators stand whose numbers are the same in every pass.
     """
 
     rates: tuple[float, ...]
     unmanaged: bool
     elements: float
     binds: str | None = None
+    constants: frozenset[bytes] = frozenset()
 
 
 @contextmanager
@@ -72,21 +83,33 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
     inputs, targets = table.whole(table.take(rows))
     network.train()
 
-    def run() -> tuple[Noise, _Counter, str | None]:
-        noise, counter = Noise([seed], rows.device, ahead=1), _Counter()
-        with nothing_changed([network]) as bound, torch.no_grad(), noise:
-            versions = _versions(bound)
+    devices = devices_of([*network.modules()])
+
+    def run_once(counter: _Counter) -> Noise:
+        noise = Noise([seed], rows.device, ahead=1, streams=Streams({rows.device}))
+        with torch.no_grad(), noise:
             with counter:
                 returned = _returned(network, inputs)
             _try_loss(objective, returned, targets)
             if objective.penalty is not None:
                 objective.penalty(network)
+        return noise
+
+    def run() -> tuple[Noise, _Counter, str | None]:
+        with nothing_changed([network]) as bound:
+            versions, counter = _versions(bound), _Counter()
+            noise = run_once(counter)
             moved = _versions(bound) != versions
             binds = next((name for name in bound.changed() if name not in ("_parameters", "_buffers")), None)
         return noise, counter, binds or ("a tensor that is no buffer" if moved else None)
 
-    (noise, counter, binds), drew = run_and_put_back(run, devices_of([*network.modules()]))
-    return Look(tuple(noise.seen), drew, counter.elements / len(rows), binds)
+    (noise, counter, binds), drew = run_and_put_back(run, devices)
+    streams = cast(Streams, noise.streams)
+    # A network may count its passes, and seed by the count: between these nothing is put back.
+    with nothing_changed([network] if streams.may_be_seeded() else []):
+        found = same_in_every_pass(lambda: cast(Streams, run_once(_Counter()).streams), streams)
+    each, constants = counter.elements / len(rows), frozenset(found.values())
+    return Look(tuple(noise.seen), drew or bool(constants), each, binds, constants)
 
 
 def _versions(bound: Bindings) -> list[int]:

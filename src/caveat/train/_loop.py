@@ -34,6 +34,7 @@ class Member:
     training_rows: Tensor
     validation_rows: Tensor
     rates: tuple[float, ...] = ()
+    constants: frozenset[bytes] = frozenset()  # of random numbers: see ``Noise``
     elements: float = 0.0  # that the calls of a forward pass return for a row
     binds: str | None = None  # an attribute that a training pass changes
     training: list[float] = field(default_factory=list[float])
@@ -94,7 +95,7 @@ class Training:
         reseed = self._reseed if self.seeded else None
         first = self.active[0]
         sizes = runs.batch_sizes(len(first.training_rows), first.run.batch_size)
-        noise = Noise(seeds, device, rates, sizes=sizes)
+        noise = Noise(seeds, device, rates, sizes=sizes, constants=first.constants)
         self.passes = Passes(stack, self.table, self.objective, noise, self.together, reseed)
         self.best = [block.detach().clone() for block in stack.blocks] if self.validated else []
         self.rates: list[tuple[Rate, Rate]] = [

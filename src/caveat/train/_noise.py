@@ -20,9 +20,11 @@ from caveat import _dropping as dropping
 from caveat._dropping import Shape, ShapeOf
 from caveat._intercept import (
     FunctionMode,
+    Streams,
     as_draws,
     has_draws,
     normal_from_uniform,
+    place_of,
     random_bits,
     uniform_from_bits,
     with_draws_first,
@@ -44,6 +46,7 @@ class Noise(FunctionMode):
     Set ``level`` to vmap's while members run together; without it there is one member, the first of ``seeds``.
     ``rates`` holds, site by site, the rates of all members; ``seen`` notes those of a pass. Masks are made for up to
     ``ahead`` steps at a time, those of batches of the same size: ``sizes`` are those of an epoch's steps.
+    ``constants`` are where generators stand whose numbers are the same in every pass, which ``streams`` finds.
     """
 
     def __init__(
@@ -53,8 +56,11 @@ class Noise(FunctionMode):
         rates: Sequence[Sequence[float]] = (),
         ahead: int = 64,
         sizes: Sequence[int] = (0,),
+        constants: frozenset[bytes] = frozenset(),
+        streams: Streams | None = None,
     ) -> None:
         super().__init__()
+        self.constants, self.streams = constants, streams
         self.ahead, self.sizes = ahead, sizes
         self.words = torch.tensor([signed(mix(seed & ((1 << 64) - 1))) for seed in seeds], device=device)
         self.rates = rates
@@ -70,8 +76,17 @@ class Noise(FunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        answer = _ANSWERS.get(func)
-        return func(*args, **(kwargs or {})) if answer is None else answer(self, func, *args, **(kwargs or {}))
+        answer, kwargs = _ANSWERS.get(func), kwargs or {}
+        watched = self.constants or self.streams is not None
+        if answer is None or (watched and func in _GENERATED and self._is_constant(kwargs.get("generator"))):
+            return func(*args, **kwargs)
+        return answer(self, func, *args, **kwargs)
+
+    def _is_constant(self, generator: torch.Generator | None) -> bool:
+        """Are the numbers of the coming call the same in every pass, or may they be?"""
+        if self.streams is not None:
+            return self.streams.note(len(self.streams.states), generator)
+        return place_of(generator, {self.words.device}) in self.constants
 
     def masks(self, rate: float, elements: int, *, scaled: bool) -> Tensor:
         """Masks of the next site: (M, elements) float32, 0 where dropped, else 1 or 1 / (1 - p) ``scaled``.
@@ -268,6 +283,11 @@ def _cross_entropy(
 
 
 _NORMAL = frozenset({torch.randn, torch.randn_like})
+_GENERATED = _NORMAL | {
+    *(torch.rand, torch.rand_like, torch.bernoulli),
+    *(torch.Tensor.bernoulli, torch.Tensor.bernoulli_, torch.Tensor.uniform_, torch.Tensor.normal_),
+}
+"""Those that take a generator."""
 _ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     F.dropout: _dropout,
     F.dropout1d: _dropout,

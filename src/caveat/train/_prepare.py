@@ -69,7 +69,7 @@ def _group(entries: Sequence[tuple[int, Run, nn.Module, Table, Table | None]], o
         first = runs.epoch_order(run, member.training_rows, 0)[: run.batch_size].to(_device(whole))
         seen = _looked(network, objective, whole, first, run.seed)
         member.rates, member.elements, unmanaged = seen.rates, seen.elements, unmanaged or seen.unmanaged
-        member.binds = seen.binds
+        member.binds, member.constants = seen.binds, seen.constants
         members.append(member)
     check_targets(members[0].network, objective, whole)
     return Group([number for number, *_ in entries], members, whole, unmanaged)
