@@ -116,6 +116,26 @@ def test_a_fold_that_draws_tell_keeps_rows_together() -> None:
     assert not plan.probe.rows_alone
 
 
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, dropout=0.4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attention(x, x, x)[0].sum(1)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(4, 5, 8), torch.ones(4, 1, 8)], ids=["zeros", "one token"])
+def test_inputs_that_tell_nothing_leave_attention_fast(x: Tensor) -> None:
+    torch.manual_seed(0)
+    model = Attention().eval()
+    sampler: Any = caveat.mc_dropout(model, output=caveat.Mean())
+    caveat.draws(sampler, x, n=2, seed=0)
+    (plan,) = sampler._plans._found.values()
+    assert not plan.probe.rows_alone
+    assert rows_alone_differ_by(model, torch.randn_like(x)) < 1e-5
+
+
 class Unheard(nn.Module):
     """A mask of ones, heads first, that reaches what is read for rows below zero only."""
 
@@ -125,7 +145,7 @@ class Unheard(nn.Module):
 
 
 def test_rows_are_alone_where_neither_values_nor_draws_tell() -> None:
-    x = torch.linspace(-2, 2, 32).reshape(4, 8)
+    x = torch.linspace(-2, 10, 32).reshape(4, 8)
     assert rows_alone_differ_by(Unheard(), x) < 1e-6
 
 
@@ -157,6 +177,13 @@ class Padded(nn.Module):
         return self.offset + self.b(self.drop(torch.relu(self.a(F.pad(x, (0, 0, 0, -len(x) % 4))))))[: len(x)]
 
 
+class PaddedInFront(Padded):
+    """The batch ends at a fixed place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.drop(torch.relu(self.a(F.pad(x, (0, 0, 8 - len(x), 0))))))[8 - len(x) :]
+
+
 class Boxes(nn.Module):
     """Some boxes in each picture, one after another."""
 
@@ -174,6 +201,7 @@ FIXED_PLACES = {
     "experts": lambda: (Experts(), torch.randn(6, 4)),
     "padded": lambda: (Padded(), torch.randn(6, 4)),
     "padded, of answers far from zero": lambda: (Padded(1000.0), torch.randn(6, 4)),
+    "padded in front": lambda: (PaddedInFront(), torch.randn(6, 4)),
     "boxes, none in the last but one": lambda: (Boxes(), torch.randn(6, 4), torch.tensor([2, 1, 3, 2, 0, 2])),
     "boxes, as many in the last two": lambda: (Boxes(), torch.randn(6, 4), torch.tensor([3, 1, 3, 1, 2, 2])),
 }

@@ -20,6 +20,7 @@ from caveat._inputs import Axes, Inputs, Leaf, has_rows, rows_along, structure_o
 _MOST_CHOICES = 48
 # How far back to look for a row that differs from the last.
 _ROWS_COMPARED = 64
+_GOLDEN = 0.6180339887498949  # its multiples fill (0, 1) evenly
 
 
 def choices(inputs: Inputs) -> Iterator[Axes]:
@@ -79,6 +80,19 @@ def last_row_twice(inputs: Inputs, axes: Axes) -> Inputs:
     """The last row after one of the same size, so that no other length in the batch can show."""
     rows = axes.count(inputs) or 1
     return _made_different(axes.take(inputs, [rows - 1, rows - 1]), axes)
+
+
+def stirred(inputs: Inputs, axes: Axes) -> Inputs:
+    """The inputs with other numbers in all that have rows and are floating: zeros would hide what is done to them."""
+    leaves = structure_of(inputs).leaves
+
+    def moved(leaf: Leaf, axis: int | None) -> Any:
+        if axis is None or not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+            return leaf
+        places = torch.arange(1, leaf.numel() + 1, dtype=torch.float64, device=leaf.device)
+        return leaf + (places * _GOLDEN).frac().sub(0.5).to(leaf.dtype).reshape(leaf.shape)
+
+    return with_leaves(inputs, leaves, [moved(leaf, axis) for leaf, axis in zip(leaves, axes.of, strict=True)])
 
 
 def _other_row(inputs: Inputs, axes: Axes, rows: int) -> int | None:

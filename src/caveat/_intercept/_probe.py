@@ -184,7 +184,7 @@ def _conclude(
         unmanaged=one.seen.unmanaged,
         writes_weights=one.seen.writes_weights,
     )
-    trial = RowTrial(network, last_row(inputs, axes), axes.take(inputs, [found.rows - 1] * 2), read)
+    trial = RowTrial(network, last_row(inputs, axes), axes, read)
     settled = trial.settle(rules, places.undecided) if independent and not places.unknown else None
     if settled is None:
         return found.with_rows_alone()

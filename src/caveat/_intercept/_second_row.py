@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._inputs import Inputs
+from caveat._inputs import Axes, Inputs
+from caveat._intercept._batch_axes import stirred
 from caveat._intercept._bindings import attributes_kept
 from caveat._intercept._guard import random_states_kept
 from caveat._intercept._interception import Pass
@@ -30,27 +31,37 @@ from caveat._intercept._sites import SiteKey
 _OF_A_DRAW, _OF_ALL = 0.01, 1e-5
 
 
-def second_row_is(alone: Any, pair: Any, another_draw: Any = None) -> bool:
-    """Does the second of two rows give what it gives alone, in each tensor that is read?
-
-    Beside ``another_draw`` of the row alone, a difference is small only where it is small beside that of the draws.
-    """
+def second_row_is(alone: Any, pair: Any) -> bool:
+    """Does the second of two rows give what it gives alone, in each tensor that is read?"""
     ones, twos = pytree.tree_leaves(alone), pytree.tree_leaves(pair)
-    others = pytree.tree_leaves(another_draw) if another_draw is not None else [None] * len(ones)
-    if not len(ones) == len(twos) == len(others):
+    if len(ones) != len(twos):
         return False
-    return all(_second_is(*leaves) for leaves in zip(ones, twos, others, strict=True) if isinstance(leaves[0], Tensor))
+    rows = [(one, _rows(one, two)) for one, two in zip(ones, twos, strict=True) if isinstance(one, Tensor)]
+    return all(len(both) == 2 and close(both[1], one) for one, both in rows)
 
 
-def _second_is(one: Tensor, two: Tensor, other: Tensor | None) -> bool:
+def _both_rows_are(alone: Any, another: Any, twice: Any) -> bool:
+    """Does a row that is there twice draw what it draws alone, but for little of what another draw changes?"""
+    ones, others, twos = (pytree.tree_leaves(each) for each in (alone, another, twice))
+    if not len(ones) == len(others) == len(twos):
+        return False
+    leaves = [each for each in zip(ones, others, twos, strict=True) if isinstance(each[0], Tensor)]
+    rows = [(one, other, _rows(one, two)) for one, other, two in leaves]
+    return all(len(both) == 2 and all(_is_same_draw(row, one, other) for row in both) for one, other, both in rows)
+
+
+def _rows(one: Tensor, two: Tensor) -> list[Tensor]:
+    """The two rows in what is read of them, each of the shape of one; none where they are not in it."""
     layout = find_layout(tuple(one.shape), tuple(two.shape), 2, Fold.MAJOR)
-    if layout is None or layout.axis is None:
-        return False
-    assert layout.batch_axis is not None
-    second = layout.open(two).select(layout.batch_axis, 1).reshape(one.shape)
-    if not close(second, one) or other is None or not one.is_floating_point() or other.shape != one.shape:
-        return close(second, one)
-    off, between, scale = (_largest(part) for part in (second - one, other - one, one))
+    if layout is None or layout.batch_axis is None:
+        return []
+    return [row.reshape(one.shape) for row in layout.open(two).unbind(layout.batch_axis)]
+
+
+def _is_same_draw(row: Tensor, one: Tensor, other: Tensor) -> bool:
+    if not close(row, one) or not one.is_floating_point() or other.shape != one.shape:
+        return close(row, one)
+    off, between, scale = (_largest(part) for part in (row - one, other - one, one))
     return off <= max(_OF_A_DRAW * between, _OF_ALL * scale)
 
 
@@ -96,22 +107,24 @@ class _Differing:
 
 @dataclass(frozen=True)
 class RowTrial:
-    """One row, the same row twice, and draws of both."""
+    """Draws of one row, ``alone``, and of the same row twice."""
 
     network: Network
     alone: Inputs
-    twice: Inputs
+    axes: Axes
     read: Callable[[Any], Any]
 
     def settle(self, rules: Rules, undecided: Mapping[SiteKey, Layout]) -> Rules | None:
         """The rules with the order in which rows are folded at these sites; None where no or each order fits."""
         for key, layout in undecided.items():
-            only = _with_live(rules, [key])
-            orders = [replace(layout, fold=fold) for fold in Fold]
-            fits = [each for each in orders if self.agrees(replace(only, placed={**rules.placed, key: each}))]
-            if len(fits) != 1:
+            orders = [replace(rules, placed={**rules.placed, key: replace(layout, fold=fold)}) for fold in Fold]
+            for trial in (self, replace(self, alone=stirred(self.alone, self.axes))):
+                orders = [each for each in orders if trial.agrees(_with_live(each, [key]))]
+                if len(orders) < 2:
+                    break
+            if len(orders) != 1:
                 return None
-            rules = replace(rules, placed={**rules.placed, key: fits[0]})
+            (rules,) = orders
         return rules
 
     def find_rows_in(self, rules: Rules) -> frozenset[SiteKey] | None:
@@ -124,9 +137,11 @@ class RowTrial:
         return frozenset(key for key in rules.unbatched if not self.agrees(_with_live(rules, [key])))
 
     def agrees(self, rules: Rules) -> bool:
-        """Does the second row draw what it draws alone? (Also where it cannot be drawn alone: that is to be told.)"""
+        """Do both rows draw what one draws alone? (Also where it cannot be drawn alone: that is to be told.)"""
         alone, another = (self._draw(rules, self.alone, 1, draw) for draw in (0, 1))
-        return alone is None or another is None or second_row_is(alone, self._draw(rules, self.twice, 2, 0), another)
+        if alone is None or another is None:
+            return True
+        return _both_rows_are(alone, another, self._draw(rules, self.axes.take(self.alone, [0, 0]), 2, 0))
 
     def _draw(self, rules: Rules, inputs: Inputs, rows: int, draw: int) -> Any:
         device = self.network.device()
