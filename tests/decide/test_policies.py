@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from caveat.decide import Tier, abstain, cheapest_action, decide_in_tiers, refer
+from caveat.decide import Decision, Tier, abstain, cheapest_action, decide_in_tiers, refer
 from caveat.decide._cost import expected_costs
 from caveat.errors import InvalidArgumentError, NotFiniteError, NotProbabilitiesError
 from caveat.predictive import BinaryLogit, Categorical, Mean, Probabilities
@@ -92,6 +93,18 @@ def test_regression_has_decisions_too() -> None:
     decision = abstain(Mean(noise_variance=1.0).summarize(means), 5.0)
     assert decision.answer_of(0) == [0.0, 0.5]
     assert decision.counts() == {"answer": 2, "abstain": 1}
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [
+        lambda: refer(torch.rand(4), 2),  # pyright: ignore[reportArgumentType]
+        lambda: abstain(torch.rand(4), 0.5),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_a_tensor_has_no_answers(decide: Callable[[], Decision]) -> None:
+    with pytest.raises(InvalidArgumentError, match="A decision gives the answers of a predictive; a tensor has none"):
+        decide()
 
 
 def test_bad_input_is_named() -> None:

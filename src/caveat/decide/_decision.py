@@ -165,7 +165,18 @@ def make_decision(
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
 ) -> Decision:
-    """A decision about the rows of a predictive, with its names checked."""
+    """A decision about the rows of a predictive, with its names checked.
+
+    Raises:
+        InvalidArgumentError: a tensor, which has no answers; names or ids that do not fit.
+    """
+    if isinstance(cast(Any, pred), Tensor):
+        raise InvalidArgumentError(
+            "A decision gives the answers of a predictive; a tensor has none.",
+            got=describe(pred),
+            cause="uncertainty or probabilities in place of what they are of",
+            fix="pass what caveat.predict returns; uncertainty alone is compared: uncertainty <= threshold.value",
+        )
     classes = None if isinstance(pred, Gaussian) else 2 if isinstance(pred, Bernoulli) else pred.mean.shape[-1]
     price = torch.zeros(len(by), dtype=accumulator(by.device), device=by.device) if cost is None else cost
     named = checked_names(names, classes)
