@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -501,3 +502,31 @@ def test_ones_that_are_made_to_be_dropped_are_a_branch(weigh: Callable[[Any, Ten
     values = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 50)
     assert float(values.mean(-1).min()) > 0.5
     assert "stochastic depth" in str(caveat.audit(model, x))
+
+
+class Beside(nn.Module):
+    """A dropout that fires, and random numbers behind ``self.training`` from elsewhere."""
+
+    def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.make, self.drop = make, nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(x)
+        return x * self.make(x) if self.training else x
+
+
+def numpys(x: Tensor) -> Tensor:
+    return torch.as_tensor(np.random.rand(*x.shape) < 0.6)  # noqa: NPY002  # what networks by hand do
+
+
+@pytest.mark.parametrize("make", [numpys, lambda x: torch.binomial(torch.ones_like(x), torch.full_like(x, 0.6))])
+def test_random_numbers_that_are_not_seen_are_in_the_audit(make: Callable[[Tensor], Tensor]) -> None:
+    text = str(caveat.audit(Beside(make).eval(), torch.randn(3, 8)))
+    assert "left off" in text
+    assert "cannot be intercepted" in text
+
+
+def test_an_operator_called_by_its_bare_name_fires() -> None:
+    model = Beside(lambda x: torch.ops.aten.dropout(torch.ones_like(x), 0.4, True)).eval()
+    assert [site.rate for site in caveat.audit(model, torch.randn(3, 8))] == [0.1, 0.4]

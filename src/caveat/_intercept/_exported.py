@@ -44,4 +44,5 @@ def _called_as(function: Any) -> Handler:
 
 
 for _name, _overload, _function in _SAME:
-    HANDLERS[getattr(getattr(_aten, _name), _overload)] = _called_as(_function)
+    _packet = getattr(_aten, _name)  # called as it is, torch chooses the overload by the arguments
+    HANDLERS[getattr(_packet, _overload)] = HANDLERS[_packet] = _called_as(_function)
