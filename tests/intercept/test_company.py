@@ -232,3 +232,27 @@ def test_few_rows_are_looked_at() -> None:
     found(Counting(), normal(5000, 3))
     assert max(counted) <= 64
     assert sum(counted) <= 64 * 3 + 40
+
+
+def test_what_few_rows_showed_is_looked_at_again_among_many() -> None:
+    sampler = caveat.mc_dropout(Groups(), output=caveat.Mean())
+    for rows in (2, 5):  # each of a group of its own
+        caveat.draws(sampler, (normal(rows, 2), torch.arange(rows)), 2)
+    with pytest.warns(RowsNotSeparatedWarning):
+        caveat.draws(sampler, (normal(200, 2), torch.arange(200) % 20), 2)
+
+
+def test_what_many_rows_showed_holds_for_fewer() -> None:
+    counted = list[int]()
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            counted.append(len(x))
+            return F.dropout(x, 0.5, self.training) * 2
+
+    sampler = caveat.mc_dropout(Counting(), output=caveat.Mean(), backend="loop")
+    caveat.draws(sampler, normal(100, 3), 2)
+    counted.clear()
+    for rows in (99, 100, 5000, 2):
+        caveat.draws(sampler, normal(rows, 3), 2)
+    assert set(counted) <= {99, 100, 5000, 2}
