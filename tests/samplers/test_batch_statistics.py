@@ -121,6 +121,20 @@ def test_swag_finds_batch_normalization_that_is_not_a_module() -> None:
     torch.testing.assert_close(caveat.draws(fixed(network, data), x, 1)[0], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("in_place", [False, True], ids=["torch.compile", "in place"])
+def test_a_compiled_network_has_the_statistics_of_the_plain_one(in_place: bool) -> None:
+    network, data, x = made(three_layers)
+    compiled: Any = copy.deepcopy(network) if in_place else torch.compile(network, backend="eager")
+    if in_place:
+        compiled.compile(backend="eager")
+    torch.testing.assert_close(
+        caveat.draws(fixed(compiled.eval(), data), x, 1)[0], by_torch(network, data, x), rtol=1e-4, atol=1e-5
+    )
+    plain, same = (samplers.mc_batch_norm(model, data, output=caveat.Mean()) for model in (network.eval(), compiled))
+    torch.testing.assert_close(caveat.draws(same, x, 3), caveat.draws(plain, x, 3))
+
+
 def test_layers_without_running_statistics_use_those_of_the_data() -> None:
     """torch would normalize by the batch at hand, so that rows changed each other."""
 

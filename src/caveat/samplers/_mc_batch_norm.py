@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
+from caveat._intercept import Network
 from caveat._seeds import check_seed, generator_of
 from caveat.errors import InvalidArgumentError, NothingRandomError
 from caveat.predictive import Output
@@ -112,7 +113,7 @@ def mc_batch_norm(
     """
     require_model(model)
     as_read = as_output(output)
-    running = EvalNetwork(model, as_read.read, in_dims)
+    running = EvalNetwork(Network(model).model, as_read.read, in_dims)  # compiled code does not see a mode's statistics
     rows = TrainingRows(data, model, running.device, in_dims)
     size = min(_USUAL_BATCH, rows.count // 2) if batch_size is None else batch_size
     if not 2 <= size < rows.count:

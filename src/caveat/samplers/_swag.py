@@ -20,6 +20,7 @@ from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import (
     FunctionMode,
+    Network,
     map_tensors,
     normal_from_uniform,
     put_back,
@@ -210,7 +211,7 @@ def swag(
         for name, parameter in made.named_parameters():
             if name in moments.mean:
                 parameter.copy_(moments.mean[name])
-    running = EvalNetwork(made, as_read.read, in_dims)
+    running = EvalNetwork(Network(made).model, as_read.read, in_dims)  # compiled code would not see a draw's weights
     rows = None if data is None else TrainingRows(data, model, running.device, in_dims)
     normalizes = any(isinstance(module, _BATCH_NORMS) for module in made.modules())
     if normalizes and rows is None:

@@ -60,7 +60,7 @@ class SwagMoments:
         Raises:
             InvalidArgumentError: weights of other shapes, or not finite.
         """
-        given = dict((model or self._network).named_parameters())
+        given = dict((self._network if model is None else model).named_parameters())
         if any(name not in given or given[name].shape != mean.shape for name, mean in self.mean.items()):
             raise _invalid("a network with other parameters", "pass snapshots of one network")
         if not all(bool(given[name].isfinite().all()) for name in self.mean):
