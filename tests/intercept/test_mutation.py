@@ -36,6 +36,7 @@ class Network(nn.Module):
         self.drop, self.body = drop, body
         self.register_buffer("table", torch.linspace(-1, 1, FEATURES))
         self.cache, self.settings = Cache(), SimpleNamespace(kept=[])
+        self.tally, self.tallies = torch.zeros(()), [torch.zeros(2)]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(self, x)
@@ -88,6 +89,13 @@ def keeps_its_last_features_in_a_namespace(m: Any, x: Tensor) -> Tensor:
     m.settings.kept.append(h)
     m.settings.calls = getattr(m.settings, "calls", 0) + 1
     return m.last(sum(m.settings.kept)) * m.settings.calls
+
+
+def counts_on_tensors_that_are_no_buffers(m: Any, x: Tensor) -> Tensor:
+    m.tally += 1
+    m.tallies[0].add_(1)
+    m.tallies[0][1].mul_(3)
+    return m.last(m.drop(m.first(x))) * m.tally + m.tallies[0].sum()
 
 
 def writes_on_parameter(m: Any, x: Tensor) -> Tensor:
@@ -242,7 +250,11 @@ def test_dropout_in_place_is_seen_under_the_old_name(backend: str | None) -> Non
     check(keeps_the_old_name, backend, inplace=True)
 
 
-KEEPS: list[Body] = [keeps_its_last_features_in_an_object, keeps_its_last_features_in_a_namespace]
+KEEPS: list[Body] = [
+    keeps_its_last_features_in_an_object,
+    keeps_its_last_features_in_a_namespace,
+    counts_on_tensors_that_are_no_buffers,
+]
 
 
 @pytest.mark.parametrize("body", [rebinds_a_buffer, rebinds_an_attribute, *KEEPS], ids=lambda body: body.__name__)
@@ -258,6 +270,7 @@ def test_what_a_pass_leaves_in_an_object_is_gone_after_a_call(body: Body) -> Non
         caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), batch(), N)
         assert vars(model.cache) == {}
         assert vars(model.settings) == {"kept": []}
+        assert float(model.tally) == float(model.tallies[0].sum()) == 0
 
 
 @pytest.mark.parametrize("body", ON_VIEWS, ids=lambda body: body.__name__)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,8 @@ _KEPT = {
 _TENSORS = ("_parameters", "_buffers")
 
 
-class _Bound(NamedTuple):
-    """A container, a copy of it, and the attribute of a module that leads there; "" for the module's own namespace."""
-
-    live: Any
-    kept: Any
-    name: str
+_Bound = tuple[Any, Any, str]
+"""A container, a copy of it, and the attribute of a module that leads there; "" for the module's own namespace."""
 
 
 class Bindings(list[_Bound]):
@@ -42,28 +38,30 @@ class Bindings(list[_Bound]):
 
     def __init__(self, modules: Sequence[nn.Module], *, objects: bool) -> None:
         super().__init__()
-        self._objects = objects
-        spaces = [vars(module) for module in modules]
-        self._known = {id(space) for space in spaces}
-        for space in spaces:
-            self.append(_Bound(space, space.copy(), ""))
+        self._known = {id(vars(module)) for module in modules} if objects else None
+        for module in modules:
+            space = vars(module)
+            self.append((space, space.copy(), ""))
             for name, value in space.items():
                 if isinstance(value, _CONTAINERS):
-                    self._note(value, name, 0)
+                    if value:
+                        self._note(value, name, 0)
+                    else:  # as most are: every call takes note of a dozen a module
+                        self.append((cast(Any, value), cast(Any, value).copy(), name))
                 elif objects and _is_object(value):
                     self._note(vars(value), name, 0)
 
     def _note(self, live: Any, name: str, depth: int) -> None:
-        if self._objects:  # they refer to one another
+        if self._known is not None:  # objects refer to one another
             if id(live) in self._known:
                 return
             self._known.add(id(live))
-        self.append(_Bound(live, live.copy(), name))
-        if live and depth < _DEEPEST:
+        self.append((live, live.copy(), name))
+        if depth < _DEEPEST:
             for value in list[Any](live.values() if _is_mapping(live) else live):
                 if isinstance(value, _CONTAINERS):
                     self._note(value, name, depth + 1)
-                elif self._objects and _is_object(value):
+                elif self._known is not None and _is_object(value):
                     self._note(vars(value), name, depth + 1)
 
     def changed(self) -> Iterator[str]:
@@ -74,12 +72,20 @@ class Bindings(list[_Bound]):
 
     def tensors(self) -> list[Tensor]:
         """The tensors that are neither parameters nor buffers of the modules."""
-        named = {id(tensor) for bound in self if bound.name in _TENSORS for tensor in bound.kept.values()}
+        named = {id(tensor) for _, kept, name in self if name in _TENSORS for tensor in kept.values()}
         found: dict[int, Tensor] = {}
         for _, kept, name in self:
             values: Any = () if name in _TENSORS else kept.values() if _is_mapping(kept) else kept
             found |= {id(value): value for value in values if isinstance(value, Tensor) and id(value) not in named}
         return [*found.values()]
+
+    def exchange(self, others: dict[int, Tensor]) -> None:
+        """Bind other tensors in place of those of these ids; in a set they stay."""
+        for live, _, _ in self:
+            places = list[Any](live.items()) if _is_mapping(live) else () if _is_set(live) else enumerate(live)
+            for place, value in places:
+                if id(value) in others:
+                    live[place] = others[id(value)]
 
     def grown(self) -> bool:
         """Is there a module or a parameter more, as of a network that makes its layers in its first pass?"""
@@ -88,7 +94,7 @@ class Bindings(list[_Bound]):
     def restore(self) -> None:
         """Bind what was bound."""
         for live, kept, name in self:
-            if _same_bindings(live, kept):
+            if not (live or kept) or _same_bindings(live, kept):
                 continue
             if _is_mapping(live):
                 if not name and "training" in live:  # another thread may have set it meanwhile (see ``flags_kept``)

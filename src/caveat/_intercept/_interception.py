@@ -77,6 +77,7 @@ class Pass(FunctionMode):
         self.flags_written: list[tuple[nn.Module, bool]] = []
         self._end_replay_at_end()
         self._frozen: set[int] | None = None
+        self._attached = set[int]()
         self._level = drawing.level if drawing is not None and drawing.level is not None else current_level()
 
     # -- the modules ---------------------------------------------------------------------------------------------
@@ -125,6 +126,8 @@ class Pass(FunctionMode):
         """Call the network; what it returns, with every write that was kept away from its memory in place."""
         args, kwargs = self._own_inputs(copies := self.rules.writes_on_views)
         marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
+        if self.drawing is None:
+            self._attached = storages_of(self.network.attached())
         with marks:
             if copies:
                 self.network.copy_buffers()
@@ -384,7 +387,7 @@ class Pass(FunctionMode):
     def is_frozen(self, tensor: Tensor) -> bool:
         """Is this memory the user's (parameters, buffers, inputs) or the recorded prefix's?"""
         if self._frozen is None:
-            self._frozen = self.network.storages(self.inputs)
+            self._frozen = self.network.storages(self.inputs) | self._attached
             if self.prefix is not None and self.prefix.settled:
                 self._frozen |= storages_of(self.prefix.kept)
         return bool(storages_of([tensor]) & self._frozen)

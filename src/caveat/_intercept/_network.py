@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._inputs import tensors_in
+from caveat._intercept._bindings import Bindings
 
 _SETTINGS = {bool, int, float, str}
 _CONTAINERS = {tuple, list, dict, OrderedDict, set, SimpleNamespace}
@@ -75,8 +76,14 @@ class Network:
         """Is this memory of a parameter?"""
         return bool(storages_of([tensor]) & storages_of(self.model.parameters()))
 
+    def attached(self) -> list[Tensor]:
+        """The tensors that attributes hold, in containers and objects too, and that share no parameter's memory."""
+        weights = storages_of(self.model.parameters())
+        return [t for t in Bindings(self.modules, objects=True).tensors() if not storages_of([t]) & weights]
+
     def copy_buffers(self) -> None:
-        """Put copies in the place of the buffers; whoever calls this puts the originals back."""
+        """Put copies in the place of buffers and attached tensors; whoever calls this puts the originals back."""
+        Bindings(self.modules, objects=True).exchange({id(tensor): tensor.clone() for tensor in self.attached()})
         for module in self.modules:
             buffers: dict[str, Tensor | None] = vars(module).get("_buffers", {})  # TorchScript keeps its own
             for name, buffer in buffers.items():
