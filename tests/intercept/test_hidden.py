@@ -520,7 +520,16 @@ def numpys(x: Tensor) -> Tensor:
     return torch.as_tensor(np.random.rand(*x.shape) < 0.6)  # noqa: NPY002  # what networks by hand do
 
 
-@pytest.mark.parametrize("make", [numpys, lambda x: torch.binomial(torch.ones_like(x), torch.full_like(x, 0.6))])
+@torch.library.custom_op("caveat_tests::mask", mutates_args=())
+def operators(x: Tensor) -> Tensor:
+    return (torch.rand_like(x) > 0.4).to(x.dtype)
+
+
+def votes(x: Tensor) -> Tensor:
+    return torch.binomial(torch.ones_like(x), torch.full_like(x, 0.6))
+
+
+@pytest.mark.parametrize("make", [numpys, operators, votes])
 def test_random_numbers_that_are_not_seen_are_in_the_audit(make: Callable[[Tensor], Tensor]) -> None:
     text = str(caveat.audit(Beside(make).eval(), torch.randn(3, 8)))
     assert "left off" in text

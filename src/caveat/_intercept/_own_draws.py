@@ -68,8 +68,8 @@ def argument(operator: Any, args: Sequence[Any], kwargs: dict[str, Any], name: s
 def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
     """Does running this draw from the random states or set them, rather than another thread meanwhile?
 
-    Of torch's numbers this thread's operators tell. Python's and NumPy's states say not who moved them; what draws from
-    them moves them in every run.
+    Of torch's numbers this thread's operators tell, but for what operators of other libraries do inside. Python's and
+    NumPy's states say not who moved them; what draws from them moves them in every run.
     """
     for _ in range(2):
         before, watch = read_random_states(devices), _Watch()
@@ -80,7 +80,8 @@ def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
             return True
         if watch.drew:
             return True
-        if read_random_states(devices).parts()[:2] == before.parts()[:2]:
+        told = 3 if watch.foreign else 2
+        if read_random_states(devices).parts()[:told] == before.parts()[:told]:
             return _sets_itself(run, devices)
     return True
 
@@ -104,12 +105,13 @@ def _sets_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
 
 
 class _Watch(DispatchMode):
-    """Notes whether this thread runs an operator that draws."""
+    """Notes whether this thread runs an operator that draws, or one of another library, which may draw inside."""
 
-    drew = False
+    drew = foreign = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        self.foreign = self.foreign or func.namespace != "aten"
         self.drew = self.drew or draws_random_numbers(func, args, kwargs or {})
         return cast("Callable[..., Any]", func)(*args, **(kwargs or {}))
