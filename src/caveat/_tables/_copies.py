@@ -15,32 +15,31 @@ import numpy as np
 
 from caveat._tables._columns import Array
 
-_FEWEST, _TELLING = 20, 5  # different rows, of fewer of which none can be spared; pairs that tell something
+_MOST_COPIES, _TELLING = 20, 5  # of a row, on average: more are equal by chance; pairs that tell something
+_TOGETHER = 20  # how many times likelier a column may be to agree where the others do
 _OFFSET, _PRIME, _SPREAD = 14695981039346656037, 1099511628211, 0x9E3779B97F4A7C15
 
 
-def group_copies(columns: Sequence[Array], given: Array) -> Array | None:
+def group_copies(columns: Sequence[Array]) -> Array | None:
     """Returns a group (B,) for each row, from 0 in order, rows of one group being copies; None if there are no copies.
 
     Args:
         columns: For each column of the table, and for the answers, what it holds: (B, k) of 4 bytes.
-        given: Number (B,) of the row that each is of those that were given; whole weights repeat rows.
 
     Example:
         >>> once = np.random.default_rng(0).random((30, 3)).astype(np.float32)
         >>> columns = [np.tile(column, 2)[:, None] for column in once.T]
-        >>> groups = group_copies(columns, np.arange(60))
+        >>> groups = group_copies(columns)
         >>> groups[:30].tolist() == groups[30:].tolist() == list(range(30))
         True
-        >>> group_copies([column.round() for column in columns], np.arange(60)) is None
+        >>> group_copies([column.round() for column in columns]) is None
         True
     """
-    first = np.unique(given, return_index=True)[1]
     by_column = [_hash(column, number) for number, column in enumerate(columns)]
     whole = np.add.reduce(by_column)
-    if len(np.unique(whole)) >= _FEWEST and _are_copies([one[first] for one in by_column]):
+    if _MOST_COPIES * len(np.unique(whole)) >= len(whole) and _are_copies(by_column):
         return _number(whole)
-    return None if len(first) == len(given) else _number(given)
+    return None
 
 
 def _are_copies(by_column: Sequence[Array]) -> bool:
@@ -53,7 +52,7 @@ def _are_copies(by_column: Sequence[Array]) -> bool:
         expected = equal * (1 - by_chance) / by_chance if by_chance else np.inf
         if expected < _TELLING:  # a column that hardly varies
             continue
-        if others_equal - equal >= expected / 2:
+        if others_equal - equal >= expected / _TOGETHER:
             return False
         told = True
     return told

@@ -108,23 +108,18 @@ class TrainingTable:
         schema: What their columns hold.
         typed: The values as they were parsed.
         encoded: The values as the network sees them.
-        given: Number (B,) of the row that each is of those that were given: some may be there more than once.
         targets: How text writes each number to predict; empty if answers were not text.
     """
 
     schema: Schema
     typed: TypedColumns
     encoded: Tensor
-    given: Array
     targets: tuple[Dress, ...] = ()
 
     @classmethod
-    def of(
-        cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = (), given: Array | None = None
-    ) -> TrainingTable:
+    def of(cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = ()) -> TrainingTable:
         """Returns columns that were parsed as rows of training."""
-        encoded = encode(schema, typed)
-        return cls(schema, typed, encoded, np.arange(len(encoded)) if given is None else given, targets)
+        return cls(schema, typed, encode(schema, typed), targets)
 
     def order(self, answers: Array, weights: Array) -> Array:
         """Returns the rows sorted by a hash of their values and answers, equal rows by their weights."""
@@ -133,14 +128,14 @@ class TrainingTable:
 
     def take(self, rows: Array) -> TrainingTable:
         """Returns some of the rows."""
-        return replace(self, typed=self.typed.take(rows), encoded=self.encoded[rows], given=self.given[rows])
+        return replace(self, typed=self.typed.take(rows), encoded=self.encoded[rows])
 
     def groups(self, answers: Array) -> Array | None:
         """Returns a group for all rows that are copies of each other; None if there are no copies."""
         numbers, codes = _columns_of(self.schema)
         held = self.encoded[:, : 2 * len(self.schema.numbers) + len(self.schema.categories)].numpy()
         parts = [held[:, at] for at in (*numbers, *codes)]
-        return group_copies([*parts, answers.view(np.float32)], self.given)
+        return group_copies([*parts, answers.view(np.float32)])
 
 
 def _columns_of(schema: Schema) -> tuple[list[list[int]], list[list[int]]]:

@@ -73,7 +73,7 @@ class TableEstimator(Estimator, Settings):
         for column in schema.columns:
             if column.note:
                 warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulColumnWarning, stacklevel=4)
-        return TrainingTable.of(schema, typed, given=chosen)
+        return TrainingTable.of(schema, typed)
 
     def _restored(self) -> None:
         super()._restored()
