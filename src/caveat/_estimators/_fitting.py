@@ -72,15 +72,7 @@ def fit_model(
         return one, found.inputs
 
     model, learned = train(kept, checkpoint)
-    summary: dict[str, Any] = {
-        "rows": len(held),
-        "rows_trained_on": len(kept),
-        "rows_held_out": int(held.sum()),
-        "epochs": [one.epochs for one in learned.trained],
-        "best_epochs": [one.best_epoch for one in learned.trained],
-        "losses": [one.best_loss for one in learned.trained],
-        **(learned.summary or {}),
-    }
+    summary = _describe_training(held, learned)
     model = replace(model, summary=summary)
     folds = kind.folds and settings.calibration > 0 and len(held) >= FEWEST_TO_CALIBRATE
     if held.any():
@@ -94,6 +86,18 @@ def fit_model(
         summary["epistemic_median"] = float(by.median())  # what new rows are compared with
     summary["seconds"] = round(time.perf_counter() - started, 2)
     return replace(model, summary=summary)
+
+
+def _describe_training(held: Array, learned: Learned) -> dict[str, Any]:
+    return {
+        "rows": len(held),
+        "rows_trained_on": int((~held).sum()),
+        "rows_held_out": int(held.sum()),
+        "epochs": [one.epochs for one in learned.trained],
+        "best_epochs": [one.best_epoch for one in learned.trained],
+        "losses": [one.best_loss for one in learned.trained],
+        **(learned.summary or {}),
+    }
 
 
 def repeat_by_weight(weights: Array) -> tuple[Array, Array | None]:
