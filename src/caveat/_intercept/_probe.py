@@ -49,10 +49,10 @@ class Probe:
 
     ``axes`` are None where no choice of axes of the inputs behaves as a batch; then rows are never separated.
     ``row_bytes`` is the largest tensor that one row of one draw makes after the first live site; ``written`` are the
-    buffers that a pass changes in spite of the interception, ``writes_weights`` that one would change parameters;
-    ``output_axes`` are the batch axes of what is read, None
-    where they cannot be told; ``rows_alone`` says that a batch cannot be told apart at some site, so that each row is
-    evaluated by itself; ``unmanaged`` that a pass draws from torch's own random state.
+    buffers that a pass changes in spite of the interception, ``writes_weights`` says that one would change parameters;
+    ``output_axes`` are the batch axes of what is read, None where they cannot be told; ``rows_alone`` says that a batch
+    cannot be told apart at some site, so that each row is evaluated by itself; ``unmanaged`` that a pass draws from
+    torch's own random state.
     """
 
     rules: Rules
