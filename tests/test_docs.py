@@ -244,9 +244,10 @@ def test_the_line_that_installs_brings_what_the_first_row_needs() -> None:
 # -- types -------------------------------------------------------------------------------------------------------------
 
 KINDS = """
-from typing import assert_type
+from typing import Any, assert_type
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import caveat
@@ -261,8 +262,17 @@ assert_type(caveat.predict(sampler, x, n="auto"), caveat.Categorical)
 assert_type(caveat.predict(caveat.ensemble([model], output=caveat.Mean()), x), caveat.Gaussian)
 assert_type(caveat.predict(caveat.mixture([sampler, sampler]), x), caveat.Categorical)
 assert_type(caveat.predict(caveat.deterministic(model, output=caveat.BinaryLogit()), x), caveat.Bernoulli)
-for batch in caveat.predict_batches(sampler, [x], n=10):
+for batch in caveat.predict_batches(sampler, [x], n=10, seed=1):
     assert_type(batch, caveat.Categorical)
+assert_type(caveat.predictive.concatenate([pred, pred]), caveat.Categorical)
+assert_type(caveat.draws(sampler, x), torch.Tensor)
+heads = caveat.mc_dropout(model, output={"kind": caveat.Logits(), "size": caveat.Mean()})
+assert_type(caveat.predict(heads, x), caveat.Heads)
+assert_type(caveat.predict(heads, x)["kind"], caveat.predictive.Predictive)
+assert_type(caveat.draws(heads, x), dict[str, Any])
+regressor = caveat.tabular.Regressor()
+assert_type(regressor.predict([[1.0]]), NDArray[Any])
+assert_type(regressor.predict([[1.0]], return_std=True), tuple[NDArray[Any], NDArray[Any]])
 """
 
 

@@ -58,6 +58,12 @@ def test_every_name_is_there() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("package", caveat._PACKAGES)
+def test_editors_complete_public_names_only(package: str) -> None:
+    module = importlib.import_module(f"caveat.{package}")
+    assert sorted(name for name in dir(module) if not name.startswith("_")) == sorted(module.__all__)
+
+
 def test_import_loads_nothing_but_torch_numpy_and_the_standard_library() -> None:
     loaded = set(json.loads(in_a_new_process(IMPORT_PROBE).stdout))
     foreign = loaded - set(sys.stdlib_module_names) - {"caveat", "torch", "numpy"}

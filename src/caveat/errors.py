@@ -33,6 +33,29 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import cast
 
+__all__ = [
+    "BusyError",
+    "CannotMergeError",
+    "CaveatError",
+    "DrawsNotKeptError",
+    "InvalidArgumentError",
+    "InvalidModelError",
+    "InvalidRateError",
+    "LoaderFailedError",
+    "MissingExtraError",
+    "NotExportableError",
+    "NotFiniteError",
+    "NotProbabilitiesError",
+    "NothingRandomError",
+    "OutOfMemoryError",
+    "OutputMismatchError",
+    "RowsNotSeparatedWarning",
+]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
 
 class CaveatError(Exception):
     """The root: ``except caveat.CaveatError`` catches all that caveat raises on purpose.

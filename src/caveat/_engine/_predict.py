@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from numbers import Integral
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, Unpack, cast, overload
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from caveat._engine._sampler import P, Sampler, Values
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, LoaderFailedError
+from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
 
 _DEFAULT_DRAWS = 100
 _MISUSE = (TypeError, AttributeError, InvalidArgumentError)
@@ -98,13 +99,24 @@ def predict(
         raise
 
 
+class PredictSettings(TypedDict, total=False):
+    """The other arguments of ``predict``."""
+
+    seed: int
+    keep: bool
+    tolerance: float
+    measure: Measure | None
+    min_draws: int
+    max_draws: int
+
+
 def predict_batches(
     sampler: Sampler[P],
     loader: Iterable[Any],
     n: int | Literal["auto"] | None = None,
     *,
     inputs: Callable[[Any], Any] | None = None,
-    **settings: Any,
+    **settings: Unpack[PredictSettings],
 ) -> Iterator[P]:
     """``predict`` for each batch of a loader, in order and in flat memory.
 
@@ -167,7 +179,7 @@ def _predict_apart(sampler: Sampler[P], x: Any, seed: int, count: int, apart: in
 
 
 def _predict_batches(
-    sampler: Sampler, loader: Iterable[Any], n: Any, inputs: Callable[[Any], Any], settings: dict[str, Any]
+    sampler: Sampler[P], loader: Iterable[Any], n: Any, inputs: Callable[[Any], Any], settings: PredictSettings
 ) -> Iterator[P]:
     batches, number = iter(loader), 0
     while True:
@@ -182,10 +194,25 @@ def _predict_batches(
                 cause="a corrupt file or a transform that fails on some rows",
                 fix=f"mend the dataset; the {number} batches before it were given and are right",
             ) from error
-        yield cast(P, predict(sampler, inputs(batch), n, **settings))
+        yield predict(sampler, inputs(batch), n, **settings)
         number += 1
 
 
+@overload
+def draws(
+    sampler: Sampler[Categorical | Bernoulli | Gaussian],
+    x: Any,
+    n: int | None = None,
+    *,
+    seed: int = 0,
+    gradient: bool = False,
+) -> Tensor: ...
+@overload
+def draws(
+    sampler: Sampler[Heads], x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False
+) -> dict[str, Any]: ...
+@overload
+def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False) -> Any: ...
 @interruptible
 def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, gradient: bool = False) -> Any:
     """The outputs of the functions that ``predict`` with the same seed summarizes.
@@ -264,7 +291,7 @@ def _stopping(
     elif not 2 <= least <= most:
         problem = ("min_draws and max_draws must be 2 <= min_draws <= max_draws.", f"{least} and {most}", "swap them")
     elif keep:
-        problem = ('keep=True needs a fixed n.', "keep=True with n='auto'", "pass an integer n")
+        problem = ("keep=True needs a fixed n.", "keep=True with n='auto'", "pass an integer n")
     elif sampler.size is not None:
         problem = ('n="auto" needs a sampler without end.', f"a sampler of {sampler.size} functions", "leave n out")
     if problem is not None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from caveat.errors import InvalidArgumentError
-from caveat.predictive import HeadOutputs, Output, Predictive
+from caveat.predictive import HeadOutputs, Heads, Output, Predictive
 
-P = TypeVar("P", bound=Predictive, default=Predictive)
+P = TypeVar("P", bound=Predictive, default=Heads)  # of a dict of outputs, which names no kind
 P_co = TypeVar("P_co", bound=Predictive, default=Predictive, covariant=True)
 
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast, overload
 
 import numpy as np
 import torch
@@ -36,12 +36,7 @@ from caveat._estimators._sklearn import (
 )
 from caveat._estimators._storage import load_model, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers, note_constants
-from caveat._estimators._thresholds import (
-    choose_by_coverage,
-    choose_by_truth,
-    decide,
-    uncertainty_of,
-)
+from caveat._estimators._thresholds import choose_by_coverage, choose_by_truth, decide, uncertainty_of
 from caveat._goal import Goal
 from caveat.decide import Decision, Threshold
 from caveat.errors import InvalidArgumentError
@@ -338,7 +333,11 @@ class ClassifierBase(ClassifierMixin, Estimator):
 class RegressorBase(RegressorMixin, Estimator):
     """What regressors of all kinds share."""
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> Array: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[Array, Array]: ...
+    def predict(self, X: Any, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Returns means (B,), or (B, D) of several targets; with ``return_std`` also the standard deviations."""
         pred = self.predictive(X)
         if not return_std:
@@ -372,9 +371,7 @@ class RegressorBase(RegressorMixin, Estimator):
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         values, flat = number_values(y, rows, self.kind, chosen)
         names = target_names(y, values.shape[1], self.kind)
-        target, answers = learn_numbers(
-            values, names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y"
-        )
+        target, answers = learn_numbers(values, names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y")
         for name, note in note_constants(target, answers).items():
             warnings.warn(f"Target {name!r}: {note}.", UserWarning, stacklevel=4)
         return target, answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ def check_same_features(parts: Sequence[Moments]) -> None:
         )
 
 
-def concatenate(parts: Sequence[Predictive], *, indices: Sequence[Tensor] | None = None) -> Predictive:
+def concatenate(parts: Sequence[_P], *, indices: Sequence[Tensor] | None = None) -> _P:
     """The rows of all parts, one part after another along the first batch axis, or in the order of their indices.
 
     Args:
@@ -122,7 +122,7 @@ def concatenate(parts: Sequence[Predictive], *, indices: Sequence[Tensor] | None
             cause="a loader that gave no batches",
             fix="check that the loader is not empty",
         )
-    whole = parts[0].concatenate(*parts[1:])
+    whole = cast(_P, parts[0].concatenate(*parts[1:]))
     if indices is None:
         return whole
     device = parts[0].count.device
@@ -135,4 +135,4 @@ def concatenate(parts: Sequence[Predictive], *, indices: Sequence[Tensor] | None
             cause="a row left in two parts or in none",
             fix="concatenate([pred.rows(i), pred.rows(j)], indices=[i, j]) with i and j disjoint and complete",
         )
-    return whole.rows(order.argsort())
+    return cast(_P, whole.rows(order.argsort()))
