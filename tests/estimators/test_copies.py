@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from caveat._tables._copies import group_copies
+from caveat._tables._training_table import group_copies
 from caveat.tabular import Classifier, Regressor
 
 QUICK: dict[str, Any] = {"members": 2, "draws": 20, "epochs": 60}

@@ -47,7 +47,8 @@ def training(X: dict[str, np.ndarray], labels: np.ndarray) -> tuple[Training, to
     """What the trees are grown on, and what they compare."""
     target, _, answers = learn_classes(labels, "y", InvalidTableError)
     rows = TrainingTable.of(*learn_table(as_columns(X)))
-    groups = rows.groups(answers.double().numpy()[:, None])
+    _, order, in_order = rows.sort(answers.double().numpy()[:, None], np.ones(len(labels)))
+    groups = None if in_order is None else in_order[np.argsort(order)]
     made = Training(rows, np.arange(len(labels)), answers, None, target, Settings(), groups)
     return made, TableReader(rows.schema).compared(rows.encoded)
 

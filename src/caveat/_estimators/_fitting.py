@@ -48,9 +48,8 @@ def fit_model(
         checkpoint.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     flat = answers.reshape(len(answers), -1).double().numpy()
-    order = rows.order(flat, np.ones(len(answers)) if weights is None else weights)
-    rows, answers = rows.take(order), answers[order]
-    groups = rows.groups(flat[order])
+    rows, order, groups = rows.sort(flat, np.ones(len(answers)) if weights is None else weights)
+    answers = answers[order]
     held = hold_out(answers, settings.calibration, settings.random_state, groups)
     kept = np.flatnonzero(~held)
     given = None if weights is None else torch.from_numpy((weights[order] / weights.mean()).astype(np.float32))

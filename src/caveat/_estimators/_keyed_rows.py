@@ -26,16 +26,15 @@ class KeyedRows:
     inputs: Tensor | None = None
     reader: Any = None
 
-    def order(self, answers: Array, weights: Array) -> Array:
-        """Returns the rows sorted by key, answers and weight."""
+    def sort(self, answers: Array, weights: Array) -> tuple[KeyedRows, Array, Array]:
+        """Returns the rows by key, answer and weight, and one group for all that are equal: see ``Rows``."""
         values, heavy = answers.tolist(), weights.tolist()
-        return np.array(sorted(range(len(self.keys)), key=lambda row: (self.keys[row], values[row], heavy[row])))
+        order = np.array(sorted(range(len(self.keys)), key=lambda row: (self.keys[row], values[row], heavy[row])))
+        rows = self.take(order)
+        groups = np.cumsum([row > 0 and rows.keys[row] != rows.keys[row - 1] for row in range(len(rows.keys))])
+        return rows, order, groups
 
     def take(self, rows: Array) -> KeyedRows:
         """Returns some of the rows."""
         inputs = None if self.inputs is None else self.inputs[rows]
         return replace(self, keys=[self.keys[row] for row in cast("list[int]", rows.tolist())], inputs=inputs)
-
-    def groups(self, answers: Array) -> Array:
-        """Returns one group for all rows that are equal, which stand beside each other."""
-        return np.cumsum([row > 0 and self.keys[row] != self.keys[row - 1] for row in range(len(self.keys))])

@@ -56,16 +56,12 @@ class Network(Protocol):
 class Rows(Protocol):
     """Rows of training as a kind holds them."""
 
-    def order(self, answers: Array, weights: Array) -> Array:
-        """Returns the rows in an order of their own contents, so that the model depends on no other."""
-        ...
+    def sort(self, answers: Array, weights: Array) -> tuple[Self, Array, Array | None]:
+        """Returns the rows in an order of their own contents, so that the model depends on no other.
 
-    def take(self, rows: Array) -> Self:
-        """Returns some of the rows."""
-        ...
-
-    def groups(self, answers: Array) -> Array | None:
-        """Returns a group (B,) for each row, from 0 in order, if rows of one are to be held out together; or None."""
+        With them which rows (B,) they were, and a group (B,) for each, from 0 in order, if some are to be held out
+        together; or None.
+        """
         ...
 
 

@@ -25,8 +25,9 @@ from caveat._tables._schema import (
     learn_table,
     parse_columns,
 )
+from caveat._tables._training_table import TrainingTable
 from caveat._tables._trees import Trees
-from caveat._tables._typed import FIRST, Table, TableReader, TrainingTable, encode, unfamiliarity
+from caveat._tables._typed import FIRST, Table, TableReader, unfamiliarity
 from caveat._tables._values import key_of, row_place, shown
 
 __all__ = [
@@ -55,7 +56,6 @@ __all__ = [
     "class_labels",
     "content_of",
     "count_rows",
-    "encode",
     "key_of",
     "learn_table",
     "parse_columns",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,10 +96,6 @@ class TypedColumns:
 
     numbers: dict[str, Array]
     categories: dict[str, Array]
-
-    def take(self, rows: Any) -> Self:
-        """Returns some of the rows (an index, a slice or a mask)."""
-        return type(self)(take(self.numbers, rows), take(self.categories, rows))
 
 
 def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Rows as numbers for the network, and how far each value is from what training has shown; tables to train on.
+"""Rows as numbers for the network, and how far each value is from what training has shown.
 
 Unfamiliarity is 0 for a value like those of training. For a number outside the training range it is its distance from
 the range, in standard deviations, and the network gets the end of the range. For a category (or a missing value) that
@@ -8,7 +8,7 @@ n training rows had it is 1 / (1 + n): 1 if it was never seen.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from caveat._tables._columns import Array, Columns, TypedColumns, count_rows, take
-from caveat._tables._copies import group_copies, mix_columns
 from caveat._tables._dress import Dress
-from caveat._tables._schema import CategoryColumn, DateColumn, NumberColumn, Schema, parse_columns
+from caveat._tables._schema import CategoryColumn, NumberColumn, Schema, parse_columns
 from caveat._tables._trees import Trees
 from caveat._tables._values import Place
 
@@ -98,56 +97,6 @@ class TableReader:
         """Returns the rows in order, some at a time: their numbers, and the rows."""
         numbers = torch.arange(len(inputs))
         return [*zip(*(torch.split(whole, _ROWS_AT_ONCE) for whole in (numbers, inputs)), strict=True)]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingTable:
-    """Rows of training.
-
-    Fields:
-        schema: What their columns hold.
-        typed: The values as they were parsed.
-        encoded: The values as the network sees them.
-        targets: How text writes each number to predict; empty if answers were not text.
-    """
-
-    schema: Schema
-    typed: TypedColumns
-    encoded: Tensor
-    targets: tuple[Dress, ...] = ()
-
-    @classmethod
-    def of(cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = ()) -> TrainingTable:
-        """Returns columns that were parsed as rows of training."""
-        return cls(schema, typed, encode(schema, typed), targets)
-
-    def order(self, answers: Array, weights: Array) -> Array:
-        """Returns the rows sorted by a hash of their values and answers, equal rows by their weights."""
-        bits = [*self.encoded.numpy().view(np.uint32).T, *np.ascontiguousarray(answers).view(np.uint64).T]
-        return np.lexsort((weights, mix_columns(bits)))
-
-    def take(self, rows: Array) -> TrainingTable:
-        """Returns some of the rows."""
-        return replace(self, typed=self.typed.take(rows), encoded=self.encoded[rows])
-
-    def groups(self, answers: Array) -> Array | None:
-        """Returns a group for all rows that are copies of each other; None if there are no copies."""
-        numbers, codes = _columns_of(self.schema)
-        held = self.encoded[:, : 2 * len(self.schema.numbers) + len(self.schema.categories)].numpy()
-        parts = [held[:, at] for at in (*numbers, *codes)]
-        return group_copies([*parts, answers.view(np.float32)])
-
-
-def _columns_of(schema: Schema) -> tuple[list[list[int]], list[list[int]]]:
-    """Returns for each number or date, and each category, in which of the first 2 N + G numbers of a row it stands."""
-    N, plain = len(schema.numbers), [column for column in schema.columns if isinstance(column, NumberColumn)]
-    numbers, at = [[k, N + k] for k in range(len(plain))], len(plain)
-    for column in schema.columns:
-        if isinstance(column, DateColumn):
-            own = range(at, at + len(column.parts))
-            numbers.append([*own, *(N + k for k in own)])
-            at += len(column.parts)
-    return numbers, [[2 * N + k] for k in range(len(schema.categories))]
 
 
 def encode(schema: Schema, typed: TypedColumns) -> Tensor:

@@ -63,8 +63,7 @@ def pieces_of(table: TrainingTable, kept: Array, classes: bool) -> list[Array]:
     """Returns for each number the ends of its pieces, standardized, by the rows that are trained on."""
     bearable = max(len(kept) // _ROWS_A_PIECE, 4)
     edges: list[Array] = []
-    for column in table.schema.numbers:
-        values = table.typed.numbers[column.name][kept]
+    for column, values in zip(table.schema.numbers, table.numbers[kept].T, strict=True):
         few = classes and len(np.unique(values[~np.isnan(values)])) <= _FEW_VALUES
         most = min(bearable, _FEW_VALUES if few else _MOST_PIECES)
         ends = (edges_of(values, most) - column.center) / column.scale

@@ -1,4 +1,4 @@
-"""Rows that are there more than once: by weights, or because a file holds them several times.
+"""Rows of a table to train on: parsed and encoded, in an order of their own, and which of them are copies.
 
 A copy of a row that was trained on shows nothing of new rows, so copies are held out together. Equal rows need not be
 copies: in a table of a few categories most rows are equal to others, and a network that has never seen any of them
@@ -12,15 +12,65 @@ kinds that were not trained on, which errs on the side of doubt.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from caveat._tables._columns import Array
+from caveat._tables._columns import Array, TypedColumns
+from caveat._tables._dress import Dress
+from caveat._tables._schema import DateColumn, NumberColumn, Schema
+from caveat._tables._typed import encode
 
 _MOST_COPIES, _TELLING = 20, 5  # of a row, on average: more are equal by chance; pairs that tell something
 _TOGETHER = 20  # how many times likelier a column may be to agree where the others do
 _OFFSET, _PRIME, _SPREAD = 14695981039346656037, 1099511628211, 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTable:
+    """Rows of training.
+
+    Fields:
+        schema: What their columns hold.
+        numbers: Numbers (B, N) float64 as they were parsed, in the order of ``schema.numbers``.
+        encoded: The values as the network sees them.
+        targets: How text writes each number to predict; empty if answers were not text.
+    """
+
+    schema: Schema
+    numbers: Array
+    encoded: Tensor
+    targets: tuple[Dress, ...] = ()
+
+    @classmethod
+    def of(cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = ()) -> TrainingTable:
+        """Returns columns that were parsed as rows of training."""
+        encoded = encode(schema, typed)
+        numbers = np.array([typed.numbers[column.name] for column in schema.numbers])
+        return cls(schema, numbers.reshape(-1, len(encoded)).T, encoded, targets)
+
+    def sort(self, answers: Array, weights: Array) -> tuple[TrainingTable, Array, Array | None]:
+        """Returns the rows by a hash of their values and answers, equal ones by their weights: see ``Rows``."""
+        bits = [*self.encoded.numpy().view(np.uint32).T, *np.ascontiguousarray(answers).view(np.uint64).T]
+        order = np.lexsort((weights, mix_columns(bits)))
+        rows = replace(self, numbers=self.numbers[order], encoded=self.encoded[order])
+        held = rows.encoded.numpy()
+        columns = [held[:, places] for places in _places_of(self.schema)]
+        return rows, order, group_copies([*columns, answers[order].view(np.float32)])
+
+
+def _places_of(schema: Schema) -> list[list[int]]:
+    """Returns for each number, date and category in which of the first 2 N + G numbers of a row it stands."""
+    N, plain = len(schema.numbers), [column for column in schema.columns if isinstance(column, NumberColumn)]
+    places, at = [[k, N + k] for k in range(len(plain))], len(plain)
+    for column in schema.columns:
+        if isinstance(column, DateColumn):
+            own = range(at, at + len(column.parts))
+            places.append([*own, *(N + k for k in own)])
+            at += len(column.parts)
+    return places + [[2 * N + k] for k in range(len(schema.categories))]
 
 
 def group_copies(columns: Sequence[Array]) -> Array | None:
