@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads, Predictive
 
@@ -37,6 +38,8 @@ class Measure:
     kind: Kind
     unit: Unit
     higher_is_less_sure: bool = True
+
+    __repr__ = in_a_line
 
     def __call__(self, pred: Predictive, **options: Any) -> Tensor:
         """The measure of a predictive."""

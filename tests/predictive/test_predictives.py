@@ -63,9 +63,7 @@ def assert_same(a: Predictive, b: Predictive) -> None:
     assert type(a) is type(b)
     assert left.keys() == right.keys()
     for name, value in left.items():
-        torch.testing.assert_close(
-            value, right[name], rtol=1e-6, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(value, right[name], rtol=1e-6, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @kinds
@@ -145,9 +143,7 @@ def test_bernoulli_is_a_sigmoid() -> None:
     torch.testing.assert_close(pred.draws, z.sigmoid())
     assert torch.equal(pred.predicted, (z.sigmoid().mean(0) > 0.5).long())
     # Far out the probability keeps its digits: sigmoid(-50) = 1.93e-22.
-    assert BinaryLogit().summarize(torch.tensor([[-50.0]])).mean.item() == pytest.approx(
-        math.exp(-50), rel=1e-6
-    )
+    assert BinaryLogit().summarize(torch.tensor([[-50.0]])).mean.item() == pytest.approx(math.exp(-50), rel=1e-6)
 
 
 # Rows.
@@ -155,8 +151,17 @@ def test_bernoulli_is_a_sigmoid() -> None:
 
 @kinds
 @pytest.mark.parametrize(
-    "index", [torch.tensor([2, 0]), [2, 0], slice(1, 3), torch.tensor([True, False, True, False]), 3, -1, np.int64(3),
-     torch.tensor(2)],
+    "index",
+    [
+        torch.tensor([2, 0]),
+        [2, 0],
+        slice(1, 3),
+        torch.tensor([True, False, True, False]),
+        3,
+        -1,
+        np.int64(3),
+        torch.tensor(2),
+    ],
 )
 def test_rows_are_the_summary_of_these_rows(output: Any, shape: tuple[int, ...], index: Any) -> None:
     draws = random_draws(shape, 6)
@@ -352,8 +357,8 @@ def test_html_holds_the_numbers_of_the_text_escaped() -> None:
     for pred in (heads["kind"], heads["size"], BinaryLogit().summarize(torch.zeros(9, 2))):
         html = pred._repr_html_()
         assert all(f">{cell}<" in html for line in repr(pred).splitlines()[2:] for cell in line.split())
-    assert "<div>kind</div>" in heads._repr_html_()
-    assert "<div>&lt;b&gt;</div>" in Heads({"<b>": heads["kind"]})._repr_html_()
+    assert "<b>kind</b>" in heads._repr_html_()
+    assert "<b>&lt;b&gt;</b>" in Heads({"<b>": heads["kind"]})._repr_html_()
 
 
 # Several heads.

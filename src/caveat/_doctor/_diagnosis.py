@@ -133,7 +133,7 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         head, rows = self.site_table()
-        return format_html(self.headline, head, rows, after="\n".join(self.sentences()))
+        return format_html("Diagnosis", head, rows, after="\n".join(self.sentences()))
 
     @property
     def headline(self) -> str:

@@ -83,7 +83,7 @@ def as_output(value: Output[P] | dict[str, Output]) -> Output[P]:
     Example:
         >>> from caveat.predictive import Logits
         >>> as_output(Logits())
-        Logits(class_dim=None, select=None)
+        Logits()
     """
     if isinstance(value, Output) and not isinstance(value, type):
         return value

@@ -11,6 +11,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import require_number
 from caveat._numerics import public_dtype
+from caveat._table_text import in_a_line
 from caveat.calibrate._checks import as_scores, require_classes, scored
 from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import State, state_of, stored
@@ -31,6 +32,8 @@ class AffineScaling:
     weight: Tensor
     bias: Tensor
     of_log_probabilities: bool
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:

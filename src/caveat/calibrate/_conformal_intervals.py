@@ -16,6 +16,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import describe, require_number, require_positive
 from caveat._numerics import accumulator, conformal_quantile, public_dtype
+from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
@@ -35,6 +36,8 @@ class AbsoluteResidual:
 
     radius: Tensor
     level: float
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,6 +63,8 @@ class ScaledResidual:
     factor: Tensor
     level: float
 
+    __repr__ = in_a_line
+
     @takes_arrays
     def __call__(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of means and scales, (B, D) or (B,) each."""
@@ -84,6 +89,8 @@ class ConformalizedQuantiles:
 
     margin: Tensor
     level: float
+
+    __repr__ = in_a_line
 
     def __call__(self, low: Any, high: Any = None) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of the network's own quantiles, (B, D) or (B,) each, as those of the fit.

@@ -10,6 +10,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import class_numbers, describe, require_class_probabilities, require_number
 from caveat._numerics import accumulator, conformal_quantile
+from caveat._table_text import in_a_line
 from caveat.calibrate._checks import require_classes
 from caveat.calibrate._conformal_scores import LAC, SetScore
 from caveat.calibrate._stored import State, state_of, stored
@@ -33,6 +34,8 @@ class ConformalSets:
     score: SetScore
     classes: int
     level: float
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, probabilities: Tensor) -> Tensor:

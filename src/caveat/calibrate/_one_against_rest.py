@@ -17,6 +17,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._extras import require
 from caveat._numerics import interpolate, public_dtype
+from caveat._table_text import in_a_line
 from caveat.calibrate._checks import as_scores, require_classes, scored
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
@@ -37,6 +38,8 @@ class Isotonic:
 
     inputs: Tensor
     outputs: Tensor
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
@@ -69,6 +72,8 @@ class Platt:
 
     slope: Tensor
     offset: Tensor
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
@@ -120,8 +125,7 @@ def fit_isotonic(logits: Tensor, labels: Tensor) -> Isotonic:
         knots.append((fitted.X_thresholds_, fitted.y_thresholds_))
     longest = max(len(x) for x, _ in knots)
     inputs, outputs = (
-        np.stack([np.pad(pair[side], (0, longest - len(pair[side])), mode="edge") for pair in knots])
-        for side in (0, 1)
+        np.stack([np.pad(pair[side], (0, longest - len(pair[side])), mode="edge") for pair in knots]) for side in (0, 1)
     )
     return Isotonic(torch.tensor(inputs, device=logits.device), torch.tensor(outputs, device=logits.device))
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import require_levels, require_number, require_positive
 from caveat._numerics import accumulator, interpolate, public_dtype
+from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import explain
@@ -39,6 +40,8 @@ class QuantileRecalibration:
 
     levels: Tensor
     shares: Tensor
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, levels: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._numerics import public_dtype
+from caveat._table_text import in_a_line
 from caveat.calibrate._checks import GAP, as_scores, scored
 from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import State, state_of, stored
@@ -29,6 +30,8 @@ class Temperature:
     """
 
     temperature: Tensor
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:

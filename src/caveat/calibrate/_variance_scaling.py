@@ -11,6 +11,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import require_positive
 from caveat._numerics import accumulator, public_dtype
+from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached
 from caveat.calibrate._stored import State, state_of, stored
 from caveat.errors import InvalidArgumentError
@@ -27,6 +28,8 @@ class VarianceScaling:
     """
 
     factor: Tensor
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def __call__(self, variance: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from caveat._arrays import takes_arrays
 from caveat._checks import describe, require_integer, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import registered, takes_weights
 
@@ -34,6 +35,8 @@ class Estimate(NamedTuple):
     value: Tensor
     low: Tensor
     high: Tensor
+
+    __repr__ = in_a_line
 
 
 @takes_arrays

@@ -11,6 +11,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import classified, describe, require_integer
 from caveat._numerics import accumulator
+from caveat._table_text import in_a_line
 from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.metrics._reliability import equal_width_edges
 from caveat.metrics._streaming import no_rows
@@ -36,6 +37,8 @@ class BrierDecomposition:
     uncertainty: Tensor
     within_bins: Tensor
 
+    __repr__ = in_a_line
+
     @property
     def brier(self) -> Tensor:
         """The Brier score itself, 0 to 2."""
@@ -59,6 +62,8 @@ class BrierBins:
     """
 
     sums: Tensor
+
+    __repr__ = in_a_line
 
     @classmethod
     def of(cls, classes: int, *, bins: int = 15, device: torch.device | str = "cpu") -> BrierBins:

@@ -24,6 +24,7 @@ from caveat._checks import (
     says_only_0_and_1,
 )
 from caveat._numerics import accumulator
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
@@ -73,9 +74,7 @@ def aupr(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> 
 
 
 @metric("fraction", bounds=(0, 1))
-def fpr_at_tpr(
-    scores: Tensor, positive: Tensor, *, tpr: float = 0.95, weights: Tensor | None = None
-) -> Tensor:
+def fpr_at_tpr(scores: Tensor, positive: Tensor, *, tpr: float = 0.95, weights: Tensor | None = None) -> Tensor:
     """False-positive rate at the highest threshold that finds at least a fraction `tpr` of positives: FPR@95.
 
     Arguments, returns and errors are those of `auroc`, besides `tpr`, between 0 and 1.
@@ -94,9 +93,7 @@ def fpr_at_tpr(
 
 
 @metric("fraction", higher_is_better=True, bounds=(0, 1))
-def class_auroc(
-    probabilities: Tensor, labels: Tensor, *, positive: int = 1, weights: Tensor | None = None
-) -> Tensor:
+def class_auroc(probabilities: Tensor, labels: Tensor, *, positive: int = 1, weights: Tensor | None = None) -> Tensor:
     """AUROC of one class's probability against all other classes.
 
     Args:
@@ -143,6 +140,8 @@ class Detection:
     aupr_of_negatives: Tensor
     fpr_at_95_tpr: Tensor
     positives: Tensor
+
+    __repr__ = in_a_line
 
 
 @takes_arrays

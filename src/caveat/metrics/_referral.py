@@ -17,6 +17,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import classified
 from caveat._numerics import accumulator, entropy
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import name_of
 from caveat.metrics._retained import retained_values
@@ -39,6 +40,8 @@ class ReferralCurve:
     low: Tensor | None = None
     high: Tensor | None = None
     metric: str = ""
+
+    __repr__ = in_a_line
 
     def at(self, fraction: float) -> float:
         """The metric with this fraction of rows kept, on the straight line between the nearest two fractions.

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._table_text import in_a_line
 
 _ANY = (-math.inf, math.inf)
 
@@ -39,6 +40,8 @@ class Metric:
     higher_is_better: bool | None
     mean_of_rows: bool
     bounds: tuple[float, float] = _ANY
+
+    __repr__ = in_a_line
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The metric of these tensors."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import require_finite, require_levels, require_rows
 from caveat._numerics import accumulator
+from caveat._table_text import in_a_line
 from caveat.metrics._ranking import cumulated, rank
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -35,11 +36,11 @@ class RegressionCalibration:
     observed: Tensor
     area: Tensor
 
+    __repr__ = in_a_line
+
 
 @takes_arrays
-def regression_calibration_curve(
-    levels: Tensor, *, points: int = 101, central: bool = False
-) -> RegressionCalibration:
+def regression_calibration_curve(levels: Tensor, *, points: int = 101, central: bool = False) -> RegressionCalibration:
     """Fraction of targets at or below each quantile (or, `central`, within each central interval).
 
     Args:
@@ -62,9 +63,7 @@ def regression_calibration_curve(
     found = _levels(levels, central)
     expected = torch.linspace(0, 1, points, dtype=found.dtype, device=found.device)
     below = torch.searchsorted(found.sort().values, expected, right=True)
-    return RegressionCalibration(
-        expected, below / found.numel(), miscalibration_area(levels, central=central)
-    )
+    return RegressionCalibration(expected, below / found.numel(), miscalibration_area(levels, central=central))
 
 
 @metric("fraction", bounds=(0, 0.5))

@@ -15,6 +15,7 @@ from torch import Tensor
 from caveat._arrays import as_tensor, takes_arrays
 from caveat._checks import classified, describe, require_choice, require_integer
 from caveat._numerics import accumulator
+from caveat._table_text import in_a_line
 from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.metrics._streaming import no_rows
 from caveat.metrics._views import VIEWS, View
@@ -47,6 +48,8 @@ class ReliabilityBins:
     count: Tensor
     claimed: Tensor
     true: Tensor
+
+    __repr__ = in_a_line
 
     @classmethod
     def of(
@@ -101,8 +104,7 @@ class ReliabilityBins:
         if not alike or not torch.equal(self.edges, other.edges.to(self.edges.device)):
             raise CannotMergeError(
                 "Bins merge with bins of the same edges, view and classes.",
-                got=f"{tuple(self.count.shape)} of {self.view} and "
-                f"{tuple(other.count.shape)} of {other.view}",
+                got=f"{tuple(self.count.shape)} of {self.view} and {tuple(other.count.shape)} of {other.view}",
                 cause="equal-mass edges that each worker took from its own rows",
                 fix="take the edges once and hand them to all: ReliabilityBins.of(C, bins=edges)",
             )
@@ -147,9 +149,7 @@ class ReliabilityBins:
             raise InvalidArgumentError(no_rows())
 
 
-def binned(
-    p: Tensor, y: Tensor, edges: Tensor, view: View, weights: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def binned(p: Tensor, y: Tensor, edges: Tensor, view: View, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Counts, claims and truths by bin, each (G, K) or (R, G, K), of checked rows with weights (N,) or (R, N)."""
     group, claimed, true = VIEWS[view](p, y)
     if weights is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import require_alike, require_finite, require_no_nan, require_rows, require_uncertainty_first
 from caveat._numerics import accumulator
+from caveat._table_text import in_a_line
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
 from caveat.metrics._weighting import row_weights
@@ -34,6 +35,8 @@ class RiskCoverage:
     coverage: Tensor
     risk: Tensor
     oracle: Tensor
+
+    __repr__ = in_a_line
 
     def at(self, coverage: float) -> float:
         """The risk of the rows kept at a coverage in (0, 1]: of the nearest whole number of rows, at least one."""
@@ -64,9 +67,7 @@ def risk_coverage(uncertainty: Tensor, losses: Tensor) -> RiskCoverage:
     """
     loss, doubt = ranked_losses(uncertainty, losses)
     kept = torch.arange(1, len(loss) + 1, device=loss.device, dtype=loss.dtype)
-    return RiskCoverage(
-        kept / len(loss), expected_sums(loss, doubt) / kept, loss.sort().values.cumsum(0) / kept
-    )
+    return RiskCoverage(kept / len(loss), expected_sums(loss, doubt) / kept, loss.sort().values.cumsum(0) / kept)
 
 
 @metric("loss", mean_of_rows=False)

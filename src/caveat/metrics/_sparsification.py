@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
@@ -34,6 +35,8 @@ class Sparsification:
     removed: Tensor
     by_measure: Tensor
     oracle: Tensor
+
+    __repr__ = in_a_line
 
     @property
     def error(self) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from caveat._arrays import takes_arrays
 from caveat._checks import require_rows
 from caveat._numerics import accumulator
+from caveat._table_text import in_a_line
 from caveat.errors import CannotMergeError, InvalidArgumentError, explain
 from caveat.metrics._registry import name_of, registered
 
@@ -45,6 +46,8 @@ class RunningMean:
     metric: Callable[..., Tensor]
     count: Tensor | None = None
     total: Tensor | None = None
+
+    __repr__ = in_a_line
 
     def __post_init__(self) -> None:
         known = registered(self.metric)
@@ -112,6 +115,8 @@ class Collected:
     metric: Callable[..., Tensor]
     rows_axis: tuple[int, ...] | None = None
     parts: tuple[tuple[Tensor, ...], ...] = ()
+
+    __repr__ = in_a_line
 
     @takes_arrays
     def update(self, *tensors: Tensor) -> Collected:

@@ -10,6 +10,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from caveat._table_text import in_a_line
 from caveat.errors import CannotMergeError
 from caveat.predictive._protocol import Output, Predictive, RowIndex
 from caveat.predictive._rows import same_kind
@@ -116,8 +117,8 @@ class Heads(Mapping[str, Predictive]):
         return "\n".join([f"Heads({', '.join(self.heads)})", *lines])
 
     def _repr_html_(self) -> str:
-        parts = [f"<div>{escape(name)}</div>{cast(Any, head)._repr_html_()}" for name, head in self.heads.items()]
-        return "".join(parts)
+        parts = {escape(name): cast(Any, head)._repr_html_() for name, head in self.heads.items()}
+        return "".join(f'<div style="margin-left:1em"><b>{name}</b>{part}</div>' for name, part in parts.items())
 
     def _map(self, change: Callable[[str, Predictive], Predictive]) -> Heads:
         return Heads({name: change(name, head) for name, head in self.heads.items()})
@@ -144,6 +145,8 @@ class HeadOutputs:
 
     outputs: Mapping[str, Output]
     select: Any = None
+
+    __repr__ = in_a_line
 
     def __post_init__(self) -> None:
         check_select(self.select)

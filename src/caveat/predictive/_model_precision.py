@@ -32,7 +32,7 @@ def model_precision(length_scale: float, dropout: float, n_train: int, weight_de
         >>> from caveat.predictive import Mean
         >>> tau = model_precision(length_scale=1.0, dropout=0.5, n_train=100, weight_decay=0.0025)
         >>> Mean(noise_variance=1 / tau)
-        Mean(noise_variance=1.0, select=None)
+        Mean(noise_variance=1.0)
     """
     require_number(dropout, "dropout", "[0, 1)", error=InvalidRateError)
     positive = {"length_scale": length_scale, "n_train": n_train, "weight_decay": weight_decay}

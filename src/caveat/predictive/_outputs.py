@@ -15,6 +15,7 @@ from torch import Tensor
 from caveat._checks import require_draws
 from caveat._numerics import FEW_NUMBERS, accumulator, log_softmax, public_dtype
 from caveat._postponed import postponed_for
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical
@@ -49,6 +50,8 @@ class Logits:
     class_dim: int | None = None
     select: Select = None
 
+    __repr__ = in_a_line
+
     def __post_init__(self) -> None:
         check_class_dim(self.class_dim)
         check_select(self.select)
@@ -76,9 +79,7 @@ class Logits:
             return add_scores(None, draws, dtype)
         return Categorical.from_log_probabilities(log_softmax(draws), dtype=dtype, keep=keep)
 
-    def add(
-        self, summary: Predictive, draws: Tensor, *, keep: bool = False, count: int | None = None
-    ) -> Predictive:
+    def add(self, summary: Predictive, draws: Tensor, *, keep: bool = False, count: int | None = None) -> Predictive:
         """The summary of the draws known and of more, as ``summary.merge(self.summarize(draws))`` gives it.
 
         Where scores are many, the known summary, which nobody may use again, is written over: memory then does not grow
@@ -114,6 +115,8 @@ class Probabilities:
 
     class_dim: int | None = None
     select: Select = None
+
+    __repr__ = in_a_line
 
     def __post_init__(self) -> None:
         check_class_dim(self.class_dim)
@@ -153,6 +156,8 @@ class BinaryLogit:
     """
 
     select: Select = None
+
+    __repr__ = in_a_line
 
     def __post_init__(self) -> None:
         check_select(self.select)
@@ -197,6 +202,8 @@ class Mean:
 
     noise_variance: float = 0.0
     select: Select = None
+
+    __repr__ = in_a_line
 
     def __post_init__(self) -> None:
         check_select(self.select)
@@ -244,6 +251,8 @@ class MeanAndVariance:
 
     select: Select = None
 
+    __repr__ = in_a_line
+
     def __post_init__(self) -> None:
         check_select(self.select)
 
@@ -284,6 +293,8 @@ class MeanAndLogVariance:
     """
 
     select: Select = None
+
+    __repr__ = in_a_line
 
     def __post_init__(self) -> None:
         check_select(self.select)

@@ -30,8 +30,8 @@ from caveat._engine import (
     stacked,
 )
 from caveat._inputs import Inputs, as_inputs, structure_of
+from caveat._table_text import in_a_line
 from caveat.predictive import Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import rows_of
 from caveat.samplers._members._networks import check_networks
 from caveat.samplers._members._prepare import Members, Prepared
@@ -272,9 +272,7 @@ def _run(program: Program, inputs: Inputs) -> Values:
     return program.run(*tensors_of(inputs))
 
 
-def deterministic(
-    model: nn.Module, *, output: Output[P] | dict[str, Output], in_dims: Any = None
-) -> Ensemble[P]:
+def deterministic(model: nn.Module, *, output: Output[P] | dict[str, Output], in_dims: Any = None) -> Ensemble[P]:
     """A sampler of one function: the network as it is in eval mode. Epistemic uncertainty is 0.
 
     Args:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from caveat._engine import Backend, P, P_co, Stream, Values, as_output
 from caveat._intercept import LivePredicate
+from caveat._table_text import in_a_line
 from caveat.layers import RandomFeatureGaussianProcess
 from caveat.predictive import Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._mc_dropout import MCDropout
 
 

@@ -18,9 +18,9 @@ from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import Network
 from caveat._seeds import check_seed, generator_of
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError, NothingRandomError
 from caveat.predictive import Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._training_rows import TrainingRows

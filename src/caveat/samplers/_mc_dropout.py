@@ -43,10 +43,10 @@ from caveat._intercept import (
     warn_not_separated,
 )
 from caveat._seeds import check_seed
+from caveat._table_text import in_a_line
 from caveat.errors import CaveatError
 from caveat.predictive import Output
 from caveat.samplers._kept_programs import KeptProgram, KeptPrograms, key_of
-from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import rows_of
 
 Masks = Literal["shared", "per_row"]
@@ -58,13 +58,13 @@ class MCDropout(Generic[P_co]):
 
     model: nn.Module
     output: Output[P_co]
-    live: LivePredicate
-    masks: Masks
-    strata: int | None
-    in_dims: Any
-    memory: int | None
-    backend: Backend
-    chunk: int | None
+    live: LivePredicate = all_dropout
+    masks: Masks = "shared"
+    strata: int | None = None
+    in_dims: Any = None
+    memory: int | None = None
+    backend: Backend = None
+    chunk: int | None = None
     _plans: Known[Plan] = field(default_factory=Known[Plan], repr=False)
     _programs: KeptPrograms = field(default_factory=KeptPrograms, repr=False)
 
@@ -222,6 +222,4 @@ def mc_dropout(
     require_integer(strata, "strata", 2, optional=True)
     require_integer(memory, "memory", 1, optional=True)
     require_integer(chunk, "chunk", 1, optional=True)
-    return MCDropout(
-        model, as_output(output), live, masks, strata, in_dims, memory, backend, chunk
-    )
+    return MCDropout(model, as_output(output), live, masks, strata, in_dims, memory, backend, chunk)

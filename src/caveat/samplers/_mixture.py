@@ -19,9 +19,9 @@ from torch.utils import _pytree as pytree
 
 from caveat._engine import P, P_co, Sampler, Stream, Values, mapped
 from caveat._seeds import check_seed, fold_in
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError, explain_no_network
 from caveat.predictive import HeadOutputs, Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._members._networks import check_same_values
 
 # So much of all components' draws is held at once, and at least a few of each.

@@ -13,9 +13,9 @@ from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import as_inputs
 from caveat._seeds import check_seed
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 
 Load = Callable[[], nn.Module]

@@ -28,9 +28,9 @@ from caveat._intercept import (
     uniform_from_bits,
 )
 from caveat._seeds import check_seed, draw_keys, site_key
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._training_rows import TrainingRows

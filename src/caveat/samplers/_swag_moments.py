@@ -36,6 +36,9 @@ class SwagMoments:
         (5, [[2.0, 2.0]], [[2.0, 2.0]])
     """
 
+    def __repr__(self) -> str:
+        return f"SwagMoments(count={self.count}, rank={self.rank})"
+
     def __init__(self, model: nn.Module, rank: int = 20) -> None:
         require_model(model)
         if not any(True for _ in model.parameters()):

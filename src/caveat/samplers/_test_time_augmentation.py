@@ -20,9 +20,9 @@ from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
 from caveat._intercept import Known, agree, read_random_states, seed_all, state_kept
 from caveat._seeds import check_seed, fold_in, generator_of
+from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 
 Augment = Callable[[Any, torch.Generator], Any]

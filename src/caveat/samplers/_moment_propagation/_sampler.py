@@ -32,9 +32,9 @@ from caveat._intercept import (
 )
 from caveat._mean_field import mean_field_probabilities
 from caveat._seeds import check_seed
+from caveat._table_text import in_a_line
 from caveat.errors import OutputMismatchError, explain
 from caveat.predictive import Gaussian, Logits, Mean, MeanAndLogVariance, MeanAndVariance, Output
-from caveat.samplers._line import in_a_line
 from caveat.samplers._moment_propagation._activations import deviation_of
 from caveat.samplers._moment_propagation._covariance import WIDEST
 from caveat.samplers._moment_propagation._propagation import run
@@ -110,8 +110,8 @@ class MomentPropagation:
 
     model: nn.Module
     output: Output
-    live: LivePredicate
-    in_dims: Any
+    live: LivePredicate = all_dropout
+    in_dims: Any = None
     _studies: Known[Probe] = field(default_factory=Known[Probe], repr=False)
 
     __repr__ = in_a_line
