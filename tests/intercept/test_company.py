@@ -212,11 +212,7 @@ def test_rows_that_do_not_meet_are_apart(case: str, rows: int) -> None:
 @pytest.mark.parametrize("rows", [3, 4, 6, 7, 8])
 def test_any_two_of_few_rows_are_parted(rows: int) -> None:
     parted = {
-        (kept, left)
-        for stay, company in _companies(rows)
-        for kept in stay
-        for left in range(rows)
-        if left not in stay and left not in company
+        (kept, left) for company in _companies(rows) for kept in company for left in range(rows) if left not in company
     }
     assert len(parted) == rows * (rows - 1)
 

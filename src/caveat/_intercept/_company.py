@@ -1,13 +1,14 @@
 """Do the rows of a batch depend on each other? Told by what a row gives in other company.
 
 A row alone and two together show it where every row meets every other. Where rows meet by value (those of a group,
-those near each other, the largest of the batch) some of the batch show it: a part of them stays, copies of these take
-the places of the others, and what stayed must give what it gave. No size changes, so that rounding has no part.
+those near each other, the largest of the batch) some of the batch show it: a part of them is left out, the others take
+their places as well, and each must give what it gave. No size changes, so that rounding has no part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -19,10 +20,8 @@ from caveat._intercept._layout import Fold, agree, find_layout
 from caveat._intercept._second_row import second_row_is
 
 # So many rows of a batch are looked at, and fewer of large ones: as many as have so many numbers, but some at least.
-_MOST_ROWS, _LEAST_ROWS = 64, 16
+_MOST_ROWS, _LEAST_ROWS = 64, 8
 _MOST_NUMBERS = 1 << 14
-# So many rows are run in other companies, where that is more than each of them in two.
-_ROWS_IN_COMPANY = 64
 
 
 def rows_independent(
@@ -39,49 +38,63 @@ def rows_independent(
     """
     if not second_row_is(one.returned, pair.returned):
         return False
-    first = try_on(axes.take(two_rows(inputs, axes), [0]))
-    if not _same_of([0], _by_row(one, first, 1), _by_row(one, pair, 2)):
-        return False
-    others = first_and_last_row(inputs, axes)
-    again = None if others is None else try_on(others)
-    if again is not None and not second_row_is(one.returned, again.returned):
-        return False
-    some = _some_rows(inputs, axes)
-    if len(some) < 3 or (before := try_on(axes.take(inputs, some))) is None:
-        return True
+    most = _most_rows(inputs, axes)
+    some = _some_rows(axes.count(inputs) or 1, most)
+    before = try_on(axes.take(inputs, some)) if len(some) > 2 else None
     was = _by_row(one, before, len(some))
-    for stay, company in _companies(len(some)):
-        after = try_on(axes.take(inputs, [some[place] for place in company]))
-        if not _same_of(stay, was, _by_row(one, after, len(some))):
+    if was is None or all(bool((value == value[:1]).all()) for value in was):  # few rows, or all of them equal
+        return _two_independent(inputs, axes, one, pair, try_on)
+    alone = _by_row(one, one, 1)
+    if alone is not None and not agree([value[-1:] for value in was], alone):
+        return False
+    for company in islice(_companies(len(some)), max(2 * most // len(some) - 1, 1)):
+        now = _by_row(one, try_on(axes.take(inputs, [some[place] for place in company])), len(some))
+        if now is not None and not agree([value[company] for value in was], now):
             return False
     return True
 
 
-def _same_of(rows: list[int], was: list[Tensor] | None, now: list[Tensor] | None) -> bool:
-    """Are these rows the same in both? Also where that cannot be told."""
-    return was is None or now is None or agree([value[rows] for value in was], [value[rows] for value in now])
+def _two_independent(
+    inputs: Inputs, axes: Axes, one: ProbePass, pair: ProbePass, try_on: Callable[[Inputs], ProbePass | None]
+) -> bool:
+    """Does the first of two rows give what it gives alone, and the last beside the first of the batch, as far as told?"""
+    first = _by_row(one, try_on(axes.take(two_rows(inputs, axes), [0])), 1)
+    both = _by_row(one, pair, 2)
+    if first is not None and both is not None and not agree([value[:1] for value in both], first):
+        return False
+    others = first_and_last_row(inputs, axes)
+    again = None if others is None else try_on(others)
+    return again is None or second_row_is(one.returned, again.returned)
 
 
-def _some_rows(inputs: Inputs, axes: Axes) -> list[int]:
-    """Rows from all over the batch, each beside one of its neighbors: rows that meet may be near or far."""
+def _most_rows(inputs: Inputs, axes: Axes) -> int:
     count = axes.count(inputs) or 1
     leaves = structure_of(inputs).leaves
     numbers = sum(leaf.data.numel() for leaf, at in zip(leaves, axes.of, strict=True) if at is not None) // count
-    most = max(_LEAST_ROWS, min(_MOST_ROWS, _MOST_NUMBERS // max(numbers, 1)))
+    return max(_LEAST_ROWS, min(_MOST_ROWS, _MOST_NUMBERS // max(numbers, 1)))
+
+
+def _some_rows(count: int, most: int) -> list[int]:
+    """Rows from all over the batch, each beside one of its neighbors: rows that meet may be near or far."""
     if count <= most:
         return list(range(count))
     starts = [at * (count - 2) // (most // 2 - 1) for at in range(most // 2)]
     return [row for start in starts for row in (start, start + 1)]
 
 
-def _companies(rows: int) -> Iterator[tuple[list[int], list[int]]]:
-    """The places of rows that stay, and whose row is in each place, such that any two of few rows are parted."""
+def _companies(rows: int) -> Iterator[list[int]]:
+    """Whose row is in each place, half of them left out, such that any two of few rows are parted.
+
+    The first leaves out the last row, which alone is what it is among others if it is the largest. Rows stay in their
+    order, which may be by length.
+    """
     bits = (rows - 1).bit_length()
-    for bit in range(min(bits, max(1, _ROWS_IN_COMPANY // (2 * rows)))):
+    for bit in range(bits):
         mask = (1 << bits) - (1 << bit)  # parities of ever fewer bits: unlike a bit they follow no period of the batch
-        for side in (0, 1):
+        last = ((rows - 1) & mask).bit_count() % 2
+        for side in (1 - last, last):
             stay = [place for place in range(rows) if (place & mask).bit_count() % 2 == side]
-            yield stay, [max((other for other in stay if other <= place), default=stay[0]) for place in range(rows)]
+            yield [stay[min(max(place - 1, 0) // 2, len(stay) - 1)] for place in range(rows)]
 
 
 def _by_row(one: ProbePass, some: ProbePass | None, rows: int) -> list[Tensor] | None:
