@@ -97,7 +97,7 @@ def make_plan(network: Network, inputs: Inputs, found: Probe, read: Callable[[An
             why_not = _try_vectorized(replace(task, prefix=beginning), source, loop, network, found)
         if forced == "loop" or why_not is not None:
             _check_loop_varies(replace(task, prefix=None), source, network, found)
-        tapes = why_not is None and forced != "loop" and _try_tape(replace(task, prefix=None), source)
+        tapes = why_not is None and forced != "loop" and _try_tape(replace(task, prefix=None), source, loop)
     shared = 0 if why_not is not None or beginning is None else _bytes_computed(beginning)
     sizes = (shared // len(rows), _output_bytes(loop) // (2 * len(rows)), _bytes_of(network.model.parameters()))
     products = frozenset[tuple[int, float, float]]() if beginning is None else frozenset(beginning.masked_products)
@@ -156,12 +156,12 @@ def _bytes_of(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _try_tape(task: Task, source: MaskSource) -> bool:
-    """Does the tape of two draws give two others?"""
+def _try_tape(task: Task, source: MaskSource, loop: Values) -> bool:
+    """Does the tape of two other draws give those of the loop?"""
     if task.rules.leaves_marks or not task.rules.repeatable or torch.is_autocast_enabled(source.device.type):
         return False
-    _, tape = record(task, source, range(2), vectorized)
-    return tape is not None and agree(tape.play(source, range(2, 4)), vectorized(task, source, range(2, 4)))
+    _, tape = record(task, source, range(2, 4), vectorized)
+    return tape is not None and agree(tape.play(source, range(2)), loop)
 
 
 def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Probe) -> None:

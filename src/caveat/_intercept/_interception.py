@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from caveat._inputs import Inputs, map_leaves, with_own_containers
 from caveat._intercept import _mutation as mutation
-from caveat._intercept._bindings import attributes_kept
+from caveat._intercept._bindings import Bindings, attributes_kept
 from caveat._intercept._draw_axis import as_draws, as_slots, current_level, slots_inside, with_slots_first
 from caveat._intercept._guard import FunctionMode
 from caveat._intercept._layout import Layout
@@ -122,12 +122,15 @@ class Pass(FunctionMode):
                 self.prefix.collapse(mark, module, returned)
         return returned
 
-    def run(self) -> Any:
-        """Call the network; what it returns, with every write that was kept away from its memory in place."""
+    def run(self, bound: Bindings | None = None) -> Any:
+        """Call the network; what it returns, with every write that was kept away from its memory in place.
+
+        ``bound``: what is bound on its modules now, if the caller has taken note of it.
+        """
         args, kwargs = self._own_inputs(copies := self.rules.writes_on_views)
         marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
         if self.drawing is None:
-            self._attached = storages_of(self.network.attached())
+            self._attached = storages_of(self.network.attached(bound))
         with marks:
             if copies:
                 self.network.copy_buffers()

@@ -76,14 +76,16 @@ class Network:
         """Is this memory of a parameter?"""
         return bool(storages_of([tensor]) & storages_of(self.model.parameters()))
 
-    def attached(self) -> list[Tensor]:
+    def attached(self, bound: Bindings | None = None) -> list[Tensor]:
         """The tensors that attributes hold, in containers and objects too, and that share no parameter's memory."""
-        weights = storages_of(self.model.parameters())
-        return [t for t in Bindings(self.modules, objects=True).tensors() if not storages_of([t]) & weights]
+        tensors = (Bindings(self.modules, objects=True) if bound is None else bound).tensors()
+        weights = storages_of(self.model.parameters()) if tensors else set[int]()
+        return [tensor for tensor in tensors if not storages_of([tensor]) & weights]
 
     def copy_buffers(self) -> None:
         """Put copies in the place of buffers and attached tensors; whoever calls this puts the originals back."""
-        Bindings(self.modules, objects=True).exchange({id(tensor): tensor.clone() for tensor in self.attached()})
+        bound = Bindings(self.modules, objects=True)
+        bound.exchange({id(tensor): tensor.clone() for tensor in self.attached(bound)})
         for module in self.modules:
             buffers: dict[str, Tensor | None] = vars(module).get("_buffers", {})  # TorchScript keeps its own
             for name, buffer in buffers.items():

@@ -328,7 +328,7 @@ def _look(network: Network, inputs: Inputs, rules: Rules, read: Reader, followin
         ctx, before = Pass(network, rules, inputs), _buffers(network)
         ctx.seen.followed = following and following()
         ctx.seen.streams, ctx.seen.constants = Streams(devices_of(network.modules)), rules.constants
-        whole = ctx.run()
+        whole = ctx.run(bound)
         returned = pytree.tree_map_only(Tensor, Tensor.detach, read(whole))
         ctx.seen.hooked = runs_hooks(network.modules)
         ctx.seen.leaves_marks = any(bound.changed())

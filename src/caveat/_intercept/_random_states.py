@@ -37,9 +37,14 @@ def devices_of(modules: Sequence[nn.Module]) -> set[torch.device]:
 
 def read_random_states(devices: set[torch.device]) -> RandomStates:
     """Returns the states of Python, of NumPy, and of torch on the CPU and on the devices that are CUDA."""
+    numpy = cast(Any, np.random.get_state())  # noqa: NPY002  # networks draw from it
+    return RandomStates(random.getstate(), numpy, torch_states(devices))
+
+
+def torch_states(devices: set[torch.device]) -> dict[torch.device, Tensor]:
+    """Returns the states of torch alone."""
     states = {torch.device("cpu"): torch.get_rng_state()}
-    states |= {device: torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda"}
-    return RandomStates(random.getstate(), cast(Any, np.random.get_state()), states)  # noqa: NPY002  # networks draw from it
+    return states | {device: torch.cuda.get_rng_state(device) for device in devices if device.type == "cuda"}
 
 
 def set_random_states(states: RandomStates) -> None:

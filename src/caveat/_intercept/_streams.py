@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from caveat._intercept._guard import put_back
-from caveat._intercept._random_states import read_random_states, seed_all, set_random_states
+from caveat._intercept._random_states import (
+    read_random_states,
+    seed_all,
+    set_random_states,
+    torch_states,
+)
 
 
 @dataclass
@@ -25,7 +30,6 @@ class Streams:
     own: dict[int, tuple[torch.Generator, Tensor]] = field(default_factory=dict[int, tuple[torch.Generator, Tensor]])
 
     def __post_init__(self) -> None:
-        self.before = read_random_states(self.devices)
         self._begin = place_of(None, self.devices)
 
     def note(self, call: Hashable, generator: torch.Generator | None) -> bool:
@@ -42,15 +46,15 @@ class Streams:
         """
         if self.own or any(state != self._begin for state in self.states.values()):
             return True
-        anew = torch.Generator().manual_seed(torch.default_generator.initial_seed()).get_state()
-        return bool(self.states) and torch.equal(anew, self.before.torch[torch.device("cpu")])
+        anew = torch.Generator().manual_seed(torch.default_generator.initial_seed())
+        return bool(self.states) and self._begin.startswith(place_of(anew, self.devices))
 
 
 def place_of(generator: torch.Generator | None, devices: set[torch.device]) -> bytes:
     """Where a generator stands; None for those of torch's own."""
     if generator is not None:
         return bytes(generator.get_state().numpy())
-    return b"".join(bytes(state.numpy()) for state in read_random_states(devices).torch.values())
+    return b"".join(bytes(state.numpy()) for state in torch_states(devices).values())
 
 
 def same_in_every_pass(look: Callable[[], Streams], first: Streams) -> dict[Hashable, bytes]:
@@ -61,8 +65,10 @@ def same_in_every_pass(look: Callable[[], Streams], first: Streams) -> dict[Hash
     if not first.may_be_seeded():
         return {}
 
+    before = read_random_states(first.devices)
+
     def restore() -> None:
-        set_random_states(first.before)
+        set_random_states(before)
         for generator, state in first.own.values():
             generator.set_state(state)
 
