@@ -57,7 +57,7 @@ def rows_independent(
 def _two_independent(
     inputs: Inputs, axes: Axes, one: ProbePass, pair: ProbePass, try_on: Callable[[Inputs], ProbePass | None]
 ) -> bool:
-    """Does the first of two rows give what it gives alone, and the last beside the first of the batch, as far as told?"""
+    """Does the first of two rows give what it gives alone, and the last beside the first of the batch?"""
     first = _by_row(one, try_on(axes.take(two_rows(inputs, axes), [0])), 1)
     both = _by_row(one, pair, 2)
     if first is not None and both is not None and not agree([value[:1] for value in both], first):
