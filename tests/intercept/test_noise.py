@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -75,3 +76,33 @@ def test_dropout_written_by_hand_is_a_source_of_functions() -> None:
     values = caveat.draws(caveat.mc_dropout(Gates(), output=caveat.Mean()), torch.ones(2, 200), 100)
     share = float((values == 0).double().mean())
     assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 20000)
+
+
+@pytest.mark.parametrize("make", [torch.rand_like, torch.randn_like, lambda x: torch.rand(x.shape)])
+@pytest.mark.parametrize("backend", [None, "loop"])
+def test_with_masks_per_row_each_row_has_noise_of_its_own(make: Callable[[Tensor], Tensor], backend: Any) -> None:
+    model = Noisy(make)
+    sampler = caveat.mc_dropout(model, output=caveat.Mean(), masks="per_row", backend=backend)
+    values = caveat.draws(sampler, torch.ones(3, 1000), 20)
+    rows = torch.corrcoef(values.transpose(0, 1).flatten(1))
+    assert float((rows - torch.eye(3)).abs().max()) < 5 / math.sqrt(20_000)
+    assert torch.equal(values[:, :1], caveat.draws(sampler, torch.ones(1, 1000), 20))
+    assert torch.equal(values[:3], caveat.draws(sampler, torch.ones(3, 1000), 3))
+
+
+class Weights(nn.Module):
+    """Noise on a weight, which all rows share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.weight * (torch.rand(4, 4) > 0.3))
+
+
+def test_noise_on_weights_is_the_same_for_all_rows_also_with_masks_per_row() -> None:
+    sampler = caveat.mc_dropout(Weights(), output=caveat.Mean(), masks="per_row")
+    values = caveat.draws(sampler, torch.ones(3, 4), 20)
+    assert torch.equal(values, values[:, :1].expand_as(values))
+    assert float(values.std(0).min()) > 0

@@ -124,3 +124,32 @@ def test_a_network_that_sets_the_states_leaves_them_as_they_were(call: Any, seed
     call(model, torch.randn(5, 4, generator=torch.Generator().manual_seed(1)))
     changed = [number for number, read in enumerate(states) if read() != before[number]]
     assert not changed
+
+
+def poisson(h: Tensor) -> Tensor:
+    return h + torch.poisson(torch.ones_like(h))
+
+
+def student(h: Tensor) -> Tensor:
+    return h + torch.distributions.StudentT(5.0).sample(h.shape)
+
+
+class DrawsWithDropout(nn.Module):
+    """Draws numbers that cannot be intercepted, where its dropout does."""
+
+    def __init__(self, draw: Callable[[Tensor], Tensor], *, hidden: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.draw, self.hidden = nn.Linear(4, 16), nn.Linear(16, 2), draw, hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x).relu()
+        if self.training or not self.hidden:
+            h = self.draw(torch.nn.functional.dropout(h, 0.5))
+        return self.last(h)
+
+
+@pytest.mark.parametrize(("draw", "hidden"), [(poisson, True), (student, False)])
+def test_rows_are_not_separated_by_numbers_of_the_random_state(draw: Any, hidden: bool) -> None:
+    sampler = caveat.mc_dropout(DrawsWithDropout(draw, hidden=hidden).eval(), output=caveat.Mean())
+    with pytest.warns(caveat.errors.RowsNotSeparatedWarning, match="something else alone"):
+        caveat.draws(sampler, torch.randn(5, 4), n=4)

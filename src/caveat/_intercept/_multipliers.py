@@ -25,7 +25,6 @@ LEVELS = (0.001, 0.5, 0.999, math.nan)
 """The uniform number that all random numbers are made of, in each of the passes; NaN: numbers that differ."""
 
 
-
 def _forms(*names: str) -> set[Any]:
     """A function of torch's, the tensor's method, and the method in place."""
     owners = [(torch, ""), (Tensor, ""), (Tensor, "_")]
@@ -37,6 +36,7 @@ _PRODUCTS: set[Any] = {
     *_forms("mul", "multiply"),
     *(getattr(Tensor, f"__{name}__") for name in ("mul", "rmul", "imul")),
     *(_aten.mul.Tensor, _aten.mul_.Tensor),
+    torch.einsum,
 }
 _QUOTIENTS: set[Any] = {
     *_forms("div", "divide", "true_divide"),
@@ -119,7 +119,7 @@ class Followed:
 
         None: its result is a constant.
         """
-        tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = _tensors_used(func, args, kwargs)
         random = [tensor for tensor in tensors if id(tensor) in self._made]
         if not random:
             return frozenset()
@@ -159,8 +159,7 @@ class Followed:
                 if isinstance(leaf, Tensor):
                     self.add(leaf, sites)
         elif isinstance(returned, Tensor) and id(returned) not in self._made:
-            tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            tensors = tensors[:1] if func in _TAKE_AFTER else tensors
+            tensors = _tensors_used(func, args, kwargs)
             if sites is None or func in _MAKERS or (tensors and all(map(self.is_constant, tensors))):
                 self._constants[id(returned)] = returned
 
@@ -174,6 +173,12 @@ class Followed:
     def is_constant(self, tensor: Tensor) -> bool:
         """Does this say nothing of the data? One number, such as a rate that is learned, says nothing either."""
         return tensor.dim() == 0 or id(tensor) in self._constants
+
+
+def _tensors_used(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors among the arguments whose values matter to the result."""
+    tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    return tensors[:1] if func in _TAKE_AFTER else tensors
 
 
 def sites_of_masks(passes: Sequence[Followed | None], count: int) -> set[int]:

@@ -73,7 +73,7 @@ def random_like(ctx: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Te
     """Uniform numbers in (0, 1) of the shape of ``like``; None in a pass that only looks, unless it follows them."""
     key = ctx.noise_site(_KIND, like)
     if key is not None:
-        numbers = ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype, by_row=False)
+        numbers = ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype, by_row=True)
         return numbers + torch.zeros(like.shape, dtype=numbers.dtype, device=numbers.device)  # one number a row's entry
     if ctx.seen.followed is None:
         return None

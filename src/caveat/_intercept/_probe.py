@@ -185,6 +185,8 @@ def _conclude(
         writes_weights=one.seen.writes_weights,
     )
     trial = RowTrial(network, last_row(inputs, axes), axes, read)
+    if independent and one.seen.unmanaged and not trial.agrees(rules):  # reads of training let such numbers in
+        independent, found = False, replace(found, output_axes=None)
     settled = trial.settle(rules, places.undecided) if independent and not places.unknown else None
     if settled is None:
         return found.with_rows_alone()

@@ -95,6 +95,14 @@ def without_a_row_axis(h: Tensor) -> Tensor:
     return (torch.rand(h.shape[-1]) < KEEP).float() / KEEP
 
 
+def expanded(h: Tensor) -> Tensor:
+    return h.new_empty(1, h.size(1)).bernoulli_(KEEP).div(KEEP).expand_as(h)
+
+
+def of_the_type(h: Tensor) -> Tensor:
+    return torch.bernoulli(torch.full((h.size(0), h.size(1)), KEEP, dtype=torch.float64)).type_as(h) / KEEP
+
+
 def without_gradient(h: Tensor) -> Tensor:
     with torch.no_grad():
         return torch.bernoulli(torch.full_like(h, KEEP)) / KEEP
@@ -123,12 +131,14 @@ MASKS: dict[str, Callable[[Tensor], Tensor]] = {
         gumbel,
         one_for_all_rows,
         without_a_row_axis,
+        expanded,
+        of_the_type,
         without_gradient,
     )
 }
 
 
-WITHOUT_ROWS = (one_for_all_rows, without_a_row_axis)
+WITHOUT_ROWS = (one_for_all_rows, without_a_row_axis, expanded)
 """Masks that have no entry for each row."""
 
 
@@ -145,6 +155,20 @@ class Encoder(nn.Module):
         if self.training:
             h = h * self.mask(h)
         return self.b(self.drop(h))
+
+
+class InAProductOfSums(nn.Module):
+    """The mask is multiplied in by ``torch.einsum``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        if self.training:
+            h = torch.einsum("bf,bf->bf", h, bernoulli(h))
+        return self.b(h)
 
 
 class Regularizer(nn.Module):
@@ -352,6 +376,7 @@ SITUATIONS: list[Situation] = [
         situation(f"by_hand_in_a_class_called_{name}", between(named(name, Regularizer)), X, fold=10)
         for name in ("Regularizer", "Dropout", "Noise", "Block")
     ),
+    situation("by_hand_in_einsum", InAProductOfSums, X, fold=10),
     situation("by_hand_in_a_method", InAMethod, X, fold=10),
     situation("by_hand_in_a_method_that_reads", ReadsInAMethod, X, fold=10),
     situation("by_hand_in_a_function", lambda: GivesTheFlag(False), X, fold=10),
