@@ -44,24 +44,22 @@ def demo(
         typer.Option(help="Folder with MNIST as train.npz and test.npz, instead of scikit-learn's digits."),
     ] = None,
     digit: Annotated[
-        int, typer.Option(help="Turn the first test image of this class, 0 to 9, that is answered right.")
+        int, typer.Option(help="Turn the first test image of this class (0 to 9) that is classified correctly.")
     ] = 1,
     index: Annotated[int | None, typer.Option(help="Turn this test image instead, counted from 0.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Draws at each angle; 1000 if not given.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Number of draws at each angle; 1000 if not given.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training digits; by their number if not given.")
+        int | None, typer.Option(help="Passes over the training digits; chosen by their number if not given.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of training and of the draws: same seed, same numbers.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for training and draws.")] = 0,
     threads: Annotated[
-        int, typer.Option(help="Of computation; with 1, numbers do not depend on the cores.")
+        int, typer.Option(help="Threads to compute with; with 1, results do not depend on the number of cores.")
     ] = 1,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A few seconds instead: fewer digits, less training, 40 draws.")
+        bool, typer.Option("--quick", help="Take a few seconds only: fewer digits, less training, 40 draws.")
     ] = False,
     as_json: AsJson = False,
-    open_report: Annotated[
-        bool, typer.Option("--open/--no-open", help="Show the report in the browser.")
-    ] = False,
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Show the report in the browser.")] = False,
 ) -> None:
     """Train a small network on digits, turn one through a full circle, and see when it says "not sure".
 
@@ -138,15 +136,17 @@ def doctor(
         str | None,
         typer.Option(help="Your own predict(model, x) that returns its T outputs (T, B, ...), as MODULE:FUNCTION."),
     ] = None,
-    n: Annotated[int, typer.Option(help="Draws of caveat's that the recipe is compared with.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the draws, and of the process while the recipe runs.")] = 0,
+    n: Annotated[int, typer.Option(help="Number of caveat's draws to compare the recipe with.")] = 1000,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for the draws, and for the process while the recipe runs.")
+    ] = 0,
     stochastic_depth: Annotated[
-        bool, typer.Option("--stochastic-depth", help="Stochastic depth is wanted, and no fault.")
+        bool, typer.Option("--stochastic-depth", help="Accept stochastic depth: do not report it as a fault.")
     ] = False,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="The name of a fault that is meant to be; may be given several times.")
+        list[str] | None, typer.Option(help="Name of a fault to accept; may be given several times.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write one page of HTML here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the findings as an HTML page here, too.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Say what a recipe for Monte-Carlo dropout misses and damages: each fault by name, with its fix.
@@ -175,7 +175,7 @@ def doctor(
 def playground(
     model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A folder that `caveat fit` wrote.")] = None,
     data: Annotated[Path | None, typer.Argument(metavar="[DATA]", help="A table with the model's target.")] = None,
-    port: Annotated[int, typer.Option(help="Of this machine, where the page is served; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(help="Port to serve the page on; 0 picks a free one.")] = 8765,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Show the page in the browser.")] = True,
 ) -> None:
     """Open a page to play with: train a network on points of your own, turn digits, move your model's threshold.

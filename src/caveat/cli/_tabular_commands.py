@@ -27,12 +27,14 @@ from caveat.cli._arguments import (
 from caveat.cli._terminal import AsJson, bare_table, print_json, share_bar
 from caveat.errors import InvalidArgumentError
 
-MostRows = Annotated[int, typer.Option(min=2, help="Of a larger file so many rows are used, drawn evenly.")]
+MostRows = Annotated[int, typer.Option(min=2, help="Largest number of rows to use; of a larger file, a random sample.")]
 Threads = Annotated[
-    int | None, typer.Option(help="Of computation; if not given, one for a small table, else one a core.")
+    int | None, typer.Option(help="Threads to compute with; if not given, one for a small table, else one per core.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `caveat fit` wrote.")]
-Labeled = Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the target, not trained on.")]
+Labeled = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Rows with the target that the model was not trained on.")
+]
 Advance = Callable[[float], None]
 
 
@@ -45,33 +47,39 @@ def fit(
             "or pictures: a folder of class folders, or a CSV with paths in its first column.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The folder of the model; one with a model in it is replaced.")],
+    out: Annotated[Path, typer.Option(help="Folder to save the model in; a model that is there is replaced.")],
     target: Annotated[
         list[str] | None,
-        typer.Option(help="The column to predict; again for several numbers. Not for class folders."),
+        typer.Option(help="Column to predict; repeat it for several numbers. Not for class folders."),
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="classes or numbers; by the column if not given: text and few whole numbers are classes."),
+        typer.Option(
+            help="What to predict: classes or numbers. If not given, text and a few whole numbers are classes."
+        ),
     ] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out, such as an identifier.")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Column to leave out, such as an identifier; may be given several times.")
+    ] = None,
     category: Annotated[
-        list[str] | None, typer.Option(help="A column that holds categories although it looks like numbers.")
+        list[str] | None, typer.Option(help="Column of categories that look like numbers; may be given several times.")
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="ensemble, mc_dropout, concrete_dropout or sngp of tables, ensemble if not given; "
-            "ensemble or mc_dropout of pictures."
+            help="Method: ensemble (if not given), mc_dropout, concrete_dropout or sngp for tables; "
+            "ensemble or mc_dropout for pictures."
         ),
     ] = None,
-    members: Annotated[int, typer.Option(help="Networks of an ensemble.")] = 5,
-    draws: Annotated[int, typer.Option(help="Draws that a prediction summarizes.")] = 100,
-    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the rows.")] = None,
-    seed: Annotated[int, typer.Option(help="Same rows, same seed: same model.")] = 0,
-    backbone: Annotated[str | None, typer.Option(help="Of pictures: the timm model whose features are read.")] = None,
+    members: Annotated[int, typer.Option(help="Number of networks in an ensemble.")] = 5,
+    draws: Annotated[int, typer.Option(help="Number of draws behind each prediction.")] = 100,
+    epochs: Annotated[int | None, typer.Option(help="Largest number of passes over the rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed: the same rows and seed give the same model.")] = 0,
+    backbone: Annotated[
+        str | None, typer.Option(help="For pictures: name of the timm model whose features are used.")
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Of pictures: pixels along a side; by the pictures if not given.")
+        int | None, typer.Option(help="For pictures: pixels along a side; chosen by the pictures if not given.")
     ] = None,
     most_rows: MostRows = 1_000_000,
     threads: Threads = None,
@@ -138,20 +146,29 @@ def _fit_table(request: FitRequest, options: dict[str, Any], as_json: bool) -> N
 
 def predict(
     model: Folder,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows with the columns of training; no target needed.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Rows with the columns of the training data; no target needed.")
+    ],
     out: Annotated[
-        Path, typer.Option(help="The file of predictions: .csv, .tsv or .jsonl; with --engine ray a folder.")
+        Path, typer.Option(help="File to write predictions to: .csv, .tsv or .jsonl; with --engine ray, a folder.")
     ],
     draws: Annotated[
         int | None,
-        typer.Option(help="Draws for each row; the model's if not given: intervals are calibrated by those."),
+        typer.Option(
+            help="Number of draws for each row; if not given, the model's, which its intervals are calibrated for."
+        ),
     ] = None,
-    level: Annotated[float, typer.Option(help="Of the intervals, or sets of classes.")] = 0.9,
-    keep: Annotated[list[str] | None, typer.Option(help="A column to pass through, such as an identifier.")] = None,
+    level: Annotated[float, typer.Option(help="Coverage of the intervals or sets of classes.")] = 0.9,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to copy to the output, such as an identifier; may be given several times."),
+    ] = None,
     engine: Annotated[
-        str, typer.Option(help="local, or ray: the cluster of RAY_ADDRESS, or the cores of this machine.")
+        str, typer.Option(help="Where to compute: local, or ray (the cluster at RAY_ADDRESS, or this machine's cores).")
     ] = "local",
-    workers: Annotated[int | None, typer.Option(help="Of Ray; one a core of the cluster if not given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of Ray workers; one per core of the cluster if not given.")
+    ] = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -196,8 +213,8 @@ def predict(
 def evaluate(
     model: Folder,
     data: Labeled,
-    report: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Draws for each row; the model's if not given.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report with pictures here, as HTML.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Number of draws for each row; the model's if not given.")] = None,
     most_rows: MostRows = 200_000,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -231,19 +248,19 @@ def evaluate(
 def decide(
     model: Folder,
     data: Labeled,
-    risk: Annotated[float | None, typer.Option(help="Largest share of wrong answers among those given.")] = None,
+    risk: Annotated[float | None, typer.Option(help="Largest fraction of wrong answers among those given.")] = None,
     human_cost: Annotated[
-        float | None, typer.Option(help="Price of a person's look, where a wrong answer costs 1.")
+        float | None, typer.Option(help="Cost of referring a row to a person, where a wrong answer costs 1.")
     ] = None,
-    budget: Annotated[float | None, typer.Option(help="Share of the rows that a person has time for.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Fraction of the rows that a person has time for.")] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Of numbers: the error from which an answer is wrong.")
+        float | None, typer.Option(help="For numbers: error above which an answer counts as wrong.")
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(help="That the risk holds on new rows; 0.95 if not given.")
+        float | None, typer.Option(help="Probability that the risk holds on new rows; 0.95 if not given.")
     ] = None,
     measure: Annotated[
-        str | None, typer.Option(help="What rows are ranked by; total uncertainty if not given.")
+        str | None, typer.Option(help="Measure to rank rows by; total uncertainty if not given.")
     ] = None,
     most_rows: MostRows = 200_000,
     threads: Threads = None,

@@ -18,24 +18,30 @@ KEY = "CAVEAT_API_KEY"
 
 def serve(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Folders that `caveat fit` wrote.")],
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this computer's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows that are computed together; 1 for each alone.")] = 128,
-    batch_wait_ms: Annotated[float, typer.Option(min=0, help="How long a request waits for others.")] = 2.0,
-    max_rows: Annotated[int, typer.Option(min=1, help="Most rows of a request.")] = 10_000,
-    max_draws: Annotated[int, typer.Option(min=2, help="Most draws that a request may ask for.")] = 1000,
-    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest body of a request, in MB.")] = 16.0,
-    body_seconds: Annotated[float, typer.Option(min=0.1, help="Longest that a body may take to arrive.")] = 20.0,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Requests a second of one client; any if none.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
+    batch_rows: Annotated[
+        int, typer.Option(min=1, help="Rows computed together at most; 1 computes each alone.")
+    ] = 128,
+    batch_wait_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that a request waits for others.")] = 2.0,
+    max_rows: Annotated[int, typer.Option(min=1, help="Largest number of rows in a request.")] = 10_000,
+    max_draws: Annotated[int, typer.Option(min=2, help="Largest number of draws that a request may ask for.")] = 1000,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest request body, in MB.")] = 16.0,
+    body_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that a request body may take to arrive.")
+    ] = 20.0,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests per second from one client; no limit if not given.")
+    ] = None,
     api_key_file: Annotated[
-        Path | None, typer.Option(help=f"File with the key that requests must bring; or set {KEY}.")
+        Path | None, typer.Option(help=f"File with the key that requests must carry; or set {KEY}.")
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads of computation; with 1, numbers do not depend on the cores.")
+        int, typer.Option(min=1, help="Threads to compute with; with 1, results do not depend on the number of cores.")
     ] = 1,
-    reload_seconds: Annotated[float, typer.Option(min=0.05, help="Between looks for a model that was replaced.")] = 1.0,
-    drain_seconds: Annotated[float, typer.Option(min=0, help="After SIGTERM, before listening ends.")] = 1.0,
-    log_rows: Annotated[bool, typer.Option("--log-rows", help="Also log rows and answers.")] = False,
+    reload_seconds: Annotated[float, typer.Option(min=0.05, help="Seconds between checks for a replaced model.")] = 1.0,
+    drain_seconds: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM until it stops listening.")] = 1.0,
+    log_rows: Annotated[bool, typer.Option("--log-rows", help="Log rows and answers too.")] = False,
 ) -> None:
     """Serve models over HTTP: rows in, predictions with their uncertainty out.
 
