@@ -85,7 +85,7 @@ def first_sentence(markdown: str) -> str:
 def extras(_: str) -> str:
     """Which extra is for whom, as pyproject.toml says."""
     text = (ROOT / "pyproject.toml").read_text()
-    said = dict(re.findall(r"^([a-z]+) = \[[^#\n]*#\s*(.+)$", text, re.MULTILINE))
+    said = dict(re.findall(r'^([a-z]+) = \[[^#\n]*#\s*(.+)$', text, re.MULTILINE))
     rows = ["| extra | for | brings |", "| --- | --- | --- |"]
     for name, needs in PROJECT["optional-dependencies"].items():
         if name not in NOT_FOR_USERS:

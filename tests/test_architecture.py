@@ -243,9 +243,7 @@ def test_no_class_inherits_the_behavior_of_another() -> None:
         f"{path.relative_to(PACKAGE)}: {node.name}({base.id})"
         for path, node in classes
         for base in node.bases
-        if isinstance(base, ast.Name)
-        and base.id in own
-        and base.id not in foreign_names(path)
+        if isinstance(base, ast.Name) and base.id in own and base.id not in foreign_names(path)
         and path.relative_to(PACKAGE).parts[0] not in OF_SCIKIT_LEARN
     ]
     assert not heirs

@@ -16,7 +16,9 @@ EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
     """Run an example by name, in an empty folder, and give what it printed."""
 
     def run_example(name: str) -> str:

@@ -148,7 +148,6 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
 
 def table(parts: dict[str, Record]) -> str:
     """Who is sure of what, and what tells it from digits."""
-
     def cell(method: str, name: str, key: str, digits: int = 3) -> str:
         values = each(parts, method, name, key)
         return plus_minus(values, digits) if values else ""

@@ -86,7 +86,9 @@ class TabM(nn.Module):
         return (found.softmax(-1) if of_classes else found).mean(1)
 
 
-def train(X: Columns, y: np.ndarray, width: int, density: bool, most: float) -> tuple[Callable[[Columns], Tensor], int]:
+def train(
+    X: Columns, y: np.ndarray, width: int, density: bool, most: float
+) -> tuple[Callable[[Columns], Tensor], int]:
     """Returns what predicts, and the number of epochs; ``y`` is labels or standardized numbers.
 
     Of numbers the loss is the square, or with ``density`` that of caveat's networks: of a mean and a log-variance.

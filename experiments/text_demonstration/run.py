@@ -132,7 +132,10 @@ def worse(ours: Tensor, base: Tensor, labels: Tensor) -> Record:
     def gap(rows: Any) -> Record:
         inside = rows[rows < n]
         one, other = (scores(p[inside], labels[inside]) | out_of_scope(p[rows], len(inside)) for p in (ours, base))
-        return {name: sign * (one[name] - other[name]) for name, sign in signs.items() if name in one and name in other}
+        return {
+            name: sign * (one[name] - other[name])
+            for name, sign in signs.items() if name in one and name in other
+        }
 
     def drawn() -> Any:
         outside = n + dice.integers(0, len(ours) - n, len(ours) - n) if len(ours) > n else np.zeros(0, int)

@@ -29,7 +29,9 @@ from caveat.calibrate._temperature import Temperature
 from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.metrics import expected_calibration_error, negative_log_likelihood
 
-by_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="needs scikit-learn")
+by_sklearn = pytest.mark.skipif(
+    importlib.util.find_spec("sklearn") is None, reason="needs scikit-learn"
+)
 FITS = [
     fit_temperature,
     fit_vector_scaling,

@@ -101,7 +101,9 @@ def test_the_report_and_the_table_say_the_same(folder: Path, capsys: pytest.Capt
     shutil.rmtree(again)
 
 
-def test_json_is_all_that_is_printed_when_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_all_that_is_printed_when_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--quick", "--json", "--index", "3", "--draws", "3", "--epochs", "1", "--seed", "1"]
     assert main(["demo", "--out", str(tmp_path), *arguments]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -43,7 +43,9 @@ def test_a_folder_is_read_as_it_is(tmp_path: Path) -> None:
         ({"labels": np.full(7, 10, np.uint8)}, "must lie in 0..9; got 10..10"),
     ],
 )
-def test_a_folder_with_something_else_is_refused(tmp_path: Path, changed: dict[str, object], says: str) -> None:
+def test_a_folder_with_something_else_is_refused(
+    tmp_path: Path, changed: dict[str, object], says: str
+) -> None:
     with pytest.raises(InvalidArgumentError, match=says):
         load_digits(write(tmp_path, **changed))
 

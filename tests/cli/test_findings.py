@@ -46,7 +46,10 @@ def test_the_rule_is_a_fair_coin() -> None:
 
 
 def test_sentences_count_what_happened(result: Result) -> None:
-    assert findings.headline(result) == "A turning 6: named at 10 of 36 angles, “not sure” at 6, another digit at 20"
+    assert (
+        findings.headline(result)
+        == "A turning 6: named at 10 of 36 angles, “not sure” at 6, another digit at 20"
+    )
     assert "names it at 10, is not sure at 0 and names another digit at 26." in findings.without_draws(result)
     assert findings.softmax_finding(result) == "As the 6 turns, the first choice goes 6 → 9"
     assert findings.tally_ten(result.ten) == {"with": (20, 12, 40), "without": (20, 0, 52)}
@@ -62,4 +65,6 @@ def test_accuracy_comes_with_its_error(result: Result) -> None:
 
 
 def test_the_worst_angle_is_named(result: Result) -> None:
-    assert findings.entropy_finding(result).startswith("Least sure at 100°: 1.79 nats of at most 2.30, 0.90 from")
+    assert findings.entropy_finding(result).startswith(
+        "Least sure at 100°: 1.79 nats of at most 2.30, 0.90 from"
+    )

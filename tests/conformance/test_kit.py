@@ -58,7 +58,9 @@ def test_a_right_sampler_passes(size: int | None) -> None:
 
 
 @pytest.mark.parametrize(("kind", "check", "said"), CAUGHT_BY, ids=lambda it: getattr(it, "__name__", "-"))
-def test_a_broken_sampler_is_caught_by_its_check(kind: type[broken.Right], check: Check, said: str) -> None:
+def test_a_broken_sampler_is_caught_by_its_check(
+    kind: type[broken.Right], check: Check, said: str
+) -> None:
     with pytest.raises(AssertionError, match=f"(?s){said}"):
         testing.check_sampler(kind(broken.network()), batch(), n=8, only=check)
 

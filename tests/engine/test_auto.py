@@ -96,7 +96,9 @@ def test_several_heads_stop_when_all_have_converged() -> None:
 
     output = {"calm": caveat.Mean(), "wild": caveat.Mean()}
     pred = caveat.predict(caveat.mc_dropout(Two(), output=output), uneven_batch(), n="auto", tolerance=0.02)
-    single = caveat.predict(caveat.mc_dropout(Uneven(), output=caveat.Mean()), uneven_batch(), n="auto", tolerance=0.02)
+    single = caveat.predict(
+        caveat.mc_dropout(Uneven(), output=caveat.Mean()), uneven_batch(), n="auto", tolerance=0.02
+    )
     assert torch.equal(pred["calm"].count.flatten(), single.count.flatten())
 
 
@@ -108,7 +110,9 @@ def test_mean_and_variance_have_their_rows_on_another_axis() -> None:
 
     sampler = caveat.mc_dropout(Pair(), output=caveat.MeanAndVariance())
     pred = caveat.predict(sampler, uneven_batch(), n="auto", tolerance=0.02)
-    single = caveat.predict(caveat.mc_dropout(Uneven(), output=caveat.Mean()), uneven_batch(), n="auto", tolerance=0.02)
+    single = caveat.predict(
+        caveat.mc_dropout(Uneven(), output=caveat.Mean()), uneven_batch(), n="auto", tolerance=0.02
+    )
     assert torch.equal(pred.count.flatten(), single.count.flatten())
     torch.testing.assert_close(pred.mean, single.mean)
 

@@ -33,7 +33,9 @@ X, N = numbers(5, 3), 40
 
 @pytest.mark.parametrize("backend", ["vectorized", "loop"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-5), (torch.bfloat16, 0.1)])
-def test_a_model_in_another_precision_draws_the_same_functions(dtype: torch.dtype, bound: float, backend: str) -> None:
+def test_a_model_in_another_precision_draws_the_same_functions(
+    dtype: torch.dtype, bound: float, backend: str
+) -> None:
     narrow = caveat.draws(caveat.mc_dropout(network(), output=caveat.Mean()), X, N)
     sampler = caveat.mc_dropout(network().to(dtype), output=caveat.Mean(), backend=backend)
     values = caveat.draws(sampler, X.to(dtype), N)

@@ -109,7 +109,9 @@ def test_cache_sizes_are_read_from_the_system(tmp_path: Path, monkeypatch: pytes
     assert last_cache_bytes.__wrapped__() == 16 << 20
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(1, Wide(1, 5)), (8, Wide(4, 5)), (64, Wide(8, 1)), (5, Wide(5, 5))])
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(1, Wide(1, 5)), (8, Wide(4, 5)), (64, Wide(8, 1)), (5, Wide(5, 5))]
+)
 def test_scores_of_a_vocabulary_go_by_some_rows_and_several_draws(rows: int, expected: Wide) -> None:
     assert choose_wide(rows, 50_257 * 4, 50_257 * 4, 50_257 * 64 * 4, 1 << 40) == expected
 

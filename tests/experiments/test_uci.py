@@ -53,6 +53,7 @@ def test_each_training_row_validates_once_and_no_test_row(monkeypatch: pytest.Mo
         assert all(sorted([*train, *held_out]) == rows for train, held_out in own)
 
 
+
 def test_the_mean_over_validation_parts_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     """One part alone prefers the bold setting, which fails on the other."""
     monkeypatch.syspath_prepend(ROOT / "experiments")

@@ -226,7 +226,9 @@ def shuffle(m: Any, h: Tensor) -> Tensor:
     return h[:, torch.randperm(h.shape[1])] if m.training else h
 
 
-@pytest.mark.parametrize("body", [noise_behind_the_same_guard, jitter, sample, shuffle], ids=lambda body: body.__name__)
+@pytest.mark.parametrize(
+    "body", [noise_behind_the_same_guard, jitter, sample, shuffle], ids=lambda body: body.__name__
+)
 def test_a_guard_that_lets_other_noise_in_is_refused_aloud(body: Callable[[Any, Tensor], Any]) -> None:
     with pytest.raises(NothingRandomError):
         drawn(body)
@@ -389,7 +391,9 @@ def test_stochastic_depth_is_live_only_where_it_is_asked_for() -> None:
     model, x = HandWritten().eval(), torch.randn(4, 3)
     off = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 64)
     assert float(off.min()) > 80
-    on = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.with_stochastic_depth), x, 64)
+    on = caveat.draws(
+        caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.with_stochastic_depth), x, 64
+    )
     share = float((on < 80).double().mean())
     assert 0.05 < share < 0.5
 

@@ -106,7 +106,9 @@ def test_the_library_may_be_imported_again() -> None:
     assert done.stdout.strip() == "True", done.stderr
 
 
-@given(rates=st.tuples(*[st.floats(0, 0.95)] * 2), width=st.integers(1, 8192), rows=st.integers(1, 4096))
+@given(
+    rates=st.tuples(*[st.floats(0, 0.95)] * 2), width=st.integers(1, 8192), rows=st.integers(1, 4096)
+)
 def test_the_rule_on_sizes(rates: tuple[float, float], width: int, rows: int) -> None:
     def sides(rows: int, *rates: float) -> tuple[bool, bool]:
         return sliced.sides_to_slice(rows, width * width, *rates)

@@ -272,3 +272,4 @@ def test_a_copy_of_the_tokenizer_is_not_changed() -> None:
     before = copy.deepcopy(reader.__dict__.get("deprecation_warnings")), reader.padding_side
     hugging_face_classifier(bert(), reader)(TEXTS, n=4)
     assert (reader.__dict__.get("deprecation_warnings"), reader.padding_side) == before
+

@@ -35,9 +35,7 @@ LIGHT = [entry for entry in ENTRIES if not entry.needs and entry.name not in WIT
 def test_a_network_of_the_zoo_draws_in_onnx_runtime(entry: Entry, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     sampler = caveat.mc_dropout(
-        entry.build(),
-        output=caveat.Mean(select=entry.select),
-        masks=entry.masks,  # type: ignore[arg-type]
+        entry.build(), output=caveat.Mean(select=entry.select), masks=entry.masks  # type: ignore[arg-type]
     )
     path = tmp_path / "model.onnx"
     reason = IN_BFLOAT16 if entry.name.startswith("bfloat16") else REFUSED.get(entry.name)

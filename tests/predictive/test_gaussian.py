@@ -39,7 +39,9 @@ def test_golden_variances() -> None:
 
 
 def test_variance_beside_a_large_mean_in_float32() -> None:
-    exact = 1000 + 0.01 * torch.randn(1000, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    exact = 1000 + 0.01 * torch.randn(
+        1000, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     variance = Mean().summarize(exact.float()).epistemic_variance
     assert variance.dtype == torch.float32
     assert ((variance - exact.var(0)).abs() / exact.var(0)).max() < 0.02
@@ -176,7 +178,9 @@ def test_probabilities_out_of_range(q: float) -> None:
 def test_targets_that_would_broadcast() -> None:
     pred = Mean(noise_variance=1.0).summarize(torch.zeros(5, 3, 1), keep=True)
     for y in (torch.zeros(3), torch.zeros(1, 3), torch.zeros(1)):
-        with pytest.raises(InvalidArgumentError, match=r"(?s)y must have the shape of the mean, \(3, 1\).*reshape"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"(?s)y must have the shape of the mean, \(3, 1\).*reshape"
+        ):
             pred.log_prob(y)
         with pytest.raises(InvalidArgumentError, match="y must have the shape"):
             pred.cdf(y, mixture=True)

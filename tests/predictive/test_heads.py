@@ -22,7 +22,9 @@ def test_outputs_pass_and_dicts_become_heads() -> None:
 
 @pytest.mark.parametrize("value", [None, "classification", {}, Logits, {"a": 3}, torch.zeros(2)])
 def test_what_is_not_an_output(value: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"(?s)output must be an output.*Got:.*cause:.*Fix: .*Logits\(\)"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"(?s)output must be an output.*Got:.*cause:.*Fix: .*Logits\(\)"
+    ):
         as_output(value)
 
 
@@ -68,7 +70,9 @@ def test_nested_heads() -> None:
 
 def test_a_missing_head() -> None:
     output = as_output({"kind": Logits(), "size": Mean()})
-    with pytest.raises(OutputMismatchError, match=r"(?s)part named 'size'.*dict with keys 'kind', 'extent'.*select="):
+    with pytest.raises(
+        OutputMismatchError, match=r"(?s)part named 'size'.*dict with keys 'kind', 'extent'.*select="
+    ):
         output.read({"kind": torch.zeros(4, 3), "extent": torch.zeros(4, 1)})
     with pytest.raises(OutputMismatchError, match=r"(?s)part named 'kind'.*tuple of length 2.*select=0"):
         output.read((torch.zeros(4, 3), torch.zeros(4, 1)))

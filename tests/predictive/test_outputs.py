@@ -170,7 +170,9 @@ class Net(nn.Module):
     ],
     ids=lambda v: repr(v) if isinstance(v, Output) else "",
 )
-def test_read_runs_inside_vmap(output: Output, shape: Callable[[Tensor], Any], read_shape: tuple[int, ...]) -> None:
+def test_read_runs_inside_vmap(
+    output: Output, shape: Callable[[Tensor], Any], read_shape: tuple[int, ...]
+) -> None:
     net, x, masks = Net(shape), torch.randn(5, 4), torch.rand(6, 4)
     mapped = torch.vmap(lambda mask: output.read(net(x, mask)))(masks)
     looped = torch.stack([output.read(net(x, mask)) for mask in masks])

@@ -552,7 +552,9 @@ class Recurrent(nn.Module):
         return self.head(self.reader(x)[0][:, -1])
 
 
-@pytest.mark.parametrize(("kind", "way"), [(nn.LSTM, "unrolled"), (nn.LSTM, None), (nn.GRU, None), (nn.RNN, None)])
+@pytest.mark.parametrize(
+    ("kind", "way"), [(nn.LSTM, "unrolled"), (nn.LSTM, None), (nn.GRU, None), (nn.RNN, None)]
+)
 def test_recurrent_members_give_what_they_give_alone(kind: type[nn.RNNBase], backend: Any) -> None:
     torch.manual_seed(0)
     networks = [Recurrent(kind).eval() for _ in range(4)]

@@ -103,7 +103,9 @@ def _batch_norm_in_eval(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("function", [lambda x: F.avg_pool2d(x, 2), lambda x: x.mean((2, 3))])
 @pytest.mark.parametrize("normalized", [False, True])
-def test_average_pooling_after_channel_dropout_is_exact(function: Callable[[Tensor], Tensor], normalized: bool) -> None:
+def test_average_pooling_after_channel_dropout_is_exact(
+    function: Callable[[Tensor], Tensor], normalized: bool
+) -> None:
     """A channel is kept or dropped whole: its average varies by p / (1 - p) times its square, not by less."""
     norm = nn.BatchNorm2d(3).double().eval()
     norm.running_var.fill_(4.0)

@@ -122,7 +122,9 @@ def test_a_tuned_encoder_draws_with_its_own_dropout(tuned: Classifier, tiny: Pat
     np.testing.assert_allclose(np.concatenate([tuned.predict_proba([x]) for x in X[:6]]), together, atol=1e-4)
 
 
-def test_no_clock_decides_how_heads_are_trained(tiny: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_clock_decides_how_heads_are_trained(
+    tiny: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stacked or one after the other differ in the last digits: a seed has to give one model."""
     import caveat.text._training as training
 

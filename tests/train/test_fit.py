@@ -326,7 +326,9 @@ def test_a_factory_that_gives_what_it_gave_before(map: Any) -> None:
 def test_members_may_share_what_is_not_trained() -> None:
     encoder = nn.Linear(5, 4).requires_grad_(False)
     before = encoder.weight.clone()
-    members = fit_ensemble(lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, epochs=2)
+    members = fit_ensemble(
+        lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, epochs=2
+    )
     assert torch.equal(encoder.weight, before)
     assert not torch.equal(members[0][1].weight, members[1][1].weight)
 

@@ -96,7 +96,9 @@ def compare(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> Verdict:
     influence_a, influence_b = (da.square() / va - 1).mean(1), (db.square() / vb - 1).mean(1)
     error = (influence_a.var() / na + influence_b.var() / nb).sqrt().clamp(min=1e-3)
     overall = (ratio.mean().abs() / error).item()
-    return Verdict(mean.max().item(), variance.max().item(), overall, limit, -NormalDist().inv_cdf(level / 2), constant)
+    return Verdict(
+        mean.max().item(), variance.max().item(), overall, limit, -NormalDist().inv_cdf(level / 2), constant
+    )
 
 
 def features(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +112,8 @@ def features(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     parts = [(a[..., some], b[..., some])]
     if width > 1:
         sums = (
-            torch.randn(width, SUMS, generator=source, dtype=torch.float64) / b.std(0).mean(0).clamp(min=1e-9)[:, None]
+            torch.randn(width, SUMS, generator=source, dtype=torch.float64)
+            / b.std(0).mean(0).clamp(min=1e-9)[:, None]
         )
         parts.append((a @ sums, b @ sums))
     return torch.cat([p for p, _ in parts], -1).flatten(1), torch.cat([q for _, q in parts], -1).flatten(1)

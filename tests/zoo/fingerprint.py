@@ -50,14 +50,20 @@ def of_process() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "dtype": torch.get_default_dtype(),
         "modes": torch._C._len_torch_function_stack(),
-        "functions": tuple(id(f) for f in (F.dropout, F.scaled_dot_product_attention, F.multi_head_attention_forward)),
-        "calls": tuple(id(f) for f in (nn.Module.__call__, nn.Module.__getattr__, nn.LSTM.forward, torch.dropout)),
+        "functions": tuple(
+            id(f) for f in (F.dropout, F.scaled_dot_product_attention, F.multi_head_attention_forward)
+        ),
+        "calls": tuple(
+            id(f) for f in (nn.Module.__call__, nn.Module.__getattr__, nn.LSTM.forward, torch.dropout)
+        ),
     }
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """The names of what differs."""
-    return [name for name in sorted(before.keys() | after.keys()) if not same(before.get(name), after.get(name))]
+    return [
+        name for name in sorted(before.keys() | after.keys()) if not same(before.get(name), after.get(name))
+    ]
 
 
 def same(a: Any, b: Any) -> bool:

@@ -17,7 +17,9 @@ from torch.overrides import TorchFunctionMode
 from .entry import BATCH, Entry, Inputs, call, read, repeat
 
 
-def draws(entry: Entry, n: int, seed: int, inputs: Inputs | None = None, silence: int | None = None) -> Tensor:
+def draws(
+    entry: Entry, n: int, seed: int, inputs: Inputs | None = None, silence: int | None = None
+) -> Tensor:
     """n outputs of a twin of the network with only its dropout switched on: (S, *shape of the output).
 
     silence: the position, in order of call, of one site to keep quiet in every pass: a broken engine, for the

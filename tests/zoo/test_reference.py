@@ -73,7 +73,9 @@ def test_agrees_with_itself_and_misses_a_silent_site(entry: Entry) -> None:
 def test_folded_passes_are_the_plain_loop() -> None:
     """Repeating the rows of a batch is a quicker loop, not another one."""
     entry = next(e for e in ENTRIES if e.fold > 1 and not e.needs)
-    assert compare(reference.draws(replace(entry, fold=1), entry.draws, seed=4), reference.standard(entry)).same
+    assert compare(
+        reference.draws(replace(entry, fold=1), entry.draws, seed=4), reference.standard(entry)
+    ).same
 
 
 def test_false_alarms_are_as_rare_as_stated() -> None:

@@ -77,7 +77,9 @@ def test_audit_counts_the_live_sites(entry: Entry) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("name", ["mlp_batch_norm_before", "cnn_spectral_norm", "cnn_instance_norm_running", "nanogpt"])
+@pytest.mark.parametrize(
+    "name", ["mlp_batch_norm_before", "cnn_spectral_norm", "cnn_instance_norm_running", "nanogpt"]
+)
 def test_a_pending_backward_pass_still_runs(name: str) -> None:
     """Autograd holds on to buffers; a buffer that is written, be it with its own values, spoils a graph
     made before."""

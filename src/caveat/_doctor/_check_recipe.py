@@ -193,7 +193,9 @@ def _reference(examined: Examined, drawn: _Drawn, fires: list[float]) -> Tensor:
     return flat(drawn.reading.function(values))
 
 
-def _faults_of_law(examined: Examined, recipe: Recipe, drawn: _Drawn, fires: list[float], gap: Gap) -> list[Fault]:
+def _faults_of_law(
+    examined: Examined, recipe: Recipe, drawn: _Drawn, fires: list[float], gap: Gap
+) -> list[Fault]:
     """Where means or variances are not what the sites that fire would give: seen twice, with other random numbers."""
     mixed = {place.site.path for place, one in zip(examined.places, fires, strict=True) if place.expected and one == 0}
     mixed &= {place.site.path for place, one in zip(examined.places, fires, strict=True) if one > 0}

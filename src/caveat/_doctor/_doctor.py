@@ -101,7 +101,9 @@ def _examine_way(examined: Examined, name: str, way: Callable[..., Any]) -> tupl
     firing = examined.firing(run)
     faults = faults_of_passes(examined, run, firing, mode=False)
     fires = [min(covered / PASSES, 1.0) for covered in firing.covered]
-    silent = [place.site.path for place, one in zip(examined.places, fires, strict=True) if place.expected and one < 1]
+    silent = [
+        place.site.path for place, one in zip(examined.places, fires, strict=True) if place.expected and one < 1
+    ]
     if silent:
         faults.append(fault("site_silent", silent))
     return Way(name, in_order(faults)), fires
@@ -146,7 +148,9 @@ def _variance_fractions(examined: Examined, leaf: int) -> dict[str, float]:
     whole = _variance(examined, leaf, paths)
     if whole == 0:
         return {}
-    return {path: 1 - _variance(examined, leaf, [other for other in paths if other != path]) / whole for path in paths}
+    return {
+        path: 1 - _variance(examined, leaf, [other for other in paths if other != path]) / whole for path in paths
+    }
 
 
 def _variance(examined: Examined, leaf: int, paths: list[str]) -> float:

@@ -19,7 +19,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "masks_repeated_over_rows": (
         "every row of a draw gets the same mask, so errors of different rows are not independent of each other",
-        'draw masks of the whole tensor\'s shape, batch axis included; or ignore=["masks_repeated_over_rows"] if a '
+        "draw masks of the whole tensor's shape, batch axis included; or ignore=[\"masks_repeated_over_rows\"] if a "
         "draw is to be one function for all rows, as caveat's are",
     ),
     "batch_norm_moves": (

@@ -106,7 +106,9 @@ def _note(found: Firing, place: Place, at: int, draw: Draw, times: float, rows: 
         found.rates[at] = draw.rate
 
 
-def _aligned(places: list[Place], sites: list[int], draws: list[Draw], *, whole: bool) -> list[tuple[int | None, Draw]]:
+def _aligned(
+    places: list[Place], sites: list[int], draws: list[Draw], *, whole: bool
+) -> list[tuple[int | None, Draw]]:
     """Each draw of a module with the site that it is of, in order; None for one that is of no site."""
     if not sites:
         return [(None, draw) for draw in draws]

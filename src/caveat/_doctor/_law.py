@@ -101,7 +101,9 @@ def is_repeated(draws: Tensor, reference: Tensor) -> bool:
     if distinct == len(same):
         return False
     known, generator = _pairs(reference), torch.Generator().manual_seed(0)
-    usual = [_count_distinct(known, torch.randperm(len(known), generator=generator)[: len(same)]) for _ in range(20)]
+    usual = [
+        _count_distinct(known, torch.randperm(len(known), generator=generator)[: len(same)]) for _ in range(20)
+    ]
     return distinct < 0.9 * min(usual) * len(same) / min(len(same), len(known))
 
 

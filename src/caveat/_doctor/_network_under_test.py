@@ -117,7 +117,9 @@ def look_at(model: Any, x: Any, live: LivePredicate, in_dims: Any, seed: int) ->
     rest = run_way(network.model, inputs, in_eval, seed=seed, draws=False)
     branches = _branches(network, probe, inputs, in_dims) if live is all_dropout else []
     places = [*places_of(audit, probe), *branches]
-    return Examined(network, x, inputs, live, in_dims, probe, audit, places, leaves, rest, count_entries(inputs), seed)
+    return Examined(
+        network, x, inputs, live, in_dims, probe, audit, places, leaves, rest, count_entries(inputs), seed
+    )
 
 
 def _probe(network: Network, inputs: Inputs, live: LivePredicate, in_dims: Any) -> Probe:

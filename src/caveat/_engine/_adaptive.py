@@ -126,4 +126,6 @@ def _by_row(errors: Any) -> Tensor:
 def _assembled(finished: list[tuple[Predictive, Tensor]], rest: Predictive, active: Tensor | None) -> Predictive:
     if not finished or active is None:
         return rest
-    return concatenate([*(part for part, _ in finished), rest], indices=[*(rows for _, rows in finished), active])
+    return concatenate(
+        [*(part for part, _ in finished), rest], indices=[*(rows for _, rows in finished), active]
+    )

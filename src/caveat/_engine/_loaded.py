@@ -39,7 +39,8 @@ def inputs_of(batch: Any, model: nn.Module | None) -> Any:
             got=f"{len(items)} items, and {type(model).__name__}.forward needs {needed} and may take "
             f"{', '.join(optional)} besides",
             cause="labels, or optional inputs, behind the inputs",
-            fix="predict_batches(sampler, loader, inputs=lambda batch: batch[0]), or tuple(batch[:2]) for two inputs",
+            fix="predict_batches(sampler, loader, inputs=lambda batch: batch[0]), or tuple(batch[:2]) for two "
+            "inputs",
         )
     return items[: max(needed, 1)]
 

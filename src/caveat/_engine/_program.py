@@ -133,7 +133,9 @@ class Program:
         places = {slot.storage for slot in self.outputs}
         return len(places - given) == len(self.outputs) and all(s.varying and s.whole for s in self.outputs)
 
-    def make_ready(self, known: Mapping[int, Tensor] | None = None, tree: pytree.TreeSpec | None = None) -> Program:
+    def make_ready(
+        self, known: Mapping[int, Tensor] | None = None, tree: pytree.TreeSpec | None = None
+    ) -> Program:
         """The program after its last rewrite, to be run; what is ``known`` of constants alone is not computed again.
 
         With ``tree``, a run gives the outputs as the leaves of such a tree, else as a tuple.

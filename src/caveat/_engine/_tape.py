@@ -84,7 +84,9 @@ class _Listener:
     def masks(self, site: SiteKey, shape: Shape, rate: float, draws: range, make: Make) -> Tensor:
         return self._given(draws, partial(MaskSource.masks, site=site, shape=shape, rate=rate, make=make))
 
-    def masks_by_row(self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make) -> Tensor:
+    def masks_by_row(
+        self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
+    ) -> Tensor:
         by_row = partial(MaskSource.masks_by_row, site=site, shape=shape, rate=rate, rows=rows, make=make)
         return self._given(draws, by_row)
 

@@ -340,7 +340,9 @@ class Pass(FunctionMode):
         # Rows are folded in with other entries: adding to zeros of the opened shape broadcasts the numbers over them.
         return layout.close(number + layout.open(torch.zeros(shape, dtype=number.dtype, device=number.device)))
 
-    def _laid_out(self, key: SiteKey, shape: tuple[int, ...], of_all: OfShape, of_rows: OfShape | None) -> Masked:
+    def _laid_out(
+        self, key: SiteKey, shape: tuple[int, ...], of_all: OfShape, of_rows: OfShape | None
+    ) -> Masked:
         """What is made for one row's shape, for all rows or for each, laid out as the tensor of the batch is."""
         assert self.drawing is not None
         rows, slots, lead = len(self.drawing.rows), self.slots(), len(self.drawing.draws)

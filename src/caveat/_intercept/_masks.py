@@ -158,7 +158,9 @@ class MaskSource:
         keys = draw_keys(self.seed, site_key(site.path, site.ordinal), self._indices(draws))
         return random_bits(keys, shape, self._start(site, shape)) >= threshold(rate)
 
-    def masks_by_row(self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make) -> Tensor:
+    def masks_by_row(
+        self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
+    ) -> Tensor:
         """Fresh masks for each row: (S, B, E). ``rows`` (B,) int64 are the rows' numbers."""
         key = site_key(site.path, site.ordinal, "rows")
         pairs = (self._indices(draws)[:, None] * (1 << 32) + rows[None, :]).reshape(-1)

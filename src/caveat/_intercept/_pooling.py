@@ -86,7 +86,9 @@ def each_axis(value: Any, axes: int) -> list[Any]:
     return [value] * axes
 
 
-def is_worth_maxima(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> bool:
+def is_worth_maxima(
+    shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device
+) -> bool:
     """Is it large, of usual floats, and in the order of its axes? Torch pools quickly where the channels are last."""
     usual = device.type == "cpu" and dtype in (torch.float32, torch.float64)
     return usual and math.prod(shape) >= _LEAST and [*stride] == sorted(stride, reverse=True)

@@ -93,7 +93,9 @@ class _Differing:
         """As ``MaskSource.masks``."""
         return make.of(self.source.uniform(site, shape, draws, torch.float32))
 
-    def masks_by_row(self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make) -> Tensor:
+    def masks_by_row(
+        self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
+    ) -> Tensor:
         """As ``MaskSource.masks_by_row``."""
         one = (shape,) if isinstance(shape, int) else shape
         return make.of(uniform_by_row(self.source, site, one, draws, rows, torch.float32))

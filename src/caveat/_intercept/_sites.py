@@ -22,7 +22,6 @@ DROPOUT_CLASSES = (
     nn.FeatureAlphaDropout,
 )
 
-
 @dataclass(frozen=True, slots=True)
 class SiteKey:
     """Which call of a pass: the owner's path, and how many live calls that owner made before it."""

@@ -20,7 +20,9 @@ Strategy = Literal["top", "power", "softmax"]
 _LAST = -1e9  # far below any log score: such rows come last, among themselves in random order
 
 
-def select(scores: Tensor, size: int, *, strategy: Strategy = "top", coldness: float = 1.0, seed: int = 0) -> Tensor:
+def select(
+    scores: Tensor, size: int, *, strategy: Strategy = "top", coldness: float = 1.0, seed: int = 0
+) -> Tensor:
     """The rows of a batch, (size,) int64, by their scores: the best, or a random choice that favors the good.
 
     * "top": the highest scores, best first; of equal ones the first.

@@ -119,10 +119,8 @@ def _fits(member: Any, whole: Any) -> bool:
     """Whether a member gives probabilities over the same classes and features (a boosting stage does not)."""
     names = getattr(whole, "classes_", getattr(getattr(whole, "estimator", None), "classes_", None))
     count = len(getattr(member, "classes_", ()))
-    return (
-        hasattr(member, "predict_proba")
-        and not hasattr(whole, "estimators_features_")
-        and (names is None or count == len(names))
+    return hasattr(member, "predict_proba") and not hasattr(whole, "estimators_features_") and (
+        names is None or count == len(names)
     )
 
 

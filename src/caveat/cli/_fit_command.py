@@ -68,7 +68,9 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
     return {**describe_fit(model, request.out, sample.total, columns), "resumed": resumed}
 
 
-def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None) -> Model:
+def fit_sample(
+    sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None
+) -> Model:
     """The model of rows that were read; ``folder`` keeps the state of training."""
     left_out = {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}

@@ -107,7 +107,9 @@ class OutputFile:
         os.fsync(self.file.fileno())
         self.rows += len(rows)
         self.counts.update(str(row["decision"]) for row in rows)
-        write_state(self.note, {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts})
+        write_state(
+            self.note, {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts}
+        )
 
 
 @contextmanager

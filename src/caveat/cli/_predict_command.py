@@ -105,7 +105,9 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
         )
 
 
-def describe_work(mark: str, content: str, draws: int | None, level: float, keep: Sequence[str] = ()) -> dict[str, Any]:
+def describe_work(
+    mark: str, content: str, draws: int | None, level: float, keep: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns what unfinished predictions must share to be gone on with, also the versions."""
     made_by = [version("caveat"), str(torch.__version__)]
     return {"model": mark, "data": content, "draws": draws, "level": level, "keep": list(keep), "made_by": made_by}

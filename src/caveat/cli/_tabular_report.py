@@ -267,7 +267,9 @@ def _read_rows(tested: Tested) -> str:
 
 
 def _drift_table(drifts: list[Drift]) -> str:
-    rows = [[d.column, f"{d.index:.3f}", f"{d.chance:.3f}", d.moved or "no", f"{d.new:.1%}", d.words] for d in drifts]
+    rows = [
+        [d.column, f"{d.index:.3f}", f"{d.chance:.3f}", d.moved or "no", f"{d.new:.1%}", d.words] for d in drifts
+    ]
     titles = ["column", "stability index", "of chance alone", "moved", "unlike training", "what differs most"]
     return f"<details><summary>Every column</summary>{wide_table(titles, rows, kinds={5: 'wrap'})}</details>"
 

@@ -20,7 +20,9 @@ class LedgerError(CaveatError, ValueError):
         rest: the bytes of that line; empty where anything else is wrong.
     """
 
-    def __init__(self, rule: str = "", records: Sequence[dict[str, Any]] = (), rest: bytes = b"", **parts: str) -> None:
+    def __init__(
+        self, rule: str = "", records: Sequence[dict[str, Any]] = (), rest: bytes = b"", **parts: str
+    ) -> None:
         super().__init__(rule, **parts)
         self.records, self.rest = list(records), rest
 

@@ -61,7 +61,9 @@ class PictureEstimator(Estimator, Settings):
 
     problems_: tuple[Problem, ...] = field(init=False)
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: str | Path | None = None
+    ) -> Self:
         """Trains on B pictures X and answers y, and calibrates on pictures that are held out; returns self.
 
         Pictures that cannot be read, are tiny or show one color only are left out and named in a warning.

@@ -111,7 +111,9 @@ class FunctionsPosterior(_Posterior):
 class SamplerModel(_Model):
     """A sampler as a BoTorch model; made by ``caveat.interop.botorch_model``."""
 
-    def __init__(self, sampler: Sampler, count: int, seed: int, outputs: int, log_weights: Tensor | None) -> None:
+    def __init__(
+        self, sampler: Sampler, count: int, seed: int, outputs: int, log_weights: Tensor | None
+    ) -> None:
         super().__init__()
         self.caveat_sampler, self.count, self.seed, self._outputs = sampler, count, seed, outputs
         self.log_weights = log_weights

@@ -170,7 +170,9 @@ class KerasPass:
         except Exception:
             return None
 
-    def _uniform(self, shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: Any = None) -> Any:
+    def _uniform(
+        self, shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: Any = None
+    ) -> Any:
         number = self._uniform_numbers(tuple(shape), normal=False)
         return self.keras.ops.cast(number, dtype or self.keras.config.floatx()) * (maxval - minval) + minval
 

@@ -113,7 +113,7 @@ def laplace_posterior(
         library = extras.require("laplace", "laplace")
         own = copy.deepcopy(model)
         classes = isinstance(output, Logits)
-        settings = {} if isinstance(output, Logits) else {"sigma_noise": output.noise_variance**0.5}
+        settings = {} if isinstance(output, Logits) else {"sigma_noise": output.noise_variance ** 0.5}
         fitted = library.Laplace(
             copy.deepcopy(model),
             "classification" if classes else "regression",

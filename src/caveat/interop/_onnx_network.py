@@ -223,3 +223,5 @@ def _unsupported(error: Exception, functions: Sequence[Function]) -> str:
         cause="an operator that torch.onnx has no translation of",
         fix=other if on_cpu else "export on the CPU, where torch runs fewer operators of libraries: model.cpu()",
     )
+
+

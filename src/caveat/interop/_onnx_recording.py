@@ -214,7 +214,9 @@ class _Asking:
         asked = Numbers(site_key(site.path, site.ordinal), _axes(shape), threshold(rate))
         return make.of(self._given(asked, lambda: self._source.masks(site, shape, rate, draws, _KEPT), 1))
 
-    def masks_by_row(self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make) -> Tensor:
+    def masks_by_row(
+        self, site: SiteKey, shape: Shape, rate: float, draws: range, rows: Tensor, make: Make
+    ) -> Tensor:
         """As ``MaskSource.masks_by_row``."""
         key = site_key(site.path, site.ordinal, "rows")
         asked = Numbers(key, _axes(shape), threshold(rate), by_row=True)

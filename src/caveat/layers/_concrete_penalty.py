@@ -84,5 +84,6 @@ def _none_found(network: nn.Module) -> str:
         "concrete_penalty needs Concrete dropout in the network.",
         got=f"{type(network).__name__} without any",
         cause="the layers were not replaced, or another network was passed",
-        fix="caveat.layers.replace(network, which=nn.Linear, by=caveat.layers.ConcreteDropout)",
+        fix="caveat.layers.replace(network, which=nn.Linear, "
+        "by=caveat.layers.ConcreteDropout)",
     )

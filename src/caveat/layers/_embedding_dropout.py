@@ -71,6 +71,7 @@ class EmbeddingDropout(nn.Module):
         return f"p={self.p}" + ("" if self.batch_first else ", batch_first=False")
 
 
+
 def _not_an_embedding(embedding: object) -> str:
     return explain(
         "EmbeddingDropout wraps an nn.Embedding.",

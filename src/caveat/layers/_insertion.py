@@ -110,6 +110,7 @@ def _insert(module: nn.Module, dropout: nn.Module) -> None:
         module.register_forward_hook(drop_returned)
 
 
+
 def _is_list(module: nn.Module) -> bool:
     return type(module) in _LISTS
 

@@ -39,7 +39,9 @@ def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = 
 
 
 @metric("nats", mean_of_rows=True, bounds=(0, math.inf))
-def negative_log_likelihood(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def negative_log_likelihood(
+    probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None
+) -> Tensor:
     """Mean of -log p(label), in nats; a label that was given probability 0 makes it infinite.
 
     Args:

@@ -122,7 +122,8 @@ def _check(tensors: tuple[Tensor, ...], uncertainty: Tensor) -> None:
     if uncertainty.ndim != 1 or not tensors or tensors[-1].shape[:1] != uncertainty.shape:
         raise InvalidArgumentError(
             "uncertainty must be (B,), one number for each row of the tensors.",
-            got=f"uncertainty: {describe(uncertainty)}; tensors: {'; '.join(describe(x) for x in tensors) or 'none'}",
+            got=f"uncertainty: {describe(uncertainty)}; "
+            f"tensors: {'; '.join(describe(x) for x in tensors) or 'none'}",
             cause="a measure for each target, class or pixel in place of one for each row",
             fix="uncertainty.flatten(1).mean(-1)",
         )

@@ -16,7 +16,9 @@ from caveat.measures import MEASURES
 Array = npt.NDArray[np.float64]
 
 
-def as_array(values: Any, name: str, axes: Sequence[int] = (1,), *, letters: str = "(N,)", gaps: bool = False) -> Array:
+def as_array(
+    values: Any, name: str, axes: Sequence[int] = (1,), *, letters: str = "(N,)", gaps: bool = False
+) -> Array:
     """``values`` as float64 with one of so many axes, not empty and without NaN (``gaps`` allow some).
 
     Raises:

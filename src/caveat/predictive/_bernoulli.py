@@ -39,7 +39,9 @@ class Bernoulli:
     binary: Categorical
 
     @classmethod
-    def from_logits(cls, logits: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False) -> Bernoulli:
+    def from_logits(
+        cls, logits: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False
+    ) -> Bernoulli:
         """Summarize logits of yes, (S, B...), given in the accumulator's dtype.
 
         Raises:

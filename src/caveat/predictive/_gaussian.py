@@ -297,7 +297,9 @@ class Gaussian:
         return html_of_first(self._line(), self.noise.shape, self._columns())
 
     def _columns(self) -> dict[str, Tensor]:
-        mean, epistemic, noise = (x.reshape(-1)[:FIRST] for x in (self.moments.mean, self.moments.variance, self.noise))
+        mean, epistemic, noise = (
+            x.reshape(-1)[:FIRST] for x in (self.moments.mean, self.moments.variance, self.noise)
+        )
         return {"mean": mean, "variance": noise + epistemic, "epistemic variance": epistemic}
 
     def _line(self) -> str:

@@ -40,7 +40,9 @@ def can_be_added(known: Categorical, scores: Tensor) -> bool:
     return alike and plain and not moments.mean.requires_grad
 
 
-def add_scores(known: Categorical | None, scores: Tensor, dtype: torch.dtype, count: int | None = None) -> Categorical:
+def add_scores(
+    known: Categorical | None, scores: Tensor, dtype: torch.dtype, count: int | None = None
+) -> Categorical:
     """The summary of the draws known and of the scores (S, B..., C) of more, written over the known one.
 
     ``count`` is how many draws are known; read from the summary if not given.

@@ -101,7 +101,6 @@ def count_for(sampler: Sampler, n: int) -> int:
     """``n``, or as many functions as the sampler has if those are fewer."""
     return n if sampler.size is None else min(n, sampler.size)
 
-
 def require(holds: bool, message: str) -> None:
     """Raise ``AssertionError`` with ``message`` unless ``holds`` (also under ``python -O``)."""
     if not holds:

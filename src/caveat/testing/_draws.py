@@ -40,7 +40,9 @@ def check_draw_count(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) ->
         require(varied, f"Draws are different functions. But {count} draws are all the same.")
 
 
-def check_draw_depends_on_seed_and_index_alone(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None:
+def check_draw_depends_on_seed_and_index_alone(
+    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0
+) -> None:
     """Draw i does not depend on how many there are: a longer run begins with the draws of a shorter one.
 
     Arguments and errors as for ``check_draw_count``.
@@ -152,4 +154,7 @@ def _merged(parts: Iterable[Predictive]) -> Predictive:
 
 def _wide(values: Any) -> Any:
     """Public values have been rounded to the network's own precision, float32 at the most coarse."""
-    return {name: leaf.to(torch.float32) if leaf.is_floating_point() else leaf for name, leaf in leaves(values)}
+    return {
+        name: leaf.to(torch.float32) if leaf.is_floating_point() else leaf for name, leaf in leaves(values)
+    }
+

@@ -39,7 +39,9 @@ def check_inference_mode(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0
     require(not graph, "Draws carry no graph unless gradient=True. But they require a gradient.")
 
 
-def check_gradients(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, modules: Sequence[nn.Module] = ()) -> None:
+def check_gradients(
+    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, modules: Sequence[nn.Module] = ()
+) -> None:
     """``draws(..., gradient=True)`` gives the same values, differentiable by the floating inputs.
 
     Where ``x`` holds no floating tensor, they are differentiated by the parameters of ``modules`` instead.

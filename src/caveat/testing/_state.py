@@ -91,7 +91,9 @@ def require_unmoved(before: Fingerprint, after: Fingerprint, what: str) -> None:
 
 
 @contextmanager
-def _trouble_at(networks: list[nn.Module], call: int | None, kind: type[BaseException]) -> Generator[list[int]]:
+def _trouble_at(
+    networks: list[nn.Module], call: int | None, kind: type[BaseException]
+) -> Generator[list[int]]:
     """From module call number ``call`` on, every call of a module raises; calls are counted either way."""
     calls = [0]
 

@@ -128,7 +128,9 @@ def _running(training: Training) -> list[tuple[str, Tensor]]:
 
 def _tensors(training: Training) -> list[tuple[str, Tensor]]:
     finished = [(number, member.network) for number, member in enumerate(training.members) if member.finished]
-    own = [(f"member.{number}.{k}", tensor) for number, net in finished for k, tensor in enumerate(tensors_of(net)[0])]
+    own = [
+        (f"member.{number}.{k}", tensor) for number, net in finished for k, tensor in enumerate(tensors_of(net)[0])
+    ]
     return [*_running(training), *_optimizer_state(training)[0].items(), *own]
 
 

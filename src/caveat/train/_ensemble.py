@@ -111,7 +111,9 @@ def fit_ensemble(
     objective = Objective(loss, penalty, validation_loss)
     if map is not None:
         return _mapped(map, runs, objective, device, checkpoint)
-    fits, stacked = trained(runs, objective, device=device, progress=progress, checkpoint=checkpoint, backend=backend)
+    fits, stacked = trained(
+        runs, objective, device=device, progress=progress, checkpoint=checkpoint, backend=backend
+    )
     return FittedEnsemble(fits, "vectorized" if stacked and members > 1 else "loop")
 
 

@@ -78,7 +78,9 @@ class ScaledDotProduct(nn.Module):
             if self.mask == "float":
                 mask = torch.zeros(n, n).masked_fill(~mask, -math.inf)
         if self.positional:
-            out = F.scaled_dot_product_attention(q, k, v, mask, self.rate if self.training else 0.0, **self.call)
+            out = F.scaled_dot_product_attention(
+                q, k, v, mask, self.rate if self.training else 0.0, **self.call
+            )
         else:
             rate = self.rate if self.training else 0
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate, **self.call)
@@ -115,7 +117,9 @@ class ByHand(nn.Module):
             q, k, v = (t.reshape(rows * 2, n, width // 2) for t in (q, k, v))
         weights = torch.softmax(q @ k.transpose(-2, -1) * (width // 2) ** -0.5, -1)
         if self.layout == "folded":
-            mixed = torch.bmm(F.dropout(weights, RATE, training=self.training), v).view(rows, 2, n, width // 2)
+            mixed = torch.bmm(F.dropout(weights, RATE, training=self.training), v).view(
+                rows, 2, n, width // 2
+            )
         elif self.layout == "sequence_first":
             mixed = self.drop(weights) @ v
             return self.out(mixed.transpose(0, 1).reshape(n, rows, width)).transpose(0, 1)

@@ -99,7 +99,9 @@ class Transformer2d(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.locate = nn.Sequential(nn.Flatten(), nn.Linear(32, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 6))
+        self.locate = nn.Sequential(
+            nn.Flatten(), nn.Linear(32, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 6)
+        )
         self.conv = nn.Conv2d(2, 3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,7 +148,9 @@ def reparametrized(kind: str) -> nn.Module:
             "weight": parametrizations.weight_norm,
         }[kind]
         a, b = wrap(a), wrap(b)
-    return nn.Sequential(a, nn.ReLU(), nn.Dropout2d(0.3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.3), b)
+    return nn.Sequential(
+        a, nn.ReLU(), nn.Dropout2d(0.3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.3), b
+    )
 
 
 IMAGE = normal(2, 4, 4)

@@ -16,7 +16,9 @@ def vgg() -> nn.Module:
     for before, after in ((2, 6), (6, 8)):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         layers += [nn.Dropout(0.2), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 12), nn.ReLU(True), nn.Dropout(0.5), nn.Linear(12, 4))
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(32, 12), nn.ReLU(True), nn.Dropout(0.5), nn.Linear(12, 4)
+    )
 
 
 class WideBlock(nn.Module):
@@ -222,7 +224,9 @@ class TemporalBlock(nn.Module):
 
 
 def tcn() -> nn.Module:
-    return nn.Sequential(TemporalBlock(2, 5, 1), TemporalBlock(5, 5, 2), nn.AdaptiveAvgPool1d(2), nn.Flatten())
+    return nn.Sequential(
+        TemporalBlock(2, 5, 1), TemporalBlock(5, 5, 2), nn.AdaptiveAvgPool1d(2), nn.Flatten()
+    )
 
 
 IMAGE = normal(2, 4, 4)

@@ -39,7 +39,9 @@ class Block(nn.Module):
         super().__init__()
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = CausalAttention(width, 2, rate, flash)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.Dropout(rate))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.Dropout(rate)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))
@@ -56,7 +58,9 @@ class NanoGPT(nn.Module):
         self.ln_f, self.lm_head = nn.LayerNorm(8), nn.Linear(8, 11, bias=False)
         self.lm_head.weight = self.wte.weight
 
-    def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    def forward(
+        self, idx: Tensor, targets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         x = self.drop(self.wte(idx) + self.wpe(torch.arange(idx.shape[1], device=idx.device)))
         states = []
         for block in self.h:
@@ -78,7 +82,8 @@ class ViT(nn.Module):
         self.patch, self.token = nn.Conv2d(2, 8, 2, stride=2), nn.Parameter(torch.randn(1, 1, 8))
         self.place, self.drop = nn.Parameter(torch.randn(1, 5, 8)), nn.Dropout(0.2)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(8, 2, 12, 0.25, "gelu", batch_first=True, norm_first=True) for _ in range(2)
+            nn.TransformerEncoderLayer(8, 2, 12, 0.25, "gelu", batch_first=True, norm_first=True)
+            for _ in range(2)
         )
         self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 4)
 
@@ -98,7 +103,9 @@ class Mixer(nn.Module):
         super().__init__()
         self.patch, self.head = nn.Conv2d(2, 6, 2, stride=2), nn.Linear(6, 4)
         self.norms = nn.ModuleList(nn.LayerNorm(6) for _ in range(2))
-        self.over_patches = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 4), nn.Dropout(0.3))
+        self.over_patches = nn.Sequential(
+            nn.Linear(4, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 4), nn.Dropout(0.3)
+        )
         self.over_channels = nn.Sequential(
             nn.Linear(6, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 6), nn.Dropout(0.3)
         )
@@ -248,5 +255,7 @@ ENTRIES: list[Entry] = [
     entry("video_factorized", FactorizedVideo, normal(2, 4, 6), 4),
     entry("conformer", Conformer, normal(4, 6), 4),
     entry("relative_bias_dropout", RelativeBias, normal(4, 6), 2, reference=whole),
-    entry("cross_encoder", CrossEncoder, args(tokens(4, 11), tokens(4, 11, seed=50)), 10, draws=3000, fold=30),
+    entry(
+        "cross_encoder", CrossEncoder, args(tokens(4, 11), tokens(4, 11, seed=50)), 10, draws=3000, fold=30
+    ),
 ]

@@ -40,7 +40,9 @@ def hf(
     def build() -> nn.Module:
         import transformers
 
-        made = getattr(transformers, f"{model}Config")(**{"initializer_range": 0.3, "return_dict": True} | config)
+        made = getattr(transformers, f"{model}Config")(
+            **{"initializer_range": 0.3, "return_dict": True} | config
+        )
         if attention is not None:
             made._attn_implementation = attention
         network = getattr(transformers, model + head)(made)

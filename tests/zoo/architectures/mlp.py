@@ -175,7 +175,9 @@ ENTRIES: list[Entry] = [
     entry("mlp_batch_norm_before", lambda: mlp(nn.BatchNorm1d(12), nn.Tanh(), nn.Dropout(0.4)), X, 1),
     entry("mlp_batch_norm_after", lambda: mlp(nn.Dropout(0.4), nn.BatchNorm1d(12), nn.Tanh()), X, 1),
     entry("mlp_layer_norm", lambda: mlp(nn.Dropout(0.4), nn.LayerNorm(12), nn.SiLU()), X, 1),
-    entry("mlp_glu", lambda: nn.Sequential(nn.Linear(5, 24), nn.GLU(), nn.Dropout(0.4), nn.Linear(12, 4)), X, 1),
+    entry(
+        "mlp_glu", lambda: nn.Sequential(nn.Linear(5, 24), nn.GLU(), nn.Dropout(0.4), nn.Linear(12, 4)), X, 1
+    ),
     entry("mlp_rrelu", rrelu, X, 1),
     entry("mlp_one_dimensional", OneDimensional, X, 1),
 ]

@@ -56,7 +56,9 @@ class Keyed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({"left": nn.Linear(5, 8), "right": nn.Linear(3, 8), "drop": nn.Dropout(0.4)})
+        self.parts = nn.ModuleDict(
+            {"left": nn.Linear(5, 8), "right": nn.Linear(3, 8), "drop": nn.Dropout(0.4)}
+        )
         self.head = nn.Linear(8, 4)
 
     def forward(self, left: Tensor, *, right: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
@@ -157,11 +159,15 @@ class Pair(nn.Module):
 
 def nested() -> nn.Module:
     inner = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Tanh(), nn.Dropout(0.4)))
-    return nn.Sequential(nn.Sequential(nn.Linear(5, 8), nn.Sequential(nn.Dropout(0.2), inner)), nn.Linear(8, 3))
+    return nn.Sequential(
+        nn.Sequential(nn.Linear(5, 8), nn.Sequential(nn.Dropout(0.2), inner)), nn.Linear(8, 3)
+    )
 
 
 def feature_alpha() -> nn.Module:
-    return nn.Sequential(nn.Conv1d(2, 8, 3), nn.SELU(), nn.FeatureAlphaDropout(0.3), nn.Flatten(), nn.Linear(32, 3))
+    return nn.Sequential(
+        nn.Conv1d(2, 8, 3), nn.SELU(), nn.FeatureAlphaDropout(0.3), nn.Flatten(), nn.Linear(32, 3)
+    )
 
 
 X = normal(5)

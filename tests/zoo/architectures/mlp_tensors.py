@@ -15,7 +15,9 @@ class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.enter = nn.Linear(5, 8)
-        self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU()) for _ in range(2))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU()) for _ in range(2)
+        )
         self.drop = nn.Dropout(0.4)
 
     def forward(self, x: Tensor) -> Tensor:

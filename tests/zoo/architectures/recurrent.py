@@ -15,7 +15,9 @@ from ..entry import Entry, args, entry, normal, tokens, whole
 class Recurrent(nn.Module):
     """A multi-layer torch.nn recurrence, and a dense reading of its outputs or its final state."""
 
-    def __init__(self, kind: type[nn.RNNBase], final: bool = False, out: int = 6, transpose: bool = False, **rest: Any):
+    def __init__(
+        self, kind: type[nn.RNNBase], final: bool = False, out: int = 6, transpose: bool = False, **rest: Any
+    ):
         super().__init__()
         self.core = kind(3, 6, **{"num_layers": 2, "dropout": 0.4, "batch_first": True} | rest)
         self.head, self.final, self.transpose = nn.Linear(out, 4), final, transpose
@@ -162,7 +164,9 @@ ENTRIES: list[Entry] = [
         1,
         quirk="packed steps have no batch axis",
     ),
-    entry("rnn_gru_packed", lambda: Packed(nn.GRU), args(X, lengths), 1, quirk="packed steps have no batch axis"),
+    entry(
+        "rnn_gru_packed", lambda: Packed(nn.GRU), args(X, lengths), 1, quirk="packed steps have no batch axis"
+    ),
     entry("rnn_lstm_cells", lambda: CellLoop(nn.LSTMCell), X, 4),
     entry("rnn_gru_cells_same_mask", lambda: CellLoop(nn.GRUCell, same_mask=True), X, 1, reference=whole),
     entry("rnn_tagger", Tagger, tokens(4, 11), 3),

@@ -71,7 +71,9 @@ class PointNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv1d(3, 8, 1), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Conv1d(8, 8, 1))
+        self.body = nn.Sequential(
+            nn.Conv1d(3, 8, 1), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Conv1d(8, 8, 1)
+        )
         self.head = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 4))
 
     def forward(self, points: Tensor) -> Tensor:
@@ -107,7 +109,9 @@ class Tabular(nn.Module):
         )
 
     def forward(self, categories: Tensor, numbers: Tensor) -> Tensor:
-        e = torch.cat([table(categories[:, i] % table.num_embeddings) for i, table in enumerate(self.tables)], 1)
+        e = torch.cat(
+            [table(categories[:, i] % table.num_embeddings) for i, table in enumerate(self.tables)], 1
+        )
         return self.layers(torch.cat([self.embed_drop(e), self.norm(numbers)], 1))
 
 

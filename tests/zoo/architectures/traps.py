@@ -97,7 +97,9 @@ class StochasticDepth(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Dropout(0.3)) for _ in range(2))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Dropout(0.3)) for _ in range(2)
+        )
         self.paths = nn.ModuleList(DropPath(0.6) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -81,7 +81,9 @@ def folder_digits(folder: Path) -> Digits:
     """
     train_images, train_labels = _read(folder / "train.npz")
     test_images, test_labels = _read(folder / "test.npz")
-    origin = f"{len(train_labels):,} + {len(test_labels):,} images of 28 × 28 pixels from train.npz and test.npz"
+    origin = (
+        f"{len(train_labels):,} + {len(test_labels):,} images of 28 × 28 pixels from train.npz and test.npz"
+    )
     return Digits("MNIST", origin, train_images, train_labels, test_images, test_labels)
 
 
@@ -93,7 +95,9 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
         with np.load(path, allow_pickle=False) as file:
             images, labels = np.asarray(file["images"]), np.asarray(file["labels"])
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as problem:
-        raise InvalidArgumentError(f"{path} must be an npz file with `images` and `labels`: {problem}") from problem
+        raise InvalidArgumentError(
+            f"{path} must be an npz file with `images` and `labels`: {problem}"
+        ) from problem
     _check(path, images, labels)
     scaled = torch.from_numpy(images).unsqueeze(1).float() / 255.0
     return scaled, torch.from_numpy(labels.astype(np.int64))
@@ -102,7 +106,8 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
 def _check(path: Path, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE) or len(images) == 0:
         raise InvalidArgumentError(
-            f"`images` of {path} must be uint8 of shape (N, {SIDE}, {SIDE}), N ≥ 1; got {images.dtype} {images.shape}."
+            f"`images` of {path} must be uint8 of shape (N, {SIDE}, {SIDE}), N ≥ 1; "
+            f"got {images.dtype} {images.shape}."
         )
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise InvalidArgumentError(

@@ -103,7 +103,9 @@ def as_json(result: Result) -> dict[str, Any]:
         "accuracy": {"mean_of_draws": with_draws, "single_pass": single},
         "turn": {
             **_turn(result.turn),
-            "angles": [{"degrees": angle, **_image(result.turn.readings, row)} for row, angle in enumerate(FULL_TURN)],
+            "angles": [
+                {"degrees": angle, **_image(result.turn.readings, row)} for row, angle in enumerate(FULL_TURN)
+            ],
         },
         "one_of_each_class": [_turn(turn) for turn in result.ten],
         "surest_test_images": [_test_image(result, i) for i in order[:SHOWN]],

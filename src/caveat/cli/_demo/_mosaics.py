@@ -77,7 +77,9 @@ def turn_tiles(result: Result) -> list[Tile]:
 def test_tiles(result: Result) -> tuple[list[Tile], list[Tile]]:
     """The surest test digits, surest first, and the least sure, least sure first."""
     order = result.by_surety()
-    return _test_tiles(result, order[: findings.SHOWN]), _test_tiles(result, order[: -findings.SHOWN - 1 : -1])
+    return _test_tiles(result, order[: findings.SHOWN]), _test_tiles(
+        result, order[: -findings.SHOWN - 1 : -1]
+    )
 
 
 def _test_tiles(result: Result, indices: Sequence[int]) -> list[Tile]:

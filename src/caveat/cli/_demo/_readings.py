@@ -44,7 +44,9 @@ class Readings:
     @staticmethod
     def join(parts: list[Readings]) -> Readings:
         """The images of all parts, in order."""
-        return Readings(*(torch.cat([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Readings)))
+        return Readings(
+            *(torch.cat([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(Readings))
+        )
 
 
 @dataclass(frozen=True)

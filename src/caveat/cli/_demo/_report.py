@@ -56,7 +56,8 @@ def report_html(result: Result) -> str:
     title = findings.headline(result)
     parts = [
         f"<h1>{escape(title)}</h1><p class=lead>{escape(findings.without_draws(result))}</p>",
-        f"<p class=read>{escape(RULE)} The digit is {escape(result.turn.rule)} (number {result.turn.index}).</p>",
+        f"<p class=read>{escape(RULE)} The digit is {escape(result.turn.rule)} "
+        f"(number {result.turn.index}).</p>",
         f"<section><div class=tiles>{_tiles(turn_tiles(result))}</div>"
         f"<p class='read small'>{READ_STRIP.strip()}</p></section>",
         _plot(plot_confidence, 3.6, findings.confidence_finding(result), READ_CONFIDENCE, result),
@@ -141,7 +142,9 @@ def _how_made(result: Result) -> str:
             "convolution 1→32 (5×5), ReLU, pool, spatial dropout ¼, convolution 32→64 (5×5), ReLU, pool, "
             "spatial dropout ¼, dense 128, ReLU, dropout ½, dense 10"
         ),
-        "Training": (f"{len(digits.train_labels):,} upright digits, {plan.epochs} times each, and never a turned one"),
+        "Training": (
+            f"{len(digits.train_labels):,} upright digits, {plan.epochs} times each, and never a turned one"
+        ),
         "Draws": (
             f"{plan.draws:,} thinned networks, the same ones at every angle; they pin each mean softmax to "
             f"± {findings.draws_error(result):.3f} (its largest standard error). Test digits and the ten "

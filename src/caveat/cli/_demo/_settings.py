@@ -45,7 +45,11 @@ def settle(settings: Settings, digits: Digits) -> Plan:
     """
     draws = settings.draws if settings.draws is not None else (QUICK_DRAWS if settings.quick else 1000)
     default_epochs = max(1, round(IMAGES_SHOWN_TO_LEARN / len(digits.train_labels)))
-    epochs = settings.epochs if settings.epochs is not None else (QUICK_EPOCHS if settings.quick else default_epochs)
+    epochs = (
+        settings.epochs
+        if settings.epochs is not None
+        else (QUICK_EPOCHS if settings.quick else default_epochs)
+    )
     tests = len(digits.test_labels)
     check_draws(draws)
     require_that(0 <= settings.seed < 1 << 63, f"--seed must be from 0 to 2**63 - 1; got {settings.seed}.")

@@ -75,7 +75,9 @@ def _pair_table(surest: list[Tile], least_sure: list[Tile]) -> Table:
     """The surest and the least sure test digits side by side."""
     table = bare_table(("surest", "answer", "first choice", "least sure", "answer", "first choice"), no_wrap=True)
     for sure, unsure in zip(surest, least_sure, strict=True):
-        table.add_row(sure.above, _answer(sure), sure.first_choice, unsure.above, _answer(unsure), unsure.first_choice)
+        table.add_row(
+            sure.above, _answer(sure), sure.first_choice, unsure.above, _answer(unsure), unsure.first_choice
+        )
     return table
 
 

@@ -44,7 +44,9 @@ class Turn:
         return right, unsure, len(sayings) - right - unsure
 
 
-def choose(settings: Settings, digits: Digits, test: Readings, ask: Callable[[int], Saying]) -> tuple[int, str]:
+def choose(
+    settings: Settings, digits: Digits, test: Readings, ask: Callable[[int], Saying]
+) -> tuple[int, str]:
     """Which test image is turned, and the rule it was chosen by, to be printed beside the results.
 
     Args:

@@ -62,7 +62,9 @@ class Batches:
         seen: Is told of each batch: how many requests and rows, and the seconds.
     """
 
-    def __init__(self, settings: Settings, executor: Executor, seen: Callable[[int, int, float], None]) -> None:
+    def __init__(
+        self, settings: Settings, executor: Executor, seen: Callable[[int, int, float], None]
+    ) -> None:
         self._settings, self._executor, self._seen = settings, executor, seen
         self._jobs: deque[_Job] = deque()
         self._some = asyncio.Event()

@@ -11,7 +11,9 @@ from caveat._seeds import check_seed
 from caveat.interop.ray._session import connect, workers_of
 
 
-def predict_draws(sampler: Sampler[P], x: Any, n: int | None = None, *, seed: int = 0, workers: int | None = None) -> P:
+def predict_draws(
+    sampler: Sampler[P], x: Any, n: int | None = None, *, seed: int = 0, workers: int | None = None
+) -> P:
     """Predicts one batch with its draws split over the workers of a cluster: ``caveat.predict`` for many draws.
 
     A worker makes a range of the draws and returns its predictive, which is as small as that of one draw; they are

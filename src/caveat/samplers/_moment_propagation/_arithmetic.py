@@ -117,3 +117,5 @@ def _over_channels(rest: tuple[Any, ...], kwargs: dict[str, Any], rank: int) -> 
 @rule(*methods("zeros_like", "ones_like"), torch.empty_like, torch.full_like)
 def _fixed(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(plain(args[0]), *args[1:], **kwargs)
+
+
