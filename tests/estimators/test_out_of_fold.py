@@ -20,14 +20,13 @@ from caveat._estimators import (
     Model,
     Numbers,
     Training,
-    describe_calibration,
     fit_model,
     interval_of,
     predict_from,
     sets_of,
 )
 from caveat._estimators._held_out import FOLDS, split_in_folds
-from caveat._estimators._predicting import split_evenly
+from caveat._estimators._model import split_evenly
 from caveat.tabular import Classifier, Regressor
 from caveat.train import Fit
 from caveat.train._history import History
@@ -149,16 +148,16 @@ def test_the_model_sees_all_rows_and_each_fold_all_but_its_own() -> None:
     model = fit_numbers(*numbers_of(50, 0))
     assert trained == [50, *[40] * FOLDS]
     assert model.summary["rows_trained_on"] == 50
-    assert describe_calibration(model) == "50 rows, each answered by networks that were trained without it (5 folds)"
+    assert model.describe_calibration() == "50 rows, each answered by networks that were trained without it (5 folds)"
 
 
 def test_what_is_larger_holds_rows_out_and_what_is_smaller_says_that_nothing_calibrates_it() -> None:
     trained.clear()
     larger = fit_numbers(*numbers_of(200, 0))
     assert len(trained) == 1
-    assert describe_calibration(larger) == "30 rows that were not trained on"
+    assert larger.describe_calibration() == "30 rows that were not trained on"
     tiny = fit_numbers(*numbers_of(19, 0))
-    assert describe_calibration(tiny).startswith("none, too few rows to spare any: intervals are the networks' own")
+    assert tiny.describe_calibration().startswith("none, too few rows to spare any: intervals are the networks' own")
     assert not tiny.calibration.rows
 
 
@@ -178,7 +177,7 @@ def test_a_model_of_a_small_table_says_how_it_is_calibrated(tmp_path: Path) -> N
     model = Regressor(**quick).fit(x, y)
     model.save(tmp_path / "m")
     loaded = Regressor.load(tmp_path / "m")
-    assert describe_calibration(loaded.model_) == describe_calibration(model.model_)
+    assert loaded.model_.describe_calibration() == model.model_.describe_calibration()
     assert "(5 folds)" in (tmp_path / "m" / "README.md").read_text()
     assert np.array_equal(loaded.predict_interval(x)[0], model.predict_interval(x)[0])
     asked = Classifier(calibration=0, **quick).fit(x, y > 0)

@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 
 from caveat._estimators import Numbers, Training
 from caveat._estimators._calibration import calibrate, share_of_others
-from caveat._estimators._predicting import summarize_draws
+from caveat._estimators._model import summarize_draws
 from caveat._tables import Table, TableReader, TrainingTable, as_columns, learn_table, row_place
 from caveat.tabular import InvalidModelError, Regressor
 from caveat.tabular._boosting import boost_means

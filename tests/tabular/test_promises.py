@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
 
-from caveat._estimators._predicting import highest_level, interval_of, summarize_draws
+from caveat._estimators._model import highest_level, interval_of, summarize_draws
 from caveat._estimators._targets import center_and_scale
 from caveat._tables._schema import learn_table
 from caveat._tables._typed import Table

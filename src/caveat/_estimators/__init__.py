@@ -2,17 +2,15 @@
 
 from importlib import import_module
 
-from caveat._estimators._calibration import calibrate, describe_calibration
+from caveat._estimators._calibration import calibrate
 from caveat._estimators._card import draws_line, plain_text, unlike_lines
 from caveat._estimators._fitting import fit_model
 from caveat._estimators._frozen import Standardized, build_on, digest_of_weights, find_frozen, perceptron
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
 from caveat._estimators._keyed_rows import KeyedRows
-from caveat._estimators._kind import CardLines, Kind, Learned, Model, Stored, Training
-from caveat._estimators._model_checks import require, under
-from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
-from caveat._estimators._objectives import data_of, objective_of, options_of, outputs_of
-from caveat._estimators._predicting import (
+from caveat._estimators._kind import CardLines, Kind, Learned, Stored
+from caveat._estimators._model import (
+    Model,
     highest_level,
     interval_of,
     predict_from,
@@ -21,6 +19,9 @@ from caveat._estimators._predicting import (
     split_evenly,
     summarize_draws,
 )
+from caveat._estimators._model_checks import require, under
+from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
+from caveat._estimators._objectives import Training, objective_of, outputs_of
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import (
     SharedSettings,
@@ -42,12 +43,10 @@ from caveat._estimators._thresholds import (
     check_goal,
     choose_by_truth,
     decide,
-    epistemic_measure,
     losses_of,
     measure_of,
     uncertainty_of,
     unit_of,
-    usual_measure,
 )
 
 TYPE_CHECKING = False
@@ -84,13 +83,10 @@ __all__ = [
     "check_goal",
     "check_settings",
     "choose_by_truth",
-    "data_of",
     "deal_in_folds",
     "decide",
-    "describe_calibration",
     "digest_of_weights",
     "draws_line",
-    "epistemic_measure",
     "fill_in",
     "find_frozen",
     "fingerprint",
@@ -106,7 +102,6 @@ __all__ = [
     "measure_of",
     "note_constants",
     "objective_of",
-    "options_of",
     "outputs_of",
     "perceptron",
     "plain_text",
@@ -126,7 +121,6 @@ __all__ = [
     "unit_of",
     "unlike_lines",
     "usual_batch",
-    "usual_measure",
     "validation",
     "wrong_setting",
 ]

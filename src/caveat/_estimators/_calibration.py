@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._engine import draws as draws_of
-from caveat._estimators._kind import Calibration, Model
-from caveat._estimators._predicting import in_units, parts_of, summarize_draws
+from caveat._estimators._model import Calibration, Model, in_units, parts_of, summarize_draws
 from caveat._estimators._targets import Numbers, Target
 from caveat._estimators._thresholds import uncertainty_of
 from caveat.calibrate import fit_temperature, fit_variance_scaling
@@ -33,20 +32,6 @@ def uncalibrated(target: Target, noise: float | None = None) -> Calibration:
     """Returns the calibration of a model without held-out rows, which changes nothing."""
     targets = target.count if isinstance(target, Numbers) else 0
     return Calibration(1.0, torch.ones(targets, dtype=torch.float64), torch.zeros(0, max(targets, 1)), noise)
-
-
-def describe_calibration(model: Model) -> str:
-    """Returns by which rows probabilities or variances and intervals are calibrated, or that they are not, in words."""
-    count, rows = model.calibration.rows, model.kind.rows
-    if not count:
-        classifies = model.target.classifies
-        bare = "every class is in a set" if classifies else "intervals are the networks' own, often too narrow"
-        reason = f"too few {rows} to spare any" if model.settings.calibration else "as asked"
-        return f"none, {reason}: {bare}"
-    if "folds" in model.summary:
-        folds = model.summary["folds"]
-        return f"{count:,} {rows}, each answered by networks that were trained without it ({folds} folds)"
-    return f"{count:,} {rows} that were not trained on"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +59,7 @@ def calibrate(model: Model, inputs: Tensor, answers: Tensor) -> Model:
     """
     summary = {name: value for name, value in model.summary.items() if name != "folds"}
     done = calibrate_by_parts(replace(model, summary=summary), [Part(model, inputs, answers)])
-    return replace(done, summary={**summary, "calibration": describe_calibration(done)})
+    return replace(done, summary={**summary, "calibration": done.describe_calibration()})
 
 
 def calibrate_by_parts(model: Model, parts: Sequence[Part]) -> Model:
@@ -140,7 +125,7 @@ def _scale_variances(model: Model, parts: Sequence[Part]) -> tuple[Calibration, 
 def _mix_means(model: Model, parts: Sequence[Part]) -> None:
     """Set how far the networks' means go to the kind's other means: see ``share_of_others``."""
     other_means = model.kind.other_means
-    others = [] if other_means is None else [other_means(part.model, part.inputs) for part in parts]
+    others = [] if other_means is None else [other_means(part.model.reader, part.inputs) for part in parts]
     given = [other.double() for other in others if other is not None]
     if not given or len(given) < len(parts):  # a fold may be too small for them
         return

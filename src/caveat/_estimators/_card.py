@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from caveat._estimators._calibration import describe_calibration
-from caveat._estimators._kind import Model
+from caveat._estimators._model import Model
 from caveat._estimators._targets import Classes
 
 _MOST_CLASSES = 20
@@ -26,7 +25,7 @@ def model_card(model: Model) -> str:
         "",
         *(f"* {line}" for line in own.method),
         f"* Trained on {trained:,} of {given:,} {rows}, random state {model.settings.random_state}.",
-        f"* Calibration: {describe_calibration(model)}.",
+        f"* Calibration: {model.describe_calibration()}.",
         *_tails(model),
         f"* Policy: {_policy(model)}",
         "",

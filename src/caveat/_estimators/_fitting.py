@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._estimators._calibration import calibrate, describe_calibration, uncalibrated
+from caveat._estimators._calibration import calibrate, uncalibrated
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, calibrate_out_of_fold, hold_out
-from caveat._estimators._kind import Kind, Learned, Model, Rows, Training
+from caveat._estimators._kind import Kind, Learned, Rows
+from caveat._estimators._model import Model
+from caveat._estimators._objectives import Training
 from caveat._estimators._targets import Target
-from caveat._estimators._thresholds import epistemic_measure
 from caveat._tables import Array
 
 _REPEATED_AT_MOST = 5
@@ -79,9 +80,9 @@ def fit_model(
     elif folds:
         model = calibrate_out_of_fold(model, train_fold, learned.inputs, answers, groups)
         summary |= {"folds": FOLDS} if model.calibration.rows else {}
-    summary["calibration"] = describe_calibration(model)
+    summary["calibration"] = model.describe_calibration()
     if model.calibration.rows:
-        by = model.calibration.uncertainty[epistemic_measure(model)]
+        by = model.calibration.uncertainty[model.target.epistemic_measure]
         summary["epistemic_median"] = float(by.median())  # what new rows are compared with
     summary["seconds"] = round(time.perf_counter() - started, 2)
     return replace(model, summary=summary)

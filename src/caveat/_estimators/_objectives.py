@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caveat._estimators._held_out import even_fraction, without_whole_classes
-from caveat._estimators._kind import Training
+from caveat._estimators._targets import Target
 from caveat._seeds import fold_in
+from caveat._tables import Array
 from caveat.losses import beta_nll
 
 _FEWEST_TO_VALIDATE = 30
 
 
-def objective_of(training: Training) -> tuple[Callable[[Any, Any], Tensor], Any]:
-    """Returns the loss, and the targets that it takes: the answers, and the weights beside them if there are any."""
-    loss = loss_of(training.target.classifies, weighted=training.weights is not None)
-    return loss, training.answers if training.weights is None else (training.answers, training.weights)
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a kind trains on.
+
+    Fields:
+        rows: All rows in their order, also those that are held out.
+        kept: Numbers of the rows to train on.
+        answers: Labels (N,) or standardized targets (N, D) float32 of these.
+        weights: Weights (N,) float32 of these, of mean 1, or None.
+        groups: Group (N,) of each of these, rows of one of which are held out together; or None.
+        verbose: Whether to show a bar.
+        checkpoint: Folder from which the same training goes on after it was killed, or None.
+    """
+
+    rows: Any
+    kept: Array
+    answers: Tensor
+    weights: Tensor | None
+    target: Target
+    settings: Any
+    groups: Array | None = None
+    verbose: bool = False
+    checkpoint: Path | None = None
+
+    def place_of(self, part: str) -> Path | None:
+        """Returns where the state of a part of the training is kept, if it is."""
+        return None if self.checkpoint is None else self.checkpoint / part
 
 
 def outputs_of(training: Training) -> int:
@@ -35,17 +61,33 @@ def outputs_of(training: Training) -> int:
     return training.target.count * (1 if training.target.classifies else 2)
 
 
-def data_of(training: Training, inputs: Tensor, targets: Any, validation: float | None) -> tuple[Any, Any]:
-    """Returns what ``caveat.train`` gets as data, and as what is held out to stop by; of few rows nothing is.
-
-    A fraction is left to each network, which chooses rows of its own. Where rows are copies of each other, the groups
-    that are held out are chosen here: by copies of what it was trained on no network is stopped.
+def objective_of(training: Training, inputs: Tensor, validation: float | None) -> dict[str, Any]:
+    """Returns what ``caveat.train`` is told of any kind, by complete settings: loss, data, what it stops by, and pace.
 
     Args:
         training: What is trained on.
         inputs: Inputs (N, ...) of the networks.
-        targets: As ``objective_of`` gives them.
-        validation: Fraction; None for none.
+        validation: Fraction of the rows that is held out to stop by; None for none.
+    """
+    settings, weights = training.settings, training.weights
+    targets = training.answers if weights is None else (training.answers, weights)
+    data, held = _split(training, inputs, targets, validation)
+    return {
+        "loss": loss_of(training.target.classifies, weighted=weights is not None),
+        "data": data,
+        "validation": held,
+        "batch_size": settings.batch_size,
+        "weight_decay": settings.weight_decay,
+        "seed": settings.random_state,
+        "progress": training.verbose,
+    }
+
+
+def _split(training: Training, inputs: Tensor, targets: Any, validation: float | None) -> tuple[Any, Any]:
+    """Returns the data, and what is held out to stop by; of few rows nothing is.
+
+    A fraction is left to each network, which chooses rows of its own. Where rows are copies of each other, the groups
+    that are held out are chosen here: by copies of what it was trained on no network is stopped.
     """
     if validation is None or len(training.kept) < _FEWEST_TO_VALIDATE:
         return (inputs, targets), None
@@ -66,17 +108,6 @@ def _rows_of(rows: Tensor, inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
         return inputs[rows], targets[rows]
     answers, weights = targets
     return inputs[rows], (answers[rows], weights[rows])
-
-
-def options_of(training: Training) -> dict[str, Any]:
-    """Returns what ``caveat.train`` is told of any kind, by complete settings."""
-    settings = training.settings
-    return {
-        "batch_size": settings.batch_size,
-        "weight_decay": settings.weight_decay,
-        "seed": settings.random_state,
-        "progress": training.verbose,
-    }
 
 
 def loss_of(classifies: bool, *, weighted: bool) -> Callable[[Any, Any], Tensor]:

@@ -21,7 +21,10 @@ _TYPES = {"i": "integer", "u": "integer", "f": "float", "b": "boolean"}
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes as text, in order, how many training rows had each, and their type before they were text."""
+    """The classes as text, in order, how many training rows had each, and their type before they were text.
+
+    Rows are ranked by ``usual_measure`` if nobody says; ``epistemic_measure`` is that of what more data would teach.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -30,6 +33,8 @@ class Classes:
     kind: str = "classes"
     classifies: ClassVar = True
     task: ClassVar = "classification"
+    usual_measure: ClassVar = "predictive_entropy"
+    epistemic_measure: ClassVar = "mutual_information"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,6 +69,8 @@ class Numbers:
     kind: str = "numbers"
     classifies: ClassVar = False
     task: ClassVar = "regression"
+    usual_measure: ClassVar = "total_variance"
+    epistemic_measure: ClassVar = "epistemic_variance"
 
     @cached_property
     def count(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators._kind import Model
+from caveat._estimators._model import Model
 from caveat._estimators._targets import Classes, Numbers
 from caveat._goal import Goal, check_aims
 from caveat.decide import (
@@ -39,23 +39,13 @@ def measures_of(task: str) -> list[str]:
     return [measure.name for measure in MEASURES.values() if measure.kind == task]
 
 
-def usual_measure(model: Model) -> str:
-    """Returns what rows are ranked by if nobody says: the total uncertainty."""
-    return "predictive_entropy" if model.target.classifies else "total_variance"
-
-
-def epistemic_measure(model: Model) -> str:
-    """Returns the measure of what more data would teach."""
-    return "mutual_information" if model.target.classifies else "epistemic_variance"
-
-
 def measure_of(model: Model, measure: str | None) -> str:
     """Returns the name of a measure; that of the policy, or else the usual one, if None is given.
 
     Raises:
         InvalidArgumentError: There is no such measure for this kind of target.
     """
-    name = str((model.policy or {}).get("measure", usual_measure(model))) if measure is None else measure
+    name = str((model.policy or {}).get("measure", model.target.usual_measure)) if measure is None else measure
     fitting = measures_of(model.target.task)
     if name in fitting:
         return name

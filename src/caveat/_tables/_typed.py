@@ -82,8 +82,10 @@ class TableReader:
         N, G = len(self.schema.numbers), len(self.schema.categories)
         return torch.cat([encoded[:, : 2 * N + G], scores, encoded[:, -(N + G) :]], 1)
 
-    def scores_of(self, rows: Tensor) -> Tensor:
-        """Returns the scores (B, K) within rows as ``add_scores`` gives them."""
+    def scores_of(self, rows: Tensor) -> Tensor | None:
+        """Returns the scores (B, K) within rows as ``add_scores`` gives them; None without trees."""
+        if self.trees is None:
+            return None
         N, G = len(self.schema.numbers), len(self.schema.categories)
         return rows[:, 2 * N + G : rows.shape[1] - (N + G)]
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import FILES, describe_calibration
+from caveat._estimators import FILES
 from caveat._extras import require
 from caveat._files import write_whole
 from caveat.cli._output_file import check_output, explaining_failure, writing
@@ -58,7 +58,7 @@ def _judge(
         "schema": "caveat-evaluate-1",
         "model": str(folder),
         "rows": len(tested.truth),
-        "calibration": describe_calibration(tested.model),
+        "calibration": tested.model.describe_calibration(),
         "metrics": {
             s.name: {"value": s.value, "low": s.low, "high": s.high, "title": s.title, "unit": s.unit} for s in scores
         },

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from caveat._estimators import epistemic_measure, uncertainty_of, usual_measure
+from caveat._estimators import uncertainty_of
 from caveat._extras import require
 from caveat._pictures import upright
 from caveat.cli._picture_tested import TestedPictures
@@ -30,13 +30,13 @@ def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str
         _mosaic(
             tested,
             "Pictures it is least sure of",
-            uncertainty_of(model, tested.pred, usual_measure(model)),
+            uncertainty_of(model, tested.pred, model.target.usual_measure),
             "Over each picture its truth, under it the answer, and its file; the least sure comes first.",
         ),
         _mosaic(
             tested,
             "Pictures of which it has seen too few",
-            uncertainty_of(model, tested.pred, epistemic_measure(model)),
+            uncertainty_of(model, tested.pred, model.target.epistemic_measure),
             "These have the highest epistemic uncertainty: the first to look at when another kind of pictures turns "
             "up, and the first to have labeled for the next training.",
         ),

@@ -13,7 +13,6 @@ from caveat._estimators import (
     Kind,
     Model,
     changed,
-    describe_calibration,
     fingerprint,
     highest_level,
     load_model,
@@ -84,7 +83,7 @@ def describe_file(
     """Returns the same of one file, with what calibrates the model."""
     counts = {decision: file.counts[decision] for decision in decisions}
     said = describe_output(out, file.rows, file.resumed, counts, warnings)
-    return {**said, "calibration": describe_calibration(model)}
+    return {**said, "calibration": model.describe_calibration()}
 
 
 def check_request(model: Model, draws: int | None, level: float) -> None:
@@ -105,9 +104,7 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
         )
 
 
-def describe_work(
-    mark: str, content: str, draws: int | None, level: float, keep: Sequence[str] = ()
-) -> dict[str, Any]:
+def describe_work(mark: str, content: str, draws: int | None, level: float, keep: Sequence[str] = ()) -> dict[str, Any]:
     """Returns what unfinished predictions must share to be gone on with, also the versions."""
     made_by = [version("caveat"), str(torch.__version__)]
     return {"model": mark, "data": content, "draws": draws, "level": level, "keep": list(keep), "made_by": made_by}

@@ -11,7 +11,7 @@ import torch
 
 from caveat import metrics
 from caveat._canvas import as_text, axes_or_new, finish, legend_below, shortened
-from caveat._estimators import epistemic_measure, highest_level, interval_of, uncertainty_of, usual_measure
+from caveat._estimators import highest_level, interval_of, uncertainty_of
 from caveat._extras import require
 from caveat._palette import ALEATORIC, BLUE, EPISTEMIC, FAINT, INK, MUTED, ORANGE
 from caveat.cli._tabular_drift import Drift
@@ -65,7 +65,7 @@ def _fraction_held(tested: Judged, level: float) -> float:
 
 def plot_referred(tested: Judged) -> Any:
     """The main metric on what is kept, by each measure, and by chance and by an oracle."""
-    measures = {"total": usual_measure(tested.model), "epistemic": epistemic_measure(tested.model)}
+    measures = {"total": tested.model.target.usual_measure, "epistemic": tested.model.target.epistemic_measure}
     by = {name: uncertainty_of(tested.model, tested.pred, measure) for name, measure in measures.items()}
     fractions = torch.linspace(0.1, 1.0, 37)
     if isinstance(tested.pred, Categorical):
@@ -98,7 +98,7 @@ def _logarithmic(ax: Any, axis: str) -> None:
 
 def plot_error_by_uncertainty(tested: Judged) -> Any:
     """Rows in ten groups from the surest to the least sure: the error of each, beside what was expected."""
-    by = uncertainty_of(tested.model, tested.pred, usual_measure(tested.model))
+    by = uncertainty_of(tested.model, tested.pred, tested.model.target.usual_measure)
     order = by.argsort(stable=True)
     groups = [group for group in torch.tensor_split(order, _BINS) if len(group)]
     if isinstance(tested.pred, Categorical):

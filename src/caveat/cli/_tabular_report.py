@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from caveat._estimators import Classes, Model, describe_calibration, epistemic_measure, uncertainty_of, usual_measure
+from caveat._estimators import Classes, Model, uncertainty_of
 from caveat.cli._report_page import data_url, list_facts, make_page, section, wide_table
 from caveat.cli._tabular_drift import Drift
 from caveat.cli._tabular_pictures import (
@@ -42,7 +42,7 @@ td.text,th.text{text-align:left}
 def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy: dict[str, Any] | None) -> str:
     """The whole page."""
     model = tested.model
-    usual, epistemic = usual_measure(model), epistemic_measure(model)
+    usual, epistemic = model.target.usual_measure, model.target.epistemic_measure
     least_sure = choose_rows(tested, uncertainty_of(model, tested.pred, usual), [])
     least_known = choose_rows(tested, uncertainty_of(model, tested.pred, epistemic), least_sure)
     sections = [
@@ -212,7 +212,7 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
     doubts = [f"Warning: {note}." for note in tested.warnings]
     parts = [lead_policy(policy), *warnings_of(tested), *doubts, strange]
     if usual is not None:
-        by = uncertainty_of(tested.model, tested.pred, epistemic_measure(tested.model))
+        by = uncertainty_of(tested.model, tested.pred, tested.model.target.epistemic_measure)
         less_known = float((by > usual).double().mean())
         parts.append(f"{less_known:.0%} have more epistemic uncertainty than the median row held out in training.")
     if moved:
@@ -267,9 +267,7 @@ def _read_rows(tested: Tested) -> str:
 
 
 def _drift_table(drifts: list[Drift]) -> str:
-    rows = [
-        [d.column, f"{d.index:.3f}", f"{d.chance:.3f}", d.moved or "no", f"{d.new:.1%}", d.words] for d in drifts
-    ]
+    rows = [[d.column, f"{d.index:.3f}", f"{d.chance:.3f}", d.moved or "no", f"{d.new:.1%}", d.words] for d in drifts]
     titles = ["column", "stability index", "of chance alone", "moved", "unlike training", "what differs most"]
     return f"<details><summary>Every column</summary>{wide_table(titles, rows, kinds={5: 'wrap'})}</details>"
 
@@ -291,4 +289,4 @@ def _facts(tested: Tested, policy: dict[str, Any] | None) -> dict[str, str]:
 def training_facts(model: Model) -> dict[str, str]:
     """Returns what a page says of how a model was trained and calibrated."""
     rows = f"{model.summary.get('rows_trained_on', 0):,} {model.kind.rows}"
-    return {"trained on": rows, "calibrated by": describe_calibration(model)}
+    return {"trained on": rows, "calibrated by": model.describe_calibration()}

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Classes, epistemic_measure
+from caveat._estimators import Classes
 from caveat._tables import FIRST
 from caveat.cli._report_page import wide_table
 from caveat.cli._tabular_tested import Judged, Tested
@@ -63,7 +63,7 @@ def rows_table(tested: Tested, rows: list[int], measure: str) -> str:
             truth_text(tested, row),
             answer_text(tested, row),
             *(f"{float(parts[part][row]):.3g}" for part in ("epistemic", "aleatoric")),
-            why(tested, row, little_known=measure == epistemic_measure(tested.model)),
+            why(tested, row, little_known=measure == tested.model.target.epistemic_measure),
         ]
         for row in rows
     ]

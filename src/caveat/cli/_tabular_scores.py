@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caveat import metrics
 from caveat._bounds import risk_upper_bound
-from caveat._estimators import Classes, Numbers, interval_of, losses_of, sets_of, uncertainty_of, unit_of, usual_measure
+from caveat._estimators import Classes, Numbers, interval_of, losses_of, sets_of, uncertainty_of, unit_of
 from caveat.cli._tabular_tested import Judged
 from caveat.predictive import Categorical, Gaussian
 
@@ -83,7 +83,7 @@ def _class_metrics(tested: Judged, pred: Categorical, chosen: Tensor) -> list[An
         about = f"of {labels[1]}" if len(labels) == 2 else "mean over classes"
         found.append((("auroc", f"AUROC, {about}", ""), mean_auroc, both))
     if 0 < int(few_wrong.sum()) < len(few_wrong):
-        by = uncertainty_of(tested.model, pred, usual_measure(tested.model))
+        by = uncertainty_of(tested.model, pred, tested.model.target.usual_measure)
         found.append((("error_auroc", "AUROC of wrong answers by uncertainty", ""), metrics.auroc, (by, wrong)))
     sets = sets_of(tested.model.calibration.scores, pred, 0.9)
     if not bool(sets.all()):  # else too few rows were held out

@@ -20,11 +20,9 @@ from caveat._estimators import (
     Stored,
     Training,
     build_on,
-    data_of,
     draws_line,
     find_frozen,
     objective_of,
-    options_of,
     outputs_of,
     plain_text,
     require,
@@ -90,15 +88,10 @@ def _learn(training: Training) -> Learned:
     classes, outputs = training.target.classifies, outputs_of(training)
     looks = not (pictures and classes and settings.patience is None)
     shape = Shape(inputs.shape[1], pictures, outputs, classes, settings.width, settings.dropout)
-    loss, targets = objective_of(training)
-    data, validation = data_of(training, chosen, targets, settings.validation if looks else None)
     fitted = fit_ensemble(
         partial(build_on, None if pictures else chosen, partial(PictureNetwork, shape)),
-        loss,
-        data,
-        validation=validation,
-        **options_of(training),
-        members=networks_of(settings),
+        **objective_of(training, chosen, settings.validation if looks else None),
+        members=settings.members,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         patience=settings.patience,

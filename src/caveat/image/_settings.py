@@ -52,4 +52,4 @@ def complete(settings: Settings, rows: int) -> Settings:
     if settings.backbone is not None:
         steps, usual = 3_000, {"width": 256, "dropout": 0.3, "learning_rate": 1e-3, "weight_decay": 1e-2, "patience": 6}
     epochs = max(4, min(60, steps * batch // max(rows, 1)))  # so many that the steps stay within bounds
-    return fill_in(settings, **usual, batch_size=batch, epochs=epochs)
+    return fill_in(replace(settings, members=networks_of(settings)), **usual, batch_size=batch, epochs=epochs)

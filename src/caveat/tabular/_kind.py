@@ -75,11 +75,6 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     return {} if trees is None else trees.tensors()
 
 
-def _other_means(model: Model, inputs: Tensor) -> Tensor | None:
-    reader = cast(TableReader, model.reader)
-    return None if reader.trees is None else reader.scores_of(inputs)
-
-
 def _restore_trees(stored: Stored, schema: Schema) -> Trees | None:
     shape, arrays = cast(Shape, stored.shape), under(stored.tensors, OF_READER)
     if not shape.scores and not arrays:
@@ -175,6 +170,6 @@ KIND = Kind(
     restore=_restore,
     describe=_describe,
     tensors=_tensors,
-    other_means=_other_means,
+    other_means=TableReader.scores_of,
     folds=True,
 )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
+from caveat._tables import TableReader
 from caveat.layers import (
     ConcreteDropout,
     GaussianDropout,
@@ -27,6 +28,10 @@ from caveat.samplers import gaussian_process_head, mc_dropout
 _MASKED = 0.01  # of the values in training, so that the network knows what to do without each
 _MOST_SCORE = 12.0  # a logit beyond which an answer is all but certain
 _PRIOR_RATE = 0.5  # rate of Gaussian dropout: noise of variance 1
+_LOOKED_AT = 1000
+# What a column may do at least where it is not known: of the spread of means, of the size of logits. Logits far from 0
+# must be moved as far before their probabilities vary.
+_OF_MEANS, _OF_LOGITS = 0.5, 1.0
 METHODS = ("ensemble", "mc_dropout", "concrete_dropout", "sngp")
 
 
@@ -162,6 +167,44 @@ class TableNetwork(nn.Module):
         if self.shape.method == "sngp":
             return gaussian_process_head(self, output=output, live=lambda path, module: path == "prior")
         return mc_dropout(self, output=output, live=_live)
+
+
+@torch.no_grad()
+def influence(networks: Sequence[TableNetwork], reader: TableReader, encoded: Tensor) -> list[Tensor]:
+    """How far each network's answers move where a column's values are dealt out to other rows, (N + G,), in its units.
+
+    At least half of the spread of all means, or the size of all logits: what was never seen may matter more than what
+    was. What trees say of a row moves with its values.
+    """
+    seen = encoded[:: max(1, len(encoded) // _LOOKED_AT)][:_LOOKED_AT]
+    rows, other = reader.add_scores(seen), torch.roll(torch.arange(len(seen)), len(seen) // 2 + 1)
+    before = [_centered(network, rows) for network in networks]
+    moved: list[list[Tensor]] = [[] for _ in networks]
+    N, G = len(reader.schema.numbers), len(reader.schema.categories)
+    for column in range(N + G):
+        dealt, inputs = seen.clone(), rows.clone()
+        for place in [column, N + column] if column < N else [N + column]:
+            dealt[:, place] = seen[other, place]
+        changed = (dealt != seen).any(1)
+        inputs[changed] = reader.add_scores(dealt[changed])
+        for network, at_first, found in zip(networks, before, moved, strict=True):
+            found.append((_centered(network, inputs) - at_first).square().mean().sqrt())
+    return [
+        torch.stack(found).maximum(_least(network, one))
+        for network, one, found in zip(networks, before, moved, strict=True)
+    ]
+
+
+def _least(network: TableNetwork, outputs: Tensor) -> Tensor:
+    classes = network.shape.classes
+    size = (outputs if classes else outputs - outputs.mean(0)).square().mean().sqrt().clamp(min=0.1)
+    return (_OF_LOGITS if classes else _OF_MEANS) * size
+
+
+def _centered(network: TableNetwork, rows: Tensor) -> Tensor:
+    """Returns means, or logits less their mean over classes."""
+    outputs = network(rows)[:, : network.shape.drawn]
+    return outputs - outputs.mean(1, keepdim=True) if network.shape.classes else outputs
 
 
 def _live(path: str, module: nn.Module) -> bool:

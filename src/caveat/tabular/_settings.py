@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from caveat._estimators import SharedSettings, fill_in
 from caveat._estimators import check_settings as check_ranges
@@ -38,14 +38,15 @@ def networks_of(settings: Settings) -> int:
 def complete(settings: Settings, rows: int, classes: bool) -> Settings:
     """Returns the settings with what was left open chosen by the number of rows, and by whether they are of classes.
 
-    A batch is small for small tables, which else would take few steps, and epochs are so many that steps and rows shown
-    stay within bounds. A smooth target takes longer to learn than a class, which bears more dropout.
+    Its members are the networks that are trained. A batch is small for small tables, which else would take few steps,
+    and epochs are so many that steps and rows shown stay within bounds. A smooth target takes longer to learn than a
+    class, which bears more dropout.
     """
     rows = max(rows, 1)
     batch = settings.batch_size or (32 if rows < 2_000 else 64 if rows < 6_000 else 128 if rows < 15_000 else 256)
     shown = (400_000 if classes else 600_000) // rows
     return fill_in(
-        settings,
+        replace(settings, members=networks_of(settings)),
         dropout=0.25 if classes else 0.1,
         weight_decay=1e-2,
         batch_size=batch,

@@ -1,8 +1,8 @@
-"""From rows to networks: training, and how much each column matters where it is not known."""
+"""From rows to networks: what they are built and trained by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -12,18 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caveat._estimators import Learned, Training, data_of, objective_of, options_of
+from caveat._estimators import Learned, Training, objective_of
 from caveat._tables import Array, Schema, TableReader, TrainingTable
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
-from caveat.tabular._network import Shape, TableNetwork
-from caveat.tabular._settings import Settings, complete, held_out, networks_of
+from caveat.tabular._network import Shape, TableNetwork, influence
+from caveat.tabular._settings import Settings, complete, held_out
 from caveat.train import Fit, fit_ensemble
 
-_LOOKED_AT = 1000
-# What a column may do at least where it is not known: of the spread of means, of the size of logits. Logits far from 0
-# must be moved as far before their probabilities vary.
-_OF_MEANS, _OF_LOGITS = 0.5, 1.0
 _MOST_PIECES, _ROWS_A_PIECE = 48, 40
 _FEW_VALUES = 128  # of a number of so few values a class may hang on a single one: each begins a piece
 _SMALLER, _SHORTER = 5, 3  # the second part of training: how much smaller its steps are, and its patience
@@ -51,12 +47,17 @@ def learn(training: Training) -> Learned:
         if shape.method == "sngp":
             update_precision(network, rows)
     noise = _noise(networks[0], rows, training.answers) if shape.method == "sngp" and not shape.classes else None
-    means = None if training.target.classifies else boost_means(training, reader.compared(encoded))
-    if means is not None:
-        reader, shape = replace(reader, trees=means), replace(shape, scores=training.target.count)
-        for network in networks:
-            network.mix_with(shape.scores)
-    return Learned(reader, shape, reader.add_scores(table.encoded), trained, noise)
+    if training.target.classifies:
+        return Learned(reader, shape, reader.add_scores(table.encoded), trained, noise)
+    compared = reader.compared(table.encoded)
+    means = boost_means(training, compared[training.kept])
+    if means is None:
+        return Learned(reader, shape, table.encoded, trained, noise)
+    reader, shape = replace(reader, trees=means), replace(shape, scores=training.target.count)
+    inputs = reader.add_scores(table.encoded, means.scores(compared))
+    for network in networks:
+        network.mix_with(shape.scores)
+    return Learned(reader, shape, inputs, trained, noise)
 
 
 def pieces_of(table: TrainingTable, kept: Array, classes: bool) -> list[Array]:
@@ -106,33 +107,22 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
 
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
     """
-    count, settings = len(rows), training.settings
-    loss, targets = objective_of(training)
+    settings = training.settings
+    given = objective_of(training, rows, held_out(len(rows)))
     if shape.method == "sngp" and not shape.classes:
-        loss = nn.MSELoss() if training.weights is None else _weighted_square
-    common: dict[str, Any] = {
-        "members": networks_of(settings),
-        "backend": "vectorized",
-        "penalty": partial(concrete_penalty, N=count, model_precision=None)
-        if shape.method == "concrete_dropout"
-        else None,
-        **options_of(training),
-    }
-    data, validation = data_of(training, rows, targets, held_out(count))
-
-    def train(build: Callable[..., nn.Module], **pace: Any) -> Sequence[Fit]:
-        return fit_ensemble(build, loss, data, validation=validation, **common, **pace).fits
-
+        given["loss"] = nn.MSELoss() if training.weights is None else _weighted_square
+    if shape.method == "concrete_dropout":
+        given["penalty"] = partial(concrete_penalty, N=len(rows), model_precision=None)
+    train = partial(fit_ensemble, **given, members=settings.members, backend="vectorized")
     epochs, patience, rate = settings.epochs, settings.patience, settings.learning_rate
-    build = partial(TableNetwork, shape, list(edges))
     later = epochs // _SHARE
     large = train(
-        build,
+        partial(TableNetwork, shape, list(edges)),
         epochs=epochs - later,
         patience=patience,
         learning_rate=rate,
         checkpoint=training.place_of("first"),
-    )
+    ).fits
     if not later:
         return list(large)
     small = train(
@@ -141,7 +131,7 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
         patience=max(2, patience // _SHORTER),
         learning_rate=rate / _SMALLER,
         checkpoint=training.place_of("second"),
-    )
+    ).fits
     return [_better(before, after) for before, after in zip(large, small, strict=True)]
 
 
@@ -176,41 +166,3 @@ def _noise(network: TableNetwork, rows: Tensor, answers: Tensor) -> float:
     parts = cast("tuple[Tensor, ...]", rows.split(4096))
     residual = torch.cat([network(part) for part in parts]).double() - answers.double()
     return max(float(residual.square().mean()), 1e-6)
-
-
-@torch.no_grad()
-def influence(networks: Sequence[TableNetwork], reader: TableReader, encoded: Tensor) -> list[Tensor]:
-    """How far each network's answers move where a column's values are dealt out to other rows, (N + G,), in its units.
-
-    At least half of the spread of all means, or the size of all logits: what was never seen may matter more than what
-    was. What trees say of a row moves with its values.
-    """
-    seen = encoded[:: max(1, len(encoded) // _LOOKED_AT)][:_LOOKED_AT]
-    rows, other = reader.add_scores(seen), torch.roll(torch.arange(len(seen)), len(seen) // 2 + 1)
-    before = [_centered(network, rows) for network in networks]
-    moved: list[list[Tensor]] = [[] for _ in networks]
-    N, G = len(reader.schema.numbers), len(reader.schema.categories)
-    for column in range(N + G):
-        dealt, inputs = seen.clone(), rows.clone()
-        for place in [column, N + column] if column < N else [N + column]:
-            dealt[:, place] = seen[other, place]
-        changed = (dealt != seen).any(1)
-        inputs[changed] = reader.add_scores(dealt[changed])
-        for network, at_first, found in zip(networks, before, moved, strict=True):
-            found.append((_centered(network, inputs) - at_first).square().mean().sqrt())
-    return [
-        torch.stack(found).maximum(_least(network, one))
-        for network, one, found in zip(networks, before, moved, strict=True)
-    ]
-
-
-def _least(network: TableNetwork, outputs: Tensor) -> Tensor:
-    classes = network.shape.classes
-    size = (outputs if classes else outputs - outputs.mean(0)).square().mean().sqrt().clamp(min=0.1)
-    return (_OF_LOGITS if classes else _OF_MEANS) * size
-
-
-def _centered(network: TableNetwork, rows: Tensor) -> Tensor:
-    """Returns means, or logits less their mean over classes."""
-    outputs = network(rows)[:, : network.shape.drawn]
-    return outputs - outputs.mean(1, keepdim=True) if network.shape.classes else outputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,4 +76,4 @@ def complete(settings: Settings, rows: int, outputs: int, classifies: bool) -> S
     epochs = 4 if tuned else max(fewest, min(60, steps * batch // max(rows, 1)))
     validation = None if words and classifies else 0.1
     open_ones = {"batch_size": batch, "epochs": epochs, "validation": validation, "weight_decay": 1e-2}
-    return fill_in(settings, **_USUAL[kind], **open_ones)
+    return fill_in(replace(settings, members=networks_of(settings)), **_USUAL[kind], **open_ones)

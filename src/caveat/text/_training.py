@@ -11,11 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Learned, Training, build_on, data_of, objective_of, options_of, outputs_of
+from caveat._estimators import Learned, Training, build_on, objective_of, outputs_of
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
-from caveat.text._settings import complete, kind_of, networks_of
+from caveat.text._settings import complete, kind_of
 from caveat.text._words import learn_vocabulary
 from caveat.train import Fit, fit, fit_ensemble
 
@@ -51,21 +51,16 @@ def learn(training: Training) -> Learned:
 
 def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Fit]:
     settings = training.settings
-    loss, targets = objective_of(training)
-    data, validation = data_of(training, inputs, targets, settings.validation)
     fitted = fit_ensemble(
         partial(build_on, None if shape.kind == "words" else inputs, partial(SentenceNetwork, shape)),
-        loss,
-        data,
-        validation=validation,
-        members=networks_of(settings),
+        **_objective(training, inputs),
+        members=settings.members,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
-        backend="loop" if shape.kind == "words" or networks_of(settings) == 1 else "vectorized",  # no stacked sum
+        backend="loop" if shape.kind == "words" or settings.members == 1 else "vectorized",  # no stacked sum
         optimizer=partial(_many_weights, settings) if shape.kind == "words" else None,
         schedule=fall_evenly if shape.kind == "words" else None,
         checkpoint=training.place_of("first"),
-        **_common(training),
     )
     with torch.no_grad():
         for network in cast("Sequence[SentenceNetwork]", fitted):
@@ -83,30 +78,24 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     """
     settings = training.settings
     features = encoder.features_of(inputs)
-    loss, targets = objective_of(training)
-    common = _common(training)
-    data, validation = data_of(training, features, targets, settings.validation)
     heads = fit_ensemble(
         partial(build_on, features, partial(SentenceNetwork, shape)),
-        loss,
-        data,
-        validation=validation,
-        members=networks_of(settings),
+        **_objective(training, features),
+        members=settings.members,
         epochs=_HEAD_EPOCHS,
         learning_rate=_HEAD_STEP,
-        backend="vectorized" if networks_of(settings) > 1 else "loop",
+        backend="vectorized" if settings.members > 1 else "loop",
         checkpoint=training.place_of("first"),
-        **common,
     )
     trained: list[Fit] = []
-    data, validation = data_of(training, inputs, targets, settings.validation)
+    options: dict[str, Any] = {"learning_rate": settings.learning_rate, "epochs": settings.epochs}
+    options |= _objective(training, inputs)
     for number, head in enumerate(heads.fits):
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
-        options: dict[str, Any] = {**common, "seed": head.seed, "learning_rate": settings.learning_rate}
         place = training.place_of(f"network{number}.safetensors")
-        options |= {"validation": validation, "epochs": settings.epochs, "checkpoint": place}
-        trained.append(fit(network, loss, data, **options))
+        options |= {"seed": head.seed, "checkpoint": place}
+        trained.append(fit(network, **options))
     return trained
 
 
@@ -120,6 +109,7 @@ def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
-def _common(training: Training) -> dict[str, Any]:
+def _objective(training: Training, inputs: Tensor) -> dict[str, Any]:
     settings = training.settings
-    return {**options_of(training), "patience": settings.patience, "device": settings.device}
+    given = objective_of(training, inputs, settings.validation)
+    return {**given, "patience": settings.patience, "device": settings.device}

@@ -11,13 +11,11 @@ from typing import Any, cast
 from caveat._estimators import (
     FILES,
     choose_by_truth,
-    epistemic_measure,
     fingerprint,
     load_model,
     losses_of,
     uncertainty_of,
     unit_of,
-    usual_measure,
 )
 from caveat._goal import Goal
 from caveat._kinds import package_of
@@ -113,7 +111,7 @@ def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
         InvalidArgumentError: A measure or tolerance that is none.
     """
     model = tested.model
-    measure = choice.measure or usual_measure(model)
+    measure = choice.measure or model.target.usual_measure
     judged = model.target.classifies or choice.tolerance is not None
     losses = losses_of(model, tested.pred, tested.truth, choice.tolerance)
     by = uncertainty_of(model, tested.pred, measure).cpu()
@@ -134,7 +132,7 @@ def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
         "classifies": model.target.classifies,
         "judged": judged,
         "measure": measure,
-        "measures": [usual_measure(model), epistemic_measure(model)],
+        "measures": [model.target.usual_measure, model.target.epistemic_measure],
         "unit": unit_of(model, measure),
         "parts_unit": "nats" if model.target.classifies else "standard deviations",
         "loss_all": float(losses.mean()),
@@ -175,7 +173,7 @@ def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[s
                 "uncertainty": float(by[row]),
                 "epistemic": float(parts["epistemic"][row]),
                 "aleatoric": float(parts["aleatoric"][row]),
-                "why": why(tested, row, little_known=measure == epistemic_measure(model)),
+                "why": why(tested, row, little_known=measure == model.target.epistemic_measure),
                 "cells": [str(tested.sample.columns[name][row]) for name in names],
             }
         )
