@@ -56,14 +56,9 @@ class Table:
     def __init__(self, x: Tensor) -> None:
         self.x = x
 
-    def order(self, answers: Any, weights: Any) -> Any:
-        return np.lexsort([*self.x.numpy().T, *answers.T])
-
-    def take(self, rows: Any) -> Table:
-        return Table(self.x[rows])
-
-    def groups(self, answers: Any) -> None:
-        return
+    def sort(self, answers: Any, weights: Any) -> tuple[Table, Any, None]:
+        order = np.lexsort([*self.x.numpy().T, *answers.T])
+        return Table(self.x[order]), order, None
 
 
 TABLES = 30

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from caveat._tables import InvalidTableError, as_columns
-from caveat._tables._schema import CategoryColumn, learn_table
+from caveat._tables._reading import learn_table
+from caveat._tables._schema import CategoryColumn
 from caveat._tables._values import dates_of, keys_of, numbers_of
 
 SIZES, COLORS = [1.5, None, 3.0], ["red", None, "blue"]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from caveat._tables._columns import InvalidTableError
 from caveat._tables._dress import Dress, learn_dress, number_in, undress
-from caveat._tables._reading import learn_reading
-from caveat._tables._schema import NumberColumn, Schema, learn_table, parse_columns
+from caveat._tables._reading import learn_reading, learn_table
+from caveat._tables._schema import NumberColumn, Schema, parse_columns
 from caveat._tables._values import numbers_of
 
 

@@ -49,4 +49,4 @@ def test_a_file_is_refused_by_line_in_whichever_chunk_it_is(tmp_path: Path) -> N
         with pytest.raises(InvalidTableError, match=r"'colour' and no 'color' at line 4 of rows.jsonl"):
             list(read_chunks(data, rows, Spelling(["size", "color"])))
     with pytest.raises(InvalidTableError, match=r"'colour' and no 'color' at line 4"):
-        read_sample(data, 2, 0, spelling=Spelling(["size", "color"]))
+        read_sample(data, 2, 0, {}, spelling=Spelling(["size", "color"]))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from caveat._plain import from_plain
 from caveat._tables._columns import InvalidTableError, as_columns, as_objects
-from caveat._tables._schema import CategoryColumn, Column, Schema, learn_table, parse_columns
+from caveat._tables._reading import learn_table
+from caveat._tables._schema import CategoryColumn, Column, Schema, parse_columns
 from caveat._tables._typed import ABSENT, FIRST, UNKNOWN, unfamiliarity
 from caveat._tables._typed import encode as encode_typed
 

@@ -14,7 +14,6 @@ from caveat._tables import (
     InvalidTableError,
     read_sample,
     read_targets,
-    require_columns,
 )
 from caveat.errors import InvalidArgumentError
 
@@ -120,10 +119,9 @@ def _is_shown(path: Path, place: Path) -> bool:
 def _list_table(place: Path, targets: Sequence[str] | None, kind: str | None) -> tuple[list[Path], list[Any] | None]:
     """Read as tables are: any delimiter, gaps, numbers in local dress, and errors that name the line."""
     try:
-        sample = read_sample(place, sys.maxsize, 0)
+        sample = read_sample(place, sys.maxsize, 0, {"target": targets or ()})
         first, *others = sample.columns
         names = others[:1] if targets is None else list(targets)
-        require_columns(sample, names, "target")
         if first in names:
             raise InvalidPictureError("target must name columns after the first, of paths.", got=repr(first))
         if Path(first).suffix.lower() in ENDINGS:

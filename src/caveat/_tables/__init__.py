@@ -15,14 +15,14 @@ from caveat._tables._columns import (
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._impossible import ImpossibleDates
 from caveat._tables._misspelled import Spelling
-from caveat._tables._sample import class_labels, read_sample, read_targets, require_columns, target_numbers
+from caveat._tables._reading import learn_table, read_targets
+from caveat._tables._sample import class_labels, read_sample, target_numbers
 from caveat._tables._schema import (
     CategoryColumn,
     Column,
     DateColumn,
     NumberColumn,
     Schema,
-    learn_table,
     parse_columns,
 )
 from caveat._tables._training_table import TrainingTable
@@ -62,7 +62,6 @@ __all__ = [
     "read_chunks",
     "read_sample",
     "read_targets",
-    "require_columns",
     "row_place",
     "shown",
     "take",

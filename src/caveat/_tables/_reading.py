@@ -1,25 +1,43 @@
-"""What a column holds, learned from its values: numbers in some dress, dates in some order, or categories."""
+"""What columns hold, targets too, learned from their values: numbers in some dress, dates in some order, categories."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from caveat._tables._columns import Array, Category, Columns, InvalidTableError
+from caveat._tables._chunks import Chunk
+from caveat._tables._columns import Array, Category, Columns, InvalidTableError, TypedColumns
 from caveat._tables._days import Order, dates_among, day_of, is_part_of_date, learn_order, year_of_two_digits
 from caveat._tables._dress import PLAIN, Dress, learn_dress, number_in, numbers_among
-from caveat._tables._values import Counted, Place, count_values, is_gap, row_place, shown
+from caveat._tables._sample import class_labels, require_known
+from caveat._tables._schema import CategoryColumn, Column, DateColumn, NumberColumn, Schema, date_parts
+from caveat._tables._values import (
+    Counted,
+    Place,
+    count_values,
+    dates_of,
+    is_gap,
+    join_mixed_truths,
+    keys_of,
+    numbers_of,
+    row_place,
+    shown,
+)
 from caveat.errors import explain
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
 _FRACTION_OF_DATES = 0.5
 _FEW = 10
+_FEW_CODES = 10  # whole numbers of so few kinds are classes
+_MOST_CATEGORIES = 100_000
+_EMPTY = "every value is missing, so that nothing is learned from it"
 _MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
@@ -87,6 +105,97 @@ def learn_reading(
     if (order := learn_order(counts)) is not None:
         return Reading("date", order=order.order, note=_note_of_order(counts, order))
     return _of_words(name, values, counted, dates_among(counts), place, target)
+
+
+def learn_table(
+    columns: Columns, categorical: Collection[str] = (), place: Place = row_place, beside: Columns | None = None
+) -> tuple[Schema, TypedColumns]:
+    """Returns what each column holds, from the rows of training, and the columns as they were parsed.
+
+    Args:
+        columns: Arrays (B,) by name.
+        categorical: Names of columns that hold categories although they look like numbers.
+        place: Function that says where a row is, for messages.
+        beside: All columns of the file, where these are some of them.
+
+    Raises:
+        InvalidTableError: No columns, numbers and words that are mixed, an infinite number, a name in ``categorical``
+            that is no column.
+
+    Example:
+        >>> found, _ = learn_table({"age": np.array([20.0, 40.0]), "sex": np.array(["f", None], dtype=object)})
+        >>> [(column.name, column.kind, column.missing) for column in found.columns]
+        [('age', 'number', 0), ('sex', 'category', 1)]
+    """
+    if not columns:
+        raise InvalidTableError(_no_columns())
+    unknown = sorted(set(categorical) - set(columns))
+    if unknown:
+        raise InvalidTableError(_no_such_column(unknown[0], columns))
+    learned: list[Column] = []
+    typed = TypedColumns({}, {})
+    for name, values in columns.items():
+        reading = Reading("category") if name in categorical else learn_reading(name, values, place, beside or columns)
+        if reading.kind == "number":
+            numbers = numbers_of(name, values, place, reading.dress)
+            note = reading.note or (_EMPTY if np.isnan(numbers).all() else "")
+            learned.append(replace(_learn_number(name, numbers), dress=reading.dress, note=note))
+            typed.numbers[name] = numbers
+        elif reading.kind == "date":
+            parts = date_parts(name, dates_of(name, values, place, reading.order))
+            varying = [_learn_number(part, part_values) for part, part_values in parts.items()]
+            kept = tuple(part for at, part in enumerate(varying) if at == 0 or part.low < part.high)
+            learned.append(DateColumn(name, kept, reading.order, reading.note))
+            typed.numbers.update(parts)
+        else:
+            keys = np.array(join_mixed_truths(keys_of(name, values, place)), dtype=object)
+            found = _learn_categories(name, keys)
+            learned.append(replace(found, note=reading.note or ("" if found.categories else _EMPTY)))
+            typed.categories[name] = keys
+    return Schema(tuple(learned)), typed
+
+
+@dataclass(frozen=True, eq=False)
+class TargetColumns:
+    """The targets as a file has them: classes or numbers.
+
+    Fields:
+        labels: The names (B,) of the rows' classes, as ``key_of`` has them; None of numbers.
+        values: Numbers (B, D) float64; None of classes.
+        dresses: How the file writes each of these.
+        notes: What is doubtful about that, by name.
+    """
+
+    labels: list[str] | None = None
+    values: Array | None = None
+    dresses: tuple[Dress, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def read_targets(sample: Chunk, names: Sequence[str], kind: str | None) -> TargetColumns:
+    """Returns the targets: of one that nobody calls "classes" or "numbers", text, booleans and few whole numbers are
+    classes.
+
+    Raises:
+        InvalidTableError: As ``class_labels`` and ``target_numbers``; or numbers mixed with words.
+    """
+    if kind == "classes":
+        return TargetColumns(labels=class_labels(sample, names[0]))
+    columns, unsaid = sample.columns, kind is None and len(names) == 1
+    readings = [learn_reading(name, columns[name], sample.place, columns, target=True) for name in names]
+    if unsaid and readings[0].kind != "number":
+        return TargetColumns(labels=class_labels(sample, names[0]))
+    dresses = tuple(reading.dress for reading in readings)
+    values = [numbers_of(name, columns[name], sample.place, dress) for name, dress in zip(names, dresses, strict=True)]
+    if unsaid and _are_codes(values[0]):
+        return TargetColumns(labels=class_labels(sample, names[0]))
+    notes = {name: reading.note for name, reading in zip(names, readings, strict=True) if reading.note}
+    return TargetColumns(None, require_known(sample, names, values), dresses, notes)
+
+
+def _are_codes(numbers: Array) -> bool:
+    different = np.unique(numbers[~np.isnan(numbers)])
+    return len(different) <= _FEW_CODES and bool((different == np.round(different)).all())
 
 
 def _has_decimal_commas(columns: Columns) -> bool:
@@ -157,6 +266,39 @@ def _note_of_order(counts: Mapping[Any, int], found: Order) -> str:
     return "; ".join(notes)
 
 
+def _learn_number(name: str, values: NDArray[np.float64]) -> NumberColumn:
+    here = np.sort(values[~np.isnan(values)])  # sorted: sums then do not depend on the order of the rows
+    if not len(here):
+        return NumberColumn(name, 0.0, 1.0, 0.0, 0.0, len(values))
+    power = int(np.frexp(np.abs(here).max())[1])  # by a power of two, which loses no digit, lest squares overflow
+    shrunk = np.ldexp(here, -power)
+    center, scale = float(np.ldexp(shrunk.mean(), power)), float(np.ldexp(shrunk.std(), power))
+    if here[0] == here[-1] or scale == 0:  # a constant: a tenth of it is one step away
+        center, scale = float(here[0]), 0.1 * float(np.abs(here).max()) or 1.0
+    deciles = np.unique(np.quantile(here, np.linspace(0, 1, 11), method="inverted_cdf"))
+    shares = np.searchsorted(here, deciles, side="right") / len(here)
+    low, high, missing = float(here[0]), float(here[-1]), len(values) - len(here)
+    compared = tuple(map(float, deciles)), tuple(map(float, shares))
+    return NumberColumn(name, center, scale, low, high, missing, *compared)
+
+
+def _learn_categories(name: str, typed: Array) -> CategoryColumn:
+    keys: list[str | None] = typed.tolist()
+    counts: dict[str, int] = {}
+    for key in keys:
+        if key is not None:
+            counts[key] = counts.get(key, 0) + 1
+    if len(counts) > _MOST_CATEGORIES:
+        raise InvalidTableError(
+            f"A column of categories may have {_MOST_CATEGORIES:,} of them.",
+            got=f"{len(counts):,} in column {name!r}",
+            cause="an identifier, or free text, which says nothing about a new row",
+            fix="leave the column out (--drop on the command line)",
+        )
+    ordered = sorted(counts)
+    return CategoryColumn(name, tuple(ordered), tuple(counts[key] for key in ordered), keys.count(None))
+
+
 def _mixed(name: str, kind: str, count: int, rows: int, value: Any, place: str, target: bool) -> str:
     categories = f"categories, say so: categorical=[{name!r}] (--category {name})"
     return explain(
@@ -164,4 +306,22 @@ def _mixed(name: str, kind: str, count: int, rows: int, value: Any, place: str, 
         got=f"{count} of {rows} values are {kind}; {shown(value)!r} at {place} is not",
         cause="a remark typed into a cell, another sign for missing values, or codes that look like numbers",
         fix=f"mend the cell; if these are {'classes, say so: --kind classes' if target else categories}",
+    )
+
+
+def _no_columns() -> str:
+    return explain(
+        "At least one column must be left to learn from.",
+        got="none beside the target",
+        cause="a file of the target alone, or --drop of every other column",
+        fix="keep a column that says something about the target",
+    )
+
+
+def _no_such_column(name: str, columns: Mapping[str, Array]) -> str:
+    return explain(
+        "A column that is named must be one of the table's.",
+        got=f"{name!r}, not among {', '.join(map(repr, list(columns)[:12]))}",
+        cause="a typo, or a table without its header",
+        fix="use the name as it stands in the header",
     )

@@ -1,9 +1,9 @@
-"""Whole files for training: all rows, or an even sample of a file that is larger than wanted; targets read off."""
+"""Whole files: all rows, or an even sample of a file that is larger than wanted; what must be there in every row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,20 @@ from caveat._tables._chunks import Chunk, read_chunks
 from caveat._tables._columns import Array, InvalidTableError
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._misspelled import Spelling
-from caveat._tables._reading import learn_reading
 from caveat._tables._values import keys_of, numbers_of
 from caveat.errors import explain
 
-_FEW = 10  # whole numbers of so few kinds are classes
 _LARGEST = 1e150
 Advance = Callable[[float], None]
 
 
 def read_sample(
-    path: Path, most: int, seed: int, advance: Advance = lambda share: None, spelling: Spelling | None = None
+    path: Path,
+    most: int,
+    seed: int,
+    needed: Mapping[str, Collection[str]],
+    advance: Advance = lambda share: None,
+    spelling: Spelling | None = None,
 ) -> Chunk:
     """All rows of a file, or ``most`` of them drawn evenly, in order; memory holds twice as many at most.
 
@@ -30,8 +33,12 @@ def read_sample(
         path: The file.
         most: Number of rows.
         seed: Random seed of the draw.
+        needed: Names of columns that must be there, by what names them, such as "--target".
         advance: Called with the share of the file that was read.
         spelling: What looks at the keys of JSON lines.
+
+    Raises:
+        InvalidTableError: As ``read_chunks``; or a column that is needed is not there.
     """
     random = np.random.default_rng(seed)
     kept: list[Chunk] = []
@@ -47,7 +54,10 @@ def read_sample(
             held = most
     if held > most:
         kept, keys = _thin(kept, keys, most)
-    return replace(join_chunks(kept), total=total)
+    sample = replace(join_chunks(kept), total=total)
+    for what, names in needed.items():
+        _require_columns(sample, names, what)
+    return sample
 
 
 def join_chunks(chunks: list[Chunk]) -> Chunk:
@@ -58,49 +68,6 @@ def join_chunks(chunks: list[Chunk]) -> Chunk:
         name: np.concatenate([c.columns.get(name, np.repeat(blank, len(c.lines))) for c in chunks]) for name in names
     }
     return Chunk(columns, np.concatenate([chunk.lines for chunk in chunks]), chunks[0].file, 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class TargetColumns:
-    """The targets as a file has them: classes or numbers.
-
-    Fields:
-        labels: The names (B,) of the rows' classes, as ``key_of`` has them; None of numbers.
-        values: Numbers (B, D) float64; None of classes.
-        dresses: How the file writes each of these.
-        notes: What is doubtful about that, by name.
-    """
-
-    labels: list[str] | None = None
-    values: Array | None = None
-    dresses: tuple[Dress, ...] = ()
-    notes: dict[str, str] = field(default_factory=dict[str, str])
-
-
-def read_targets(sample: Chunk, names: Sequence[str], kind: str | None) -> TargetColumns:
-    """Returns the targets: of one that nobody calls "classes" or "numbers", text, booleans and few whole numbers are
-    classes.
-
-    Raises:
-        InvalidTableError: As ``class_labels`` and ``target_numbers``; or numbers mixed with words.
-    """
-    if kind == "classes":
-        return TargetColumns(labels=class_labels(sample, names[0]))
-    columns, unsaid = sample.columns, kind is None and len(names) == 1
-    readings = [learn_reading(name, columns[name], sample.place, columns, target=True) for name in names]
-    if unsaid and readings[0].kind != "number":
-        return TargetColumns(labels=class_labels(sample, names[0]))
-    dresses = tuple(reading.dress for reading in readings)
-    values = [numbers_of(name, columns[name], sample.place, dress) for name, dress in zip(names, dresses, strict=True)]
-    if unsaid and _are_codes(values[0]):
-        return TargetColumns(labels=class_labels(sample, names[0]))
-    notes = {name: reading.note for name, reading in zip(names, readings, strict=True) if reading.note}
-    return TargetColumns(None, _require_known(sample, names, values), dresses, notes)
-
-
-def _are_codes(numbers: Array) -> bool:
-    different = np.unique(numbers[~np.isnan(numbers)])
-    return len(different) <= _FEW and bool((different == np.round(different)).all())
 
 
 def class_labels(sample: Chunk, name: str) -> list[str]:
@@ -123,10 +90,10 @@ def target_numbers(sample: Chunk, names: Sequence[str], dresses: Sequence[Dress]
     """
     columns, dresses = sample.columns, dresses or [PLAIN] * len(names)
     values = [numbers_of(name, columns[name], sample.place, dress) for name, dress in zip(names, dresses, strict=True)]
-    return _require_known(sample, names, values)
+    return require_known(sample, names, values)
 
 
-def _require_known(sample: Chunk, names: Sequence[str], columns: Sequence[Array]) -> Array:
+def require_known(sample: Chunk, names: Sequence[str], columns: Sequence[Array]) -> Array:
     """Returns the targets (B, D), if each is known and can be squared."""
     for name, values in zip(names, columns, strict=True):
         if np.isnan(values).any():
@@ -136,8 +103,7 @@ def _require_known(sample: Chunk, names: Sequence[str], columns: Sequence[Array]
     return np.stack(columns, 1)
 
 
-def require_columns(sample: Chunk, names: Collection[str], what: str) -> None:
-    """Raise ``InvalidTableError`` unless the table has these columns."""
+def _require_columns(sample: Chunk, names: Collection[str], what: str) -> None:
     for name in names:
         if name not in sample.columns:
             raise InvalidTableError(

@@ -34,7 +34,6 @@ from caveat._tables import (
     learn_table,
     read_sample,
     read_targets,
-    require_columns,
     shown,
 )
 from caveat.cli._arguments import FitRequest
@@ -54,13 +53,11 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
         InvalidModelError: the folder cannot be written.
     """
     TABLES.check(settings)
+    _check_apart(request)
+    needed = {"--target": request.targets, "--drop": request.drop, "--category": request.categorical}
     with destination(request.out):
         described = describe_training(request, content_of(request.data), asdict(settings))
-        sample = read_sample(request.data, request.most_rows, settings.random_state, advance)
-        require_columns(sample, request.targets, "--target")
-        require_columns(sample, request.drop, "--drop")
-        require_columns(sample, request.categorical, "--category")
-        _check_apart(request)
+        sample = read_sample(request.data, request.most_rows, settings.random_state, needed, advance)
         with checkpoint(request.out, described) as (folder, resumed):
             model = fit_sample(sample, request, settings, verbose, folder)
             save_model(model, request.out)
@@ -68,16 +65,13 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
     return {**describe_fit(model, request.out, sample.total, columns), "resumed": resumed}
 
 
-def fit_sample(
-    sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None
-) -> Model:
+def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None) -> Model:
     """The model of rows that were read; ``folder`` keeps the state of training."""
     left_out = {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
-    learned = learn_table(columns, categorical, sample.place, sample.columns)
     answers = _learn_target(sample, list(request.targets), request.kind)
-    rows = TrainingTable.of(*learned, answers.dresses)
+    rows = TrainingTable.of(*learn_table(columns, categorical, sample.place, sample.columns), answers.dresses)
     model = fit_model(TABLES, rows, answers.target, answers.answers, settings, verbose=verbose, checkpoint=folder)
     if answers.notes:
         model.summary["target_notes"] = answers.notes

@@ -24,7 +24,6 @@ from caveat._tables import (
     key_of,
     parse_columns,
     read_sample,
-    require_columns,
     shown,
     target_numbers,
     unfamiliarity,
@@ -118,8 +117,8 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
     Raises:
         InvalidTableError: the target is not there, a class that the model does not know, or rows that do not fit.
     """
-    sample = read_sample(path, most_rows, 0, lambda share: advance(0.1 * share), spelling_of(model))
-    require_columns(sample, model.target.names, "The model's target must be in the file: it")
+    needed = {"The model's target must be in the file: it": model.target.names}
+    sample = read_sample(path, most_rows, 0, needed, lambda share: advance(0.1 * share), spelling_of(model))
     truth = truth_of(model, sample)
     typed = parse_columns(model.reader.schema, sample.columns, sample.place)
     encoded = model.reader.encode_typed(typed)
