@@ -128,7 +128,7 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
     for part in cast("tuple[Tensor, ...]", encoded.split(_AT_ONCE)):
         parts.append(predict_from(model, part, draws))
         advance(0.1 + 0.9 * sum(one.row_count for one in parts) / len(encoded))
-    pred = cast("Categorical | Gaussian", concatenate(parts))
+    pred = concatenate(parts)
     unfamiliar = unfamiliarity(model.reader.schema, encoded)
     return Tested(model, pred, truth, sample, typed, encoded, unfamiliar, tuple(dates.notes()))
 
