@@ -51,6 +51,20 @@ def test_encoded_rows_by_hand() -> None:
     torch.testing.assert_close(unfamiliarity(schema, encode(schema, rows)), torch.tensor([e[3:] for e in expected]))
 
 
+@pytest.mark.parametrize("far", [1e9, -1e12, 1e300])
+def test_one_far_value_leaves_the_others_their_digits(far: float) -> None:
+    values = np.r_[np.linspace(0, 1, 400), far]
+    schema = learn_table({"size": values})[0]
+    encoded = encode(schema, {"size": values})
+    assert len(encoded[:, 0].unique()) == 401
+    assert bool((encoded[:400, 0].diff() > 0).all())
+    assert float(encoded[:400, 0].std()) > 0.3
+    assert bool((encoded[:, 0].abs() < 1000).all())
+    assert float(unfamiliarity(schema, encoded).max()) == 0
+    strange = encode(schema, {"size": np.array([-np.sign(far) * 1e5])})
+    assert float(unfamiliarity(schema, strange)) > 5
+
+
 def test_a_missing_category_has_a_code_of_its_own_once_it_was_learned() -> None:
     schema = learn_table({"color": np.array(["red", "red", None, None], dtype=object)})[0]
     assert encode(schema, {"color": np.array([None], dtype=object)})[0].tolist() == pytest.approx([ABSENT, 1 / 3])

@@ -105,6 +105,9 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "sampler"}
 
+ROUNDING = 1e-6
+"""By how much an answer may differ among other rows, as float32 rounds; rows that tie must stay on one side."""
+
 
 def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Categorical | Gaussian:
     """Returns the predictive of what the reader gave: ``Categorical`` (B, C), or ``Gaussian`` (B, D) in target units.
@@ -229,4 +232,4 @@ def sets_of(scores: Tensor, pred: Categorical, level: float) -> Tensor:
     require_number(level, "level", "(0, 1)")
     p = pred.mean.double()
     threshold = conformal_quantile(scores[:, 0], level).to(p.device) if len(scores) else p.new_tensor(torch.inf)
-    return (1 - p <= threshold + 1e-9) | (p == p.amax(-1, keepdim=True))
+    return (1 - p <= threshold + ROUNDING) | (p == p.amax(-1, keepdim=True))

@@ -118,12 +118,14 @@ def choose_by_truth(model: Model, pred: Pred, truth: Tensor, goal: Goal, **about
     check_goal(model, goal)
     name = measure_of(model, goal.measure)
     by, losses = uncertainty_of(model, pred, name).cpu(), losses_of(model, pred, truth, goal.tolerance)
-    threshold = _with_margin(_threshold(by, losses, goal), by)
+    threshold = _with_margin(_threshold(by, losses, goal), by, below=goal.risk is not None)
     answered = by <= threshold.value
+    risk = float(losses[answered].mean()) if bool(answered.any()) else math.nan
+    threshold = replace(threshold, coverage=float(answered.double().mean()), risk=risk)
     judged = model.target.classifies or goal.tolerance is not None  # else no answer is wrong or right
     policy = _policy(model, threshold, name, len(by)) | {
-        "coverage": float(answered.double().mean()),
-        "risk_answered": float(losses[answered].mean()) if judged and bool(answered.any()) else None,
+        "coverage": threshold.coverage,
+        "risk_answered": risk if judged and not math.isnan(risk) else None,
         "risk_all": float(losses.mean()) if judged else None,
         "tolerance": goal.tolerance,
         **about,
@@ -218,13 +220,17 @@ def _threshold(by: Tensor, losses: Tensor, goal: Goal) -> Threshold:
     return threshold_for_coverage(by, 1 - cast(float, goal.budget))
 
 
-def _with_margin(threshold: Threshold, by: Tensor) -> Threshold:
-    """Returns a threshold that JSON holds, and that the row which set it keeps also when it is asked alone.
+def _with_margin(threshold: Threshold, by: Tensor, *, below: bool = False) -> Threshold:
+    """Returns a threshold that JSON holds, and that decides of a row asked alone as it did of the row among others.
 
     Below all rows for minus infinity, that of the least sure row for infinity: of a row that is less sure than all that
-    decided nothing was shown, so it is not answered.
+    decided nothing was shown, so it is not answered. With ``below`` the row that ended the search stays out, and so do
+    all that tie with it: they were not shown to keep the promise.
     """
     value = threshold.value if math.isfinite(threshold.value) else float(by.max()) if threshold.value > 0 else -1.0
+    over = by[by > value]
+    if below and len(over):
+        return replace(threshold, value=float(over.min()) / _ROUNDING)
     return replace(threshold, value=value * _ROUNDING if value > 0 else value)
 
 

@@ -16,6 +16,8 @@ from caveat._tables._values import Place, dates_of, join_truths, keys_of, number
 from caveat.errors import explain
 
 _DAYS_A_YEAR = 365.2425
+_FAR = 1e4  # how many times what most values span the standard deviation is, where few of them make it
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,32 @@ class NumberColumn:
     dress: Dress = PLAIN
     note: str = ""
     kind: str = "number"
+
+    def standardize(self, values: Array) -> Array:
+        """Returns values in standard deviations, or on a scale that bends where a few far ones make these huge.
+
+        float32 would leave no digits of the others: of 0 to 1 beside a 999999999 that stands for a missing value.
+        """
+        if self._middle is None:
+            return (values - self.center) / self.scale
+        median, spread = self._middle
+        with np.errstate(over="ignore"):
+            return np.arcsinh(np.clip((values - median) / spread, -_LARGEST, _LARGEST))
+
+    def distance(self, values: Array, others: Array) -> Array:
+        """Returns how far values are from others, in the same unit."""
+        if self._middle is None:
+            return np.abs(values - others) / self.scale
+        return np.abs(self.standardize(values) - self.standardize(others))
+
+    @cached_property
+    def _middle(self) -> tuple[float, float] | None:
+        """The median and half of what four of five rows span, where that is next to nothing of the scale."""
+        if not self.quantiles:
+            return None
+        low, median, high = (self.quantiles[int(np.searchsorted(self.shares[:-1], at))] for at in (0.1, 0.5, 0.9))
+        spread = high / 2 - low / 2
+        return (median, spread) if 0 < spread < self.scale / _FAR else None
 
 
 @dataclass(frozen=True)

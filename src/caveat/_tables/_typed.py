@@ -121,9 +121,9 @@ def unfamiliarity(schema: Schema, encoded: Tensor) -> Tensor:
 def _number(column: NumberColumn, values: Array) -> tuple[Array, Array, Array]:
     absent = np.isnan(values)
     inside = np.clip(np.where(absent, column.center, values), column.low, column.high)
-    scaled = np.where(absent, 0.0, (inside - column.center) / column.scale)
+    scaled = np.where(absent, 0.0, column.standardize(inside))
     with np.errstate(over="ignore"):
-        distance = np.where(absent, 1 / (1 + column.missing), np.abs(values - inside) / column.scale)
+        distance = np.where(absent, 1 / (1 + column.missing), column.distance(values, inside))
     return scaled, absent, np.minimum(distance, _MOST_UNFAMILIAR)
 
 

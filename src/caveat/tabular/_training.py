@@ -67,7 +67,7 @@ def pieces_of(table: TrainingTable, kept: Array, classes: bool) -> list[Array]:
     for column, values in zip(table.schema.numbers, table.numbers[kept].T, strict=True):
         few = classes and len(np.unique(values[~np.isnan(values)])) <= _FEW_VALUES
         most = min(bearable, _FEW_VALUES if few else _MOST_PIECES)
-        ends = (edges_of(values, most) - column.center) / column.scale
+        ends = column.standardize(edges_of(values, most))
         edges.append(ends if len(ends) > 1 else np.array([0.0, 1.0]))
     return edges
 
