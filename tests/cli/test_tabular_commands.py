@@ -416,7 +416,7 @@ def test_a_fit_of_other_rows_or_settings_starts_afresh(
 def test_what_people_read_is_in_words(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, test = str(place / "by_price"), str(place / "test.csv")
     assert main(["evaluate", model, test]) == 0
-    assert "Share of 90 % intervals that hold the truth" in capsys.readouterr().out
+    assert "Coverage of 90 % intervals" in capsys.readouterr().out
     assert main(["calibrate", model, test]) == 0
     printed = capsys.readouterr().out
     assert "before: coverage of 90 percent intervals 0." in printed

@@ -77,7 +77,7 @@ class Comparison:
         read_as: what the recipe does to the network's return, as found by trial: "as it is", "softmax", ...
         mean_distance: root mean square, over the outputs, of (recipe's mean - caveat's), in caveat's standard
             deviations.
-        mean_distance_expected: the same between T draws of caveat's and its n, on average: noise alone.
+        mean_distance_expected: the same between T draws by caveat and its n, on average: noise alone.
         spread_ratio: recipe's variance over caveat's, averaged over the outputs.
         spread_ratio_error: its Monte-Carlo standard error at T draws.
         standard_error: of the mean of T passes, in standard deviations of the outputs.
@@ -180,7 +180,7 @@ class Diagnosis:
         if found is None:
             return []
         return [
-            f"{found.passes} passes, read {found.read_as}, beside {found.draws} draws of caveat's: "
+            f"{found.passes} passes, read {found.read_as}, beside {found.draws} draws by caveat: "
             f"the mean is {found.mean_distance:.2g} standard deviations away (noise alone: "
             f"{found.mean_distance_expected:.2g}), the variance is {found.spread_ratio:.2g} of caveat's "
             f"(± {found.spread_ratio_error:.2g}).",

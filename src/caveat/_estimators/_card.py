@@ -30,7 +30,7 @@ def model_card(model: Model) -> str:
         f"* Policy: {_policy(model)}",
         "",
         *own.inputs,
-        "## What to expect of it",
+        "## What to expect from it",
         "",
         *own.limits,
         *_promise(model),
@@ -51,7 +51,7 @@ def _tails(model: Model) -> tuple[str, ...]:
 def _promise(model: Model) -> tuple[str, ...]:
     rows = model.kind.rows
     if not model.calibration.rows:
-        return ("Probabilities and intervals promise nothing: no rows were left to calibrate them by.",)
+        return ("Probabilities and intervals guarantee nothing: no rows were left to calibrate them on.",)
     return (
         f"Intervals and sets hold their level on average over {rows} like those of training, not one by one, and not",
         "after the data have shifted.",

@@ -108,7 +108,7 @@ def _title(found: Diagnosis) -> str:
 
 def _faults(found: Diagnosis) -> str:
     if found.comparison is None and not found.faults:
-        return "<p>No recipe was given: what the two usual ones do to this network stands below.</p>"
+        return "<p>No recipe was given: below is what the two usual ones do to this network.</p>"
     if not found.faults:
         return "<p class=clean>Every site that should fire does, and nothing else moves.</p>"
     return f"<section>{''.join(map(_fault, found.faults))}</section>"
@@ -123,12 +123,12 @@ def _fault(fault: Fault) -> str:
 
 def _sites(found: Diagnosis) -> str:
     ways = [way.name for way in found.ways]
-    titles = "".join(f"<th>{escape(title)}</th>" for title in ("site", "share", *ways))
+    titles = "".join(f"<th>{escape(title)}</th>" for title in ("site", "variance", *ways))
     lines = "".join(f"<tr>{_site(site, ways)}</tr>" for site in found.sites)
     return section(
         "What draws, and what fires it",
         f"<div class=wide><table><tr>{titles}</tr>{lines}</table></div>",
-        "A share is how much smaller the variance of the outputs is without the site; the shares "
+        "“Variance” is how much smaller the variance of the outputs is without the site; the fractions "
         "need not sum to 100 %. Switching puts the Dropout modules of torch.nn in train mode and nothing else.",
     )
 
@@ -159,11 +159,11 @@ def _ways(found: Diagnosis) -> str:
 def _comparison(found: Comparison) -> str:
     noise = found.mean_distance_expected
     facts = {
-        "outputs": f"{found.passes} passes of the recipe, {found.draws} draws of caveat's, read {found.read_as}",
+        "outputs": f"{found.passes} passes of the recipe, {found.draws} draws by caveat, read {found.read_as}",
         "distance of the means": f"{found.mean_distance:.2g} standard deviations; noise alone gives {noise:.2g}",
         "ratio of the variances": f"{found.spread_ratio:.2g} ± {found.spread_ratio_error:.2g}",
         "standard error of the mean": f"{found.standard_error:.2g} standard deviations, with {found.passes} passes",
-        "cost": f"{found.seconds * 1e3:.3g} ms a pass; {found.caveat_seconds * 1e3:.3g} ms a draw of caveat's",
+        "cost": f"{found.seconds * 1e3:.3g} ms per pass; {found.caveat_seconds * 1e3:.3g} ms per draw by caveat",
     }
     return section("The recipe beside caveat", list_facts(facts))
 

@@ -184,7 +184,7 @@ def _manner(column: Column) -> str:
         return "" if column.dress == Dress() else str(column.dress)
     if isinstance(column, DateColumn):
         return _ORDERS[column.order]
-    return f"{len(column.categories):,} different"
+    return f"{len(column.categories):,} values"
 
 
 def _note(column: Column) -> str:

@@ -31,11 +31,11 @@ def picture_report(tested: TestedPictures, scores: list[Score], policy: dict[str
             tested,
             "Pictures it is least sure of",
             uncertainty_of(model, tested.pred, model.target.usual_measure),
-            "Over each picture its truth, under it the answer, and its file; the least sure comes first.",
+            "Above each picture is the truth, below it the answer and the file; the least certain comes first.",
         ),
         _mosaic(
             tested,
-            "Pictures of which it has seen too few",
+            "Pictures it has seen too few of",
             uncertainty_of(model, tested.pred, model.target.epistemic_measure),
             "These have the highest epistemic uncertainty: the first to look at when another kind of pictures turns "
             "up, and the first to have labeled for the next training.",

@@ -36,6 +36,7 @@ Labeled = Annotated[
     Path, typer.Argument(metavar="DATA", help="Rows with the target that the model was not trained on.")
 ]
 Advance = Callable[[float], None]
+_YES_NO = {"True": "yes", "False": "no"}
 
 
 def fit(
@@ -358,5 +359,5 @@ def _show(found: dict[str, Any], as_json: bool, said: str, skip: tuple[str, ...]
 def _plain(name: str, value: Any) -> str:
     """A number, or several, for people."""
     listed = cast("list[Any]", value) if isinstance(value, list) else [value]
-    shown = ", ".join(f"{one:.5g}" if isinstance(one, float) else str(one) for one in listed)
+    shown = ", ".join(f"{one:.5g}" if isinstance(one, float) else _YES_NO.get(str(one), str(one)) for one in listed)
     return f"{name.replace('_', ' ')} {shown}".strip()

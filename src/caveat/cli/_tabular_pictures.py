@@ -84,7 +84,7 @@ def plot_referred(tested: Judged) -> Any:
 
 def _plot_answered(curves: Any, y: str) -> Any:
     ax = plot_referral(curves, title="", ax=axes_or_new(None, WIDTH, HEIGHT))
-    ax.set(xlabel="fraction of rows answered, the surest", ylabel=y)
+    ax.set(xlabel="fraction of rows answered, the most certain first", ylabel=y)
     legend_below(ax)
     return ax
 
@@ -105,7 +105,7 @@ def plot_error_by_uncertainty(tested: Judged) -> Any:
         claimed = 1 - tested.pred.moments.mean.amax(-1)
         seen = [float(tested.wrong[group].mean()) for group in groups]
         said = [float(claimed[group].mean()) for group in groups]
-        y = "share of wrong answers"
+        y = "fraction of wrong answers"
     else:
         variance = (tested.pred.noise + tested.pred.moments.variance)[:, 0]
         square = (tested.truth[:, 0] - tested.pred.moments.mean[:, 0]).square()
@@ -119,7 +119,7 @@ def plot_error_by_uncertainty(tested: Judged) -> Any:
     ax.set_xticks(places)
     if max(seen + said) > _LOG_FROM * float(np.median(seen + said)) and min(seen + said) > 0:
         _logarithmic(ax, "y")
-    finish(ax, x="tenths of the rows, the surest left", y=y)
+    finish(ax, x="tenths of the rows, the most certain at the left", y=y)
     legend_below(ax)
     return ax
 

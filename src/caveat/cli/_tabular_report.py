@@ -52,7 +52,7 @@ def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy
     if least_known:
         sections.append(
             section(
-                "Rows of which it has seen too few",
+                "Rows it has seen too few of",
                 rows_table(tested, least_known, epistemic),
                 "These have the highest epistemic uncertainty of all other rows: the first to look "
                 "at when new kinds of rows turn up, and the first to have labeled for the next training.",
@@ -62,10 +62,10 @@ def report_html(tested: Tested, drifts: list[Drift], scores: list[Score], policy
         _plot(
             "Do these rows look like those of training?",
             lambda: plot_drift(drifts),
-            "A bar is how much the distribution of a column in this file differs from that in training, less what a "
-            "random split of so many rows would show: gray no more than chance brings, green little, orange some, red "
-            "so much that all numbers above may not hold for long. Dotted: 0.1 and 0.25, the usual limits of some and "
-            "much drift.",
+            "Each bar is the population stability index of a column between this file and the training data, less what "
+            "a random split of as many rows would show. Gray: no more than chance; green: little; orange: some; red: "
+            "so much that the numbers above may not hold for long. Dotted: 0.1 and 0.25, the usual limits of some and "
+            "of much drift.",
         ),
         _drift_table(drifts),
     ]
@@ -97,35 +97,37 @@ def judged_sections(tested: Judged) -> list[str]:
     classes = isinstance(tested.pred, Categorical)
     if classes:
         claims = (
-            "Bars that end on the dashed line are claims that come true; where a bar stays under it, the model is "
-            "surer than it is right. The gray strip says how many rows claim so much."
+            "A bar that ends on the dashed line is a claim that holds; where a bar stays below it, the model is "
+            "overconfident. The gray strip is the fraction of rows that make each claim."
         )
     else:
         claims = (
-            "On the dashed line, intervals hold as many targets as they claim; under it they are too narrow, above it "
-            "too wide. “Mean and std as normal” is what the two columns alone would claim."
+            "On the dashed line, intervals hold as many targets as they claim; below it they are too narrow, above it "
+            "too wide. “Mean and std as normal” is the normal distribution of those two columns."
         )
         if tested.model.calibration.rows:
             claims += " “Intervals as written” are those of caveat predict, fitted to rows that were not trained on."
     sections = [
         _plot("Does it keep what it claims?", lambda: plot_calibration(tested), claims),
         _plot(
-            "Is it more often wrong where it is less sure?" if classes else "Is it further off where it is less sure?",
+            "Is it more often wrong where it is less sure?"
+            if classes
+            else "Are its errors larger where it is less sure?",
             lambda: plot_error_by_uncertainty(tested),
-            "Bars should rise to the right, and dots should sit on top of them: then a doubt means an error, of the "
-            "size that was announced.",
+            "Bars should rise to the right, with the dots at their tops: then more uncertainty means more error, by "
+            "as much as the model expects.",
         ),
         _plot(
             "What deferring the least sure rows gains",
             lambda: plot_referred(tested),
-            "Going right, ever more of the least sure rows are deferred to a person, and the line shows how good the "
-            "answers to the rest are. Gray lines: rows deferred at random, and by one who knows the errors.",
+            "Further right, more of the least certain rows are deferred to a person; the line shows how good the "
+            "answers to the rest are. Gray lines: rows deferred at random, and by an oracle that knows the errors.",
         ),
         _plot(
             "Noise, or too few rows like it?",
             lambda: plot_parts(tested),
-            "A dot is a row. High up the model has seen too little like it (epistemic: more data would help), far "
-            "right rows like it differ among themselves (aleatoric: more data would not).",
+            "Each dot is a row. At the top the model has seen too few rows like it (epistemic: more data would help); "
+            "at the right rows like it differ among themselves (aleatoric: more data would not help).",
         ),
     ]
     return [sections[0], *confusion_sections(tested), *sections[1:]]
@@ -144,10 +146,10 @@ def confusion_sections(tested: Judged) -> list[str]:
             [label, *(f"{n:,}" for n in row), f"{row[i] / sum(row):.1%}" if sum(row) else ""]
             for i, (label, row) in enumerate(zip(labels, listed, strict=True))
         ]
-        table = wide_table(["truth", *labels, "found"], rows, bold=[(i, i + 1) for i in range(C)])
+        table = wide_table(["truth", *labels, "recall"], rows, bold=[(i, i + 1) for i in range(C)])
         words = (
-            "A row is a true class, a column an answer; right answers are bold. “Found” is the share of a class's rows "
-            "that get it."
+            "Rows are true classes, columns are answers; right answers are bold. “Recall” is the fraction of a class's "
+            "rows that are answered correctly."
         )
     else:
         counts.fill_diagonal_(0)
@@ -156,8 +158,8 @@ def confusion_sections(tested: Judged) -> list[str]:
             [labels[k // C], labels[k % C], f"{listed[k // C][k % C]:,}"] for k in pairs if counts.reshape(-1)[k] > 0
         ]
         table = wide_table(["truth", "answer", "rows"], rows, kinds={1: "text"})
-        words = "The commonest wrong answers."
-    return [section("What does it take for what?", table, words)]
+        words = "The most common wrong answers."
+    return [section("Which classes does it confuse?", table, words)]
 
 
 def policy_section(tested: Judged, policy: dict[str, Any] | None) -> str:
@@ -173,7 +175,7 @@ def policy_section(tested: Judged, policy: dict[str, Any] | None) -> str:
         risk = policy[f"risk_{name}"]
         judgment = ["", ""] if risk is None else [f"{risk:.1%}", _range_of_fraction(risk, count)]
         listed.append([name, f"{count:,}", f"{count / rows:.1%}", *(judgment if judged else ())])
-    titles = ["", "rows", "share", *((wrong, "95 % interval") if judged else ())]
+    titles = ["", "rows", "fraction", *((wrong, "95 % interval") if judged else ())]
     measure = f"{str(policy['measure']).replace('_', ' ')}, {policy['unit']},"
     return section(
         "What its threshold does",
@@ -216,7 +218,7 @@ def _lead(tested: Tested, drifts: list[Drift], policy: dict[str, Any] | None) ->
         less_known = float((by > usual).double().mean())
         parts.append(f"{less_known:.0%} have more epistemic uncertainty than the median row held out in training.")
     if moved:
-        parts.append("Much moved since training: " + ", ".join(moved[:6]) + ".")
+        parts.append("Drifted since training: " + ", ".join(moved[:6]) + ".")
     return " ".join(parts)
 
 
@@ -224,7 +226,7 @@ def warnings_of(tested: Judged) -> list[str]:
     """Returns what must be said of a model before its numbers are read: that nothing calibrates it."""
     if tested.model.calibration.rows:
         return []
-    return ["It is not calibrated: its probabilities and intervals are the networks' own and promise nothing."]
+    return ["It is not calibrated: its probabilities and intervals are the networks' own and guarantee nothing."]
 
 
 def lead_policy(policy: dict[str, Any] | None) -> str:
@@ -232,7 +234,7 @@ def lead_policy(policy: dict[str, Any] | None) -> str:
     if policy is None:
         return "Every answer is given: no threshold was chosen."
     effect, _, _ = describe_policy(policy).partition(";")
-    without = "" if policy["risk_all"] is None else f"; of all answers it would be {policy['risk_all']:.1%}"
+    without = "" if policy["risk_all"] is None else f"; without it, {policy['risk_all']:.1%} would be wrong"
     return f"With its threshold: {effect}{without}."
 
 
@@ -251,24 +253,24 @@ def scores_table(scores: list[Score]) -> str:
     return section(
         "Its scores on these rows",
         wide_table(["metric", "value", "95 % interval"], rows),
-        "The interval is where the metric may be on very many rows from the same source: of a share the exact one "
-        "(Clopper and Pearson), of others a bootstrap over rows, its own bias taken out, which says nothing where "
-        "resampled rows give one number, as of a single row or where none is wrong.",
+        "Confidence intervals for very many rows from the same source: exact for fractions (Clopper and Pearson), "
+        "else a bootstrap over rows, corrected for its bias. The bootstrap says nothing where all resamples give the "
+        "same number, as for a single row or where no answer is wrong.",
     )
 
 
 def _read_rows(tested: Tested) -> str:
     unit = "nats" if tested.model.target.classifies else "standard deviations in the target's unit"
     return (
-        f"The line is that of the file; epistemic and aleatoric uncertainty are in {unit}. Where it says "
-        f"“aleatoric”, a "
-        "person with the same columns would not know better; where it says “epistemic”, more rows like it would help."
+        f"“Line” is the line of the file; epistemic and aleatoric uncertainty are in {unit}. Where “why” says "
+        "“aleatoric”, a person with the same columns would not know better; where it says “epistemic”, more rows "
+        "like it would help."
     )
 
 
 def _drift_table(drifts: list[Drift]) -> str:
     rows = [[d.column, f"{d.index:.3f}", f"{d.chance:.3f}", d.moved or "no", f"{d.new:.1%}", d.words] for d in drifts]
-    titles = ["column", "stability index", "of chance alone", "moved", "unlike training", "what differs most"]
+    titles = ["column", "stability index", "by chance alone", "drift", "unlike training", "what differs most"]
     return f"<details><summary>Every column</summary>{wide_table(titles, rows, kinds={5: 'wrap'})}</details>"
 
 

@@ -153,16 +153,16 @@ def _strange_values(tested: Tested, row: int) -> list[str]:
         if not bool(unlike[place]):
             continue
         if math.isnan(value):
-            found.append((amount, f"{column.name} is missing, which training never had"))
+            found.append((amount, f"{column.name} is missing, as it never was in training"))
         elif column in schema.columns:
-            found.append((amount, f"{column.name} {value:.6g} is outside of {column.low:.6g} to {column.high:.6g}"))
+            found.append((amount, f"{column.name} {value:.6g} is outside {column.low:.6g} to {column.high:.6g}"))
         else:  # a part of a date, of which the number says nothing to people
             found.append((amount, f"{column.name} is {amount:.2g} sd out of range"))
     for place, column in enumerate(schema.categories, len(schema.numbers)):
         amount, key = float(far[place]), tested.typed.categories[column.name][row]
         if amount > 1 / (1 + _RARE):
-            new = "is missing, which training never had" if key is None else f"{key} is new"
-            rare = "is seldom missing" if key is None else f"{key} is rare (fewer than {_RARE} of training)"
+            new = "is missing, as it never was in training" if key is None else f"{key} is new"
+            rare = "is rarely missing" if key is None else f"{key} is rare (fewer than {_RARE} of training)"
             found.append((amount, f"{column.name} {new if bool(unlike[place]) else rare}"))
     return [words for _, words in sorted(found, key=lambda pair: -pair[0])[:_MOST_COLUMNS]]
 
@@ -173,7 +173,7 @@ def _furthest_values(tested: Tested, row: int) -> str:
     z = tested.encoded[row, : len(numbers)]
     most = cast("list[int]", z.abs().argsort(descending=True)[:2].tolist())
     named = ", ".join(f"{numbers[k].name} ({float(z[k]):+.1f} sd)" for k in most)
-    return f"rows with this mix were few{named and f'; furthest from the mean: {named}'}"
+    return f"few rows combine these values{named and f'; furthest from the mean: {named}'}"
 
 
 def _unusual_values(tested: Tested, row: int) -> list[str]:
@@ -189,6 +189,6 @@ def _unusual_values(tested: Tested, row: int) -> list[str]:
         number = int(tested.encoded[row, 2 * N + place]) - FIRST
         fraction = column.counts[number] / max(sum(column.counts) + column.missing, 1) if number >= 0 else 1.0
         if fraction < _SELDOM:
-            words = f"{column.name} {column.categories[number]} is seldom ({fraction:.1%} of training)"
+            words = f"{column.name} {column.categories[number]} is rare ({fraction:.1%} of training)"
             found.append((_FAR * _SELDOM / max(fraction, 1e-4), words))
     return [words for _, words in sorted(found, key=lambda pair: -pair[0])[:_MOST_COLUMNS]]

@@ -72,7 +72,7 @@ def _class_metrics(tested: Judged, pred: Categorical, chosen: Tensor) -> list[An
     truth, wrong = tested.truth, tested.wrong
     both = (p, truth)
     found = [
-        (("accuracy", "Share of right answers (accuracy)", ""), fraction_of_rows, (1 - wrong,)),
+        (("accuracy", "Accuracy", ""), fraction_of_rows, (1 - wrong,)),
         (("negative_log_likelihood", "Negative log-likelihood", "nats"), metrics.negative_log_likelihood, both),
         (("brier_score", "Brier score", ""), metrics.brier_score, both),
         (("expected_calibration_error", "Expected calibration error", ""), metrics.expected_calibration_error, both),
@@ -80,7 +80,7 @@ def _class_metrics(tested: Judged, pred: Categorical, chosen: Tensor) -> list[An
     few, few_wrong = truth[chosen], wrong[chosen]  # what tells two kinds apart must find both where it is resampled
     if bool((few != few[0]).any()):
         labels = cast(Classes, tested.model.target).labels
-        about = f"of {labels[1]}" if len(labels) == 2 else "mean over classes"
+        about = f"class {labels[1]}" if len(labels) == 2 else "mean over classes"
         found.append((("auroc", f"AUROC, {about}", ""), mean_auroc, both))
     if 0 < int(few_wrong.sum()) < len(few_wrong):
         by = uncertainty_of(tested.model, pred, tested.model.target.usual_measure)
@@ -89,8 +89,8 @@ def _class_metrics(tested: Judged, pred: Categorical, chosen: Tensor) -> list[An
     if not bool(sets.all()):  # else too few rows were held out
         holds, size = sets.gather(1, truth[:, None])[:, 0].double(), sets.double().sum(1)
         found += [
-            (("coverage_90", "Share of 90 % sets that hold the truth", ""), fraction_of_rows, (holds,)),
-            (("size_90", "Classes in a 90 % set, mean", ""), mean_of_rows, (size,)),
+            (("coverage_90", "Coverage of 90 % sets", ""), fraction_of_rows, (holds,)),
+            (("size_90", "Mean size of 90 % sets", ""), mean_of_rows, (size,)),
         ]
     return found
 
@@ -129,7 +129,7 @@ def _number_metrics(tested: Judged) -> list[Any]:
         ends = (low[:, column], high[:, column])
         holds = ((ends[0] <= truth) & (truth <= ends[1])).double()
         rmse, width, mean = metrics.root_mean_squared_error, metrics.mean_interval_width, mean_of_rows
-        share = f"Share of 90 % intervals that hold the truth{about}"
+        share = f"Coverage of 90 % intervals{about}"
         found += [
             ((f"root_mean_squared_error{short}", f"Root mean squared error{about}", ""), rmse, (answer, truth)),
             ((f"negative_log_likelihood{short}", f"Negative log-likelihood{about}", "nats"), mean, (nll[:, column],)),

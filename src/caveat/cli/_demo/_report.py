@@ -16,10 +16,10 @@ from caveat.cli._demo._turn import FULL_TURN
 from caveat.cli._report_page import DARK, LIGHT, data_url, list_facts, make_page, section
 
 READ_STRIP = """
-In bold, the answer from the draws, <span class=right>blue</span> where it is the digit itself and <span
-class=other>orange</span> where it is another one; under it the draws’ first choice with its mean softmax;
-“once” is what the same network says asked once, with dropout off. A question mark: over the threshold, so not
-an answer.
+In bold is the answer from the draws, <span class=right>blue</span> where it is the digit itself and <span
+class=other>orange</span> where it is another one; below it are the draws’ first choice and its mean softmax;
+“once” is the answer of the same network in one pass, with dropout off. A question mark means that the entropy
+is over the threshold, so it is not an answer.
 """
 READ_CONFIDENCE = """
 Each point is the probability of the first choice at one angle: a disc where it names the digit, a cross
@@ -30,20 +30,19 @@ One row for each digit that is ever the first choice: the line is its mean softm
 band one standard deviation of the draws to either side (cut at 0 and 1); blue is the digit that turns.
 """
 READ_ENTROPY = """
-The plain line is how unsure the answer is in all; the shaded part, mutual
-information, is the doubt that comes from draws contradicting each other, and the rest is doubt within
-each draw; above the dashed line it says “not sure”.
+The line is the total uncertainty of the answer; the shaded part, mutual information, comes from draws
+that disagree, and the rest is uncertainty within each draw; above the dashed line it says “not sure”.
 """
 READ_TEN = """
-Each row is one test digit turning, chosen by the same rule; a brighter cell is a less sure network, the
-sign in it the answer, bold where it is right and “?” where it is not sure.
+Each row is one test digit that turns, chosen by the same rule; a brighter cell is a less certain answer; the
+sign in it is the answer, bold where it is right and “?” where it is not sure.
 """
 READ_DIGITS = """
-Over each image its label, in bold the answer; the upper rows have the lowest predictive entropy of all
+Above each image is its label, in bold the answer; the upper rows have the lowest predictive entropy of all
 test digits, the lower rows the highest.
 """
 LIMITS = """
-This does not show that dropout notices everything the network has not learnt. It softens the network’s
+This does not show that dropout notices everything the network has not learned. It softens the network’s
 claims where its thinned copies disagree; where they agree on a wrong digit, the answer is sure and wrong:
 every orange one above is a digit other than the one that was turned. A 6 turned half way counts as “another
 digit” when it is read as a 9, though nobody would blame the network.
@@ -56,8 +55,7 @@ def report_html(result: Result) -> str:
     title = findings.headline(result)
     parts = [
         f"<h1>{escape(title)}</h1><p class=lead>{escape(findings.without_draws(result))}</p>",
-        f"<p class=read>{escape(RULE)} The digit is {escape(result.turn.rule)} "
-        f"(number {result.turn.index}).</p>",
+        f"<p class=read>{escape(RULE)} The digit is {escape(result.turn.rule)} (number {result.turn.index}).</p>",
         f"<section><div class=tiles>{_tiles(turn_tiles(result))}</div>"
         f"<p class='read small'>{READ_STRIP.strip()}</p></section>",
         _plot(plot_confidence, 3.6, findings.confidence_finding(result), READ_CONFIDENCE, result),
@@ -142,9 +140,7 @@ def _how_made(result: Result) -> str:
             "convolution 1→32 (5×5), ReLU, pool, spatial dropout ¼, convolution 32→64 (5×5), ReLU, pool, "
             "spatial dropout ¼, dense 128, ReLU, dropout ½, dense 10"
         ),
-        "Training": (
-            f"{len(digits.train_labels):,} upright digits, {plan.epochs} times each, and never a turned one"
-        ),
+        "Training": (f"{len(digits.train_labels):,} upright digits, {plan.epochs} times each, and never a turned one"),
         "Draws": (
             f"{plan.draws:,} thinned networks, the same ones at every angle; they pin each mean softmax to "
             f"± {findings.draws_error(result):.3f} (its largest standard error). Test digits and the ten "
