@@ -53,6 +53,9 @@ def finish(
     if grid:
         ax.grid(axis=grid, color=GRID, linewidth=0.8)  # pyright: ignore[reportArgumentType]
     ax.set_axisbelow(True)
+    low, high = ax.get_ylim()
+    if abs(high - low) < 1e-9 * abs(high):  # rounding errors, which an axis should not magnify
+        ax.set_ylim(low - 0.05 * abs(low), high + 0.05 * abs(high))
     quieten(ax)
     return ax
 

@@ -337,3 +337,9 @@ def test_one_row_of_a_regression_is_seen() -> None:
     assert ax.get_lines()[-1].get_marker() == "o"
     low, high = ax.dataLim.intervalx
     assert low < 3 < high
+
+
+def test_rounding_errors_are_not_magnified() -> None:
+    ax = plot.plot_referral(([0.5, 0.8, 1.0], [1.0, 1 - 2e-16, 1.0]), metric="accuracy")
+    low, high = ax.get_ylim()
+    assert low < 0.99 < 1.01 < high

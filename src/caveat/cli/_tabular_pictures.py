@@ -84,7 +84,7 @@ def plot_referred(tested: Judged) -> Any:
 
 def _plot_answered(curves: Any, y: str) -> Any:
     ax = plot_referral(curves, title="", ax=axes_or_new(None, WIDTH, HEIGHT))
-    ax.set(xlabel="fraction of rows answered, the most certain first", ylabel=y)
+    ax.set(xlabel="fraction of rows answered, most certain first", ylabel=y)
     legend_below(ax)
     return ax
 
@@ -119,7 +119,7 @@ def plot_error_by_uncertainty(tested: Judged) -> Any:
     ax.set_xticks(places)
     if max(seen + said) > _LOG_FROM * float(np.median(seen + said)) and min(seen + said) > 0:
         _logarithmic(ax, "y")
-    finish(ax, x="tenths of the rows, the most certain at the left", y=y)
+    finish(ax, x="tenths of the rows, most certain first", y=y)
     legend_below(ax)
     return ax
 
