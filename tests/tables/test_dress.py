@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat._tables._columns import InvalidTableError
-from caveat._tables._dress import Dress, learn_dress, number_in, undress
+from caveat._tables._dress import Dress, learn_dress, number_in, read_numerals, undress
 from caveat._tables._reading import learn_reading, learn_table
 from caveat._tables._schema import NumberColumn, Schema, parse_columns
 from caveat._tables._values import numbers_of
@@ -148,7 +148,7 @@ def test_what_looks_like_numbers_or_dates_and_is_not_read_as_such_is_said() -> N
 
 @pytest.mark.parametrize("text", ["1.2.3", "10.0.0.1", "1-2", "", "€", "12 34", "1,2,3", "$5 €", "--5"])
 def test_what_is_no_number_is_none(text: str) -> None:
-    assert learn_dress([text]) is None
+    assert learn_dress(read_numerals([text])) is None
     assert number_in(text, Dress()) is None
 
 

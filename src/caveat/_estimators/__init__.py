@@ -13,11 +13,14 @@ from caveat._estimators._model import (
     Model,
     highest_level,
     interval_of,
+    measure_of,
     predict_from,
     predict_in_steps,
     sets_of,
     split_evenly,
     summarize_draws,
+    uncertainty_of,
+    unit_of,
 )
 from caveat._estimators._model_checks import require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
@@ -44,9 +47,6 @@ from caveat._estimators._thresholds import (
     choose_by_truth,
     decide,
     losses_of,
-    measure_of,
-    uncertainty_of,
-    unit_of,
 )
 
 TYPE_CHECKING = False

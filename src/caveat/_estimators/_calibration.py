@@ -13,9 +13,16 @@ import torch
 from torch import Tensor
 
 from caveat._engine import draws as draws_of
-from caveat._estimators._model import ROUNDING, Calibration, Model, in_units, parts_of, summarize_draws
+from caveat._estimators._model import (
+    ROUNDING,
+    Calibration,
+    Model,
+    in_units,
+    parts_of,
+    summarize_draws,
+    uncertainty_of,
+)
 from caveat._estimators._targets import Numbers, Target
-from caveat._estimators._thresholds import uncertainty_of
 from caveat.calibrate import fit_temperature, fit_variance_scaling
 from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from caveat._estimators._fitting import fit_model, repeat_by_weight
 from caveat._estimators._kind import Kind, Rows
-from caveat._estimators._model import Model, interval_of, predict_from, sets_of
+from caveat._estimators._model import Model, interval_of, predict_from, sets_of, uncertainty_of
 from caveat._estimators._settings import settings_of
 from caveat._estimators._sklearn import (
     BaseEstimator,
@@ -36,7 +36,7 @@ from caveat._estimators._sklearn import (
 )
 from caveat._estimators._storage import load_model, save_model
 from caveat._estimators._targets import Classes, Numbers, Target, learn_classes, learn_numbers, note_constants
-from caveat._estimators._thresholds import choose_by_coverage, choose_by_truth, decide, uncertainty_of
+from caveat._estimators._thresholds import choose_by_coverage, choose_by_truth, decide
 from caveat._goal import Goal
 from caveat.decide import Decision, Threshold
 from caveat.errors import InvalidArgumentError

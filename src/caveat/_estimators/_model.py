@@ -1,4 +1,4 @@
-"""A model of any kind, and what it predicts for new rows: draws of its networks, calibrated, in the target's units.
+"""A model of any kind, what it predicts for new rows in the target's units, calibrated, and how unsure it is of each.
 
 Intervals and sets hold their level by the conformal scores of rows that were held out. What a model keeps of those rows
 are the scores alone; the level is chosen when it is asked.
@@ -20,10 +20,15 @@ from caveat._engine import Sampler, summarized
 from caveat._engine import predict as predict_draws
 from caveat._estimators._kind import Kind, Network
 from caveat._estimators._settings import SharedSettings
-from caveat._estimators._targets import Numbers, Target
+from caveat._estimators._targets import Classes, Numbers, Target
 from caveat._numerics import Moments, conformal_quantile
+from caveat.decide import uncertainty
+from caveat.errors import InvalidArgumentError
+from caveat.measures import MEASURES
 from caveat.predictive import Categorical, Gaussian, Logits, Mean, MeanAndLogVariance, Output, concatenate
 from caveat.samplers import mixture
+
+Pred = Categorical | Gaussian
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +114,7 @@ ROUNDING = 1e-6
 """By how much an answer may differ among other rows, as float32 rounds; rows that tie must stay on one side."""
 
 
-def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Categorical | Gaussian:
+def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Pred:
     """Returns the predictive of what the reader gave: ``Categorical`` (B, C), or ``Gaussian`` (B, D) in target units.
 
     Args:
@@ -123,7 +128,7 @@ def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Cate
     return pred
 
 
-def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Iterator[Categorical | Gaussian]:
+def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Iterator[Pred]:
     """Yields what ``predict_from`` returns of the first draws, of ever more of them, until it is all of them.
 
     Args:
@@ -135,7 +140,7 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
     sampler = model.sampler
     rows, parts = zip(*parts_of(model, inputs), strict=True)
     step = -(-step // (sampler.strata or 1)) * (sampler.strata or 1)
-    so_far: list[Categorical | Gaussian] = []
+    so_far: list[Pred] = []
     with ExitStack() as stack:
         streams = [stack.enter_context(sampler.bind(part, model.settings.random_state)) for part in parts]
         for start in range(0, draws, step):
@@ -145,7 +150,7 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
                 for stream in streams
             ]
             merged = [a.merge(b) for a, b in zip(so_far, new, strict=True)] if so_far else new
-            so_far = cast("list[Categorical | Gaussian]", merged)
+            so_far = cast("list[Pred]", merged)
             pred = concatenate(so_far, indices=[one.to(so_far[0].count.device) for one in rows])
             if isinstance(model.target, Numbers):
                 yield in_units(cast(Gaussian, pred), model.target, model.calibration)
@@ -153,7 +158,7 @@ def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Ite
                 yield cast(Categorical, pred)
 
 
-def summarize_draws(model: Model, inputs: Tensor, draws: int | None = None) -> Categorical | Gaussian:
+def summarize_draws(model: Model, inputs: Tensor, draws: int | None = None) -> Pred:
     """Returns ``predict_from`` before calibration, a regression's in the network's units."""
     settings: SharedSettings = model.settings
     n = settings.draws if draws is None else draws
@@ -162,7 +167,7 @@ def summarize_draws(model: Model, inputs: Tensor, draws: int | None = None) -> C
         rows.append(one)
         preds.append(predict_draws(sampler, part, n=n, seed=settings.random_state))
     device = preds[0].count.device
-    return cast("Categorical | Gaussian", concatenate(preds, indices=[one.to(device) for one in rows]))
+    return cast("Pred", concatenate(preds, indices=[one.to(device) for one in rows]))
 
 
 def parts_of(model: Model, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -170,6 +175,52 @@ def parts_of(model: Model, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     device = next(cast(nn.Module, model.networks[0]).parameters()).device
     for rows, part in model.reader.parts(inputs):
         yield rows, part.to(device)
+
+
+def measures_of(task: str) -> list[str]:
+    """Returns the names of the measures of "classification" or "regression"."""
+    return [measure.name for measure in MEASURES.values() if measure.kind == task]
+
+
+def measure_of(model: Model, measure: str | None) -> str:
+    """Returns the name of a measure; that of the policy, or else the usual one, if None is given.
+
+    Raises:
+        InvalidArgumentError: There is no such measure for this kind of target.
+    """
+    name = str((model.policy or {}).get("measure", model.target.usual_measure)) if measure is None else measure
+    fitting = measures_of(model.target.task)
+    if name in fitting:
+        return name
+    raise InvalidArgumentError(
+        f"measure must be the name of a measure of {model.target.task}.",
+        got=f"measure={measure!r}",
+        cause="a typo, or a measure of the other kind",
+        fix=f"one of {', '.join(fitting)}",
+    )
+
+
+def uncertainty_of(model: Model, pred: Pred, measure: str | None = None) -> Tensor:
+    """Returns how uncertain each row is, (B,), float64, in the unit that ``unit_of`` names; higher is less sure.
+
+    Of one number it is a standard deviation; of several the root of the mean of their variances in their own scales.
+    """
+    name = measure_of(model, measure)
+    if isinstance(pred, Categorical):
+        return uncertainty(pred, name).double()
+    target = cast(Numbers, model.target)
+    variance = MEASURES[name].function(pred).double()
+    if target.count == 1:
+        return variance[:, 0].sqrt()
+    return (variance / variance.new_tensor(target.scales).square()).mean(1).sqrt()
+
+
+def unit_of(model: Model, measure: str) -> str:
+    """Returns what ``uncertainty_of`` counts in."""
+    if isinstance(model.target, Classes):
+        return {"nats": "nats"}.get(MEASURES[measure].unit, "as a fraction")
+    names = model.target.names
+    return f"as a standard deviation of {names[0]}" if len(names) == 1 else "in standard deviations of each target"
 
 
 def split_evenly(inputs: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:

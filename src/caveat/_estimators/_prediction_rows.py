@@ -9,9 +9,8 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from caveat._estimators._model import Model, interval_of, sets_of
+from caveat._estimators._model import Model, interval_of, sets_of, uncertainty_of
 from caveat._estimators._targets import Classes, Numbers
-from caveat._estimators._thresholds import uncertainty_of
 from caveat._tables import Array
 from caveat.measures import decompose
 from caveat.predictive import Categorical, Gaussian

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caveat._estimators._card import model_card
 from caveat._estimators._kind import Kind, Stored
-from caveat._estimators._model import Calibration, Model
+from caveat._estimators._model import Calibration, Model, measures_of
 from caveat._estimators._model_checks import (
     check_calibration,
     check_names,
@@ -27,7 +27,6 @@ from caveat._estimators._model_checks import (
 )
 from caveat._estimators._model_folder import ABOUT, MOST_ABOUT, read_folder, write_folder
 from caveat._estimators._targets import Classes, Target
-from caveat._estimators._thresholds import measures_of
 from caveat._files import open_regular
 from caveat._intercept import interruptible, random_states_kept
 from caveat._plain import from_plain, parse_json

@@ -1,4 +1,4 @@
-"""Which rows are answered: a measure of uncertainty, a threshold of it that keeps a promise, and what follows for rows.
+"""Which rows are answered: a threshold of the uncertainty that keeps a promise, and what follows for rows.
 
 The threshold, its measure and what it was chosen for are the model's policy: plain data that is saved with it.
 """
@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators._model import Model
+from caveat._estimators._model import Model, Pred, measure_of, uncertainty_of, unit_of
 from caveat._estimators._targets import Classes, Numbers
 from caveat._goal import Goal, check_aims
 from caveat.decide import (
@@ -24,60 +24,11 @@ from caveat.decide import (
     threshold_for_cost,
     threshold_for_coverage,
     threshold_for_risk,
-    uncertainty,
 )
 from caveat.errors import InvalidArgumentError, explain
-from caveat.measures import MEASURES
-from caveat.predictive import Categorical, Gaussian
+from caveat.predictive import Categorical
 
-Pred = Categorical | Gaussian
 _ROUNDING = 1 + 1e-6  # the same row among others may differ in its last digits
-
-
-def measures_of(task: str) -> list[str]:
-    """Returns the names of the measures of "classification" or "regression"."""
-    return [measure.name for measure in MEASURES.values() if measure.kind == task]
-
-
-def measure_of(model: Model, measure: str | None) -> str:
-    """Returns the name of a measure; that of the policy, or else the usual one, if None is given.
-
-    Raises:
-        InvalidArgumentError: There is no such measure for this kind of target.
-    """
-    name = str((model.policy or {}).get("measure", model.target.usual_measure)) if measure is None else measure
-    fitting = measures_of(model.target.task)
-    if name in fitting:
-        return name
-    raise InvalidArgumentError(
-        f"measure must be the name of a measure of {model.target.task}.",
-        got=f"measure={measure!r}",
-        cause="a typo, or a measure of the other kind",
-        fix=f"one of {', '.join(fitting)}",
-    )
-
-
-def uncertainty_of(model: Model, pred: Pred, measure: str | None = None) -> Tensor:
-    """Returns how uncertain each row is, (B,), float64, in the unit that ``unit_of`` names; higher is less sure.
-
-    Of one number it is a standard deviation; of several the root of the mean of their variances in their own scales.
-    """
-    name = measure_of(model, measure)
-    if isinstance(pred, Categorical):
-        return uncertainty(pred, name).double()
-    target = cast(Numbers, model.target)
-    variance = MEASURES[name].function(pred).double()
-    if target.count == 1:
-        return variance[:, 0].sqrt()
-    return (variance / variance.new_tensor(target.scales).square()).mean(1).sqrt()
-
-
-def unit_of(model: Model, measure: str) -> str:
-    """Returns what ``uncertainty_of`` counts in."""
-    if isinstance(model.target, Classes):
-        return {"nats": "nats"}.get(MEASURES[measure].unit, "as a fraction")
-    names = model.target.names
-    return f"as a standard deviation of {names[0]}" if len(names) == 1 else "in standard deviations of each target"
 
 
 def losses_of(model: Model, pred: Pred, truth: Tensor, tolerance: float | None = None) -> Tensor:

@@ -115,21 +115,44 @@ def number_in(text: str, dress: Dress) -> float | None:
     return -value if bare.negative else value
 
 
-def learn_dress(texts: Collection[str], commas: Callable[[], bool] = lambda: False) -> tuple[Dress, str] | None:
+class Numerals(NamedTuple):
+    """Texts as numbers.
+
+    Fields:
+        bare: Each without its signs; None if it is not made of digits.
+        by_mark: By the decimal sign, what ``read_body`` says of each that is a number by it.
+    """
+
+    bare: dict[str, Bare | None]
+    by_mark: dict[str, dict[str, tuple[float, str, bool]]]
+
+
+def read_numerals(texts: Collection[str]) -> Numerals:
+    """Returns what each text is as a number, by a decimal point and by a comma."""
+    bare = {text: undress(text) for text in texts}
+    by_mark: dict[str, dict[str, tuple[float, str, bool]]] = {".": {}, ",": {}}
+    for decimal, read in by_mark.items():
+        for text, one in bare.items():
+            if one is not None and (number := read_body(one.body, decimal)) is not None:
+                read[text] = number
+    return Numerals(bare, by_mark)
+
+
+def learn_dress(numerals: Numerals, commas: Callable[[], bool] = lambda: False) -> tuple[Dress, str] | None:
     """The dress in which every text is a number, and one that could be read otherwise if there is one; None if none.
 
     ``commas`` says whether the file has decimal commas elsewhere; it is asked only where that matters.
 
     Example:
-        >>> learn_dress(["28,7", "1.250"]), learn_dress(["1,250", "3,125"])
-        ((Dress(decimal=',', thousands='.', sign=''), ''), (Dress(decimal='.', thousands=',', sign=''), '1,250'))
+        >>> [learn_dress(read_numerals(texts)) for texts in (["28,7", "1.250"], ["1,250", "3,125"])]
+        [(Dress(decimal=',', thousands='.', sign=''), ''), (Dress(decimal='.', thousands=',', sign=''), '1,250')]
     """
-    bare = {text: undress(text) for text in texts}
+    texts, bare = numerals.bare.keys(), numerals.bare
     signs = {one.sign for one in bare.values() if one is not None} - {""}
     if len(signs) > 1 or not texts:
         return None
     sign = next(iter(signs), "")
-    dresses = [_dress_by(decimal, sign, bare.values()) for decimal in (".", ",")]
+    dresses = [_dress_by(decimal, sign, numerals) for decimal in (".", ",")]
     fitting = [one for one in dresses if one is not None and all(number_in(text, one) is not None for text in texts)]
     if not fitting:
         return None
@@ -152,13 +175,7 @@ def learn_dress(texts: Collection[str], commas: Callable[[], bool] = lambda: Fal
     return chosen, "" if integers and chosen is grouped else apart[0]
 
 
-def numbers_among(texts: Collection[str], decimal: str) -> set[str]:
-    """Returns the texts of which a dress with this decimal sign makes numbers."""
-    bare = {text: undress(text) for text in texts}
-    return {text for text, one in bare.items() if one is not None and read_body(one.body, decimal) is not None}
-
-
-def _dress_by(decimal: str, sign: str, bare: Collection[Bare | None]) -> Dress | None:
-    read = [None if one is None else read_body(one.body, decimal) for one in bare]
-    marks = {one[1] for one in read if one is not None} - {""}
-    return None if None in read or len(marks) > 1 else Dress(decimal, next(iter(marks), ""), sign)
+def _dress_by(decimal: str, sign: str, numerals: Numerals) -> Dress | None:
+    read = numerals.by_mark[decimal]
+    marks = {mark for _, mark, _ in read.values()} - {""}
+    return None if len(read) < len(numerals.bare) or len(marks) > 1 else Dress(decimal, next(iter(marks), ""), sign)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from caveat._tables._chunks import Chunk
 from caveat._tables._columns import Array, Category, Columns, InvalidTableError, TypedColumns
 from caveat._tables._days import Order, dates_among, day_of, is_part_of_date, learn_order, year_of_two_digits
-from caveat._tables._dress import PLAIN, Dress, learn_dress, number_in, numbers_among
+from caveat._tables._dress import PLAIN, Dress, Numerals, learn_dress, number_in, read_numerals
 from caveat._tables._sample import class_labels, require_known
 from caveat._tables._schema import CategoryColumn, Column, DateColumn, NumberColumn, Schema, date_parts
 from caveat._tables._values import (
@@ -97,14 +97,15 @@ def learn_reading(
         note = f"{texts[0]!r} looks like a date written yyyymmdd: taken for a number" if compact else ""
         return Reading("number", note=note)
     dressed = all(counted.numbers[value] is not None for value in others)
-    if dressed and (dress := learn_dress(texts, commas)) is not None:
+    numerals = read_numerals(texts)
+    if dressed and (dress := learn_dress(numerals, commas)) is not None:
         why = ", since the file has decimal commas" if dress[1] and dress[0].decimal == "," and commas() else ""
         return Reading("number", dress[0], note=_note_of_dress(*dress) + why)
     if plain:
         return Reading("number")
     if (order := learn_order(counts)) is not None:
         return Reading("date", order=order.order, note=_note_of_order(counts, order))
-    return _of_words(name, values, counted, dates_among(counts), place, target)
+    return _of_words(name, values, counted, numerals, dates_among(counts), place, target)
 
 
 def learn_table(
@@ -204,10 +205,10 @@ def _has_decimal_commas(columns: Columns) -> bool:
     for values in columns.values():
         listed: list[Any] = values.tolist() if values.dtype.kind in "OU" else []
         texts = {value for value in set(map(_text, listed)) if not is_gap(value)}
-        for mark, other in (".,", ",."):
-            fits = any(mark in text for text in texts) and numbers_among(texts, mark) == texts
-            if fits and numbers_among(texts, other) != texts:
-                found.add(mark)
+        marks = [mark for mark in ".," if any(mark in text for text in texts)]
+        by_mark = read_numerals(texts).by_mark if marks else {}
+        fitting = {mark for mark, read in by_mark.items() if read.keys() == texts}
+        found |= fitting.intersection(marks) if len(fitting) == 1 else set()
     return found == {","}
 
 
@@ -215,12 +216,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _of_words(name: str, values: Array, counted: Counted, dates: set[Any], place: Place, target: bool) -> Reading:
+def _of_words(
+    name: str, values: Array, counted: Counted, numerals: Numerals, dates: set[Any], place: Place, target: bool
+) -> Reading:
     """Categories, unless so many values are numbers or dates that the others must be mistakes."""
     counts = counted.rows
     rows, texts = sum(counts.values()), [value for value in counts if isinstance(value, str)]
     plain = {value for value, number in counted.numbers.items() if number is not None}
-    by_mark: dict[str, set[Any]] = {mark: {*numbers_among(texts, mark)} for mark in ".,"}
+    by_mark: dict[str, set[Any]] = {mark: {*read} for mark, read in numerals.by_mark.items()}
     by_mark["."] |= plain
     by_mark[","] |= {value for value in plain if not isinstance(value, str)}
     mark = max(".,", key=lambda one: sum(counts[value] for value in by_mark[one]))

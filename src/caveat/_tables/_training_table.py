@@ -34,28 +34,27 @@ class TrainingTable:
 
     Fields:
         schema: What their columns hold.
-        numbers: Numbers (B, N) float64 as they were parsed, in the order of ``schema.numbers``.
+        numbers: Numbers (B,) float64 by name as they were parsed, NaN where missing.
         encoded: The values as the network sees them.
         targets: How text writes each number to predict; empty if answers were not text.
     """
 
     schema: Schema
-    numbers: Array
+    numbers: dict[str, Array]
     encoded: Tensor
     targets: tuple[Dress, ...] = ()
 
     @classmethod
     def of(cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = ()) -> TrainingTable:
         """Returns columns that were parsed as rows of training."""
-        encoded = encode(schema, typed)
-        numbers = np.array([typed.numbers[column.name] for column in schema.numbers])
-        return cls(schema, numbers.reshape(-1, len(encoded)).T, encoded, targets)
+        return cls(schema, typed.numbers, encode(schema, typed), targets)
 
     def sort(self, answers: Array, weights: Array) -> tuple[TrainingTable, Array, Array | None]:
         """Returns the rows by a hash of their values and answers, equal ones by their weights: see ``Rows``."""
         bits = [*self.encoded.numpy().view(np.uint32).T, *np.ascontiguousarray(answers).view(np.uint64).T]
         order = np.lexsort((weights, mix_columns(bits)))
-        rows = replace(self, numbers=self.numbers[order], encoded=self.encoded[order])
+        numbers = {name: values[order] for name, values in self.numbers.items()}
+        rows = replace(self, numbers=numbers, encoded=self.encoded[order])
         held = rows.encoded.numpy()
         columns = [held[:, places] for places in _places_of(self.schema)]
         return rows, order, group_copies([*columns, answers[order].view(np.float32)])

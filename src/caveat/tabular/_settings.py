@@ -8,8 +8,6 @@ from caveat._estimators import SharedSettings, fill_in
 from caveat._estimators import check_settings as check_ranges
 from caveat.tabular._network import METHODS
 
-_MOST_TO_VALIDATE = 2000
-
 
 @dataclass(kw_only=True, eq=False)
 class Settings(SharedSettings):
@@ -53,8 +51,3 @@ def complete(settings: Settings, rows: int, classes: bool) -> Settings:
         epochs=max(6, min(300, 24_000 * batch // rows, max(shown, 6 if rows > 15_000 else 300))),
         patience=30 if rows < 2_000 else 12 if rows < 15_000 else 3,
     )
-
-
-def held_out(rows: int) -> float:
-    """Returns the fraction of rows by which each network's training is stopped."""
-    return min(0.12, _MOST_TO_VALIDATE / max(rows, 1))

@@ -17,12 +17,13 @@ from caveat._tables import Array, Schema, TableReader, TrainingTable
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork, influence
-from caveat.tabular._settings import Settings, complete, held_out
+from caveat.tabular._settings import Settings, complete
 from caveat.train import Fit, fit_ensemble
 
 _MOST_PIECES, _ROWS_A_PIECE = 48, 40
 _FEW_VALUES = 128  # of a number of so few values a class may hang on a single one: each begins a piece
 _SMALLER, _SHORTER = 5, 3  # the second part of training: how much smaller its steps are, and its patience
+_STOPPED_BY, _MOST_STOPPED_BY = 0.12, 2_000  # by this fraction of the rows each network's training is stopped
 _SHARE = 4  # it has one epoch in so many
 
 
@@ -64,7 +65,8 @@ def pieces_of(table: TrainingTable, kept: Array, classes: bool) -> list[Array]:
     """Returns for each number the ends of its pieces, standardized, by the rows that are trained on."""
     bearable = max(len(kept) // _ROWS_A_PIECE, 4)
     edges: list[Array] = []
-    for column, values in zip(table.schema.numbers, table.numbers[kept].T, strict=True):
+    for column in table.schema.numbers:
+        values = table.numbers[column.name][kept]
         few = classes and len(np.unique(values[~np.isnan(values)])) <= _FEW_VALUES
         most = min(bearable, _FEW_VALUES if few else _MOST_PIECES)
         ends = column.standardize(edges_of(values, most))
@@ -108,7 +110,7 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
     First with large steps until no gain is seen, then with smaller ones from where each network was best.
     """
     settings = training.settings
-    given = objective_of(training, rows, held_out(len(rows)))
+    given = objective_of(training, rows, min(_STOPPED_BY, _MOST_STOPPED_BY / len(rows)))
     if shape.method == "sngp" and not shape.classes:
         given["loss"] = nn.MSELoss() if training.weights is None else _weighted_square
     if shape.method == "concrete_dropout":
