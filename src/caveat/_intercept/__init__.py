@@ -22,6 +22,7 @@ from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_dra
 from caveat._intercept._guard import (
     DispatchMode,
     FunctionMode,
+    Shared,
     interruptible,
     put_back,
     random_states_kept,
@@ -99,6 +100,7 @@ __all__ = [
     "ReadKey",
     "Rules",
     "Shape",
+    "Shared",
     "SiteKey",
     "Streams",
     "Unplaced",

@@ -16,6 +16,7 @@ from caveat._intercept import random_states_kept
 from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, explain
 from caveat.train import _run as runs
+from caveat.train._anew import checkpointing_followed
 from caveat.train._checkpoint import Checkpoint, describe_objective, describe_run
 from caveat.train._history import Fit
 from caveat.train._loop import Member, Training, reach_of
@@ -58,7 +59,7 @@ def trained(
     fits: dict[int, Fit] = {}
     stacked: list[bool] = []
     described = {} if checkpoint is None else describe_objective(objective, network)
-    with random_states_kept(None if device is None else torch.device(device)):
+    with checkpointing_followed(), random_states_kept(None if device is None else torch.device(device)):
         for group in prepared(training, objective, device, network):
             chosen = _is_stacked(group, objective, places, backend)
             stacked.append(chosen)
