@@ -6,7 +6,9 @@ import itertools
 import math
 import subprocess
 import sys
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -229,3 +231,11 @@ def test_bad_input_is_named() -> None:
         select(torch.rand(4), 1, strategy="best")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="configurations"):
         batchbald(p, 1, configurations=1)
+
+
+@pytest.mark.parametrize("strategy", ["top", "power", "softmax"])
+def test_scores_are_taken_as_an_array_or_a_list(strategy: Any) -> None:
+    scores = [0.1, 0.9, 0.5, 0.2]
+    expected = select(torch.tensor(scores, dtype=torch.float64), 2, strategy=strategy)
+    for form in (np.array, list):
+        assert torch.equal(select(form(scores), 2, strategy=strategy), expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -100,6 +101,8 @@ def test_regression_has_decisions_too() -> None:
     [
         lambda: refer(torch.rand(4), 2),  # pyright: ignore[reportArgumentType]
         lambda: abstain(torch.rand(4), 0.5),  # pyright: ignore[reportArgumentType]
+        lambda: abstain(np.zeros(4), 0.5),  # pyright: ignore[reportArgumentType]
+        lambda: cheapest_action(P, torch.eye(2)),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_a_tensor_has_no_answers(decide: Callable[[], Decision]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -190,3 +193,16 @@ def test_bad_input_is_named() -> None:
         uncertainty(Probabilities().summarize(torch.full((1, 2, 2), 0.5)), "entropie")
     with pytest.raises(InvalidArgumentError, match=r"\(B,\)"):
         Threshold(0.5).keeps(torch.rand(3, 2))
+
+
+@pytest.mark.parametrize("form", [np.asarray, list])
+def test_uncertainty_is_taken_as_an_array_or_a_list(form: Callable[[Any], Any]) -> None:
+    by = torch.linspace(0, 1, 400, dtype=torch.float64)
+    losses, numbers = by > 0.7, form(by.numpy())
+    for choose in (
+        lambda one: threshold_for_risk(one, losses, 0.1),
+        lambda one: threshold_for_cost(one, losses, 0.1),
+        lambda one: threshold_for_coverage(one, 0.9),
+    ):
+        assert choose(numbers) == choose(by)
+    assert torch.equal(Threshold(0.5).keeps(numbers), Threshold(0.5).keeps(by))

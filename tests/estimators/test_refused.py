@@ -116,3 +116,22 @@ def test_what_could_not_be_loaded_is_not_fitted(tmp_path: Path, capsys: pytest.C
     model = Classifier(**QUICK).fit(X, hashes)
     model.save(tmp_path / "hashes")
     np.testing.assert_array_equal(Classifier.load(tmp_path / "hashes").predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+@pytest.mark.parametrize("kind", ["M8", "m8"])
+def test_times_are_no_targets_and_no_classes(kind: str, unit: str) -> None:
+    X, _ = rows_of()
+    times = (np.arange(120) % 2).astype(f"{kind}[{unit}]")
+    frame = pytest.importorskip("pandas").DataFrame({"when": times, "y": np.arange(120.0)})
+    for y in (times, list(times), frame["when"], frame):
+        with pytest.raises(InvalidArgumentError, match="Targets must be numbers"):
+            Regressor(**QUICK).fit(X, y)
+    for y in (times, frame["when"]):
+        with pytest.raises(InvalidArgumentError, match="Labels must be text, whole numbers or booleans"):
+            Classifier(**QUICK).fit(X, y)
+
+
+def test_bytes_are_no_classes() -> None:
+    with pytest.raises(InvalidArgumentError, match="Labels must be text, whole numbers or booleans"):
+        Classifier(**QUICK).fit(rows_of()[0], np.array([b"yes", b"no"] * 60))

@@ -140,6 +140,13 @@ def test_of_what_cannot_be_seen_the_mean_is_known(regressor: Regressor) -> None:
     assert std[0] == pytest.approx(light.std())
 
 
+def test_of_what_cannot_be_seen_the_mean_is_known_to_all_digits() -> None:
+    X, light = gray_levels(60)
+    with pytest.warns(PicturesLeftOutWarning):
+        mean = Regressor(width=4, epochs=1, draws=3).fit(X, light + 1e12).predict([BLANK])
+    assert mean[0] - 1e12 == pytest.approx(light.mean(), abs=1e-3)
+
+
 def test_what_cannot_be_seen_is_deferred(classifier: Classifier) -> None:
     X, y = draw_shapes(100, seed=3)
     model = Classifier()

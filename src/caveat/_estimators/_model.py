@@ -29,6 +29,8 @@ from caveat.predictive import Categorical, Gaussian, Logits, Mean, MeanAndLogVar
 from caveat.samplers import mixture
 
 Pred = Categorical | Gaussian
+ROUNDING = 1e-6
+"""By how much an answer may differ among other rows, as float32 rounds; rows that tie must stay on one side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +111,6 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "sampler"}
-
-ROUNDING = 1e-6
-"""By how much an answer may differ among other rows, as float32 rounds; rows that tie must stay on one side."""
 
 
 def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Pred:

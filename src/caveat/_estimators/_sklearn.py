@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,6 +18,8 @@ from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, explain
 
 _EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest
+_TIMES = (date, timedelta, np.datetime64, np.timedelta64)
+_LABELS = (str, int, float, np.integer, np.floating, np.bool_)
 
 if TYPE_CHECKING:
 
@@ -81,6 +84,11 @@ def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
                 cause="a number that is to be predicted",
                 fix=f"caveat.{kind.package}.Regressor",
             )
+    odd = next((one for one in listed if not isinstance(one, _LABELS)), None)
+    if odd is not None or labels.dtype.kind in "mM":  # of nanoseconds NumPy lists whole numbers
+        rule = "Labels must be text, whole numbers or booleans, as a saved model keeps them."
+        got = f"{labels.dtype if odd is None else type(odd).__name__} in y"
+        raise kind.error(rule, got=got, cause="dates, or text that was read as bytes", fix="y = y.astype(str)")
     types = sorted({"str" if isinstance(label, str) else type(label).__name__ for label in listed})
     if len(types) > 1:
         names = " and ".join(types)
@@ -104,6 +112,12 @@ def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, 
         raise kind.error(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)")
     _check_length(len(given), rows, kind)
     given = given[chosen]
+    listed = cast("list[Any]", given.reshape(-1).tolist()) if given.dtype == object else []
+    time = next((type(one).__name__ for one in listed if isinstance(one, _TIMES)), None)
+    if time is not None or given.dtype.kind in "mM":
+        rule, cause = "Targets must be numbers.", "a column of dates or of durations"
+        fix = "(y - y.min()) / np.timedelta64(1, 'D') for days since the first, y / np.timedelta64(1, 's') for seconds"
+        raise kind.error(rule, got=f"{time or given.dtype} in y", cause=cause, fix=fix)
     if given.dtype.kind not in "iufb":
         for row, value in zip(chosen.tolist(), given.tolist(), strict=True):
             for one in cast("list[Any]", value if isinstance(value, list) else [value]):

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from caveat._arrays import as_tensor
 from caveat._checks import require_choice, require_finite, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
@@ -20,9 +21,7 @@ Strategy = Literal["top", "power", "softmax"]
 _LAST = -1e9  # far below any log score: such rows come last, among themselves in random order
 
 
-def select(
-    scores: Tensor, size: int, *, strategy: Strategy = "top", coldness: float = 1.0, seed: int = 0
-) -> Tensor:
+def select(scores: Tensor, size: int, *, strategy: Strategy = "top", coldness: float = 1.0, seed: int = 0) -> Tensor:
     """The rows of a batch, (size,) int64, by their scores: the best, or a random choice that favors the good.
 
     * "top": the highest scores, best first; of equal ones the first.
@@ -53,6 +52,7 @@ def select(
         tensor([1])
     """
     check_strategy(strategy, coldness)
+    scores = as_tensor(scores, "scores")
     check_batch(size, scores.shape[0] if scores.ndim else 0)
     values = checked_scores(scores)
     if strategy == "top":

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caveat._checks import describe
 from caveat._numerics import accumulator
+from caveat.decide._uncertainty import has_numbers
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
 
@@ -170,7 +171,7 @@ def make_decision(
     Raises:
         InvalidArgumentError: a tensor, which has no answers; names or ids that do not fit.
     """
-    if isinstance(cast(Any, pred), Tensor):
+    if has_numbers(pred):
         raise InvalidArgumentError(
             "A decision gives the answers of a predictive; a tensor has none.",
             got=describe(pred),

@@ -150,7 +150,7 @@ def cheapest_action(
           cost 1, 0.5 a row
     """
     expected = expected_costs(pred, costs)
-    classes = 2 if pred.mean.ndim == 1 else pred.mean.shape[-1]
+    classes = class_probabilities(pred).shape[-1]
     A = expected.shape[-1]
     titles = _titles(actions, names, classes, A)
     cost, action = expected.min(-1)

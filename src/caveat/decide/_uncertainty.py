@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from caveat._arrays import as_tensor
 from caveat._checks import describe, require_no_nan, require_rows
 from caveat._measure_kinds import TOTAL_UNCERTAINTY, kind_of, measure_of
 from caveat._numerics import accumulator
@@ -23,7 +24,7 @@ def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tenso
     """One number a row, (B,), higher is less sure: what thresholds and policies rank by.
 
     Args:
-        pred: a predictive, or a tensor (B,) of numbers that are uncertainty already.
+        pred: a predictive, or numbers (B,) that are uncertainty already: a tensor, an array, a series or a list.
         measure: of a predictive: a name in ``MEASURES``, or a function of it; predictive entropy (classes) or the total
             variance (targets) if not given. Where it gives several numbers a row (targets, labels, pixels) they are
             averaged. ``margin``, which is high where the network is sure, is taken with its sign turned.
@@ -41,10 +42,17 @@ def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tenso
         >>> uncertainty(pred), uncertainty(pred, "margin")
         (tensor([0.6931, 0.0000], dtype=torch.float64), tensor([-0., -1.], dtype=torch.float64))
     """
+    if has_numbers(pred):
+        pred = as_tensor(pred, "uncertainty")
     values = _checked_tensor(pred, measure) if isinstance(pred, Tensor) else _measured(pred, measure)
     require_rows(values, "uncertainty")
     require_no_nan(values, "uncertainty")
     return values.to(accumulator(values.device))
+
+
+def has_numbers(pred: Any) -> bool:
+    """Returns whether these are numbers in a container and no predictive: an array, a series or a list."""
+    return isinstance(pred, (list, tuple)) or hasattr(pred, "__array__")
 
 
 def measure_name(pred: Predictive | Tensor, measure: MeasureLike) -> str:
@@ -74,8 +82,8 @@ def _measured(pred: Predictive, measure: MeasureLike) -> Tensor:
         raise InvalidArgumentError(
             "A decision is about one predictive over classes, labels or targets, or about a tensor (B,).",
             got=type(pred).__name__,
-            cause="several heads at once, or a list in place of a tensor",
-            fix='pred["head"] for one head; torch.tensor(values) for a list',
+            cause="several heads at once, or a sampler in place of what caveat.predict makes of it",
+            fix='pred["head"] for one head',
         )
     values = _function(TOTAL_UNCERTAINTY[kind] if measure is None else measure)(pred)
     return values.reshape(values.shape[0], -1).mean(-1) if values.ndim > 1 and values.numel() else values

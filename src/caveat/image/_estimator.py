@@ -61,9 +61,7 @@ class PictureEstimator(Estimator, Settings):
 
     problems_: tuple[Problem, ...] = field(init=False)
 
-    def fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: str | Path | None = None
-    ) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: str | Path | None = None) -> Self:
         """Trains on B pictures X and answers y, and calibrates on pictures that are held out; returns self.
 
         Pictures that cannot be read, are tiny or show one color only are left out and named in a warning.
@@ -247,6 +245,6 @@ def _predict_unseen(model: Model, rows: int, draws: int) -> Categorical | Gaussi
     if isinstance(target, Classes):
         counts = torch.tensor(target.counts, dtype=torch.float32, device=device)
         return Probabilities().summarize((counts / counts.sum()).expand(draws, rows, -1))
-    mean, variance = torch.tensor(target.shifts), torch.tensor(target.scales, dtype=torch.float64).square()
-    known = torch.stack([mean.double(), variance], -1).to(device)
+    mean, deviation = (torch.tensor(values, dtype=torch.float64) for values in (target.shifts, target.scales))
+    known = torch.stack([mean, deviation.square()], -1).to(device)
     return MeanAndVariance().summarize(known.expand(draws, rows, -1, -1))
