@@ -18,7 +18,7 @@ from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, explain
 
 _EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest
-_TIMES = (date, timedelta, np.datetime64, np.timedelta64)
+_TIMES: tuple[type[Any], ...] = (date, timedelta, np.datetime64, np.timedelta64)
 _LABELS = (str, int, float, np.integer, np.floating, np.bool_)
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, 
         raise kind.error(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)")
     _check_length(len(given), rows, kind)
     given = given[chosen]
-    listed = cast("list[Any]", given.reshape(-1).tolist()) if given.dtype == object else []
+    listed = given.reshape(-1).tolist() if given.dtype == object else []
     time = next((type(one).__name__ for one in listed if isinstance(one, _TIMES)), None)
     if time is not None or given.dtype.kind in "mM":
         rule, cause = "Targets must be numbers.", "a column of dates or of durations"
