@@ -323,12 +323,34 @@ def test_a_factory_that_gives_what_it_gave_before(map: Any) -> None:
         fit_ensemble(lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, map=map)
 
 
+class Experts(nn.Module):
+    """Rows go to the expert of their highest score; one that has no row does not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(5, 6)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.3), nn.Linear(4, 1)) for _ in range(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen, result = self.score(x).argmax(-1), x.new_zeros(len(x), 1)
+        for number, expert in enumerate(self.experts):
+            rows = (chosen == number).nonzero().squeeze(1)
+            if len(rows):
+                result = result.index_add(0, rows, expert(x[rows]))
+        return result
+
+
+def test_members_that_run_other_parts_are_trained_one_by_one() -> None:
+    settings: dict[str, Any] = {"members": 4, "epochs": 20, "batch_size": 3, "validation": None}
+    assert fit_ensemble(Experts, LOSS, regression(), **settings).backend == "loop"
+    with pytest.raises(InvalidArgumentError, match="different numbers of places"):
+        fit_ensemble(Experts, LOSS, regression(), backend="vectorized", **settings)
+
+
 def test_members_may_share_what_is_not_trained() -> None:
     encoder = nn.Linear(5, 4).requires_grad_(False)
     before = encoder.weight.clone()
-    members = fit_ensemble(
-        lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, epochs=2
-    )
+    members = fit_ensemble(lambda: nn.Sequential(encoder, nn.Linear(4, 1)), LOSS, regression(), members=2, epochs=2)
     assert torch.equal(encoder.weight, before)
     assert not torch.equal(members[0][1].weight, members[1][1].weight)
 

@@ -100,6 +100,8 @@ def _why_apart(group: Group) -> str | None:
     """Returns why these members are trained one after another whatever their sizes; None if nothing says so."""
     if group.unmanaged:
         return "the network draws from torch's own random state"
+    if len({len(member.rates) for member in group.members}) > 1:
+        return "what runs is chosen by values: the members draw masks at different numbers of places"
     if group.members[0].binds is not None:
         return f"a training pass changes an attribute, which a stack has of one member alone: {group.members[0].binds}"
     if group.members[0].run.optimizer is not None:
