@@ -34,9 +34,9 @@ def compare(
 ) -> Comparison:
     """Compares methods on the same labeled rows: scores of each, and intervals of the differences to the first.
 
-    Classes: share of errors, negative log-likelihood (nats), expected calibration error, coverage and mean size of the
-    smallest sets of classes whose probabilities sum to ``level``, area under the risk-coverage curve of errors ranked
-    by predictive entropy. Numbers: RMSE, negative log-likelihood and miscalibration area of the normal with the
+    Classes: fraction of errors, negative log-likelihood (nats), expected calibration error, coverage and mean size of
+    the smallest sets of classes whose probabilities sum to ``level``, area under the risk-coverage curve of errors
+    ranked by predictive entropy. Numbers: RMSE, negative log-likelihood and miscalibration area of the normal with the
     predictive's mean and variance, coverage and mean width of its central intervals, area under the risk-coverage
     curve of absolute errors ranked by standard deviation. A predictive without any variance has no likelihood.
 

@@ -40,29 +40,29 @@ def predict(
     min_draws: int = 32,
     max_draws: int = 4096,
 ) -> P:
-    """Draw ``n`` functions, evaluate them on ``x``, and keep the summary.
+    """Draws ``n`` functions, evaluates them on ``x``, and keeps the summary.
 
     Draw i depends on (seed, i) alone, so ``predict(x)`` of a row is the same in any batch, and predictions with the
     same seed are of the same functions. Memory does not grow with n unless the draws are kept.
 
     Args:
-        sampler: where the functions come from, such as ``caveat.mc_dropout(...)``.
+        sampler: Source of the functions, such as ``caveat.mc_dropout(...)``.
         x: a batch of B rows: a tensor, a tuple of arguments, or a dict of keyword arguments.
-        n: how many draws (100, or all that the sampler has, if not given); "auto" draws until each row's Monte-Carlo
+        n: Number of draws (100, or all that the sampler has, if not given); "auto" draws until each row's Monte-Carlo
             standard error is under ``tolerance``, and ``pred.count`` says how many each took.
-        seed: an integer.
+        seed: Random seed for the draws.
         keep: keep the draws too, for quantiles of the mixture and the like.
-        tolerance: for "auto", in the unit of the mean (probability, or the target's) or of ``measure``.
-        measure: for "auto", a function of a predictive whose error counts in place of the mean's.
-        min_draws: for "auto", no row stops before.
-        max_draws: for "auto", no row goes on after.
+        tolerance: Largest standard error for "auto", in the unit of the mean (or of ``measure``).
+        measure: Function of a predictive whose standard error counts for "auto", in place of the mean's.
+        min_draws: Smallest number of draws of a row for "auto".
+        max_draws: Largest number of draws of a row for "auto".
 
     Returns:
         A predictive: ``Categorical``, ``Bernoulli``, ``Gaussian``, or ``Heads``.
 
     Raises:
         InvalidArgumentError: n is not a positive integer or "auto", or more than the sampler has.
-        NothingRandomError: nothing that is read varies.
+        NothingRandomError: nothing varies in what is read.
         NotFiniteError: NaN in what the network returned.
         OutputMismatchError: it cannot be read as declared.
 
@@ -123,13 +123,13 @@ def predict_batches(
     The same functions are drawn for every batch, so results do not depend on how the rows are batched.
 
     Args:
-        sampler: where the functions come from.
+        sampler: Source of the functions.
         loader: an iterable of batches, such as a ``DataLoader``.
-        n: as for ``predict``.
-        inputs: takes from a batch what the network gets. If not given: of a list (as ``DataLoader`` makes of a dataset
-            of pairs), or a tuple longer than ``forward`` takes, the leading items that ``forward`` needs, so that
-            labels stay out; anything else as it is.
-        settings: the other arguments of ``predict``.
+        n: Number of draws, as for ``predict``.
+        inputs: Function that takes from a batch what the network gets. If not given, the network gets the batch; of a
+            list (which ``DataLoader`` makes of a dataset of pairs), or of a tuple longer than ``forward`` takes, the
+            leading items that ``forward`` needs, so that labels stay out.
+        settings: Other arguments of ``predict``.
 
     Yields:
         A predictive for each batch.
@@ -218,10 +218,10 @@ def draws(sampler: Sampler, x: Any, n: int | None = None, *, seed: int = 0, grad
     """The outputs of the functions that ``predict`` with the same seed summarizes.
 
     Args:
-        sampler: where the functions come from.
+        sampler: Source of the functions.
         x: a batch, as for ``predict``.
-        n: how many draws S.
-        seed: an integer.
+        n: Number of draws S.
+        seed: Random seed for the draws.
         gradient: keep the graph for autograd, so that the draws can be differentiated.
 
     Returns:

@@ -143,10 +143,10 @@ def run_bandit(
         policy: ``thompson()``, ``upper_confidence_bound()``, ``epsilon_greedy()`` or ``uniform(A)``.
         learn: ``learn(contexts, actions, rewards)`` of all seen so far gives the sampler: ``warm_started(...)`` or
             ``neural_linear(...)``.
-        block: how many contexts are answered by one call of the policy (for Thompson, by one draw).
-        every: contexts between two trainings.
-        initial: how often each action is taken first, in turn, before the first training.
-        seed: of the policy.
+        block: Number of contexts that one call of the policy answers (for Thompson, one draw).
+        every: Number of contexts between two trainings.
+        initial: Number of times that each action is taken, in turn, before the first training.
+        seed: Random seed for the policy.
         expected: (T, A), the mean of each action's reward, where rewards are random: regret is counted in it, for the
             best action is the one that is best on average, not the one that was lucky.
 

@@ -64,9 +64,9 @@ def batchbald(draws: Predictive | Tensor, size: int, *, configurations: int = 10
     Args:
         draws: coherent draws: a predictive that kept them, or probabilities (S, B, C). With one function a draw
             (``masks="shared"``, an ensemble) rows of one draw belong together; with fresh masks a row they do not.
-        size: of the batch, at most B.
-        configurations: the most to hold; at least C.
-        seed: of the sample.
+        size: Number of rows in the batch, at most B.
+        configurations: Largest number to hold; at least C.
+        seed: Random seed for the sample.
 
     Raises:
         InvalidArgumentError: there are no rows, or fewer than ``size``.

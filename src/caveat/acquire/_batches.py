@@ -33,10 +33,10 @@ def select(scores: Tensor, size: int, *, strategy: Strategy = "top", coldness: f
 
     Args:
         scores: (B,), such as ``score_rows`` gives.
-        size: how many rows.
+        size: Number of rows to choose.
         strategy: as above.
         coldness: above 0; the larger, the nearer to "top", which does not use it.
-        seed: of the random choices.
+        seed: Random seed for the random choices.
 
     Raises:
         InvalidArgumentError: too few rows, another strategy, or a coldness of 0 or below.

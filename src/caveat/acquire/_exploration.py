@@ -29,7 +29,7 @@ class ThompsonPolicy:
 
     Args:
         sampler: observations (B, ...) to action values (B, A): ``caveat.mc_dropout(q, output=caveat.Mean())``.
-        seed: of all episodes.
+        seed: Random seed for all episodes.
 
     See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", Gal and Ghahramani, 2016
     (section 5.4); "Deep Exploration via Bootstrapped DQN", Osband, Blundell, Pritzel and Van Roy, 2016.

@@ -16,7 +16,7 @@ def joint_probabilities(draws: Predictive | Tensor, name: str = "draws") -> Tens
     Args:
         draws: a predictive over classes that kept its draws (``caveat.predict(..., keep=True)``), or probabilities
             (S, B, C).
-        name: of the argument, for errors.
+        name: Name of the argument, for errors.
 
     Raises:
         DrawsNotKeptError: the predictive did not keep them.

@@ -25,7 +25,7 @@ def csv_labels(path: str | Path, *, read: Callable[[str], Any] = int) -> LabelSo
     included. A row counts as labeled once its label is not empty.
 
     Args:
-        path: of the file, made at the first round.
+        path: Path of the file, which is made at the first round.
         read: text to label, such as ``int``, ``float`` or ``str``, or ``{"cat": 0, "dog": 1}.__getitem__``.
 
     Raises (the source, when it is called):

@@ -41,12 +41,12 @@ def warm_started(
     Args:
         networks: context to rewards (B, A); one, or the members of an ensemble.
         make: the sampler of them: ``lambda net: caveat.mc_dropout(net, output=caveat.Mean())``.
-        epochs: of each retraining.
-        steps: of each retraining, about so many however many rows there are: whole epochs, in place of ``epochs``.
-        seed: of the first training.
+        epochs: Number of epochs of each retraining.
+        steps: Rough number of steps of each retraining, however many rows there are, in place of ``epochs``.
+        seed: Random seed for the first training.
         bootstrap: train each network on rows drawn with replacement.
         backend: "vectorized" trains members as one stack, "loop" one after another; None chooses by their sizes.
-        settings: of ``caveat.train.fit``.
+        settings: Other arguments of ``caveat.train.fit``.
 
     Returns:
         ``learn(contexts, actions, rewards)``, which gives the sampler after training.

@@ -34,7 +34,7 @@ class Round(Generic[Fitted]):
         number: 0 for the initial labels.
         asked: the rows that this round asked for.
         rows: (L,) int64, all labeled rows, in the order in which they were asked for.
-        labels: of ``rows``, plain data.
+        labels: Labels of ``rows``, as plain data.
         waiting: asked rows without a label yet. If there are any, nothing was fitted and this is the last round that is
             given; the same call goes on once the labels are there.
         fitted: what ``fit`` returned; None while labels are waited for.
@@ -93,19 +93,19 @@ def active_learning(
     asks for the same rows, loses no label, and goes on with the first round that was not finished.
 
     Args:
-        size: of the pool; its rows are 0 to size - 1.
+        size: Number of rows in the pool; they are 0 to size - 1.
         labels: a source: rows to labels (``lambda rows: y[rows]``), ``csv_labels`` or ``folder_labels``. It may give
             only some, in a mapping, and be asked for the others later.
         fit: ``fit(rows, labels)`` gives whatever ``pick`` and ``evaluate`` take, such as a sampler.
         pick: ``pick(fitted, candidates, size, seed)`` gives positions among the candidates: ``pick_by``,
             ``pick_at_random`` or your own.
         initial: how many random rows to begin with, or which.
-        batch: rows of a round; the last may be smaller, where the pool ends.
-        rounds: after the initial one.
-        evaluate: numbers to keep of each round.
+        batch: Number of rows to label in a round; the last may be smaller, where the pool ends.
+        rounds: Number of rounds after the initial one.
+        evaluate: Function of what ``fit`` gives that returns numbers to keep of each round.
         candidates: score only so many random rows a round, where the pool is large.
         checkpoint: File to go on from.
-        seed: of the initial rows, the candidates and the picks.
+        seed: Random seed for the initial rows, the candidates and the picks.
 
     Yields:
         A ``Round`` each; only those that this call finished.

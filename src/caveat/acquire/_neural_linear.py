@@ -144,10 +144,10 @@ def neural_linear(
             Dropout in it is on while training, off while acting.
         prior_precision: what is believed of each action's weights before any reward: normal, with mean 0 and variance
             noise / ``prior_precision``.
-        noise_shape: of the noise variance, which is inverse-gamma.
-        noise_scale: of the same; before any reward the noise variance is about ``noise_scale / (noise_shape - 1)``. The
-            values are the paper's, for rewards of the order of 1: scale it with rewards^2.
-        settings: of ``warm_started``.
+        noise_shape: Shape of the inverse-gamma prior over the noise variance.
+        noise_scale: Scale of that prior; before any reward the noise variance is ``noise_scale / (noise_shape - 1)``.
+            The values are the paper's, for rewards of the order of 1: scale it with rewards^2.
+        settings: Other arguments of ``warm_started``.
 
     Raises:
         InvalidArgumentError: a network that does not end in ``nn.Linear``, or a prior that is not of numbers above 0.

@@ -42,8 +42,8 @@ def pick_by(
         score: a name that ``score_rows`` takes, or a function of a predictive; or "batchbald", which scores the batch
             as a whole, by draws that ``predict`` keeps: ``caveat.predict(sampler, x[rows], n=100, keep=True)``.
         strategy: how scores make a batch: "top", "power" or "softmax", as in ``select``.
-        coldness: of "power" and "softmax".
-        configurations: of "batchbald", as in ``batchbald``.
+        coldness: Coldness of "power" and "softmax", as in ``select``.
+        configurations: Number of configurations of "batchbald", as in ``batchbald``.
 
     Raises:
         InvalidArgumentError: an unknown score or strategy, or a strategy beside "batchbald".

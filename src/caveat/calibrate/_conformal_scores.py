@@ -44,7 +44,7 @@ class APS:
     Fields:
         randomized: count only a random part of the class's own probability, which brings the coverage down to
             exactly the level. Which part is a hash of the row's probabilities, so that rows with equal ones share it.
-        seed: of that part.
+        seed: Random seed for that part.
 
     See "Classification with Valid and Adaptive Coverage", Romano, Sesia and Candès, 2020,
     https://arxiv.org/abs/2006.02544.
@@ -65,8 +65,8 @@ class RAPS:
     """`APS` plus a penalty for each place that a class stands below the `free` most probable ones.
 
     Fields:
-        penalty: for each place, in probability.
-        free: how many classes go without it.
+        penalty: Penalty for each place, in probability.
+        free: Number of classes without a penalty.
         randomized: as in `APS`.
         seed: as in `APS`.
 

@@ -112,7 +112,7 @@ class QuantileRecalibration:
 
 @takes_arrays
 def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
-    """The map from the levels that the network gave to its targets to the shares that they are.
+    """Fits the map from the levels that a network claims to the fractions of targets that lie below them.
 
     Args:
         levels: (B...) in [0, 1], the predictive distribution function at targets the network was not trained on:

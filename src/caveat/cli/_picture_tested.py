@@ -96,7 +96,7 @@ def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None,
     seen = torch.from_numpy(np.setdiff1d(np.arange(len(sources)), unseen))
     if not len(seen):
         raise InvalidPictureError(f"None of the {len(sources)} pictures in {data} can be read, or shows anything.")
-    pred = cast("Categorical | Gaussian", concatenate(parts)).rows(seen)
+    pred = concatenate(parts).rows(seen)
     kept = [sources[row] for row in cast("list[int]", seen.tolist())]
     return TestedPictures(model, pred, truth[seen], kept, len(paths), data.name, left_out)
 

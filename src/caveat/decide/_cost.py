@@ -25,7 +25,7 @@ def threshold_for_cost(
     Args:
         pred: a predictive of the calibration rows, or their uncertainty (B,).
         losses: (B,), what each row costs if it is answered, at least 0, in the unit of ``deferral_cost``.
-        deferral_cost: of a row.
+        deferral_cost: Cost of deferring a row.
         measure: as in ``uncertainty``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The threshold that answers a chosen share of the rows."""
+"""The threshold that answers a chosen fraction of the rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from caveat.predictive import Predictive
 def threshold_for_coverage(
     pred: Predictive | Tensor, coverage: float, *, confidence: float | None = None, measure: MeasureLike = None
 ) -> Threshold:
-    """The smallest threshold that keeps at least a share ``coverage`` of the calibration rows.
+    """The smallest threshold that keeps at least a fraction ``coverage`` of the calibration rows.
 
-    With ``confidence``: the smallest that keeps at least that share of **new** rows from the same distribution with
+    With ``confidence``: the smallest that keeps at least that fraction of **new** rows from the same distribution with
     this probability (over calibration sets), by the exact distribution of order statistics.
 
     Args:
         pred: a predictive of the calibration rows, or their uncertainty (B,). No labels are needed.
-        coverage: the share to keep, in (0, 1].
-        confidence: of the promise for new rows; None: the share of these rows.
+        coverage: Fraction of rows to keep, in (0, 1].
+        confidence: Probability that the promise holds for new rows; None: it is about these rows only.
         measure: as in ``uncertainty``.
 
     Raises:

@@ -30,9 +30,9 @@ class Decision:
         answers: (B,) class numbers (int64), or (B, D) target values; what the network would say for rows without one.
         uncertainty: (B,), what was ranked by; of the last network that saw the row.
         cost: (B,), in the caller's unit; zeros where no cost was given.
-        why: the rule, in words.
-        names: of the classes, or None.
-        ids: of the rows, or None: then they are 0 to B - 1.
+        why: The rule, in words.
+        names: Names of the classes, or None.
+        ids: Identifiers of the rows, or None: then they are 0 to B - 1.
 
     Example:
         >>> from caveat.decide import Threshold, abstain
@@ -59,7 +59,7 @@ class Decision:
 
     @property
     def coverage(self) -> float:
-        """Share of the rows that have an answer of a network."""
+        """Fraction of the rows that a network answers."""
         return float(self.answered.double().mean())
 
     def rows(self, action: str) -> Tensor:

@@ -28,7 +28,7 @@ class Ledger:
     """An append-only file of decisions, held by one writer.
 
     Args:
-        path: of the file, made if it is not there.
+        path: Path of the file, which is made if it is not there.
         mend: where the last line is cut, set it aside beside the file (``<name>.cut``) and go on after the last whole
             line. Without it a cut line is an error, so that nobody goes on in ignorance of it.
 

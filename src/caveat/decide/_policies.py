@@ -27,14 +27,14 @@ def abstain(
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
 ) -> Decision:
-    """Answer the rows at most so unsure as the threshold; say "I am not sure" of the others.
+    """Answers the rows whose uncertainty is at most the threshold, and abstains from the others.
 
     Args:
         pred: a predictive with one prediction a row.
-        threshold: from ``threshold_for_risk`` and its like (of the same measure), or a number.
+        threshold: What ``threshold_for_risk`` and its like return (for the same measure), or a number.
         measure: as in ``uncertainty``.
-        names: of the classes.
-        ids: of the rows.
+        names: Names of the classes.
+        ids: Identifiers of the rows.
 
     Returns:
         A ``Decision`` with the actions "answer" and "abstain".
@@ -66,23 +66,23 @@ def refer(
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
 ) -> Decision:
-    """Refer the least sure rows to a person who has time for ``budget`` a day.
+    """Refers the least certain rows to a person who has time for ``budget`` rows a day.
 
     Args:
         pred: a predictive with one prediction a row.
-        budget: rows that the person can look at in a day, at least 0.
+        budget: Number of rows that the person can look at in a day, at least 0.
         spent: how many of today's are used up: ``Ledger.count("refer", day=...)`` knows.
         threshold: only rows above it are referred, and those for which no time is left are abstained from. If not
             given, the least sure rows are referred as far as the budget goes and all others answered.
         measure: as in ``uncertainty``.
-        names: of the classes.
-        ids: of the rows.
+        names: Names of the classes.
+        ids: Identifiers of the rows.
 
     Returns:
         A ``Decision`` with the actions "answer", "refer" and "abstain". Of equally unsure rows the first are referred.
 
     Raises:
-        InvalidArgumentError: a budget or a count that is none; names or ids that do not fit.
+        InvalidArgumentError: a budget or ``spent`` that is not a count; names or ids that do not fit.
         NotFiniteError: NaN in the uncertainty or the threshold.
 
     Example:
@@ -120,7 +120,7 @@ def cheapest_action(
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
 ) -> Decision:
-    """Take the action whose expected cost is smallest, row by row.
+    """Takes the action with the smallest expected cost, row by row.
 
     The first C actions are to answer class 0, 1, ...; those after them (say, "refer") give no answer.
 
@@ -128,8 +128,8 @@ def cheapest_action(
         pred: a predictive over classes.
         costs: (C, A): ``costs[c][a]`` is the cost of action ``a`` where the truth is class ``c``. A at least C.
         actions: A names; those of the classes, then "action C", ... if not given.
-        names: of the classes.
-        ids: of the rows.
+        names: Names of the classes.
+        ids: Identifiers of the rows.
 
     Returns:
         A ``Decision``; its cost is the expected one, its uncertainty the predictive entropy. Of equally cheap actions

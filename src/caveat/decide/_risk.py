@@ -48,12 +48,12 @@ def threshold_for_risk(
         pred: a predictive of the calibration rows, or their uncertainty (B,).
         losses: (B,), each in [0, 1]: ``pred.predicted != labels``, or any bounded loss. Losses of 0 and 1 are bounded
             exactly (Clopper-Pearson), others by Hoeffding and Bentkus.
-        target: the largest risk that is allowed, in (0, 1).
-        confidence: of the promise, in (0, 1).
+        target: Largest risk that is allowed, in (0, 1).
+        confidence: Probability that the promise holds, in (0, 1).
         measure: as in ``uncertainty``.
-        thresholds: to test, surest (smallest) first, fixed before these rows were seen; the first that fails ends the
+        thresholds: Thresholds to test, smallest first, fixed before these rows were seen; the first that fails ends the
             search. If not given, ``candidates`` thresholds by rank.
-        candidates: how many of these, at equal steps of coverage.
+        candidates: Number of these, at equal steps of coverage.
 
     Returns:
         A ``Threshold``, with the coverage and the risk on the calibration rows.

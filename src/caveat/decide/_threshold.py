@@ -26,8 +26,8 @@ class Threshold:
     """Keep a row if its uncertainty is at most ``value``.
 
     Fields:
-        value: in the unit of the measure; infinity keeps every row, minus infinity none.
-        coverage: share of the calibration rows that it keeps.
+        value: Threshold in the unit of the measure; infinity keeps every row, minus infinity none.
+        coverage: Fraction of the calibration rows that it keeps.
         risk: mean loss of the calibration rows kept; NaN if no losses were given.
         why: what it was chosen for, in words.
 

@@ -27,13 +27,13 @@ from caveat.predictive import Gaussian, Predictive
 @final
 @dataclass(frozen=True)
 class Tier:
-    """One tier: who answers, from how sure on, and what a row costs.
+    """One tier: who answers, up to which uncertainty, and what a row costs.
 
     Fields:
-        name: of the tier.
+        name: Name of the tier.
         predict: x to a predictive, such as ``lambda x: caveat.predict(sampler, x, n=50)``.
-        threshold: rows at most so unsure are answered here; infinity: all that come.
-        cost: of each row that this tier sees, in the caller's unit.
+        threshold: Largest uncertainty of a row that is answered here; infinity: all that come.
+        cost: Cost of each row that this tier sees, in the caller's unit.
         measure: as in ``uncertainty``.
     """
 
@@ -52,17 +52,17 @@ def decide_in_tiers(
     names: Sequence[str] | None = None,
     ids: Sequence[Any] | None = None,
 ) -> Decision:
-    """Ask the first tier about every row, and each next one only about the rows that are still unsure.
+    """Asks the first tier about every row, and each next one only about the rows that are still uncertain.
 
     A tier is not called where no row is left. A row costs the sum over the tiers that saw it.
 
     Args:
         x: a batch: a tensor, a tuple of arguments or a dict of keyword arguments, rows on the first axis.
-        tiers: from the cheapest on.
+        tiers: The tiers, cheapest first.
         human_cost: Cost of a row that a person has to look at, after all tiers; None: there is no person, and the
             last tier answers what it gets.
-        names: of the classes.
-        ids: of the rows.
+        names: Names of the classes.
+        ids: Identifiers of the rows.
 
     Returns:
         A ``Decision`` whose actions are the tiers' names, and "person".

@@ -21,11 +21,11 @@ MeasureLike = str | Callable[..., Tensor] | None
 
 
 def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tensor:
-    """One number a row, (B,), higher is less sure: what thresholds and policies rank by.
+    """Returns one number per row, (B,), higher is less certain: what thresholds and policies rank by.
 
     Args:
         pred: a predictive, or numbers (B,) that are uncertainty already: a tensor, an array, a series or a list.
-        measure: of a predictive: a name in ``MEASURES``, or a function of it; predictive entropy (classes) or the total
+        measure: Name in ``MEASURES``, or a function of the predictive; predictive entropy (classes) or the total
             variance (targets) if not given. Where it gives several numbers a row (targets, labels, pixels) they are
             averaged. ``margin``, which is high where the network is sure, is taken with its sign turned.
 

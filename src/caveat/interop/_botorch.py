@@ -39,7 +39,7 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
     Args:
         sampler: gives numbers: its output is ``Mean``, ``MeanAndVariance`` or ``MeanAndLogVariance``.
         n: how many functions S; 64, or all that the sampler has, if not given. More give smoother acquisition surfaces.
-        seed: of the draws: the same functions at every call.
+        seed: Random seed for the draws: the same functions at every call.
         outputs: how many targets m each function has.
 
     Returns:

@@ -153,8 +153,8 @@ def gaussian_process(
         x: (N, D) inputs; the model gets them standardized.
         y: (N,) or (N, 1) targets.
         model: takes (B, D), returns (B, width). It is trained in place, in float64 from here on.
-        steps: of the optimizer.
-        learning_rate: of the optimizer; 0.1, or 0.01 with a model, if not given.
+        steps: Number of steps of the optimizer.
+        learning_rate: Learning rate of the optimizer; 0.1, or 0.01 with a model, if not given.
         features: random features of each draw's prior function. More bring the spread of draws nearer to
             the exact variance far from the data; ``posterior`` and ``predictive`` are exact whatever it is.
 

@@ -62,7 +62,7 @@ class HuggingFaceClassifier:
         for batch in self.batches(X):
             preds.append(predict(self.sampler, batch.inputs, n, seed=seed, **settings))
             rows.append(batch.rows.to(preds[0].votes.device))
-        return cast(Categorical, concatenate(preds, indices=rows))
+        return concatenate(preds, indices=rows)
 
 
 @final

@@ -123,7 +123,7 @@ def generate(
         tokenizer: reads texts and writes them; none is needed for tensors.
         n: how many draws S; 100 if not given.
         seed: Random seed of the draws.
-        max_new_tokens: after so many a sequence without an end token is left as it is.
+        max_new_tokens: Largest number of tokens in a sequence, where no end token comes first.
         batch_size: rows in one pass.
         settings: the arguments of ``caveat.mc_dropout``, such as ``live=``.
 
@@ -192,7 +192,7 @@ def _decode(
         if logits is None:
             place.at = sequence.shape[1] - 1
             size = min(-(-sequence.shape[1] // _STEP) * _STEP, first + most - 1)
-            logits = cast(Tensor, draws(sampler, _step_inputs(group, sequence, size), n, seed=seed))
+            logits = draws(sampler, _step_inputs(group, sequence, size), n, seed=seed)
         if len(found) == 1 and most > 2:
             kept = _cache_that_agrees(sampler, group, sequence, logits, seed)
         each = [_read_row(logits[:, row]) for row in range(rows)]

@@ -32,7 +32,7 @@ def predict_with_trainer(
     dataset's order, also with ``group_by_length``, and in every process all of them.
 
     Args:
-        trainer: of a model that classifies sequences, images or tokens.
+        trainer: Trainer of a model that classifies sequences, images or tokens.
         dataset: what ``Trainer.predict`` takes.
         n: how many draws.
         seed: Random seed of the draws.
@@ -69,7 +69,7 @@ def predict_with_trainer(
         raise InvalidArgumentError(
             "The dataset must have at least one row.", got="none", fix="look at len(dataset) before"
         )
-    return cast(Categorical, concatenate(preds)), torch.cat(labels) if labels else None
+    return concatenate(preds), torch.cat(labels) if labels else None
 
 
 def hugging_face_calibration(trainer: Any, *, n: int = 50, seed: int = 0, bins: int = 15, **settings: Any) -> Any:
@@ -81,10 +81,10 @@ def hugging_face_calibration(trainer: Any, *, n: int = 50, seed: int = 0, bins: 
     on with the digits that it has without the callback.
 
     Args:
-        trainer: of a model that classifies sequences, images or tokens, and that evaluates on a dataset with labels.
+        trainer: Trainer of a model that classifies sequences, images or tokens, with a labeled dataset to evaluate on.
         n: how many draws.
         seed: Random seed of the draws, the same at each evaluation.
-        bins: of the calibration error.
+        bins: Number of bins of the calibration error.
         settings: the arguments of ``caveat.mc_dropout``.
 
     Returns:

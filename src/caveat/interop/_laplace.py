@@ -98,7 +98,7 @@ def laplace_posterior(
         output: ``Logits()`` for classes, ``Mean(noise_variance=...)`` above 0 for a regression.
         weights: "last_layer" (the last ``Linear`` that is called) or "all".
         hessian: "full", "kron" or "diag".
-        prior_precision: of each weight; the one that maximizes the marginal likelihood if not given.
+        prior_precision: Prior precision of each weight; if not given, the one that maximizes the marginal likelihood.
         batch_size: rows at once, where ``data`` is a pair of tensors.
 
     Raises:
@@ -113,7 +113,7 @@ def laplace_posterior(
         library = extras.require("laplace", "laplace")
         own = copy.deepcopy(model)
         classes = isinstance(output, Logits)
-        settings = {} if isinstance(output, Logits) else {"sigma_noise": output.noise_variance ** 0.5}
+        settings = {} if isinstance(output, Logits) else {"sigma_noise": output.noise_variance**0.5}
         fitted = library.Laplace(
             copy.deepcopy(model),
             "classification" if classes else "regression",

@@ -46,8 +46,8 @@ def mapie_estimator(
     Args:
         sampler: with an output of one number a row, or of classes.
         n: draws for each prediction; 100, or all that the sampler has, if not given.
-        seed: of the draws.
-        batch_size: rows at once.
+        seed: Random seed for the draws.
+        batch_size: Number of rows at once.
         classes: C, how many; of a sampler of classes.
 
     Returns:

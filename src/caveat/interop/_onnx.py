@@ -43,7 +43,7 @@ def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: Wh
     site runs once, the rest in a loop with running sums, so memory does not grow with n.
 
     Args:
-        sampler: of ``caveat.mc_dropout``; or of ``caveat.ensemble``, whose draw i is member i whatever the seed, and
+        sampler: What ``caveat.mc_dropout`` returns; or ``caveat.ensemble``, whose draw i is member i for any seed, and
             whose n is at most the number of members.
         x: a batch, as for ``caveat.predict``: its sizes but for the number of rows become those of the file.
         path: where to write.

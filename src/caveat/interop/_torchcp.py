@@ -61,13 +61,13 @@ def torchcp_model(
 
     Args:
         sampler: with an output of classes, one label a row, or of one number a row.
-        quantiles: of a regression, None for the mean, as the scores ``ABS`` and ``Sign`` take it; or two probabilities
+        quantiles: For a regression, None for the mean, as the scores ``ABS`` and ``Sign`` take it; or two probabilities
             such as (0.05, 0.95), for the quantiles of a Gaussian with the predictive's mean and total variance, as
             ``CQR`` and its kin take them.
         n: draws for each prediction; 100, or all that the sampler has, if not given.
-        seed: of the draws.
-        batch_size: rows at once.
-        device: where the rows are to go: where the sampler's networks are.
+        seed: Random seed for the draws.
+        batch_size: Number of rows at once.
+        device: Device of the rows: that of the sampler's networks.
 
     Returns:
         A module; hand it to any predictor as ``model=``. Of classes it goes from rows (B, ...) to the logarithms of

@@ -36,8 +36,8 @@ class ConcreteDropout(nn.Module):
     Args:
         layer: an ``nn.Linear``, or a convolution, ``nn.Conv1d`` to ``nn.ConvTranspose3d``.
         p: the rate to start from, in (0, 1).
-        temperature: of the relaxation, above 0; the smaller, the nearer to dropped-or-kept. If not given it is that of
-            the authors: 0.1 for single inputs, 2/3 for channels.
+        temperature: Temperature of the relaxation, above 0; smaller is nearer to dropped-or-kept. If not given, that
+            of the authors: 0.1 for single inputs, 2/3 for channels.
 
     Shapes:
         those of the layer.

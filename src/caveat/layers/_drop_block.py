@@ -23,7 +23,7 @@ class DropBlock1d(nn.Module):
     """Drops blocks of consecutive time steps of each channel: (B, C, T). See ``DropBlock2d``.
 
     Args:
-        p: the share of elements that is dropped, in [0, 1).
+        p: Fraction of elements that is dropped, in [0, 1).
         block_size: elements in a block; shorter maps are dropped whole.
         exact: as in ``DropBlock2d``.
 
@@ -59,10 +59,10 @@ class DropBlock2d(nn.Module):
     depends on the rows beside it. (The paper counts over the batch.)
 
     Args:
-        p: the share of elements that is dropped, in [0, 1).
+        p: Fraction of elements that is dropped, in [0, 1).
         block_size: the side of a block; maps smaller than that are dropped whole.
         exact: blocks overlap, so the paper's gamma, which ignores that, drops less than ``p``. True: the expected
-            share that is kept is 1 - p, to rounding. False: the paper's gamma.
+            fraction that is kept is 1 - p, to rounding. False: the paper's gamma.
 
     Raises:
         InvalidRateError: ``p`` outside [0, 1).
@@ -95,7 +95,7 @@ class DropBlock3d(nn.Module):
     """Drops cubes of each channel of a volume: (B, C, D, H, W). See ``DropBlock2d``.
 
     Args:
-        p: the share of elements that is dropped, in [0, 1).
+        p: Fraction of elements that is dropped, in [0, 1).
         block_size: the side of a block; maps smaller than that are dropped whole.
         exact: as in ``DropBlock2d``.
 

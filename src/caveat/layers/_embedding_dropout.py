@@ -24,7 +24,7 @@ class EmbeddingDropout(nn.Module):
 
     Args:
         embedding: the embedding to wrap, trained or not; its parameters are used as they are.
-        p: the share of the vocabulary that is dropped, in [0, 1).
+        p: Fraction of the vocabulary that is dropped, in [0, 1).
         batch_first: (B, T) ids; False for (T, B), as recurrent layers take by default.
 
     Shapes:
@@ -69,7 +69,6 @@ class EmbeddingDropout(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
         return f"p={self.p}" + ("" if self.batch_first else ", batch_first=False")
-
 
 
 def _not_an_embedding(embedding: object) -> str:

@@ -27,7 +27,7 @@ class MeanAndLogVarianceHead(nn.Module):
     Args:
         in_features: features (or channels) that come in.
         targets: D.
-        initial_variance: of the noise before training, (target unit)^2; above 0.
+        initial_variance: Variance of the noise before training, (target unit)^2; above 0.
         layer: makes both maps from (in, out): ``nn.Linear``, or a convolution for one answer a pixel.
 
     Raises:
@@ -67,7 +67,7 @@ class LogitsAndLogVarianceHead(nn.Module):
         in_features: features (or channels) that come in.
         classes: C.
         shared: one log-variance a row or pixel for all classes, (B, 1, ...), in place of one a class.
-        initial_variance: of the noise before training, in squared logits; above 0.
+        initial_variance: Variance of the noise before training, in squared logits; above 0.
         layer: makes both maps from (in, out): ``nn.Linear``, or for one answer a pixel
             ``functools.partial(nn.Conv2d, kernel_size=1)``.
 

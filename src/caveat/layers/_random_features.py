@@ -40,12 +40,12 @@ class RandomFeatureGaussianProcess(nn.Module):
     error halved (ridge / N with a mean cross-entropy) training seeks that posterior's mode.
 
     Args:
-        in_features: width of what comes in.
+        in_features: Width of the input.
         out_features: K outputs.
-        features: F, how many random features.
-        length_scale: of the kernel, in units of the input; about the distance over which features should agree.
+        features: Number of random features F.
+        length_scale: Length scale of the kernel, in units of the input; about the distance over which functions agree.
         ridge: the prior precision of each weight.
-        curvature: of the likelihood: "softmax" for classes, "logistic" for labels each by itself, a number for a
+        curvature: That of the likelihood: "softmax" for classes, "logistic" for separate labels, a number for a
             regression, its noise variance; or a function of the outputs (B, K), to (B, K) or (B, 1).
         bias: learn a constant (it has no posterior).
         generator: where the random features come from; torch's global one, as for every layer, if not given.

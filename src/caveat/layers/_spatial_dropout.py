@@ -28,7 +28,7 @@ class SpatialDropout1d(nn.Module):
     trains under ``torch.vmap``, where members of an ensemble are trained at once.
 
     Args:
-        p: the share of channels that is dropped, in [0, 1).
+        p: Fraction of channels that is dropped, in [0, 1).
         channel_dim: where the channels are: 1, or -1 for channels last.
 
     Shapes:
@@ -66,7 +66,7 @@ class SpatialDropout2d(nn.Module):
     As ``nn.Dropout2d``, and also for channels last and under ``torch.vmap``. See ``SpatialDropout1d``.
 
     Args:
-        p: the share of channels that is dropped, in [0, 1).
+        p: Fraction of channels that is dropped, in [0, 1).
         channel_dim: where the channels are: 1, or -1 for channels last.
 
     Raises:
@@ -99,7 +99,7 @@ class SpatialDropout3d(nn.Module):
     As ``nn.Dropout3d``, and also for channels last and under ``torch.vmap``. See ``SpatialDropout1d``.
 
     Args:
-        p: the share of channels that is dropped, in [0, 1).
+        p: Fraction of channels that is dropped, in [0, 1).
         channel_dim: where the channels are: 1, or -1 for channels last.
 
     Raises:

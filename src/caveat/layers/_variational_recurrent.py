@@ -43,8 +43,8 @@ class VariationalLSTM(nn.Module):
         input_dropout: the rate of the features of the input.
         state_dropout: the rate of the hidden state, from each time step to the next.
         output_dropout: the rate of what the last layer returns (not of the last states).
-        device: of the parameters.
-        dtype: of the parameters.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Shapes:
         input (T, B, I), (B, T, I) with ``batch_first``, (T, I) or a ``PackedSequence``; states (layers * directions, B,
@@ -123,8 +123,8 @@ class VariationalGRU(nn.Module):
         input_dropout: the rate of the features of the input.
         state_dropout: the rate of the state, from each time step to the next.
         output_dropout: the rate of what the last layer returns (not of the last state).
-        device: of the parameters.
-        dtype: of the parameters.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Shapes:
         As ``VariationalLSTM``; returns the output and the last state (layers * directions, B, H).

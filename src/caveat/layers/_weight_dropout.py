@@ -28,7 +28,7 @@ class WeightDropout(nn.Module):
 
     Args:
         layer: any module whose forward reads its weights: linear, convolutional, recurrent, embedding.
-        p: the share of weights that is dropped, in [0, 1).
+        p: Fraction of weights that is dropped, in [0, 1).
         names: which parameters of the layer; if not given, the hidden-to-hidden weights of a recurrent layer
             (``weight_hh_l0``, ...) and ``weight`` of any other.
 

@@ -39,11 +39,11 @@ def attenuated_cross_entropy(
         returned: logits and log-variances of their noise: a pair (B, C, ...), or one (B, 2C, ...) with the logits
             first; the class axis is 1, as in torch. In a pair the log-variance may be (B, 1, ...): one for all classes.
         target: class numbers (B, ...), int64, as torch's ``cross_entropy`` takes them.
-        samples: T, how many noises.
+        samples: Number of noise samples T.
         generator: where the noise comes from; torch's default generator if not given, as in ``nn.Dropout``.
         ignore_index: the class number of a missing target.
         mask: True where the target was observed, (B, ...) or of leading axes such as (B,).
-        weight: of each row, (B,), or of each pixel; not negative.
+        weight: Weight of each row, (B,), or of each pixel; not negative.
         reduction: "mean" over the observed (weighted), "sum", or "none" (B, ...).
 
     Returns:

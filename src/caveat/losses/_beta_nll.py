@@ -32,9 +32,9 @@ def beta_nll(
     Args:
         returned: mean and log-variance: a pair of (B..., D), or one (B..., 2D) with the means first.
         target: (B..., D), of the shape of the mean. NaN is a missing target: it counts for nothing.
-        beta: in [0, 1].
+        beta: Exponent of the variance, in [0, 1].
         mask: True where the target was observed, (B..., D) or of leading axes such as (B,).
-        weight: of each row, (B,), or of each element; not negative.
+        weight: Weight of each row, (B,), or of each element; not negative.
         reduction: "mean" over the observed elements (weighted), "sum", or "none" (B..., D).
 
     Returns:

@@ -35,7 +35,7 @@ def gaussian_nll(
         returned: mean and log-variance: a pair of (B..., D), or one (B..., 2D) with the means first.
         target: (B..., D), of the shape of the mean. NaN is a missing target: it counts for nothing.
         mask: True where the target was observed, (B..., D) or of leading axes such as (B,).
-        weight: of each row, (B,), or of each element; not negative.
+        weight: Weight of each row, (B,), or of each element; not negative.
         full: add the constant log(2 pi) / 2, so that the value is the negative log density; off as in torch.
         reduction: "mean" over the observed elements (weighted), "sum", or "none" (B..., D).
 

@@ -10,7 +10,7 @@ from caveat.predictive import Predictive
 
 @measure("classification", "probability")
 def variation_ratio(pred: Predictive) -> Tensor:
-    """Share of draws that do not vote for the modal class, 1 - votes / S, (B...), 0 to (C - 1) / C.
+    """Fraction of draws that do not vote for the modal class, 1 - votes / S, (B...), 0 to (C - 1) / C.
 
     Raises:
         InvalidArgumentError: the predictive is not of classification.

@@ -146,7 +146,7 @@ def brier_decomposition(probabilities: Tensor, labels: Tensor, *, bins: int = 15
     Args:
         probabilities: (B..., C).
         labels: (B...), integers.
-        bins: how many for each class.
+        bins: Number of bins for each class.
 
     Raises:
         InvalidArgumentError: shapes or labels that do not fit, no rows, fewer than one bin.

@@ -37,7 +37,7 @@ def expected_calibration_error(
     Args:
         probabilities: (B..., C).
         labels: (B...), integers.
-        bins: how many.
+        bins: Number of bins.
         equal_mass: bins with as many rows each as ties allow (edges from the rows as given, whatever their weights),
             in place of bins of equal width; one set of edges for all classes.
         view: what is binned: the most probable class ("confidence"); the same by predicted class ("top_label"),
@@ -101,7 +101,7 @@ def reliability_bins(
     Args:
         probabilities: (B..., C).
         labels: (B...), integers.
-        bins: how many.
+        bins: Number of bins.
         equal_mass: as many rows in each as ties allow, in place of equal width.
         view: what is binned: the most probable class ("confidence"), the same by predicted class ("top_label"), or
             every class ("classwise").

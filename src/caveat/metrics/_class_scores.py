@@ -14,7 +14,7 @@ from caveat.metrics._weighting import weighted_mean
 
 @metric("fraction", higher_is_better=True, mean_of_rows=True, bounds=(0, 1))
 def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """Share of rows whose most probable class is the label, 0 to 1; of tied classes the first counts.
+    """Fraction of rows whose most probable class is the label, 0 to 1; of tied classes the first counts.
 
     Args:
         probabilities: (B..., C).
@@ -39,9 +39,7 @@ def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = 
 
 
 @metric("nats", mean_of_rows=True, bounds=(0, math.inf))
-def negative_log_likelihood(
-    probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None
-) -> Tensor:
+def negative_log_likelihood(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of -log p(label), in nats; a label that was given probability 0 makes it infinite.
 
     Args:

@@ -16,7 +16,7 @@ from caveat.metrics._weighting import weighted_mean
 
 @metric("fraction", higher_is_better=None, mean_of_rows=True, bounds=(0, 1))
 def interval_coverage(low: Tensor, high: Tensor, target: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """Share of targets that lie in their interval, ends included, 0 to 1; infinite ends are allowed.
+    """Fraction of targets that lie in their interval, ends included, 0 to 1; infinite ends are allowed.
 
     Args:
         low, high: (B..., D) or (B,).

@@ -151,7 +151,7 @@ def referral_curve(
         metric: a function of the tensors, such as `accuracy` or `class_auroc`, or one of yours.
         tensors: what it takes, rows on the first axis.
         uncertainty: (B,), any measure; higher is referred earlier.
-        fractions: of rows kept, rising, in (0, 1]; 0.05, 0.1, ..., 1 if not given.
+        fractions: Fractions of rows kept, rising, in (0, 1]; 0.05, 0.1, ..., 1 if not given.
         resamples: Number of resamples for a percentile bootstrap band; 0 for none.
         level: Fraction of the resamples that the band holds.
         seed: Random seed for the resamples, and for the order of tied rows.
@@ -191,7 +191,7 @@ def referral_with_baselines(
     """Referral by each measure beside what it has to beat and what it cannot.
 
     Args:
-        metric: of (probabilities, labels).
+        metric: Function of (probabilities, labels).
         probabilities: (B, C), of the predictive.
         labels: (B,), integers.
         uncertainty: measures (B,) by name, or a single one; higher is referred earlier.

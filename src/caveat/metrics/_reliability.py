@@ -123,7 +123,7 @@ class ReliabilityBins:
 
     @property
     def accuracy(self) -> Tensor:
-        """Share of each bin's claims that came true, (G, K); NaN in an empty bin."""
+        """Fraction of each bin's claims that came true, (G, K); NaN in an empty bin."""
         return self.true / self.count
 
     def compute(self) -> Tensor:

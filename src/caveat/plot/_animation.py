@@ -52,7 +52,7 @@ def animate_class_histograms(
         label: the true class.
         names: the C classes' names.
         captions: T lines such as "30°".
-        bins: of each histogram.
+        bins: Number of bins of each histogram.
         frames_per_second: 4 gives time to read.
 
     Returns:

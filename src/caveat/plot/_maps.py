@@ -34,7 +34,7 @@ def plot_uncertainty_maps(
         image: (C, H, W) or (H, W) from ``vmin`` to ``vmax``, C of 1 or 3.
         aleatoric: (H, W), not negative.
         epistemic: (H, W), not negative.
-        unit: of both maps, such as "nats".
+        unit: Unit of both maps, such as "nats".
         vmin, vmax: what is black and white in the image, in its own unit; values beyond are cut off if given.
         title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given. It is left empty but for its title, with the three pictures in it.

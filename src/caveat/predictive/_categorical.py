@@ -36,11 +36,11 @@ class Categorical:
     """Summary of S draws of class probabilities for a batch (B...), classes last.
 
     Fields:
-        moments: of the probabilities, (B..., C), in float64.
+        moments: Moments of the probabilities, (B..., C), in float64.
         mean_entropy: (B...), nats, the mean over draws of each draw's entropy.
         mean_log_probabilities: (B..., C), the mean over draws of log p, each at least `LOG_FLOOR`.
         votes: (B..., C) int64, how many draws have their largest probability at this class.
-        dtype: of the results, the network's but at least float32.
+        dtype: Dtype of the results: the network's, but at least float32.
         kept: (S, B..., C) probabilities, or None.
 
     Example:

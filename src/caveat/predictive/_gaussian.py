@@ -50,9 +50,9 @@ class Gaussian:
     the S normals, if draws were kept.
 
     Fields:
-        moments: of the means over draws, (B..., D), in float64.
+        moments: Moments of the means over draws, (B..., D), in float64.
         noise: (B..., D), the mean over draws of the noise variance, in (target unit)^2.
-        dtype: of the results, the network's but at least float32.
+        dtype: Dtype of the results: the network's, but at least float32.
         kept: (S, B..., D) means of the draws, or None.
         kept_noise: (S, B..., D) noise variances of the draws, or None.
         freedom: (D,) degrees of freedom of Student's t, whole numbers from 3 or infinity, where held-out rows showed
@@ -158,7 +158,7 @@ class Gaussian:
     def quantile(self, q: float, *, mixture: bool = False) -> Tensor:
         """The value that the target is below with probability q, (B..., D).
 
-        Of a mixture without noise it is the smallest draw with a share q of the draws at or below it.
+        Of a mixture without noise it is the smallest draw with a fraction q of the draws at or below it.
 
         Raises:
             InvalidArgumentError: q is not between 0 and 1.
@@ -297,9 +297,7 @@ class Gaussian:
         return html_of_first(self._line(), self.noise.shape, self._columns())
 
     def _columns(self) -> dict[str, Tensor]:
-        mean, epistemic, noise = (
-            x.reshape(-1)[:FIRST] for x in (self.moments.mean, self.moments.variance, self.noise)
-        )
+        mean, epistemic, noise = (x.reshape(-1)[:FIRST] for x in (self.moments.mean, self.moments.variance, self.noise))
         return {"mean": mean, "variance": noise + epistemic, "epistemic variance": epistemic}
 
     def _line(self) -> str:

@@ -38,7 +38,7 @@ class Logits:
     Args:
         class_dim: the axis of the classes in what the network returns: 1 for images (B, C, H, W), -1 for the last.
             The last if not given; values of four or more axes are not read without it.
-        select: the part of the return to read.
+        select: Part of the return to read: a key or attribute, an index, or a function; all of it if None.
 
     Example:
         >>> import torch
@@ -190,8 +190,8 @@ class Mean:
     """The mean of each target, with one noise variance for all; read as it is, summarized as `Gaussian`.
 
     Args:
-        noise_variance: of an observation about the function, (target unit)^2; 1 / `model_precision(...)`.
-        select: the part of the return to read.
+        noise_variance: Variance of the noise of an observation, (target unit)^2; 1 / `model_precision(...)`.
+        select: Part of the return to read: a key or attribute, an index, or a function; all of it if None.
 
     Example:
         >>> import torch

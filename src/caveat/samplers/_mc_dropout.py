@@ -190,9 +190,9 @@ def mc_dropout(
             ``dropout_modules``, ``with_stochastic_depth``, or your own.
         masks: "shared": one mask for all rows, so a draw is one function and rows are coherent; "per_row": a fresh mask
             for each row, as torch's own dropout draws.
-        strata: block length K of stratified masks: over each block of K consecutive draws a unit is dropped as nearly
-            its share of times as K allows. Fewer draws for the same mean where units act one by one (small MLPs);
-            the draws of a block are then not independent.
+        strata: Block length K of stratified masks: over each block of K consecutive draws a unit is dropped as nearly
+            at its rate as K allows. Fewer draws for the same mean where units act one by one (small MLPs); the draws of
+            a block are then not independent.
         in_dims: The batch axis of each input, as in ``torch.vmap``: an int for all, or a tuple, dict or tree like the
             inputs with None for what all rows share, as ``(0, None)`` for ``forward(x, shared)``. Found by trial if
             not given.

@@ -80,7 +80,7 @@ def new_classes(
     Args:
         labels: (N,) classes, whole numbers from 0.
         classes: the new ones.
-        share: of the rows that are new, 0 to 1; times ``size``, rounded to the nearest row.
+        share: Fraction of the rows that are new, 0 to 1; times ``size``, rounded to the nearest row.
         size: how many rows; the most that the labels allow if not given.
         seed: any integer.
 

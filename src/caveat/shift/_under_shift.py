@@ -52,9 +52,9 @@ def under_shift(
         kinds: names of corruptions, or {name: function of (images, severity)} for shifts of your own, such as
             ``{"rotation": caveat.shift.rotate}`` with angles as severities.
         severities: 1 to 5, or whatever the shifts of your own take; 0, the clean images, is added once.
-        prepare: from shifted images to what the network takes, such as its normalization.
+        prepare: Function from shifted images to what the network takes, such as its normalization.
         batch_size: how many images are shifted and predicted at once.
-        seed: of the corruptions.
+        seed: Random seed for the corruptions.
         constants: as in ``corrupt``.
         checkpoint: JSON file, written after each severity; what it holds already is not computed again.
         progress: called with (done, total, title); a bar on the terminal if not given.

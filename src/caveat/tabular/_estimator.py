@@ -129,9 +129,9 @@ class Regressor(TableEstimator, RegressorBase):
             network), "concrete_dropout" (its rates learned) or "sngp" (a Gaussian process as the last layer).
         members: networks of an ensemble.
         draws: functions that a prediction summarizes.
-        width, depth: of the perceptron.
+        width, depth: Width and depth of the perceptron.
         dropout: its rate; 0.1, of a classifier 0.25, if None.
-        epochs: at most so many passes; by the number of rows if None, as are the next two.
+        epochs: Largest number of passes over the rows; by the number of rows if None, as are the next two.
         batch_size: rows of a step.
         patience: epochs to wait for a gain on held-out rows.
         learning_rate, weight_decay: AdamW's; a decay of 0.01 if None.

@@ -84,9 +84,9 @@ class Classifier(SentenceEstimator, ClassifierBase):
         draws: functions that a prediction summarizes.
         max_length: words (tokens of an encoder) that are read of a sentence; of longer ones the beginning is read, with
             a ``SentencesTruncatedWarning`` warning. All words, or 128 tokens, if None.
-        vocabulary: at most so many words and pairs of words are known, and half as many pieces of words, of those that
+        vocabulary: Largest number of words and pairs of words that are known, beside half as many pieces of words; all
             stand in two sentences at least.
-        width: of the hidden layer; 128, or 256 on an encoder, if None.
+        width: Width of the hidden layer; 128, or 256 on an encoder, if None.
         dropout: its rate; 0.3, but 0.1 on an encoder that is tuned, if None.
         epochs, batch_size, patience, learning_rate: of training; by the kind of network and the number of sentences if
             None.

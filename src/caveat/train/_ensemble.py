@@ -54,7 +54,7 @@ def fit_ensemble(
     backend: Backend | None = None,
     map: Map | None = None,
 ) -> FittedEnsemble:
-    """Train M networks at once, as stacked tensors; they go straight into ``caveat.ensemble``.
+    """Trains M networks at once, as stacked tensors; they go straight into ``caveat.ensemble``.
 
     Member m has a seed of its own, made from ``seed`` and m (``fits[m].seed``), for its initialization, validation
     split, order of rows and dropout, and stops on its own. It is the network that ``fit`` gives
@@ -64,14 +64,14 @@ def fit_ensemble(
         build: ``build()`` or ``build(seed)`` gives an untrained network; torch's seed is the member's while it runs.
         loss: ``loss(returned, targets)`` gives one number, the mean over the batch.
         data: (inputs, targets), a Dataset or a DataLoader; see ``fit``.
-        members: how many networks M.
+        members: Number of networks M.
         validation: see ``fit``; each member holds out a part of its own.
-        epochs: at most so many passes over the data.
-        batch_size: rows of a step.
-        learning_rate: AdamW's.
-        weight_decay: AdamW's.
+        epochs: Largest number of passes over the data.
+        batch_size: Number of rows of a step.
+        learning_rate: Learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
         patience: a member stops when its validation loss has not fallen for so many epochs.
-        seed: of the ensemble.
+        seed: Random seed for the ensemble.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
         validation_loss: see ``fit``; each member is stopped by it on its own held-out rows.
         bootstrap: each member draws its training rows with replacement.
@@ -80,7 +80,7 @@ def fit_ensemble(
         schedule: see ``fit``.
         checkpoint: a folder that keeps the state of all members.
         progress: show a bar, where the standard error is a terminal.
-        device: where to train.
+        device: Device to train on.
         backend: "vectorized" trains all as one stack, "loop" one after another; None chooses by the sizes of the
             network and of a batch, and stacks only where a trial shows the same gradients.
         map: trains members with this map instead: ``executor.map`` of ``concurrent.futures``, or any ``map(function,
@@ -111,9 +111,7 @@ def fit_ensemble(
     objective = Objective(loss, penalty, validation_loss)
     if map is not None:
         return _mapped(map, runs, objective, device, checkpoint)
-    fits, stacked = trained(
-        runs, objective, device=device, progress=progress, checkpoint=checkpoint, backend=backend
-    )
+    fits, stacked = trained(runs, objective, device=device, progress=progress, checkpoint=checkpoint, backend=backend)
     return FittedEnsemble(fits, "vectorized" if stacked and members > 1 else "loop")
 
 

@@ -15,7 +15,7 @@ class History:
 
     Fields:
         training: while training: with dropout, before each step, with the penalty.
-        validation: of the held-out rows after each epoch, in eval mode; empty without a validation part.
+        validation: Losses of the held-out rows after each epoch, in eval mode; empty without a validation part.
     """
 
     training: tuple[float, ...]
@@ -32,7 +32,7 @@ class Fit:
         best_epoch: whose weights the network has, counted from 1.
         epochs: how many were run.
         stopped_early: did patience end the run?
-        seed: of the run.
+        seed: Random seed of the run.
     """
 
     network: nn.Module

@@ -32,9 +32,9 @@ class Run:
     Args:
         build: ``build()`` or ``build(seed)`` gives the untrained network; torch's seed is the run's while it runs.
         data: (inputs, targets), a Dataset or a DataLoader.
-        seed: of the initialization, the validation split, the order of the rows and the dropout.
+        seed: Random seed for the initialization, the validation split, the order of the rows and the dropout.
         validation: the share of rows that is held out, (inputs, targets) of its own, or None.
-        epochs: at most so many passes over the data.
+        epochs: Largest number of passes over the data.
         batch_size: rows of a step.
         learning_rate: AdamW's.
         weight_decay: AdamW's: each step takes learning_rate * weight_decay of each weight away.

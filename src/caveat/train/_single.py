@@ -39,10 +39,10 @@ def fit(
     progress: bool = True,
     device: torch.device | str | None = None,
 ) -> Fit:
-    """Train a network in place: AdamW or any optimizer, early stopping on held-out rows, the best weights at the end.
+    """Trains a network in place: AdamW or any optimizer, early stopping on held-out rows, the best weights at the end.
 
     Rows are held in memory, and the order of rows and the dropout follow from ``seed`` alone; the global random states
-    are put back. Those with a loop of their own, or with Lightning, skorch or Accelerate, keep it: caveat takes any
+    are put back. If you have a loop of your own, or use Lightning, skorch or Accelerate, keep it: caveat takes any
     network.
 
     Args:
@@ -51,27 +51,27 @@ def fit(
         data: (inputs, targets) of tensors or arrays, or a Dataset or DataLoader of such pairs, which is read once, so
             that random augmentation in it is not repeated. Inputs of several tensors are a tuple or a dict, for
             ``network(*inputs)`` or ``network(**inputs)``. Floating-point numbers are taken to the network's dtype.
-        validation: the share of rows to hold out, (inputs, targets) of its own, or None: no early stopping.
-        epochs: at most so many passes over the data.
-        batch_size: rows of a step.
-        learning_rate: AdamW's.
-        weight_decay: AdamW's: each step takes learning_rate * weight_decay of each weight away.
-        patience: stop when the validation loss has not fallen for so many epochs; None: run all epochs.
-        seed: of the validation split, the order of the rows and the dropout.
+        validation: Fraction of rows to hold out, (inputs, targets) of its own, or None: no early stopping.
+        epochs: Largest number of passes over the data.
+        batch_size: Number of rows of a step.
+        learning_rate: Learning rate of AdamW.
+        weight_decay: Weight decay of AdamW: each step takes learning_rate * weight_decay of each weight away.
+        patience: Number of epochs without a lower validation loss after which training stops; None: never.
+        seed: Random seed for the validation split, the order of the rows and the dropout.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
-        validation_loss: what held-out rows are judged and training is stopped by, if not the loss: ``gaussian_nll``
+        validation_loss: Loss of the held-out rows, which stops training, if not ``loss``: ``gaussian_nll``
             stops by likelihood what is trained on ``beta_nll``.
         bootstrap: draw the training rows with replacement.
-        adversarial: train on adversarial examples too, whose inputs are moved by this share of each feature's range in
-            the direction in which the loss grows (0.01 in "Simple and Scalable Predictive Uncertainty Estimation using
-            Deep Ensembles", Lakshminarayanan, Pritzel, Blundell, 2017).
+        adversarial: Train on adversarial examples too, whose inputs are moved by this fraction of each feature's range
+            in the direction in which the loss grows (0.01 in "Simple and Scalable Predictive Uncertainty Estimation
+            using Deep Ensembles", Lakshminarayanan, Pritzel, Blundell, 2017).
         optimizer: Factory of an optimizer in place of AdamW, ``lambda parameters: torch.optim.SGD(parameters, 0.1)``;
             ``learning_rate`` and ``weight_decay`` are then without effect.
         schedule: Factor of the learning rate, ``schedule(t)``, when a fraction t of all steps has been taken, such as
             ``lambda t: 0.5 * (1 + math.cos(math.pi * t))``.
         checkpoint: a file that keeps the state; the same call goes on from it, with the result of an unbroken run.
-        progress: show a bar, where the standard error is a terminal.
-        device: where to train; where the network is, if not given.
+        progress: Whether to show a bar, where the standard error is a terminal.
+        device: Device to train on; the network's if not given.
 
     Returns:
         A ``Fit``: the network, the losses of each epoch, and which epoch its weights are from.
