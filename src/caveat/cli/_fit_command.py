@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,7 @@ from caveat._tables import (
     Dress,
     InvalidTableError,
     NumberColumn,
+    TargetColumns,
     TrainingTable,
     content_of,
     learn_table,
@@ -53,7 +55,7 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
         InvalidModelError: the folder cannot be written.
     """
     TABLES.check(settings)
-    _check_apart(request)
+    _check_targets(request)
     needed = {"--target": request.targets, "--drop": request.drop, "--category": request.categorical}
     with destination(request.out):
         described = describe_training(request, content_of(request.data), asdict(settings))
@@ -70,16 +72,19 @@ def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool,
     left_out = {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
-    answers = _learn_target(sample, list(request.targets), request.kind)
-    rows = TrainingTable.of(*learn_table(columns, categorical, sample.place, sample.columns), answers.dresses)
+    learned = learn_table(columns, categorical, sample.place, sample.columns)
+    answers = _learn_target(sample, request.targets, read_targets(sample, request.targets, request.kind))
+    rows = TrainingTable.of(*learned, answers.dresses)
     model = fit_model(TABLES, rows, answers.target, answers.answers, settings, verbose=verbose, checkpoint=folder)
     if answers.notes:
         model.summary["target_notes"] = answers.notes
     return model
 
 
-def _check_apart(request: FitRequest) -> None:
-    """Raises where a target is also named as a column to learn from, or to leave out."""
+def _check_targets(request: FitRequest) -> None:
+    """Raises where several targets are classes, or one is also named as a column to learn from, or to leave out."""
+    if request.kind == "classes" and len(request.targets) > 1:
+        raise InvalidArgumentError(f"--kind classes takes one --target; got {len(request.targets)}.")
     for option, names, fix in (
         ("--drop", request.drop, "leave --drop away: a target is never learned from"),
         ("--category", request.categorical, "--kind classes, if the target's numbers are codes of classes"),
@@ -122,10 +127,7 @@ class _Answers:
     notes: dict[str, str]
 
 
-def _learn_target(sample: Chunk, names: list[str], kind: str | None) -> _Answers:
-    if kind == "classes" and len(names) > 1:
-        raise InvalidArgumentError(f"--kind classes takes one --target; got {len(names)}.")
-    read = read_targets(sample, names, kind)
+def _learn_target(sample: Chunk, names: Sequence[str], read: TargetColumns) -> _Answers:
     if read.values is not None:
         target, answers = learn_numbers(read.values, tuple(names), len(names) == 1, InvalidTableError, sample.place)
         return _Answers(target, answers, read.dresses, read.notes | note_constants(target, answers))
