@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
@@ -70,6 +71,7 @@ class Bindings(list[_Bound]):
             if not _same_bindings(live, kept):
                 yield name or next((key for key in {**kept, **live} if kept.get(key) is not live.get(key)), "")
 
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """The tensors that are neither parameters nor buffers of the modules."""
         named = {id(tensor) for _, kept, name in self if name in _TENSORS for tensor in kept.values()}

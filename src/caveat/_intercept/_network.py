@@ -78,7 +78,7 @@ class Network:
 
     def attached(self, bound: Bindings | None = None) -> list[Tensor]:
         """The tensors that attributes hold, in containers and objects too, and that share no parameter's memory."""
-        tensors = (Bindings(self.modules, objects=True) if bound is None else bound).tensors()
+        tensors = (Bindings(self.modules, objects=True) if bound is None else bound).tensors
         weights = storages_of(self.model.parameters()) if tensors else set[int]()
         return [tensor for tensor in tensors if not storages_of([tensor]) & weights]
 

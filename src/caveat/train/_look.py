@@ -53,7 +53,7 @@ def nothing_changed(networks: Sequence[nn.Module]) -> Generator[Bindings]:
     """Put back the values of all tensors, and what is bound on the modules unless layers were made."""
     places = [(network, tensors_of(network)) for network in networks]
     bound = Bindings([module for network in networks for module in network.modules()], objects=True)
-    held = [tensor for _, (tensors, _) in places for tensor in tensors] + bound.tensors()
+    held = [tensor for _, (tensors, _) in places for tensor in tensors] + bound.tensors
     before = [tensor.detach().clone() for tensor in held]
 
     def restore() -> None:
@@ -113,7 +113,7 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
 
 
 def _versions(bound: Bindings) -> list[int]:
-    return [-1 if tensor.is_inference() else tensor._version for tensor in bound.tensors()]
+    return [-1 if tensor.is_inference() else tensor._version for tensor in bound.tensors]
 
 
 def check_targets(network: nn.Module, objective: Objective, table: Table) -> None:
