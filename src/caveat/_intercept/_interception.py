@@ -77,7 +77,7 @@ class Pass(FunctionMode):
         self.flags_written: list[tuple[nn.Module, bool]] = []
         self._end_replay_at_end()
         self._frozen: set[int] | None = None
-        self._attached = set[int]()
+        self._bound: Bindings | None = None
         self._level = drawing.level if drawing is not None and drawing.level is not None else current_level()
 
     # -- the modules ---------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Pass(FunctionMode):
         args, kwargs = self._own_inputs(copies := self.rules.writes_on_views)
         marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
         if self.drawing is None:
-            self._attached = storages_of(self.network.attached(bound))
+            self._bound = bound or Bindings(self.network.modules, objects=True)
         with marks:
             if copies:
                 self.network.copy_buffers()
@@ -390,7 +390,8 @@ class Pass(FunctionMode):
     def is_frozen(self, tensor: Tensor) -> bool:
         """Is this memory the user's (parameters, buffers, inputs) or the recorded prefix's?"""
         if self._frozen is None:
-            self._frozen = self.network.storages(self.inputs) | self._attached
+            attached = () if self._bound is None else self.network.attached(self._bound)
+            self._frozen = self.network.storages(self.inputs) | storages_of(attached)
             if self.prefix is not None and self.prefix.settled:
                 self._frozen |= storages_of(self.prefix.kept)
         return bool(storages_of([tensor]) & self._frozen)

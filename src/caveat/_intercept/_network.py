@@ -76,11 +76,10 @@ class Network:
         """Is this memory of a parameter?"""
         return bool(storages_of([tensor]) & storages_of(self.model.parameters()))
 
-    def attached(self, bound: Bindings | None = None) -> list[Tensor]:
-        """The tensors that attributes hold, in containers and objects too, and that share no parameter's memory."""
-        tensors = (Bindings(self.modules, objects=True) if bound is None else bound).tensors
-        weights = storages_of(self.model.parameters()) if tensors else set[int]()
-        return [tensor for tensor in tensors if not storages_of([tensor]) & weights]
+    def attached(self, bound: Bindings) -> list[Tensor]:
+        """The tensors that attributes held, in containers and objects too, and that share no parameter's memory."""
+        weights = storages_of(self.model.parameters()) if bound.tensors else set[int]()
+        return [tensor for tensor in bound.tensors if not storages_of([tensor]) & weights]
 
     def copy_buffers(self) -> None:
         """Put copies in the place of buffers and attached tensors; whoever calls this puts the originals back."""
