@@ -123,10 +123,7 @@ class Pass(FunctionMode):
         return returned
 
     def run(self, bound: Bindings | None = None) -> Any:
-        """Call the network; what it returns, with every write that was kept away from its memory in place.
-
-        ``bound``: what is bound on its modules now, if the caller has taken note of it.
-        """
+        """Call the network, on whose modules ``bound`` is bound now; what it returns, with every write in place."""
         args, kwargs = self._own_inputs(copies := self.rules.writes_on_views)
         marks = attributes_kept(self.network.modules) if self.rules.leaves_marks or copies else nullcontext()
         if self.drawing is None:
@@ -340,9 +337,7 @@ class Pass(FunctionMode):
         # Rows are folded in with other entries: adding to zeros of the opened shape broadcasts the numbers over them.
         return layout.close(number + layout.open(torch.zeros(shape, dtype=number.dtype, device=number.device)))
 
-    def _laid_out(
-        self, key: SiteKey, shape: tuple[int, ...], of_all: OfShape, of_rows: OfShape | None
-    ) -> Masked:
+    def _laid_out(self, key: SiteKey, shape: tuple[int, ...], of_all: OfShape, of_rows: OfShape | None) -> Masked:
         """What is made for one row's shape, for all rows or for each, laid out as the tensor of the batch is."""
         assert self.drawing is not None
         rows, slots, lead = len(self.drawing.rows), self.slots(), len(self.drawing.draws)
