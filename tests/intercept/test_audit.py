@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
+from caveat.errors import InvalidArgumentError
 
 
 class Mixed(nn.Module):
@@ -106,3 +108,8 @@ def test_an_audit_moves_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == flags
     assert "training" not in vars(nn.Module)
+
+
+def test_another_word_for_masks_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="masks must be one of 'shared', 'per_row'"):
+        caveat.audit(nn.Dropout(0.5), torch.zeros(3, 2), masks="perrow")

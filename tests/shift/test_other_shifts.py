@@ -97,7 +97,7 @@ def test_the_largest_sample_uses_up_a_class() -> None:
 
 
 def test_new_classes_by_the_share() -> None:
-    mixed = new_classes(LABELS, [8, 9], share=0.25, size=200)
+    mixed = new_classes(LABELS, [8, 9], fraction=0.25, size=200)
     assert int(mixed.is_new.sum()) == 50
     assert torch.equal(mixed.is_new, LABELS[mixed.rows] >= 8)
     assert LABELS[without_classes(LABELS, [8, 9])].max() == 7
@@ -113,9 +113,9 @@ def test_new_classes_by_the_share() -> None:
         (lambda: label_shift(LABELS, {0: 1.0}, size=0), "size must be"),
         (lambda: label_shift(LABELS.float(), {0: 1.0}), "whole numbers"),
         (lambda: label_shift(LABELS[:0], {0: 1.0}), "not empty"),
-        (lambda: new_classes(LABELS, [10], share=0.5), "no row has"),
-        (lambda: new_classes(LABELS, [1], share=50), r"share must lie in \[0, 1\]"),
-        (lambda: new_classes(LABELS, [1], share=1.0, size=200), "the new classes"),
+        (lambda: new_classes(LABELS, [10], fraction=0.5), "no row has"),
+        (lambda: new_classes(LABELS, [1], fraction=50), r"fraction must lie in \[0, 1\]"),
+        (lambda: new_classes(LABELS, [1], fraction=1.0, size=200), "the new classes"),
         (lambda: without_classes(LABELS, range(10)), "Some class must remain"),
     ],
 )

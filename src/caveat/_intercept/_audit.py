@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from caveat._checks import require_model
+from caveat._checks import require_choice, require_model
 from caveat._inputs import as_inputs
 from caveat._intercept._guard import interruptible
 from caveat._intercept._network import Network
@@ -94,6 +94,9 @@ def audit(
         masks: "shared" or "per_row", as for ``caveat.mc_dropout``.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
+    Raises:
+        InvalidArgumentError: not a network, an empty batch, or another word for ``masks``.
+
     Example:
         >>> import torch
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 1))
@@ -104,6 +107,7 @@ def audit(
         1 of 1 sites are live.
     """
     require_model(model)
+    require_choice(masks, "masks", ("shared", "per_row"))
     network = Network(model)
     check_initialized(network)
     inputs = as_inputs(x, network.device())

@@ -80,6 +80,14 @@ def upper_confidence_bound(*, width: float = 1.0, n: int = 50) -> BanditPolicy:
     """The action with the highest mean + ``width`` standard deviations over ``n`` draws.
 
     See "Using Confidence Bounds for Exploitation-Exploration Trade-offs", Auer, 2002.
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+        >>> sampler = caveat.mc_dropout(model, output=caveat.Mean())
+        >>> upper_confidence_bound(width=2.0)(sampler, torch.zeros(4, 2), 0).shape
+        torch.Size([4])
     """
 
     def policy(sampler: Sampler, contexts: Tensor, seed: int, /) -> Tensor:
@@ -90,10 +98,17 @@ def upper_confidence_bound(*, width: float = 1.0, n: int = 50) -> BanditPolicy:
 
 
 def epsilon_greedy(*, epsilon: float = 0.05, n: int = 50) -> BanditPolicy:
-    """The action with the highest mean over ``n`` draws; with probability epsilon any. 0 is greedy.
+    """The action with the highest mean over ``n`` draws; with probability ``epsilon`` a random one. 0 is greedy.
 
     Raises:
         InvalidArgumentError: epsilon outside [0, 1].
+
+    Example:
+        >>> import caveat
+        >>> from torch import nn
+        >>> sampler = caveat.ensemble([nn.Linear(2, 3), nn.Linear(2, 3)], output=caveat.Mean())
+        >>> epsilon_greedy(epsilon=0.1)(sampler, torch.zeros(4, 2), 0).shape
+        torch.Size([4])
     """
     require_number(epsilon, "epsilon", "[0, 1]")
 
@@ -108,7 +123,10 @@ def epsilon_greedy(*, epsilon: float = 0.05, n: int = 50) -> BanditPolicy:
 
 
 def uniform(actions: int) -> BanditPolicy:
-    """Any action, whatever the context: the baseline that regret is measured against.
+    """A random one of so many actions, whatever the context: the baseline that regret is measured against.
+
+    Raises:
+        InvalidArgumentError: ``actions`` below 1.
 
     Example:
         >>> uniform(3)(None, torch.zeros(4, 2), 0).shape

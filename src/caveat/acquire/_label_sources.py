@@ -69,6 +69,14 @@ def folder_labels(
     Raises:
         InvalidArgumentError: class names that are not different, or not the name of a folder; from the source, when it
             is called, a row with files in two classes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     source = folder_labels(place, ("cat", "dog"))
+        ...     _ = source([17]), (Path(place) / "to_label" / "17.txt").rename(Path(place) / "dog" / "17.txt")
+        ...     source([17])
+        {17: 1}
     """
     names = [] if isinstance(classes, str) else [str(name) for name in classes]
     taken = {"to_label", "", ".", ".."}

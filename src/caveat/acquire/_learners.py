@@ -23,7 +23,7 @@ Learn = Callable[[Tensor, Tensor, Tensor], Sampler]
 
 
 def warm_started(
-    networks: nn.Module | Sequence[nn.Module],
+    models: nn.Module | Sequence[nn.Module],
     make: Callable[[Any], Sampler],
     *,
     epochs: int = 20,
@@ -39,8 +39,8 @@ def warm_started(
     with a seed (and with ``bootstrap`` rows) of its own; those of one architecture at once, where that is faster.
 
     Args:
-        networks: context to rewards (B, A); one, or the members of an ensemble.
-        make: the sampler of them: ``lambda net: caveat.mc_dropout(net, output=caveat.Mean())``.
+        models: Networks from contexts (B, ...) to rewards (B, A): one, or the members of an ensemble.
+        make: Function that makes the sampler of them: ``lambda net: caveat.mc_dropout(net, output=caveat.Mean())``.
         epochs: Number of epochs of each retraining.
         steps: Rough number of steps of each retraining, however many rows there are, in place of ``epochs``.
         seed: Random seed for the first training.
@@ -53,16 +53,23 @@ def warm_started(
 
     Raises:
         InvalidArgumentError: steps below 1, or no networks.
+
+    Example:
+        >>> import caveat
+        >>> network = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+        >>> learn = warm_started(network, lambda net: caveat.mc_dropout(net, output=caveat.Mean()), epochs=2)
+        >>> learn(torch.randn(20, 2), torch.arange(20) % 3, torch.rand(20))
+        MCDropout(Sequential of 51 parameters, output=Mean())
     """
-    members = [networks] if isinstance(networks, nn.Module) else list(networks)
+    members = [models] if isinstance(models, nn.Module) else list(models)
     if not members:
         raise InvalidArgumentError(
-            "There must be a network.", got="none", cause="an empty list", fix="networks=[network]"
+            "There must be a network.", got="none", cause="an empty list", fix="models=[network]"
         )
     if steps is not None:
         require_integer(steps, "steps", 1)
     check_seed(seed)
-    sampler = make(networks if isinstance(networks, nn.Module) else members)
+    sampler = make(models if isinstance(models, nn.Module) else members)
     options: dict[str, Any] = {"validation": None, "patience": None, "bootstrap": bootstrap, **settings}
     calls = [0]
 

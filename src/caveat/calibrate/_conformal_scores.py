@@ -48,6 +48,10 @@ class APS:
 
     See "Classification with Valid and Adaptive Coverage", Romano, Sesia and Candès, 2020,
     https://arxiv.org/abs/2006.02544.
+
+    Example:
+        >>> APS()(torch.tensor([[0.5, 0.3, 0.2]]))
+        tensor([[0.5000, 0.8000, 1.0000]])
     """
 
     randomized: bool = False
@@ -67,11 +71,18 @@ class RAPS:
     Fields:
         penalty: Penalty for each place, in probability.
         free: Number of classes without a penalty.
-        randomized: as in `APS`.
-        seed: as in `APS`.
+        randomized: Whether to randomize, as in `APS`.
+        seed: Random seed, as in `APS`.
+
+    Raises:
+        InvalidArgumentError: a negative penalty or number of classes.
 
     See "Uncertainty Sets for Image Classifiers using Conformal Prediction", Angelopoulos et al., 2021,
     https://arxiv.org/abs/2009.14193.
+
+    Example:
+        >>> RAPS(penalty=0.1, free=1)(torch.tensor([[0.5, 0.3, 0.2]]))
+        tensor([[0.5000, 0.9000, 1.2000]])
     """
 
     penalty: float = 0.01

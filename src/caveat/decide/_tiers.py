@@ -34,7 +34,13 @@ class Tier:
         predict: x to a predictive, such as ``lambda x: caveat.predict(sampler, x, n=50)``.
         threshold: Largest uncertainty of a row that is answered here; infinity: all that come.
         cost: Cost of each row that this tier sees, in the caller's unit.
-        measure: as in ``uncertainty``.
+        measure: What rows are ranked by, as in ``uncertainty``.
+
+    Example:
+        >>> import caveat
+        >>> sampler = caveat.ensemble([torch.nn.Linear(4, 3)], output=caveat.Logits())
+        >>> Tier("fast", lambda x: caveat.predict(sampler, x), threshold=0.3, cost=0.01).name
+        'fast'
     """
 
     name: str

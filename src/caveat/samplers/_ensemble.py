@@ -105,7 +105,7 @@ class Ensemble(Generic[P_co]):
 
 
 def ensemble(
-    networks: Iterable[nn.Module],
+    models: Iterable[nn.Module],
     *,
     output: Output[P] | dict[str, Output],
     in_dims: Any = None,
@@ -118,18 +118,18 @@ def ensemble(
     else one after the other, on as many rows at a time as stay in the cache.
 
     Args:
-        networks: M networks, or what ``caveat.fit_ensemble`` returns. They may differ in architecture.
-        output: how to read what each returns, or a dict of outputs by name for several heads.
+        models: M networks, or what ``caveat.fit_ensemble`` returns. They may differ in architecture.
+        output: How to read what each returns, or a dict of outputs by name for several heads.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
         backend: "vectorized" (each operation is one of all members) or "loop" (member after member);
             chosen by a rule on sizes if not given.
 
     Returns:
-        A sampler of size M: ``caveat.predict(sampler, x)`` uses all of them. For networks with dropout that
-        shall stay on, see ``caveat.mixture``.
+        A sampler of size M: ``caveat.predict(sampler, x)`` uses all of them. For networks whose
+        dropout is to stay on, see ``caveat.mixture``.
 
     Raises:
-        InvalidArgumentError: no networks, something else than networks, one of them twice, or on several devices.
+        InvalidArgumentError: no networks, something other than networks, one of them twice, or on several devices.
         OutputMismatchError: at the first batch, if a member's values have another shape; it says which.
 
     See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and
@@ -142,7 +142,7 @@ def ensemble(
         >>> pred.mean.shape, int(pred.count)
         (torch.Size([2, 3]), 5)
     """
-    members = check_networks(networks)
+    members = check_networks(models)
     require_choice(backend, "backend", BACKENDS, optional=True)
     return Ensemble(members, as_output(output), backend, in_dims)
 

@@ -19,17 +19,17 @@ def label_shift(labels: Tensor, proportions: Mapping[int, float], *, size: int |
 
     Args:
         labels: (N,) classes, whole numbers from 0.
-        proportions: class -> share; they are divided by their sum, and classes left out get none.
+        proportions: Fraction of each class; they are divided by their sum, and classes left out get none.
         size: how many rows; the most that the labels allow if not given.
         seed: any integer.
 
     Returns:
-        (size,) int64 indices in random order. Each class gets its share of ``size`` rounded down, and what is left over
+        (size,) int64 indices in random order. Each class gets its fraction of ``size`` rounded down; what is left over
         goes to the classes with the largest remainders.
 
     Raises:
         InvalidArgumentError: labels of another form, proportions that are negative, not finite or all 0, a class with
-            fewer rows than its share asks for.
+            fewer rows than its fraction asks for.
 
     See "Detecting and Correcting for Label Shift with Black Box Predictors", Lipton, Wang and Smola, 2018,
     https://arxiv.org/abs/1802.03916.
@@ -71,37 +71,37 @@ class NewClasses:
 
 
 def new_classes(
-    labels: Tensor, classes: Sequence[int], *, share: float, size: int | None = None, seed: int = 0
+    labels: Tensor, classes: Sequence[int], *, fraction: float, size: int | None = None, seed: int = 0
 ) -> NewClasses:
-    """Rows of which exactly this share is of ``classes``, and the others of the classes that remain.
+    """Rows of which exactly this fraction is of ``classes``, and the others of the classes that remain.
 
     Train on ``without_classes(labels, classes)``, test on these.
 
     Args:
         labels: (N,) classes, whole numbers from 0.
         classes: the new ones.
-        share: Fraction of the rows that are new, 0 to 1; times ``size``, rounded to the nearest row.
+        fraction: Fraction of the rows that are new, 0 to 1; times ``size``, rounded to the nearest row.
         size: how many rows; the most that the labels allow if not given.
         seed: any integer.
 
     Raises:
-        InvalidArgumentError: labels of another form, a class that no row has, a share outside 0 to 1, too few rows.
+        InvalidArgumentError: labels of another form, a class that no row has, a fraction outside 0 to 1, too few rows.
 
     Example:
         >>> labels = torch.arange(100) % 10
-        >>> mixed = new_classes(labels, [8, 9], share=0.25, size=40)
+        >>> mixed = new_classes(labels, [8, 9], fraction=0.25, size=40)
         >>> int(mixed.is_new.sum()), labels[mixed.rows[~mixed.is_new]].max()
         (10, tensor(7))
     """
     new = _is_one_of(labels, classes)
     check_seed(seed)
-    require_number(share, "share", "[0, 1]")
+    require_number(fraction, "fraction", "[0, 1]")
     available = {1: int(new.sum()), 0: int((~new).sum())}
-    shares = {key: value for key, value in ((1, float(share)), (0, 1 - float(share))) if value > 0}
+    shares = {key: value for key, value in ((1, float(fraction)), (0, 1 - float(fraction))) if value > 0}
     if size is None:
         size = _largest(shares, available)
     require_integer(size, "size", 1, len(labels), fix="leave size out for the most there is")
-    counts = {1: round(size * share), 0: size - round(size * share)}
+    counts = {1: round(size * fraction), 0: size - round(size * fraction)}
     for key, name in ((1, "the new classes"), (0, "the known classes")):
         if counts[key] > available[key]:
             raise _too_few(name, counts[key], available[key], size)
@@ -169,9 +169,9 @@ def _shares(proportions: Mapping[int, float]) -> dict[int, float]:
     total = sum(values.values())
     if not values or min(values.values()) < 0 or not 0 < total < float("inf"):
         raise InvalidArgumentError(
-            "proportions must be shares of classes, none negative, not all 0.",
+            "proportions must be fractions of classes, none negative, not all 0.",
             got=f"proportions={dict(proportions)}",
-            cause="a share computed by a subtraction",
+            cause="a fraction computed by a subtraction",
             fix="pass such as {0: 0.9, 1: 0.1}",
         )
     return {label: share / total for label, share in values.items() if share > 0}
@@ -190,7 +190,7 @@ def _check_labels(labels: Any) -> None:
 
 def _too_few(what: str, wanted: int, available: int, size: int) -> InvalidArgumentError:
     return InvalidArgumentError(
-        "Rows are drawn without replacement: each class must have as many as its share asks for.",
+        "Rows are drawn without replacement: each class must have as many as its fraction asks for.",
         got=f"{what} would need {wanted} rows of size={size}, and has {available}",
         cause="a rare class made frequent",
         fix="ask for a smaller size, or leave it out for the most there is",
