@@ -377,3 +377,23 @@ def test_a_key_that_is_misspelled_in_some_rows_is_no_missing_value(
     said = " ".join(capsys.readouterr().err.split())
     assert "'colour' and no 'color' at line 61 of rows.jsonl" in said
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_class_that_is_called_like_a_missing_value_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from caveat.tabular import Classifier
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=300)
+    labels = np.array(["NA", "none", "EU"])[(x > 0.5).astype(int) + 2 * (x < -0.5)]
+    model = Classifier(members=1, epochs=20, draws=12).fit({"x": x}, labels)
+    model.save(tmp_path / "m")
+    data = write(tmp_path / "t.csv", "x,y", zip(x.tolist(), labels, strict=True))
+    found = asked(capsys, "evaluate", tmp_path / "m", data)
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(model.score({"x": x}, labels))
+    gap = write(tmp_path / "gap.csv", "x,y", [(0.1, "NA"), (0.2, "")])
+    assert main(["evaluate", str(tmp_path / "m"), gap]) == 2
+    assert "Got: a missing value at line 3" in capsys.readouterr().err.replace("\n", " ")
+    assert main(["fit", data, "--target", "y", "--out", str(tmp_path / "n")]) == 2
+    assert "which stands for a missing value" in capsys.readouterr().err.replace("\n", " ")

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from caveat._estimators._fitting import repeat_by_weight
 from caveat._tables._training_table import group_copies
 from caveat.tabular import Classifier, Regressor
 
@@ -88,3 +89,12 @@ def test_columns_that_go_together_make_equal_rows_no_copies() -> None:
     y = random.integers(0, 3, 300)
     X = np.round(np.array([[0, 0], [3, 1], [1, 4]])[y] + random.normal(0, 0.6, (300, 2))).astype(np.float32)
     assert group_copies([X[:, :1], X[:, 1:], y.astype(np.float32)[:, None]]) is None
+
+
+@pytest.mark.parametrize("weight", [3.0, 4.0, 7.0, 1e9, 1e300, 0.5])
+def test_one_weight_for_all_rows_changes_nothing(weight: float) -> None:
+    rows, alike = repeat_by_weight(np.full(40, weight))
+    assert rows.tolist() == list(range(40))
+    assert alike is None or np.ptp(alike) == 0
+    rows, _ = repeat_by_weight(np.array([6.0, 3.0, 0.0]))
+    assert rows.tolist() == [0, 0, 1]

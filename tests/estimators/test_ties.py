@@ -29,6 +29,7 @@ def test_a_risk_is_kept_where_many_rows_are_equally_sure() -> None:
         threshold = model.threshold_for_risk(*sample(600), 0.05)  # of w, x and y 5.7 % are wrong, of w and x 1 %
         assert model.decide({"code": CODES}).answered.tolist() == [True, True, False, False]
         policy = model.model_.policy or {}
+        assert threshold.why.startswith("predictive_entropy: ")
         assert (policy["coverage"], policy["risk_answered"]) == (threshold.coverage, threshold.risk)
 
 

@@ -19,7 +19,7 @@ from caveat._estimators._objectives import Training
 from caveat._estimators._targets import Target
 from caveat._tables import Array
 
-_REPEATED_AT_MOST = 5
+_REPEATED_AT_MOST, _LARGEST_WHOLE = 5, 2.0**53
 
 
 def fit_model(
@@ -103,12 +103,17 @@ def _describe_training(held: Array, learned: Learned) -> dict[str, Any]:
 def repeat_by_weight(weights: Array) -> tuple[Array, Array | None]:
     """Returns which rows to train on, and their weights: whole weights repeat rows, rows of weight 0 are left out.
 
+    Whole weights are divided by what they have in common first: twice each row says no more of new rows than once.
+
     Example:
         >>> repeat_by_weight(np.array([0.0, 2.0, 1.0])), repeat_by_weight(np.array([0.0, 0.5]))
         ((array([1, 1, 2]), None), (array([1]), array([0.5])))
     """
     rows = np.flatnonzero(weights > 0)
     kept = weights[rows]
-    if bool((kept == np.round(kept)).all()) and kept.sum() <= _REPEATED_AT_MOST * len(weights):
+    if bool((kept == np.round(kept)).all()) and kept.max() < _LARGEST_WHOLE:
+        kept = kept / np.gcd.reduce(kept.astype(np.int64))
+        if kept.sum() > _REPEATED_AT_MOST * len(weights):
+            return rows, kept
         return np.repeat(rows, kept.astype(np.int64)), None
     return rows, kept

@@ -72,7 +72,8 @@ def choose_by_truth(model: Model, pred: Pred, truth: Tensor, goal: Goal, **about
     threshold = _with_margin(_threshold(by, losses, goal), by, below=goal.risk is not None)
     answered = by <= threshold.value
     risk = float(losses[answered].mean()) if bool(answered.any()) else math.nan
-    threshold = replace(threshold, coverage=float(answered.double().mean()), risk=risk)
+    why = name + threshold.why.removeprefix("uncertainty")  # it saw numbers alone
+    threshold = replace(threshold, coverage=float(answered.double().mean()), risk=risk, why=why)
     judged = model.target.classifies or goal.tolerance is not None  # else no answer is wrong or right
     policy = _policy(model, threshold, name, len(by)) | {
         "coverage": threshold.coverage,

@@ -70,16 +70,25 @@ def join_chunks(chunks: list[Chunk]) -> Chunk:
     return Chunk(columns, np.concatenate([chunk.lines for chunk in chunks]), chunks[0].file, 1.0)
 
 
-def class_labels(sample: Chunk, name: str) -> list[str]:
+def class_labels(sample: Chunk, name: str, known: Collection[str] = ()) -> list[str]:
     """The names of the labels (B,), as ``key_of`` has them.
+
+    Args:
+        sample: Rows.
+        name: Name of the column.
+        known: Classes, of which one may be called like a missing value, such as NA.
 
     Raises:
         InvalidTableError: a label is missing.
     """
-    return [
-        _no_gap(name, key, sample.place(row))
-        for row, key in enumerate(keys_of(name, sample.columns[name], sample.place))
-    ]
+    values = sample.columns[name]
+    labels: list[str] = []
+    for row, (key, value) in enumerate(zip(keys_of(name, values, sample.place), values.tolist(), strict=True)):
+        text = value.strip() if isinstance(value, str) else ""
+        if key is None and (not text or text not in known):
+            raise InvalidTableError(_no_label(name, sample.place(row), text))
+        labels.append(text if key is None else key)
+    return labels
 
 
 def target_numbers(sample: Chunk, names: Sequence[str], dresses: Sequence[Dress]) -> Array:
@@ -120,12 +129,6 @@ def _thin(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk
     return [join_chunks(chunks).take(chosen)], [key[chosen]]
 
 
-def _no_gap(name: str, key: str | None, place: str) -> str:
-    if key is None:
-        raise InvalidTableError(_no_label(name, place))
-    return key
-
-
 def _too_large(name: str, values: Array, place: Callable[[int], str]) -> str:
     row = int(np.abs(values).argmax())
     return explain(
@@ -136,10 +139,11 @@ def _too_large(name: str, values: Array, place: Callable[[int], str]) -> str:
     )
 
 
-def _no_label(name: str, place: str) -> str:
+def _no_label(name: str, place: str, text: str = "") -> str:
     return explain(
         f"The target {name!r} must be known in every row.",
-        got=f"a missing value at {place}",
+        got=f"{text!r}, which stands for a missing value, at {place}" if text else f"a missing value at {place}",
         cause="rows that are still open",
-        fix="leave these rows out; caveat predict takes rows without a target",
+        fix="leave these rows out; caveat predict takes rows without a target"
+        + ("; if it is a class, give it another name" if text else ""),
     )

@@ -142,14 +142,15 @@ def truth_of(model: Model, sample: Chunk) -> Tensor:
     known: dict[str, list[int]] = {}
     for number, label in enumerate(labels):
         known.setdefault(key_of(label) or label, []).append(number)
-    values, keys = sample.columns[model.target.name].tolist(), class_labels(sample, model.target.name)
+    name = model.target.name
+    values, keys = sample.columns[name].tolist(), class_labels(sample, name, labels)
     for row, (value, key) in enumerate(zip(values, keys, strict=True)):
         fitting = known.get(key, [])
         if len(fitting) > 1:  # Python tells "1" from "1.0", so that the cell must be one of them to the letter
             fitting = [number for number in fitting if labels[number] == shown(value, most=None)]
         if len(fitting) != 1:
             raise InvalidTableError(
-                f"Column {model.target.name!r} must hold classes that the model knows.",
+                f"Column {name!r} must hold classes that the model knows.",
                 got=f"{shown(value)!r} at {sample.place(row)}; known are {', '.join(map(repr, labels[:10]))}",
                 cause="another spelling, or a class that training did not have",
                 fix="mend the spelling, leave these rows out, or train again with them",
