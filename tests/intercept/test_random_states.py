@@ -97,7 +97,7 @@ def seed_python() -> None:
     random.seed(3)
 
 
-@pytest.mark.parametrize("seed", [lambda: torch.manual_seed(3), seed_python, lambda: np.random.seed(3)])  # noqa: NPY002
+@pytest.mark.parametrize("seed", [lambda: torch.manual_seed(3), torch.seed, seed_python, lambda: np.random.seed(3)])  # noqa: NPY002
 @pytest.mark.parametrize(
     "call",
     [

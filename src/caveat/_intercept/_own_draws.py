@@ -87,7 +87,10 @@ def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
 
 
 def _sets_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
-    """Does running this end in the states that it ended in before, from others too, as after a ``manual_seed``?"""
+    """Does running this end in the states that it ended in before, from others too, as after a ``manual_seed``?
+
+    Or does it seed torch anew, as ``torch.seed()`` does, which is another seed each time?
+    """
     ended = read_random_states(devices)
     others: RandomStates | None = None
 
@@ -97,11 +100,12 @@ def _sets_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
 
     with put_back(restore):
         draw_of_each(devices)
-        others = read_random_states(devices)
+        others, seed = read_random_states(devices), torch.initial_seed()
         run()
+        seeds_anew = torch.initial_seed() != seed
         now = read_random_states(devices)
     moved = zip(ended.parts(), others.parts(), now.parts(), strict=True)
-    return any(at_end == at_last != between for at_end, between, at_last in moved)
+    return seeds_anew or any(at_end == at_last != between for at_end, between, at_last in moved)
 
 
 class _Watch(DispatchMode):
