@@ -86,7 +86,7 @@ class Settings:
 def kind(*, folds: bool = True) -> Kind:
     unused: Any = None
     return Kind("test", ("test", 1), "row", "rows", caveat.errors.InvalidArgumentError, unused, unused, unused,
-                unused, learn, unused, unused, unused, unused, folds=folds)  # fmt: skip
+                unused, lambda settings, *_: settings, learn, unused, unused, unused, unused, folds=folds)  # fmt: skip
 
 
 def numbers_of(rows: int, seed: int) -> tuple[Tensor, Tensor]:

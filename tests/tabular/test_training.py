@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
-from caveat._estimators import fit_model, learn_numbers
+from caveat._estimators import Classes, Numbers, fit_model, learn_numbers
 from caveat._tables import InvalidTableError, TrainingTable, as_columns, learn_table, row_place
 from caveat.tabular import Classifier, Regressor
 from caveat.tabular._settings import Settings, complete
@@ -66,9 +66,10 @@ def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> N
 
 
 def test_the_rate_of_dropout_is_chosen_by_what_is_answered_unless_given() -> None:
-    of_numbers, of_classes = (complete(Settings(), 100, classes).dropout for classes in (False, True))
+    targets = (Numbers(("y",), (0.0,), (1.0,)), Classes("y", ("a", "b"), (50, 50)))
+    of_numbers, of_classes = (complete(Settings(), 100, target).dropout for target in targets)
     assert 0 < (of_numbers or 0) < (of_classes or 0)
-    assert all(complete(Settings(dropout=0.4), 100, classes).dropout == 0.4 for classes in (True, False))
+    assert all(complete(Settings(dropout=0.4), 100, target).dropout == 0.4 for target in targets)
     assert Classifier().dropout is None
 
 

@@ -59,7 +59,8 @@ def fit_model(
     def train(chosen: Array, place: Path | None) -> tuple[Model, Learned]:
         of_these = None if given is None else given[chosen]
         together = None if groups is None else groups[chosen]
-        training = Training(rows, chosen, targets[chosen], of_these, target, settings, together, verbose, place)
+        complete = kind.complete(settings, len(chosen), target)
+        training = Training(rows, chosen, targets[chosen], of_these, target, complete, together, verbose, place)
         found = kind.learn(training)
         networks, blank = tuple(one.network for one in found.trained), uncalibrated(target, found.noise)
         return Model(kind, found.reader, target, found.shape, settings, networks, blank), found

@@ -99,6 +99,7 @@ class Kind:
         shape: Dataclass that a network is built from.
         check: Checks the parameters.
         networks: Returns how many networks parameters ask for.
+        complete: Returns parameters with what was left open chosen by the number of rows and the target.
         learn: Trains networks: see ``Training`` and ``Learned``.
         stored: Dataclass of what the manifest says of the reader.
         state: Returns that of a model.
@@ -120,6 +121,7 @@ class Kind:
     shape: type[Any]
     check: Callable[[Any], Any]
     networks: Callable[[Any], int]
+    complete: Callable[[Any, int, Target], Any]
     learn: Callable[[Training], Learned]
     stored: type[Any]
     state: Callable[[Model], Any]

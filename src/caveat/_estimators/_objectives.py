@@ -36,6 +36,7 @@ class Training:
         kept: Numbers of the rows to train on.
         answers: Labels (N,) or standardized targets (N, D) float32 of these.
         weights: Weights (N,) float32 of these, of mean 1, or None.
+        settings: Parameters, none of them left open.
         groups: Group (N,) of each of these, rows of one of which are held out together; or None.
         verbose: Whether to show a bar.
         checkpoint: Folder from which the same training goes on after it was killed, or None.
@@ -56,13 +57,13 @@ class Training:
         return None if self.checkpoint is None else self.checkpoint / part
 
 
-def outputs_of(training: Training) -> int:
+def outputs_of(target: Target) -> int:
     """Returns how many numbers a network gives: one for each class, or a mean and a log-variance for each target."""
-    return training.target.count * (1 if training.target.classifies else 2)
+    return target.count * (1 if target.classifies else 2)
 
 
 def objective_of(training: Training, inputs: Tensor, validation: float | None) -> dict[str, Any]:
-    """Returns what ``caveat.train`` is told of any kind, by complete settings: loss, data, what it stops by, and pace.
+    """Returns what ``caveat.train`` is told of any kind: loss, data, what it stops by, and its pace.
 
     Args:
         training: What is trained on.
@@ -76,8 +77,11 @@ def objective_of(training: Training, inputs: Tensor, validation: float | None) -
         "loss": loss_of(training.target.classifies, weighted=weights is not None),
         "data": data,
         "validation": held,
+        "epochs": settings.epochs,
         "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
         "weight_decay": settings.weight_decay,
+        "patience": settings.patience,
         "seed": settings.random_state,
         "progress": training.verbose,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -79,22 +79,17 @@ def read_training(
 
 def _learn(training: Training) -> Learned:
     """Returns networks trained on pictures or on features of them."""
-    settings: Any = complete(training.settings, len(training.kept))
-    training = replace(training, settings=settings)
-    inputs: Tensor = training.rows.inputs
+    settings, inputs = training.settings, cast(Tensor, training.rows.inputs)
     pictures, chosen = settings.backbone is None, inputs[training.kept]
     # Networks of pictures run all epochs under a falling rate: the noisy loss of a few held-out rows stops them far too
     # early, and of classes, whose temperature is calibrated, those rows are worth more to learn from.
-    classes, outputs = training.target.classifies, outputs_of(training)
+    classes, outputs = training.target.classifies, outputs_of(training.target)
     looks = not (pictures and classes and settings.patience is None)
     shape = Shape(inputs.shape[1], pictures, outputs, classes, settings.width, settings.dropout)
     fitted = fit_ensemble(
         partial(build_on, None if pictures else chosen, partial(PictureNetwork, shape)),
         **objective_of(training, chosen, settings.validation if looks else None),
         members=settings.members,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        patience=settings.patience,
         schedule=fall_as_cosine if pictures else None,
         checkpoint=training.place_of("first"),
         device=settings.device,
@@ -184,6 +179,7 @@ KIND = Kind(
     shape=Shape,
     check=check_settings,
     networks=networks_of,
+    complete=complete,
     learn=_learn,
     stored=_StoredReader,
     state=_state,

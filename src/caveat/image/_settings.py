@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from caveat._estimators import SharedSettings, fill_in, usual_batch, wrong_setting
+from caveat._estimators import SharedSettings, Target, fill_in, usual_batch, wrong_setting
 from caveat._estimators import check_settings as check_ranges
 
 METHODS = ("ensemble", "mc_dropout")
@@ -45,8 +45,9 @@ def networks_of(settings: Settings) -> int:
     return settings.members if method == "ensemble" else 1
 
 
-def complete(settings: Settings, rows: int) -> Settings:
+def complete(settings: Settings, rows: int, target: Target) -> Settings:
     """Returns the settings with what was left open chosen by the backbone, or its lack, and the number of rows."""
+    del target
     batch = settings.batch_size or usual_batch(rows)
     steps, usual = 2_000, {"width": 16, "dropout": 0.3, "learning_rate": 2e-3, "weight_decay": 1.0}
     if settings.backbone is not None:

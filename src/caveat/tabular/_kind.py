@@ -33,7 +33,7 @@ from caveat._tables import (
     Trees,
 )
 from caveat.tabular._network import Shape, TableNetwork
-from caveat.tabular._settings import Settings, check_settings, networks_of
+from caveat.tabular._settings import Settings, check_settings, complete, networks_of
 from caveat.tabular._training import learn
 
 _MOST_SHOWN = 8
@@ -164,6 +164,7 @@ KIND = Kind(
     shape=Shape,
     check=check_settings,
     networks=networks_of,
+    complete=complete,
     learn=learn,
     stored=_StoredReader,
     state=_state,

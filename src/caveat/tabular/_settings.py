@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from caveat._estimators import SharedSettings, fill_in
+from caveat._estimators import SharedSettings, Target, fill_in
 from caveat._estimators import check_settings as check_ranges
 from caveat.tabular._network import METHODS
 
@@ -33,14 +33,14 @@ def networks_of(settings: Settings) -> int:
     return settings.members if settings.method == "ensemble" else 1
 
 
-def complete(settings: Settings, rows: int, classes: bool) -> Settings:
-    """Returns the settings with what was left open chosen by the number of rows, and by whether they are of classes.
+def complete(settings: Settings, rows: int, target: Target) -> Settings:
+    """Returns the settings with what was left open chosen by the number of rows, and by what is answered.
 
     Its members are the networks that are trained. A batch is small for small tables, which else would take few steps,
     and epochs are so many that steps and rows shown stay within bounds. A smooth target takes longer to learn than a
     class, which bears more dropout.
     """
-    rows = max(rows, 1)
+    rows, classes = max(rows, 1), target.classifies
     batch = settings.batch_size or (32 if rows < 2_000 else 64 if rows < 6_000 else 128 if rows < 15_000 else 256)
     shown = (400_000 if classes else 600_000) // rows
     return fill_in(

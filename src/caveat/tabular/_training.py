@@ -17,7 +17,7 @@ from caveat._tables import Array, Schema, TableReader, TrainingTable
 from caveat.layers import concrete_penalty, update_precision
 from caveat.tabular._boosting import boost, boost_means
 from caveat.tabular._network import Shape, TableNetwork, influence
-from caveat.tabular._settings import Settings, complete
+from caveat.tabular._settings import Settings
 from caveat.train import Fit, fit_ensemble
 
 _MOST_PIECES, _ROWS_A_PIECE = 48, 40
@@ -29,9 +29,7 @@ _SHARE = 4  # it has one epoch in so many
 
 def learn(training: Training) -> Learned:
     """Returns networks trained on encoded rows, and the reader of such rows."""
-    table: TrainingTable = training.rows
-    settings = complete(training.settings, len(training.kept), training.target.classifies)
-    training = replace(training, settings=settings)
+    table, settings = cast(TrainingTable, training.rows), training.settings
     encoded = table.encoded[training.kept]
     reader = TableReader(table.schema, table.targets)
     edges = pieces_of(table, training.kept, training.target.classifies)
@@ -116,22 +114,16 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
     if shape.method == "concrete_dropout":
         given["penalty"] = partial(concrete_penalty, N=len(rows), model_precision=None)
     train = partial(fit_ensemble, **given, members=settings.members, backend="vectorized")
-    epochs, patience, rate = settings.epochs, settings.patience, settings.learning_rate
-    later = epochs // _SHARE
-    large = train(
-        partial(TableNetwork, shape, list(edges)),
-        epochs=epochs - later,
-        patience=patience,
-        learning_rate=rate,
-        checkpoint=training.place_of("first"),
-    ).fits
+    later = settings.epochs // _SHARE
+    build, place = partial(TableNetwork, shape, list(edges)), training.place_of("first")
+    large = train(build, epochs=settings.epochs - later, checkpoint=place).fits
     if not later:
         return list(large)
     small = train(
         partial(_copy, {one.seed: one.network for one in large}),
         epochs=later,
-        patience=max(2, patience // _SHORTER),
-        learning_rate=rate / _SMALLER,
+        patience=max(2, settings.patience // _SHORTER),
+        learning_rate=settings.learning_rate / _SMALLER,
         checkpoint=training.place_of("second"),
     ).fits
     return [_better(before, after) for before, after in zip(large, small, strict=True)]

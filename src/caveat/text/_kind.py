@@ -28,7 +28,7 @@ from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
 from caveat.text._sentences import InvalidTextError
-from caveat.text._settings import Settings, check_settings, kind_of, networks_of
+from caveat.text._settings import Settings, check_settings, complete, kind_of, networks_of
 from caveat.text._training import learn
 from caveat.text._words import Vocabulary
 
@@ -173,6 +173,7 @@ KIND = Kind(
     shape=Shape,
     check=check_settings,
     networks=networks_of,
+    complete=complete,
     learn=learn,
     stored=_StoredReader,
     state=_state,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import SharedSettings, fill_in, usual_batch, wrong_setting
+from caveat._estimators import SharedSettings, Target, fill_in, outputs_of, usual_batch, wrong_setting
 from caveat._estimators import check_settings as check_ranges
 from caveat.text._network import ReaderKind
 
@@ -62,7 +62,7 @@ def networks_of(settings: Settings) -> int:
     return settings.members if method == "ensemble" else 1
 
 
-def complete(settings: Settings, rows: int, outputs: int, classifies: bool) -> Settings:
+def complete(settings: Settings, rows: int, target: Target) -> Settings:
     """Returns the settings with what was left open chosen by what is trained and by the number of rows.
 
     Epochs are so many that the steps stay within bounds: terms need few of them, and more for many classes. Of classes
@@ -72,8 +72,8 @@ def complete(settings: Settings, rows: int, outputs: int, classifies: bool) -> S
     kind = kind_of(settings)
     words, tuned = kind == "words", kind == "encoder"
     batch = settings.batch_size or (16 if tuned else usual_batch(rows))
-    steps, fewest = (200 + 5 * outputs, 6) if words else (6_000, 4)
+    steps, fewest = (200 + 5 * outputs_of(target), 6) if words else (6_000, 4)
     epochs = 4 if tuned else max(fewest, min(60, steps * batch // max(rows, 1)))
-    validation = None if words and classifies else 0.1
+    validation = None if words and target.classifies else 0.1
     open_ones = {"batch_size": batch, "epochs": epochs, "validation": validation, "weight_decay": 1e-2}
     return fill_in(replace(settings, members=networks_of(settings)), **_USUAL[kind], **open_ones)

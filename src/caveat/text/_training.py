@@ -15,7 +15,7 @@ from caveat._estimators import Learned, Training, build_on, objective_of, output
 from caveat.text._encoder import Encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader, open_encoder
-from caveat.text._settings import complete, kind_of
+from caveat.text._settings import kind_of
 from caveat.text._words import learn_vocabulary
 from caveat.train import Fit, fit, fit_ensemble
 
@@ -26,9 +26,7 @@ _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
 def learn(training: Training) -> Learned:
     """Returns networks trained on sentences, and the reader: an encoder, or a vocabulary of what is trained on."""
     kept = cast("list[int]", training.kept.tolist())
-    classes, outputs = training.target.classifies, outputs_of(training)
-    settings: Any = complete(training.settings, len(kept), outputs, classes)
-    training = replace(training, settings=settings)
+    settings, target = training.settings, training.target
     kind = kind_of(settings)
     texts: Sequence[str] = training.rows.keys
     if settings.encoder is not None:
@@ -38,7 +36,7 @@ def learn(training: Training) -> Learned:
         reader = SentenceReader(kind, settings.max_length, vocabulary=vocabulary)
     inputs, truncated = reader.read_and_count(texts, training.verbose)
     reader.warn_of_truncated(truncated, len(texts))
-    shape = Shape(kind, reader.features, outputs, classes, settings.width, settings.dropout)
+    shape = Shape(kind, reader.features, outputs_of(target), target.classifies, settings.width, settings.dropout)
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
         trained = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
@@ -55,8 +53,6 @@ def _train(shape: Shape, inputs: Tensor, training: Training) -> list[Fit]:
         partial(build_on, None if shape.kind == "words" else inputs, partial(SentenceNetwork, shape)),
         **_objective(training, inputs),
         members=settings.members,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
         backend="loop" if shape.kind == "words" or settings.members == 1 else "vectorized",  # no stacked sum
         optimizer=partial(_many_weights, settings) if shape.kind == "words" else None,
         schedule=fall_evenly if shape.kind == "words" else None,
@@ -78,18 +74,17 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     """
     settings = training.settings
     features = encoder.features_of(inputs)
+    of_heads = _objective(training, features)
+    of_heads |= {"epochs": _HEAD_EPOCHS, "learning_rate": _HEAD_STEP}
     heads = fit_ensemble(
         partial(build_on, features, partial(SentenceNetwork, shape)),
-        **_objective(training, features),
+        **of_heads,
         members=settings.members,
-        epochs=_HEAD_EPOCHS,
-        learning_rate=_HEAD_STEP,
         backend="vectorized" if settings.members > 1 else "loop",
         checkpoint=training.place_of("first"),
     )
     trained: list[Fit] = []
-    options: dict[str, Any] = {"learning_rate": settings.learning_rate, "epochs": settings.epochs}
-    options |= _objective(training, inputs)
+    options = _objective(training, inputs)
     for number, head in enumerate(heads.fits):
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
         network.head = cast(SentenceNetwork, head.network).head
@@ -111,5 +106,4 @@ def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
 
 def _objective(training: Training, inputs: Tensor) -> dict[str, Any]:
     settings = training.settings
-    given = objective_of(training, inputs, settings.validation)
-    return {**given, "patience": settings.patience, "device": settings.device}
+    return {**objective_of(training, inputs, settings.validation), "device": settings.device}
