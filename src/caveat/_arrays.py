@@ -26,7 +26,7 @@ def takes_arrays(function: Callable[..., _R]) -> Callable[..., _R]:
 
     Parameters whose annotation begins with `Tensor` are made tensors. A predictive stands for as many of them as follow
     each other in it: `probabilities` or `logits` of classes; `mean`, or `mean, variance` (in all), or `low, high` of
-    targets; `uncertainty` of both. Targets (B,) beside a predictive (B, 1) are one number a row.
+    targets; `uncertainty` of both. Targets (B,) beside a predictive (B, 1) are one number per row.
 
     Example:
         >>> from caveat.predictive import Mean

@@ -107,7 +107,7 @@ def _drop(dropout: nn.Module, returned: Any, module: nn.Module) -> Any:
         "Dropout can follow a module that returns floating-point numbers, or a tuple whose first part is that.",
         got=f"{type(module).__name__} returned {_what(returned)}",
         cause="`after=` chose a module that returns indices, a dict or an output object",
-        fix="call caveat.layers.remove_dropout(model) and choose a module inside of it",
+        fix="call caveat.layers.remove_dropout(model) and choose a module inside it",
     )
 
 

@@ -25,7 +25,7 @@ def read_state(path: Path) -> Any:
     """Return what ``write_state`` wrote.
 
     Raises:
-        ValueError: The file holds anything else than JSON.
+        ValueError: The file holds anything other than JSON.
         OSError: It is no regular file, is not there, or cannot be read.
     """
     with open_regular(path) as file:

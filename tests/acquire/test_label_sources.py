@@ -38,7 +38,7 @@ def test_what_is_in_the_csv_stays_as_it_is(tmp_path: Path, before: bytes) -> Non
     [
         (b"row,label\n7,1\n7,2\n", int, "'1' and '2' for row 7"),
         (b"row,label\n7,caf\xe9\n", str, "CSV is UTF-8"),
-        (b"row;label\n7;1\n", int, "parted by commas"),
+        (b"row;label\n7;1\n", int, "separated by commas"),
         (b"row,label\n7.0,1\n", int, "a row is a number"),
         (b"", int, "starting \\[\\]"),
         (b"row,label\n7,cow\n", {"cat": 0, "dog": 1}.__getitem__, "'cow' for row 7"),

@@ -142,7 +142,7 @@ def test_the_confusion_table_counts_every_row_once(kinds: Rows) -> None:
 
 
 def test_unlike_training_means_one_thing_everywhere(place: Path, kinds: Rows) -> None:
-    """Of the rows, of each column, and of the reasons: outside of the range, or new."""
+    """Of the rows, of each column, and of the reasons: outside the range, or new."""
     seen = np.array([[float(cell) for cell in (row[0], row[2])] for row in rows_of(place / "train.csv")])
     asked = np.array([[float(cell) for cell in (row[0], row[2])] for row in rows_of(place / "test.csv")])
     outside = (asked < seen.min(0)) | (asked > seen.max(0))

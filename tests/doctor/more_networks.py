@@ -34,7 +34,7 @@ class DictOfMaps(nn.Module):
 
 
 class Words(nn.Module):
-    """Integers in, one number a row out, a GRU that drops between its layers."""
+    """Integers in, one number per row out, a GRU that drops between its layers."""
 
     def __init__(self) -> None:
         super().__init__()

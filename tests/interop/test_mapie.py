@@ -56,10 +56,10 @@ def test_intervals_are_those_of_split_conformal() -> None:
 def test_a_sampler_of_the_other_kind() -> None:
     classes = caveat.mc_dropout(network(3), output=caveat.Logits())
     numbers = caveat.mc_dropout(network(2), output=caveat.Mean(0.1))
-    with pytest.raises(InvalidArgumentError, match="classes, one label a row"):
+    with pytest.raises(InvalidArgumentError, match="classes, one label per row"):
         mapie_estimator(numbers, n=2, classes=2).predict(X.numpy())
     for sampler in (classes, numbers):
-        with pytest.raises(InvalidArgumentError, match="one number a row"):
+        with pytest.raises(InvalidArgumentError, match="one number per row"):
             mapie_estimator(sampler, n=2).predict(X.numpy())
     with pytest.raises(InvalidArgumentError, match="at least two classes"):
         mapie_estimator(classes, classes=1)

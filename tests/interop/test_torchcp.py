@@ -133,10 +133,10 @@ def test_what_torchcp_has_no_place_for() -> None:
     classes = caveat.mc_dropout(network(3), output=caveat.Logits())
     several = caveat.mc_dropout(network(2), output=caveat.Mean(0.1))
     maps = caveat.mc_dropout(nn.Sequential(network(6), nn.Unflatten(-1, (2, 3))), output=caveat.Logits())
-    with pytest.raises(InvalidArgumentError, match="classes, one label a row"):
+    with pytest.raises(InvalidArgumentError, match="classes, one label per row"):
         torchcp_model(maps, n=2)(X)
     for sampler, quantiles in ((classes, (0.1, 0.9)), (several, None), (several, (0.1, 0.9))):
-        with pytest.raises(InvalidArgumentError, match="one number a row"):
+        with pytest.raises(InvalidArgumentError, match="one number per row"):
             torchcp_model(sampler, quantiles=quantiles, n=2)(X)
 
 

@@ -170,9 +170,7 @@ class Net(nn.Module):
     ],
     ids=lambda v: repr(v) if isinstance(v, Output) else "",
 )
-def test_read_runs_inside_vmap(
-    output: Output, shape: Callable[[Tensor], Any], read_shape: tuple[int, ...]
-) -> None:
+def test_read_runs_inside_vmap(output: Output, shape: Callable[[Tensor], Any], read_shape: tuple[int, ...]) -> None:
     net, x, masks = Net(shape), torch.randn(5, 4), torch.rand(6, 4)
     mapped = torch.vmap(lambda mask: output.read(net(x, mask)))(masks)
     looped = torch.stack([output.read(net(x, mask)) for mask in masks])
@@ -226,7 +224,7 @@ def test_integers_scalars_and_foreign_types(output: Output) -> None:
 
 @pytest.mark.parametrize("output", [Logits(), BinaryLogit(), Mean()], ids=repr)
 def test_no_batch_axis(output: Output) -> None:
-    with says(OutputMismatchError, "at least 1 axis", "one value a row"):
+    with says(OutputMismatchError, "at least 1 axis", "one value per row"):
         output.read(torch.tensor(1.0))
 
 

@@ -19,7 +19,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "masks_repeated_over_rows": (
         "every row of a draw gets the same mask, so errors of different rows are not independent of each other",
-        "draw masks of the whole tensor's shape, batch axis included; or ignore=[\"masks_repeated_over_rows\"] if a "
+        'draw masks of the whole tensor\'s shape, batch axis included; or ignore=["masks_repeated_over_rows"] if a '
         "draw is to be one function for all rows, as caveat's are",
     ),
     "batch_norm_moves": (
@@ -43,7 +43,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "leave these modules in eval mode",
     ),
     "random_outside_the_network": (
-        "the recipe adds random numbers of its own outside of the network, which no dropout of the network explains",
+        "the recipe adds random numbers of its own outside the network, which no dropout of the network explains",
         "leave them out; noise on the inputs is another method: caveat.samplers.test_time_augmentation",
     ),
     "auxiliary_heads_on": (

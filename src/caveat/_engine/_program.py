@@ -20,7 +20,7 @@ Form = tuple[Any, ...]
 """Shape, dtype and device."""
 
 _aten = torch.ops.aten
-# torch's own names for the commonest operations are called faster than their entries in torch.ops.
+# torch's own names for the most common operations are called faster than their entries in torch.ops.
 _FASTER: dict[Any, Any] = {
     _aten.relu.default: torch.relu,
     _aten.tanh.default: torch.tanh,
@@ -133,9 +133,7 @@ class Program:
         places = {slot.storage for slot in self.outputs}
         return len(places - given) == len(self.outputs) and all(s.varying and s.whole for s in self.outputs)
 
-    def make_ready(
-        self, known: Mapping[int, Tensor] | None = None, tree: pytree.TreeSpec | None = None
-    ) -> Program:
+    def make_ready(self, known: Mapping[int, Tensor] | None = None, tree: pytree.TreeSpec | None = None) -> Program:
         """The program after its last rewrite, to be run; what is ``known`` of constants alone is not computed again.
 
         With ``tree``, a run gives the outputs as the leaves of such a tree, else as a tuple.

@@ -382,7 +382,7 @@ class RegressorBase(RegressorMixin, Estimator):
         target = cast(Numbers, fitted(self).target)
         if values.shape[1] != target.count:
             rule = f"Answers must be of the {target.count} targets of training."
-            raise self.kind.error(rule, got=f"{values.shape[1]} numbers a row", cause="some columns of y were left out")
+            raise self.kind.error(rule, got=f"{values.shape[1]} numbers per row", cause="columns of y were left out")
         return torch.as_tensor(values)
 
     @property

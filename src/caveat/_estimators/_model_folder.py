@@ -380,7 +380,7 @@ def _cannot_write(place: Path, error: OSError) -> str:
     return explain(
         "The model's folder must be writable.",
         got=f"{error.strerror or error} at {place}; nothing was left behind",
-        cause="a full disk, or a folder of somebody else",
+        cause="a full disk, or somebody else's folder",
         fix="make room, or name another folder",
     )
 

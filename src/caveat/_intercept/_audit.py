@@ -143,7 +143,7 @@ def _could_read(module: nn.Module, key: ReadKey) -> bool:
 def _called_site(network: Network, observation: Observation, hidden_at: dict[int, str]) -> AuditedSite:
     path = network.paths[id(observation.module)]
     if observation.kind == "stochastic depth":
-        passed_by = "one number a row leaves out a branch: ask for it with live=caveat.with_stochastic_depth"
+        passed_by = "one number per row leaves out a branch: ask for it with live=caveat.with_stochastic_depth"
     elif observation.rate == 0:
         passed_by = "rate 0"
     elif not observation.live:

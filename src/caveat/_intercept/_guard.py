@@ -1,4 +1,4 @@
-"""Nothing else moves: what a pass changes outside of its own memory is put back, whenever it ends.
+"""Nothing else moves: what a pass changes outside its own memory is put back, whenever it ends.
 
 A pass ends by returning, by an exception, or by a signal between any two bytecodes. For the first two each change has
 a ``finally``. A signal can strike inside that ``finally`` or before its ``try``; so every change is first entered in a

@@ -166,7 +166,7 @@ class Pass(FunctionMode):
             self.arguments.pop()
 
     def in_transform(self) -> bool:
-        """Is the network inside a transform of its own (vmap, grad), whose tensors mean nothing outside of it?
+        """Is the network inside a transform of its own (vmap, grad), whose tensors mean nothing outside it?
 
         Such calls are neither recorded nor replayed; what they may use is kept.
         """

@@ -23,7 +23,7 @@ def _dropped(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _dropped_weights(ctx: Pass, kind: str, weights: Tensor, rate: float) -> Tensor:
-    """Weights are the same for all rows: one mask a draw, also where rows have masks of their own."""
+    """Weights are the same for all rows: one mask per draw, also where rows have masks of their own."""
     key = ctx.site(kind, rate, weights, None)
     if key is None:
         return weights

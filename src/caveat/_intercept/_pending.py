@@ -176,7 +176,7 @@ def _is_harmless(setting: Any) -> bool:
 
 
 def _largest_of(ctx: Pass, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The largest absolute value of weights and biases, computed once a batch."""
+    """The largest absolute value of weights and biases, computed once per batch."""
     if ctx.prefix is None:
         return sliced.largest_of(weight, bias)
     if id(weight) not in ctx.prefix.largest:

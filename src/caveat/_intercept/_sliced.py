@@ -33,7 +33,7 @@ _SCHEMA = "(Tensor x, Tensor weight, Tensor? bias, Tensor largest, Tensor? masks
 
 
 def sides_to_slice(rows: int, elements: int, rate: float, next_rate: float) -> tuple[bool, bool]:
-    """Is a product of so many rows a draw shorter without the columns, the rows, or both that these rates drop?
+    """Is a product of so many rows per draw shorter without the columns, the rows, or both that these rates drop?
 
     A rule on sizes: of the four ways that with the least work for each of the weights' elements, the first of equals.
     """

@@ -81,7 +81,7 @@ def as_sources(X: Any) -> list[Any]:
         raise InvalidPictureError(
             "X must be a list of pictures (paths, arrays, PIL images), a folder of them or a CSV of their paths.",
             got=f"a {type(cast(object, X)).__name__}",
-            cause="one picture without the list about it",
+            cause="one picture that is not in a list",
             fix='predict(["photo.png"])',
         )
     sources = list(cast(Iterable[Any], X))

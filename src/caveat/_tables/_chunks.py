@@ -327,7 +327,7 @@ def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> str:
 
 def _unreadable(path: Path, error: Exception) -> str:
     got = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return _explain(path, got, "a folder, a pipe, or a file of somebody else", "name a file that can be read")
+    return _explain(path, got, "a folder, a pipe, or somebody else's file", "name a file that can be read")
 
 
 def _ragged(path: Path, line: int, cells: int, wanted: int) -> str:

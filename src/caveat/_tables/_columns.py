@@ -125,7 +125,7 @@ def _column(values: Any) -> Array:
             return _from_list(listed)
     array = np.asarray(cast(Any, values))
     if array.ndim != 1:
-        raise InvalidTableError(_explain(f"a column of shape {array.shape}", "nested lists", "pass one value a row"))
+        raise InvalidTableError(_explain(f"a column of shape {array.shape}", "nested lists", "pass one value per row"))
     return _numpy_column(array)
 
 

@@ -47,7 +47,7 @@ class Dress:
 
     def __str__(self) -> str:
         parts = ["decimal comma"] if self.decimal == "," else []
-        parts += [f"thousands parted by {self.thousands!r}"] if self.thousands else []
+        parts += [f"thousands separated by {self.thousands!r}"] if self.thousands else []
         parts += ["percent, 12% is 0.12"] if self.sign == "%" else [f"in {self.sign}"] if self.sign else []
         return ", ".join(parts)
 

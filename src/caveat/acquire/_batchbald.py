@@ -62,8 +62,8 @@ def batchbald(draws: Predictive | Tensor, size: int, *, configurations: int = 10
     Memory beside the draws is ``configurations`` times S numbers and a chunk of some megabytes.
 
     Args:
-        draws: coherent draws: a predictive that kept them, or probabilities (S, B, C). With one function a draw
-            (``masks="shared"``, an ensemble) rows of one draw belong together; with fresh masks a row they do not.
+        draws: coherent draws: a predictive that kept them, or probabilities (S, B, C). With one function per draw
+            (``masks="shared"``, an ensemble) rows of one draw belong together; with fresh masks per row they do not.
         size: Number of rows in the batch, at most B.
         configurations: Largest number to hold; at least C.
         seed: Random seed for the sample.

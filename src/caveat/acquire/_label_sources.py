@@ -163,7 +163,7 @@ def _read_csv(file: Path) -> dict[int, str]:
         if isinstance(error, InvalidArgumentError):
             raise
     raise InvalidArgumentError(
-        "The CSV is UTF-8 with the columns row and label, parted by commas, and a row is a number.",
+        "The CSV is UTF-8 with the columns row and label, separated by commas, and a row is a number.",
         got=f"{file.name}, starting {lines[:2]}",
         cause="another file, columns that were moved in a spreadsheet, or its own way of saving",
         fix="give the columns back their names and order, save as CSV UTF-8; nothing was changed",

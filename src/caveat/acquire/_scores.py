@@ -34,7 +34,7 @@ def score_rows(pred: Predictive, score: str | Score = "bald") -> Tensor:
     * "epistemic_variance": variance over draws of a regression's means, summed over targets.
 
     Args:
-        pred: Predictive of the rows to choose from; of several predictions a row the mean is taken.
+        pred: Predictive of the rows to choose from; of several predictions per row the mean is taken.
         score: One of these names, or a function of a predictive.
 
     Raises:
@@ -111,7 +111,7 @@ def checked_scores(scores: Tensor) -> Tensor:
     if scores.ndim == 1:
         return scores.to(accumulator(scores.device))
     raise InvalidArgumentError(
-        "Scores are one number a row, (B,).",
+        "Scores are one number per row, (B,).",
         got=f"shape {tuple(scores.shape)}",
         cause="a variance (B, D) of several targets, or pixels",
         fix="scores.flatten(1).sum(-1)",

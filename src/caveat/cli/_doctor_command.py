@@ -37,7 +37,7 @@ def examine(
     """The diagnosis of what the named functions make.
 
     Raises:
-        InvalidArgumentError: one of them is not there, fails, or does something else than it should.
+        InvalidArgumentError: one of them is not there, fails, or does something other than it should.
         NothingRandomError: the network has no dropout.
     """
     live = caveat.with_stochastic_depth if stochastic_depth else caveat.all_dropout

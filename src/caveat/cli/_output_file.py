@@ -107,9 +107,7 @@ class OutputFile:
         os.fsync(self.file.fileno())
         self.rows += len(rows)
         self.counts.update(str(row["decision"]) for row in rows)
-        write_state(
-            self.note, {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts}
-        )
+        write_state(self.note, {"of": self.what, "rows": self.rows, "bytes": self.file.tell(), "counts": self.counts})
 
 
 @contextmanager
@@ -230,7 +228,7 @@ def cannot_write(path: Path, why: str) -> str:
     return explain(
         f"{path} must be a place that can be written to.",
         got=f"{why}; nothing was left behind",
-        cause="a full disk, a folder that is not there, or one of somebody else",
+        cause="a full disk, a folder that is not there or belongs to somebody else",
         fix="make room, or name another place",
     )
 

@@ -63,7 +63,7 @@ def list_labeled(data: Path, targets: Sequence[str] | None, kind: str | None) ->
         return paths, answers
     raise InvalidPictureError(
         "Each picture must have its answer.",
-        got=f"{data}, where some pictures lie outside of class folders" if data.is_dir() else f"{data.name}",
+        got=f"{data}, where some pictures lie outside class folders" if data.is_dir() else f"{data.name}",
         fix="photos/cat/1.png, photos/dog/2.png; or a CSV of paths and answers",
     )
 

@@ -97,7 +97,7 @@ def check_request(model: Model, draws: int | None, level: float) -> None:
     highest = 1.0 if model.target.classifies else highest_level(model.calibration.rows)
     if level > highest:
         raise InvalidArgumentError(
-            "--level must leave some of the rows that were held out to calibrate outside of the intervals.",
+            "--level must leave some of the rows that were held out to calibrate outside the intervals.",
             got=f"{level:g} with {model.calibration.rows} held-out rows, which can tell levels up to {highest:.4g}",
             cause="a small table, or a level for rare events",
             fix="a lower --level, or caveat calibrate on more rows",

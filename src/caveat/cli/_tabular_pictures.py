@@ -125,7 +125,7 @@ def plot_error_by_uncertainty(tested: Judged) -> Any:
 
 
 def plot_parts(tested: Judged) -> Any:
-    """Aleatoric against epistemic uncertainty, a dot a row, wrong ones in another color."""
+    """Aleatoric against epistemic uncertainty, one dot per row, wrong ones in another color."""
     parts = tested.parts()
     chosen = torch.randperm(len(tested.truth), generator=torch.Generator().manual_seed(0))[:3000]
     x, y = (np.maximum(parts[name][chosen].numpy(), 1e-12) for name in ("aleatoric", "epistemic"))

@@ -134,7 +134,7 @@ def judged_sections(tested: Judged) -> list[str]:
 
 
 def confusion_sections(tested: Judged) -> list[str]:
-    """Returns the table of true classes against answers, of many classes the commonest errors; of numbers nothing."""
+    """Returns the table of true classes against answers, of many classes the most common errors; of numbers nothing."""
     if not isinstance(tested.pred, Categorical):
         return []
     labels = cast(Classes, tested.model.target).labels

@@ -97,7 +97,7 @@ class Tested(Judged):
     def unlike(self) -> Tensor:
         """(B, columns) bool: values unlike training, which is what the whole report means by it.
 
-        A number outside of the range of training, a category that training did not have, or a value that is missing
+        A number outside the range of training, a category that training did not have, or a value that is missing
         where none was.
         """
         N = len(self.model.reader.schema.numbers)

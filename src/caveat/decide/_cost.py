@@ -120,5 +120,5 @@ def class_probabilities(pred: Predictive | Tensor) -> Tensor:
         "Costs are expected over the classes of single rows: probabilities (B, C).",
         got=describe(pred),
         cause="a predictive of targets or of images, or labels in place of probabilities",
-        fix="a predictive of Logits(), Probabilities() or BinaryLogit(), with one prediction a row",
+        fix="a predictive of Logits(), Probabilities() or BinaryLogit(), with one prediction per row",
     )

@@ -140,7 +140,7 @@ def answers_of(pred: Predictive) -> Tensor:
     """The answer for each row: class numbers (B,), or means (B, D).
 
     Raises:
-        InvalidArgumentError: several heads, or several predictions a row.
+        InvalidArgumentError: several heads, or several predictions per row.
     """
     if isinstance(pred, Gaussian):
         return pred.mean if pred.mean.ndim > 1 else pred.mean[:, None]

@@ -30,7 +30,7 @@ def abstain(
     """Answers the rows whose uncertainty is at most the threshold, and abstains from the others.
 
     Args:
-        pred: a predictive with one prediction a row.
+        pred: a predictive with one prediction per row.
         threshold: What ``threshold_for_risk`` and its like return (for the same measure), or a number.
         measure: as in ``uncertainty``.
         names: Names of the classes.
@@ -40,7 +40,7 @@ def abstain(
         A ``Decision`` with the actions "answer" and "abstain".
 
     Raises:
-        InvalidArgumentError: several predictions a row, names or ids that do not fit.
+        InvalidArgumentError: several predictions per row, names or ids that do not fit.
         NotFiniteError: NaN in the uncertainty or the threshold.
 
     Example:
@@ -69,7 +69,7 @@ def refer(
     """Refers the least certain rows to a person who has time for ``budget`` rows a day.
 
     Args:
-        pred: a predictive with one prediction a row.
+        pred: a predictive with one prediction per row.
         budget: Number of rows that the person can look at in a day, at least 0.
         spent: how many of today's are used up: ``Ledger.count("refer", day=...)`` knows.
         threshold: only rows above it are referred, and those for which no time is left are abstained from. If not

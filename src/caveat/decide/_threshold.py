@@ -94,7 +94,7 @@ def calibration_rows(
 
 def _bad_losses(got: str, most: float) -> str:
     return explain(
-        f"losses must be finite and at least 0{'' if math.isinf(most) else f', at most {most:g}'}, one a row.",
+        f"losses must be finite and at least 0{'' if math.isinf(most) else f', at most {most:g}'}, one per row.",
         got=got,
         cause="a squared error or a log score, which has no upper end",
         fix="losses = pred.predicted != labels; or a loss over its largest possible value",

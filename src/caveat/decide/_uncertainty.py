@@ -1,4 +1,4 @@
-"""How unsure each row is, one number a row: of a tensor as it is, of a predictive by a measure."""
+"""How unsure each row is, one number per row: of a tensor as it is, of a predictive by a measure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tenso
     Args:
         pred: a predictive, or numbers (B,) that are uncertainty already: a tensor, an array, a series or a list.
         measure: Name in ``MEASURES``, or a function of the predictive; predictive entropy (classes) or the total
-            variance (targets) if not given. Where it gives several numbers a row (targets, labels, pixels) they are
+            variance (targets) if not given. Where it gives several numbers per row (targets, labels, pixels) they are
             averaged. ``margin``, which is high where the network is sure, is taken with its sign turned.
 
     Returns:

@@ -263,4 +263,4 @@ def _targets(y: Any, rows: int) -> Tensor:
 
 
 def _wrong(rule: str, got: str) -> str:
-    return explain(rule, got=got, cause="a missing axis, several targets, or NaN", fix="x[:, None], one target a model")
+    return explain(rule, got=got, cause="a missing axis, many targets, or NaN", fix="x[:, None], one model per target")

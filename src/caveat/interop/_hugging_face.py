@@ -119,7 +119,7 @@ def hugging_face_classifier(
 
     Raises:
         MissingExtraError: transformers is not installed, or too old.
-        InvalidArgumentError: not a model of transformers, one output or several labels a row, no padding token.
+        InvalidArgumentError: not a model of transformers, one output or several labels per row, no padding token.
 
     Example:
         >>> from transformers import ViTConfig, ViTForImageClassification  # doctest: +SKIP
@@ -187,7 +187,7 @@ def labels_of(model: nn.Module) -> tuple[str, ...]:
         raise InvalidArgumentError(
             "The model must choose one of at least two classes.",
             got=f"{type(model).__name__} with {len(classes)} labels, problem_type={kind!r}",
-            cause="a regression, or several labels a row",
+            cause="a regression, or several labels per row",
             fix="caveat.mc_dropout(model, output=caveat.Mean()), or caveat.BinaryLogit() for several labels",
         )
     return tuple(str(name) for _, name in sorted(classes.items()))
@@ -251,7 +251,7 @@ def _picture_batches(processor: Any, X: Any, batch_size: int) -> Iterator[Batch]
         raise InvalidArgumentError(
             "The rows must be a list of pictures.",
             got=describe(pictures),
-            cause="one picture without the list about it",
+            cause="one picture that is not in a list",
             fix="predict([picture])",
         )
     for start in range(0, len(pictures), batch_size):

@@ -124,7 +124,7 @@ def _texts(X: Any) -> list[Any]:
     raise InvalidArgumentError(
         "The rows must be texts, or pairs of texts.",
         got=describe(X) if odd is None else f"{rows[odd]!r} in row {odd}",
-        cause="one text without the list about it, or a missing value",
+        cause="one text that is not in a list, or a missing value",
         fix='predict(["one text"])',
     )
 

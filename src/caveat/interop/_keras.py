@@ -53,7 +53,7 @@ def keras_mc_dropout(
     else is as in inference: batch normalization keeps its statistics, noise and augmentation stay off. No weight and no
     ``SeedGenerator`` moves.
 
-    On torch this is ``caveat.mc_dropout(model)``. On JAX and TensorFlow the model is called once a draw, with random
+    On torch this is ``caveat.mc_dropout(model)``. On JAX and TensorFlow the model is called once per draw, with random
     numbers hashed from (seed, draw, layer, coordinates within a row): the same on both.
 
     Args:

@@ -170,9 +170,7 @@ class KerasPass:
         except Exception:
             return None
 
-    def _uniform(
-        self, shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: Any = None
-    ) -> Any:
+    def _uniform(self, shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: Any = None) -> Any:
         number = self._uniform_numbers(tuple(shape), normal=False)
         return self.keras.ops.cast(number, dtype or self.keras.config.floatx()) * (maxval - minval) + minval
 
@@ -227,7 +225,7 @@ class KerasPass:
     def _next_key(self) -> SiteKey:
         if not self._stack:
             raise InvalidArgumentError(
-                "Random numbers must be drawn by a layer.", got="a draw outside of them", fix="make it a layer"
+                "Random numbers must be drawn by a layer.", got="a draw outside of any layer", fix="make it a layer"
             )
         path = self.paths[id(self._stack[-1])]
         ordinal = self._ordinals.get(path, 0)

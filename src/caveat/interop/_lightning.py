@@ -29,7 +29,7 @@ def lightning_predictive(
 ) -> Any:
     """A callback with which ``Trainer.predict(module, loader)`` returns a predictive for each batch.
 
-    The network is the module's own ``predict_step`` where it has one, called once a draw with the batch, and else its
+    The network is the module's own ``predict_step`` where it has one, called once per draw with the batch, and else its
     ``forward`` with the batch: of a list or tuple with the items that ``forward`` needs, so that labels stay out. Each
     draw is a thinned network, as ``caveat.mc_dropout`` makes it; the module is as before when prediction ends, also by
     an exception. Checkpoints (``ckpt_path=``), several loaders, data modules and prediction writers work as without

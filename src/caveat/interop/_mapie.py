@@ -44,7 +44,7 @@ def mapie_estimator(
     """A sampler as a fitted estimator of scikit-learn: a regressor of one target, or with ``classes`` a classifier.
 
     Args:
-        sampler: with an output of one number a row, or of classes.
+        sampler: with an output of one number per row, or of classes.
         n: draws for each prediction; 100, or all that the sampler has, if not given.
         seed: Random seed for the draws.
         batch_size: Number of rows at once.

@@ -1,4 +1,4 @@
-"""What libraries of one label or one number a row take of a predictive."""
+"""What libraries of one label or one number per row take of a predictive."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def probabilities_of(pred: Predictive) -> Tensor:
     """Mean probabilities of classes, (N, C).
 
     Raises:
-        InvalidArgumentError: not a predictive of one label a row.
+        InvalidArgumentError: not a predictive of one label per row.
     """
     if isinstance(pred, Bernoulli):
         pred = pred.binary
     if isinstance(pred, Categorical) and pred.mean.shape[:-1].numel() == pred.row_count:
         return pred.mean.flatten(0, -2)  # a logit of yes may stand in a column
-    raise InvalidArgumentError(_misfit("classes, one label a row", pred))
+    raise InvalidArgumentError(_misfit("classes, one label per row", pred))
 
 
 def numbers_of(pred: Predictive) -> tuple[Tensor, Tensor]:
     """Means and standard deviations, noise included, (N,) each.
 
     Raises:
-        InvalidArgumentError: not a predictive of one number a row.
+        InvalidArgumentError: not a predictive of one number per row.
     """
     if isinstance(pred, Gaussian) and pred.mean.numel() == pred.row_count:
         return pred.mean.reshape(-1), pred.variance.sqrt().reshape(-1)
-    raise InvalidArgumentError(_misfit("one number a row", pred))
+    raise InvalidArgumentError(_misfit("one number per row", pred))
 
 
 def _misfit(wanted: str, pred: Predictive) -> str:
@@ -39,6 +39,6 @@ def _misfit(wanted: str, pred: Predictive) -> str:
         f"The sampler must predict {wanted}.",
         got=f"a predictive of {kind_of(pred) or 'several heads'}: {describe(pred)}",
         cause="a sampler of the other kind, of maps or of several targets",
-        fix="one label or one number a row, and say which: mapie_estimator(sampler, classes=C), or quantiles= of "
+        fix="one label or one number per row, and say which: mapie_estimator(sampler, classes=C), or quantiles= of "
         "numbers alone; caveat.calibrate takes the rest",
     )

@@ -89,7 +89,7 @@ def _words(draft: Draft, name: str, shape: tuple[int, ...]) -> str:
 
 
 def add_network(draft: Draft, graph: Any, varying: Sequence[str]) -> None:
-    """The nodes of the network: what depends on the varying names inside of the loop, before it all else."""
+    """The nodes of the network: what depends on the varying names inside the loop, before it all else."""
     reached = set(varying)
     for each in graph.node:
         if reached.isdisjoint(_names_in(each)):

@@ -60,7 +60,7 @@ def torchcp_model(
     """A sampler as the model of TorchCP's predictors, of classification or of regression.
 
     Args:
-        sampler: with an output of classes, one label a row, or of one number a row.
+        sampler: with an output of classes, one label per row, or of one number per row.
         quantiles: For a regression, None for the mean, as the scores ``ABS`` and ``Sign`` take it; or two probabilities
             such as (0.05, 0.95), for the quantiles of a Gaussian with the predictive's mean and total variance, as
             ``CQR`` and its kin take them.

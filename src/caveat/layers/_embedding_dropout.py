@@ -20,7 +20,7 @@ class EmbeddingDropout(nn.Module):
     """An embedding whose rows are dropped: a word is left out wherever it stands in the sequence, or nowhere.
 
     In training each sequence has its own mask over the vocabulary; under ``caveat.mc_dropout`` each draw has one for
-    all rows, or one a row with ``masks="per_row"``. What is kept is divided by 1 - p.
+    all rows, or one per row with ``masks="per_row"``. What is kept is divided by 1 - p.
 
     Args:
         embedding: the embedding to wrap, trained or not; its parameters are used as they are.

@@ -28,7 +28,7 @@ class MeanAndLogVarianceHead(nn.Module):
         in_features: features (or channels) that come in.
         targets: D.
         initial_variance: Variance of the noise before training, (target unit)^2; above 0.
-        layer: makes both maps from (in, out): ``nn.Linear``, or a convolution for one answer a pixel.
+        layer: makes both maps from (in, out): ``nn.Linear``, or a convolution for one answer per pixel.
 
     Raises:
         InvalidArgumentError: a size below 1, or an initial variance that is not a positive number.
@@ -66,9 +66,9 @@ class LogitsAndLogVarianceHead(nn.Module):
     Args:
         in_features: features (or channels) that come in.
         classes: C.
-        shared: one log-variance a row or pixel for all classes, (B, 1, ...), in place of one a class.
+        shared: one log-variance per row or pixel for all classes, (B, 1, ...), in place of one per class.
         initial_variance: Variance of the noise before training, in squared logits; above 0.
-        layer: makes both maps from (in, out): ``nn.Linear``, or for one answer a pixel
+        layer: makes both maps from (in, out): ``nn.Linear``, or for one answer per pixel
             ``functools.partial(nn.Conv2d, kernel_size=1)``.
 
     Raises:

@@ -98,7 +98,7 @@ def nothing_chosen(model: nn.Module, argument: str) -> str:
     return explain(
         f"{argument}= must choose a module of the network.",
         got=f"a predicate that chose none of {', '.join(some) or 'a network without children'}, ...",
-        cause="a path is spelt in another way, or the network calls functions (F.relu) where it has no module",
+        cause="a path is spelled in another way, or the network calls functions (F.relu) where it has no module",
         fix=f"choose by class, {argument}=nn.Linear, or by one of the paths above",
     )
 
@@ -108,7 +108,6 @@ def _insert(module: nn.Module, dropout: nn.Module) -> None:
     module.add_module(INSERTED, dropout)
     if not isinstance(module, nn.Sequential):  # that runs its children by itself
         module.register_forward_hook(drop_returned)
-
 
 
 def _is_list(module: nn.Module) -> bool:
@@ -141,7 +140,7 @@ def _check_insertable(path: str, module: nn.Module, dropout: object) -> None:
         fix = f"set the rate there, module.{INSERTED}.p = 0.2, or call caveat.layers.remove_dropout(model) first"
     elif isinstance(module, torch.jit.ScriptModule) or iterates:
         got, cause = named, "it runs its children in a way of its own, which a further child would upset"
-        fix = "choose the modules inside of it"
+        fix = "choose the modules inside it"
     elif not isinstance(dropout, nn.Module):
         got, cause = f"by(p) gave {type(dropout).__name__}", "`by` makes no module"
         fix = "pass a class or a function of the rate: by=nn.Dropout2d, by=lambda p: MyDropout(rate=p)"

@@ -98,6 +98,6 @@ def _not_inside(model: object) -> str:
     return explain(
         "replace() exchanges modules inside a network.",
         got=f"the model itself ({type(model).__name__})",
-        cause="the predicate is true of the whole network, or something else than a network was passed",
+        cause="the predicate is true of the whole network, or something other than a network was passed",
         fix="call the factory on it yourself, model = by(model), or leave the path '' out of the predicate",
     )

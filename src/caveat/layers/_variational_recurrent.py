@@ -27,7 +27,7 @@ class VariationalLSTM(nn.Module):
 
     Arguments, calls, returns and parameter names are those of ``nn.LSTM`` (without ``proj_size``), so its checkpoints
     load. With all rates 0, and in eval mode, torch's own kernel runs. In training each row of the batch has its own
-    masks; under ``caveat.mc_dropout`` each draw has one for all rows, or one a row with ``masks="per_row"``.
+    masks; under ``caveat.mc_dropout`` each draw has one for all rows, or one per row with ``masks="per_row"``.
 
     The masks are tied: the gates of a layer share them. (The paper also has untied ones, and prefers tied.) The mask of
     the state is on the hidden state where it meets the weights; the cell is not dropped. Each direction has its own.

@@ -95,7 +95,7 @@ def _checked(layer: nn.Module, names: Sequence[str] | None) -> tuple[str, ...]:
         raise InvalidArgumentError(
             "names must be parameters that the layer itself holds.",
             got=f"names={names!r} for {type(layer).__name__}, whose own are {own}",
-            cause="the weights are in a module inside, were renamed by a parametrization, or are spelt otherwise",
+            cause="the weights are in a module inside, were renamed by a parametrization, or are spelled otherwise",
             fix="wrap the inner layer itself, or name its parameters: names=['weight']",
         )
     return chosen

@@ -70,7 +70,7 @@ def attenuated_cross_entropy(
     logits, log_variance = split_pair(returned, dim=1, names="logits and a log-variance")
     _check_logits(logits, log_variance)
     _check_classes(target)
-    check_target(target, torch.Size((logits.shape[0], *logits.shape[2:])), "one class number a row or pixel")
+    check_target(target, torch.Size((logits.shape[0], *logits.shape[2:])), "one class number per row or pixel")
     observed = with_mask(target != ignore_index, mask)
     classes = torch.where(observed, target, 0).unsqueeze(1)
     seen = observed.unsqueeze(1)

@@ -72,9 +72,9 @@ def _over(x: Tensor, target: Tensor, name: str) -> Tensor:
     """A tensor over the target's leading axes, with axes of one at the end."""
     if x.ndim == 0 or x.shape != target.shape[: x.ndim]:
         raise InvalidArgumentError(
-            f"{name} must have the shape of the target or of its leading axes: one value a row, (B,).",
+            f"{name} must have the shape of the target or of its leading axes: one value per row, (B,).",
             got=f"{describe(x)} for a target of shape {tuple(target.shape)}",
             cause="a value for each class or target dimension, or another batch",
-            fix=f"{name} of shape ({target.shape[0]},) for one value a row",
+            fix=f"{name} of shape ({target.shape[0]},) for one value per row",
         )
     return x.reshape(x.shape + (1,) * (target.ndim - x.ndim))

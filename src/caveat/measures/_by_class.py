@@ -18,7 +18,7 @@ from caveat.predictive import Predictive
 def entropy_by_class(pred: Predictive) -> Tensor:
     """Each class's term of the predictive entropy, -p log p of the mean probability, (B..., C) in nats, 0 to 1 / e.
 
-    Of a segmentation, a map a class. The terms sum over classes to `predictive_entropy`. A term is small where the
+    Of a segmentation, one map per class. The terms sum over classes to `predictive_entropy`. A term is small where the
     class is ruled out and where it is certain.
 
     Raises:

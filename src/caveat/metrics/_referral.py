@@ -76,7 +76,7 @@ class ReferralCurve:
 
     @staticmethod
     def over_seeds(curves: Sequence[ReferralCurve]) -> ReferralCurve:
-        """The mean of curves of the same fractions, one a seed, with a band of one standard deviation to either side.
+        """The mean of curves of the same fractions, one per seed, with a band of one standard deviation to either side.
 
         Raises:
             InvalidArgumentError: fewer than two curves, or curves of other fractions.

@@ -39,7 +39,7 @@ def animate_class_histograms(
     frames_per_second: float = 4.0,
     title: str = "",
 ) -> Path:
-    """Write a GIF or MP4 of the histograms over draws, one frame a step of what changes: an angle, a blend.
+    """Write a GIF or MP4 of the histograms over draws, one frame per step of what changes: an angle, a blend.
 
     Each frame shows the image, its caption, and ``plot_class_histograms`` of its draws: the predicted class in blue,
     the true one outlined with a tick, and below the image which class is said.
@@ -188,5 +188,5 @@ def _check(
     check_label(label, draws.shape[2])
     if not rate > 0:
         raise InvalidArgumentError(
-            "frames_per_second must be above 0.", got=f"{rate}", cause="seconds a frame", fix="pass 4"
+            "frames_per_second must be above 0.", got=f"{rate}", cause="seconds per frame", fix="pass 4"
         )

@@ -1,4 +1,4 @@
-"""A metric against the severity of shift: a box over the kinds at each severity, and a line a method."""
+"""A metric against the severity of shift: a box over the kinds at each severity, and one line per method."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _check_numbers(x: Tensor, output: object) -> None:
         1,
         f"What {output} reads",
         cause="the network reduces over the batch, for instance because it returns its loss",
-        fix="return one value a row, or choose the part with select=",
+        fix="return one value per row, or choose the part with select=",
         error=OutputMismatchError,
     )
 
@@ -61,7 +61,7 @@ def classes_last(x: Tensor, class_dim: int | None, output: object) -> Tensor:
         x,
         2,
         f"What {output} reads",
-        cause="a yes-or-no network that returns one logit a row, or a missing batch axis",
+        cause="a yes-or-no network that returns one logit per row, or a missing batch axis",
         fix="declare output=BinaryLogit(), or add the batch axis: x[None]",
         error=OutputMismatchError,
     )
@@ -86,7 +86,7 @@ def classes_last(x: Tensor, class_dim: int | None, output: object) -> Tensor:
         raise OutputMismatchError(
             f"{output} reads at least two classes.",
             got=f"{describe(x)} with {x.shape[axis]} along axis {class_dim}",
-            cause="a yes-or-no network that returns one logit a row",
+            cause="a yes-or-no network that returns one logit per row",
             fix="declare output=BinaryLogit(); of one probability p return torch.cat([1 - p, p], -1)",
         )
     return x.movedim(axis, -1)

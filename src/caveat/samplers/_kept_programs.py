@@ -3,7 +3,7 @@
 Within a call a chunk of draws is recorded and the others are played (``caveat._engine``). Between calls a network may
 change, and code of the user's may depend on anything. So programs are kept only of networks whose modules are all
 torch's or caveat's own: attributes and tensors decide what these do, and are compared before each call. The inputs of a
-program are copies that each call fills; what depends on them and on the parameters alone is computed once a call. Of
+program are copies that each call fills; what depends on them and on the parameters alone is computed once per call. Of
 small networks the masks are kept, too, for calls with the same seed: they depend on nothing else.
 """
 

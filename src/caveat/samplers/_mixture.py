@@ -133,7 +133,7 @@ def mixture(samplers: Iterable[Sampler[P]]) -> Mixture[P]:
         A sampler without end if all components are; else of K times the smallest size, so that shares stay equal.
 
     Raises:
-        InvalidArgumentError: no samplers, something else than samplers, or outputs that differ.
+        InvalidArgumentError: no samplers, something other than samplers, or outputs that differ.
         OutputMismatchError: at the first draws, if the components' values differ in shape.
 
     See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and
@@ -151,7 +151,7 @@ def mixture(samplers: Iterable[Sampler[P]]) -> Mixture[P]:
     try:
         parts = tuple(cast(Iterable[Any], samplers))
     except TypeError:
-        raise _invalid(type(samplers).__name__, "something else than a list", "pass [a, b]") from None
+        raise _invalid(type(samplers).__name__, "something other than a list", "pass [a, b]") from None
     if not parts:
         raise _invalid("an empty list", "a filter that left nothing", "pass at least one sampler")
     for number, part in enumerate(parts):

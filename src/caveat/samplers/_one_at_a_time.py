@@ -84,7 +84,7 @@ def one_at_a_time(
         A sampler of size M, whose predictions are those of ``caveat.ensemble`` of the same networks.
 
     Raises:
-        InvalidArgumentError: No functions; while drawing, one that returns something else than a network.
+        InvalidArgumentError: No functions; while drawing, one that returns something other than a network.
 
     See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and
     Blundell, 2017, https://arxiv.org/abs/1612.01474.

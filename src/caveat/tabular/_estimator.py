@@ -107,7 +107,7 @@ def names_of_categories(given: Any, X: Any, names: Sequence[str]) -> set[str]:
         raise InvalidArgumentError(
             "categorical must be a list of columns, by name or place, or a mask of all of them.",
             got=f"categorical={given!r}" + (f" for {len(names)} columns" if mask else ""),
-            cause="one name without the list about it, or a mask of another table",
+            cause="one name that is not in a list, or a mask of another table",
             fix=f"categorical=[{names[0]!r}]",
         )
     if mask:
@@ -121,7 +121,7 @@ def names_of_categories(given: Any, X: Any, names: Sequence[str]) -> set[str]:
 class Regressor(TableEstimator, RegressorBase):
     """Numbers from a table, each with its uncertainty: a scikit-learn regressor for one target or several.
 
-    Columns may be numbers, categories, booleans and dates, with missing values. Outside of what training showed, at a
+    Columns may be numbers, categories, booleans and dates, with missing values. Outside what training showed, at a
     category never seen or a number out of range, draws disagree: epistemic uncertainty rises.
 
     Args:
@@ -155,7 +155,7 @@ class Regressor(TableEstimator, RegressorBase):
 class Classifier(TableEstimator, ClassifierBase):
     """Classes from a table, with probabilities that can be relied on: a scikit-learn classifier.
 
-    Columns may be numbers, categories, booleans and dates, with missing values. Outside of what training showed, at a
+    Columns may be numbers, categories, booleans and dates, with missing values. Outside what training showed, at a
     category never seen or a number out of range, draws disagree: epistemic uncertainty rises.
 
     All settings but ``class_weight`` are those of ``Regressor``.

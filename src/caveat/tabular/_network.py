@@ -1,7 +1,7 @@
 """The network: pieces of each number and a vector for each category, then a perceptron with dropout.
 
 Where a row is unlike the training rows nothing was learned, so there each draw adds a random function of its own, as a
-prior would: linear in the unfamiliarity of each value, with a slope drawn once a draw. It is zero where rows are
+prior would: linear in the unfamiliarity of each value, with a slope drawn once per draw. It is zero where rows are
 familiar. See "Randomized Prior Functions for Deep Reinforcement Learning", Osband, Aslanides and Cassirer, 2018.
 """
 

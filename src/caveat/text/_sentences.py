@@ -54,7 +54,7 @@ def _rows(X: Any) -> list[Any]:
         raise InvalidTextError(
             "X must be a list, an array or a series of sentences.",
             got=f"a {type(cast(object, X)).__name__}",
-            cause="one sentence without the list about it",
+            cause="one sentence that is not in a list",
             fix='predict(["one sentence"])',
         )
     shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))

@@ -100,7 +100,7 @@ def fall_evenly(progress: float) -> float:
 
 
 def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
-    """Returns an AdamW that reads millions of weights once a step: for these, its time is that of training."""
+    """Returns an AdamW that reads millions of weights once per step: for these, its time is that of training."""
     return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 

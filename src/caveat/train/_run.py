@@ -109,7 +109,7 @@ def check_apart(networks: Sequence[nn.Module]) -> None:
                 raise InvalidArgumentError(
                     "build must make a new network each time: members are trained apart.",
                     got=got,
-                    cause="a network, or a part of one, that was made outside of build",
+                    cause="a network, or a part of one, that was made outside of build()",
                     fix="make it in build: lambda: copy.deepcopy(network); what is frozen may be shared",
                 )
 

@@ -13,7 +13,7 @@ from ..entry import Entry, entry, keep_mask, kwargs, tokens, whole
 
 DRAWS, FOLD = 3000, 50
 SLOW: dict[str, Any] = {"draws": 500}
-"""Fused attention under a causal mask takes a pass a draw."""
+"""Fused attention under a causal mask takes a pass per draw."""
 
 
 def states(out: Any) -> Tensor:
@@ -40,9 +40,7 @@ def hf(
     def build() -> nn.Module:
         import transformers
 
-        made = getattr(transformers, f"{model}Config")(
-            **{"initializer_range": 0.3, "return_dict": True} | config
-        )
+        made = getattr(transformers, f"{model}Config")(**{"initializer_range": 0.3, "return_dict": True} | config)
         if attention is not None:
             made._attn_implementation = attention
         network = getattr(transformers, model + head)(made)

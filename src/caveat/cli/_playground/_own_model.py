@@ -190,6 +190,6 @@ def _find_listed(places: dict[str, Path], name: str, what: str) -> Path:
     raise InvalidArgumentError(
         f"The {what} must be one that the page lists.",
         got=repr(name[:200]),
-        cause="it was moved, or lies outside of the folder in which the command was started",
+        cause="it was moved, or lies outside the folder in which the command was started",
         fix=f"load the page again, or name the {what} on the command line: caveat playground MODEL DATA",
     )

@@ -222,5 +222,5 @@ def _grid(count: int) -> Tensor:
 
 
 def _plain(values: Tensor) -> list[float]:
-    """Returns numbers that JSON holds, with few digits; what is far outside of the picture is cut."""
+    """Returns numbers that JSON holds, with few digits; what is far outside the picture is cut."""
     return [round(value, _DIGITS) for value in cast("list[float]", values.clamp(-_FAR, _FAR).tolist())]

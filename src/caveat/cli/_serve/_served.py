@@ -44,7 +44,7 @@ class Settings:
         waiting: Most rows that wait to be computed; requests beyond are turned away with 503.
         batch_rows: Most rows that are computed together.
         batch_wait: Seconds that the first request of a batch waits for others.
-        rate: Requests a second of one client; None permits any number.
+        rate: Requests per second of one client; None permits any number.
         api_key: Key that requests must bring, or None.
         reload: Seconds between looks at the folders.
         drain: Seconds between SIGTERM and the end of listening, in which each answer closes its connection.

@@ -203,7 +203,7 @@ def decode_column(values: Array, *, picture: bool) -> Any:
     """Returns a tensor as a column of rows: text of its bytes, or of pictures bytes or arrays as they are.
 
     Raises:
-        InvalidTensorError: Bytes that are no UTF-8, or more than one value a row.
+        InvalidTensorError: Bytes that are no UTF-8, or more than one value per row.
     """
     if picture:
         if values.dtype != object:
@@ -214,7 +214,7 @@ def decode_column(values: Array, *, picture: bool) -> Any:
         except ValueError as error:
             raise InvalidTensorError("a picture in JSON must be base64") from error
     if values.ndim > 2 or (values.ndim == 2 and values.shape[1] != 1):
-        raise InvalidTensorError(f"each input has one value a row, shape [rows] or [rows, 1], not {list(values.shape)}")
+        raise InvalidTensorError(f"an input has one value per row, shape [rows] or [rows, 1], not {list(values.shape)}")
     column = values.reshape(-1)
     if column.dtype != object:
         return column

@@ -11,9 +11,7 @@ from caveat._seeds import check_seed
 from caveat.interop.ray._session import connect, workers_of
 
 
-def predict_draws(
-    sampler: Sampler[P], x: Any, n: int | None = None, *, seed: int = 0, workers: int | None = None
-) -> P:
+def predict_draws(sampler: Sampler[P], x: Any, n: int | None = None, *, seed: int = 0, workers: int | None = None) -> P:
     """Predicts one batch with its draws split over the workers of a cluster: ``caveat.predict`` for many draws.
 
     A worker makes a range of the draws and returns its predictive, which is as small as that of one draw; they are
@@ -26,7 +24,7 @@ def predict_draws(
         x: A batch of B rows, as for ``caveat.predict``.
         n: Number of draws (100, or all that the sampler has, if None).
         seed: Random seed for the draws.
-        workers: Number of parts; one a core of the cluster if None.
+        workers: Number of parts; one per core of the cluster if None.
 
     Returns:
         The predictive of all draws.

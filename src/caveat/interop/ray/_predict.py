@@ -52,7 +52,7 @@ def predict(
         seed: Random seed of a sampler's draws; a folder has its own.
         level: Level of a folder's intervals or sets of classes.
         keep: Columns to pass through, such as an identifier.
-        workers: Most actors; one a core of the cluster if None. One block of the dataset keeps one busy.
+        workers: Most actors; one per core of the cluster if None. One block of the dataset keeps one busy.
         batch_size: Rows that an actor predicts at a time.
 
     Returns:

@@ -28,13 +28,13 @@ def connect() -> Any:
 
 
 def workers_of(ray: Any, workers: int | None) -> int:
-    """Returns how many workers are to be used: one a core of the cluster, if that is not said.
+    """Returns how many workers are to be used: one per core of the cluster, if that is not said.
 
     Raises:
         InvalidArgumentError: Not a positive integer.
     """
     if workers is not None:
-        require_integer(workers, "workers", 1, fix="workers=4, or None for one a core of the cluster")
+        require_integer(workers, "workers", 1, fix="workers=4, or None for one per core of the cluster")
         return workers
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
@@ -60,7 +60,7 @@ def each_by_actor(
             (1,) by name, for which it returns another.
         settings: What an actor is made with.
         items: Rows of plain values.
-        workers: Number of actors; one a core of the cluster if None.
+        workers: Number of actors; one per core of the cluster if None.
 
     Raises:
         MissingExtraError: Ray is not installed.

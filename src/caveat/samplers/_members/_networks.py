@@ -27,7 +27,7 @@ def check_networks(networks: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
     try:
         members = tuple(cast(Iterable[Any], networks))
     except TypeError:
-        raise _invalid(type(networks).__name__, "something else than a list", "pass [net_a, net_b]") from None
+        raise _invalid(type(networks).__name__, "something other than a list", "pass [net_a, net_b]") from None
     if not members:
         raise _invalid("an empty list", "a filter or a glob that found nothing", "pass at least one network")
     for number, member in enumerate(members):

@@ -93,7 +93,7 @@ class Propagated:
                 normal's; 0 ignores the variance.
 
         Raises:
-            OutputMismatchError: the output reads something else than logits of classes.
+            OutputMismatchError: the output reads something other than logits of classes.
             InvalidArgumentError: a negative factor.
 
         See "Uncertainty Estimation with Infinitesimal Jackknife, Its Distribution and Mean-Field Approximation", Lu, Ie
