@@ -20,6 +20,8 @@ pytest.importorskip("safetensors")
 pytest.importorskip("PIL")
 from PIL import Image
 
+from caveat._pictures._listing import ENDINGS
+from caveat.cli._arguments import _PICTURES, are_pictures
 from caveat.cli._cli import main
 from caveat.image import Classifier
 
@@ -246,3 +248,28 @@ def test_what_cannot_be_done_is_said_in_a_line(
     assert said in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "pictures"),
+    [
+        ('path,y\n"a, b.png",1\n', True),
+        ('path;y\n"a; b.png";1\n', True),
+        ("path\ty\na, b.png\t1\n", True),
+        ("path,y\na;b.png,1\n", True),
+        ('"path, of it",y\n"a.png",1\n', True),
+        ("path\nphotos/a b.JPG\n", True),
+        ("name,file\nx,a.png\n", False),
+        ("path,y\n", False),
+        ('path,y\n"a\n', False),
+    ],
+)
+def test_a_csv_of_pictures_is_known_by_the_first_cell_whatever_it_holds(
+    text: str, pictures: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    assert are_pictures(tmp_path / "list.csv") is pictures
+
+
+def test_the_command_knows_the_endings_of_pictures() -> None:
+    assert set(_PICTURES) == ENDINGS

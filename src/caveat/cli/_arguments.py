@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from caveat.errors import InvalidArgumentError
 
 METHODS = {"tables": ("ensemble", "mc_dropout", "concrete_dropout", "sngp"), "pictures": ("ensemble", "mc_dropout")}
 _LISTS = (".csv", ".tsv")
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+_DELIMITERS, _QUOTED = ",;\t|", re.compile(r'"[^"]*"')
 _SMALL = 1 << 20
 """Bytes of a table that counts as small, some 20,000 rows of ten short columns: its steps are too short to share."""
 
@@ -85,10 +87,16 @@ def are_pictures(data: Path) -> bool:
     """Returns whether data are pictures: a folder, or a CSV whose second line begins with the path of one."""
     if data.is_dir() or data.suffix.lower() not in _LISTS or not data.is_file():
         return data.is_dir()
-    with data.open(encoding="utf-8", errors="replace") as file:
-        first = [file.readline(1 << 16) for _ in range(2)][1]
-    cell = re.split(r"[,;\t|]", first)[0].strip().strip('"')
-    return cell.lower().endswith(_PICTURES)
+    with data.open(encoding="utf-8-sig", errors="replace") as file:
+        header, first = (file.readline(1 << 16) for _ in range(2))
+    parts = _QUOTED.sub("", header)  # a path may hold what parts the cells of other files
+    try:
+        cells = next(
+            csv.reader([first], delimiter=max(_DELIMITERS, key=parts.count), skipinitialspace=True), list[str]()
+        )
+    except csv.Error:
+        return False
+    return bool(cells) and cells[0].strip().lower().endswith(_PICTURES)
 
 
 @contextmanager
