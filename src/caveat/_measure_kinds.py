@@ -120,9 +120,9 @@ def _misfit(pred: Predictive, name: str, kind: Kind) -> InvalidArgumentError:
             fix=f"{name}(pred[{next(iter(pred))!r}])",
         )
     fitting = [m.name for m in MEASURES.values() if m.fits(pred)]
-    return InvalidArgumentError(
-        rule,
-        got=type(pred).__name__,
-        cause="a measure of the other kind of network, or something that is not a predictive",
-        fix=f"use one that fits: {', '.join(fitting)}" if fitting else "pass what caveat.predict returns",
-    )
+    if not fitting:
+        got, cause = type(pred).__name__, "a network, a sampler or a tensor in place of a predictive"
+        rule = f"{name} is a measure of a predictive."
+        return InvalidArgumentError(rule, got=got, cause=cause, fix="pass what caveat.predict returns")
+    cause, fix = "a measure of the other kind of network", f"use one that fits: {', '.join(fitting)}"
+    return InvalidArgumentError(rule, got=type(pred).__name__, cause=cause, fix=fix)

@@ -164,9 +164,7 @@ def test_pairwise_kl_against_a_double_loop(z: Tensor) -> None:
     n = len(z)
     pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
     slow = torch.stack([(log_p[i].exp() * (log_p[i] - log_p[j])).sum(-1) for i, j in pairs]).mean(0)
-    torch.testing.assert_close(
-        measures.pairwise_kl(Logits().summarize(z.double())), slow, rtol=1e-9, atol=1e-10
-    )
+    torch.testing.assert_close(measures.pairwise_kl(Logits().summarize(z.double())), slow, rtol=1e-9, atol=1e-10)
 
 
 def test_against_plain_formulas() -> None:
@@ -233,9 +231,7 @@ def test_registry() -> None:
 
 def test_uncertainty_ranks_the_surest_last() -> None:
     sure, unsure = [8.0, 0.0, 0.0], [0.2, 0.1, 0.0]
-    z = torch.tensor([sure, unsure]) + 0.05 * torch.randn(
-        20, 2, 3, generator=torch.Generator().manual_seed(0)
-    )
+    z = torch.tensor([sure, unsure]) + 0.05 * torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(0))
     pred = Logits().summarize(z)
     assert measures.margin(pred)[0] > measures.margin(pred)[1]
     for m in CLASSIFICATION:
@@ -270,9 +266,7 @@ def test_decompose_by_head() -> None:
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda m: m.name)
 def test_the_wrong_kind_says_which_measures_fit(measure: Measure) -> None:
     classes, regression = Logits().summarize(torch.zeros(2, 4, 3)), Mean().summarize(torch.zeros(2, 4, 3))
-    wrong, fitting = (
-        (regression, REGRESSION) if measure.kind == "classification" else (classes, CLASSIFICATION)
-    )
+    wrong, fitting = (regression, REGRESSION) if measure.kind == "classification" else (classes, CLASSIFICATION)
     names = ", ".join(m.name for m in fitting)
     got = type(wrong).__name__
     with pytest.raises(InvalidArgumentError, match=rf"(?s){measure.name} is a.*Got: {got}.*cause:.*Fix:.*{names}"):
@@ -289,5 +283,7 @@ def test_several_heads_say_how_to_take_one(function: Callable[[Predictive], Tens
 
 def test_what_is_not_a_predictive() -> None:
     for function in (measures.predictive_entropy, decompose):
-        with pytest.raises(InvalidArgumentError, match=r"(?s)Got: Tensor.*what caveat\.predict returns"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"(?s)is a measure of a predictive.*Got: Tensor.*what caveat\.predict returns"
+        ):
             function(torch.zeros(4, 3))  # type: ignore[arg-type]
