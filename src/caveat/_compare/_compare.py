@@ -73,7 +73,7 @@ def compare(
                 coverage       0       1
                    width    3.29    3.29
                     AURC       2     0.5
-        less far, with 95 % intervals over rows; * where 0 is outside
+        minus far, with 95 % intervals over rows; * where 0 is outside
                                            near
                     RMSE     -1.5 [-1.5, -1.5]*
               NLL (nats)     -1.9 [-1.9, -1.9]*

@@ -29,7 +29,7 @@ class Difference:
     """By how much a method's score differs from the first method's, on the same rows.
 
     Fields:
-        value: Its score less the first one's.
+        value: Its score minus the first one's.
         low, high: Ends of the 95 % bootstrap interval of the difference, over resampled rows.
     """
 
@@ -105,7 +105,7 @@ class Comparison:
         return f"Comparison({self.rows:,} rows, {self.level:.0%} {claim})"
 
     def _difference_line(self) -> str:
-        return f"less {next(iter(self.values))}, with 95 % intervals over rows; * where 0 is outside"
+        return f"minus {next(iter(self.values))}, with 95 % intervals over rows; * where 0 is outside"
 
     def _value_table(self) -> tuple[list[str], list[list[str]]]:
         rows = [
