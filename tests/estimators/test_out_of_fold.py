@@ -178,4 +178,4 @@ def test_a_model_of_a_small_table_says_how_it_is_calibrated(tmp_path: Path) -> N
     asked = Classifier(calibration=0, **quick).fit(x, y > 0)
     asked.save(tmp_path / "n")
     assert "Calibration: none, as asked: every class is in a set." in (tmp_path / "n" / "README.md").read_text()
-    assert "promise nothing" in (tmp_path / "n" / "README.md").read_text()
+    assert "guarantee nothing" in (tmp_path / "n" / "README.md").read_text()
