@@ -15,7 +15,7 @@ from caveat._tables._columns import (
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._impossible import ImpossibleDates
 from caveat._tables._misspelled import Spelling
-from caveat._tables._reading import TargetColumns, learn_table, read_targets
+from caveat._tables._reading import learn_table, read_targets
 from caveat._tables._sample import class_labels, read_sample, target_numbers
 from caveat._tables._schema import (
     CategoryColumn,
@@ -48,7 +48,6 @@ __all__ = [
     "Spelling",
     "Table",
     "TableReader",
-    "TargetColumns",
     "TrainingTable",
     "Trees",
     "TypedColumns",

@@ -16,8 +16,8 @@ from torch import Tensor
 from caveat._checks import require_integer
 from caveat._numerics import entropy
 from caveat._seeds import check_seed
-from caveat.acquire._joint import joint_probabilities
 from caveat.acquire._pool import check_batch
+from caveat.acquire._scores import joint_probabilities
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Predictive
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caveat._numerics import entropy
-from caveat.acquire._joint import joint_probabilities
+from caveat.acquire._scores import joint_probabilities
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian, Predictive
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from caveat.acquire._batchbald import batchbald
 from caveat.acquire._batches import Strategy, check_strategy, select
-from caveat.acquire._joint import joint_probabilities
-from caveat.acquire._scores import Score, as_score
+from caveat.acquire._scores import Score, as_score, joint_probabilities
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Predictive
 

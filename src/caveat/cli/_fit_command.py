@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +29,6 @@ from caveat._tables import (
     Dress,
     InvalidTableError,
     NumberColumn,
-    TargetColumns,
     TrainingTable,
     content_of,
     learn_table,
@@ -67,17 +65,23 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
     return {**describe_fit(model, request.out, sample.total, columns), "resumed": resumed}
 
 
-def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path | None = None) -> Model:
+def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path) -> Model:
     """The model of rows that were read; ``folder`` keeps the state of training."""
-    left_out = {*request.targets, *request.drop}
+    targets, left_out = tuple(request.targets), {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
     learned = learn_table(columns, categorical, sample.place, sample.columns)
-    answers = _learn_target(sample, request.targets, read_targets(sample, request.targets, request.kind))
-    rows = TrainingTable.of(*learned, answers.dresses)
-    model = fit_model(TABLES, rows, answers.target, answers.answers, settings, verbose=verbose, checkpoint=folder)
-    if answers.notes:
-        model.summary["target_notes"] = answers.notes
+    read = read_targets(sample, targets, request.kind)
+    notes = read.notes
+    if read.values is None:
+        target, answers = _learn_labels(sample, targets[0], cast("list[str]", read.labels))
+    else:
+        target, answers = learn_numbers(read.values, targets, len(targets) == 1, InvalidTableError, sample.place)
+        notes = notes | note_constants(target, answers)
+    rows = TrainingTable.of(*learned, read.dresses)
+    model = fit_model(TABLES, rows, target, answers, settings, verbose=verbose, checkpoint=folder)
+    if notes:
+        model.summary["target_notes"] = notes
     return model
 
 
@@ -117,30 +121,16 @@ def describe_training(request: FitRequest, content: str, settings: dict[str, Any
     return {"data": content, "asked": options, "settings": settings, "made_by": made_by}
 
 
-@dataclass(frozen=True, eq=False)
-class _Answers:
-    """The target, the answers for the network, how text writes numbers, and by name what is doubtful about that."""
-
-    target: Target
-    answers: torch.Tensor
-    dresses: tuple[Dress, ...]
-    notes: dict[str, str]
-
-
-def _learn_target(sample: Chunk, names: Sequence[str], read: TargetColumns) -> _Answers:
-    if read.values is not None:
-        target, answers = learn_numbers(read.values, tuple(names), len(names) == 1, InvalidTableError, sample.place)
-        return _Answers(target, answers, read.dresses, read.notes | note_constants(target, answers))
-    labels = cast("list[str]", read.labels)
+def _learn_labels(sample: Chunk, name: str, labels: list[str]) -> tuple[Target, torch.Tensor]:
     different = len(set(labels))
     if different > len(labels) / 2:
         raise InvalidArgumentError(
-            f"--target {names[0]!r} has {different:,} different classes in {len(labels):,} rows: nothing to learn. "
+            f"--target {name!r} has {different:,} different classes in {len(labels):,} rows: nothing to learn. "
             "Is it an identifier, or are numbers meant (--kind numbers)?"
         )
-    target, _, answers = learn_classes(np.array(labels), names[0], InvalidTableError)
-    named = _spellings(labels, sample.columns[names[0]].tolist())
-    return _Answers(replace(target, labels=tuple(named[label] for label in target.labels)), answers, (), {})
+    target, _, answers = learn_classes(np.array(labels), name, InvalidTableError)
+    named = _spellings(labels, sample.columns[name].tolist())
+    return replace(target, labels=tuple(named[label] for label in target.labels)), answers
 
 
 def _spellings(keys: list[str], values: list[Any]) -> dict[str, str]:
