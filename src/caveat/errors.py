@@ -45,6 +45,7 @@ __all__ = [
     "MissingExtraError",
     "NotExportableError",
     "NotFiniteError",
+    "NotInterceptedWarning",
     "NotProbabilitiesError",
     "NothingRandomError",
     "OutOfMemoryError",
@@ -134,6 +135,10 @@ class BusyError(CaveatError, BlockingIOError):
 
 class MissingExtraError(CaveatError, ImportError):
     """An optional dependency is not installed."""
+
+
+class NotInterceptedWarning(UserWarning):
+    """Random numbers that a network draws in training cannot be intercepted: draws leave them off."""
 
 
 class RowsNotSeparatedWarning(UserWarning):

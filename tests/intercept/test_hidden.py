@@ -226,9 +226,7 @@ def shuffle(m: Any, h: Tensor) -> Tensor:
     return h[:, torch.randperm(h.shape[1])] if m.training else h
 
 
-@pytest.mark.parametrize(
-    "body", [noise_behind_the_same_guard, jitter, sample, shuffle], ids=lambda body: body.__name__
-)
+@pytest.mark.parametrize("body", [noise_behind_the_same_guard, jitter, sample, shuffle], ids=lambda body: body.__name__)
 def test_a_guard_that_lets_other_noise_in_is_refused_aloud(body: Callable[[Any, Tensor], Any]) -> None:
     with pytest.raises(NothingRandomError):
         drawn(body)
@@ -391,9 +389,7 @@ def test_stochastic_depth_is_live_only_where_it_is_asked_for() -> None:
     model, x = HandWritten().eval(), torch.randn(4, 3)
     off = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean()), x, 64)
     assert float(off.min()) > 80
-    on = caveat.draws(
-        caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.with_stochastic_depth), x, 64
-    )
+    on = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.with_stochastic_depth), x, 64)
     share = float((on < 80).double().mean())
     assert 0.05 < share < 0.5
 
@@ -534,6 +530,32 @@ def test_random_numbers_that_are_not_seen_are_in_the_audit(make: Callable[[Tenso
     text = str(caveat.audit(Beside(make).eval(), torch.randn(3, 8)))
     assert "left off" in text
     assert "cannot be intercepted" in text
+
+
+@pytest.mark.parametrize("make", [numpys, operators, votes])
+def test_random_numbers_that_are_not_seen_are_warned_of_once(make: Callable[[Tensor], Tensor]) -> None:
+    sampler = caveat.mc_dropout(Beside(make).eval(), output=caveat.Mean())
+    with pytest.warns(caveat.errors.NotInterceptedWarning, match=r"test_hidden\.py:\d+ \(forward\) reads training"):
+        caveat.predict(sampler, torch.randn(3, 8), n=3)
+    caveat.predict(sampler, torch.randn(3, 8), n=3)
+
+
+class OnlyVotes(nn.Module):
+    """Nothing but random numbers that cannot be intercepted."""
+
+    def __init__(self, always: bool) -> None:
+        super().__init__()
+        self.always = always
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * votes(x) if self.training or self.always else x
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_the_error_says_that_random_numbers_are_not_seen(always: bool) -> None:
+    sampler = caveat.mc_dropout(OnlyVotes(always).eval(), output=caveat.Mean())
+    with pytest.raises(caveat.errors.NothingRandomError, match="cannot be intercepted"):
+        caveat.predict(sampler, torch.randn(3, 8), n=3)
 
 
 def test_an_operator_called_by_its_bare_name_fires() -> None:

@@ -186,12 +186,15 @@ def _never_varies(together: Values) -> bool:
 
 def _nothing_live(network: Network, found: Probe) -> str:
     called = found.observed
+    others = [*why_silent(network), *(f"left off: {reason}" for reason in found.refused)]
+    if found.unmanaged:
+        others.append("it draws random numbers that cannot be intercepted")
     if not called:
-        return "; ".join(["a forward pass in which no dropout was called", *why_silent(network)])
+        return "; ".join(["a forward pass in which no dropout was called", *others])
     named = ", ".join(_named(network, observation) for observation in called[:5])
     more = ", ..." if len(called) > 5 else ""
     why = f"a forward pass whose {len(called)} dropout call(s) cannot fire: {named}{more}"
-    return "; ".join([why, *why_silent(network)])
+    return "; ".join([why, *others])
 
 
 def _named(network: Network, observation: Observation) -> str:

@@ -53,7 +53,7 @@ from caveat._intercept._places import Places
 from caveat._intercept._pooling import MAX_POOLS, each_axis, is_worth_maxima, max_of_windows, windows_of
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
-from caveat._intercept._probe import Probe, probe_network, warn_not_separated
+from caveat._intercept._probe import Probe, probe_network, warn_not_intercepted, warn_not_separated
 from caveat._intercept._random_states import devices_of, read_random_states, seed_all
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
@@ -155,6 +155,7 @@ __all__ = [
     "transforms",
     "two_rows",
     "uniform_from_bits",
+    "warn_not_intercepted",
     "warn_not_separated",
     "warnings_caught",
     "why_silent",

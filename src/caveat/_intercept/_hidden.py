@@ -26,7 +26,7 @@ from caveat._intercept._sites import LivePredicate, all_dropout
 _MOST_TRIALS = 200
 _DEEPEST = 3
 _WRITES = "it writes on a buffer"
-_UNSEEN = "they cannot be intercepted (NumPy's or Python's own, a compiled function's, another operator's)"
+UNSEEN = "they cannot be intercepted (NumPy's or Python's own, a compiled function's, another operator's)"
 _NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles), drop whole branches (stochastic depth), or live= says no"
 
 
@@ -91,7 +91,7 @@ def find_hidden(
         elif why_not is not None and len(trial) == 1:
             refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {why_not}")
         elif found.seen.unmanaged and not current.seen.unmanaged and not gained and len(trial) == 1:
-            refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {_UNSEEN}")
+            refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {UNSEEN}")
         fresh = [read for read in found.seen.reads if read not in known]
         known.update(fresh)
         if gained and why_not is None:

@@ -22,7 +22,7 @@ from caveat._intercept._bindings import attributes_kept, runs_hooks, same_values
 from caveat._intercept._company import rows_independent
 from caveat._intercept._constants import find_constants
 from caveat._intercept._guard import random_states_kept
-from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
+from caveat._intercept._hidden import UNSEEN, Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
 from caveat._intercept._interception import Pass
 from caveat._intercept._layout import find_layout
@@ -37,7 +37,7 @@ from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._second_row import RowTrial, second_row_is, try_draw
 from caveat._intercept._sites import LivePredicate, Site, all_dropout
 from caveat._intercept._streams import Streams
-from caveat.errors import RowsNotSeparatedWarning
+from caveat.errors import NotInterceptedWarning, RowsNotSeparatedWarning
 
 Reader = Callable[[Any], Any]
 Following = Callable[[], Followed]
@@ -380,3 +380,15 @@ def warn_not_separated(axes: Axes | None) -> None:
         RowsNotSeparatedWarning,
         stacklevel=2,
     )
+
+
+def warn_not_intercepted(found: Probe) -> None:
+    """Says which random numbers stay off because nothing can take their place."""
+    for reason in found.refused:
+        if reason.endswith(UNSEEN):
+            warnings.warn(
+                f"caveat draws without some random numbers of this network: {reason}. If they are a dropout, make them "
+                "with torch (torch.rand, torch.bernoulli) or take nn.Dropout.",
+                NotInterceptedWarning,
+                stacklevel=2,
+            )

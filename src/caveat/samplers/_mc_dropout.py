@@ -40,6 +40,7 @@ from caveat._intercept import (
     probe_network,
     runs_hooks,
     state_kept,
+    warn_not_intercepted,
     warn_not_separated,
 )
 from caveat._seeds import check_seed
@@ -156,6 +157,7 @@ class MCDropout(Generic[P_co]):
             raise
         if not found.separable and not found.rules.per_row:
             warn_not_separated(found.axes)
+        warn_not_intercepted(found)
         return self._plans.add(inputs, found.axes, plan, *_also(network)), plan
 
 
