@@ -63,7 +63,7 @@ class Sampler(Protocol[P_co]):
     def bind(
         self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False
     ) -> AbstractContextManager[Stream]:
-        """Hold everything that is needed to draw on the batch ``x``, or on some of its rows.
+        """Holds everything that is needed to draw on the batch ``x``, or on some of its rows.
 
         Args:
             x: a tensor, a tuple of arguments or a dict of keyword arguments.

@@ -153,7 +153,7 @@ def run_bandit(
     seed: int = 0,
     expected: Tensor | None = None,
 ) -> BanditRun:
-    """Play T contexts in order; the policy sees the reward of the action that it took, and no other.
+    """Plays T contexts in order; the policy sees the reward of the action that it took, and no other.
 
     Args:
         contexts: (T, ...), in the order in which they come.

@@ -55,7 +55,7 @@ class _Configurations:
 
 
 def batchbald(draws: Predictive | Tensor, size: int, *, configurations: int = 1000, seed: int = 0) -> JointBatch:
-    """Choose a batch greedily by the mutual information of all its labels with the network function.
+    """Chooses a batch greedily by the mutual information of all its labels with the network function.
 
     While the labels of the batch can be configured in at most ``configurations`` ways the scores are exact (for the
     given draws); then they are over a sample of so many, drawn from the predictive and drawn on from row to row.

@@ -86,7 +86,7 @@ def active_learning(
     checkpoint: str | Path | None = None,
     seed: int = 0,
 ) -> Iterator[Round[Fitted]]:
-    """Ask for labels where they are worth most: a generator of rounds.
+    """Asks for labels where they are worth most: a generator of rounds.
 
     Each round asks for labels, fits to all there are, gives the round, and scores the rest to pick the next. With
     ``checkpoint`` every pick and every label is on the disk before anything else happens; the same call after a crash

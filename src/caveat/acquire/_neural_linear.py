@@ -89,7 +89,7 @@ class LinearPosterior:
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
+        """Holds what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         features = _features(self.features, x, rows, gradient)  # once; then a draw is one product
         wide = _with_one(features)

@@ -34,7 +34,7 @@ def pick_by(
     coldness: float = 1.0,
     configurations: int = 1000,
 ) -> Pick:
-    """Pick by a score of the predictive.
+    """Picks rows by a score of their predictive.
 
     Args:
         predict: ``predict(fitted, rows)``, such as ``lambda sampler, rows: caveat.predict(sampler, x[rows])``.
@@ -87,7 +87,7 @@ def _pick_batchbald(predict: Predict, configurations: int) -> Pick:
 
 
 def pick_at_random() -> Pick:
-    """Pick rows at random: the baseline.
+    """Picks rows at random: the baseline.
 
     Example:
         >>> len(pick_at_random()(None, torch.arange(10), 3, 0))

@@ -78,7 +78,7 @@ class Ledger:
         return self._records
 
     def append(self, entries: Decision | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> int:
-        """Add a decision (a line for each of its rows), a record, or several; they are on the disk when this returns.
+        """Adds a decision (a line for each of its rows), a record, or several; they are on the disk when this returns.
 
         Each gets its ``number`` in the ledger and ``at``, the time in UTC. If writing fails, nothing of it stays.
 
@@ -164,7 +164,7 @@ class Ledger:
         )
 
     def close(self) -> None:
-        """Let another writer have it."""
+        """Closes the file, so that another writer can open it."""
         with self._turn:
             if self._file is not None:
                 self._file.close()

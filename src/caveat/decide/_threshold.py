@@ -23,7 +23,7 @@ class NoThresholdError(InvalidArgumentError):
 @final
 @dataclass(frozen=True)
 class Threshold:
-    """Keep a row if its uncertainty is at most ``value``.
+    """A threshold: a row is kept if its uncertainty is at most ``value``.
 
     Fields:
         value: Threshold in the unit of the measure; infinity keeps every row, minus infinity none.

@@ -80,7 +80,7 @@ class GaussianProcess:
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
+        """Holds what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         x = _table(x, "x", self._scaling[0].shape[-1])
         x = x if rows is None else x[rows]
         with in_eval_mode(self.model), torch.set_grad_enabled(gradient):

@@ -78,7 +78,7 @@ def hugging_face_calibration(trainer: Any, *, n: int = 50, seed: int = 0, bins: 
     Logged beside the trainer's own, and part of what ``trainer.evaluate()`` returns, so that
     ``metric_for_best_model`` takes them: ``eval_expected_calibration_error`` of the mean probabilities, 0 to 1;
     ``eval_negative_log_likelihood``, in nats; ``eval_mutual_information``, the mean over rows, in nats. Training goes
-    on with the digits that it has without the callback.
+    on bit for bit as without the callback.
 
     Args:
         trainer: Trainer of a model that classifies sequences, images or tokens, with a labeled dataset to evaluate on.

@@ -106,7 +106,7 @@ class KerasMCDropout(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
+        """Holds what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         if gradient:
             raise InvalidArgumentError(
                 "Draws of a Keras model can be differentiated on torch alone.",

@@ -60,7 +60,7 @@ class LaplacePosterior:
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
+        """Holds what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         inputs = as_inputs(x, next(self.model.parameters()).device)
         if rows is not None:

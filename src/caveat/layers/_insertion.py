@@ -27,7 +27,7 @@ _LISTS = (nn.ModuleList, nn.ModuleDict)
 def insert_dropout(
     model: nn.Module, p: float, *, after: Which, by: Callable[[float], nn.Module] = nn.Dropout
 ) -> list[str]:
-    """Give ``model`` dropout after each module that ``after`` chooses. In place.
+    """Gives ``model`` dropout after each module that ``after`` chooses, in place.
 
     Nothing else of the network changes: its keys, its class, the order and the names of its modules. Each dropout is
     the child ``inserted_dropout`` of the module it follows, where you may set its ``p``; ``remove_dropout`` takes all
@@ -74,7 +74,7 @@ def insert_dropout(
 
 
 def remove_dropout(model: nn.Module) -> list[str]:
-    """Take out every dropout that ``insert_dropout`` put in; returns their paths.
+    """Removes every dropout that ``insert_dropout`` inserted, and returns their paths.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))

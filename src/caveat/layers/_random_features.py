@@ -161,7 +161,7 @@ class RandomFeatureGaussianProcess(nn.Module):
 
     @torch.no_grad()
     def gather(self, x: Tensor) -> None:
-        """Add what the rows (B, in_features) say to the precision: sum over rows of curvature * f f^T."""
+        """Adds what the rows (B, in_features) say to the precision: sum over rows of curvature * f f^T."""
         f = self.random_features(x)
         curvature = _curvature_at(F.linear(f, self.weight, self.bias), self.curvature).to(self.precision)
         f = f.to(self.precision)
@@ -171,7 +171,7 @@ class RandomFeatureGaussianProcess(nn.Module):
 
     @torch.no_grad()
     def reset_precision(self, *, gathering: bool = True) -> None:
-        """Back to the prior; with ``gathering`` every forward pass in train mode adds its rows from here on."""
+        """Resets to the prior; with ``gathering`` every forward pass in train mode adds its rows from here on."""
         identity = torch.eye(self.features, dtype=self.precision.dtype, device=self.precision.device)
         self.precision.copy_((self.ridge * identity).expand_as(self.precision))
         self.rows_seen.zero_()
@@ -222,7 +222,7 @@ def _curvature_at(outputs: Tensor, curvature: Curvature) -> Tensor:
 
 @torch.no_grad()
 def update_precision(model: nn.Module, data: Tensor | Iterable[Any], *, batch_size: int = 512) -> None:
-    """Build the posterior precision of the network's Gaussian-process head in one pass over the training inputs.
+    """Builds the posterior precision of the network's Gaussian-process head in one pass over the training inputs.
 
     The network runs in eval mode and is left in the modes that it was in.
 

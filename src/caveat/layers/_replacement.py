@@ -13,7 +13,7 @@ from caveat.layers._insertion import Which, as_predicate, modules_by_path, nothi
 
 
 def replace(model: nn.Module, *, which: Which, by: Callable[[nn.Module], nn.Module]) -> list[str]:
-    """Put ``by(module)`` in the place of each module that ``which`` chooses. In place.
+    """Replaces each module that ``which`` chooses by ``by(module)``, in place.
 
     A module that stands in several places is made once and replaced in all of them; what stands inside a chosen module
     is left to ``by``. The new module takes over the mode (train or eval), and the device of the network. For a copy,

@@ -77,7 +77,7 @@ def spectral_normalized(
     where: Which = nn.Module,
     positions: int = 16,
 ) -> nn.Module:
-    """Keep the spectral norm of every ``Linear`` and ``Conv1d/2d/3d`` in ``module`` at or under ``bound``.
+    """Keeps the spectral norm of every ``Linear`` and ``Conv1d/2d/3d`` in ``module`` at or under ``bound``.
 
     A weight whose norm is smaller is left as it is. The norm is followed by power iteration, one step for each forward
     pass in train mode; in eval mode nothing moves. A convolution is taken as the map that it is, zero padding and

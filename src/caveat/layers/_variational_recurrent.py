@@ -97,7 +97,7 @@ class VariationalLSTM(nn.Module):
         return output, (hidden, cell)
 
     def reset_parameters(self) -> None:
-        """Draw the parameters afresh, as ``nn.LSTM`` does."""
+        """Draws the parameters anew, as ``nn.LSTM`` does."""
         _reset(self)
 
     def extra_repr(self) -> str:
@@ -174,7 +174,7 @@ class VariationalGRU(nn.Module):
         return output, hidden
 
     def reset_parameters(self) -> None:
-        """Draw the parameters afresh, as ``nn.GRU`` does."""
+        """Draws the parameters anew, as ``nn.GRU`` does."""
         _reset(self)
 
     def extra_repr(self) -> str:

@@ -39,7 +39,7 @@ def animate_class_histograms(
     frames_per_second: float = 4.0,
     title: str = "",
 ) -> Path:
-    """Write a GIF or MP4 of the histograms over draws, one frame per step of what changes: an angle, a blend.
+    """Writes a GIF or MP4 of the histograms over draws, one frame per step of what changes: an angle, a blend.
 
     Each frame shows the image, its caption, and ``plot_class_histograms`` of its draws: the predicted class in blue,
     the true one outlined with a tick, and below the image which class is said.

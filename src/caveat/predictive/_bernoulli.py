@@ -39,10 +39,8 @@ class Bernoulli:
     binary: Categorical
 
     @classmethod
-    def from_logits(
-        cls, logits: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False
-    ) -> Bernoulli:
-        """Summarize logits of yes, (S, B...), given in the accumulator's dtype.
+    def from_logits(cls, logits: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False) -> Bernoulli:
+        """Summarizes logits of yes, (S, B...), given in the accumulator's dtype.
 
         Raises:
             NotFiniteError: NaN in any draw.

@@ -68,7 +68,7 @@ class Categorical:
     def from_log_probabilities(
         cls, log_p: Tensor, *, dtype: torch.dtype = torch.float32, keep: bool = False
     ) -> Categorical:
-        """Summarize normalized log-probabilities (S, B..., C), given in the accumulator's dtype.
+        """Summarizes normalized log-probabilities (S, B..., C), given in the accumulator's dtype.
 
         Raises:
             NotFiniteError: NaN in any draw.

@@ -81,7 +81,7 @@ class Gaussian:
 
     @classmethod
     def from_draws(cls, means: Tensor, variances: Tensor | float, *, keep: bool = False) -> Gaussian:
-        """Summarize means (S, B..., D) with noise variances of the same shape, or one number for all.
+        """Summarizes means (S, B..., D) with noise variances of the same shape, or one number for all.
 
         Raises:
             NotFiniteError: NaN or infinity in any draw.

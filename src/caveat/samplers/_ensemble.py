@@ -72,7 +72,7 @@ class Ensemble(Generic[P_co]):
         return {**vars(self), "_members": list[Members]()}
 
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> BoundEnsemble:
-        """Hold what is needed to evaluate the members on ``x``: see ``caveat.samplers.Sampler``."""
+        """Holds what is needed to evaluate the members on ``x``: see ``caveat.samplers.Sampler``."""
         members = self._members[0] if self._members and self._members[0].watch.same_structure() else self._new()
         device = members.watch.device
         if type(x) is Tensor and x.device == device and x.numel() > 0:

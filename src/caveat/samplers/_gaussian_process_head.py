@@ -39,7 +39,7 @@ class GaussianProcessHead(Generic[P_co]):
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
+        """Holds what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         factors = self._factors_now()
         with ExitStack() as held:
             with RandomFeatureGaussianProcess.weights_drawn(factors):

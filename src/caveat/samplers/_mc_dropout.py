@@ -79,7 +79,7 @@ class MCDropout(Generic[P_co]):
     def bind(
         self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False
     ) -> AbstractContextManager[Stream]:
-        """Hold what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
+        """Holds what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         check_seed(seed)
         keeps = not gradient and rows is None and self.backend != "loop"
         device = self._programs.device() if keeps else None

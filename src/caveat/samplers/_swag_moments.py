@@ -58,7 +58,7 @@ class SwagMoments:
 
     @torch.no_grad()
     def update(self, model: nn.Module | None = None) -> None:
-        """Take the weights of now; of ``model``, if given, in place of the one that is watched.
+        """Adds the current weights; those of ``model``, if given, in place of the network that is watched.
 
         Raises:
             InvalidArgumentError: weights of other shapes, or not finite.
@@ -81,7 +81,7 @@ class SwagMoments:
         return self._squares[name] / max(self.count, 1)
 
     def check(self, network: nn.Module) -> None:
-        """Raise ``InvalidArgumentError`` unless there are two updates at least, of a network like this one."""
+        """Raises ``InvalidArgumentError`` unless there are two updates at least, of a network like this one."""
         if self.count < 2:
             raise _invalid(f"{self.count} update(s)", "call update() once an epoch, over ten epochs or more")
         own = dict(network.named_parameters())

@@ -134,7 +134,7 @@ class ShiftTable:
         return ShiftTable({**self.values, **other.values}, self.settings)
 
     def save(self, path: str | Path) -> None:
-        """Write JSON, in one step: a table is there whole or not at all."""
+        """Writes JSON in one step: the file is complete or is not there at all."""
         target = Path(path)
         rows = [[*cell, value] for cell, value in self.values.items()]
         text = json.dumps({"settings": dict(self.settings), "rows": rows}, indent=0)
@@ -142,7 +142,7 @@ class ShiftTable:
 
     @classmethod
     def load(cls, path: str | Path) -> ShiftTable:
-        """Read what ``save`` wrote.
+        """Reads what ``save`` wrote.
 
         Raises:
             InvalidArgumentError: the file is no such table.

@@ -44,7 +44,7 @@ def check_sampler(
     gradients: bool = True,
     only: Check | None = None,
 ) -> None:
-    """Hold a sampler to the promises; the first that is broken is said in an ``AssertionError``.
+    """Holds a sampler to the promises; an ``AssertionError`` names the first that is broken.
 
     In this order: as many draws as asked for (``"draw_count"``); the same again for the same seed
     (``"reproducible"``), and others for another (``"seeds"``); draw i whatever the number of draws (``"index"``) and

@@ -25,7 +25,7 @@ def fit_many(
     device: torch.device | str | None = None,
     backend: Backend | None = None,
 ) -> tuple[Fit, ...]:
-    """Train many networks, those that are alike at once: 20 splits times a grid of rates in a few stacks.
+    """Trains many networks, those that are alike at once: 20 splits times a grid of rates in a few stacks.
 
     Runs are stacked whose networks differ in their weights and dropout rates only, and that have as many training and
     validation rows as each other and the same batch size; all else is each run's own. Each gives the network that
