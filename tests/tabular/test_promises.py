@@ -153,3 +153,13 @@ def test_later_dates_that_do_not_exist_in_the_order_of_training_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.predict({"when": days})
+
+
+def test_a_class_too_rare_to_be_held_out_is_not_ruled_out() -> None:
+    random = np.random.default_rng(1)
+    X = random.normal(size=(1000, 2))
+    y = np.where(random.random(1000) < 0.002, "rare", "usual")
+    y[:2] = "rare"
+    model = Classifier(members=2, draws=20).fit(X, y)
+    assert model.model_.calibration.temperature >= 1
+    assert model.predict_proba(random.normal(size=(2000, 2)))[:, 0].mean() > 0.001  # of training 0.003; it was 0.00003

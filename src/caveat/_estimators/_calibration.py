@@ -103,8 +103,13 @@ def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
             logits.append(draws_of(part.model.sampler, one, n=n, seed=settings.random_state))
             answers.append(part.answers[rows])
     together = torch.cat(logits, 1)
-    temperature = float(fit_temperature(together, torch.cat(answers).to(together.device)).temperature)
-    temperature = min(max(temperature, _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
+    labels = torch.cat(answers).to(together.device)
+    temperature = float(fit_temperature(together, labels).temperature)
+    none_wrong = bool((together.softmax(-1).mean(0).argmax(-1) == labels).all())
+    rare = (
+        len({*cast("list[int]", labels.tolist())}) < model.target.count
+    )  # rows of the other classes do not show how rare it is
+    temperature = min(max(temperature, 1.0 if none_wrong and rare else _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
     temperature **= count / (count + _WORTH_OF_ONE)
     _set_temperature(networks, temperature)
     return replace(model.calibration, temperature=temperature)
