@@ -116,6 +116,18 @@ class Maps(nn.Module):
         return self.up(F.dropout2d(F.silu(self.norm(self.down(x))), 0.3, self.training))
 
 
+class Siamese(nn.Module):
+    """Two inputs go through one network as one batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = dense()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        a, b = self.encoder(torch.cat([a, b])).chunk(2)
+        return a - b
+
+
 def normal(*sizes: int) -> Callable[[int], Tensor]:
     return lambda rows: torch.randn(*(size or rows for size in sizes))
 
@@ -133,6 +145,14 @@ CASES: dict[str, tuple[Callable[[], Sampler], Callable[[int], Any]]] = {
     "heads by hand": (
         lambda: mc(ByHand(), output={"kind": caveat.Logits(), "size": caveat.MeanAndLogVariance()}),
         lambda rows: (torch.randn(rows, 4), torch.rand(rows)),
+    ),
+    "bags of words": (
+        lambda: mc(nn.Sequential(nn.EmbeddingBag(9, 4), dense()), output=caveat.Logits()),
+        lambda rows: torch.randint(9, (rows, 5)),
+    ),
+    "two in one batch": (
+        lambda: mc(Siamese(), output=caveat.Logits()),
+        lambda rows: (torch.randn(rows, 4), torch.randn(rows, 4)),
     ),
     "maps": (lambda: mc(Maps(), output=caveat.Logits(class_dim=1)), normal(0, 3, 8, 8)),
     "both ways": (

@@ -149,16 +149,25 @@ def convert(functions: Sequence[Function], inputs: Sequence[str]) -> Converted:
     names = [*inputs, *varying]
     try:
         with torch.no_grad(), _quiet():
-            settings: dict[str, Any] = {"dynamo": True, "opset_version": OPSET, "verbose": False}
-            program: Any = torch.onnx.export(exported, input_names=names, **settings)
-            graph = program.model_proto.graph
+            graph = _translate(exported, names).model_proto.graph
     except torch.onnx.errors.OnnxExporterError as error:
         raise NotExportableError(_unsupported(error, functions)) from error
     add_prefix = require("onnx.compose", "onnx").add_prefix_graph
-    graph = add_prefix(graph, "network/", rename_inputs=False)
+    weights = {weight.name: f"network/{weight.name}" for weight in graph.initializer}  # loops inside may use them
+    graph = add_prefix(graph, "network/", rename_inputs=False, name_map=weights)
     values = [output.name for output in graph.output]
     asked, pair = recording.asked if numbers else [], (recording, played.second[0])
     return Converted(graph, numbers, varying, values, asked, pair, played.axes)
+
+
+def _translate(exported: Any, names: list[str]) -> Any:
+    settings: dict[str, Any] = {"dynamo": True, "opset_version": OPSET, "verbose": False, "input_names": names}
+    try:
+        return torch.onnx.export(exported, **settings)
+    except torch.onnx.errors.OnnxExporterError:
+        raise
+    except Exception:  # a pass that makes the graph shorter fails where a split has no size that is a number
+        return torch.onnx.export(exported, **settings, optimize=False)
 
 
 def _check_size(played: Played) -> None:
@@ -223,5 +232,3 @@ def _unsupported(error: Exception, functions: Sequence[Function]) -> str:
         cause="an operator that torch.onnx has no translation of",
         fix=other if on_cpu else "export on the CPU, where torch runs fewer operators of libraries: model.cpu()",
     )
-
-
