@@ -266,6 +266,8 @@ for batch in caveat.predict_batches(sampler, [x], n=10, seed=1):
     assert_type(batch, caveat.Categorical)
 assert_type(caveat.predictive.concatenate([pred, pred]), caveat.Categorical)
 assert_type(caveat.draws(sampler, x), torch.Tensor)
+assert_type(caveat.predict(caveat.samplers.moments(model, output=caveat.Logits()), x), caveat.Categorical)
+assert_type(caveat.samplers.decompose_mixture(caveat.mixture([sampler]), x), dict[str, torch.Tensor])
 heads = caveat.mc_dropout(model, output={"kind": caveat.Logits(), "size": caveat.Mean()})
 assert_type(caveat.predict(heads, x), caveat.Heads)
 assert_type(caveat.predict(heads, x)["kind"], caveat.predictive.Predictive)

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from caveat._extras import require
 from caveat._table_text import format_cell, format_html, format_table
+from caveat.predictive import Predictive
 
 TITLES = {
     "error": "error",
@@ -61,7 +62,7 @@ class Comparison:
     level: float
     values: Mapping[str, Mapping[str, float]]
     differences: Mapping[str, Mapping[str, Difference]]
-    predictives: Mapping[str, Any]
+    predictives: Mapping[str, Predictive]
 
     def to_frame(self) -> Any:
         """Returns a pandas data frame: a row for each method; columns (score, "value", "difference", "low" or "high").

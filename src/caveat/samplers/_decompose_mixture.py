@@ -7,7 +7,7 @@ disagree about.
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -17,10 +17,16 @@ from caveat._measure_kinds import classes_of
 from caveat._numerics import Moments, entropy
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError
-from caveat.predictive import Gaussian, Heads, Predictive
+from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads, Predictive
 from caveat.samplers._mixture import Mixture
 
 
+@overload
+def decompose_mixture(
+    sampler: Mixture[Categorical | Bernoulli | Gaussian], x: Any, n: int | None = None, *, seed: int = 0
+) -> dict[str, Tensor]: ...
+@overload
+def decompose_mixture(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> dict[str, Any]: ...
 def decompose_mixture(sampler: Mixture, x: Any, n: int | None = None, *, seed: int = 0) -> dict[str, Any]:
     """Returns the epistemic uncertainty of a mixture: in total, within its components, and between them.
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import Stream, Values, as_output, join_rows, mapped
+from caveat._engine import P, P_co, Stream, Values, as_output, join_rows, mapped
 from caveat._inputs import Inputs, as_inputs
 from caveat._intercept import (
     Known,
@@ -105,11 +105,11 @@ class Propagated:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MomentPropagation:
+class MomentPropagation(Generic[P_co]):
     """The sampler that ``moments`` makes; see there."""
 
     model: nn.Module
-    output: Output
+    output: Output[P_co]
     live: LivePredicate = all_dropout
     in_dims: Any = None
     _studies: Known[Probe] = field(default_factory=Known[Probe], repr=False)
@@ -211,10 +211,10 @@ class _Normals:
 def moments(
     model: nn.Module,
     *,
-    output: Output | dict[str, Output],
+    output: Output[P] | dict[str, Output],
     live: LivePredicate = all_dropout,
     in_dims: Any = None,
-) -> MomentPropagation:
+) -> MomentPropagation[P]:
     """Moment propagation: the mean and variance that dropout brings, in one pass and without sampling.
 
     Every torch call of the forward pass works on (mean, variance) in place of values, so residual networks and
