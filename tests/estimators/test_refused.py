@@ -135,3 +135,9 @@ def test_times_are_no_targets_and_no_classes(kind: str, unit: str) -> None:
 def test_bytes_are_no_classes() -> None:
     with pytest.raises(InvalidArgumentError, match="Labels must be text, whole numbers or booleans"):
         Classifier(**QUICK).fit(rows_of()[0], np.array([b"yes", b"no"] * 60))
+
+
+def test_a_share_that_leaves_no_row_to_train_on_is_refused() -> None:
+    X, y = rows_of()
+    with pytest.raises(InvalidArgumentError, match="calibration must leave rows to train on"):
+        Regressor(**QUICK, calibration=0.999).fit(X, y)

@@ -53,6 +53,9 @@ def fit_model(
     answers = answers[order]
     held = hold_out(answers, settings.calibration, settings.random_state, groups)
     kept = np.flatnonzero(~held)
+    if not len(kept):
+        got, fix = f"calibration={settings.calibration} of {len(held)} {kind.rows}", "calibration=0.15"
+        raise kind.error("calibration must leave rows to train on.", got=got, fix=fix)
     given = None if weights is None else torch.from_numpy((weights[order] / weights.mean()).astype(np.float32))
     targets = answers.float() if answers.is_floating_point() else answers
 
