@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("sklearn")
 from sklearn.base import clone
@@ -141,3 +142,15 @@ def test_a_share_that_leaves_no_row_to_train_on_is_refused() -> None:
     X, y = rows_of()
     with pytest.raises(InvalidArgumentError, match="calibration must leave rows to train on"):
         Regressor(**QUICK, calibration=0.999).fit(X, y)
+
+
+def test_targets_are_taken_from_arrow_tables_and_any_tensor() -> None:
+    arrow, (X, y) = pytest.importorskip("pyarrow"), rows_of()
+    model = Regressor(**QUICK).fit(X, arrow.table({"up": y, "down": -y}))
+    assert model.model_.target.names == ("up", "down")
+    expected = Regressor(**QUICK).fit(X, np.c_[y, -y]).predict(X)
+    np.testing.assert_array_equal(model.predict(X), expected)
+    tensor = torch.tensor(np.c_[y, -y], requires_grad=True)
+    np.testing.assert_array_equal(Regressor(**QUICK).fit(X, tensor).predict(X), expected)
+    halved = Regressor(**QUICK).fit(X, tensor.bfloat16()).predict(X)
+    np.testing.assert_allclose(halved, expected, atol=0.1)

@@ -145,3 +145,13 @@ def test_the_index_of_a_data_frame_is_no_column_of_an_arrow_table() -> None:
 def test_names_that_are_one_as_text_are_refused() -> None:
     with pytest.raises(InvalidTableError, match="'1' twice"):
         as_columns({1: [1.0], "1": [2.0]})
+
+
+def test_a_column_of_several_numbers_a_row_is_refused() -> None:
+    polars = pytest.importorskip("polars")
+    for values in (
+        polars.Series([{"a": 1, "b": 2}] * 3),
+        polars.Series([[1, 2]] * 3, dtype=polars.Array(polars.Int64, 2)),
+    ):
+        with pytest.raises(InvalidTableError, match="column 'c' of shape"):
+            as_columns(polars.DataFrame({"c": values, "x": [1, 2, 3]}))

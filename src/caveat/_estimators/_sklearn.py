@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from caveat._checks import is_missing
@@ -140,8 +141,9 @@ def target_names(y: Any, count: int, kind: Kind) -> tuple[str, ...]:
     Raises:
         InvalidArgumentError: As ``kind.error``: two targets of one name.
     """
-    if hasattr(y, "columns"):
-        names = tuple(map(str, y.columns))
+    given: Any = getattr(y, "column_names", getattr(y, "columns", None))  # those of Arrow, or of a data frame
+    if given is not None:
+        names = tuple(map(str, given))
         if len(set(names)) < len(names):
             cause, fix = "a join of tables", "y.columns = [...]"
             raise kind.error("Targets must have different names.", got=f"{list(names)}", cause=cause, fix=fix)
@@ -202,6 +204,11 @@ def _values(y: Any, kind: Kind) -> Array:
     if y is None:
         rule = "This estimator requires y to be passed, but the target y is None."
         raise kind.error(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)")
+    if isinstance(y, Tensor):
+        y = y.detach().cpu()
+        y = y.float() if y.dtype == torch.bfloat16 else y
+    if hasattr(y, "column_names"):  # Arrow
+        y = np.column_stack([_values(column, kind) for column in y.columns])
     if hasattr(y, "to_pylist"):
         y = y.to_pylist()
     if hasattr(y, "columns") and not hasattr(y, "iloc"):  # polars

@@ -67,6 +67,10 @@ def as_columns(table: Any) -> Columns:
     if not found:
         rows = getattr(cast(Any, table), "shape", (0,))[0]
         raise InvalidTableError(f"Found array with 0 feature(s) (shape=({rows}, 0)) while a minimum of 1 is required.")
+    for name, values in found.items():
+        if values.ndim != 1:
+            got = f"a column {name!r} of shape {values.shape}"
+            raise InvalidTableError(_explain(got, "nested values", "give each part a column of its own"))
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) != 1:
         raise InvalidTableError(
