@@ -25,7 +25,7 @@ def trained_network() -> nn.Module:
         *(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(RATE)),
         nn.Linear(64, 1),
     )
-    return caveat.fit(model, nn.MSELoss(), (x, y), validation=None, epochs=300, progress=False).network
+    return caveat.fit(model, nn.MSELoss(), (x, y), validation=None, epochs=300, progress=False).model
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ def train(
             )
             for k, split in enumerate(splits)
         ]
-        networks = [fit.network for fit in fit_many(runs, loss, penalty=penalty, progress=False)]
+        networks = [fit.model for fit in fit_many(runs, loss, penalty=penalty, progress=False)]
     return networks
 
 

@@ -73,7 +73,7 @@ def concrete(epochs: int) -> Any:
     net = caveat.fit(
         build(), loss, data(), epochs=epochs, **SETTINGS,
         penalty=lambda net: layers.concrete_penalty(net, ROWS, model_precision=None),
-    ).network  # fmt: skip
+    ).model  # fmt: skip
     return caveat.mc_dropout(net, output=caveat.MeanAndLogVariance())
 
 
@@ -102,7 +102,7 @@ def sngp(epochs: int) -> Any:
         head = layers.RandomFeatureGaussianProcess(32, 1, features=256, length_scale=2.0, curvature=NOISE**2)
         return nn.Sequential(nn.Linear(1, 32), body, head)
 
-    net = caveat.fit(build(), nn.MSELoss(), data(), epochs=epochs, **SETTINGS).network
+    net = caveat.fit(build(), nn.MSELoss(), data(), epochs=epochs, **SETTINGS).model
     layers.update_precision(net, data()[0])
     return samplers.gaussian_process_head(net, output=READ)
 

@@ -53,8 +53,8 @@ def test_early_stopping_restores_the_best_weights() -> None:
     found = fit(mlp(), LOSS, (x[:90], y[:90]), validation=held_out, epochs=300, patience=5, learning_rate=0.05)
     assert found.stopped_early
     assert found.epochs == found.best_epoch + 5
-    assert float(LOSS(found.network(x[90:]), y[90:]).detach()) == pytest.approx(found.best_loss, rel=1e-12)
-    assert not found.network.training
+    assert float(LOSS(found.model(x[90:]), y[90:]).detach()) == pytest.approx(found.best_loss, rel=1e-12)
+    assert not found.model.training
 
 
 @pytest.mark.parametrize("backend", ["vectorized", "loop"])
@@ -73,7 +73,7 @@ def test_another_loss_judges_the_held_out_rows(backend: Any) -> None:
     for before, after in zip(plain.fits, judged.fits, strict=True):
         together = min(before.epochs, after.epochs)
         assert before.history.training[:together] == pytest.approx(after.history.training[:together], rel=1e-9)
-        value = gaussian_nll(after.network(x[90:]), y[90:])
+        value = gaussian_nll(after.model(x[90:]), y[90:])
         assert float(value.detach()) == pytest.approx(after.best_loss, rel=1e-9)
         assert after.best_loss == min(after.history.validation)
     assert [fit.best_epoch for fit in plain.fits] != [fit.best_epoch for fit in judged.fits]

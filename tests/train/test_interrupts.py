@@ -56,7 +56,7 @@ def test_an_interrupted_fit_leaves_a_network_of_its_own(at: int) -> None:
     assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in tensors)  # none is part of a stack
     assert all(parameter.grad is None for parameter in network.parameters())
     fitted = caveat.fit(network, nn.MSELoss(), (X, X**2), epochs=2, progress=False)
-    assert not fitted.network.training
+    assert not fitted.model.training
 
 
 @pytest.mark.parametrize("at", [2, 9, 30])

@@ -66,8 +66,8 @@ def test_a_stack_gives_the_networks_of_single_runs(build: Callable[[], nn.Module
     runs = [Run(build, regression(), seed=seed, epochs=5, batch_size=32, learning_rate=0.01) for seed in (3, 4, 5)]
     stacked = fit_many(runs, LOSS, backend="vectorized")
     alone = [fit_many([run], LOSS)[0] for run in runs]
-    assert max(distance(a.network, b.network) for a, b in zip(stacked, alone, strict=True)) < 1e-9
-    assert distance(stacked[0].network, stacked[1].network) > 1e-3
+    assert max(distance(a.model, b.model) for a, b in zip(stacked, alone, strict=True)) < 1e-9
+    assert distance(stacked[0].model, stacked[1].model) > 1e-3
 
 
 def test_the_noise_is_a_function_of_the_seed_and_not_of_torchs_random_state() -> None:
@@ -88,8 +88,8 @@ def test_concrete_rates_are_learnt_in_a_stack_with_their_penalty() -> None:
     runs = [Run(concrete, regression(), seed=seed, epochs=30, batch_size=32, learning_rate=0.02) for seed in (3, 4)]
     fits = fit_many(runs, LOSS, penalty=penalty, backend="vectorized")
     alone = fit_many(runs[:1], LOSS, penalty=penalty)[0]
-    assert distance(fits[0].network, alone.network) < 1e-9
-    rates = [found.network[0].p.item() for found in fits]
+    assert distance(fits[0].model, alone.model) < 1e-9
+    rates = [found.model[0].p.item() for found in fits]
     assert all(rate != pytest.approx(0.1, rel=0.05) for rate in rates)
     assert rates[0] != rates[1]
 
@@ -103,7 +103,7 @@ def test_each_member_has_its_own_rate_after_a_site_of_a_layer() -> None:
     runs = [Run(partial(build, rate), regression(), seed=1, epochs=4, learning_rate=0.01) for rate in (0.0, 0.6)]
     stacked = fit_many(runs, LOSS, backend="vectorized")
     alone = [fit_many([run], LOSS)[0] for run in runs]
-    assert max(distance(a.network, b.network) for a, b in zip(stacked, alone, strict=True)) < 1e-9
+    assert max(distance(a.model, b.model) for a, b in zip(stacked, alone, strict=True)) < 1e-9
 
 
 def test_a_layer_in_training_meets_as_much_noise_as_its_rate_says() -> None:

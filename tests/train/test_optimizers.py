@@ -67,7 +67,7 @@ def test_runs_of_other_lengths_have_each_its_own_schedule() -> None:
     fits = fit_many(runs, LOSS)
     assert [found.epochs for found in fits] == [3, 6, 3]
     alone = [fit_many([run], LOSS)[0] for run in runs]
-    assert max(distance(a.network, b.network) for a, b in zip(fits, alone, strict=True)) < 1e-9
+    assert max(distance(a.model, b.model) for a, b in zip(fits, alone, strict=True)) < 1e-9
 
 
 def test_an_optimizer_of_ones_own_trains_members_in_a_loop() -> None:

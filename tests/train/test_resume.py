@@ -109,7 +109,7 @@ def test_a_finished_run_is_read_from_its_checkpoint(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    network = fit(with_batch_norm(), LOSS, regression(), epochs=2, checkpoint=path).network
+    network = fit(with_batch_norm(), LOSS, regression(), epochs=2, checkpoint=path).model
     tensors = safetensors.torch.load_file(path)
     assert torch.equal(tensors["member.0.0"], network[0].weight.detach())
     assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]

@@ -29,7 +29,7 @@ def singly(build: Callable[[], nn.Module], member: int, **settings: Any) -> nn.M
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build()
-    return fit(network, LOSS, regression(), seed=seed, **{**SETTINGS, **settings}).network
+    return fit(network, LOSS, regression(), seed=seed, **{**SETTINGS, **settings}).model
 
 
 @pytest.mark.parametrize("build", [mlp, with_batch_norm, convolutional, noisy], ids=lambda build: build.__name__)
@@ -116,7 +116,7 @@ def test_members_stop_each_on_its_own_with_their_best_weights() -> None:
     for member, found in enumerate(ensemble.fits):
         assert found.history.validation[found.best_epoch - 1] == min(found.history.validation)
         assert found.stopped_early == (found.epochs - found.best_epoch == 2)
-        assert distance(found.network, singly(mlp, member, **settings)) < 1e-7
+        assert distance(found.model, singly(mlp, member, **settings)) < 1e-7
 
 
 def test_a_map_over_processes_gives_the_same_members() -> None:
@@ -151,14 +151,14 @@ def test_a_grid_of_rates_and_unequal_splits_gives_the_networks_of_single_runs() 
     fits = fit_many(runs, LOSS, backend="vectorized")
     assert [found.epochs for found in fits] == [run.epochs for run in runs]
     alone = [fit_many([run], LOSS)[0] for run in runs]
-    assert max(distance(a.network, b.network) for a, b in zip(fits, alone, strict=True)) < 1e-9
-    assert [found.network[2].p for found in fits] == [0.0, 0.05, 0.4] * 3
+    assert max(distance(a.model, b.model) for a, b in zip(fits, alone, strict=True)) < 1e-9
+    assert [found.model[2].p for found in fits] == [0.0, 0.05, 0.4] * 3
 
 
 def test_runs_of_several_architectures_come_back_in_their_order() -> None:
     runs = [Run(build, regression(), seed=seed, epochs=2) for seed, build in enumerate([mlp, with_batch_norm, mlp])]
     fits = fit_many(runs, LOSS)
-    assert [type(found.network[1]) for found in fits] == [nn.ReLU, nn.BatchNorm1d, nn.ReLU]
+    assert [type(found.model[1]) for found in fits] == [nn.ReLU, nn.BatchNorm1d, nn.ReLU]
     assert [found.seed for found in fits] == [0, 1, 2]
 
 
@@ -188,9 +188,9 @@ def test_a_penalty_and_a_buffer_of_each_member() -> None:
     seeds = [2, 3]
     runs = [Run(build, regression(), seed=seed, epochs=10, learning_rate=0.01) for seed in seeds]
     strong, weak = fit_many(runs, LOSS, penalty=penalty, backend="vectorized")
-    assert strong.network[0].weight.norm() < 0.7 * weak.network[0].weight.norm()
+    assert strong.model[0].weight.norm() < 0.7 * weak.model[0].weight.norm()
     alone = fit_many(runs[:1], LOSS, penalty=penalty)[0]
-    assert distance(strong.network, alone.network) < 1e-9
+    assert distance(strong.model, alone.model) < 1e-9
 
 
 @pytest.mark.parametrize("settings", [{}, {"reduction": "sum"}, {"ignore_index": 1}])

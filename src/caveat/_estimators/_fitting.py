@@ -65,7 +65,7 @@ def fit_model(
         complete = kind.complete(settings, len(chosen), target)
         training = Training(rows, chosen, targets[chosen], of_these, target, complete, together, verbose, place)
         found = kind.learn(training)
-        networks, blank = tuple(one.network for one in found.trained), uncalibrated(target, found.noise)
+        networks, blank = tuple(one.model for one in found.trained), uncalibrated(target, found.noise)
         return Model(kind, found.reader, target, found.shape, settings, networks, blank), found
 
     def train_fold(chosen: Array, name: str) -> tuple[Model, Tensor]:

@@ -40,7 +40,7 @@ def learn(training: Training) -> Learned:
         reader, shape = replace(reader, trees=trees), replace(shape, scores=scores.shape[1])
         rows = reader.add_scores(encoded, scores)
     trained = train_networks(shape, edges, rows, training)
-    networks = [cast(TableNetwork, one.network) for one in trained]
+    networks = [cast(TableNetwork, one.model) for one in trained]
     for number, (network, scales) in enumerate(zip(networks, influence(networks, reader, encoded), strict=True)):
         network.draw_prior(scales, settings.random_state + number)
         if shape.method == "sngp":
@@ -120,7 +120,7 @@ def train_networks(shape: Shape, edges: Sequence[Array], rows: Tensor, training:
     if not later:
         return list(large)
     small = train(
-        partial(_copy, {one.seed: one.network for one in large}),
+        partial(_copy, {one.seed: one.model for one in large}),
         epochs=later,
         patience=max(2, settings.patience // _SHORTER),
         learning_rate=settings.learning_rate / _SMALLER,

@@ -40,7 +40,7 @@ def learn(training: Training) -> Learned:
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
         trained = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
-        tuned = cast(SentenceNetwork, trained[0].network).reader
+        tuned = cast(SentenceNetwork, trained[0].model).reader
         reader = replace(reader, encoder=replace(cast(Encoder, reader.encoder), reader=tuned))
     else:
         trained = _train(shape, chosen, training)
@@ -87,7 +87,7 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
     options = _objective(training, inputs)
     for number, head in enumerate(heads.fits):
         network = SentenceNetwork(shape, copy.deepcopy(encoder.reader).requires_grad_(True))
-        network.head = cast(SentenceNetwork, head.network).head
+        network.head = cast(SentenceNetwork, head.model).head
         place = training.place_of(f"network{number}.safetensors")
         options |= {"seed": head.seed, "checkpoint": place}
         trained.append(fit(network, **options))

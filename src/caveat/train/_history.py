@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class History:
-    """Mean loss a row, epoch by epoch.
+    """Mean loss per row, epoch by epoch.
 
     Fields:
         training: while training: with dropout, before each step, with the penalty.
@@ -27,15 +27,15 @@ class Fit:
     """A trained network and how it was trained.
 
     Fields:
-        network: in eval mode, with the best weights (the last ones without a validation part).
-        history: the losses.
-        best_epoch: whose weights the network has, counted from 1.
-        epochs: how many were run.
-        stopped_early: did patience end the run?
+        model: The network in eval mode, with the best weights (the last ones without a validation part).
+        history: Losses of each epoch.
+        best_epoch: Epoch whose weights the network has, counted from 1.
+        epochs: Number of epochs that were run.
+        stopped_early: Whether patience ended the run.
         seed: Random seed of the run.
     """
 
-    network: nn.Module
+    model: nn.Module
     history: History
     best_epoch: int
     epochs: int
@@ -50,7 +50,7 @@ class Fit:
     def __repr__(self) -> str:
         how = "stopped early" if self.stopped_early else "all epochs"
         return (
-            f"Fit({type(self.network).__name__}, loss {self.best_loss:.4g} at epoch {self.best_epoch}"
+            f"Fit({type(self.model).__name__}, loss {self.best_loss:.4g} at epoch {self.best_epoch}"
             f" of {self.epochs} ({how}), seed={self.seed})"
         )
 
@@ -77,11 +77,11 @@ class FittedEnsemble(Sequence[nn.Module]):
     def __getitem__(self, index: int | slice) -> nn.Module | list[nn.Module]:
         """The network of a member, or of several."""
         if isinstance(index, slice):
-            return [fit.network for fit in self.fits[index]]
-        return self.fits[index].network
+            return [fit.model for fit in self.fits[index]]
+        return self.fits[index].model
 
     def __iter__(self) -> Iterator[nn.Module]:
-        return (fit.network for fit in self.fits)
+        return (fit.model for fit in self.fits)
 
     def __repr__(self) -> str:
         return f"FittedEnsemble({len(self)} members, backend={self.backend!r})"
