@@ -14,6 +14,7 @@ from caveat._intercept import (  # registers the handlers
     _recurrent,
     _variational_sites,
 )
+from caveat._intercept._anew import checkpointing_followed, running_mode
 from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of
 from caveat._intercept._batch_axes import last_row, two_rows
 from caveat._intercept._bindings import Bindings, attributes_kept, runs_hooks, state_kept
@@ -22,7 +23,6 @@ from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_dra
 from caveat._intercept._guard import (
     DispatchMode,
     FunctionMode,
-    Shared,
     interruptible,
     put_back,
     random_states_kept,
@@ -100,7 +100,6 @@ __all__ = [
     "ReadKey",
     "Rules",
     "Shape",
-    "Shared",
     "SiteKey",
     "Streams",
     "Unplaced",
@@ -112,6 +111,7 @@ __all__ = [
     "audit",
     "audit_of",
     "check_initialized",
+    "checkpointing_followed",
     "close",
     "device_of",
     "devices_of",
@@ -145,6 +145,7 @@ __all__ = [
     "read_random_states",
     "run_and_put_back",
     "run_plainly",
+    "running_mode",
     "runs_hooks",
     "same_in_every_pass",
     "seed_all",

@@ -121,6 +121,10 @@ class FunctionMode(TorchFunctionMode):
     Torch takes a mode off the stack while it handles a call; struck then, there is nothing left to take off.
     """
 
+    def anew(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        """What computes a part of the network anew on the way back; None: nothing does, it is kept."""
+        return None
+
     def __enter__(self) -> Self:
         self._modes_before = function_modes()
         super().__enter__()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from types import FrameType
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ import torch
 import torch.fx
 from torch import nn
 
+from caveat._intercept._anew import checkpointing_followed
 from caveat._intercept._guard import Shared, put_back
 
 
@@ -102,7 +103,7 @@ def following(follower: Follower) -> Generator[None]:
         _active.follower = before
         _patch.end(user)
 
-    with put_back(restore):
+    with put_back(restore), checkpointing_followed() if torch.is_grad_enabled() else nullcontext():
         _patch.begin(user)
         _active.follower = follower
         yield

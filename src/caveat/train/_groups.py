@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from caveat._checks import require_choice
-from caveat._intercept import random_states_kept
+from caveat._intercept import checkpointing_followed, random_states_kept
 from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, explain
 from caveat.train import _run as runs
-from caveat.train._anew import checkpointing_followed
 from caveat.train._checkpoint import Checkpoint, describe_objective, describe_run
 from caveat.train._history import Fit
 from caveat.train._loop import Member, Training, reach_of

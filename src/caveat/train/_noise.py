@@ -26,6 +26,7 @@ from caveat._intercept import (
     normal_from_uniform,
     place_of,
     random_bits,
+    running_mode,
     uniform_from_bits,
     with_draws_first,
 )
@@ -72,6 +73,24 @@ class Noise(FunctionMode):
     def begin(self, step: int, level: int | None = None) -> None:
         """A new pass: the masks are those of ``step``."""
         self._step, self.site, self.level, self.seen = step, 0, level, []
+
+    def anew(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with the numbers of this pass, from the site on that comes next."""
+        if self.level is not None:
+            raise RuntimeError("a part is computed anew on the way back (torch.utils.checkpoint)")
+        site = self.site
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if running_mode() is self:
+                return function(*args, **kwargs)
+            reached, self.site = self.site, site
+            try:
+                with self:
+                    return function(*args, **kwargs)
+            finally:
+                self.site = reached
+
+        return run
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
