@@ -133,7 +133,7 @@ def _mapped(
             for tensor, array in zip(tensors_of(network)[0], arrays, strict=True):
                 copied = torch.tensor(array)  # a map may give arrays that cannot be written on
                 tensor.copy_(copied.view(tensor.dtype).view(tensor.shape))
-        fits.append(replace(found, network=network.eval()))
+        fits.append(replace(found, model=network.eval()))
     return FittedEnsemble(tuple(fits), "loop")
 
 
@@ -148,7 +148,7 @@ def _train_one(
     fits, _ = trained([run], objective, device=device, progress=False, checkpoint=path, network=network)
     tensors = [tensor.detach().cpu().contiguous() for tensor in tensors_of(network)[0]]
     arrays = [tensor.reshape(-1).view(torch.uint8).numpy().copy() for tensor in tensors]
-    return replace(fits[0], network=torch.nn.Identity()), arrays
+    return replace(fits[0], model=torch.nn.Identity()), arrays
 
 
 def _plain(data: Any, name: str) -> Any:
