@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -94,8 +94,7 @@ def calibrate_by_parts(model: Model, parts: Sequence[Part]) -> Model:
 def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
     settings, count = model.settings, sum(len(part.answers) for part in parts)
     n = min(settings.draws, max(_FEWEST_DRAWS, _MOST_NUMBERS // (count * model.target.count)))
-    networks = [*model.networks, *(network for part in parts for network in part.model.networks)]
-    _set_temperature(networks, 1.0)
+    _set_buffers(model, parts, "temperature", 1.0)
     logits: list[Tensor] = []
     answers: list[Tensor] = []
     for part in parts:
@@ -111,22 +110,22 @@ def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
     )  # rows of the other classes do not show how rare it is
     temperature = min(max(temperature, 1.0 if none_wrong and rare else _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
     temperature **= count / (count + _WORTH_OF_ONE)
-    _set_temperature(networks, temperature)
+    _set_buffers(model, parts, "temperature", temperature)
     return replace(model.calibration, temperature=temperature)
 
 
-def _set_temperature(networks: Sequence[Any], temperature: float) -> None:
-    for network in networks:
-        cast(Tensor, network.temperature).fill_(temperature)
+def _set_buffers(model: Model, parts: Sequence[Part], name: str, value: Tensor | float) -> None:
+    """Set a buffer of the networks of the model and of all parts."""
+    for one in (model, *(part.model for part in parts)):
+        for network in one.networks:
+            getattr(network, name).copy_(torch.as_tensor(value))
 
 
 def _scale_variances(model: Model, parts: Sequence[Part]) -> tuple[Calibration, list[Gaussian]]:
     """In the network's units, in which no digit of a target's is lost; and what was drawn of each part."""
-    _mix_means(model, parts)
-    preds = [cast(Gaussian, summarize_draws(part.model, part.inputs)) for part in parts]
     y = torch.cat([part.answers for part in parts]).double()
-    mean = torch.cat([pred.moments.mean.cpu() for pred in preds])
-    variance = torch.cat([(pred.noise + pred.moments.variance).clamp(min=1e-300).cpu() for pred in preds])
+    _mix_means(model, parts, y)
+    preds, mean, variance = _draw_parts(parts)
     factors = torch.ones(y.shape[1], dtype=torch.float64)
     if bool(((y - mean).square() > 0).any(0).all()):
         factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
@@ -136,22 +135,23 @@ def _scale_variances(model: Model, parts: Sequence[Part]) -> tuple[Calibration, 
     return replace(model.calibration, factors=factors, scores=scores, freedom=freedom), preds
 
 
-def _mix_means(model: Model, parts: Sequence[Part]) -> None:
+def _mix_means(model: Model, parts: Sequence[Part], y: Tensor) -> None:
     """Set how far the networks' means go to the kind's other means: see ``share_of_others``."""
     other_means = model.kind.other_means
     others = [] if other_means is None else [other_means(part.model.reader, part.inputs) for part in parts]
     given = [other.double() for other in others if other is not None]
     if not given or len(given) < len(parts):  # a fold may be too small for them
         return
-    networks = [*model.networks, *(network for part in parts for network in part.model.networks)]
-    for network in networks:
-        cast(Tensor, network.share).zero_()
+    _set_buffers(model, parts, "share", 0.0)
+    _, mean, variance = _draw_parts(parts)
+    _set_buffers(model, parts, "share", share_of_others(mean, torch.cat(given), y, 1 / variance))
+
+
+def _draw_parts(parts: Sequence[Part]) -> tuple[list[Gaussian], Tensor, Tensor]:
+    """Returns what was drawn of each part, and the means and variances (n, D) of all."""
     preds = [cast(Gaussian, summarize_draws(part.model, part.inputs)) for part in parts]
     mean = torch.cat([pred.moments.mean.cpu() for pred in preds])
-    weight = 1 / torch.cat([(pred.noise + pred.moments.variance).clamp(min=1e-300).cpu() for pred in preds])
-    share = share_of_others(mean, torch.cat(given), torch.cat([part.answers for part in parts]).double(), weight)
-    for network in networks:
-        cast(Tensor, network.share).copy_(share)
+    return preds, mean, torch.cat([(pred.noise + pred.moments.variance).clamp(min=1e-300).cpu() for pred in preds])
 
 
 def share_of_others(mean: Tensor, other: Tensor, y: Tensor, weight: Tensor) -> Tensor:
