@@ -1,4 +1,10 @@
-"""caveat: honest uncertainty from any PyTorch network."""
+"""caveat: honest uncertainty from any PyTorch network.
+
+``caveat.mc_dropout(model, output=caveat.Logits())`` is a sampler of network functions, ``caveat.predict`` of it a
+predictive, and ``caveat.decompose`` says how uncertain that is. Other samplers are in ``samplers``, measures in
+``measures``; ``metrics``, ``calibrate`` and ``shift`` say how good it is, ``decide`` and ``acquire`` what to do;
+``tabular``, ``text`` and ``image`` are estimators without a network of your own.
+"""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""Make it honest: maps that are fitted to rows the network has not seen, of plain tensors.
+"""Calibration: maps that are fitted to rows the network has not seen, of tensors, arrays or predictives.
 
 Each `fit_*` returns a frozen callable with a `state()` of plain data, which `from_state` reads. Maps of classes take
 logits, of every draw (S, B, C) or of the pooled predictive (B, C) as the log of its probabilities, and give

@@ -1,8 +1,8 @@
-"""Is it any good: scores, calibration, rankings and referral, of plain tensors.
+"""How good predictions are: scores, calibration, rankings and referral.
 
-Every metric takes tensors and gives one float64 number; with `weights` (R, B) it gives R of them, which is how
-`bootstrap` puts an interval around each and how `referral_curve` measures what is kept. `METRICS` holds them by name.
-Higher uncertainty is less sure, and ties are handled in expectation.
+Every metric takes tensors, arrays or predictives and gives one float64 number; with `weights` (R, B) it gives R
+of them, by which `bootstrap` puts an interval around each and `referral_curve` measures what is kept. `METRICS` holds
+them by name. Higher uncertainty is less sure, and ties are handled in expectation.
 """
 
 from caveat.metrics._bootstrap import bootstrap

@@ -1,4 +1,4 @@
-"""Other data than the network was trained on: corruptions by kind and severity, moves, blends, other classes.
+"""Data unlike those the network was trained on: corruptions by kind and severity, moves, blends, other classes.
 
 Tensors in, tensors out; what is random is seeded and does not depend on the batch.
 """
