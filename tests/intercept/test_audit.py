@@ -113,3 +113,29 @@ def test_an_audit_moves_nothing() -> None:
 def test_another_word_for_masks_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="masks must be one of 'shared', 'per_row'"):
         caveat.audit(nn.Dropout(0.5), torch.zeros(3, 2), masks="perrow")
+
+
+def thin(module: nn.Module, h: torch.Tensor) -> torch.Tensor:
+    return h * torch.bernoulli(torch.full_like(h, 0.5)) if module.training else h
+
+
+class ThinnedByAFunction(nn.Module):
+    """A function reads the flag; the noise beside it is drawn in eval mode, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = Noisy()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return thin(self, self.noise(x))
+
+
+class Noisy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randn_like(x)
+
+
+def test_a_mask_behind_a_flag_that_a_function_reads_is_hidden() -> None:
+    noise, mask = caveat.audit(ThinnedByAFunction().eval(), torch.randn(3, 4))
+    assert noise.passed_by.startswith("nothing: it is drawn in eval mode too")
+    assert "hidden behind self.training at test_audit.py" in mask.passed_by

@@ -15,7 +15,7 @@ from caveat._intercept import (  # registers the handlers
     _variational_sites,
 )
 from caveat._intercept._anew import checkpointing_followed, running_mode
-from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of
+from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of, warn_not_intercepted, warn_not_separated
 from caveat._intercept._batch_axes import last_row, two_rows
 from caveat._intercept._bindings import Bindings, attributes_kept, runs_hooks, state_kept
 from caveat._intercept._caught_warnings import warnings_caught
@@ -53,7 +53,7 @@ from caveat._intercept._places import Places
 from caveat._intercept._pooling import MAX_POOLS, each_axis, is_worth_maxima, max_of_windows, windows_of
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
-from caveat._intercept._probe import Probe, probe_network, warn_not_intercepted, warn_not_separated
+from caveat._intercept._probe import Probe, probe_network
 from caveat._intercept._random_states import devices_of, read_random_states, seed_all
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules

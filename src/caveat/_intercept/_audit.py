@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from caveat._checks import require_choice, require_model
-from caveat._inputs import as_inputs
+from caveat._inputs import Axes, as_inputs
 from caveat._intercept._guard import interruptible
+from caveat._intercept._hidden import UNSEEN
 from caveat._intercept._network import Network
 from caveat._intercept._possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
 from caveat._intercept._probe import Probe, probe_network
@@ -18,6 +20,7 @@ from caveat._intercept._reads import ReadKey, place
 from caveat._intercept._rules import Observation
 from caveat._intercept._sites import LivePredicate, all_dropout
 from caveat._table_text import format_html
+from caveat.errors import NotInterceptedWarning, RowsNotSeparatedWarning
 
 _HEAD = ("site", "kind", "rate", "live", "called", "what passes it by")
 
@@ -118,6 +121,10 @@ def audit(
 def audit_of(network: Network, found: Probe) -> Audit:
     """The audit that a probe amounts to."""
     hidden_at = {id(module): _read_at(key) for key, module in _hidden_owners(found)}
+    reads = " or ".join(sorted(_read_at(key) for key in found.rules.flips))
+    for observation in found.observed:  # what reads the flag for such a module is another one, or a function
+        if observation.kind == "noise" and network.paths[id(observation.module)] not in found.noisy:
+            hidden_at.setdefault(id(observation.module), reads)
     called = [_called_site(network, observation, hidden_at) for observation in found.observed]
     paths = {site.path for site in called}
     silent = [site for site in _silent_sites(network, found) if site.path not in paths]
@@ -209,3 +216,27 @@ def _notes(network: Network, found: Probe) -> Iterator[str]:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def warn_not_separated(axes: Axes | None) -> None:
+    """Says that the rows of a batch are not told apart, and what follows."""
+    why = "a row gives something else alone than among others" if axes is not None else "no axis behaves as a batch"
+    warnings.warn(
+        f"caveat cannot separate the rows of these inputs: {why}. Draws are right for the batch as it is, but masks "
+        "are not shared between rows, and a row's draws depend on its batch. If the network does not mix rows, say "
+        "which axes are the batch: in_dims=0, or (0, None) for forward(x, shared).",
+        RowsNotSeparatedWarning,
+        stacklevel=2,
+    )
+
+
+def warn_not_intercepted(refused: Iterable[str]) -> None:
+    """Says which random numbers stay off because nothing can take their place."""
+    for reason in refused:
+        if reason.endswith(UNSEEN):
+            warnings.warn(
+                f"caveat draws without some random numbers of this network: {reason}. If they are a dropout, make them "
+                "with torch (torch.rand, torch.bernoulli) or take nn.Dropout.",
+                NotInterceptedWarning,
+                stacklevel=2,
+            )

@@ -6,7 +6,6 @@ each site, the shape of its mask for one row and the way that a batch lays its r
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from caveat._intercept._bindings import attributes_kept, runs_hooks, same_values
 from caveat._intercept._company import rows_independent
 from caveat._intercept._constants import find_constants
 from caveat._intercept._guard import random_states_kept
-from caveat._intercept._hidden import UNSEEN, Hidden, ProbePass, drops_branches, find_hidden
+from caveat._intercept._hidden import Hidden, ProbePass, drops_branches, find_hidden
 from caveat._intercept._index_checks import indices_checked
 from caveat._intercept._interception import Pass
 from caveat._intercept._layout import find_layout
@@ -37,7 +36,6 @@ from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._second_row import RowTrial, second_row_is, try_draw
 from caveat._intercept._sites import LivePredicate, Site, all_dropout
 from caveat._intercept._streams import Streams
-from caveat.errors import NotInterceptedWarning, RowsNotSeparatedWarning
 
 Reader = Callable[[Any], Any]
 Following = Callable[[], Followed]
@@ -50,6 +48,7 @@ class Probe:
     ``axes`` are None where no choice of axes of the inputs behaves as a batch; then rows are never separated.
     ``row_bytes`` is the largest tensor that one row of one draw makes after the first live site; ``written`` are the
     buffers that a pass changes in spite of the interception, ``writes_weights`` says that one would change parameters;
+    ``noisy`` are the modules that draw random numbers also where every read of ``training`` is False;
     ``output_axes`` are the batch axes of what is read, None where they cannot be told; ``rows_alone`` says that a batch
     cannot be told apart at some site, so that each row is evaluated by itself; ``unmanaged`` that a pass draws from
     torch's own random state.
@@ -67,6 +66,7 @@ class Probe:
     rows_alone: bool = False
     unmanaged: bool = False
     writes_weights: bool = False
+    noisy: frozenset[str] = frozenset()
 
     @property
     def moves(self) -> bool:
@@ -159,6 +159,7 @@ def _conclude(
         both = _try_pass(network, two_rows(inputs, axes), replace(rules, flips=flips), read)
         return both is not None and second_row_is(alone.returned, both.returned)
 
+    noisy = _noisy(one)
     hidden = _find_hidden(network, last_row(inputs, axes), rules, read, one, still_independent)
     rules = replace(rules, flips=hidden.flips)
     rules = _with_resting(network, last_row(inputs, axes), rules, read, hidden.probe.seen)
@@ -183,6 +184,7 @@ def _conclude(
         output_axes=output_axes,
         unmanaged=one.seen.unmanaged,
         writes_weights=one.seen.writes_weights,
+        noisy=noisy,
     )
     trial = RowTrial(network, last_row(inputs, axes), axes, read)
     if independent and one.seen.unmanaged and not trial.agrees(rules):  # reads of training let such numbers in
@@ -218,7 +220,12 @@ def _on_whole(network: Network, inputs: Inputs, rules: Rules, read: Reader, said
         refused=hidden.refused,
         unmanaged=seen.unmanaged,
         writes_weights=seen.writes_weights,
+        noisy=_noisy(first),
     )
+
+
+def _noisy(probe: ProbePass) -> frozenset[str]:
+    return frozenset(observation.key.path for observation in probe.seen.observed if observation.kind == "noise")
 
 
 def _with_sites(rules: Rules, seen: Observations) -> Rules:
@@ -283,6 +290,8 @@ def _find_hidden(
         drawing = Drawing(MaskSource(0, device=device), range(1), torch.arange(rows, device=device))
         return try_draw(network, inputs, trial, read, drawing)
 
+    if _noisy(first):  # what is no mask before any read says True is none after it
+        first = probe(rules.flips) or first
     return find_hidden(probe, first, rules.live, lambda module: network.paths[id(module)], independent, fired)
 
 
@@ -368,27 +377,3 @@ def _output_axes(one: ProbePass, pair: ProbePass | None) -> tuple[int, ...] | No
             return None
         axes.append(layout.axis)
     return tuple(axes)
-
-
-def warn_not_separated(axes: Axes | None) -> None:
-    """Says that the rows of a batch are not told apart, and what follows."""
-    why = "a row gives something else alone than among others" if axes is not None else "no axis behaves as a batch"
-    warnings.warn(
-        f"caveat cannot separate the rows of these inputs: {why}. Draws are right for the batch as it is, but masks "
-        "are not shared between rows, and a row's draws depend on its batch. If the network does not mix rows, say "
-        "which axes are the batch: in_dims=0, or (0, None) for forward(x, shared).",
-        RowsNotSeparatedWarning,
-        stacklevel=2,
-    )
-
-
-def warn_not_intercepted(found: Probe) -> None:
-    """Says which random numbers stay off because nothing can take their place."""
-    for reason in found.refused:
-        if reason.endswith(UNSEEN):
-            warnings.warn(
-                f"caveat draws without some random numbers of this network: {reason}. If they are a dropout, make them "
-                "with torch (torch.rand, torch.bernoulli) or take nn.Dropout.",
-                NotInterceptedWarning,
-                stacklevel=2,
-            )

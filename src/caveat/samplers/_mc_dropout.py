@@ -157,7 +157,7 @@ class MCDropout(Generic[P_co]):
             raise
         if not found.separable and not found.rules.per_row:
             warn_not_separated(found.axes)
-        warn_not_intercepted(found)
+        warn_not_intercepted(found.refused)
         return self._plans.add(inputs, found.axes, plan, *_also(network)), plan
 
 

@@ -157,6 +157,18 @@ class Encoder(nn.Module):
         return self.b(self.drop(h))
 
 
+class BesideNoise(nn.Module):
+    """Noise that is drawn in eval mode, too, comes before the mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x + 0.1 * torch.randn_like(x)))
+        return self.b(h * bernoulli(h) if self.training else h)
+
+
 class InAProductOfSums(nn.Module):
     """The mask is multiplied in by ``torch.einsum``."""
 
@@ -376,6 +388,7 @@ SITUATIONS: list[Situation] = [
         situation(f"by_hand_in_a_class_called_{name}", between(named(name, Regularizer)), X, fold=10)
         for name in ("Regularizer", "Dropout", "Noise", "Block")
     ),
+    situation("by_hand_beside_noise", BesideNoise, X, fold=10, always=True),
     situation("by_hand_in_einsum", InAProductOfSums, X, fold=10),
     situation("by_hand_in_a_method", InAMethod, X, fold=10),
     situation("by_hand_in_a_method_that_reads", ReadsInAMethod, X, fold=10),
