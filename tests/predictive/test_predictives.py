@@ -396,3 +396,10 @@ def test_heads_of_other_names_do_not_merge() -> None:
             action(b)
     with pytest.raises(CannotMergeError, match="Got: Heads, Categorical"):
         a.merge(a["kind"])
+
+
+@pytest.mark.parametrize("output", [Logits(), BinaryLogit()])
+def test_one_draw_prints_no_mutual_information(output: Any) -> None:
+    draws = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    lines = repr(output.summarize(draws)).splitlines()
+    assert {line.split()[-1] for line in lines[2:7]} == {"0"}

@@ -134,7 +134,11 @@ class Bernoulli:
     def _columns(self) -> dict[str, Tensor]:
         p = self.binary.moments.mean.reshape(-1, 2)[:FIRST]
         total = entropy(p)
-        information = (total - self.binary.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
+        information = (
+            (total - self.binary.mean_entropy.reshape(-1)[:FIRST])
+            .clamp(min=0)
+            .masked_fill((self.binary.count < 2).all(), 0)
+        )
         return {"probability of yes": p[:, 1], "entropy (nats)": total, "mutual information": information}
 
     def _line(self) -> str:

@@ -206,7 +206,9 @@ class Categorical:
     def _columns(self) -> dict[str, Tensor]:
         p = self.moments.mean.reshape(-1, self.votes.shape[-1])[:FIRST]
         total = entropy(p)
-        information = (total - self.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0)
+        information = (
+            (total - self.mean_entropy.reshape(-1)[:FIRST]).clamp(min=0).masked_fill((self.count < 2).all(), 0)
+        )
         columns = {"predicted": p.to(self.dtype).argmax(-1), "probability": p.amax(-1)}
         return {**columns, "entropy (nats)": total, "mutual information": information}
 
