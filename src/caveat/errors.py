@@ -138,7 +138,7 @@ class MissingExtraError(CaveatError, ImportError):
 
 
 class NotInterceptedWarning(UserWarning):
-    """Random numbers that a network draws in training cannot be intercepted: draws leave them off."""
+    """Random numbers that a network draws in training cannot be intercepted, or not alone: draws leave them off."""
 
 
 class RowsNotSeparatedWarning(UserWarning):

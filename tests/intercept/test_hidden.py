@@ -540,6 +540,24 @@ def test_random_numbers_that_are_not_seen_are_warned_of_once(make: Callable[[Ten
     caveat.predict(sampler, torch.randn(3, 8), n=3)
 
 
+class NoiseWithDropout(nn.Module):
+    """One read lets in noise, which stays off, and a dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(x)
+        return F.dropout(x + 0.1 * torch.randn_like(x), 0.3) if self.training else x
+
+
+def test_a_dropout_that_stays_off_beside_noise_is_warned_of() -> None:
+    sampler = caveat.mc_dropout(NoiseWithDropout().eval(), output=caveat.Mean())
+    with pytest.warns(caveat.errors.NotInterceptedWarning, match="a dropout comes with them and stays off, too"):
+        caveat.predict(sampler, torch.randn(3, 8), n=3)
+
+
 class OnlyVotes(nn.Module):
     """Nothing but random numbers that cannot be intercepted."""
 

@@ -12,7 +12,7 @@ from torch import nn
 from caveat._checks import require_choice, require_model
 from caveat._inputs import Axes, as_inputs
 from caveat._intercept._guard import interruptible
-from caveat._intercept._hidden import UNSEEN
+from caveat._intercept._hidden import UNSEEN, WITH_DROPOUT
 from caveat._intercept._network import Network
 from caveat._intercept._possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
 from caveat._intercept._probe import Probe, probe_network
@@ -32,6 +32,8 @@ _PASSED_BY = {
     "rnn": "eval() switches it off; it is inside one call of torch",
     "noise": "nothing: it is drawn in eval mode too, here from caveat's own source",
 }
+
+_MADE_BY_TORCH = "if they are a dropout, make them with torch (torch.rand, torch.bernoulli) or take nn.Dropout"
 
 
 @dataclass(frozen=True)
@@ -231,12 +233,12 @@ def warn_not_separated(axes: Axes | None) -> None:
 
 
 def warn_not_intercepted(refused: Iterable[str]) -> None:
-    """Says which random numbers stay off because nothing can take their place."""
+    """Says which random numbers stay off because nothing can take their place, or take a dropout with them."""
     for reason in refused:
-        if reason.endswith(UNSEEN):
+        if reason.endswith((UNSEEN, WITH_DROPOUT)):
+            fix = "give the dropout a read of its own" if reason.endswith(WITH_DROPOUT) else _MADE_BY_TORCH
             warnings.warn(
-                f"caveat draws without some random numbers of this network: {reason}. If they are a dropout, make them "
-                "with torch (torch.rand, torch.bernoulli) or take nn.Dropout.",
+                f"caveat draws without some random numbers of this network: {reason}: {fix}.",
                 NotInterceptedWarning,
                 stacklevel=2,
             )

@@ -27,6 +27,7 @@ _MOST_TRIALS = 200
 _DEEPEST = 3
 _WRITES = "it writes on a buffer"
 UNSEEN = "they cannot be intercepted (NumPy's or Python's own, a compiled function's, another operator's)"
+WITH_DROPOUT = "a dropout comes with them and stays off, too"
 _NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles), drop whole branches (stochastic depth), or live= says no"
 
 
@@ -89,6 +90,8 @@ def find_hidden(
         if gained and why_not is None:
             accepted, current = accepted | trial, found
         elif why_not is not None and len(trial) == 1:
+            if gained and why_not is _NOT_ASKED_FOR:
+                why_not = f"{why_not}; {WITH_DROPOUT}"
             refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {why_not}")
         elif found.seen.unmanaged and not current.seen.unmanaged and not gained and len(trial) == 1:
             refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {UNSEEN}")
