@@ -397,3 +397,9 @@ def test_a_class_that_is_called_like_a_missing_value_is_known(
     assert "Got: a missing value at line 3" in capsys.readouterr().err.replace("\n", " ")
     assert main(["fit", data, "--target", "y", "--out", str(tmp_path / "n")]) == 2
     assert "which stands for a missing value" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_one_row_is_too_few_to_learn_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write(tmp_path / "t.csv", "x,y", [(0.5, 1.5)])
+    assert main(["fit", data, "--target", "y", "--out", str(tmp_path / "m"), *QUICK]) == 2
+    assert "at least two rows" in capsys.readouterr().err

@@ -67,6 +67,9 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
 
 def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool, folder: Path) -> Model:
     """The model of rows that were read; ``folder`` keeps the state of training."""
+    if len(sample.lines) < 2:
+        got, cause = f"{len(sample.lines)} in {sample.file}", "a filter that left one"
+        raise InvalidTableError("A model needs at least two rows to learn from.", got=got, cause=cause)
     targets, left_out = tuple(request.targets), {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
