@@ -105,10 +105,8 @@ def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
     labels = torch.cat(answers).to(together.device)
     temperature = float(fit_temperature(together, labels).temperature)
     none_wrong = bool((together.softmax(-1).mean(0).argmax(-1) == labels).all())
-    rare = (
-        len({*cast("list[int]", labels.tolist())}) < model.target.count
-    )  # rows of the other classes do not show how rare it is
-    temperature = min(max(temperature, 1.0 if none_wrong and rare else _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
+    one_missing = len(labels.unique()) < model.target.count  # rows of other classes do not show how rare it is
+    temperature = min(max(temperature, 1.0 if none_wrong and one_missing else _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
     temperature **= count / (count + _WORTH_OF_ONE)
     _set_buffers(model, parts, "temperature", temperature)
     return replace(model.calibration, temperature=temperature)

@@ -29,6 +29,7 @@ from caveat.predictive import Categorical, Gaussian, Logits, Mean, MeanAndLogVar
 from caveat.samplers import mixture
 
 Pred = Categorical | Gaussian
+
 ROUNDING = 1e-6
 """By how much an answer may differ among other rows, as float32 rounds; rows that tie must stay on one side."""
 
