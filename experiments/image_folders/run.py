@@ -103,7 +103,7 @@ def accuracy_by_hand(model: Classifier, x: np.ndarray, y: np.ndarray, test: np.n
     for module in network.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    settings = complete(model.model_.settings, len(y))
+    settings = complete(model.model_.settings, len(y), model.model_.target)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     inputs, labels = torch.from_numpy(x.copy())[:, None], torch.from_numpy(y)
     epochs = model.model_.summary["epochs"][0]

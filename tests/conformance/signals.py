@@ -222,7 +222,7 @@ def scenes(folder: Path) -> list[Scene]:
         return caveat.fit(network, nn.MSELoss(), data, epochs=3, batch_size=16, progress=False)
 
     def weights(fit: Any) -> Tensor:
-        return torch.cat([value.flatten() for value in fit.network.state_dict().values()])
+        return torch.cat([value.flatten() for value in fit.model.state_dict().values()])
 
     table = numpy.random.default_rng(0).normal(size=(60, 2))
     model = Regressor(members=2, epochs=3, width=8, draws=8).fit(table, table[:, 0])
