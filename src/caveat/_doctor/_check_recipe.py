@@ -263,7 +263,7 @@ def _rows_alike(values: Tensor) -> bool:
 
 
 def _draws_differ(values: Tensor) -> bool:
-    """Do draws (T, B, ...) differ by more than rows that are alike may? Equal rows are normalized to rounding errors."""
+    """Do draws (T, B, ...) differ by more than rounding errors, which are all that normalizing leaves of equal rows?"""
     scale = float(values.abs().amax()) + 1e-12
     return bool(((values - values[:1]).abs() > 1e-4 * scale).any())
 
