@@ -105,7 +105,7 @@ def _scale_temperature(model: Model, parts: Sequence[Part]) -> Calibration:
     labels = torch.cat(answers).to(together.device)
     temperature = float(fit_temperature(together, labels).temperature)
     none_wrong = bool((together.softmax(-1).mean(0).argmax(-1) == labels).all())
-    one_missing = len(labels.unique()) < model.target.count  # rows of other classes do not show how rare it is
+    one_missing = bool((labels.bincount(minlength=model.target.count) == 0).any())  # others do not show how rare it is
     temperature = min(max(temperature, 1.0 if none_wrong and one_missing else _LEAST_TEMPERATURE), _MOST_TEMPERATURE)
     temperature **= count / (count + _WORTH_OF_ONE)
     _set_buffers(model, parts, "temperature", temperature)
