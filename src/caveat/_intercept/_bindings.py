@@ -41,14 +41,15 @@ class Bindings(list[_Bound]):
         super().__init__()
         self._known = {id(vars(module)) for module in modules} if objects else None
         for module in modules:
-            space = vars(module)
+            space: dict[str, Any] = vars(module)
             self.append((space, space.copy(), ""))
             for name, value in space.items():
                 if isinstance(value, _CONTAINERS):
                     if value:
                         self._note(value, name, 0)
                     else:  # as most are: every call takes note of a dozen a module
-                        self.append((cast(Any, value), cast(Any, value).copy(), name))
+                        empty = cast(Any, value)
+                        self.append((empty, empty.copy(), name))
                 elif objects and _is_object(value):
                     self._note(vars(value), name, 0)
 
@@ -77,8 +78,9 @@ class Bindings(list[_Bound]):
         named = {id(tensor) for _, kept, name in self if name in _TENSORS for tensor in kept.values()}
         found: dict[int, Tensor] = {}
         for _, kept, name in self:
-            values: Any = () if name in _TENSORS else kept.values() if _is_mapping(kept) else kept
-            found |= {id(value): value for value in values if isinstance(value, Tensor) and id(value) not in named}
+            if kept and name not in _TENSORS:
+                values = kept.values() if _is_mapping(kept) else kept
+                found |= {id(value): value for value in values if isinstance(value, Tensor) and id(value) not in named}
         return [*found.values()]
 
     def exchange(self, others: dict[int, Tensor]) -> None:
