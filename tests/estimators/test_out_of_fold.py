@@ -112,7 +112,7 @@ def test_intervals_of_small_tables_hold_their_level(rows: int) -> None:
         model = fit_numbers(x[:rows], y[:rows])
         assert model.calibration.rows == rows
         for one, found in ((model, held), (fit_numbers(x[:rows], y[:rows], folds=False), bare)):
-            low, high = interval_of(one.calibration.scores, predict_from(one, x[rows:]), 0.9)  # pyright: ignore
+            low, high = interval_of(one, predict_from(one, x[rows:]), 0.9)  # pyright: ignore
             found.append(float(((low <= y[rows:]) & (y[rows:] <= high)).double().mean()))
     mean, error = np.mean(held), np.std(held) / TABLES**0.5
     assert 0.9 - 2.5 * error < mean < 0.95

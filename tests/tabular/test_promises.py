@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,16 +69,22 @@ def test_a_target_whose_variance_is_no_number_is_refused(y: np.ndarray) -> None:
         Regressor(members=1, epochs=1).fit({"x": np.arange(40.0)}, y)
 
 
+@cache
+def fitted_to_a_line() -> Any:
+    return Regressor(members=1, epochs=1, width=4).fit(*line(40)).model_
+
+
 @given(
     st.lists(st.floats(0, 50), min_size=1, max_size=60),
     st.lists(st.floats(0.001, 0.999), min_size=2, max_size=8),
 )
 def test_intervals_never_get_narrower_as_their_level_rises(scores: list[float], levels: list[float]) -> None:
     pred = Mean(noise_variance=0.5).summarize(torch.randn(6, 4, 1))
-    held = torch.tensor(scores)[:, None].double()
+    held = replace(fitted_to_a_line().calibration, scores=torch.tensor(scores)[:, None].double())
+    model = replace(fitted_to_a_line(), calibration=held)
     last = torch.zeros(4, 1)
     for level in sorted(levels):
-        low, high = interval_of(held, pred, level)
+        low, high = interval_of(model, pred, level)
         assert bool((high - low >= last).all())
         assert bool(torch.isinf(high).all()) == (level > highest_level(len(scores)) + 1e-9)
         last = high - low

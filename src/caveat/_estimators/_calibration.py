@@ -13,15 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._engine import draws as draws_of
-from caveat._estimators._model import (
-    ROUNDING,
-    Calibration,
-    Model,
-    in_units,
-    parts_of,
-    summarize_draws,
-    uncertainty_of,
-)
+from caveat._estimators._model import Calibration, Model, in_units, parts_of, summarize_draws, uncertainty_of
 from caveat._estimators._targets import Numbers, Target
 from caveat.calibrate import fit_temperature, fit_variance_scaling
 from caveat.measures import MEASURES
@@ -128,9 +120,8 @@ def _scale_variances(model: Model, parts: Sequence[Part]) -> tuple[Calibration, 
     if bool(((y - mean).square() > 0).any(0).all()):
         factors = fit_variance_scaling(mean, variance, y, per_target=True).factor.reshape(-1).double()
     deviation = (variance * factors).sqrt()
-    freedom = choose_tails((y - mean).abs() / deviation)
-    scores = ((y - mean).abs() + ROUNDING) / deviation  # of a standard deviation of the target, which is 1 here
-    return replace(model.calibration, factors=factors, scores=scores, freedom=freedom), preds
+    scores = (y - mean).abs() / deviation
+    return replace(model.calibration, factors=factors, scores=scores, freedom=choose_tails(scores)), preds
 
 
 def _mix_means(model: Model, parts: Sequence[Part], y: Tensor) -> None:

@@ -351,7 +351,7 @@ class RegressorBase(RegressorMixin, Estimator):
         With n held-out rows and a level above n / (n + 1) the ends are infinite: so few cannot tell how far out such
         errors are. A model without held-out rows gives the quantiles of the predictive.
         """
-        low, high = interval_of(fitted(self).calibration.scores, self.predictive(X), level)
+        low, high = interval_of(fitted(self), self.predictive(X), level)
         return self._shaped(low), self._shaped(high)
 
     def predict_or_abstain(self, X: Any, abstained: float = np.nan) -> Array:

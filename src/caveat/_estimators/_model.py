@@ -242,22 +242,24 @@ def in_units(pred: Gaussian, target: Numbers, calibration: Calibration) -> Gauss
     return replace(pred, **given, dtype=noise.dtype, kept=None, kept_noise=None)
 
 
-def interval_of(scores: Tensor, pred: Gaussian, level: float) -> tuple[Tensor, Tensor]:
+def interval_of(model: Model, pred: Gaussian, level: float) -> tuple[Tensor, Tensor]:
     """Conformal intervals (low, high) of a predictive, (B, D) each; never narrower at a higher level.
 
     Above n / (n + 1) no finite interval holds its level, and the ends are infinite. Without any held-out rows they are
     the predictive's own quantiles.
 
     Args:
-        scores: (n, D) |y - mean| / sd of held-out rows.
+        model: A regression.
         pred: (B, D).
         level: the probability that the target lies inside with.
     """
     require_number(level, "level", "(0, 1)")
+    scores = model.calibration.scores
     if not len(scores):
         return pred.interval(level)
     factor = conformal_quantile(scores, level).to(pred.noise.device)
-    radius = (pred.noise + pred.moments.variance).sqrt() * factor
+    rounding = ROUNDING * pred.noise.new_tensor(cast(Numbers, model.target).scales)
+    radius = (pred.noise + pred.moments.variance).sqrt() * factor + rounding
     radius = torch.where(torch.isinf(factor), torch.inf, radius)  # also where a row has no variance
     return (pred.moments.mean - radius).to(pred.dtype), (pred.moments.mean + radius).to(pred.dtype)
 

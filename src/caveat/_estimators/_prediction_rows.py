@@ -77,7 +77,7 @@ def _classes(model: Model, pred: Categorical, level: float) -> dict[str, list[An
 
 def _numbers(model: Model, pred: Gaussian, level: float) -> dict[str, list[Any]]:
     assert isinstance(model.target, Numbers)
-    low, high = interval_of(model.calibration.scores, pred, level)
+    low, high = interval_of(model, pred, level)
     parts = decompose(pred)
     columns = {
         "mean": pred.mean,

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators._model import Model, Pred, measure_of, uncertainty_of, unit_of
+from caveat._estimators._model import ROUNDING, Model, Pred, measure_of, uncertainty_of, unit_of
 from caveat._estimators._targets import Classes, Numbers
 from caveat._goal import Goal, check_aims
 from caveat.decide import (
@@ -28,7 +28,7 @@ from caveat.decide import (
 from caveat.errors import InvalidArgumentError, explain
 from caveat.predictive import Categorical
 
-_ROUNDING = 1 + 1e-6  # the same row among others may differ in its last digits
+_ROUNDING = 1 + ROUNDING
 
 
 def losses_of(model: Model, pred: Pred, truth: Tensor, tolerance: float | None = None) -> Tensor:

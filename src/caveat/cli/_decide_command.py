@@ -79,6 +79,6 @@ def _calibrate_by(tested: Judged, data: Path) -> tuple[Model, dict[str, Any]]:
 def _quality(model: Model, pred: Categorical | Gaussian, truth: Tensor) -> dict[str, float]:
     if isinstance(pred, Categorical):
         return {"expected_calibration_error": float(expected_calibration_error(pred.mean, truth))}
-    low, high = interval_of(model.calibration.scores, pred, 0.9)
+    low, high = interval_of(model, pred, 0.9)
     covered = interval_coverage(low.double(), high.double(), truth)
     return {"coverage_of_90_percent_intervals": float(covered)}

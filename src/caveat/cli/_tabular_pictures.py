@@ -59,7 +59,7 @@ def plot_calibration(tested: Judged) -> Any:
 
 def _fraction_held(tested: Judged, level: float) -> float:
     """The fraction of the first target's conformal intervals of a level that hold the truth."""
-    low, high = interval_of(tested.model.calibration.scores, cast(Gaussian, tested.pred), level)
+    low, high = interval_of(tested.model, cast(Gaussian, tested.pred), level)
     return float(metrics.interval_coverage(low[:, 0].double(), high[:, 0].double(), tested.truth[:, 0]))
 
 

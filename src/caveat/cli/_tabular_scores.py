@@ -121,7 +121,7 @@ def fraction_of_rows(holds: Tensor) -> Tensor:
 def _number_metrics(tested: Judged) -> list[Any]:
     pred, target = cast(Gaussian, tested.pred), cast(Numbers, tested.model.target)
     found: list[Any] = []
-    low, high = (side.double() for side in interval_of(tested.model.calibration.scores, pred, 0.9))
+    low, high = (side.double() for side in interval_of(tested.model, pred, 0.9))
     nll, crps = -pred.log_prob(tested.truth).double(), pred.crps(tested.truth).double()
     for column, name in enumerate(target.names):
         answer, truth = pred.moments.mean[:, column], tested.truth[:, column]
