@@ -44,7 +44,7 @@ def dropped(x: Tensor, shape_of: ShapeOf, kind: str, rate: float, training: bool
         x: the tensor to drop.
         shape_of: the shape of the mask, which broadcasts over ``x``.
         kind: what an audit calls the site.
-        rate: the share that is dropped, in [0, 1).
+        rate: the fraction that is dropped, in [0, 1).
         training: the layer's flag.
         of_weights: ``x`` is a parameter: there is no batch in it.
     """

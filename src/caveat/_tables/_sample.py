@@ -34,7 +34,7 @@ def read_sample(
         most: Number of rows.
         seed: Random seed of the draw.
         needed: Names of columns that must be there, by what names them, such as "--target".
-        advance: Called with the share of the file that was read.
+        advance: Called with the fraction of the file that was read.
         spelling: What looks at the keys of JSON lines.
 
     Raises:

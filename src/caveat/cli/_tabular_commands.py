@@ -32,6 +32,14 @@ Threads = Annotated[
     int | None, typer.Option(help="Threads to compute with; if not given, one for a small table, else one per core.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `caveat fit` wrote.")]
+ToLearnFrom = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="A table: .csv, .jsonl (.gz too), .parquet, .feather; "
+        "or pictures: a folder of class folders, or a CSV with paths in its first column.",
+    ),
+]
 Labeled = Annotated[
     Path, typer.Argument(metavar="DATA", help="Rows with the target that the model was not trained on.")
 ]
@@ -40,14 +48,7 @@ _YES_NO = {"True": "yes", "False": "no"}
 
 
 def fit(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="A table: .csv, .jsonl (.gz too), .parquet, .feather; "
-            "or pictures: a folder of class folders, or a CSV with paths in its first column.",
-        ),
-    ],
+    data: ToLearnFrom,
     out: Annotated[Path, typer.Option(help="Folder to save the model in; a model that is there is replaced.")],
     target: Annotated[
         list[str] | None,

@@ -126,7 +126,7 @@ def _block_rate(p: float, block_size: int, sizes: tuple[int, ...], *, exact: boo
     """Gamma: how likely each place where a block fits is a block's corner, so that a share ``p`` is dropped.
 
     Args:
-        p: the share of elements that is to be dropped.
+        p: the fraction of elements that is to be dropped.
         block_size: the side of a block, cut to the map's own sizes.
         sizes: the map's sizes, such as (H, W).
         exact: solve for the gamma at which the expected share kept is 1 - p, overlaps counted. False: the paper's

@@ -135,7 +135,7 @@ class Regressor(TableEstimator, RegressorBase):
         batch_size: rows of a step.
         patience: epochs to wait for a gain on held-out rows.
         learning_rate, weight_decay: AdamW's; a decay of 0.01 if None.
-        calibration: the share of rows that is not trained on but calibrates; 0 for none. Tables too small to spare 20
+        calibration: the fraction of rows that only calibrates; 0 for none. Tables too small to spare 20
             rows are calibrated by five folds, which train five times more; those of fewer than 20 rows are not.
         categorical: names (or numbers) of columns that hold categories although they look like numbers.
         random_state: the same one and the same rows, in any order, give the same model.

@@ -91,8 +91,8 @@ class Classifier(SentenceEstimator, ClassifierBase):
         epochs, batch_size, patience, learning_rate: of training; by the kind of network and the number of sentences if
             None.
         weight_decay: AdamW's; 0.01 if None.
-        validation: the share of training sentences that early stopping looks at.
-        calibration: the share that is not trained on but calibrates; 0 for none. Sets too small to spare 20 sentences
+        validation: the fraction of training sentences that early stopping looks at.
+        calibration: the fraction that is not trained on but calibrates; 0 for none. Sets too small to spare 20
             are not calibrated.
         class_weight: None, "balanced", or a dict of weights by class.
         random_state: the same one and the same sentences, in any order, give the same model.

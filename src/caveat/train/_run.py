@@ -33,7 +33,7 @@ class Run:
         build: ``build()`` or ``build(seed)`` gives the untrained network; torch's seed is the run's while it runs.
         data: (inputs, targets), a Dataset or a DataLoader.
         seed: Random seed for the initialization, the validation split, the order of the rows and the dropout.
-        validation: the share of rows that is held out, (inputs, targets) of its own, or None.
+        validation: the fraction of rows that is held out, (inputs, targets) of its own, or None.
         epochs: Largest number of passes over the data.
         batch_size: rows of a step.
         learning_rate: AdamW's.
@@ -41,7 +41,7 @@ class Run:
         patience: stop when the validation loss has not fallen for so many epochs, and take the best weights; None: all
             epochs, then the best weights where there is a validation part, else the last.
         bootstrap: draw the training rows with replacement.
-        adversarial: None, or the step of the fast gradient sign as a share of each input feature's range.
+        adversarial: None, or the step of the fast gradient sign as a fraction of each input feature's range.
         optimizer: None for AdamW, or a factory: ``optimizer(parameters)`` gives the network's optimizer.
         schedule: None, or ``schedule(t)``, the factor of the learning rate after a fraction t of all steps.
 
