@@ -67,28 +67,28 @@ class Noise(FunctionMode):
         self.rates = rates
         self.level: int | None = None
         self.seen: list[float] = []
-        self._step = self.site = 0
+        self._step = self._site = 0
         self._held: dict[tuple[Any, ...], tuple[dict[int, int], Tensor]] = {}
 
     def begin(self, step: int, level: int | None = None) -> None:
         """A new pass: the masks are those of ``step``."""
-        self._step, self.site, self.level, self.seen = step, 0, level, []
+        self._step, self._site, self.level, self.seen = step, 0, level, []
 
     def anew(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function with the numbers of this pass, from the site on that comes next."""
         if self.level is not None:
             raise RuntimeError("a part is computed anew on the way back (torch.utils.checkpoint)")
-        site = self.site
+        site = self._site
 
         def run(*args: Any, **kwargs: Any) -> Any:
             if running_mode() is self:
                 return function(*args, **kwargs)
-            reached, self.site = self.site, site
+            reached, self._site = self._site, site
             try:
                 with self:
                     return function(*args, **kwargs)
             finally:
-                self.site = reached
+                self._site = reached
 
         return run
 
@@ -113,7 +113,7 @@ class Noise(FunctionMode):
         A word serves two elements, so a rate is held to 2^-16.
         """
         self.seen.append(rate)
-        rates = self.rates[self.site] if self.site < len(self.rates) else (rate,) * len(self.words)
+        rates = self.rates[self._site] if self._site < len(self.rates) else (rate,) * len(self.words)
 
         def writer(steps: int) -> Writer:
             marks = [min(round(rate * 2 * _HALF), 2 * _HALF - 1) - _HALF for rate in rates]
@@ -163,7 +163,7 @@ class Noise(FunctionMode):
         writer: Callable[[int], Writer],
     ) -> Tensor:
         """This step's (M, elements) at the next site; blocks of several steps are made at a time."""
-        site, self.site = self.site, self.site + 1
+        site, self._site = self._site, self._site + 1
         name = (site, stream, elements, dtype, settings)
         held = self._held.get(name)
         if held is None or self._step not in held[0]:
