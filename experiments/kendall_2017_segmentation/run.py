@@ -223,7 +223,10 @@ def numbers(parts: dict[str, Record]) -> dict[str, float]:
             found |= {f"{key}, {name}": own[key] for key in ("mIoU", "accuracy", "NLL", "ECE")}
             curve = own["precision by entropy"]
             found[f"precision of the surer half by entropy, {name}"] = float(np.interp(0.5, FRACTIONS, curve))
-            found[f"steps at which precision rises, {name}"] = int((np.diff(curve) > 1e-3).sum())
+            rises = np.flatnonzero(np.diff(curve) > 1e-3)
+            found[f"largest fraction retained at which precision rises, {name}"] = max(
+                (float(FRACTIONS[k + 1]) for k in rises), default=0.0
+            )
     if "noise" in parts:
         own = parts["noise"]["draws"]
         found["entropy overall, both"] = own["entropy overall"]
