@@ -50,7 +50,7 @@ def batch() -> torch.Tensor:
     return torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("size", [None, 5], ids=["without end", "five functions"])
+@pytest.mark.parametrize("size", [None, 5], ids=["unbounded", "five functions"])
 def test_a_right_sampler_passes(size: int | None) -> None:
     model = broken.network()
     variants = {"again": broken.Right(model, size)}

@@ -289,12 +289,13 @@ def _stopping(
     if not tolerance > 0:
         problem = ("tolerance must be above 0.", f"tolerance={tolerance!r}", "pass tolerance=0.01")
     elif not 2 <= least <= most:
-        problem = ("min_draws and max_draws must be 2 <= min_draws <= max_draws.", f"{least} and {most}", "swap them")
+        rule = "min_draws and max_draws must keep 2 <= min_draws <= max_draws."
+        problem = (rule, f"{least} and {most}", "leave them out")
     elif keep:
         problem = ("keep=True needs a fixed n.", "keep=True with n='auto'", "pass an integer n")
     elif sampler.size is not None:
-        problem = ('n="auto" needs a sampler without end.', f"a sampler of {sampler.size} functions", "leave n out")
+        problem = ('n="auto" needs an unbounded sampler.', f"a sampler of {sampler.size} functions", "leave n out")
     if problem is not None:
         rule, got, fix = problem
-        raise InvalidArgumentError(rule, got=got, cause="settings of two kinds of call were mixed", fix=fix)
+        raise InvalidArgumentError(rule, got=got, fix=fix)
     return Stopping(tolerance, measure, least, most)

@@ -95,7 +95,7 @@ def mc_batch_norm(
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
-        A sampler without end. Which rows mini-batch i has depends on (seed, i) alone.
+        An unbounded sampler. Which rows mini-batch i has depends on (seed, i) alone.
 
     Raises:
         NothingRandomError: the network calls no batch normalization.

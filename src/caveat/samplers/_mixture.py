@@ -130,7 +130,7 @@ def mixture(samplers: Iterable[Sampler[P]]) -> Mixture[P]:
         samplers: K samplers with equal outputs. Mixtures may be mixed again.
 
     Returns:
-        A sampler without end if all components are; else of K times the smallest size, so that shares stay equal.
+        An unbounded sampler if all components are; else one of K times the smallest size, so that weights stay equal.
 
     Raises:
         InvalidArgumentError: no samplers, something other than samplers, or outputs that differ.

@@ -182,7 +182,7 @@ def swag(
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
-        A sampler without end.
+        An unbounded sampler.
 
     Raises:
         InvalidArgumentError: fewer than two snapshots, of another network, a negative rank or scale, or batch

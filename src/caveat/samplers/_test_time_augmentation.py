@@ -143,7 +143,7 @@ def test_time_augmentation(  # no test, though its name begins as one's
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
-        A sampler without end.
+        An unbounded sampler.
 
     Raises:
         InvalidArgumentError: not a network or not a function; while drawing, inputs of another number of rows.
