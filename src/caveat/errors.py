@@ -4,20 +4,16 @@
 
     CaveatError
     ├── NothingRandomError (ValueError)       the model cannot vary from draw to draw
-    ├── InvalidRateError (ValueError)         a dropout rate outside [0, 1)
-    ├── InvalidArgumentError (ValueError)     n = 0, an empty batch, an unknown name, a wrong type
-    │   ├── CannotPropagateError              samplers: a call that moments do not pass through
-    │   ├── NoThresholdError                  decide: no threshold keeps the promise
-    │   ├── InvalidTableError                 tabular: a file of rows
-    │   ├── InvalidTextError, InvalidEncoderError  text: sentences; what reads them
-    │   └── InvalidModelError                 a model's folder that is none, was changed, or is newer
+    ├── InvalidArgumentError (ValueError)     n = 0, an empty batch, an unknown name, a rate outside [0, 1)
+    │   ├── InvalidDataError                  tables, sentences, pictures, or a loader that raised
+    │   ├── InvalidModelError                 a model's folder that is none, was changed, or is newer
+    │   ├── UnsupportedModelError             a call that moments or ONNX have no rule for
+    │   └── NoThresholdError                  decide: no threshold keeps the promise
     ├── OutputMismatchError (ValueError)      the network's return does not fit the declared output
     │   └── NotProbabilitiesError             values declared as probabilities that are not
     ├── NotFiniteError (ArithmeticError)      NaN in what the network returned
     ├── CannotMergeError (ValueError)         two predictives of different kinds, shapes or settings
     ├── DrawsNotKeptError (LookupError)       a question that needs the draws, which were not kept
-    ├── LoaderFailedError (RuntimeError)      a data loader raised half-way
-    ├── NotExportableError (ValueError)       what cannot be written as an ONNX file of any batch size
     ├── OutOfMemoryError (MemoryError)        one draw of one row does not fit
     ├── BusyError (BlockingIOError)           a file or folder that another process is writing
     ├── LedgerError (ValueError)              decide: a ledger cut off in mid-line, edited, moved or deleted
@@ -37,13 +33,12 @@ __all__ = [
     "BusyError",
     "CannotMergeError",
     "CaveatError",
+    "DoubtfulDataWarning",
     "DrawsNotKeptError",
     "InvalidArgumentError",
+    "InvalidDataError",
     "InvalidModelError",
-    "InvalidRateError",
-    "LoaderFailedError",
     "MissingExtraError",
-    "NotExportableError",
     "NotFiniteError",
     "NotInterceptedWarning",
     "NotProbabilitiesError",
@@ -51,6 +46,7 @@ __all__ = [
     "OutOfMemoryError",
     "OutputMismatchError",
     "RowsNotSeparatedWarning",
+    "UnsupportedModelError",
 ]
 
 
@@ -85,16 +81,24 @@ class NothingRandomError(CaveatError, ValueError):
     """The model cannot vary: no site is live, or none reaches the output that is read."""
 
 
-class InvalidRateError(CaveatError, ValueError):
-    """A dropout rate outside [0, 1)."""
-
-
 class InvalidArgumentError(CaveatError, ValueError):
     """An argument that no call could use: n = 0, an empty batch, an unknown name."""
 
 
+class InvalidDataError(InvalidArgumentError):
+    """Rows that cannot be learned from or predicted for: the message names the file, the column and the row.
+
+    They are tables, sentences, pictures and their answers, or the batches of a loader that raised half-way: its own
+    error is the cause then, and the batches before it were given.
+    """
+
+
 class InvalidModelError(InvalidArgumentError):
     """A folder that is no model of caveat's, is cut short, was changed, or is of a newer version."""
+
+
+class UnsupportedModelError(InvalidArgumentError, NotImplementedError):
+    """A network that a method does not support, such as moment propagation or ONNX; the message names the call."""
 
 
 class OutputMismatchError(CaveatError, ValueError):
@@ -117,14 +121,6 @@ class DrawsNotKeptError(CaveatError, LookupError):
     """A question that only the draws themselves answer, of a predictive that did not keep them."""
 
 
-class LoaderFailedError(CaveatError, RuntimeError):
-    """A data loader raised half-way; its own error is the cause, and the batches before it were given."""
-
-
-class NotExportableError(CaveatError, ValueError):
-    """A sampler that cannot be written as an ONNX file that takes batches of any size."""
-
-
 class OutOfMemoryError(CaveatError, MemoryError):
     """One draw of one row does not fit in memory: there is nothing left to halve."""
 
@@ -135,6 +131,10 @@ class BusyError(CaveatError, BlockingIOError):
 
 class MissingExtraError(CaveatError, ImportError):
     """An optional dependency is not installed."""
+
+
+class DoubtfulDataWarning(UserWarning):
+    """Rows that could be read in part only, or in two ways; the message says which, and how they were read."""
 
 
 class NotInterceptedWarning(UserWarning):

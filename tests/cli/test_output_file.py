@@ -11,9 +11,8 @@ pytest.importorskip("sklearn")
 pytest.importorskip("safetensors")
 
 from caveat._tables._chunks import _head, content_of, read_chunks  # pyright: ignore[reportPrivateUsage]
-from caveat._tables._columns import InvalidTableError
 from caveat.cli._output_file import check_output, checkpoint, destination, written
-from caveat.errors import BusyError, InvalidModelError
+from caveat.errors import BusyError, InvalidDataError, InvalidModelError
 
 
 def write_one(path: Path, what: str, kind: str, *, interrupt: bool = False) -> tuple[int, dict[str, int]]:
@@ -70,7 +69,7 @@ def test_outputs_that_would_do_harm_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "link.csv").symlink_to(data)
     for out in (data, tmp_path / "link.csv", tmp_path, tmp_path / "pipe.csv"):
-        with pytest.raises(InvalidTableError):
+        with pytest.raises(InvalidDataError):
             check_output(out, read=[data])
 
 
@@ -97,7 +96,7 @@ def test_a_stray_quote_reads_no_further_than_a_cell_may_go(tmp_path: Path) -> No
     assert len(read) < 50_000
     data = tmp_path / "data.csv"
     data.write_text('"a,y\n' + "1,2\n" * 100_000)
-    with pytest.raises(InvalidTableError, match="field larger than field limit"):
+    with pytest.raises(InvalidDataError, match="field larger than field limit"):
         list(read_chunks(data))
 
 

@@ -18,11 +18,12 @@ pytest.importorskip("rich")
 pytest.importorskip("sklearn")
 
 from caveat._estimators import Classes
-from caveat._tables import Chunk, InvalidTableError, NumberColumn, as_objects
+from caveat._tables import Chunk, NumberColumn, as_objects
 from caveat.cli._cli import main
 from caveat.cli._tabular_drift import chance_of, count_numbers, stability_index
 from caveat.cli._tabular_rows import answer_text
 from caveat.cli._tabular_tested import truth_of
+from caveat.errors import InvalidDataError
 from caveat.predictive import Gaussian
 
 QUICK = ["--epochs", "4", "--members", "1", "--draws", "12"]
@@ -168,7 +169,7 @@ def test_classes_that_python_keeps_apart_are_kept_apart_in_a_file(labels: tuple[
 def test_a_cell_that_may_be_either_of_two_classes_is_refused() -> None:
     model: Any = SimpleNamespace(target=Classes("y", ("True", "true", "2.0"), (1, 1, 1)))
     assert truth_of(model, chunk_of([2, "2", True, "true"])).tolist() == [2, 2, 0, 1]
-    with pytest.raises(InvalidTableError, match=r"'TRUE' at line 3 of t.csv; known are 'True', 'true', '2.0'"):
+    with pytest.raises(InvalidDataError, match=r"'TRUE' at line 3 of t.csv; known are 'True', 'true', '2.0'"):
         truth_of(model, chunk_of(["true", "TRUE"]))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import caveat
-from caveat.errors import LoaderFailedError
+from caveat.errors import InvalidDataError
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -104,7 +104,7 @@ def test_a_loader_that_raises_half_way() -> None:
 
     batches = caveat.predict_batches(caveat.mc_dropout(mlp(), output=caveat.Mean()), Half(), n=5)
     assert next(batches).row_count == 2
-    with pytest.raises(LoaderFailedError, match=r"batch 1: cannot read row 7(?s:.*)Fix:") as error:
+    with pytest.raises(InvalidDataError, match=r"batch 1: cannot read row 7(?s:.*)Fix:") as error:
         next(batches)
     assert isinstance(error.value.__cause__, OSError)
 

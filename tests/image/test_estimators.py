@@ -19,7 +19,7 @@ from sklearn.base import clone
 
 import caveat
 from caveat.errors import InvalidArgumentError, MissingExtraError
-from caveat.image import Classifier, InvalidModelError, InvalidPictureError, PicturesLeftOutWarning, Regressor
+from caveat.image import Classifier, DoubtfulDataWarning, InvalidDataError, InvalidModelError, Regressor
 
 from .pictures import QUICK, draw_shapes, gray_levels
 
@@ -83,7 +83,7 @@ def test_scikit_learn_can_clone_it() -> None:
 
 
 def test_class_folders_are_enough(folder: Path) -> None:
-    with pytest.warns(PicturesLeftOutWarning, match="2 of 62 pictures are left out"):
+    with pytest.warns(DoubtfulDataWarning, match="2 of 62 pictures are left out"):
         model = Classifier(**QUICK).fit(folder)
     assert model.classes_.tolist() == ["disk", "square"]
     assert model.model_.summary["rows_left_out"] == 2
@@ -110,7 +110,7 @@ def test_reading_and_training_show_how_far_they_are(monkeypatch: pytest.MonkeyPa
 def test_a_class_folder_without_a_picture_is_named(folder: Path, tmp_path: Path) -> None:
     place = Path(shutil.copytree(folder, tmp_path / "photos"))
     (place / "ring").mkdir()
-    with pytest.warns(PicturesLeftOutWarning) as caught:
+    with pytest.warns(DoubtfulDataWarning) as caught:
         Classifier(epochs=1, width=4, draws=2).fit(place)
     assert str(caught[0].message) == "Class folders without a picture: ring."
 
@@ -119,14 +119,14 @@ def test_weights_of_pictures_left_out_do_not_matter() -> None:
     X, y = draw_shapes(40)
     weights = np.linspace(0.5, 1.5, 40)
     whole = Classifier(**QUICK).fit(X, y, weights)
-    with pytest.warns(PicturesLeftOutWarning):
+    with pytest.warns(DoubtfulDataWarning):
         with_blank = Classifier(**QUICK).fit([*X, BLANK], [*y, "disk"], [*weights, 5.0])
     np.testing.assert_array_equal(whole.predict_proba(X), with_blank.predict_proba(X))
 
 
 def test_of_what_cannot_be_seen_the_frequencies_are_known(classifier: Classifier) -> None:
     X, _ = draw_shapes(4, seed=2)
-    with pytest.warns(PicturesLeftOutWarning, match=r"nowhere\.png .* row 3 \(blank"):
+    with pytest.warns(DoubtfulDataWarning, match=r"nowhere\.png .* row 3 \(blank"):
         proba = classifier.predict_proba([X[0], "nowhere.png", X[1], BLANK])
     np.testing.assert_allclose(proba[[1, 3]], 0.5)
     np.testing.assert_allclose(proba[[0, 2]], classifier.predict_proba(X[:2]), atol=1e-6)
@@ -134,7 +134,7 @@ def test_of_what_cannot_be_seen_the_frequencies_are_known(classifier: Classifier
 
 def test_of_what_cannot_be_seen_the_mean_is_known(regressor: Regressor) -> None:
     _, light = gray_levels(200)
-    with pytest.warns(PicturesLeftOutWarning):
+    with pytest.warns(DoubtfulDataWarning):
         mean, std = regressor.predict([BLANK], return_std=True)
     assert mean[0] == pytest.approx(light.mean())
     assert std[0] == pytest.approx(light.std())
@@ -142,7 +142,7 @@ def test_of_what_cannot_be_seen_the_mean_is_known(regressor: Regressor) -> None:
 
 def test_of_what_cannot_be_seen_the_mean_is_known_to_all_digits() -> None:
     X, light = gray_levels(60)
-    with pytest.warns(PicturesLeftOutWarning):
+    with pytest.warns(DoubtfulDataWarning):
         mean = Regressor(width=4, epochs=1, draws=3).fit(X, light + 1e12).predict([BLANK])
     assert mean[0] - 1e12 == pytest.approx(light.mean(), abs=1e-3)
 
@@ -154,16 +154,16 @@ def test_what_cannot_be_seen_is_deferred(classifier: Classifier) -> None:
     with pytest.raises(InvalidArgumentError, match="threshold must be chosen"):
         model.decide(X)
     model.threshold_for_cost(X, y, 0.99)
-    with pytest.warns(PicturesLeftOutWarning):
+    with pytest.warns(DoubtfulDataWarning):
         made = model.decide([*X, BLANK])
     assert not made.answered[-1]
     assert made.answered[:-1].any()
-    with pytest.warns(PicturesLeftOutWarning):
+    with pytest.warns(DoubtfulDataWarning):
         assert model.predict_or_abstain([BLANK], abstained="?").tolist() == ["?"]
 
 
 def test_nothing_that_can_be_seen_is_an_error() -> None:
-    with pytest.raises(InvalidPictureError, match="at least some"):
+    with pytest.raises(InvalidDataError, match="at least some"):
         Classifier(**QUICK).fit([BLANK, BLANK], ["a", "b"])
 
 
@@ -171,7 +171,7 @@ def test_nothing_that_can_be_seen_is_an_error() -> None:
     "y", [None, ["disk"], ["disk"] * 20, [np.nan] * 20], ids=["none", "too few", "one class", "missing"]
 )
 def test_answers_that_do_not_fit_are_refused(y: Any) -> None:
-    with pytest.raises(InvalidPictureError):
+    with pytest.raises(InvalidDataError):
         Classifier(**QUICK).fit(draw_shapes(20)[0], y)
 
 
@@ -272,7 +272,7 @@ def test_a_backbone_by_name_is_opened_by_timm(tmp_path: Path, monkeypatch: pytes
     assert model.model_.reader.format.size == 20
     model.save(tmp_path / "model")
     np.testing.assert_array_equal(Classifier.load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
-    with pytest.raises(InvalidPictureError, match="Unknown model"):
+    with pytest.raises(InvalidDataError, match="Unknown model"):
         Classifier(backbone="stripes").fit(X, y)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtraError, match=r"caveat\[backbones\]"):
@@ -280,7 +280,7 @@ def test_a_backbone_by_name_is_opened_by_timm(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_module_that_gives_no_features_is_refused() -> None:
-    with pytest.raises(InvalidPictureError, match="backbone must be"):
+    with pytest.raises(InvalidDataError, match="backbone must be"):
         Classifier(backbone=nn.Linear(3, 2)).fit(*draw_shapes(20))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from caveat._pictures._listing import as_sources
-from caveat.image import InvalidPictureError, list_pictures
+from caveat.image import InvalidDataError, list_pictures
 
 
 def test_class_folders_say_the_answers(folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_table_says_paths_and_answers(text: str, target: Any, answers: Any, tm
 )
 def test_a_table_that_says_neither_is_refused(text: str, target: Any, said: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(InvalidPictureError, match=said):
+    with pytest.raises(InvalidDataError, match=said):
         list_pictures(tmp_path / "list.csv", target)
 
 
@@ -105,17 +105,17 @@ def test_a_list_to_predict_for_needs_no_answers(tmp_path: Path) -> None:
 
 def test_a_file_in_another_encoding_is_told_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes("path,sort\n1.png,kätzchen\n".encode("latin-1"))
-    with pytest.raises(InvalidPictureError, match="line 2 is not UTF-8"):
+    with pytest.raises(InvalidDataError, match="line 2 is not UTF-8"):
         list_pictures(tmp_path / "list.csv")
 
 
 def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere", tmp_path / "nowhere.csv"):
-        with pytest.raises(InvalidPictureError, match="Pictures are a folder"):
+        with pytest.raises(InvalidDataError, match="Pictures are a folder"):
             list_pictures(place)
 
 
 @pytest.mark.parametrize("X", ["one.png", b"bytes", None, {}, [], 3, np.zeros((9, 9))], ids=str)
 def test_what_is_no_list_of_pictures_is_refused(X: Any) -> None:
-    with pytest.raises(InvalidPictureError):
+    with pytest.raises(InvalidDataError):
         as_sources(X)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import caveat
 from caveat._engine import Sampler
 from caveat._inputs import as_inputs
-from caveat.errors import InvalidArgumentError, MissingExtraError, NotExportableError
+from caveat.errors import InvalidArgumentError, MissingExtraError, UnsupportedModelError
 from caveat.interop._onnx_recording import functions_of
 
 # (rows, draws, seed), none of them those of the batch that is exported with
@@ -322,7 +322,7 @@ def export(model: nn.Module, path: Path, **settings: Any) -> None:
 )
 def test_what_cannot_be_exported_is_named(model: Callable[[], nn.Module], words: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    with pytest.raises(NotExportableError, match=words):
+    with pytest.raises(UnsupportedModelError, match=words):
         export(model(), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -330,7 +330,7 @@ def test_what_cannot_be_exported_is_named(model: Callable[[], nn.Module], words:
 @pytest.mark.heavy
 def test_weights_too_large_for_one_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caveat.interop._onnx_network._MOST_BYTES", 4 * 131 - 1)
-    with pytest.raises(NotExportableError, match="less than 2 GiB"):
+    with pytest.raises(UnsupportedModelError, match="less than 2 GiB"):
         export(dense(), tmp_path)  # of 80 + 51 numbers
     monkeypatch.setattr("caveat.interop._onnx_network._MOST_BYTES", 4 * 131)
     export(dense(), tmp_path)
@@ -344,10 +344,10 @@ def test_without_dropout_there_is_nothing_to_export(tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_samplers_of_other_kinds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotExportableError, match="stratified masks"):
+    with pytest.raises(UnsupportedModelError, match="stratified masks"):
         export(dense(), tmp_path, strata=4)
     mixture = caveat.mixture([caveat.mc_dropout(dense(), output=caveat.Logits()) for _ in range(2)])
-    with pytest.raises(NotExportableError, match="a sampler of type"):
+    with pytest.raises(UnsupportedModelError, match="a sampler of type"):
         caveat.export_onnx(mixture, torch.zeros(4, 4), tmp_path / "m.onnx")
     with pytest.raises(InvalidArgumentError, match="The first argument is a sampler"):
         caveat.export_onnx(dense(), torch.zeros(4, 4), tmp_path / "m.onnx")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import torch
 
 import caveat
 from caveat._inputs import as_inputs, structure_of
-from caveat.errors import NotExportableError
+from caveat.errors import UnsupportedModelError
 
 from ..zoo.architectures import ENTRIES
 from ..zoo.entry import Entry
@@ -40,7 +40,7 @@ def test_a_network_of_the_zoo_draws_in_onnx_runtime(entry: Entry, tmp_path: Path
     path = tmp_path / "model.onnx"
     reason = IN_BFLOAT16 if entry.name.startswith("bfloat16") else REFUSED.get(entry.name)
     if reason is not None:
-        with pytest.raises(NotExportableError, match=reason):
+        with pytest.raises(UnsupportedModelError, match=reason):
             caveat.export_onnx(sampler, entry.inputs(3), path, what="draws")
         return
     caveat.export_onnx(sampler, entry.inputs(3), path, what="draws")

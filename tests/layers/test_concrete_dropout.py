@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 from caveat.layers import ConcreteDropout, concrete_penalty, replace
 from caveat.layers._concrete_dropout import _multiplier
 
@@ -169,10 +169,10 @@ def test_the_temperature_is_the_authors_for_inputs_and_for_channels() -> None:
 
 
 def test_a_learned_rate_cannot_start_at_zero() -> None:
-    with pytest.raises(InvalidRateError, match="start in"):
+    with pytest.raises(InvalidArgumentError, match="start in"):
         ConcreteDropout(nn.Linear(2, 2), 0.0)
     for temperature in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(InvalidRateError, match="temperature"):
+        with pytest.raises(InvalidArgumentError, match="temperature"):
             ConcreteDropout(nn.Linear(2, 2), temperature=temperature)
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import caveat
 import caveat._intercept._layer_sites  # registers the handlers
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 from caveat.layers import SpatialDropout2d, insert_dropout, remove_dropout
 from caveat.testing import check_sampler
 
@@ -159,7 +159,7 @@ def test_functional_calls_over_stacked_members() -> None:
 
 @pytest.mark.parametrize("p", [1.0, -0.5, float("nan")])
 def test_a_rate_is_a_share_below_one(p: float) -> None:
-    with pytest.raises(InvalidRateError):
+    with pytest.raises(InvalidArgumentError):
         insert_dropout(nn.Sequential(nn.ReLU()), p, after=nn.ReLU)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from caveat import layers
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 
 # A layer, and the shape of a batch for it.
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -134,7 +134,7 @@ def test_layers_are_copied_and_pickled(name: str) -> None:
     lambda p: layers.ConcreteDropout(nn.Conv1d(2, 2, 1), p),
 ])  # fmt: skip
 def test_a_rate_is_a_share_below_one(build: Callable[[float], nn.Module], p: float) -> None:
-    with pytest.raises(InvalidRateError, match=r"must lie in \[0, 1\)"):
+    with pytest.raises(InvalidArgumentError, match=r"must lie in \[0, 1\)"):
         build(p)
 
 

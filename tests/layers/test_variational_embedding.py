@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import caveat
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 from caveat.layers import EmbeddingDropout
 
 
@@ -83,5 +83,5 @@ def test_eval_mode_and_rate_zero_are_the_embedding() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(InvalidArgumentError, match=r"wraps an nn\.Embedding"):
         EmbeddingDropout(torch.zeros(3, 2), 0.1)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InvalidRateError):
+    with pytest.raises(InvalidArgumentError):
         EmbeddingDropout(nn.Embedding(3, 2), 1.0)

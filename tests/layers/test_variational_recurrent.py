@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import caveat
 from caveat._recurrence._direction import Steps, Weights, run_direction
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 from caveat.layers import VariationalGRU, VariationalLSTM
 
 PAIRS = [(nn.LSTM, VariationalLSTM), (nn.GRU, VariationalGRU)]
@@ -170,7 +170,7 @@ def test_autocast_and_half() -> None:
 @pytest.mark.parametrize("name", ["dropout", "input_dropout", "state_dropout", "output_dropout"])
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan"), "0.5"])
 def test_rates_out_of_range(name: str, rate: Any) -> None:
-    with pytest.raises(InvalidRateError, match="must lie in"):
+    with pytest.raises(InvalidArgumentError, match="must lie in"):
         VariationalLSTM(3, 4, **{name: rate})
 
 

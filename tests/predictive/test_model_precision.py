@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Mean, model_precision
 
 
@@ -24,7 +24,7 @@ def test_its_inverse_is_the_noise_variance() -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 5, float("nan")])
 def test_bad_rate(rate: float) -> None:
-    with pytest.raises(InvalidRateError, match=r"(?s)\[0, 1\).*Got: dropout=.*Fix:"):
+    with pytest.raises(InvalidArgumentError, match=r"(?s)\[0, 1\).*Got: dropout=.*Fix:"):
         model_precision(1.0, rate, 10, 1e-4)
 
 

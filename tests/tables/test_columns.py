@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caveat._tables import InvalidTableError, as_columns
+from caveat._tables import as_columns
 from caveat._tables._reading import learn_table
 from caveat._tables._schema import CategoryColumn
 from caveat._tables._values import dates_of, keys_of, numbers_of
+from caveat.errors import InvalidDataError
 
 SIZES, COLORS = [1.5, None, 3.0], ["red", None, "blue"]
 
@@ -50,13 +51,13 @@ def test_lists_and_arrays_are_named_by_number() -> None:
 
 @pytest.mark.parametrize("table", [np.ones(3), 3.0, {"a": [1, 2], "b": [1]}, {"a": [[1, 2]]}])
 def test_what_is_no_table_is_said(table: object) -> None:
-    with pytest.raises(InvalidTableError, match="X must be a table"):
+    with pytest.raises(InvalidDataError, match="X must be a table"):
         as_columns(table)
 
 
 def test_a_name_that_is_there_twice_is_named() -> None:
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(InvalidTableError, match="'a' twice"):
+    with pytest.raises(InvalidDataError, match="'a' twice"):
         as_columns(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
 
 
@@ -143,7 +144,7 @@ def test_the_index_of_a_data_frame_is_no_column_of_an_arrow_table() -> None:
 
 
 def test_names_that_are_one_as_text_are_refused() -> None:
-    with pytest.raises(InvalidTableError, match="'1' twice"):
+    with pytest.raises(InvalidDataError, match="'1' twice"):
         as_columns({1: [1.0], "1": [2.0]})
 
 
@@ -153,5 +154,5 @@ def test_a_column_of_several_numbers_a_row_is_refused() -> None:
         polars.Series([{"a": 1, "b": 2}] * 3),
         polars.Series([[1, 2]] * 3, dtype=polars.Array(polars.Int64, 2)),
     ):
-        with pytest.raises(InvalidTableError, match="column 'c' of shape"):
+        with pytest.raises(InvalidDataError, match="column 'c' of shape"):
             as_columns(polars.DataFrame({"c": values, "x": [1, 2, 3]}))

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat._tables._columns import InvalidTableError
 from caveat._tables._days import day_of, learn_order
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import dates_of
+from caveat.errors import InvalidDataError
 
 MOMENTS = st.datetimes(datetime(1900, 1, 2), datetime(2100, 1, 1))
 OFFSETS = st.integers(-14 * 60, 14 * 60)
@@ -83,7 +83,7 @@ def test_what_may_be_a_version_is_said() -> None:
     assert learn_reading("x", objects("1.2.10", "15.3.15")).note == ""
     mixed = learn_reading("x", objects("1.2.10", "1.2.11", "1.10.3"))
     assert (mixed.kind, mixed.note) == ("category", "looks like dates, or versions: taken for categories")
-    with pytest.raises(InvalidTableError, match=r"2 of 3 values are dates; 'soon' at row 2 is not"):
+    with pytest.raises(InvalidDataError, match=r"2 of 3 values are dates; 'soon' at row 2 is not"):
         learn_reading("x", objects("1.2.10", "1.2.11", "soon"))
 
 
@@ -115,7 +115,7 @@ def test_a_day_that_does_not_exist_is_missing_and_said() -> None:
 
 
 def test_a_word_among_dates_is_named_with_its_row() -> None:
-    with pytest.raises(InvalidTableError, match=r"2 of 3 values are dates; 'soon' at row 1 is not"):
+    with pytest.raises(InvalidDataError, match=r"2 of 3 values are dates; 'soon' at row 1 is not"):
         learn_reading("when", objects("2020-01-01", "soon", "2020-01-02"))
 
 

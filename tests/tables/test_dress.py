@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat._tables._columns import InvalidTableError
 from caveat._tables._dress import Dress, learn_dress, number_in, read_numerals, undress
 from caveat._tables._reading import learn_reading, learn_table
 from caveat._tables._schema import NumberColumn, Schema, parse_columns
 from caveat._tables._values import numbers_of
+from caveat.errors import InvalidDataError
 
 
 def objects(*values: object) -> np.ndarray:
@@ -128,14 +128,14 @@ def test_currencies_that_differ_are_not_put_on_one_scale() -> None:
 
 
 def test_a_word_among_dressed_numbers_is_named_with_its_row() -> None:
-    with pytest.raises(InvalidTableError, match=r"2 of 3 values are numbers with a decimal comma; 'unknown' at row 1"):
+    with pytest.raises(InvalidDataError, match=r"2 of 3 values are numbers with a decimal comma; 'unknown' at row 1"):
         learn_reading("x", objects("28,7", "unknown", "3,1"))
 
 
 def test_later_values_are_read_in_the_dress_of_training() -> None:
     dress = Dress(",", "", "")
     assert numbers_of("x", objects("28,7", "1.234,5", 3.5, None), dress=dress)[:3].tolist() == [28.7, 1234.5, 3.5]
-    with pytest.raises(InvalidTableError, match=r"numbers \(decimal comma\)(.|\n)*'1.234' at row 0"):
+    with pytest.raises(InvalidDataError, match=r"numbers \(decimal comma\)(.|\n)*'1.234' at row 0"):
         numbers_of("x", objects("1.234"), dress=dress)  # a thousand, or a decimal point: nothing in training tells
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from caveat._tables import InvalidTableError, Spelling, read_chunks, read_sample
+from caveat._tables import Spelling, read_chunks, read_sample
+from caveat.errors import InvalidDataError
 
 WHOLE = {"id": 1, "size": 2.0, "color": "red"}
 COLUMNS = ("size", "color", "collar")
@@ -46,7 +47,7 @@ def test_a_file_is_refused_by_line_in_whichever_chunk_it_is(tmp_path: Path) -> N
     data = write(tmp_path / "rows.jsonl", WHOLE, WHOLE, {"id": 2, "size": 1}, {"size": 1, "colour": "red"})
     for rows in (1, 3, 10):
         assert sum(len(chunk.lines) for chunk in read_chunks(data, rows)) == 4
-        with pytest.raises(InvalidTableError, match=r"'colour' and no 'color' at line 4 of rows.jsonl"):
+        with pytest.raises(InvalidDataError, match=r"'colour' and no 'color' at line 4 of rows.jsonl"):
             list(read_chunks(data, rows, Spelling(["size", "color"])))
-    with pytest.raises(InvalidTableError, match=r"'colour' and no 'color' at line 4"):
+    with pytest.raises(InvalidDataError, match=r"'colour' and no 'color' at line 4"):
         read_sample(data, 2, 0, {}, spelling=Spelling(["size", "color"]))

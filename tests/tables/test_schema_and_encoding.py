@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat._plain import from_plain
-from caveat._tables._columns import InvalidTableError, as_columns, as_objects
+from caveat._tables._columns import as_columns, as_objects
 from caveat._tables._reading import learn_table
 from caveat._tables._schema import CategoryColumn, Column, Schema, parse_columns
 from caveat._tables._typed import ABSENT, FIRST, UNKNOWN, unfamiliarity
 from caveat._tables._typed import encode as encode_typed
+from caveat.errors import InvalidDataError
 
 
 def table() -> dict[str, np.ndarray]:
@@ -79,12 +80,12 @@ def test_columns_are_found_by_name_and_others_are_left_alone() -> None:
 def test_a_renamed_column_is_named() -> None:
     columns = table()
     columns["Size"] = columns.pop("size")
-    with pytest.raises(InvalidTableError, match=r"no column 'size'; columns that the model does not know: Size"):
+    with pytest.raises(InvalidDataError, match=r"no column 'size'; columns that the model does not know: Size"):
         encode(learn_table(table())[0], columns)
 
 
 def test_a_column_that_is_named_as_categorical_must_exist() -> None:
-    with pytest.raises(InvalidTableError, match="'shape'"):
+    with pytest.raises(InvalidDataError, match="'shape'"):
         learn_table(table(), categorical=["shape"])[0]
 
 

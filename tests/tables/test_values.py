@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caveat._tables._columns import InvalidTableError
 from caveat._tables._reading import learn_reading
 from caveat._tables._values import dates_of, keys_of, numbers_of
+from caveat.errors import InvalidDataError
 
 
 def objects(*values: object) -> np.ndarray:
@@ -42,25 +42,25 @@ def test_the_kind_of_a_column_follows_from_its_values(values: np.ndarray, kind: 
 
 
 def test_numbers_among_words_are_a_mistake_that_is_named() -> None:
-    with pytest.raises(InvalidTableError, match=r"'age'.*\n.*'unknown' at row 2"):
+    with pytest.raises(InvalidDataError, match=r"'age'.*\n.*'unknown' at row 2"):
         learn_reading("age", objects("31", "45", "unknown"))
 
 
 def test_a_word_among_numbers_is_named_with_its_row() -> None:
-    with pytest.raises(InvalidTableError, match=r"'age' holds numbers(.|\n)*'old' at row 1"):
+    with pytest.raises(InvalidDataError, match=r"'age' holds numbers(.|\n)*'old' at row 1"):
         numbers_of("age", objects("31", "old"))
 
 
 def test_a_number_does_not_depend_on_its_neighbors() -> None:
     """1_000 is a number to NumPy and Python, but none in a table: neither alone nor beside a gap."""
     for beside in ((), ("2",), (2,), ("?",), (None,)):
-        with pytest.raises(InvalidTableError, match=r"'x' holds numbers(.|\n)*'1_000' at row 0"):
+        with pytest.raises(InvalidDataError, match=r"'x' holds numbers(.|\n)*'1_000' at row 0"):
             numbers_of("x", objects("1_000", *beside))
 
 
 @pytest.mark.parametrize("value", ["inf", "-Infinity", float("inf"), "1e999"])
 def test_infinity_is_named_with_its_row(value: object) -> None:
-    with pytest.raises(InvalidTableError, match=r"'x' must hold finite numbers(.|\n)*row 1"):
+    with pytest.raises(InvalidDataError, match=r"'x' must hold finite numbers(.|\n)*row 1"):
         numbers_of("x", objects("1", value, "2"))
 
 
@@ -76,9 +76,9 @@ def test_what_spreadsheets_and_databases_write_for_a_missing_value_is_missing() 
         read = numbers_of if known == "1.5" else dates_of
         assert np.isnan(read("x", objects(known, *gaps))).tolist() == [False] + [True] * len(gaps)
     assert keys_of("x", objects("A", "#N/A", "\\N", "--")) == ["A", None, None, "--"]  # a category may be called "--"
-    with pytest.raises(InvalidTableError, match=r"'oops' at row 2"):
+    with pytest.raises(InvalidDataError, match=r"'oops' at row 2"):
         learn_reading("x", objects("1", "--", "oops", "2", "3"))
-    with pytest.raises(InvalidTableError, match=r"'-' at row 1"):  # a zero in the accounting format of spreadsheets
+    with pytest.raises(InvalidDataError, match=r"'-' at row 1"):  # a zero in the accounting format of spreadsheets
         learn_reading("x", objects("1", "-", "2"))
 
 
@@ -111,7 +111,7 @@ def test_a_category_keeps_zeros_that_say_something() -> None:
 
 @pytest.mark.parametrize("value", [10**400, -(10**5000), "1" + "0" * 400], ids=["long", "longer", "text"])
 def test_a_number_that_no_float_holds_is_named_in_few_words(value: object) -> None:
-    with pytest.raises(InvalidTableError, match="must hold finite numbers") as raised:
+    with pytest.raises(InvalidDataError, match="must hold finite numbers") as raised:
         numbers_of("x", objects(1, value))
     assert len(str(raised.value)) < 400
 
@@ -119,12 +119,12 @@ def test_a_number_that_no_float_holds_is_named_in_few_words(value: object) -> No
 @pytest.mark.parametrize("value", [{"a": 1}, [1, 2]])
 def test_what_is_no_value_is_named_with_its_column_and_row(value: object) -> None:
     for read in (keys_of, learn_reading):
-        with pytest.raises(InvalidTableError, match=r"'x'.*(\n.*)?row 1"):
+        with pytest.raises(InvalidDataError, match=r"'x'.*(\n.*)?row 1"):
             read("x", objects("a", value))
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1, 2]])
 def test_a_list_for_a_number_has_a_way_out(value: object) -> None:
     for read in (numbers_of, learn_reading):
-        with pytest.raises(InvalidTableError, match=r"argument must be a string.*number(.|\n)*Fix: .*'x'"):
+        with pytest.raises(InvalidDataError, match=r"argument must be a string.*number(.|\n)*Fix: .*'x'"):
             read("x", objects("1", value))

@@ -15,7 +15,8 @@ import torch
 
 pytest.importorskip("sklearn")
 from caveat._estimators import Training, learn_classes
-from caveat._tables import InvalidTableError, TableReader, TrainingTable, as_columns, learn_table
+from caveat._tables import TableReader, TrainingTable, as_columns, learn_table
+from caveat.errors import InvalidDataError
 from caveat.tabular import Classifier, InvalidModelError
 from caveat.tabular._boosting import boost, split_in_folds
 from caveat.tabular._settings import Settings
@@ -45,7 +46,7 @@ def table(rows: int = ROWS, seed: int = 0) -> Table:
 
 def training(X: dict[str, np.ndarray], labels: np.ndarray) -> tuple[Training, torch.Tensor]:
     """What the trees are grown on, and what they compare."""
-    target, _, answers = learn_classes(labels, "y", InvalidTableError)
+    target, _, answers = learn_classes(labels, "y", InvalidDataError)
     rows = TrainingTable.of(*learn_table(as_columns(X)))
     _, order, in_order = rows.sort(answers.double().numpy()[:, None], np.ones(len(labels)))
     groups = None if in_order is None else in_order[np.argsort(order)]

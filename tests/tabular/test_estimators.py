@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Categorical, Gaussian
-from caveat.tabular import Classifier, DoubtfulColumnWarning, InvalidModelError, InvalidTableError, Regressor
+from caveat.tabular import Classifier, DoubtfulDataWarning, InvalidDataError, InvalidModelError, Regressor
 from caveat.tabular._network import METHODS
 
 QUICK: dict[str, Any] = {"members": 2, "epochs": 25, "width": 24, "draws": 20}
@@ -62,7 +62,7 @@ def test_what_is_less_sure_than_all_that_decided_is_deferred_in_every_unit() -> 
 def test_an_empty_column_and_a_constant_target_are_learned_with_a_warning() -> None:
     X, y = houses(60)
     empty = {"nothing": np.full(60, np.nan), "neither": np.full(60, None), **X}
-    with pytest.warns(DoubtfulColumnWarning, match="every value is missing"):
+    with pytest.warns(DoubtfulDataWarning, match="every value is missing"):
         model = Regressor(**QUICK).fit(empty, y)
     assert [bool(column.note) for column in model.model_.reader.schema.columns] == [True, True, False, False, False]
     with pytest.warns(UserWarning, match="same value, so that there is nothing to learn"):
@@ -217,13 +217,13 @@ def test_settings_that_cannot_be_used(settings: dict[str, Any], says: str) -> No
 
 def test_tables_that_cannot_be_used(regressor: Regressor) -> None:
     X, y = houses(60)
-    with pytest.raises(InvalidTableError, match="'size' must hold finite numbers"):
+    with pytest.raises(InvalidDataError, match="'size' must hold finite numbers"):
         regressor.predict({**X, "size": np.where(np.arange(60) == 7, np.inf, X["size"])})
-    with pytest.raises(InvalidTableError, match="no column 'garden'"):
+    with pytest.raises(InvalidDataError, match="no column 'garden'"):
         regressor.predict({"size": X["size"], "district": X["district"], "lawn": X["garden"]})
-    with pytest.raises(InvalidTableError, match="row 5"):
+    with pytest.raises(InvalidDataError, match="row 5"):
         Regressor(**QUICK).fit(X, np.where(np.arange(60) == 5, np.nan, y))
-    with pytest.raises(InvalidTableError, match="two classes"):
+    with pytest.raises(InvalidDataError, match="two classes"):
         Classifier(**QUICK).fit(X, ["same"] * 60)
     with pytest.raises(InvalidArgumentError, match="level"):
         regressor.predict_interval(X, 90)
@@ -360,7 +360,7 @@ def test_a_threshold_bounds_the_risk_and_is_saved(classifier: Classifier, regres
     assert (model.predict_or_abstain(X, abstained="?")[~answered] == "?").all()
     model.save(tmp_path / "m")
     assert (Classifier.load(tmp_path / "m").decide(X).answered.numpy() == answered).all()
-    with pytest.raises(InvalidTableError, match="classes of training"):
+    with pytest.raises(InvalidDataError, match="classes of training"):
         model.threshold_for_risk(X, np.full(400, "free"), 0.1)
     with pytest.raises(InvalidArgumentError, match="must leave a fraction"):
         model.choose_threshold(false_alarms=0.0, confidence=0.9)

@@ -21,7 +21,7 @@ from caveat._tables._reading import learn_table
 from caveat._tables._typed import Table
 from caveat._tables._values import row_place
 from caveat.predictive import Mean
-from caveat.tabular import Classifier, DoubtfulColumnWarning, InvalidTableError, Regressor
+from caveat.tabular import Classifier, DoubtfulDataWarning, InvalidDataError, Regressor
 
 
 def line(rows: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -65,7 +65,7 @@ def test_a_feature_with_a_large_mean_is_no_constant() -> None:
 
 @pytest.mark.parametrize("y", [np.array([0.0, 1e308] * 20), np.array([0.0, 1e-200] * 20)])
 def test_a_target_whose_variance_is_no_number_is_refused(y: np.ndarray) -> None:
-    with pytest.raises(InvalidTableError, match="for its variance to be a number"):
+    with pytest.raises(InvalidDataError, match="for its variance to be a number"):
         Regressor(members=1, epochs=1).fit({"x": np.arange(40.0)}, y)
 
 
@@ -113,13 +113,13 @@ def test_the_draws_that_calibrate_are_those_that_predict() -> None:
 def test_messages_name_the_row_that_was_passed(weights: np.ndarray, kind: Any) -> None:
     x = np.arange(120.0).astype(object)
     x[50] = "oops"
-    with pytest.raises(InvalidTableError, match="'oops' at row 50"):
+    with pytest.raises(InvalidDataError, match="'oops' at row 50"):
         kind(members=1, epochs=1).fit({"x": x}, np.arange(120) % 2, sample_weight=weights)
     x[50] = np.inf
-    with pytest.raises(InvalidTableError, match="row 50"):
+    with pytest.raises(InvalidDataError, match="row 50"):
         kind(members=1, epochs=1).fit({"x": x}, np.arange(120) % 2, sample_weight=weights)
     y = np.where(np.arange(120) == 70, np.nan, np.arange(120) % 2)
-    with pytest.raises(InvalidTableError, match="row 70"):
+    with pytest.raises(InvalidDataError, match="row 70"):
         kind(members=1, epochs=1).fit({"x": np.arange(120.0)}, y, sample_weight=weights)
 
 
@@ -135,19 +135,19 @@ def test_missing_answers_are_named_in_every_container() -> None:
     ]
     texts = [["a", float("nan")] * 10, pandas.Series(pandas.Categorical(["a", None] * 10))]
     for y in (*numbers, *texts):
-        with pytest.raises(InvalidTableError, match="row 1"):
+        with pytest.raises(InvalidDataError, match="row 1"):
             Classifier(members=1, epochs=1).fit(X, y)
     for y in numbers:
-        with pytest.raises(InvalidTableError, match="row 1"):
+        with pytest.raises(InvalidDataError, match="row 1"):
             Regressor(members=1, epochs=1).fit(X, y)
 
 
 def test_a_column_that_can_be_read_in_two_ways_warns() -> None:
     X = {"when": ["1/2/2020", "3/4/2020"] * 20}
-    with pytest.warns(DoubtfulColumnWarning, match="'when': '1/2/2020' could be read in two ways"):
+    with pytest.warns(DoubtfulDataWarning, match="'when': '1/2/2020' could be read in two ways"):
         model = Regressor(members=1, epochs=1, draws=5).fit(X, np.arange(40.0))
     assert model.model_.reader.schema.columns[0].order == "mdy"
-    with pytest.raises(InvalidTableError, match="'rainy' at row 0"):
+    with pytest.raises(InvalidDataError, match="'rainy' at row 0"):
         model.predict({"when": ["rainy"]})
 
 
@@ -156,7 +156,7 @@ def test_later_dates_that_do_not_exist_in_the_order_of_training_warn() -> None:
     model = Regressor(members=1, epochs=2, draws=4, calibration=0).fit({"when": days}, np.arange(60.0))
     said = r"'when': 2 of the dates \(read day first, as in training\) do not exist, such as '01.13.2020' at row 1"
     for ask in (model.predict, model.predictive, model.decompose, lambda X: model.predict_interval(X, 0.5)):
-        with pytest.warns(DoubtfulColumnWarning, match=said):
+        with pytest.warns(DoubtfulDataWarning, match=said):
             ask({"when": ["01.02.2020", "01.13.2020", "01.14.2020", None, "--"]})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

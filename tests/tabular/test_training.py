@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
 from caveat._estimators import Classes, Numbers, fit_model, learn_numbers
-from caveat._tables import InvalidTableError, TrainingTable, as_columns, learn_table, row_place
+from caveat._tables import TrainingTable, as_columns, learn_table, row_place
+from caveat.errors import InvalidDataError
 from caveat.tabular import Classifier, Regressor
 from caveat.tabular._settings import Settings, complete
 from caveat.tabular._training import edges_of, pieces_of
@@ -53,7 +54,7 @@ def test_there_are_at_most_so_many_passes(epochs: int) -> None:
 def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(120, 2))
     columns = as_columns(X)
-    target, answers = learn_numbers(X[:, :1], ("y",), True, InvalidTableError, row_place)
+    target, answers = learn_numbers(X[:, :1], ("y",), True, InvalidDataError, row_place)
     settings = Settings(members=2, epochs=8, width=8, draws=4)
     rows = TrainingTable.of(*learn_table(columns))
     kind, folder = Regressor.kind, tmp_path / "state"
@@ -79,5 +80,5 @@ def test_rows_of_weight_0_need_no_answer() -> None:
     estimator = Regressor(members=1, epochs=1, width=4, draws=4)
     assert np.isfinite(estimator.fit(X, y, weights).predict(X)).all()
     y[5] = np.nan
-    with pytest.raises(InvalidTableError, match="in row 5 of y"):
+    with pytest.raises(InvalidDataError, match="in row 5 of y"):
         estimator.fit(X, y, weights)

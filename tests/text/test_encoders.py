@@ -21,7 +21,7 @@ from sklearn.base import clone
 
 import caveat
 from caveat.errors import InvalidArgumentError
-from caveat.text import Classifier, InvalidEncoderError, InvalidModelError, Regressor, SentencesTruncatedWarning
+from caveat.text import Classifier, DoubtfulDataWarning, InvalidModelError, Regressor
 from caveat.text._encoder import load_encoder
 
 pytestmark = pytest.mark.heavy
@@ -193,10 +193,10 @@ def test_a_tuned_model_is_whole_in_its_folder(tuned: Classifier, corpus: Corpus,
 
 def test_long_sentences_are_cut(tiny: Path, corpus: Corpus) -> None:
     X, y = corpus(60)
-    with pytest.warns(SentencesTruncatedWarning, match=r"1 of 60 .* tokens"):
+    with pytest.warns(DoubtfulDataWarning, match=r"1 of 60 .* tokens"):
         model = Classifier(encoder=tiny, **QUICK | {"epochs": 1}, max_length=20).fit([*X[:-1], " ".join(X[:12])], y)
     assert model.predict_proba(X[:2]).shape == (2, 3)
-    with pytest.warns(SentencesTruncatedWarning):  # the encoder itself has places for 62 tokens
+    with pytest.warns(DoubtfulDataWarning):  # the encoder itself has places for 62 tokens
         Classifier(encoder=tiny, **QUICK | {"epochs": 1}).fit([*X[:-1], " ".join(X[:40])], y)
 
 
@@ -208,9 +208,8 @@ def test_what_is_no_encoder_is_named(kind: str, tiny: Path, tmp_path: Path) -> N
         words = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
         for name in words if kind == "no tokenizer" else ("model.safetensors",):
             (place / name).unlink()
-    with pytest.raises(InvalidEncoderError, match="encoder must be a folder"):
+    with pytest.raises(InvalidArgumentError, match="encoder must be a folder"):
         Classifier(encoder=place, local_files_only=True).fit(["play jazz", "stop it"] * 10, ["a", "b"] * 10)
-    assert issubclass(InvalidEncoderError, InvalidArgumentError)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from caveat.decide import NoThresholdError
 from caveat.errors import InvalidArgumentError
 from caveat.metrics import out_of_distribution
 from caveat.predictive import Categorical, Gaussian
-from caveat.text import Classifier, InvalidTextError, Regressor, SentencesTruncatedWarning
+from caveat.text import Classifier, DoubtfulDataWarning, InvalidDataError, Regressor
 
 Corpus = Callable[..., tuple[list[str], np.ndarray]]
 
@@ -215,10 +215,10 @@ def test_a_target_that_does_not_vary(rated: Corpus, quick: dict[str, Any]) -> No
 def test_long_sentences_are_cut_and_said_to_be(corpus: Corpus, quick: dict[str, Any]) -> None:
     X, y = corpus(60)
     long = [*X[:-1], " ".join(X[:9])]
-    with pytest.warns(SentencesTruncatedWarning, match=r"1 of 60 sentences are longer than max_length=10 words"):
+    with pytest.warns(DoubtfulDataWarning, match=r"1 of 60 sentences are longer than max_length=10 words"):
         model = Classifier(**quick | {"epochs": 1}, max_length=10).fit(long, y)
     assert model.model_.summary["rows_cut"] == 1
-    with pytest.warns(SentencesTruncatedWarning):
+    with pytest.warns(DoubtfulDataWarning):
         cut = model.predict_proba([long[-1]])
     np.testing.assert_allclose(cut, model.predict_proba([" ".join(long[-1].split()[:10])]), atol=1e-6)
 
@@ -246,7 +246,7 @@ def test_equal_sentences_are_held_out_together(quick: dict[str, Any]) -> None:
     ids=["one class", "length", "None", "continuous", "NaN", "mixed", "one-hot", "no y"],
 )
 def test_labels_that_cannot_be_learned(y: Any, said: str) -> None:
-    with pytest.raises(InvalidTextError, match=said):
+    with pytest.raises(InvalidDataError, match=said):
         Classifier(epochs=1).fit(["play jazz", "stop it"] * 10, y)
 
 
@@ -262,7 +262,7 @@ def test_labels_that_cannot_be_learned(y: Any, said: str) -> None:
     ids=["NaN", "infinite", "text", "length", "three axes"],
 )
 def test_targets_that_cannot_be_learned(y: Any, said: str) -> None:
-    with pytest.raises(InvalidTextError, match=said):
+    with pytest.raises(InvalidDataError, match=said):
         Regressor(epochs=1).fit(["play jazz", "stop it"] * 10, y)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from caveat.text import Classifier, InvalidTextError, Regressor
+from caveat.text import Classifier, InvalidDataError, Regressor
 
 WORDS = ("dull", "fair", "fine", "grand")
 
@@ -43,10 +43,10 @@ def test_missing_answers_are_named_in_every_container() -> None:
         polars.Series([1, None] * 10),
         np.ma.array([1, 2] * 10, mask=[False, True] * 10),
     ):
-        with pytest.raises(InvalidTextError, match="row 1 of y"):
+        with pytest.raises(InvalidDataError, match="row 1 of y"):
             Classifier(epochs=1).fit(X, y, sample_weight=[0, 1] * 10)
 
 
 def test_a_target_whose_variance_is_no_number_is_refused() -> None:
-    with pytest.raises(InvalidTextError, match="for its variance to be a number"):
+    with pytest.raises(InvalidDataError, match="for its variance to be a number"):
         Regressor(epochs=1).fit(["a fine film", "a dull film"] * 10, [0.0, 1e308] * 10)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caveat._checks import is_missing
-from caveat.text import InvalidTextError
+from caveat.text import InvalidDataError
 from caveat.text._sentences import as_sentences
 
 TWO = ["book a table", "play jazz"]
@@ -46,21 +46,21 @@ def test_an_arrow_array_is_read() -> None:
     ids=["none", "nan", "number", "bytes", "empty", "blank", "words"],
 )  # fmt: skip
 def test_a_row_that_is_no_sentence_is_named(bad: Any, said: str) -> None:
-    with pytest.raises(InvalidTextError, match="row 2") as caught:
+    with pytest.raises(InvalidDataError, match="row 2") as caught:
         as_sentences([*TWO, bad, None])
     assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("X", ["play jazz", b"play", {"text": TWO}, 7, None], ids=lambda X: type(X).__name__)
 def test_one_sentence_is_no_list_of_them(X: Any) -> None:
-    with pytest.raises(InvalidTextError, match="list, an array or a series"):
+    with pytest.raises(InvalidDataError, match="list, an array or a series"):
         as_sentences(X)
 
 
 def test_no_rows_and_several_columns() -> None:
-    with pytest.raises(InvalidTextError, match="At least one sentence"):
+    with pytest.raises(InvalidDataError, match="At least one sentence"):
         as_sentences([])
-    with pytest.raises(InvalidTextError, match="one column"):
+    with pytest.raises(InvalidDataError, match="one column"):
         as_sentences(np.array([TWO, TWO]))
 
 
@@ -68,7 +68,7 @@ def test_missing_values_of_pandas() -> None:
     pandas = pytest.importorskip("pandas")
     assert is_missing(pandas.NA)
     assert is_missing(pandas.NaT)
-    with pytest.raises(InvalidTextError, match="row 1"):
+    with pytest.raises(InvalidDataError, match="row 1"):
         as_sentences(pandas.Series(["a", pandas.NA], dtype="string"))
 
 

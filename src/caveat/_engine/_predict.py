@@ -19,7 +19,7 @@ from caveat._engine._misuse import check_loader_passed, check_passed, check_samp
 from caveat._engine._sampler import P, Sampler, Values
 from caveat._intercept import interruptible
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError, LoaderFailedError
+from caveat.errors import InvalidArgumentError, InvalidDataError
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
 
 _DEFAULT_DRAWS = 100
@@ -136,7 +136,7 @@ def predict_batches(
 
     Raises:
         InvalidArgumentError: not a sampler or a loader, or items of which it cannot be known whether they are labels.
-        LoaderFailedError: the loader raised; its error is the cause, and the batches before it have been given.
+        InvalidDataError: the loader raised; its error is the cause, and the batches before it have been given.
 
     Example:
         >>> import caveat
@@ -188,7 +188,7 @@ def _predict_batches(
         except StopIteration:
             return
         except Exception as error:
-            raise LoaderFailedError(
+            raise InvalidDataError(
                 "A loader must give every batch.",
                 got=f"{type(error).__name__} while loading batch {number}: {error}",
                 cause="a corrupt file or a transform that fails on some rows",

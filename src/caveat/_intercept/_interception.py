@@ -30,7 +30,7 @@ from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._reads import argument_read, first_instruction, is_torch_code
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import SiteKey, nested_message, rate_message
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from caveat._intercept._pending import Waiting
@@ -248,7 +248,7 @@ class Pass(FunctionMode):
         key = self._next_key()
         live = rate > 0 and key not in self.rules.resting and self.is_live(module)
         if live and rate >= 1:
-            raise InvalidRateError(rate_message(kind, key.path, rate))
+            raise InvalidArgumentError(rate_message(kind, key.path, rate))
         if live and tensor is not None and tensor.is_nested:
             raise InvalidArgumentError(nested_message(kind, key.path))
         if self.drawing is None:

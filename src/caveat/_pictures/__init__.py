@@ -1,12 +1,6 @@
 """Pictures in files, arrays and PIL images: listed with their answers, and read as squares of one size."""
 
-from caveat._pictures._listing import (
-    InvalidPictureError,
-    PicturesLeftOutWarning,
-    as_sources,
-    empty_classes,
-    list_pictures,
-)
+from caveat._pictures._listing import as_sources, empty_classes, list_pictures
 from caveat._pictures._reading import (
     Format,
     Pictures,
@@ -21,9 +15,7 @@ from caveat._pictures._reading import (
 
 __all__ = [
     "Format",
-    "InvalidPictureError",
     "Pictures",
-    "PicturesLeftOutWarning",
     "Problem",
     "as_sources",
     "describe_problems",

@@ -9,25 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from caveat._tables import (
-    DoubtfulColumnWarning,
-    InvalidTableError,
-    read_sample,
-    read_targets,
-)
-from caveat.errors import InvalidArgumentError
+from caveat._tables import read_sample, read_targets
+from caveat.errors import DoubtfulDataWarning, InvalidDataError
 
 ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
 TABLES = frozenset((".csv", ".tsv"))
 _FIRST_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
-
-
-class InvalidPictureError(InvalidArgumentError):
-    """Pictures or answers that cannot be learned from or predicted for at all; one bad picture is only left out."""
-
-
-class PicturesLeftOutWarning(UserWarning):
-    """Pictures that cannot be read, are tiny or show one color only, or class folders without any; it names them."""
 
 
 def list_pictures(
@@ -42,7 +29,7 @@ def list_pictures(
         kind: "classes" or "numbers", what a CSV's answers are; None: text and few whole numbers are classes.
 
     Raises:
-        InvalidPictureError: There are no pictures, or the CSV has no such column, an answer is missing or does not fit
+        InvalidDataError: There are no pictures, or the CSV has no such column, an answer is missing or does not fit
             the others, or the file cannot be read; the message names the line.
 
     Example:
@@ -73,12 +60,12 @@ def as_sources(X: Any) -> list[Any]:
     """Returns B pictures, each a path, an array or a PIL image, of a list, an array (B, H, W[, C]), a folder or a CSV.
 
     Raises:
-        InvalidPictureError: No pictures, or no list of them.
+        InvalidDataError: No pictures, or no list of them.
     """
     if isinstance(X, (str, Path)) and (Path(X).is_dir() or Path(X).suffix.lower() in TABLES):
         return cast("list[Any]", list_pictures(X, ())[0])
     if isinstance(X, (str, bytes, dict, Path)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 4) in (0, 2):
-        raise InvalidPictureError(
+        raise InvalidDataError(
             "X must be a list of pictures (paths, arrays, PIL images), a folder of them or a CSV of their paths.",
             got=f"a {type(cast(object, X)).__name__}",
             cause="one picture that is not in a list",
@@ -86,7 +73,7 @@ def as_sources(X: Any) -> list[Any]:
         )
     sources = list(cast(Iterable[Any], X))
     if not sources:
-        raise InvalidPictureError("At least one picture is needed.", got="none", fix="look at len(X) before")
+        raise InvalidDataError("At least one picture is needed.", got="none", fix="look at len(X) before")
     return sources
 
 
@@ -118,27 +105,24 @@ def _is_shown(path: Path, place: Path) -> bool:
 
 def _list_table(place: Path, targets: Sequence[str] | None, kind: str | None) -> tuple[list[Path], list[Any] | None]:
     """Read as tables are: any delimiter, gaps, numbers in local dress, and errors that name the line."""
-    try:
-        sample = read_sample(place, sys.maxsize, 0, {"target": targets or ()})
-        first, *others = sample.columns
-        names = others[:1] if targets is None else list(targets)
-        if first in names:
-            raise InvalidPictureError("target must name columns after the first, of paths.", got=repr(first))
-        if Path(first).suffix.lower() in ENDINGS:
-            rule, fix = f"The first line of {place.name} must name the columns.", "path,label"
-            raise InvalidPictureError(rule, got=repr(first), cause="a list without a header", fix=fix)
-        cells = ["" if cell is None else str(cell).strip() for cell in sample.columns[first].tolist()]
-        if "" in cells:
-            got = f"no path at {sample.place(cells.index(''))}"
-            raise InvalidPictureError(f"Each row of {place.name} must begin with a path.", got=got, fix="mend the row")
-        paths = [place.parent / cell for cell in cells]
-        if not names:
-            return paths, None
-        read = read_targets(sample, names, kind)
-    except InvalidTableError as error:
-        raise InvalidPictureError(str(error)) from None
+    sample = read_sample(place, sys.maxsize, 0, {"target": targets or ()})
+    first, *others = sample.columns
+    names = others[:1] if targets is None else list(targets)
+    if first in names:
+        raise InvalidDataError("target must name columns after the first, of paths.", got=repr(first))
+    if Path(first).suffix.lower() in ENDINGS:
+        rule, fix = f"The first line of {place.name} must name the columns.", "path,label"
+        raise InvalidDataError(rule, got=repr(first), cause="a list without a header", fix=fix)
+    cells = ["" if cell is None else str(cell).strip() for cell in sample.columns[first].tolist()]
+    if "" in cells:
+        got = f"no path at {sample.place(cells.index(''))}"
+        raise InvalidDataError(f"Each row of {place.name} must begin with a path.", got=got, fix="mend the row")
+    paths = [place.parent / cell for cell in cells]
+    if not names:
+        return paths, None
+    read = read_targets(sample, names, kind)
     for name, note in read.notes.items():
-        warnings.warn(f"Column {name!r}: {note}.", DoubtfulColumnWarning, stacklevel=3)
+        warnings.warn(f"Column {name!r}: {note}.", DoubtfulDataWarning, stacklevel=3)
     if read.values is not None:
         return paths, (read.values[:, 0] if len(names) == 1 else read.values).tolist()
     labels = cast("list[str]", read.labels)
@@ -150,8 +134,8 @@ def _is_whole(label: str) -> bool:
     return label.lstrip("-").isdecimal() and str(int(label)) == label
 
 
-def _no_pictures(place: Path, what: str) -> InvalidPictureError:
-    return InvalidPictureError(
+def _no_pictures(place: Path, what: str) -> InvalidDataError:
+    return InvalidDataError(
         "Pictures are a folder of them, best of class folders, or a CSV of their paths.",
         got=f"{place}, {what}",
         cause="a typo, or pictures of another format",

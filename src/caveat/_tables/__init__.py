@@ -1,17 +1,7 @@
 """Tables as columns: of files and of data frames, what each column holds, parsed once, and encoded for networks."""
 
 from caveat._tables._chunks import Chunk, content_of, read_chunks
-from caveat._tables._columns import (
-    Array,
-    Columns,
-    DoubtfulColumnWarning,
-    InvalidTableError,
-    TypedColumns,
-    as_columns,
-    as_objects,
-    count_rows,
-    take,
-)
+from caveat._tables._columns import Array, Columns, TypedColumns, as_columns, as_objects, count_rows, take
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._impossible import ImpossibleDates
 from caveat._tables._misspelled import Spelling
@@ -39,10 +29,8 @@ __all__ = [
     "Column",
     "Columns",
     "DateColumn",
-    "DoubtfulColumnWarning",
     "Dress",
     "ImpossibleDates",
-    "InvalidTableError",
     "NumberColumn",
     "Schema",
     "Spelling",

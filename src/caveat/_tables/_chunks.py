@@ -20,9 +20,9 @@ import numpy as np
 from caveat._files import digest_of, open_regular
 from caveat._plain import unique_keys
 from caveat._tables._arrow_files import open_feather, open_parquet
-from caveat._tables._columns import Array, Columns, InvalidTableError, as_objects, count_rows, take
+from caveat._tables._columns import Array, Columns, as_objects, count_rows, take
 from caveat._tables._misspelled import Spelling
-from caveat.errors import explain
+from caveat.errors import InvalidDataError, explain
 
 ROWS = 8192
 _DELIMITERS = ",;\t|"
@@ -68,7 +68,7 @@ def read_chunks(path: Path, rows: int = ROWS, spelling: Spelling | None = None) 
     """The rows of a file, some at a time, in order; ``spelling`` looks at the keys of JSON lines.
 
     Raises:
-        InvalidTableError: no such file, no header, no rows, another encoding than UTF-8, a row of another length, a key
+        InvalidDataError: no such file, no header, no rows, another encoding than UTF-8, a row of another length, a key
             that may be a column misspelled, or a file that is damaged or cannot be read.
     """
     format = _format_of(path)
@@ -79,18 +79,18 @@ def read_chunks(path: Path, rows: int = ROWS, spelling: Spelling | None = None) 
             some = True
             yield chunk
     except UnicodeDecodeError as error:
-        raise InvalidTableError(_wrong_encoding(path, error)) from None
+        raise InvalidDataError(_wrong_encoding(path, error)) from None
     except csv.Error as error:
         cause = "a stray quote, or a file that is no text"
-        raise InvalidTableError(_explain(path, str(error), cause, "export it as CSV")) from None
+        raise InvalidDataError(_explain(path, str(error), cause, "export it as CSV")) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InvalidTableError(_explain(path, str(error), "a copy that broke off", "copy it again")) from None
+        raise InvalidDataError(_explain(path, str(error), "a copy that broke off", "copy it again")) from None
     except MemoryError:
-        raise InvalidTableError(_explain(path, "more than memory holds", "a damaged file", "export it again")) from None
+        raise InvalidDataError(_explain(path, "more than memory holds", "a damaged file", "export it again")) from None
     except OSError as error:
-        raise InvalidTableError(_unreadable(path, error)) from None
+        raise InvalidDataError(_unreadable(path, error)) from None
     if not some:
-        raise InvalidTableError(
+        raise InvalidDataError(
             _explain(path, "a header and no rows", "a filter that left nothing", "export rows as well")
         )
 
@@ -99,37 +99,37 @@ def content_of(path: Path) -> str:
     """What tells a file from another, or from itself changed: a digest of its content.
 
     Raises:
-        InvalidTableError: it is no table by its name, or cannot be read.
+        InvalidDataError: it is no table by its name, or cannot be read.
     """
     _format_of(path)
     try:
         return digest_of(path)
     except OSError as error:
-        raise InvalidTableError(_unreadable(path, error)) from None
+        raise InvalidDataError(_unreadable(path, error)) from None
 
 
 def _format_of(path: Path) -> str:
     """How to read a file, by its name.
 
     Raises:
-        InvalidTableError: there is none, it is empty or no regular file, or has another ending.
+        InvalidDataError: there is none, it is empty or no regular file, or has another ending.
     """
     try:
         with open_regular(path) as file:
             empty = not file.read(1)
     except FileNotFoundError:
-        raise InvalidTableError(
+        raise InvalidDataError(
             _explain(path, "no such file", "a typo, or another folder", "ls, and name it again")
         ) from None
     except (OSError, ValueError) as error:
-        raise InvalidTableError(_unreadable(path, error)) from None
+        raise InvalidDataError(_unreadable(path, error)) from None
     if empty:
-        raise InvalidTableError(_explain(path, "an empty file", "an export that failed", "export the table again"))
+        raise InvalidDataError(_explain(path, "an empty file", "an export that failed", "export the table again"))
     ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     entries = next((format for format, endings in _ENDINGS.items() if ending in endings), None)
     if entries is None:
         got = f"a name that ends in .{ending}"
-        raise InvalidTableError(_explain(path, got, "another format", "export it as .csv, .jsonl or .parquet"))
+        raise InvalidDataError(_explain(path, got, "another format", "export it as .csv, .jsonl or .parquet"))
     return entries
 
 
@@ -154,7 +154,7 @@ def _csv_rows(path: Path, text: IO[str], rows: int, size: int) -> Iterator[Chunk
         if not row or (len(row) == 1 and len(header) > 1 and not row[0].strip()):
             continue
         if len(row) != len(header):
-            raise InvalidTableError(_ragged(path, reader.line_num, len(row), len(header)))
+            raise InvalidDataError(_ragged(path, reader.line_num, len(row), len(header)))
         cells.append(row)
         ends.append(reader.line_num)
         if len(cells) == rows:
@@ -170,7 +170,7 @@ def _lines(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:
         if len(line) > _MOST_LINE:
             got = f"a line of more than {_MOST_LINE:,} characters"
             cause = "a file without line ends, or a damaged one"
-            raise InvalidTableError(_explain(path, got, cause, "export it again"))
+            raise InvalidDataError(_explain(path, got, cause, "export it again"))
         yield line
 
 
@@ -226,7 +226,7 @@ def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
         entry, why = None, "" if isinstance(error, json.JSONDecodeError) else f": {str(error).split(';')[0]}"
     if not isinstance(entry, dict):
         got = f"line {number} is no JSON object{why}"
-        raise InvalidTableError(_explain(path, got, "one large JSON array, or a broken line", "one object a line"))
+        raise InvalidDataError(_explain(path, got, "one large JSON array, or a broken line", "one object a line"))
     return cast("dict[str, Any]", entry)
 
 
@@ -248,7 +248,7 @@ def _objects(
     chunk = Chunk(columns, np.array(lines), path.name, read)
     odd = None if spelling is None else spelling.find(entries)
     if odd is not None and odd.column in known:  # of a column that no row has all rows are told at once, by its reader
-        raise InvalidTableError(
+        raise InvalidDataError(
             f"{odd.RULE}.",
             got=f"{odd.words} at {chunk.place(odd.row)}",
             cause="a typo, or rows of an older export",
@@ -267,12 +267,12 @@ def _arrow(path: Path, rows: int) -> Iterator[Chunk]:
             count = count_rows(columns)
             yield Chunk(columns, np.arange(done + 1, done + count + 1), path.name, (done + count) / total)
             done += count
-    except InvalidTableError:
+    except InvalidDataError:
         raise
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, NotImplementedError) as error:
         got = next(iter(str(error).splitlines()), type(error).__name__)
         kind = "Feather" if feather else "Parquet"
-        raise InvalidTableError(
+        raise InvalidDataError(
             _explain(path, got, f"a file that is not {kind}, or cut short", "export it again")
         ) from None
 
@@ -294,15 +294,15 @@ def _check_header(path: Path, header: list[str]) -> None:
     seen: set[str] = set()
     twice = next((name for name in header if name in seen or seen.add(name)), None)
     if not header or header == [""]:
-        raise InvalidTableError(
+        raise InvalidDataError(
             _explain(path, "an empty first line", "a table without a header", "put the names on line 1")
         )
     if "" in header:
-        raise InvalidTableError(
+        raise InvalidDataError(
             _explain(path, "a column without a name on line 1", "an index column", "name it, or leave it out")
         )
     if twice is not None:
-        raise InvalidTableError(_explain(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two"))
+        raise InvalidDataError(_explain(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two"))
 
 
 def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> str:

@@ -11,19 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidDataError, explain
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
 """Arrays (B,) by name: of numbers, booleans, dates, or of objects (text, with None where a value is missing)."""
-
-
-class InvalidTableError(InvalidArgumentError):
-    """A table that cannot be learned from or predicted for; the message names the column and the row."""
-
-
-class DoubtfulColumnWarning(UserWarning):
-    """A column that could be read in two ways, or in part not at all; the message says how it was read."""
 
 
 class Category(str):
@@ -43,7 +35,7 @@ def as_columns(table: Any) -> Columns:
             columns. Columns without a name are called "x0", "x1", ...
 
     Raises:
-        InvalidTableError: not a table, no columns, or columns of different length.
+        InvalidDataError: not a table, no columns, or columns of different length.
 
     Example:
         >>> {name: list(values) for name, values in as_columns([[1.0, 2.0], [3.0, 4.0]]).items()}
@@ -66,14 +58,14 @@ def as_columns(table: Any) -> Columns:
         found = _matrix(table)
     if not found:
         rows = getattr(cast(Any, table), "shape", (0,))[0]
-        raise InvalidTableError(f"Found array with 0 feature(s) (shape=({rows}, 0)) while a minimum of 1 is required.")
+        raise InvalidDataError(f"Found array with 0 feature(s) (shape=({rows}, 0)) while a minimum of 1 is required.")
     for name, values in found.items():
         if values.ndim != 1:
             got = f"a column {name!r} of shape {values.shape}"
-            raise InvalidTableError(_explain(got, "nested values", "give each part a column of its own"))
+            raise InvalidDataError(_explain(got, "nested values", "give each part a column of its own"))
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) != 1:
-        raise InvalidTableError(
+        raise InvalidDataError(
             _explain(f"columns of lengths {lengths}", "columns of another split", "cut all at the same row")
         )
     return found
@@ -109,7 +101,7 @@ def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         got, cause = f"column {twice!r} twice", "a join or a concatenation"
-        raise InvalidTableError(_explain(got, cause, "rename one of the two"))
+        raise InvalidDataError(_explain(got, cause, "rename one of the two"))
     return named
 
 
@@ -129,7 +121,7 @@ def _column(values: Any) -> Array:
             return _from_list(listed)
     array = np.asarray(cast(Any, values))
     if array.ndim != 1:
-        raise InvalidTableError(_explain(f"a column of shape {array.shape}", "nested lists", "pass one value per row"))
+        raise InvalidDataError(_explain(f"a column of shape {array.shape}", "nested lists", "pass one value per row"))
     return _numpy_column(array)
 
 
@@ -222,11 +214,11 @@ def as_objects(values: Sequence[Any]) -> Array:
 def _matrix(table: Any) -> Columns:
     array: Any = cast(Any, table) if isinstance(table, np.ndarray) else _rows(table)
     if np.iscomplexobj(array):
-        raise InvalidTableError("Complex data not supported\n  Got: complex numbers")
+        raise InvalidDataError("Complex data not supported\n  Got: complex numbers")
     if array.ndim != 2:
         got = f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead"
         fix = "Reshape your data: X.reshape(-1, 1) or (1, -1)"
-        raise InvalidTableError(_explain(got, "one feature or one row", fix))
+        raise InvalidDataError(_explain(got, "one feature or one row", fix))
     return {f"x{number}": _column(array[:, number]) for number in range(array.shape[1])}
 
 
@@ -239,7 +231,7 @@ def _rows(table: Any) -> Array:
     return np.asarray(rows)
 
 
-class SparseTableError(InvalidTableError, TypeError):
+class SparseTableError(InvalidDataError, TypeError):
     """A sparse matrix, which is not read."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._tables._chunks import Chunk
-from caveat._tables._columns import Array, Category, Columns, InvalidTableError, TypedColumns
+from caveat._tables._columns import Array, Category, Columns, TypedColumns
 from caveat._tables._days import Order, dates_among, day_of, is_part_of_date, learn_order, year_of_two_digits
 from caveat._tables._dress import PLAIN, Dress, Numerals, learn_dress, number_in, read_numerals
 from caveat._tables._sample import class_labels, require_known
@@ -30,7 +30,7 @@ from caveat._tables._values import (
     row_place,
     shown,
 )
-from caveat.errors import explain
+from caveat.errors import InvalidDataError, explain
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
 _FRACTION_OF_DATES = 0.5
@@ -69,7 +69,7 @@ def learn_reading(
     """How a column is to be read; ``beside`` are the columns of the same file, which may tell what it alone does not.
 
     Raises:
-        InvalidTableError: numbers or dates are mixed with words, or values are lists or dicts.
+        InvalidDataError: numbers or dates are mixed with words, or values are lists or dicts.
 
     Example:
         >>> learn_reading("price", np.array(["28,7", "1.250,00"], dtype=object))
@@ -120,7 +120,7 @@ def learn_table(
         beside: All columns of the file, where these are some of them.
 
     Raises:
-        InvalidTableError: No columns, numbers and words that are mixed, an infinite number, a name in ``categorical``
+        InvalidDataError: No columns, numbers and words that are mixed, an infinite number, a name in ``categorical``
             that is no column.
 
     Example:
@@ -129,10 +129,10 @@ def learn_table(
         [('age', 'number', 0), ('sex', 'category', 1)]
     """
     if not columns:
-        raise InvalidTableError(_no_columns())
+        raise InvalidDataError(_no_columns())
     unknown = sorted(set(categorical) - set(columns))
     if unknown:
-        raise InvalidTableError(_no_such_column(unknown[0], columns))
+        raise InvalidDataError(_no_such_column(unknown[0], columns))
     learned: list[Column] = []
     typed = TypedColumns({}, {})
     for name, values in columns.items():
@@ -178,7 +178,7 @@ def read_targets(sample: Chunk, names: Sequence[str], kind: str | None) -> Targe
     classes.
 
     Raises:
-        InvalidTableError: As ``class_labels`` and ``target_numbers``; or numbers mixed with words.
+        InvalidDataError: As ``class_labels`` and ``target_numbers``; or numbers mixed with words.
     """
     if kind == "classes":
         return TargetColumns(labels=class_labels(sample, names[0]))
@@ -237,7 +237,7 @@ def _of_words(
                 return Reading("category", note="looks like dates, or versions: taken for categories")
             listed = enumerate(values.tolist())
             row, value = next((row, one) for row, one in listed if not is_gap(one) and one not in fitting)
-            raise InvalidTableError(_mixed(name, kind, count, rows, value, place(row), target))
+            raise InvalidDataError(_mixed(name, kind, count, rows, value, place(row), target))
     units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
     if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):
         return Reading("category", note=f"looks like numbers with {unit!r} behind each: taken for categories")
@@ -292,7 +292,7 @@ def _learn_categories(name: str, typed: Array) -> CategoryColumn:
         if key is not None:
             counts[key] = counts.get(key, 0) + 1
     if len(counts) > _MOST_CATEGORIES:
-        raise InvalidTableError(
+        raise InvalidDataError(
             f"A column of categories may have {_MOST_CATEGORIES:,} of them.",
             got=f"{len(counts):,} in column {name!r}",
             cause="an identifier, or free text, which says nothing about a new row",

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from caveat._tables._chunks import Chunk, read_chunks
-from caveat._tables._columns import Array, InvalidTableError
+from caveat._tables._columns import Array
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._misspelled import Spelling
 from caveat._tables._values import keys_of, numbers_of
-from caveat.errors import explain
+from caveat.errors import InvalidDataError, explain
 
 _LARGEST = 1e150
 Advance = Callable[[float], None]
@@ -38,7 +38,7 @@ def read_sample(
         spelling: What looks at the keys of JSON lines.
 
     Raises:
-        InvalidTableError: As ``read_chunks``; or a column that is needed is not there.
+        InvalidDataError: As ``read_chunks``; or a column that is needed is not there.
     """
     random = np.random.default_rng(seed)
     kept: list[Chunk] = []
@@ -79,14 +79,14 @@ def class_labels(sample: Chunk, name: str, known: Collection[str] = ()) -> list[
         known: Classes, of which one may be called like a missing value, such as NA.
 
     Raises:
-        InvalidTableError: a label is missing.
+        InvalidDataError: a label is missing.
     """
     values = sample.columns[name]
     labels: list[str] = []
     for row, (key, value) in enumerate(zip(keys_of(name, values, sample.place), values.tolist(), strict=True)):
         text = value.strip() if isinstance(value, str) else ""
         if key is None and (not text or text not in known):
-            raise InvalidTableError(_no_label(name, sample.place(row), text))
+            raise InvalidDataError(_no_label(name, sample.place(row), text))
         labels.append(text if key is None else key)
     return labels
 
@@ -95,7 +95,7 @@ def target_numbers(sample: Chunk, names: Sequence[str], dresses: Sequence[Dress]
     """The targets (B, D).
 
     Raises:
-        InvalidTableError: a target is missing, infinite, too large to be squared, or a word.
+        InvalidDataError: a target is missing, infinite, too large to be squared, or a word.
     """
     columns, dresses = sample.columns, dresses or [PLAIN] * len(names)
     values = [numbers_of(name, columns[name], sample.place, dress) for name, dress in zip(names, dresses, strict=True)]
@@ -106,16 +106,16 @@ def require_known(sample: Chunk, names: Sequence[str], columns: Sequence[Array])
     """Returns the targets (B, D), if each is known and can be squared."""
     for name, values in zip(names, columns, strict=True):
         if np.isnan(values).any():
-            raise InvalidTableError(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
+            raise InvalidDataError(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
         if (np.abs(values) > _LARGEST).any():
-            raise InvalidTableError(_too_large(name, values, sample.place))
+            raise InvalidDataError(_too_large(name, values, sample.place))
     return np.stack(columns, 1)
 
 
 def _require_columns(sample: Chunk, names: Collection[str], what: str) -> None:
     for name in names:
         if name not in sample.columns:
-            raise InvalidTableError(
+            raise InvalidDataError(
                 f"{what} must name columns of {sample.file}.",
                 got=f"no column {name!r}; there are {', '.join(list(sample.columns)[:20])}",
                 cause="a typo, another delimiter, or a file without a header",

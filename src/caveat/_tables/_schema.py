@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caveat._tables._columns import Array, InvalidTableError, TypedColumns
+from caveat._tables._columns import Array, TypedColumns
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._values import Place, dates_of, join_truths, keys_of, numbers_of, row_place
-from caveat.errors import explain
+from caveat.errors import InvalidDataError, explain
 
 _DAYS_A_YEAR = 365.2425
 _FAR = 1e4  # how many times what most values span the standard deviation is, where few of them make it
@@ -124,11 +124,11 @@ def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = r
     """Returns the columns of a schema, parsed as it says.
 
     Raises:
-        InvalidTableError: A column is missing, or holds a value that does not fit; it names the column and the row.
+        InvalidDataError: A column is missing, or holds a value that does not fit; it names the column and the row.
     """
     absent = [name for name in schema.names if name not in columns]
     if absent:
-        raise InvalidTableError(_missing_column(absent[0], schema, columns))
+        raise InvalidDataError(_missing_column(absent[0], schema, columns))
     typed = TypedColumns({}, {})
     for column in schema.columns:
         values = columns[column.name]

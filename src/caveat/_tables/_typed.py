@@ -66,7 +66,7 @@ class TableReader:
         """Returns rows as ``encode_typed`` does; ``given`` has ``columns`` and ``place``.
 
         Raises:
-            InvalidTableError: A column is missing, or holds a value that does not fit.
+            InvalidDataError: A column is missing, or holds a value that does not fit.
         """
         return self.encode_typed(parse_columns(self.schema, given.columns, given.place))
 

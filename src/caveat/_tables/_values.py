@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing as is_no_value
-from caveat._tables._columns import Array, InvalidTableError
+from caveat._tables._columns import Array
 from caveat._tables._days import day_of, days_of
 from caveat._tables._dress import PLAIN, Dress, number_in
-from caveat.errors import explain
+from caveat.errors import InvalidDataError, explain
 
 _BY_PROGRAMS = {"#n/a", "#n/a n/a", "#na", "\\n", "(null)", "<null>", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"} | _BY_PROGRAMS)
@@ -77,7 +77,7 @@ def count_values(name: str, values: Array, place: Place = row_place) -> Counted:
     """Returns how many rows have each value.
 
     Raises:
-        InvalidTableError: A list or a dict.
+        InvalidDataError: A list or a dict.
     """
     types, rows = set[type](), dict[Any, int]()
     for row, value in enumerate(values.tolist()):
@@ -96,7 +96,7 @@ def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress 
     """A column of numbers (B,), NaN where missing.
 
     Raises:
-        InvalidTableError: a word, or an infinite number; the message names the column and the row.
+        InvalidDataError: a word, or an infinite number; the message names the column and the row.
     """
     numbers = _as_float(values) if dress == PLAIN or values.dtype.kind in "iufb" else None
     if numbers is None:
@@ -106,7 +106,7 @@ def numbers_of(name: str, values: Array, place: Place = row_place, dress: Dress 
         )
     if len(numbers) and np.isinf(numbers).any():
         row = int(np.isinf(numbers).argmax())
-        raise InvalidTableError(
+        raise InvalidDataError(
             f"Column {name!r} must hold finite numbers.",
             got=f"infinity ({shown(values[row])}) at {place(row)}",
             cause="a division by zero, or a logarithm of it, before the table was written",
@@ -122,7 +122,7 @@ def dates_of(name: str, values: Array, place: Place = row_place, order: str = ""
     numbers = [math.nan if is_gap(value) else day_of(value, order) for value in values.tolist()]
     for row, day in enumerate(numbers):
         if day is None:
-            raise InvalidTableError(unlike(name, "dates", values[row], place(row)))
+            raise InvalidDataError(unlike(name, "dates", values[row], place(row)))
     return np.array(numbers, np.float64)
 
 
@@ -130,7 +130,7 @@ def keys_of(name: str, values: Array, place: Place = row_place) -> list[str | No
     """A column of categories as text, None where missing: 1, 1.0 and "1" are one category.
 
     Raises:
-        InvalidTableError: a value that is a list or a dict; the message names the column and the row.
+        InvalidDataError: a value that is a list or a dict; the message names the column and the row.
     """
     known: dict[tuple[type, Any], str | None] = {}
     keys: list[str | None] = []
@@ -140,7 +140,7 @@ def keys_of(name: str, values: Array, place: Place = row_place) -> list[str | No
         except KeyError:
             key = known[type(value), value] = key_of(value)
         except TypeError:
-            raise InvalidTableError(unlike(name, "categories", value, place(row))) from None
+            raise InvalidDataError(unlike(name, "categories", value, place(row))) from None
         keys.append(key)
     return keys
 
@@ -240,7 +240,7 @@ def no_value(name: str, value: Any, place: str) -> str:
     )
 
 
-class NotANumberError(InvalidTableError, TypeError):
+class NotANumberError(InvalidDataError, TypeError):
     """An object that is no value of a table, such as a dict."""
 
 
@@ -280,7 +280,7 @@ def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: 
         numbers = number_in(value, dress)
     if numbers is None and isinstance(value, str):
         kind = f"numbers ({dress})" if dress != PLAIN else "numbers"
-        raise InvalidTableError(unlike(name, kind, value, place(row)))
+        raise InvalidDataError(unlike(name, kind, value, place(row)))
     if numbers is None:
         raise NotANumberError(no_value(name, value, place(row)))
     if isinstance(value, str):

@@ -51,7 +51,7 @@ def write_page(path: Path, found: Diagnosis, target: str, recipe: str | None) ->
     """Writes the page of a diagnosis.
 
     Raises:
-        InvalidTableError: the place cannot be written to.
+        InvalidDataError: the place cannot be written to.
     """
     check_output(path, read=())
     with writing(path):

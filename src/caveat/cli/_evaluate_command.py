@@ -27,7 +27,7 @@ def evaluate_file(
     """Score a model on labeled rows, and write the report.
 
     Raises:
-        InvalidTableError: rows that do not fit, by line and column; or no room for the report.
+        InvalidDataError: rows that do not fit, by line and column; or no room for the report.
     """
     if report is not None:
         require("matplotlib.figure", "plot")

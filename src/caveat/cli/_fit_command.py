@@ -27,7 +27,6 @@ from caveat._tables import (
     Column,
     DateColumn,
     Dress,
-    InvalidTableError,
     NumberColumn,
     TrainingTable,
     content_of,
@@ -39,7 +38,7 @@ from caveat._tables import (
 from caveat.cli._arguments import FitRequest
 from caveat.cli._output_file import checkpoint, destination
 from caveat.cli._tabular_tested import TABLES, Advance
-from caveat.errors import InvalidArgumentError
+from caveat.errors import InvalidArgumentError, InvalidDataError
 
 _NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
 _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
@@ -49,7 +48,7 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
     """Train, save, and say what was done.
 
     Raises:
-        InvalidTableError: what cannot be learned from; the message names the line and the column.
+        InvalidDataError: what cannot be learned from; the message names the line and the column.
         InvalidModelError: the folder cannot be written.
     """
     TABLES.check(settings)
@@ -69,7 +68,7 @@ def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool,
     """The model of rows that were read; ``folder`` keeps the state of training."""
     if len(sample.lines) < 2:
         got, cause = f"{len(sample.lines)} in {sample.file}", "a filter that left one"
-        raise InvalidTableError("A model needs at least two rows to learn from.", got=got, cause=cause)
+        raise InvalidDataError("A model needs at least two rows to learn from.", got=got, cause=cause)
     targets, left_out = tuple(request.targets), {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
@@ -79,7 +78,7 @@ def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool,
     if read.values is None:
         target, answers = _learn_labels(sample, targets[0], cast("list[str]", read.labels))
     else:
-        target, answers = learn_numbers(read.values, targets, len(targets) == 1, InvalidTableError, sample.place)
+        target, answers = learn_numbers(read.values, targets, len(targets) == 1, InvalidDataError, sample.place)
         notes = notes | note_constants(target, answers)
     rows = TrainingTable.of(*learned, read.dresses)
     model = fit_model(TABLES, rows, target, answers, settings, verbose=verbose, checkpoint=folder)
@@ -131,7 +130,7 @@ def _learn_labels(sample: Chunk, name: str, labels: list[str]) -> tuple[Target, 
             f"--target {name!r} has {different:,} different classes in {len(labels):,} rows: nothing to learn. "
             "Is it an identifier, or are numbers meant (--kind numbers)?"
         )
-    target, _, answers = learn_classes(np.array(labels), name, InvalidTableError)
+    target, _, answers = learn_classes(np.array(labels), name, InvalidDataError)
     named = _spellings(labels, sample.columns[name].tolist())
     return replace(target, labels=tuple(named[label] for label in target.labels)), answers
 

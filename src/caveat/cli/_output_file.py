@@ -23,9 +23,8 @@ from caveat._estimators import FOLDS, check_destination
 from caveat._files import beside_of, held
 from caveat._plain import from_plain
 from caveat._state_file import differences, read_state, write_state
-from caveat._tables import InvalidTableError
 from caveat.cli._interrupts import note_kept
-from caveat.errors import CaveatError, InvalidModelError, explain
+from caveat.errors import CaveatError, InvalidDataError, InvalidModelError, explain
 
 Row = dict[str, Any]
 _OF = "training.json"
@@ -38,7 +37,7 @@ def writing(place: Path) -> Generator[None]:
 
     Raises:
         BusyError: Another process is writing it.
-        InvalidTableError: The place cannot be written to.
+        InvalidDataError: The place cannot be written to.
     """
     with ExitStack() as stack:
         try:
@@ -46,13 +45,13 @@ def writing(place: Path) -> Generator[None]:
         except CaveatError:
             raise
         except (OSError, ValueError) as error:
-            raise InvalidTableError(cannot_write(place, getattr(error, "strerror", None) or str(error))) from error
+            raise InvalidDataError(cannot_write(place, getattr(error, "strerror", None) or str(error))) from error
         yield
 
 
 @contextmanager
 def explaining_failure(
-    place: Path, error: type[CaveatError] = InvalidTableError, undo: Callable[[], object] | None = None
+    place: Path, error: type[CaveatError] = InvalidDataError, undo: Callable[[], object] | None = None
 ) -> Generator[None]:
     """Says what is wrong where a place cannot be written to, after undoing what was begun; Ctrl-C undoes nothing.
 
@@ -77,15 +76,15 @@ def check_output(path: Path, *, read: Iterable[Path]) -> None:
     """Raise unless a file may be written there: no folder, pipe or device, and none of the files that are read.
 
     Raises:
-        InvalidTableError: Something else is there.
+        InvalidDataError: Something else is there.
     """
     with explaining_failure(path):
         if path.exists() and not path.is_file():
-            raise InvalidTableError(
+            raise InvalidDataError(
                 cannot_write(path, "a folder is there" if path.is_dir() else "it is no regular file")
             )
         if path.exists() and any(one.exists() and path.samefile(one) for one in read):
-            raise InvalidTableError(cannot_write(path, "it is the file that is read"))
+            raise InvalidDataError(cannot_write(path, "it is the file that is read"))
 
 
 @dataclass(eq=False)
@@ -117,7 +116,7 @@ def written(path: Path, what: dict[str, Any]) -> Generator[OutputFile]:
     After an error nothing is left behind; after a kill or Ctrl-C the part stays, for the next run.
 
     Raises:
-        InvalidTableError: the place cannot be written to, or the disk is full.
+        InvalidDataError: the place cannot be written to, or the disk is full.
         BusyError: another run writes it.
     """
     encode = encoder(path)
@@ -215,7 +214,7 @@ def encoder(path: Path) -> Callable[[Sequence[Row], bool], bytes]:
         return lambda rows, first: _csv(rows, first, "," if kind == ".csv" else "\t")
     if kind in (".jsonl", ".ndjson"):
         return lambda rows, first: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    raise InvalidTableError(
+    raise InvalidDataError(
         "Predictions are written as CSV or as JSON lines.",
         got=f"--out {path.name}",
         cause="another format, or a name without an ending",

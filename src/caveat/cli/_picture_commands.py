@@ -18,7 +18,8 @@ from caveat.cli._fit_command import describe_fit, describe_training
 from caveat.cli._output_file import check_output, checkpoint, destination, written
 from caveat.cli._picture_tested import CLASS_FOLDERS, PICTURES, Advance, draw_evenly, estimator_of, list_labeled
 from caveat.cli._predict_command import describe_file, describe_work, open_to_predict
-from caveat.image import Classifier, InvalidPictureError, PicturesLeftOutWarning, Regressor, list_pictures
+from caveat.errors import DoubtfulDataWarning, InvalidDataError
+from caveat.image import Classifier, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian
 
 
@@ -31,7 +32,7 @@ def fit_pictures(request: FitRequest, estimator: dict[str, Any], verbose: bool) 
         verbose: Whether to show a bar.
 
     Raises:
-        InvalidPictureError: What cannot be learned from.
+        InvalidDataError: What cannot be learned from.
         InvalidModelError: The folder cannot be written.
     """
     with destination(request.out):
@@ -41,7 +42,7 @@ def fit_pictures(request: FitRequest, estimator: dict[str, Any], verbose: bool) 
         made = (Regressor if numbers else Classifier)(**estimator, verbose=verbose)
         described = describe_training(request, _digest_of(paths, request.data), estimator)
         with checkpoint(request.out, described) as (folder, resumed), warnings.catch_warnings():
-            warnings.simplefilter("ignore", PicturesLeftOutWarning)  # the command names them itself
+            warnings.simplefilter("ignore", DoubtfulDataWarning)  # the command names them itself
             made.fit([paths[row] for row in rows], [answers[row] for row in rows], checkpoint=folder)
             model = _named(made.model_, request.targets or [CLASS_FOLDERS])
             save_model(model, request.out)
@@ -57,7 +58,7 @@ def predict_for_pictures(
     """Predicts for every picture, in order, in flat memory; one that shows nothing has a line that says why.
 
     Raises:
-        InvalidPictureError: There are no pictures, or no room. No file is left behind.
+        InvalidDataError: There are no pictures, or no room. No file is left behind.
         InvalidModelError: The folder is no model that can be read.
     """
     check_output(out, read=[data])
@@ -67,7 +68,7 @@ def predict_for_pictures(
     if not any(path.is_file() for path in paths):
         rule = f"{data} must hold paths of pictures, from its own folder on, in its first column."
         got, cause = f"{names[0]}, which is not there", "a table of something else, or pictures that were moved"
-        raise InvalidPictureError(rule, got=got, cause=cause, fix="a CSV of paths, beside the pictures")
+        raise InvalidDataError(rule, got=got, cause=cause, fix="a CSV of paths, beside the pictures")
     with written(out, describe_work(mark, _digest_of(paths, data), draws, level)) as file:
         rest = paths[file.resumed :]
         for _, rows in predicted_pictures(model, rest, draws, level, names[file.resumed :]) if rest else ():

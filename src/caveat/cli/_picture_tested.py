@@ -14,7 +14,8 @@ from torch import Tensor
 from caveat._estimators import Classes, Model, load_model
 from caveat._kinds import find_kind, package_of
 from caveat.cli._tabular_tested import TABLES, Advance, Judged, ask
-from caveat.image import Classifier, InvalidPictureError, Regressor, list_pictures
+from caveat.errors import InvalidDataError
+from caveat.image import Classifier, Regressor, list_pictures
 from caveat.predictive import Categorical, Gaussian, concatenate
 
 PICTURES = find_kind("image")
@@ -56,12 +57,12 @@ def list_labeled(data: Path, targets: Sequence[str] | None, kind: str | None) ->
     """Returns the paths of pictures and their answers.
 
     Raises:
-        InvalidPictureError: There are no answers.
+        InvalidDataError: There are no answers.
     """
     paths, answers = list_pictures(data, targets, kind)
     if answers is not None:
         return paths, answers
-    raise InvalidPictureError(
+    raise InvalidDataError(
         "Each picture must have its answer.",
         got=f"{data}, where some pictures lie outside class folders" if data.is_dir() else f"{data.name}",
         fix="photos/cat/1.png, photos/dog/2.png; or a CSV of paths and answers",
@@ -78,7 +79,7 @@ def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None,
     """Returns labeled pictures and what the model predicts for them.
 
     Raises:
-        InvalidPictureError: No answers, or a class that the model does not know.
+        InvalidDataError: No answers, or a class that the model does not know.
     """
     names = model.target.names
     kind = "classes" if model.target.classifies else "numbers"
@@ -95,7 +96,7 @@ def ask_of_pictures(model: Model, data: Path, most_rows: int, draws: int | None,
         advance(sum(one.row_count for one in parts) / len(sources))
     seen = torch.from_numpy(np.setdiff1d(np.arange(len(sources)), unseen))
     if not len(seen):
-        raise InvalidPictureError(f"None of the {len(sources)} pictures in {data} can be read, or shows anything.")
+        raise InvalidDataError(f"None of the {len(sources)} pictures in {data} can be read, or shows anything.")
     pred = concatenate(parts).rows(seen)
     kept = [sources[row] for row in cast("list[int]", seen.tolist())]
     return TestedPictures(model, pred, truth[seen], kept, len(paths), data.name, left_out)
@@ -120,7 +121,7 @@ def _truth_of(model: Model, answers: list[Any], data: Path) -> Tensor:
     known = {label: number for number, label in enumerate(target.labels)}
     unknown = next((str(label) for label in answers if str(label) not in known), None)
     if unknown is not None:
-        raise InvalidPictureError(
+        raise InvalidDataError(
             "Pictures must be of classes that the model knows.",
             got=f"{unknown!r} in {data}; known are {', '.join(map(repr, target.labels[:10]))}",
             cause="another spelling, or a class that training did not have",

@@ -19,11 +19,11 @@ from caveat._estimators import (
     predict_from,
     prediction_rows,
 )
-from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, content_of, read_chunks
+from caveat._tables import Chunk, ImpossibleDates, content_of, read_chunks
 from caveat.cli._arguments import check_draws, check_level
 from caveat.cli._output_file import OutputFile, check_output, written
 from caveat.cli._tabular_tested import TABLES, Advance, spelling_of
-from caveat.errors import InvalidArgumentError, InvalidModelError, explain
+from caveat.errors import InvalidArgumentError, InvalidDataError, InvalidModelError, explain
 
 
 def predict_file(
@@ -32,7 +32,7 @@ def predict_file(
     """Predict for every row of a file, in order, in flat memory.
 
     Raises:
-        InvalidTableError: a row that does not fit, by line and column; or no room. No file is left behind.
+        InvalidDataError: a row that does not fit, by line and column; or no room. No file is left behind.
         InvalidModelError: the folder is no model that can be read.
     """
     check_output(out, read=[data])
@@ -50,7 +50,7 @@ def predict_file(
                 file.add(predicted(model, rest, file.rows + 1, draws, level, keep))
             advance(chunk.read)
         if content_of(data) != content:
-            raise InvalidTableError(changed_data(data))
+            raise InvalidDataError(changed_data(data))
     return describe_file(model, out, file, ("answer", "refer"), dates.notes())
 
 
@@ -118,7 +118,7 @@ def predicted(
         if name not in chunk.columns:
             rule = f"--keep must name columns of {chunk.file}."
             fix = "use the name as it stands on line 1"
-            raise InvalidTableError(rule, got=f"no column {name!r}", cause="a typo", fix=fix)
+            raise InvalidDataError(rule, got=f"no column {name!r}", cause="a typo", fix=fix)
     pred = predict_from(model, model.reader.read(chunk), draws)
     return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
 

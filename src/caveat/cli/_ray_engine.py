@@ -22,7 +22,7 @@ from caveat._extras import require
 from caveat._files import beside_of, write_whole
 from caveat._progress import Rhythm
 from caveat._state_file import differences, read_state, write_state
-from caveat._tables import Chunk, ImpossibleDates, InvalidTableError, Spelling, content_of, read_chunks
+from caveat._tables import Chunk, ImpossibleDates, Spelling, content_of, read_chunks
 from caveat.cli._output_file import encoder, writing
 from caveat.cli._predict_command import (
     changed_data,
@@ -33,7 +33,7 @@ from caveat.cli._predict_command import (
     predicted,
 )
 from caveat.cli._tabular_tested import TABLES, Advance, spelling_of
-from caveat.errors import BusyError, CaveatError, InvalidArgumentError, InvalidModelError, explain
+from caveat.errors import BusyError, CaveatError, InvalidArgumentError, InvalidDataError, InvalidModelError, explain
 from caveat.interop import ray as on_ray
 
 Part = dict[str, Any]
@@ -41,7 +41,7 @@ MANIFEST, SCHEMA = "manifest.json", "caveat-predictions-1"
 _SECONDS = 1.0
 """At least, between two writings of the manifest; blocks that it does not name yet are done again after a kill."""
 _COUNTING = 0.05
-_PROBLEMS = {kind.__name__: kind for kind in (InvalidTableError, InvalidModelError, InvalidArgumentError, BusyError)}
+_PROBLEMS = {kind.__name__: kind for kind in (InvalidDataError, InvalidModelError, InvalidArgumentError, BusyError)}
 
 
 @dataclass(eq=False)
@@ -82,7 +82,7 @@ def predict_file_by_ray(
     """Predicts every row of a file by the actors of a Ray cluster, which all see the same paths.
 
     Raises:
-        InvalidTableError: A row that does not fit, no room, or a folder that holds something else.
+        InvalidDataError: A row that does not fit, no room, or a folder that holds something else.
         InvalidModelError: The folder is no model that can be read.
         MissingExtraError: Ray is not installed.
     """
@@ -104,12 +104,12 @@ def predict_file_by_ray(
             settings = {"folder": str(folder.resolve()), "data": str(data.resolve()), "mark": mark, **asked}
             _work(parts, settings, workers, advance)
             if content_of(data) != content:
-                raise InvalidTableError(changed_data(data))
+                raise InvalidDataError(changed_data(data))
             parts.note(complete=True)
             for path in parts.folder.glob(".*"):  # of workers that were killed while they wrote
                 path.unlink(missing_ok=True)
             parts.folder.replace(out)
-        except InvalidTableError:  # of these data no run can go on
+        except InvalidDataError:  # of these data no run can go on
             shutil.rmtree(beside_of(out, "part"), ignore_errors=True)
             raise
         except CaveatError:
@@ -166,7 +166,7 @@ class BlockPredictor:
             self._next += 1
             if self._next > number:
                 return chunk
-        raise InvalidTableError(changed_data(self.data))
+        raise InvalidDataError(changed_data(self.data))
 
 
 def _work(parts: Parts, settings: dict[str, Any], workers: int | None, advance: Advance) -> None:
@@ -195,7 +195,7 @@ def _find_finished(out: Path, what: dict[str, Any]) -> Parts | None:
     """Returns what a run of the same has finished; None where there is nothing.
 
     Raises:
-        InvalidTableError: Something else is there.
+        InvalidDataError: Something else is there.
     """
     if out.suffix.lower() in (".csv", ".tsv", ".jsonl", ".ndjson"):
         raise InvalidArgumentError(f"With --engine ray, --out is a folder of parts; got {out}, the name of a file.")
@@ -203,7 +203,7 @@ def _find_finished(out: Path, what: dict[str, Any]) -> Parts | None:
         return None
     parts = _read(out, what)
     if parts is None or parts.rows != sum(parts.blocks):
-        raise InvalidTableError(
+        raise InvalidDataError(
             f"{out} must be a new folder, or what the same command wrote.",
             got=_describe_other(out),
             cause="the folder of an earlier run was named again",

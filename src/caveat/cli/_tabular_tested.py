@@ -17,7 +17,6 @@ from caveat._kinds import find_kind
 from caveat._tables import (
     Chunk,
     ImpossibleDates,
-    InvalidTableError,
     Spelling,
     TypedColumns,
     class_labels,
@@ -28,6 +27,7 @@ from caveat._tables import (
     target_numbers,
     unfamiliarity,
 )
+from caveat.errors import InvalidDataError
 from caveat.predictive import Categorical, Gaussian, concatenate
 
 TABLES = find_kind("tabular")
@@ -115,7 +115,7 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
     """Read labeled rows and predict them.
 
     Raises:
-        InvalidTableError: the target is not there, a class that the model does not know, or rows that do not fit.
+        InvalidDataError: the target is not there, a class that the model does not know, or rows that do not fit.
     """
     needed = {"The model's target must be in the file: it": model.target.names}
     sample = read_sample(path, most_rows, 0, needed, lambda share: advance(0.1 * share), spelling_of(model))
@@ -149,7 +149,7 @@ def truth_of(model: Model, sample: Chunk) -> Tensor:
         if len(fitting) > 1:  # Python tells "1" from "1.0", so that the cell must be one of them to the letter
             fitting = [number for number in fitting if labels[number] == shown(value, most=None)]
         if len(fitting) != 1:
-            raise InvalidTableError(
+            raise InvalidDataError(
                 f"Column {name!r} must hold classes that the model knows.",
                 got=f"{shown(value)!r} at {sample.place(row)}; known are {', '.join(map(repr, labels[:10]))}",
                 cause="another spelling, or a class that training did not have",

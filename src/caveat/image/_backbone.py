@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from caveat._estimators import digest_of_weights
 from caveat._extras import require
-from caveat._pictures import InvalidPictureError
+from caveat.errors import InvalidDataError
 
 _AT_ONCE = 64
 _SIZE = 224
@@ -55,7 +55,7 @@ def open_backbone(given: str | nn.Module, size: int | None) -> Backbone:
 
     Raises:
         MissingExtraError: timm is not installed.
-        InvalidPictureError: No such model, or a module that gives no features of pictures.
+        InvalidDataError: No such model, or a module that gives no features of pictures.
     """
     if isinstance(given, nn.Module):
         name, module = type(given).__name__, given
@@ -97,8 +97,8 @@ def _config(module: nn.Module) -> dict[str, Any]:
     return cast("dict[str, Any]", getattr(module, "pretrained_cfg", None) or {})
 
 
-def _no_backbone(got: str, why: str) -> InvalidPictureError:
-    return InvalidPictureError(
+def _no_backbone(got: str, why: str) -> InvalidDataError:
+    return InvalidDataError(
         "backbone must be a torch.nn.Module that gives features of pictures, or the name of a timm model.",
         got=f"{got}: {why}",
         cause="a module for other inputs, or a model that was saved with a module and is trained again",

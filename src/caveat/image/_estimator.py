@@ -33,8 +33,6 @@ from caveat._estimators import (
 )
 from caveat._pictures import (
     Format,
-    InvalidPictureError,
-    PicturesLeftOutWarning,
     Problem,
     as_sources,
     describe_problems,
@@ -44,6 +42,7 @@ from caveat._pictures import (
     read_in_batches,
 )
 from caveat.decide import Decision
+from caveat.errors import DoubtfulDataWarning, InvalidDataError
 from caveat.image._backbone import open_backbone
 from caveat.image._kind import AT_ONCE, KIND, PictureReader, read_training
 from caveat.image._settings import Settings
@@ -75,7 +74,7 @@ class PictureEstimator(Estimator, Settings):
                 parameters, it goes on and ends in the same model. It may be removed afterwards.
 
         Raises:
-            InvalidPictureError: What cannot be learned from; the message names the row.
+            InvalidDataError: What cannot be learned from; the message names the row.
             InvalidArgumentError: A checkpoint of another training.
         """
         self.kind.check(settings_of(self, self.kind.settings))
@@ -83,7 +82,7 @@ class PictureEstimator(Estimator, Settings):
             sources, y = list_pictures(X, kind="classes" if isinstance(self, ClassifierBase) else "numbers")
             if empty := empty_classes(Path(X), sources) if Path(X).is_dir() else []:
                 said = f"Class folders without a picture: {', '.join(empty)}."
-                warnings.warn(said, PicturesLeftOutWarning, stacklevel=2)
+                warnings.warn(said, DoubtfulDataWarning, stacklevel=2)
         else:
             sources = as_sources(X)
         rows, problems = read_training(sources, self._reader(sources), self.verbose)
@@ -91,8 +90,8 @@ class PictureEstimator(Estimator, Settings):
             said = describe_problems(problems, len(sources))
             if len(problems) == len(sources):
                 rule = "Of the pictures to train on at least some must show something."
-                raise InvalidPictureError(rule, got=said, fix="open one of them in a viewer")
-            warnings.warn(said, PicturesLeftOutWarning, stacklevel=2)
+                raise InvalidDataError(rule, got=said, fix="open one of them in a viewer")
+            warnings.warn(said, DoubtfulDataWarning, stacklevel=2)
             sample_weight = np.array(row_weights(sample_weight, len(sources)))
             sample_weight[[problem.row for problem in problems]] = 0.0
         super().fit(rows, y, sample_weight, checkpoint=checkpoint)
@@ -155,7 +154,7 @@ class PictureEstimator(Estimator, Settings):
         preds, found = zip(*self.predict_in_batches(X), strict=True)
         pred, problems = cast("Categorical | Gaussian", concatenate(preds)), tuple(chain.from_iterable(found))
         if problems:
-            warnings.warn(describe_problems(problems, pred.row_count), PicturesLeftOutWarning, stacklevel=4)
+            warnings.warn(describe_problems(problems, pred.row_count), DoubtfulDataWarning, stacklevel=4)
         return pred, problems
 
 
@@ -165,7 +164,7 @@ class Classifier(PictureEstimator, ClassifierBase):
 
     Without a backbone a small residual network is trained from scratch. With one, each picture goes through it once,
     and perceptrons with dropout are trained on what it gives. Pictures that cannot be read, are tiny or show one color
-    only are left out of training and named in a ``PicturesLeftOutWarning``; when predicting they get what is known
+    only are left out of training and named in a ``DoubtfulDataWarning``; when predicting they get what is known
     without looking, the frequencies of training, and ``decide`` defers them.
 
     Args:

@@ -30,8 +30,9 @@ from caveat._estimators import (
     split_evenly,
     unlike_lines,
 )
-from caveat._pictures import Format, InvalidPictureError, Problem, digest_rows, read_in_batches, read_pictures
+from caveat._pictures import Format, Problem, digest_rows, read_in_batches, read_pictures
 from caveat._progress import ProgressBar
+from caveat.errors import InvalidDataError
 from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._network import PictureNetwork, Shape
 from caveat.image._settings import Settings, check_settings, complete, networks_of
@@ -174,7 +175,7 @@ KIND = Kind(
     format=("caveat-image", 2),
     row="picture",
     rows="pictures",
-    error=InvalidPictureError,
+    error=InvalidDataError,
     settings=Settings,
     shape=Shape,
     check=check_settings,

@@ -32,7 +32,7 @@ from caveat._intercept import (
     normal_from_uniform,
     put_back,
 )
-from caveat.errors import InvalidArgumentError, InvalidRateError
+from caveat.errors import InvalidArgumentError
 
 _FUNCTIONS = ("dropout", "uniform", "normal", "truncated_normal", "randint")
 _OTHERS = ("categorical", "shuffle", "gamma", "binomial", "beta")
@@ -154,7 +154,7 @@ class KerasPass:
         if self.source is None or not live:
             return inputs
         if rate >= 1:
-            raise InvalidRateError(
+            raise InvalidArgumentError(
                 "A live dropout rate must be in [0, 1).", got=f"rate {rate} at {key.path}", fix="a lower rate"
             )
         make = Make((rate, "keras"), lambda keep: keep.to(torch.float32) / (1 - rate))

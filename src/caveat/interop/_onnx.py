@@ -22,7 +22,7 @@ from caveat._extras import require
 from caveat._files import write_whole
 from caveat._inputs import Inputs, as_inputs, structure_of
 from caveat._intercept import Network
-from caveat.errors import NotExportableError
+from caveat.errors import UnsupportedModelError
 from caveat.interop._onnx_file import Draft, Head, add_loop, add_network, add_numbers, element_type, model_of, node, own
 from caveat.interop._onnx_functions import summary_of
 from caveat.interop._onnx_network import SIZES, Converted, convert
@@ -58,7 +58,7 @@ def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: Wh
     Raises:
         MissingExtraError: onnx or onnxscript is not installed, or too old.
         NothingRandomError: nothing that is read varies.
-        NotExportableError: an operator that ONNX does not have; a network that takes one batch size only, or decides
+        UnsupportedModelError: an operator that ONNX does not have; a network that takes one batch size only, or decides
             on values; stratified masks; another sampler.
 
     Example:
@@ -105,14 +105,14 @@ def _functions(sampler: Sampler, x: Any) -> list[Function]:
         models, live, per_row = list(sampler.models), _nothing, False
     else:
         got = "stratified masks" if isinstance(sampler, MCDropout) else f"a sampler of type {type(sampler).__name__}"
-        raise NotExportableError(
+        raise UnsupportedModelError(
             "What is exported is Monte-Carlo dropout with independent draws, or an ensemble of networks.",
             got=got,
             fix="leave strata= out, or export each part of a mixture to a file of its own",
         )
     inputs = as_inputs(x, Network(models[0]).device())
     if any(isinstance(leaf, PackedSequence) for leaf in structure_of(inputs).leaves):
-        raise NotExportableError(
+        raise UnsupportedModelError(
             "Inputs of an ONNX file are tensors.", got="a PackedSequence", fix="pass padded sequences"
         )
     return functions_of(models, inputs, sampler.output.read, live, per_row, sampler.in_dims)

@@ -14,7 +14,7 @@ from typing import Any
 from caveat._extras import require
 from caveat._intercept import FIRST_32, SECOND_32
 from caveat._seeds import FIRST_64, GAMMA, SECOND_64
-from caveat.errors import NotExportableError
+from caveat.errors import UnsupportedModelError
 from caveat.predictive import BinaryLogit, Logits, Mean, MeanAndLogVariance, MeanAndVariance, Probabilities
 
 DOMAIN = "caveat"
@@ -285,11 +285,11 @@ def summary_of(output: object, number: int) -> Summary:
     """The functions for an output, which are named by its number among the heads.
 
     Raises:
-        NotExportableError: an output of another kind.
+        UnsupportedModelError: an output of another kind.
     """
     known = _READ.get(type(output))
     if known is None:
-        raise NotExportableError(
+        raise UnsupportedModelError(
             "Summaries are exported of the library's own outputs.",
             got=type(output).__name__,
             cause="an output of one's own",

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from caveat._extras import require
 from caveat._intercept import close
-from caveat.errors import CaveatError, NotExportableError, explain
+from caveat.errors import CaveatError, UnsupportedModelError, explain
 from caveat.interop._onnx_file import DRAW, own
 from caveat.interop._onnx_functions import OPSET
 from caveat.interop._onnx_operators import PLAINER
@@ -121,8 +121,8 @@ def convert(functions: Sequence[Function], inputs: Sequence[str]) -> Converted:
     """The graph of one draw of one network, or of member ``DRAW`` of several, with inputs of these names.
 
     Raises:
-        NotExportableError: an operator that ONNX does not have; operations that follow the batch's size otherwise than
-            linearly.
+        UnsupportedModelError: an operator that ONNX does not have; operations that follow the batch's size otherwise
+            than linearly.
     """
     try:
         played = Played(functions)
@@ -145,13 +145,13 @@ def convert(functions: Sequence[Function], inputs: Sequence[str]) -> Converted:
     except CaveatError:
         raise
     except Exception as error:  # torch's own tracing fails in many ways where a size is not what it was
-        raise NotExportableError(_fixed(error)) from error
+        raise UnsupportedModelError(_fixed(error)) from error
     names = [*inputs, *varying]
     try:
         with torch.no_grad(), _quiet():
             graph = _translate(exported, names).model_proto.graph
     except torch.onnx.errors.OnnxExporterError as error:
-        raise NotExportableError(_unsupported(error, functions)) from error
+        raise UnsupportedModelError(_unsupported(error, functions)) from error
     add_prefix = require("onnx.compose", "onnx").add_prefix_graph
     weights = {weight.name: f"network/{weight.name}" for weight in graph.initializer}  # loops inside may use them
     graph = add_prefix(graph, "network/", rename_inputs=False, name_map=weights)
@@ -173,7 +173,7 @@ def _translate(exported: Any, names: list[str]) -> Any:
 def _check_size(played: Played) -> None:
     taken = sum(tensor.numel() * tensor.element_size() for tensor in played.buffers())
     if taken > _MOST_BYTES:
-        raise NotExportableError(
+        raise UnsupportedModelError(
             "One ONNX file holds less than 2 GiB.",
             got=f"{taken / (1 << 30):.1f} GiB of weights",
             fix="export the network in half precision, model.half(), or the part of it that is drawn from",

@@ -35,7 +35,7 @@ from caveat._intercept import (
     threshold,
 )
 from caveat._seeds import site_key
-from caveat.errors import NotExportableError, explain
+from caveat.errors import UnsupportedModelError, explain
 
 _KEPT = Make("kept", lambda keep: keep)
 
@@ -84,7 +84,7 @@ class Function:
         """Record a draw on so many rows, those of the inputs again and again.
 
         Raises:
-            NotExportableError: the pass cannot be recorded.
+            UnsupportedModelError: the pass cannot be recorded.
         """
         axes = self.probe.axes
         assert axes is not None
@@ -99,14 +99,14 @@ class Function:
         except CannotRecordError as error:
             place = self.place_of(str(error).partition(" ")[0].rpartition(".")[0])
             where = "" if place is None else f", in {place[1] or '(the model itself)'!r}"
-            raise NotExportableError(
+            raise UnsupportedModelError(
                 "A draw must be a fixed list of tensor operations to be exported.",
                 got=f"{error}{where}",
                 cause="the network decides on values, or draws random numbers where caveat cannot see it",
                 fix="export the part of the network that does not: caveat.predict still draws from the whole",
             ) from None
         if any(slot.dtype == torch.bfloat16 for step in program.steps for slot in step.made()):
-            raise NotExportableError(
+            raise UnsupportedModelError(
                 "An exported network computes in float32, float64 or float16.",
                 got="bfloat16, which ONNX Runtime does not compute with on a CPU or in a browser",
                 fix="export the network in float32: model.float()",
@@ -154,7 +154,7 @@ def functions_of(
     """The networks, probed on these inputs.
 
     Raises:
-        NotExportableError: the batch is fixed, or cannot be told.
+        UnsupportedModelError: the batch is fixed, or cannot be told.
     """
     functions = list[Function]()
     for model in models:
@@ -163,7 +163,7 @@ def functions_of(
         with patched():
             found = probe_network(network, inputs, live, per_row, read, in_dims)
         if not found.separable or found.rows_alone or found.unmanaged or not found.rules.repeatable:
-            raise NotExportableError(_why_fixed(found))
+            raise UnsupportedModelError(_why_fixed(found))
         functions.append(Function(network, found, inputs, read))
     return functions
 
@@ -228,7 +228,7 @@ class _Asking:
     def uniform(self, site: SiteKey, shape: Shape, draws: range, dtype: torch.dtype) -> Tensor:
         """As ``MaskSource.uniform``, in float32."""
         if dtype == torch.float64:
-            raise NotExportableError(
+            raise UnsupportedModelError(
                 "Random numbers are exported in float32.",
                 got=f"float64 at {site.path or '(the model itself)'!r}",
                 fix="export the network in float32: model.float()",

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 from caveat._checks import require_rate
 from caveat._dropping import Shape, drop, elementwise
 from caveat._random_numbers import uniform_numbers, wide
-from caveat.errors import InvalidRateError
+from caveat.errors import InvalidArgumentError
 from caveat.layers._twin import attribute_of, check_layer, take_place, twin_of
 
 # The temperatures of the authors' code: of single units, and of whole channels.
@@ -43,8 +43,8 @@ class ConcreteDropout(nn.Module):
         those of the layer.
 
     Raises:
-        InvalidRateError: ``p`` outside (0, 1), or a temperature that is not above 0.
-        InvalidArgumentError: no linear layer and no convolution.
+        InvalidArgumentError: ``p`` outside (0, 1), a temperature that is not above 0, or a layer that is neither linear
+            nor a convolution.
 
     See "Concrete Dropout", Gal, Hron and Kendall, 2017, https://arxiv.org/abs/1705.07832.
 
@@ -119,7 +119,7 @@ def _multiplier(logit: Tensor, uniform: Tensor, temperature: float) -> Tensor:
 
 def _start(layer: nn.Module, p: float) -> nn.Parameter:
     if require_rate(p) == 0:
-        raise InvalidRateError(
+        raise InvalidArgumentError(
             "A rate that is to be learned must start in (0, 1).",
             got="p=0",
             cause="dropout was meant to be off at first; but at 0 the logit is minus infinity and never moves",
@@ -131,7 +131,7 @@ def _start(layer: nn.Module, p: float) -> nn.Parameter:
 
 def _checked_temperature(temperature: float) -> float:
     if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
-        raise InvalidRateError(
+        raise InvalidArgumentError(
             "temperature must be above 0.",
             got=f"temperature={temperature!r}",
             cause="0 was meant as 'no relaxation', which has no gradient",

@@ -28,8 +28,7 @@ class DropBlock1d(nn.Module):
         exact: as in ``DropBlock2d``.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: ``block_size`` below 1, or an input of another rank.
+        InvalidArgumentError: ``p`` outside [0, 1); ``block_size`` below 1, or an input of another rank.
 
     Example:
         >>> import torch
@@ -65,8 +64,7 @@ class DropBlock2d(nn.Module):
             fraction that is kept is 1 - p, to rounding. False: the paper's gamma.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: ``block_size`` below 1, or an input of another rank.
+        InvalidArgumentError: ``p`` outside [0, 1); ``block_size`` below 1, or an input of another rank.
 
     See "DropBlock: A regularization method for convolutional networks", Ghiasi, Lin and Le, 2018,
     https://arxiv.org/abs/1810.12890.
@@ -100,8 +98,7 @@ class DropBlock3d(nn.Module):
         exact: as in ``DropBlock2d``.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: ``block_size`` below 1, or an input of another rank.
+        InvalidArgumentError: ``p`` outside [0, 1); ``block_size`` below 1, or an input of another rank.
 
     Example:
         >>> import torch

@@ -31,8 +31,7 @@ class EmbeddingDropout(nn.Module):
         ids (B, T), (B, ..., T) or one sequence (T,); returns (*ids.shape, E).
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: no ``nn.Embedding``.
+        InvalidArgumentError: ``p`` outside [0, 1); no ``nn.Embedding``.
 
     See "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", Gal and Ghahramani, 2016,
     section 4.2, https://arxiv.org/abs/1512.05287.

@@ -28,7 +28,7 @@ class GaussianDropout(nn.Module):
         any; the same comes out.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
+        InvalidArgumentError: ``p`` outside [0, 1).
 
     See "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", Srivastava et al., 2014.
 

@@ -48,8 +48,8 @@ def insert_dropout(
         The paths of the new sites, as ``caveat.audit`` lists them and ``caveat.paths`` matches them.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: ``after`` chooses nothing, or a module that cannot be followed; then nothing was inserted.
+        InvalidArgumentError: ``p`` outside [0, 1), or ``after`` chooses nothing or a module that cannot be followed;
+            then nothing was inserted.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -35,8 +35,7 @@ class SpatialDropout1d(nn.Module):
         (B, C, T), or (B, T, C) for channels last; without B for one row alone. The same comes out.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: another ``channel_dim``, or an input of another rank.
+        InvalidArgumentError: ``p`` outside [0, 1); another ``channel_dim``, or an input of another rank.
 
     Example:
         >>> import torch
@@ -70,8 +69,7 @@ class SpatialDropout2d(nn.Module):
         channel_dim: where the channels are: 1, or -1 for channels last.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: another ``channel_dim``, or an input of another rank.
+        InvalidArgumentError: ``p`` outside [0, 1); another ``channel_dim``, or an input of another rank.
 
     Example:
         >>> import torch
@@ -103,8 +101,7 @@ class SpatialDropout3d(nn.Module):
         channel_dim: where the channels are: 1, or -1 for channels last.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: another ``channel_dim``, or an input of another rank.
+        InvalidArgumentError: ``p`` outside [0, 1); another ``channel_dim``, or an input of another rank.
 
     Example:
         >>> import torch

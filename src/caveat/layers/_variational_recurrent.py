@@ -51,8 +51,7 @@ class VariationalLSTM(nn.Module):
         H). Returns output (T, B, H * directions), laid out as the input, and (last hidden state, last cell state).
 
     Raises:
-        InvalidRateError: a rate outside [0, 1).
-        InvalidArgumentError: a size below 1; an input or a state of the wrong shape.
+        InvalidArgumentError: a rate outside [0, 1); a size below 1; an input or a state of the wrong shape.
 
     See "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", Gal and Ghahramani, 2016,
     https://arxiv.org/abs/1512.05287.
@@ -130,8 +129,7 @@ class VariationalGRU(nn.Module):
         As ``VariationalLSTM``; returns the output and the last state (layers * directions, B, H).
 
     Raises:
-        InvalidRateError: a rate outside [0, 1).
-        InvalidArgumentError: a size below 1; an input or a state of the wrong shape.
+        InvalidArgumentError: a rate outside [0, 1); a size below 1; an input or a state of the wrong shape.
 
     See "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", Gal and Ghahramani, 2016,
     https://arxiv.org/abs/1512.05287.

@@ -33,8 +33,7 @@ class WeightDropout(nn.Module):
             (``weight_hh_l0``, ...) and ``weight`` of any other.
 
     Raises:
-        InvalidRateError: ``p`` outside [0, 1).
-        InvalidArgumentError: no module, or a name that is none of its own parameters.
+        InvalidArgumentError: ``p`` outside [0, 1); no module, or a name that is none of its own parameters.
 
     See "Regularization of Neural Networks using DropConnect", Wan et
     al., 2013, and "Regularizing and Optimizing LSTM Language Models", Merity et al., 2017.

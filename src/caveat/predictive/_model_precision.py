@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from caveat._checks import require_number
-from caveat.errors import InvalidRateError
 
 
 def model_precision(length_scale: float, dropout: float, n_train: int, weight_decay: float) -> float:
@@ -22,8 +21,7 @@ def model_precision(length_scale: float, dropout: float, n_train: int, weight_de
         tau, in 1 / (target unit)^2. Predictive variance = 1 / tau + variance over draws.
 
     Raises:
-        InvalidRateError: `dropout` is outside [0, 1).
-        InvalidArgumentError: another argument is not a positive finite number.
+        InvalidArgumentError: `dropout` is outside [0, 1); another argument is not a positive finite number.
 
     See "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", Gal and
     Ghahramani, 2016, https://arxiv.org/abs/1506.02142, equation (7).
@@ -34,7 +32,7 @@ def model_precision(length_scale: float, dropout: float, n_train: int, weight_de
         >>> Mean(noise_variance=1 / tau)
         Mean(noise_variance=1.0)
     """
-    require_number(dropout, "dropout", "[0, 1)", error=InvalidRateError)
+    require_number(dropout, "dropout", "[0, 1)")
     positive = {"length_scale": length_scale, "n_train": n_train, "weight_decay": weight_decay}
     for name, value in positive.items():
         fix = "the value that the network was trained with; without weight decay there is no finite precision"

@@ -7,10 +7,7 @@ from caveat.samplers._gaussian_process_head import gaussian_process_head
 from caveat.samplers._mc_batch_norm import mc_batch_norm
 from caveat.samplers._mc_dropout import MCDropout, mc_dropout
 from caveat.samplers._mixture import mixture
-from caveat.samplers._moment_propagation import (
-    CannotPropagateError,
-    moments,
-)
+from caveat.samplers._moment_propagation import moments
 from caveat.samplers._one_at_a_time import one_at_a_time
 from caveat.samplers._snapshots import snapshots
 from caveat.samplers._swag import swag
@@ -18,7 +15,6 @@ from caveat.samplers._swag_moments import SwagMoments
 from caveat.samplers._test_time_augmentation import test_time_augmentation
 
 __all__ = [
-    "CannotPropagateError",
     "Ensemble",
     "MCDropout",
     "Sampler",

@@ -207,7 +207,7 @@ def mc_dropout(
 
     Raises:
         NothingRandomError: While drawing: no live dropout with a rate above 0 has run, or none reaches what is read.
-        InvalidRateError: While drawing: a live site has a rate of 1.
+        InvalidArgumentError: While drawing: a live site has a rate of 1.
 
     See "Dropout as a Bayesian Approximation", Gal and Ghahramani, 2016, https://arxiv.org/abs/1506.02142.
 

@@ -2,14 +2,13 @@
 
 from importlib import import_module
 
-from caveat._tables import DoubtfulColumnWarning, InvalidTableError
-from caveat.errors import InvalidModelError
+from caveat.errors import DoubtfulDataWarning, InvalidDataError, InvalidModelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from caveat.tabular._estimator import Classifier, Regressor
 
-__all__ = ["Classifier", "DoubtfulColumnWarning", "InvalidModelError", "InvalidTableError", "Regressor"]
+__all__ = ["Classifier", "DoubtfulDataWarning", "InvalidDataError", "InvalidModelError", "Regressor"]
 
 if not TYPE_CHECKING:
 

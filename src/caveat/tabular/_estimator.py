@@ -10,19 +10,8 @@ from typing import Any
 import numpy as np
 
 from caveat._estimators import ClassifierBase, Estimator, RegressorBase, validation
-from caveat._tables import (
-    Columns,
-    DoubtfulColumnWarning,
-    ImpossibleDates,
-    InvalidTableError,
-    Schema,
-    Table,
-    TrainingTable,
-    as_columns,
-    learn_table,
-    row_place,
-)
-from caveat.errors import InvalidArgumentError
+from caveat._tables import Columns, ImpossibleDates, Schema, Table, TrainingTable, as_columns, learn_table, row_place
+from caveat.errors import DoubtfulDataWarning, InvalidArgumentError, InvalidDataError
 from caveat.tabular._kind import KIND
 from caveat.tabular._settings import Settings
 
@@ -42,37 +31,37 @@ class TableEstimator(Estimator, Settings):
         Dates of later rows that do not exist are warned of.
 
         Raises:
-            InvalidTableError: No table, no rows, or other columns than in training.
+            InvalidDataError: No table, no rows, or other columns than in training.
         """
         columns = as_columns(X)
         self._check_names(X, columns, reset=training)
         categorical = names_of_categories(self.categorical, X, list(columns)) if training else ()
         table = Table(columns, row_place, categorical)
         if training and table.rows < 2:
-            raise InvalidTableError(
+            raise InvalidDataError(
                 f"Found array with {table.rows} sample(s) while a minimum of 2 is required to train "
                 f"(n_samples = {table.rows})."
             )
         if table.rows == 0:
-            raise InvalidTableError("Found array with 0 sample(s) while a minimum of 1 is required.")
+            raise InvalidDataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         if not training:
             dates = ImpossibleDates(self.model_.reader.schema)
             dates.count(columns, row_place)
             for note in dates.notes():
-                warnings.warn(f"{note[0].upper()}{note[1:]}.", DoubtfulColumnWarning, stacklevel=4)
+                warnings.warn(f"{note[0].upper()}{note[1:]}.", DoubtfulDataWarning, stacklevel=4)
         return table, table.rows
 
     def training_rows(self, opened: Table, chosen: Any) -> TrainingTable:
         """Returns some of the rows to train on, and warns of columns that could be read in two ways.
 
         Raises:
-            InvalidTableError: A value that does not fit its column; the message names the column and the row.
+            InvalidDataError: A value that does not fit its column; the message names the column and the row.
         """
         table = opened.take(chosen)
         schema, typed = learn_table(table.columns, table.categorical, table.place)
         for column in schema.columns:
             if column.note:
-                warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulColumnWarning, stacklevel=4)
+                warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulDataWarning, stacklevel=4)
         return TrainingTable.of(schema, typed)
 
     def _restored(self) -> None:

@@ -15,11 +15,6 @@ from caveat._extras import require
 from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, explain
 
-
-class InvalidEncoderError(InvalidArgumentError):
-    """An encoder that cannot be found or read, or that does not give a vector for each token."""
-
-
 _AT_ONCE = 64
 MOST_TOKENS = 128  # of a sentence, if nothing else is asked for
 NO_TOKEN = -1  # stands behind the last token of a sentence
@@ -108,7 +103,7 @@ def load_encoder(
 
     Raises:
         MissingExtraError: transformers is not installed.
-        InvalidEncoderError: nothing is there, or it cannot be read.
+        InvalidArgumentError: nothing is there, or it cannot be read.
     """
     library = require("transformers", "encoders")
     given: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
@@ -116,14 +111,14 @@ def load_encoder(
         tokenizer = library.AutoTokenizer.from_pretrained(name, **given)
         network = library.AutoModel.from_pretrained(name, **given)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        raise InvalidEncoderError(_not_found(name, error, local_files_only)) from error
+        raise InvalidArgumentError(_not_found(name, error, local_files_only)) from error
     return make_encoder(name, tokenizer, network, pooling, max_length, device)
 
 
 def make_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_length: int, device: Any) -> Encoder:
     """An encoder of parts that were read, in eval mode and frozen."""
     if not hasattr(network.config, "hidden_size") or getattr(network.config, "is_encoder_decoder", False):
-        raise InvalidEncoderError(
+        raise InvalidArgumentError(
             "An encoder gives a vector of config.hidden_size numbers for each token.",
             got=f"{name!r}, a {type(network).__name__}",
             cause="a model of images or sound, or an encoder and a decoder in one",

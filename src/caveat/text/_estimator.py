@@ -32,7 +32,7 @@ class SentenceEstimator(Estimator, Settings):
         """Returns the sentences, and the number of them.
 
         Raises:
-            InvalidTextError: A row that is no sentence; the message names it.
+            InvalidDataError: A row that is no sentence; the message names it.
         """
         sentences = as_sentences(X)
         return KeyedRows(sentences) if training else sentences, len(sentences)
@@ -83,7 +83,7 @@ class Classifier(SentenceEstimator, ClassifierBase):
         members: networks of an ensemble.
         draws: functions that a prediction summarizes.
         max_length: words (tokens of an encoder) that are read of a sentence; of longer ones the beginning is read, with
-            a ``SentencesTruncatedWarning`` warning. All words, or 128 tokens, if None.
+            a ``DoubtfulDataWarning`` warning. All words, or 128 tokens, if None.
         vocabulary: Largest number of words and pairs of words that are known, beside half as many pieces of words; all
             stand in two sentences at least.
         width: Width of the hidden layer; 128, or 256 on an encoder, if None.

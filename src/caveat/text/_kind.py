@@ -24,10 +24,10 @@ from caveat._estimators import (
     unlike_lines,
 )
 from caveat._extras import require as require_extra
+from caveat.errors import InvalidDataError
 from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
-from caveat.text._sentences import InvalidTextError
 from caveat.text._settings import Settings, check_settings, complete, kind_of, networks_of
 from caveat.text._training import learn
 from caveat.text._words import Vocabulary
@@ -168,7 +168,7 @@ KIND = Kind(
     format=("caveat-text", 3),
     row="sentence",
     rows="sentences",
-    error=InvalidTextError,
+    error=InvalidDataError,
     settings=Settings,
     shape=Shape,
     check=check_settings,

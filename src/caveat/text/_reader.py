@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from caveat._estimators import split_evenly
+from caveat.errors import DoubtfulDataWarning
 from caveat.text._encoder import MOST_TOKENS, NO_TOKEN, Encoder, load_encoder
 from caveat.text._network import ReaderKind
-from caveat.text._sentences import SentencesTruncatedWarning
 from caveat.text._settings import Settings
 from caveat.text._words import PADDING, Vocabulary
 
@@ -62,7 +62,7 @@ class SentenceReader:
             warnings.warn(
                 f"{truncated} of {of} sentences are longer than max_length={self.max_length or MOST_TOKENS} {unit} (or "
                 "than the encoder can read); only their beginnings were read.",
-                SentencesTruncatedWarning,
+                DoubtfulDataWarning,
                 stacklevel=5,  # where the estimator was called
             )
 

@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from caveat._checks import is_missing
-from caveat.errors import InvalidArgumentError, explain
-
-
-class InvalidTextError(InvalidArgumentError):
-    """Sentences or answers that cannot be learned from or predicted for; the message names the row."""
-
-
-class SentencesTruncatedWarning(UserWarning):
-    """Sentences that are longer than what is read of one; their ends were left out."""
+from caveat.errors import InvalidDataError, explain
 
 
 def as_sentences(X: Any) -> list[str]:
@@ -26,7 +18,7 @@ def as_sentences(X: Any) -> list[str]:
         B strings, as they are.
 
     Raises:
-        InvalidTextError: no sentences, several columns, or a row that is missing, empty or no string; it names the row.
+        InvalidDataError: no sentences, several columns, or a row that is missing, empty or no string; it names the row.
 
     Example:
         >>> as_sentences(("book a table", "play some jazz"))
@@ -35,12 +27,12 @@ def as_sentences(X: Any) -> list[str]:
     rows = _rows(X)
     if not rows:
         rule = "At least one sentence is needed. Found array with 0 sample(s) while a minimum of 1 is required."
-        raise InvalidTextError(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before")
+        raise InvalidDataError(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before")
     for number, row in enumerate(rows):
         if not isinstance(row, str):
-            raise InvalidTextError(_no_sentence(number, row))
+            raise InvalidDataError(_no_sentence(number, row))
         if not row.strip():
-            raise InvalidTextError(
+            raise InvalidDataError(
                 "A sentence must not be empty.",
                 got=f"{row!r} in row {number}",
                 cause="a field that was left blank, or a cleaning step that took everything away",
@@ -51,7 +43,7 @@ def as_sentences(X: Any) -> list[str]:
 
 def _rows(X: Any) -> list[Any]:
     if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__iter__"):
-        raise InvalidTextError(
+        raise InvalidDataError(
             "X must be a list, an array or a series of sentences.",
             got=f"a {type(cast(object, X)).__name__}",
             cause="one sentence that is not in a list",
@@ -59,7 +51,7 @@ def _rows(X: Any) -> list[Any]:
         )
     shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))
     if len(shape) > 1 and shape[1:] != (1,):
-        raise InvalidTextError(
+        raise InvalidDataError(
             "X must be one column of sentences.",
             got=f"shape {shape}",
             cause="a table with other columns beside the text",

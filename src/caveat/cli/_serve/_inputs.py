@@ -106,7 +106,7 @@ def _picture(served: Served, row: int, value: Any) -> Any:
     """Returns an array as it is, and an encoded picture (bytes, or base64) as PIL opens it.
 
     Raises:
-        InvalidPictureError: It is none of the formats that are read, or too large.
+        InvalidDataError: It is none of the formats that are read, or too large.
     """
     if isinstance(value, np.ndarray):
         return cast(Any, value)

@@ -16,8 +16,8 @@ from caveat._estimators import Model, highest_level, load_model, predict_from, p
 from caveat._extras import require
 from caveat._kinds import find_kind
 from caveat._seeds import check_seed
-from caveat._tables import Chunk, InvalidTableError, as_columns, count_rows
-from caveat.errors import InvalidArgumentError
+from caveat._tables import Chunk, as_columns, count_rows
+from caveat.errors import InvalidArgumentError, InvalidDataError
 from caveat.interop.ray._session import connect, map_by_actors, workers_of
 from caveat.measures import decompose
 from caveat.predictive import Heads, Predictive
@@ -144,7 +144,7 @@ def _check_asked(model: Model, draws: int | None, level: float) -> None:
 def _check_keep(keep: Sequence[str], columns: Mapping[str, Any]) -> None:
     missing = [name for name in keep if name not in columns]
     if missing:
-        raise InvalidTableError(
+        raise InvalidDataError(
             "keep must name columns of the dataset.",
             got=f"no column {missing[0]!r} among {', '.join(map(repr, list(columns)[:10]))}",
             cause="a typo",

@@ -10,11 +10,10 @@ from caveat.samplers._moment_propagation import (  # registers the rules
     _rearranging,
 )
 from caveat.samplers._moment_propagation._sampler import MomentPropagation, Propagated, moments
-from caveat.samplers._moment_propagation._uncertain import Approximation, CannotPropagateError
+from caveat.samplers._moment_propagation._uncertain import Approximation
 
 __all__ = [
     "Approximation",
-    "CannotPropagateError",
     "MomentPropagation",
     "Propagated",
     "moments",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from caveat._dropping import KINDS, SATURATION, elementwise
-from caveat.errors import InvalidRateError
+from caveat.errors import InvalidArgumentError
 from caveat.samplers._moment_propagation._covariance import with_diagonal
 from caveat.samplers._moment_propagation._uncertain import Uncertain, plain, uncertain, variance_of, wide
 
@@ -22,10 +22,10 @@ def dropped(taken: Propagation, func: Any, x: Tensor, rate: float) -> Uncertain:
     """What dropout at this rate makes of ``x``.
 
     Raises:
-        InvalidRateError: the rate is not in [0, 1).
+        InvalidArgumentError: the rate is not in [0, 1).
     """
     if not 0 <= rate < 1:
-        raise InvalidRateError(
+        raise InvalidArgumentError(
             "A live dropout rate must be in [0, 1).",
             got=f"rate {rate} at site {taken.taken.network.paths[id(taken.taken.owner())]!r}",
             cause="the rate was set to 1.0 by hand or by a search",

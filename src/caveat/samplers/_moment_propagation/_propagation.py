@@ -30,8 +30,9 @@ from caveat._intercept import (
     mutates,
     substituted_anywhere,
 )
+from caveat.errors import UnsupportedModelError
 from caveat.samplers._moment_propagation._dropout_moments import dropped
-from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, CannotPropagateError, Uncertain
+from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, Uncertain
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 _ABOUT = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_mps", "requires_grad", "is_leaf", "grad_fn")
@@ -80,11 +81,11 @@ class Propagation(FunctionMode):
         path = self.taken.network.paths[id(self.taken.owner())]
         self.approximations[Approximation(path, _name(func), what)] = None
 
-    def cannot(self, func: Any, why: str) -> CannotPropagateError:
+    def cannot(self, func: Any, why: str) -> UnsupportedModelError:
         """The error for a call that cannot be followed."""
         path = self.taken.network.paths[id(self.taken.owner())]
         where = f"module {path!r}" if path else "the network's own forward"
-        return CannotPropagateError(
+        return UnsupportedModelError(
             "Every call after the first dropout needs a rule for means and variances.",
             got=f"{_name(func)} in {where} ({type(self.taken.owner()).__name__}), which {why}",
             cause="attention, recurrence, a softmax inside the network, or a branch on values",

@@ -136,7 +136,7 @@ class MomentPropagation(Generic[P_co]):
             gradient: keep the graph for autograd.
 
         Raises:
-            CannotPropagateError: a call of the forward pass has no rule; the message names it and its module.
+            UnsupportedModelError: a call of the forward pass has no rule; the message names it and its module.
             NothingRandomError: no dropout reaches what is read.
             InvalidArgumentError: the batch is empty.
             NotFiniteError: only from ``gaussian()``: NaN in what the network returned.
@@ -154,7 +154,7 @@ class MomentPropagation(Generic[P_co]):
         """Mean and variance on ``x`` or on some rows of it, and what was found about the network on the way.
 
         Raises:
-            CannotPropagateError: a call without a rule.
+            UnsupportedModelError: a call without a rule.
             NothingRandomError: no dropout reaches what is read.
         """
         network = Network(self.model)
@@ -241,7 +241,7 @@ def moments(
 
     Raises:
         NothingRandomError: While drawing: no live dropout with a rate above 0 has run.
-        InvalidRateError: While drawing: a live site has a rate of 1.
+        InvalidArgumentError: While drawing: a live site has a rate of 1.
 
     See "Sampling-Free Epistemic Uncertainty Estimation Using Approximated Variance Propagation", Postels, Ferroni,
     Coskun, Navab and Tombari, 2019; "Fast Dropout Training", Wang and Manning, 2013.

@@ -13,17 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from caveat.errors import InvalidArgumentError
-
 if TYPE_CHECKING:
     from caveat.samplers._moment_propagation._propagation import Propagation
 
 Rule = Callable[["Propagation", Any, tuple[Any, ...], dict[str, Any]], Any]
 RULES: dict[Any, Rule] = {}
-
-
-class CannotPropagateError(InvalidArgumentError, NotImplementedError):
-    """A call of the forward pass that has no rule for means and variances; the message says which and where."""
 
 
 @dataclass(frozen=True)
