@@ -17,7 +17,6 @@ from caveat.acquire._label_sources import LabelSource, arrivals
 from caveat.acquire._picks import Pick
 from caveat.acquire._pool import Pool, as_rows, check_batch
 from caveat.acquire._progress import Progress
-from caveat.acquire._state_file import held_state
 from caveat.errors import InvalidArgumentError
 
 Fitted = TypeVar("Fitted")
@@ -153,7 +152,7 @@ def _rounds(
     rounds: int,
     evaluate: Callable[[Fitted], Mapping[str, float]] | None,
 ) -> Iterator[Round[Fitted]]:
-    with held_state(progress.path):
+    with progress.held():
         progress.restore()
         if not progress.rounds:
             progress.begin_round(progress.settings["initial"])

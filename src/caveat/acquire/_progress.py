@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from caveat._state_file import differences, write_state
+from caveat._files import held
+from caveat._state_file import differences, read_state, write_state
 from caveat.acquire._pool import Pool
-from caveat.acquire._state_file import restore_state
-from caveat.errors import InvalidArgumentError
+from caveat.errors import BusyError, InvalidArgumentError
 
 
 @dataclass
@@ -24,15 +25,36 @@ class Progress:
     rounds: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     labels: dict[int, Any] = field(default_factory=dict[int, Any])
 
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keeps others from running the loop of this file; a lock ends with its process.
+
+        Raises:
+            BusyError: another one is running it.
+        """
+        with ExitStack() as stack:
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    stack.enter_context(held(self.path))
+                except BusyError as error:
+                    raise BusyError(
+                        "A loop's file has one process at a time.",
+                        got=f"{self.path.name}, whose loop is running elsewhere",
+                        cause="the same script was started twice, or an earlier generator was not closed",
+                        fix="wait for the other, or give this loop a file of its own",
+                    ) from error
+            yield
+
     def restore(self) -> None:
         """Take up what the file holds, if there is one.
 
         Raises:
             InvalidArgumentError: a file of other settings, or no state.
         """
-        before = None if self.path is None else restore_state(self.path)
-        if before is None:
+        if self.path is None or not self.path.exists():
             return
+        before = _sound_state(self.path)
         other = differences(before["settings"], self.settings)
         if other:
             raise InvalidArgumentError(
@@ -105,6 +127,25 @@ class Progress:
             if entry["evaluation"] is not None:
                 found.append({"labels": labeled, **entry["evaluation"]})
         return found
+
+
+def _sound_state(path: Path) -> dict[str, Any]:
+    """What the file holds, if it has the form of what a loop writes."""
+    try:
+        state = read_state(path)
+        rounds = [[int(row) for row in entry["asked"]] for entry in state["rounds"]]
+        finished = [entry["evaluation"] is None or dict(entry["evaluation"]) for entry in state["rounds"]]
+        asked = {row for own in rounds for row in own}
+        if finished and isinstance(state["settings"], dict) and asked.issuperset(row for row, _ in state["labels"]):
+            return state
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    raise InvalidArgumentError(
+        "The state of an active-learning loop is the JSON that it wrote.",
+        got=f"{path.name}, which is not; it was not changed",
+        cause="a path that something else uses, or an edit by hand",
+        fix="another path, or mend the file",
+    )
 
 
 def _check_label(row: int, label: Any) -> None:

@@ -14,7 +14,7 @@ from caveat._numerics import public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import as_scores, require_classes, scored
 from caveat.calibrate._likelihood import maximize_likelihood
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import state_of, stored
 
 
 @stored
@@ -34,6 +34,7 @@ class AffineScaling:
     of_log_probabilities: bool
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
@@ -47,10 +48,6 @@ class AffineScaling:
         if self.of_log_probabilities:
             z = z.log_softmax(-1)
         return _affine(z, self.weight.to(z), self.bias.to(z)).softmax(-1).to(public_dtype(logits.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

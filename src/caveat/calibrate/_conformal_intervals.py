@@ -18,7 +18,7 @@ from caveat._checks import describe, require_number, require_positive
 from caveat._numerics import accumulator, conformal_quantile, public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import state_of, stored
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian
 
@@ -38,15 +38,12 @@ class AbsoluteResidual:
     level: float
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, mean: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of means (B, D) or (B,)."""
         return _about(mean, self.radius, mean)
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @stored
@@ -64,16 +61,13 @@ class ScaledResidual:
     level: float
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of means and scales, (B, D) or (B,) each."""
         wide = scale.to(accumulator(scale.device))
         return _about(mean, self.factor.to(wide) * wide, scale)
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @stored
@@ -91,6 +85,7 @@ class ConformalizedQuantiles:
     level: float
 
     __repr__ = in_a_line
+    state = state_of
 
     def __call__(self, low: Any, high: Any = None) -> tuple[Tensor, Tensor]:
         """The intervals (low, high) of the network's own quantiles, (B, D) or (B,) each, as those of the fit.
@@ -106,10 +101,6 @@ class ConformalizedQuantiles:
                 fix="fitted(*pred.interval(level)), with the level of the fit's own intervals",
             )
         return _moved(low, high, self.margin)
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @overload

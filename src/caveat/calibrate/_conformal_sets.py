@@ -13,7 +13,7 @@ from caveat._numerics import accumulator, conformal_quantile
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import require_classes
 from caveat.calibrate._conformal_scores import LAC, SetScore
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import state_of, stored
 from caveat.errors import InvalidArgumentError
 
 
@@ -36,6 +36,7 @@ class ConformalSets:
     level: float
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, probabilities: Tensor) -> Tensor:
@@ -49,10 +50,6 @@ class ConformalSets:
         require_classes(probabilities, self.classes, "probabilities")
         scores = self.score(p)
         return (scores <= self.threshold.to(scores)).reshape(probabilities.shape)
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

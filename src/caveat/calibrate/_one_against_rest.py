@@ -19,7 +19,7 @@ from caveat._extras import require
 from caveat._numerics import interpolate, public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import as_scores, require_classes, scored
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import state_of, stored
 from caveat.errors import InvalidArgumentError
 
 
@@ -40,6 +40,7 @@ class Isotonic:
     outputs: Tensor
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
@@ -53,10 +54,6 @@ class Isotonic:
         knots = zip(self.inputs.to(p), self.outputs.to(p), p.unbind(-1), strict=True)
         mapped = torch.stack([interpolate(column, x, y) for x, y, column in knots], -1)
         return _normalized(mapped).to(public_dtype(logits.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @stored
@@ -74,6 +71,7 @@ class Platt:
     offset: Tensor
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
@@ -86,10 +84,6 @@ class Platt:
         odds = _log_odds(as_scores(logits))
         mapped = (odds * self.slope.to(odds) + self.offset.to(odds)).sigmoid()
         return _normalized(mapped).to(public_dtype(logits.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

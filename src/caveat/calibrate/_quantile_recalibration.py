@@ -21,7 +21,7 @@ from caveat._checks import require_levels, require_number, require_positive
 from caveat._numerics import accumulator, interpolate, public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import state_of, stored
 from caveat.errors import explain
 
 _LEAST_TAIL = 1e-9
@@ -42,6 +42,7 @@ class QuantileRecalibration:
     shares: Tensor
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, levels: Tensor) -> Tensor:
@@ -104,10 +105,6 @@ class QuantileRecalibration:
             return (m + NormalDist().inv_cdf(q) * v.sqrt()).to(public_dtype(mean.dtype))
 
         return self.interval(quantile, level)
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

@@ -29,7 +29,7 @@ def stored(kind: type[T]) -> type[T]:
 
 
 def state_of(fitted: Any) -> State:
-    """What `state()` gives: the fields, by name, and the kind."""
+    """Plain data that `from_state` takes: the fields, by name, and the kind. The `state` of every fitted map."""
     state: State = {"kind": type(fitted).__name__}
     for field in dataclasses.fields(fitted):
         value = getattr(fitted, field.name)

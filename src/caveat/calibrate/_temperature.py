@@ -13,7 +13,7 @@ from caveat._numerics import public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import GAP, as_scores, scored
 from caveat.calibrate._likelihood import maximize_likelihood
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import state_of, stored
 
 _LEAST, _MOST = 0.01, 100.0
 _GAP = GAP * _MOST  # what counts at the highest temperature
@@ -32,16 +32,13 @@ class Temperature:
     temperature: Tensor
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, logits: Tensor) -> Tensor:
         """Probabilities (..., C) of logits (..., C), draws or no draws."""
         z = as_scores(logits, _GAP)
         return (z / self.temperature.to(z)).softmax(-1).to(public_dtype(logits.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

@@ -13,7 +13,7 @@ from caveat._checks import require_positive
 from caveat._numerics import accumulator, public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached
-from caveat.calibrate._stored import State, state_of, stored
+from caveat.calibrate._stored import state_of, stored
 from caveat.errors import InvalidArgumentError
 
 
@@ -30,16 +30,13 @@ class VarianceScaling:
     factor: Tensor
 
     __repr__ = in_a_line
+    state = state_of
 
     @takes_arrays
     def __call__(self, variance: Tensor) -> Tensor:
         """Scaled variances, in the shape of `variance` (B..., D)."""
         wide = variance.to(accumulator(variance.device))
         return (wide * self.factor.to(wide)).to(public_dtype(variance.dtype))
-
-    def state(self) -> State:
-        """Plain data that `from_state` takes."""
-        return state_of(self)
 
 
 @takes_arrays

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from io import FileIO
 from pathlib import Path
@@ -17,10 +17,26 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, cast, final
 
-from caveat._files import open_regular, sync_folder
+from caveat._files import is_at, open_locked, open_regular, sync_folder
 from caveat.decide._decision import Decision
-from caveat.decide._file_lock import LedgerError, locked, require_own
-from caveat.errors import InvalidArgumentError
+from caveat.errors import BusyError, CaveatError, InvalidArgumentError
+
+_ONE_WRITER = "A ledger has one writer at a time."
+
+
+class LedgerError(CaveatError, ValueError):
+    """The file of a ledger is cut off in mid-line, was changed, or was moved or deleted while it was open.
+
+    Fields:
+        records: of a last line cut in mid-write, the whole records before it.
+        rest: the bytes of that line; empty where anything else is wrong.
+    """
+
+    def __init__(
+        self, rule: str = "", records: Sequence[dict[str, Any]] = (), rest: bytes = b"", **parts: str
+    ) -> None:
+        super().__init__(rule, **parts)
+        self.records, self.rest = list(records), rest
 
 
 @final
@@ -50,7 +66,16 @@ class Ledger:
         self._file: FileIO | None = None
         self._turn = Lock()  # threads of a service share a ledger
         self._process = os.getpid()
-        file, new = locked(self.path)
+        new = not self.path.exists()
+        try:
+            file = open_locked(self.path, os.O_APPEND)
+        except BusyError as error:
+            raise BusyError(
+                _ONE_WRITER,
+                got=f"{self.path.name}, which is open for writing elsewhere",
+                cause="two services on one file, or a Ledger that was not closed",
+                fix="a ledger for each writer, or `with Ledger(...) as ledger:`; Ledger.read reads at any time",
+            ) from error
         try:
             self._records = self._opened(file.fileno(), mend)
             if new:
@@ -99,11 +124,28 @@ class Ledger:
                     cause="append after the end of the with block",
                     fix=f"Ledger({self.path.name!r}) opens it again",
                 )
-            require_own(self._file.fileno(), self.path, self._process)
+            self._require_own(self._file.fileno())
             lines = [self._line(number, entry) for number, entry in enumerate(records, self._records)]
             _append(self._file.fileno(), b"".join(lines))
             self._records += len(lines)
         return len(lines)
+
+    def _require_own(self, file: int) -> None:
+        """Raises unless the open file is still the one at the path, and this is the process that opened it."""
+        if os.getpid() != self._process:  # a fork has its parent's lock but not its count
+            raise BusyError(
+                _ONE_WRITER,
+                got=f"{self.path.name}, opened by process {self._process} and written to by its fork {os.getpid()}",
+                cause="a server that opens the ledger and then forks its workers",
+                fix="open a ledger in each worker, one file each",
+            )
+        if not is_at(file, self.path):
+            raise LedgerError(
+                "The file of a ledger stays where it is while the ledger is open.",
+                got=f"{self.path.name}, which was moved or deleted; nothing was written",
+                cause="log rotation, or a clean-up of the folder",
+                fix="close the ledger before the file is moved; open it again to go on in a new one",
+            )
 
     def _line(self, number: int, entry: Mapping[str, Any]) -> bytes:
         taken = {"number", "at"} & set(entry)

@@ -1,4 +1,8 @@
-"""Promise 3 along the rows: what a row gives does not depend on the rows around it."""
+"""Promise 3 along the rows: what a row gives does not depend on the rows around it.
+
+Arguments are those of ``check_sampler``; ``count`` is the number of draws. A promise that is broken is an
+``AssertionError``.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._engine import Sampler
-from caveat.testing._compare import count_for, drawn, require_same, select_rows, streamed
+from caveat.testing._compare import drawn, require_same, select_rows, streamed
 
 
 def check_batch_independence(
-    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, batch_dim: int = 0, output_dim: int | None = None
+    sampler: Sampler, x: Any, *, count: int, seed: int, batch_dim: int, output_dim: int | None
 ) -> None:
-    """A row alone, some of the rows, and the rows in another order give what they give in the whole batch.
-
-    Args:
-        sampler: the sampler to hold to its promises.
-        x: a batch of at least two rows.
-        n: how many draws to look at; fewer where the sampler has fewer.
-        seed: an integer.
-        batch_dim: the axis of the tensors in ``x`` that is the batch.
-        output_dim: the axis of one draw that is the batch; ``batch_dim`` if not given.
-
-    Raises:
-        AssertionError: the promise is broken.
-    """
-    count, rows = count_for(sampler, n), count_rows(x, batch_dim)
+    """A row alone, some of the rows, and the rows in another order give what they give in the whole batch."""
+    rows = count_rows(x, batch_dim)
     axis = 1 + (batch_dim if output_dim is None else output_dim)
     whole = drawn(sampler, x, count, seed)
     for name, index in _choices(rows):
@@ -37,14 +29,9 @@ def check_batch_independence(
         require_same(select_rows(whole, axis, index), values, promise)
 
 
-def check_rows(
-    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, batch_dim: int = 0, output_dim: int | None = None
-) -> None:
-    """``bind(x, seed, rows=...)`` gives those rows of what ``bind(x, seed)`` gives, if rows are separable.
-
-    Arguments and errors as for ``check_batch_independence``.
-    """
-    count, rows = count_for(sampler, n), count_rows(x, batch_dim)
+def check_rows(sampler: Sampler, x: Any, *, count: int, seed: int, batch_dim: int, output_dim: int | None) -> None:
+    """``bind(x, seed, rows=...)`` gives those rows of what ``bind(x, seed)`` gives, if rows are separable."""
+    rows = count_rows(x, batch_dim)
     axis = 1 + (batch_dim if output_dim is None else output_dim)
     with torch.no_grad():
         with sampler.bind(x, seed) as stream:

@@ -1,4 +1,8 @@
-"""Promise 3 along the draws: draw i is a function of (seed, i), and summaries of parts merge."""
+"""Promise 3 along the draws: draw i is a function of (seed, i), and summaries of parts merge.
+
+Arguments are those of ``check_sampler``; ``count`` is the number of draws. A promise that is broken is an
+``AssertionError``.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,11 @@ import torch
 
 from caveat._engine import Sampler, predict
 from caveat.predictive import Predictive
-from caveat.testing._compare import count_for, drawn, leaves, require, require_same, select, streamed
+from caveat.testing._compare import drawn, leaves, require, require_same, select, streamed
 
 
-def check_draw_count(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None:
-    """``draws`` gives exactly the number of draws asked for, and they are not all the same.
-
-    Args:
-        sampler: the sampler to hold to its promises.
-        x: a batch that its networks take.
-        n: how many draws to look at; fewer where the sampler has fewer.
-        seed: an integer.
-
-    Raises:
-        AssertionError: the promise is broken.
-    """
-    count = count_for(sampler, n)
+def check_draw_count(sampler: Sampler, x: Any, *, count: int, seed: int) -> None:
+    """``draws`` gives exactly the number of draws asked for, and they are not all the same."""
     for asked in sorted({1, min(2, count), count}):
         with torch.no_grad():
             pieces = streamed(sampler, x, seed, [range(asked)])[0]
@@ -40,26 +33,16 @@ def check_draw_count(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) ->
         require(varied, f"Draws are different functions. But {count} draws are all the same.")
 
 
-def check_draw_depends_on_seed_and_index_alone(
-    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0
-) -> None:
-    """Draw i does not depend on how many there are: a longer run begins with the draws of a shorter one.
-
-    Arguments and errors as for ``check_draw_count``.
-    """
-    count = count_for(sampler, n)
+def check_draw_depends_on_seed_and_index_alone(sampler: Sampler, x: Any, *, count: int, seed: int) -> None:
+    """Draw i does not depend on how many there are: a longer run begins with the draws of a shorter one."""
     whole = drawn(sampler, x, count, seed)
     for fewer in sorted({1, max(count // 3, 1), max(count - 1, 1)}):
         promise = f"Draw i depends on (seed, i) alone: the first {fewer} of {count} equal a run of {fewer}."
         require_same(select(whole, slice(0, fewer)), drawn(sampler, x, fewer, seed), promise)
 
 
-def check_reproducible(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None:
-    """The same call gives the same draws, whatever the global random states are.
-
-    Arguments and errors as for ``check_draw_count``.
-    """
-    count = count_for(sampler, n)
+def check_reproducible(sampler: Sampler, x: Any, *, count: int, seed: int) -> None:
+    """The same call gives the same draws, whatever the global random states are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         first = drawn(sampler, x, count, seed)
@@ -68,25 +51,18 @@ def check_reproducible(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) 
     require_same(first, second, "The same seed gives the same draws, whatever torch's own random state is.")
 
 
-def check_seeds_differ(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None:
-    """Another seed gives other draws. A sampler with an end of functions may give the same for every seed.
-
-    Arguments and errors as for ``check_draw_count``.
-    """
+def check_seeds_differ(sampler: Sampler, x: Any, *, count: int, seed: int) -> None:
+    """Another seed gives other draws. A sampler with an end of functions may give the same for every seed."""
     if sampler.size is not None:
         return
-    pairs = zip(leaves(drawn(sampler, x, n, seed)), leaves(drawn(sampler, x, n, seed + 1)), strict=True)
+    pairs = zip(leaves(drawn(sampler, x, count, seed)), leaves(drawn(sampler, x, count, seed + 1)), strict=True)
     moved = any(not torch.equal(a, b) for (_, a), (_, b) in pairs)
-    message = f"Another seed gives other draws. But seeds {seed} and {seed + 1} give the same {n} draws."
+    message = f"Another seed gives other draws. But seeds {seed} and {seed + 1} give the same {count} draws."
     require(moved, message)
 
 
-def check_chunk_independence(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None:
-    """Draws asked for piece by piece, or out of order, are those asked for at once.
-
-    Arguments and errors as for ``check_draw_count``.
-    """
-    count = count_for(sampler, n)
+def check_chunk_independence(sampler: Sampler, x: Any, *, count: int, seed: int) -> None:
+    """Draws asked for piece by piece, or out of order, are those asked for at once."""
     with torch.no_grad():
         whole = streamed(sampler, x, seed, [range(count)])[0]
         for ranges in _cuts(count):
@@ -106,34 +82,16 @@ def _cuts(count: int) -> list[list[range]]:
     return [singles, uneven, uneven[::-1], [range(count - 1, count)]]
 
 
-def check_variants_agree(
-    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, variants: Mapping[str, Sampler] | None = None
-) -> None:
-    """The same sampler built in other ways (another backend, chunk or memory budget) gives the same draws.
-
-    Args:
-        sampler: the sampler to hold to its promises.
-        x: a batch that its networks take.
-        n: how many draws to look at.
-        seed: an integer.
-        variants: by a name for the message, samplers that must give the same draws.
-
-    Raises:
-        AssertionError: one of them does not.
-    """
-    count = count_for(sampler, n)
+def check_variants_agree(sampler: Sampler, x: Any, *, count: int, seed: int, variants: Mapping[str, Sampler]) -> None:
+    """The same sampler built in other ways (another backend, chunk or memory budget) gives the same draws."""
     whole = drawn(sampler, x, count, seed)
-    for name, variant in (variants or {}).items():
+    for name, variant in variants.items():
         promise = f"Draws do not depend on how they are computed: the variant {name!r} gives the same."
         require_same(whole, drawn(variant, x, count, seed), promise)
 
 
-def check_merge(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None:
-    """Summaries of draws 0..a and a..n merge into the summary of all, in either order and in three parts.
-
-    Arguments and errors as for ``check_draw_count``.
-    """
-    count = count_for(sampler, n)
+def check_merge(sampler: Sampler, x: Any, *, count: int, seed: int) -> None:
+    """Summaries of draws 0..a and a..n merge into the summary of all, in either order and in three parts."""
     if count < 3:
         return
     whole = predict(sampler, x, count, seed=seed)
@@ -157,4 +115,3 @@ def _wide(values: Any) -> Any:
     return {
         name: leaf.to(torch.float32) if leaf.is_floating_point() else leaf for name, leaf in leaves(values)
     }
-

@@ -11,7 +11,7 @@ from torch import nn
 from caveat._checks import require_choice
 from caveat._engine import Sampler
 from caveat.testing._batches import check_batch_independence, check_rows
-from caveat.testing._compare import require
+from caveat.testing._compare import count_for, require
 from caveat.testing._draws import (
     check_chunk_independence,
     check_draw_count,
@@ -78,7 +78,7 @@ def check_sampler(
     """
     complete = isinstance(cast("object", sampler), Sampler)
     require(complete, "A sampler has output, size, strata and bind. But one of them is missing.")
-    networks = networks_of(sampler, modules)
+    networks, count = networks_of(sampler, modules), count_for(sampler, n)
     by_row = {"batch_dim": batch_dim, "output_dim": output_dim}
     checks: dict[str, Callable[..., None]] = {
         "draw_count": check_draw_count,
@@ -88,16 +88,16 @@ def check_sampler(
         "chunks": check_chunk_independence,
         "batch": partial(check_batch_independence, **by_row),
         "rows": partial(check_rows, **by_row),
-        "variants": partial(check_variants_agree, variants=variants),
+        "variants": partial(check_variants_agree, variants=variants or {}),
         "merge": check_merge,
-        "state": partial(check_state_untouched, modules=networks),
+        "state": partial(check_state_untouched, networks=networks),
         "inference_mode": check_inference_mode,
-        "gradients": partial(check_gradients, modules=networks),
+        "gradients": partial(check_gradients, networks=networks),
     }
     require_choice(only, "only", list(checks), optional=True)
     left_out = {"batch", "rows"} if batch_dim is None else set[str]()
     left_out |= set() if gradients else {"gradients"}
     before = fingerprint(networks, x)
     for name in [only] if only is not None else [name for name in checks if name not in left_out]:
-        checks[name](sampler, x, n=n, seed=seed)
+        checks[name](sampler, x, count=count, seed=seed)
     require_unmoved(before, fingerprint(networks, x), "all checks" if only is None else f"the check {only!r}")

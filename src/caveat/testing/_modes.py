@@ -10,23 +10,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._engine import Sampler, draws
-from caveat.testing._compare import count_for, leaves, require, require_same
-from caveat.testing._state import networks_of
+from caveat.testing._compare import leaves, require, require_same
 
 
-def check_inference_mode(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0) -> None:
-    """Draws are the same under ``inference_mode``, ``no_grad`` and neither, and carry no graph unasked.
-
-    Args:
-        sampler: the sampler to hold to its promises.
-        x: a batch that its networks take.
-        n: how many draws to look at; fewer where the sampler has fewer.
-        seed: an integer.
-
-    Raises:
-        AssertionError: the promise is broken.
-    """
-    count = count_for(sampler, n)
+def check_inference_mode(sampler: Sampler, x: Any, *, count: int, seed: int) -> None:
+    """Draws are the same under ``inference_mode``, ``no_grad`` and neither, and carry no graph unasked."""
     with torch.inference_mode():
         inside = draws(sampler, x, count, seed=seed)
     with torch.no_grad():
@@ -39,24 +27,11 @@ def check_inference_mode(sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0
     require(not graph, "Draws carry no graph unless gradient=True. But they require a gradient.")
 
 
-def check_gradients(
-    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, modules: Sequence[nn.Module] = ()
-) -> None:
+def check_gradients(sampler: Sampler, x: Any, *, count: int, seed: int, networks: Sequence[nn.Module]) -> None:
     """``draws(..., gradient=True)`` gives the same values, differentiable by the floating inputs.
 
-    Where ``x`` holds no floating tensor, they are differentiated by the parameters of ``modules`` instead.
-
-    Args:
-        sampler: the sampler to hold to its promises.
-        x: a batch that its networks take.
-        n: how many draws to look at; fewer where the sampler has fewer.
-        seed: an integer.
-        modules: the networks; ``sampler.model`` if the sampler has that and none are given.
-
-    Raises:
-        AssertionError: the promise is broken.
+    Where ``x`` holds no floating tensor, they are differentiated by the parameters of ``networks`` instead.
     """
-    count = count_for(sampler, n)
     plain = draws(sampler, x, count, seed=seed)
     inputs: list[Tensor] = []
 
@@ -71,7 +46,7 @@ def check_gradients(
         require_same(plain, values, "Draws with gradient=True are those without.")
         by = inputs
         if not by:
-            parameters = [p for network in networks_of(sampler, modules) for p in network.parameters()]
+            parameters = [p for network in networks for p in network.parameters()]
             by = list[Tensor](parameter for parameter in parameters if parameter.requires_grad)
         if not by:
             return

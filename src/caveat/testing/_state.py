@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from caveat._engine import Sampler, draws, predict
-from caveat.testing._compare import count_for, require
+from caveat.testing._compare import require
 from caveat.testing._fingerprint import Fingerprint, fingerprint
 
 
@@ -17,27 +17,13 @@ class _Trouble(Exception):
     """What a forward pass of the kit's raises."""
 
 
-def check_state_untouched(
-    sampler: Sampler, x: Any, *, n: int = 24, seed: int = 0, modules: Sequence[nn.Module] = ()
-) -> None:
+def check_state_untouched(sampler: Sampler, x: Any, *, count: int, seed: int, networks: list[nn.Module]) -> None:
     """Networks, inputs, random states and torch itself are as before: after success, an error, and Ctrl-C.
 
     Parameters and buffers keep their identity, memory and values; modules keep their flags, hooks and
     attributes; torch's, NumPy's and Python's random states stay; ``nn.Module`` is left as it was. The error
     and the ``KeyboardInterrupt`` are raised by a hook, early, midway and late in the passes of a call.
-
-    Args:
-        sampler: the sampler to hold to its promises.
-        x: a batch that its networks take.
-        n: how many draws to take; fewer where the sampler has fewer.
-        seed: an integer.
-        modules: the networks; ``sampler.model`` if the sampler has that and none are given.
-
-    Raises:
-        AssertionError: something has moved.
     """
-    networks = networks_of(sampler, modules)
-    count = count_for(sampler, n)
     before = fingerprint(networks, x)
     predict(sampler, x, count, seed=seed)
     require_unmoved(before, fingerprint(networks, x), "predict")
