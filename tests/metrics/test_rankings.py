@@ -289,5 +289,5 @@ def test_other_bad_input() -> None:
         fpr_at_tpr(torch.rand(2), torch.tensor([0, 1]), tpr=95)
     with pytest.raises(InvalidArgumentError, match="at least one row"):
         out_of_distribution(torch.rand(3), torch.rand(0))
-    with pytest.raises(InvalidArgumentError, match="class number"):
+    with pytest.raises(InvalidArgumentError, match="positive must be an integer from 0 to 1"):
         class_auroc(torch.tensor([[0.5, 0.5], [0.5, 0.5]]), torch.tensor([0, 1]), positive=2)

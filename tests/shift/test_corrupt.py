@@ -287,7 +287,7 @@ def test_frost_is_cut_from_photographs_that_are_given() -> None:
         ({"severity": 0}, InvalidArgumentError, "integer from 1 to 5"),
         ({"severity": 6}, InvalidArgumentError, "severity=6"),
         ({"severity": 2.5}, InvalidArgumentError, "integer from 1 to 5"),
-        ({"constants": "mnist"}, InvalidArgumentError, "cifar, tiny_imagenet, imagenet"),
+        ({"constants": "mnist"}, InvalidArgumentError, "'cifar', 'tiny_imagenet', 'imagenet'"),
         ({"numbers": torch.arange(3)}, InvalidArgumentError, "one integer for each of the 2"),
         ({"seed": None}, InvalidArgumentError, "seed must be an integer"),
     ],

@@ -16,7 +16,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from caveat._checks import require_finite, require_integer
+from caveat._checks import require_finite, require_integer, require_number
 from caveat._engine import OneByOne, Sampler, Stream
 from caveat._seeds import check_seed, fold_in
 from caveat.acquire._learners import Learn, warm_started
@@ -43,13 +43,8 @@ class LinearPrior:
     scale: float = 6.0
 
     def __post_init__(self) -> None:
-        if not (self.precision > 0 and self.shape > 0 and self.scale > 0):
-            raise InvalidArgumentError(
-                "The numbers of a prior are above 0.",
-                got=repr(self),
-                cause="0 for 'no prior'",
-                fix="neural_linear(model, prior_precision=0.25)",
-            )
+        for name, value in vars(self).items():
+            require_number(value, f"prior {name}", "(0, inf)", cause="0 for 'no prior'", fix="prior_precision=0.25")
 
 
 @final

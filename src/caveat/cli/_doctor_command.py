@@ -15,7 +15,7 @@ from caveat._files import write_whole
 from caveat.cli._interrupts import Unwound
 from caveat.cli._named_functions import import_function, make_model_and_batch
 from caveat.cli._output_file import check_output, writing
-from caveat.cli._report_page import STYLE, list_facts, section
+from caveat.cli._report_page import list_facts, make_page, section
 
 FAULTY = 1
 """The exit code where faults were found; 0 where none was, 2 where nothing could be examined."""
@@ -84,19 +84,16 @@ def print_diagnosis(console: Console, found: Diagnosis) -> None:
 def doctor_page(found: Diagnosis, target: str, recipe: str | None) -> str:
     """Returns the whole page."""
     about = f"{recipe} on {target}" if recipe is not None else target
+    title = _title(found)
     sections = [
-        f"<h1>{escape(_title(found))}</h1><p class=lead>{escape(about)}</p>",
+        f"<h1>{escape(title)}</h1><p class=lead>{escape(about)}</p>",
         _faults(found),
         _sites(found),
         _ways(found),
         "" if found.comparison is None else _comparison(found.comparison),
         _notes(found),
     ]
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8>"
-        "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(_title(found))}</title><style>{STYLE}{_OWN_STYLE}</style><main>{''.join(sections)}</main></html>"
-    )
+    return make_page(title, sections, style=_OWN_STYLE, footer="Made by <code>caveat doctor</code>.")
 
 
 def _title(found: Diagnosis) -> str:

@@ -6,36 +6,15 @@ time-series and cross conformal prediction, and more scores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
-from caveat._engine import Sampler, predict_batches
+from caveat._checks import require_integer
+from caveat._engine import Sampler
 from caveat._extras import require
-from caveat.errors import InvalidArgumentError
-from caveat.interop._one_prediction import numbers_of, probabilities_of
+from caveat.interop._one_prediction import numbers_of, predict_rows, probabilities_of
 from caveat.predictive import Predictive
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """What an estimator predicts from: the mean over draws of each row of an array."""
-
-    sampler: Sampler
-    n: int | None
-    seed: int
-    batch_size: int
-    dtype: torch.dtype
-
-    def __call__(self, x: Any) -> Predictive:
-        """The predictive of rows (B, ...), as a tensor or an array, batch after batch."""
-        rows = torch.as_tensor(x)
-        rows = rows.to(self.dtype) if rows.is_floating_point() else rows
-        parts = cast("tuple[Tensor, ...]", rows.split(self.batch_size))
-        batches = list(predict_batches(self.sampler, parts, n=self.n, seed=self.seed))
-        return batches[0].concatenate(*batches[1:])
 
 
 def mapie_estimator(
@@ -63,15 +42,14 @@ def mapie_estimator(
     See "Flexible and Systematic Uncertainty Estimation with Conformal Prediction via the MAPIE library", Cordier et
     al., 2023.
     """
-    if classes is not None and classes < 2:
-        raise InvalidArgumentError(
-            "There must be at least two classes.",
-            got=f"classes={classes}",
-            cause="the number of targets of a regression",
-            fix="mapie_estimator(sampler)",
-        )
+    cause = "the number of targets of a regression"
+    require_integer(classes, "classes", 2, optional=True, cause=cause, fix="mapie_estimator(sampler)")
     base = require("sklearn.base", extra="conformal")
-    drawn = _Drawn(sampler, n, seed, batch_size, torch.get_default_dtype())
+    dtype = torch.get_default_dtype()
+
+    def drawn(x: Any) -> Predictive:
+        rows = torch.as_tensor(x)
+        return predict_rows(sampler, rows.to(dtype) if rows.is_floating_point() else rows, n, seed, batch_size)
 
     def predict_proba(_: Any, x: Any) -> Any:
         return probabilities_of(drawn(x)).cpu().double().numpy()

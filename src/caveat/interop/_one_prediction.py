@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor
 
 from caveat._checks import describe
+from caveat._engine import Sampler, predict_batches
 from caveat._measure_kinds import kind_of
 from caveat.errors import InvalidArgumentError, explain
-from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive
+from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive, concatenate
+
+
+def predict_rows(sampler: Sampler, rows: Tensor, n: int | None, seed: int, batch_size: int) -> Predictive:
+    """The predictive of rows (B, ...), so many at a time."""
+    pieces = cast("tuple[Tensor, ...]", rows.split(batch_size))
+    return concatenate(list(predict_batches(sampler, pieces, n=n, seed=seed)))
 
 
 def probabilities_of(pred: Predictive) -> Tensor:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_integer
-from caveat._engine import Sampler, predict
+from caveat._engine import Sampler
 from caveat.errors import InvalidArgumentError
-from caveat.interop._one_prediction import numbers_of, probabilities_of
+from caveat.interop._one_prediction import numbers_of, predict_rows, probabilities_of
 from caveat.predictive import Bernoulli, Categorical, Predictive
 
 Read = Callable[[Predictive], Tensor]
@@ -40,8 +40,7 @@ class SamplerModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What TorchCP's scores take, a row for each row of ``x`` (B, ...)."""
-        pieces = cast("tuple[Tensor, ...]", cast(Any, x).split(self.batch_size))
-        return torch.cat([self.read(predict(self.sampler, piece, n=self.n, seed=self.seed)) for piece in pieces])
+        return self.read(predict_rows(self.sampler, x, self.n, self.seed, self.batch_size))
 
     def extra_repr(self) -> str:
         """What ``print`` shows."""

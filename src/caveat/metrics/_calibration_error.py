@@ -98,17 +98,7 @@ def reliability_bins(
 ) -> ReliabilityBins:
     """Confidence, accuracy and count by bin: what a reliability diagram shows.
 
-    Args:
-        probabilities: (B..., C).
-        labels: (B...), integers.
-        bins: Number of bins.
-        equal_mass: as many rows in each as ties allow, in place of equal width.
-        view: what is binned: the most probable class ("confidence"), the same by predicted class ("top_label"), or
-            every class ("classwise").
-
-    Raises:
-        InvalidArgumentError: shapes or labels that do not fit, no rows, fewer than one bin.
-        NotProbabilitiesError: rows that do not sum to one.
+    Arguments and errors are those of `expected_calibration_error`.
 
     Example:
         >>> import torch

@@ -42,15 +42,7 @@ def accuracy(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = 
 def negative_log_likelihood(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of -log p(label), in nats; a label that was given probability 0 makes it infinite.
 
-    Args:
-        probabilities: (B..., C).
-        labels: (B...), integers.
-        weights: (B,) or (R, B), how much each row counts.
-
-    Raises:
-        InvalidArgumentError: shapes or labels that do not fit.
-        NotProbabilitiesError: rows that do not sum to one.
-        NotFiniteError: NaN.
+    Arguments, returns and errors are those of `accuracy`.
 
     See "Rational Decisions", Good, 1952.
 
@@ -68,17 +60,8 @@ def negative_log_likelihood(probabilities: Tensor, labels: Tensor, *, weights: T
 def brier_score(probabilities: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Mean of the squared distance from the one-hot label, summed over classes, 0 to 2.
 
-    With two classes it is twice the score of the probability of yes, which scikit-learn gives.
-
-    Args:
-        probabilities: (B..., C).
-        labels: (B...), integers.
-        weights: (B,) or (R, B), how much each row counts.
-
-    Raises:
-        InvalidArgumentError: shapes or labels that do not fit.
-        NotProbabilitiesError: rows that do not sum to one.
-        NotFiniteError: NaN.
+    With two classes it is twice the score of the probability of yes, which scikit-learn gives. Arguments, returns and
+    errors are those of `accuracy`.
 
     See "Verification of Forecasts Expressed in Terms of Probability", Brier, 1950.
 

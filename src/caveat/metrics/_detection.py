@@ -17,6 +17,7 @@ from caveat._checks import (
     classified,
     describe,
     require_alike,
+    require_integer,
     require_no_nan,
     require_number,
     require_rows,
@@ -112,13 +113,8 @@ def class_auroc(probabilities: Tensor, labels: Tensor, *, positive: int = 1, wei
         0.75
     """
     classified(probabilities, labels)
-    if not 0 <= positive < probabilities.shape[-1]:
-        raise InvalidArgumentError(
-            f"positive must be a class number, 0 to {probabilities.shape[-1] - 1}.",
-            got=f"positive={positive}",
-            cause="classes numbered from 1",
-            fix="positive=1, the second class",
-        )
+    last = probabilities.shape[-1] - 1
+    require_integer(positive, "positive", 0, last, cause="classes numbered from 1", fix="positive=1, the second class")
     return auroc(probabilities[..., positive], labels == positive, weights=weights)
 
 

@@ -39,11 +39,7 @@ def interval_coverage(low: Tensor, high: Tensor, target: Tensor, *, weights: Ten
 
 @metric("target", mean_of_rows=True, bounds=(0, math.inf))
 def mean_interval_width(low: Tensor, high: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """Mean width of intervals, in target units; infinite if one is.
-
-    Raises:
-        InvalidArgumentError: shapes that differ, no rows, or a low end above its high end.
-        NotFiniteError: NaN.
+    """Mean width of intervals, in target units; infinite if one is. Arguments and errors: those of `interval_coverage`.
 
     Example:
         >>> mean_interval_width(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 3.0])).item()
@@ -59,17 +55,8 @@ def interval_score(
 ) -> Tensor:
     """Mean width plus 2 / (1 - level) times how far targets lie outside, in target units; lower is better.
 
-    Proper: the central interval of the true distribution minimizes it.
-
-    Args:
-        low, high: (B..., D) or (B,), the ends of central intervals of this level.
-        target: the same shape.
-        level: the probability that an interval claims to hold.
-        weights: (B,) or (R, B), how much each row counts.
-
-    Raises:
-        InvalidArgumentError: shapes that differ, no rows, a low end above its high end, a level that is none.
-        NotFiniteError: NaN.
+    Proper: the central interval of the true distribution minimizes it. Arguments and errors are those of
+    `interval_coverage`, besides `level`, between 0 and 1: the probability that an interval claims to hold.
 
     See "Strictly Proper Scoring Rules, Prediction, and Estimation", Gneiting and Raftery, 2007.
 

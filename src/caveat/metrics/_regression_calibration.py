@@ -1,7 +1,7 @@
 """Are the levels of a regression right? Of targets, a fraction q should lie below their own q-quantile, for every q.
 
-Everything here takes **levels**: the predictive distribution function at the target, `pred.cdf(y)` or
-`pred.cdf(y)` of a predictive, which is uniform on [0, 1] where the predictive is calibrated.
+Everything here takes **levels**: the predictive distribution function at the target, `pred.cdf(y)`, which is
+uniform on [0, 1] where the predictive is calibrated.
 """
 
 from __future__ import annotations
@@ -70,14 +70,8 @@ def regression_calibration_curve(levels: Tensor, *, points: int = 101, central: 
 def miscalibration_area(levels: Tensor, *, central: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area between the calibration curve and the diagonal, exactly, 0 (calibrated) to 0.5: 0-d, or (R,).
 
-    Args:
-        levels: (B...) in [0, 1], the predictive distribution function at each target.
-        central: intervals about the median in place of quantiles.
-        weights: (B,) or (R, B), how much each row counts.
-
-    Raises:
-        InvalidArgumentError: no levels, or values outside [0, 1].
-        NotFiniteError: NaN.
+    Arguments and errors are those of `regression_calibration_curve`, besides `weights`, (B,) or (R, B): how much each
+    row counts.
 
     See "Methods for Comparing Uncertainty Quantifications for Material Property Predictions", Tran et al., 2020.
 

@@ -82,17 +82,8 @@ def sparsification(uncertainty: Tensor, errors: Tensor, *, root: bool = False) -
 def ause(uncertainty: Tensor, errors: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area under the sparsification error, as a fraction of the error of all; 0 is the oracle's ranking.
 
-    Args:
-        uncertainty: (B...), such as a variance; higher is less sure.
-        errors: (B...), at least 0.
-        root: take the root of each mean, so that squared errors give the AUSE of the RMSE.
-        weights: (B,) or (R, B), whole numbers: how often each row counts.
-
-    Raises:
-        InvalidArgumentError: shapes that differ, no rows, a negative error, or errors that are all 0.
-        NotFiniteError: NaN.
-
-    See "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow", Ilg et al., 2018.
+    Arguments and errors are those of `sparsification`, besides `weights`, (B,) or (R, B), whole numbers: how often each
+    row counts.
 
     Example:
         >>> ause(torch.tensor([0.5, 0.1]), torch.tensor([1.0, 3.0])).item()

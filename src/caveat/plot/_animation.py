@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from caveat._canvas import as_text, finish
+from caveat._checks import require_number
 from caveat._extras import require
 from caveat._palette import BLUE, INK, PAPER, VERMILION
 from caveat.errors import InvalidArgumentError, MissingExtraError
@@ -186,7 +187,4 @@ def _check(
                 fix="pass as many as probabilities has rows",
             )
     check_label(label, draws.shape[2])
-    if not rate > 0:
-        raise InvalidArgumentError(
-            "frames_per_second must be above 0.", got=f"{rate}", cause="seconds per frame", fix="pass 4"
-        )
+    require_number(rate, "frames_per_second", "(0, inf)", cause="seconds per frame", fix="frames_per_second=4")

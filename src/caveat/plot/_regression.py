@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below
+from caveat._checks import require_integer
 from caveat._palette import ALEATORIC, EPISTEMIC, INK, TOTAL
 from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, same_length
@@ -131,11 +132,5 @@ def _column(values: Any, name: str, column: int) -> Array:
     array = as_array(values, name, (1, 2), letters="(B,) or (B, D)")
     if array.ndim == 1:
         return array
-    if not 0 <= column < array.shape[1]:
-        raise InvalidArgumentError(
-            f"column must be one of the {array.shape[1]} targets.",
-            got=f"column={column}",
-            cause="columns counted from 1",
-            fix="pass column=0",
-        )
+    require_integer(column, "column", 0, array.shape[1] - 1, cause="columns counted from 1", fix="column=0")
     return array[:, column]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caveat._checks import describe
+from caveat._checks import describe, require_choice
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError
 from caveat.shift._blurs import camera_motion_blur, defocus_blur, gaussian_blur, glass_blur, zoom_blur
@@ -23,7 +23,9 @@ from caveat.shift._random_fields import RandomFields, numbers_from_content
 from caveat.shift._spatter import spatter
 from caveat.shift._weather import brightness, fog, frost, snow
 
-_FUNCTIONS: dict[str, Callable[[Tensor, Any, RandomFields], Tensor]] = {
+_Corruption = Callable[..., Tensor]  # of images, the numbers of a severity, and random fields
+
+_BENCHMARK: dict[str, _Corruption] = {
     "gaussian_noise": gaussian_noise,
     "shot_noise": shot_noise,
     "impulse_noise": impulse_noise,
@@ -32,38 +34,25 @@ _FUNCTIONS: dict[str, Callable[[Tensor, Any, RandomFields], Tensor]] = {
     "motion_blur": camera_motion_blur,
     "zoom_blur": zoom_blur,
     "snow": snow,
+    "frost": frost,
     "fog": fog,
     "brightness": brightness,
     "contrast": contrast,
     "elastic_transform": elastic_transform,
     "pixelate": pixelate,
     "jpeg_compression": jpeg_compression,
+}
+_EXTRA: dict[str, _Corruption] = {
     "speckle_noise": speckle_noise,
     "gaussian_blur": gaussian_blur,
     "spatter": spatter,
     "saturate": saturate,
 }
 
-CORRUPTIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
+CORRUPTIONS = tuple(_BENCHMARK)
 """The 15 kinds of the benchmark: noise, blur, weather and digital."""
 
-EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+EXTRA_CORRUPTIONS = tuple(_EXTRA)
 """The 4 kinds kept for choosing settings, so that the 15 stay unseen."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -124,8 +113,9 @@ def corrupt(
     chosen = _constants(constants, images)
     step = chosen.of(kind, check_severity(severity))
     photographs = None if frost_photographs is None else _scaled(frost_photographs, images, chosen)
-    scale = chosen.frost_scale
-    function = partial(frost, scale=scale, photographs=photographs) if kind == "frost" else _FUNCTIONS[kind]
+    function = (_BENCHMARK | _EXTRA)[kind]
+    if kind == "frost":
+        function = partial(frost, scale=chosen.frost_scale, photographs=photographs)
     numbers = _numbers(numbers, images)
     check_seed(seed)
     parts: list[Tensor] = []
@@ -156,16 +146,8 @@ def _check_kind(kind: Any) -> None:
 
 
 def _constants(name: str | None, images: Tensor) -> Constants:
-    if name is None:
-        return constants_for(min(images.shape[-2:]))
-    if name not in SETS:
-        raise InvalidArgumentError(
-            f"constants must be one of {', '.join(SETS)}.",
-            got=f"constants={name!r}",
-            cause="the name of a data set that has no published constants",
-            fix="leave it out, and the size of the images chooses",
-        )
-    return SETS[name]
+    require_choice(name, "constants", list(SETS), optional=True)
+    return constants_for(min(images.shape[-2:])) if name is None else SETS[name]
 
 
 def _numbers(numbers: Any, images: Tensor) -> Tensor:

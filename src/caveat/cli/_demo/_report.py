@@ -13,7 +13,7 @@ from caveat.cli._demo._pictures import picture, plot_confidence, plot_entropy, p
 from caveat.cli._demo._readings import RULE, says
 from caveat.cli._demo._story import Result
 from caveat.cli._demo._turn import FULL_TURN
-from caveat.cli._report_page import DARK, LIGHT, data_url, list_facts, make_page, section
+from caveat.cli._report_page import DARK, LIGHT, data_url, list_facts, make_page, section, wide_table
 
 READ_STRIP = """
 In bold is the answer from the draws, <span class=right>blue</span> where it is the digit itself and <span
@@ -107,7 +107,7 @@ def _tally_table(result: Result) -> str:
         (f"{result.plan.test_draws} draws", *map(str, tallies["with"])),
         ("one pass, dropout off", *map(str, tallies["without"])),
     ]
-    return _table(("", "names the digit", "not sure", "names another"), rows, kind="tally")
+    return wide_table(("", "names the digit", "not sure", "names another"), rows, kind="tally")
 
 
 def _numbers_table(result: Result) -> str:
@@ -128,7 +128,7 @@ def _numbers_table(result: Result) -> str:
             )
         )
     head = ("angle", "answer", "mean softmax", "sd over draws", "entropy", "mutual information", "asked once")
-    return f"<details><summary>All angles as numbers</summary>{_table(head, rows)}</details>"
+    return f"<details><summary>All angles as numbers</summary>{wide_table(head, rows)}</details>"
 
 
 def _how_made(result: Result) -> str:
@@ -150,10 +150,3 @@ def _how_made(result: Result) -> str:
         "Seed": str(result.settings.seed),
     }
     return section("How it was made", list_facts(facts))
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], kind: str = "numbers") -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    table = f"<table class={kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-    return f"<div class=wide>{table}</div>"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from torch import Tensor
+
 from caveat._estimators import (
     FILES,
     choose_by_truth,
@@ -123,6 +125,7 @@ def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
         loss = float(losses[answered].mean()) if bool(answered.any()) else None
         chosen = {"threshold": policy["threshold"], "coverage": policy["coverage"]}
         curve.append({"deferred": step / STEPS, **chosen, "loss": loss})
+    little_known = measure == model.target.epistemic_measure
     return {
         "model": choice.model,
         "data": choice.data,
@@ -138,7 +141,7 @@ def describe(tested: Tested, choice: Choice) -> dict[str, Any]:
         "loss_all": float(losses.mean()),
         "curve": curve,
         "policy": model.policy,
-        **_least_sure(tested, measure, choice.tolerance),
+        **_least_sure(tested, by, losses > 0 if judged else None, little_known=little_known),
     }
 
 
@@ -154,14 +157,10 @@ def save_policy(places: Places, saving: Saving, advance: Callable[[float], None]
     return decide_file(model, table, goal, most_rows=MOST_ROWS, advance=advance)
 
 
-def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[str, Any]:
-    model = tested.model
-    by = uncertainty_of(model, tested.pred, measure).cpu()
+def _least_sure(tested: Tested, by: Tensor, wrong: Tensor | None, *, little_known: bool) -> dict[str, Any]:
     chosen = cast("list[int]", by.argsort(descending=True, stable=True)[:_LEAST_SURE].tolist())
-    losses = losses_of(model, tested.pred, tested.truth, tolerance)
-    judged = model.target.classifies or tolerance is not None
     parts = tested.parts()
-    names = model.reader.schema.names[:_MOST_CELLS]
+    names = tested.model.reader.schema.names[:_MOST_CELLS]
     rows: list[dict[str, Any]] = []
     for row in chosen:
         rows.append(
@@ -169,11 +168,11 @@ def _least_sure(tested: Tested, measure: str, tolerance: float | None) -> dict[s
                 "line": int(tested.sample.lines[row]),
                 "truth": truth_text(tested, row),
                 "answer": answer_text(tested, row),
-                "wrong": bool(losses[row] > 0) if judged else None,
+                "wrong": None if wrong is None else bool(wrong[row]),
                 "uncertainty": float(by[row]),
                 "epistemic": float(parts["epistemic"][row]),
                 "aleatoric": float(parts["aleatoric"][row]),
-                "why": why(tested, row, little_known=measure == model.target.epistemic_measure),
+                "why": why(tested, row, little_known=little_known),
                 "cells": [str(tested.sample.columns[name][row]) for name in names],
             }
         )
