@@ -21,7 +21,7 @@ from few_labels import STEPS, digits, trained, two_of_each_class
 from records import Experiment, Record, markdown, run
 
 import caveat
-from caveat.acquire import active_learning, pick_at_random, pick_by
+from caveat.acquire import active_learning, pick_by
 from caveat.samplers import deterministic
 
 SEEDS = (1, 2, 3)  # 0 and 100 were looked at while this was made
@@ -61,7 +61,7 @@ def compute(part: str, smoke: bool) -> Record:
         return caveat.predict(sampler, x[rows], n=draws)
 
     strategy = "power" if "power" in arm else "top"
-    pick = pick_at_random() if score is None else pick_by(predict, score, strategy=strategy)
+    pick = "random" if score is None else pick_by(predict, score, strategy=strategy)
     loop = active_learning(
         len(y), lambda rows: y[rows], fitted, pick, initial=two_of_each_class(y, int(seed)), batch=BATCH,
         rounds=2 if smoke else (MOST_LABELS - 20) // BATCH, evaluate=functools.partial(error, draws=draws),

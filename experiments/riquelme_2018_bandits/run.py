@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # what the experiments share li
 from records import Experiment, Record, data, markdown, plus_minus, run
 
 import caveat
-from caveat.acquire import epsilon_greedy, neural_linear, run_bandit, thompson, uniform, warm_started
+from caveat.acquire import epsilon_greedy, neural_linear, run_bandit, thompson, warm_started
 from caveat.samplers import deterministic, ensemble
 
 T, HIDDEN, RATE, MEMBERS = 2000, 50, 0.5, 4
@@ -167,7 +167,7 @@ def compute(part: str, smoke: bool) -> Record:
     dealt = Game(*(None if value is None else value[: 150 if smoke else T] for value in game(name, int(seed))))
     (_, inputs), (_, actions) = dealt.contexts.shape, dealt.rewards.shape
     common: dict[str, Any] = {"every": EVERY, "block": BLOCK, "initial": INITIAL, "expected": dealt.expected}
-    chance = run_bandit(*dealt[:2], uniform(actions), lambda *_: None, seed=int(seed), **common)  # type: ignore[arg-type, return-value]
+    chance = run_bandit(*dealt[:2], "random", lambda *_: None, seed=int(seed), **common)  # type: ignore[arg-type, return-value]
     found: Record = {"uniform": round(chance.cumulative_regret, 3)}
     for method in METHODS:
         policy, learn = player(method, inputs, actions, int(seed), 5 if smoke else STEPS)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from caveat.acquire import _progress as progress
-from caveat.acquire import active_learning, csv_labels, folder_labels, pick_at_random, pick_by
+from caveat.acquire import active_learning, csv_labels, folder_labels, pick_by
 from caveat.acquire._learning import Round
 from caveat.acquire._pool import Pool
 from caveat.errors import BusyError, InvalidArgumentError
@@ -32,7 +32,7 @@ def fit(rows: Tensor, labels: list[Any]) -> dict[int, Any]:
 
 def loop(labels: Any, state: Path | None = None, **changed: Any) -> Iterator[Round[dict[int, Any]]]:
     settings: dict[str, Any] = {"initial": 4, "batch": 3, "rounds": 5, "seed": 1, **changed}
-    return active_learning(40, labels, fit, pick_at_random(), checkpoint=state, **settings)
+    return active_learning(40, labels, fit, "random", checkpoint=state, **settings)
 
 
 @given(st.lists(st.integers(1, 4), max_size=6), st.integers(0, 9))
@@ -114,7 +114,7 @@ def test_a_crash_while_fitting_loses_no_label(tmp_path: Path) -> None:
 
     settings: dict[str, Any] = {"initial": 4, "batch": 3, "rounds": 5, "seed": 1, "checkpoint": state}
     with pytest.raises(RuntimeError):
-        list(active_learning(40, lambda rows: TRUTH[rows], broken, pick_at_random(), **settings))
+        list(active_learning(40, lambda rows: TRUTH[rows], broken, "random", **settings))
 
     def never(rows: list[int]) -> Tensor:
         assert not {*rows} & {row for row, _ in json.loads(state.read_text())["labels"]}
@@ -152,7 +152,7 @@ def test_a_loop_that_is_killed_at_any_write_goes_on(tmp_path: Path) -> None:
     """Not an exception: the process is gone, in the middle of putting the state on the disk."""
     script = """if True:
         import os, signal, sys, torch
-        from caveat.acquire import active_learning, pick_at_random
+        from caveat.acquire import active_learning
         from pathlib import Path
         state, die_at, writes, real = sys.argv[1], int(sys.argv[2]), [0], Path.replace
         def replace(self, to):
@@ -161,7 +161,7 @@ def test_a_loop_that_is_killed_at_any_write_goes_on(tmp_path: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(self, to)
         Path.replace = replace
-        list(active_learning(40, lambda rows: torch.arange(40)[rows] % 3, lambda *_: {}, pick_at_random(),
+        list(active_learning(40, lambda rows: torch.arange(40)[rows] % 3, lambda *_: {}, "random",
                              initial=4, batch=3, rounds=5, seed=1, checkpoint=state))
     """
     whole = list(loop(lambda rows: TRUTH[rows]))[-1]
@@ -252,7 +252,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         return TRUTH[rows]
 
     with pytest.raises(InvalidArgumentError, match="size must be an integer of at least 1"):
-        active_learning(0, oracle, fit, pick_at_random(), initial=1, batch=1, rounds=1)
+        active_learning(0, oracle, fit, "random", initial=1, batch=1, rounds=1)
     with pytest.raises(InvalidArgumentError, match="at most as large"):
         loop(oracle, initial=41)
     with pytest.raises(InvalidArgumentError, match="at most as large"):
@@ -279,7 +279,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     for bad in (None, 0.5, {"loss": float("nan")}, {"labels": 3}, {"a": torch.ones(2)}):
         with pytest.raises(InvalidArgumentError, match="evaluate returns a mapping"):
             list(active_learning(
-                40, oracle, fit, pick_at_random(), initial=4, batch=3, rounds=1, evaluate=lambda _, bad=bad: bad,
+                40, oracle, fit, "random", initial=4, batch=3, rounds=1, evaluate=lambda _, bad=bad: bad,
             ))  # fmt: skip
     with pytest.raises(InvalidArgumentError, match="positions among"):
         list(active_learning(40, oracle, fit, lambda *_: torch.tensor([99]), initial=4, batch=1, rounds=1))

@@ -15,7 +15,6 @@ from caveat.metrics import (
     auroc,
     brier_score,
     class_auroc,
-    oracle_uncertainty,
     referral_curve,
     referral_with_baselines,
     risk_coverage,
@@ -177,7 +176,7 @@ def test_bad_questions() -> None:
     with pytest.raises(InvalidArgumentError, match="name of a baseline"):
         referral_with_baselines(accuracy, P, Y, uncertainty={"oracle": DOUBT})
     with pytest.raises(InvalidArgumentError, match="numbered from 1"):
-        oracle_uncertainty(P, Y + 3)
+        referral_with_baselines(accuracy, P, Y + 3, uncertainty=DOUBT)
 
 
 def test_a_single_measure_needs_no_name() -> None:

@@ -39,7 +39,7 @@ from caveat._estimators._targets import Classes, Numbers, Target, learn_classes,
 from caveat._estimators._thresholds import choose_by_coverage, choose_by_truth, decide
 from caveat._goal import Goal
 from caveat.decide import Decision, Threshold
-from caveat.errors import InvalidArgumentError
+from caveat.errors import InvalidArgumentError, InvalidDataError
 from caveat.measures import decompose
 from caveat.predictive import Categorical, Gaussian
 
@@ -62,7 +62,7 @@ class Estimator(BaseEstimator, ABC):
         """Returns the rows of X as the reader takes them, and the number of rows.
 
         Raises:
-            InvalidArgumentError: As ``kind.error``: rows that cannot be read; the message names the row.
+            InvalidDataError: rows that cannot be read; the message names the row.
         """
 
     def training_rows(self, opened: Any, chosen: Array) -> Rows:
@@ -315,7 +315,7 @@ class ClassifierBase(ClassifierMixin, Estimator):
 
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         labels = label_values(y, rows, self.kind, chosen)
-        target, self.classes_, numbers = learn_classes(labels, target_names(y, 1, self.kind)[0], self.kind.error)
+        target, self.classes_, numbers = learn_classes(labels, target_names(y, 1, self.kind)[0])
         return target, numbers
 
     def _weighted(self, weights: Array | None, answers: Tensor) -> Array | None:
@@ -327,7 +327,7 @@ class ClassifierBase(ClassifierMixin, Estimator):
         unknown = [label for label in labels if label not in numbers]
         if unknown:
             rule, cause = "Answers must be classes of training.", "another spelling, or a class that training had not"
-            raise self.kind.error(rule, got=f"{unknown[0]!r}", cause=cause, fix="leave these rows out")
+            raise InvalidDataError(rule, got=f"{unknown[0]!r}", cause=cause, fix="leave these rows out")
         return torch.as_tensor([numbers[label] for label in labels])
 
 
@@ -372,7 +372,7 @@ class RegressorBase(RegressorMixin, Estimator):
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         values, flat = number_values(y, rows, self.kind, chosen)
         names = target_names(y, values.shape[1], self.kind)
-        target, answers = learn_numbers(values, names, flat, self.kind.error, lambda row: f"row {chosen[row]} of y")
+        target, answers = learn_numbers(values, names, flat, lambda row: f"row {chosen[row]} of y")
         for name, note in note_constants(target, answers).items():
             warnings.warn(f"Target {name!r}: {note}.", UserWarning, stacklevel=4)
         return target, answers
@@ -382,7 +382,7 @@ class RegressorBase(RegressorMixin, Estimator):
         target = cast(Numbers, fitted(self).target)
         if values.shape[1] != target.count:
             rule = f"Answers must be of the {target.count} targets of training."
-            raise self.kind.error(rule, got=f"{values.shape[1]} numbers per row", cause="columns of y were left out")
+            raise InvalidDataError(rule, got=f"{values.shape[1]} numbers per row", cause="columns of y were left out")
         return torch.as_tensor(values)
 
     @property

@@ -18,6 +18,7 @@ from caveat._estimators._model import Model
 from caveat._estimators._objectives import Training
 from caveat._estimators._targets import Target
 from caveat._tables import Array
+from caveat.errors import InvalidDataError
 
 _REPEATED_AT_MOST, _LARGEST_WHOLE = 5, 2.0**53
 
@@ -55,7 +56,7 @@ def fit_model(
     kept = np.flatnonzero(~held)
     if not len(kept):
         got, fix = f"calibration={settings.calibration} of {len(held)} {kind.rows}", "calibration=0.15"
-        raise kind.error("calibration must leave rows to train on.", got=got, fix=fix)
+        raise InvalidDataError("calibration must leave rows to train on.", got=got, fix=fix)
     given = None if weights is None else torch.from_numpy((weights[order] / weights.mean()).astype(np.float32))
     targets = answers.float() if answers.is_floating_point() else answers
 

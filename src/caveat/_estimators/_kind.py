@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from caveat._engine import Sampler
 from caveat._estimators._targets import Target
 from caveat._tables import Array
-from caveat.errors import InvalidArgumentError
 from caveat.predictive import Output
 
 if TYPE_CHECKING:
@@ -94,7 +93,6 @@ class Kind:
         format: Name and version of the folders.
         row: Noun for one row, such as "sentence".
         rows: Its plural.
-        error: Class of the errors about what is given.
         settings: Dataclass of the parameters.
         shape: Dataclass that a network is built from.
         check: Checks the parameters.
@@ -116,7 +114,6 @@ class Kind:
     format: tuple[str, int]
     row: str
     rows: str
-    error: type[InvalidArgumentError]
     settings: type[Any]
     shape: type[Any]
     check: Callable[[Any], Any]

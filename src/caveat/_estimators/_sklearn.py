@@ -16,7 +16,7 @@ from caveat._estimators._kind import Kind
 from caveat._estimators._model import Model
 from caveat._extras import require
 from caveat._tables import Array
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError, InvalidDataError, explain
 
 _EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest
 _TIMES: tuple[type[Any], ...] = (date, timedelta, np.datetime64, np.timedelta64)
@@ -61,7 +61,7 @@ def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
     """Returns the labels (N,) of the chosen rows, of one type, of any container of labels (B,).
 
     Raises:
-        InvalidArgumentError: As ``kind.error``: labels that are missing or no classes, of several types, or another
+        InvalidDataError: labels that are missing or no classes, of several types, or another
             number of them than rows; the message names the row.
     """
     labels = _values(y, kind)
@@ -71,15 +71,15 @@ def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
     if labels.ndim != 1:
         rule = f"Labels must be (B,), one for each {kind.row}."
         cause = f"one-hot labels, or several labels a {kind.row}"
-        raise kind.error(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)")
+        raise InvalidDataError(rule, got=f"y of shape {labels.shape}", cause=cause, fix="y.argmax(1)")
     _check_length(len(labels), rows, kind)
     labels = labels[chosen]
     listed = cast("list[Any]", labels.tolist())
     for row, label in zip(chosen.tolist(), listed, strict=True):
         if is_missing(label) or (isinstance(label, float) and not np.isfinite(label)):
-            raise kind.error(_missing(row, label, kind))
+            raise InvalidDataError(_missing(row, label, kind))
         if isinstance(label, float) and not label.is_integer():
-            raise kind.error(
+            raise InvalidDataError(
                 "A classifier learns labels. Unknown label type: continuous.",
                 got=f"{label!r} in row {row}",
                 cause="a number that is to be predicted",
@@ -89,12 +89,12 @@ def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
     if odd is not None or labels.dtype.kind in "mM":  # of nanoseconds NumPy lists whole numbers
         rule = "Labels must be text, whole numbers or booleans, as a saved model keeps them."
         got = f"{labels.dtype if odd is None else type(odd).__name__} in y"
-        raise kind.error(rule, got=got, cause="dates, or text that was read as bytes", fix="y = y.astype(str)")
+        raise InvalidDataError(rule, got=got, cause="dates, or text that was read as bytes", fix="y = y.astype(str)")
     types = sorted({"str" if isinstance(label, str) else type(label).__name__ for label in listed})
     if len(types) > 1:
         names = " and ".join(types)
         cause, fix = "labels of two files put together", "y = [str(label) for label in y]"
-        raise kind.error("Labels must be of one type.", got=f"{names} in y", cause=cause, fix=fix)
+        raise InvalidDataError("Labels must be of one type.", got=f"{names} in y", cause=cause, fix=fix)
     if labels.dtype == object:
         labels = np.array([str(label) if isinstance(label, str) else label for label in listed])
     return labels
@@ -104,13 +104,13 @@ def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, 
     """Returns the targets (N, D) float64 of the chosen rows, of any container of (B, D), and whether they were (B,).
 
     Raises:
-        InvalidArgumentError: As ``kind.error``: a target that is missing, infinite or no number, or another number of
+        InvalidDataError: a target that is missing, infinite or no number, or another number of
             them than rows; the message names the row.
     """
     given = _values(y, kind)
     if given.ndim not in (1, 2) or given.size == 0:
         rule, cause = "Targets must be (B,) or (B, D) numbers.", "an array of something else"
-        raise kind.error(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)")
+        raise InvalidDataError(rule, got=f"y of shape {given.shape}", cause=cause, fix="y.reshape(len(X), -1)")
     _check_length(len(given), rows, kind)
     given = given[chosen]
     listed = given.reshape(-1).tolist() if given.dtype == object else []
@@ -118,17 +118,17 @@ def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, 
     if time is not None or given.dtype.kind in "mM":
         rule, cause = "Targets must be numbers.", "a column of dates or of durations"
         fix = "(y - y.min()) / np.timedelta64(1, 'D') for days since the first, y / np.timedelta64(1, 's') for seconds"
-        raise kind.error(rule, got=f"{time or given.dtype} in y", cause=cause, fix=fix)
+        raise InvalidDataError(rule, got=f"{time or given.dtype} in y", cause=cause, fix=fix)
     if given.dtype.kind not in "iufb":
         for row, value in zip(chosen.tolist(), given.tolist(), strict=True):
             for one in cast("list[Any]", value if isinstance(value, list) else [value]):
                 if is_missing(one) or not _is_finite(one):
-                    raise kind.error(_missing(row, one, kind))
+                    raise InvalidDataError(_missing(row, one, kind))
     values = given.astype(np.float64)
     bad = ~np.isfinite(values.reshape(len(values), -1))
     if bad.any():
         row, column = (int(at[0]) for at in bad.nonzero())
-        raise kind.error(_missing(chosen[row], values.reshape(len(values), -1)[row, column].item(), kind))
+        raise InvalidDataError(_missing(chosen[row], values.reshape(len(values), -1)[row, column].item(), kind))
     if values.ndim == 2 and values.shape[1] == 1:
         _warn_of_a_column()
         return values, True
@@ -139,14 +139,14 @@ def target_names(y: Any, count: int, kind: Kind) -> tuple[str, ...]:
     """Returns the names of the targets: those of a data frame or series, else y, or y0, y1, ...
 
     Raises:
-        InvalidArgumentError: As ``kind.error``: two targets of one name.
+        InvalidDataError: two targets of one name.
     """
     given: Any = getattr(y, "column_names", getattr(y, "columns", None))  # those of Arrow, or of a data frame
     if given is not None:
         names = tuple(map(str, given))
         if len(set(names)) < len(names):
             cause, fix = "a join of tables", "y.columns = [...]"
-            raise kind.error("Targets must have different names.", got=f"{list(names)}", cause=cause, fix=fix)
+            raise InvalidDataError("Targets must have different names.", got=f"{list(names)}", cause=cause, fix=fix)
         return names
     name = getattr(y, "name", None)
     return (str(name),) if count == 1 and name else tuple("y" if count == 1 else f"y{k}" for k in range(count))
@@ -203,7 +203,7 @@ def as_array(values: Tensor) -> Array:
 def _values(y: Any, kind: Kind) -> Array:
     if y is None:
         rule = "This estimator requires y to be passed, but the target y is None."
-        raise kind.error(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)")
+        raise InvalidDataError(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)")
     if isinstance(y, Tensor):
         y = y.detach().cpu()
         y = y.float() if y.dtype == torch.bfloat16 else y
@@ -231,7 +231,7 @@ def _warn_of_a_column() -> None:
 
 def _check_length(count: int, rows: int, kind: Kind) -> None:
     if count != rows:
-        raise kind.error(
+        raise InvalidDataError(
             "X and y must have the same length. Found input variables with inconsistent numbers of samples.",
             got=f"{rows} {kind.rows} and {count} answers",
             cause="answers of another split, or a header that was read as a row",

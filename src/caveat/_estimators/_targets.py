@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from caveat._tables import Array
-from caveat.errors import InvalidArgumentError
+from caveat.errors import InvalidDataError
 
 _CONSTANT = "every row has the same value, so that there is nothing to learn"
 _SMALLEST, _LARGEST = 1e-150, 1e150
@@ -85,20 +85,19 @@ class Numbers:
 Target = Classes | Numbers
 
 
-def learn_classes(labels: Array, name: str, error: type[InvalidArgumentError]) -> tuple[Classes, Array, Tensor]:
+def learn_classes(labels: Array, name: str) -> tuple[Classes, Array, Tensor]:
     """Returns the target, its classes (C,) as they were given, and the number of each row's class (B,).
 
     Args:
         labels: Labels (B,) of one type.
         name: Name of the target.
-        error: Class of the error.
 
     Raises:
-        InvalidArgumentError: As ``error``: one class only.
+        InvalidDataError: one class only.
     """
     classes, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
-        raise error(
+        raise InvalidDataError(
             f"A classifier needs at least two classes in {name!r}.",
             got=f"one class only: {str(classes[0]) if len(classes) else 'none'!r}",
             cause="a file that was filtered or sorted by its label and then cut",
@@ -110,7 +109,7 @@ def learn_classes(labels: Array, name: str, error: type[InvalidArgumentError]) -
 
 
 def learn_numbers(
-    y: Array, names: tuple[str, ...], flat: bool, error: type[InvalidArgumentError], place: Callable[[int], str]
+    y: Array, names: tuple[str, ...], flat: bool, place: Callable[[int], str]
 ) -> tuple[Numbers, Tensor]:
     """Returns the targets of a regression, and their values (B, D) in the network's units, float64.
 
@@ -118,17 +117,16 @@ def learn_numbers(
         y: Targets (B, D).
         names: Names of the targets.
         flat: Whether answers are (B,).
-        error: Class of the error.
         place: Function that says where a row is, for messages.
 
     Raises:
-        InvalidArgumentError: As ``error``: a target that is missing or infinite, or whose variance a float does not
+        InvalidDataError: a target that is missing or infinite, or whose variance a float does not
             hold.
     """
     bad = ~np.isfinite(y)
     if bad.any():
         row, column = (int(at[0]) for at in bad.nonzero())
-        raise error(
+        raise InvalidDataError(
             f"Input y contains NaN or infinity: target {names[column]!r} must be a finite number in every row.",
             got=f"{y[row, column]} at {place(row)}",
             cause="rows whose target is not known yet",
@@ -137,7 +135,7 @@ def learn_numbers(
     shifts, scales = center_and_scale(y)
     for name, scale in zip(names, scales, strict=True):
         if not _SMALLEST < scale < _LARGEST:
-            raise error(
+            raise InvalidDataError(
                 f"Target {name!r} must vary by {_SMALLEST:g} to {_LARGEST:g}, for its variance to be a number.",
                 got=f"a standard deviation of {scale:.3g}",
                 cause="a unit that does not suit the values, or a sign for missing values such as 1e308",

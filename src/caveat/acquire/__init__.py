@@ -1,6 +1,6 @@
 """What to ask next: scores, batches, a pool, active learning, and contextual bandits."""
 
-from caveat.acquire._bandit import epsilon_greedy, run_bandit, thompson, uniform, upper_confidence_bound
+from caveat.acquire._bandit import epsilon_greedy, run_bandit, thompson, upper_confidence_bound
 from caveat.acquire._batchbald import batchbald
 from caveat.acquire._batches import k_center, select
 from caveat.acquire._dynamics import trajectories
@@ -10,7 +10,7 @@ from caveat.acquire._label_sources import csv_labels, folder_labels
 from caveat.acquire._learners import warm_started
 from caveat.acquire._learning import active_learning
 from caveat.acquire._neural_linear import neural_linear
-from caveat.acquire._picks import pick_at_random, pick_by
+from caveat.acquire._picks import pick_by
 from caveat.acquire._queries import activeml_query, modal_query
 from caveat.acquire._scores import score_rows
 
@@ -26,14 +26,12 @@ __all__ = [
     "k_center",
     "modal_query",
     "neural_linear",
-    "pick_at_random",
     "pick_by",
     "run_bandit",
     "score_rows",
     "select",
     "thompson",
     "trajectories",
-    "uniform",
     "upper_confidence_bound",
     "warm_started",
 ]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from functools import partial
+from typing import Any, Literal, Protocol, final
 
 import torch
 from torch import Tensor
 
-from caveat._checks import require_finite, require_integer, require_number
+from caveat._checks import require_choice, require_finite, require_integer, require_number
 from caveat._engine import Sampler, predict
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, OutputMismatchError
@@ -122,29 +123,10 @@ def epsilon_greedy(*, epsilon: float = 0.05, n: int = 50) -> BanditPolicy:
     return policy
 
 
-def uniform(actions: int) -> BanditPolicy:
-    """A random one of so many actions, whatever the context: the baseline that regret is measured against.
-
-    Raises:
-        InvalidArgumentError: ``actions`` below 1.
-
-    Example:
-        >>> uniform(3)(None, torch.zeros(4, 2), 0).shape
-        torch.Size([4])
-    """
-    require_integer(actions, "actions", 1)
-
-    def policy(sampler: Sampler | None, contexts: Tensor, seed: int, /) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randint(actions, (len(contexts),), generator=generator).to(contexts.device)
-
-    return policy
-
-
 def run_bandit(
     contexts: Tensor,
     rewards: Tensor,
-    policy: BanditPolicy,
+    policy: BanditPolicy | Literal["random"],
     learn: Callable[[Tensor, Tensor, Tensor], Sampler],
     *,
     block: int = 1,
@@ -158,7 +140,8 @@ def run_bandit(
     Args:
         contexts: (T, ...), in the order in which they come.
         rewards: (T, A), of every action: what a simulation knows; only those taken are learned from.
-        policy: ``thompson()``, ``upper_confidence_bound()``, ``epsilon_greedy()`` or ``uniform(A)``.
+        policy: ``thompson()``, ``upper_confidence_bound()`` or ``epsilon_greedy()``; "random" takes each action equally
+            often, the baseline that regret is measured against.
         learn: ``learn(contexts, actions, rewards)`` of all seen so far gives the sampler: ``warm_started(...)`` or
             ``neural_linear(...)``.
         block: Number of contexts that one call of the policy answers (for Thompson, one draw).
@@ -187,6 +170,9 @@ def run_bandit(
     for name, count, least in (("block", block, 1), ("every", every, 1), ("initial", initial, 1)):
         require_integer(count, name, least)
     check_seed(seed)
+    if isinstance(policy, str):
+        require_choice(policy, "policy", ["random"])
+        policy = partial(_act_at_random, A)
     actions = torch.zeros(T, dtype=torch.int64, device=contexts.device)
     at = min(initial * A, T)
     actions[:at] = torch.arange(at) % A
@@ -203,6 +189,11 @@ def run_bandit(
     counted = rewards if expected is None else expected
     taken, worth = (values.gather(1, actions[:, None])[:, 0] for values in (rewards, counted))
     return BanditRun(actions, taken, counted.amax(-1) - worth)
+
+
+def _act_at_random(actions: int, sampler: Sampler | None, contexts: Tensor, seed: int, /) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(actions, (len(contexts),), generator=generator).to(contexts.device)
 
 
 def _rewards(values: Any) -> Tensor:
@@ -222,8 +213,8 @@ def _checked_actions(actions: Tensor, rows: int, A: int) -> Tensor:
     raise InvalidArgumentError(
         f"A policy gives one action for each context, 0 to {A - 1}.",
         got=f"shape {tuple(actions.shape)}, {int(actions.min())} to {int(actions.max())}",
-        cause="a network or a uniform(A) with another number of actions",
-        fix=f"{A} outputs, uniform({A})",
+        cause="a network with another number of outputs",
+        fix=f"a last layer with {A} outputs",
     )
 
 

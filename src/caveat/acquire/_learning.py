@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, Literal, TypeVar, final
 
 import torch
 from torch import Tensor
 
-from caveat._checks import require_integer
+from caveat._checks import require_choice, require_integer
 from caveat._seeds import check_seed, fold_in
 from caveat._table_text import format_html, format_table
 from caveat.acquire._label_sources import LabelSource, arrivals
-from caveat.acquire._picks import Pick
+from caveat.acquire._picks import Pick, pick_at_random
 from caveat.acquire._pool import Pool, as_rows, check_batch
 from caveat.acquire._progress import Progress
 from caveat.errors import InvalidArgumentError
@@ -75,7 +75,7 @@ def active_learning(
     size: int,
     labels: LabelSource,
     fit: Callable[[Tensor, list[Any]], Fitted],
-    pick: Pick,
+    pick: Pick | Literal["random"],
     *,
     initial: int | Sequence[int] | Tensor,
     batch: int,
@@ -96,8 +96,8 @@ def active_learning(
         labels: a source: rows to labels (``lambda rows: y[rows]``), ``csv_labels`` or ``folder_labels``. It may give
             only some, in a mapping, and be asked for the others later.
         fit: ``fit(rows, labels)`` gives whatever ``pick`` and ``evaluate`` take, such as a sampler.
-        pick: ``pick(fitted, candidates, size, seed)`` gives positions among the candidates: ``pick_by``,
-            ``pick_at_random`` or your own.
+        pick: ``pick(fitted, candidates, size, seed)`` gives positions among the candidates: ``pick_by`` or
+            your own; "random" is the baseline.
         initial: how many random rows to begin with, or which.
         batch: Number of rows to label in a round; the last may be smaller, where the pool ends.
         rounds: Number of rounds after the initial one.
@@ -141,6 +141,9 @@ def active_learning(
         )
     settings = {"size": size, "initial": start, "batch": batch, "candidates": candidates, "seed": seed}
     path = None if checkpoint is None else Path(checkpoint)
+    if isinstance(pick, str):
+        require_choice(pick, "pick", ["random"])
+        pick = pick_at_random
     return _rounds(Progress(path, settings), labels, fit, pick, rounds, evaluate)
 
 

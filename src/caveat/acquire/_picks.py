@@ -86,18 +86,14 @@ def _pick_batchbald(predict: Predict, configurations: int) -> Pick:
     return pick
 
 
-def pick_at_random() -> Pick:
-    """Picks rows at random: the baseline.
+def pick_at_random(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
+    """Returns ``size`` random positions among the candidates: the baseline, ``pick="random"``.
 
     Example:
-        >>> len(pick_at_random()(None, torch.arange(10), 3, 0))
+        >>> len(pick_at_random(None, torch.arange(10), 3, 0))
         3
     """
-
-    def pick(fitted: Any, candidates: Tensor, size: int, seed: int, /) -> Tensor:
-        return torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))[:size]
-
-    return pick
+    return torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))[:size]
 
 
 def _check_rows(got: int, candidates: int) -> None:

@@ -23,6 +23,7 @@ from caveat._goal import Goal
 from caveat.cli._output_file import writing
 from caveat.cli._picture_tested import ask_of_kind, open_model
 from caveat.cli._tabular_tested import Advance, Judged
+from caveat.errors import InvalidDataError
 from caveat.metrics import expected_calibration_error, interval_coverage
 from caveat.predictive import Categorical, Gaussian
 
@@ -61,7 +62,7 @@ def _calibrate_by(tested: Judged, data: Path) -> tuple[Model, dict[str, Any]]:
     if len(truth) < FEWEST_TO_CALIBRATE:
         rule = f"A model is calibrated on at least {FEWEST_TO_CALIBRATE} labeled {model.kind.rows}."
         got, cause = f"{len(truth)} in {data.name}", "the first rows of a new period"
-        raise model.kind.error(rule, got=got, cause=cause, fix=f"collect more {model.kind.rows}")
+        raise InvalidDataError(rule, got=got, cause=cause, fix=f"collect more {model.kind.rows}")
     before = _quality(model, tested.pred, truth)
     inputs = tested.inputs()
     answers = model.target.standardized(truth.numpy()) if isinstance(model.target, Numbers) else truth

@@ -78,7 +78,7 @@ def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool,
     if read.values is None:
         target, answers = _learn_labels(sample, targets[0], cast("list[str]", read.labels))
     else:
-        target, answers = learn_numbers(read.values, targets, len(targets) == 1, InvalidDataError, sample.place)
+        target, answers = learn_numbers(read.values, targets, len(targets) == 1, sample.place)
         notes = notes | note_constants(target, answers)
     rows = TrainingTable.of(*learned, read.dresses)
     model = fit_model(TABLES, rows, target, answers, settings, verbose=verbose, checkpoint=folder)
@@ -130,7 +130,7 @@ def _learn_labels(sample: Chunk, name: str, labels: list[str]) -> tuple[Target, 
             f"--target {name!r} has {different:,} different classes in {len(labels):,} rows: nothing to learn. "
             "Is it an identifier, or are numbers meant (--kind numbers)?"
         )
-    target, _, answers = learn_classes(np.array(labels), name, InvalidDataError)
+    target, _, answers = learn_classes(np.array(labels), name)
     named = _spellings(labels, sample.columns[name].tolist())
     return replace(target, labels=tuple(named[label] for label in target.labels)), answers
 

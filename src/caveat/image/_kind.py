@@ -32,7 +32,6 @@ from caveat._estimators import (
 )
 from caveat._pictures import Format, Problem, digest_rows, read_in_batches, read_pictures
 from caveat._progress import ProgressBar
-from caveat.errors import InvalidDataError
 from caveat.image._backbone import Backbone, open_backbone
 from caveat.image._network import PictureNetwork, Shape
 from caveat.image._settings import Settings, check_settings, complete, networks_of
@@ -175,7 +174,6 @@ KIND = Kind(
     format=("caveat-image", 2),
     row="picture",
     rows="pictures",
-    error=InvalidDataError,
     settings=Settings,
     shape=Shape,
     check=check_settings,

@@ -26,7 +26,6 @@ from caveat.metrics._detection import (
 from caveat.metrics._intervals import interval_coverage, interval_score, mean_interval_width
 from caveat.metrics._referral import (
     ReferralCurve,
-    oracle_uncertainty,
     referral_curve,
     referral_with_baselines,
 )
@@ -71,7 +70,6 @@ __all__ = [
     "mean_interval_width",
     "miscalibration_area",
     "negative_log_likelihood",
-    "oracle_uncertainty",
     "out_of_distribution",
     "referral_curve",
     "referral_with_baselines",

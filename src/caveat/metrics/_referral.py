@@ -200,8 +200,8 @@ def referral_with_baselines(
 
     Returns:
         A curve for each name in `uncertainty` ("uncertainty" for a single one); "deterministic": the single network's
-        own probabilities, referred by their entropy; "random": in expectation; "oracle": wrong rows first (see
-        `oracle_uncertainty`).
+        own probabilities, referred by their entropy; "random": in expectation; "oracle": wrong rows first, then those
+        whose label is least probable, which no order surpasses.
 
     Raises:
         InvalidArgumentError: as `referral_curve`; or a measure with the name of a baseline.
@@ -232,22 +232,17 @@ def referral_with_baselines(
     if deterministic is not None:
         curves["deterministic"] = curve(deterministic, entropy(deterministic))
     curves["random"] = curve(probabilities, torch.zeros(len(labels), device=probabilities.device))
-    curves["oracle"] = curve(probabilities, oracle_uncertainty(probabilities, labels))
+    curves["oracle"] = curve(probabilities, _oracle_uncertainty(probabilities, labels))
     return curves
 
 
-@takes_arrays
-def oracle_uncertainty(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """What one would refer by who knows the labels, (B...): 1 if wrong, plus the probability missing on the label.
+def _oracle_uncertainty(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Returns a ranking that knows the labels, (B...): 1 if wrong, plus the probability missing on the label.
 
     No order gives a higher accuracy on what is kept.
 
-    Raises:
-        InvalidArgumentError: shapes or labels that do not fit.
-        NotProbabilitiesError: rows that do not sum to one.
-
     Example:
-        >>> oracle_uncertainty(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
+        >>> _oracle_uncertainty(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
         tensor([0.2500, 1.7500], dtype=torch.float64)
     """
     p, y = classified(probabilities, labels)

@@ -5,7 +5,7 @@ Tensors in, tensors out; what is random is seeded and does not depend on the bat
 
 from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 from caveat.shift._geometry import blend, rotate, translate
-from caveat.shift._resampling import label_shift, new_classes, without_classes
+from caveat.shift._resampling import label_shift, new_classes
 from caveat.shift._table import ShiftTable
 from caveat.shift._under_shift import under_shift
 
@@ -20,5 +20,4 @@ __all__ = [
     "rotate",
     "translate",
     "under_shift",
-    "without_classes",
 ]

@@ -75,7 +75,7 @@ def new_classes(
 ) -> NewClasses:
     """Rows of which exactly this fraction is of ``classes``, and the others of the classes that remain.
 
-    Train on ``without_classes(labels, classes)``, test on these.
+    Of ``fraction=0`` they are all rows of the classes that remain: train on those, and test on a mixture.
 
     Args:
         labels: (N,) classes, whole numbers from 0.
@@ -92,11 +92,17 @@ def new_classes(
         >>> mixed = new_classes(labels, [8, 9], fraction=0.25, size=40)
         >>> int(mixed.is_new.sum()), labels[mixed.rows[~mixed.is_new]].max()
         (10, tensor(7))
+        >>> new_classes(labels, [8, 9], fraction=0).rows.shape
+        torch.Size([80])
     """
     new = _is_one_of(labels, classes)
     check_seed(seed)
     require_number(fraction, "fraction", "[0, 1]")
     available = {1: int(new.sum()), 0: int((~new).sum())}
+    if fraction < 1 and not available[0]:
+        raise InvalidArgumentError(
+            "Some class must remain.", got=f"classes={list(classes)}", cause="all of them", fix="leave one in"
+        )
     shares = {key: value for key, value in ((1, float(fraction)), (0, 1 - float(fraction))) if value > 0}
     if size is None:
         size = _largest(shares, available)
@@ -108,24 +114,6 @@ def new_classes(
     parts = [_drawn((new == bool(key)).nonzero().squeeze(1), counts[key], seed, f"new {key}") for key in (1, 0)]
     rows = _drawn(torch.cat(parts), size, seed, "order")
     return NewClasses(rows, new[rows])
-
-
-def without_classes(labels: Tensor, classes: Sequence[int]) -> Tensor:
-    """Indices (M,) int64 of the rows whose class is none of ``classes``, in order: what to train on.
-
-    Raises:
-        InvalidArgumentError: labels of another form, a class that no row has, or nothing left.
-
-    Example:
-        >>> without_classes(torch.tensor([0, 1, 2, 1]), [1])
-        tensor([0, 2])
-    """
-    kept = (~_is_one_of(labels, classes)).nonzero().squeeze(1)
-    if len(kept) == 0:
-        raise InvalidArgumentError(
-            "Some class must remain.", got=f"classes={list(classes)}", cause="all of them", fix="leave one in"
-        )
-    return kept
 
 
 def _is_one_of(labels: Tensor, classes: Sequence[int]) -> Tensor:

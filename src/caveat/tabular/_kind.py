@@ -21,7 +21,6 @@ from caveat._estimators import (
     under,
 )
 from caveat._tables import FIRST, PLAIN, CategoryColumn, Column, DateColumn, Dress, Schema, TableReader, Trees
-from caveat.errors import InvalidDataError
 from caveat.tabular._network import Shape, TableNetwork
 from caveat.tabular._settings import Settings, check_settings, complete, networks_of
 from caveat.tabular._training import learn
@@ -149,7 +148,6 @@ KIND = Kind(
     format=("caveat-table", 3),
     row="row",
     rows="rows",
-    error=InvalidDataError,
     settings=Settings,
     shape=Shape,
     check=check_settings,

@@ -24,7 +24,6 @@ from caveat._estimators import (
     unlike_lines,
 )
 from caveat._extras import require as require_extra
-from caveat.errors import InvalidDataError
 from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
 from caveat.text._reader import SentenceReader, open_encoder
@@ -168,7 +167,6 @@ KIND = Kind(
     format=("caveat-text", 3),
     row="sentence",
     rows="sentences",
-    error=InvalidDataError,
     settings=Settings,
     shape=Shape,
     check=check_settings,

@@ -13,6 +13,7 @@ import numpy as np
 from caveat._extras import require
 from caveat._tables import Array, CategoryColumn, DateColumn, ImpossibleDates, NumberColumn, Table, as_objects
 from caveat.cli._serve._served import Served
+from caveat.errors import InvalidDataError
 
 TEXT, IMAGE = "text", "image"
 """What the one column of sentences and of pictures is called."""
@@ -43,7 +44,7 @@ def inputs_of(served: Served, columns: dict[str, Array]) -> Any:
         return served.model.reader.read(table)
     name, kind = (TEXT, "a sentence") if served.package == "text" else (IMAGE, "a picture")
     if name not in columns:
-        raise served.model.kind.error(
+        raise InvalidDataError(
             f"Each row must hold {kind} under {name!r}.",
             got=", ".join(map(repr, list(columns)[:8])) or "rows without anything",
             fix=f'{{"rows": [{{"{name}": ...}}]}}',
@@ -90,14 +91,14 @@ def _check_dates(served: Served, table: Table) -> None:
     if dates.firsts:
         name, first = next(iter(dates.firsts.items()))
         fix = "null where the day is not known"
-        raise served.model.kind.error(f"Dates of {name!r} must exist, in the order of training.", got=first, fix=fix)
+        raise InvalidDataError(f"Dates of {name!r} must exist, in the order of training.", got=first, fix=fix)
 
 
 def _sentence(served: Served, row: int, value: Any) -> str:
     if isinstance(value, str) and value.strip():
         return value
     got = "an empty sentence" if isinstance(value, str) else type(value).__name__
-    raise served.model.kind.error(
+    raise InvalidDataError(
         "Each row must be a sentence.", got=f"{got} in row {row + 1}", fix=f'{{"{TEXT}": "some words"}}'
     )
 
@@ -123,7 +124,7 @@ def _picture(served: Served, row: int, value: Any) -> Any:
         got = "text that is no base64"
     except Exception as error:  # PIL's plugins raise whatever comes to them of broken bytes
         got = "bytes that are none" if isinstance(error, library.UnidentifiedImageError) else str(error)[:120]
-    raise served.model.kind.error(
+    raise InvalidDataError(
         f"Each row must hold a picture in base64: {', '.join(_PICTURE_FORMATS)}, at most {_MOST_PIXELS:,} pixels.",
         got=f"{got} in row {row + 1}",
         fix=f'{{"{IMAGE}": "iVBORw0..."}}, as `base64 -w 0 picture.png` writes it',
