@@ -64,6 +64,14 @@ def test_editors_complete_public_names_only(package: str) -> None:
     assert sorted(name for name in dir(module) if not name.startswith("_")) == sorted(module.__all__)
 
 
+def test_a_traceback_shows_where_an_error_can_be_imported_from() -> None:
+    packages = [importlib.import_module(f"caveat.{package}") for package in caveat._PACKAGES]
+    things = [getattr(package, name) for package in packages for name in package.__all__]
+    errors = [thing for thing in things if isinstance(thing, type) and issubclass(thing, BaseException)]
+    assert len({*errors}) > 15
+    assert {error.__module__ for error in errors} == {"caveat.errors"}
+
+
 def test_import_loads_nothing_but_torch_numpy_and_the_standard_library() -> None:
     loaded = set(json.loads(in_a_new_process(IMPORT_PROBE).stdout))
     foreign = loaded - set(sys.stdlib_module_names) - {"caveat", "torch", "numpy"}

@@ -19,15 +19,15 @@
     ├── LedgerError (ValueError)              decide: a ledger cut off in mid-line, edited, moved or deleted
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
-Those named with a package are defined there. Each message says the rule, what was got, the usual cause if there is one,
-and the fix.
+A package shows those that are its own, too: ``caveat.decide.NoThresholdError``. Each message says the rule, what was
+got, the usual cause if there is one, and the fix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import cast
+from typing import Any, cast
 
 __all__ = [
     "BusyError",
@@ -38,7 +38,9 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidDataError",
     "InvalidModelError",
+    "LedgerError",
     "MissingExtraError",
+    "NoThresholdError",
     "NotFiniteError",
     "NotInterceptedWarning",
     "NotProbabilitiesError",
@@ -101,6 +103,10 @@ class UnsupportedModelError(InvalidArgumentError, NotImplementedError):
     """A network that a method does not support, such as moment propagation or ONNX; the message names the call."""
 
 
+class NoThresholdError(InvalidArgumentError):
+    """No threshold keeps the promise that was asked for, on these calibration rows."""
+
+
 class OutputMismatchError(CaveatError, ValueError):
     """What the network returned cannot be read as the declared output."""
 
@@ -127,6 +133,21 @@ class OutOfMemoryError(CaveatError, MemoryError):
 
 class BusyError(CaveatError, BlockingIOError):
     """A file or folder that another process is writing."""
+
+
+class LedgerError(CaveatError, ValueError):
+    """The file of a ledger is cut off in mid-line, was changed, or was moved or deleted while it was open.
+
+    Fields:
+        records: of a last line cut in mid-write, the whole records before it.
+        rest: the bytes of that line; empty where anything else is wrong.
+    """
+
+    def __init__(
+        self, rule: str = "", records: Sequence[dict[str, Any]] = (), rest: bytes = b"", **parts: str
+    ) -> None:
+        super().__init__(rule, **parts)
+        self.records, self.rest = list(records), rest
 
 
 class MissingExtraError(CaveatError, ImportError):

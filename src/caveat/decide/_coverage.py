@@ -9,8 +9,9 @@ from torch import Tensor
 
 from caveat._bounds import binomial_cdf
 from caveat._checks import require_number
-from caveat.decide._threshold import NoThresholdError, Threshold
+from caveat.decide._threshold import Threshold
 from caveat.decide._uncertainty import MeasureLike, measure_name, uncertainty
+from caveat.errors import NoThresholdError
 from caveat.predictive import Predictive
 
 

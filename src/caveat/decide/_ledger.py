@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from io import FileIO
 from pathlib import Path
@@ -19,24 +19,9 @@ from typing import Any, cast, final
 
 from caveat._files import is_at, open_locked, open_regular, sync_folder
 from caveat.decide._decision import Decision
-from caveat.errors import BusyError, CaveatError, InvalidArgumentError
+from caveat.errors import BusyError, InvalidArgumentError, LedgerError
 
 _ONE_WRITER = "A ledger has one writer at a time."
-
-
-class LedgerError(CaveatError, ValueError):
-    """The file of a ledger is cut off in mid-line, was changed, or was moved or deleted while it was open.
-
-    Fields:
-        records: of a last line cut in mid-write, the whole records before it.
-        rest: the bytes of that line; empty where anything else is wrong.
-    """
-
-    def __init__(
-        self, rule: str = "", records: Sequence[dict[str, Any]] = (), rest: bytes = b"", **parts: str
-    ) -> None:
-        super().__init__(rule, **parts)
-        self.records, self.rest = list(records), rest
 
 
 @final

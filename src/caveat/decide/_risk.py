@@ -21,9 +21,9 @@ from torch import Tensor
 
 from caveat._bounds import risk_p_values
 from caveat._checks import require_integer, require_number, says_only_0_and_1
-from caveat.decide._threshold import NoThresholdError, Threshold, calibration_rows
+from caveat.decide._threshold import Threshold, calibration_rows
 from caveat.decide._uncertainty import MeasureLike, measure_name
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError, NoThresholdError, explain
 from caveat.predictive import Predictive
 
 

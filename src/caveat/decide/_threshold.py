@@ -16,10 +16,6 @@ from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.predictive import Predictive
 
 
-class NoThresholdError(InvalidArgumentError):
-    """No threshold keeps the promise that was asked for, on these calibration rows."""
-
-
 @final
 @dataclass(frozen=True)
 class Threshold:
