@@ -11,6 +11,7 @@ from caveat import calibrate, metrics, samplers
 
 X, Y = torch.zeros(40, 4), torch.arange(40) % 3
 MODEL = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+OTHER = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
 SAMPLER = caveat.mc_dropout(MODEL, output=caveat.Logits())
 PRED = caveat.Logits().summarize(torch.linspace(-1, 1, 5 * 40 * 3).reshape(5, 40, 3))
 ENTROPY, WRONG = caveat.predictive_entropy(PRED), (PRED.predicted != Y).float()
@@ -34,7 +35,7 @@ ENTROPY, WRONG = caveat.predictive_entropy(PRED), (PRED.predicted != Y).float()
         calibrate.fit_isotonic(PRED, Y),
         calibrate.fit_dirichlet(PRED, Y),
         calibrate.fit_conformal_sets(PRED, Y),
-        samplers.swag(MODEL, [MODEL.state_dict(), MODEL.state_dict()], output=caveat.Logits()),
+        samplers.swag(MODEL, [MODEL.state_dict(), OTHER.state_dict()], output=caveat.Logits()),
         samplers.one_at_a_time([lambda: MODEL], output=caveat.Logits()),
     ],
     ids=lambda result: type(result).__name__,

@@ -218,7 +218,7 @@ def test_bad_input_of_the_head_is_refused() -> None:
         RandomFeatureGaussianProcess(2, 1, curvature=0.0)
     with pytest.raises(caveat.CaveatError, match="curvature must be one of 'softmax', 'logistic'"):
         RandomFeatureGaussianProcess(2, 1, curvature="probit")  # type: ignore[arg-type]
-    head = RandomFeatureGaussianProcess(2, 1, features=8)
+    head = RandomFeatureGaussianProcess(2, 1, features=8, curvature=0.1)
     with pytest.raises(caveat.CaveatError, match="update_precision"):
         gaussian_process_head(head, output=caveat.Mean())
     with pytest.raises(caveat.CaveatError, match="Gaussian-process head"):
@@ -229,6 +229,59 @@ def test_bad_input_of_the_head_is_refused() -> None:
         update_precision(head, torch.full((3, 2), torch.nan))
     with pytest.raises(caveat.CaveatError, match="0 rows"):
         update_precision(head, [])
+
+
+def test_a_softmax_of_one_output_has_no_curvature() -> None:
+    """p (1 - p) = 0 for p = 1: the posterior would be the prior, whatever the data."""
+    with pytest.raises(caveat.CaveatError, match=r"curvature=0\.1"):
+        update_precision(RandomFeatureGaussianProcess(2, 1, features=8), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("batches", [[torch.zeros(4, 2), torch.zeros(4, 5)], torch.full((3, 2), torch.nan)])
+def test_a_failed_pass_leaves_the_precision_as_it_was(batches: object) -> None:
+    head = RandomFeatureGaussianProcess(2, 1, features=8, curvature=0.1)
+    update_precision(head, torch.ones(5, 2))
+    before = head.precision.clone()
+    with pytest.raises((caveat.CaveatError, RuntimeError)):
+        update_precision(head, batches)  # type: ignore[arg-type]
+    assert torch.equal(head.precision, before)
+    assert int(head.rows_seen) == 5
+
+
+def test_the_precision_of_a_half_precise_network_keeps_its_digits() -> None:
+    """In bfloat16 a sum of 512 ones and one more is 512."""
+    head = RandomFeatureGaussianProcess(2, 1, features=8, curvature=1.0).to(torch.bfloat16)
+    x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    update_precision(head, x)
+    f = head.random_features(x).double()
+    torch.testing.assert_close(head.precision[0], torch.eye(8).double() + f.mT @ f)
+    assert caveat.draws(gaussian_process_head(head, output=caveat.Mean()), x[:3], 4).dtype == torch.bfloat16
+
+
+def test_a_precision_made_less_precise_is_named() -> None:
+    head = RandomFeatureGaussianProcess(2, 1, features=64, curvature=1e-6)
+    update_precision(head, torch.randn(300, 2))
+    head.half()
+    with pytest.raises(caveat.CaveatError, match="positive definite"):
+        head.factor()
+
+
+def test_a_head_takes_one_vector_a_row() -> None:
+    head = RandomFeatureGaussianProcess(8, 3, features=16)
+    with pytest.raises(caveat.CaveatError, match="one vector a row"):
+        update_precision(head, torch.zeros(3, 5, 8))
+
+
+def test_a_sampler_sees_each_precision_that_is_built() -> None:
+    """Also where the memory of the one before last is taken again."""
+    head = RandomFeatureGaussianProcess(2, 1, features=16, curvature=0.1)
+    update_precision(head, torch.randn(3, 2))
+    sampler = gaussian_process_head(head, output=caveat.Mean())
+    for rows in (4, 5, 6):
+        update_precision(head, torch.randn(rows, 2))
+        with gaussian_process_head(head, output=caveat.Mean()).bind(torch.ones(2, 2), 0) as fresh:
+            expected = torch.cat(list(fresh(range(3))))
+        assert torch.equal(caveat.draws(sampler, torch.ones(2, 2), 3), expected)
 
 
 # -- the bound ---------------------------------------------------------------------------------------------------------

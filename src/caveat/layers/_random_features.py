@@ -148,7 +148,7 @@ class RandomFeatureGaussianProcess(nn.Module):
         """The Cholesky factor L of the precision, (K or 1, F, F) lower triangular.
 
         Raises:
-            InvalidArgumentError: the precision was never built.
+            InvalidArgumentError: the precision was never built, or has lost its digits since.
         """
         if int(self.rows_seen) == 0:
             raise InvalidArgumentError(
@@ -157,11 +157,31 @@ class RandomFeatureGaussianProcess(nn.Module):
                 cause="the network was trained, and the pass that builds the precision left out",
                 fix="caveat.layers.update_precision(network, train_inputs)",
             )
-        return cast(Tensor, torch.linalg.cholesky(self.precision))
+        factor, failed = cast(Any, torch.linalg.cholesky_ex(self.precision.to(accumulator(self.precision.device))))
+        if bool(failed.any()) or not bool(factor.isfinite().all()):
+            raise InvalidArgumentError(
+                "The precision must be a positive definite matrix of finite numbers.",
+                got=f"{self.precision.dtype} of {int(self.rows_seen)} rows that is none",
+                cause="the network was made half as precise after the precision was built",
+                fix="caveat.layers.update_precision(network, train_inputs) once more, in the dtype of now",
+            )
+        return cast(Tensor, factor)
 
     @torch.no_grad()
     def gather(self, x: Tensor) -> None:
-        """Adds what the rows (B, in_features) say to the precision: sum over rows of curvature * f f^T."""
+        """Adds what the rows (B, in_features) say to the precision: sum over rows of curvature * f f^T.
+
+        Raises:
+            InvalidArgumentError: inputs of other axes, or one output with the curvature of a softmax.
+        """
+        if self.curvature == "softmax" and self.out_features == 1:
+            raise InvalidArgumentError(_one_class())
+        if x.ndim != 2:
+            raise InvalidArgumentError(
+                "A Gaussian-process head takes one vector a row: (B, in_features).",
+                got=f"inputs of shape {tuple(x.shape)}",
+                fix="pool or flatten what reaches the head",
+            )
         f = self.random_features(x)
         curvature = _curvature_at(F.linear(f, self.weight, self.bias), self.curvature).to(self.precision)
         f = f.to(self.precision)
@@ -172,8 +192,9 @@ class RandomFeatureGaussianProcess(nn.Module):
     @torch.no_grad()
     def reset_precision(self, *, gathering: bool = True) -> None:
         """Resets to the prior; with ``gathering`` every forward pass in train mode adds its rows from here on."""
-        identity = torch.eye(self.features, dtype=self.precision.dtype, device=self.precision.device)
-        self.precision.copy_((self.ridge * identity).expand_as(self.precision))
+        wide = accumulator(self.precision.device)  # sums over rows lose their digits in what the network may be in
+        identity = torch.eye(self.features, dtype=wide, device=self.precision.device)
+        self.precision = (self.ridge * identity).expand_as(self.precision).clone()
         self.rows_seen.zero_()
         self.gathering = gathering
 
@@ -224,7 +245,8 @@ def _curvature_at(outputs: Tensor, curvature: Curvature) -> Tensor:
 def update_precision(model: nn.Module, data: Tensor | Iterable[Any], *, batch_size: int = 512) -> None:
     """Builds the posterior precision of the network's Gaussian-process head in one pass over the training inputs.
 
-    The network runs in eval mode and is left in the modes that it was in.
+    The network runs in eval mode and is left in the modes that it was in. Where the pass fails, its heads keep the
+    precision that they had.
 
     Args:
         model: with one ``RandomFeatureGaussianProcess`` or several.
@@ -242,6 +264,7 @@ def update_precision(model: nn.Module, data: Tensor | Iterable[Any], *, batch_si
     """
     heads = RandomFeatureGaussianProcess.heads_of(model)
     modes = [(part, part.training) for part in model.modules()]
+    before = [(head, head.precision, int(head.rows_seen), head.gathering) for head in heads]
     hooks = [head.register_forward_pre_hook(_gather) for head in heads]
     batches = cast(Any, data).split(batch_size) if isinstance(data, Tensor) else data
     device = next(model.parameters()).device
@@ -252,14 +275,19 @@ def update_precision(model: nn.Module, data: Tensor | Iterable[Any], *, batch_si
         for batch in cast(Iterable[Any], batches):
             first = cast(Any, batch[0]) if isinstance(batch, (tuple, list)) else batch
             model(first.to(device))
+        for head in heads:
+            if int(head.rows_seen) == 0 or not bool(head.precision.isfinite().all()):
+                raise InvalidArgumentError(_no_rows(int(head.rows_seen)))
+    except BaseException:
+        for head, precision, rows_seen, gathering in before:
+            head.precision, head.gathering = precision, gathering
+            head.rows_seen.fill_(rows_seen)
+        raise
     finally:
         for hook in hooks:
             hook.remove()
         for part, training in modes:
             part.training = training
-    for head in heads:
-        if int(head.rows_seen) == 0 or not bool(head.precision.isfinite().all()):
-            raise InvalidArgumentError(_no_rows(int(head.rows_seen)))
 
 
 def _gather(head: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -278,6 +306,14 @@ def _no_head(network: nn.Module) -> str:
         got=f"{type(network).__name__} without a RandomFeatureGaussianProcess",
         cause="the trunk was passed alone, or the head is a Linear",
         fix="make its last layer caveat.layers.RandomFeatureGaussianProcess(width, outputs)",
+    )
+
+
+def _one_class() -> str:
+    return explain(
+        "The curvature of a softmax is of two classes or more: that of one is zero, and no row would count.",
+        got='out_features=1 and curvature="softmax", its default',
+        fix='curvature="logistic" for one label, or the noise variance of a regression: curvature=0.1',
     )
 
 

@@ -28,7 +28,7 @@ class GaussianProcessHead(Generic[P_co]):
     model: nn.Module
     output: Output[P_co]
     _inner: MCDropout[P_co]
-    _factors: dict[int, tuple[Any, Tensor]] = field(default_factory=dict[int, tuple[Any, Tensor]], repr=False)
+    _factors: dict[int, tuple[Any, int, Tensor]] = field(default_factory=dict[int, tuple[Any, int, Tensor]], repr=False)
 
     __repr__ = in_a_line
 
@@ -50,11 +50,11 @@ class GaussianProcessHead(Generic[P_co]):
         """The Cholesky factors, made once for as long as the precision stays what it is."""
         found = dict[int, Tensor]()
         for head in RandomFeatureGaussianProcess.heads_of(self.model):
-            state = (head.precision.data_ptr(), head.precision._version, head.precision.device)
-            known, factor = self._factors.get(id(head), (None, head.precision))
-            if known != state:
+            precision, version = head.precision, head.precision._version
+            of, of_version, factor = self._factors.get(id(head), (None, 0, precision))
+            if of is not precision or of_version != version:
                 factor = head.factor()
-                self._factors[id(head)] = (state, factor)
+                self._factors[id(head)] = (precision, version, factor)
             found[id(head)] = factor
         return found
 
@@ -76,11 +76,16 @@ class _Drawing:
             yield piece
 
 
+def no_dropout(path: str, module: nn.Module) -> bool:
+    """No site fires."""
+    return False
+
+
 def gaussian_process_head(
     model: nn.Module,
     *,
     output: Output[P] | dict[str, Output],
-    live: LivePredicate = lambda path, module: False,
+    live: LivePredicate = no_dropout,
     in_dims: Any = None,
     memory: int | None = None,
     backend: Backend = None,

@@ -69,7 +69,8 @@ class MCBatchNorm(Generic[P_co]):
             order = torch.randperm(self._data.count, generator=generator_of(seed, draw, "mini-batch"))
             return [self._data.take(order[: self.batch_size])]
 
-        return self._held.get((seed, draw), lambda: read_statistics(self._network.probe, mini_batch))
+        key = seed, draw, self._data.version
+        return self._held.get(key, lambda: read_statistics(self._network.probe, mini_batch))
 
 
 def mc_batch_norm(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from caveat._engine import P
 from caveat._extras import require
@@ -68,6 +69,7 @@ def snapshots(
         if last < 1:
             raise _invalid(f"last={last}", "a computed number that came out as nothing", "leave last out for all")
         found = found[-last:]
+    _check_apart(found)
     networks = [loaded(checkpoint, model, number) for number, checkpoint in enumerate(found)]
     return ensemble(networks, output=output, in_dims=in_dims)
 
@@ -112,7 +114,7 @@ def loaded(checkpoint: Any, network: nn.Module | None, number: int) -> nn.Module
     for name in _INSIDE:
         if name in state and isinstance(state[name], Mapping):
             state = cast("dict[str, Any]", state[name])
-    made = copy.deepcopy(network)
+    made = copy_model(network)
     try:
         made.load_state_dict(_without_prefix(state, made.state_dict().keys()))
     except RuntimeError as error:
@@ -123,6 +125,28 @@ def loaded(checkpoint: Any, network: nn.Module | None, number: int) -> nn.Module
             "pass the network that was trained, built with the same arguments",
         ) from error
     return made
+
+
+def copy_model(network: nn.Module) -> nn.Module:
+    """Returns a copy, also of a network with tensors that a pass has computed, as the older ``weight_norm`` keeps."""
+    values = [value for module in network.modules() for value in vars(module).values()]
+    computed = [value for value in values if isinstance(value, Tensor) and not value.is_leaf]
+    return copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in computed})
+
+
+def _check_apart(checkpoints: list[Any]) -> None:
+    """State dicts of one network that was trained on share its tensors: each is the last."""
+    first = dict[frozenset[int], int]()
+    for number, checkpoint in enumerate(checkpoints):
+        parts: list[Any] = pytree.tree_leaves(checkpoint) if isinstance(checkpoint, Mapping) else []
+        places = frozenset(part.data_ptr() for part in parts if isinstance(part, Tensor) and part.numel())
+        twin = first.setdefault(places, number) if places else number
+        if twin != number:
+            raise _invalid(
+                f"state dicts {twin} and {number}, which share their tensors: both hold the weights of now",
+                "states.append(network.state_dict()) in the loop that goes on training",
+                "states.append(copy.deepcopy(network.state_dict()))",
+            )
 
 
 def _without_prefix(state: Mapping[str, Any], names: Set[str]) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al.
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,9 +33,10 @@ from caveat.predictive import Output
 from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._batch_statistics import Held, Statistics, Using, read_statistics
 from caveat.samplers._members._training_rows import TrainingRows
-from caveat.samplers._snapshots import loaded
+from caveat.samplers._snapshots import copy_model, loaded
 from caveat.samplers._swag_moments import SwagMoments
 
+_RUNNING = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -75,6 +75,12 @@ class Swag(Generic[P_co]):
     """Inputs on which the network reads its parameters from its modules alone."""
 
     __repr__ = in_a_line
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}  # a lock cannot be copied
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock())
 
     size = None
     """There is no end of weights."""
@@ -150,7 +156,7 @@ class Swag(Generic[P_co]):
         def batches() -> Iterator[Inputs]:
             return map(data.take, cast(tuple[Tensor, ...], torch.arange(data.count).split(self.batch_size)))
 
-        return self._held.get(weights, lambda: read_statistics(self._network.probe, batches))
+        return self._held.get((weights, data.version), lambda: read_statistics(self._network.probe, batches))
 
 
 def swag(
@@ -185,8 +191,8 @@ def swag(
         An unbounded sampler.
 
     Raises:
-        InvalidArgumentError: fewer than two snapshots, of another network, a negative rank or scale, or batch
-            normalization and no data.
+        InvalidArgumentError: fewer than two snapshots, all of them equal or of another network, complex weights, a
+            negative rank or scale, batch normalization and no data, or instance normalization with running statistics.
 
     See "A Simple Baseline for Bayesian Uncertainty in Deep Learning", Maddox et al., 2019,
     https://arxiv.org/abs/1902.02476.
@@ -204,15 +210,22 @@ def swag(
     require_model(model)
     require_number(scale, "scale", "[0, inf)")
     require_integer(batch_size, "batch_size", 2)
-    moments = snapshots if isinstance(snapshots, SwagMoments) else _moments_of(model, snapshots, rank)
-    moments.check(model)
-    made, as_read = copy.deepcopy(model), as_output(output)
+    given = snapshots if isinstance(snapshots, SwagMoments) else _moments_of(model, snapshots, rank)
+    given.check(model, varied=scale > 0)
+    made, as_read = copy_model(model), as_output(output)
+    moments = given.frozen(made)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if name in moments.mean:
                 parameter.copy_(moments.mean[name])
     running = EvalNetwork(Network(made).model, as_read.read, in_dims)  # compiled code would not see a draw's weights
     rows = None if data is None else TrainingRows(data, model, running.device, in_dims)
+    if any(isinstance(module, _RUNNING) and module.track_running_stats for module in made.modules()):
+        raise _invalid(
+            "no layer may keep statistics of other weights than those drawn",
+            "instance normalization with track_running_stats=True",
+            "track_running_stats=False, its default",
+        )
     normalizes = any(isinstance(module, _BATCH_NORMS) for module in made.modules())
     if normalizes and rows is None:
         raise _invalid(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 
 import torch
@@ -44,6 +45,9 @@ class SwagMoments:
         if not any(True for _ in model.parameters()):
             raise _invalid(f"{type(model).__name__}", "pass the network itself, not its parameters")
         require_integer(rank, "rank", 0, fix="rank=20, or 0 for the diagonal alone")
+        complex_valued = [name for name, parameter in model.named_parameters() if parameter.is_complex()]
+        if complex_valued:
+            raise _invalid(f"complex weights: {', '.join(complex_valued)}", "SWAG is of real weights: caveat.ensemble")
         self._network = model
         self.count = 0
         self.rank = rank
@@ -80,10 +84,25 @@ class SwagMoments:
         """The variance of a parameter over the updates, in float64; divided by their number, as in the paper."""
         return self._squares[name] / max(self.count, 1)
 
-    def check(self, network: nn.Module) -> None:
-        """Raises ``InvalidArgumentError`` unless there are two updates at least, of a network like this one."""
+    def frozen(self, network: nn.Module) -> SwagMoments:
+        """The same numbers, of ``network``, which further updates of these leave alone."""
+        own = copy.copy(self)
+        own._network = network
+        own.mean = {name: mean.clone() for name, mean in self.mean.items()}
+        own._squares = {name: squares.clone() for name, squares in self._squares.items()}
+        own.deviations = {name: deviations.copy() for name, deviations in self.deviations.items()}
+        return own
+
+    def check(self, network: nn.Module, *, varied: bool = True) -> None:
+        """Raises ``InvalidArgumentError`` unless there are two updates at least, of a network like this one.
+
+        Where they are ``varied``, they must differ too.
+        """
         if self.count < 2:
             raise _invalid(f"{self.count} update(s)", "call update() once an epoch, over ten epochs or more")
+        if varied and not any(bool(squares.any()) for squares in self._squares.values()):
+            fix = "append copy.deepcopy(network.state_dict()), as a state dict follows the network that it is of"
+            raise _invalid(f"{self.count} times the same weights", fix)
         own = dict(network.named_parameters())
         if any(name not in own or own[name].shape != mean.shape for name, mean in self.mean.items()):
             raise _invalid("moments of another network", "pass the network that was trained")

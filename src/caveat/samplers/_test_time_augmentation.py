@@ -21,7 +21,7 @@ from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, stru
 from caveat._intercept import Known, agree, read_random_states, seed_all, state_kept
 from caveat._seeds import check_seed, fold_in, generator_of
 from caveat._table_text import in_a_line
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError, NothingRandomError, explain
 from caveat.predictive import Output
 from caveat.samplers._members._as_eval import EvalNetwork, rows_of
 
@@ -29,6 +29,7 @@ Augment = Callable[[Any, torch.Generator], Any]
 """``augment(x, generator)``: inputs like ``x``, changed in a way that the generator's random numbers decide."""
 
 _TRIED_DRAWS = 8
+_States = tuple[Any, Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,7 +59,7 @@ class TestTimeAugmentation(Generic[P_co]):
         inputs = as_inputs(x, network.device)
         kind = network.kind(inputs)
         axes = kind.probe.axes
-        together = axes is None or self._alike_together(inputs, axes)
+        together = self._alike_together(inputs, axes)
         inputs, numbers = rows_of(inputs, kind.probe, rows, network.device)
 
         def one(draw: int) -> Values:
@@ -68,32 +69,55 @@ class TestTimeAugmentation(Generic[P_co]):
 
         yield OneByOne(one, len(numbers) if kind.separable else None)
 
-    def _alike_together(self, inputs: Inputs, axes: Axes) -> bool:
+    def _alike_together(self, inputs: Inputs, axes: Axes | None) -> bool:
         """Does augmenting the batch give each row what augmenting it alone gives? Tried on a few rows.
 
         Random numbers of each row's own may leave these rows as they are (zeros that are scaled): then the random
         states tell it, which go on further with more rows.
         """
-        count = axes.count(inputs) or 1
         _, known = self._together.get(inputs)
         if known is None:
-            some = axes.take(inputs, sorted({0, count // 2, max(count - 2, 0), count - 1}))
-            known = count == 1 or all(self._are_alike(some, axes, draw) for draw in range(_TRIED_DRAWS))
+            count = 1 if axes is None else axes.count(inputs) or 1
+            rows = sorted({0, count // 2, max(count - 2, 0), count - 1})
+            some = inputs if axes is None else axes.take(inputs, rows)
+            self._check_random(some)
+            if axes is not None and count > 1:
+                self._check_apart(some, axes.take(inputs, rows[:1] * len(rows)), axes)
+                known = all(self._are_alike(some, axes, draw) for draw in range(_TRIED_DRAWS))
+            else:
+                known = True
             self._together.add(inputs, axes, known)
         return known
 
+    def _check_random(self, inputs: Inputs) -> None:
+        """Raises unless a draw's augmentation follows from its number, and differs from draw to draw or may."""
+        states = list[_States]()
+        first, again = (self._changed(inputs, 0, 0, None, states) for _ in range(2))
+        if not agree(first, again, _same):
+            raise InvalidArgumentError(_own_numbers())
+        others = [self._changed(inputs, 0, draw, None, states) for draw in range(1, _TRIED_DRAWS)]
+        if all(before == after for before, after in states) and all(agree(first, other, _same) for other in others):
+            raise NothingRandomError(_nothing_random())
+
+    def _check_apart(self, inputs: Inputs, first_repeated: Inputs, axes: Axes) -> None:
+        """Raises if the first row is changed otherwise where the rows beside it are others."""
+        for draw in range(_TRIED_DRAWS):
+            beside = [self._changed(given, 0, draw, None) for given in (inputs, first_repeated)]
+            if not agree(*(axes.take(changed, [0]) for changed in beside), _same):
+                raise InvalidArgumentError(_mixed_rows())
+
     def _are_alike(self, inputs: Inputs, axes: Axes, draw: int) -> bool:
-        states = list[Any]()
+        states = list[_States]()
         together = self._changed(inputs, 0, draw, None, states)
         one_by_one = self._changed(inputs, 0, draw, axes, states)
-        return agree(together, one_by_one, torch.equal) and all(state == states[0] for state in states)
+        return agree(together, one_by_one, torch.equal) and all(after == states[0][1] for _, after in states)
 
     def _changed(
-        self, inputs: Inputs, seed: int, draw: int, axes: Axes | None, states: list[Any] | None = None
+        self, inputs: Inputs, seed: int, draw: int, axes: Axes | None, states: list[_States] | None = None
     ) -> Inputs:
         """The inputs as a draw changes them: all at once, or row by row along ``axes``.
 
-        Where there are ``states``, the random states after each augmentation are added to them.
+        Where there are ``states``, the random states before and after each augmentation are added to them.
         """
         if axes is None:
             return self._augmented(inputs, seed, draw, states)
@@ -104,20 +128,23 @@ class TestTimeAugmentation(Generic[P_co]):
         joined = [leaves[0] if at is None else torch.cat(cast(Any, leaves), dim=at) for at, leaves in pairs]
         return with_leaves(parts[0], first, joined)
 
-    def _augmented(self, inputs: Inputs, seed: int, draw: int, states: list[Any] | None) -> Inputs:
+    def _augmented(self, inputs: Inputs, seed: int, draw: int, states: list[_States] | None) -> Inputs:
         # An augmentation may write on what it gets.
         args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
         given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
         generator = generator_of(seed, draw, "augmentation")
         with state_kept(()):
             seed_all(fold_in(seed, "augmentation in the global state", draw))
+            before = None if states is None else self._state_of(generator)
             changed = self.augment(given, generator)
             if states is not None:
-                device = {self._network.device}
-                states.append((bytes(generator.get_state().numpy()), read_random_states(device).parts()))
+                states.append((before, self._state_of(generator)))
         if changed is None or _first_sizes(as_inputs(changed, self._network.device)) != _first_sizes(inputs):
             raise InvalidArgumentError(_another_batch(given, changed))
         return as_inputs(changed, self._network.device)
+
+    def _state_of(self, generator: torch.Generator) -> Any:
+        return bytes(generator.get_state().numpy()), read_random_states({self._network.device}).parts()
 
 
 def test_time_augmentation(  # no test, though its name begins as one's
@@ -146,7 +173,9 @@ def test_time_augmentation(  # no test, though its name begins as one's
         An unbounded sampler.
 
     Raises:
-        InvalidArgumentError: not a network or not a function; while drawing, inputs of another number of rows.
+        InvalidArgumentError: not a network or not a function; while drawing, inputs of another number of rows, random
+            numbers of the function's own, or rows that are mixed with one another.
+        NothingRandomError: while drawing, an augmentation that draws no random number and does the same in every draw.
 
     See "Test-Time Data Augmentation for Estimation of Heteroscedastic Aleatoric Uncertainty in Deep Neural Networks",
     Ayhan and Berens, 2018, https://openreview.net/forum?id=rJZz-knjz.
@@ -170,6 +199,11 @@ def test_time_augmentation(  # no test, though its name begins as one's
 test_time_augmentation.__test__ = False  # type: ignore[attr-defined]
 
 
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Equal, NaN beside NaN too."""
+    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
 def _first_sizes(inputs: Inputs) -> list[int | None]:
     return [rows_along(leaf, 0) for leaf in structure_of(inputs).leaves]
 
@@ -187,4 +221,31 @@ def _another_batch(given: Any, changed: Any) -> str:
         got=f"{shapes(given)} became {shapes(changed) or type(changed).__name__}",
         cause="an augmentation that returns several views of each row, or that forgets its return",
         fix="return one view; each draw makes another one",
+    )
+
+
+def _own_numbers() -> str:
+    return explain(
+        "augment must take its random numbers from its generator, or from the global ones of torch, NumPy or random.",
+        got="two results for one draw of one batch",
+        cause="a NumPy or torch generator of its own, the time, or a count of its calls",
+        fix="np.random.default_rng(int(torch.randint(2**31, (), generator=generator))) in the function",
+    )
+
+
+def _mixed_rows() -> str:
+    return explain(
+        "augment must change each row by itself.",
+        got="a row that is changed otherwise where the rows beside it are others",
+        cause="rows mixed with one another, or the mean or largest value of the batch",
+        fix="take means over a row's own axes; mixup and the like are for training",
+    )
+
+
+def _nothing_random() -> str:
+    return explain(
+        "Test-time augmentation needs an augmentation that differs from draw to draw.",
+        got="a function that draws no random number, and the same inputs in every draw",
+        cause="the inputs returned as they came, or a fixed change such as a flip",
+        fix="decide by the generator: x.flip(-1) if torch.rand((), generator=generator) < 0.5 else x",
     )

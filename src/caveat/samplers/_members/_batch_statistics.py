@@ -27,6 +27,10 @@ Statistics = dict[Hashable, tuple[Tensor | None, Moments]]
 _Call = tuple[Hashable, int]
 _Calls = dict[_Call, tuple[Tensor | None, Moments]]
 _NAMES = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_CALLS: dict[Any, tuple[str, ...]] = {
+    F.batch_norm: _NAMES,
+    torch.batch_norm: ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps"),
+}
 _HELD_BYTES = 32 << 20
 
 
@@ -35,14 +39,15 @@ class _Enough(Exception):
 
 
 class _BatchNorms(FunctionMode):
-    """Lets every call through but those of ``F.batch_norm``, which ``_normalize`` answers."""
+    """Lets every call through but those of batch normalization, which ``_normalize`` answers."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is not F.batch_norm:
+        names = _CALLS.get(func)
+        if names is None:
             return func(*args, **(kwargs or {}))
-        return self._normalize({**dict(zip(_NAMES, args, strict=False)), **(kwargs or {})})
+        return self._normalize({**dict(zip(names, args, strict=False)), **(kwargs or {})})
 
     def _normalize(self, given: dict[str, Any]) -> Tensor:
         raise NotImplementedError
@@ -143,6 +148,12 @@ class Held:
         self._networks = [] if network is None else [network]
         self._watch = Watch(self._networks) if self._networks else None
         self._found = dict[Hashable, Statistics]()
+
+    def __getstate__(self) -> list[nn.Module]:
+        return self._networks  # statistics are known by addresses, which a copy does not share
+
+    def __setstate__(self, networks: list[nn.Module]) -> None:
+        self.__init__(*networks)
 
     def get(self, key: Hashable, make: Callable[[], Statistics]) -> Statistics:
         """Returns the statistics under ``key``, made now if they are not there."""

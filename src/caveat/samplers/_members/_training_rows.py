@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate  # pyright: ignore[reportUnknownVariableType]
 
 from caveat._engine import check_fits, inputs_of
-from caveat._inputs import Inputs, along_first, as_inputs, map_leaves, move, read_in_dims
+from caveat._inputs import Inputs, along_first, as_inputs, map_leaves, move, read_in_dims, tensors_in
+from caveat._intercept import seed_all, state_kept
+from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError
 
 
@@ -18,7 +21,6 @@ class TrainingRows:
     """``count`` rows; ``take`` gives those of some indices as a network's inputs."""
 
     count: int
-    take: Callable[[Tensor], Inputs]
 
     def __init__(self, data: Any, network: nn.Module, device: torch.device, in_dims: Any = None) -> None:
         self._device = device
@@ -31,7 +33,8 @@ class TrainingRows:
                 cause = "an input that all rows share"
                 raise _invalid("tensors of different sizes", cause, "say which: in_dims=(0, None)")
             self.count = count
-            self.take = lambda index: map_leaves(lambda leaf: move(leaf, self._device), axes.take(inputs, index))
+            self._chosen: Callable[[Tensor], Inputs] = partial(axes.take, inputs)
+            self._leaves = tensors_in(inputs)
         else:
             collate = cast(Callable[[Any], Any], default_collate)  # pyright: ignore[reportUnknownVariableType]
             if isinstance(data, DataLoader):
@@ -39,16 +42,31 @@ class TrainingRows:
                 collate, data = cast(Any, loader).collate_fn, loader.dataset
             if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
                 raise _invalid(type(data).__name__, "an iterator, or an iterable dataset")
-            dataset = data
-            self.count = len(dataset)
-            self.take = lambda index: self._of_dataset(dataset, collate, network, index)
+            self.count = len(data)
+            self._chosen = partial(self._of_dataset, data, collate, network)
+            self._leaves = []
         if self.count < 1:
             raise _invalid(f"{type(cast(object, data)).__name__} without a row", "an empty split")
 
+    def take(self, index: Tensor) -> Inputs:
+        """Returns the inputs of these rows, the same each time, on the network's device."""
+        return map_leaves(lambda leaf: move(leaf, self._device), self._chosen(index))
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """How often each tensor of the rows has been written on."""
+        return tuple(0 if leaf.is_inference() else leaf._version for leaf in self._leaves)
+
     def _of_dataset(self, data: Any, collate: Callable[[Any], Any], network: nn.Module, index: Tensor) -> Inputs:
-        batch = inputs_of(collate([data[int(row)] for row in index]), network)
+        with state_kept(()):  # a dataset that augments draws from torch, NumPy or random
+            batch = inputs_of(collate([_row_of(data, int(row)) for row in index]), network)
         check_fits(batch, network)
         return as_inputs(batch, self._device)
+
+
+def _row_of(data: Any, row: int) -> Any:
+    seed_all(fold_in(0, "row of the training data", row))
+    return data[row]
 
 
 def _invalid(
