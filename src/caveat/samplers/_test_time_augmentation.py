@@ -102,8 +102,8 @@ class TestTimeAugmentation(Generic[P_co]):
     def _check_apart(self, inputs: Inputs, first_repeated: Inputs, axes: Axes) -> None:
         """Raises if the first row is changed otherwise where the rows beside it are others."""
         for draw in range(_TRIED_DRAWS):
-            beside = [self._changed(given, 0, draw, None) for given in (inputs, first_repeated)]
-            if not agree(*(axes.take(changed, [0]) for changed in beside), _same):
+            first, again = (self._changed(given, 0, draw, None) for given in (inputs, first_repeated))
+            if not agree(axes.take(first, [0]), axes.take(again, [0]), _same):
                 raise InvalidArgumentError(_mixed_rows())
 
     def _are_alike(self, inputs: Inputs, axes: Axes, draw: int) -> bool:

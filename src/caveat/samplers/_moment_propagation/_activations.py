@@ -20,7 +20,7 @@ from torch import Tensor
 
 from caveat._numerics import accumulator
 from caveat.samplers._moment_propagation._covariance import Series, through_activation
-from caveat.samplers._moment_propagation._uncertain import argument, methods, plain, rule, uncertain
+from caveat.samplers._moment_propagation._uncertain import Uncertain, argument, methods, plain, rule, uncertain
 
 if TYPE_CHECKING:
     from caveat.samplers._moment_propagation._propagation import Propagation
@@ -146,6 +146,8 @@ def _as_rule(*functions: Any, assumes: str = "its input is normal") -> Any:
         @rule(*functions)
         def applied(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             x = argument(args, kwargs, 0, "input")
+            if any(isinstance(given, Uncertain) for given in (*args[1:], *kwargs.values()) if given is not x):
+                raise taken.cannot(func, "is random in another argument than its first")
             mean, variance = plain(x), x.variance
             work = accumulator(mean.device)
             taken.assumes(func, assumes)

@@ -37,7 +37,7 @@ def _subtract(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict
 
 @rule(Tensor.__rsub__, torch.rsub)
 def _subtract_from(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _sum(taken, func, args[1], args[0], 1.0, -1.0)
+    return _sum(taken, func, argument(args, kwargs, 1, "other"), args[0], 1.0, -kwargs.get("alpha", 1))
 
 
 def _sum(taken: Propagation, func: Any, a: Any, b: Any, by_a: float, by_b: float) -> Uncertain:

@@ -124,7 +124,8 @@ def _windows_largest(
         reach = dilation[axis] * (size[axis] - 1) + 1
         parts = [part.unfold(x.ndim - rank + axis, reach, stride[axis])[..., :: dilation[axis]] for part in parts]
     mean, variance = largest(*(part.flatten(-rank) for part in parts))
-    return uncertain(mean.to(x.dtype), variance.to(x.variance.dtype), independent=x.independent and size == stride)
+    apart = size == stride and all(step == 1 for step in dilation)
+    return uncertain(mean.to(x.dtype), variance.to(x.variance.dtype), independent=x.independent and apart)
 
 
 def _needed(x: Tensor, out: torch.Size, axis: int, before: int, size: int, stride: int, dilation: int) -> int:

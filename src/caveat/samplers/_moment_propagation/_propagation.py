@@ -7,8 +7,8 @@ makes a pair of mean and variance, and from there on the rules of ``uncertain.RU
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -30,9 +30,9 @@ from caveat._intercept import (
     mutates,
     substituted_anywhere,
 )
-from caveat.errors import UnsupportedModelError
+from caveat.errors import CaveatError, UnsupportedModelError
 from caveat.samplers._moment_propagation._dropout_moments import dropped
-from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, Uncertain
+from caveat.samplers._moment_propagation._uncertain import RULES, Approximation, Uncertain, escapes, plain
 
 _unseen = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]  # it has no public name
 _ABOUT = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_mps", "requires_grad", "is_leaf", "grad_fn")
@@ -54,12 +54,14 @@ class Propagation(FunctionMode):
         self.taken = taken
         self.approximations: dict[Approximation, None] = {}
         self.fired = False
+        self._overwritten: dict[int, Tensor] = {}  # by the address of its memory, which it keeps
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given, kwargs = args, kwargs or {}
         args, kwargs = self.taken.settled(args, kwargs)
+        self.check_not_overwritten(func, (args, kwargs))
         if func in KINDS:
             return self._written(func, given, args, kwargs, self._drop(func, args, kwargs))
         if HANDLERS.get(func) in NOISE_HANDLERS:
@@ -72,9 +74,22 @@ class Propagation(FunctionMode):
         how = RULES.get(func)
         if how is None or kwargs.get("out") is not None:
             raise self.cannot(func, "has no rule for means and variances")
-        with _unseen():
-            result = how(self, func, args, kwargs)
+        try:
+            with _unseen():
+                result = how(self, func, args, kwargs)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CaveatError):
+                raise
+            raise self.cannot(func, "has no rule for these arguments") from error
         return self._written(func, given, args, kwargs, result)
+
+    def check_not_overwritten(self, func: Any, values: Any) -> None:
+        """Raises where a tensor is read whose memory another name of it was written on: it holds what was before."""
+        if not self._overwritten or func in _METADATA:
+            return
+        leaves = pytree.tree_leaves(values)
+        if any(isinstance(leaf, Tensor) and _memory_of(leaf) in self._overwritten for leaf in leaves):
+            raise self.cannot(func, "reads what was written on through a view of it")
 
     def assumes(self, func: Any, what: str) -> None:
         """Note that the running call is exact only if ``what`` holds."""
@@ -113,6 +128,8 @@ class Propagation(FunctionMode):
         target = cast(Any, args[0] if args else kwargs.get("input"))
         if not mutates(func, kwargs) or result is target:
             return result
+        if isinstance(target, Tensor) and _memory_of(target) != _memory_of(result):
+            self._overwritten[_memory_of(target)] = target
         aliases = self.taken.aliases
         for key, (original, value) in list(aliases.items()):
             if value is target:
@@ -120,6 +137,22 @@ class Propagation(FunctionMode):
         for named in (given[0] if given else target, target):
             aliases[id(named)] = (named, result)
         return result
+
+
+@contextmanager
+def _no_escapes(propagation: Propagation) -> Generator[None]:
+    """Names the operators that came by an ``Uncertain`` past the rules."""
+    found = list[str]()
+    token = escapes.set(found)
+    try:
+        yield
+    except Exception as error:
+        if not found or isinstance(error, CaveatError):
+            raise
+        propagation.taken.stack[:] = [propagation.taken.network.model]
+        raise propagation.cannot(found[0], "runs where calls cannot be seen, as in TorchScript or vmap") from error
+    finally:
+        escapes.reset(token)
 
 
 def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], Any]) -> tuple[Any, Propagation]:
@@ -130,17 +163,23 @@ def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], An
     taken = Pass(network, rules, inputs)
     propagation = Propagation(taken)
     marks = attributes_kept(network.modules) if rules.leaves_marks or not rules.repeatable else nullcontext()
-    with marks, flags_kept(taken), following(taken), taken, propagation:
+    with marks, _no_escapes(propagation), flags_kept(taken), following(taken), taken, propagation:
         if rules.writes_on_views:
             network.copy_buffers()
         returned = substituted_anywhere(taken, taken.call_whole(args, kwargs))
         taken.stack.append(network.model)
+        propagation.check_not_overwritten("the end of the forward pass", returned)
         read_out = read(returned)
     missed = [observation for observation in taken.seen.observed if observation.live]
     if missed:
         taken.stack[:] = [missed[0].module]
         raise propagation.cannot(missed[0].kind, "drops inside a call that is not followed")
     return read_out, propagation
+
+
+def _memory_of(x: Tensor) -> int:
+    with _unseen():
+        return plain(x).untyped_storage().data_ptr() if plain(x).layout is torch.strided else -id(x)
 
 
 def _name(func: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 _MOVING: tuple[Any, ...] = (  # pyright: ignore[reportUnknownVariableType]
     *methods("reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims", "movedim"),
-    *methods("unsqueeze", "squeeze", "select", "narrow", "chunk", "split", "tensor_split", "unbind", "index_select"),
+    *methods("unsqueeze", "squeeze", "select", "narrow", "chunk", "split", "tensor_split", "unbind"),
     *methods("moveaxis", "t", "adjoint", "flip", "roll", "contiguous", "clone", "ravel", "detach", "diagonal"),
-    *methods("gather"),
-    *methods("take_along_dim", "masked_select", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "rot90"),
-    *(Tensor.__getitem__, Tensor.view_as, Tensor.reshape_as, Tensor.requires_grad_, Tensor.split, torch.split),
+    *methods("masked_select", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "rot90"),
+    *(Tensor.view_as, Tensor.reshape_as, Tensor.requires_grad_, Tensor.split, torch.split),
     *(F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle, Tensor.unsafe_chunk),
     *(getattr(Tensor, name).__get__ for name in ("T", "mT", "data")),
 )
 _REPEATING = (*methods("repeat", "tile", "repeat_interleave", "broadcast_to", "expand"), Tensor.expand_as)
+_CHOOSING = (*methods("gather", "index_select", "take_along_dim"), Tensor.__getitem__)
 _CASTING = (*(getattr(Tensor, name) for name in ("to", "float", "double", "half", "bfloat16", "type_as", "cpu")),)
 
 
@@ -45,6 +45,23 @@ def _move(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str
 @rule(*_REPEATING)
 def _repeat(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _moved(func, args, kwargs, independent=False)
+
+
+@rule(*_CHOOSING)
+def _choose(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An index may name an element twice."""
+    once = func is Tensor.__getitem__ and all(_names_once(part) for part in _as_tuple(args[1]))
+    return _moved(func, args, kwargs, independent=args[0].independent and once)
+
+
+def _as_tuple(index: Any) -> tuple[Any, ...]:
+    return cast("tuple[Any, ...]", index) if isinstance(index, tuple) else (index,)
+
+
+def _names_once(index: Any) -> bool:
+    """Is this a slice, a number or a mask?"""
+    mask = getattr(index, "dtype", None) == torch.bool
+    return mask or index is None or index is ... or isinstance(index, (int, slice))
 
 
 def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, independent: bool) -> Any:
@@ -61,7 +78,8 @@ def _cast(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str
     x, rest = args[0], pytree.tree_map_only(Uncertain, plain, args[1:])
     mean = func(plain(x), *rest, **kwargs)
     dtype = torch.promote_types(mean.dtype, torch.float32)
-    return uncertain(mean, x.variance.to(mean.device, dtype), independent=x.independent, by_channel=None)
+    shared = None if x.by_channel is None else x.by_channel.to(mean.device, dtype)
+    return uncertain(mean, x.variance.to(mean.device, dtype), independent=x.independent, by_channel=shared)
 
 
 @rule(torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, torch.vstack, torch.dstack)
@@ -91,7 +109,8 @@ def _interpolate(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: d
 
 @rule(torch.where)
 def _where(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    condition, a, b = args
+    names = ("condition", "input", "other")
+    condition, a, b = (argument(args, kwargs, at, name) for at, name in enumerate(names))
     if isinstance(condition, Uncertain):
         raise taken.cannot(func, "branches on random values")
     a, b = (part if isinstance(part, Tensor) else torch.as_tensor(part, device=condition.device) for part in (a, b))
@@ -101,6 +120,9 @@ def _where(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[st
 
 @rule(torch.masked_fill, Tensor.masked_fill, Tensor.masked_fill_)
 def _masked_fill(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    x, mask = args[0], argument(args, kwargs, 1, "mask")
-    mean = plain(x).masked_fill(mask, argument(args, kwargs, 2, "value"))
-    return uncertain(mean, x.variance.masked_fill(mask, 0.0), independent=x.independent)
+    x, mask, value = args[0], argument(args, kwargs, 1, "mask"), argument(args, kwargs, 2, "value")
+    if isinstance(value, Uncertain) or not isinstance(x, Uncertain):
+        raise taken.cannot(func, "fills in a random value")
+    mean = plain(x).masked_fill(mask, value)
+    same = mean.shape == x.shape  # a mask of more axes repeats elements
+    return uncertain(mean, x.variance.masked_fill(mask, 0.0), independent=x.independent and same)

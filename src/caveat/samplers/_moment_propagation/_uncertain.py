@@ -7,8 +7,9 @@ carries the variances along. Elements whose covariance is not known are taken as
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Rule = Callable[["Propagation", Any, tuple[Any, ...], dict[str, Any]], Any]
 RULES: dict[Any, Rule] = {}
+escapes: ContextVar[list[str]] = ContextVar("operators_that_met_means_alone")
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,20 @@ class Uncertain(Tensor):
     ``covariance``: (B, D, D) between the units of a row (B, D), where it is kept; its diagonal is ``variance``.
     """
 
+    mean_values: Tensor
     variance: Tensor
     independent: bool
     by_channel: Tensor | None
     covariance: Tensor | None
 
-    # While a pass is on, its mode answers every call; any other call sees the means alone.
+    # While a pass is on, its mode answers every call of torch's functions.
     __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore  # it has no public name
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Whatever else comes by its values (TorchScript, ``vmap``) would see the means alone."""
+        escapes.get([]).append(str(func))
+        raise RuntimeError(f"{func} has no rule for means and variances")  # the pass makes it an error that says where
 
 
 def uncertain(
@@ -62,15 +71,16 @@ def uncertain(
     covariance: Tensor | None = None,
 ) -> Uncertain:
     """The pair of ``mean`` and ``variance`` (of one shape) as a tensor."""
-    pair = plain(mean).as_subclass(Uncertain)
-    pair.variance, pair.independent = variance, independent
+    mean = plain(mean)
+    pair = mean.as_subclass(Uncertain)
+    pair.mean_values, pair.variance, pair.independent = mean, variance, independent
     pair.by_channel, pair.covariance = by_channel, covariance
     return pair
 
 
 def plain(x: Tensor) -> Tensor:
     """The means of an ``Uncertain``, any other tensor as it is."""
-    return cast(Any, x).as_subclass(Tensor) if isinstance(x, Uncertain) else x
+    return x.mean_values if isinstance(x, Uncertain) else x
 
 
 def variance_of(x: Tensor) -> Tensor:
