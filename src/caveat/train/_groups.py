@@ -58,7 +58,8 @@ def trained(
     fits: dict[int, Fit] = {}
     stacked: list[bool] = []
     described = {} if checkpoint is None else describe_objective(objective, network)
-    with checkpointing_followed(), random_states_kept(None if device is None else torch.device(device)):
+    states = random_states_kept(None if device is None else torch.device(device))
+    with torch.inference_mode(False), torch.enable_grad(), checkpointing_followed(), states:
         for group in prepared(training, objective, device, network):
             chosen = _is_stacked(group, objective, places, backend)
             stacked.append(chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -167,6 +168,21 @@ class Training:
                 "optimizer must be a factory: optimizer(parameters) returns a torch.optim.Optimizer.",
                 got=f"a {type(optimizer).__name__}",
                 fix="optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)",
+            )
+        own = {id(parameter) for parameter in network.parameters()}
+        if any(id(parameter) not in own for group in optimizer.param_groups for parameter in group["params"]):
+            raise InvalidArgumentError(
+                "optimizer must make a new optimizer each time, of the parameters that it is given.",
+                got=f"a {type(optimizer).__name__} of another network's parameters",
+                cause="one optimizer that is returned for every member",
+                fix="optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)",
+            )
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise InvalidArgumentError(
+                "optimizer must take a step from the gradients alone.",
+                got=f"{type(optimizer).__name__}, whose step needs a closure that computes the loss again",
+                fix="torch.optim.Adam, SGD or another of first order",
             )
         self.base_rates = [float(group["lr"]) for group in optimizer.param_groups]
         return optimizer

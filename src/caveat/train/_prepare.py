@@ -42,6 +42,12 @@ def prepared(
     for number, run in enumerate(training):
         own = runs.built(run.build, run.seed) if network is None else network
         networks.append(own)
+        if any(parameter.is_inference() for parameter in own.parameters()):
+            raise InvalidArgumentError(
+                "A network that is trained must be made outside of torch.inference_mode.",
+                got=f"a {type(own).__name__} whose weights no gradient can reach",
+                fix="build or load it before the with block; torch.no_grad() around it is no matter",
+            )
         if device is not None:
             own.to(device)
         table = _table(run.data, "data", own, tables)

@@ -13,7 +13,12 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from caveat._checks import describe
+from caveat._inputs import rows_of_loader
+from caveat._intercept import seed_all
+from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
+
+_READ_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +118,9 @@ def _pair(data: Any, name: str) -> tuple[Any, Any]:
         return (inputs[0] if len(inputs) == 1 else tuple(inputs)), targets
     if isinstance(data, DataLoader):
         loader = cast("DataLoader[Any]", data)
-        batches = DataLoader(loader.dataset, batch_size=256, collate_fn=loader.collate_fn)
-        data = pytree.tree_map(lambda *leaves: torch.cat(leaves), *batches)
+        data = _read_once(rows_of_loader(loader), loader.collate_fn, name)
     elif isinstance(data, Dataset):
-        rows = cast(Any, data)
-        data = next(iter(DataLoader(rows, batch_size=len(rows))))
+        data = _read_once(cast(Any, data), None, name)
     pair = list(cast(Sequence[Any], data)) if isinstance(data, (tuple, list)) else []
     if len(pair) == 2:
         return pair[0], pair[1]
@@ -127,6 +130,23 @@ def _pair(data: Any, name: str) -> tuple[Any, Any]:
         cause="only the inputs were passed, or the items of the data set are not pairs",
         fix="pass (x, y); for a network with several inputs ((x, mask), y) or ({'x': x, 'mask': mask}, y)",
     )
+
+
+def _read_once(rows: Any, collate: Any, name: str) -> Any:
+    """All batches as one, of random numbers of their own: what a dataset draws does not depend on what ran before."""
+    seed_all(fold_in(0, "rows of a dataset", 0))
+    batches = [*DataLoader(rows, batch_size=_READ_ROWS, collate_fn=collate)]
+    if not batches:
+        raise InvalidArgumentError(_unequal(name, []))
+    try:
+        return pytree.tree_map(lambda *leaves: torch.cat(leaves), *batches)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"The batches of {name} must be tensors that fit together: all rows are held in memory.",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            cause="sequences that each batch pads to the longest of its own, or items that are no tensors",
+            fix="pad all rows to one length, and pass the lengths or a mask beside them",
+        ) from error
 
 
 def _tensor(leaf: Any) -> Tensor:

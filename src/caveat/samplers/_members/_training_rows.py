@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate  # pyright: ignore[reportUnknownVariableType]
 
 from caveat._engine import check_fits, inputs_of
-from caveat._inputs import Inputs, along_first, as_inputs, map_leaves, move, read_in_dims, tensors_in
+from caveat._inputs import Inputs, along_first, as_inputs, map_leaves, move, read_in_dims, rows_of_loader, tensors_in
 from caveat._intercept import seed_all, state_kept
 from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError
@@ -39,7 +39,7 @@ class TrainingRows:
             collate = cast(Callable[[Any], Any], default_collate)  # pyright: ignore[reportUnknownVariableType]
             if isinstance(data, DataLoader):
                 loader = cast(DataLoader[Any], data)
-                collate, data = cast(Any, loader).collate_fn, loader.dataset
+                collate, data = cast(Any, loader).collate_fn, rows_of_loader(loader)
             if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
                 raise _invalid(type(data).__name__, "an iterator, or an iterable dataset")
             self.count = len(data)

@@ -179,7 +179,8 @@ def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], An
 
 def _memory_of(x: Tensor) -> int:
     with _unseen():
-        return plain(x).untyped_storage().data_ptr() if plain(x).layout is torch.strided else -id(x)
+        strided = plain(x).layout is torch.strided
+        return (plain(x).untyped_storage().data_ptr() if strided else 0) or -id(x)  # 0: of no elements
 
 
 def _name(func: Any) -> str:
