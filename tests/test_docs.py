@@ -272,6 +272,14 @@ heads = caveat.mc_dropout(model, output={"kind": caveat.Logits(), "size": caveat
 assert_type(caveat.predict(heads, x), caveat.Heads)
 assert_type(caveat.predict(heads, x)["kind"], caveat.predictive.Predictive)
 assert_type(caveat.draws(heads, x), dict[str, Any])
+class Classifying:
+    classes_ = [0, 1]
+
+net: Any = None
+assert_type(caveat.interop.skorch_predict(Classifying(), [[1.0]]), caveat.Categorical)
+assert_type(caveat.interop.skorch_predict(object(), [[1.0]]).interval(0.9)[0], torch.Tensor)
+assert_type(caveat.interop.skorch_predict(net, [[1.0]], output=caveat.Logits()), caveat.Categorical)
+assert_type(caveat.interop.fastai_predict(net, output=caveat.Logits()), caveat.Categorical)
 regressor = caveat.tabular.Regressor()
 assert_type(regressor.predict([[1.0]]), NDArray[Any])
 assert_type(regressor.predict([[1.0]], return_std=True), tuple[NDArray[Any], NDArray[Any]])

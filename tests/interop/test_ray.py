@@ -199,8 +199,8 @@ def test_a_folder_that_is_no_model_is_said_before_the_work(tmp_path: Path) -> No
 def test_arguments_are_checked_before_the_work(folder: Path) -> None:
     sampler = caveat.mc_dropout(network(), output=caveat.Logits())
     for match, model, settings in (
-        ("what of a batch", sampler, {}),
-        ("inputs belongs to a sampler", folder, {"inputs": first_columns}),
+        ("which part of a batch", sampler, {}),
+        ("inputs is for a sampler", folder, {"inputs": first_columns}),
         ("level must lie", folder, {"level": 1.5}),
         ("level must lie", folder, {"level": 0.9999999}),
         ("draws must", folder, {"draws": 1}),

@@ -141,9 +141,9 @@ def test_a_title_of_the_caller_is_kept(loc: Any) -> None:
 def test_curves_name_their_metric() -> None:
     p, by = torch.rand(20, 2).softmax(-1), torch.rand(20)
     curve = caveat.metrics.referral_curve(caveat.metrics.brier_score, p, torch.arange(20) % 2, uncertainty=by)
-    assert plot.plot_referral({"entropy": curve}).get_ylabel() == "brier score on what is retained"
-    assert plot.plot_referral({"entropy": curve}, metric="score").get_ylabel() == "score on what is retained"
-    assert plot.plot_referral((F, F)).get_ylabel() == "metric on what is retained"
+    assert plot.plot_referral({"entropy": curve}).get_ylabel() == "brier score of the rows retained"
+    assert plot.plot_referral({"entropy": curve}, metric="score").get_ylabel() == "score of the rows retained"
+    assert plot.plot_referral((F, F)).get_ylabel() == "metric of the rows retained"
 
 
 def test_an_image_of_any_unit_is_drawn_between_its_black_and_white() -> None:

@@ -185,7 +185,7 @@ def test_layers_that_the_data_does_not_reach_are_named() -> None:
 
 def test_one_row_is_too_few() -> None:
     network, data, x = made(three_layers)
-    with pytest.raises(caveat.CaveatError, match="at least two values a channel"):
+    with pytest.raises(caveat.CaveatError, match="at least two values per channel"):
         caveat.draws(fixed(network, data[:1]), x, 1)
 
 

@@ -142,7 +142,7 @@ def test_quartiles_rows_and_merge() -> None:
         table.merge(ShiftTable({("kind 1", 1, "error"): 9.0}, {"seed": 0}))
     with pytest.raises(InvalidArgumentError, match="metric='nll'"):
         table.quartiles("nll")
-    with pytest.raises(InvalidArgumentError, match="must have the cell"):
+    with pytest.raises(InvalidArgumentError, match="kind, severity and metric must be in the table"):
         table.at("fog", 1, "error")
 
 
@@ -205,7 +205,7 @@ def test_own_shifts_and_progress() -> None:
         ({"predict": lambda x: x[:1].mean((1, 2, 3))}, "30 rows"),
         ({"predict": lambda x: {"head": x}}, "pick the head"),
         ({"targets": LABELS[:29]}, "each of the 30 images"),
-        ({"metrics": {}}, "a metric or a measure"),
+        ({"metrics": {}}, "at least one metric or measure"),
         ({"metrics": {"each": lambda p, y: p}}, "one number"),
         ({"measures": {"all": lambda p: p.std(-1).mean()}}, "30 numbers, one for each image"),
         ({"kinds": ["mist"]}, "mist"),

@@ -79,7 +79,7 @@ class Estimator(BaseEstimator, ABC):
         Args:
             X: Rows, as the class takes them.
             y: Labels (B,) of one type, or numbers (B,) or (B, D).
-            sample_weight: Weight (B,) of each row; whole numbers, up to five on average, count as so many rows, and
+            sample_weight: Weight (B,) of each row; whole numbers k, up to five on average, count as k rows, and
                 others in training alone: the rows that calibrate count alike.
             checkpoint: Folder that keeps the state of training: killed, and called again with the same rows and
                 parameters, it goes on and ends in the same model. It may be removed afterwards.

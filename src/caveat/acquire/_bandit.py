@@ -32,7 +32,7 @@ class BanditPolicy(Protocol):
 @final
 @dataclass(frozen=True, eq=False)
 class BanditRun:
-    """What happened.
+    """The actions that a policy took, their rewards and its regret.
 
     Fields:
         actions: (T,) int64.
@@ -52,7 +52,7 @@ class BanditRun:
 
 
 def thompson() -> BanditPolicy:
-    """The best action by one draw: one reward function for all contexts of the call.
+    """Policy that takes the best action under one draw: one reward function for all contexts of a call.
 
     Of a sampler with an end (an ensemble) the draw is a random one of its functions.
 
@@ -78,7 +78,7 @@ def thompson() -> BanditPolicy:
 
 
 def upper_confidence_bound(*, width: float = 1.0, n: int = 50) -> BanditPolicy:
-    """The action with the highest mean + ``width`` standard deviations over ``n`` draws.
+    """Policy that takes the action with the highest mean plus ``width`` standard deviations over ``n`` draws.
 
     See "Using Confidence Bounds for Exploitation-Exploration Trade-offs", Auer, 2002.
 
@@ -99,7 +99,7 @@ def upper_confidence_bound(*, width: float = 1.0, n: int = 50) -> BanditPolicy:
 
 
 def epsilon_greedy(*, epsilon: float = 0.05, n: int = 50) -> BanditPolicy:
-    """The action with the highest mean over ``n`` draws; with probability ``epsilon`` a random one. 0 is greedy.
+    """Policy that takes the action with the highest mean over ``n`` draws; a random one with probability ``epsilon``.
 
     Raises:
         InvalidArgumentError: epsilon outside [0, 1].

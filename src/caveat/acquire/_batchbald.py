@@ -28,7 +28,7 @@ _MOST = 10_000_000
 @final
 @dataclass(frozen=True, eq=False)
 class JointBatch:
-    """A batch and what it is worth.
+    """A batch of rows, and the mutual information of their labels with the network function.
 
     Fields:
         rows: (size,) int64, in the order in which they were chosen.

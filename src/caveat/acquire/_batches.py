@@ -74,7 +74,7 @@ def k_center(features: Tensor, size: int, *, chosen: Tensor | None = None) -> Te
 
     Args:
         features: (B, F), such as the last hidden layer.
-        size: how many to choose.
+        size: Number of rows to choose.
         chosen: (L, F), the features of the labeled rows; if not given, the row nearest the mean comes first.
 
     Raises:

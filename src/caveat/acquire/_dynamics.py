@@ -43,8 +43,8 @@ def trajectories(
             ``MeanAndVariance`` or ``MeanAndLogVariance``; noise is left out.
         start: (B, K), where the futures begin.
         actions: (T, B, A), or (T, A) for all alike; or a policy ``actions(states, t)`` of (R, K) states to (R, A).
-        n: how many futures S; 50, or all that the sampler has, if not given.
-        steps: how many steps T; needed with a policy, else the length of ``actions``.
+        n: Number of futures S; 50, or all that the sampler has, if not given.
+        steps: Number of steps T; needed with a policy, else the length of ``actions``.
         seed: Random seed for the draws.
         inputs: what the network gets of (R, K) states and (R, A) actions; the two beside each other if not given.
         advance: the next states of (R, K) states and what the network returned; their sum if not given.

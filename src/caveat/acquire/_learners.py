@@ -33,7 +33,7 @@ def warm_started(
     backend: Literal["vectorized", "loop"] | None = None,
     **settings: Any,
 ) -> Learn:
-    """A ``learn`` for ``run_bandit``: goes on training from the last weights, on all that was seen.
+    """A ``learn`` for ``run_bandit`` that goes on training from the last weights, on all rewards seen so far.
 
     The loss is the squared error of the reward of the action taken. Of several networks each is trained by itself,
     with a seed (and with ``bootstrap`` rows) of its own; those of one architecture at once, where that is faster.

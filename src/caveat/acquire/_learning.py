@@ -85,7 +85,7 @@ def active_learning(
     checkpoint: str | Path | None = None,
     seed: int = 0,
 ) -> Iterator[Round[Fitted]]:
-    """Asks for labels where they are worth most: a generator of rounds.
+    """Asks for labels where they are worth most, as a generator of rounds.
 
     Each round asks for labels, fits to all there are, gives the round, and scores the rest to pick the next. With
     ``checkpoint`` every pick and every label is on the disk before anything else happens; the same call after a crash
@@ -98,11 +98,11 @@ def active_learning(
         fit: ``fit(rows, labels)`` gives whatever ``pick`` and ``evaluate`` take, such as a sampler.
         pick: ``pick(fitted, candidates, size, seed)`` gives positions among the candidates: ``pick_by`` or
             your own; "random" is the baseline.
-        initial: how many random rows to begin with, or which.
+        initial: Number of random rows to begin with, or which rows.
         batch: Number of rows to label in a round; the last may be smaller, where the pool ends.
         rounds: Number of rounds after the initial one.
         evaluate: Function of what ``fit`` gives that returns numbers to keep of each round.
-        candidates: score only so many random rows per round, where the pool is large.
+        candidates: number of random rows to score per round, where the pool is large.
         checkpoint: File to go on from.
         seed: Random seed for the initial rows, the candidates and the picks.
 

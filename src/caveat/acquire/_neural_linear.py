@@ -101,7 +101,7 @@ def linear_posterior(
         contexts: (N, ...), those seen.
         actions: (N,) int64, those taken.
         rewards: (N,), what they gave.
-        count: how many actions A there are; one that was never taken keeps its prior.
+        count: Number of actions A; one that was never taken keeps its prior.
         prior: ``LinearPrior()`` if not given.
 
     Raises:
@@ -132,7 +132,7 @@ def neural_linear(
     noise_scale: float = 6.0,
     **settings: Any,
 ) -> Learn:
-    """A ``learn`` for ``run_bandit``: trains the network further, then takes the posterior on its last layer.
+    """A ``learn`` for ``run_bandit`` that trains the network further, then takes the posterior of its last layer.
 
     Args:
         model: context to rewards (B, A); its last part is an ``nn.Linear``, whose input the regression is on.

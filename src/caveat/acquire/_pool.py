@@ -19,7 +19,7 @@ class Pool:
     """``size`` rows, each of them labeled, asked for (pending) or unlabeled.
 
     Fields:
-        size: how many rows there are.
+        size: Number of rows.
         labeled: the rows with a label, in the order in which the labels came.
         pending: the rows that are asked for and not labeled yet.
 

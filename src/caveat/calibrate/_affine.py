@@ -78,7 +78,7 @@ def fit_matrix_scaling(logits: Tensor, labels: Tensor, *, off_diagonal: float = 
     Args:
         logits: (B..., C), or (S, B..., C) as in `fit_temperature`.
         labels: (B...), integers.
-        off_diagonal: how strongly the mean square of the matrix off its diagonal, and that of the offset, is held down;
+        off_diagonal: Weight of the penalty on the mean square of the matrix off its diagonal, and on the offset;
             with 0 and few rows the map overfits.
 
     Returns:

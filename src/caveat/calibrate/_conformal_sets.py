@@ -25,7 +25,7 @@ class ConformalSets:
 
     Fields:
         threshold: 0-d, float64; infinite (every class is in) where rows were too few for the level.
-        score: how far a class is from fitting the probabilities: `APS()`, `RAPS()`, or LAC, one minus its own.
+        score: Distance of a class from fitting the probabilities: `APS()`, `RAPS()`, or LAC, one minus its own.
         classes: C.
         level: Probability of holding the label.
     """
@@ -65,7 +65,7 @@ def fit_conformal_sets(
         probabilities: (B..., C), of rows that the network was not trained on.
         labels: (B...), integers.
         level: Probability of holding the label.
-        score: how badly a class fits; if not given, one minus its probability (LAC: the smallest sets on average).
+        score: Misfit of a class; if not given, one minus its probability (LAC: the smallest sets on average).
             `APS()` gives sets that grow where the network is unsure, `RAPS()` the same without long tails.
 
     Returns:

@@ -71,7 +71,7 @@ def refer(
     Args:
         pred: a predictive with one prediction per row.
         budget: Number of rows that the person can look at in a day, at least 0.
-        spent: how many of today's are used up: ``Ledger.count("refer", day=...)`` knows.
+        spent: Number of today's referrals so far: ``Ledger.count("refer", day=...)`` knows.
         threshold: only rows above it are referred, and those for which no time is left are abstained from. If not
             given, the least sure rows are referred as far as the budget goes and all others answered.
         measure: as in ``uncertainty``.

@@ -69,7 +69,7 @@ class PictureEstimator(Estimator, Settings):
             X: Paths, arrays (H, W[, C]) of uint8 or of fractions, or PIL images; or a folder of class folders or a CSV
                 of paths and answers, without y.
             y: Labels (B,) of one type, or numbers (B,) or (B, D).
-            sample_weight: Weight (B,) of each picture; whole numbers count as so many pictures.
+            sample_weight: Weight (B,) of each picture; a whole number k counts as k pictures.
             checkpoint: Folder that keeps the state of training: killed, and called again with the same pictures and
                 parameters, it goes on and ends in the same model. It may be removed afterwards.
 
@@ -179,7 +179,7 @@ class Classifier(PictureEstimator, ClassifierBase):
         width: Channels of the network's first stage, or width of the hidden layer on a backbone; 16 or 256 if None.
         dropout: Rate of dropout; 0.3 if None.
         epochs, batch_size, learning_rate: Settings of training; by the number of pictures if None.
-        patience: Stop when the loss of held-out pictures has not fallen for so many epochs. If None, a head on a
+        patience: Stop when the loss of held-out pictures has not fallen for ``patience`` epochs. If None, a head on a
             backbone has a patience of 6, and networks of pictures run all epochs, their learning rate falling to 0.
         weight_decay: Weight decay of AdamW; 1 for networks of pictures and 0.01 for heads if None.
         validation: Fraction of the training pictures that is held out to choose the epoch: with a patience, on a

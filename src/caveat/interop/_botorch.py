@@ -38,9 +38,9 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
 
     Args:
         sampler: gives numbers: its output is ``Mean``, ``MeanAndVariance`` or ``MeanAndLogVariance``.
-        n: how many functions S; 64, or all that the sampler has, if not given. More give smoother acquisition surfaces.
+        n: Number of functions S; 64, or all that the sampler has, if not given. More give a smoother acquisition.
         seed: Random seed for the draws: the same functions at every call.
-        outputs: how many targets m each function has.
+        outputs: Number of targets m of each function.
 
     Returns:
         The model. ``posterior(X)`` takes X (b, q, d) or (q, d) and gives (b, q, m).
@@ -56,7 +56,7 @@ def botorch_model(sampler: Sampler, *, n: int | None = None, seed: int = 0, outp
     check_seed(seed)
     if not isinstance(sampler.output, (Mean, MeanAndVariance, MeanAndLogVariance)):
         raise OutputMismatchError(
-            "Bayesian optimization is about numbers: a sampler with output Mean, MeanAndVariance or "
+            "Bayesian optimization needs a regression: a sampler with output Mean, MeanAndVariance or "
             "MeanAndLogVariance.",
             got=repr(sampler.output),
             cause="a classifier",

@@ -7,26 +7,58 @@ the loader how many items of a batch the network takes and in which order it giv
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from caveat._engine import as_output, predict
+from caveat._engine import P, as_output, predict
 from caveat._intercept import LivePredicate, all_dropout
 from caveat.errors import InvalidArgumentError
-from caveat.predictive import BinaryLogit, Logits, Mean, Output, Predictive, concatenate
+from caveat.predictive import (
+    Bernoulli,
+    BinaryLogit,
+    Categorical,
+    Gaussian,
+    Logits,
+    Mean,
+    Output,
+    Predictive,
+    concatenate,
+)
 from caveat.samplers import mc_dropout
 
 _REGRESSION = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
+@overload
 def fastai_predict(
     learner: Any,
     dl: Any = None,
     *,
-    output: Output | dict[str, Output] | None = None,
+    output: Output[P] | dict[str, Output],
+    n: int | Literal["auto"] = 100,
+    seed: int = 0,
+    live: LivePredicate = all_dropout,
+    **settings: Any,
+) -> P: ...
+@overload
+def fastai_predict(
+    learner: Any,
+    dl: Any = None,
+    *,
+    output: None = None,
+    n: int | Literal["auto"] = 100,
+    seed: int = 0,
+    live: LivePredicate = all_dropout,
+    **settings: Any,
+) -> Categorical | Bernoulli | Gaussian: ...
+def fastai_predict(
+    learner: Any,
+    dl: Any = None,
+    *,
+    output: Any = None,
     n: int | Literal["auto"] = 100,
     seed: int = 0,
     live: LivePredicate = all_dropout,

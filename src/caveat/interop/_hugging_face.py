@@ -50,7 +50,7 @@ class HuggingFaceClassifier:
 
         Args:
             X: B texts, or pairs of texts; B pictures; or a mapping of tensors as the model takes them.
-            n: how many draws, as for ``caveat.predict``.
+            n: Number of draws, as for ``caveat.predict``.
             seed: Random seed of the draws.
             settings: the other arguments of ``caveat.predict``.
 
@@ -68,7 +68,7 @@ class HuggingFaceClassifier:
 @final
 @dataclass(frozen=True, eq=False)
 class HuggingFaceTokenClassifier:
-    """The same for a model that labels each token; made by ``hugging_face_token_classifier``, fields as there."""
+    """A token classifier and its tokenizer, as one function; made by ``hugging_face_token_classifier``."""
 
     sampler: Sampler[Categorical]
     labels: tuple[str, ...]
@@ -110,7 +110,7 @@ def hugging_face_classifier(
         model: with a head for sequence or image classification, such as ``AutoModelForSequenceClassification``.
         reader: its tokenizer, or its image processor; None for inputs that are tensors already.
         batch_size: rows in one pass.
-        max_length: how many tokens of a text are read; the tokenizer's own limit if not given.
+        max_length: Number of tokens read of a text; the tokenizer's own limit if not given.
         settings: the arguments of ``caveat.mc_dropout``, such as ``live=``.
 
     Returns:
@@ -159,7 +159,7 @@ def attention_mask_of(inputs: Mapping[str, Any]) -> Tensor:
     if isinstance(mask, Tensor):
         return mask
     raise InvalidArgumentError(
-        "The tokens that are padding must be said.",
+        "It must be known which tokens are padding.",
         got=f"inputs {', '.join(inputs)}, without attention_mask",
         fix="pass attention_mask (B, T), 1 for a token and 0 for padding",
     )

@@ -121,7 +121,7 @@ def generate(
         model: such as ``AutoModelForCausalLM`` or ``AutoModelForSeq2SeqLM``.
         inputs: B texts, or a tokenizer's batch: ``input_ids`` and, where there is padding, ``attention_mask`` (B, T).
         tokenizer: reads texts and writes them; none is needed for tensors.
-        n: how many draws S; 100 if not given.
+        n: Number of draws S; 100 if not given.
         seed: Random seed of the draws.
         max_new_tokens: Largest number of tokens in a sequence, where no end token comes first.
         batch_size: rows in one pass.
@@ -319,7 +319,7 @@ def _start_token(model: Any) -> int:
     start = model.config.decoder_start_token_id if start is None else start
     if start is None:
         raise InvalidArgumentError(
-            "An encoder and decoder must say which token the decoder starts from.",
+            "An encoder-decoder model must say which token the decoder starts from.",
             got="decoder_start_token_id=None",
             cause="a configuration that was made by hand",
             fix="model.generation_config.decoder_start_token_id = model.config.pad_token_id",
@@ -331,7 +331,7 @@ def _check_generates(model: Any) -> None:
     require_model(model)
     if not (hasattr(model, "can_generate") and model.can_generate()):
         raise InvalidArgumentError(
-            "The model must be one that generates.",
+            "The model must be able to generate.",
             got=type(model).__name__,
             cause="a model with another head, or with none",
             fix="AutoModelForCausalLM or AutoModelForSeq2SeqLM",
@@ -345,7 +345,7 @@ def _check_room(model: Any, encoded: Sequence[Tensor], most: int) -> None:
     if places and max(longest, most if apart else longest + most - 1) > places:
         room = places if apart else places - longest + 1
         raise InvalidArgumentError(
-            "The prompt and the new tokens must have a place each.",
+            "The prompt and the new tokens must fit into the model's context.",
             got=f"a prompt of {longest} tokens, max_new_tokens={most}, and {places} places",
             fix=f"max_new_tokens={room}" if room > 0 and longest <= places else "a shorter prompt",
         )

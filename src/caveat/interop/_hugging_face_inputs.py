@@ -64,8 +64,8 @@ def encoded_texts(tokenizer: Any, X: Any, max_length: int | None) -> list[dict[s
     empty = next((row for row, one in enumerate(listed) if not one["input_ids"]), None)
     if empty is not None:
         raise InvalidArgumentError(
-            "Each text must have a token.",
-            got=f"{rows[empty]!r} in row {empty}, of which the tokenizer leaves none",
+            "Each text must have at least one token.",
+            got=f"{rows[empty]!r} in row {empty}, of which the tokenizer makes none",
             fix="leave these rows out",
         )
     return listed

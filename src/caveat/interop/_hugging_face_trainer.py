@@ -34,7 +34,7 @@ def predict_with_trainer(
     Args:
         trainer: Trainer of a model that classifies sequences, images or tokens.
         dataset: what ``Trainer.predict`` takes.
-        n: how many draws.
+        n: Number of draws.
         seed: Random seed of the draws.
         settings: the arguments of ``caveat.mc_dropout``, such as ``live=``.
 
@@ -82,7 +82,7 @@ def hugging_face_calibration(trainer: Any, *, n: int = 50, seed: int = 0, bins: 
 
     Args:
         trainer: Trainer of a model that classifies sequences, images or tokens, with a labeled dataset to evaluate on.
-        n: how many draws.
+        n: Number of draws.
         seed: Random seed of the draws, the same at each evaluation.
         bins: Number of bins of the calibration error.
         settings: the arguments of ``caveat.mc_dropout``.

@@ -109,7 +109,7 @@ class KerasMCDropout(Generic[P_co]):
         """Holds what is needed to draw on ``x``: see ``caveat.samplers.Sampler``."""
         if gradient:
             raise InvalidArgumentError(
-                "Draws of a Keras model can be differentiated on torch alone.",
+                "Draws of a Keras model can be differentiated with the torch back end only.",
                 got="gradient=True",
                 fix='KERAS_BACKEND="torch"',
             )

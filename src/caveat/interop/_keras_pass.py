@@ -235,7 +235,7 @@ class KerasPass:
     def _refuse(self, name: str) -> Any:
         path = self.paths[id(self._stack[-1])] if self._stack else "(the model)"
         raise InvalidArgumentError(
-            f"A Keras model on JAX or TensorFlow may draw {', '.join(_FUNCTIONS)} numbers.",
+            f"A Keras model on JAX or TensorFlow may draw only {', '.join(_FUNCTIONS)} numbers.",
             got=f"keras.random.{name} in {path}",
             cause="a layer that samples in inference as well",
             fix='KERAS_BACKEND="torch", where these are drawn too',

@@ -36,7 +36,7 @@ class LaplacePosterior:
 
     Fields:
         model: the network's own copy, with the weights at which the posterior was taken.
-        output: how to read what it returns.
+        output: How to read what it returns.
         weights: which weights are random.
         fitted: the object of laplace-torch, for what it can do besides.
     """

@@ -98,7 +98,7 @@ class _Calibration:
             taken = self._of_classes(pred, target)
         else:
             raise OutputMismatchError(
-                "Calibration is logged of one head.",
+                "Calibration is logged for one head.",
                 got=f"a predictive with several: {', '.join(pred)}",
                 fix="a callback for each: lightning_calibration(caveat.Logits(select='head'), prefix='val_head_')",
             )
@@ -138,7 +138,7 @@ def _second_of(batch: Any) -> Any:
     if isinstance(batch, (list, tuple)) and len(cast(Sequence[Any], batch)) == 2:
         return cast(Sequence[Any], batch)[1]
     raise InvalidArgumentError(
-        "What of a batch the labels are must be known.",
+        "It must be known which part of a batch the labels are.",
         got=f"a batch that is no pair: {type(cast(object, batch)).__name__}",
         cause="a loader of dicts, or of several inputs",
         fix="targets=lambda batch: batch['labels']",

@@ -14,7 +14,7 @@ from caveat.predictive import Bernoulli, Categorical, Gaussian, Predictive, conc
 
 
 def predict_rows(sampler: Sampler, rows: Tensor, n: int | None, seed: int, batch_size: int) -> Predictive:
-    """The predictive of rows (B, ...), so many at a time."""
+    """The predictive of rows (B, ...), ``batch_size`` at a time."""
     pieces = cast("tuple[Tensor, ...]", rows.split(batch_size))
     return concatenate(list(predict_batches(sampler, pieces, n=n, seed=seed)))
 

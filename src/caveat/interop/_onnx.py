@@ -106,14 +106,14 @@ def _functions(sampler: Sampler, x: Any) -> list[Function]:
     else:
         got = "stratified masks" if isinstance(sampler, MCDropout) else f"a sampler of type {type(sampler).__name__}"
         raise UnsupportedModelError(
-            "What is exported is Monte-Carlo dropout with independent draws, or an ensemble of networks.",
+            "Only Monte-Carlo dropout with independent draws and ensembles of networks can be exported.",
             got=got,
             fix="leave strata= out, or export each part of a mixture to a file of its own",
         )
     inputs = as_inputs(x, Network(models[0]).device())
     if any(isinstance(leaf, PackedSequence) for leaf in structure_of(inputs).leaves):
         raise UnsupportedModelError(
-            "Inputs of an ONNX file are tensors.", got="a PackedSequence", fix="pass padded sequences"
+            "The inputs of an ONNX file must be tensors.", got="a PackedSequence", fix="pass padded sequences"
         )
     return functions_of(models, inputs, sampler.output.read, live, per_row, sampler.in_dims)
 

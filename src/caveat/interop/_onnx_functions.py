@@ -290,9 +290,9 @@ def summary_of(output: object, number: int) -> Summary:
     known = _READ.get(type(output))
     if known is None:
         raise UnsupportedModelError(
-            "Summaries are exported of the library's own outputs.",
+            "Only summaries of the library's own outputs can be exported.",
             got=type(output).__name__,
-            cause="an output of one's own",
+            cause="an output of your own",
             fix='caveat.export_onnx(..., what="draws"), and sum them up where the file runs',
         )
     read, finish, names = known

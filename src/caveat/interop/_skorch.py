@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast, overload
 
 from torch import Tensor, nn
 
 import caveat._extras as extras
-from caveat._engine import Sampler, predict
+from caveat._engine import P, Sampler, predict
 from caveat.errors import InvalidArgumentError
 from caveat.interop._around import Around
-from caveat.predictive import Mean, Output, Predictive, Probabilities, concatenate
+from caveat.predictive import Categorical, Gaussian, Mean, Output, Predictive, Probabilities, concatenate
 from caveat.samplers import mc_dropout
 
 _OF_MEANS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
+class _Classifier(Protocol):
+    """What tells skorch's classifiers from its regressors, for type checkers."""
+
+    @property
+    def classes_(self) -> Any: ...
+
+
+@overload
+def skorch_sampler(net: Any, *, output: Output[P] | dict[str, Output], **settings: Any) -> Sampler[P]: ...
+@overload  # a net whose type is not known may be either
+def skorch_sampler(  # pyright: ignore[reportOverlappingOverload]
+    net: _Classifier, *, output: None = None, **settings: Any
+) -> Sampler[Categorical]: ...
+@overload
+def skorch_sampler(net: Any, *, output: None = None, **settings: Any) -> Sampler[Gaussian]: ...
 def skorch_sampler(net: Any, *, output: Output | dict[str, Output] | None = None, **settings: Any) -> Sampler:
-    """The sampler of thinned networks of a fitted skorch net, for ``caveat.predict``, ``audit`` and the rest.
+    """A sampler of thinned networks of a fitted skorch net, for ``caveat.predict``, ``audit`` and the rest.
 
     What a network returns is read as the net reads it: of a classifier the probabilities that ``predict_proba`` gives,
     with the net's own nonlinearity (``predict_nonlinearity``, softmax for cross-entropy, ...); of a regressor the mean,
@@ -49,10 +64,10 @@ def skorch_sampler(net: Any, *, output: Output | dict[str, Output] | None = None
     else:
         criterion = type(getattr(net, "criterion_", None)).__name__
         raise InvalidArgumentError(
-            "What the module of a net returns must be known.",
+            "It must be known what the module of a net returns.",
             got=f"{type(net).__name__} with the criterion {criterion}",
-            cause="a likelihood of one's own, or a net that is neither a classifier nor a regressor",
-            fix="say it: output=caveat.MeanAndLogVariance(), caveat.Logits(), ...",
+            cause="a likelihood of your own, or a net that is neither a classifier nor a regressor",
+            fix="pass output=caveat.MeanAndLogVariance(), caveat.Logits(), ...",
         )
 
     @functools.wraps(module.forward)
@@ -63,16 +78,40 @@ def skorch_sampler(net: Any, *, output: Output | dict[str, Output] | None = None
     return mc_dropout(Around(module, predicted), output=read, **settings)
 
 
+@overload
 def skorch_predict(
     net: Any,
     X: Any,
     n: int | Literal["auto"] | None = None,
     *,
     seed: int = 0,
-    output: Output | dict[str, Output] | None = None,
+    output: Output[P] | dict[str, Output],
     **settings: Any,
-) -> Any:
-    """The predictive of all rows that a fitted skorch net is asked about.
+) -> P: ...
+@overload
+def skorch_predict(  # pyright: ignore[reportOverlappingOverload]
+    net: _Classifier,
+    X: Any,
+    n: int | Literal["auto"] | None = None,
+    *,
+    seed: int = 0,
+    output: None = None,
+    **settings: Any,
+) -> Categorical: ...
+@overload
+def skorch_predict(
+    net: Any, X: Any, n: int | Literal["auto"] | None = None, *, seed: int = 0, output: None = None, **settings: Any
+) -> Gaussian: ...
+def skorch_predict(
+    net: Any,
+    X: Any,
+    n: int | Literal["auto"] | None = None,
+    *,
+    seed: int = 0,
+    output: Any = None,
+    **settings: Any,
+) -> Predictive:
+    """Returns the predictive of all rows by MC dropout of a fitted skorch net.
 
     Rows are loaded as the net's ``predict`` loads them (``dataset``, ``iterator_valid``, ``batch_size``, ``device``),
     and drawn batch by batch with the same functions, so that memory does not grow with them but by the summary.
@@ -96,7 +135,7 @@ def skorch_predict(
     Example:
         ``caveat.mutual_information(skorch_predict(net, X_test, n=100))`` is (B,), in nats.
     """
-    sampler = skorch_sampler(net, output=output, **settings)
+    sampler: Sampler = skorch_sampler(net, output=output, **settings)
     load = extras.require("skorch.dataset", "skorch")
     parts: list[Predictive] = []
     for batch in net.get_iterator(net.get_dataset(X), training=False):
@@ -109,7 +148,7 @@ def skorch_predict(
 def _fitted_module(skorch: Any, net: Any) -> nn.Module:
     if not isinstance(net, skorch.NeuralNet):
         raise InvalidArgumentError(
-            "A net is a NeuralNet of skorch.",
+            "net must be a NeuralNet of skorch.",
             got=type(net).__name__,
             cause="a pipeline or a search around the net, or the module itself",
             fix="search.best_estimator_, pipeline[-1] with transformed inputs, or caveat.mc_dropout(module, ...)",

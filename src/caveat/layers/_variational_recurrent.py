@@ -35,7 +35,7 @@ class VariationalLSTM(nn.Module):
     Args:
         input_size: features I of the input.
         hidden_size: features H of the state.
-        num_layers: how many layers, one upon the other.
+        num_layers: Number of layers, one upon the other.
         bias: whether there are biases.
         batch_first: (B, T, I) in place of (T, B, I).
         dropout: the rate between layers.
@@ -114,7 +114,7 @@ class VariationalGRU(nn.Module):
     Args:
         input_size: features I of the input.
         hidden_size: features H of the state.
-        num_layers: how many layers, one upon the other.
+        num_layers: Number of layers, one upon the other.
         bias: whether there are biases.
         batch_first: (B, T, I) in place of (T, B, I).
         dropout: the rate between layers.

@@ -45,7 +45,7 @@ def regression_calibration_curve(levels: Tensor, *, points: int = 101, central: 
 
     Args:
         levels: (B...) in [0, 1], the predictive distribution function at each target.
-        points: how many expected fractions, evenly from 0 to 1.
+        points: Number of expected fractions, evenly from 0 to 1.
         central: intervals about the median in place of quantiles: sees a spread that is wrong, not a bias.
 
     Raises:

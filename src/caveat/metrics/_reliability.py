@@ -59,7 +59,7 @@ class ReliabilityBins:
 
         Args:
             classes: C.
-            bins: how many of equal width, or the edges (K + 1,), such as those of
+            bins: Number of bins of equal width, or the edges (K + 1,), such as those of
                 `reliability_bins(..., equal_mass=True)` of a first part.
             view: what is binned.
             device: where the sums live.

@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 def as_array(
     values: Any, name: str, axes: Sequence[int] = (1,), *, letters: str = "(N,)", gaps: bool = False
 ) -> Array:
-    """``values`` as float64 with one of so many axes, not empty and without NaN (``gaps`` allow some).
+    """Returns ``values`` as float64, not empty, with a number of axes in ``axes``, without NaN (``gaps`` allows some).
 
     Raises:
         InvalidArgumentError: not numbers, another number of axes, or empty.

@@ -27,7 +27,7 @@ def plot_referral(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """A metric on what is retained, against the fraction retained, a line for each ranking.
+    """A metric of the rows retained against the fraction retained, one line for each ranking.
 
     Args:
         curves: a curve, or a dict of them by name. A curve has ``fractions`` and ``values`` (F,), and may have ``low``
@@ -50,7 +50,7 @@ def plot_referral(
         >>> curves = {"entropy": ([0.5, 1.0], [0.95, 0.9]), "random": ([0.5, 1.0], [0.9, 0.9])}
         >>> ax = plot_referral(curves, metric="accuracy")
         >>> ax.get_ylabel()
-        'accuracy on what is retained'
+        'accuracy of the rows retained'
     """
     ax = axes_or_new(ax)
     named = _named(curves)
@@ -60,7 +60,7 @@ def plot_referral(
     if metric is None:
         own = (getattr(curve, "metric", "") for curve in named.values())
         metric = next(filter(None, own), "metric").replace("_", " ")
-    finish(ax, title=title, usual="Referral", x=x, y=f"{metric} on what is retained")
+    finish(ax, title=title, usual="Referral", x=x, y=f"{metric} of the rows retained")
     legend_below(ax)
     return ax
 
@@ -73,7 +73,7 @@ def plot_risk_coverage(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The mean loss on what is covered against coverage, a line for each ranking; the lower the better.
+    """The mean loss of the rows covered against coverage, one line for each ranking; lower is better.
 
     Args:
         curves: a curve, or a dict of them by name. A curve has ``coverage`` and ``risk`` (N,), or is a tuple of these.

@@ -26,7 +26,7 @@ def plot_measure_histograms(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """How a measure is spread over sets of data, such as in and out of distribution, on the same bins.
+    """Histograms of a measure over data sets, such as in and out of distribution, on the same bins.
 
     Each histogram is of fractions of its own set, so that sets of unlike size compare; the legend says how many rows
     each has and where its median lies, which is marked on the axis.
@@ -35,7 +35,7 @@ def plot_measure_histograms(
         values: name of the set -> (N,) the measure of its rows, or a predictive of them, which is then measured.
         measure: which it is: a name or a function of ``caveat.measures.MEASURES``, or any text with its unit. Of
             predictives, if not given, the total: predictive entropy, or the variance.
-        bins: how many, from the least to the largest value of all sets.
+        bins: Number of bins, from the least to the largest value of all sets.
         title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 
@@ -88,7 +88,7 @@ def plot_class_histograms(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """For one input, each class's probability over the draws: a histogram a class, in rows.
+    """Histograms of each class's probability over the draws of one input, one row per class.
 
     The class that the mean predicts is filled in blue; the true one, if given, has an outline and a bold name with a
     tick; the line in each row is the mean.
@@ -97,7 +97,7 @@ def plot_class_histograms(
         probabilities: (S, C) probabilities of the S draws.
         label: the true class.
         names: the C classes' names.
-        bins: how many over [0, 1].
+        bins: Number of bins over [0, 1].
         title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 

@@ -109,7 +109,7 @@ def plot_decision_map(
         points: (M, 2) training points.
         labels: (M,) their classes, whole numbers from 0.
         names: the classes' names.
-        steps: how many points along each side.
+        steps: Number of points along each side.
         title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 

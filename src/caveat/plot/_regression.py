@@ -32,7 +32,7 @@ def plot_regression(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The mean against one input, with bands of so many standard deviations.
+    """The mean against one input, with bands of ``deviations`` standard deviations.
 
     The total is a light band and the epistemic part a darker one inside it; the aleatoric part is a pair of dashed
     lines, so that all three can be read where they overlap. Variances add up, deviations do not: the total is narrower

@@ -26,14 +26,14 @@ def plot_reliability(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """A reliability diagram: a bar a bin up to the fraction that was right, the gap to the diagonal, counts on top.
+    """A reliability diagram: a bar per bin for the fraction that was right, the gap to the diagonal, counts on top.
 
     Args:
         confidences: (N,) probabilities of the class that was answered; or (N, C) probabilities of all classes; or bins
             computed before, with ``edges`` (K + 1,), ``count``, ``confidence`` and ``accuracy`` (K,) or (1, K), such as
             those of ``caveat.metrics``.
         correct: (N,) whether the answer was right; with (N, C) probabilities the labels; left out with bins.
-        bins: how many, of equal width. An empty bin shows no bar.
+        bins: Number of bins, of equal width. An empty bin shows no bar.
         title: The picture's own if not given; "" for none.
         ax: where to draw; a new figure if not given.
 

@@ -30,7 +30,7 @@ def plot_simplex(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """For one input, the draws' probabilities of three classes, a point a draw in the triangle of all probabilities.
+    """The draws' probabilities of three classes for one input, one point per draw in the triangle of all probabilities.
 
     Three pictures tell the kinds of uncertainty apart. Together in a corner: the draws are sure, and agree. Together in
     the middle: each draw says that the classes are mixed, which is in the data. All over: each draw says something

@@ -277,7 +277,7 @@ def deterministic(model: nn.Module, *, output: Output[P] | dict[str, Output], in
 
     Args:
         model: any network; one with dropout runs without.
-        output: how to read what it returns, or a dict of outputs by name for several heads.
+        output: How to read what it returns, or a dict of outputs by name for several heads.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:

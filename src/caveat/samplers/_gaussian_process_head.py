@@ -99,12 +99,12 @@ def gaussian_process_head(
     Args:
         model: a network with a ``caveat.layers.RandomFeatureGaussianProcess``, its precision built
             (``caveat.layers.update_precision``).
-        output: how to read what the network returns: ``Logits()``, ``Mean(noise_variance=...)``, ...
+        output: How to read what the network returns: ``Logits()``, ``Mean(noise_variance=...)``, ...
         live: which dropout sites fire as well; none if not given.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
         memory: bytes that the draws held at once may take.
         backend: "vectorized" or "loop", as for ``caveat.mc_dropout``.
-        chunk: how many draws to hold at once; chosen by size if not given.
+        chunk: Number of draws to hold at once; chosen by size if not given.
 
     Returns:
         A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``.

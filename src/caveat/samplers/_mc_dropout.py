@@ -187,7 +187,7 @@ def mc_dropout(
 
     Args:
         model: any network.
-        output: how to read what it returns, or a dict of outputs by name for several heads.
+        output: How to read what it returns, or a dict of outputs by name for several heads.
         live: which sites fire, a predicate over (path, module): ``all_dropout`` (all dropout), ``paths("head.*")``,
             ``dropout_modules``, ``with_stochastic_depth``, or your own.
         masks: "shared": one mask for all rows, so a draw is one function and rows are coherent; "per_row": a fresh mask
@@ -200,7 +200,7 @@ def mc_dropout(
             not given.
         memory: bytes that the draws held at once may take; a quarter of what is free if not given.
         backend: "vectorized" (the draws of a chunk in one pass) or "loop"; chosen by a rule on sizes if not given.
-        chunk: how many draws to hold at once; chosen by size if not given.
+        chunk: Number of draws to hold at once; chosen by size if not given.
 
     Returns:
         A sampler, for ``caveat.predict``, ``caveat.predict_batches`` and ``caveat.draws``.

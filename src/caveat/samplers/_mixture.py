@@ -121,7 +121,7 @@ class _BoundMixture:
 
 
 def mixture(samplers: Iterable[Sampler[P]]) -> Mixture[P]:
-    """Several samplers as one, in equal shares: such as an ensemble of MC-dropout networks.
+    """Several samplers as one, with equal weights, such as an ensemble of MC-dropout networks.
 
     Draw i is draw i div K of component i mod K, so any number of draws has each component's share to one draw.
     ``decompose_mixture`` tells how much of the uncertainty is within the components and how much between them.

@@ -178,12 +178,12 @@ def swag(
     Args:
         model: the network that was trained.
         snapshots: ``SwagMoments`` collected while training; or networks, state dicts or paths of checkpoints, in order.
-        output: how to read what the network returns, or a dict of outputs by name for several heads.
-        rank: how many of the last deviations make the low-rank part, where snapshots are given; 0 for none.
+        output: How to read what the network returns, or a dict of outputs by name for several heads.
+        rank: Number of last deviations that make the low-rank part, where snapshots are given; 0 for none.
         scale: multiplies the covariance; 1 is the paper's.
         data: training inputs, for batch normalization: its statistics belong to weights, so each draw takes those of
             all rows under its own. Needed where the network has batch normalization. As for ``mc_batch_norm``.
-        batch_size: how many rows are passed at once. It decides memory and time, not the result: with all rows at once
+        batch_size: Number of rows passed at once. It decides memory and time, not the result: with all rows at once
             a draw takes one pass over them, in several batches one more for each further layer that normalizes.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 

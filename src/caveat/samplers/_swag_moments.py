@@ -20,7 +20,7 @@ class SwagMoments:
 
     Args:
         model: The network that is trained.
-        rank: how many of the last deviations K to keep; 0 for the diagonal alone.
+        rank: Number K of last deviations to keep; 0 for the diagonal alone.
 
     Raises:
         InvalidArgumentError: not a network, one without parameters, or a negative rank.

@@ -166,7 +166,7 @@ def test_time_augmentation(  # no test, though its name begins as one's
         augment: takes inputs as they are passed to ``predict`` (a tensor, a tuple or a dict) and a ``torch.Generator``
             on the CPU, and returns inputs with as many rows. Augmentations that draw from torch's, NumPy's or Python's
             own random state work as well: these are set for the call and put back.
-        output: how to read what the network returns, or a dict of outputs by name for several heads.
+        output: How to read what the network returns, or a dict of outputs by name for several heads.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:

@@ -72,7 +72,7 @@ def corrupt(
     numbers: Tensor | None = None,
     frost_photographs: Tensor | None = None,
 ) -> Tensor:
-    """Images as a camera, the weather or a codec would have spoiled them.
+    """Images corrupted as by a camera, the weather or a codec.
 
     The constants are the published ones for 32 x 32 (CIFAR-10-C), 64 x 64 (Tiny-ImageNet-C) or 224 x 224 (ImageNet-C).
     What is random depends on the seed, the kind and the image alone: not on its batch, nor on the severity.

@@ -20,7 +20,7 @@ def label_shift(labels: Tensor, proportions: Mapping[int, float], *, size: int |
     Args:
         labels: (N,) classes, whole numbers from 0.
         proportions: Fraction of each class; they are divided by their sum, and classes left out get none.
-        size: how many rows; the most that the labels allow if not given.
+        size: Number of rows; the most that the labels allow if not given.
         seed: any integer.
 
     Returns:
@@ -73,7 +73,7 @@ class NewClasses:
 def new_classes(
     labels: Tensor, classes: Sequence[int], *, fraction: float, size: int | None = None, seed: int = 0
 ) -> NewClasses:
-    """Rows of which exactly this fraction is of ``classes``, and the others of the classes that remain.
+    """Rows of which exactly ``fraction`` are of ``classes``, and the others of the remaining classes.
 
     Of ``fraction=0`` they are all rows of the classes that remain: train on those, and test on a mixture.
 
@@ -81,7 +81,7 @@ def new_classes(
         labels: (N,) classes, whole numbers from 0.
         classes: the new ones.
         fraction: Fraction of the rows that are new, 0 to 1; times ``size``, rounded to the nearest row.
-        size: how many rows; the most that the labels allow if not given.
+        size: Number of rows; the most that the labels allow if not given.
         seed: any integer.
 
     Raises:
@@ -121,7 +121,7 @@ def _is_one_of(labels: Tensor, classes: Sequence[int]) -> Tensor:
     absent = [label for label in classes if not bool((labels == label).any())]
     if absent or len(classes) == 0:
         raise InvalidArgumentError(
-            "classes must be classes that some row has.",
+            "classes must occur among the labels.",
             got=f"classes={list(classes)}, of which no row has {absent}",
             cause="classes counted from 1",
             fix="take some of labels.unique()",

@@ -81,7 +81,7 @@ class ShiftTable:
             return self.values[kind, severity, metric]
         except KeyError:
             raise InvalidArgumentError(
-                "The table must have the cell that is asked for.",
+                "kind, severity and metric must be in the table.",
                 got=f"kind={kind!r}, severity={severity!r}, metric={metric!r}",
                 cause="a name that was not computed",
                 fix=f"kinds: {self.kinds}; severities: {self.severities}; metrics: {self.metrics}",
@@ -96,7 +96,7 @@ class ShiftTable:
         found = [value for (_, at, name), value in self.values.items() if name == metric and at == severity]
         if not found:
             raise InvalidArgumentError(
-                "The table must have the metric and the severity that are asked for.",
+                "metric and severity must be in the table.",
                 got=f"metric={metric!r}, severity={severity!r}",
                 cause="a name that was not computed",
                 fix=f"metrics: {self.metrics}; severities: {self.severities}",
@@ -153,7 +153,7 @@ class ShiftTable:
             return cls({(kind, at, metric): float(value) for kind, at, metric, value in rows}, content["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidArgumentError(
-                "A table is read from a file that ShiftTable.save wrote.",
+                "The file must be one that ShiftTable.save wrote.",
                 got=f"{path}: {error}",
                 cause="another file",
                 fix="give another path, or delete the file to begin anew",
@@ -203,7 +203,7 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
 
 def _not_the_same(what: str, got: str) -> str:
     return explain(
-        f"Tables merge, and studies go on, only under the same {what}.",
+        f"Tables can be merged, and a study resumed, only under the same {what}.",
         got=got,
         cause="other images, another seed or other constants than when the first was computed",
         fix="compute both alike, or keep them as two tables",

@@ -53,7 +53,7 @@ def under_shift(
             ``{"rotation": caveat.shift.rotate}`` with angles as severities.
         severities: 1 to 5, or whatever the shifts of your own take; 0, the clean images, is added once.
         prepare: Function from shifted images to what the network takes, such as its normalization.
-        batch_size: how many images are shifted and predicted at once.
+        batch_size: Number of images shifted and predicted at once.
         seed: Random seed for the corruptions.
         constants: as in ``corrupt``.
         checkpoint: JSON file, written after each severity; what it holds already is not computed again.
@@ -223,7 +223,7 @@ def _check(
         )
     if not (metrics or measures) or set(metrics) & set(measures):
         raise InvalidArgumentError(
-            "There must be a metric or a measure, each under a name of its own.",
+            "There must be at least one metric or measure, each with its own name.",
             got=f"metrics {list(metrics)}, measures {list(measures)}",
             cause="an empty dict",
             fix='pass metrics={"accuracy": lambda p, y: (p.argmax(-1) == y).float().mean()}',

@@ -40,8 +40,8 @@ class Shape:
     """All that is needed to build a network: plain data.
 
     Fields:
-        pieces: how many pieces each number has.
-        categories: how many codes each category column has.
+        pieces: Number of pieces of each number.
+        categories: Number of codes of each category column.
         outputs: classes, or twice the targets.
         method: one of ``METHODS``.
         scores: numbers that trees give, logits that the network gets or means that its own are mixed with; see

@@ -11,7 +11,7 @@ from caveat.tabular._network import METHODS
 
 @dataclass(kw_only=True, eq=False)
 class Settings(SharedSettings):
-    """What can be chosen; None leaves the choice to the number of rows. See ``caveat.tabular.Regressor``."""
+    """Settings; None leaves the choice to the number of rows. See ``caveat.tabular.Regressor``."""
 
     method: str = "ensemble"
     width: int = 128

@@ -113,7 +113,7 @@ class Head(Standardized):
 
 
 class SentenceNetwork(nn.Module):
-    """What a reader makes of sentences, and what the head says of that."""
+    """A reader of sentences and a head on its features."""
 
     def __init__(self, shape: Shape, reader: nn.Module | None = None) -> None:
         super().__init__()

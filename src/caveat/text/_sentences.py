@@ -55,7 +55,7 @@ def _rows(X: Any) -> list[Any]:
             "X must be one column of sentences.",
             got=f"shape {shape}",
             cause="a table with other columns beside the text",
-            fix='the column alone: X["text"]',
+            fix='pass the column itself: X["text"]',
         )
     if hasattr(X, "to_pylist"):
         return X.to_pylist()

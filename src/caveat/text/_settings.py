@@ -22,7 +22,7 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(kw_only=True, eq=False)
 class Settings(SharedSettings):
-    """What can be chosen; None leaves the choice to what is trained and to the rows. See ``caveat.text.Classifier``."""
+    """Settings; None leaves the choice to what is trained and to the rows. See ``caveat.text.Classifier``."""
 
     encoder: str | Path | None = None
     fine_tune: bool = False

@@ -77,7 +77,7 @@ class Checkpoint:
             raise
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidArgumentError(
-                "A checkpoint must be as it was written.",
+                "A checkpoint must be unchanged since it was written.",
                 got=f"{self.path.name}, and {type(error).__name__}: {str(error)[:200]}",
                 cause="the file was edited, or is of another version of caveat",
                 fix="delete the file to start afresh",
@@ -111,7 +111,7 @@ class Checkpoint:
         if other:
             shown = ", ".join(f"{name} (then {then}, now {now})" for name, (then, now) in other.items())
             raise InvalidArgumentError(
-                "A checkpoint is taken up by the training that it is of: the same network, data and settings.",
+                "A checkpoint can be resumed only by the same training: the same network, data and settings.",
                 got=f"{self.path.name}, which differs in {shown[:600]}",
                 cause="the path is used by another run, or a setting was changed since",
                 fix="pass another path, or delete the file to start afresh",

@@ -70,7 +70,7 @@ def fit_ensemble(
         batch_size: Number of rows of a step.
         learning_rate: Learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
-        patience: a member stops when its validation loss has not fallen for so many epochs.
+        patience: Number of epochs without a lower validation loss after which a member stops.
         seed: Random seed for the ensemble.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
         validation_loss: see ``fit``; each member is stopped by it on its own held-out rows.

@@ -216,7 +216,7 @@ def _loss_failed(returned: Any, targets: Any, how: str) -> str:
         for tree in (returned, targets)
     )
     return explain(
-        "The loss must take what the network returns and the targets, of shapes that fit.",
+        "The loss must take what the network returns and the targets, in matching shapes.",
         got=f"returned {ours}; targets {theirs}{how}",
         cause="targets (B,) beside returns (B, 1), or class numbers that are not int64",
         fix="y.unsqueeze(1) for a regression with one target; y.long() for classes and cross-entropy",
@@ -225,7 +225,7 @@ def _loss_failed(returned: Any, targets: Any, how: str) -> str:
 
 def _nothing_to_train(network: nn.Module) -> str:
     return explain(
-        "A network that is trained has parameters that require a gradient.",
+        "A network can be trained only if it has parameters that require a gradient.",
         got=f"{type(network).__name__} without any",
         cause="requires_grad_(False) was called on all of it, or it has no parameters",
         fix="network.requires_grad_(True), or leave at least one layer unfrozen",

@@ -77,7 +77,7 @@ class Noise(FunctionMode):
     def anew(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function with the numbers of this pass, from the site on that comes next."""
         if self.level is not None:
-            raise RuntimeError("a part is computed anew on the way back (torch.utils.checkpoint)")
+            raise RuntimeError("a part is recomputed in the backward pass (torch.utils.checkpoint)")
         site = self._site
 
         def run(*args: Any, **kwargs: Any) -> Any:

@@ -38,8 +38,8 @@ class Run:
         batch_size: rows of a step.
         learning_rate: AdamW's.
         weight_decay: AdamW's: each step takes learning_rate * weight_decay of each weight away.
-        patience: stop when the validation loss has not fallen for so many epochs, and take the best weights; None: all
-            epochs, then the best weights where there is a validation part, else the last.
+        patience: Number of epochs without a lower validation loss after which training stops, with the best weights.
+            None: all epochs, then the best weights where there is a validation part, else the last.
         bootstrap: draw the training rows with replacement.
         adversarial: None, or the step of the fast gradient sign as a fraction of each input feature's range.
         optimizer: None for AdamW, or a factory: ``optimizer(parameters)`` gives the network's optimizer.
@@ -107,7 +107,7 @@ def check_apart(networks: Sequence[nn.Module]) -> None:
                 one, both = networks[other] is network, f"members {other} and {number}"
                 got = f"one network for {both}" if one else f"{both} share {name}"
                 raise InvalidArgumentError(
-                    "build must make a new network each time: members are trained apart.",
+                    "build must make a new network each time: members are trained separately.",
                     got=got,
                     cause="a network, or a part of one, that was made outside of build()",
                     fix="make it in build: lambda: copy.deepcopy(network); what is frozen may be shared",

@@ -69,7 +69,7 @@ def predict(
     require_integer(batch_size, "batch_size", 1, fix="batch_size=8192")
     if isinstance(model, (str, Path)):
         if inputs is not None:
-            raise InvalidArgumentError("inputs belongs to a sampler: the model of a folder reads the columns itself.")
+            raise InvalidArgumentError("inputs is for a sampler: a model folder reads the columns itself.")
         _check_asked(load_model(find_kind("tabular"), Path(model)), draws, level)
         folder = str(Path(model).resolve())
         make: type = FolderPredictor
@@ -79,7 +79,7 @@ def predict(
         check_sampler_passed(model, dataset)
         if inputs is None:
             raise InvalidArgumentError(
-                "With a sampler it must be said what of a batch goes into the network.",
+                "With a sampler, inputs must say which part of a batch goes into the network.",
                 got=f"a {type(model).__name__} and no inputs",
                 fix='inputs=lambda batch: torch.from_numpy(batch["x"])',
             )
@@ -135,8 +135,8 @@ def _check_asked(model: Model, draws: int | None, level: float) -> None:
     highest = 1.0 if model.target.classifies else highest_level(model.calibration.rows)
     if not (0 < level < 1 and level <= highest):
         raise InvalidArgumentError(
-            "level must lie between 0 and 1, and be one that the held-out rows of the model can tell.",
-            got=f"level={level!r}; {model.calibration.rows} rows tell levels up to {highest:.4g}",
+            "level must lie between 0 and 1, and be one that the model's held-out rows can support.",
+            got=f"level={level!r}; {model.calibration.rows} rows support levels up to {highest:.4g}",
             fix="level=0.9",
         )
 
@@ -148,5 +148,5 @@ def _check_keep(keep: Sequence[str], columns: Mapping[str, Any]) -> None:
             "keep must name columns of the dataset.",
             got=f"no column {missing[0]!r} among {', '.join(map(repr, list(columns)[:10]))}",
             cause="a typo",
-            fix="dataset.schema() says how they are called",
+            fix="dataset.schema() lists them",
         )

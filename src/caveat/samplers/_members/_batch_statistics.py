@@ -184,7 +184,7 @@ def _check_counts(calls: _Calls) -> None:
     counts = [int(moments.count) for _, moments in calls.values()]
     if any(count < 2 for count in counts):
         raise InvalidArgumentError(
-            "Batch normalization needs at least two values a channel to take its statistics from.",
+            "Batch normalization needs at least two values per channel for its statistics.",
             got=f"{min(counts)} in all of the data",
             cause="a single row of data",
             fix="pass the inputs that the network was trained on",

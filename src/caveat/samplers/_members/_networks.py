@@ -70,7 +70,7 @@ def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
     for number, value in enumerate(values):
         if _described(value) != first:
             raise OutputMismatchError(
-                f"What is read of every {what.lower()} must have one shape, dtype and device.",
+                f"The output of every {what.lower()} must have the same shape, dtype and device.",
                 got=f"{what} 0 gives {first}; {what.lower()} {number} gives {_described(value)}",
                 cause="networks with different numbers of classes or targets, or in different precision",
                 fix=f"train {what.lower()} {number} for the same outputs, or cast it: networks[{number}].float()",

@@ -232,7 +232,7 @@ def moments(
 
     Args:
         model: a network with dropout.
-        output: how to read what it returns, or a dict of outputs by head.
+        output: How to read what it returns, or a dict of outputs by head.
         live: which sites fire, as for ``caveat.mc_dropout``.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
@@ -271,7 +271,7 @@ def _pieces(network: Network, inputs: Inputs, found: Probe) -> list[Inputs]:
 
 def _no_logits(output: Output) -> str:
     return explain(
-        "Mean-field probabilities are of an output that reads logits of classes.",
+        "Mean-field probabilities need an output that reads class logits.",
         got=repr(output),
         cause="a regression, whose propagated moments are those of its predictive",
         fix="gaussian(), or output=caveat.Logits()",
@@ -280,7 +280,7 @@ def _no_logits(output: Output) -> str:
 
 def _not_a_regression(output: Output) -> str:
     return explain(
-        "A normal summary is of an output that reads means.",
+        "A Gaussian summary needs an output that reads means.",
         got=repr(output),
         cause="a classifier, whose propagated moments are of its logits",
         fix="probabilities(), or caveat.predict(sampler, x, n=100) for entropies and mutual information",
