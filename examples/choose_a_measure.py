@@ -1,6 +1,6 @@
 """Which measure finds errors, and which finds strange pictures? It depends on what is strange.
 
-Run: python examples/choose_a_measure.py      (needs scikit-learn: pip install "caveat[demo]")
+Run: python examples/choose_a_measure.py      (needs scikit-learn: pip install ".[demo]")
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Digits: refer the answers that the network is least sure of, and see the rest become more accurate.
 
-Run: python examples/classify_digits.py      (needs scikit-learn: pip install "caveat[demo]")
+Run: python examples/classify_digits.py      (needs scikit-learn: pip install ".[demo]")
 """
 
 from __future__ import annotations

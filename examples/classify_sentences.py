@@ -1,7 +1,7 @@
 """A bot that says when it does not understand: intents of sentences, and a threshold for what is out of scope.
 
 The sentences are made up here, and nothing is downloaded: a small network is trained from nothing.
-Run: python examples/classify_sentences.py    (needs pip install "caveat[text]")
+Run: python examples/classify_sentences.py    (needs pip install ".[text]")
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compare ways of being uncertain on the same digits: one network, its dropout, five networks.
 
-Run: python examples/compare_methods.py      (needs scikit-learn: pip install "caveat[demo]")
+Run: python examples/compare_methods.py      (needs scikit-learn: pip install ".[demo]")
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A Hugging Face text classifier: its own dropout, attention's too, is all the randomness it needs.
 
 The model is tiny and its weights are random, so that nothing is downloaded; put your own in its place.
-Run: python examples/hugging_face_text.py    (needs transformers: pip install "caveat[encoders]")
+Run: python examples/hugging_face_text.py    (needs transformers: pip install ".[encoders]")
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """PyTorch Lightning: calibration logged in validation, and ``Trainer.predict`` that gives predictives.
 
-Run it with ``python examples/lightning_predict.py``; it needs ``pip install "caveat[lightning]"``.
+Run it with ``python examples/lightning_predict.py``; it needs ``pip install ".[lightning]"``.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """skorch: a net that scikit-learn searched, and how much of its uncertainty is what it has not learned.
 
-Run it with ``python examples/skorch_classifier.py``; it needs ``pip install "caveat[skorch]" scikit-learn``.
+Run it with ``python examples/skorch_classifier.py``; it needs ``pip install ".[skorch]" scikit-learn``.
 """
 
 from typing import Any
