@@ -74,9 +74,7 @@ def refer(
         spent: Number of today's referrals so far: ``Ledger.count("refer", day=...)`` knows.
         threshold: only rows above it are referred, and those for which no time is left are abstained from. If not
             given, the least sure rows are referred as far as the budget goes and all others answered.
-        measure: as in ``uncertainty``.
-        names: Names of the classes.
-        ids: Identifiers of the rows.
+        measure, names, ids: As in ``abstain``.
 
     Returns:
         A ``Decision`` with the actions "answer", "refer" and "abstain". Of equally unsure rows the first are referred.
@@ -128,8 +126,7 @@ def cheapest_action(
         pred: a predictive over classes.
         costs: (C, A): ``costs[c][a]`` is the cost of action ``a`` where the truth is class ``c``. A at least C.
         actions: A names; those of the classes, then "action C", ... if not given.
-        names: Names of the classes.
-        ids: Identifiers of the rows.
+        names, ids: As in ``abstain``.
 
     Returns:
         A ``Decision``; its cost is the expected one, its uncertainty the predictive entropy. Of equally cheap actions

@@ -39,6 +39,10 @@ class Ranking:
         groups = torch.arange(len(self.ends), device=self.ends.device)
         return groups.repeat_interleave(self.sizes())
 
+    def group_of_row(self) -> Tensor:
+        """(N,) the group of each row."""
+        return torch.empty_like(self.order).scatter_(0, self.order, self.group_of_place())
+
 
 def rank(scores: Tensor) -> Ranking:
     """The ranking of scores (N,), lowest first."""

@@ -52,8 +52,7 @@ def _weighted(metric: Metric, tensors: tuple[Tensor, ...], doubt: Tensor, kept: 
     """Every fraction is one set of weights: 1 for rows kept, a fraction for the tied rows at the cut."""
     ranking = rank(doubt)
     wide = accumulator(doubt.device)
-    group = torch.empty_like(ranking.order)
-    group[ranking.order] = ranking.group_of_place()
+    group = ranking.group_of_row()
     before, size = ranking.starts().to(wide)[group], ranking.sizes().to(wide)[group]
     at_once = max(1, _NUMBERS_AT_ONCE // len(doubt))
     values: list[Tensor] = []
@@ -68,8 +67,7 @@ def _weighted_band(
 ) -> Tensor:
     """The curve of each resample, (R, F): a row that was picked twice is two tied rows."""
     ranking = rank(doubt)
-    group = torch.empty_like(ranking.order)
-    group[ranking.order] = ranking.group_of_place()
+    group = ranking.group_of_row()
     curves: list[Tensor] = []
     for picks in draw_resamples(len(doubt), n, seed, each=len(kept)):
         counts = row_counts(picks).to(doubt.device)
