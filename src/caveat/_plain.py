@@ -1,4 +1,4 @@
-"""Plain data from a file, checked before it is used: what JSON holds, as the dataclass that it is of."""
+"""Plain data as JSON, and from it: checked before it is used, as the dataclass that it is of."""
 
 from __future__ import annotations
 
@@ -80,6 +80,19 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return _instance(cast(Any, kind), _mapping(value, where), where)
     return value if kind is Any else _scalar(kind, value, where)
+
+
+def encode_json(value: Any) -> bytes:
+    """Return a value as JSON, null where a number is not finite; ASCII, whatever strings hold.
+
+    Example:
+        >>> encode_json({"high": float("inf"), "name": "é"})
+        b'{"high":null,"name":"\\\\u00e9"}'
+    """
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError:
+        return json.dumps(finite_or_none(value), allow_nan=False, separators=(",", ":")).encode()
 
 
 def finite_or_none(value: Any) -> Any:

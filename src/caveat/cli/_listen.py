@@ -31,7 +31,7 @@ def listen(host: str, port: int) -> socket.socket:
         except BaseException:
             listening.close()
             raise
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last of a name that no host can have
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         elsewhere = "a --host that is none of this computer's, or a port below 1024 or above 65535"
         raise InvalidArgumentError(

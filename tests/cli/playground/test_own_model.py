@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -20,7 +21,7 @@ from starlette.testclient import TestClient
 from caveat._estimators import load_model
 from caveat.cli._cli import main
 from caveat.cli._playground._app import make_app
-from caveat.cli._playground._own_model import STEPS, find_places
+from caveat.cli._playground._own_model import STEPS, Choice, find_places
 from caveat.cli._tabular_tested import TABLES
 
 from ..test_tabular_commands import write
@@ -166,3 +167,32 @@ def test_a_model_that_was_changed_meanwhile_is_read_again(place: Path, client: T
     assert client.post("/api/open", json=choice("sold")).json()["rows"] == 90 != first["rows"]
     shutil.rmtree(place / "models" / "sold")
     assert client.post("/api/open", json=choice("sold")).status_code == 400
+
+
+def test_a_name_that_is_no_text_is_listed_and_opened(place: Path, client: TestClient) -> None:
+    """As files have that were named in another encoding: one of them must not hide all others."""
+    name = os.fsdecode(b"caf\xe9.csv")
+    (place / "test.csv").rename(place / name)
+    assert client.get("/api/places").json()["tables"] == [name, "train.csv"]
+    found = client.post("/api/open", content=json.dumps(choice("sold", data=name)))
+    assert found.status_code == 200
+    assert found.json()["data"] == name
+
+
+def test_what_another_page_opens_meanwhile_disturbs_nobody(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last choice is kept, and another page's may take its place just before it is looked up."""
+
+    class Mark:
+        looked_up = 0
+
+        def __hash__(self) -> int:
+            self.looked_up += 1
+            if self.looked_up == 3:
+                assert client.post("/api/open", json=choice("price")).status_code == 200
+            return 0
+
+    def fingerprint_of(_: object, asked: Choice) -> object:
+        return Mark() if asked.model == "models/sold" else asked.model
+
+    monkeypatch.setattr("caveat.cli._playground._app.fingerprint_of", fingerprint_of)
+    assert client.post("/api/open", json=choice("sold")).status_code == 200

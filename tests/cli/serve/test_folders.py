@@ -20,6 +20,7 @@ from PIL import Image
 
 from caveat import image, text
 from caveat.cli._cli import main
+from caveat.cli._serve._served import Served, open_model
 
 from .conftest import Client, connect, fit, run, write_table
 from .test_predict import assert_same
@@ -153,6 +154,32 @@ def test_a_folder_that_is_gone_still_answers(copied: Path) -> None:
 
             await until(has_failed)
             assert (await client.post("/predict", json={"rows": [ROW]})).status_code == 200
+
+    run(steps())
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_watch(
+    place: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path, name: str) -> Served:
+        if fails.pop():
+            raise RuntimeError("a detail")
+        return open_model(folder, name)
+
+    fails = [False, True]
+
+    async def steps() -> None:
+        async with connect(copied, reload=0.05) as client:
+            old = await version_of(client)
+
+            async def has_changed() -> bool:
+                return await version_of(client) != old
+
+            monkeypatch.setattr("caveat.cli._serve._models.open_model", fail)
+            arguments = ["decide", str(copied), str(place / "test.csv"), "--budget", "0.5", "--json"]
+            assert await asyncio.to_thread(main, arguments) == 0
+            await until(has_changed)
+            assert 'result="failed"' in (await client.get("/metrics")).text
 
     run(steps())
 

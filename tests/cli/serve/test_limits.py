@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from caveat.cli._serve._guard import Guard
+from caveat.cli._serve._served import Settings
+from caveat.cli._serve._watching import Watch
+
 from .conftest import connect, make_rows, run
 
 ROW = {"size": 2.0, "color": "red"}
@@ -25,6 +29,7 @@ ROW = {"size": 2.0, "color": "red"}
         ({"Authorization": "Bearer wrong"}, 401),
         ({"Authorization": "Basic secret"}, 401),
         ({"Authorization": "Bearer secret"}, 200),
+        ({"Authorization": "bearer secret"}, 200),
         ({"X-API-Key": "secret"}, 200),
     ],
 )
@@ -88,6 +93,22 @@ def test_a_body_that_never_ends_is_given_up(place: Path) -> None:
             assert (await client.post("/predict", json={"rows": [ROW]})).status_code == 200
 
     run(steps())
+
+
+def test_a_client_that_hangs_up_is_no_error_of_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch()
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def never(*_: object) -> None:
+        raise AssertionError
+
+    guard = Guard(never, Settings(), watch, lambda: False)
+    with caplog.at_level(logging.INFO, "caveat.serve"):
+        run(guard({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, never))
+    assert [entry["status"] for entry in read_log(caplog)] == [499]
+    assert watch.registry.get_sample_value("caveat_requests_total", {"route": "other", "status": "499"}) == 1
 
 
 def test_a_compressed_body_is_refused(place: Path) -> None:

@@ -208,6 +208,15 @@ def test_a_key_that_is_left_out_is_a_missing_value_whatever_the_other_rows_have(
     run(steps())
 
 
+def test_keys_that_no_column_has_take_no_room() -> None:
+    """Each row with keys of its own would else be a column of each, as long as there are rows."""
+    rows = [{"size": 1.0, **{f"key {row} {number}": 1 for number in range(5)}} for row in range(500)]
+    columns = columns_of(["size"], rows)
+    assert list(columns["size"]) == [1.0] * 500
+    assert "key 0 0" in columns
+    assert len(columns) < 100
+
+
 def test_a_column_that_is_misspelled_is_no_missing_value(place: Path) -> None:
     """It is named with what it stands in place of, whether or not the rows beside it are whole."""
     whole, misspelled = {"size": 5.0, "color": "red"}, {"size": 5.0, "colour": "red"}

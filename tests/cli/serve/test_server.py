@@ -21,6 +21,7 @@ import pytest
 
 from caveat.cli._cli import main
 from caveat.cli._listen import address_of, listen
+from caveat.cli._serve._command import KEY, read_key
 
 from .conftest import run
 
@@ -174,6 +175,8 @@ def test_two_folders_of_one_name_are_said_in_a_line(place: Path, capsys: pytest.
 def test_an_empty_key_is_said_in_a_line(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "key").write_text("\n")
     assert "key" in fail(capsys, str(place / "by_sold"), "--port", "0", "--api-key-file", str(tmp_path / "key"))
+    (tmp_path / "key").write_bytes(b"key\xff")
+    assert "UTF-8" in fail(capsys, str(place / "by_sold"), "--port", "0", "--api-key-file", str(tmp_path / "key"))
     assert "No such file" in fail(capsys, str(place / "by_sold"), "--port", "0", "--api-key-file", str(tmp_path / "no"))
 
 
@@ -188,3 +191,28 @@ def test_a_missing_library_names_its_pip_line(
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--help"]) == 0
     assert "Example: caveat serve" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--max-body-mb", "inf"),
+        ("--batch-wait-ms", "inf"),
+        ("--body-seconds", "inf"),
+        ("--rate", "inf"),
+        ("--reload-seconds", "inf"),
+        ("--drain-seconds", "inf"),
+        ("--host", "a" * 64 + ".example"),
+    ],
+)
+def test_what_no_service_could_wait_for_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    said = fail(capsys, str(place / "by_sold"), "--port", "0", option, value)
+    assert option in said
+
+
+def test_the_end_of_a_line_is_no_part_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As files of secrets end, which are put into the environment as they are."""
+    monkeypatch.setenv(KEY, "secret\n")
+    assert read_key(None) == "secret"

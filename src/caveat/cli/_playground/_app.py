@@ -14,12 +14,12 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from caveat._plain import parse_json
+from caveat._plain import encode_json, parse_json
 from caveat.cli._playground._guard import guard, read_said
 from caveat.cli._playground._live import Workers, digits, regression
 from caveat.cli._playground._own_model import (
@@ -66,22 +66,23 @@ def make_app(root: Path, model: Path | None = None, data: Path | None = None) ->
     async def list_places(request: Request) -> Response:
         found = await workers.run(places, slow=True)
         listed = {"models": [*found.models], "tables": [*found.tables]}
-        return JSONResponse({**listed, "folder": str(root), "named": model is not None and data is not None})
+        return _reply({**listed, "folder": str(root), "named": model is not None and data is not None})
 
     def open_choice(said: Any) -> dict[str, Any]:
         choice, found = read_said(Choice, said, "the request", _RULE), places()
         key = (choice.model, choice.data, fingerprint_of(found, choice))
-        if key not in opened:
+        tested = opened.get(key)
+        if tested is None:
             tested = open_model(found, choice, _ignore)
             opened.clear()
             opened[key] = tested
-        return describe(opened[key], choice)
+        return describe(tested, choice)  # another thread may have put its own in place of this one
 
     def save_choice(said: Any) -> dict[str, Any]:
         return save_policy(places(), read_said(Saving, said, "the request", _RULE), _ignore)
 
     async def act(request: Request, on: Any) -> Response:
-        return JSONResponse(await workers.run(on, await _read_body(request), slow=True))
+        return _reply(await workers.run(on, await _read_body(request), slow=True))
 
     async def live(socket: WebSocket, run: Any) -> None:
         await run(socket, workers)
@@ -120,7 +121,7 @@ async def _file(request: Request) -> Response:
     name = str(request.path_params["name"])
     kind = _TYPES.get(Path(name).suffix)
     if kind is None or name not in {one.name for one in PAGE.iterdir()}:
-        return JSONResponse({"error": f"The page has no file {name[:80]!r}."}, 404)
+        return _reply({"error": f"The page has no file {name[:80]!r}."}, 404)
     return Response((PAGE / name).read_bytes(), media_type=kind)
 
 
@@ -146,11 +147,15 @@ async def _refuse(request: Request, error: Exception) -> Response:
     words = str(error)
     if isinstance(error, OSError) and not isinstance(error, CaveatError):
         words = f"{error.strerror or error}: {error.filename or 'a file'}"
-    return JSONResponse({"error": words}, 400)
+    return _reply({"error": words}, 400)
 
 
 async def _fail(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"Something nobody foresaw went wrong: {type(error).__name__}: {error}"}, 500)
+    return _reply({"error": f"Something nobody foresaw went wrong: {type(error).__name__}: {error}"}, 500)
+
+
+def _reply(value: Any, status: int = 200) -> Response:
+    return Response(encode_json(value), status, media_type="application/json")
 
 
 def _ignore(fraction: float) -> None:

@@ -19,6 +19,7 @@ from caveat.cli._serve._served import Settings
 from caveat.cli._serve._service import LOG, reply
 from caveat.cli._serve._watching import Watch
 
+_HUNG_UP = 499  # as nginx counts a request whose client is gone before it could be answered
 _OPEN = ("/v2/health/live", "/v2/health/ready")
 _MOST_CLIENTS = 10_000
 _LINGER = 2.0
@@ -63,7 +64,8 @@ class Guard:
             await send(message)
 
         try:
-            await self._pass(scope, receive, note_status)
+            if not await self._pass(scope, receive, note_status):
+                status = _HUNG_UP
         finally:
             seconds = time.monotonic() - started
             route = getattr(scope.get("route"), "path", "other")
@@ -73,23 +75,25 @@ class Guard:
                 about = {"method": scope["method"], "route": route, "status": status}
                 write_log("request", **about, ms=round(1000 * seconds, 3), **scope[LOG])
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answers a request, or has it answered; False if its client hung up."""
         headers = dict(scope["headers"])
         refused = self._refuse(scope, headers)
         if refused is not None:
             await refused(scope, receive, send)
-            return
+            return True
         try:
             async with asyncio.timeout(self._settings.body_seconds):
                 body = await self._read(headers, receive)
         except TimeoutError:
             why = f"The body must arrive within {self._settings.body_seconds:g} s."
             await reply({"error": why}, 408, {"connection": "close"})(scope, receive, send)
-            return
+            return True
         if isinstance(body, bytes):
             await self._app(scope, _replay(body, receive), send)
         elif body:
             await self._refuse_body(receive, send)
+        return body is not False
 
     def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
         """Returns the answer to a request that is refused before its body is read; None if it may go on."""
@@ -138,7 +142,9 @@ class Guard:
     def _has_key(self, headers: dict[bytes, bytes]) -> bool:
         if self._settings.api_key is None:
             return True
-        given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        bearer = headers.get(b"authorization", b"")
+        bearer = bearer[7:] if bearer[:7].lower() == b"bearer " else bearer
+        given = headers.get(b"x-api-key") or bearer
         return hmac.compare_digest(given, self._settings.api_key.encode())
 
     def _within_rate(self, scope: Scope) -> bool:

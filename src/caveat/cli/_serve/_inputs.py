@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -19,17 +20,20 @@ TEXT, IMAGE = "text", "image"
 """What the one column of sentences and of pictures is called."""
 _PICTURE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")  # others would start programs, as EPS does
 _MOST_PIXELS = 1 << 26
+_MOST_OTHERS = 32
+"""Columns for what no model reads: it is named in messages and in the log, and each is as long as there are rows."""
 
 
 def columns_of(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
-    """Returns rows as a model's columns, and what they hold besides: None where a row has no such key.
+    """Returns rows as a model's columns, and a few of what they hold besides: None where a row has no such key.
 
     Example:
         >>> {name: list(values) for name, values in columns_of(["a", "b"], [{"a": 1}, {"a": 2, "c": "x"}]).items()}
         {'a': [1, 2], 'b': [None, None], 'c': [None, 'x']}
     """
-    every = dict.fromkeys([*names, *(name for row in rows for name in row)])
-    return {name: as_objects([row.get(name) for row in rows]) for name in every}
+    known = set(names)
+    others = dict.fromkeys(name for row in rows for name in row if name not in known)
+    return {name: as_objects([row.get(name) for row in rows]) for name in (*names, *islice(others, _MOST_OTHERS))}
 
 
 def inputs_of(served: Served, columns: dict[str, Array]) -> Any:

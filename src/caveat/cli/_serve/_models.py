@@ -60,10 +60,11 @@ async def watch_folders(models: Models, batches: Batches, every: float, note: No
                     models[name] = new
                     note("loaded", new, "")
                 seen[name] = stamp
-            except (CaveatError, OSError) as error:  # such as a copy that goes on: looked at again, told once
-                if told.get(name) != (stamp, str(error)):
-                    note("failed", served, str(error))
-                told[name] = stamp, str(error)
+            except Exception as error:  # such as a copy that goes on: looked at again, told once
+                why = str(error) if isinstance(error, (CaveatError, OSError)) else f"{type(error).__name__}: {error}"
+                if told.get(name) != (stamp, why):
+                    note("failed", served, why)
+                told[name] = stamp, why
 
 
 def _stamp(folder: Path) -> tuple[int, ...] | None:

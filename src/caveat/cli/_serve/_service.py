@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
 
-from caveat._plain import finite_or_none
+from caveat._plain import encode_json
 from caveat.cli._predict_command import check_request
 from caveat.cli._serve._batches import Batches
 from caveat.cli._serve._computing import Answer
@@ -89,22 +88,9 @@ async def answer(
     return found
 
 
-def encode(value: Any) -> bytes:
-    """Returns a value as JSON, null where a number is not finite; ASCII, whatever strings hold.
-
-    Example:
-        >>> encode({"high": float("inf"), "name": "é"})
-        b'{"high":null,"name":"\\\\u00e9"}'
-    """
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError:
-        return json.dumps(finite_or_none(value), allow_nan=False, separators=(",", ":")).encode()
-
-
 def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Returns a response in JSON."""
-    return Response(encode(value), status, headers, "application/json")
+    return Response(encode_json(value), status, headers, "application/json")
 
 
 def _check_budget(service: Service, served: Served, count: int, budget_ms: float | None) -> None:

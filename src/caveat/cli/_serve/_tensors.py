@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from caveat._plain import parse_json
+from caveat._plain import encode_json, parse_json
 from caveat._tables import Array, as_objects
-from caveat.cli._serve._service import encode
 
 _TYPES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
@@ -108,7 +107,7 @@ def write_response(
             entry["data"] = values
         outputs.append(entry)
     request_id = {} if request.id is None else {"id": request.id}
-    header = encode({**about, **request_id, "outputs": outputs})
+    header = encode_json({**about, **request_id, "outputs": outputs})
     return b"".join([header, *tail]), len(header) if tail else None
 
 
