@@ -97,6 +97,16 @@ def test_the_risk_promise_is_kept_with_ties_and_a_bad_last_group() -> None:
     assert broken <= MOST_BROKEN
 
 
+def test_a_threshold_keeps_the_same_rows_in_float32() -> None:
+    """The number below the first row that is left out is one of float32, as the uncertainty is."""
+    generator = torch.Generator().manual_seed(0)
+    by = (torch.rand(400, generator=generator) * 7).round() / 7 + 0.1
+    found = threshold_for_risk(by, torch.rand(400, generator=generator) < 0.15 * by, 0.1)
+    assert 0 < found.coverage < 1
+    assert float((by <= found.value).double().mean()) == found.coverage
+    assert torch.equal(by <= found.value, found.keeps(by))
+
+
 def test_ties_among_the_surest_rows_do_not_end_the_search() -> None:
     by = torch.linspace(0, 1, 500)
     tied = by.clamp(min=0.4)

@@ -209,6 +209,14 @@ def test_chance_is_a_half_and_the_share() -> None:
     assert (flat.auroc.item(), flat.aupr.item()) == (0.5, pytest.approx(0.3))
 
 
+def test_resamples_of_one_kind_detect_nothing() -> None:
+    """No threshold finds 95 % of no positives, and all that is found is positive where there is nothing else."""
+    scores, positive = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 1, 0, 1])
+    for metric in (auroc, aupr, fpr_at_tpr):
+        of_one_kind = torch.stack([(positive == kind).double() for kind in (0, 1)])
+        assert metric(scores, positive, weights=of_one_kind).isnan().all()
+
+
 def test_infinite_scores_have_a_rank() -> None:
     assert auroc(torch.tensor([torch.inf, 0.0, -torch.inf]), torch.tensor([1, 0, 0])) == 1
 

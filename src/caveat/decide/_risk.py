@@ -115,7 +115,14 @@ def _by_rank(by: Tensor, loss: Tensor, target: float, error: float, candidates: 
     if end == -math.inf:
         best = min(p)
         raise NoThresholdError(_no_threshold(f"the smallest p-value is {best:.3g}", f"at most {error:.3g}", target))
-    return end if math.isinf(end) else math.nextafter(end, -math.inf)
+    return end if math.isinf(end) else _just_below(end, by)
+
+
+def _just_below(end: float, by: Tensor) -> float:
+    """The next number below ``end``; of float32 where the uncertainty is, or a comparison in float32 keeps ``end``."""
+    narrow = by.float()
+    of = torch.float32 if torch.equal(narrow.to(by.dtype), by) else by.dtype
+    return float(torch.tensor(end, dtype=of).nextafter(torch.tensor(-math.inf, dtype=of)))
 
 
 def _levels(ranks: Tensor, target: float, error: float, *, binary: bool) -> list[float]:

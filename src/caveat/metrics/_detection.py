@@ -71,7 +71,8 @@ def aupr(scores: Tensor, positive: Tensor, *, weights: Tensor | None = None) -> 
     """
     true, false = _counts(scores, positive, weights)
     some = torch.where(true + false > 0, true + false, 1.0)
-    return (steps(true) * true / some).sum(-1) / true[..., -1]
+    area = (steps(true) * true / some).sum(-1) / true[..., -1]
+    return area.masked_fill(false[..., -1] == 0, torch.nan)
 
 
 @metric("fraction", bounds=(0, 1))
@@ -90,7 +91,8 @@ def fpr_at_tpr(scores: Tensor, positive: Tensor, *, tpr: float = 0.95, weights: 
     true, false = _counts(scores, positive, weights)
     enough = true >= tpr * true[..., -1:] * (1 - 1e-12)  # 0.95 * 20 is 19 and not a rounding above it
     first = enough.to(torch.int8).argmax(-1, keepdim=True)
-    return (false.gather(-1, first) / false[..., -1:]).squeeze(-1)
+    rate = (false.gather(-1, first) / false[..., -1:]).squeeze(-1)
+    return rate.masked_fill(true[..., -1] == 0, torch.nan)
 
 
 @metric("fraction", higher_is_better=True, bounds=(0, 1))
