@@ -17,7 +17,13 @@ from PIL import Image, ImageSequence
 
 import caveat
 from caveat import metrics, plot
-from caveat.errors import InvalidArgumentError, MissingExtraError, NotFiniteError, NotProbabilitiesError
+from caveat.errors import (
+    DrawsNotKeptError,
+    InvalidArgumentError,
+    MissingExtraError,
+    NotFiniteError,
+    NotProbabilitiesError,
+)
 from caveat.shift import ShiftTable
 
 F = np.linspace(0.1, 1, 10)
@@ -88,7 +94,7 @@ def test_neither_pyplot_nor_a_backend_is_loaded() -> None:
 
 def test_the_bands_are_the_deviations() -> None:
     ax = plot.plot_regression(torch.arange(5).flip(0), BAND, deviations=3)
-    total, epistemic = (band.get_paths()[0].vertices[:, 1] for band in ax.collections)
+    total, epistemic = (np.concatenate([path.vertices for path in band.get_paths()])[:, 1] for band in ax.collections)
     assert (total.min(), total.max()) == (-3, 3)
     assert (epistemic.min(), epistemic.max()) == (-1.5, 1.5)
 
@@ -343,3 +349,15 @@ def test_rounding_errors_are_not_magnified() -> None:
     ax = plot.plot_referral(([0.5, 0.8, 1.0], [1.0, 1 - 5e-13, 1.0]), metric="accuracy")
     low, high = ax.get_ylim()
     assert low < 0.99 < 1.01 < high
+
+
+@pytest.mark.parametrize("picture", [plot.plot_class_histograms, plot.plot_simplex])
+def test_the_draws_of_a_predictive_are_its_own(picture: Callable[..., Any]) -> None:
+    draws = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    kept = caveat.Probabilities().summarize(draws, keep=True)
+    ours, given = picture(kept.rows(1)), picture(draws[:, 1])
+    assert [line.get_xdata().tolist() for line in ours.lines] == [line.get_xdata().tolist() for line in given.lines]
+    with pytest.raises(InvalidArgumentError, match=r"pred\.rows\(0\)"):
+        picture(kept)
+    with pytest.raises(DrawsNotKeptError):
+        picture(caveat.Probabilities().summarize(draws).rows(0))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from caveat._measure_kinds import TOTAL_UNCERTAINTY, kind_of, measure_of
+from caveat._measure_kinds import TOTAL_UNCERTAINTY, classes_of, kind_of, measure_of
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.measures import MEASURES
 
@@ -39,6 +39,26 @@ def as_array(
         found = int((~np.isfinite(array)).sum())
         raise NotFiniteError(_wrong(name, letters, f"{found} values that are NaN or infinite", "a mean over nothing"))
     return array
+
+
+def draws_of_one(values: Any, letters: str = "(S, C)") -> Array:
+    """Returns the draws (S, C) of one input's probabilities: of a predictive that kept them, or values as they are.
+
+    Raises:
+        InvalidArgumentError: a predictive of several inputs; not probabilities (S, C).
+        DrawsNotKeptError: a predictive that did not keep its draws.
+    """
+    if kind_of(values) != "classification":
+        return as_array(values, "probabilities", (2,), letters=letters)
+    draws = classes_of(values, "the draws of each class").draws
+    if draws.ndim != 3 or draws.shape[1] != 1:
+        raise InvalidArgumentError(
+            "The draws of one input are shown.",
+            got=f"a predictive of {values.row_count} rows, draws of shape {tuple(draws.shape)}",
+            cause="a batch",
+            fix="pass one row: pred.rows(0)",
+        )
+    return as_array(draws[:, 0], "probabilities", (2,), letters=letters)
 
 
 def label_of(measure: Any) -> str:

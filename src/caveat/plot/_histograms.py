@@ -10,7 +10,7 @@ import numpy as np
 from caveat._canvas import as_text, axes_or_new, finish, legend_below, shortened
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, VERMILION, series
 from caveat.errors import InvalidArgumentError
-from caveat.plot._arrays import Array, as_array, in_unit, measured, name_in
+from caveat.plot._arrays import Array, draws_of_one, in_unit, measured, name_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def plot_class_histograms(
     tick; the line in each row is the mean.
 
     Args:
-        probabilities: (S, C) probabilities of the S draws.
+        probabilities: (S, C) probabilities of the S draws, or a predictive of one input that kept them (``keep=True``).
         label: the true class.
         names: the C classes' names.
         bins: Number of bins over [0, 1].
@@ -113,7 +113,7 @@ def plot_class_histograms(
         >>> [tick.get_text() for tick in ax.get_yticklabels()]
         ['dog', 'cat ✓']
     """
-    draws = in_unit(as_array(probabilities, "probabilities", (2,), letters="(S, C)"), "probabilities")
+    draws = in_unit(draws_of_one(probabilities), "probabilities")
     classes = draws.shape[1]
     written = class_names(names, classes)
     check_label(label, classes)

@@ -8,6 +8,7 @@ import numpy as np
 
 from caveat._canvas import axes_or_new, finish, legend_below
 from caveat._checks import require_integer
+from caveat._extras import require
 from caveat._palette import ALEATORIC, EPISTEMIC, INK, TOTAL
 from caveat.errors import InvalidArgumentError
 from caveat.plot._arrays import Array, as_array, same_length
@@ -69,8 +70,10 @@ def plot_regression(
     same_length(x=at, mean=mean, **variances)
     ax = axes_or_new(ax)
     at, mean = at[order], mean[order]
-    for name, variance in variances.items():
-        _band(ax, at, mean, deviations * np.sqrt(variance[order]), name, f"{name} ± {deviations:g} sd")
+    reaches = {name: deviations * np.sqrt(variance[order]) for name, variance in variances.items()}
+    for name, reach in reaches.items():
+        inner = reaches.get("epistemic") if name == "total" else None
+        _band(ax, at, mean, reach, name, f"{name} ± {deviations:g} sd", inner)
     if truth is not None:
         true = as_array(truth, "truth")
         same_length(x=at, truth=true)
@@ -86,8 +89,17 @@ def plot_regression(
     return ax
 
 
-def _band(ax: Axes, at: Array, mean: Array, reach: Array, name: str, label: str) -> None:
+def _band(ax: Axes, at: Array, mean: Array, reach: Array, name: str, label: str, inner: Array | None) -> None:
+    """Draws one part; the total only outside an ``inner`` band, so that both have the colors of the legend."""
     low, high = mean - reach, mean + reach
+    if inner is not None and at[0] != at[-1] and (inner <= reach).all():
+        strips = ((low, mean - inner), (mean + inner, high))
+        outlines = [np.stack((np.r_[at, at[::-1]], np.r_[below, above[::-1]]), 1) for below, above in strips]
+        collections = require("matplotlib.collections", "plot")
+        band = collections.PolyCollection(outlines, color=TOTAL, alpha=0.35, linewidth=0, label=label, zorder=1)
+        ax.add_collection(band)
+        ax.autoscale_view()
+        return
     if at[0] == at[-1]:  # over one input there is no area: a bar as high as the band
         at, low, high = at[0] + np.array((-0.5, 0.5)), low.min().repeat(2), high.max().repeat(2)
     if name == "aleatoric":

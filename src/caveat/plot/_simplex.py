@@ -12,7 +12,7 @@ from caveat._canvas import as_text, axes_or_new, finish, settle, shortened
 from caveat._checks import require_probabilities
 from caveat._palette import BLUE, FAINT, GRID, INK, MUTED, PAPER, VERMILION
 from caveat.errors import InvalidArgumentError
-from caveat.plot._arrays import Array, as_array
+from caveat.plot._arrays import Array, draws_of_one
 from caveat.plot._histograms import check_label, class_names
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plot_simplex(
     3/4, the dashed ones part the classes that are predicted. The diamond is the mean.
 
     Args:
-        probabilities: (S, 3) probabilities of the S draws.
+        probabilities: (S, 3) probabilities of the S draws, or a predictive of one input that kept them (``keep=True``).
         label: the true class, whose name is bold with a tick.
         names: the three classes' names: lower left, lower right, top.
         title: The picture's own if not given; "" for none.
@@ -118,7 +118,7 @@ def _draw_points(ax: Axes, draws: Array) -> None:
 
 
 def _probabilities_of_three(values: Any) -> Array:
-    draws = as_array(values, "probabilities", (2,), letters="(S, 3)")
+    draws = draws_of_one(values, "(S, 3)")
     if draws.shape[1] != 3:
         raise InvalidArgumentError(
             "A simplex is drawn of three classes: probabilities (S, 3).",
