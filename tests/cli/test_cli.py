@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import caveat
 import caveat.cli._cli as cli
 from caveat.cli._cli import main
 from caveat.errors import MissingExtraError
@@ -185,3 +186,8 @@ def test_the_methods_that_are_known_before_torch_is_loaded_are_the_estimators() 
     from caveat.tabular._network import METHODS as OF_TABLES
 
     assert METHODS == {"tables": OF_TABLES, "pictures": OF_PICTURES}
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"caveat {caveat.__version__}\n"

@@ -92,7 +92,7 @@ def test_the_report_and_the_table_say_the_same(folder: Path, capsys: pytest.Capt
     assert main(["demo", "--quick", "--digit", "6", "--epochs", "4", "--out", str(again)]) == 0
     table = capsys.readouterr().out
     page = (folder / "report.html").read_text()
-    said = re.search(r"A turning 6: named at \d+ of 36 angles, “not sure” at \d+, another digit at \d+", page)
+    said = re.search(r"A rotated 6: recognized at \d+ of 36 angles, “not sure” at \d+, another digit at \d+", page)
     assert said is not None
     assert said[0] in " ".join(table.split())
     assert all(re.search(rf"^ *{angle}° ", table, re.MULTILINE) for angle in range(0, 360, 10))

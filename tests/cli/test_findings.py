@@ -48,9 +48,10 @@ def test_the_rule_is_a_fair_coin() -> None:
 def test_sentences_count_what_happened(result: Result) -> None:
     assert (
         findings.headline(result)
-        == "A turning 6: named at 10 of 36 angles, “not sure” at 6, another digit at 20"
+        == "A rotated 6: recognized at 10 of 36 angles, “not sure” at 6, another digit at 20"
     )
-    assert "names it at 10, is not sure at 0 and names another digit at 26." in findings.without_draws(result)
+    told = findings.without_draws(result)
+    assert "recognizes it at 10, is not sure at 0 and takes it for another digit at 26." in told
     assert findings.softmax_finding(result) == "As the 6 turns, the first choice goes 6 → 9"
     assert findings.tally_ten(result.ten) == {"with": (20, 12, 40), "without": (20, 0, 52)}
     assert "52 times without draws, 40 times with" in findings.ten_finding(result)

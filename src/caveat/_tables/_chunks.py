@@ -119,7 +119,7 @@ def _format_of(path: Path) -> str:
             empty = not file.read(1)
     except FileNotFoundError:
         raise InvalidDataError(
-            _explain(path, "no such file", "a typo, or another folder", "ls, and name it again")
+            _explain(path, "no such file", "a typo, or another folder", "check the path")
         ) from None
     except (OSError, ValueError) as error:
         raise InvalidDataError(_unreadable(path, error)) from None

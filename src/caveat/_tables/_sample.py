@@ -117,7 +117,7 @@ def _require_columns(sample: Chunk, names: Collection[str], what: str) -> None:
         if name not in sample.columns:
             raise InvalidDataError(
                 f"{what} must name columns of {sample.file}.",
-                got=f"no column {name!r}; there are {', '.join(list(sample.columns)[:20])}",
+                got=f"no column {name!r}; the columns are {', '.join(list(sample.columns)[:20])}",
                 cause="a typo, another delimiter, or a file without a header",
                 fix="use the name as it stands on line 1",
             )

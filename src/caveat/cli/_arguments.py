@@ -35,9 +35,9 @@ class FitRequest:
 def check_data(data: Path) -> None:
     """Raises InvalidArgumentError unless there is such a file or folder."""
     if not data.exists():
-        rule, got = "Data are a file, or a folder of pictures.", f"no such file or folder: {data}"
+        rule, got = "DATA must be a file, or a folder of pictures.", f"no such file or folder: {data}"
         cause = "a typo, or another folder"
-        raise InvalidArgumentError(rule, got=got, cause=cause, fix="ls, and name it again")
+        raise InvalidArgumentError(rule, got=got, cause=cause, fix="check the path")
 
 
 def check_model(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +30,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"caveat {version('caveat')}")
+        raise typer.Exit
+
+
 @app.callback()
-def caveat() -> None:
-    """Keep `demo` and `audit` as commands, and say what `caveat` is for."""
+def caveat(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Holds the options of `caveat` itself."""
 
 
 @app.command()

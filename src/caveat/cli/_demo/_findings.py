@@ -17,7 +17,7 @@ def headline(result: Result) -> str:
     """What the draws made of the turning digit."""
     right, unsure, other = result.turn.tally(result.turn.readings.mean)
     return (
-        f"A turning {result.turn.label}: named at {right} of {ANGLES} angles, “not sure” at {unsure}, "
+        f"A rotated {result.turn.label}: recognized at {right} of {ANGLES} angles, “not sure” at {unsure}, "
         f"another digit at {other}"
     )
 
@@ -26,9 +26,9 @@ def without_draws(result: Result) -> str:
     """The same of the network as it is used without MC dropout."""
     right, unsure, other = result.turn.tally(result.turn.readings.single)
     return (
-        f"That is the mean of {result.plan.draws:,} draws by MC dropout at each angle. Asked once, with "
-        f"dropout off and the same rule, the same network names it at {right}, is not sure at {unsure} "
-        f"and names another digit at {other}."
+        f"These are means of {result.plan.draws:,} draws by MC dropout at each angle. In a single pass with dropout "
+        f"off, by the same rule, the same network recognizes it at {right}, is not sure at {unsure} and takes it "
+        f"for another digit at {other}."
     )
 
 
@@ -77,7 +77,7 @@ def ten_finding(result: Result) -> str:
     """Whether the one digit was an exception."""
     tallies = tally_ten(result.ten)
     return (
-        f"{len(result.ten)} digits, {ANGLES} angles each: another digit is named "
+        f"{len(result.ten)} digits, {ANGLES} angles each: another digit is answered "
         f"{tallies['without'][2]} times without draws, {tallies['with'][2]} times with"
     )
 

@@ -20,7 +20,7 @@ from caveat.cli._report_page import LIGHT, Theme
 COLUMN, ROW = 46, 76
 LEGEND = (
     "bold: the answer from the draws; under it their first choice and its mean softmax;\n"
-    "once: the same network asked once, dropout off; ?: over ln 2 nats, not sure"
+    "once: a single pass of the same network, dropout off; ?: over ln 2 nats, not sure"
 )
 
 

@@ -71,8 +71,8 @@ def plot_confidence(ax: Axes, result: Result, theme: Theme = LIGHT) -> Axes:
         ax.plot(FULL_TURN, top, color=color, linestyle=style, linewidth=1.5, label=name, zorder=2)
         _mark(ax, result.turn, probabilities, color, theme)
     for label, marker, color, face in (
-        ("names it", "o", theme.right, theme.right),
-        ("names another", "X", theme.other, theme.other),
+        ("right", "o", theme.right, theme.right),
+        ("another digit", "X", theme.other, theme.other),
         ("not sure", "o", theme.ink, theme.paper),
     ):
         ax.plot([], [], marker, color=color, markerfacecolor=face, markersize=6, label=label)

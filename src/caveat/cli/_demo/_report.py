@@ -22,8 +22,8 @@ class=other>orange</span> where it is another one; below it are the draws’ fir
 is over the threshold, so it is not an answer.
 """
 READ_CONFIDENCE = """
-Each point is the probability of the first choice at one angle: a disc where it names the digit, a cross
-where it names another, a ring where it is not sure.
+Each point is the probability of the first choice at one angle: a disc where it is right, a cross where
+it is another digit, a ring where the network is not sure.
 """
 READ_SOFTMAX = """
 One row for each digit that is ever the first choice: the line is its mean softmax over the draws, the
@@ -107,7 +107,7 @@ def _tally_table(result: Result) -> str:
         (f"{result.plan.test_draws} draws", *map(str, tallies["with"])),
         ("one pass, dropout off", *map(str, tallies["without"])),
     ]
-    return wide_table(("", "names the digit", "not sure", "names another"), rows, kind="tally")
+    return wide_table(("", "right", "not sure", "another digit"), rows, kind="tally")
 
 
 def _numbers_table(result: Result) -> str:
@@ -127,7 +127,7 @@ def _numbers_table(result: Result) -> str:
                 f"{alone.answer if alone.sure else f'not sure ({alone.answer})'} {alone.probability:.3f}",
             )
         )
-    head = ("angle", "answer", "mean softmax", "sd over draws", "entropy", "mutual information", "asked once")
+    head = ("angle", "answer", "mean softmax", "sd over draws", "entropy", "mutual information", "single pass")
     return f"<details><summary>All angles as numbers</summary>{wide_table(head, rows)}</details>"
 
 

@@ -55,7 +55,7 @@ def print_result(console: Console, result: Result) -> None:
 
 def _turn_table(result: Result) -> Table:
     """The turning digit, a row an angle."""
-    table = bare_table(("angle", "answer", "mean softmax ± sd", "entropy", "MI", "asked once"), no_wrap=True)
+    table = bare_table(("angle", "answer", "mean softmax ± sd", "entropy", "MI", "single pass"), no_wrap=True)
     readings = result.turn.readings
     for row, (angle, tile) in enumerate(zip(FULL_TURN, turn_tiles(result), strict=True)):
         sd = float(readings.sd[row, tile.said.answer])
