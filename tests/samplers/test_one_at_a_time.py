@@ -40,6 +40,13 @@ def test_predictions_are_those_of_an_ensemble_with_one_member_alive() -> None:
     assert int(pred.count) == 6
 
 
+def test_loading_leaves_the_random_states_alone() -> None:
+    """A network is made with random weights before those of a file are put into it."""
+    state = torch.get_rng_state()
+    caveat.predict(one_at_a_time([partial(load, seed) for seed in range(2)], output=caveat.Logits()), torch.ones(2, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("wrong", [[], [nn.Linear(1, 1)], ["model.pt"], nn.Linear(1, 1)])
 def test_what_is_no_list_of_functions_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="functions that return a network"):

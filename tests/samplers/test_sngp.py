@@ -272,6 +272,14 @@ def test_a_head_takes_one_vector_a_row() -> None:
         update_precision(head, torch.zeros(3, 5, 8))
 
 
+def test_a_head_of_inference_mode_draws() -> None:
+    with torch.inference_mode():
+        head = RandomFeatureGaussianProcess(2, 1, features=16, curvature=0.1)
+        update_precision(head, torch.ones(3, 2))
+        drawn = caveat.draws(gaussian_process_head(head, output=caveat.Mean()), torch.ones(2, 2), 3)
+    assert drawn.shape == (3, 2, 1)
+
+
 def test_a_sampler_sees_each_precision_that_is_built() -> None:
     """Also where the memory of the one before last is taken again."""
     head = RandomFeatureGaussianProcess(2, 1, features=16, curvature=0.1)

@@ -99,6 +99,62 @@ def test_stopped_at_any_epoch_and_taken_up(stop: int, tmp_path: Path, monkeypatc
     assert all(distance(a, b) == 0 for a, b in zip(resumed, unbroken, strict=True))
 
 
+class Counting(nn.Module):
+    """What counts its passes, in a number, a list, a plain tensor and a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.passes, self.seen, self.trend, self.notes = mlp(), 0, [], torch.zeros(()), {"passes": 0.0}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.passes += 1
+            self.seen.append(len(x))
+            self.trend = 0.9 * self.trend + 0.1 * x.mean().detach()
+            self.notes["passes"] += 0.5
+        scale = 1 + 0.01 * (self.passes + len(self.seen) + self.notes["passes"])
+        return self.network(x) * scale + self.trend
+
+
+class Annealed(nn.Module):
+    """A loss whose weight grows with every call, as that of a divergence may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.register_buffer("total", torch.zeros(()))
+
+    def forward(self, returned: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.total += 0.01
+        return (1 + 0.01 * self.calls + self.total) * LOSS(returned, targets)
+
+
+class AnnealedFunction:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, returned: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return (1 + 0.01 * self.calls) * LOSS(returned, targets)
+
+
+@pytest.mark.parametrize("make_loss", [lambda: LOSS, Annealed, AnnealedFunction])
+@pytest.mark.parametrize("build", [mlp, Counting])
+def test_what_is_counted_in_attributes_is_kept(
+    build: Any, make_loss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"members": 2, "epochs": 5, "batch_size": 32, "seed": 1, "backend": "loop"}
+    unbroken = fit_ensemble(build, make_loss(), regression(), **settings)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            fit_ensemble(build, make_loss(), regression(), checkpoint=tmp_path, **settings)
+    resumed = fit_ensemble(build, make_loss(), regression(), checkpoint=tmp_path, **settings)
+    assert [found.history for found in resumed.fits] == [found.history for found in unbroken.fits]
+    assert all(distance(a, b) == 0 for a, b in zip(resumed, unbroken, strict=True))
+
+
 def test_a_finished_run_is_read_from_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     first, again = with_batch_norm(), with_batch_norm()

@@ -50,7 +50,8 @@ class GaussianProcessHead(Generic[P_co]):
         """The Cholesky factors, made once for as long as the precision stays what it is."""
         found = dict[int, Tensor]()
         for head in RandomFeatureGaussianProcess.heads_of(self.model):
-            precision, version = head.precision, head.precision._version
+            precision = head.precision
+            version = 0 if precision.is_inference() else precision._version
             of, of_version, factor = self._factors.get(id(head), (None, 0, precision))
             if of is not precision or of_version != version:
                 factor = head.factor()

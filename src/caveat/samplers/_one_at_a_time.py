@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import as_inputs
+from caveat._intercept import state_kept
 from caveat._seeds import check_seed
 from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
@@ -50,7 +51,8 @@ class OneAtATime(Generic[P_co]):
         def member(number: int) -> EvalNetwork:
             if number not in held:
                 held.clear()  # before the next one is loaded
-                network = self.loads[number]()
+                with state_kept(()):  # making a network, whose weights are then loaded, draws random numbers
+                    network = self.loads[number]()
                 require_model(network)
                 held[number] = EvalNetwork(network, self.output.read, self.in_dims)
             return held[number]

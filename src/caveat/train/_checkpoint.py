@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any, cast
 
 import torch
@@ -21,6 +22,7 @@ from caveat.train._stack import tensors_of
 from caveat.train._table import Table
 from caveat.train._trial import describe_network
 
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _LEAST_SECONDS = 1.0  # between two writings
 
 
@@ -95,6 +97,7 @@ class Checkpoint:
             training.begin()
             for name, tensor in _running(training):
                 tensor.copy_(tensors[name])
+            _set_attributes(training, tensors, note["attributes"])
         if training.optimizer is not None:
             _load_optimizer(training.optimizer, tensors, note["optimizer"])
 
@@ -103,7 +106,9 @@ class Checkpoint:
         members = [{name: getattr(member, name) for name in names} for member in training.members]
         progress = {"epoch": training.epoch, "step": training.step, "members": members}
         numbers = _optimizer_state(training)[1]
-        return {"of": self.described, "torch": torch.__version__, "optimizer": numbers, **progress}
+        attributes = {name: value for name, value in _attributes(training) if not isinstance(value, Tensor)}
+        kept = {"optimizer": numbers, "attributes": attributes}
+        return {"of": self.described, "torch": torch.__version__, **kept, **progress}
 
     def _check(self, note: Any) -> None:
         before: Any = cast("dict[str, Any]", note)["of"] if isinstance(note, dict) else {}
@@ -131,7 +136,68 @@ def _tensors(training: Training) -> list[tuple[str, Tensor]]:
     own = [
         (f"member.{number}.{k}", tensor) for number, net in finished for k, tensor in enumerate(tensors_of(net)[0])
     ]
-    return [*_running(training), *_optimizer_state(training)[0].items(), *own]
+    attributes = [(name, value.detach().clone()) for name, value in _attributes(training) if isinstance(value, Tensor)]
+    return [*_running(training), *_optimizer_state(training)[0].items(), *own, *attributes]
+
+
+def _attributes(training: Training) -> Iterator[tuple[str, Any]]:
+    """What networks and losses hold beside parameters, such as a count of their passes: plain values, and tensors.
+
+    Tensors only of a network of which a training pass changes an attribute, and a loss's buffers.
+    """
+    for place, (space, with_tensors) in _spaces(training).items():
+        for name, value in space.items():
+            tensor = with_tensors and isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
+            if name not in _OF_EVERY_MODULE and (_is_plain(value) or (tensor and _can_be_stored(value))):
+                yield f"attribute.{place}.{name}", value
+
+
+def _spaces(training: Training) -> dict[str, tuple[dict[str, Any], bool]]:
+    """The attributes of every module and of the losses, by place, and whether tensors among them are state."""
+    found: dict[str, tuple[dict[str, Any], bool]] = {}
+    for number, member in enumerate(training.members):
+        for position, module in enumerate(member.network.modules()):
+            found[f"{number}.{position}"] = vars(module), member.binds is not None
+    objective = training.objective
+    for kind, loss in (("loss", objective.loss), ("penalty", objective.penalty), ("held", objective.validation_loss)):
+        parts: list[Any] = [*loss.modules()] if isinstance(loss, nn.Module) else [loss]
+        for position, part in enumerate(parts):
+            if hasattr(part, "__dict__") and not isinstance(part, (type, FunctionType)):
+                found[f"{kind}.{position}"] = vars(part), False
+            if isinstance(part, nn.Module):
+                found[f"{kind}.buffers {position}"] = vars(part)["_buffers"], True
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Does JSON give it back as it is?"""
+    if not isinstance(value, (list, dict)):
+        return type(value) in (bool, int, float, str, type(None))
+    try:
+        return json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _can_be_stored(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_complex() and not tensor.is_meta
+
+
+def _set_attributes(training: Training, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    now, spaces = dict(_attributes(training)), _spaces(training)
+    held = {name: tensor for name, tensor in tensors.items() if name.startswith("attribute.")}
+    for key, value in (held | plain).items():
+        before = now.get(key)
+        if isinstance(value, Tensor):
+            like = before if isinstance(before, Tensor) else next(training.members[0].network.parameters())
+            value = value.to(like.device)
+            same = isinstance(before, Tensor) and torch.equal(value, before)
+        else:
+            same = key in now and type(before) is type(value) and before == value
+        if not same:
+            _, one, two, name = key.split(".", 3)
+            spaces[f"{one}.{two}"][0][name] = value
+
 
 
 def _optimizer_state(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
