@@ -34,7 +34,7 @@ def select(scores: Tensor, size: int, *, strategy: Strategy = "top", coldness: f
     Args:
         scores: (B,), such as ``score_rows`` gives.
         size: Number of rows to choose.
-        strategy: as above.
+        strategy: Name of a strategy above.
         coldness: above 0; the larger, the nearer to "top", which does not use it.
         seed: Random seed for the random choices.
 

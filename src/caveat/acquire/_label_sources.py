@@ -61,8 +61,8 @@ def folder_labels(
     """A source that asks through files: a person moves each from ``to_label`` into the folder of its class.
 
     Args:
-        folder: holds ``to_label`` and a folder for each class; they are made.
-        classes: their names; the label is the number of the class.
+        folder: Folder with ``to_label`` and a folder for each class; they are made.
+        classes: Names of the classes; the label is the index of the class.
         show: ``show(row, folder)`` writes the file of a row, named by its number (``17.png``), into a folder; an empty
             ``17.txt`` if not given.
 

@@ -44,7 +44,7 @@ def warm_started(
         epochs: Number of epochs of each retraining.
         steps: Rough number of steps of each retraining, however many rows there are, in place of ``epochs``.
         seed: Random seed for the first training.
-        bootstrap: train each network on rows drawn with replacement.
+        bootstrap: Whether to train each network on rows drawn with replacement.
         backend: "vectorized" trains members as one stack, "loop" one after another; None chooses by their sizes.
         settings: Other arguments of ``caveat.train.fit``.
 

@@ -102,7 +102,7 @@ def active_learning(
         batch: Number of rows to label in a round; the last may be smaller, where the pool ends.
         rounds: Number of rounds after the initial one.
         evaluate: Function of what ``fit`` gives that returns numbers to keep of each round.
-        candidates: number of random rows to score per round, where the pool is large.
+        candidates: Number of random rows to score per round, where the pool is large.
         checkpoint: File to go on from.
         seed: Random seed for the initial rows, the candidates and the picks.
 

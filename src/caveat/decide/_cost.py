@@ -23,7 +23,7 @@ def threshold_for_cost(
     """The threshold with the smallest mean cost on the calibration rows: a row kept costs its loss, others a price.
 
     Args:
-        pred: a predictive of the calibration rows, or their uncertainty (B,).
+        pred: Predictive of the calibration rows, or their uncertainty (B,).
         losses: (B,), what each row costs if it is answered, at least 0, in the unit of ``deferral_cost``.
         deferral_cost: Cost of deferring a row.
         measure: as in ``uncertainty``.
@@ -71,7 +71,7 @@ def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[
     """The expected cost of each action for each row, (B, A): sum over classes of p(class) cost(class, action).
 
     Args:
-        pred: a predictive over classes, or probabilities (B, C).
+        pred: Predictive over classes, or probabilities (B, C).
         costs: (C, A), ``costs[c][a]`` is the cost of action ``a`` where the truth is class ``c``.
 
     Raises:

@@ -24,7 +24,7 @@ def threshold_for_coverage(
     this probability (over calibration sets), by the exact distribution of order statistics.
 
     Args:
-        pred: a predictive of the calibration rows, or their uncertainty (B,). No labels are needed.
+        pred: Predictive of the calibration rows, or their uncertainty (B,). No labels are needed.
         coverage: Fraction of rows to keep, in (0, 1].
         confidence: Probability that the promise holds for new rows; None: it is about these rows only.
         measure: as in ``uncertainty``.

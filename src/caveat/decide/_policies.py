@@ -30,7 +30,7 @@ def abstain(
     """Answers the rows whose uncertainty is at most the threshold, and abstains from the others.
 
     Args:
-        pred: a predictive with one prediction per row.
+        pred: Predictive with one prediction per row.
         threshold: What ``threshold_for_risk`` and its like return (for the same measure), or a number.
         measure: as in ``uncertainty``.
         names: Names of the classes.
@@ -69,7 +69,7 @@ def refer(
     """Refers the least certain rows to a person who has time for ``budget`` rows a day.
 
     Args:
-        pred: a predictive with one prediction per row.
+        pred: Predictive with one prediction per row.
         budget: Number of rows that the person can look at in a day, at least 0.
         spent: Number of today's referrals so far: ``Ledger.count("refer", day=...)`` knows.
         threshold: only rows above it are referred, and those for which no time is left are abstained from. If not
@@ -123,7 +123,7 @@ def cheapest_action(
     The first C actions are to answer class 0, 1, ...; those after them (say, "refer") give no answer.
 
     Args:
-        pred: a predictive over classes.
+        pred: Predictive over classes.
         costs: (C, A): ``costs[c][a]`` is the cost of action ``a`` where the truth is class ``c``. A at least C.
         actions: A names; those of the classes, then "action C", ... if not given.
         names, ids: As in ``abstain``.

@@ -45,7 +45,7 @@ def threshold_for_risk(
     the loss must not fall below it on average, as it does not where the measure ranks the losses at all.
 
     Args:
-        pred: a predictive of the calibration rows, or their uncertainty (B,).
+        pred: Predictive of the calibration rows, or their uncertainty (B,).
         losses: (B,), each in [0, 1]: ``pred.predicted != labels``, or any bounded loss. Losses of 0 and 1 are bounded
             exactly (Clopper-Pearson), others by Hoeffding and Bentkus.
         target: Largest risk that is allowed, in (0, 1).

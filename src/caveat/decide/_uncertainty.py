@@ -24,7 +24,7 @@ def uncertainty(pred: Predictive | Tensor, measure: MeasureLike = None) -> Tenso
     """Returns one number per row, (B,), higher is less certain: what thresholds and policies rank by.
 
     Args:
-        pred: a predictive, or numbers (B,) that are uncertainty already: a tensor, an array, a series or a list.
+        pred: Predictive, or numbers (B,) that are uncertainty already: a tensor, an array, a series or a list.
         measure: Name in ``MEASURES``, or a function of the predictive; predictive entropy (classes) or the total
             variance (targets) if not given. Where it gives several numbers per row (targets, labels, pixels) they are
             averaged. ``margin``, which is high where the network is sure, is taken with its sign turned.

@@ -38,7 +38,7 @@ def insert_dropout(
     ``ModuleList`` and ``ModuleDict`` run nothing themselves and are passed over, whatever ``after`` says of them.
 
     Args:
-        model: any network.
+        model: Any network.
         p: the rate, in [0, 1).
         after: a class of modules, ``nn.ReLU``, or several, ``(nn.ReLU, nn.GELU)``; or a predicate over (path, module),
             ``caveat.paths("layer*.relu")`` or your own.

@@ -23,7 +23,7 @@ def replace(model: nn.Module, *, which: Which, by: Callable[[nn.Module], nn.Modu
     checkpoint of the plain network loads still (with ``strict=False`` where a learned rate is new).
 
     Args:
-        model: any network.
+        model: Any network.
         which: a class of modules, ``nn.Linear``, or several; or a predicate over (path, module),
             ``caveat.paths("head.*")`` or your own.
         by: makes the new module from the old one: ``caveat.layers.ConcreteDropout``,

@@ -46,15 +46,15 @@ def animate_class_histograms(
     the true one outlined with a tick, and below the image which class is said.
 
     Args:
-        path: where to write; ".gif" (Pillow) or ".mp4" (needs the program ffmpeg).
+        path: File to write; ".gif" (Pillow) or ".mp4" (needs the program ffmpeg).
         probabilities: (T, S, C), for each of the T steps the probabilities of the S draws.
         images: (T, C, H, W) or (T, H, W) from ``vmin`` to ``vmax``, shown beside.
         vmin, vmax: What is black and white in the images, in their own unit.
-        label: the true class.
-        names: the C classes' names.
+        label: Index of the true class.
+        names: Names of the C classes.
         captions: T lines such as "30°".
         bins: Number of bins of each histogram.
-        frames_per_second: 4 gives time to read.
+        frames_per_second: Frames per second; 4 gives time to read.
 
     Returns:
         The path.

@@ -32,10 +32,10 @@ def plot_referral(
     Args:
         curves: a curve, or a dict of them by name. A curve has ``fractions`` and ``values`` (F,), and may have ``low``
             and ``high``, the ends of its band; or it is a tuple of two or four such arrays.
-        baselines: the names that are drawn in gray, behind the others.
+        baselines: Names of the curves drawn in gray, behind the others.
         metric: Its name, and its unit if it has one; the curves' own if not given.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
@@ -78,10 +78,10 @@ def plot_risk_coverage(
     Args:
         curves: a curve, or a dict of them by name. A curve has ``coverage`` and ``risk`` (N,), or is a tuple of these.
             The ``oracle`` of the first that has one is drawn as a baseline.
-        baselines: the names that are drawn in gray, behind the others.
+        baselines: Names of the curves drawn in gray, behind the others.
         risk: What the mean loss is, such as "error rate", and its unit if it has one.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.

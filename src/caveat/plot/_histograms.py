@@ -37,7 +37,7 @@ def plot_measure_histograms(
             predictives, if not given, the total: predictive entropy, or the variance.
         bins: Number of bins, from the least to the largest value of all sets.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.
@@ -95,11 +95,11 @@ def plot_class_histograms(
 
     Args:
         probabilities: (S, C) probabilities of the S draws, or a predictive of one input that kept them (``keep=True``).
-        label: the true class.
-        names: the C classes' names.
+        label: Index of the true class.
+        names: Names of the C classes.
         bins: Number of bins over [0, 1].
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.

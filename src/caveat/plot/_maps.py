@@ -35,9 +35,9 @@ def plot_uncertainty_maps(
         aleatoric: (H, W), not negative.
         epistemic: (H, W), not negative.
         unit: Unit of both maps, such as "nats".
-        vmin, vmax: what is black and white in the image, in its own unit; values beyond are cut off if given.
+        vmin, vmax: What is black and white in the image, in its own unit; values beyond are cut off if given.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given. It is left empty but for its title, with the three pictures in it.
+        ax: Axes to draw on; a new figure if not given. It stays empty but for its title and the three pictures.
 
     Returns:
         The axes, whose ``child_axes`` are the three pictures and the scale.
@@ -103,15 +103,15 @@ def plot_decision_map(
     Args:
         of: a function of points (N, 2), a float32 tensor, to the measure (N,), or to a predictive, such as
             ``lambda x: caveat.predict(sampler, x, n=100)``.
-        x, y: the range of the two inputs.
+        x, y: Ranges of the two inputs.
         measure: what is drawn: a name or a function of ``caveat.measures.MEASURES``, or any text with its unit. Of a
             predictive, if not given, the total.
         points: (M, 2) training points.
         labels: (M,) their classes, whole numbers from 0.
-        names: the classes' names.
+        names: Names of the classes.
         steps: Number of points along each side.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.

@@ -41,16 +41,16 @@ def plot_regression(
 
     Args:
         x: (B,) the input, in any order.
-        pred: a predictive of regression, or a dict of "mean", "total", "epistemic", "aleatoric", the last three
+        pred: Predictive of regression, or a dict of "mean", "total", "epistemic", "aleatoric", the last three
             variances (B,) or (B, D); parts that are not there are left out.
         data: (x, y) of the training data, drawn as dots.
         truth: (B,) the true function at ``x``.
-        column: which of the D targets.
-        deviations: half the height of a band, in standard deviations.
-        parts: which bands.
-        x_label, y_label: with their units, as in "height (m)".
+        column: Index of the target, 0 to D - 1.
+        deviations: Half the height of a band, in standard deviations.
+        parts: Names of the bands to draw.
+        x_label, y_label: Labels with their units, as in "height (m)".
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.

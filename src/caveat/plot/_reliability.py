@@ -35,7 +35,7 @@ def plot_reliability(
         correct: (N,) whether the answer was right; with (N, C) probabilities the labels; left out with bins.
         bins: Number of bins, of equal width. An empty bin shows no bar.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.

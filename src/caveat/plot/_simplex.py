@@ -41,10 +41,10 @@ def plot_simplex(
 
     Args:
         probabilities: (S, 3) probabilities of the S draws, or a predictive of one input that kept them (``keep=True``).
-        label: the true class, whose name is bold with a tick.
-        names: the three classes' names: lower left, lower right, top.
+        label: Index of the true class, whose name is bold with a tick.
+        names: Names of the three classes: lower left, lower right, top.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.

@@ -34,10 +34,10 @@ def plot_under_shift(
 
     Args:
         tables: what ``caveat.shift.under_shift`` returned, or a dict of them by method.
-        metric: which of the tables' metrics.
-        x_label, y_label: with their units; the metric's name if not given.
+        metric: Name of one of the tables' metrics.
+        x_label, y_label: Labels with their units; the metric's name if not given.
         title: The picture's own if not given; "" for none.
-        ax: where to draw; a new figure if not given.
+        ax: Axes to draw on; a new figure if not given.
 
     Returns:
         The axes.

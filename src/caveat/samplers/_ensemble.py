@@ -276,7 +276,7 @@ def deterministic(model: nn.Module, *, output: Output[P] | dict[str, Output], in
     """A sampler of one function: the network as it is in eval mode. Epistemic uncertainty is 0.
 
     Args:
-        model: any network; one with dropout runs without.
+        model: Any network; one with dropout runs without.
         output: How to read what it returns, or a dict of outputs by name for several heads.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 

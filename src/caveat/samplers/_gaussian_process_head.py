@@ -98,12 +98,12 @@ def gaussian_process_head(
     coherent over rows. The rest of the network runs once, whatever n is.
 
     Args:
-        model: a network with a ``caveat.layers.RandomFeatureGaussianProcess``, its precision built
+        model: Network with a ``caveat.layers.RandomFeatureGaussianProcess``, its precision built
             (``caveat.layers.update_precision``).
         output: How to read what the network returns: ``Logits()``, ``Mean(noise_variance=...)``, ...
-        live: which dropout sites fire as well; none if not given.
+        live: Which dropout sites fire as well; none if not given.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
-        memory: bytes that the draws held at once may take.
+        memory: Number of bytes that the draws held at once may take.
         backend: "vectorized" or "loop", as for ``caveat.mc_dropout``.
         chunk: Number of draws to hold at once; chosen by size if not given.
 

@@ -87,12 +87,12 @@ def mc_batch_norm(
     and rows do not influence each other: the statistics are the training mini-batch's, never the batch's at hand.
 
     Args:
-        model: any network that calls ``F.batch_norm``, as ``nn.BatchNorm1d/2d/3d`` and ``nn.SyncBatchNorm`` do.
+        model: Any network that calls ``F.batch_norm``, as ``nn.BatchNorm1d/2d/3d`` and ``nn.SyncBatchNorm`` do.
         data: inputs of N training rows: a tensor, a tuple of arguments, a dict of keywords; or a dataset or
             ``DataLoader`` of (inputs, target) examples with a length.
         output: How to read what the network returns, or a dict of outputs by name for several heads.
-        batch_size: rows of a mini-batch, best as in training: the smaller, the larger the uncertainty. 32 if not given,
-            or half of the data where that is less.
+        batch_size: Number of rows of a mini-batch, best as in training: the smaller, the larger the uncertainty.
+            32 if not given, or half of the data where that is less.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:

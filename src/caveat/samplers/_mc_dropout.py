@@ -186,9 +186,9 @@ def mc_dropout(
     everything else behaves as in eval mode.
 
     Args:
-        model: any network.
+        model: Any network.
         output: How to read what it returns, or a dict of outputs by name for several heads.
-        live: which sites fire, a predicate over (path, module): ``all_dropout`` (all dropout), ``paths("head.*")``,
+        live: Which sites fire: a predicate over (path, module): ``all_dropout`` (all dropout), ``paths("head.*")``,
             ``dropout_modules``, ``with_stochastic_depth``, or your own.
         masks: "shared": one mask for all rows, so a draw is one function and rows are coherent; "per_row": a fresh mask
             for each row, as torch's own dropout draws.
@@ -198,7 +198,7 @@ def mc_dropout(
         in_dims: The batch axis of each input, as in ``torch.vmap``: an int for all, or a tuple, dict or tree like the
             inputs with None for what all rows share, as ``(0, None)`` for ``forward(x, shared)``. Found by trial if
             not given.
-        memory: bytes that the draws held at once may take; a quarter of what is free if not given.
+        memory: Number of bytes that the draws held at once may take; a quarter of what is free if not given.
         backend: "vectorized" (the draws of a chunk in one pass) or "loop"; chosen by a rule on sizes if not given.
         chunk: Number of draws to hold at once; chosen by size if not given.
 

@@ -41,7 +41,7 @@ def snapshots(
     Args:
         checkpoints: networks, state dicts or paths of checkpoints, in order; or a folder, whose ``.pt``, ``.pth``,
             ``.ckpt`` and ``.safetensors`` files are taken in the order of the numbers in their names.
-        model: the network that state dicts and files are of; it is copied for each and stays as it is.
+        model: Network that state dicts and files are of; it is copied for each and stays as it is.
         output: How to read what a network returns, or a dict of outputs by name for several heads.
         last: Number of the last snapshots to take; all if not given.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.

@@ -176,11 +176,11 @@ def swag(
     last deviations. A draw's weights depend on (seed, i) alone. The network is copied, and stays as it is.
 
     Args:
-        model: the network that was trained.
+        model: Network that was trained.
         snapshots: ``SwagMoments`` collected while training; or networks, state dicts or paths of checkpoints, in order.
         output: How to read what the network returns, or a dict of outputs by name for several heads.
         rank: Number of last deviations that make the low-rank part, where snapshots are given; 0 for none.
-        scale: multiplies the covariance; 1 is the paper's.
+        scale: Factor of the covariance; 1 is the paper's.
         data: training inputs, for batch normalization: its statistics belong to weights, so each draw takes those of
             all rows under its own. Needed where the network has batch normalization. As for ``mc_batch_norm``.
         batch_size: Number of rows passed at once. It decides memory and time, not the result: with all rows at once

@@ -162,7 +162,7 @@ def test_time_augmentation(  # no test, though its name begins as one's
     the input, so read the variance over draws as sensitivity to these changes.
 
     Args:
-        model: any network.
+        model: Any network.
         augment: takes inputs as they are passed to ``predict`` (a tensor, a tuple or a dict) and a ``torch.Generator``
             on the CPU, and returns inputs with as many rows. Augmentations that draw from torch's, NumPy's or Python's
             own random state work as well: these are set for the call and put back.

@@ -83,9 +83,9 @@ def corrupt(
 
     Args:
         images: (B, C, H, W) in [0, 1], C of 1 or 3, at least 8 x 8.
-        kind: one of ``CORRUPTIONS`` or ``EXTRA_CORRUPTIONS``.
-        severity: 1 to 5.
-        seed: any integer.
+        kind: Name in ``CORRUPTIONS`` or ``EXTRA_CORRUPTIONS``.
+        severity: Severity, 1 to 5.
+        seed: Random seed for the draws.
         constants: "cifar", "tiny_imagenet" or "imagenet"; by the side of the images if not given.
         numbers: (B,) int64, by which the images draw their randomness; from their own pixels if not given.
         frost_photographs: (N, 3, H', W') in [0, 1], at least as large as the images once scaled: cut from for "frost".

@@ -19,7 +19,7 @@ def rotate(images: Tensor, degrees: float | Sequence[float] | Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W) in [0, 1], any C.
-        degrees: one angle, or (B,) of them.
+        degrees: Angle in degrees: one number, or (B,).
 
     Returns:
         (B, C, H, W); images that are not square keep their shape, and are turned in pixels, without shear.
@@ -70,7 +70,7 @@ def blend(first: Tensor, second: Tensor, alpha: float | Sequence[float] | Tensor
     Args:
         first: (B, C, H, W) in [0, 1], any C.
         second: the same shape.
-        alpha: 0 or more, one number or (B,) of them.
+        alpha: Weight of the second image, 0 or more: one number, or (B,).
 
     Raises:
         InvalidArgumentError: images of another form or range or of two shapes, a negative alpha.

@@ -21,7 +21,7 @@ def label_shift(labels: Tensor, proportions: Mapping[int, float], *, size: int |
         labels: (N,) classes, whole numbers from 0.
         proportions: Fraction of each class; they are divided by their sum, and classes left out get none.
         size: Number of rows; the most that the labels allow if not given.
-        seed: any integer.
+        seed: Random seed for the draws.
 
     Returns:
         (size,) int64 indices in random order. Each class gets its fraction of ``size`` rounded down; what is left over
@@ -79,10 +79,10 @@ def new_classes(
 
     Args:
         labels: (N,) classes, whole numbers from 0.
-        classes: the new ones.
+        classes: New classes.
         fraction: Fraction of the rows that are new, 0 to 1; times ``size``, rounded to the nearest row.
         size: Number of rows; the most that the labels allow if not given.
-        seed: any integer.
+        seed: Random seed for the draws.
 
     Raises:
         InvalidArgumentError: labels of another form, a class that no row has, a fraction outside 0 to 1, too few rows.

@@ -121,7 +121,7 @@ class Regressor(TableEstimator, RegressorBase):
         width, depth: Width and depth of the perceptron.
         dropout: its rate; 0.1, of a classifier 0.25, if None.
         epochs: Largest number of passes over the rows; by the number of rows if None, as are the next two.
-        batch_size: rows of a step.
+        batch_size: Number of rows of a step.
         patience: epochs to wait for a gain on held-out rows.
         learning_rate, weight_decay: AdamW's; a decay of 0.01 if None.
         calibration: the fraction of rows that only calibrates; 0 for none. Tables too small to spare 20

@@ -74,12 +74,12 @@ def fit_ensemble(
         seed: Random seed for the ensemble.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
         validation_loss: see ``fit``; each member is stopped by it on its own held-out rows.
-        bootstrap: each member draws its training rows with replacement.
+        bootstrap: Whether each member draws its training rows with replacement.
         adversarial: see ``fit``.
         optimizer: see ``fit``; members are then trained one after another.
         schedule: see ``fit``.
-        checkpoint: a folder that keeps the state of all members.
-        progress: show a bar, where the standard error is a terminal.
+        checkpoint: Folder that keeps the state of all members.
+        progress: Whether to show a bar, where the standard error is a terminal.
         device: Device to train on.
         backend: "vectorized" trains all as one stack, "loop" one after another; None chooses by the sizes of the
             network and of a batch, and stacks only where a trial shows the same gradients.

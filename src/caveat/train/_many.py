@@ -32,14 +32,14 @@ def fit_many(
     ``fit`` gives for it alone, to rounding.
 
     Args:
-        runs: what to train; see ``Run``. A member's dropout rates are those of the network that its ``build`` gives.
+        runs: Networks to train; see ``Run``. A member's dropout rates are those of what its ``build`` gives.
         loss: ``loss(returned, targets)`` gives one number, the mean over the batch.
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step; what differs between
             runs in it belongs into a buffer of the network.
         validation_loss: see ``fit``.
-        checkpoint: a folder that keeps the state of all runs.
-        progress: show a bar, where the standard error is a terminal.
-        device: where to train; where the networks are made, if not given.
+        checkpoint: Folder that keeps the state of all runs.
+        progress: Whether to show a bar, where the standard error is a terminal.
+        device: Device to train on; that of the networks if not given.
         backend: "vectorized" trains in stacks, "loop" one after another; None chooses as ``fit_ensemble`` does.
 
     Returns:

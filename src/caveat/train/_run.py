@@ -35,12 +35,12 @@ class Run:
         seed: Random seed for the initialization, the validation split, the order of the rows and the dropout.
         validation: the fraction of rows that is held out, (inputs, targets) of its own, or None.
         epochs: Largest number of passes over the data.
-        batch_size: rows of a step.
-        learning_rate: AdamW's.
+        batch_size: Number of rows of a step.
+        learning_rate: Learning rate of AdamW.
         weight_decay: AdamW's: each step takes learning_rate * weight_decay of each weight away.
         patience: Number of epochs without a lower validation loss after which training stops, with the best weights.
             None: all epochs, then the best weights where there is a validation part, else the last.
-        bootstrap: draw the training rows with replacement.
+        bootstrap: Whether to draw the training rows with replacement.
         adversarial: None, or the step of the fast gradient sign as a fraction of each input feature's range.
         optimizer: None for AdamW, or a factory: ``optimizer(parameters)`` gives the network's optimizer.
         schedule: None, or ``schedule(t)``, the factor of the learning rate after a fraction t of all steps.

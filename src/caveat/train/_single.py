@@ -46,7 +46,7 @@ def fit(
     network.
 
     Args:
-        model: any network; afterwards it is in eval mode, on ``device`` if one is given.
+        model: Any network; afterwards it is in eval mode, on ``device`` if one is given.
         loss: ``loss(returned, targets)`` gives one number, the mean over the batch.
         data: (inputs, targets) of tensors or arrays, or a Dataset or DataLoader of such pairs, which is read once, so
             that random augmentation in it is not repeated. Inputs of several tensors are a tuple or a dict, for
@@ -61,7 +61,7 @@ def fit(
         penalty: ``penalty(network)`` gives one number that is added to the loss of every step.
         validation_loss: Loss of the held-out rows, which stops training, if not ``loss``: ``gaussian_nll``
             stops by likelihood what is trained on ``beta_nll``.
-        bootstrap: draw the training rows with replacement.
+        bootstrap: Whether to draw the training rows with replacement.
         adversarial: Train on adversarial examples too, whose inputs are moved by this fraction of each feature's range
             in the direction in which the loss grows (0.01 in "Simple and Scalable Predictive Uncertainty Estimation
             using Deep Ensembles", Lakshminarayanan, Pritzel, Blundell, 2017).
@@ -69,7 +69,7 @@ def fit(
             ``learning_rate`` and ``weight_decay`` are then without effect.
         schedule: Factor of the learning rate, ``schedule(t)``, when a fraction t of all steps has been taken, such as
             ``lambda t: 0.5 * (1 + math.cos(math.pi * t))``.
-        checkpoint: a file that keeps the state; the same call goes on from it, with the result of an unbroken run.
+        checkpoint: File that keeps the state; the same call goes on from it, with the result of an unbroken run.
         progress: Whether to show a bar, where the standard error is a terminal.
         device: Device to train on; the network's if not given.
 

@@ -231,9 +231,9 @@ def moments(
     elements of a row vary independently. For joint questions draw with ``caveat.mc_dropout``.
 
     Args:
-        model: a network with dropout.
+        model: Network with dropout.
         output: How to read what it returns, or a dict of outputs by head.
-        live: which sites fire, as for ``caveat.mc_dropout``.
+        live: Which sites fire, as for ``caveat.mc_dropout``.
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
