@@ -24,7 +24,7 @@ from caveat.acquire import (
 from caveat.acquire._queries import predictive_of_estimator
 from caveat.errors import InvalidArgumentError, OutputMismatchError, RowsNotSeparatedWarning
 from caveat.predictive import Mean
-from caveat.samplers import ensemble, mc_dropout
+from caveat.samplers import ensemble, mc_dropout, mixture
 
 
 def network(seed: int = 0, actions: int = 3) -> nn.Sequential:
@@ -59,6 +59,19 @@ def test_an_ensemble_thompson_samples_its_members() -> None:
     own = [member(x).argmax(-1).tolist() for member in members]
     drawn = [own.index(thompson()(sampler, x, seed).tolist()) for seed in range(40)]
     assert set(drawn) == {0, 1, 2, 3}
+
+
+def test_a_mixture_thompson_samples_all_of_its_components() -> None:
+    """Draw i is of component i mod K: always draw 0 would be one network's opinion."""
+    networks = [network(actions=3) for _ in range(3)]
+    for favorite, one in enumerate(networks):
+        with torch.no_grad():
+            one[3].bias[favorite] += 1000
+    sampler = mixture([mc_dropout(one, output=Mean()) for one in networks])
+    nested = mixture([sampler, mixture([mc_dropout(networks[0], output=Mean())])])
+    for by in (sampler, nested):
+        taken = torch.stack([thompson()(by, torch.zeros(1, 3), seed) for seed in range(60)])
+        assert taken.flatten().bincount(minlength=3).min() >= 4
 
 
 def test_thompson_is_one_function_for_all_contexts_and_anew_at_each_seed() -> None:

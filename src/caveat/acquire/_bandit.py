@@ -20,6 +20,8 @@ from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, OutputMismatchError
 from caveat.measures import epistemic_variance
 
+_MANY = 720_720  # the first draws of a mixture are of its first component; this many are as many of each of up to 16
+
 
 class BanditPolicy(Protocol):
     """Actions (B,) int64 for contexts, from a sampler of reward functions; the seed is new at each call."""
@@ -54,7 +56,8 @@ class BanditRun:
 def thompson() -> BanditPolicy:
     """Policy that takes the best action under one draw: one reward function for all contexts of a call.
 
-    Of a sampler with an end (an ensemble) the draw is a random one of its functions.
+    Of a sampler with an end (an ensemble) the draw is a random one of its functions, of a mixture one of a random
+    component.
 
     See "On the Likelihood that One Unknown Probability Exceeds Another in View of the Evidence of Two Samples",
     Thompson, 1933.
@@ -69,7 +72,8 @@ def thompson() -> BanditPolicy:
     """
 
     def policy(sampler: Sampler, contexts: Tensor, seed: int, /) -> Tensor:
-        index = fold_in(seed, "function") % sampler.size if sampler.size is not None else 0
+        functions = sampler.size or (_MANY if hasattr(sampler, "samplers") else 1)
+        index = fold_in(seed, "function") % functions
         with sampler.bind(contexts, seed) as stream:
             one = next(iter(stream(range(index, index + 1))))
             return _rewards(sampler.output.summarize(one).mean).argmax(-1)
