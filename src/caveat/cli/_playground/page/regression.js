@@ -35,7 +35,7 @@ function settings() {
 }
 
 const NOTES = {
-  mc_dropout: "Each draw is the network with other units dropped. The same draws are kept while it trains, so each line moves smoothly.",
+  mc_dropout: "Each draw is the network with a different set of units dropped. The same draws are kept while it trains, so each line moves smoothly.",
   ensemble: "Five networks from different first weights, all trained on your points, without dropout.",
   gaussian_process: "No network and no training: the posterior in closed form, its one noise by the marginal likelihood. Draws are functions of the posterior.",
 };
@@ -95,7 +95,7 @@ function drawPicture() {
   byId("loss").textContent = picture.loss === null ? "–" : picture.loss.toFixed(3);
   byId("speed").textContent = `${(1000 * picture.seconds).toFixed(0)} ms for ${picture.draws} draw${picture.draws === 1 ? "" : "s"}`;
   const learns = byId("method").value !== "gaussian_process";
-  byId("state").textContent = !state.points.length ? "no points: the prior" : picture.resting ? (learns ? "at rest" : "exact") : "training";
+  byId("state").textContent = !state.points.length ? "no points: the prior" : picture.resting ? (learns ? "idle" : "exact") : "training";
   read();
   drawParts();
 }
