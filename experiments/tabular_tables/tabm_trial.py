@@ -96,7 +96,7 @@ def train(
     end, of_classes = time.process_time() + most, y.dtype.kind == "i"
     words = {name for name, values in X.items() if values.dtype == object}
     schema, typed = learn_table(X, words, row_place)
-    table, reader = TrainingTable.of(schema, typed), TableReader(schema)
+    table, reader = TrainingTable(schema, typed.numbers, schema.encode(typed)), TableReader(schema)
     rows = table.encoded
     outputs = int(y.max()) + 1 if of_classes else 1 + density
     target = torch.tensor(y) if of_classes else torch.tensor(y, dtype=torch.float32)[:, None]

@@ -181,8 +181,8 @@ def test_a_saved_model_of_a_table_predicts_without_scikit_learn(tmp_path: Path) 
 
 
 def test_the_methods_that_are_known_before_torch_is_loaded_are_the_estimators() -> None:
+    from caveat._estimators import METHODS as OF_PICTURES
     from caveat.cli._arguments import METHODS
-    from caveat.image._settings import METHODS as OF_PICTURES
     from caveat.tabular._network import METHODS as OF_TABLES
 
     assert METHODS == {"tables": OF_TABLES, "pictures": OF_PICTURES}

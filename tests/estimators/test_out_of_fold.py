@@ -26,7 +26,6 @@ from caveat._estimators import (
     sets_of,
 )
 from caveat._estimators._held_out import FOLDS, split_in_folds
-from caveat._estimators._model import split_evenly
 from caveat.tabular import Classifier, Regressor
 from caveat.train import Fit
 from caveat.train._history import History
@@ -45,11 +44,6 @@ class Line(nn.Module):
 
     def sampler(self, output: Any) -> Any:
         return caveat.deterministic(self, output=output)
-
-
-class Reader:
-    def parts(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return split_evenly(inputs, 1000)
 
 
 class Table:
@@ -76,7 +70,7 @@ def learn(training: Training) -> Learned:
     noise = float((wanted - design @ weights).square().mean())
     network = Line(weights, noise)
     fit = Fit(network, History((0.0,), ()), 1, 1, False, 0)
-    return Learned(Reader(), None, training.rows.x, [fit], noise=max(noise, 1e-6))  # pyright: ignore
+    return Learned(None, None, training.rows.x, [fit], noise=max(noise, 1e-6))  # pyright: ignore
 
 
 class Settings:
@@ -85,8 +79,8 @@ class Settings:
 
 def kind(*, folds: bool = True) -> Kind:
     unused: Any = None
-    return Kind("test", ("test", 1), "row", "rows", caveat.errors.InvalidArgumentError, unused, unused, unused,
-                unused, lambda settings, *_: settings, learn, unused, unused, unused, unused, folds=folds)  # fmt: skip
+    return Kind("test", ("test", 1), "row", "rows", unused, unused, unused, unused, lambda settings, *_: settings,
+                learn, unused, unused, unused, unused, sampler=Line.sampler, folds=folds)  # fmt: skip
 
 
 def numbers_of(rows: int, seed: int) -> tuple[Tensor, Tensor]:

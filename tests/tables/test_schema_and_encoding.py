@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from caveat._plain import from_plain
 from caveat._tables._columns import as_columns, as_objects
 from caveat._tables._reading import learn_table
-from caveat._tables._schema import CategoryColumn, Column, Schema, parse_columns
-from caveat._tables._typed import ABSENT, FIRST, UNKNOWN, unfamiliarity
-from caveat._tables._typed import encode as encode_typed
+from caveat._tables._schema import ABSENT, FIRST, UNKNOWN, CategoryColumn, Column, Schema, parse_columns
 from caveat.errors import InvalidDataError
 
 
@@ -29,7 +27,7 @@ def table() -> dict[str, np.ndarray]:
 
 
 def encode(schema: Schema, columns: dict[str, np.ndarray]) -> torch.Tensor:
-    return encode_typed(schema, parse_columns(schema, columns))
+    return schema.encode(parse_columns(schema, columns))
 
 
 def test_a_schema_comes_back_from_json() -> None:
@@ -49,7 +47,7 @@ def test_encoded_rows_by_hand() -> None:
         [1.5 / 1.25**0.5, 0.0, UNKNOWN, 1.0, 1.0],
     ]
     torch.testing.assert_close(encode(schema, rows), torch.tensor(expected))
-    torch.testing.assert_close(unfamiliarity(schema, encode(schema, rows)), torch.tensor([e[3:] for e in expected]))
+    torch.testing.assert_close(schema.unfamiliarity(encode(schema, rows)), torch.tensor([e[3:] for e in expected]))
 
 
 @pytest.mark.parametrize("far", [1e9, -1e12, 1e300])
@@ -61,9 +59,9 @@ def test_one_far_value_leaves_the_others_their_digits(far: float) -> None:
     assert bool((encoded[:400, 0].diff() > 0).all())
     assert float(encoded[:400, 0].std()) > 0.3
     assert bool((encoded[:, 0].abs() < 1000).all())
-    assert float(unfamiliarity(schema, encoded).max()) == 0
+    assert float(schema.unfamiliarity(encoded).max()) == 0
     strange = encode(schema, {"size": np.array([-np.sign(far) * 1e5])})
-    assert float(unfamiliarity(schema, strange)) > 5
+    assert float(schema.unfamiliarity(strange)) > 5
 
 
 def test_a_missing_category_has_a_code_of_its_own_once_it_was_learned() -> None:
@@ -114,9 +112,9 @@ def test_unfamiliarity_grows_with_the_distance(a: float, b: float) -> None:
 @pytest.mark.parametrize("later", [[True, False], ["true", "FALSE"], [1, 0], [1.0, 0.0], ["1", "0"]])
 def test_true_and_false_are_1_and_0_however_a_later_file_writes_them(first: list[object], later: list[object]) -> None:
     schema, typed = learn_table({"smokes": as_objects(first)}, categorical=["smokes"])
-    expected = encode_typed(schema, typed)[:2]
+    expected = schema.encode(typed)[:2]
     assert torch.equal(encode(schema, {"smokes": as_columns({"smokes": later})["smokes"]}), expected)
-    assert unfamiliarity(schema, encode(schema, {"smokes": as_objects(["2", None])})).tolist() == [[1.0], [1.0]]
+    assert schema.unfamiliarity(encode(schema, {"smokes": as_objects(["2", None])})).tolist() == [[1.0], [1.0]]
 
 
 def test_true_false_1_and_0_in_one_column_are_two_categories() -> None:

@@ -85,7 +85,7 @@ def test_a_mean_is_mixed_by_its_share_and_variances_are_those_of_the_networks(mo
     X, _ = squares(seed=2)
     saved = model.model_
     rows = saved.reader.read(Table(as_columns(X), row_place))
-    trees = saved.reader.scores_of(rows)
+    trees = saved.networks[0].other_means(rows)
     share = share_of(model)[0]
     mixed = summarize_draws(saved, rows)
     try:
@@ -105,7 +105,8 @@ def test_the_scores_within_rows_are_those_of_the_trees(model: Any) -> None:
     reader = model.model_.reader
     rows = reader.read(Table(as_columns(X), row_place))
     encoded = replace(reader, trees=None).read(Table(as_columns(X), row_place))
-    torch.testing.assert_close(reader.scores_of(rows), reader.trees.scores(reader.compared(encoded)))
+    within = model.model_.networks[0].other_means(rows)
+    torch.testing.assert_close(within, reader.trees.scores(reader.compared(encoded)))
 
 
 def test_a_folder_gives_the_same_digits_and_its_card_says_the_share(model: Any, tmp_path: Path) -> None:
@@ -179,7 +180,8 @@ def test_small_tables_choose_by_their_folds() -> None:
 
 def test_weights_and_many_targets_reach_the_trees() -> None:
     X, y = squares(100)
-    rows = TrainingTable.of(*learn_table(as_columns(X)))
+    schema, typed = learn_table(as_columns(X))
+    rows = TrainingTable(schema, typed.numbers, schema.encode(typed))
     inputs = TableReader(rows.schema).compared(rows.encoded)
 
     def trees_of(targets: int, weights: torch.Tensor | None = None) -> Any:

@@ -16,7 +16,6 @@ import torch
 pytest.importorskip("sklearn")
 from caveat._estimators import Training, learn_classes
 from caveat._tables import TableReader, TrainingTable, as_columns, learn_table
-from caveat.errors import InvalidDataError
 from caveat.tabular import Classifier, InvalidModelError
 from caveat.tabular._boosting import boost, split_in_folds
 from caveat.tabular._settings import Settings
@@ -46,8 +45,9 @@ def table(rows: int = ROWS, seed: int = 0) -> Table:
 
 def training(X: dict[str, np.ndarray], labels: np.ndarray) -> tuple[Training, torch.Tensor]:
     """What the trees are grown on, and what they compare."""
-    target, _, answers = learn_classes(labels, "y", InvalidDataError)
-    rows = TrainingTable.of(*learn_table(as_columns(X)))
+    target, _, answers = learn_classes(labels, "y")
+    schema, typed = learn_table(as_columns(X))
+    rows = TrainingTable(schema, typed.numbers, schema.encode(typed))
     _, order, in_order = rows.sort(answers.double().numpy()[:, None], np.ones(len(labels)))
     groups = None if in_order is None else in_order[np.argsort(order)]
     made = Training(rows, np.arange(len(labels)), answers, None, target, Settings(), groups)

@@ -17,8 +17,8 @@ pytest.importorskip("sklearn")
 
 from caveat._estimators._model import highest_level, interval_of, summarize_draws
 from caveat._estimators._targets import center_and_scale
+from caveat._tables._reader import Table
 from caveat._tables._reading import learn_table
-from caveat._tables._typed import Table
 from caveat._tables._values import row_place
 from caveat.predictive import Mean
 from caveat.tabular import Classifier, DoubtfulDataWarning, InvalidDataError, Regressor

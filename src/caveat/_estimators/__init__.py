@@ -7,8 +7,7 @@ from caveat._estimators._card import draws_line, plain_text, unlike_lines
 from caveat._estimators._fitting import fit_model
 from caveat._estimators._frozen import Standardized, build_on, digest_of_weights, find_frozen, perceptron
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
-from caveat._estimators._keyed_rows import KeyedRows
-from caveat._estimators._kind import CardLines, Kind, Learned, Stored
+from caveat._estimators._kind import CardLines, KeyedRows, Kind, Learned, Stored
 from caveat._estimators._model import (
     Model,
     highest_level,
@@ -16,6 +15,7 @@ from caveat._estimators._model import (
     measure_of,
     predict_from,
     predict_in_steps,
+    predict_unseen,
     sets_of,
     split_evenly,
     summarize_draws,
@@ -27,8 +27,10 @@ from caveat._estimators._model_folder import FILES, changed, check_destination, 
 from caveat._estimators._objectives import Training, objective_of, outputs_of
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import (
+    METHODS,
     SharedSettings,
-    check_settings,
+    check_ranges,
+    count_networks,
     fill_in,
     settings_of,
     usual_batch,
@@ -58,6 +60,7 @@ __all__ = [
     "FEWEST_TO_CALIBRATE",
     "FILES",
     "FOLDS",
+    "METHODS",
     "MOST_CLASSES",
     "OF_READER",
     "ONE_COLUMN",
@@ -81,8 +84,9 @@ __all__ = [
     "changed",
     "check_destination",
     "check_goal",
-    "check_settings",
+    "check_ranges",
     "choose_by_truth",
+    "count_networks",
     "deal_in_folds",
     "decide",
     "digest_of_weights",
@@ -107,6 +111,7 @@ __all__ = [
     "plain_text",
     "predict_from",
     "predict_in_steps",
+    "predict_unseen",
     "prediction_rows",
     "require",
     "restore_networks",

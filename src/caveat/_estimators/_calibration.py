@@ -127,7 +127,7 @@ def _scale_variances(model: Model, parts: Sequence[Part]) -> tuple[Calibration, 
 def _mix_means(model: Model, parts: Sequence[Part], y: Tensor) -> None:
     """Set how far the networks' means go to the kind's other means: see ``share_of_others``."""
     other_means = model.kind.other_means
-    others = [] if other_means is None else [other_means(part.model.reader, part.inputs) for part in parts]
+    others = [] if other_means is None else [other_means(part.model.networks[0], part.inputs) for part in parts]
     given = [other.double() for other in others if other is not None]
     if not given or len(given) < len(parts):  # a fold may be too small for them
         return

@@ -53,17 +53,23 @@ class Estimator(BaseEstimator, ABC):
     """What classifiers and regressors of all kinds share."""
 
     kind: ClassVar[Kind]
+    _target: ClassVar[type[Classes] | type[Numbers]]
     _input_tags: ClassVar[tuple[str, ...]] = ()
     model_: Model = field(init=False)
     verbose: bool = False
 
     @abstractmethod
-    def open_rows(self, X: Any, *, training: bool) -> tuple[Any, int]:
-        """Returns the rows of X as the reader takes them, and the number of rows.
+    def open_rows(self, X: Any, *, training: bool) -> Any:
+        """Returns the rows of X as the reader takes them; they have a length.
 
         Raises:
             InvalidDataError: rows that cannot be read; the message names the row.
         """
+
+    def _open_training(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Array]:
+        """Returns rows to train on that were opened, their answers, and a weight (B,) of each."""
+        opened = self.open_rows(X, training=True)
+        return opened, y, row_weights(sample_weight, len(opened))
 
     def training_rows(self, opened: Any, chosen: Array) -> Rows:
         """Returns the chosen ones of rows that were opened, to train on; a row may be chosen twice."""
@@ -73,12 +79,12 @@ class Estimator(BaseEstimator, ABC):
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         """Returns the target learned from the chosen rows, and their answers for the network."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: str | Path | None = None) -> Self:
         """Trains on B rows X and answers y, and calibrates on rows that are held out; returns self.
 
         Args:
             X: Rows, as the class takes them.
-            y: Labels (B,) of one type, or numbers (B,) or (B, D).
+            y: Labels (B,) of one type, or numbers (B,) or (B, D); None of pictures whose folders or CSV say them.
             sample_weight: Weight (B,) of each row; whole numbers k, up to five on average, count as k rows, and
                 others in training alone: the rows that calibrate count alike.
             checkpoint: Folder that keeps the state of training: killed, and called again with the same rows and
@@ -199,7 +205,7 @@ class Estimator(BaseEstimator, ABC):
         Raises:
             InvalidArgumentError: The model's target is that of the other class.
         """
-        if not cls._fits(model.target):
+        if not isinstance(model.target, cls._target):
             other = "Classifier" if model.target.classifies else "Regressor"
             rule, cause = f"The folder must hold a {cls.__name__}.", "the other class was meant"
             fix = f"caveat.{cls.kind.package}.{other}.load(folder)"
@@ -209,19 +215,14 @@ class Estimator(BaseEstimator, ABC):
         estimator._restored()
         return estimator
 
-    @classmethod
-    @abstractmethod
-    def _fits(cls, target: Target) -> bool:
-        """Returns whether the class answers such a target."""
-
     def _restored(self) -> None:
         """Set the fitted attributes that follow from ``model_``."""
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, checkpoint: Path | None) -> Model:
         settings = self.kind.check(settings_of(self, self.kind.settings))
-        opened, count = self.open_rows(X, training=True)
-        chosen, weights = repeat_by_weight(row_weights(sample_weight, count))
-        target, answers = self._learn_target(y, count, chosen)
+        opened, y, given = self._open_training(X, y, sample_weight)
+        chosen, weights = repeat_by_weight(given)
+        target, answers = self._learn_target(y, len(given), chosen)
         weights = self._weighted(weights, answers)
         rows = self.training_rows(opened, chosen)
         model = fit_model(
@@ -239,7 +240,7 @@ class Estimator(BaseEstimator, ABC):
 
     def _predict(self, X: Any) -> Categorical | Gaussian:
         model = fitted(self)
-        return predict_from(model, model.reader.read(self.open_rows(X, training=False)[0]))
+        return predict_from(model, model.reader.read(self.open_rows(X, training=False)))
 
     @abstractmethod
     def _truth(self, y: Any, rows: int) -> Tensor:
@@ -265,6 +266,7 @@ class Estimator(BaseEstimator, ABC):
 class ClassifierBase(ClassifierMixin, Estimator):
     """What classifiers of all kinds share."""
 
+    _target = Classes
     classes_: Array = field(init=False)
     class_weight: Mapping[Any, float] | str | None = None
 
@@ -294,10 +296,6 @@ class ClassifierBase(ClassifierMixin, Estimator):
     def predictive(self, X: Any) -> Categorical:
         """Returns what is known of each row: a ``Categorical`` (B, C)."""
         return cast(Categorical, self._predict(X))
-
-    @classmethod
-    def _fits(cls, target: Target) -> bool:
-        return isinstance(target, Classes)
 
     def _restored(self) -> None:
         self.classes_ = cast(Classes, self.model_.target).typed()
@@ -334,6 +332,8 @@ class ClassifierBase(ClassifierMixin, Estimator):
 class RegressorBase(RegressorMixin, Estimator):
     """What regressors of all kinds share."""
 
+    _target = Numbers
+
     @overload
     def predict(self, X: Any, return_std: Literal[False] = False) -> Array: ...
     @overload
@@ -365,14 +365,10 @@ class RegressorBase(RegressorMixin, Estimator):
         """Returns what is known of each row: a ``Gaussian`` (B, D) in the target's units."""
         return cast(Gaussian, self._predict(X))
 
-    @classmethod
-    def _fits(cls, target: Target) -> bool:
-        return isinstance(target, Numbers)
-
     def _learn_target(self, y: Any, rows: int, chosen: Array) -> tuple[Target, Tensor]:
         values, flat = number_values(y, rows, self.kind, chosen)
         names = target_names(y, values.shape[1], self.kind)
-        target, answers = learn_numbers(values, names, flat, lambda row: f"row {chosen[row]} of y")
+        target, answers = learn_numbers(values, names, flat)
         for name, note in note_constants(target, answers).items():
             warnings.warn(f"Target {name!r}: {note}.", UserWarning, stacklevel=4)
         return target, answers

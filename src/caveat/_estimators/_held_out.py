@@ -104,22 +104,21 @@ def split_in_folds(inputs: Tensor, answers: Tensor, random_state: int, groups: A
     N, labels = len(answers), None if answers.is_floating_point() else answers.numpy()
     own = np.arange(N) if groups is None else groups
     whole = np.concatenate([*(one.reshape(N, -1).double().numpy() for one in (inputs, answers)), own[:, None]], 1)
-    _, first, numbers = np.unique(whole, axis=0, return_index=True, return_inverse=True)
-    return deal_in_folds(numbers.reshape(-1), first, labels, random_state)
+    return deal_in_folds(whole, labels, random_state)
 
 
-def deal_in_folds(groups: Array, first: Array, labels: Array | None, random_state: int) -> list[Array]:
-    """Returns for each fold which rows are out, (N,) bool, where rows of one group (N,) go together.
+def deal_in_folds(keys: Array, labels: Array | None, random_state: int) -> list[Array]:
+    """Returns for each fold which rows are out, (N,) bool, where rows of one key go together.
 
     Args:
-        groups: Group (N,) of each row, from 0.
-        first: Number of a row of each group.
+        keys: Key (N, ...) of each row.
         labels: Class numbers (N,), of which each fold gets as many; or None.
         random_state: Random seed.
     """
+    _, first, groups = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     order = np.random.default_rng(random_state).permutation(len(first))
     if labels is not None:
         order = order[np.argsort(labels[first[order]], kind="stable")]
     fold = np.empty(len(first), np.int64)
     fold[order] = np.arange(len(first)) % FOLDS
-    return [fold[groups] == number for number in range(FOLDS)]
+    return [fold[groups.reshape(-1)] == number for number in range(FOLDS)]

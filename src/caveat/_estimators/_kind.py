@@ -7,16 +7,18 @@ folder and a card must hold. All else is in the base, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
 from caveat._estimators._targets import Target
 from caveat._tables import Array
 from caveat.predictive import Output
+from caveat.samplers import mc_dropout
 
 if TYPE_CHECKING:
     from caveat._estimators._model import Model
@@ -35,22 +37,6 @@ class Reader(Protocol):
         """
         ...
 
-    def parts(self, inputs: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-        """Returns what goes through the networks together: numbers of rows, and their inputs as the networks get them,
-        such as without the padding that all of them have."""
-        ...
-
-
-class Network(Protocol):
-    """What the base asks of a network, which is a ``torch.nn.Module`` besides."""
-
-    temperature: Any
-    """Buffer that logits are divided by."""
-
-    def sampler(self, output: Output) -> Sampler:
-        """Returns the network as a source of functions."""
-        ...
-
 
 class Rows(Protocol):
     """Rows of training as a kind holds them."""
@@ -65,13 +51,44 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class KeyedRows:
+    """Rows of training that are told apart by a key of each: a sentence itself, the digest of a picture. See ``Rows``.
+
+    Fields:
+        keys: Key (B,) of each row; those of equal rows are equal.
+        inputs: What the networks get of them, (B, ...), where they are read before the networks are trained; or None.
+        reader: What read them; or None.
+    """
+
+    keys: Sequence[Any]
+    inputs: Tensor | None = None
+    reader: Any = None
+
+    def sort(self, answers: Array, weights: Array) -> tuple[KeyedRows, Array, Array]:
+        """Returns the rows by key, answer and weight, and one group for all that are equal: see ``Rows``."""
+        values, heavy = answers.tolist(), weights.tolist()
+        order = np.array(sorted(range(len(self.keys)), key=lambda row: (self.keys[row], values[row], heavy[row])))
+        rows = self.take(order)
+        groups = np.cumsum([row > 0 and rows.keys[row] != rows.keys[row - 1] for row in range(len(rows.keys))])
+        return rows, order, groups
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: Array) -> KeyedRows:
+        """Returns some of the rows."""
+        inputs = None if self.inputs is None else self.inputs[rows]
+        return replace(self, keys=[self.keys[row] for row in cast("list[int]", rows.tolist())], inputs=inputs)
+
+
+@dataclass(frozen=True, eq=False)
 class Learned:
     """What a kind gives back.
 
     Fields:
         reader: What reads new rows.
         inputs: What it makes of all rows of training, (B, ...).
-        trained: The networks and how each was trained.
+        trained: The networks, each with a buffer ``temperature`` that logits are divided by, and how it was trained.
         noise: As in ``Calibration``.
         summary: Further plain data for the summary.
     """
@@ -82,6 +99,11 @@ class Learned:
     trained: Sequence[Fit]
     noise: float | None = None
     summary: dict[str, Any] | None = None
+
+
+def thin(network: nn.Module, output: Output) -> Sampler:
+    """Returns the thinned networks of a network."""
+    return mc_dropout(network, output=cast(Any, output))
 
 
 @dataclass(frozen=True)
@@ -103,10 +125,14 @@ class Kind:
         state: Returns that of a model.
         restore: Returns the reader and the networks of a folder that is read: see ``Stored``.
         describe: Returns the kind's own lines of the model card.
+        sampler: Returns a network as a source of functions.
+        at_once: Number of rows that go through the networks together.
+        parts: Returns what goes through them together where that is not so many rows in their order: numbers of rows,
+            and their inputs as the networks get them, such as without the padding that all of them have. Or None.
         tensors: Returns what the reader needs besides as tensors by name, which are stored beside the weights; or None.
         folders: Folders of further files within the model's.
-        other_means: Returns other means (B, D) of a regression, standardized, from the reader and the networks' inputs;
-            the networks' buffer ``share`` (D,) says how far theirs go to these. Or None.
+        other_means: Returns other means (B, D) of a regression, standardized, from a network and its inputs; the
+            networks' buffer ``share`` (D,) says how far theirs go to these. Or None.
         folds: Whether sets too small to hold rows out are calibrated by folds, each of which is a training.
     """
 
@@ -124,6 +150,9 @@ class Kind:
     state: Callable[[Model], Any]
     restore: Callable[[Stored], tuple[Reader, tuple[nn.Module, ...]]]
     describe: Callable[[Model], CardLines]
+    sampler: Callable[[Any, Output], Sampler] = thin
+    at_once: int = 2048
+    parts: Callable[[Any, Tensor], Iterable[tuple[Tensor, Tensor]]] | None = None
     tensors: Callable[[Model], dict[str, Tensor]] | None = None
     other_means: Callable[[Any, Tensor], Tensor | None] | None = None
     folders: tuple[str, ...] = ()
@@ -136,13 +165,13 @@ class CardLines:
 
     Fields:
         method: How it predicts, a line for each fact, without the bullet.
-        inputs: Lines on what it expects to be given; may be empty.
         limits: Lines on what to expect of it.
+        inputs: Lines on what it expects to be given; may be empty.
     """
 
     method: tuple[str, ...]
-    inputs: tuple[str, ...]
     limits: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,14 +18,24 @@ from torch import Tensor, nn
 from caveat._checks import require_number
 from caveat._engine import Sampler, summarized
 from caveat._engine import predict as predict_draws
-from caveat._estimators._kind import Kind, Network
+from caveat._estimators._kind import Kind
 from caveat._estimators._settings import SharedSettings
 from caveat._estimators._targets import Classes, Numbers, Target
 from caveat._numerics import Moments, conformal_quantile
 from caveat.decide import uncertainty
 from caveat.errors import InvalidArgumentError
 from caveat.measures import MEASURES
-from caveat.predictive import Categorical, Gaussian, Logits, Mean, MeanAndLogVariance, Output, concatenate
+from caveat.predictive import (
+    Categorical,
+    Gaussian,
+    Logits,
+    Mean,
+    MeanAndLogVariance,
+    MeanAndVariance,
+    Output,
+    Probabilities,
+    concatenate,
+)
 from caveat.samplers import mixture
 
 Pred = Categorical | Gaussian
@@ -91,7 +101,7 @@ class Model:
     @cached_property
     def sampler(self) -> Sampler:
         """Where its functions come from: thinned networks, of each network in turn."""
-        samplers = [cast(Network, network).sampler(self.output) for network in self.networks]
+        samplers = [self.kind.sampler(network, self.output) for network in self.networks]
         return samplers[0] if len(samplers) == 1 else mixture(samplers)
 
     def describe_calibration(self) -> str:
@@ -126,6 +136,19 @@ def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Pred
     if isinstance(model.target, Numbers):
         return in_units(cast(Gaussian, pred), model.target, model.calibration)
     return pred
+
+
+def predict_unseen(model: Model, rows: int, draws: int) -> Pred:
+    """Returns what is known of so many rows without a look at them: the frequencies of classes in training, or the mean
+    and variance of the targets."""
+    target = model.target
+    device = next(model.networks[0].parameters()).device
+    if isinstance(target, Classes):
+        counts = torch.tensor(target.counts, dtype=torch.float32, device=device)
+        return Probabilities().summarize((counts / counts.sum()).expand(draws, rows, -1))
+    mean, deviation = (torch.tensor(values, dtype=torch.float64) for values in (target.shifts, target.scales))
+    known = torch.stack([mean, deviation.square()], -1).to(device)
+    return MeanAndVariance().summarize(known.expand(draws, rows, -1, -1))
 
 
 def predict_in_steps(model: Model, inputs: Tensor, draws: int, step: int) -> Iterator[Pred]:
@@ -171,9 +194,10 @@ def summarize_draws(model: Model, inputs: Tensor, draws: int | None = None) -> P
 
 
 def parts_of(model: Model, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the parts that the reader makes of the inputs, where the networks are, and the numbers of their rows."""
+    """Yields the numbers of rows that go through the networks together, and their inputs, where the networks are."""
     device = next(cast(nn.Module, model.networks[0]).parameters()).device
-    for rows, part in model.reader.parts(inputs):
+    kind = model.kind
+    for rows, part in split_evenly(inputs, kind.at_once) if kind.parts is None else kind.parts(model.reader, inputs):
         yield rows, part.to(device)
 
 

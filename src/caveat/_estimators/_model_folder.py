@@ -26,7 +26,7 @@ from caveat._estimators._replace_folder import finish_replacing, has_staged, sta
 from caveat._files import held, open_regular, write_whole
 from caveat._plain import from_plain, parse_json
 from caveat._safetensors_file import read, write
-from caveat.errors import BusyError, CaveatError, InvalidModelError, MissingExtraError, explain
+from caveat.errors import BusyError, CaveatError, InvalidModelError, MissingExtraError
 
 WEIGHTS, ABOUT, CARD = "model.safetensors", "caveat.json", "README.md"
 MOST_ABOUT = 1 << 26
@@ -73,8 +73,8 @@ def write_folder(
         raise
     except OSError as error:
         if isinstance(error, FileExistsError) and error.errno is None:  # a name that is taken
-            raise InvalidModelError(_taken(place, str(error))) from error
-        raise InvalidModelError(_cannot_write(place, error)) from error
+            raise _taken(place, str(error)) from error
+        raise _cannot_write(place, error) from error
 
 
 def read_folder(
@@ -128,14 +128,14 @@ def check_destination(place: Path) -> None:
     if not place.is_dir():
         return
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InvalidModelError(_cannot_write(place, PermissionError(errno.EACCES, os.strerror(errno.EACCES))))
+        raise _cannot_write(place, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     parts = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
     for path in place.rglob("*"):
         name = path.relative_to(place).as_posix()
         if path.is_dir() and not path.is_symlink() and name in parts:
             continue
         if name not in known or _checksum_of_file(place, name, known[name][0]) != known[name][1]:
-            raise InvalidModelError(_taken(place, name if name not in known else f"{name}, which was changed"))
+            raise _taken(place, name if name not in known else f"{name}, which was changed")
 
 
 def fingerprint(place: Path) -> str:
@@ -147,13 +147,13 @@ def fingerprint(place: Path) -> str:
     _finish(place)
     content = _manifest(place)
     if content is None:
-        raise InvalidModelError(_none(place))
+        raise _none(place)
     return hashlib.sha256(content).hexdigest()
 
 
-def changed(place: Path, got: str) -> str:
+def changed(place: Path, got: str) -> InvalidModelError:
     """What an error says of a folder that is not as it was saved."""
-    return explain(
+    return InvalidModelError(
         f"The model in {place} must be whole and as it was saved.",
         got=got,
         cause="a copy that broke off, or a file that was edited",
@@ -172,21 +172,21 @@ def _read(
     try:
         _check_names(about, names, folders)
     except ValueError as error:
-        raise InvalidModelError(changed(place, str(error))) from error
+        raise changed(place, str(error)) from error
     for name, wanted in cast("dict[str, str]", about["checksums"]).items():
         if name != ABOUT and _checksum_of_file(place, name, about["sizes"][name]) != wanted:
-            raise InvalidModelError(changed(place, f"{name} is not what was saved"))
+            raise changed(place, f"{name} is not what was saved")
     for path in sorted(path for folder in folders for path in (place / folder).rglob("*")):
         name = path.relative_to(place).as_posix()  # what a library would find beside the files that it is to read
         if (path.is_symlink() or not path.is_dir()) and name not in about["checksums"]:
-            raise InvalidModelError(changed(place, f"{name} was not saved with it"))
+            raise changed(place, f"{name} was not saved with it")
     try:
         return make(about, read(place / WEIGHTS)[0])
     except (InvalidModelError, MissingExtraError):
         raise
     except _OF_ODD_VALUES as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidModelError(changed(place, first[:300])) from error
+        raise changed(place, first[:300]) from error
 
 
 def _write(
@@ -205,7 +205,12 @@ def _write(
     whole["checksums"][ABOUT] = _checksum_of(whole)
     text = f"{json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False)}\n".encode("utf-8", "surrogatepass")
     if len(text) > MOST_ABOUT:
-        raise InvalidModelError(_too_large(len(text)))
+        raise InvalidModelError(
+            f"{ABOUT} may have {MOST_ABOUT:,} bytes.",
+            got=f"{len(text):,} bytes",
+            cause="columns with very many categories, such as identifiers",
+            fix="leave such columns out",
+        )
     write_whole(folder / ABOUT, text)
 
 
@@ -236,26 +241,31 @@ def _about(place: Path, format: tuple[str, int] | None = None) -> dict[str, Any]
         InvalidModelError: It is none, was changed, or is of another kind or a newer version.
     """
     if not place.is_dir() or not (place / ABOUT).exists():
-        raise InvalidModelError(_none(place))
+        raise _none(place)
     try:
         about: Any = parse_json(_manifest(place) or b"")
         _ = str(about["format"]), int(about["version"])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InvalidModelError(changed(place, f"{ABOUT} cannot be read ({type(error).__name__})")) from error
+        raise changed(place, f"{ABOUT} cannot be read ({type(error).__name__})") from error
     if format is not None:
         _check_kind(place, about, format)
     checksums = about.get("checksums")
     if not isinstance(checksums, dict) or cast(Any, checksums).get(ABOUT) != _checksum_of(about):
-        raise InvalidModelError(changed(place, f"{ABOUT} is not what was saved"))
+        raise changed(place, f"{ABOUT} is not what was saved")
     return about
 
 
 def _check_kind(place: Path, about: dict[str, Any], format: tuple[str, int]) -> None:
     content, made_for = about["format"], about["version"]
     if content != format[0]:
-        raise InvalidModelError(_other_kind(place, format[0], str(content)))
+        raise InvalidModelError(
+            f"The folder must hold a model of the kind {format[0]}.",
+            got=f"one of the kind {str(content)[:60]} in {place}",
+            cause="a model of tables was meant for caveat.tabular, or one of sentences for caveat.text",
+            fix="load it with the estimator that saved it",
+        )
     if not isinstance(made_for, int) or isinstance(made_for, bool) or made_for < 1:
-        raise InvalidModelError(changed(place, f"version {made_for!r} in {ABOUT}"))
+        raise changed(place, f"version {made_for!r} in {ABOUT}")
     if made_for != format[1]:
         made_by, newer = about.get("made_by"), made_for > format[1]
         maker = str(cast(Any, made_by).get("caveat", "?")) if isinstance(made_by, dict) else "?"
@@ -300,7 +310,7 @@ def _files_of(place: Path) -> dict[str, tuple[int, str]]:
     if not place.exists():
         return {}
     if not place.is_dir():
-        raise InvalidModelError(_taken(place, "a file"))
+        raise _taken(place, "a file")
     first = next(place.iterdir(), None)
     if first is None or (has_staged(place) and len(list(place.iterdir())) == 1):
         return {}
@@ -309,7 +319,7 @@ def _files_of(place: Path) -> dict[str, tuple[int, str]]:
         folders = {name.split("/")[0] for name in about["checksums"] if "/" in name}
         _check_names(about, tuple(set(about) - set(_OWN)), tuple(folders))
     except (InvalidModelError, ValueError, LookupError, TypeError, AttributeError):
-        raise InvalidModelError(_taken(place, first.name)) from None
+        raise _taken(place, first.name) from None
     manifest = _manifest(place) or b""
     sizes, checksums = {**about["sizes"], ABOUT: len(manifest)}, dict(about["checksums"])
     checksums[ABOUT] = hashlib.sha256(manifest).hexdigest()  # in the manifest stands that of what it says
@@ -333,9 +343,9 @@ def _checksum_of_file(folder: Path, name: str, size: int | None = None) -> str:
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise InvalidModelError(changed(folder, f"{name} is missing")) from None
+        raise changed(folder, f"{name} is missing") from None
     except OSError as error:
-        raise InvalidModelError(changed(folder, f"{name} cannot be read ({error.strerror or error})")) from None
+        raise changed(folder, f"{name} cannot be read ({error.strerror or error})") from None
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -349,8 +359,8 @@ def _inside(folder: Path, name: str) -> Path:
     raise OSError(f"{name} is a link that does not lead to a file in the folder")
 
 
-def _none(place: Path) -> str:
-    return explain(
+def _none(place: Path) -> InvalidModelError:
+    return InvalidModelError(
         f"A model is a folder with {ABOUT} in it.",
         got=f"{place}, which is {'without one' if place.exists() else 'not there'}",
         cause="another folder was meant, or saving was interrupted",
@@ -358,8 +368,8 @@ def _none(place: Path) -> str:
     )
 
 
-def _taken(place: Path, what: str) -> str:
-    return explain(
+def _taken(place: Path, what: str) -> InvalidModelError:
+    return InvalidModelError(
         "A model is written into a new folder, or over another model.",
         got=f"{place}, which holds something else: {what}",
         cause="the folder of the data, or a file, was named as the model's",
@@ -367,28 +377,10 @@ def _taken(place: Path, what: str) -> str:
     )
 
 
-def _too_large(size: int) -> str:
-    return explain(
-        f"{ABOUT} may have {MOST_ABOUT:,} bytes.",
-        got=f"{size:,} bytes",
-        cause="columns with very many categories, such as identifiers",
-        fix="leave such columns out",
-    )
-
-
-def _cannot_write(place: Path, error: OSError) -> str:
-    return explain(
+def _cannot_write(place: Path, error: OSError) -> InvalidModelError:
+    return InvalidModelError(
         "The model's folder must be writable.",
         got=f"{error.strerror or error} at {place}; nothing was left behind",
         cause="a full disk, or somebody else's folder",
         fix="make room, or name another folder",
-    )
-
-
-def _other_kind(place: Path, wanted: str, content: str) -> str:
-    return explain(
-        f"The folder must hold a model of the kind {wanted}.",
-        got=f"one of the kind {content[:60]} in {place}",
-        cause="a model of tables was meant for caveat.tabular, or one of sentences for caveat.text",
-        fix="load it with the estimator that saved it",
     )

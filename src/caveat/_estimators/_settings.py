@@ -15,6 +15,7 @@ from caveat.errors import InvalidArgumentError
 _LEAST = {"members": 1, "draws": 2, "width": 1, "epochs": 1, "batch_size": 1, "patience": 1}
 _BELOW = {"dropout": 1.0, "validation": 1.0, "learning_rate": 1e6, "calibration": 1.0, "weight_decay": 1e6}
 _MAY_BE_0 = ("calibration", "weight_decay")
+METHODS = ("ensemble", "mc_dropout")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -46,20 +47,20 @@ def settings_of(estimator: Any, kind: type[SettingsT]) -> SettingsT:
     return kind(**named)
 
 
-def check_settings(
-    settings: SettingsT, *, choices: Mapping[str, Collection[str]], least: Mapping[str, int] | None = None
+def check_ranges(
+    settings: SettingsT, *, least: Mapping[str, int], **choices: Collection[str]
 ) -> SettingsT:
     """Returns the settings if all are in range; what may be None is left out where it is.
 
     Args:
         settings: Parameters.
-        choices: Allowed words for each parameter that is one of several.
         least: Least value for each integer that only this kind has, or that has another least value.
+        choices: Allowed words for each parameter that is one of several; ``METHODS`` of the method if not said.
 
     Raises:
         InvalidArgumentError: A word that is not known, or a number out of range.
     """
-    integers = {**_LEAST, **(least or {})}
+    integers, choices = {**_LEAST, **least}, {"method": METHODS, **choices}
     optional = {field.name: field.default is None for field in fields(settings)}
     for name in (*choices, *integers, *_BELOW):
         if name not in optional or (optional[name] and getattr(settings, name) is None):
@@ -78,6 +79,11 @@ def check_settings(
                 raise wrong_setting(name, value, rule, "leave it out")
     require_seed(settings.random_state, "random_state")
     return settings
+
+
+def count_networks(settings: Any, usual: str) -> int:
+    """Returns how many networks are trained: the members of an ensemble, or one; ``usual`` is the method if None."""
+    return settings.members if (settings.method or usual) == "ensemble" else 1
 
 
 def fill_in(settings: SettingsT, **usual: Any) -> SettingsT:

@@ -16,7 +16,7 @@ from caveat._estimators._kind import Kind
 from caveat._estimators._model import Model
 from caveat._extras import require
 from caveat._tables import Array
-from caveat.errors import InvalidArgumentError, InvalidDataError, explain
+from caveat.errors import InvalidArgumentError, InvalidDataError
 
 _EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest
 _TIMES: tuple[type[Any], ...] = (date, timedelta, np.datetime64, np.timedelta64)
@@ -77,7 +77,7 @@ def label_values(y: Any, rows: int, kind: Kind, chosen: Array) -> Array:
     listed = cast("list[Any]", labels.tolist())
     for row, label in zip(chosen.tolist(), listed, strict=True):
         if is_missing(label) or (isinstance(label, float) and not np.isfinite(label)):
-            raise InvalidDataError(_missing(row, label, kind))
+            raise _missing(row, label, kind)
         if isinstance(label, float) and not label.is_integer():
             raise InvalidDataError(
                 "A classifier learns labels. Unknown label type: continuous.",
@@ -123,12 +123,12 @@ def number_values(y: Any, rows: int, kind: Kind, chosen: Array) -> tuple[Array, 
         for row, value in zip(chosen.tolist(), given.tolist(), strict=True):
             for one in cast("list[Any]", value if isinstance(value, list) else [value]):
                 if is_missing(one) or not _is_finite(one):
-                    raise InvalidDataError(_missing(row, one, kind))
+                    raise _missing(row, one, kind)
     values = given.astype(np.float64)
     bad = ~np.isfinite(values.reshape(len(values), -1))
     if bad.any():
         row, column = (int(at[0]) for at in bad.nonzero())
-        raise InvalidDataError(_missing(chosen[row], values.reshape(len(values), -1)[row, column].item(), kind))
+        raise _missing(chosen[row], values.reshape(len(values), -1)[row, column].item(), kind)
     if values.ndim == 2 and values.shape[1] == 1:
         _warn_of_a_column()
         return values, True
@@ -246,8 +246,8 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def _missing(row: int, value: Any, kind: Kind) -> str:
-    return explain(
+def _missing(row: int, value: Any, kind: Kind) -> InvalidDataError:
+    return InvalidDataError(
         f"Every {kind.row} must have its answer: a label, or a finite number. Input y contains NaN or infinity.",
         got=f"{value!r} in row {row} of y",
         cause="rows whose answer is not known yet, or text in a column of numbers",

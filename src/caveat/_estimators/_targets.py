@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -108,30 +107,17 @@ def learn_classes(labels: Array, name: str) -> tuple[Classes, Array, Tensor]:
     return target, classes, torch.from_numpy(numbers.reshape(-1).astype(np.int64))
 
 
-def learn_numbers(
-    y: Array, names: tuple[str, ...], flat: bool, place: Callable[[int], str]
-) -> tuple[Numbers, Tensor]:
+def learn_numbers(y: Array, names: tuple[str, ...], flat: bool) -> tuple[Numbers, Tensor]:
     """Returns the targets of a regression, and their values (B, D) in the network's units, float64.
 
     Args:
-        y: Targets (B, D).
+        y: Targets (B, D), finite.
         names: Names of the targets.
         flat: Whether answers are (B,).
-        place: Function that says where a row is, for messages.
 
     Raises:
-        InvalidDataError: a target that is missing or infinite, or whose variance a float does not
-            hold.
+        InvalidDataError: A target whose variance a float does not hold.
     """
-    bad = ~np.isfinite(y)
-    if bad.any():
-        row, column = (int(at[0]) for at in bad.nonzero())
-        raise InvalidDataError(
-            f"Input y contains NaN or infinity: target {names[column]!r} must be a finite number in every row.",
-            got=f"{y[row, column]} at {place(row)}",
-            cause="rows whose target is not known yet",
-            fix="leave these rows out of training",
-        )
     shifts, scales = center_and_scale(y)
     for name, scale in zip(names, scales, strict=True):
         if not _SMALLEST < scale < _LARGEST:

@@ -25,7 +25,7 @@ from caveat.decide import (
     threshold_for_coverage,
     threshold_for_risk,
 )
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
 from caveat.predictive import Categorical
 
 _ROUNDING = 1 + ROUNDING
@@ -166,7 +166,13 @@ def _threshold(by: Tensor, losses: Tensor, goal: Goal) -> Threshold:
         try:
             return threshold_for_risk(by, losses, goal.risk, confidence=confidence)
         except NoThresholdError:
-            raise NoThresholdError(_no_threshold(goal.risk, confidence, losses)) from None
+            raise NoThresholdError(
+                f"No threshold can be shown to keep the risk at most {goal.risk:g}.",
+                got=f"{len(losses):,} rows, of whose answers {float(losses.mean()):.1%} are wrong; "
+                f"confidence {confidence:g}",
+                cause="few rows for the promise, or an uncertainty that does not tell wrong answers from right ones",
+                fix="more rows, a larger risk or a smaller confidence; a budget promises no risk",
+            ) from None
     if goal.human_cost is not None:
         return threshold_for_cost(by, losses, goal.human_cost)
     return threshold_for_coverage(by, 1 - cast(float, goal.budget))
@@ -203,12 +209,3 @@ def check_goal(model: Model, goal: Goal) -> None:
         )
     if not model.target.classifies and goal.budget is None and goal.tolerance is None:
         raise InvalidArgumentError("tolerance must say from which error on an answer of a regression counts as wrong.")
-
-
-def _no_threshold(risk: float, confidence: float, losses: Tensor) -> str:
-    return explain(
-        f"No threshold can be shown to keep the risk at most {risk:g}.",
-        got=f"{len(losses):,} rows, of whose answers {float(losses.mean()):.1%} are wrong; confidence {confidence:g}",
-        cause="few rows for the promise, or an uncertainty that does not tell wrong answers from right ones",
-        fix="more rows, a larger risk or a smaller confidence; a budget promises no risk",
-    )

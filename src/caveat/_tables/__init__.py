@@ -5,9 +5,11 @@ from caveat._tables._columns import Array, Columns, TypedColumns, as_columns, as
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._impossible import ImpossibleDates
 from caveat._tables._misspelled import Spelling
+from caveat._tables._reader import Table, TableReader, Trees
 from caveat._tables._reading import learn_table, read_targets
 from caveat._tables._sample import class_labels, read_sample, target_numbers
 from caveat._tables._schema import (
+    FIRST,
     CategoryColumn,
     Column,
     DateColumn,
@@ -16,8 +18,6 @@ from caveat._tables._schema import (
     parse_columns,
 )
 from caveat._tables._training_table import TrainingTable
-from caveat._tables._trees import Trees
-from caveat._tables._typed import FIRST, Table, TableReader, unfamiliarity
 from caveat._tables._values import key_of, row_place, shown
 
 __all__ = [
@@ -54,5 +54,4 @@ __all__ = [
     "shown",
     "take",
     "target_numbers",
-    "unfamiliarity",
 ]

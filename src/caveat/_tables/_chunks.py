@@ -22,7 +22,7 @@ from caveat._plain import unique_keys
 from caveat._tables._arrow_files import open_feather, open_parquet
 from caveat._tables._columns import Array, Columns, as_objects, count_rows, take
 from caveat._tables._misspelled import Spelling
-from caveat.errors import InvalidDataError, explain
+from caveat.errors import InvalidDataError
 
 ROWS = 8192
 _DELIMITERS = ",;\t|"
@@ -79,20 +79,18 @@ def read_chunks(path: Path, rows: int = ROWS, spelling: Spelling | None = None) 
             some = True
             yield chunk
     except UnicodeDecodeError as error:
-        raise InvalidDataError(_wrong_encoding(path, error)) from None
+        raise _wrong_encoding(path, error) from None
     except csv.Error as error:
         cause = "a stray quote, or a file that is no text"
-        raise InvalidDataError(_explain(path, str(error), cause, "export it as CSV")) from None
+        raise _no_table(path, str(error), cause, "export it as CSV") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InvalidDataError(_explain(path, str(error), "a copy that broke off", "copy it again")) from None
+        raise _no_table(path, str(error), "a copy that broke off", "copy it again") from None
     except MemoryError:
-        raise InvalidDataError(_explain(path, "more than memory holds", "a damaged file", "export it again")) from None
+        raise _no_table(path, "more than memory holds", "a damaged file", "export it again") from None
     except OSError as error:
-        raise InvalidDataError(_unreadable(path, error)) from None
+        raise _unreadable(path, error) from None
     if not some:
-        raise InvalidDataError(
-            _explain(path, "a header and no rows", "a filter that left nothing", "export rows as well")
-        )
+        raise _no_table(path, "a header and no rows", "a filter that left nothing", "export rows as well")
 
 
 def content_of(path: Path) -> str:
@@ -105,7 +103,7 @@ def content_of(path: Path) -> str:
     try:
         return digest_of(path)
     except OSError as error:
-        raise InvalidDataError(_unreadable(path, error)) from None
+        raise _unreadable(path, error) from None
 
 
 def _format_of(path: Path) -> str:
@@ -118,18 +116,16 @@ def _format_of(path: Path) -> str:
         with open_regular(path) as file:
             empty = not file.read(1)
     except FileNotFoundError:
-        raise InvalidDataError(
-            _explain(path, "no such file", "a typo, or another folder", "check the path")
-        ) from None
+        raise _no_table(path, "no such file", "a typo, or another folder", "check the path") from None
     except (OSError, ValueError) as error:
-        raise InvalidDataError(_unreadable(path, error)) from None
+        raise _unreadable(path, error) from None
     if empty:
-        raise InvalidDataError(_explain(path, "an empty file", "an export that failed", "export the table again"))
+        raise _no_table(path, "an empty file", "an export that failed", "export the table again")
     ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     entries = next((format for format, endings in _ENDINGS.items() if ending in endings), None)
     if entries is None:
         got = f"a name that ends in .{ending}"
-        raise InvalidDataError(_explain(path, got, "another format", "export it as .csv, .jsonl or .parquet"))
+        raise _no_table(path, got, "another format", "export it as .csv, .jsonl or .parquet")
     return entries
 
 
@@ -154,7 +150,9 @@ def _csv_rows(path: Path, text: IO[str], rows: int, size: int) -> Iterator[Chunk
         if not row or (len(row) == 1 and len(header) > 1 and not row[0].strip()):
             continue
         if len(row) != len(header):
-            raise InvalidDataError(_ragged(path, reader.line_num, len(row), len(header)))
+            got = f"line {reader.line_num} has {len(row)} cells, the header {len(header)}"
+            cause = "a delimiter inside a cell without quotes, or a line that broke off"
+            raise _no_table(path, got, cause, "quote the cell")
         cells.append(row)
         ends.append(reader.line_num)
         if len(cells) == rows:
@@ -170,7 +168,7 @@ def _lines(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:
         if len(line) > _MOST_LINE:
             got = f"a line of more than {_MOST_LINE:,} characters"
             cause = "a file without line ends, or a damaged one"
-            raise InvalidDataError(_explain(path, got, cause, "export it again"))
+            raise _no_table(path, got, cause, "export it again")
         yield line
 
 
@@ -226,7 +224,7 @@ def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
         entry, why = None, "" if isinstance(error, json.JSONDecodeError) else f": {str(error).split(';')[0]}"
     if not isinstance(entry, dict):
         got = f"line {number} is no JSON object{why}"
-        raise InvalidDataError(_explain(path, got, "one large JSON array, or a broken line", "one object a line"))
+        raise _no_table(path, got, "one large JSON array, or a broken line", "one object a line")
     return cast("dict[str, Any]", entry)
 
 
@@ -272,9 +270,7 @@ def _arrow(path: Path, rows: int) -> Iterator[Chunk]:
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, NotImplementedError) as error:
         got = next(iter(str(error).splitlines()), type(error).__name__)
         kind = "Feather" if feather else "Parquet"
-        raise InvalidDataError(
-            _explain(path, got, f"a file that is not {kind}, or cut short", "export it again")
-        ) from None
+        raise _no_table(path, got, f"a file that is not {kind}, or cut short", "export it again") from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -294,18 +290,14 @@ def _check_header(path: Path, header: list[str]) -> None:
     seen: set[str] = set()
     twice = next((name for name in header if name in seen or seen.add(name)), None)
     if not header or header == [""]:
-        raise InvalidDataError(
-            _explain(path, "an empty first line", "a table without a header", "put the names on line 1")
-        )
+        raise _no_table(path, "an empty first line", "a table without a header", "put the names on line 1")
     if "" in header:
-        raise InvalidDataError(
-            _explain(path, "a column without a name on line 1", "an index column", "name it, or leave it out")
-        )
+        raise _no_table(path, "a column without a name on line 1", "an index column", "name it, or leave it out")
     if twice is not None:
-        raise InvalidDataError(_explain(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two"))
+        raise _no_table(path, f"column {twice!r} twice on line 1", "a join", "rename one of the two")
 
 
-def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> str:
+def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> InvalidDataError:
     entries, first = 1, b""
     with suppress(OSError, EOFError, zlib.error), _open(path) as raw:
         for number, line in enumerate(_lines(path, raw), 1):
@@ -317,24 +309,19 @@ def _wrong_encoding(path: Path, error: UnicodeDecodeError) -> str:
                 break
     for start, what in _MAGIC.items():
         if first.startswith(start):
-            return _explain(path, f"the content of {what}", "a name with the wrong ending", "name it by what it is")
+            return _no_table(path, f"the content of {what}", "a name with the wrong ending", "name it by what it is")
     got = f"line {entries} is not UTF-8 (byte 0x{error.object[error.start]:02x})"
     marked = first[:2] in (b"\xff\xfe", b"\xfe\xff")
     likely = "utf-16" if marked else "latin1"
     cause = f"an export in {'UTF-16' if marked else 'Latin-1'}, or from a spreadsheet"
-    return _explain(path, got, cause, f"iconv -f {likely} -t utf-8 {path.name} > utf8.csv")
+    return _no_table(path, got, cause, f"iconv -f {likely} -t utf-8 {path.name} > utf8.csv")
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, error: Exception) -> InvalidDataError:
     got = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return _explain(path, got, "a folder, a pipe, or somebody else's file", "name a file that can be read")
+    return _no_table(path, got, "a folder, a pipe, or somebody else's file", "name a file that can be read")
 
 
-def _ragged(path: Path, line: int, cells: int, wanted: int) -> str:
-    got = f"line {line} has {cells} cells, the header {wanted}"
-    return _explain(path, got, "a delimiter inside a cell without quotes, or a line that broke off", "quote the cell")
-
-
-def _explain(path: Path, got: str, cause: str, fix: str) -> str:
+def _no_table(path: Path, got: str, cause: str, fix: str) -> InvalidDataError:
     rule = f"{path.name} must be a table: a header, then rows of as many cells, in UTF-8."
-    return explain(rule, got=got, cause=cause, fix=fix)
+    return InvalidDataError(rule, got=got, cause=cause, fix=fix)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing
-from caveat.errors import InvalidDataError, explain
+from caveat.errors import InvalidDataError
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
 """Arrays (B,) by name: of numbers, booleans, dates, or of objects (text, with None where a value is missing)."""
+_RULE = "X must be a table: a data frame, an Arrow table, an array (B, F), or a dict of columns."
 
 
 class Category(str):
@@ -42,9 +43,8 @@ def as_columns(table: Any) -> Columns:
         {'x0': [np.float64(1.0), np.float64(3.0)], 'x1': [np.float64(2.0), np.float64(4.0)]}
     """
     if hasattr(table, "toarray") and hasattr(table, "nnz"):
-        raise SparseTableError(
-            _explain("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()")
-        )
+        got, fix = "a sparse matrix", "pass the categories, or X.toarray()"
+        raise WrongTypeError(_RULE, got=got, cause="one-hot encoding before", fix=fix)
     if isinstance(table, Mapping):
         given = cast(Mapping[Any, Any], table)
         found = {name: _column(given[key]) for name, key in _named(given)}
@@ -62,12 +62,10 @@ def as_columns(table: Any) -> Columns:
     for name, values in found.items():
         if values.ndim != 1:
             got = f"a column {name!r} of shape {values.shape}"
-            raise InvalidDataError(_explain(got, "nested values", "give each part a column of its own"))
+            raise _no_table(got, "nested values", "give each part a column of its own")
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) != 1:
-        raise InvalidDataError(
-            _explain(f"columns of lengths {lengths}", "columns of another split", "cut all at the same row")
-        )
+        raise _no_table(f"columns of lengths {lengths}", "columns of another split", "cut all at the same row")
     return found
 
 
@@ -101,7 +99,7 @@ def _named(keys: Iterable[Any]) -> list[tuple[str, Any]]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         got, cause = f"column {twice!r} twice", "a join or a concatenation"
-        raise InvalidDataError(_explain(got, cause, "rename one of the two"))
+        raise _no_table(got, cause, "rename one of the two")
     return named
 
 
@@ -121,7 +119,7 @@ def _column(values: Any) -> Array:
             return _from_list(listed)
     array = np.asarray(cast(Any, values))
     if array.ndim != 1:
-        raise InvalidDataError(_explain(f"a column of shape {array.shape}", "nested lists", "pass one value per row"))
+        raise _no_table(f"a column of shape {array.shape}", "nested lists", "pass one value per row")
     return _numpy_column(array)
 
 
@@ -218,7 +216,7 @@ def _matrix(table: Any) -> Columns:
     if array.ndim != 2:
         got = f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead"
         fix = "Reshape your data: X.reshape(-1, 1) or (1, -1)"
-        raise InvalidDataError(_explain(got, "one feature or one row", fix))
+        raise _no_table(got, "one feature or one row", fix)
     return {f"x{number}": _column(array[:, number]) for number in range(array.shape[1])}
 
 
@@ -231,10 +229,9 @@ def _rows(table: Any) -> Array:
     return np.asarray(rows)
 
 
-class SparseTableError(InvalidDataError, TypeError):
-    """A sparse matrix, which is not read."""
+class WrongTypeError(InvalidDataError, TypeError):
+    """An object that is no table, such as a sparse matrix, or no value of one, such as a dict."""
 
 
-def _explain(got: str, cause: str, fix: str) -> str:
-    rule = "X must be a table: a data frame, an Arrow table, an array (B, F), or a dict of columns."
-    return explain(rule, got=got, cause=cause, fix=fix)
+def _no_table(got: str, cause: str, fix: str) -> InvalidDataError:
+    return InvalidDataError(_RULE, got=got, cause=cause, fix=fix)

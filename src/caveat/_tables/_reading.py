@@ -16,7 +16,7 @@ from caveat._tables._chunks import Chunk
 from caveat._tables._columns import Array, Category, Columns, TypedColumns
 from caveat._tables._days import Order, dates_among, day_of, is_part_of_date, learn_order, year_of_two_digits
 from caveat._tables._dress import PLAIN, Dress, Numerals, learn_dress, number_in, read_numerals
-from caveat._tables._sample import class_labels, require_known
+from caveat._tables._sample import are_codes, class_labels, require_known
 from caveat._tables._schema import CategoryColumn, Column, DateColumn, NumberColumn, Schema, date_parts
 from caveat._tables._values import (
     Counted,
@@ -30,12 +30,11 @@ from caveat._tables._values import (
     row_place,
     shown,
 )
-from caveat.errors import InvalidDataError, explain
+from caveat.errors import InvalidDataError
 
 _FRACTION_OF_NUMBERS = 0.1  # with more numbers among words than this, a column is a mistake and no set of categories
 _FRACTION_OF_DATES = 0.5
 _FEW = 10
-_FEW_CODES = 10  # whole numbers of so few kinds are classes
 _MOST_CATEGORIES = 100_000
 _EMPTY = "every value is missing, so that nothing is learned from it"
 _MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
@@ -129,10 +128,20 @@ def learn_table(
         [('age', 'number', 0), ('sex', 'category', 1)]
     """
     if not columns:
-        raise InvalidDataError(_no_columns())
+        raise InvalidDataError(
+            "At least one column must be left to learn from.",
+            got="none beside the target",
+            cause="a file of the target alone, or --drop of every other column",
+            fix="keep a column that says something about the target",
+        )
     unknown = sorted(set(categorical) - set(columns))
     if unknown:
-        raise InvalidDataError(_no_such_column(unknown[0], columns))
+        raise InvalidDataError(
+            "A column that is named must be one of the table's.",
+            got=f"{unknown[0]!r}, not among {', '.join(map(repr, list(columns)[:12]))}",
+            cause="a typo, or a table without its header",
+            fix="use the name as it stands in the header",
+        )
     learned: list[Column] = []
     typed = TypedColumns({}, {})
     for name, values in columns.items():
@@ -186,17 +195,12 @@ def read_targets(sample: Chunk, names: Sequence[str], kind: str | None) -> Targe
     readings = [learn_reading(name, columns[name], sample.place, columns, target=True) for name in names]
     if unsaid and readings[0].kind != "number":
         return TargetColumns(labels=class_labels(sample, names[0]))
+    notes = {name: reading.note for name, reading in zip(names, readings, strict=True) if reading.note}
     dresses = tuple(reading.dress for reading in readings)
     values = [numbers_of(name, columns[name], sample.place, dress) for name, dress in zip(names, dresses, strict=True)]
-    if unsaid and _are_codes(values[0]):
+    if unsaid and are_codes(values[0]):
         return TargetColumns(labels=class_labels(sample, names[0]))
-    notes = {name: reading.note for name, reading in zip(names, readings, strict=True) if reading.note}
     return TargetColumns(None, require_known(sample, names, values), dresses, notes)
-
-
-def _are_codes(numbers: Array) -> bool:
-    different = np.unique(numbers[~np.isnan(numbers)])
-    return len(different) <= _FEW_CODES and bool((different == np.round(different)).all())
 
 
 def _has_decimal_commas(columns: Columns) -> bool:
@@ -237,7 +241,13 @@ def _of_words(
                 return Reading("category", note="looks like dates, or versions: taken for categories")
             listed = enumerate(values.tolist())
             row, value = next((row, one) for row, one in listed if not is_gap(one) and one not in fitting)
-            raise InvalidDataError(_mixed(name, kind, count, rows, value, place(row), target))
+            categories = f"categories, say so: categorical=[{name!r}] (--category {name})"
+            raise InvalidDataError(
+                f"Column {name!r} must hold {kind}, or words, not both.",
+                got=f"{count} of {rows} values are {kind}; {shown(value)!r} at {place(row)} is not",
+                cause="a remark typed into a cell, another sign for missing values, or codes that look like numbers",
+                fix=f"mend the cell; if these are {'classes, say so: --kind classes' if target else categories}",
+            )
     units = {found["unit"].strip() if (found := _MEASURED.fullmatch(text.strip())) else None for text in texts}
     if len(texts) > _FEW and len(texts) == len(counts) and len(units) == 1 and (unit := units.pop()):
         return Reading("category", note=f"looks like numbers with {unit!r} behind each: taken for categories")
@@ -300,31 +310,3 @@ def _learn_categories(name: str, typed: Array) -> CategoryColumn:
         )
     ordered = sorted(counts)
     return CategoryColumn(name, tuple(ordered), tuple(counts[key] for key in ordered), keys.count(None))
-
-
-def _mixed(name: str, kind: str, count: int, rows: int, value: Any, place: str, target: bool) -> str:
-    categories = f"categories, say so: categorical=[{name!r}] (--category {name})"
-    return explain(
-        f"Column {name!r} must hold {kind}, or words, not both.",
-        got=f"{count} of {rows} values are {kind}; {shown(value)!r} at {place} is not",
-        cause="a remark typed into a cell, another sign for missing values, or codes that look like numbers",
-        fix=f"mend the cell; if these are {'classes, say so: --kind classes' if target else categories}",
-    )
-
-
-def _no_columns() -> str:
-    return explain(
-        "At least one column must be left to learn from.",
-        got="none beside the target",
-        cause="a file of the target alone, or --drop of every other column",
-        fix="keep a column that says something about the target",
-    )
-
-
-def _no_such_column(name: str, columns: Mapping[str, Array]) -> str:
-    return explain(
-        "A column that is named must be one of the table's.",
-        got=f"{name!r}, not among {', '.join(map(repr, list(columns)[:12]))}",
-        cause="a typo, or a table without its header",
-        fix="use the name as it stands in the header",
-    )

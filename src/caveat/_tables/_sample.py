@@ -13,9 +13,10 @@ from caveat._tables._columns import Array
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._misspelled import Spelling
 from caveat._tables._values import keys_of, numbers_of
-from caveat.errors import InvalidDataError, explain
+from caveat.errors import InvalidDataError
 
 _LARGEST = 1e150
+_FEW_CODES = 10
 Advance = Callable[[float], None]
 
 
@@ -56,7 +57,14 @@ def read_sample(
         kept, keys = _thin(kept, keys, most)
     sample = replace(join_chunks(kept), total=total)
     for what, names in needed.items():
-        _require_columns(sample, names, what)
+        absent = [name for name in names if name not in sample.columns]
+        if absent:
+            raise InvalidDataError(
+                f"{what} must name columns of {sample.file}.",
+                got=f"no column {absent[0]!r}; the columns are {', '.join(list(sample.columns)[:20])}",
+                cause="a typo, another delimiter, or a file without a header",
+                fix="use the name as it stands on line 1",
+            )
     return sample
 
 
@@ -86,9 +94,15 @@ def class_labels(sample: Chunk, name: str, known: Collection[str] = ()) -> list[
     for row, (key, value) in enumerate(zip(keys_of(name, values, sample.place), values.tolist(), strict=True)):
         text = value.strip() if isinstance(value, str) else ""
         if key is None and (not text or text not in known):
-            raise InvalidDataError(_no_label(name, sample.place(row), text))
+            raise _no_label(name, sample.place(row), text)
         labels.append(text if key is None else key)
     return labels
+
+
+def are_codes(numbers: Array) -> bool:
+    """Returns whether numbers are codes of classes: whole ones of few kinds."""
+    different = np.unique(numbers[~np.isnan(numbers)])
+    return len(different) <= _FEW_CODES and bool((different == np.round(different)).all())
 
 
 def target_numbers(sample: Chunk, names: Sequence[str], dresses: Sequence[Dress]) -> Array:
@@ -106,21 +120,16 @@ def require_known(sample: Chunk, names: Sequence[str], columns: Sequence[Array])
     """Returns the targets (B, D), if each is known and can be squared."""
     for name, values in zip(names, columns, strict=True):
         if np.isnan(values).any():
-            raise InvalidDataError(_no_label(name, sample.place(int(np.isnan(values).argmax()))))
+            raise _no_label(name, sample.place(int(np.isnan(values).argmax())))
         if (np.abs(values) > _LARGEST).any():
-            raise InvalidDataError(_too_large(name, values, sample.place))
-    return np.stack(columns, 1)
-
-
-def _require_columns(sample: Chunk, names: Collection[str], what: str) -> None:
-    for name in names:
-        if name not in sample.columns:
+            row = int(np.abs(values).argmax())
             raise InvalidDataError(
-                f"{what} must name columns of {sample.file}.",
-                got=f"no column {name!r}; the columns are {', '.join(list(sample.columns)[:20])}",
-                cause="a typo, another delimiter, or a file without a header",
-                fix="use the name as it stands on line 1",
+                f"The target {name!r} must be at most {_LARGEST:g}, for its square to be a number.",
+                got=f"{values[row]:g} at {sample.place(row)}",
+                cause="a code for a value that is not known, or a slip of the keyboard",
+                fix="leave these rows out, or change the unit",
             )
+    return np.stack(columns, 1)
 
 
 def _thin(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk], list[Array]]:
@@ -129,18 +138,8 @@ def _thin(chunks: list[Chunk], keys: list[Array], most: int) -> tuple[list[Chunk
     return [join_chunks(chunks).take(chosen)], [key[chosen]]
 
 
-def _too_large(name: str, values: Array, place: Callable[[int], str]) -> str:
-    row = int(np.abs(values).argmax())
-    return explain(
-        f"The target {name!r} must be at most {_LARGEST:g}, for its square to be a number.",
-        got=f"{values[row]:g} at {place(row)}",
-        cause="a code for a value that is not known, or a slip of the keyboard",
-        fix="leave these rows out, or change the unit",
-    )
-
-
-def _no_label(name: str, place: str, text: str = "") -> str:
-    return explain(
+def _no_label(name: str, place: str, text: str = "") -> InvalidDataError:
+    return InvalidDataError(
         f"The target {name!r} must be known in every row.",
         got=f"{text!r}, which stands for a missing value, at {place}" if text else f"a missing value at {place}",
         cause="rows that are still open",

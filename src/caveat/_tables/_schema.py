@@ -1,4 +1,10 @@
-"""What a model expects of a table: its columns, what each holds, and what training showed of it; plain data."""
+"""What a model expects of a table: its columns, what each holds, and what training showed of it; plain data.
+
+They give rows as numbers for the network, and how far each value is from what training has shown. Unfamiliarity is 0
+for a value like those of training. For a number outside the training range it is its distance from the range, in
+standard deviations, and the network gets the end of the range. For a category (or a missing value) that n training rows
+had it is 1 / (1 + n): 1 if it was never seen.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +14,21 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from caveat._tables._columns import Array, TypedColumns
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._values import Place, dates_of, join_truths, keys_of, numbers_of, row_place
-from caveat.errors import InvalidDataError, explain
+from caveat.errors import InvalidDataError
 
 _DAYS_A_YEAR = 365.2425
 _FAR = 1e4  # how many times what most values span the standard deviation is, where few of them make it
 _LARGEST = 1e300
+_MOST_UNFAMILIAR = 1e6
+UNKNOWN, ABSENT, FIRST = 0, 1, 2
+"""Codes of a category never seen (or once only), of a missing value, and of the first category."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,15 @@ class NumberColumn:
             return np.abs(values - others) / self.scale
         return np.abs(self.standardize(values) - self.standardize(others))
 
+    def encode(self, values: Array) -> tuple[Array, Array, Array]:
+        """Returns values (B,) on the network's scale, which of them are missing, and how unfamiliar each is."""
+        absent = np.isnan(values)
+        inside = np.clip(np.where(absent, self.center, values), self.low, self.high)
+        scaled = np.where(absent, 0.0, self.standardize(inside))
+        with np.errstate(over="ignore"):
+            distance = np.where(absent, 1 / (1 + self.missing), self.distance(values, inside))
+        return scaled, absent, np.minimum(distance, _MOST_UNFAMILIAR)
+
     @cached_property
     def _middle(self) -> tuple[float, float] | None:
         """The median and half of what four of five rows span, where that is next to nothing of the scale."""
@@ -77,6 +97,17 @@ class CategoryColumn:
     missing: int
     note: str = ""
     kind: str = "category"
+
+    def encode(self, keys: Array) -> tuple[Array, Array]:
+        """Returns the codes of keys (B,), and how unfamiliar each is."""
+        table: dict[str | None, tuple[int, float]] = {
+            key: (FIRST + number if count > 1 else UNKNOWN, 1 / (1 + count))
+            for number, (key, count) in enumerate(zip(self.categories, self.counts, strict=True))
+        }
+        table[None] = (ABSENT if self.missing > 1 else UNKNOWN, 1 / (1 + self.missing))
+        never = (UNKNOWN, 1.0)
+        pairs = np.array([table.get(key, never) for key in keys.tolist()], np.float32).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
 
 
 @dataclass(frozen=True)
@@ -119,6 +150,21 @@ class Schema:
         """What the network gets as categories, in order."""
         return tuple(column for column in self.columns if isinstance(column, CategoryColumn))
 
+    def encode(self, typed: TypedColumns) -> Tensor:
+        """Returns rows as one float32 tensor (B, 2 N + G + N + G).
+
+        In this order: N numbers, N flags of missing ones, G codes of categories, N + G unfamiliarities.
+        """
+        numbers = [column.encode(typed.numbers[column.name]) for column in self.numbers]
+        categories = [column.encode(typed.categories[column.name]) for column in self.categories]
+        order = ((numbers, 0), (numbers, 1), (categories, 0), (numbers, 2), (categories, 1))
+        columns = [encoded[part].astype(np.float32) for group, part in order for encoded in group]
+        return torch.from_numpy(np.stack(columns, 1))
+
+    def unfamiliarity(self, encoded: Tensor) -> Tensor:
+        """Returns how unfamiliar each value of encoded rows is, (B, N + G), numbers first."""
+        return encoded[:, -(len(self.numbers) + len(self.categories)) :]
+
 
 def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = row_place) -> TypedColumns:
     """Returns the columns of a schema, parsed as it says.
@@ -128,7 +174,14 @@ def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = r
     """
     absent = [name for name in schema.names if name not in columns]
     if absent:
-        raise InvalidDataError(_missing_column(absent[0], schema, columns))
+        extra = [other for other in columns if other not in schema.names]
+        unknown = f"; columns that the model does not know: {', '.join(extra[:8])}" if extra else ""
+        raise InvalidDataError(
+            "The table must have every column that the model was trained on.",
+            got=f"no column {absent[0]!r}{unknown}",
+            cause="a column that was renamed or left out since training",
+            fix=f"name it {absent[0]!r}; leave its cells empty if the values are not known",
+        )
     typed = TypedColumns({}, {})
     for column in schema.columns:
         values = columns[column.name]
@@ -151,14 +204,3 @@ def date_parts(name: str, days: NDArray[np.float64]) -> dict[str, NDArray[np.flo
         parts[f"{name} ({circle}, sine)"] = np.asarray(np.round(np.sin(angle), 9), np.float64)
         parts[f"{name} ({circle}, cosine)"] = np.asarray(np.round(np.cos(angle), 9), np.float64)
     return parts
-
-
-def _missing_column(name: str, schema: Schema, columns: Mapping[str, Array]) -> str:
-    extra = [other for other in columns if other not in schema.names]
-    return explain(
-        "The table must have every column that the model was trained on.",
-        got=f"no column {name!r}"
-        + (f"; columns that the model does not know: {', '.join(extra[:8])}" if extra else ""),
-        cause="a column that was renamed or left out since training",
-        fix=f"name it {name!r}; leave its cells empty if the values are not known",
-    )

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from caveat._tables._columns import Array, TypedColumns
+from caveat._tables._columns import Array
 from caveat._tables._dress import Dress
 from caveat._tables._schema import DateColumn, NumberColumn, Schema
-from caveat._tables._typed import encode
 
 _MOST_COPIES, _TELLING = 20, 5  # of a row, on average: more are equal by chance; pairs that tell something
 _TOGETHER = 20  # how many times likelier a column may be to agree where the others do
@@ -43,11 +42,6 @@ class TrainingTable:
     numbers: dict[str, Array]
     encoded: Tensor
     targets: tuple[Dress, ...] = ()
-
-    @classmethod
-    def of(cls, schema: Schema, typed: TypedColumns, targets: tuple[Dress, ...] = ()) -> TrainingTable:
-        """Returns columns that were parsed as rows of training."""
-        return cls(schema, typed.numbers, encode(schema, typed), targets)
 
     def sort(self, answers: Array, weights: Array) -> tuple[TrainingTable, Array, Array | None]:
         """Returns the rows by a hash of their values and answers, equal ones by their weights: see ``Rows``."""

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing as is_no_value
-from caveat._tables._columns import Array
+from caveat._tables._columns import Array, WrongTypeError
 from caveat._tables._days import day_of, days_of
 from caveat._tables._dress import PLAIN, Dress, number_in
-from caveat.errors import InvalidDataError, explain
+from caveat.errors import InvalidDataError
 
 _BY_PROGRAMS = {"#n/a", "#n/a n/a", "#na", "\\n", "(null)", "<null>", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "<na>", "nat"} | _BY_PROGRAMS)
@@ -87,7 +87,7 @@ def count_values(name: str, values: Array, place: Place = row_place) -> Counted:
         try:
             rows[value] = rows.get(value, 0) + 1
         except TypeError:
-            raise NotANumberError(no_value(name, value, place(row))) from None
+            raise _no_value(name, value, place(row)) from None
     counts = {value: count for value, count in rows.items() if not is_gap(value)}
     return Counted(types, counts, {value: plain_number(value) for value in counts})
 
@@ -122,7 +122,7 @@ def dates_of(name: str, values: Array, place: Place = row_place, order: str = ""
     numbers = [math.nan if is_gap(value) else day_of(value, order) for value in values.tolist()]
     for row, day in enumerate(numbers):
         if day is None:
-            raise InvalidDataError(unlike(name, "dates", values[row], place(row)))
+            raise _unlike(name, "dates", values[row], place(row))
     return np.array(numbers, np.float64)
 
 
@@ -140,7 +140,7 @@ def keys_of(name: str, values: Array, place: Place = row_place) -> list[str | No
         except KeyError:
             key = known[type(value), value] = key_of(value)
         except TypeError:
-            raise InvalidDataError(unlike(name, "categories", value, place(row))) from None
+            raise _unlike(name, "categories", value, place(row)) from None
         keys.append(key)
     return keys
 
@@ -219,10 +219,10 @@ def shown(value: Any, most: int | None = _SHOWN) -> str:
     return text if most is None or len(text) <= most else f"{text[:most]}…"
 
 
-def unlike(name: str, kind: str, value: Any, place: str) -> str:
-    """The message for a value that is not what its column holds."""
+def _unlike(name: str, kind: str, value: Any, place: str) -> InvalidDataError:
+    """The error for a value that is not what its column holds."""
     seen = repr(shown(value)) if isinstance(value, str) else f"{shown(value)} ({type(value).__name__})"
-    return explain(
+    return InvalidDataError(
         f"Column {name!r} holds {kind}.",
         got=f"{seen} at {place}",
         cause="a column in another place or of another unit, or a remark typed into a cell",
@@ -230,18 +230,14 @@ def unlike(name: str, kind: str, value: Any, place: str) -> str:
     )
 
 
-def no_value(name: str, value: Any, place: str) -> str:
-    """The message for an object that is no value of a table; its first words are those of NumPy."""
-    return explain(
+def _no_value(name: str, value: Any, place: str) -> WrongTypeError:
+    """The error for an object that is no value of a table; its first words are those of NumPy."""
+    return WrongTypeError(
         f"argument must be a string or a real number, not {type(value).__name__!r}: a cell holds one value.",
         got=f"{shown(value)} in column {name!r}, {place}",
         cause="nested JSON, or lists in a data frame",
         fix=f"give each part a column of its own, or leave {name!r} out (--drop {name} on the command line)",
     )
-
-
-class NotANumberError(InvalidDataError, TypeError):
-    """An object that is no value of a table, such as a dict."""
 
 
 def _listed(values: Array) -> list[Any]:
@@ -280,9 +276,9 @@ def _number(name: str, value: Any, row: int, place: Place, dress: Dress, known: 
         numbers = number_in(value, dress)
     if numbers is None and isinstance(value, str):
         kind = f"numbers ({dress})" if dress != PLAIN else "numbers"
-        raise InvalidDataError(unlike(name, kind, value, place(row)))
+        raise _unlike(name, kind, value, place(row))
     if numbers is None:
-        raise NotANumberError(no_value(name, value, place(row)))
+        raise _no_value(name, value, place(row))
     if isinstance(value, str):
         known[value] = numbers
     return numbers

@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from caveat.errors import InvalidArgumentError
 
@@ -81,6 +82,39 @@ def check_method(method: str | None, data: str) -> None:
     known = METHODS[data]
     if method is not None and method not in known:
         raise InvalidArgumentError(f"--method must be one of {', '.join(known)} for {data}; got {method}.")
+
+
+def check_fit(request: FitRequest) -> None:
+    """Raises InvalidArgumentError unless there is a file, and a target where no class folders say it.
+
+    Several targets are numbers, and none is also named as a column to learn from, or to leave out.
+    """
+    check_kind(request.kind)
+    check_data(request.data)
+    if request.data.is_dir():
+        require_none({"--target": request.targets}, "class folders, whose names are the answers")
+    elif not request.targets:
+        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
+    twice = next((name for name in request.targets if request.targets.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidArgumentError(f"--target must name different columns; got {twice!r} twice.")
+    if request.kind == "classes" and len(request.targets) > 1:
+        raise InvalidArgumentError(f"--kind classes takes one --target; got {len(request.targets)}.")
+    for option, names, fix in (
+        ("--drop", request.drop, "leave --drop away: a target is never learned from"),
+        ("--category", request.categorical, "--kind classes, if the target's numbers are codes of classes"),
+    ):
+        both = [name for name in names if name in request.targets]
+        if both:
+            rule, cause = f"{option} must name columns beside the target.", "a list of all columns of a kind"
+            raise InvalidArgumentError(rule, got=f"the target {both[0]!r}", cause=cause, fix=fix)
+
+
+def require_none(options: dict[str, Any], kind: str) -> None:
+    """Raises InvalidArgumentError unless options that say nothing of ``kind`` were left out."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InvalidArgumentError(f"{given[0]} has no meaning for {kind}.")
 
 
 def are_pictures(data: Path) -> bool:

@@ -52,7 +52,6 @@ def fit_file(request: FitRequest, settings: Any, advance: Advance, verbose: bool
         InvalidModelError: the folder cannot be written.
     """
     TABLES.check(settings)
-    _check_targets(request)
     needed = {"--target": request.targets, "--drop": request.drop, "--category": request.categorical}
     with destination(request.out):
         described = describe_training(request, content_of(request.data), asdict(settings))
@@ -72,33 +71,19 @@ def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool,
     targets, left_out = tuple(request.targets), {*request.targets, *request.drop}
     columns = {name: values for name, values in sample.columns.items() if name not in left_out}
     categorical = [name for name in request.categorical if name in columns]
-    learned = learn_table(columns, categorical, sample.place, sample.columns)
+    schema, typed = learn_table(columns, categorical, sample.place, sample.columns)
     read = read_targets(sample, targets, request.kind)
     notes = read.notes
     if read.values is None:
         target, answers = _learn_labels(sample, targets[0], cast("list[str]", read.labels))
     else:
-        target, answers = learn_numbers(read.values, targets, len(targets) == 1, sample.place)
+        target, answers = learn_numbers(read.values, targets, len(targets) == 1)
         notes = notes | note_constants(target, answers)
-    rows = TrainingTable.of(*learned, read.dresses)
+    rows = TrainingTable(schema, typed.numbers, schema.encode(typed), read.dresses)
     model = fit_model(TABLES, rows, target, answers, settings, verbose=verbose, checkpoint=folder)
     if notes:
         model.summary["target_notes"] = notes
     return model
-
-
-def _check_targets(request: FitRequest) -> None:
-    """Raises where several targets are classes, or one is also named as a column to learn from, or to leave out."""
-    if request.kind == "classes" and len(request.targets) > 1:
-        raise InvalidArgumentError(f"--kind classes takes one --target; got {len(request.targets)}.")
-    for option, names, fix in (
-        ("--drop", request.drop, "leave --drop away: a target is never learned from"),
-        ("--category", request.categorical, "--kind classes, if the target's numbers are codes of classes"),
-    ):
-        both = [name for name in names if name in request.targets]
-        if both:
-            rule, cause = f"{option} must name columns beside the target.", "a list of all columns of a kind"
-            raise InvalidArgumentError(rule, got=f"the target {both[0]!r}", cause=cause, fix=fix)
 
 
 def describe_fit(model: Model, out: Path, total: int, more: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from caveat._tables import Chunk, ImpossibleDates, content_of, read_chunks
 from caveat.cli._arguments import check_draws, check_level
 from caveat.cli._output_file import OutputFile, check_output, written
 from caveat.cli._tabular_tested import TABLES, Advance, spelling_of
-from caveat.errors import InvalidArgumentError, InvalidDataError, InvalidModelError, explain
+from caveat.errors import InvalidArgumentError, InvalidDataError, InvalidModelError
 
 
 def predict_file(
@@ -45,12 +45,12 @@ def predict_file(
             dates.count(chunk.columns, chunk.place)
             skipped = min(max(file.resumed - done, 0), len(chunk.lines))
             done += len(chunk.lines)
-            rest = _rest(chunk, skipped)
-            if rest is not None:
+            if skipped < len(chunk.lines):
+                rest = chunk.take(slice(skipped, None))
                 file.add(predicted(model, rest, file.rows + 1, draws, level, keep))
             advance(chunk.read)
         if content_of(data) != content:
-            raise InvalidDataError(changed_data(data))
+            raise changed_data(data)
     return describe_file(model, out, file, ("answer", "refer"), dates.notes())
 
 
@@ -65,7 +65,7 @@ def open_to_predict(kind: Kind, folder: Path, draws: int | None, level: float) -
     model = load_model(kind, folder)
     check_request(model, draws, level)
     if fingerprint(folder) != mark:
-        raise InvalidModelError(changed_model(folder))
+        raise changed_model(folder)
     return model, mark
 
 
@@ -123,24 +123,16 @@ def predicted(
     return prediction_rows(model, pred, first, level, {name: chunk.columns[name] for name in keep})
 
 
-def changed_model(folder: Path) -> str:
-    """Returns the message for a model that did not stay as it was."""
+def changed_model(folder: Path) -> InvalidModelError:
+    """Returns the error for a model that did not stay as it was."""
     return changed(folder, "it was replaced while it was read; run the command again")
 
 
-def changed_data(data: Path) -> str:
-    """Returns the message for a file that did not stay as it was."""
-    return explain(
+def changed_data(data: Path) -> InvalidDataError:
+    """Returns the error for a file that did not stay as it was."""
+    return InvalidDataError(
         "A file must stay as it is while it is read.",
         got=f"{data}, whose content changed meanwhile; nothing was written",
         cause="an export that was still running",
         fix="run the command again once the file is whole",
     )
-
-
-def _rest(chunk: Chunk, skipped: int) -> Chunk | None:
-    if skipped == 0:
-        return chunk
-    if skipped == len(chunk.lines):
-        return None
-    return chunk.take(slice(skipped, None))

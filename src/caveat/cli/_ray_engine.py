@@ -104,7 +104,7 @@ def predict_file_by_ray(
             settings = {"folder": str(folder.resolve()), "data": str(data.resolve()), "mark": mark, **asked}
             _work(parts, settings, workers, advance)
             if content_of(data) != content:
-                raise InvalidDataError(changed_data(data))
+                raise changed_data(data)
             parts.note(complete=True)
             for path in parts.folder.glob(".*"):  # of workers that were killed while they wrote
                 path.unlink(missing_ok=True)
@@ -145,7 +145,7 @@ class BlockPredictor:
         if self._model is None:
             self._model = load_model(TABLES, self.folder)
             if fingerprint(self.folder) != self.mark:
-                raise InvalidModelError(changed_model(self.folder))
+                raise changed_model(self.folder)
         rows = predicted(self._model, self._chunk(self._model, number), first, **self.asked)
         path = self.into / _name(number)
         written = encoder(path)(rows, True)
@@ -166,7 +166,7 @@ class BlockPredictor:
             self._next += 1
             if self._next > number:
                 return chunk
-        raise InvalidDataError(changed_data(self.data))
+        raise changed_data(self.data)
 
 
 def _work(parts: Parts, settings: dict[str, Any], workers: int | None, advance: Advance) -> None:

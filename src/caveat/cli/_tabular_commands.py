@@ -18,10 +18,11 @@ from caveat.cli._arguments import (
     check_at_least,
     check_data,
     check_draws,
-    check_kind,
+    check_fit,
     check_level,
     check_method,
     check_model,
+    require_none,
     threads_set,
 )
 from caveat.cli._terminal import AsJson, bare_table, print_json, share_bar
@@ -97,31 +98,18 @@ def fit(
     check_at_least(1, members=members, epochs=epochs, size=size, threads=threads)
     check_at_least(0, seed=seed)
     request = FitRequest(data, target or (), out, kind, drop or (), category or (), most_rows)
-    _check_request(request)
+    check_fit(request)
     options: dict[str, Any] = {"members": members, "draws": draws, "epochs": epochs, "random_state": seed}
     with threads_set(threads, data):
         if are_pictures(data):
             check_method(method, "pictures")
-            _require_none({"--drop": drop, "--category": category}, "pictures")
+            require_none({"--drop": drop, "--category": category}, "pictures")
             options |= {"method": method, "backbone": backbone, "size": size}
             _fit_pictures(request, options, as_json)
         else:
             check_method(method, "tables")
-            _require_none({"--backbone": backbone, "--size": size}, "tables")
+            require_none({"--backbone": backbone, "--size": size}, "tables")
             _fit_table(request, {**options, "method": method or "ensemble"}, as_json)
-
-
-def _check_request(request: FitRequest) -> None:
-    """Raises InvalidArgumentError unless there is a file, and a target where no class folders say it."""
-    check_kind(request.kind)
-    check_data(request.data)
-    if request.data.is_dir():
-        _require_none({"--target": request.targets}, "class folders, whose names are the answers")
-    elif not request.targets:
-        raise InvalidArgumentError("--target must name the column of the table that is to be predicted; got none.")
-    twice = next((name for name in request.targets if request.targets.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidArgumentError(f"--target must name different columns; got {twice!r} twice.")
 
 
 def _fit_pictures(request: FitRequest, options: dict[str, Any], as_json: bool) -> None:
@@ -183,7 +171,7 @@ def predict(
     check_at_least(1, workers=workers)
     if engine not in ("local", "ray"):
         raise InvalidArgumentError(f"--engine must be local or ray; got {engine}.")
-    _require_none({"--threads": threads} if engine == "ray" else {"--workers": workers}, f"--engine {engine}")
+    require_none({"--threads": threads} if engine == "ray" else {"--workers": workers}, f"--engine {engine}")
     if engine == "ray":
         check_installed("ray", "ray")
     with _working(f"Predicting {data.name}", model, data, threads) as advance:
@@ -192,7 +180,7 @@ def predict(
         if package_of(model) == "image":
             from caveat.cli._picture_commands import predict_for_pictures
 
-            _require_none({"--keep": keep, "--engine ray": engine == "ray"}, "pictures")
+            require_none({"--keep": keep, "--engine ray": engine == "ray"}, "pictures")
             found = predict_for_pictures(model, data, out, draws=draws, level=level, advance=advance)
         elif engine == "ray":
             from caveat.cli._ray_engine import predict_file_by_ray
@@ -315,13 +303,6 @@ def _working(title: str, model: Path, data: Path, threads: int | None) -> Genera
     check_installed("safetensors", "tabular")
     with threads_set(threads, data), share_bar(title) as advance:
         yield advance
-
-
-def _require_none(options: dict[str, Any], kind: str) -> None:
-    """Raise unless options that say nothing of ``kind`` were left out."""
-    given = [name for name, value in options.items() if value]
-    if given:
-        raise InvalidArgumentError(f"{given[0]} has no meaning for {kind}.")
 
 
 def _say_uncalibrated(found: dict[str, Any]) -> str:

@@ -173,26 +173,18 @@ def policy_section(tested: Judged, policy: dict[str, Any] | None) -> str:
     listed: list[list[str]] = []
     for name, count in (("answered", kept), ("deferred", rows - kept), ("all", rows)):
         risk = policy[f"risk_{name}"]
-        judgment = ["", ""] if risk is None else [f"{risk:.1%}", _range_of_fraction(risk, count)]
+        low, high = (0.0, 1.0) if risk is None else interval_of_fraction(risk, count)
+        judgment = ["", ""] if risk is None else [f"{risk:.1%}", f"{low:.1%} to {high:.1%}"]
         listed.append([name, f"{count:,}", f"{count / rows:.1%}", *(judgment if judged else ())])
     titles = ["", "rows", "fraction", *((wrong, "95 % interval") if judged else ())]
     measure = f"{str(policy['measure']).replace('_', ' ')}, {policy['unit']},"
+    why = str(tested.model.policy["why"])  # it begins with the name of what it is a threshold of
     return section(
         "What its threshold does",
         wide_table(titles, listed),
         f"Rows are deferred to a person where {escape(measure)} is above "
-        f"{policy['threshold']:.7g}. The threshold was chosen for {escape(_promise(tested.model.policy['why']))}.",
+        f"{policy['threshold']:.7g}. The threshold was chosen for {escape(why.partition(': ')[2] or why)}.",
     )
-
-
-def _promise(why: str) -> str:
-    """Returns what a threshold was chosen for, without the name of what it is a threshold of."""
-    return why.partition(": ")[2] or why
-
-
-def _range_of_fraction(fraction: float, rows: int) -> str:
-    low, high = interval_of_fraction(fraction, rows)
-    return f"{low:.1%} to {high:.1%}"
 
 
 def headline(tested: Judged, scores: list[Score]) -> str:

@@ -25,7 +25,6 @@ from caveat._tables import (
     read_sample,
     shown,
     target_numbers,
-    unfamiliarity,
 )
 from caveat.errors import InvalidDataError
 from caveat.predictive import Categorical, Gaussian, concatenate
@@ -75,7 +74,7 @@ class Tested(Judged):
     Fields:
         typed: the columns as they were parsed.
         encoded: the rows as the network sees them.
-        unfamiliar: (B, columns), see ``caveat._tables.unfamiliarity``.
+        unfamiliar: (B, columns), see ``Schema.unfamiliarity``.
         warnings: what was doubtful about reading the columns.
     """
 
@@ -129,7 +128,7 @@ def ask(model: Model, path: Path, most_rows: int, draws: int | None, advance: Ad
         parts.append(predict_from(model, part, draws))
         advance(0.1 + 0.9 * sum(one.row_count for one in parts) / len(encoded))
     pred = concatenate(parts)
-    unfamiliar = unfamiliarity(model.reader.schema, encoded)
+    unfamiliar = model.reader.schema.unfamiliarity(encoded)
     return Tested(model, pred, truth, sample, typed, encoded, unfamiliar, tuple(dates.notes()))
 
 

@@ -12,13 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast
 
-import numpy as np
-import torch
 from torch import nn
 
 from caveat._estimators import (
     ONE_COLUMN,
-    Classes,
     ClassifierBase,
     Estimator,
     KeyedRows,
@@ -28,8 +25,8 @@ from caveat._estimators import (
     fitted,
     load_model,
     predict_from,
+    predict_unseen,
     row_weights,
-    settings_of,
 )
 from caveat._pictures import (
     Format,
@@ -46,7 +43,7 @@ from caveat.errors import DoubtfulDataWarning, InvalidDataError
 from caveat.image._backbone import open_backbone
 from caveat.image._kind import AT_ONCE, KIND, PictureReader, read_training
 from caveat.image._settings import Settings
-from caveat.predictive import Categorical, Gaussian, MeanAndVariance, Probabilities, concatenate
+from caveat.predictive import Categorical, Gaussian, concatenate
 
 _LARGEST = 64  # pixels along a side of what is trained from scratch
 
@@ -60,51 +57,33 @@ class PictureEstimator(Estimator, Settings):
 
     problems_: tuple[Problem, ...] = field(init=False)
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, checkpoint: str | Path | None = None) -> Self:
-        """Trains on B pictures X and answers y, and calibrates on pictures that are held out; returns self.
+    def open_rows(self, X: Any, *, training: bool) -> list[Any]:
+        """Returns the pictures."""
+        return as_sources(X)
 
-        Pictures that cannot be read, are tiny or show one color only are left out and named in a warning.
-
-        Args:
-            X: Paths, arrays (H, W[, C]) of uint8 or of fractions, or PIL images; or a folder of class folders or a CSV
-                of paths and answers, without y.
-            y: Labels (B,) of one type, or numbers (B,) or (B, D).
-            sample_weight: Weight (B,) of each picture; a whole number k counts as k pictures.
-            checkpoint: Folder that keeps the state of training: killed, and called again with the same pictures and
-                parameters, it goes on and ends in the same model. It may be removed afterwards.
-
-        Raises:
-            InvalidDataError: What cannot be learned from; the message names the row.
-            InvalidArgumentError: A checkpoint of another training.
-        """
-        self.kind.check(settings_of(self, self.kind.settings))
+    def _open_training(self, X: Any, y: Any, sample_weight: Any) -> tuple[KeyedRows, Any, Any]:
+        """Returns the pictures as they were read; those that show nothing weigh nothing and are named in a warning."""
         if y is None and isinstance(X, (str, Path)):
             sources, y = list_pictures(X, kind="classes" if isinstance(self, ClassifierBase) else "numbers")
             if empty := empty_classes(Path(X), sources) if Path(X).is_dir() else []:
                 said = f"Class folders without a picture: {', '.join(empty)}."
-                warnings.warn(said, DoubtfulDataWarning, stacklevel=2)
+                warnings.warn(said, DoubtfulDataWarning, stacklevel=4)
         else:
             sources = as_sources(X)
-        rows, problems = read_training(sources, self._reader(sources), self.verbose)
-        if problems:
-            said = describe_problems(problems, len(sources))
-            if len(problems) == len(sources):
+        rows, self.problems_ = read_training(sources, self._reader(sources), self.verbose)
+        weights = row_weights(sample_weight, len(sources))
+        if self.problems_:
+            said = describe_problems(self.problems_, len(sources))
+            if len(self.problems_) == len(sources):
                 rule = "Of the pictures to train on at least some must show something."
                 raise InvalidDataError(rule, got=said, fix="open one of them in a viewer")
-            warnings.warn(said, DoubtfulDataWarning, stacklevel=2)
-            sample_weight = np.array(row_weights(sample_weight, len(sources)))
-            sample_weight[[problem.row for problem in problems]] = 0.0
-        super().fit(rows, y, sample_weight, checkpoint=checkpoint)
-        self.problems_ = problems
-        self.model_.summary["rows_left_out"] = len(problems)
-        return self
+            warnings.warn(said, DoubtfulDataWarning, stacklevel=4)
+            weights = weights.copy()
+            weights[[problem.row for problem in self.problems_]] = 0.0
+        return rows, y, weights
 
-    def open_rows(self, X: Any, *, training: bool) -> tuple[Any, int]:
-        """Returns the pictures, and the number of them; those of training are read already."""
-        if isinstance(X, KeyedRows):
-            return X, len(X.keys)
-        sources = as_sources(X)
-        return sources, len(sources)
+    def _kept(self) -> dict[str, Any]:
+        return {**super()._kept(), "rows_left_out": len(self.problems_)}
 
     def decide(self, X: Any, *, ids: Sequence[Any] | None = None) -> Decision:
         """Returns what to do with each picture by the chosen threshold, and why; one that shows nothing is deferred."""
@@ -163,9 +142,12 @@ class Classifier(PictureEstimator, ClassifierBase):
     """Classes of pictures, with probabilities that can be relied on, and "I do not know": a scikit-learn classifier.
 
     Without a backbone a small residual network is trained from scratch. With one, each picture goes through it once,
-    and perceptrons with dropout are trained on what it gives. Pictures that cannot be read, are tiny or show one color
-    only are left out of training and named in a ``DoubtfulDataWarning``; when predicting they get what is known
-    without looking, the frequencies of training, and ``decide`` defers them.
+    and perceptrons with dropout are trained on what it gives.
+
+    Pictures are paths, arrays (H, W[, C]) of uint8 or of fractions, or PIL images; or, to ``fit`` without y, a folder
+    of class folders or a CSV of paths and answers. Those that cannot be read, are tiny or show one color only are left
+    out of training and named in a ``DoubtfulDataWarning``; when predicting they get what is known without looking, the
+    frequencies of training, and ``decide`` defers them.
 
     Args:
         backbone: None, a ``torch.nn.Module`` that gives features (B, F) or (B, F, H, W) of pictures (B, C, size, size)
@@ -232,18 +214,6 @@ def _predict_batches(
         if len(seen):
             parts.append(predict_from(model, reader.inputs_of(pictures.pixels[seen]), draws))
         if len(unseen):
-            parts.append(_predict_unseen(model, len(unseen), draws))
+            parts.append(predict_unseen(model, len(unseen), draws))
         indices = [index for index in (seen, unseen) if len(index)]
         yield cast("Categorical | Gaussian", concatenate(parts, indices=indices)), pictures.problems
-
-
-def _predict_unseen(model: Model, rows: int, draws: int) -> Categorical | Gaussian:
-    """Returns the frequencies of classes in training, or the mean and variance of the targets, for each of the rows."""
-    target = model.target
-    device = next(model.networks[0].parameters()).device
-    if isinstance(target, Classes):
-        counts = torch.tensor(target.counts, dtype=torch.float32, device=device)
-        return Probabilities().summarize((counts / counts.sum()).expand(draws, rows, -1))
-    mean, deviation = (torch.tensor(values, dtype=torch.float64) for values in (target.shifts, target.scales))
-    known = torch.stack([mean, deviation.square()], -1).to(device)
-    return MeanAndVariance().summarize(known.expand(draws, rows, -1, -1))

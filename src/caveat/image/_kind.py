@@ -27,7 +27,6 @@ from caveat._estimators import (
     plain_text,
     require,
     restore_networks,
-    split_evenly,
     unlike_lines,
 )
 from caveat._pictures import Format, Problem, digest_rows, read_in_batches, read_pictures
@@ -55,10 +54,6 @@ class PictureReader:
     def read(self, given: Sequence[Any]) -> Tensor:
         """Returns what the networks get of pictures; gray ones stand for those that cannot be read."""
         return self.inputs_of(read_pictures(given, self.format).pixels)
-
-    def parts(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Returns the rows in order, some at a time."""
-        return split_evenly(inputs, AT_ONCE)
 
 
 def read_training(
@@ -164,7 +159,6 @@ def _describe(model: Model) -> CardLines:
             draws_line(model),
             f"Left out: {model.summary.get('rows_left_out', 0):,} pictures that could not be read or show nothing.",
         ),
-        inputs=(),
         limits=tuple(unlike_lines("Pictures of another subject, camera or kind")),
     )
 
@@ -184,4 +178,5 @@ KIND = Kind(
     state=_state,
     restore=_restore,
     describe=_describe,
+    at_once=AT_ONCE,
 )

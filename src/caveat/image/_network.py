@@ -7,16 +7,13 @@ costs a fraction of a pass. See "Deep Residual Learning for Image Recognition", 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caveat._engine import Sampler
 from caveat._estimators import Standardized, perceptron
-from caveat.predictive import Output
-from caveat.samplers import mc_dropout
 
 _STAGES = 3
 
@@ -57,10 +54,6 @@ class PictureNetwork(nn.Module):
         ready = inputs.float() / 127.5 - 1 if self.shape.pictures else inputs
         returned = self.head(self.body(ready))
         return returned / cast(Tensor, self.temperature) if self.shape.classes else returned
-
-    def sampler(self, output: Output) -> Sampler:
-        """Returns its thinned networks."""
-        return mc_dropout(self, output=cast(Any, output))
 
 
 class ResidualBlock(nn.Module):

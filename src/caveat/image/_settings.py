@@ -6,10 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from caveat._estimators import SharedSettings, Target, fill_in, usual_batch, wrong_setting
-from caveat._estimators import check_settings as check_ranges
-
-METHODS = ("ensemble", "mc_dropout")
+from caveat._estimators import SharedSettings, Target, check_ranges, count_networks, fill_in, usual_batch, wrong_setting
 
 
 @dataclass(kw_only=True, eq=False)
@@ -36,13 +33,12 @@ def check_settings(settings: Settings) -> Settings:
         settings = replace(settings, backbone=type(backbone).__name__)
     elif backbone is not None and not isinstance(backbone, str):
         raise wrong_setting("backbone", backbone, "must be a module or the name of a timm model", "backbone='resnet18'")
-    return check_ranges(settings, choices={"method": METHODS}, least={"size": 8, "batch_size": 2})
+    return check_ranges(settings, least={"size": 8, "batch_size": 2})
 
 
 def networks_of(settings: Settings) -> int:
     """Returns how many networks are trained: several heads cost little, several networks of pictures much."""
-    method = settings.method or ("mc_dropout" if settings.backbone is None else "ensemble")
-    return settings.members if method == "ensemble" else 1
+    return count_networks(settings, "mc_dropout" if settings.backbone is None else "ensemble")
 
 
 def complete(settings: Settings, rows: int, target: Target) -> Settings:

@@ -90,9 +90,7 @@ def split_in_folds(training: Training) -> list[Tensor]:
     """
     labels = training.answers.numpy()
     groups = np.arange(len(labels)) if training.groups is None else training.groups
-    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
-    folds = deal_in_folds(numbers.reshape(-1), first, labels, training.settings.random_state)
-    return [torch.from_numpy(out) for out in folds]
+    return [torch.from_numpy(out) for out in deal_in_folds(groups, labels, training.settings.random_state)]
 
 
 def _grow(training: Training, inputs: Tensor, rounds: int, chosen: Tensor | slice = slice(None)) -> Trees:

@@ -25,8 +25,8 @@ class TableEstimator(Estimator, Settings):
 
     categorical: Collection[str | int] = ()
 
-    def open_rows(self, X: Any, *, training: bool) -> tuple[Table, int]:
-        """Returns the columns, and the number of rows; the columns must be those of training.
+    def open_rows(self, X: Any, *, training: bool) -> Table:
+        """Returns the columns, which must be those of training.
 
         Dates of later rows that do not exist are warned of.
 
@@ -37,19 +37,19 @@ class TableEstimator(Estimator, Settings):
         self._check_names(X, columns, reset=training)
         categorical = names_of_categories(self.categorical, X, list(columns)) if training else ()
         table = Table(columns, row_place, categorical)
-        if training and table.rows < 2:
+        if training and len(table) < 2:
             raise InvalidDataError(
-                f"Found array with {table.rows} sample(s) while a minimum of 2 is required to train "
-                f"(n_samples = {table.rows})."
+                f"Found array with {len(table)} sample(s) while a minimum of 2 is required to train "
+                f"(n_samples = {len(table)})."
             )
-        if table.rows == 0:
+        if not len(table):
             raise InvalidDataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         if not training:
             dates = ImpossibleDates(self.model_.reader.schema)
             dates.count(columns, row_place)
             for note in dates.notes():
                 warnings.warn(f"{note[0].upper()}{note[1:]}.", DoubtfulDataWarning, stacklevel=4)
-        return table, table.rows
+        return table
 
     def training_rows(self, opened: Table, chosen: Any) -> TrainingTable:
         """Returns some of the rows to train on, and warns of columns that could be read in two ways.
@@ -62,7 +62,7 @@ class TableEstimator(Estimator, Settings):
         for column in schema.columns:
             if column.note:
                 warnings.warn(f"Column {column.name!r}: {column.note}.", DoubtfulDataWarning, stacklevel=4)
-        return TrainingTable.of(schema, typed)
+        return TrainingTable(schema, typed.numbers, schema.encode(typed))
 
     def _restored(self) -> None:
         super()._restored()

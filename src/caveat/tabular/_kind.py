@@ -158,7 +158,8 @@ KIND = Kind(
     state=_state,
     restore=_restore,
     describe=_describe,
+    sampler=TableNetwork.sampler,
     tensors=_tensors,
-    other_means=TableReader.scores_of,
+    other_means=TableNetwork.other_means,
     folds=True,
 )

@@ -118,10 +118,13 @@ class TableNetwork(nn.Module):
             outputs = torch.cat([self._mixed(outputs[:, :drawn], rows) + added, outputs[:, drawn:]], 1)
         return outputs / cast(Tensor, self.temperature) if self.shape.classes else outputs
 
+    def other_means(self, rows: Tensor) -> Tensor | None:
+        """Returns the means (B, D) of trees within rows; None of classes, or without trees."""
+        return None if self.shape.classes or not self.shape.scores else self._scores(rows)
+
     def _mixed(self, means: Tensor, rows: Tensor) -> Tensor:
-        if self.shape.classes or not self.shape.scores:
-            return means
-        return torch.lerp(means, self._scores(rows), cast(Tensor, self.share))
+        others = self.other_means(rows)
+        return means if others is None else torch.lerp(means, others, cast(Tensor, self.share))
 
     def _scores(self, rows: Tensor) -> Tensor:
         first = 2 * len(self.shape.pieces) + len(self.shape.categories)

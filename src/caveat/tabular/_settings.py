@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from caveat._estimators import SharedSettings, Target, fill_in
-from caveat._estimators import check_settings as check_ranges
+from caveat._estimators import SharedSettings, Target, check_ranges, count_networks, fill_in
 from caveat.tabular._network import METHODS
 
 
@@ -25,12 +24,12 @@ def check_settings(settings: Settings) -> Settings:
     Raises:
         InvalidArgumentError: An unknown method, or a number out of range.
     """
-    return check_ranges(settings, choices={"method": METHODS}, least={"depth": 0})
+    return check_ranges(settings, least={"depth": 0}, method=METHODS)
 
 
 def networks_of(settings: Settings) -> int:
     """Returns how many networks are trained."""
-    return settings.members if settings.method == "ensemble" else 1
+    return count_networks(settings, "ensemble")
 
 
 def complete(settings: Settings, rows: int, target: Target) -> Settings:

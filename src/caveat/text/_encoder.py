@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from caveat._estimators import digest_of_weights
 from caveat._extras import require
 from caveat._progress import ProgressBar
-from caveat.errors import InvalidArgumentError, explain
+from caveat.errors import InvalidArgumentError
+from caveat.text._settings import Settings
 
 _AT_ONCE = 64
 MOST_TOKENS = 128  # of a sentence, if nothing else is asked for
@@ -91,31 +92,31 @@ class Encoder:
         return digest_of_weights(self.reader.encoder, words)
 
 
-def load_encoder(
-    name: str,
-    *,
-    pooling: str = "mean",
-    max_length: int = MOST_TOKENS,
-    local_files_only: bool = False,
-    device: Any = None,
-) -> Encoder:
-    """The encoder of a folder or of the hub; no code of its maker is run.
+def load_encoder(settings: Settings, name: str | None = None, *, offline: bool = False) -> Encoder:
+    """Returns the encoder that the settings name, or the one of this folder or name; no code of its maker is run.
 
     Raises:
         MissingExtraError: transformers is not installed.
-        InvalidArgumentError: nothing is there, or it cannot be read.
+        InvalidArgumentError: Nothing is there, or it cannot be read.
     """
-    library = require("transformers", "encoders")
-    given: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
+    name = cast(str, settings.encoder) if name is None else name
+    library, offline = require("transformers", "encoders"), settings.local_files_only or offline
+    given: dict[str, Any] = {"local_files_only": offline, "trust_remote_code": False}
     try:
         tokenizer = library.AutoTokenizer.from_pretrained(name, **given)
         network = library.AutoModel.from_pretrained(name, **given)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        raise InvalidArgumentError(_not_found(name, error, local_files_only)) from error
-    return make_encoder(name, tokenizer, network, pooling, max_length, device)
+        first = next(iter(str(error).strip().splitlines()), "")
+        raise InvalidArgumentError(
+            "encoder must be a folder of a Hugging Face text encoder, or its name on the hub.",
+            got=f"encoder={name!r}{', of local files only' if offline else ''}, and {type(error).__name__}: {first}",
+            cause="a typo in the path, no network and nothing in the cache, or a model without a tokenizer",
+            fix="download it once with huggingface_hub.snapshot_download(name), or pass the folder",
+        ) from error
+    return make_encoder(name, tokenizer, network, settings, settings.max_length or MOST_TOKENS)
 
 
-def make_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_length: int, device: Any) -> Encoder:
+def make_encoder(name: str, tokenizer: Any, network: Any, settings: Settings, most: int) -> Encoder:
     """An encoder of parts that were read, in eval mode and frozen."""
     if not hasattr(network.config, "hidden_size") or getattr(network.config, "is_encoder_decoder", False):
         raise InvalidArgumentError(
@@ -124,22 +125,12 @@ def make_encoder(name: str, tokenizer: Any, network: Any, pooling: str, max_leng
             cause="a model of images or sound, or an encoder and a decoder in one",
             fix="a text encoder such as BERT, RoBERTa, MiniLM or MPNet",
         )
-    reader = EncoderReader(network.eval().requires_grad_(False), pooling).to(device)
-    own = min(int(getattr(tokenizer, "model_max_length", max_length)), _positions(network.config))
-    return Encoder(name, tokenizer, reader, min(max_length, own))
+    reader = EncoderReader(network.eval().requires_grad_(False), settings.pooling).to(settings.device)
+    own = min(int(getattr(tokenizer, "model_max_length", most)), _positions(network.config))
+    return Encoder(name, tokenizer, reader, min(most, own))
 
 
 def _positions(config: Any) -> int:
     """How many tokens have a place; two fewer than the table has rows, which RoBERTa's kin count from 2."""
     places = int(getattr(config, "max_position_embeddings", 0) or 0)
     return places - 2 if places > 2 else 1 << 30
-
-
-def _not_found(name: str, error: Exception, local: bool) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return explain(
-        "encoder must be a folder of a Hugging Face text encoder, or its name on the hub.",
-        got=f"encoder={name!r}{', of local files only' if local else ''}, and {type(error).__name__}: {first}",
-        cause="a typo in the path, no network and nothing in the cache, or a model without a tokenizer",
-        fix="download it once with huggingface_hub.snapshot_download(name), or pass the folder",
-    )

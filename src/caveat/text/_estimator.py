@@ -28,14 +28,14 @@ class SentenceEstimator(Estimator, Settings):
     kind = KIND
     _input_tags = ONE_COLUMN
 
-    def open_rows(self, X: Any, *, training: bool) -> tuple[Any, int]:
-        """Returns the sentences, and the number of them.
+    def open_rows(self, X: Any, *, training: bool) -> Any:
+        """Returns the sentences.
 
         Raises:
             InvalidDataError: A row that is no sentence; the message names it.
         """
         sentences = as_sentences(X)
-        return KeyedRows(sentences) if training else sentences, len(sentences)
+        return KeyedRows(sentences) if training else sentences
 
     def save(self, folder: str | Path, *, with_encoder: bool = False) -> None:
         """Writes the model as a folder: weights, ``caveat.json`` and a model card; no pickle.

@@ -24,9 +24,9 @@ from caveat._estimators import (
     unlike_lines,
 )
 from caveat._extras import require as require_extra
-from caveat.text._encoder import MOST_TOKENS, Encoder, make_encoder
+from caveat.text._encoder import MOST_TOKENS, Encoder, load_encoder, make_encoder
 from caveat.text._network import SentenceNetwork, Shape, vary_unknown_words
-from caveat.text._reader import SentenceReader, open_encoder
+from caveat.text._reader import SentenceReader
 from caveat.text._settings import Settings, check_settings, complete, kind_of, networks_of
 from caveat.text._training import learn
 from caveat.text._words import Vocabulary
@@ -113,12 +113,12 @@ def _restore_encoder(stored: Stored, about: _StoredEncoder) -> Encoder:
         config = library.AutoConfig.from_pretrained(inside, **given)
         network = library.AutoModel.from_config(config, trust_remote_code=False)
         tokenizer = library.AutoTokenizer.from_pretrained(inside, **given)
-        encoder = make_encoder(about.name, tokenizer, network, settings.pooling, about.most, settings.device)
+        encoder = make_encoder(about.name, tokenizer, network, settings, about.most)
         return replace(encoder, most=about.most)
     name = moved or (str(place / ENCODER) if about.within else about.name)
     encoder = find_frozen(
         place,
-        partial(open_encoder, settings, name, offline=about.within),
+        partial(load_encoder, settings, name, offline=about.within),
         about.fingerprint,
         what="encoder",
         differs="another encoder under that name: its weights or words differ",
@@ -154,7 +154,6 @@ def _describe(model: Model) -> CardLines:
             draws_line(model),
             f"Truncated: {model.summary.get('rows_cut', 0):,} sentences of training.",
         ),
-        inputs=(),
         limits=(
             unknown,
             *unlike_lines("Sentences of another language, subject or kind"),
@@ -177,5 +176,6 @@ KIND = Kind(
     state=_state,
     restore=_restore,
     describe=_describe,
+    parts=SentenceReader.parts,
     folders=(ENCODER,),
 )

@@ -14,11 +14,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from caveat._engine import Sampler
 from caveat._estimators import Standardized, perceptron
 from caveat.layers import GaussianDropout
-from caveat.predictive import Output
-from caveat.samplers import mc_dropout
 from caveat.text._words import OUT_OF_VOCABULARY, PADDING
 
 ReaderKind = Literal["words", "features", "encoder"]
@@ -131,10 +128,6 @@ class SentenceNetwork(nn.Module):
     def temperature(self) -> Tensor:
         """Buffer that logits are divided by."""
         return cast(Tensor, self.head.temperature)
-
-    def sampler(self, output: Output) -> Sampler:
-        """Returns thinned networks: all dropout is on."""
-        return mc_dropout(self, output=output)
 
 
 def vary_unknown_words(network: SentenceNetwork) -> None:

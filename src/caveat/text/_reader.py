@@ -12,9 +12,8 @@ from torch import Tensor
 
 from caveat._estimators import split_evenly
 from caveat.errors import DoubtfulDataWarning
-from caveat.text._encoder import MOST_TOKENS, NO_TOKEN, Encoder, load_encoder
+from caveat.text._encoder import MOST_TOKENS, NO_TOKEN, Encoder
 from caveat.text._network import ReaderKind
-from caveat.text._settings import Settings
 from caveat.text._words import PADDING, Vocabulary
 
 _ROWS_AT_ONCE = {"words": 512, "features": 2048, "encoder": 64}
@@ -84,14 +83,3 @@ class SentenceReader:
         if self.kind == "words":
             return (inputs[..., 0] != PADDING).sum(1).cpu()
         return (inputs != NO_TOKEN).sum(1).cpu()
-
-
-def open_encoder(settings: Settings, name: str | None = None, *, offline: bool = False) -> Encoder:
-    """Returns the encoder that the settings name, or the one at ``name``."""
-    return load_encoder(
-        cast(str, settings.encoder) if name is None else name,
-        pooling=settings.pooling,
-        max_length=settings.max_length or MOST_TOKENS,
-        local_files_only=settings.local_files_only or offline,
-        device=settings.device,
-    )

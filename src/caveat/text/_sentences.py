@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from caveat._checks import is_missing
-from caveat.errors import InvalidDataError, explain
+from caveat.errors import InvalidDataError
 
 
 def as_sentences(X: Any) -> list[str]:
@@ -30,7 +30,13 @@ def as_sentences(X: Any) -> list[str]:
         raise InvalidDataError(rule, got="none", cause="a filter that kept nothing", fix="look at len(X) before")
     for number, row in enumerate(rows):
         if not isinstance(row, str):
-            raise InvalidDataError(_no_sentence(number, row))
+            missing = is_missing(row)
+            raise InvalidDataError(
+                "Each row must be a sentence.",
+                got=f"{row!r} ({type(row).__name__}) in row {number}",
+                cause="a missing value" if missing else "numbers, bytes or lists of words where text was meant",
+                fix="leave these rows out: X[X.notna()]" if missing else "' '.join(words), or text.decode('utf-8')",
+            )
         if not row.strip():
             raise InvalidDataError(
                 "A sentence must not be empty.",
@@ -61,13 +67,3 @@ def _rows(X: Any) -> list[Any]:
         return X.to_pylist()
     values: Any = X.to_numpy() if hasattr(X, "to_numpy") else X
     return values.reshape(-1).tolist() if hasattr(values, "reshape") else list(values)
-
-
-def _no_sentence(number: int, row: Any) -> str:
-    missing = is_missing(row)
-    return explain(
-        "Each row must be a sentence.",
-        got=f"{row!r} ({type(row).__name__}) in row {number}",
-        cause="a missing value" if missing else "numbers, bytes or lists of words where text was meant",
-        fix="leave these rows out: X[X.notna()]" if missing else "' '.join(words), or text.decode('utf-8')",
-    )

@@ -7,11 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from caveat._estimators import SharedSettings, Target, fill_in, outputs_of, usual_batch, wrong_setting
-from caveat._estimators import check_settings as check_ranges
+from caveat._estimators import (
+    SharedSettings,
+    Target,
+    check_ranges,
+    count_networks,
+    fill_in,
+    outputs_of,
+    usual_batch,
+    wrong_setting,
+)
 from caveat.text._network import ReaderKind
 
-METHODS = ("ensemble", "mc_dropout")
 POOLINGS = ("mean", "first")
 _USUAL: Mapping[str, Mapping[str, Any]] = {
     "words": {"width": 128, "dropout": 0.3, "learning_rate": 5e-3, "patience": 4},
@@ -47,8 +54,7 @@ def check_settings(settings: Settings) -> Settings:
         raise wrong_setting("fine_tune", True, "needs an encoder to tune", "encoder='path or name on the hub'")
     if settings.encoder is not None and not isinstance(settings.encoder, str):
         raise wrong_setting("encoder", settings.encoder, "must be a path or a name on the hub", "encoder=str(path)")
-    choices = {"method": METHODS, "pooling": POOLINGS}
-    return check_ranges(settings, choices=choices, least={"max_length": 2, "vocabulary": 1})
+    return check_ranges(settings, least={"max_length": 2, "vocabulary": 1}, pooling=POOLINGS)
 
 
 def kind_of(settings: Settings) -> ReaderKind:
@@ -58,8 +64,7 @@ def kind_of(settings: Settings) -> ReaderKind:
 
 def networks_of(settings: Settings) -> int:
     """Returns how many networks are trained: several heads cost little, several encoders or networks of terms more."""
-    method = settings.method or ("ensemble" if kind_of(settings) == "features" else "mc_dropout")
-    return settings.members if method == "ensemble" else 1
+    return count_networks(settings, "ensemble" if kind_of(settings) == "features" else "mc_dropout")
 
 
 def complete(settings: Settings, rows: int, target: Target) -> Settings:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from caveat._estimators import Learned, Training, build_on, objective_of, outputs_of
-from caveat.text._encoder import Encoder
+from caveat.text._encoder import Encoder, load_encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
-from caveat.text._reader import SentenceReader, open_encoder
+from caveat.text._reader import SentenceReader
 from caveat.text._settings import kind_of
 from caveat.text._words import learn_vocabulary
 from caveat.train import Fit, fit, fit_ensemble
@@ -30,7 +30,7 @@ def learn(training: Training) -> Learned:
     kind = kind_of(settings)
     texts: Sequence[str] = training.rows.keys
     if settings.encoder is not None:
-        reader = SentenceReader(kind, settings.max_length, encoder=open_encoder(settings))
+        reader = SentenceReader(kind, settings.max_length, encoder=load_encoder(settings))
     else:  # of the kept sentences alone: those held out shall have unknown words as new sentences will
         vocabulary = learn_vocabulary([texts[row] for row in kept], settings.vocabulary, settings.max_length)
         reader = SentenceReader(kind, settings.max_length, vocabulary=vocabulary)

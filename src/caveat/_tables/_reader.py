@@ -1,18 +1,40 @@
-"""Boosted trees as plain arrays, and what they say of encoded rows: walked here, without the library that grew them."""
+"""What reads rows for the networks: the columns of training, and boosted trees, walked without what grew them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from caveat._tables._columns import Array
+from caveat._tables._columns import Array, Columns, TypedColumns, count_rows, take
+from caveat._tables._dress import Dress
+from caveat._tables._schema import Schema, parse_columns
+from caveat._tables._values import Place
 
 _AT_ONCE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns (B,) by name as they were given, and what says where a row stands, for messages.
+
+    ``categorical`` are names of columns that hold categories although they look like numbers.
+    """
+
+    columns: Columns
+    place: Place
+    categorical: Collection[str] = ()
+
+    def __len__(self) -> int:
+        return count_rows(self.columns)
+
+    def take(self, rows: Array) -> Table:
+        """Returns some of the rows, which know where they stand in the whole."""
+        return Table(take(self.columns, rows), lambda row: self.place(int(rows[row])), self.categorical)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +133,47 @@ class Trees:
         own = torch.arange(nodes, dtype=torch.int32)
         leaf, inner = (self.left == own) & (self.right == own), (self.left > own) & (self.right > own)
         _require(bool((leaf | inner).all()), "a child must come after its parent")
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """What reads new rows: the columns of training.
+
+    Fields:
+        schema: Columns of training.
+        targets: How text writes each number to predict; empty if answers were not text.
+        trees: What gives further numbers of each row, or None.
+    """
+
+    schema: Schema
+    targets: tuple[Dress, ...] = ()
+    trees: Trees | None = None
+
+    def read(self, given: Any) -> Tensor:
+        """Returns rows as ``encode_typed`` does; ``given`` has ``columns`` and ``place``.
+
+        Raises:
+            InvalidDataError: A column is missing, or holds a value that does not fit.
+        """
+        return self.encode_typed(parse_columns(self.schema, given.columns, given.place))
+
+    def encode_typed(self, typed: TypedColumns) -> Tensor:
+        """Returns rows as the schema encodes them, with the scores of the trees before the unfamiliarities."""
+        return self.add_scores(self.schema.encode(typed))
+
+    def add_scores(self, encoded: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Returns encoded rows with these scores, (B, K), or else with those that the trees give them."""
+        if self.trees is None:
+            return encoded
+        scores = self.trees.scores(self.compared(encoded)) if scores is None else scores
+        N, G = len(self.schema.numbers), len(self.schema.categories)
+        return torch.cat([encoded[:, : 2 * N + G], scores, encoded[:, -(N + G) :]], 1)
+
+    def compared(self, encoded: Tensor) -> Tensor:
+        """Returns what trees compare of encoded rows: numbers, NaN where missing, then codes, (B, N + G) float64."""
+        N, G = len(self.schema.numbers), len(self.schema.categories)
+        values, codes = encoded[:, :N].double(), encoded[:, 2 * N : 2 * N + G].double()
+        return torch.cat([values.masked_fill(encoded[:, N : 2 * N] > 0, torch.nan), codes], 1)
 
 
 def _require(holds: bool, otherwise: str) -> None:
