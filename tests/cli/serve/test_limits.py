@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from caveat.cli._serve._app import build_app
+from caveat.cli._serve._computing import Piece, compute
 from caveat.cli._serve._guard import Guard
-from caveat.cli._serve._served import Settings
+from caveat.cli._serve._served import Served, Settings
 from caveat.cli._serve._watching import Watch
 
 from .conftest import connect, make_rows, run
@@ -111,9 +114,46 @@ def test_a_client_that_hangs_up_is_no_error_of_the_service(caplog: pytest.LogCap
     assert watch.registry.get_sample_value("caveat_requests_total", {"route": "other", "status": "499"}) == 1
 
 
+def test_what_a_client_that_hung_up_asked_for_is_not_computed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a few requests that nobody waits for would keep all others waiting."""
+    computed = list[int]()
+
+    def count(served: Served, pieces: Sequence[Piece], *rest: Any) -> None:
+        computed.append(sum(piece.count for piece in pieces))
+        compute(served, pieces, *rest)
+
+    async def steps() -> None:
+        app = build_app([place / "by_sold"], Settings(batch_rows=10))
+        body = json.dumps({"rows": [ROW] * 1000}).encode()
+        messages = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+        sent = list[Any]()
+
+        async def receive() -> dict[str, Any]:
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "query_string": b""}
+        async with app.router.lifespan_context(app):
+            monkeypatch.setattr("caveat.cli._serve._batches.compute", count)
+            await app(scope, receive, send)
+            assert app.state.service.batches.waiting == 0
+        assert not sent
+
+    with caplog.at_level(logging.INFO, "caveat.serve"):
+        run(steps())
+    assert sum(computed) < 100
+    assert [entry["status"] for entry in read_log(caplog) if entry["event"] == "request"] == [499]
+
+
 def test_a_compressed_body_is_refused(place: Path) -> None:
     async def steps() -> None:
         async with connect(place / "by_sold") as client:
+            same = await client.post("/predict", json={"rows": [ROW]}, headers={"Content-Encoding": "Identity"})
+            assert same.status_code == 200
             reply = await client.post("/predict", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
             assert reply.status_code == 415
 

@@ -90,10 +90,32 @@ class Guard:
             await reply({"error": why}, 408, {"connection": "close"})(scope, receive, send)
             return True
         if isinstance(body, bytes):
-            await self._app(scope, _replay(body, receive), send)
-        elif body:
+            return await self._answer(scope, body, receive, send)
+        if body:
             await self._refuse_body(receive, send)
-        return body is not False
+        return body
+
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> bool:
+        """Has a request answered; gives it up, and returns False, where its client hangs up before that has begun."""
+        begun = False
+
+        async def begin(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        gone = asyncio.ensure_future(receive())  # the body was read: what comes now is the end
+        answering = asyncio.ensure_future(self._app(scope, _replay(body, gone), begin))
+        try:
+            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done() and not begun:
+                return False
+            await answering
+            return True
+        finally:
+            for task in (answering, gone):
+                task.cancel()
+            await asyncio.gather(answering, gone, return_exceptions=True)
 
     def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> Response | None:
         """Returns the answer to a request that is refused before its body is read; None if it may go on."""
@@ -103,7 +125,7 @@ class Guard:
                 return reply({"error": why}, 401, {"www-authenticate": "Bearer"})
             if not self._within_rate(scope):
                 return reply({"error": "Too many requests; try again in a moment."}, 429, {"retry-after": "1"})
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             return reply({"error": "Bodies are taken as they are, not compressed."}, 415)
         return None
 
@@ -162,14 +184,14 @@ class Guard:
         return tokens >= 1
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, after: asyncio.Future[Message]) -> Receive:
     """Returns what gives the body that was read, and then what comes after it."""
     given = False
 
     async def again() -> Message:
         nonlocal given
         if given:
-            return await receive()
+            return await asyncio.shield(after)
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
