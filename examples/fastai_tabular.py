@@ -37,9 +37,9 @@ def main() -> None:
     pred = caveat.interop.fastai_predict(learner, learner.dls.test_dl(asked), n=100, seed=0)
     print(f"{'size':>5} {'color':6} {'P(big)':>7} {'entropy':>8} {'information':>12}   (nats)")
     entropy, information = caveat.predictive_entropy(pred), caveat.mutual_information(pred)
-    for k, row in asked.iterrows():
+    for k, (size, color) in enumerate(zip(asked["size"], asked["color"], strict=True)):
         numbers = f"{pred.mean[k, 0]:7.2f} {entropy[k]:8.2f} {information[k]:12.3f}"
-        print(f"{row['size']:5.1f} {row['color']:6} {numbers}")
+        print(f"{size:5.1f} {color:6} {numbers}")
 
 
 if __name__ == "__main__":

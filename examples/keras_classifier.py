@@ -37,8 +37,8 @@ def predict_by_hand(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     keras.utils.set_random_seed(0)
-    digits = load_digits()
-    x, y = digits.images[..., None].astype("float32") / 16, digits.target
+    images, y = load_digits(return_X_y=True)
+    x = images.reshape(-1, 8, 8, 1).astype("float32") / 16
     model = build()
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(x[:1500], y[:1500], epochs=3, verbose=0)

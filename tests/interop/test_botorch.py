@@ -227,7 +227,7 @@ def test_bad_input_is_refused() -> None:
             botorch_model(good, **settings)  # type: ignore[arg-type]
     with pytest.raises(caveat.CaveatError, match="functions"):
         botorch_model(caveat.ensemble([network()], output=caveat.Mean()), n=2)
-    with pytest.raises(OutputMismatchError, match="numbers"):
+    with pytest.raises(OutputMismatchError, match="needs a regression"):
         botorch_model(caveat.mc_dropout(network(3), output=caveat.Logits()))
     model = botorch_model(good, n=3)
     for x in (torch.zeros(2), torch.zeros(1, 2, dtype=torch.int64)):
