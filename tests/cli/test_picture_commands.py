@@ -231,6 +231,10 @@ def test_a_table_of_paths_and_numbers_is_learned(
         (("fit", "{place}/photos.csv", "--out", "{out}"), "--target must name the column"),
         (("fit", "{place}/photos/dark", "--out", "{out}"), "Each picture must have its answer"),
         (("fit", "{place}/photos.csv", "--target", "x", "--out", "{out}"), "no column 'x'"),
+        (
+            ("fit", "{place}/photos.csv", "--target", "a", "--target", "b", "--kind", "classes", "--out", "{out}"),
+            "--kind classes takes one --target",
+        ),
         (("predict", "{place}/model", "{place}/nowhere", "--out", "{out}.csv"), "no such file or folder"),
         (("predict", "{place}/model", "{place}/table.csv", "--out", "{out}.csv"), "must hold paths of pictures"),
         (("predict", "{place}/model", "{place}/test", "--out", "{out}.csv", "--keep", "x"), "--keep has no meaning"),
