@@ -28,10 +28,11 @@ from caveat._intercept._guard import (
     random_states_kept,
     transforms,
 )
-from caveat._intercept._hidden import ProbePass, drops_branches, find_hidden
+from caveat._intercept._hidden import drops_branches, find_hidden
 from caveat._intercept._interception import HANDLERS, Pass
 from caveat._intercept._known import Known
 from caveat._intercept._layout import Layout, agree, close
+from caveat._intercept._looks import ProbePass
 from caveat._intercept._masks import (
     FIRST_32,
     SECOND_32,
@@ -47,7 +48,7 @@ from caveat._intercept._masks import (
 from caveat._intercept._mutation import mutates, substituted_anywhere
 from caveat._intercept._network import Network, device_of
 from caveat._intercept._noise import NOISE_HANDLERS
-from caveat._intercept._own_draws import argument, draws_random_numbers, rate_of, run_and_put_back
+from caveat._intercept._own_draws import OwnDraws, argument, draws_random_numbers, rate_of
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
 from caveat._intercept._places import Places
 from caveat._intercept._pooling import MAX_POOLS, each_axis, is_worth_maxima, max_of_windows, windows_of
@@ -92,6 +93,7 @@ __all__ = [
     "Network",
     "Observation",
     "Observations",
+    "OwnDraws",
     "Pass",
     "Places",
     "Prefix",
@@ -143,7 +145,6 @@ __all__ = [
     "random_states_kept",
     "rate_of",
     "read_random_states",
-    "run_and_put_back",
     "run_plainly",
     "running_mode",
     "runs_hooks",

@@ -6,9 +6,8 @@ alone. Sizes only say which choices are worth a trial: tensors of one batch agre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,15 +83,12 @@ def last_row_twice(inputs: Inputs, axes: Axes) -> Inputs:
 
 def stirred(inputs: Inputs, axes: Axes) -> Inputs:
     """The inputs with other numbers in all that have rows and are floating: zeros would hide what is done to them."""
-    leaves = structure_of(inputs).leaves
 
-    def moved(leaf: Leaf, axis: int | None) -> Any:
-        if axis is None or not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-            return leaf
+    def moved(leaf: Tensor, axis: int) -> Tensor:
         places = torch.arange(1, leaf.numel() + 1, dtype=torch.float64, device=leaf.device)
         return leaf + (places * _GOLDEN).frac().sub(0.5).to(leaf.dtype).reshape(leaf.shape)
 
-    return with_leaves(inputs, leaves, [moved(leaf, axis) for leaf, axis in zip(leaves, axes.of, strict=True)])
+    return _with_floats(inputs, axes, moved)
 
 
 def _other_row(inputs: Inputs, axes: Axes, rows: int) -> int | None:
@@ -112,16 +108,21 @@ def _data(leaf: Leaf) -> Tensor:
 
 def _made_different(pair: Inputs, axes: Axes) -> Inputs:
     """The first of two rows moved a little wherever it equals the second."""
-    leaves = structure_of(pair).leaves
 
-    def moved(leaf: Leaf, axis: int | None) -> Any:
-        if axis is None or not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-            return leaf
+    def moved(leaf: Tensor, axis: int) -> Tensor:
         if leaf.shape[axis] != 2:  # in an object that could not be copied, and has all its rows
             return leaf
         first, second = leaf.unbind(axis)
-        if not torch.equal(first, second):
-            return leaf
-        return torch.stack([first * 0.9 + 0.1, second], axis)
+        return leaf if not torch.equal(first, second) else torch.stack([first * 0.9 + 0.1, second], axis)
 
-    return with_leaves(pair, leaves, [moved(leaf, axis) for leaf, axis in zip(leaves, axes.of, strict=True)])
+    return _with_floats(pair, axes, moved)
+
+
+def _with_floats(inputs: Inputs, axes: Axes, change: Callable[[Tensor, int], Tensor]) -> Inputs:
+    """The inputs with what ``change`` makes of each floating tensor that has rows, and of the axis they are along."""
+    leaves = structure_of(inputs).leaves
+    changed = [
+        change(leaf, axis) if axis is not None and isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+        for leaf, axis in zip(leaves, axes.of, strict=True)
+    ]
+    return with_leaves(inputs, leaves, changed)

@@ -28,6 +28,7 @@ _KEPT = {
     **dict.fromkeys((torch.sparse_csc, torch.sparse_bsc), _COLUMNS),
 }
 _TENSORS = ("_parameters", "_buffers")
+_NOTHING: dict[Any, Any] = {}  # a copy of any container that is empty
 
 
 _Bound = tuple[Any, Any, str]
@@ -48,8 +49,7 @@ class Bindings(list[_Bound]):
                     if value:
                         self._note(value, name, 0)
                     else:  # as most are: every call takes note of a dozen a module
-                        empty = cast(Any, value)
-                        self.append((empty, empty.copy(), name))
+                        self.append((cast(Any, value), _NOTHING, name))
                 elif objects and _is_object(value):
                     self._note(vars(value), name, 0)
 
@@ -112,17 +112,25 @@ class Bindings(list[_Bound]):
 
 @contextmanager
 def state_kept(
-    modules: Sequence[nn.Module], snapshot: Sequence[Tensor] = (), *, random_states: bool = True
-) -> Generator[None]:
+    modules: Sequence[nn.Module],
+    snapshot: Sequence[Tensor] = (),
+    *,
+    random_states: bool = True,
+    bound: Bindings | None = None,
+) -> Generator[list[tuple[Tensor, Tensor]]]:
     """Puts back, whatever happens inside: what is bound on the modules, entries of buffers, the random state.
+
+    Gives the buffers that it keeps, each with its value of before.
 
     Args:
         modules: every module of the network.
         snapshot: buffers whose values are copied and put back as well; the interception keeps writes away from all
             others.
         random_states: put these back too; needed only if the network draws from them.
+        bound: what is bound on the modules, where that has been noted already.
     """
-    bound = Bindings(modules, objects=False)  # of each call; passes that change an object put it back themselves
+    if bound is None:
+        bound = Bindings(modules, objects=False)  # of each call; passes that change an object put it back themselves
     values = [(buffer, buffer.detach().clone()) for buffer in snapshot]
     before = read_random_states(devices_of(modules)) if random_states else None
 
@@ -136,7 +144,7 @@ def state_kept(
             set_random_states(before)
 
     with put_back(restore):
-        yield
+        yield values
 
 
 @contextmanager

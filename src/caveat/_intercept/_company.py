@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from caveat._inputs import Axes, Inputs, structure_of
 from caveat._intercept._batch_axes import first_and_last_row, two_rows
-from caveat._intercept._hidden import ProbePass
-from caveat._intercept._layout import Fold, agree, find_layout
+from caveat._intercept._layout import agree, rows_in
+from caveat._intercept._looks import ProbePass
 from caveat._intercept._second_row import second_row_is
 
 # So many rows of a batch are looked at, and fewer of large ones: as many as have so many numbers, but some at least.
@@ -99,20 +98,4 @@ def _companies(rows: int) -> Iterator[list[int]]:
 
 def _by_row(one: ProbePass, some: ProbePass | None, rows: int) -> list[Tensor] | None:
     """What each row of a pass gave, (rows, *shape of one alone); None where that cannot be told."""
-    if some is None:
-        return None
-    alone, together = pytree.tree_leaves(one.returned), pytree.tree_leaves(some.returned)
-    if len(alone) != len(together):
-        return None
-    values = list[Tensor]()
-    for a, b in zip(alone, together, strict=True):
-        if not isinstance(a, Tensor):
-            continue
-        layout = find_layout(tuple(a.shape), tuple(b.shape), rows, Fold.MAJOR) if isinstance(b, Tensor) else None
-        if rows == 1 and a.shape == b.shape:
-            values.append(b[None])
-        elif layout is None or layout.batch_axis is None:
-            return None
-        else:
-            values.append(layout.open(b).movedim(layout.batch_axis, 0).reshape(rows, *a.shape))
-    return values
+    return None if some is None else rows_in(one.returned, some.returned, rows)

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from caveat._intercept._layout import agree
+from caveat._intercept._looks import ProbePass
 from caveat._intercept._reads import ReadKey, place
-from caveat._intercept._rules import Observation, Observations
+from caveat._intercept._rules import Observation
 from caveat._intercept._sites import LivePredicate, all_dropout
 
 _MOST_TRIALS = 200
@@ -29,15 +30,6 @@ _WRITES = "it writes on a buffer"
 UNSEEN = "they cannot be intercepted (NumPy's or Python's own, a compiled function's, another operator's)"
 WITH_DROPOUT = "a dropout comes with them and stays off, too"
 _NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles), drop whole branches (stochastic depth), or live= says no"
-
-
-@dataclass(frozen=True)
-class ProbePass:
-    """A pass that only looked: what it saw, and the structure of what the network returned."""
-
-    seen: Observations
-    structure: Any
-    returned: Any
 
 
 @dataclass(frozen=True)

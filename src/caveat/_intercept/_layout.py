@@ -151,3 +151,25 @@ def agree(one: Any, other: Any, equal: Callable[[Tensor, Tensor], bool] = close)
     """Have two trees as many leaves, and tensors that are equal, in each place?"""
     a, b = pytree.tree_leaves(one), pytree.tree_leaves(other)
     return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, Tensor))
+
+
+def rows_in(alone: Any, some: Any, rows: int) -> list[Tensor] | None:
+    """Each row of what ``rows`` rows gave, tensor by tensor, (rows, *shape of what one of them gave ``alone``).
+
+    None where that cannot be told.
+    """
+    ones, together = pytree.tree_leaves(alone), pytree.tree_leaves(some)
+    if len(ones) != len(together):
+        return None
+    values = list[Tensor]()
+    for a, b in zip(ones, together, strict=True):
+        if not isinstance(a, Tensor):
+            continue
+        layout = find_layout(tuple(a.shape), tuple(b.shape), rows, Fold.MAJOR) if isinstance(b, Tensor) else None
+        if rows == 1 and a.shape == b.shape:
+            values.append(b[None])
+        elif layout is None or layout.batch_axis is None:
+            return None
+        else:
+            values.append(layout.open(b).movedim(layout.batch_axis, 0).reshape(rows, *a.shape))
+    return values

@@ -19,18 +19,32 @@ _RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu", "at
 """Not taken apart into operators, one of them random: in inference mode, and on CUDA."""
 
 
-def run_and_put_back(run: Callable[[], _R], devices: set[torch.device]) -> tuple[_R, bool]:
-    """Returns what running gives, and whether it draws from the random states, which are then as before."""
-    before, drew = read_random_states(devices), True
+class OwnDraws:
+    """Runs, one after another, each of which leaves the random states as they were before it.
 
-    def restore() -> None:
-        if drew and read_random_states(devices).moved_from(before):
-            set_random_states(before)
+    What a run has left is what the next one begins with, so the states are read once between two runs.
+    """
 
-    with put_back(restore):
-        result = run()
-        drew = read_random_states(devices).moved_from(before) and _draws_itself(run, devices)
-    return result, drew
+    def __init__(self, devices: set[torch.device]) -> None:
+        self._devices = devices
+        self._now: RandomStates | None = None
+
+    def run(self, run: Callable[[], _R]) -> tuple[_R, bool]:
+        """Returns what running gives, and whether it draws from the random states, which are then as before."""
+        before, drew = self._now or read_random_states(self._devices), True
+        self._now = None
+
+        def restore() -> None:
+            if drew and read_random_states(self._devices).moved_from(before):
+                set_random_states(before)
+
+        with put_back(restore):
+            result = run()
+            after = read_random_states(self._devices)
+            moved = after.moved_from(before)
+            drew = moved and _draws_itself(run, self._devices)
+        self._now = None if moved else after
+        return result, drew
 
 
 def draws_random_numbers(operator: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:

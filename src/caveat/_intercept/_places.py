@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from caveat._intercept._hidden import ProbePass
 from caveat._intercept._layout import Fold, Layout, find_layout, fold_orders
+from caveat._intercept._looks import ProbePass
 from caveat._intercept._rules import Observation, Observations, Rules
 from caveat._intercept._sites import Site, SiteKey
 

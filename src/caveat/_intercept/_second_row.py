@@ -6,8 +6,7 @@ that are put into places which are there whatever the batch), a draw does: masks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from copy import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -17,13 +16,9 @@ from torch.utils import _pytree as pytree
 
 from caveat._inputs import Axes, Inputs
 from caveat._intercept._batch_axes import stirred
-from caveat._intercept._bindings import attributes_kept
-from caveat._intercept._guard import random_states_kept
-from caveat._intercept._interception import Pass
-from caveat._intercept._layout import Fold, Layout, close, find_layout
+from caveat._intercept._layout import Fold, Layout, close, rows_in
+from caveat._intercept._looks import Looks
 from caveat._intercept._masks import Make, MaskSource, Shape, uniform_by_row
-from caveat._intercept._network import Network
-from caveat._intercept._random_states import seed_all
 from caveat._intercept._rules import Drawing, Rules
 from caveat._intercept._sites import SiteKey
 
@@ -33,29 +28,21 @@ _OF_A_DRAW, _OF_ALL = 0.01, 1e-5
 
 def second_row_is(alone: Any, pair: Any) -> bool:
     """Does the second of two rows give what it gives alone, in each tensor that is read?"""
-    ones, twos = pytree.tree_leaves(alone), pytree.tree_leaves(pair)
-    if len(ones) != len(twos):
-        return False
-    rows = [(one, _rows(one, two)) for one, two in zip(ones, twos, strict=True) if isinstance(one, Tensor)]
-    return all(len(both) == 2 and close(both[1], one) for one, both in rows)
+    rows = rows_in(alone, pair, 2)
+    return rows is not None and all(close(both[1], one) for both, one in zip(rows, _tensors(alone), strict=True))
 
 
 def _both_rows_are(alone: Any, another: Any, twice: Any) -> bool:
     """Does a row that is there twice draw what it draws alone, but for little of what another draw changes?"""
-    ones, others, twos = (pytree.tree_leaves(each) for each in (alone, another, twice))
-    if not len(ones) == len(others) == len(twos):
+    rows, ones, others = rows_in(alone, twice, 2), _tensors(alone), _tensors(another)
+    if rows is None or len(ones) != len(others):
         return False
-    leaves = [each for each in zip(ones, others, twos, strict=True) if isinstance(each[0], Tensor)]
-    rows = [(one, other, _rows(one, two)) for one, other, two in leaves]
-    return all(len(both) == 2 and all(_is_same_draw(row, one, other) for row in both) for one, other, both in rows)
+    drawn = zip(rows, ones, others, strict=True)
+    return all(_is_same_draw(row, one, other) for both, one, other in drawn for row in both)
 
 
-def _rows(one: Tensor, two: Tensor) -> list[Tensor]:
-    """The two rows in what is read of them, each of the shape of one; none where they are not in it."""
-    layout = find_layout(tuple(one.shape), tuple(two.shape), 2, Fold.MAJOR)
-    if layout is None or layout.batch_axis is None:
-        return []
-    return [row.reshape(one.shape) for row in layout.open(two).unbind(layout.batch_axis)]
+def _tensors(returned: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(returned) if isinstance(leaf, Tensor)]
 
 
 def _is_same_draw(row: Tensor, one: Tensor, other: Tensor) -> bool:
@@ -67,20 +54,6 @@ def _is_same_draw(row: Tensor, one: Tensor, other: Tensor) -> bool:
 
 def _largest(tensor: Tensor) -> float:
     return float(tensor.abs().nan_to_num(0.0, 0.0, 0.0).amax()) if tensor.numel() else 0.0
-
-
-def try_draw(network: Network, inputs: Inputs, rules: Rules, read: Callable[[Any], Any], drawing: Drawing) -> Any:
-    """What is read of a draw; None where it fails."""
-    apart = copy(network)
-    apart.layouts = {}  # what these rules say of a site is not to be remembered
-    try:
-        kept = attributes_kept(network.modules), random_states_kept(network.device())
-        with torch.set_grad_enabled(rules.gradient), kept[0], kept[1]:
-            seed_all(0)
-            returned = read(Pass(apart, rules, inputs, drawing).run())
-            return pytree.tree_map_only(Tensor, Tensor.detach, returned)
-    except Exception:
-        return None
 
 
 @dataclass(frozen=True)
@@ -109,10 +82,9 @@ class _Differing:
 class RowTrial:
     """Draws of one row, ``alone``, and of the same row twice."""
 
-    network: Network
+    looks: Looks
     alone: Inputs
     axes: Axes
-    read: Callable[[Any], Any]
 
     def settle(self, rules: Rules, undecided: Mapping[SiteKey, Layout]) -> Rules | None:
         """The rules with the order in which rows are folded at these sites; None where no or each order fits."""
@@ -144,10 +116,10 @@ class RowTrial:
         return _both_rows_are(alone, another, self._draw(rules, self.axes.take(self.alone, [0, 0]), 2, 0))
 
     def _draw(self, rules: Rules, inputs: Inputs, rows: int, draw: int) -> Any:
-        device = self.network.device()
+        device = self.looks.network.device()
         source = cast(MaskSource, _Differing(MaskSource(0, device=device)))
         numbers = torch.zeros(rows, dtype=torch.int64, device=device)
-        return try_draw(self.network, inputs, rules, self.read, Drawing(source, range(draw, draw + 1), numbers))
+        return self.looks.draw(inputs, rules, Drawing(source, range(draw, draw + 1), numbers))
 
 
 def _with_live(rules: Rules, keys: Iterable[SiteKey]) -> Rules:

@@ -15,10 +15,10 @@ from caveat._checks import describe
 from caveat._intercept import (
     Bindings,
     FunctionMode,
+    OwnDraws,
     Streams,
     devices_of,
     put_back,
-    run_and_put_back,
     same_in_every_pass,
     warnings_caught,
 )
@@ -103,7 +103,7 @@ def look(network: nn.Module, objective: Objective, table: Table, rows: Tensor, s
             binds = next((name for name in bound.changed() if name not in ("_parameters", "_buffers")), None)
         return noise, counter, binds or ("a tensor that is no buffer" if moved else None)
 
-    (noise, counter, binds), drew = run_and_put_back(run, devices)
+    (noise, counter, binds), drew = OwnDraws(devices).run(run)
     streams = cast(Streams, noise.streams)
     # A network may count its passes, and seed by the count: between these nothing is put back.
     with nothing_changed([network] if streams.may_be_seeded() else []):

@@ -19,6 +19,7 @@ from caveat._intercept import (
     Known,
     MaskSource,
     Network,
+    OwnDraws,
     Pass,
     Probe,
     Rules,
@@ -28,7 +29,6 @@ from caveat._intercept import (
     devices_of,
     patched,
     probe_network,
-    run_and_put_back,
     state_kept,
 )
 from caveat.errors import CaveatError
@@ -82,7 +82,7 @@ class EvalNetwork:
         """One careful pass over inputs of any kind, for what a mode around it wants to see."""
         network = Network(self.model)
         with patched(), state_kept(network.modules, network.buffers(), random_states=False):
-            run_and_put_back(lambda: Pass(network, Rules(_nothing), inputs).run(), devices_of(network.modules))
+            OwnDraws(devices_of(network.modules)).run(lambda: Pass(network, Rules(_nothing), inputs).run())
 
     def draw(self, inputs: Inputs, rows: Tensor, kind: Kind, draw: int, seed: int, gradient: bool) -> Values:
         """The network's values, (B, ...); ``draw`` and ``seed`` matter only if it draws random numbers in eval mode."""
@@ -140,7 +140,7 @@ class EvalNetwork:
         with torch.no_grad(), state_kept(network.modules, network.buffers(), random_states=False):
             before = _versions(watched)
             try:
-                plain, drew = run_and_put_back(lambda: self._plainly(copies), devices)
+                plain, drew = OwnDraws(devices).run(lambda: self._plainly(copies))
             except Exception:  # a mode around it may not go with a compiled call
                 return False
             if drew or _versions(watched) != before:
