@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
+from torch.utils import _pytree as pytree
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -36,6 +37,7 @@ Leaf = Tensor | PackedSequence
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device, type, Enum)
 _ARGUMENTS = (Tensor, *_CONSTANTS)
+_NO_TREES = (bool, int, float, str, torch.Size, torch.dtype, torch.device, type(None))
 _AS_THEY_ARE = (nn.Module, ModuleType, FunctionType, BuiltinFunctionType, MethodType, torch.Generator)
 
 
@@ -167,6 +169,24 @@ def map_leaves(function: Callable[[Leaf], Leaf], inputs: Inputs) -> Inputs:
     """Inputs with ``function`` of every leaf."""
     leaves = structure_of(inputs).leaves
     return with_leaves(inputs, leaves, [function(leaf) for leaf in leaves])
+
+
+def map_of(kind: type | tuple[type, ...], function: Callable[[Any], Any], tree: Any) -> Any:
+    """``tree`` with ``function`` of every leaf that is of ``kind``; a tree of one leaf, as most are, takes no time."""
+    if isinstance(tree, kind):
+        return function(tree)
+    if isinstance(tree, _NO_TREES):
+        return tree
+
+    def at_leaf(leaf: Any) -> Any:
+        return function(leaf) if isinstance(leaf, kind) else leaf
+
+    return pytree.tree_map(at_leaf, tree)
+
+
+def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
+    """``tree`` with ``function`` of every tensor in it."""
+    return map_of(Tensor, function, tree)
 
 
 def tensors_in(inputs: Inputs) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """The random numbers of a layer: torch's own while it trains, caveat's while it is drawn from, none at rest.
 
 Both functions are seen by a ``TorchFunctionMode``, as torch's own dropout is. That is how a layer here becomes a site:
-``caveat._intercept._layer_sites`` answers the calls during a draw.
+``caveat._intercept._dropout_sites`` answers the calls during a draw.
 """
 
 from __future__ import annotations

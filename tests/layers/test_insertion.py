@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import caveat
-import caveat._intercept._layer_sites  # registers the handlers
+import caveat._intercept._dropout_sites  # registers the handlers
 from caveat.errors import InvalidArgumentError
 from caveat.layers import SpatialDropout2d, insert_dropout, remove_dropout
 from caveat.testing import check_sampler

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
-import caveat._intercept._layer_sites  # registers the handlers
+import caveat._intercept._dropout_sites  # registers the handlers
 from caveat import layers
 from caveat.testing import check_sampler
 

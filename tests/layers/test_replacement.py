@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import caveat
-import caveat._intercept._layer_sites  # registers the handlers
+import caveat._intercept._dropout_sites  # registers the handlers
 from caveat.errors import InvalidArgumentError
 from caveat.layers import GaussianDropout, WeightDropout, replace
 

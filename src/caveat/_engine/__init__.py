@@ -14,7 +14,7 @@ from caveat._engine._recorder import Recorder, Unread
 from caveat._engine._rewrites import shorten
 from caveat._engine._sampler import P, P_co, Sampler, Stream, Values, as_output
 from caveat._engine._tape import Tape
-from caveat._engine._values import join_rows, mapped, split_rows
+from caveat._engine._values import join_rows, split_rows
 
 __all__ = [
     "BACKENDS",
@@ -46,7 +46,6 @@ __all__ = [
     "is_out_of_memory",
     "join_rows",
     "make_plan",
-    "mapped",
     "one_by_one",
     "out_of_memory",
     "predict",

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
-from caveat._engine._values import mapped, room_for, room_laid_out, write
+from caveat._engine._values import room_for, room_laid_out, write
+from caveat._inputs import map_tensors
 from caveat._postponed import PostponedChecks
 from caveat.predictive import Output, Predictive
 
@@ -62,7 +63,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
             length = min(total, block) if block is not None else total if whole else min(total, _length(piece))
         given += size
         if not whole and filled == 0 and (size == length or (size < length and given == total)):
-            yield _without_graph(piece) if isinstance(piece, Tensor) else mapped(_without_graph, piece)
+            yield map_tensors(_without_graph, piece)
             del piece  # before the next is made
             continue
         if buffer is None:
@@ -75,7 +76,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
                 yield buffer
                 filled = 0
     if filled and buffer is not None:
-        yield mapped(lambda value: value[:filled], buffer)
+        yield map_tensors(lambda value: value[:filled], buffer)
 
 
 def draws_in(piece: Values) -> int:
@@ -94,7 +95,7 @@ def gathered(pieces: Iterable[Values], total: int, *, new: bool) -> tuple[Values
     for piece in pieces:
         size = draws_in(piece)
         if at == 0 and size == total:
-            whole = piece if new else mapped(_copied, piece)
+            whole = piece if new else map_tensors(_copied, piece)
         else:
             whole = room_for(total, piece) if whole is None else whole
             write(whole, slice(at, at + size), piece)

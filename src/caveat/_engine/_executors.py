@@ -20,8 +20,8 @@ from torch.utils import _pytree as pytree
 from caveat._engine._rewrites import Room
 from caveat._engine._sampler import Values
 from caveat._engine._tape import Tape, record_tape
-from caveat._engine._values import check_same_sizes, mapped, write
-from caveat._inputs import Inputs
+from caveat._engine._values import check_same_sizes, write
+from caveat._inputs import Inputs, map_tensors
 from caveat._intercept import (
     Diverged,
     Drawing,
@@ -69,7 +69,7 @@ def vectorized(task: Task, source: MaskSource, draws: range) -> Values:
     """All ``draws`` in one pass: (S, B, ...). Values that no live site reaches come as stride-0 views."""
     with over_draws(len(draws)) as level:
         values = _evaluate(task, Drawing(source, draws, task.rows, level))
-        return mapped(lambda value: draws_of(value, level, len(draws)), values)
+        return map_tensors(lambda value: draws_of(value, level, len(draws)), values)
 
 
 def taped(task: Task, source: MaskSource, draws: range) -> Values:
@@ -104,11 +104,11 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
     """
     first = _one(task, source, draws[0])
     if len(draws) == 1:
-        return mapped(lambda value: value.unsqueeze(0), first)
+        return map_tensors(lambda value: value.unsqueeze(0), first)
     if torch.is_grad_enabled():
         rest = [_one(task, source, draw) for draw in draws[1:]]
         return pytree.tree_map(lambda *values: torch.stack(values), first, *rest)
-    whole = mapped(lambda value: value.new_empty((len(draws), *value.shape)), first)
+    whole = map_tensors(lambda value: value.new_empty((len(draws), *value.shape)), first)
     write(whole, 0, first)
     for position, draw in enumerate(draws[1:], start=1):
         value = _one(task, source, draw)
@@ -138,4 +138,4 @@ def _evaluate(task: Task, drawing: Drawing) -> Values:
 
 def _run(task: Task, drawing: Drawing) -> Values:
     values = task.read(Pass(task.network, task.rules, task.inputs, drawing, task.prefix).run())
-    return mapped(Tensor.detach, values) if task.detach else values
+    return map_tensors(Tensor.detach, values) if task.detach else values

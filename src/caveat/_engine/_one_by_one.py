@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
-from caveat._engine._values import mapped
+from caveat._inputs import map_tensors
 
 # Draws up to this size together are handed on in one piece.
 _ONE_PIECE = 1 << 20
@@ -42,7 +42,7 @@ def one_by_one(draw: Callable[[int], Values], draws: range) -> Iterator[Values]:
 def stacked(values: Sequence[Values]) -> Values:
     """Values of some draws as one piece, (s, B, ...)."""
     if len(values) == 1:
-        return mapped(lambda value: value[None], values[0])
+        return map_tensors(lambda value: value[None], values[0])
     if isinstance(values[0], Tensor):
         return torch.stack(cast(list[Tensor], values))
     return pytree.tree_map(lambda *parts: torch.stack(parts), *values)

@@ -14,8 +14,7 @@ from torch.utils import _pytree as pytree
 from caveat._engine._executors import Task, record, replay, vectorized
 from caveat._engine._memory import is_out_of_memory
 from caveat._engine._sampler import Values
-from caveat._engine._values import mapped
-from caveat._inputs import Inputs
+from caveat._inputs import Inputs, map_tensors
 from caveat._intercept import (
     MaskSource,
     Network,
@@ -120,7 +119,7 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
     recorded = replay(task, source, range(2))
     again = replay(task, source, range(1))
     plain = replay(replace(task, prefix=None), source, range(2))
-    first = mapped(lambda value: value[:1], plain)
+    first = map_tensors(lambda value: value[:1], plain)
     return plain, task.prefix is not None and agree(recorded, plain) and agree(again, first)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -10,24 +10,18 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._engine._sampler import Values
-from caveat._inputs import Axes, Inputs
-from caveat._intercept import map_tensors
+from caveat._inputs import Axes, Inputs, map_tensors
 from caveat.errors import OutputMismatchError, explain
-
-
-def mapped(function: Callable[[Tensor], Tensor], values: Values) -> Values:
-    """What ``function`` makes of each tensor."""
-    return map_tensors(function, values)
 
 
 def room_for(draws: int, like: Values) -> Values:
     """Empty memory for so many draws of the kind of ``like``, (s, B, ...)."""
-    return mapped(lambda value: value.new_empty((draws, *value.shape[1:])), like)
+    return map_tensors(lambda value: value.new_empty((draws, *value.shape[1:])), like)
 
 
 def room_laid_out(draws: int, like: Values) -> Values:
     """The same with axes in memory in the order of those of ``like``: copies and sums of pictures are fast so."""
-    return mapped(lambda value: _in_order(draws, value), like)
+    return map_tensors(lambda value: _in_order(draws, value), like)
 
 
 def _in_order(draws: int, like: Tensor) -> Tensor:

@@ -5,10 +5,9 @@ from caveat._intercept import (  # registers the handlers
     _attention,
     _deferred,
     _dropout_sites,
+    _eval_functions,
     _exported,
-    _layer_sites,
     _noise,
-    _normalizing,
     _pending,
     _pooling,
     _recurrent,
@@ -69,7 +68,6 @@ from caveat._intercept._sites import (
 )
 from caveat._intercept._sliced import sides_to_slice
 from caveat._intercept._streams import Streams, place_of, same_in_every_pass
-from caveat._intercept._trees import map_tensors
 
 __all__ = [
     "DROPOUT_CLASSES",
@@ -130,7 +128,6 @@ __all__ = [
     "interruptible",
     "is_worth_maxima",
     "last_row",
-    "map_tensors",
     "max_of_windows",
     "mutates",
     "normal_from_uniform",
@@ -167,5 +164,5 @@ __all__ = [
     "words_along",
 ]
 
-del _attention, _deferred, _dropout_sites, _exported, _layer_sites, _noise, _normalizing, _pending, _pooling, _recurrent
+del _attention, _deferred, _dropout_sites, _eval_functions, _exported, _noise, _pending, _pooling, _recurrent
 del _variational_sites

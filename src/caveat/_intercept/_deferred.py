@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +43,13 @@ _NO_BIAS: Any = None
 class Deferred:
     """A product that may never be computed: ``tensor`` times ``masks``, (S, ...), broadcast over it draw by draw."""
 
-    stand_in: weakref.ref[Tensor]
     site: SiteKey
     tensor: Tensor
     masks: Tensor
     rate: float
     level: int
     product: Tensor | None = None
+    stand_in: weakref.ref[Tensor] = field(init=False)
 
     def value(self) -> Tensor:
         """The product as vmap sees it."""
@@ -72,11 +72,7 @@ def defer(ctx: Pass, site: SiteKey, tensor: Tensor, masks: Tensor, rate: float) 
     """A stand-in of the shape of ``tensor``; the pass puts the product in its place wherever it is used."""
     assert ctx.drawing is not None
     assert ctx.drawing.level is not None
-    stand_in = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
-    key = id(stand_in)
-    reference = weakref.ref(stand_in, lambda _: ctx.deferred.pop(key, None))
-    ctx.deferred[key] = Deferred(reference, site, tensor, masks, rate, ctx.drawing.level)
-    return stand_in
+    return pending.stand_in(ctx, Deferred(site, tensor, masks, rate, ctx.drawing.level), tensor, tensor.shape)
 
 
 def deferred_of(ctx: Pass, tensor: Any) -> Deferred | None:

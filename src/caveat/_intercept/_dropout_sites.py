@@ -1,4 +1,4 @@
-"""The dropout functions of torch as sites."""
+"""The dropout functions of torch as sites, and those of ``caveat.layers``: their numbers come from our own source."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from caveat._intercept._deferred import defer, worth_deferring
 from caveat._intercept._interception import Pass, handles
 from caveat._intercept._masks import Make, multipliers
 from caveat._intercept._pending import pending_of
+from caveat._random_numbers import dropped, uniform_numbers, wide
 
 
 @handles(*dropping.KINDS)
@@ -26,8 +27,8 @@ def _dropout(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
     if func is torch.native_dropout:
         return drop_at_site(ctx, kind, tensor, rate), torch.ones_like(tensor, dtype=torch.bool)
-    dropped = drop_at_site(ctx, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
-    return mutation.assign(ctx, tensor, dropped) if in_place and dropped is not tensor else dropped
+    result = drop_at_site(ctx, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
+    return mutation.assign(ctx, tensor, result) if in_place and result is not tensor else result
 
 
 def drop_at_site(
@@ -58,3 +59,32 @@ def drop_at_site(
     tensor = tensor if waiting is None else waiting.value()
     mask, opened = ctx.one_draw(masks, inside=True), layout.open(tensor)
     return layout.close(dropping.drop_alpha(opened, mask, rate) if alpha else dropping.drop(opened, mask))
+
+
+@handles(dropped)
+def _dropped(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    args, _ = ctx.settled(args, kwargs)
+    x, shape_of, kind, rate, _, of_weights = args
+    if of_weights:
+        return _dropped_weights(ctx, kind, x, rate)
+    return drop_at_site(ctx, kind, x, rate, mask_shape=shape_of, may_wait=True)
+
+
+def _dropped_weights(ctx: Pass, kind: str, weights: Tensor, rate: float) -> Tensor:
+    """Weights are the same for all rows: one mask per draw, also where rows have masks of their own."""
+    key = ctx.site(kind, rate, weights, None)
+    if key is None:
+        return weights
+    assert ctx.drawing is not None
+    drawing = ctx.drawing
+    masks = drawing.source.masks(key, tuple(weights.shape), rate, drawing.draws, multipliers(rate, weights.dtype))
+    return dropping.drop(weights, ctx.one_draw(masks.reshape(len(drawing.draws), *weights.shape)))
+
+
+@handles(uniform_numbers)
+def _uniform_numbers(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    args, _ = ctx.settled(args, kwargs)
+    x, shape_of, kind, rate, _ = args
+    rate = rate.item() if isinstance(rate, Tensor) else rate
+    key = ctx.site(kind, rate, x, shape_of)
+    return None if key is None else ctx.uniform_for(key, shape_of(tuple(x.shape)), wide(x.dtype), by_row=True)

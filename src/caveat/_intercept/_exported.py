@@ -12,12 +12,12 @@ import torch.nn.functional as F
 
 from caveat._intercept import _attention as attention
 from caveat._intercept import _dropout_sites as dropout_sites
+from caveat._intercept import _eval_functions as eval_functions
 from caveat._intercept import _noise as noise
-from caveat._intercept import _normalizing as normalizing
 from caveat._intercept import _recurrent as recurrent
 from caveat._intercept._interception import HANDLERS, Handler, Pass
 
-del attention, dropout_sites, noise, normalizing, recurrent  # imported for their handlers
+del attention, dropout_sites, eval_functions, noise, recurrent  # imported for their handlers
 
 _aten: Any = cast(Any, torch.ops).aten
 # Operator, overload, and the function that takes the same arguments in the same order.

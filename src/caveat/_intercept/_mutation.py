@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._ops import OpOverload, OpOverloadPacket
 
+from caveat._inputs import map_tensors
 from caveat._intercept._draw_axis import as_draws, memory_behind
 from caveat._intercept._network import storages_of
-from caveat._intercept._trees import map_tensors
 
 if TYPE_CHECKING:
     from caveat._intercept._interception import Pass

@@ -211,16 +211,6 @@ def _categories(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
     return times.topk(count, dim=-1, largest=False).indices
 
 
-@handles(F.rrelu)
-def _rrelu(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The randomized leaky relu has the mean of its slopes in eval mode, and then no rule in vmap."""
-    args, kwargs = ctx.settled(args, kwargs)
-    if kwargs["training"]:
-        return ctx.plain(func, args, kwargs)
-    slope = (kwargs["lower"] + kwargs["upper"]) / 2
-    return ctx.plain(F.leaky_relu, args, {"negative_slope": slope, "inplace": kwargs["inplace"]})
-
-
 def _same(uniform: Tensor) -> Tensor:
     return uniform
 

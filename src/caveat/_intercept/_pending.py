@@ -8,8 +8,8 @@ dropout comes, its masks are known: what they drop is not computed (see ``sliced
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,6 +39,8 @@ _FUNCTIONS: dict[Any, Any] = {
 
 class Waiting(Protocol):
     """What a stand-in stands for: a product that may never be computed, or not as a whole."""
+
+    stand_in: weakref.ref[Tensor]
 
     def value(self) -> Tensor:
         """The product as vmap sees it."""
@@ -99,11 +101,11 @@ class Product:
 class Pending:
     """A product and the functions that have been called on it since; ``made`` is the result, once it was needed."""
 
-    stand_in: weakref.ref[Tensor]
     product: Product
     functions: tuple[Callable[[Tensor], Tensor], ...]
     ctx: Pass
     made: Tensor | None = None
+    stand_in: weakref.ref[Tensor] = field(init=False)
 
     def value(self) -> Tensor:
         """The result as vmap sees it."""
@@ -144,11 +146,16 @@ def may_wait(ctx: Pass, tensor: Tensor, weight: Tensor, *, masked: bool) -> bool
 def wait(ctx: Pass, product: Product, functions: tuple[Callable[[Tensor], Tensor], ...] = ()) -> Tensor:
     """A stand-in for the result of these functions of the product."""
     like = product.tensor
-    stand_in = torch.empty((), dtype=like.dtype, device=like.device).expand(*like.shape[:-1], len(product.weight))
-    key = id(stand_in)
-    reference = weakref.ref(stand_in, lambda _: ctx.deferred.pop(key, None))
-    ctx.deferred[key] = Pending(reference, product, functions, ctx)
-    return stand_in
+    return stand_in(ctx, Pending(product, functions, ctx), like, (*like.shape[:-1], len(product.weight)))
+
+
+def stand_in(ctx: Pass, waiting: Waiting, like: Tensor, shape: Sequence[int]) -> Tensor:
+    """A tensor of this shape without memory of its own: what is waiting takes its place wherever it is used."""
+    made = torch.empty((), dtype=like.dtype, device=like.device).expand(shape)
+    key = id(made)
+    ctx.deferred[key] = waiting
+    waiting.stand_in = weakref.ref(made, lambda _: ctx.deferred.pop(key, None))
+    return made
 
 
 def pending_of(ctx: Pass, tensor: Any) -> Pending | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._intercept._trees import map_of, map_tensors
+from caveat._inputs import map_of, map_tensors
 
 
 class Diverged(Exception):

@@ -139,8 +139,7 @@ class _ByHand(torch.autograd.Function):
         needed = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():
             return None, None, *_gradient_with_a_graph(ctx.steps, mask, tensors, grads, needed)
-        find = _lstm_gradient if ctx.steps.cell == "lstm" else _gru_gradient
-        return None, None, *find(ctx.steps, mask, tensors, tape, grads, needed)
+        return None, None, *_gradient(ctx.steps, mask, tensors, tape, grads, needed)
 
 
 def _grouped(tensors: Sequence[Any]) -> tuple[Tensor, tuple[Tensor, ...], Weights]:
@@ -148,47 +147,27 @@ def _grouped(tensors: Sequence[Any]) -> tuple[Tensor, tuple[Tensor, ...], Weight
     return data, (hidden,) if cell is None else (hidden, cell), Weights(*weights)
 
 
-def _lstm_gradient(
+def _gradient(
     steps: Steps,
     mask: Tensor | None,
     tensors: Sequence[Any],
-    tape: LSTMTape,
+    tape: LSTMTape | GRUTape,
     grads: Sequence[Any],
     needed: Sequence[bool],
 ) -> tuple[Any, ...]:
     data, _, _, of_input, of_state = tensors[:5]
-    gates, hidden, cell = lstm_steps_gradient(grads, tape, mask, of_state, steps.sizes, steps.order[::-1])
-    by_bias = gates.sum(0) if needed[5] else None
-    return (
-        gates @ of_input if needed[0] else None,
-        hidden,
-        cell,
-        gates.t() @ data if needed[3] else None,
-        gates.t() @ tape.met if needed[4] else None,
-        by_bias,
-        by_bias,
-    )
-
-
-def _gru_gradient(
-    steps: Steps,
-    mask: Tensor | None,
-    tensors: Sequence[Any],
-    tape: GRUTape,
-    grads: Sequence[Any],
-    needed: Sequence[bool],
-) -> tuple[Any, ...]:
-    data, _, _, of_input, of_state = tensors[:5]
-    gates, state_part, hidden = gru_steps_gradient(grads, tape, mask, of_state, steps.sizes, steps.order[::-1])
-    return (
-        gates @ of_input if needed[0] else None,
-        hidden,
-        None,
-        gates.t() @ data if needed[3] else None,
-        unrolled(state_part.t() @ tape.met) if needed[4] else None,
-        gates.sum(0) if needed[5] else None,
-        unrolled(state_part.sum(0)) if needed[6] else None,
-    )
+    back = steps.order[::-1]
+    if isinstance(tape, LSTMTape):
+        gates, hidden, cell = lstm_steps_gradient(grads, tape, mask, of_state, steps.sizes, back)
+        by_weight = gates.t() @ tape.met if needed[4] else None
+        by_bias = by_state_bias = gates.sum(0) if needed[5] else None
+    else:
+        gates, state_part, hidden = gru_steps_gradient(grads, tape, mask, of_state, steps.sizes, back)
+        cell, by_weight = None, unrolled(state_part.t() @ tape.met) if needed[4] else None
+        by_bias = gates.sum(0) if needed[5] else None
+        by_state_bias = unrolled(state_part.sum(0)) if needed[6] else None
+    by_data = gates @ of_input if needed[0] else None
+    return by_data, hidden, cell, gates.t() @ data if needed[3] else None, by_weight, by_bias, by_state_bias
 
 
 def _gradient_with_a_graph(

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from caveat._numerics import FEW_NUMBERS, Moments, concatenate_moments, entropy, merged_mean, public_dtype
 from caveat.predictive._checks import check_finite
-from caveat.predictive._deferred import SOURCE, all_fields, field_of_source
 from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._protocol import Predictive, RowIndex
 from caveat.predictive._rows import (
+    SOURCE,
+    all_fields,
     check_same_features,
     check_same_rows,
     concatenated_draws,
+    field_of_source,
     merged_draws,
     require_kept,
     row_index,

@@ -18,7 +18,6 @@ from caveat._checks import require_number, require_same_shape
 from caveat._numerics import Moments, concatenate_moments, merged_mean, public_dtype
 from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.predictive._checks import check_finite
-from caveat.predictive._deferred import SOURCE, all_fields, field_of_source
 from caveat.predictive._describe import FIRST, describe_predictive, html_of_first, text_of_first
 from caveat.predictive._mixture import (
     empirical_quantile,
@@ -29,9 +28,12 @@ from caveat.predictive._mixture import (
 )
 from caveat.predictive._protocol import Predictive, RowIndex
 from caveat.predictive._rows import (
+    SOURCE,
+    all_fields,
     check_same_features,
     check_same_rows,
     concatenated_draws,
+    field_of_source,
     merged_draws,
     require_kept,
     row_index,

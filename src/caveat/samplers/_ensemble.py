@@ -25,11 +25,10 @@ from caveat._engine import (
     as_output,
     gathered,
     is_out_of_memory,
-    mapped,
     one_by_one,
     stacked,
 )
-from caveat._inputs import Inputs, as_inputs, structure_of
+from caveat._inputs import Inputs, as_inputs, map_tensors, structure_of
 from caveat._table_text import in_a_line
 from caveat.predictive import Output
 from caveat.samplers._members._as_eval import rows_of
@@ -52,15 +51,13 @@ class Ensemble(Generic[P_co]):
 
     __repr__ = in_a_line
 
+    strata = None
+    """Members are independent."""
+
     @property
     def size(self) -> int:
         """How many members M there are."""
         return len(self.models)
-
-    @property
-    def strata(self) -> None:
-        """Members are independent."""
-        return None
 
     @property
     def model(self) -> nn.Module:
@@ -192,7 +189,7 @@ class BoundEnsemble:
         if len(draws) == len(self._members.models):
             self._values = None  # handed over whole: the next call makes new ones
             return iter((values,))
-        return iter((mapped(lambda value: value[draws.start : draws.stop].clone(), values),))
+        return iter((map_tensors(lambda value: value[draws.start : draws.stop].clone(), values),))
 
     def whole(self, draws: range) -> Values | None:
         """All these members' values, in memory that nothing else writes on."""
@@ -201,7 +198,7 @@ class BoundEnsemble:
             if values is not None:
                 programs = self._prepared.programs
                 new = len(programs) > 1 or programs[0].gives_new_memory  # values that are put together are new
-                return values if new else mapped(torch.clone, values)
+                return values if new else map_tensors(torch.clone, values)
         return gathered(self(draws), len(draws), new=True)[0]
 
     def _played(self) -> Values | None:
@@ -224,7 +221,7 @@ class BoundEnsemble:
         pieces = self._plainly(draws) if plain else one_by_one(self._alone, draws)
         if len(draws) > 1:
             return pieces
-        return (mapped(torch.clone, piece) for piece in pieces)  # a network may return its input, or a parameter
+        return (map_tensors(torch.clone, piece) for piece in pieces)  # a network may return its input, or a parameter
 
     def _alone(self, draw: int) -> Values:
         member, kind = self._members.networks[draw], self._prepared.kinds[draw]

@@ -19,8 +19,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caveat._engine import Plan, Tape, Task, Values, mapped, record, vectorized
-from caveat._inputs import Inputs, has_rows, map_leaves, structure_of
+from caveat._engine import Plan, Tape, Task, Values, record, vectorized
+from caveat._inputs import Inputs, has_rows, map_leaves, map_tensors, structure_of
 from caveat._intercept import (
     LivePredicate,
     MaskSource,
@@ -133,8 +133,7 @@ class PlayedNetwork:
     def __call__(self, draws: range) -> Iterator[Values]:
         """Pieces of consecutive draws, in order, in memory of their own: the next call writes on the program's."""
         for start in range(draws.start, draws.stop, self._kept.chunk):
-            values = self._piece(range(start, min(start + self._kept.chunk, draws.stop)))
-            yield values.clone() if isinstance(values, Tensor) else mapped(torch.clone, values)
+            yield map_tensors(torch.clone, self._piece(range(start, min(start + self._kept.chunk, draws.stop))))
 
     @interruptible
     def _piece(self, draws: range) -> Values:

@@ -71,10 +71,8 @@ class MCDropout(Generic[P_co]):
 
     __repr__ = in_a_line
 
-    @property
-    def size(self) -> None:
-        """There is no end of thinned networks."""
-        return None
+    size = None
+    """There is no end of thinned networks."""
 
     def bind(
         self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False

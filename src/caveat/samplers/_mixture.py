@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from caveat._engine import P, P_co, Sampler, Stream, Values, mapped
+from caveat._engine import P, P_co, Sampler, Stream, Values
+from caveat._inputs import map_tensors
 from caveat._seeds import check_seed, fold_in
 from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError, explain_no_network
@@ -111,7 +112,7 @@ class _BoundMixture:
             if own:
                 gathered += _copies(stream(range(own[0] // parts, own[-1] // parts + 1)))
                 numbers += own
-        check_same_values([mapped(lambda value: value[0], values) for values in gathered], "Component's piece")
+        check_same_values([map_tensors(lambda value: value[0], values) for values in gathered], "Component's piece")
         order = torch.tensor(numbers).argsort()
 
         def joined(*tensors: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ def _copies(pieces: Iterable[Values]) -> list[Values]:
     """Pieces, copied where the next may be written over the last."""
     found = list[Values]()
     for piece in pieces:
-        found.append(mapped(lambda value: value if value.requires_grad else value.clone(), piece))
+        found.append(map_tensors(lambda value: value if value.requires_grad else value.clone(), piece))
     return found
 
 

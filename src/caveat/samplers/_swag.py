@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_model, require_number
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
-from caveat._inputs import Inputs, as_inputs
+from caveat._inputs import Inputs, as_inputs, map_tensors
 from caveat._intercept import (
     FunctionMode,
     Network,
-    map_tensors,
     normal_from_uniform,
     put_back,
     random_bits,

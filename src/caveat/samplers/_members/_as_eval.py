@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from caveat._engine import Task, Values, is_out_of_memory, join_rows, mapped, replay
-from caveat._inputs import Inputs, map_leaves, structure_of, tensors_in
+from caveat._engine import Task, Values, is_out_of_memory, join_rows, replay
+from caveat._inputs import Inputs, map_leaves, map_tensors, structure_of, tensors_in
 from caveat._intercept import (
     Known,
     MaskSource,
@@ -125,7 +125,7 @@ class EvalNetwork:
         task = Task(network, found.rules, inputs, rows, self._read, None, found.unmanaged, detach=detach)
         graph = torch.set_grad_enabled(torch.is_grad_enabled() or found.rules.gradient)
         with graph, patched(), state_kept(network.modules, found.written, random_states=found.unmanaged):
-            return mapped(lambda value: value[0], replay(task, source, range(draw, draw + 1)))
+            return map_tensors(lambda value: value[0], replay(task, source, range(draw, draw + 1)))
 
     def _plain_is_right(self, inputs: Inputs, kind: Kind, values: Values) -> bool:
         """Does a plain call give these values, leaving inputs, buffers and random states alone?"""
@@ -145,7 +145,7 @@ class EvalNetwork:
                 return False
             if drew or _versions(watched) != before:
                 return False
-        return agree(mapped(Tensor.detach, values), plain)
+        return agree(map_tensors(Tensor.detach, values), plain)
 
 
 def _versions(tensors: list[Tensor]) -> list[Any]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._engine import CannotRecordError, Program, Recorder, Unread, Values, shorten
-from caveat._inputs import Inputs
-from caveat._intercept import as_draws, draws_of, map_tensors, over_draws
+from caveat._inputs import Inputs, map_tensors
+from caveat._intercept import as_draws, draws_of, over_draws
 from caveat.samplers._members._watch import has_plain_attributes, settings_of
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from caveat._checks import require_model
-from caveat._engine import P, P_co, Stream, Values, as_output, join_rows, mapped
-from caveat._inputs import Inputs, as_inputs
+from caveat._engine import P, P_co, Stream, Values, as_output, join_rows
+from caveat._inputs import Inputs, as_inputs, map_tensors
 from caveat._intercept import (
     Known,
     LivePredicate,
@@ -170,7 +170,7 @@ class MomentPropagation(Generic[P_co]):
         if not any(isinstance(leaf, Uncertain) for leaf in pytree.tree_leaves(read[0])):
             raise nothing_random("a forward pass in which no dropout fired that reaches what the output reads")
         axes = found.output_axes or ()
-        mean, variance = (join_rows([mapped(of, part) for part in read], axes) for of in (plain, variance_of))
+        mean, variance = (join_rows([map_tensors(of, part) for part in read], axes) for of in (plain, variance_of))
         return Propagated(mean, variance, self.output, tuple(parts[0][1].approximations)), found
 
     def _probe(self, network: Network, inputs: Inputs) -> Probe:

@@ -1,4 +1,7 @@
-"""Batch normalization keeps its running statistics, whatever flag reaches it from a pass."""
+"""Functions that a flag changes otherwise than by dropout: as in eval mode, whatever reaches them from a pass.
+
+Batch normalization keeps its running statistics.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,13 @@ def _batch_norm_below(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[
     if len(args) > 5 and args[3] is not None:
         args = (*args[:5], False, *args[6:])
     return ctx.plain(func, args, kwargs)
+
+
+@handles(F.rrelu)
+def _rrelu(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The randomized leaky relu has the mean of its slopes in eval mode, and then no rule in vmap."""
+    args, kwargs = ctx.settled(args, kwargs)
+    if kwargs["training"]:
+        return ctx.plain(func, args, kwargs)
+    slope = (kwargs["lower"] + kwargs["upper"]) / 2
+    return ctx.plain(F.leaky_relu, args, {"negative_slope": slope, "inplace": kwargs["inplace"]})
