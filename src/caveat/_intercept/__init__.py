@@ -46,7 +46,6 @@ from caveat._intercept._masks import (
 )
 from caveat._intercept._mutation import mutates, substituted_anywhere
 from caveat._intercept._network import Network, device_of
-from caveat._intercept._noise import NOISE_HANDLERS
 from caveat._intercept._own_draws import OwnDraws, argument, draws_random_numbers, rate_of
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
 from caveat._intercept._places import Places
@@ -54,6 +53,7 @@ from caveat._intercept._pooling import MAX_POOLS, each_axis, is_worth_maxima, ma
 from caveat._intercept._possible import check_initialized, nothing_random, why_silent
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network
+from caveat._intercept._random_functions import RANDOM_FUNCTIONS
 from caveat._intercept._random_states import devices_of, read_random_states, seed_all
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
@@ -74,7 +74,7 @@ __all__ = [
     "FIRST_32",
     "HANDLERS",
     "MAX_POOLS",
-    "NOISE_HANDLERS",
+    "RANDOM_FUNCTIONS",
     "SECOND_32",
     "Audit",
     "AuditedSite",

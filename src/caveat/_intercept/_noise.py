@@ -6,53 +6,62 @@ random anyway; those behind ``self.training`` run only where ``live=`` asks for 
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from caveat._intercept import _mutation as mutation
-from caveat._intercept._interception import Handler, Pass, handles
-from caveat._intercept._masks import normal_from_uniform
+from caveat._intercept._interception import HANDLERS, Pass
+from caveat._intercept._random_functions import RANDOM_FUNCTIONS, Answer
 from caveat._intercept._sites import SiteKey
 
 _KIND = "noise"
-Shaper = Callable[[Tensor], Tensor]
-NOISE_HANDLERS = set[Handler]()
-"""Those of the functions whose result is random numbers."""
-
 _NORMAL = (torch.randn, torch.randn_like, torch.normal, torch.Tensor.normal_)
 
 
-def _draws(*functions: Any) -> Callable[[Handler], Handler]:
-    """Registers a handler whose result is random numbers, which a pass that looks may follow."""
+@dataclass(frozen=True)
+class _OfPass:
+    """The numbers of a pass, those of its owner's next site."""
 
-    def register(handler: Handler) -> Handler:
-        @functools.wraps(handler)
-        def drawn(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            args, kwargs = ctx.settled(args, kwargs)
-            if _is_constant(ctx, kwargs.get("generator")):
-                return ctx.plain(func, args, kwargs)
-            first = len(ctx.seen.observed)
-            returned = handler(ctx, func, args, kwargs)
-            ctx.seen.of_weights.forget(args)
-            if ctx.seen.followed is not None:
-                sites = frozenset(range(first, len(ctx.seen.observed)))
-                if func is not F.gumbel_softmax or ctx.seen.followed.is_constant(args[0]):
-                    ctx.seen.followed.add(returned, sites)
-                if func in _NORMAL:
-                    ctx.seen.followed.normal |= sites
-            return returned
+    ctx: Pass
 
-        handles(*functions)(drawn)
-        NOISE_HANDLERS.add(drawn)
-        return drawn
+    def uniform_like(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
+        """Uniform numbers of the shape of ``like``; None in a pass that only looks, unless it follows them."""
+        ctx = self.ctx
+        key = ctx.noise_site(_KIND, like)
+        if key is not None:
+            numbers = ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype, by_row=True)
+            zeros = torch.zeros(like.shape, dtype=numbers.dtype, device=numbers.device)
+            return numbers + zeros  # one number a row's entry
+        if ctx.seen.followed is None:
+            return None
+        wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
+        return ctx.seen.followed.numbers(like.shape, wide, like.device)
 
-    return register
+    def assign(self, target: Tensor, value: Tensor) -> Tensor:
+        """As ``mutation.assign``."""
+        return mutation.assign(self.ctx, target, value)
+
+
+def _draw(answer: Answer, ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Answers a function whose result is random numbers, which a pass that looks may follow."""
+    args, kwargs = ctx.settled(args, kwargs)
+    if _is_constant(ctx, kwargs.get("generator")):
+        return ctx.plain(func, args, kwargs)
+    first = len(ctx.seen.observed)
+    returned = answer(_OfPass(ctx), func, args, kwargs)
+    ctx.seen.of_weights.forget(args)
+    if ctx.seen.followed is not None:
+        sites = frozenset(range(first, len(ctx.seen.observed)))
+        if func is not F.gumbel_softmax or ctx.seen.followed.is_constant(args[0]):
+            ctx.seen.followed.add(returned, sites)
+        if func in _NORMAL:
+            ctx.seen.followed.normal |= sites
+    return returned
 
 
 def _is_constant(ctx: Pass, generator: torch.Generator | None) -> bool:
@@ -69,157 +78,4 @@ def _is_constant(ctx: Pass, generator: torch.Generator | None) -> bool:
     return False
 
 
-def random_like(ctx: Pass, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
-    """Uniform numbers in (0, 1) of the shape of ``like``; None in a pass that only looks, unless it follows them."""
-    key = ctx.noise_site(_KIND, like)
-    if key is not None:
-        numbers = ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype, by_row=True)
-        return numbers + torch.zeros(like.shape, dtype=numbers.dtype, device=numbers.device)  # one number a row's entry
-    if ctx.seen.followed is None:
-        return None
-    wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
-    return ctx.seen.followed.numbers(like.shape, wide, like.device)
-
-
-def _fill(ctx: Pass, like: Tensor, shape: Shaper, resting: float, dtype: torch.dtype | None = None) -> Tensor:
-    uniform = random_like(ctx, like, dtype)
-    if uniform is None:
-        return torch.full_like(like, resting)
-    return shape(uniform).to(like.dtype)
-
-
-def _empty(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return torch.empty(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
-
-
-@_draws(torch.rand, torch.randn)
-def _factory(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    normal = func is torch.randn
-    return _fill(ctx, _empty(args, kwargs), normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
-
-
-@_draws(torch.rand_like, torch.randn_like)
-def _like(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    normal = func is torch.randn_like
-    like = torch.empty_like(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
-    return _fill(ctx, like, normal_from_uniform if normal else _same, 0.0 if normal else 0.5)
-
-
-@_draws(torch.bernoulli, torch.Tensor.bernoulli)
-def _bernoulli(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    probability = args[0] if args else kwargs["input"]
-    rate = _second(args, kwargs, "p", None)
-    at = probability if rate is None else rate
-    return _fill(ctx, torch.empty_like(probability), lambda uniform: uniform < at, 1.0)
-
-
-@_draws(torch.Tensor.bernoulli_)
-def _bernoulli_in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    at = _second(args, kwargs, "p", 0.5)
-    return mutation.assign(ctx, args[0], _fill(ctx, args[0], lambda uniform: uniform < at, 1.0))
-
-
-@_draws(
-    *(getattr(torch.Tensor, f"{name}_") for name in ("uniform", "normal", "log_normal", "exponential", "cauchy")),
-    torch.Tensor.geometric_,
-)
-def _in_place(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if func is torch.Tensor.uniform_:
-        low, high = _two(args, kwargs, ("from", "to"), (0.0, 1.0))
-        value = _fill(ctx, args[0], lambda u: u * (high - low) + low, (low + high) / 2)
-    elif func is torch.Tensor.normal_:
-        mean, deviation = _two(args, kwargs, ("mean", "std"), (0.0, 1.0))
-        value = _fill(ctx, args[0], lambda u: normal_from_uniform(u) * deviation + mean, mean)
-    elif func is torch.Tensor.log_normal_:
-        mean, deviation = _two(args, kwargs, ("mean", "std"), (1.0, 2.0))
-        value = _fill(ctx, args[0], lambda u: (normal_from_uniform(u) * deviation + mean).exp(), math.exp(mean))
-    elif func is torch.Tensor.exponential_:
-        rate = _second(args, kwargs, "lambd", 1.0)
-        value = _fill(ctx, args[0], lambda u: -u.log() / rate, math.log(2) / rate)
-    elif func is torch.Tensor.cauchy_:
-        median, sigma = _two(args, kwargs, ("median", "sigma"), (0.0, 1.0))
-        value = _fill(ctx, args[0], lambda u: median + sigma * torch.tan(math.pi * (u - 0.5)), median)
-    else:
-        p = _second(args, kwargs, "p", 0.5)
-        value = _fill(ctx, args[0], lambda u: (u.log() / math.log1p(-p)).ceil().clamp(min=1), round(1 / p))
-    return mutation.assign(ctx, args[0], value)
-
-
-@_draws(torch.normal)
-def _normal(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    mean, deviation = _two((None, *args), kwargs, ("mean", "std"), (0.0, 1.0))
-    if not isinstance(mean, Tensor) and not isinstance(deviation, Tensor):
-        size = kwargs["size"] if "size" in kwargs else args[2]
-        settings = {name: kwargs[name] for name in ("dtype", "device") if name in kwargs}
-        return _fill(ctx, torch.empty(size, **settings), lambda u: normal_from_uniform(u) * deviation + mean, mean)
-    like = mean + torch.zeros_like(deviation) if isinstance(deviation, Tensor) else mean
-    return mean + deviation * _fill(ctx, torch.empty_like(like), normal_from_uniform, 0.0)
-
-
-@_draws(torch.randint, torch.randint_like, torch.Tensor.random_)
-def _integers(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device", "layout")}
-    bounds = [value for value in (*args, kwargs.get("low"), kwargs.get("high")) if isinstance(value, int)]
-    bounds += [kwargs[name] for name in ("from", "to") if kwargs.get(name) is not None]
-    low, high = (0, bounds[0]) if len(bounds) == 1 else bounds[:2] if bounds else (0, 2**24)
-    if func is torch.randint:
-        size = kwargs["size"] if "size" in kwargs else next(a for a in args if not isinstance(a, int))
-        like = _empty((size,), {"dtype": torch.int64, **settings})
-    else:
-        like = torch.empty_like(args[0], **settings)
-    value = _fill(ctx, like, lambda u: (u * (high - low)).floor() + low, low, torch.float64)
-    return mutation.assign(ctx, args[0], value) if func is torch.Tensor.random_ else value
-
-
-@_draws(F.gumbel_softmax)
-def _gumbel_softmax(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Written out: "Categorical Reparameterization with Gumbel-Softmax", Jang, Gu and Poole, 2017."""
-    logits: Tensor
-    logits, tau, hard, _, dim = cast(Any, (*args, *(1.0, False, 1e-10, -1)[len(args) - 1 :]))
-    tau, hard, dim = kwargs.get("tau", tau), kwargs.get("hard", hard), kwargs.get("dim", dim)
-    gumbels = _fill(ctx, logits, lambda u: -(-u.log()).log(), 0.0)
-    soft = ((logits + gumbels) / tau).softmax(dim)
-    if not hard:
-        return soft
-    one_hot = (soft == soft.amax(dim, keepdim=True)).to(soft.dtype)
-    return one_hot - soft.detach() + soft
-
-
-@_draws(torch.randperm)
-def _permutation(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    count = args[0] if args else kwargs["n"]
-    settings = {name: value for name, value in kwargs.items() if name in ("dtype", "device")}
-    like = _empty((count,), {"dtype": torch.int64, **settings})
-    uniform = random_like(ctx, like, torch.float64)
-    return torch.arange(count, out=like) if uniform is None else uniform.argsort().to(like.dtype)
-
-
-@_draws(torch.multinomial, torch.Tensor.multinomial)
-def _categories(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Without replacement: the smallest of exponential times, each at its weight's rate ("Weighted random sampling with
-    a reservoir", Efraimidis and Spirakis, 2006)."""
-    weights = args[0] if args else kwargs["input"]
-    count = _second(args, kwargs, "num_samples", 1)
-    again = args[2] if len(args) > 2 else kwargs.get("replacement", False)
-    if again:
-        below = weights.cumsum(-1) / weights.sum(-1, keepdim=True)
-        uniform = random_like(ctx, weights.new_empty((*weights.shape[:-1], count)))
-        uniform = torch.full((*weights.shape[:-1], count), 0.5).to(below) if uniform is None else uniform
-        return (uniform.to(below.dtype).unsqueeze(-1) >= below.unsqueeze(-2)).sum(-1)
-    uniform = random_like(ctx, weights)
-    times = 1 / weights if uniform is None else -uniform.log() / weights
-    return times.topk(count, dim=-1, largest=False).indices
-
-
-def _same(uniform: Tensor) -> Tensor:
-    return uniform
-
-
-def _second(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, default: float | None) -> Any:
-    return args[1] if len(args) > 1 else kwargs.get(name, default)
-
-
-def _two(args: Any, kwargs: dict[str, Any], names: tuple[str, str], defaults: tuple[float, float]) -> tuple[Any, Any]:
-    given = [*args[1:3]]
-    values = [given[i] if i < len(given) else kwargs.get(names[i], defaults[i]) for i in (0, 1)]
-    return values[0], values[1]
+HANDLERS.update({function: partial(_draw, answer) for function, answer in RANDOM_FUNCTIONS.items()})

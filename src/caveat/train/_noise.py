@@ -19,11 +19,11 @@ from torch import Tensor
 from caveat import _dropping as dropping
 from caveat._dropping import Shape, ShapeOf
 from caveat._intercept import (
+    RANDOM_FUNCTIONS,
     FunctionMode,
     Streams,
     as_draws,
     has_draws,
-    normal_from_uniform,
     place_of,
     random_bits,
     running_mode,
@@ -131,14 +131,23 @@ class Noise(FunctionMode):
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Uniform numbers in (0, 1) of this shape, as the running members see them."""
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        made_in = wide(dtype)
 
         def write(bits: Tensor, rows: slice, out: Tensor) -> None:
-            out.copy_(uniform_from_bits(bits, wide))
+            out.copy_(uniform_from_bits(bits, made_in))
 
         self.seen.append(0.0)  # no rate, but a site: the rates of the sites after it keep their places
         elements = math.prod(shape)
-        return self.of_member(self._numbers("uniform", elements, elements, wide, (), lambda _: write), shape).to(dtype)
+        numbers = self._numbers("uniform", elements, elements, made_in, (), lambda _: write)
+        return self.of_member(numbers, shape).to(dtype)
+
+    def uniform_like(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """As ``uniform``, of the shape of a tensor and as wide as its numbers are made."""
+        return self.uniform(like.shape, wide(dtype or like.dtype))
+
+    def assign(self, target: Tensor, value: Tensor) -> Tensor:
+        """Write on a tensor of the network."""
+        return target.copy_(value)
 
     def of_member(self, numbers: Tensor, shape: Sequence[int]) -> Tensor:
         """(M, elements) as the running members see it: a tensor of ``shape``."""
@@ -233,36 +242,8 @@ def _alpha_dropout(
     return _dropout(noise, func, input, p, training, inplace)
 
 
-def _like(noise: Noise, func: Any, input: Tensor, **settings: Any) -> Tensor:
-    return _filled(noise, func in _NORMAL, input.shape, settings.get("dtype") or input.dtype)
-
-
-def _factory(noise: Noise, func: Any, *size: Any, **settings: Any) -> Tensor:
-    empty = torch.empty(*size, **{name: value for name, value in settings.items() if name != "generator"})
-    return _filled(noise, func in _NORMAL, empty.shape, empty.dtype)
-
-
-def _filled(noise: Noise, normal: bool, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    uniform = noise.uniform(shape, dtype)
-    return normal_from_uniform(uniform) if normal else uniform
-
-
-def _bernoulli(noise: Noise, func: Any, input: Tensor, p: Any = None, **settings: Any) -> Tensor:
-    rate = input if p is None else p
-    return (noise.uniform(input.shape, torch.float32) < rate).to(input.dtype)
-
-
-def _bernoulli_in_place(noise: Noise, func: Any, input: Tensor, p: Any = 0.5, **settings: Any) -> Tensor:
-    return input.copy_(noise.uniform(input.shape, torch.float32) < p)
-
-
-def _uniform_in_place(noise: Noise, func: Any, input: Tensor, low: float = 0.0, high: float = 1.0, **s: Any) -> Tensor:
-    low, high = s.get("from", low), s.get("to", high)
-    return input.copy_(noise.uniform(input.shape, input.dtype) * (high - low) + low)
-
-
-def _normal_in_place(noise: Noise, func: Any, input: Tensor, mean: float = 0.0, std: float = 1.0, **s: Any) -> Tensor:
-    return input.copy_(normal_from_uniform(noise.uniform(input.shape, input.dtype)) * std + mean)
+def _random(noise: Noise, func: Any, *args: Any, **kwargs: Any) -> Tensor:
+    return RANDOM_FUNCTIONS[func](noise, func, args, kwargs)
 
 
 def _linear(noise: Noise, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -301,9 +282,8 @@ def _cross_entropy(
     return losses.sum() if reduction == "sum" else losses.sum() / kept.sum()
 
 
-_NORMAL = frozenset({torch.randn, torch.randn_like})
-_GENERATED = _NORMAL | {
-    *(torch.rand, torch.rand_like, torch.bernoulli),
+_GENERATED = {
+    *(torch.rand, torch.randn, torch.rand_like, torch.randn_like, torch.bernoulli),
     *(torch.Tensor.bernoulli, torch.Tensor.bernoulli_, torch.Tensor.uniform_, torch.Tensor.normal_),
 }
 """Those that take a generator."""
@@ -314,15 +294,7 @@ _ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     F.dropout3d: _dropout,
     F.alpha_dropout: _alpha_dropout,
     F.feature_alpha_dropout: _alpha_dropout,
-    torch.rand: _factory,
-    torch.randn: _factory,
-    torch.rand_like: _like,
-    torch.randn_like: _like,
-    torch.bernoulli: _bernoulli,
-    torch.Tensor.bernoulli: _bernoulli,
-    torch.Tensor.bernoulli_: _bernoulli_in_place,
-    torch.Tensor.uniform_: _uniform_in_place,
-    torch.Tensor.normal_: _normal_in_place,
+    **dict.fromkeys(_GENERATED, _random),
     F.linear: _linear,
     F.cross_entropy: _cross_entropy,
     dropped: _dropped_of_layers,

@@ -89,12 +89,7 @@ def built(build: Build, seed: int) -> nn.Module:
     network = cast(Any, build(seed) if _takes_seed(build) else build())
     if isinstance(network, nn.Module) and not isinstance(build, nn.Module):
         return network
-    raise InvalidArgumentError(
-        "build must be a factory: build() or build(seed) returns a new nn.Module.",
-        got=f"build={type(build).__name__}, which returned {type(network).__name__}",
-        cause="a network was passed in place of what makes it, so that all members would be the same one",
-        fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
-    )
+    raise _no_factory("returns a new network", f"{type(build).__name__}, which returned {type(network).__name__}")
 
 
 def check_apart(networks: Sequence[nn.Module]) -> None:
@@ -116,12 +111,7 @@ def check_apart(networks: Sequence[nn.Module]) -> None:
 
 def _takes_seed(build: Build) -> bool:
     if isinstance(build, nn.Module):
-        raise InvalidArgumentError(
-            "build must be a factory that makes a new network, not a network.",
-            got=f"an nn.Module ({type(build).__name__})",
-            cause="a network was passed in place of what makes it, so that all members would be the same one",
-            fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
-        )
+        raise _no_factory("is not a network itself", f"an nn.Module ({type(build).__name__})")
     if not callable(cast(object, build)):
         raise InvalidArgumentError(explain_no_network(build, "build must be a factory that makes a new network."))
     try:
@@ -130,6 +120,15 @@ def _takes_seed(build: Build) -> bool:
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return any(p.default is p.empty or p.name == "seed" for p in positional[:1])
+
+
+def _no_factory(rule: str, got: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"build must be a factory, build() or build(seed), that {rule}.",
+        got=got,
+        cause="a network was passed in place of what makes it, so that all members would be the same one",
+        fix="build=lambda: nn.Sequential(...), or a function that makes and returns the network",
+    )
 
 
 def training_rows(run: Run, rows: int) -> tuple[Tensor, Tensor]:

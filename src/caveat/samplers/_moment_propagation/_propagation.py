@@ -18,8 +18,7 @@ from torch.utils import _pytree as pytree
 from caveat._dropping import KINDS
 from caveat._inputs import Inputs, map_leaves
 from caveat._intercept import (
-    HANDLERS,
-    NOISE_HANDLERS,
+    RANDOM_FUNCTIONS,
     FunctionMode,
     Network,
     Pass,
@@ -64,7 +63,7 @@ class Propagation(FunctionMode):
         self.check_not_overwritten(func, (args, kwargs))
         if func in KINDS:
             return self._written(func, given, args, kwargs, self._drop(func, args, kwargs))
-        if HANDLERS.get(func) in NOISE_HANDLERS:
+        if func in RANDOM_FUNCTIONS:
             raise self.cannot(func, "asks torch for random numbers, whose distribution cannot be known from the call")
         if not any(isinstance(leaf, Uncertain) for leaf in pytree.tree_leaves((args, kwargs))):
             return func(*args, **kwargs)
