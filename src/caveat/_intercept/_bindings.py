@@ -69,7 +69,7 @@ class Bindings(list[_Bound]):
     def changed(self) -> Iterator[str]:
         """The attributes that are not what they were, or hold something else."""
         for live, kept, name in self:
-            if not _same_bindings(live, kept):
+            if (live or kept) and not _same_bindings(live, kept):  # most are empty, a dozen a module
                 yield name or next((key for key in {**kept, **live} if kept.get(key) is not live.get(key)), "")
 
     @cached_property
@@ -196,11 +196,9 @@ def _is_set(container: object) -> bool:
 
 
 def _same_bindings(live: Any, kept: Any) -> bool:
-    """The same objects in the same order; every call asks, of a dozen containers a module, most of them empty."""
+    """The same objects in the same order."""
     if len(live) != len(kept):
         return False
-    if not live:
-        return True
     if _is_mapping(live) and not all(map(is_, live.values(), kept.values())):
         return False
     return all(map(is_, live, kept)) or (_is_set(live) and {*map(id, live)} == {*map(id, kept)})
