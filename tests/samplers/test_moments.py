@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import caveat
 from caveat._mean_field import mean_field_probabilities
-from caveat.errors import UnsupportedModelError
+from caveat.errors import NothingRandomError, UnsupportedModelError
 from caveat.samplers import moments
 from caveat.testing import check_sampler
 
@@ -260,6 +260,28 @@ def test_attention_is_refused() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.2, batch_first=True)
     with pytest.raises(UnsupportedModelError):
         moments(layer, output=caveat.Mean()).propagate(numbers(4, 5, 8))
+
+
+class Hidden(nn.Module):
+    """Dropout whose rate shows in train mode alone."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.layer, self.head, self.p = nn.Linear(4, 8), nn.Linear(8, 1), p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.dropout(self.layer(x).relu(), self.p if self.training else 0.0))
+
+
+def test_a_rate_that_is_set_later_is_noticed() -> None:
+    torch.manual_seed(0)
+    network = Hidden(0.0)
+    sampler = moments(network, output=caveat.Mean())
+    with pytest.raises(NothingRandomError):
+        sampler.propagate(torch.ones(2, 4))
+    network.p = 0.5
+    found = sampler.propagate(torch.ones(2, 4))
+    assert torch.equal(found.variance, moments(network, output=caveat.Mean()).propagate(torch.ones(2, 4)).variance)
 
 
 def test_nothing_random_is_said() -> None:

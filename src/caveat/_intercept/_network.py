@@ -43,7 +43,13 @@ class Network:
         """Where the parameters (or else the buffers) are; the CPU for a network without any."""
         return device_of(self.model)
 
-    def settings(self) -> tuple[Any, ...]:
+    def conditions(self) -> tuple[Any, ...]:
+        """What a pass depends on besides inputs and the values of tensors: modules, what is set on them, autocast."""
+        device = self.device().type
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        return autocast, tuple(self.paths), self._settings()
+
+    def _settings(self) -> tuple[Any, ...]:
         """Every number, name and flag that a module holds, but for its mode: a rate, a task, what is switched on.
 
         Those in its containers too, and which parameters and buffers there are.

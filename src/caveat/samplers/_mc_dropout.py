@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal
 
-import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_choice, require_integer, require_model
@@ -137,7 +136,7 @@ class MCDropout(Generic[P_co]):
 
     def _plan(self, network: Network, inputs: Inputs) -> tuple[Any, Plan]:
         """The plan for inputs of this kind, made at the first of them."""
-        key, plan = self._plans.get(inputs, *_also(network))
+        key, plan = self._plans.get(inputs, network.conditions())
         if plan is None:
             return self._new_plan(network, inputs)
         if plan.probe.rules.hooked == (hooked := runs_hooks(network.modules)):
@@ -156,14 +155,7 @@ class MCDropout(Generic[P_co]):
         if not found.separable and not found.rules.per_row:
             warn_not_separated(found.axes)
         warn_not_intercepted(found.refused)
-        return self._plans.add(inputs, found.axes, plan, *_also(network)), plan
-
-
-def _also(network: Network) -> tuple[Any, ...]:
-    """What a plan depends on besides the inputs: the modules there are, their numbers and flags, and autocast."""
-    device = network.device().type
-    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return autocast, tuple(network.paths), network.settings()
+        return self._plans.add(inputs, found.axes, plan, network.conditions()), plan
 
 
 def mc_dropout(

@@ -32,15 +32,13 @@ class OneAtATime(Generic[P_co]):
 
     __repr__ = in_a_line
 
+    strata = None
+    """Members are independent."""
+
     @property
     def size(self) -> int:
         """How many members M there are."""
         return len(self.loads)
-
-    @property
-    def strata(self) -> None:
-        """Members are independent."""
-        return None
 
     @contextmanager
     def bind(self, x: Any, seed: int, *, rows: Tensor | None = None, gradient: bool = False) -> Generator[Stream]:

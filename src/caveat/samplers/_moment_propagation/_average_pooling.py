@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caveat._intercept import each_axis
 from caveat.samplers._moment_propagation._linear_maps import note_independence
 from caveat.samplers._moment_propagation._uncertain import Uncertain, argument, plain, rule, uncertain
 
@@ -41,14 +42,10 @@ def _elements(ones: Tensor, given: dict[str, Any], rank: int) -> Tensor:
     size, padding, ceil = given["kernel_size"], given.get("padding", 0), given.get("ceil_mode", False)
     stride = given.get("stride") or size
     if rank == 1:
-        size, stride, padding = ((first, _only(value)) for first, value in ((1, size), (1, stride), (0, padding)))
+        size, stride, padding = ([first, *each_axis(of, 1)] for first, of in ((1, size), (1, stride), (0, padding)))
         return F.avg_pool2d(ones.unsqueeze(-2), size, stride, padding, ceil, True, 1).squeeze(-2)
     add_up = F.avg_pool2d if rank == 2 else F.avg_pool3d
     return add_up(ones, size, stride, padding, ceil, True, 1)
-
-
-def _only(value: Any) -> int:
-    return int(cast(Any, value)[0] if isinstance(value, (tuple, list)) else value)
 
 
 @rule(*_ADAPTIVE)

@@ -174,12 +174,12 @@ class MomentPropagation(Generic[P_co]):
         return Propagated(mean, variance, self.output, tuple(parts[0][1].approximations)), found
 
     def _probe(self, network: Network, inputs: Inputs) -> Probe:
-        modules = tuple(network.paths)
-        _, known = self._studies.get(inputs, modules)
+        conditions = network.conditions()
+        _, known = self._studies.get(inputs, conditions)
         if known is None:
             check_initialized(network)
             known = probe_network(network, inputs, self.live, False, self.output.read, self.in_dims)
-            self._studies.add(inputs, known.axes, known, modules)
+            self._studies.add(inputs, known.axes, known, conditions)
         return known
 
 
