@@ -165,7 +165,7 @@ def test_probabilities_are_the_mean_field_of_propagated_logits() -> None:
     found = moments(mlp(3), output=caveat.Logits()).propagate(numbers(4, 3))
     torch.testing.assert_close(found.probabilities(), mean_field_probabilities(found.mean, found.variance))
     torch.testing.assert_close(found.probabilities(factor=0), found.mean.softmax(-1))
-    with pytest.raises(caveat.CaveatError, match="logits of classes"):
+    with pytest.raises(caveat.CaveatError, match="class logits"):
         moments(mlp(), output=caveat.Mean()).propagate(numbers(4, 3)).probabilities()
 
 
