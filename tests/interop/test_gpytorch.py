@@ -107,5 +107,8 @@ def test_bad_input_is_refused(adapter: object, process: object) -> None:
         adapter.gaussian_process(x, y, steps=0)  # type: ignore[attr-defined]
     with pytest.raises(caveat.CaveatError, match=r"nn\.Module"):
         adapter.gaussian_process(x, y, model=torch.tanh)  # type: ignore[attr-defined]
+    for x in (torch.zeros(3, 5), torch.full((3, 2), torch.nan)):
+        with pytest.raises(caveat.CaveatError, match="table"):
+            process.posterior(x)  # type: ignore[attr-defined]
     with pytest.raises(caveat.CaveatError, match="table"):
         caveat.predict(process, torch.zeros(3, 5))

@@ -258,6 +258,8 @@ def test_rows_that_are_no_texts_are_refused(rows: Any) -> None:
 
 
 def test_rows_that_are_no_tensors_are_refused_without_a_reader() -> None:
+    with pytest.raises(InvalidArgumentError, match="must hold a tensor"):
+        hugging_face_classifier(bert())({}, 2)
     with pytest.raises(InvalidArgumentError, match="must be tensors"):
         hugging_face_classifier(bert())(TEXTS, n=4)
     ids = torch.randint(5, len(WORDS), (2, 4))

@@ -63,6 +63,8 @@ def test_a_sampler_of_the_other_kind() -> None:
             mapie_estimator(sampler, n=2).predict(X.numpy())
     with pytest.raises(InvalidArgumentError, match="at least 2"):
         mapie_estimator(classes, classes=1)
+    with pytest.raises(InvalidArgumentError, match="batch_size must be"):
+        mapie_estimator(numbers, batch_size=0)
 
 
 @pytest.mark.parametrize("columns", [1, None])

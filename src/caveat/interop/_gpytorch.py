@@ -62,6 +62,7 @@ class GaussianProcess:
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The exact mean and variance of the function, without noise, at (B, D): two of (B, 1), in target units."""
+        x = _table(x, "x", self._scaling[0].shape[-1])
         with in_eval_mode(self.model), torch.no_grad():
             at = self._standardized(x)
             cross = self._kernel(at, self._inputs)

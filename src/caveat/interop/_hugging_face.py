@@ -229,7 +229,12 @@ def _parts_of(
 
 def _batches(model: Any, reader: Any, batch_size: int, max_length: int | None, X: Any) -> Iterator[Batch]:
     if isinstance(X, Mapping):
-        inputs = right_padded(dict(cast("Mapping[str, Any]", X)))
+        given = dict(cast("Mapping[str, Any]", X))
+        if not given:
+            raise InvalidArgumentError(
+                "The rows must hold a tensor.", got=describe(given), fix="a mapping of tensors as the model takes them"
+            )
+        inputs = right_padded(given)
         yield Batch(torch.arange(len(next(iter(inputs.values())))), inputs)
     elif reader is None:
         if not isinstance(X, Tensor):

@@ -43,6 +43,7 @@ def mapie_estimator(
     al., 2023.
     """
     cause = "the number of targets of a regression"
+    require_integer(batch_size, "batch_size", 1)
     require_integer(classes, "classes", 2, optional=True, cause=cause, fix="mapie_estimator(sampler)")
     base = require("sklearn.base", extra="conformal")
     dtype = torch.get_default_dtype()
