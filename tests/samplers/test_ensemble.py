@@ -98,7 +98,7 @@ def test_changed_members_are_noticed(backend: Any) -> None:
     check()
     networks[1][3].bias = nn.Parameter(torch.ones(3))
     check()
-    networks[0].load_state_dict(networks[4].state_dict())
+    networks[0].load_state_dict({name: 2 * value for name, value in networks[4].state_dict().items()})
     check()
     networks[3][0].weight.data = torch.ones(16, 4)
     check()
@@ -350,9 +350,9 @@ def test_a_replaced_parameter_of_one_number_is_noticed(backend: Any) -> None:
 class Given(nn.Module):
     """Returns its input as it is, or a parameter."""
 
-    def __init__(self, parameter: bool) -> None:
+    def __init__(self, parameter: bool, number: float) -> None:
         super().__init__()
-        self.value, self._parameter = nn.Parameter(torch.ones(6, 4)), parameter
+        self.value, self._parameter = nn.Parameter(torch.full((6, 4), number)), parameter
 
     def forward(self, x: Tensor) -> Tensor:
         return self.value if self._parameter else x
@@ -362,12 +362,30 @@ class Given(nn.Module):
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("n", [1, None])
 def test_draws_are_memory_of_their_own(parameter: bool, count: int, n: int | None) -> None:
-    networks, x = [Given(parameter) for _ in range(count)], X.clone()
+    networks, x = [Given(parameter, float(number)) for number in range(count)], X.clone()
     sampler = ensemble(networks, output=caveat.Mean())
     for _ in range(2):
         caveat.draws(sampler, x, n).fill_(7.0)
     assert torch.equal(x, X)
-    assert all(bool((network.value == 1).all()) for network in networks)
+    assert all(bool((network.value == number).all()) for number, network in enumerate(networks))
+
+
+@pytest.mark.parametrize("backend", [None, "loop"])
+def test_members_of_the_same_weights_are_refused(backend: Any) -> None:
+    """Else one checkpoint that was loaded twice would count twice, and copies of one network would vary in nothing."""
+    networks = members()
+    networks[3].load_state_dict(networks[1].state_dict())
+    with pytest.raises(caveat.CaveatError, match="members 1 and 3 with the same weights"):
+        caveat.predict(ensemble(networks, output=caveat.Logits(), backend=backend), X)
+
+
+def test_members_that_share_all_but_the_last_layer_are_no_copies() -> None:
+    networks = members()
+    for network in networks[1:]:
+        network[0] = networks[0][0]
+    zeros = [nn.Sequential(nn.Linear(4, 3, bias=False)) for _ in range(3)]
+    assert caveat.predict(ensemble(networks, output=caveat.Logits()), X).count == len(networks)
+    assert caveat.predict(ensemble(zeros, output=caveat.Logits()), torch.zeros(2, 4)).count == 3  # equal values alone
 
 
 @pytest.mark.parametrize("way", ["vectorized", "unrolled"])
@@ -570,7 +588,7 @@ def test_recurrent_members_give_what_they_give_alone(kind: type[nn.RNNBase], bac
     check()
     networks[2].reader.weight_ih_l0 = nn.Parameter(torch.ones_like(networks[2].reader.weight_ih_l0))
     check()
-    networks[0].load_state_dict(networks[3].state_dict())
+    networks[0].load_state_dict({name: 2 * value for name, value in networks[3].state_dict().items()})
     check()
 
 

@@ -126,7 +126,8 @@ def ensemble(
         dropout is to stay on, see ``caveat.mixture``.
 
     Raises:
-        InvalidArgumentError: no networks, something other than networks, one of them twice, or on several devices.
+        InvalidArgumentError: no networks, something other than networks, one of them twice, or on several devices;
+            at the first batch, if two of them have the same weights.
         OutputMismatchError: at the first batch, if a member's values have another shape; it says which.
 
     See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and

@@ -1,12 +1,14 @@
-"""Which networks can be the members of an ensemble, and that they return values of one shape."""
+"""Which networks can be the members of an ensemble, that they return values of one shape, and that they differ."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from os import PathLike
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from caveat._checks import describe
 from caveat._engine import Values
@@ -75,6 +77,32 @@ def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
                 cause="networks with different numbers of classes or targets, or in different precision",
                 fix=f"train {what.lower()} {number} for the same outputs, or cast it: networks[{number}].float()",
             )
+
+
+def check_members_differ(models: Sequence[nn.Module], values: Sequence[Values]) -> None:
+    """Raises InvalidArgumentError where two networks return the same values by the same numbers.
+
+    Equal values alone say little of a row or two, such as zeros, and equal numbers little of two architectures.
+
+    Args:
+        models: M networks.
+        values: What was read of each of them, of the same rows.
+    """
+    for a, b in combinations(range(len(models)), 2):
+        if _are_equal(*(pytree.tree_leaves(values[each]) for each in (a, b))) and _are_equal(
+            *([*models[each].parameters(), *models[each].buffers()] for each in (a, b))
+        ):
+            raise _invalid(
+                f"members {a} and {b} with the same weights",
+                "one checkpoint loaded twice, or copies of one network that are not trained yet",
+                "train each network from its own seed, as caveat.fit_ensemble does, or leave one of them out",
+            )
+
+
+def _are_equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Are there tensors, and are they the same? The last, where members of one backbone differ, are compared first."""
+    pairs = [*zip(some, others, strict=False)][::-1]
+    return bool(pairs) and len(some) == len(others) and all(a.shape == b.shape and a.equal(b) for a, b in pairs)
 
 
 def _described(values: Values) -> str:
