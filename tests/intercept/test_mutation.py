@@ -294,11 +294,18 @@ def unchanged(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
+def changed_copy(model: nn.Module) -> nn.Module:
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        next(other.parameters()).add_(0.5)
+    return other
+
+
 @pytest.mark.parametrize("body", [writes_on_parameter, shortens_an_embedding], ids=lambda body: body.__name__)
 @pytest.mark.parametrize(
     "verb",
     [
-        lambda model: caveat.ensemble([model, copy.deepcopy(model)], output=caveat.Mean()),
+        lambda model: caveat.ensemble([model, changed_copy(model)], output=caveat.Mean()),
         lambda model: caveat.deterministic(model, output=caveat.Mean()),
         lambda model: caveat.samplers.test_time_augmentation(model, unchanged, output=caveat.Mean()),
     ],
@@ -308,10 +315,12 @@ def test_no_call_writes_on_a_parameter(verb: Any, body: Body) -> None:
     model = build(lambda drop: Network(drop, body), nn.Dropout(RATE))
     before = copy.deepcopy(model.state_dict())
     for _ in range(2):
-        found = caveat.predict(verb(model), batch()).mean
+        sampler = verb(model)
+        found = caveat.predict(sampler, batch()).mean
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     with torch.no_grad():
-        torch.testing.assert_close(found, copy.deepcopy(model)(batch()).to(found.dtype), rtol=1e-4, atol=1e-5)
+        alone = [copy.deepcopy(each)(batch()) for each in getattr(sampler, "models", [model])]
+        torch.testing.assert_close(found, torch.stack(alone).mean(0).to(found.dtype), rtol=1e-4, atol=1e-5)
 
 
 class WritesOnInput(nn.Module):
