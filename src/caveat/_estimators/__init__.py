@@ -15,7 +15,7 @@ from caveat._estimators._model import (
     measure_of,
     predict_from,
     predict_in_steps,
-    predict_unseen,
+    predict_readable,
     sets_of,
     split_evenly,
     summarize_draws,
@@ -24,16 +24,18 @@ from caveat._estimators._model import (
 )
 from caveat._estimators._model_checks import require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
-from caveat._estimators._objectives import Training, objective_of, outputs_of
+from caveat._estimators._objectives import Training, fall_as_cosine, fall_evenly, objective_of, outputs_of, shape_fields
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import (
     METHODS,
+    NetworkSettings,
     SharedSettings,
+    SharedShape,
     check_ranges,
     count_networks,
     fill_in,
     settings_of,
-    usual_batch,
+    usual_pace,
     wrong_setting,
 )
 from caveat._estimators._storage import (
@@ -72,9 +74,11 @@ __all__ = [
     "Kind",
     "Learned",
     "Model",
+    "NetworkSettings",
     "Numbers",
     "RegressorBase",
     "SharedSettings",
+    "SharedShape",
     "Standardized",
     "Stored",
     "Target",
@@ -91,6 +95,8 @@ __all__ = [
     "decide",
     "digest_of_weights",
     "draws_line",
+    "fall_as_cosine",
+    "fall_evenly",
     "fill_in",
     "find_frozen",
     "fingerprint",
@@ -111,7 +117,7 @@ __all__ = [
     "plain_text",
     "predict_from",
     "predict_in_steps",
-    "predict_unseen",
+    "predict_readable",
     "prediction_rows",
     "require",
     "restore_networks",
@@ -119,13 +125,14 @@ __all__ = [
     "save_model",
     "sets_of",
     "settings_of",
+    "shape_fields",
     "split_evenly",
     "summarize_draws",
     "uncertainty_of",
     "under",
     "unit_of",
     "unlike_lines",
-    "usual_batch",
+    "usual_pace",
     "validation",
     "wrong_setting",
 ]

@@ -138,9 +138,27 @@ def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Pred
     return pred
 
 
+def predict_readable(model: Model, inputs: Tensor, readable: Tensor, draws: int) -> Pred:
+    """Returns the predictive of rows of which some cannot be read: of those what is known without a look at them.
+
+    Args:
+        model: Model, whose calibration is applied.
+        inputs: Inputs (n, ...) of the n rows that can be read.
+        readable: Which of all rows these are, (B,) bool.
+        draws: Number of draws.
+    """
+    read, unread = readable.nonzero().flatten(), (~readable).nonzero().flatten()
+    parts: list[Any] = []
+    if len(read):
+        parts.append(predict_from(model, inputs, draws))
+    if len(unread):
+        parts.append(predict_unseen(model, len(unread), draws))
+    return cast("Pred", concatenate(parts, indices=[rows for rows in (read, unread) if len(rows)]))
+
+
 def predict_unseen(model: Model, rows: int, draws: int) -> Pred:
-    """Returns what is known of so many rows without a look at them: the frequencies of classes in training, or the mean
-    and variance of the targets."""
+    """Returns what is known of ``rows`` rows without a look at them: the frequencies of classes in training, or the
+    mean and variance of the targets."""
     target = model.target
     device = next(model.networks[0].parameters()).device
     if isinstance(target, Classes):
@@ -289,7 +307,7 @@ def interval_of(model: Model, pred: Gaussian, level: float) -> tuple[Tensor, Ten
 
 
 def highest_level(rows: int) -> float:
-    """The highest level at which so many held-out rows give finite intervals: n / (n + 1), or 1 without rows.
+    """The highest level at which n held-out rows give finite intervals: n / (n + 1), or 1 without rows.
 
     Example:
         >>> highest_level(19), highest_level(0)

@@ -62,6 +62,17 @@ def outputs_of(target: Target) -> int:
     return target.count * (1 if target.classifies else 2)
 
 
+def shape_fields(training: Training) -> dict[str, Any]:
+    """Returns the fields of ``SharedShape``, of networks that give ``outputs_of`` the target."""
+    target, settings = training.target, training.settings
+    return {
+        "outputs": outputs_of(target),
+        "classes": target.classifies,
+        "width": settings.width,
+        "dropout": settings.dropout,
+    }
+
+
 def objective_of(training: Training, inputs: Tensor, validation: float | None) -> dict[str, Any]:
     """Returns what ``caveat.train`` is told of any kind: loss, data, what it stops by, and its pace.
 
@@ -85,6 +96,16 @@ def objective_of(training: Training, inputs: Tensor, validation: float | None) -
         "seed": settings.random_state,
         "progress": training.verbose,
     }
+
+
+def fall_as_cosine(progress: float) -> float:
+    """Returns the factor of the learning rate when a fraction of all steps has been taken: slow, fast, slow again."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def fall_evenly(progress: float) -> float:
+    """Returns the factor of the learning rate when a fraction of all steps has been taken."""
+    return 1 - progress
 
 
 def _split(training: Training, inputs: Tensor, targets: Any, validation: float | None) -> tuple[Any, Any]:

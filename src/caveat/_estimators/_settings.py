@@ -33,6 +33,33 @@ class SharedSettings:
     random_state: int = 0
 
 
+@dataclass(kw_only=True, eq=False)
+class NetworkSettings(SharedSettings):
+    """The parameters of kinds that train whole networks, or heads on a frozen one."""
+
+    method: str | None = None
+    width: int | None = None
+    learning_rate: float | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedShape:
+    """What the shapes of all networks say: plain data, from which a kind builds its network.
+
+    Fields:
+        outputs: Classes, or a mean and a log-variance for each target.
+        classes: Whether it answers with classes.
+        width: Width of the hidden layer, or what the kind calls its width.
+        dropout: Rate of dropout.
+    """
+
+    outputs: int
+    classes: bool
+    width: int
+    dropout: float
+
+
 SettingsT = TypeVar("SettingsT", bound=SharedSettings)
 
 
@@ -86,14 +113,23 @@ def count_networks(settings: Any, usual: str) -> int:
     return settings.members if (settings.method or usual) == "ensemble" else 1
 
 
-def fill_in(settings: SettingsT, **usual: Any) -> SettingsT:
-    """Returns the settings, with usual values for those that are None."""
-    return replace(settings, **{name: value for name, value in usual.items() if getattr(settings, name) is None})
+def fill_in(settings: SettingsT, networks: int, **usual: Any) -> SettingsT:
+    """Returns the settings with as many members as networks are trained, and usual values for those that are None."""
+    open_ones = {name: value for name, value in usual.items() if getattr(settings, name) is None}
+    return replace(settings, members=networks, **open_ones)
 
 
-def usual_batch(rows: int) -> int:
-    """Returns the rows of a step: few of small sets, which else would take few steps."""
-    return 16 if rows < 500 else 32 if rows < 3_000 else 64
+def usual_pace(settings: SharedSettings, rows: int, steps: int, fewest: int = 4) -> dict[str, int]:
+    """Returns the usual ``batch_size`` and ``epochs``: small batches of small sets, and about ``steps`` steps.
+
+    Args:
+        settings: Parameters, whose batch size counts where it is chosen.
+        rows: Number of rows to train on.
+        steps: Number of steps that the epochs come to, where these are from ``fewest`` to 60.
+        fewest: Least number of epochs.
+    """
+    batch = settings.batch_size or (16 if rows < 500 else 32 if rows < 3_000 else 64)
+    return {"batch_size": batch, "epochs": max(fewest, min(60, steps * batch // max(rows, 1)))}
 
 
 def wrong_setting(name: str, value: Any, rule: str, fix: str) -> InvalidArgumentError:

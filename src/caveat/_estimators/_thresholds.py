@@ -138,8 +138,8 @@ def threshold_of(model: Model) -> tuple[Threshold, str]:
     return Threshold(policy["threshold"], policy["coverage"], why=policy["why"]), str(policy["measure"])
 
 
-def decide(model: Model, pred: Pred, ids: Sequence[Any] | None = None) -> Decision:
-    """Returns which rows are answered by the model's threshold, and with what."""
+def decide(model: Model, pred: Pred, ids: Sequence[Any] | None = None, unread: Sequence[int] = ()) -> Decision:
+    """Returns which rows are answered by the model's threshold, and with what; ``unread`` rows are deferred."""
     threshold, measure = threshold_of(model)
 
     def rank(one: Pred) -> Tensor:
@@ -147,7 +147,12 @@ def decide(model: Model, pred: Pred, ids: Sequence[Any] | None = None) -> Decisi
 
     rank.__name__ = measure  # what the reason calls it
     names = model.target.labels if isinstance(model.target, Classes) else None
-    return abstain(pred, threshold, measure=rank, names=names, ids=ids)
+    made = abstain(pred, threshold, measure=rank, names=names, ids=ids)
+    if not unread:
+        return made
+    action, answered, rows = made.action.clone(), made.answered.clone(), list(unread)
+    action[rows], answered[rows] = made.actions.index("abstain"), False
+    return replace(made, action=action, answered=answered)
 
 
 def _policy(model: Model, threshold: Threshold, measure: str, rows: int) -> dict[str, Any]:

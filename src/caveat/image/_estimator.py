@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast
@@ -24,8 +24,7 @@ from caveat._estimators import (
     decide,
     fitted,
     load_model,
-    predict_from,
-    predict_unseen,
+    predict_readable,
     row_weights,
 )
 from caveat._pictures import (
@@ -88,11 +87,7 @@ class PictureEstimator(Estimator, Settings):
     def decide(self, X: Any, *, ids: Sequence[Any] | None = None) -> Decision:
         """Returns what to do with each picture by the chosen threshold, and why; one that shows nothing is deferred."""
         pred, problems = self._look(X)
-        made = decide(fitted(self), pred, ids)
-        rows = [problem.row for problem in problems]
-        action, answered = made.action.clone(), made.answered.clone()
-        action[rows], answered[rows] = made.actions.index("abstain"), False
-        return replace(made, action=action, answered=answered)
+        return decide(fitted(self), pred, ids, unread=[problem.row for problem in problems])
 
     def predict_in_batches(
         self, X: Any, draws: int | None = None
@@ -209,11 +204,5 @@ def _predict_batches(
 ) -> Iterator[tuple[Categorical | Gaussian, tuple[Problem, ...]]]:
     reader = cast(PictureReader, model.reader)
     for pictures in read_in_batches(sources, reader.format, AT_ONCE):
-        seen, unseen = pictures.good.nonzero().flatten(), (~pictures.good).nonzero().flatten()
-        parts: list[Any] = []
-        if len(seen):
-            parts.append(predict_from(model, reader.inputs_of(pictures.pixels[seen]), draws))
-        if len(unseen):
-            parts.append(predict_unseen(model, len(unseen), draws))
-        indices = [index for index in (seen, unseen) if len(index)]
-        yield cast("Categorical | Gaussian", concatenate(parts, indices=indices)), pictures.problems
+        inputs = reader.inputs_of(pictures.pixels[pictures.good])
+        yield predict_readable(model, inputs, pictures.good, draws), pictures.problems

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +20,13 @@ from caveat._estimators import (
     Training,
     build_on,
     draws_line,
+    fall_as_cosine,
     find_frozen,
     objective_of,
-    outputs_of,
     plain_text,
     require,
     restore_networks,
+    shape_fields,
     unlike_lines,
 )
 from caveat._pictures import Format, Problem, digest_rows, read_in_batches, read_pictures
@@ -78,9 +78,8 @@ def _learn(training: Training) -> Learned:
     pictures, chosen = settings.backbone is None, inputs[training.kept]
     # Networks of pictures run all epochs under a falling rate: the noisy loss of a few held-out rows stops them far too
     # early, and of classes, whose temperature is calibrated, those rows are worth more to learn from.
-    classes, outputs = training.target.classifies, outputs_of(training.target)
-    looks = not (pictures and classes and settings.patience is None)
-    shape = Shape(inputs.shape[1], pictures, outputs, classes, settings.width, settings.dropout)
+    looks = not (pictures and training.target.classifies and settings.patience is None)
+    shape = Shape(inputs=inputs.shape[1], pictures=pictures, **shape_fields(training))
     fitted = fit_ensemble(
         partial(build_on, None if pictures else chosen, partial(PictureNetwork, shape)),
         **objective_of(training, chosen, settings.validation if looks else None),
@@ -91,11 +90,6 @@ def _learn(training: Training) -> Learned:
         backend="loop" if pictures else "vectorized",  # stacked convolutions are no faster
     )
     return Learned(training.rows.reader, shape, inputs, fitted.fits)
-
-
-def fall_as_cosine(progress: float) -> float:
-    """Returns the factor of the learning rate when a fraction of all steps has been taken."""
-    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)

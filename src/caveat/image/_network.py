@@ -13,29 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caveat._estimators import Standardized, perceptron
+from caveat._estimators import SharedShape, Standardized, perceptron
 
 _STAGES = 3
 
 
-@dataclass(frozen=True)
-class Shape:
-    """All that is needed to build a network: plain data.
+@dataclass(frozen=True, kw_only=True)
+class Shape(SharedShape):
+    """All that is needed to build a network; its width is the channels of the first stage, or those on features.
 
     Fields:
         inputs: Channels of pictures, or features of a backbone.
         pictures: Whether the network reads pictures; else it reads features.
-        outputs: Classes, or twice the targets.
-        width: Channels of the first stage, or of the hidden layer on features.
-        dropout: Rate.
     """
 
     inputs: int
     pictures: bool
-    outputs: int
-    classes: bool
-    width: int
-    dropout: float
 
 
 class PictureNetwork(nn.Module):

@@ -6,20 +6,16 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from caveat._estimators import SharedSettings, Target, check_ranges, count_networks, fill_in, usual_batch, wrong_setting
+from caveat._estimators import NetworkSettings, Target, check_ranges, count_networks, fill_in, usual_pace, wrong_setting
 
 
 @dataclass(kw_only=True, eq=False)
-class Settings(SharedSettings):
+class Settings(NetworkSettings):
     """What can be chosen; None leaves it to what is trained and to the rows. See ``caveat.image.Classifier``."""
 
     backbone: str | nn.Module | None = None
     size: int | None = None
-    method: str | None = None
-    width: int | None = None
-    learning_rate: float | None = None
     validation: float = 0.1
-    device: str | None = None
 
 
 def check_settings(settings: Settings) -> Settings:
@@ -44,9 +40,7 @@ def networks_of(settings: Settings) -> int:
 def complete(settings: Settings, rows: int, target: Target) -> Settings:
     """Returns the settings with what was left open chosen by the backbone, or its lack, and the number of rows."""
     del target
-    batch = settings.batch_size or usual_batch(rows)
     steps, usual = 2_000, {"width": 16, "dropout": 0.3, "learning_rate": 2e-3, "weight_decay": 1.0}
     if settings.backbone is not None:
         steps, usual = 3_000, {"width": 256, "dropout": 0.3, "learning_rate": 1e-3, "weight_decay": 1e-2, "patience": 6}
-    epochs = max(4, min(60, steps * batch // max(rows, 1)))  # so many that the steps stay within bounds
-    return fill_in(replace(settings, members=networks_of(settings)), **usual, batch_size=batch, epochs=epochs)
+    return fill_in(settings, networks_of(settings), **usual, **usual_pace(settings, rows, steps))

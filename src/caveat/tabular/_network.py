@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._engine import Sampler
+from caveat._estimators import SharedShape
 from caveat._tables import TableReader
 from caveat.layers import (
     ConcreteDropout,
@@ -35,33 +36,28 @@ _OF_MEANS, _OF_LOGITS = 0.5, 1.0
 METHODS = ("ensemble", "mc_dropout", "concrete_dropout", "sngp")
 
 
-@dataclass(frozen=True)
-class Shape:
-    """All that is needed to build a network: plain data.
+@dataclass(frozen=True, kw_only=True)
+class Shape(SharedShape):
+    """All that is needed to build a network.
 
     Fields:
         pieces: Number of pieces of each number.
         categories: Number of codes of each category column.
-        outputs: classes, or twice the targets.
-        method: one of ``METHODS``.
-        scores: numbers that trees give, logits that the network gets or means that its own are mixed with; see
+        method: One of ``METHODS``.
+        scores: Numbers that trees give, logits that the network gets or means that its own are mixed with; see
             ``caveat.tabular._boosting``.
     """
 
     pieces: tuple[int, ...]
     categories: tuple[int, ...]
-    outputs: int
-    classes: bool
     method: str
-    width: int
     depth: int
-    dropout: float
     embedding: int
     scores: int = 0
 
     @property
     def drawn(self) -> int:
-        """How many outputs vary from draw to draw: classes, or the means of the targets."""
+        """The number of outputs that vary from draw to draw: classes, or the means of the targets."""
         return self.outputs if self.classes or self.method == "sngp" else self.outputs // 2
 
 
@@ -93,7 +89,7 @@ class TableNetwork(nn.Module):
             self.mix_with(shape.scores)
 
     def mix_with(self, scores: int) -> None:
-        """Let the means go to those of trees by a share of each, 0 at first."""
+        """Let the means go to those of trees by a fraction of the way for each target, 0 at first."""
         self.shape = replace(self.shape, scores=scores)
         self.register_buffer("share", torch.zeros(scores))
 

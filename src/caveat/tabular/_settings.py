@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from caveat._estimators import SharedSettings, Target, check_ranges, count_networks, fill_in
 from caveat.tabular._network import METHODS
@@ -35,15 +35,15 @@ def networks_of(settings: Settings) -> int:
 def complete(settings: Settings, rows: int, target: Target) -> Settings:
     """Returns the settings with what was left open chosen by the number of rows, and by what is answered.
 
-    Its members are the networks that are trained. A batch is small for small tables, which else would take few steps,
-    and epochs are so many that steps and rows shown stay within bounds. A smooth target takes longer to learn than a
-    class, which bears more dropout.
+    A batch is small for small tables, which else would take few steps, and the number of epochs keeps steps and rows
+    shown within bounds. A smooth target takes longer to learn than a class, which bears more dropout.
     """
     rows, classes = max(rows, 1), target.classifies
     batch = settings.batch_size or (32 if rows < 2_000 else 64 if rows < 6_000 else 128 if rows < 15_000 else 256)
     shown = (400_000 if classes else 600_000) // rows
     return fill_in(
-        replace(settings, members=networks_of(settings)),
+        settings,
+        networks_of(settings),
         dropout=0.25 if classes else 0.1,
         weight_decay=1e-2,
         batch_size=batch,

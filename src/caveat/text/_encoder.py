@@ -87,7 +87,7 @@ class Encoder:
         return torch.cat(parts)[order.argsort().to(device)]
 
     def fingerprint(self) -> str:
-        """Of its weights and of what it does with words."""
+        """Returns a digest of its weights and of what it does with words."""
         words = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
         return digest_of_weights(self.reader.encoder, words)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from caveat._estimators import Standardized, perceptron
+from caveat._estimators import SharedShape, Standardized, perceptron
 from caveat.layers import GaussianDropout
 from caveat.text._words import OUT_OF_VOCABULARY, PADDING
 
@@ -24,27 +24,21 @@ _OF_SENTENCES = 0.5  # of their standard deviation: at all of it, queries in sco
 _WHOLE = 0.5  # rate of Gaussian dropout: noise of variance 1
 
 
-@dataclass(frozen=True)
-class Shape:
-    """All that is needed to build a network: plain data.
+@dataclass(frozen=True, kw_only=True)
+class Shape(SharedShape):
+    """All that is needed to build a network; the vectors of terms are its hidden layer, and as wide.
 
     Fields:
-        kind: what it reads: terms, features of a frozen encoder, or tokens of an encoder within it.
-        inputs: terms of the vocabulary, or features of the encoder.
-        outputs: classes, or twice the targets.
-        width: of terms' vectors, which is the hidden layer, or of that on an encoder.
+        kind: What it reads: terms, features of a frozen encoder, or tokens of an encoder within it.
+        inputs: Terms of the vocabulary, or features of the encoder.
     """
 
     kind: ReaderKind
     inputs: int
-    outputs: int
-    classes: bool
-    width: int
-    dropout: float
 
     @property
     def features(self) -> int:
-        """Of a sentence, as the head gets them."""
+        """The number of features of a sentence, as the head gets them."""
         return self.width if self.kind == "words" else self.inputs
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from caveat._estimators import (
-    SharedSettings,
+    NetworkSettings,
     Target,
     check_ranges,
     count_networks,
     fill_in,
     outputs_of,
-    usual_batch,
+    usual_pace,
     wrong_setting,
 )
 from caveat.text._network import ReaderKind
@@ -28,20 +28,16 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class Settings(SharedSettings):
+class Settings(NetworkSettings):
     """Settings; None leaves the choice to what is trained and to the rows. See ``caveat.text.Classifier``."""
 
     encoder: str | Path | None = None
     fine_tune: bool = False
     pooling: str = "mean"
     local_files_only: bool = False
-    method: str | None = None
     max_length: int | None = None
     vocabulary: int = 20_000
-    width: int | None = None
-    learning_rate: float | None = None
     validation: float | None = None
-    device: str | None = None
 
 
 def check_settings(settings: Settings) -> Settings:
@@ -70,15 +66,14 @@ def networks_of(settings: Settings) -> int:
 def complete(settings: Settings, rows: int, target: Target) -> Settings:
     """Returns the settings with what was left open chosen by what is trained and by the number of rows.
 
-    Epochs are so many that the steps stay within bounds: terms need few of them, and more for many classes. Of classes
+    The number of epochs keeps the steps within bounds: terms need few of them, and more for many classes. Of classes
     of terms nothing is held out to stop early by: that waits for probabilities to be best as they are, which those of
     terms are long before their ranking is; the temperature mends them afterwards, and the rows are better trained on.
     """
     kind = kind_of(settings)
     words, tuned = kind == "words", kind == "encoder"
-    batch = settings.batch_size or (16 if tuned else usual_batch(rows))
     steps, fewest = (200 + 5 * outputs_of(target), 6) if words else (6_000, 4)
-    epochs = 4 if tuned else max(fewest, min(60, steps * batch // max(rows, 1)))
+    pace = {"batch_size": 16, "epochs": 4} if tuned else usual_pace(settings, rows, steps, fewest)
     validation = None if words and target.classifies else 0.1
-    open_ones = {"batch_size": batch, "epochs": epochs, "validation": validation, "weight_decay": 1e-2}
-    return fill_in(replace(settings, members=networks_of(settings)), **_USUAL[kind], **open_ones)
+    open_ones = {**pace, "validation": validation, "weight_decay": 1e-2}
+    return fill_in(settings, networks_of(settings), **_USUAL[kind], **open_ones)

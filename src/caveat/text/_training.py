@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators import Learned, Training, build_on, objective_of, outputs_of
+from caveat._estimators import Learned, Training, build_on, fall_evenly, objective_of, shape_fields
 from caveat.text._encoder import Encoder, load_encoder
 from caveat.text._network import SentenceNetwork, Shape, TermReader
 from caveat.text._reader import SentenceReader
@@ -26,7 +26,7 @@ _HEAD_EPOCHS, _HEAD_STEP = 20, 1e-3
 def learn(training: Training) -> Learned:
     """Returns networks trained on sentences, and the reader: an encoder, or a vocabulary of what is trained on."""
     kept = cast("list[int]", training.kept.tolist())
-    settings, target = training.settings, training.target
+    settings = training.settings
     kind = kind_of(settings)
     texts: Sequence[str] = training.rows.keys
     if settings.encoder is not None:
@@ -36,7 +36,7 @@ def learn(training: Training) -> Learned:
         reader = SentenceReader(kind, settings.max_length, vocabulary=vocabulary)
     inputs, truncated = reader.read_and_count(texts, training.verbose)
     reader.warn_of_truncated(truncated, len(texts))
-    shape = Shape(kind, reader.features, outputs_of(target), target.classifies, settings.width, settings.dropout)
+    shape = Shape(kind=kind, inputs=reader.features, **shape_fields(training))
     chosen = inputs[training.kept]
     if shape.kind == "encoder":
         trained = _tune(shape, cast(Encoder, reader.encoder), chosen, training)
@@ -92,11 +92,6 @@ def _tune(shape: Shape, encoder: Encoder, inputs: Tensor, training: Training) ->
         options |= {"seed": head.seed, "checkpoint": place}
         trained.append(fit(network, **options))
     return trained
-
-
-def fall_evenly(progress: float) -> float:
-    """Returns the factor of the learning rate when a fraction of all steps has been taken."""
-    return 1 - progress
 
 
 def _many_weights(settings: Any, parameters: Any) -> torch.optim.Optimizer:
