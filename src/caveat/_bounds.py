@@ -45,7 +45,7 @@ def _cdf_of_one(k: float, n: float, r: float) -> float:
 
 
 def risk_p_values(total: Tensor, rows: Tensor, target: float, *, binary: bool) -> Tensor:
-    """P-values of "the risk is over ``target``", from sums of losses in [0, 1] over so many independent rows.
+    """P-values of "the risk is over ``target``", from sums of losses in [0, 1] over ``rows`` independent rows.
 
     Losses of 0 and 1: the exact binomial tail. Any others: Hoeffding and Bentkus, the smaller of
     exp(-n kl(mean, target)) and e P(Binomial(n, target) <= ceil(n mean)). No rows: 1.

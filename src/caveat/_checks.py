@@ -150,7 +150,7 @@ def require_floating(
 def require_rank(
     x: Tensor, at_least: int, name: str, *, cause: str, fix: str, error: type[CaveatError] = InvalidArgumentError
 ) -> None:
-    """Raise `error` unless `x` has at least so many axes."""
+    """Raise `error` unless `x` has at least `at_least` axes."""
     if x.ndim < at_least:
         rule = f"{name} must have at least {at_least} {'axis' if at_least == 1 else 'axes'}."
         raise error(rule, got=describe(x), cause=cause, fix=fix)

@@ -24,7 +24,7 @@ _FEWEST_DRAWS, _MOST_NUMBERS = 10, 20_000_000  # that a temperature is fitted to
 _TAILS = (3, 4, 5, 6, 8, 10, 15, 20, 30)  # degrees of freedom of Student's t that are tried beside the normal
 _WORTH_OF_ONE = 50  # held-out rows that a temperature of 1 is worth: of few often none is wrong, which proves little
 _WORTH_OF_NONE = 50  # held-out rows that the networks' own means are worth
-_HEAVY, _MEDIAN, _STEPS = 4, 0.549, 10  # degrees of freedom that the share is chosen with, the median of its square
+_HEAVY, _MEDIAN, _STEPS = 4, 0.549, 10  # degrees of freedom that the fraction is chosen with, the median of its square
 
 
 def uncalibrated(target: Target, noise: float | None = None) -> Calibration:
@@ -144,7 +144,7 @@ def _draw_parts(parts: Sequence[Part]) -> tuple[list[Gaussian], Tensor, Tensor]:
 
 
 def share_of_others(mean: Tensor, other: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Returns by which share (D,), 0 to 1, means should go to other ones; a small one where few rows say so.
+    """Returns by which fraction (D,), 0 to 1, means should go to other ones; a small one where few rows say so.
 
     The likeliest of errors whose tails are Student's t with 4 degrees of freedom: of least squares, a few rows that are
     far off would choose for all.

@@ -244,7 +244,7 @@ class Estimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _truth(self, y: Any, rows: int) -> Tensor:
-        """Returns the answers of so many rows as ``choose_by_truth`` takes them."""
+        """Returns the answers of ``rows`` rows as ``choose_by_truth`` takes them."""
 
     def _choose(self, X: Any, y: Any, goal: Goal) -> Threshold:
         model, pred = fitted(self), self._predict(X)

@@ -127,7 +127,7 @@ class Kind:
         describe: Returns the kind's own lines of the model card.
         sampler: Returns a network as a source of functions.
         at_once: Number of rows that go through the networks together.
-        parts: Returns what goes through them together where that is not so many rows in their order: numbers of rows,
+        parts: Returns what goes through them together where that is not ``at_once`` rows in their order: row numbers,
             and their inputs as the networks get them, such as without the padding that all of them have. Or None.
         tensors: Returns what the reader needs besides as tensors by name, which are stored beside the weights; or None.
         folders: Folders of further files within the model's.

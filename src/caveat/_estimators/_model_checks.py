@@ -60,7 +60,7 @@ def check_names(tensors: Collection[str], networks: int, others: Collection[str]
 
 
 def check_size(networks: int, draws: int, tensors: Collection[str]) -> None:
-    """Raise unless there can be so many networks and draws."""
+    """Raise unless there can be this number of networks and of draws."""
     require(networks <= len(tensors), f"{networks} networks are more than there are weights of")
     require(draws <= _MOST_DRAWS, f"{draws} draws are more than {_MOST_DRAWS:,}")
 
@@ -89,7 +89,7 @@ def check_shape(shape: Any, target: Target, *, bare: bool) -> None:
 
 
 def check_calibration(temperature: float, factors: Tensor, scores: Tensor, targets: int) -> None:
-    """Raise unless these are of so many ``targets``; 0 of classes."""
+    """Raise unless these fit the number of ``targets``, which is 0 for classes."""
     require(0 < temperature < math.inf, f"calibration.temperature must be above 0, not {temperature}")
     require(tuple(factors.shape) == (targets,), "calibration.factors must be one for each target")
     require(scores.ndim == 2 and (not len(scores) or scores.shape[1] == max(targets, 1)), "calibration.scores: shape")

@@ -327,7 +327,7 @@ def _files_of(place: Path) -> dict[str, tuple[int, str]]:
 
 
 def _checksum_of(about: Mapping[str, Any]) -> str:
-    """Of all that caveat.json says but for this checksum."""
+    """Returns the digest of all that caveat.json says but for this checksum."""
     checksums = cast("dict[str, Any]", about.get("checksums", {}))
     others = {name: value for name, value in checksums.items() if name != ABOUT}
     text = json.dumps({**about, "checksums": others}, sort_keys=True, ensure_ascii=False)

@@ -16,7 +16,7 @@ from caveat.measures import decompose
 from caveat.predictive import Categorical, Gaussian
 
 MOST_CLASSES = 20
-"""Of so many classes each has a column with its probability."""
+"""Largest number of classes of which each has a column with its probability."""
 Row = dict[str, Any]
 
 

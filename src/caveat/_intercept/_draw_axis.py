@@ -116,7 +116,7 @@ def as_slots(tensor: Tensor, slots: list[tuple[int, int]]) -> Tensor:
 
 @contextmanager
 def over_draws(draws: int) -> Generator[int]:
-    """A vmap of so many draws around the code inside; gives its level.
+    """A vmap of ``draws`` draws around the code inside; gives its level.
 
     ``torch.vmap`` itself takes longer for its book-keeping of nested arguments than a small network for its arithmetic,
     and leaves cycles that hold what was returned until the collector runs.

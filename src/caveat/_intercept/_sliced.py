@@ -18,15 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Copying an element takes as long as so many multiplications, by column and by row.
+# Copying an element takes as long as this number of multiplications, by column and by row.
 _COPY_COLUMN, _COPY_ROW = 40, 22
-# Where less than so many multiplications a draw are saved, calls take longer than the arithmetic.
+# Where fewer multiplications than this per draw are saved, calls take longer than the arithmetic.
 _LEAST_SAVED = 1 << 23
-# Weights that are not worth it with so many rows never are.
+# Weights that are not worth it with this number of rows never are.
 _MANY_ROWS = 1024
 # So much of the weights is copied at once: it stays in the second cache until it is multiplied.
 _BLOCK_BYTES = 2 << 20
-# Functions between a product and its dropout are at most so many times their argument, or below 2.
+# Functions between a product and its dropout are at most this many times their argument, or below 2.
 _MARGIN = 4.0
 
 _SCHEMA = "(Tensor x, Tensor weight, Tensor? bias, Tensor largest, Tensor? masks, Tensor? next_masks) -> Tensor"

@@ -24,7 +24,7 @@ _functorch: Any = cast(Any, torch._C)._functorch  # pyright: ignore[reportPrivat
 class Steps:
     """Which rows each time step has, as in a packed sequence, and in which direction the steps run.
 
-    ``repeats``: each row of the input stands for so many rows of the state (draws that share the input).
+    ``repeats``: each row of the input stands for this number of rows of the state (draws that share the input).
     """
 
     cell: str

@@ -145,7 +145,7 @@ def run_stack(
         state: as for ``variational_recurrence``; with ``repeats``, (L * directions, B * repeats, H).
         weights: as for ``variational_recurrence``.
         masks: (B * repeats, width) each, in the order of the packed rows; None where nothing is dropped.
-        repeats: each row of ``data`` stands for so many rows of the state, side by side.
+        repeats: each row of ``data`` stands for this number of rows of the state, side by side.
 
     Returns:
         The output, laid out as ``data``, with ``repeats`` times its rows, and the last states.

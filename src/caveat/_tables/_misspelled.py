@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 _MOST_PAIRS, _MOST_LETTERS = 400, 60
-"""So many pairs of a key and a column are compared at most, and so many letters of each: rows may hold anything."""
+"""Largest numbers of pairs of a key and a column that are compared, and of letters of each: rows may hold anything."""
 
 
 class Misspelled(NamedTuple):

@@ -86,7 +86,7 @@ class Trees:
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], columns: int, scores: int) -> Self:
-        """Returns the trees of arrays that were stored, of so many columns and scores.
+        """Returns the trees of arrays that were stored, for this number of columns and of scores.
 
         Raises:
             ValueError: Arrays that are none of such trees, or could be walked without end.

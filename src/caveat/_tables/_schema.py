@@ -135,7 +135,7 @@ class Schema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns, in order."""
+        """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
     @cached_property

@@ -211,7 +211,7 @@ def plain_number(value: Any) -> float | None:
 
 
 def shown(value: Any, most: int | None = _SHOWN) -> str:
-    """A value as text, cut after so many characters."""
+    """A value as text, cut after ``most`` characters."""
     try:
         text = str(value)
     except ValueError:  # Python writes no whole number of more than 4,300 digits

@@ -58,7 +58,7 @@ def batchbald(draws: Predictive | Tensor, size: int, *, configurations: int = 10
     """Chooses a batch greedily by the mutual information of all its labels with the network function.
 
     While the labels of the batch can be configured in at most ``configurations`` ways the scores are exact (for the
-    given draws); then they are over a sample of so many, drawn from the predictive and drawn on from row to row.
+    given draws); then they are over a sample of that size, drawn from the predictive and drawn on from row to row.
     Memory beside the draws is ``configurations`` times S numbers and a chunk of some megabytes.
 
     Args:
@@ -161,7 +161,7 @@ def _extended(
 
 
 def _sampled(p: Tensor, rows: list[int], most: int, generator: torch.Generator) -> _Configurations:
-    """Configurations from the predictive: from each draw as nearly equally many, so that their share is 1 / K."""
+    """Configurations from the predictive: from each draw nearly equally many, so each has a probability of 1 / K."""
     S = p.shape[0]
     count = max(most // S, 1) * S if most >= S else most
     draws = torch.arange(count) % S if most >= S else torch.randperm(S, generator=generator)[:count]

@@ -18,7 +18,7 @@ from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.predictive import Mean, MeanAndLogVariance, MeanAndVariance
 
-# Each function is evaluated on the states of so many: the others' are waste, but a call costs more than they do.
+# Each function is evaluated on the states of this many: the others' are waste, but a call costs more than they do.
 _TOGETHER = 16
 _FUTURES = 50
 

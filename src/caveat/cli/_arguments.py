@@ -60,7 +60,7 @@ def check_at_least(least: int, **options: int | None) -> None:
 
 
 def check_draws(draws: int | None) -> None:
-    """Raises InvalidArgumentError unless so many draws have a spread."""
+    """Raises InvalidArgumentError unless there are enough draws to have a spread."""
     if draws is not None and draws < 2:
         raise InvalidArgumentError(f"--draws must be at least 2, to have a spread; got {draws}.")
 

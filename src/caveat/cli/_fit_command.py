@@ -87,7 +87,7 @@ def fit_sample(sample: Chunk, request: FitRequest, settings: Any, verbose: bool,
 
 
 def describe_fit(model: Model, out: Path, total: int, more: dict[str, Any]) -> dict[str, Any]:
-    """Returns what is printed of a model of so many rows of data."""
+    """Returns what is printed of a model of ``total`` rows of data."""
     summary = {name: value for name, value in model.summary.items() if name != "target_notes"}
     return {
         "schema": "caveat-fit-1",

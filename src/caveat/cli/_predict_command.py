@@ -87,7 +87,7 @@ def describe_file(
 
 
 def check_request(model: Model, draws: int | None, level: float) -> None:
-    """Raises unless a model can predict with so many draws at such a level.
+    """Raises unless a model can predict with this number of draws at this level.
 
     Raises:
         InvalidArgumentError: A number out of range, or a level that no held-out rows can tell.

@@ -16,7 +16,7 @@ from caveat.predictive import Categorical, Gaussian
 
 SHOWN = 8
 _CANDIDATES, _FRACTION = 40, 0.05
-"""Rows that are shown are chosen among so many of the highest, or this fraction of all if it is more."""
+"""Rows that are shown are chosen among this number of the highest, or this fraction of all if it is more."""
 _MOST_COLUMNS = 3
 _RARE = 4  # training rows with a category, below which it is called rare
 _FAR, _SELDOM = 2.0, 0.02  # standard deviations from the mean, fraction of training: unusual within the range
@@ -124,7 +124,7 @@ def _with_spread(mean: float, deviation: float) -> str:
 
 
 def _to_digits(value: float, digits: int | None) -> str:
-    """A number to five digits, or to so many decimals where five do not reach them."""
+    """A number to five digits, or to ``digits`` decimals where five do not reach them."""
     short = f"{value:.5g}"
     if digits is None or ("e" not in short and abs(float(short) - value) < 0.5 * 10.0**-digits):
         return short

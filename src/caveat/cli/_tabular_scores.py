@@ -173,7 +173,7 @@ def _risk(losses: Tensor) -> float | None:
 
 
 def interval_of_fraction(fraction: float, rows: int) -> tuple[float, float]:
-    """Returns the 95 % Clopper-Pearson interval of a fraction of so many rows.
+    """Returns the 95 % Clopper-Pearson interval of a fraction of ``rows`` rows.
 
     Example:
         >>> [round(end, 3) for end in interval_of_fraction(0.0, 30)]

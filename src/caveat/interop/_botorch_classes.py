@@ -48,7 +48,7 @@ class FunctionsPosterior(_Posterior):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the values: that of the points."""
+        """The dtype of the values: that of the points."""
         return self.values.dtype
 
     @property

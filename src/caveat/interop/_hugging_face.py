@@ -194,7 +194,7 @@ def labels_of(model: nn.Module) -> tuple[str, ...]:
 
 
 def logits_of(classes: int, kind: _Kind | None = None) -> Callable[[Any], Tensor]:
-    """Reads (B, C) or (B, T, C) scores of so many classes from what a model returned, of one kind or of either."""
+    """Reads (B, C) or (B, T, C) scores of ``classes`` classes from what a model returned, of one kind or of either."""
     axes = tuple(_AXES.values()) if kind is None else (_AXES[kind],)
 
     def read(returned: Any) -> Tensor:

@@ -22,7 +22,7 @@ from caveat.predictive import Logits
 from caveat.samplers import MCDropout, mc_dropout
 
 _STEP = 16
-"""Room for new tokens grows by so many at once: a network is looked at anew for each length that it meets."""
+"""Number of new tokens that room is made for at once: a network is looked at anew for each length that it meets."""
 
 
 @final

@@ -66,7 +66,7 @@ class Played(nn.Module):
         return tuple(torch.stack(values).index_select(0, draw).squeeze(0) for values in zip(*each, strict=True))
 
     def play(self, member: int, given: Sequence[Tensor], rows: Any) -> list[Tensor]:
-        """The values of one network, for inputs and random numbers of so many rows."""
+        """The values of one network, for inputs and random numbers of ``rows`` rows."""
         program, other = self.first[member].program, self.second[member].program
         values = {slot.number: tensor for slot, tensor in zip(program.inputs, given, strict=True)}
         values |= {number: getattr(self, f"constant_{member}_{number}") for number in program.held}

@@ -81,7 +81,7 @@ class Function:
         return self.probe.axes.count(self.inputs) or 1
 
     def record(self, rows: int) -> Recording:
-        """Record a draw on so many rows, those of the inputs again and again.
+        """Record a draw on ``rows`` rows, those of the inputs again and again.
 
         Raises:
             UnsupportedModelError: the pass cannot be recorded.
@@ -114,7 +114,7 @@ class Function:
         return Recording(program, tensors, source.numbers, source.asked, leaves, names)
 
     def values(self, rows: int) -> list[Tensor]:
-        """What draw 0 of the network as it is gives on so many rows."""
+        """What draw 0 of the network as it is gives on ``rows`` rows."""
         assert self.probe.axes is not None
         inputs = self.probe.axes.take(self.inputs, [row % self.rows for row in range(rows)])
         with self._at_rest():

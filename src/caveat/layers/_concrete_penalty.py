@@ -63,7 +63,7 @@ def concrete_penalty(
 
 
 def _divergence(layer: ConcreteDropout, length_scale: float) -> Tensor:
-    """Of the layer's weights from their prior, up to a constant: l^2 ||W||^2 / (2 (1 - p)) - K H(p)."""
+    """The divergence of the layer's weights from their prior, up to a constant: l^2 ||W||^2 / (2 (1 - p)) - K H(p)."""
     weight = cast(Tensor, layer.weight)
     logit = layer.logit.to(torch.promote_types(weight.dtype, torch.float32))
     p = logit.sigmoid()

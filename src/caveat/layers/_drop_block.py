@@ -156,7 +156,7 @@ def _exact_rate(p: float, blocks: Shape, sizes: Shape) -> float:
 
 
 def _covers(blocks: Shape, sizes: Shape) -> dict[int, int]:
-    """How many places are covered by so many blocks that fit: {blocks that cover: places}."""
+    """The number of places that are covered by each number of blocks that fit: {blocks that cover: places}."""
     found = {1: 1}
     for block, size in zip(blocks, sizes, strict=True):
         wider = dict[int, int]()

@@ -45,7 +45,7 @@ class GaussianDropout(nn.Module):
 
     @property
     def variance(self) -> float:
-        """Of the noise: p / (1 - p)."""
+        """The variance of the noise: p / (1 - p)."""
         return self.p / (1 - self.p)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ _BLOCK = 1 << 18  # elements of noise held at once: what stays in the cache
 
 
 class _Running(NamedTuple):
-    """Of the samples so far: log of the sum of likelihoods (B, 1, ...), and the gradient of that, (B, C, ...) each."""
+    """What the samples so far give: log of the sum of likelihoods (B, 1, ...), and its gradient, (B, C, ...) each."""
 
     total: Tensor
     by_logits: Tensor

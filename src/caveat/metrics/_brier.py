@@ -67,7 +67,7 @@ class BrierBins:
 
     @classmethod
     def of(cls, classes: int, *, bins: int = 15, device: torch.device | str = "cpu") -> BrierBins:
-        """The state of no rows yet, with so many bins of equal width.
+        """The state of no rows yet, with ``bins`` bins of equal width.
 
         Raises:
             InvalidArgumentError: fewer than two classes or one bin.

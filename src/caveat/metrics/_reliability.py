@@ -178,7 +178,7 @@ def largest_gap(count: Tensor, claimed: Tensor, true: Tensor) -> Tensor:
 
 
 def equal_width_edges(bins: int) -> Tensor:
-    """Edges of so many bins of equal width, (K + 1,), 0 to 1.
+    """Edges of K bins of equal width, (K + 1,), 0 to 1.
 
     Example:
         >>> equal_width_edges(4)

@@ -109,7 +109,7 @@ def _gathered_band(
 
 
 def _curve(metric: Metric, tensors: tuple[Tensor, ...], order: Tensor, kept: Tensor) -> Tensor:
-    """The metric of the first so many rows, in this order."""
+    """The metric of the first rows in this order, for each number ``kept``."""
     curve = [metric_of_rows(metric, tensors, order[: int(k)]) for k in kept]
     return torch.stack([value.to(accumulator(value.device)) for value in curve])
 

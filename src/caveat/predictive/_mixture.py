@@ -44,6 +44,6 @@ def mixture_quantile(q: float, means: Tensor, variances: Tensor) -> Tensor:
 
 
 def empirical_quantile(q: float, values: Tensor) -> Tensor:
-    """The smallest of the values (S, ...) with at least a share q of them at or below it."""
+    """The smallest of the values (S, ...) with at least a fraction q of them at or below it."""
     rank = max(math.ceil(q * values.shape[0] - 1e-9), 1)
     return values.kthvalue(rank, dim=0).values

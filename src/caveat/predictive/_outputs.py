@@ -98,7 +98,7 @@ class Logits:
         return summary.merge(self.summarize(draws, keep=keep))
 
     def by_rows(self, rows: int) -> ScoresByRows:
-        """An empty summary of so many rows, to be filled for some after the others."""
+        """An empty summary of ``rows`` rows, to be filled for some after the others."""
         return ScoresByRows(rows)
 
 

@@ -27,7 +27,7 @@ Its kind is a dataclass with ``__getattr__ = field_of_source`` and ``__getstate_
 
 
 def row_index(index: RowIndex, count: int, device: torch.device) -> Tensor | slice:
-    """An index of so many rows that keeps the batch axis: one row `k`, in any kind of integer, is a slice of one.
+    """An index of rows that keeps the batch axis: one row `k`, in any kind of integer, is a slice of one.
 
     Raises:
         InvalidArgumentError: one index that is no whole number, or of no row.

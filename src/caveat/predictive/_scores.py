@@ -22,13 +22,13 @@ from caveat.predictive._checks import check_finite
 _PART = 1 << 16
 # On another device a part is as large as its temporaries may be: each operation is a call.
 _PART_ELSEWHERE = 1 << 24
-# So many classes are looked at block by block for the largest.
+# From this number of classes on, the largest is looked for block by block.
 _MANY_CLASSES, _BLOCK = 4096, 256
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def are_many(scores: Tensor, *, keep: bool) -> bool:
-    """Are these scores (S, B..., C) so many that they are summarized part by part?"""
+    """Returns whether these scores (S, B..., C) are enough to be summarized part by part."""
     return scores.numel() > MANY_NUMBERS and scores.dtype in _NARROW and not keep and not scores.requires_grad
 
 
@@ -72,7 +72,7 @@ class ScoresByRows:
         self._whole: Categorical | None = None
 
     def add(self, start: int, known: int, scores: Tensor) -> None:
-        """Add scores (S, b..., C) to the rows from ``start`` on, of which so many draws are ``known``."""
+        """Add scores (S, b..., C) to the rows from ``start`` on, of which ``known`` draws are there already."""
         if self._whole is None:
             self._whole = _empty(scores, self._rows, public_dtype(scores.dtype))
         fields = [field.narrow(0, start, scores.shape[1]) for field in _fields(self._whole)]
@@ -104,7 +104,7 @@ class _Room:
 
 
 def _empty(scores: Tensor, rows: int, dtype: torch.dtype) -> Categorical:
-    """A summary of no draws of so many rows, in memory laid out as that of the scores."""
+    """A summary of no draws, in memory laid out as that of the scores."""
     device, wide = scores.device, accumulator(scores.device)
     shape = (rows, *scores.shape[2:])
     mean, m2, log = (_zeros(shape, scores, wide) for _ in range(3))

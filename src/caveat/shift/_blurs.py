@@ -13,7 +13,7 @@ from caveat.shift._random_fields import RandomFields
 
 
 def gaussian_blur(images: Tensor, sigma: float, random: RandomFields) -> Tensor:
-    """Smoothed by so many pixels."""
+    """Smoothed by ``sigma`` pixels."""
     return smooth(images, sigma)
 
 

@@ -1,4 +1,4 @@
-"""Of the digital kind: contrast, elastic warps, pixels made coarse, JPEG, saturation."""
+"""The digital corruptions: contrast, elastic warps, pixels made coarse, JPEG, saturation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from caveat.shift._random_fields import RandomFields
 
 
 def contrast(images: Tensor, kept: float, random: RandomFields) -> Tensor:
-    """Values drawn towards the mean of their channel, keeping this share of the difference."""
+    """Values drawn towards the mean of their channel, keeping this fraction of the difference."""
     mean = images.mean((2, 3), keepdim=True)
     return (images - mean) * kept + mean
 
@@ -29,7 +29,7 @@ def saturate(images: Tensor, step: tuple[float, float], random: RandomFields) ->
 
 
 def pixelate(images: Tensor, share: float, random: RandomFields) -> Tensor:
-    """Made smaller to this share of the side and large again, both by boxes."""
+    """Made smaller, to this fraction of the side, and large again, both by boxes."""
     height, width = images.shape[-2:]
     low, narrow = max(int(height * share), 1), max(int(width * share), 1)
     small = along_axes(images, box_matrix(height, low), box_matrix(width, narrow))

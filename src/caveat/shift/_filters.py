@@ -80,7 +80,7 @@ def along_axes(images: Tensor, rows: Matrix, columns: Matrix) -> Tensor:
 
 
 def smooth(images: Tensor, sigma: float, *, truncate: float = 4.0, edge: str = "nearest") -> Tensor:
-    """Gaussian blur of (..., H, W) by so many pixels."""
+    """Gaussian blur of (..., H, W) by ``sigma`` pixels."""
     height, width = images.shape[-2:]
     return along_axes(
         images, gaussian_matrix(height, sigma, truncate, edge), gaussian_matrix(width, sigma, truncate, edge)

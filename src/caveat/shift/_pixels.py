@@ -49,12 +49,12 @@ def gaussian_noise(images: Tensor, deviation: float, random: RandomFields) -> Te
 
 
 def shot_noise(images: Tensor, photons: float, random: RandomFields) -> Tensor:
-    """Counts of a Poisson distribution, of so many photons at white."""
+    """Counts of a Poisson distribution, with ``photons`` photons at white."""
     return random.poisson("noise", images * photons) / photons
 
 
 def impulse_noise(images: Tensor, share: float, random: RandomFields) -> Tensor:
-    """Salt and pepper: this share of the values becomes 0 or 1, half of it each."""
+    """Salt and pepper: this fraction of the values becomes 0 or 1, half of it each."""
     hit = random.uniform("noise", *images.shape[1:])
     salted = torch.where(hit < share / 2, torch.ones_like(images), images)
     return torch.where((hit >= share / 2) & (hit < share), torch.zeros_like(images), salted)

@@ -38,7 +38,7 @@ class Digits:
     test_labels: Tensor
 
     def first(self, *, train: int, test: int) -> Digits:
-        """The same digits, only the first so many of them."""
+        """The same digits, only the first ``train`` and ``test`` of them."""
         return Digits(
             self.name,
             self.origin,

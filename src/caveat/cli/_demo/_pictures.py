@@ -32,7 +32,7 @@ def picture(
     theme: Theme = LIGHT,
     title: bool = True,
 ) -> bytes:
-    """One plot as a PNG, of so many inches; without its title where the page around it says the same."""
+    """One plot as a PNG, ``width`` by ``height`` inches; without its title where the page around it says the same."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.paper, layout="constrained")
     ax = plot(figure.subplots(), result, theme)
     words = textwrap.fill(ax.get_title(loc="left"), int(9.3 * width)) if title else ""
@@ -152,7 +152,7 @@ def _finish(ax: Axes, title: str, theme: Theme) -> Axes:
 
 
 def _finish_curves(ax: Axes, title: str, theme: Theme, *, columns: int) -> Axes:
-    """The same, with lines to read values from and a legend below in so many columns."""
+    """The same, with lines to read values from and a legend below in ``columns`` columns."""
     ax.grid(axis="y", color=theme.grid, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.legend(

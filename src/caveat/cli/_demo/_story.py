@@ -18,7 +18,7 @@ from caveat.metrics import accuracy
 
 Advance = Callable[[int], None]
 Stage = Callable[[str, int], Advance]
-"""Starts a stage of so many steps under this title and returns how to move it on."""
+"""Starts a stage of n steps under this title and returns how to move it on."""
 
 
 def no_stage(title: str, total: int) -> Advance:

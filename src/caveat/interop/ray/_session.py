@@ -42,7 +42,7 @@ def workers_of(ray: Any, workers: int | None) -> int:
 def map_by_actors(
     dataset: Any, make: type, settings: Mapping[str, Any], workers: tuple[int, int], **batches: Any
 ) -> Any:
-    """Returns the dataset mapped by a pool of so many actors (at least, at most), each made once by ``make``.
+    """Returns the dataset mapped by a pool of actors (at least, at most), each made once by ``make``.
 
     An actor that dies is started again by Ray Data, and what it was at is done again.
     """
