@@ -63,7 +63,7 @@ def structure_of(inputs: Inputs) -> Structure:
 
 
 def is_flat(inputs: Inputs) -> bool:
-    """Are leaves and constants arguments themselves, so that a pass could change nothing around them?"""
+    """Whether leaves and constants are arguments themselves, so that a pass could change nothing around them."""
     args, kwargs = inputs
     return all(isinstance(value, _ARGUMENTS) for value in (*args, *kwargs.values()))
 
@@ -143,7 +143,7 @@ def _is_as_it_is(node: Any) -> bool:
 
 
 def _cannot_be_copied(node: Any) -> bool:
-    """Is it one of those that stay what they are, or something without parts that no copy can be made of?"""
+    """Returns whether it is one of those that stay what they are, or has no parts and cannot be copied."""
     has_parts = isinstance(node, (Mapping, tuple, list, deque, set, frozenset)) or hasattr(node, "__dict__")
     if _is_as_it_is(node) or has_parts:
         return _is_as_it_is(node)
@@ -295,7 +295,7 @@ def along_first(inputs: Inputs) -> Axes:
 
 
 def has_rows(leaf: Leaf) -> bool:
-    """Can rows be taken of it? Of a sparse or a nested tensor they cannot: it goes along whole."""
+    """Returns whether rows can be taken of it: not of a sparse or a nested tensor, which goes along whole."""
     return isinstance(leaf, PackedSequence) or (leaf.layout is torch.strided and not leaf.is_nested)
 
 

@@ -50,7 +50,7 @@ class ProgressBar:
 
     @property
     def shown(self) -> bool:
-        """Is there a terminal to show it on, and is it wanted?"""
+        """Whether there is a terminal to show it on, and it is wanted."""
         return self.wanted and self.stream.isatty()
 
     def show(self, done: int, total: int, text: str, *, last: bool = False) -> None:

@@ -89,7 +89,7 @@ def in_a_line(self: Any) -> str:
 
 
 def _is_of_parts(value: object) -> bool:
-    """Is this a tuple of what is not plain: networks, samplers, functions, tensors?"""
+    """Returns whether this is a tuple of what is not plain: networks, samplers, functions, tensors."""
     parts = cast("tuple[object, ...]", value if isinstance(value, tuple) else ())
     return any(not isinstance(part, (int, float, str)) for part in parts)
 

@@ -150,7 +150,7 @@ def _draw(examined: Examined, recipe: Recipe, n: int) -> tuple[_Drawn, list[Run]
 
 
 def _is_repeated(examined: Examined, drawn: _Drawn) -> bool:
-    """Are draws copies of others, more than caveat's are by chance, with masks for each row or for all?"""
+    """Returns whether draws repeat each other, more than caveat's do by chance, with masks for each row or for all."""
     if not is_repeated(drawn.once, drawn.reference):
         return False
     shared = examined.draws(drawn.reading.leaf, len(drawn.reference), "shared")
@@ -257,19 +257,19 @@ def _faults_over_rows(
 
 
 def _rows_alike(values: Tensor) -> bool:
-    """Are all rows of each draw (T, B, ...) the same?"""
+    """Returns whether all rows of each draw (T, B, ...) are the same."""
     scale = float(values.abs().amax()) + 1e-12
     return bool(((values - values[:, :1]).abs() <= 1e-5 * scale).all())
 
 
 def _draws_differ(values: Tensor) -> bool:
-    """Do draws (T, B, ...) differ by more than rounding errors, which are all that normalizing leaves of equal rows?"""
+    """Returns whether draws (T, B, ...) differ by more than the rounding errors that equal rows, normalized, leave."""
     scale = float(values.abs().amax()) + 1e-12
     return bool(((values - values[:1]).abs() > 1e-4 * scale).any())
 
 
 def _rows_alike_of_caveat(examined: Examined, drawn: _Drawn, axis: int) -> bool:
-    """Would rows that are alike stay so with masks of their own? They do where a network shares its masks itself."""
+    """Returns whether rows that are alike would stay so with masks of their own, as where the network shares masks."""
     axes = examined.probe.axes
     assert axes is not None
     alike: Any = axes.take(examined.inputs, [0] * examined.rows)

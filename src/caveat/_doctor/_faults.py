@@ -154,6 +154,6 @@ def faults_of_moved(moved: Iterable[str], by_batch: set[str], *, mode: bool) -> 
 
 
 def buffers_moved(moved: Iterable[str], path: str) -> bool:
-    """Did a buffer of this module change?"""
+    """Returns whether a buffer of this module changed."""
     matches = (_OF_A_TENSOR.fullmatch(name) for name in moved)
     return any(match and match[1] == "buffer" and match[2].rpartition(".")[0] == path for match in matches)

@@ -30,7 +30,7 @@ class Place:
 
     @property
     def expected(self) -> bool:
-        """Should it fire?"""
+        """Whether it should fire."""
         return self.site.live and self.site.called
 
 

@@ -1,4 +1,4 @@
-"""Are two sets of draws of one law? Judged against what caveat's own draws do among themselves, not against a table.
+"""Tests whether two sets of draws are of one law, judged by what caveat's own draws do among themselves.
 
 Means and variances of T draws scatter. How much they do here is found by taking T of the n reference draws many times
 over: whatever the distribution of the outputs and however they hang together, the recipe's draws would scatter like
@@ -95,7 +95,7 @@ def _beyond(value: float, null: Tensor) -> float:
 
 
 def is_repeated(draws: Tensor, reference: Tensor) -> bool:
-    """Are some of the draws (T, E) copies of others, more than in any T of the reference draws (N, E)?"""
+    """Returns whether some draws (T, E) are copies of others, more than in any T of the reference draws (N, E)."""
     same = _pairs(draws)
     distinct = _count_distinct(same, torch.arange(len(same)))
     if distinct == len(same):
@@ -108,7 +108,7 @@ def is_repeated(draws: Tensor, reference: Tensor) -> bool:
 
 
 def is_constant(draws: Tensor) -> bool:
-    """Are all draws (T, E) the same?"""
+    """Returns whether all draws (T, E) are the same."""
     return bool(_pairs(draws)[0].all())
 
 

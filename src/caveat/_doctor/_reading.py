@@ -71,7 +71,7 @@ def find_reading(outputs: Tensor, candidates: dict[int, Tensor]) -> tuple[Readin
 
 
 def _sums_to_one(draws: Tensor) -> list[bool]:
-    """Are draws (S, B, ...) probabilities, or logs of them, over the last axis of an output or its axis 1?"""
+    """Returns whether draws (S, B, ...) are probabilities, or logs of them, over the last axis or axis 1."""
     values = draws.double()
     axes = {-1, 2} if draws.dim() > 2 else set[int]()
     sums = [each.sum(axis) for axis in sorted(axes) for each in (values, values.exp())]

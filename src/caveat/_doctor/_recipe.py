@@ -56,7 +56,7 @@ def recipe_of(predict: Any, model: nn.Module) -> Recipe:
 
 
 def _takes_x_alone(predict: Callable[..., Any]) -> bool:
-    """Has the function one argument that must be given?"""
+    """Returns whether the function has one argument that must be given."""
     try:
         parameters = inspect.signature(predict).parameters.values()
     except (TypeError, ValueError):

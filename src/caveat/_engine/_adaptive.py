@@ -70,7 +70,7 @@ def adaptive(sampler: Sampler, x: Any, seed: int, stopping: Stopping) -> Predict
 
 
 def _rows_lead(sampler: Sampler, x: Any, seed: int, rows: int | None, whole: Predictive) -> bool:
-    """Are the rows that can be asked for apart the predictive's first axis? (Not where time comes first.)"""
+    """Returns whether the rows that can be asked for apart are the predictive's first axis, and not time."""
     if rows is None or rows < 2 or whole.row_count != rows:
         return False
     with sampler.bind(x, seed, rows=torch.tensor([0])) as stream:

@@ -104,7 +104,7 @@ class BoundNetwork:
         self._split()
 
     def _leaves_out(self, rows: int) -> bool:
-        """Are parts of wide layers left out, for so many rows? A pass of one draw is then worth more than a loop's."""
+        """Returns whether parts of wide layers are left out, so that a pass of one draw is worth more than a loop's."""
         of_each = (sides_to_slice(rows, *product) for product in self._plan.masked_products)
         return not self._gradient and any(any(sides) for sides in of_each)
 

@@ -51,7 +51,7 @@ def rows_bytes(device: torch.device, allowed: int) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Is this what torch or Python raises when an allocation fails?"""
+    """Returns whether this is what torch or Python raises when an allocation fails."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error).lower() for message in _MESSAGES)

@@ -156,7 +156,7 @@ def _bytes_of(tensors: Iterable[Tensor]) -> int:
 
 
 def _try_tape(task: Task, source: MaskSource, loop: Values) -> bool:
-    """Does the tape of two other draws give those of the loop?"""
+    """Returns whether the tape of two other draws gives those of the loop."""
     if task.rules.leaves_marks or not task.rules.repeatable or torch.is_autocast_enabled(source.device.type):
         return False
     _, tape = record(task, source, range(2, 4), vectorized)

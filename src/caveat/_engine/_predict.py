@@ -155,7 +155,7 @@ def predict_batches(
 
 
 def _is_all(piece: Values, count: int) -> bool:
-    """Is this piece all draws, as of a small network, so that it needs no buffer?"""
+    """Returns whether this piece is all draws, as of a small network, so that it needs no buffer."""
     return isinstance(piece, Tensor) and piece.shape[:1] == (count,) and not piece.requires_grad
 
 

@@ -59,7 +59,7 @@ class Slot:
 
     @property
     def whole(self) -> bool:
-        """Does it fill its memory in order?"""
+        """Whether it fills its memory in order."""
         expected = 1
         for size, stride in zip(reversed(self.shape), reversed(self.stride), strict=True):
             if size != 1 and stride != expected:
@@ -128,7 +128,7 @@ class Program:
 
     @property
     def gives_new_memory(self) -> bool:
-        """Does a run make all outputs itself, each whole and in memory of its own?"""
+        """Whether a run makes all outputs itself, each whole and in memory of its own."""
         given = {slot.storage for slot in self.inputs}
         places = {slot.storage for slot in self.outputs}
         return len(places - given) == len(self.outputs) and all(s.varying and s.whole for s in self.outputs)

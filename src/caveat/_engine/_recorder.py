@@ -211,7 +211,7 @@ def _has_strides(tensor: Tensor) -> bool:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Are its elements next to each other, each once, in whatever order of axes?"""
+    """Returns whether its elements are next to each other, each once, in whatever order of axes."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size != 1 and stride != expected:
@@ -232,7 +232,7 @@ def _tensors_in(arguments: Iterable[Any]) -> list[Tensor]:
 
 
 def _takes_numbered_places(func: Any, args: tuple[Any, ...]) -> bool:
-    """Is this ``tensor[index]`` with indices that are numbers? How much booleans choose depends on their values."""
+    """Returns whether this is ``tensor[index]`` with numbers; how much booleans choose depends on their values."""
     if func is not torch.ops.aten.index.Tensor:
         return False
     return not any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])

@@ -209,7 +209,7 @@ def _fuse_sums(program: Program) -> None:
 
 
 def _adds(summand: Slot, product: Slot, out: Slot) -> bool:
-    """Is this a sum of a matrix product and something known before it, without a change of shape or dtype?"""
+    """Returns whether this adds something known before it to a matrix product, without a change of shape or dtype."""
     alike = out.shape == product.shape and summand.dtype == product.dtype
     return alike and len(summand.shape) <= 3 and not summand.varying
 
@@ -228,7 +228,7 @@ def _multiply_together(program: Program) -> None:
 
 
 def _is_shared(x: Slot, product: Step) -> bool:
-    """Is it one input (B, I) for all members, with weights (M, I, O) and biases (M, 1, O) that stay?"""
+    """Returns whether it is one input (B, I) for all members, with weights (M, I, O) and biases (M, 1, O) that stay."""
     bias, expanded, weight = product.args[:3]
     if bias.varying or weight.varying:
         return False

@@ -92,7 +92,7 @@ class Bindings(list[_Bound]):
                     live[place] = others[id(value)]
 
     def grown(self) -> bool:
-        """Is there a module or a parameter more, as of a network that makes its layers in its first pass?"""
+        """Returns whether there is a new module or parameter, as where a network makes its layers in its first pass."""
         return any(name in ("_modules", "_parameters") and len(live) > len(kept) for live, kept, name in self)
 
     def restore(self) -> None:
@@ -166,7 +166,7 @@ def same_values(a: Tensor, b: Tensor) -> bool:
 
 
 def runs_hooks(modules: Sequence[nn.Module]) -> bool:
-    """Are there hooks of the user's, who may count on every call? (Not torch's own, nor those of ``caveat.layers``.)"""
+    """Returns whether there are hooks of the user's, who may count on every call; not torch's or ``caveat.layers``'."""
     everywhere: Any = torch_module
     held: list[dict[int, Any]] = [everywhere._global_forward_hooks, everywhere._global_forward_pre_hooks]
     for module in modules:
@@ -183,7 +183,7 @@ def _is_of_torch(hook: Any) -> bool:
 
 
 def _is_object(value: Any) -> bool:
-    """Does it have a namespace of its own, as a cache or settings do?"""
+    """Returns whether it has a namespace of its own, as a cache or settings do."""
     return type(getattr(value, "__dict__", None)) is dict and not isinstance(value, _NO_OBJECTS)
 
 

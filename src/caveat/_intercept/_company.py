@@ -1,4 +1,4 @@
-"""Do the rows of a batch depend on each other? Told by what a row gives in other company.
+"""Tells whether the rows of a batch depend on each other, by what a row gives in other company.
 
 A row alone and two together show it where every row meets every other. Where rows meet by value (those of a group,
 those near each other, the largest of the batch) some of the batch show it: a part of them is left out, the others take
@@ -26,7 +26,7 @@ _MOST_NUMBERS = 1 << 14
 def rows_independent(
     inputs: Inputs, axes: Axes, one: ProbePass, pair: ProbePass, try_on: Callable[[Inputs], ProbePass | None]
 ) -> bool:
-    """Do rows give in other company what they gave?
+    """Returns whether rows give in other company what they gave.
 
     Args:
         inputs: The batch.
@@ -56,7 +56,7 @@ def rows_independent(
 def _two_independent(
     inputs: Inputs, axes: Axes, one: ProbePass, pair: ProbePass, try_on: Callable[[Inputs], ProbePass | None]
 ) -> bool:
-    """Does the first of two rows give what it gives alone, and the last beside the first of the batch?"""
+    """Returns whether the first of two rows gives what it gives by itself, and the last beside the batch's first."""
     first = _by_row(one, try_on(axes.take(two_rows(inputs, axes), [0])), 1)
     both = _by_row(one, pair, 2)
     if first is not None and both is not None and not agree([value[:1] for value in both], first):

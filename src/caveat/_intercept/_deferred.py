@@ -58,11 +58,11 @@ class Deferred:
         return self.product
 
     def reads(self, memory: set[int]) -> bool:
-        """Is this memory that the product is still to be computed from?"""
+        """Returns whether this is memory that the product is still to be computed from."""
         return self.product is None and bool(storages_of([memory_behind(self.tensor)]) & memory)
 
     def entries_along(self, axis: int) -> bool:
-        """Does the mask have one entry for each index of ``axis`` of the tensor, and is it still unused?"""
+        """Returns whether the mask has one entry for each index of ``axis`` of the tensor, and is still unused."""
         shape = self.masks.shape[1:]
         along = len(shape) == self.tensor.dim() and shape[axis] == self.tensor.shape[axis] == math.prod(shape)
         return along and self.product is None
@@ -82,7 +82,7 @@ def deferred_of(ctx: Pass, tensor: Any) -> Deferred | None:
 
 
 def worth_deferring(ctx: Pass, tensor: Tensor, masks: Tensor) -> bool:
-    """Is this a vectorized pass, and a mask with entries along the features or along the channels only?"""
+    """Returns whether this is a vectorized pass, and a mask with entries along the features or the channels only."""
     if ctx.drawing is None or ctx.drawing.level is None or tensor.dim() < 2 or masks.dtype != tensor.dtype:
         return False
     shape = masks.shape[1:]
@@ -163,7 +163,7 @@ def _convolution(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def _sums_channels(ctx: Pass, waiting: Deferred, args: tuple[Any, ...]) -> bool:
-    """Is this an ordinary convolution, over enough taps, of a batch that is the same in all draws?"""
+    """Returns whether this is an ordinary convolution, over enough taps, of a batch that is the same in all draws."""
     tensor, weight = waiting.tensor, args[1]
     groups = args[6] if len(args) > 6 else 1
     usable = waiting.entries_along(1) and groups == 1 and tensor.dim() == weight.dim() and is_plain(tensor)

@@ -31,12 +31,12 @@ def current_level() -> int | None:
 
 
 def has_draws(tensor: Tensor, level: int) -> bool:
-    """Does ``tensor`` differ from draw to draw?"""
+    """Returns whether ``tensor`` differs from draw to draw."""
     return bool(_functorch.is_batchedtensor(tensor)) and _functorch.maybe_get_level(tensor) == level
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Is this an ordinary tensor, not wrapped by any transform of torch.func?"""
+    """Returns whether this is an ordinary tensor, not wrapped by any transform of torch.func."""
     return not _functorch.is_functorch_wrapped_tensor(tensor)
 
 

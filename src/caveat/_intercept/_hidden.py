@@ -108,7 +108,7 @@ def _wanted(observation: Observation, live: LivePredicate, path_of: Callable[[An
 
 
 def drops_branches(observation: Observation) -> bool:
-    """Is there one number for a whole row, as where stochastic depth leaves out a branch? (Seen on a single row.)"""
+    """Returns whether one number is drawn for a row, as where stochastic depth leaves out a branch; of one row."""
     if observation.mask_shape is None or math.prod(observation.mask_shape) != 1:
         return False
     # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.

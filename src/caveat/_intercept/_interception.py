@@ -83,7 +83,7 @@ class Pass(FunctionMode):
     # -- the modules ---------------------------------------------------------------------------------------------
 
     def follows(self, module: nn.Module) -> bool:
-        """Is this a module of the network?"""
+        """Returns whether this is a module of the network."""
         return id(module) in self.network.paths
 
     def training(self, module: nn.Module, reader: FrameType) -> bool:
@@ -166,7 +166,7 @@ class Pass(FunctionMode):
             self.arguments.pop()
 
     def in_transform(self) -> bool:
-        """Is the network inside a transform of its own (vmap, grad), whose tensors mean nothing outside it?
+        """Whether the network is inside a transform of its own (vmap, grad), whose tensors mean nothing outside it.
 
         Such calls are neither recorded nor replayed; what they may use is kept.
         """
@@ -288,11 +288,11 @@ class Pass(FunctionMode):
         return slots_inside(self._level)
 
     def would_drop(self, rate: float) -> bool:
-        """Would a site of the running module with this rate be live? (A pass that only looks says so of every one.)"""
+        """Returns whether a site of the running module with this rate is live; in a probe every one is."""
         return self.drawing is None or self.is_live(self.owner())
 
     def is_live(self, module: nn.Module) -> bool:
-        """Are the sites of this module asked for?"""
+        """Returns whether the sites of this module are asked for."""
         known = self.network.live.get(id(module))
         if known is None:
             known = self.network.live[id(module)] = self.rules.live(self.network.paths[id(module)], module)
@@ -383,7 +383,7 @@ class Pass(FunctionMode):
     # -- memory that is not the pass's own -------------------------------------------------------------------------
 
     def is_frozen(self, tensor: Tensor) -> bool:
-        """Is this memory the user's (parameters, buffers, inputs) or the recorded prefix's?"""
+        """Returns whether this memory is the user's (parameters, buffers, inputs) or the recorded prefix's."""
         if self._frozen is None:
             attached = () if self._bound is None else self.network.attached(self._bound)
             self._frozen = self.network.storages(self.inputs) | storages_of(attached)

@@ -148,7 +148,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 
 def agree(one: Any, other: Any, equal: Callable[[Tensor, Tensor], bool] = close) -> bool:
-    """Have two trees as many leaves, and tensors that are equal, in each place?"""
+    """Returns whether two trees have equally many leaves, and equal tensors in each place."""
     a, b = pytree.tree_leaves(one), pytree.tree_leaves(other)
     return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, Tensor))
 

@@ -164,14 +164,14 @@ class Followed:
                 self._constants[id(returned)] = returned
 
     def is_made_of_constants(self, tensor: Tensor | None) -> bool:
-        """Is no number of this made of the data?"""
+        """Returns whether no number of this is made of the data."""
         return id(tensor) in self._constants
 
     def _is_zero(self, tensor: Tensor) -> bool:
         return id(tensor) in self._constants and not bool(memory_behind(tensor).any())
 
     def is_constant(self, tensor: Tensor) -> bool:
-        """Does this say nothing of the data? One number, such as a rate that is learned, says nothing either."""
+        """Returns whether this says nothing of the data; one number, such as a learned rate, says nothing either."""
         return tensor.dim() == 0 or id(tensor) in self._constants
 
 

@@ -35,7 +35,7 @@ _RENORMALIZE = {F.embedding, F.embedding_bag}
 
 
 def mutates(func: Any, kwargs: dict[str, Any], args: tuple[Any, ...] = ()) -> bool:
-    """Does this call write on one of its arguments?"""
+    """Returns whether this call writes on one of its arguments."""
     if func in _RENORMALIZE:
         return kwargs.get("max_norm", args[3] if len(args) > 3 else None) is not None
     return _mutates_by_itself(func) or kwargs.get("inplace") is True or kwargs.get("out") is not None

@@ -74,12 +74,12 @@ class Network:
         return list(self.model.buffers())
 
     def holds(self, tensor: Tensor, inputs: Any) -> bool:
-        """Is this a parameter, a buffer or an input itself, and not a view or another name of its memory?"""
+        """Returns whether this is a parameter, a buffer or an input itself, and not a view or alias of it."""
         named = (*self.model.parameters(), *self.model.buffers(), *tensors_in(inputs))
         return any(tensor is other for other in named)
 
     def is_weight(self, tensor: Tensor) -> bool:
-        """Is this memory of a parameter?"""
+        """Returns whether this is memory of a parameter."""
         return bool(storages_of([tensor]) & storages_of(self.model.parameters()))
 
     def attached(self, bound: Bindings) -> list[Tensor]:

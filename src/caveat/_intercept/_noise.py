@@ -65,7 +65,7 @@ def _draw(answer: Answer, ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: d
 
 
 def _is_constant(ctx: Pass, generator: torch.Generator | None) -> bool:
-    """Are the numbers of the coming call the same in every pass? A pass that looks notes where the generator stands."""
+    """Returns whether the coming call has the same numbers in every pass; a probe notes the generator's state."""
     if ctx.seen.streams is None and not ctx.rules.constants:
         return False
     path = ctx.network.paths[id(ctx.owner())]

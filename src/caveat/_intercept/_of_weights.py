@@ -25,7 +25,7 @@ class OfWeights:
         self._weights: frozenset[int] | None = None
 
     def holds(self, tensor: Any, network: Network) -> bool:
-        """Is this a parameter or a buffer, or made of them alone?"""
+        """Returns whether this is a parameter or a buffer, or made of them only."""
         if self._weights is None:
             held = chain(network.model.parameters(), network.model.buffers())
             self._weights = frozenset(map(id, held))

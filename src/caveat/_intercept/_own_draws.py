@@ -48,7 +48,7 @@ class OwnDraws:
 
 
 def draws_random_numbers(operator: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Does this call of an operator of torch's draw random numbers?"""
+    """Returns whether this call of an operator of torch's draws random numbers."""
     if torch.Tag.nondeterministic_seeded not in operator.tags and operator._schema.name not in _RECURRENT:
         return False
     trains = (argument(operator, args, kwargs, name) for name in ("train", "training"))
@@ -80,7 +80,7 @@ def argument(operator: Any, args: Sequence[Any], kwargs: dict[str, Any], name: s
 
 
 def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
-    """Does running this draw from the random states or set them, rather than another thread meanwhile?
+    """Returns whether running this draws from the random states or sets them, rather than another thread meanwhile.
 
     Of torch's numbers this thread's operators tell, but for what operators of other libraries do inside. Python's and
     NumPy's states say not who moved them; what draws from them moves them in every run.
@@ -101,7 +101,7 @@ def _draws_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
 
 
 def _sets_itself(run: Callable[[], Any], devices: set[torch.device]) -> bool:
-    """Does running this end in the states that it ended in before, from others too, as after a ``manual_seed``?
+    """Returns whether running this ends in the same states as before, from others too, as after a ``manual_seed``.
 
     Or does it seed torch anew, as ``torch.seed()`` does, which is another seed each time?
     """

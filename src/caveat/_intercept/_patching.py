@@ -29,7 +29,7 @@ class Follower(Protocol):
     flags_written: list[tuple[nn.Module, bool]]
 
     def follows(self, module: nn.Module) -> bool:
-        """Is this module part of the pass?"""
+        """Returns whether this module is part of the pass."""
         ...
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -83,7 +83,7 @@ def _followed_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def calls_itself(module: nn.Module) -> bool:
-    """Has the module's class a ``__call__`` of its own? Those of torch's, for graphs, only say where an error was."""
+    """Returns whether the module's class has its own ``__call__``; torch's, for graphs, only say where an error was."""
     call = type(module).__call__
     return call is not nn.Module.__call__ and call is not _plain_call and not isinstance(module, torch.fx.GraphModule)
 

@@ -47,7 +47,7 @@ class Waiting(Protocol):
         ...
 
     def reads(self, memory: set[int]) -> bool:
-        """Is this memory that the product is still to be computed from?"""
+        """Returns whether this is memory that the product is still to be computed from."""
         ...
 
 
@@ -119,7 +119,7 @@ class Pending:
         return self.value() if part is None else self._applied(part)
 
     def reads(self, memory: set[int]) -> bool:
-        """Is this memory that the result is still to be computed from?"""
+        """Returns whether this is memory that the result is still to be computed from."""
         behind = [memory_behind(tensor) for tensor in (self.product.tensor, self.product.whole) if tensor is not None]
         return self.made is None and bool(storages_of(behind) & memory)
 
@@ -130,7 +130,7 @@ class Pending:
 
 
 def may_wait(ctx: Pass, tensor: Tensor, weight: Tensor, *, masked: bool) -> bool:
-    """Could a part of this product, of values that differ from draw to draw, be enough?"""
+    """Returns whether a part of this product, of values that differ from draw to draw, could be enough."""
     drawing = ctx.drawing
     if drawing is None or drawing.level is None or torch.is_grad_enabled() or current_level() != drawing.level:
         return False
@@ -178,7 +178,7 @@ def _function(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _is_harmless(setting: Any) -> bool:
-    """Does this setting (a slope, a scale, a form, in place or not) leave such a function as small as it is?"""
+    """Returns whether this setting (a slope, a scale, a form, in place) keeps such a function as small as it is."""
     return isinstance(setting, (bool, str)) or (isinstance(setting, (int, float)) and abs(setting) <= 1)
 
 

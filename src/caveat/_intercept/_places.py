@@ -59,7 +59,7 @@ class Places:
 
 
 def could_be_chosen(site: Site, layout: Layout) -> bool:
-    """Could the rows of this site's tensor be entries that were chosen by value, some of them of one row?
+    """Returns whether the rows of this site's tensor could be entries chosen by value, some of them of one row.
 
     Entries of rows that lie one after another could, and so could vectors: of a row that has one such entry alone.
     """

@@ -89,6 +89,6 @@ def each_axis(value: Any, axes: int) -> list[Any]:
 def is_worth_maxima(
     shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device
 ) -> bool:
-    """Is it large, of usual floats, and in the order of its axes? Torch pools quickly where the channels are last."""
+    """Returns whether it is large, of usual floats, and in the order of its axes; with channels last torch is quick."""
     usual = device.type == "cpu" and dtype in (torch.float32, torch.float64)
     return usual and math.prod(shape) >= _LEAST and [*stride] == sorted(stride, reverse=True)

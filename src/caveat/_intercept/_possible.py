@@ -43,7 +43,7 @@ def check_initialized(network: Network) -> None:
 
 
 def _is_unbuilt(model: nn.Module) -> bool:
-    """Is this a model of Keras that has no weights yet?"""
+    """Returns whether this is a model of Keras that has no weights yet."""
     keras: Any = sys.modules.get("keras")  # not loaded: there is none
     return isinstance(model, getattr(keras, "Layer", ())) and not cast(Any, model).built
 
@@ -77,10 +77,10 @@ def why_silent(network: Network) -> list[str]:
 
 
 def is_one_layer_with_dropout(module: nn.Module) -> bool:
-    """Is this a recurrent network whose dropout torch ignores?"""
+    """Returns whether this is a recurrent network whose dropout torch ignores."""
     return isinstance(module, nn.RNNBase) and module.num_layers == 1 and module.dropout > 0
 
 
 def is_script(module: nn.Module) -> bool:
-    """Is this compiled TorchScript, whose calls no interception sees?"""
+    """Returns whether this is compiled TorchScript, whose calls no interception sees."""
     return isinstance(module, torch.jit.ScriptModule)

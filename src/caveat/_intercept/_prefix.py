@@ -65,7 +65,7 @@ class Prefix:
 
     @property
     def settled(self) -> bool:
-        """Has a pass recorded the beginning to its end?"""
+        """Whether a pass has recorded the beginning to its end."""
         return self._settled
 
     def mark(self) -> int:
@@ -103,7 +103,7 @@ class Prefix:
         return map_of(_Held, _Held.get, tree)
 
     def is_next(self, position: int, what: Any) -> bool:
-        """Is the recorded call number ``position`` a call of ``what``?"""
+        """Returns whether the recorded call number ``position`` is a call of ``what``."""
         return self._events[position][0] is what
 
     def __len__(self) -> int:

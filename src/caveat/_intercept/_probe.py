@@ -62,13 +62,13 @@ class Probe:
 
     @property
     def moves(self) -> bool:
-        """Would a plain call leave anything behind, or say something else the next time?"""
+        """Whether a plain call would leave anything behind, or say something else the next time."""
         kept_away = bool(self.written) or self.writes_weights
         return self.unmanaged or kept_away or self.rules.leaves_marks or not self.rules.repeatable
 
     @property
     def separable(self) -> bool:
-        """Can rows be evaluated apart from the others?"""
+        """Whether rows can be evaluated apart from the others."""
         return self.axes is not None and self.output_axes is not None
 
     def with_rows_alone(self) -> Probe:
@@ -288,7 +288,7 @@ def _try_rows(looks: Looks, axes: Axes, rules: Rules, inputs: Inputs) -> ProbePa
 
 
 def _is_broken(probe: ProbePass) -> bool:
-    """Is all that was read NaN? Then it equals anything as broken, such as attention to nothing but padding."""
+    """Returns whether all that was read is NaN, as of attention to padding only; it then equals anything as broken."""
     tensors = [leaf for leaf in pytree.tree_leaves(probe.returned) if isinstance(leaf, Tensor) and leaf.numel() > 0]
     return bool(tensors) and all(tensor.is_floating_point() and bool(tensor.isnan().all()) for tensor in tensors)
 

@@ -26,7 +26,7 @@ class RandomStates:
         return self.python, (name, bytes(keys), *rest), {at: bytes(state.numpy()) for at, state in self.torch.items()}
 
     def moved_from(self, before: RandomStates) -> bool:
-        """Are these others than the states before?"""
+        """Returns whether these differ from the states before."""
         return self.parts() != before.parts()
 
 

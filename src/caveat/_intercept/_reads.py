@@ -23,7 +23,7 @@ def first_instruction(code: CodeType, instruction: int) -> int:
 
 
 def is_torch_code(code: CodeType) -> bool:
-    """Is this torch's own code? Its reads of the flag reach functions that are followed by themselves."""
+    """Returns whether this is torch's own code, whose reads of the flag reach functions that are followed anyway."""
     return code.co_filename.startswith(_TORCH_FOLDER)
 
 

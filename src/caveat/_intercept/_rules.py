@@ -51,7 +51,7 @@ class Rules:
 
     @property
     def repeatable(self) -> bool:
-        """May a pass be recorded, and its beginning be left out?"""
+        """Whether a pass may be recorded, and its beginning be left out."""
         return not (self.hooked or self.writes_on_views or self.gradient)
 
 
@@ -131,7 +131,7 @@ _SIZES_OF_VALUES: set[Any] = {
 
 
 def makes_sizes_of_values(func: Any, args: tuple[Any, ...]) -> bool:
-    """Could this call make a size, or a choice of rows, of the values of a tensor?"""
+    """Returns whether this call could make a size, or a choice of rows, of the values of a tensor."""
     if func in _SIZES_OF_VALUES:
         return True
     if func is Tensor.__getitem__:

@@ -27,13 +27,13 @@ _OF_A_DRAW, _OF_ALL = 0.01, 1e-5
 
 
 def second_row_is(alone: Any, pair: Any) -> bool:
-    """Does the second of two rows give what it gives alone, in each tensor that is read?"""
+    """Returns whether the second of two rows gives what it gives by itself, in each tensor that is read."""
     rows = rows_in(alone, pair, 2)
     return rows is not None and all(close(both[1], one) for both, one in zip(rows, _tensors(alone), strict=True))
 
 
 def _both_rows_are(alone: Any, another: Any, twice: Any) -> bool:
-    """Does a row that is there twice draw what it draws alone, but for little of what another draw changes?"""
+    """Returns whether a row, there twice, draws what it draws by itself, up to a little of what a draw changes."""
     rows, ones, others = rows_in(alone, twice, 2), _tensors(alone), _tensors(another)
     if rows is None or len(ones) != len(others):
         return False
@@ -109,7 +109,7 @@ class RowTrial:
         return frozenset(key for key in rules.unbatched if not self.agrees(_with_live(rules, [key])))
 
     def agrees(self, rules: Rules) -> bool:
-        """Do both rows draw what one draws alone? (Also where it cannot be drawn alone: that is to be told.)"""
+        """Returns whether both rows draw what one draws by itself, or one cannot be drawn by itself."""
         alone, another = (self._draw(rules, self.alone, 1, draw) for draw in (0, 1))
         if alone is None or another is None:
             return True

@@ -33,7 +33,7 @@ _SCHEMA = "(Tensor x, Tensor weight, Tensor? bias, Tensor largest, Tensor? masks
 
 
 def sides_to_slice(rows: int, elements: int, rate: float, next_rate: float) -> tuple[bool, bool]:
-    """Is a product of so many rows per draw shorter without the columns, the rows, or both that these rates drop?
+    """Returns which sides of a product are worth leaving out: columns, rows, or both that these rates drop.
 
     A rule on sizes: of the four ways that with the least work for each of the weights' elements, the first of equals.
     """
@@ -52,7 +52,7 @@ def _work(rows: int, elements: int, rate: float, next_rate: float) -> float:
 
 
 def may_be_sliced(elements: int) -> bool:
-    """Are there weights enough for a part of them to be left out of a large batch?"""
+    """Returns whether there are weights enough for a part of them to be left out of a large batch."""
     return any(sides_to_slice(_MANY_ROWS, elements, 0.5, 0.5))
 
 
@@ -118,7 +118,7 @@ if not hasattr(_own, "linear_of_kept"):
 
 
 def _is_bounded(x: Tensor, weight: Tensor, largest: Tensor, masks: Tensor | None) -> bool:
-    """Can no sum, of whatever is dropped or kept, be infinite or NaN? (Each comparison with NaN is False.)"""
+    """Returns whether no sum, of whatever is dropped or kept, can be infinite or NaN; NaN compares as False."""
     scale = 1.0 if masks is None else max(float(masks.amax()), 1.0)
     of_x = float(_largest(x)) * scale
     bound = (weight.shape[1] * of_x + 1) * float(largest)

@@ -40,7 +40,7 @@ class Streams:
         return generator is not None or self.states[call] != self._begin
 
     def may_be_seeded(self) -> bool:
-        """Has the pass a generator of its own, or moved torch's? (What it is answered does not move it.)
+        """Whether the pass has a generator of its own, or moved torch's. (What it is answered does not move it.)
 
         Where torch's had just been seeded as the pass began, the network may have seeded it the same.
         """

@@ -85,7 +85,7 @@ def _in_one_dtype(
 
 
 def any_wrapped(tensors: Sequence[Tensor | None]) -> bool:
-    """Is one of these inside a transform of torch.func?"""
+    """Returns whether one of these is inside a transform of torch.func."""
     return any(tensor is not None and _functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors)
 
 

@@ -40,7 +40,7 @@ class Stack:
 
     @property
     def drops(self) -> bool:
-        """Is there a rate above 0 that can fire?"""
+        """Whether there is a rate above 0 that can fire."""
         between = self.between_rate if self.layers > 1 else 0.0
         return max(self.input_rate, self.state_rate, between, self.output_rate) > 0
 

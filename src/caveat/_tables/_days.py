@@ -130,7 +130,7 @@ def year_of_two_digits(text: str) -> int | None:
 
 
 def is_part_of_date(text: str) -> bool:
-    """Is this a time, a day and a month, or a month and two digits, which are read as no date?
+    """Returns whether this is a time, a day and a month, or a month and two digits, which are read as no date.
 
     Example:
         >>> [is_part_of_date(text) for text in ("12:30", "15-Jan", "Jan 20", "Jan 2020", "15 kg")]

@@ -40,7 +40,7 @@ def row_place(row: int) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Is this value none: None, NaN, NaT, pandas' NA, or one of ``MISSING``?
+    """Returns whether this value is missing: None, NaN, NaT, pandas' NA, or one of ``MISSING``.
 
     Example:
         >>> [is_missing(value) for value in (None, float("nan"), " ? ", "NA", 0, "no")]
@@ -50,7 +50,7 @@ def is_missing(value: Any) -> bool:
 
 
 def is_gap(value: Any) -> bool:
-    """Is this value missing in a column of numbers or dates: as ``is_missing``, or one of a few marks such as "--"?
+    """Returns whether this value is missing in a column of numbers or dates: as ``is_missing``, or a mark such as "--".
 
     Example:
         >>> [is_gap(value) for value in ("NA", " -- ", ".", "-", "0")]

@@ -110,7 +110,7 @@ class KerasPass:
     def _multiplies(
         self, call: Callable[..., Any], args: tuple[Any, ...], ordinals: dict[str, int], *, normal: bool
     ) -> bool:
-        """Do the layer's random numbers scale or choose what comes in, rather than be added to it?
+        """Returns whether the layer's random numbers scale or choose what comes in, rather than are added to it.
 
         Seen by how it answers a shift of its input: noise that is added, flips and jitter answer alike whatever the
         numbers are. Normal numbers are a mask where they leave zeros what they are.
@@ -134,7 +134,7 @@ class KerasPass:
         return value * scale + shift if floating else value
 
     def is_live(self, layer: Any) -> bool:
-        """Are the sites of this layer asked for?"""
+        """Returns whether the sites of this layer are asked for."""
         return self.told.live(self.paths[id(layer)], layer)
 
     # -- random numbers --------------------------------------------------------------------------------------------

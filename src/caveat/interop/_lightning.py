@@ -126,6 +126,6 @@ class Step:
 
 
 def _is_own(step: Any) -> bool:
-    """Is a ``predict_step`` the module's own, and not Lightning's, which hands the whole batch to ``forward``?"""
+    """Returns whether ``predict_step`` is the module's own; Lightning's hands the whole batch to ``forward``."""
     classes = [sys.modules[name].LightningModule for name in _PACKAGES if sys.modules.get(name)]
     return all(getattr(step, "__func__", None) is not cls.predict_step for cls in classes)

@@ -1,4 +1,4 @@
-"""Can a score tell one kind of row from another: right from wrong, known from unknown?
+"""How well a score tells one kind of row from another: right from wrong, known from unknown.
 
 Scores are higher for positives. Equal scores share one threshold, so a tie between a positive and a negative counts
 half in the AUROC, and no order within a tie matters.

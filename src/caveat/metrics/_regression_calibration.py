@@ -1,4 +1,4 @@
-"""Are the levels of a regression right? Of targets, a fraction q should lie below their own q-quantile, for every q.
+"""Tests the levels of a regression: for every q, a fraction q of the targets should lie below their own q-quantile.
 
 Everything here takes **levels**: the predictive distribution function at the target, `pred.cdf(y)`, which is
 uniform on [0, 1] where the predictive is calibrated.

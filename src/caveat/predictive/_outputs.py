@@ -323,7 +323,7 @@ class MeanAndLogVariance:
 
 
 def _may_wait(draws: Tensor, *, keep: bool) -> bool:
-    """Are these draws (S, ...) so few, and all finite, that their summary may be made later?"""
+    """Returns whether these draws (S, ...) are few and all finite, so that their summary may be made later."""
     light = not keep and draws.dim() > 0 and 0 < draws.numel() <= FEW_NUMBERS and not draws.requires_grad
     at_once = draws.is_cpu or postponed_for(draws) is None
     return light and at_once and math.isfinite(draws.sum().item())

@@ -33,7 +33,7 @@ def are_many(scores: Tensor, *, keep: bool) -> bool:
 
 
 def can_be_added(known: Categorical, scores: Tensor) -> bool:
-    """Is this a summary of independent draws of the same rows, all of them as many, without the draws themselves?"""
+    """Returns whether this sums up independent draws of the same rows, equally many of each, and keeps no draws."""
     moments = known.moments
     alike = moments.mean.shape == scores.shape[1:] and moments.mean.device == scores.device
     plain = moments.count.ndim == 0 and moments.blocks is None and known.kept is None

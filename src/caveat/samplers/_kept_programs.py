@@ -211,7 +211,7 @@ def key_of(inputs: Inputs, device: torch.device) -> tuple[Any, list[Any]]:
 
 
 def _is_decided(module: nn.Module) -> bool:
-    """Do this module's attributes and tensors decide what it does?"""
+    """Returns whether this module's attributes and tensors decide what it does."""
     own, kind = settings_of(module), type(module)
     if not _is_own(kind) or not _is_own(kind.forward) or "forward" in own or not has_plain_attributes(module):
         return False
@@ -219,7 +219,7 @@ def _is_decided(module: nn.Module) -> bool:
 
 
 def _is_own(defined: Any) -> bool:
-    """Is this function or class in torch's or caveat's own code? A class that is made while running is not."""
+    """Returns whether this function or class is in torch's or caveat's own code; one made while running is not."""
     home = getattr(defined, "__module__", None) or "torch"
     if not f"{home}.".startswith(_OWN):
         return False

@@ -70,7 +70,7 @@ class TestTimeAugmentation(Generic[P_co]):
         yield OneByOne(one, len(numbers) if kind.separable else None)
 
     def _alike_together(self, inputs: Inputs, axes: Axes | None) -> bool:
-        """Does augmenting the batch give each row what augmenting it alone gives? Tried on a few rows.
+        """Returns whether augmenting the batch gives each row what augmenting it by itself gives. Tried on a few rows.
 
         Random numbers of each row's own may leave these rows as they are (zeros that are scaled): then the random
         states tell it, which go on further with more rows.

@@ -170,7 +170,7 @@ def _spaces(training: Training) -> dict[str, tuple[dict[str, Any], bool]]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Does JSON give it back as it is?"""
+    """Returns whether JSON gives it back as it is."""
     if not isinstance(value, (list, dict)):
         return type(value) in (bool, int, float, str, type(None))
     try:

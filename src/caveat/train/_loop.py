@@ -44,7 +44,7 @@ class Member:
     finished: bool = False
 
     def note(self, training: float, validation: float | None) -> bool:
-        """Take an epoch's losses; is it the best so far?"""
+        """Notes an epoch's losses; returns whether it is the best so far."""
         self.training.append(training)
         if validation is None:
             self.best_epoch = len(self.training)
@@ -58,7 +58,7 @@ class Member:
 
     @property
     def out_of_patience(self) -> bool:
-        """Has the validation loss not fallen for too long?"""
+        """Whether the validation loss has not fallen for too long."""
         patience = self.run.patience
         return bool(self.validation) and patience is not None and len(self.training) - self.best_epoch >= patience
 
@@ -112,7 +112,7 @@ class Training:
 
     @property
     def validated(self) -> bool:
-        """Is a part of the rows held out?"""
+        """Whether a part of the rows is held out."""
         return len(self.members[0].validation_rows) > 0
 
     def run(self, watch: Callable[[Training], None]) -> None:

@@ -102,7 +102,7 @@ class Noise(FunctionMode):
         return answer(self, func, *args, **kwargs)
 
     def _is_constant(self, generator: torch.Generator | None) -> bool:
-        """Are the numbers of the coming call the same in every pass, or may they be?"""
+        """Returns whether the numbers of the coming call are, or may be, the same in every pass."""
         if self.streams is not None:
             return self.streams.note(len(self.streams.states), generator)
         return place_of(generator, {self.words.device}) in self.constants

@@ -107,7 +107,7 @@ def _turn_ten(
     draws: int,
     read: Callable[[str, Tensor, int], Readings],
 ) -> list[Turn]:
-    """A turn for each class that the test images show: is the one digit above an exception?"""
+    """Returns a turn for each class that the test images show, to tell whether the one digit above is an exception."""
     labels = sorted({int(label) for label in digits.test_labels})
     ours = (turn.index, turn.rule)
     chosen = [ours if label == turn.label else first_of_class(label, digits, test) for label in labels]

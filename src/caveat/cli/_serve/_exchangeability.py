@@ -1,4 +1,4 @@
-"""Does a stream still look like the rows that calibrated? A conformal test martingale on their uncertainties.
+"""Tests whether a stream still looks like the rows that calibrated, by a conformal martingale on their uncertainties.
 
 Each new row is ranked among the calibration rows and all rows before it. While all of them are exchangeable these ranks
 are independent and uniform, and no bet against that gains: a capital of c is seen with a probability of 1/c at most.

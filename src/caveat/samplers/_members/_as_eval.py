@@ -44,7 +44,7 @@ class Kind:
 
     @property
     def separable(self) -> bool:
-        """Can rows be asked for apart from the others?"""
+        """Whether rows can be asked for apart from the others."""
         return self.probe.separable
 
 
@@ -128,7 +128,7 @@ class EvalNetwork:
             return map_tensors(lambda value: value[0], replay(task, source, range(draw, draw + 1)))
 
     def _plain_is_right(self, inputs: Inputs, kind: Kind, values: Values) -> bool:
-        """Does a plain call give these values, leaving inputs, buffers and random states alone?"""
+        """Returns whether a plain call gives these values, and leaves inputs, buffers and random states as they are."""
         rules = kind.probe.rules
         if kind.probe.moves or rules.sites or not structure_of(inputs).flat:
             return False

@@ -100,7 +100,7 @@ def check_members_differ(models: Sequence[nn.Module], values: Sequence[Values]) 
 
 
 def _are_equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Are there tensors, and are they the same? The last, where members of one backbone differ, are compared first."""
+    """Returns whether there are tensors, all equal; the last ones, where members of one backbone differ, come first."""
     pairs = [*zip(some, others, strict=False)][::-1]
     return bool(pairs) and len(some) == len(others) and all(a.shape == b.shape and a.equal(b) for a, b in pairs)
 

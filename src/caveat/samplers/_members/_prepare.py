@@ -57,13 +57,13 @@ class Prepared:
 
     @property
     def separable(self) -> bool:
-        """Can rows be asked for apart from the others?"""
+        """Whether rows can be asked for apart from the others."""
         first = self.kinds[0].probe
         axes = {(kind.probe.axes, kind.probe.output_axes) for kind in self.kinds}
         return self.kinds[0].separable and axes == {(first.axes, first.output_axes)}
 
     def plain(self) -> bool:
-        """Is a plain call of every member, in eval mode, known to be what a careful pass would be?"""
+        """Whether a plain call of every member, in eval mode, is known to be what a careful pass would be."""
         self._plain = self._plain or all(kind.plainly is True for kind in self.kinds)
         return self._plain
 
@@ -113,7 +113,7 @@ class Members:
         return self.networks[0].device
 
     def plain(self, prepared: Prepared) -> bool:
-        """Are plain calls of all members right now what careful passes would be?"""
+        """Returns whether plain calls of all members are right now what careful passes would be."""
         return prepared.plain() and not self.watch.training()
 
     def loop(self, prepared: Prepared, inputs: Inputs, rows: Tensor, draws: range, seed: int) -> Iterator[Values]:
@@ -235,7 +235,7 @@ class Members:
         return program if follows else None
 
     def _same_elsewhere(self, program: Program, inputs: Inputs) -> bool:
-        """Does the program follow the members on other inputs too? (It would not if a value had been built into it.)"""
+        """Returns whether the program follows the members on other inputs too; not if a value was built into it."""
         other = map_leaves(lambda leaf: _moved(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
         try:
             kinds = [self.networks[0].kind(other)] * len(self.models)

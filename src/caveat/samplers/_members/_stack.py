@@ -91,7 +91,7 @@ def tensors_of(inputs: Inputs) -> list[Tensor]:
 
 
 def alike(models: Sequence[nn.Module]) -> bool:
-    """Are these networks of one architecture, with the same settings, in code whose settings can be watched?"""
+    """Returns whether these networks have one architecture and the same settings, in code that can be watched."""
     first = [*models[0].modules()]
     if not all(has_plain_attributes(module) for module in first):
         return False

@@ -88,7 +88,7 @@ class Watch:
         return _CPU if self._first is None else self._first.device
 
     def hooked(self) -> bool:
-        """Does any module have a hook on its forward pass now? Every hook that torch registers takes a number."""
+        """Whether any module has a hook on its forward pass now. Every hook that torch registers takes a number."""
         if self._hooked or self._hook_number != RemovableHandle.next_id:
             number = RemovableHandle.next_id
             self._hooked = any(self._hooks)
@@ -96,7 +96,7 @@ class Watch:
         return self._hooked
 
     def training(self) -> bool:
-        """Is any module in train mode now?
+        """Whether any module is in train mode now.
 
         Raises:
             InvalidArgumentError: One of TorchScript is, which no interception reaches.
@@ -107,7 +107,7 @@ class Watch:
         return any(map(_training, self._flags))
 
     def same_structure(self) -> bool:
-        """Are modules, their code, their attributes and their tensors the same objects as then?"""
+        """Returns whether modules, their code, their attributes and their tensors are the same objects as then."""
         return (
             list(map(len, self._spaces)) == self._sizes
             and list(map(type, self._modules)) == self._kinds_of_modules
@@ -118,12 +118,12 @@ class Watch:
         )
 
     def same_values(self) -> bool:
-        """Do the tensors hold what they held, as far as torch counts writes?"""
+        """Returns whether the tensors hold what they held, as far as torch counts writes."""
         addresses, versions = list(map(Tensor.data_ptr, self._counted)), list(map(_version, self._counted))
         return versions == self._versions and addresses == self._addresses
 
     def same_kinds(self) -> bool:
-        """Are the tensors' dtypes, shapes and devices those of then? (``network.double()`` keeps the tensors.)"""
+        """Returns whether dtypes, shapes and devices of the tensors are as then; ``double()`` keeps the tensors."""
         return [(t.dtype, t.shape, t.device) for t in self._counted] == self._kinds
 
     def values_now(self) -> tuple[list[int], list[int]]:
@@ -135,7 +135,7 @@ class Watch:
         self._addresses, self._versions = values
 
     def _same_objects(self) -> bool:
-        """Do modules hold what they held? Comparing lists and dicts looks at identity first: no loop is as quick."""
+        """Returns whether modules hold what they held; lists and dicts compare by identity first, quickly."""
         try:
             if list(map(_holders, self._holding)) != self._holders or self._filled != self._copies:
                 return False
@@ -163,7 +163,7 @@ def settings_of(module: nn.Module) -> dict[str, Any]:
 
 
 def has_plain_attributes(module: nn.Module) -> bool:
-    """Is all that this module holds, but tensors and modules, of kinds whose change can be noticed?"""
+    """Returns whether all that this module holds, but tensors and modules, is of kinds whose change can be noticed."""
     return all(_is_plain(value) for value in settings_of(module).values())
 
 

@@ -221,7 +221,7 @@ def _by_quadrature(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs:
 
 
 def name_in_place(func: Any) -> bool:
-    """Does the name of a function say that it writes on its argument?"""
+    """Returns whether the name of a function says that it writes on its argument."""
     return func.__name__.endswith("_") and not func.__name__.endswith("__")
 
 

@@ -106,7 +106,7 @@ def _reduce(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[s
 
 
 def _over_channels(rest: tuple[Any, ...], kwargs: dict[str, Any], rank: int) -> bool:
-    """Does a reduction reach beyond the positions of a channel?"""
+    """Returns whether a reduction reaches beyond the positions of a channel."""
     axes = kwargs.get("dim", kwargs.get("axis", rest[0] if rest else None))
     if axes is None or isinstance(axes, torch.dtype):
         return True

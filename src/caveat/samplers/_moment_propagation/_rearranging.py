@@ -59,7 +59,7 @@ def _as_tuple(index: Any) -> tuple[Any, ...]:
 
 
 def _names_once(index: Any) -> bool:
-    """Is this a slice, a number or a mask?"""
+    """Returns whether this is a slice, a number or a mask."""
     mask = getattr(index, "dtype", None) == torch.bool
     return mask or index is None or index is ... or isinstance(index, (int, slice))
 
