@@ -300,7 +300,7 @@ def has_rows(leaf: Leaf) -> bool:
 
 
 def rows_along(leaf: Leaf, axis: int) -> int | None:
-    """How many entries the leaf has along ``axis``; None without such an axis."""
+    """The number of entries that the leaf has along ``axis``; None without such an axis."""
     if isinstance(leaf, PackedSequence):
         return int(leaf.batch_sizes[0]) if axis == 0 else None
     if not has_rows(leaf):

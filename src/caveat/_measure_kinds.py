@@ -26,10 +26,10 @@ class Measure:
     """A measure and what is known of it.
 
     Fields:
-        name: as in `MEASURES`.
-        function: of a predictive, giving (B...) for classification or (B..., D) for regression.
-        kind: of network that it fits: classification (one label or several), or regression.
-        unit: of its values.
+        name: Name as in `MEASURES`.
+        function: Function of a predictive, giving (B...) for classification or (B..., D) for regression.
+        kind: Kind of network that it fits: classification (one label or several), or regression.
+        unit: Unit of its values.
         higher_is_less_sure: False for `margin` alone, which is high where the network is sure.
     """
 

@@ -166,7 +166,7 @@ class Moments:
         return Moments(count, mean, m2, blocks + other_blocks, between + other_between + apart)
 
     def in_blocks(self) -> tuple[Tensor, Tensor]:
-        """How many independent blocks, and the part of m2 between them; without blocks, each draw is one."""
+        """The number of independent blocks, and the part of m2 between them; without blocks, each draw is one."""
         if self.blocks is None or self.between is None:
             return self.count, self.m2
         return self.blocks, self.between

@@ -27,7 +27,7 @@ TITLES = {
 @final
 @dataclass(frozen=True)
 class Difference:
-    """By how much a method's score differs from the first method's, on the same rows.
+    """How much a method's score differs from the first method's, on the same rows.
 
     Fields:
         value: Its score minus the first one's.

@@ -74,7 +74,7 @@ def gap_between(draws: Tensor, reference: Tensor) -> Gap:
 
 
 def _statistics(first: Tensor, second: Tensor, T: int, usual: Tensor) -> list[Tensor]:
-    """Of first and second moments (K, E): the largest and the mean square of the means, then the same of variances."""
+    """Returns the largest and the mean square of means, then of variances, of first and second moments (K, E)."""
     variance = (second - first.square()).clamp_min(0) * T / (T - 1)
     overall = variance.mean(1).clamp_min(1e-12).log()
     return [first.abs().amax(1), first.square().mean(1), overall, (variance - usual).square().mean(1)]

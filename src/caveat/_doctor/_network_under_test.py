@@ -59,7 +59,7 @@ class Examined:
 
     @property
     def rows(self) -> int:
-        """How many rows the batch has; 1 where it cannot be told."""
+        """The number of rows that the batch has; 1 where it cannot be told."""
         return max(self.probe.rows, 1)
 
     def firing(self, run: Run) -> Firing:

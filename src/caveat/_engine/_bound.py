@@ -73,7 +73,7 @@ class BoundNetwork:
 
     @property
     def chunk_of_tapes(self) -> int | None:
-        """How many draws go at once, where all rows do and tapes are played; None elsewhere."""
+        """The number of draws that go at once, where all rows do and tapes are played; None elsewhere."""
         whole = self._together and len(self._tasks) == 1 and self.apart is None and not self._even
         usual = self._fixed is None and not self._gradient and not self._probed_again
         taped = self._plan.tapes and not self._plan.probe.written

@@ -80,7 +80,7 @@ def buffered(pieces: Iterable[Values], total: int, *, whole: bool, block: int | 
 
 
 def draws_in(piece: Values) -> int:
-    """How many draws S the piece (S, B, ...) holds."""
+    """The number of draws S that the piece (S, B, ...) holds."""
     first = piece if isinstance(piece, Tensor) else cast(Tensor, pytree.tree_leaves(piece)[0])
     return first.shape[0]
 

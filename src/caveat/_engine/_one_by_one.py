@@ -49,7 +49,7 @@ def stacked(values: Sequence[Values]) -> Values:
 
 
 def fitting(values: Values) -> int:
-    """How many draws like this one go into a piece."""
+    """The number of draws like this one that go into a piece."""
     return _ONE_PIECE // max(_bytes(values), 1)
 
 

@@ -33,7 +33,7 @@ class Stream(Protocol):
 
     @property
     def rows(self) -> int | None:
-        """How many rows can be asked for apart from the others; None where rows cannot be separated."""
+        """The number of rows that can be asked for apart from the others; None where rows cannot be separated."""
         ...
 
     def __call__(self, draws: range) -> Iterator[Values]:
@@ -52,7 +52,7 @@ class Sampler(Protocol[P_co]):
 
     @property
     def size(self) -> int | None:
-        """How many functions there are; None where there is no end of them."""
+        """The number of functions; None where there is no end of them."""
         ...
 
     @property

@@ -34,7 +34,7 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 @dataclass(frozen=True)
 class Tile:
-    """How many rows and how many draws go at once."""
+    """The numbers of rows and of draws that go at once."""
 
     rows: int
     draws: int
@@ -71,7 +71,7 @@ class Wide:
 
 
 def choose_wide(rows: int, row_bytes: int, output_bytes: int, weight_bytes: int, allowed: int) -> Wide | None:
-    """How many rows and draws of a network with a wide output go together; None where its output is not wide.
+    """The numbers of rows and draws that go together where a network's output is wide; None where it is not.
 
     Args:
         rows: the number of rows of the batch.

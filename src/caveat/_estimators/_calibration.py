@@ -112,7 +112,7 @@ def _set_buffers(model: Model, parts: Sequence[Part], name: str, value: Tensor |
 
 
 def _scale_variances(model: Model, parts: Sequence[Part]) -> tuple[Calibration, list[Gaussian]]:
-    """In the network's units, in which no digit of a target's is lost; and what was drawn of each part."""
+    """Returns the calibration in the network's units, in which no digit is lost, and the draws of each part."""
     y = torch.cat([part.answers for part in parts]).double()
     _mix_means(model, parts, y)
     preds, mean, variance = _draw_parts(parts)

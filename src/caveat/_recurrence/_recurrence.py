@@ -35,7 +35,7 @@ class Stack:
 
     @property
     def directions(self) -> int:
-        """How many directions each layer runs in."""
+        """The number of directions that each layer runs in."""
         return 2 if self.bidirectional else 1
 
     @property

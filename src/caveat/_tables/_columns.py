@@ -70,7 +70,7 @@ def as_columns(table: Any) -> Columns:
 
 
 def count_rows(columns: Mapping[str, Array]) -> int:
-    """How many rows B the columns have."""
+    """The number of rows B of the columns."""
     return len(next(iter(columns.values())))
 
 

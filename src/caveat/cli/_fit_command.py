@@ -127,7 +127,7 @@ def _spellings(keys: list[str], values: list[Any]) -> dict[str, str]:
 
 
 def describe_columns(model: Model) -> list[dict[str, str]]:
-    """For each column its name and kind, and where there is something to say how it was read, and a note."""
+    """Returns for each column its name and kind, and where there is something to say how it was read, and a note."""
     schema = model.reader.schema
     columns = [_filled(name=c.name, kind=c.kind, read_as=_manner(c), note=_note(c)) for c in schema.columns]
     if isinstance(model.target, Numbers):

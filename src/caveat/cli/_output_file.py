@@ -132,7 +132,7 @@ def written(path: Path, what: dict[str, Any]) -> Generator[OutputFile]:
 
 
 def _left(part: Path, note: Path, what: dict[str, Any]) -> tuple[int, int, Counter[str]]:
-    """How many rows and bytes an earlier run of the same left, and how many of each kind; or none."""
+    """The numbers of rows and bytes that an earlier run of the same left, and how many of each kind; or none."""
     try:
         state = read_state(note)
         rows, size = (cast(int, from_plain(int, state[name], name)) for name in ("rows", "bytes"))

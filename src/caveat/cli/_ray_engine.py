@@ -64,7 +64,7 @@ class Parts:
 
     @property
     def rows(self) -> int:
-        """How many rows are done."""
+        """The number of rows that are done."""
         return sum(part["rows"] for part in self.done.values())
 
 

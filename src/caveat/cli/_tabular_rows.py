@@ -72,7 +72,7 @@ def rows_table(tested: Tested, rows: list[int], measure: str) -> str:
 
 
 def why(tested: Tested, row: int, *, little_known: bool = False) -> str:
-    """In words, which kind of doubt a row has most of, and which of its values are unlike training or seldom there.
+    """Returns in words a row's largest kind of doubt, and which of its values are unlike training or rare.
 
     ``little_known`` speaks of its epistemic uncertainty, whatever else it has.
     """

@@ -26,7 +26,7 @@ def threshold_for_cost(
         pred: Predictive of the calibration rows, or their uncertainty (B,).
         losses: (B,), what each row costs if it is answered, at least 0, in the unit of ``deferral_cost``.
         deferral_cost: Cost of deferring a row.
-        measure: as in ``uncertainty``.
+        measure: Measure to rank by, as in ``uncertainty``.
 
     Returns:
         A ``Threshold``; among equally cheap ones that which keeps most rows. Minus infinity if answering never pays.

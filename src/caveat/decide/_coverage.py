@@ -27,7 +27,7 @@ def threshold_for_coverage(
         pred: Predictive of the calibration rows, or their uncertainty (B,). No labels are needed.
         coverage: Fraction of rows to keep, in (0, 1].
         confidence: Probability that the promise holds for new rows; None: it is about these rows only.
-        measure: as in ``uncertainty``.
+        measure: Measure to rank by, as in ``uncertainty``.
 
     Raises:
         InvalidArgumentError: a coverage outside (0, 1], no rows.

@@ -78,7 +78,7 @@ class Decision:
         return (self.action == self.actions.index(action)).nonzero().flatten()
 
     def counts(self) -> dict[str, int]:
-        """How many rows have each action."""
+        """The number of rows that have each action."""
         return {name: int((self.action == k).sum()) for k, name in enumerate(self.actions)}
 
     def answer_of(self, row: int) -> Any:

@@ -179,7 +179,7 @@ class Ledger:
         return iter(_parsed(_content(self.path), self.path))
 
     def count(self, action: str, *, day: date | None = None) -> int:
-        """How many records have this action, on one day (UTC) or ever: what of a reviewer's budget is spent.
+        """The number of records that have this action, on one day (UTC) or ever: what of a reviewer's budget is spent.
 
         A time is the day in which it lies; one with a zone is taken to UTC first.
         """

@@ -32,7 +32,7 @@ def abstain(
     Args:
         pred: Predictive with one prediction per row.
         threshold: What ``threshold_for_risk`` and its like return (for the same measure), or a number.
-        measure: as in ``uncertainty``.
+        measure: Measure to rank by, as in ``uncertainty``.
         names: Names of the classes.
         ids: Identifiers of the rows.
 

@@ -50,7 +50,7 @@ def threshold_for_risk(
             exactly (Clopper-Pearson), others by Hoeffding and Bentkus.
         target: Largest risk that is allowed, in (0, 1).
         confidence: Probability that the promise holds, in (0, 1).
-        measure: as in ``uncertainty``.
+        measure: Measure to rank by, as in ``uncertainty``.
         thresholds: Thresholds to test, smallest first, fixed before these rows were seen; the first that fails ends the
             search. If not given, ``candidates`` thresholds by rank.
         candidates: Number of these, at equal steps of coverage.

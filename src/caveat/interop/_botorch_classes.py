@@ -120,7 +120,7 @@ class SamplerModel(_Model):
 
     @property
     def num_outputs(self) -> int:
-        """How many targets m each function has."""
+        """The number of targets m that each function has."""
         return self._outputs
 
     @property

@@ -34,7 +34,7 @@ class HuggingFaceClassifier:
     """A model and what reads its inputs, as one function to a predictive; made by ``hugging_face_classifier``.
 
     Fields:
-        sampler: of the model's functions, for what ``caveat`` does besides.
+        sampler: Sampler of the model's functions, for what ``caveat`` does besides.
         labels: the C names of the classes, from ``model.config.id2label``.
         batches: from rows to what the model takes of them, a batch at a time.
     """
@@ -108,7 +108,7 @@ def hugging_face_classifier(
 
     Args:
         model: with a head for sequence or image classification, such as ``AutoModelForSequenceClassification``.
-        reader: its tokenizer, or its image processor; None for inputs that are tensors already.
+        reader: Its tokenizer, or its image processor; None for inputs that are tensors already.
         batch_size: rows in one pass.
         max_length: Number of tokens read of a text; the tokenizer's own limit if not given.
         settings: the arguments of ``caveat.mc_dropout``, such as ``live=``.

@@ -76,7 +76,7 @@ class Function:
 
     @property
     def rows(self) -> int:
-        """How many rows the inputs have."""
+        """The number of rows that the inputs have."""
         assert self.probe.axes is not None
         return self.probe.axes.count(self.inputs) or 1
 

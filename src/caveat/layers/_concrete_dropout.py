@@ -81,7 +81,7 @@ class ConcreteDropout(nn.Module):
 
     @property
     def dropped_features(self) -> int:
-        """How many inputs, or channels, are dropped one by one: the K of the entropy term."""
+        """The number of inputs, or channels, that are dropped one by one: the K of the entropy term."""
         layer = self.layer
         return layer.in_channels if isinstance(layer, _ConvNd) else cast(nn.Linear, layer).in_features
 

@@ -54,7 +54,7 @@ class Bernoulli:
 
     @property
     def count(self) -> Tensor:
-        """How many draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
+        """The number of draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
         return self.binary.count
 
     @property
@@ -64,7 +64,7 @@ class Bernoulli:
 
     @property
     def row_count(self) -> int:
-        """How many rows the first batch axis has."""
+        """The number of rows along the first batch axis."""
         return self.binary.row_count
 
     @property

@@ -92,12 +92,12 @@ class Categorical:
 
     @property
     def count(self) -> Tensor:
-        """How many draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
+        """The number of draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
         return self.moments.count if self.moments.count.ndim == 0 else self.moments.count[..., 0]
 
     @property
     def row_count(self) -> int:
-        """How many rows the first batch axis has."""
+        """The number of rows along the first batch axis."""
         return self.votes.shape[0]
 
     @property
@@ -256,7 +256,7 @@ class _OfLogProbabilities:
 
 
 def _votes(p: Tensor) -> Tensor:
-    """How many draws vote for each class, (B..., C), of probabilities (S, B..., C); ties go to the first."""
+    """The number of draws that vote for each class, (B..., C), of probabilities (S, B..., C); ties go to the first."""
     if p.numel() <= FEW_NUMBERS:
         return (p.argmax(-1, keepdim=True) == torch.arange(p.shape[-1], device=p.device)).sum(0)
     if p.shape[-1] == 2:  # five times faster than argmax over pairs

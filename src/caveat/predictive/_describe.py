@@ -14,7 +14,7 @@ FIRST = 5
 
 
 def draws_text(count: Tensor) -> str:
-    """How many draws, as `100`, or as `20..100` where rows differ.
+    """The number of draws, as `100`, or as `20..100` where rows differ.
 
     Example:
         >>> draws_text(torch.tensor([20, 100, 40]))

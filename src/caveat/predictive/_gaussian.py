@@ -107,12 +107,12 @@ class Gaussian:
 
     @property
     def count(self) -> Tensor:
-        """How many draws: int64, 0-d, or (B, 1, ...) broadcastable to the mean where rows differ."""
+        """The number of draws: int64, 0-d, or (B, 1, ...) broadcastable to the mean where rows differ."""
         return self.moments.count
 
     @property
     def row_count(self) -> int:
-        """How many rows the first batch axis has."""
+        """The number of rows along the first batch axis."""
         return self.noise.shape[0]
 
     @property

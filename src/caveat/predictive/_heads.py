@@ -48,12 +48,12 @@ class Heads(Mapping[str, Predictive]):
 
     @property
     def count(self) -> Tensor:
-        """How many draws, as the first head counts them; they are the same for all."""
+        """The number of draws, as the first head counts them; they are the same for all."""
         return next(iter(self.heads.values())).count
 
     @property
     def row_count(self) -> int:
-        """How many rows the first batch axis has."""
+        """The number of rows along the first batch axis."""
         return next(iter(self.heads.values())).row_count
 
     @property

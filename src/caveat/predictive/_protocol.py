@@ -27,12 +27,12 @@ class Predictive(Protocol):
 
     @property
     def count(self) -> Tensor:
-        """How many draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
+        """The number of draws: int64, 0-d, or (B, 1, ...) broadcastable to the batch where rows differ."""
         ...
 
     @property
     def row_count(self) -> int:
-        """How many rows the first batch axis has."""
+        """The number of rows along the first batch axis."""
         ...
 
     @property

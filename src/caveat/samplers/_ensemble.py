@@ -56,7 +56,7 @@ class Ensemble(Generic[P_co]):
 
     @property
     def size(self) -> int:
-        """How many members M there are."""
+        """The number of members M."""
         return len(self.models)
 
     @property
@@ -165,7 +165,7 @@ class BoundEnsemble:
 
     @property
     def rows(self) -> int | None:
-        """How many rows can be asked for apart from the others."""
+        """The number of rows that can be asked for apart from the others."""
         if not self._prepared.separable:
             return None
         axes = self._prepared.kinds[0].probe.axes

@@ -46,7 +46,7 @@ class Mixture(Generic[P_co]):
 
     @property
     def size(self) -> int | None:
-        """How many draws there are while every component has one left; None where there is no end."""
+        """The number of draws while every component has one left; None where there is no end."""
         sizes = [sampler.size for sampler in self.samplers if sampler.size is not None]
         return len(self.samplers) * min(sizes) if sizes else None
 
@@ -192,7 +192,7 @@ def _copies(pieces: Iterable[Values]) -> list[Values]:
 
 
 def _fitting(piece: Values, parts: int) -> int:
-    """How many draws of each component to hold at once."""
+    """The number of draws of each component to hold at once."""
     leaves: list[Tensor] = pytree.tree_leaves(piece)
     one = sum(leaf[0].numel() * leaf.element_size() for leaf in leaves)
     return max(_LEAST, min(_MOST, _PIECE_BYTES // max(one * parts, 1)))

@@ -37,7 +37,7 @@ class OneAtATime(Generic[P_co]):
 
     @property
     def size(self) -> int:
-        """How many members M there are."""
+        """The number of members M."""
         return len(self.loads)
 
     @contextmanager

@@ -85,7 +85,7 @@ def numbers_from_content(images: Tensor) -> Tensor:
 
 
 def _place_among_equals(values: Tensor) -> Tensor:
-    """How many equal values stand before each, (B,) int64."""
+    """The number of equal values that stand before each, (B,) int64."""
     order = torch.argsort(values, stable=True)
     counts = cast(Tensor, cast(Any, torch.unique_consecutive(values[order], return_counts=True))[1])
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)

@@ -116,19 +116,19 @@ class Regressor(TableEstimator, RegressorBase):
     Args:
         method: "ensemble" (networks trained apart, each with dropout on while drawing), "mc_dropout" (one such
             network), "concrete_dropout" (its rates learned) or "sngp" (a Gaussian process as the last layer).
-        members: networks of an ensemble.
-        draws: functions that a prediction summarizes.
+        members: The number of networks of an ensemble.
+        draws: The number of functions that a prediction summarizes.
         width, depth: Width and depth of the perceptron.
-        dropout: its rate; 0.1, of a classifier 0.25, if None.
+        dropout: Rate of dropout; 0.1, of a classifier 0.25, if None.
         epochs: Largest number of passes over the rows; by the number of rows if None, as are the next two.
         batch_size: Number of rows of a step.
-        patience: epochs to wait for a gain on held-out rows.
-        learning_rate, weight_decay: AdamW's; a decay of 0.01 if None.
-        calibration: the fraction of rows that only calibrates; 0 for none. Tables too small to spare 20
+        patience: The number of epochs to wait for a gain on held-out rows.
+        learning_rate, weight_decay: Settings of AdamW; a decay of 0.01 if None.
+        calibration: Fraction of rows that only calibrates; 0 for none. Tables too small to spare 20
             rows are calibrated by five folds, which train five times more; those of fewer than 20 rows are not.
-        categorical: names (or numbers) of columns that hold categories although they look like numbers.
-        random_state: the same one and the same rows, in any order, give the same model.
-        verbose: show a bar, where the standard error is a terminal.
+        categorical: Names (or numbers) of columns that hold categories although they look like numbers.
+        random_state: Random seed: the same one and the same rows, in any order, give the same model.
+        verbose: Whether to show a bar, where the standard error is a terminal.
 
     Example:
         >>> import numpy as np

@@ -55,7 +55,7 @@ def _choices(rows: int) -> list[tuple[str, list[int]]]:
 
 
 def count_rows(x: Any, batch_dim: int) -> int:
-    """How many rows the first tensor of ``x`` has along ``batch_dim``."""
+    """The number of rows that the first tensor of ``x`` has along ``batch_dim``."""
     for leaf in pytree.tree_leaves(x):
         if isinstance(leaf, Tensor) and leaf.dim() > batch_dim:
             return leaf.shape[batch_dim]

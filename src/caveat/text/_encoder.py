@@ -57,7 +57,7 @@ class Encoder:
 
     @property
     def features(self) -> int:
-        """How many numbers it gives for a sentence."""
+        """The number of features of a sentence."""
         return int(cast(Any, self.reader.encoder).config.hidden_size)
 
     def read(self, sentences: Sequence[str]) -> tuple[Tensor, int]:
@@ -131,6 +131,6 @@ def make_encoder(name: str, tokenizer: Any, network: Any, settings: Settings, mo
 
 
 def _positions(config: Any) -> int:
-    """How many tokens have a place; two fewer than the table has rows, which RoBERTa's kin count from 2."""
+    """The number of tokens that have a place; two fewer than the table has rows, which RoBERTa's kin count from 2."""
     places = int(getattr(config, "max_position_embeddings", 0) or 0)
     return places - 2 if places > 2 else 1 << 30

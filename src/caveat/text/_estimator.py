@@ -70,34 +70,34 @@ class Classifier(SentenceEstimator, ClassifierBase):
 
     Without an encoder a small network is trained from nothing: TF-IDF of words, pairs of words and pieces of words, and
     a hidden layer with dropout. Nothing is downloaded. With one, each sentence is read once by the encoder and a
-    perceptron with dropout is trained on what it says; or, with ``fine_tune``, the encoder is trained too, its own
+    perceptron with dropout is trained on its vector; or, with ``fine_tune``, the encoder is trained too, its own
     dropout on in draws.
 
     Args:
         encoder: None, or the folder of a Hugging Face text encoder, or its name on the hub.
-        fine_tune: train the encoder too.
-        pooling: the encoder's vector of a sentence: "mean" over its tokens, or the "first" of them.
-        local_files_only: never ask the hub.
+        fine_tune: Whether to train the encoder too.
+        pooling: The encoder's vector of a sentence: "mean" over its tokens, or the "first" of them.
+        local_files_only: Whether never to ask the hub.
         method: "mc_dropout" (one network with dropout on while drawing) or "ensemble" (several of them, trained apart);
-            None: "ensemble" on a frozen encoder, where only small heads are trained, else "mc_dropout".
-        members: networks of an ensemble.
-        draws: functions that a prediction summarizes.
-        max_length: words (tokens of an encoder) that are read of a sentence; of longer ones the beginning is read, with
-            a ``DoubtfulDataWarning`` warning. All words, or 128 tokens, if None.
+            "ensemble" on a frozen encoder, where only small heads are trained, and else "mc_dropout", if None.
+        members: The number of networks of an ensemble.
+        draws: The number of functions that a prediction summarizes.
+        max_length: The number of words (tokens of an encoder) that are read of a sentence; of longer ones the beginning
+            is read, with a ``DoubtfulDataWarning``. All words, or 128 tokens, if None.
         vocabulary: Largest number of words and pairs of words that are known, beside half as many pieces of words; all
             stand in two sentences at least.
         width: Width of the hidden layer; 128, or 256 on an encoder, if None.
-        dropout: its rate; 0.3, but 0.1 on an encoder that is tuned, if None.
-        epochs, batch_size, patience, learning_rate: of training; by the kind of network and the number of sentences if
-            None.
-        weight_decay: AdamW's; 0.01 if None.
-        validation: the fraction of training sentences that early stopping looks at.
-        calibration: the fraction that is not trained on but calibrates; 0 for none. Sets too small to spare 20
+        dropout: Rate of dropout; 0.3, but 0.1 on an encoder that is tuned, if None.
+        epochs, batch_size, patience, learning_rate: Settings of training; by the kind of network and the number of
+            sentences if None.
+        weight_decay: Weight decay of AdamW; 0.01 if None.
+        validation: Fraction of the training sentences that early stopping looks at.
+        calibration: Fraction that is not trained on but calibrates; 0 for none. Sets too small to spare 20
             are not calibrated.
         class_weight: None, "balanced", or a dict of weights by class.
-        random_state: the same one and the same sentences, in any order, give the same model.
-        verbose: show a bar, where the standard error is a terminal.
-        device: where to train and predict; the CPU if None.
+        random_state: Random seed: the same one and the same sentences, in any order, give the same model.
+        verbose: Whether to show a bar, where the standard error is a terminal.
+        device: Device to train and predict on; the CPU if None.
 
     Example:
         >>> X = ["play some jazz", "play the blues", "book a table", "book two seats"] * 15

@@ -63,7 +63,7 @@ class TermReader(nn.Module):
         return self.embedding(rows, per_sample_weights=weights) + self._drawn(numbers, weights)
 
     def vary_unknown(self, features: Tensor) -> None:
-        """From now on unknown words have vectors of their own in each draw.
+        """Let unknown words have vectors of their own in each draw from now on.
 
         Args:
             features: What it says of known sentences (B, width): one of unknown words alone is spread over draws as

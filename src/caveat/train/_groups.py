@@ -110,7 +110,7 @@ def _why_apart(group: Group) -> str | None:
 
 
 def _steps(member: Member) -> int:
-    """How many steps the member takes, if nothing stops it early."""
+    """The number of steps that the member takes, if nothing stops it early."""
     return member.run.epochs * math.ceil(len(member.training_rows) / member.run.batch_size)
 
 

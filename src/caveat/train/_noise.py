@@ -185,7 +185,7 @@ class Noise(FunctionMode):
         return block[places[self._step]]
 
     def _next_alike(self, count: int) -> list[int]:
-        """So many steps from this one on whose batches are of its size."""
+        """The number of steps from this one on whose batches are of its size."""
         size = self.sizes[self._step % len(self.sizes)]
         alike = (step for step in itertools.count(self._step) if self.sizes[step % len(self.sizes)] == size)
         return list(itertools.islice(alike, count))

@@ -37,7 +37,7 @@ class Run:
         epochs: Largest number of passes over the data.
         batch_size: Number of rows of a step.
         learning_rate: Learning rate of AdamW.
-        weight_decay: AdamW's: each step takes learning_rate * weight_decay of each weight away.
+        weight_decay: Weight decay of AdamW: each step takes learning_rate * weight_decay of each weight away.
         patience: Number of epochs without a lower validation loss after which training stops, with the best weights.
             None: all epochs, then the best weights where there is a validation part, else the last.
         bootstrap: Whether to draw the training rows with replacement.
@@ -154,7 +154,7 @@ def epoch_order(run: Run, training: Tensor, epoch: int) -> Tensor:
 
 
 def batch_sizes(rows: int, batch_size: int) -> Sequence[int]:
-    """How many rows each step of an epoch takes; a last row left alone joins the step before (batch norm needs two)."""
+    """The number of rows of each step of an epoch; a single last row joins the step before (batch norm needs two)."""
     sizes = [batch_size] * (rows // batch_size)
     if rows % batch_size == 1 and sizes and batch_size > 1:
         sizes[-1] += 1

@@ -38,7 +38,7 @@ def _average_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: 
 
 
 def _elements(ones: Tensor, given: dict[str, Any], rank: int) -> Tensor:
-    """How many real elements each window holds: a pool that adds up, in two or three dimensions."""
+    """The number of real elements that each window holds: a pool that adds up, in two or three dimensions."""
     size, padding, ceil = given["kernel_size"], given.get("padding", 0), given.get("ceil_mode", False)
     stride = given.get("stride") or size
     if rank == 1:
@@ -61,7 +61,7 @@ def _adaptive_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs:
 
 
 def _widths(length: int, bins: int, like: Tensor) -> Tensor:
-    """How many elements each bin of an adaptive pool holds."""
+    """The number of elements that each bin of an adaptive pool holds."""
     found = [math.ceil((at + 1) * length / bins) - (at * length) // bins for at in range(bins)]
     return like.new_tensor(found)
 
