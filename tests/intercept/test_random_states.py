@@ -160,3 +160,71 @@ def test_rows_are_not_separated_by_numbers_of_the_random_state(draw: Any, hidden
     sampler = caveat.mc_dropout(DrawsWithDropout(draw, hidden=hidden).eval(), output=caveat.Mean())
     with pytest.warns(caveat.errors.RowsNotSeparatedWarning, match="something else alone"):
         caveat.draws(sampler, torch.randn(5, 4), n=4)
+
+
+class NoisyInEval(nn.Module):
+    """A network that draws from the states of the process in eval mode, where masks do not reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.drop = nn.Linear(4, 16), nn.Linear(16, 2), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.as_tensor(np.random.normal(size=16), dtype=x.dtype)  # noqa: NPY002
+        return self.last(self.drop(self.first(x).relu()) + noise)
+
+
+class Augmented(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Examples that are moved at random each time that they are read."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        if row >= len(self):
+            raise IndexError(row)
+        return torch.full((4,), float(row)) + torch.randn(4), 0
+
+
+def moved(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Inputs moved by numbers of the global state, as most transforms of images do it."""
+    return x + torch.randn_like(x)
+
+
+def sampler_that_draws_globally(kind: str) -> Any:
+    torch.manual_seed(0)
+    output = caveat.Mean()
+    if kind == "mc_dropout":
+        return caveat.mc_dropout(NoisyInEval(), output=output)
+    if kind == "ensemble":
+        return caveat.ensemble([NoisyInEval() for _ in range(4)], output=output)
+    if kind == "test_time_augmentation":
+        return caveat.samplers.test_time_augmentation(nn.Linear(4, 2), moved, output=output)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    return caveat.samplers.mc_batch_norm(model, Augmented(), output=output, batch_size=5)
+
+
+@pytest.mark.filterwarnings("ignore::caveat.errors.NotInterceptedWarning")
+@pytest.mark.parametrize("kind", ["mc_dropout", "ensemble", "test_time_augmentation", "mc_batch_norm"])
+def test_threads_that_draw_globally_keep_each_ones_digits(kind: str) -> None:
+    """A draw's numbers follow from its seed, also while three other threads seed the states that all of them share."""
+    sampler, x = sampler_that_draws_globally(kind), torch.randn(5, 4)
+    fresh = [[copy.deepcopy(sampler) for _ in range(8)] for _ in range(4)]  # one that is used keeps its statistics
+    alone = [caveat.draws(sampler, x, n=4, seed=seed) for seed in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    found: dict[int, list[Tensor]] = {}
+
+    def draw(seed: int) -> None:
+        found[seed] = [caveat.draws(one, x, n=4, seed=seed) for one in fresh[seed]]
+
+    try:
+        threads = [threading.Thread(target=draw, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    for seed in range(4):
+        assert all(torch.equal(values, alone[seed]) for values in found[seed])

@@ -32,7 +32,7 @@ from caveat._intercept import (
     Rules,
     draws_of,
     over_draws,
-    seed_all,
+    seeded,
 )
 from caveat._seeds import fold_in
 
@@ -119,7 +119,8 @@ def replay(task: Task, source: MaskSource, draws: range) -> Values:
 
 def _one(task: Task, source: MaskSource, draw: int) -> Values:
     if task.seeded:
-        seed_all(fold_in(source.seed, "draw", draw))
+        with seeded(fold_in(source.seed, "draw", draw), task.rows.device):
+            return _with_tape(task, source, range(draw, draw + 1), _alone)
     return _with_tape(task, source, range(draw, draw + 1), _alone)
 
 

@@ -25,6 +25,7 @@ from caveat._intercept._guard import (
     interruptible,
     put_back,
     random_states_kept,
+    seeded,
     transforms,
 )
 from caveat._intercept._hidden import drops_branches, find_hidden
@@ -147,6 +148,7 @@ __all__ = [
     "runs_hooks",
     "same_in_every_pass",
     "seed_all",
+    "seeded",
     "sides_to_slice",
     "state_kept",
     "substituted_anywhere",

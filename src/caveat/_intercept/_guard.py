@@ -21,7 +21,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
-from caveat._intercept._random_states import read_random_states, set_random_states
+from caveat._intercept._random_states import TURN, read_random_states, seed_all, set_random_states
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -220,4 +220,12 @@ def _unwind(mark: int, modes: _Modes) -> None:
 def random_states_kept(device: torch.device | None = None) -> Generator[None]:
     """Puts Python's, NumPy's and torch's random states back, that of a CUDA device too, whatever happens inside."""
     with put_back(functools.partial(set_random_states, read_random_states({device} if device else set()))):
+        yield
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Generator[None]:
+    """Random states of a seed, which are put back as by ``random_states_kept``; other threads that seed them wait."""
+    with TURN, random_states_kept(device):
+        seed_all(seed)
         yield

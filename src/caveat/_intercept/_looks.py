@@ -17,12 +17,12 @@ from torch.utils import _pytree as pytree
 
 from caveat._inputs import Inputs
 from caveat._intercept._bindings import Bindings, runs_hooks, state_kept
-from caveat._intercept._guard import put_back, random_states_kept
+from caveat._intercept._guard import put_back, seeded
 from caveat._intercept._interception import Pass
 from caveat._intercept._multipliers import Followed
 from caveat._intercept._network import Network, storages_of
 from caveat._intercept._own_draws import OwnDraws
-from caveat._intercept._random_states import devices_of, seed_all
+from caveat._intercept._random_states import devices_of
 from caveat._intercept._rules import Drawing, Observations, Rules
 from caveat._intercept._streams import Streams, same_in_every_pass
 
@@ -64,8 +64,7 @@ class Looks:
         found, drew = self._own_draws.run(run)
         streams = found.seen.streams
         if drew:
-            with random_states_kept(self.network.device()):
-                seed_all(0)  # numbers that cannot be intercepted must not make two looks differ
+            with seeded(0, self.network.device()):  # numbers that cannot be intercepted make no two looks differ
                 found = run()
             found.seen.unmanaged = True
         constants = self._find_constants(inputs, rules, streams) if streams is not None else None
@@ -77,10 +76,9 @@ class Looks:
         """What is read of a draw; None where it fails."""
         apart = copy(self.network)
         apart.layouts = {}  # what these rules say of a site is not to be remembered
-        kept = put_back(self.bound.restore), random_states_kept(self.network.device())
+        kept = put_back(self.bound.restore), seeded(0, self.network.device())
         try:
             with torch.set_grad_enabled(rules.gradient), kept[0], kept[1]:
-                seed_all(0)
                 returned = self.read(Pass(apart, rules, inputs, drawing).run())
                 return pytree.tree_map_only(Tensor, Tensor.detach, returned)
         except Exception:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from caveat._intercept._guard import DispatchMode, put_back
-from caveat._intercept._random_states import RandomStates, draw_of_each, read_random_states, set_random_states
+from caveat._intercept._random_states import TURN, RandomStates, draw_of_each, read_random_states, set_random_states
 
 _R = TypeVar("_R")
 _RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu", "aten::_cudnn_rnn")
@@ -31,6 +31,10 @@ class OwnDraws:
 
     def run(self, run: Callable[[], _R]) -> tuple[_R, bool]:
         """Returns what running gives, and whether it draws from the random states, which are then as before."""
+        with TURN:  # what it draws must not reach the numbers of another thread, which has seeded the states
+            return self._run(run)
+
+    def _run(self, run: Callable[[], _R]) -> tuple[_R, bool]:
         before, drew = self._now or read_random_states(self._devices), True
         self._now = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +11,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+TURN = threading.RLock()
+"""Held by the thread that draws from states it has seeded, so that no other seeds or sets them meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +53,14 @@ def torch_states(devices: set[torch.device]) -> dict[torch.device, Tensor]:
 
 def set_random_states(states: RandomStates) -> None:
     """Sets the states to what they were."""
-    random.setstate(states.python)
-    np.random.set_state(states.numpy)  # noqa: NPY002  # networks may draw from it
-    for device, state in states.torch.items():
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state, device)
-        else:
-            torch.set_rng_state(state)
+    with TURN:
+        random.setstate(states.python)
+        np.random.set_state(states.numpy)  # noqa: NPY002  # networks may draw from it
+        for device, state in states.torch.items():
+            if device.type == "cuda":
+                torch.cuda.set_rng_state(state, device)
+            else:
+                torch.set_rng_state(state)
 
 
 def draw_of_each(devices: set[torch.device]) -> None:

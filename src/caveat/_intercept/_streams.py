@@ -14,6 +14,7 @@ from torch import Tensor
 
 from caveat._intercept._guard import put_back
 from caveat._intercept._random_states import (
+    TURN,
     read_random_states,
     seed_all,
     set_random_states,
@@ -73,7 +74,7 @@ def same_in_every_pass(look: Callable[[], Streams], first: Streams) -> dict[Hash
             generator.set_state(state)
 
     places = list[dict[Hashable, bytes]]()
-    with put_back(restore):
+    with TURN, put_back(restore):
         for seed in (1, 2):
             seed_all(seed)
             for generator, _ in first.own.values():

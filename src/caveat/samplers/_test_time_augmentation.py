@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from caveat._checks import require_model
 from caveat._engine import OneByOne, P, P_co, Stream, Values, as_output
 from caveat._inputs import Axes, Inputs, as_inputs, map_leaves, rows_along, structure_of, with_leaves
-from caveat._intercept import Known, agree, read_random_states, seed_all, state_kept
+from caveat._intercept import Known, agree, read_random_states, seeded
 from caveat._seeds import check_seed, fold_in, generator_of
 from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError, NothingRandomError, explain
@@ -133,8 +133,7 @@ class TestTimeAugmentation(Generic[P_co]):
         args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
         given: Any = kwargs if kwargs else args[0] if len(args) == 1 else args
         generator = generator_of(seed, draw, "augmentation")
-        with state_kept(()):
-            seed_all(fold_in(seed, "augmentation in the global state", draw))
+        with seeded(fold_in(seed, "augmentation in the global state", draw)):
             before = None if states is None else self._state_of(generator)
             changed = self.augment(given, generator)
             if states is not None:
