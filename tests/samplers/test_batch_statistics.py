@@ -53,6 +53,10 @@ def images() -> nn.Module:
     return nn.Sequential(*body, nn.Flatten(), nn.Linear(12, 2))
 
 
+def unbuffered() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Tanh(), nn.Linear(6, 2))
+
+
 def volumes() -> nn.Module:
     return nn.Sequential(nn.Conv3d(4, 3, 2), nn.BatchNorm3d(3), nn.Flatten(), nn.Linear(24, 2))
 
@@ -196,6 +200,29 @@ def test_mc_batch_norm_notices_another_parameter() -> None:
     network[0].weight = nn.Parameter(3 * network[0].weight.detach())  # type: ignore[index]
     fresh = samplers.mc_batch_norm(network, data, output=caveat.Mean(), batch_size=8)
     torch.testing.assert_close(caveat.draws(sampler, x, 2), caveat.draws(fresh, x, 2))
+
+
+@pytest.mark.parametrize("drawn_before", [True, False], ids=["drawn before", "fresh"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+@pytest.mark.parametrize("data", ["tensor", "dataset"])
+@pytest.mark.parametrize("build", [three_layers, Own, unbuffered], ids=["torch's", "own", "without buffers"])
+def test_data_follow_a_network_of_another_dtype(
+    build: Callable[[], nn.Module], data: str, dtype: torch.dtype, drawn_before: bool
+) -> None:
+    """Statistics are of the training rows whatever the network was turned into after the sampler was made."""
+    network, rows, x = made(build)
+    given = rows if data == "tensor" else TensorDataset(rows, torch.zeros(ROWS))
+    by_batches = samplers.mc_batch_norm(network, given, output=caveat.Mean(), batch_size=16)
+    by_weights = samplers.swag(
+        network, [network.state_dict()] * 2, output=caveat.Mean(), scale=0.0, data=given, batch_size=16
+    )
+    for sampler, model in ((by_batches, network), (by_weights, by_weights.model)):
+        before = caveat.draws(copy.deepcopy(sampler), x, 3)
+        if drawn_before:
+            caveat.draws(sampler, x, 3)
+        model.to(dtype)
+        after = caveat.draws(sampler, x.to(dtype), 3)
+        torch.testing.assert_close(after.float(), before, rtol=0.02, atol=0.02)
 
 
 class Named(torch.utils.data.Dataset[dict[str, Tensor]]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,37 @@ def test_bad_snapshots_are_named(tmp_path: Path) -> None:
     for checkpoints, template, said in cases:
         with pytest.raises(caveat.CaveatError, match=said):
             samplers.snapshots(checkpoints, model=template, output=caveat.Mean())
+
+
+class OfTheUsers(nn.Module):
+    """A network of a class of its own, whose attributes a sampler watches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = normalized()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts(x)
+
+
+def _shifted(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x + torch.rand(1, generator=generator)
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+@pytest.mark.parametrize("kind", ["mc_batch_norm", "swag", "test_time_augmentation", "deterministic"])
+def test_copied_and_pickled_samplers_draw_the_same(kind: str, used: bool) -> None:
+    network, output = OfTheUsers(), caveat.Mean()
+    sampler: Any = {
+        "mc_batch_norm": lambda: samplers.mc_batch_norm(network, X, output=output, batch_size=4),
+        "swag": lambda: samplers.swag(network, walk(network, 3), output=output, data=X),
+        "test_time_augmentation": lambda: samplers.test_time_augmentation(network, _shifted, output=output),
+        "deterministic": lambda: samplers.deterministic(network, output=output),
+    }[kind]()
+    n = 1 if kind == "deterministic" else 3
+    if used:
+        caveat.draws(sampler, X, n)
+    copies = copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))
+    expected = caveat.draws(sampler, X, n)
+    for one in copies:
+        torch.testing.assert_close(caveat.draws(one, X, n), expected)

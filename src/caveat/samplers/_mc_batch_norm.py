@@ -115,7 +115,7 @@ def mc_batch_norm(
     require_model(model)
     as_read = as_output(output)
     running = EvalNetwork(Network(model).model, as_read.read, in_dims)  # compiled code does not see a mode's statistics
-    rows = TrainingRows(data, model, running.device, in_dims)
+    rows = TrainingRows(data, running.model, in_dims)
     size = min(_USUAL_BATCH, rows.count // 2) if batch_size is None else batch_size
     if not 2 <= size < rows.count:
         rule = "batch_size must be at least 2 and below the number of training rows, or all draws are the same."

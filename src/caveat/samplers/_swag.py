@@ -76,10 +76,11 @@ class Swag(Generic[P_co]):
     __repr__ = in_a_line
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}  # a lock cannot be copied
+        own = ("_lock", "_holds_all")  # a lock cannot be copied, and the copy's network is looked at anew
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.RLock())
+        vars(self).update(state, _lock=threading.RLock(), _holds_all=[])
 
     size = None
     """There is no end of weights."""
@@ -155,7 +156,9 @@ class Swag(Generic[P_co]):
         def batches() -> Iterator[Inputs]:
             return map(data.take, cast(tuple[Tensor, ...], torch.arange(data.count).split(self.batch_size)))
 
-        return self._held.get((weights, data.version), lambda: read_statistics(self._network.probe, batches))
+        layers = tuple(map(id, self.model.buffers()))  # others once the copy is of another dtype
+        key = weights, data.version, data.place, layers
+        return self._held.get(key, lambda: read_statistics(self._network.probe, batches))
 
 
 def swag(
@@ -218,7 +221,7 @@ def swag(
             if name in moments.mean:
                 parameter.copy_(moments.mean[name])
     running = EvalNetwork(Network(made).model, as_read.read, in_dims)  # compiled code would not see a draw's weights
-    rows = None if data is None else TrainingRows(data, model, running.device, in_dims)
+    rows = None if data is None else TrainingRows(data, running.model, in_dims)
     if any(isinstance(module, _RUNNING) and module.track_running_stats for module in made.modules()):
         raise _invalid(
             "no layer may keep statistics of other weights than those drawn",

@@ -57,6 +57,12 @@ class EvalNetwork:
         self._watch = Watch([model])
         self._kinds = Known[Kind]()
 
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.model, self._read, self._in_dims  # what a copy's network does is looked at anew
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.__init__(*state)
+
     @property
     def device(self) -> torch.device:
         """Where the parameters (or else the buffers) are now."""

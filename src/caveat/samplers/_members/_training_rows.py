@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, default_collate  # pyright: ignore[reportUnknownVariableType]
 
 from caveat._engine import check_fits, inputs_of
-from caveat._inputs import Inputs, along_first, as_inputs, map_leaves, move, read_in_dims, rows_of_loader, tensors_in
-from caveat._intercept import seed_all, state_kept
+from caveat._inputs import (
+    Inputs,
+    Leaf,
+    along_first,
+    as_inputs,
+    map_leaves,
+    move,
+    read_in_dims,
+    rows_of_loader,
+    tensors_in,
+)
+from caveat._intercept import device_of, seed_all, seeded
 from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError
 
 
 class TrainingRows:
-    """``count`` rows; ``take`` gives those of some indices as a network's inputs."""
+    """``count`` rows; ``take`` gives those of some indices as the inputs of a network, wherever that is by then."""
 
     count: int
 
-    def __init__(self, data: Any, network: nn.Module, device: torch.device, in_dims: Any = None) -> None:
-        self._device = device
+    def __init__(self, data: Any, network: nn.Module, in_dims: Any = None) -> None:
+        self._network, self._dtype = network, _dtype_of(network)
         if isinstance(data, (Tensor, tuple, list, Mapping)):
             check_fits(data, network)
             inputs = as_inputs(data, torch.device("cpu") if not isinstance(data, Tensor) else data.device)
@@ -49,8 +61,24 @@ class TrainingRows:
             raise _invalid(f"{type(cast(object, data)).__name__} without a row", "an empty split")
 
     def take(self, index: Tensor) -> Inputs:
-        """Returns the inputs of these rows, the same each time, on the network's device."""
-        return map_leaves(lambda leaf: move(leaf, self._device), self._chosen(index))
+        """Returns the inputs of these rows, the same each time, on the network's device.
+
+        Rows that were of the network's dtype follow it to another, as those of a network turned to float64.
+        """
+        device, dtype = self.place
+
+        def followed(leaf: Leaf) -> Leaf:
+            kind = (leaf.data if isinstance(leaf, PackedSequence) else leaf).dtype
+            moved = move(leaf, device)
+            follows = kind == self._dtype and dtype not in (None, kind)
+            return cast(Leaf, cast(Any, moved).to(dtype)) if follows else moved
+
+        return map_leaves(followed, self._chosen(index))
+
+    @property
+    def place(self) -> tuple[torch.device, torch.dtype | None]:
+        """Device and dtype that rows are taken to."""
+        return device_of(self._network), _dtype_of(self._network)
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -58,10 +86,16 @@ class TrainingRows:
         return tuple(0 if leaf.is_inference() else leaf._version for leaf in self._leaves)
 
     def _of_dataset(self, data: Any, collate: Callable[[Any], Any], network: nn.Module, index: Tensor) -> Inputs:
-        with state_kept(()):  # a dataset that augments draws from torch, NumPy or random
+        with seeded(0):  # a dataset that augments draws from torch, NumPy or random
             batch = inputs_of(collate([_row_of(data, int(row)) for row in index]), network)
         check_fits(batch, network)
-        return as_inputs(batch, self._device)
+        return as_inputs(batch, device_of(network))
+
+
+def _dtype_of(network: nn.Module) -> torch.dtype | None:
+    """The dtype of the first floats that a network holds; None where it holds none."""
+    held = chain(network.parameters(), network.buffers())
+    return next((tensor.dtype for tensor in held if tensor.is_floating_point()), None)
 
 
 def _row_of(data: Any, row: int) -> Any:
