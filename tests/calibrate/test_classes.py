@@ -267,3 +267,14 @@ def test_other_bad_input() -> None:
     for state in ({"kind": "Oven", "temperature": 1.0}, {"kind": "Temperature"}, {}):
         with pytest.raises(InvalidArgumentError, match="must be what the state"):
             from_state(state)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 30.0, 1000.0, 5000.0])
+@pytest.mark.parametrize("fit", [fit_vector_scaling, partial(fit_matrix_scaling, off_diagonal=0.0), fit_temperature])
+def test_maps_of_logits_in_other_units_are_the_same(fit: Fit, scale: float) -> None:
+    """The likelihood knows no units: of logits 1000 times as large the map is 1000 times as small, up to T's bounds."""
+    z, y = overconfident(2000, factor=1.0)
+    if fit is fit_temperature:
+        scale = min(max(scale, 0.02), 50.0)
+    expected = fit(z, y)(z)
+    torch.testing.assert_close(fit(scale * z, y)(scale * z), expected, rtol=0, atol=2e-3)

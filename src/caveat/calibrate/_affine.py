@@ -12,26 +12,29 @@ from caveat._arrays import takes_arrays
 from caveat._checks import require_number
 from caveat._numerics import public_dtype
 from caveat._table_text import in_a_line
-from caveat.calibrate._checks import as_scores, require_classes, scored
+from caveat.calibrate._checks import GAP, as_scores, require_classes, scored
 from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import state_of, stored
+from caveat.calibrate._temperature import fit_temperature
 
 
 @stored
 @final
 @dataclass(frozen=True, eq=False)
 class AffineScaling:
-    """softmax(W z + b) of logits z, or of their log-probabilities.
+    """softmax(W z + b) of z = logits / unit, or of the log-probabilities.
 
     Fields:
         weight: (C,), the diagonal of W, or (C, C).
         bias: (C,).
         of_log_probabilities: whether z is log softmax(logits), as Dirichlet calibration has it.
+        unit: What logits are divided by: 1 but where they spread so far that probabilities are 0 in float64.
     """
 
     weight: Tensor
     bias: Tensor
     of_log_probabilities: bool
+    unit: float = 1.0
 
     __repr__ = in_a_line
     state = state_of
@@ -43,7 +46,7 @@ class AffineScaling:
         Raises:
             InvalidArgumentError: another number of classes.
         """
-        z = as_scores(logits)
+        z = as_scores(logits, GAP * self.unit) / self.unit
         require_classes(logits, len(self.bias), "logits")
         if self.of_log_probabilities:
             z = z.log_softmax(-1)
@@ -65,10 +68,10 @@ def fit_vector_scaling(logits: Tensor, labels: Tensor) -> AffineScaling:
         tensor([[0.7500, 0.2500],
                 [0.2500, 0.7500]])
     """
-    z, y = scored(logits, labels)
+    z, y, unit = _in_units(logits, labels)
     C = z.shape[-1]
     weight, bias = maximize_likelihood(z, y, [z.new_ones(C), z.new_zeros(C)], _affine)
-    return AffineScaling(weight, bias, of_log_probabilities=False)
+    return AffineScaling(weight, bias, of_log_probabilities=False, unit=unit)
 
 
 @takes_arrays
@@ -111,7 +114,7 @@ def fit_dirichlet(logits: Tensor, labels: Tensor, *, off_diagonal: float = 0.01)
 
 def _fit_full(logits: Tensor, labels: Tensor, strength: float, *, of_log_probabilities: bool) -> AffineScaling:
     require_number(strength, "off_diagonal", "[0, inf)")
-    z, y = scored(logits, labels)
+    z, y, unit = (*scored(logits, labels), 1.0) if of_log_probabilities else _in_units(logits, labels)
     if of_log_probabilities:
         z = z.log_softmax(-1)
     C = z.shape[-1]
@@ -122,7 +125,21 @@ def _fit_full(logits: Tensor, labels: Tensor, strength: float, *, of_log_probabi
 
     start = [torch.eye(C, dtype=z.dtype, device=z.device), z.new_zeros(C)]
     weight, bias = maximize_likelihood(z, y, start, _affine, penalty)
-    return AffineScaling(weight, bias, of_log_probabilities)
+    return AffineScaling(weight, bias, of_log_probabilities, unit)
+
+
+def _in_units(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Scores and labels as of `scored`, and the unit of the scores.
+
+    Of logits that lie further apart than probabilities can, and not because they rule classes out, a fit would see only
+    where they are cut off: they are divided by their temperature first.
+    """
+    z, y = scored(logits, labels)
+    if bool((z.amin(-1) > z.amax(-1) - GAP).all()):
+        return z, y, 1.0
+    unit = max(float(fit_temperature(logits, labels).temperature), 1.0)
+    z, y = scored(logits, labels, GAP * unit)
+    return z / unit, y, unit
 
 
 def _affine(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -62,6 +62,8 @@ class Isotonic:
 class Platt:
     """sigmoid(slope * log-odds + offset) of each class's probability, then scaled to sum to one.
 
+    Log-odds beyond -745 and 745, where probabilities are 0 and 1 in float64, count as these.
+
     Fields:
         slope: (C,), float64.
         offset: (C,).

@@ -96,7 +96,8 @@ def mc_batch_norm(
         in_dims: The inputs' batch axes, as for ``caveat.mc_dropout``; found by trial if not given.
 
     Returns:
-        An unbounded sampler. Which rows mini-batch i has depends on (seed, i) alone.
+        An unbounded sampler. Which rows mini-batch i has depends on (seed, i) alone. For ``draws(gradient=True)`` the
+        statistics are constants: gradients of parameters leave out the way through them.
 
     Raises:
         NothingRandomError: the network calls no batch normalization.
