@@ -44,7 +44,7 @@ def as_columns(table: Any) -> Columns:
     """
     if hasattr(table, "toarray") and hasattr(table, "nnz"):
         got, fix = "a sparse matrix", "pass the categories, or X.toarray()"
-        raise WrongTypeError(_RULE, got=got, cause="one-hot encoding before", fix=fix)
+        raise InvalidDataError(_RULE, got=got, cause="one-hot encoding before", fix=fix)
     if isinstance(table, Mapping):
         given = cast(Mapping[Any, Any], table)
         found = {name: _column(given[key]) for name, key in _named(given)}
@@ -227,10 +227,6 @@ def _rows(table: Any) -> Array:
     if any(isinstance(value, str) for row in rows if isinstance(row, Sequence) for value in cast(Any, row)):
         return np.array(rows, dtype=object)
     return np.asarray(rows)
-
-
-class WrongTypeError(InvalidDataError, TypeError):
-    """An object that is no table, such as a sparse matrix, or no value of one, such as a dict."""
 
 
 def _no_table(got: str, cause: str, fix: str) -> InvalidDataError:

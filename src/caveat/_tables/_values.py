@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing as is_no_value
-from caveat._tables._columns import Array, WrongTypeError
+from caveat._tables._columns import Array
 from caveat._tables._days import day_of, days_of
 from caveat._tables._dress import PLAIN, Dress, number_in
 from caveat.errors import InvalidDataError
@@ -230,9 +230,9 @@ def _unlike(name: str, kind: str, value: Any, place: str) -> InvalidDataError:
     )
 
 
-def _no_value(name: str, value: Any, place: str) -> WrongTypeError:
+def _no_value(name: str, value: Any, place: str) -> InvalidDataError:
     """The error for an object that is no value of a table; its first words are those of NumPy."""
-    return WrongTypeError(
+    return InvalidDataError(
         f"argument must be a string or a real number, not {type(value).__name__!r}: a cell holds one value.",
         got=f"{shown(value)} in column {name!r}, {place}",
         cause="nested JSON, or lists in a data frame",
