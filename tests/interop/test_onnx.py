@@ -423,3 +423,13 @@ def test_programs_of_the_compiler_are_exported(tmp_path: Path) -> None:
         path = caveat.export_onnx(sampler, x, tmp_path / "m.onnx", what="draws")
         made = run(path, x[:3], 5, 2)["draws"]
         torch.testing.assert_close(torch.from_numpy(made), caveat.draws(sampler, x[:3], n=5, seed=2))
+
+
+@pytest.mark.parametrize("place", ["missing/model.onnx", "."])
+def test_a_place_that_cannot_hold_the_file_is_said_first(place: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    sampler = caveat.mc_dropout(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)), output=caveat.Mean())
+    with pytest.raises(InvalidArgumentError, match="path must name a file in a folder that is there"):
+        caveat.interop.export_onnx(sampler, torch.zeros(2, 4), tmp_path / place)
+    assert not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ from caveat._extras import require
 from caveat._files import write_whole
 from caveat._inputs import Inputs, as_inputs, structure_of
 from caveat._intercept import Network
-from caveat.errors import UnsupportedModelError
+from caveat.errors import InvalidArgumentError, UnsupportedModelError
 from caveat.interop._onnx_file import Draft, Head, add_loop, add_network, add_numbers, element_type, model_of, node, own
 from caveat.interop._onnx_functions import summary_of
 from caveat.interop._onnx_network import SIZES, Converted, convert
@@ -56,6 +56,7 @@ def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: Wh
         The path.
 
     Raises:
+        InvalidArgumentError: a path that is a folder, or in a folder that is not there.
         MissingExtraError: onnx or onnxscript is not installed, or too old.
         NothingRandomError: nothing that is read varies.
         UnsupportedModelError: an operator that ONNX does not have; a network that takes one batch size only, or decides
@@ -71,6 +72,7 @@ def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: Wh
     require_choice(what, "what", ("summary", "draws"))
     require("onnx", "onnx", at_least="1.17")
     require("onnxscript", "onnx", at_least="0.5")
+    path = _checked_place(Path(fspath(path)))
     draws(sampler, x, n=1)  # all that is wrong with the sampler or the batch is said here
     functions = _functions(sampler, x)
     inputs = _names(functions[0].network.model, functions[0].inputs)
@@ -92,7 +94,6 @@ def export_onnx(sampler: Sampler, x: Any, path: str | PathLike[str], *, what: Wh
     ]
     about = {"sampler": repr(sampler), "what": what}
     content = model_of(draft, given, outputs, heads, about)
-    path = Path(fspath(path))
     write_whole(path, content.SerializeToString())
     return path
 
@@ -116,6 +117,17 @@ def _functions(sampler: Sampler, x: Any) -> list[Function]:
             "The inputs of an ONNX file must be tensors.", got="a PackedSequence", fix="pass padded sequences"
         )
     return functions_of(models, inputs, sampler.output.read, live, per_row, sampler.in_dims)
+
+
+def _checked_place(path: Path) -> Path:
+    """Returns the path of a file that can be there; a long export would else end in the system's own error."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise InvalidArgumentError(
+            "path must name a file in a folder that is there.",
+            got=f"{path}, a folder" if path.is_dir() else f"{path}, whose folder does not exist",
+            fix="make the folder first: Path(path).parent.mkdir(parents=True, exist_ok=True)",
+        )
+    return path
 
 
 def _nothing(path: str, module: nn.Module) -> bool:
