@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,10 +20,7 @@ from torch import Tensor
 
 from caveat._numerics import accumulator
 from caveat.samplers._moment_propagation._covariance import Series, through_activation
-from caveat.samplers._moment_propagation._uncertain import Uncertain, argument, methods, plain, rule, uncertain
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
+from caveat.samplers._moment_propagation._uncertain import Context, Uncertain, argument, methods, plain, rule, uncertain
 
 Pair = tuple[Tensor, Tensor]
 _NODES = 64
@@ -140,18 +137,18 @@ def _smooth(function: Callable[[Tensor], Tensor], pair: Callable[[Tensor, Tensor
 
 
 def _as_rule(*functions: Any, assumes: str = "its input is normal") -> Any:
-    """Register a function of (taken, func, args, kwargs) that gives the ``Activation`` of a call."""
+    """Register a function of (ctx, func, args, kwargs) that gives the ``Activation`` of a call."""
 
     def register(activation: Callable[..., Activation]) -> Any:
         @rule(*functions)
-        def applied(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def applied(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             x = argument(args, kwargs, 0, "input")
             if any(isinstance(given, Uncertain) for given in (*args[1:], *kwargs.values()) if given is not x):
-                raise taken.cannot(func, "is random in another argument than its first")
+                raise ctx.cannot(func, "is random in another argument than its first")
             mean, variance = plain(x), x.variance
             work = accumulator(mean.device)
-            taken.assumes(func, assumes)
-            how = activation(taken, func, args, kwargs)
+            ctx.assumes(func, assumes)
+            how = activation(ctx, func, args, kwargs)
             of_mean, of_variance = how.pair(mean.to(work), variance.to(work))
             after = of_variance.to(variance.dtype)
             covariance = None
@@ -172,13 +169,13 @@ def _relu(*_: Any) -> Any:
 
 
 @_as_rule(F.leaky_relu, F.leaky_relu_)
-def _leaky_relu(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _leaky_relu(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     slope = float(argument(args, kwargs, 1, "negative_slope", 0.01))
     return _kinked(slope)
 
 
 @_as_rule(F.prelu, *methods("prelu"))
-def _prelu(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _prelu(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, slope = plain(argument(args, kwargs, 0, "input")), argument(args, kwargs, 1, "weight")
     shape = [-1 if axis == min(1, x.ndim - 1) else 1 for axis in range(x.ndim)]
     return _kinked(slope.to(accumulator(x.device)).reshape(shape))
@@ -208,10 +205,10 @@ _QUADRATURE: tuple[Any, ...] = (  # pyright: ignore[reportUnknownVariableType]
 
 
 @_as_rule(*_QUADRATURE, assumes="its input is normal (64-point quadrature)")
-def _by_quadrature(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _by_quadrature(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = func.__name__.strip("_")
     if name == "pow":
-        return _power(taken, func, argument(args, kwargs, 1, "exponent"))
+        return _power(ctx, func, argument(args, kwargs, 1, "exponent"))
     rest = {key: value for key, value in kwargs.items() if key not in ("input", "inplace")}
     settings = [plain(value) if isinstance(value, Tensor) else value for value in args[1:]]
     function = func if not name_in_place(func) else getattr(torch, name, None) or getattr(F, name)
@@ -225,9 +222,9 @@ def name_in_place(func: Any) -> bool:
     return func.__name__.endswith("_") and not func.__name__.endswith("__")
 
 
-def _power(taken: Propagation, func: Any, exponent: Any) -> Any:
+def _power(ctx: Context, func: Any, exponent: Any) -> Any:
     if exponent == 2:
         return _smooth(torch.square, squared)
     if not isinstance(exponent, int) or exponent < 1:
-        raise taken.cannot(func, f"raises to the power {exponent!r}")
+        raise ctx.cannot(func, f"raises to the power {exponent!r}")
     return _smooth(lambda x: x**exponent)

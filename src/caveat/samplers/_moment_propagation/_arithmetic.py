@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,43 +10,33 @@ from torch import Tensor
 from caveat.samplers._moment_propagation._activations import squared
 from caveat.samplers._moment_propagation._covariance import scaled
 from caveat.samplers._moment_propagation._linear_maps import note_independence
-from caveat.samplers._moment_propagation._uncertain import (
-    Uncertain,
-    argument,
-    methods,
-    plain,
-    rule,
-    uncertain,
-)
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
+from caveat.samplers._moment_propagation._uncertain import Context, Uncertain, argument, methods, plain, rule, uncertain
 
 _SUM = "its two terms are independent of each other (a residual branch depends on what it is added to)"
 
 
 @rule(*methods("add"), Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
-def _add(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _sum(taken, func, args[0], argument(args, kwargs, 1, "other"), 1.0, kwargs.get("alpha", 1))
+def _add(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _sum(ctx, func, args[0], argument(args, kwargs, 1, "other"), 1.0, kwargs.get("alpha", 1))
 
 
 @rule(*methods("sub", "subtract"), Tensor.__sub__, Tensor.__isub__)
-def _subtract(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _sum(taken, func, args[0], argument(args, kwargs, 1, "other"), 1.0, -kwargs.get("alpha", 1))
+def _subtract(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _sum(ctx, func, args[0], argument(args, kwargs, 1, "other"), 1.0, -kwargs.get("alpha", 1))
 
 
 @rule(Tensor.__rsub__, torch.rsub)
-def _subtract_from(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _sum(taken, func, argument(args, kwargs, 1, "other"), args[0], 1.0, -kwargs.get("alpha", 1))
+def _subtract_from(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return _sum(ctx, func, argument(args, kwargs, 1, "other"), args[0], 1.0, -kwargs.get("alpha", 1))
 
 
-def _sum(taken: Propagation, func: Any, a: Any, b: Any, by_a: float, by_b: float) -> Uncertain:
+def _sum(ctx: Context, func: Any, a: Any, b: Any, by_a: float, by_b: float) -> Uncertain:
     """``by_a * a + by_b * b``; a tensor and itself are one random tensor."""
     mean = by_a * plain(a) + by_b * plain(b)
     if a is b:
         return _affine(a, mean, by_a + by_b)
     if isinstance(a, Uncertain) and isinstance(b, Uncertain):
-        taken.assumes(func, _SUM)
+        ctx.assumes(func, _SUM)
         total = by_a**2 * a.variance + by_b**2 * b.variance
         return uncertain(mean, total.expand(mean.shape))
     random, scale = (a, by_a) if isinstance(a, Uncertain) else (b, by_b)
@@ -54,13 +44,13 @@ def _sum(taken: Propagation, func: Any, a: Any, b: Any, by_a: float, by_b: float
 
 
 @rule(*methods("mul", "multiply"), Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__)
-def _multiply(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _multiply(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     a, b = args[0], argument(args, kwargs, 1, "other")
     if a is b:
-        taken.assumes(func, "its input is normal")
+        ctx.assumes(func, "its input is normal")
         return uncertain(*squared(plain(a), a.variance), independent=a.independent)
     if isinstance(a, Uncertain) and isinstance(b, Uncertain):
-        taken.assumes(func, "its two factors are independent of each other")
+        ctx.assumes(func, "its two factors are independent of each other")
         mean_a, mean_b = plain(a), plain(b)
         variance = a.variance * b.variance + a.variance * mean_b.square() + b.variance * mean_a.square()
         return uncertain(mean_a * mean_b, variance)
@@ -69,15 +59,15 @@ def _multiply(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict
 
 
 @rule(*methods("div", "divide", "true_divide"), Tensor.__truediv__, Tensor.__itruediv__, Tensor.__div__)
-def _divide(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _divide(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     a, b = args[0], argument(args, kwargs, 1, "other")
     if isinstance(b, Uncertain) or kwargs.get("rounding_mode") is not None:
-        raise taken.cannot(func, "divides by a random tensor, or rounds")
+        raise ctx.cannot(func, "divides by a random tensor, or rounds")
     return _affine(a, plain(a) / b, 1 / b)
 
 
 @rule(*methods("neg", "negative"), Tensor.__neg__)
-def _negate(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _negate(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _affine(args[0], -plain(args[0]), -1.0)
 
 
@@ -93,7 +83,7 @@ def _affine(x: Uncertain, mean: Tensor, scale: Any) -> Uncertain:
 
 
 @rule(torch.mean, Tensor.mean, torch.sum, Tensor.sum)
-def _reduce(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _reduce(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, rest = args[0], args[1:]
     mean = func(plain(x), *rest, **kwargs)
     size = plain(x).numel() // max(mean.numel(), 1) if func in (torch.mean, Tensor.mean) else 1
@@ -101,7 +91,7 @@ def _reduce(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[s
     if shared is not None and not _over_channels(rest, kwargs, x.ndim):
         one, own = (func(part, *rest, **kwargs) for part in (shared, x.variance - shared.square()))
         return uncertain(mean, one.square() + own.clamp(min=0) / size, by_channel=one if one.ndim > 1 else None)
-    note_independence(taken, func, x)
+    note_independence(ctx, func, x)
     return uncertain(mean, func(x.variance, *rest, **kwargs) / size, independent=x.independent)
 
 
@@ -115,7 +105,7 @@ def _over_channels(rest: tuple[Any, ...], kwargs: dict[str, Any], rank: int) -> 
 
 
 @rule(*methods("zeros_like", "ones_like"), torch.empty_like, torch.full_like)
-def _fixed(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _fixed(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(plain(args[0]), *args[1:], **kwargs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,7 @@ from torch import Tensor
 
 from caveat._intercept import each_axis
 from caveat.samplers._moment_propagation._linear_maps import note_independence
-from caveat.samplers._moment_propagation._uncertain import Uncertain, argument, plain, rule, uncertain
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
+from caveat.samplers._moment_propagation._uncertain import Context, Uncertain, argument, plain, rule, uncertain
 
 Pool = Callable[[Tensor], Tensor]
 _AVERAGE = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3, torch.avg_pool1d: 1}
@@ -23,7 +20,7 @@ _ADAPTIVE = {F.adaptive_avg_pool1d: 1, F.adaptive_avg_pool2d: 2, F.adaptive_avg_
 
 
 @rule(*_AVERAGE)
-def _average_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _average_pool(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, rest = argument(args, kwargs, 0, "input"), args[1:]
     kwargs = {name: value for name, value in kwargs.items() if name != "input"}
 
@@ -34,7 +31,7 @@ def _average_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: 
     ones = torch.ones_like(x.variance[:1])
     names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
     given = {**dict(zip(names, rest, strict=False)), **kwargs}
-    return _pooled(taken, func, x, pool, pool(ones) / _elements(ones, given, _AVERAGE[func]))
+    return _pooled(ctx, func, x, pool, pool(ones) / _elements(ones, given, _AVERAGE[func]))
 
 
 def _elements(ones: Tensor, given: dict[str, Any], rank: int) -> Tensor:
@@ -49,7 +46,7 @@ def _elements(ones: Tensor, given: dict[str, Any], rank: int) -> Tensor:
 
 
 @rule(*_ADAPTIVE)
-def _adaptive_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _adaptive_pool(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, size = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "output_size")
     rank = _ADAPTIVE[func]
     share = torch.ones((), dtype=x.variance.dtype, device=x.variance.device)
@@ -57,7 +54,7 @@ def _adaptive_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs:
     for axis in range(-rank, 0):
         width = _widths(x.shape[axis], out.shape[axis], share)
         share = share * (1 / width).reshape([-1 if at == axis else 1 for at in range(-rank, 0)])
-    return _pooled(taken, func, x, lambda values: func(values, size), share)
+    return _pooled(ctx, func, x, lambda values: func(values, size), share)
 
 
 def _widths(length: int, bins: int, like: Tensor) -> Tensor:
@@ -66,9 +63,9 @@ def _widths(length: int, bins: int, like: Tensor) -> Tensor:
     return like.new_tensor(found)
 
 
-def _pooled(taken: Propagation, func: Any, x: Uncertain, pool: Pool, share: Tensor) -> Uncertain:
+def _pooled(ctx: Context, func: Any, x: Uncertain, pool: Pool, share: Tensor) -> Uncertain:
     """``pool`` of independent elements, each with weight ``share``; what a channel shares is pooled as it is."""
-    note_independence(taken, func, x) if x.by_channel is None else None
+    note_independence(ctx, func, x) if x.by_channel is None else None
     mean = pool(plain(x))
     if x.by_channel is None:
         return uncertain(mean, pool(x.variance) * share, independent=x.independent and _apart(x, mean))

@@ -5,20 +5,17 @@ With m kept with probability 1 - p and divided by it, E = mean and Var = (v + p 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from caveat._dropping import KINDS, SATURATION, elementwise
 from caveat.errors import InvalidArgumentError
 from caveat.samplers._moment_propagation._covariance import with_diagonal
-from caveat.samplers._moment_propagation._uncertain import Uncertain, plain, uncertain, variance_of, wide
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
+from caveat.samplers._moment_propagation._uncertain import Context, Uncertain, plain, uncertain, variance_of, wide
 
 
-def dropped(taken: Propagation, func: Any, x: Tensor, rate: float) -> Uncertain:
+def dropped(ctx: Context, func: Any, x: Tensor, rate: float) -> Uncertain:
     """What dropout at this rate makes of ``x``.
 
     Raises:
@@ -27,7 +24,7 @@ def dropped(taken: Propagation, func: Any, x: Tensor, rate: float) -> Uncertain:
     if not 0 <= rate < 1:
         raise InvalidArgumentError(
             "A live dropout rate must be in [0, 1).",
-            got=f"rate {rate} at site {taken.taken.network.paths[id(taken.taken.owner())]!r}",
+            got=f"rate {rate} at site {ctx.path()!r}",
             cause="the rate was set to 1.0 by hand or by a search",
             fix="set a rate below 1, or leave the site out with live=...",
         )

@@ -7,7 +7,7 @@ layers (``covariance``); elsewhere inputs that share units upstream are taken as
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from caveat.samplers._moment_propagation._covariance import WIDEST, through_linear
 from caveat.samplers._moment_propagation._uncertain import (
+    Context,
     Uncertain,
     argument,
     plain,
@@ -22,9 +23,6 @@ from caveat.samplers._moment_propagation._uncertain import (
     uncertain,
     variance_of,
 )
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
 
 INDEPENDENT = "its inputs are independent of one another (they share units upstream)"
 _CONVOLUTIONS = (
@@ -35,13 +33,13 @@ _CONVOLUTIONS = (
 
 
 @rule(F.linear, *_CONVOLUTIONS)
-def _weighted(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _weighted(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, weight = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "weight")
     bias = argument(args, kwargs, 2, "bias")
     if isinstance(weight, Uncertain) or isinstance(bias, Uncertain):
-        raise taken.cannot(func, "has random weights")
+        raise ctx.cannot(func, "has random weights")
     if func is not F.linear or x.covariance is None or max(weight.shape) > WIDEST:
-        note_independence(taken, func, x)
+        note_independence(ctx, func, x)
     rest = {name: value for name, value in kwargs.items() if name not in ("input", "weight", "bias")}
 
     def applied(values: Tensor, by: Tensor, plus: Tensor | None) -> Tensor:
@@ -55,35 +53,35 @@ def _weighted(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict
 
 
 @rule(torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.mm, Tensor.mm, torch.bmm, Tensor.bmm)
-def _product(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _product(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     a, b = args[0], argument(args, kwargs, 1, "mat2" if "mat2" in kwargs else "other")
-    return bilinear(taken, func, func, a, b)
+    return bilinear(ctx, func, func, a, b)
 
 
 @rule(torch.addmm, Tensor.addmm)
-def _added_product(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _added_product(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if kwargs or len(args) != 3 or isinstance(args[0], Uncertain):
-        raise taken.cannot(func, "is called with scales or a random first term")
-    product = bilinear(taken, func, torch.mm, args[1], args[2])
+        raise ctx.cannot(func, "is called with scales or a random first term")
+    product = bilinear(ctx, func, torch.mm, args[1], args[2])
     return uncertain(plain(product) + args[0], product.variance)
 
 
 @rule(torch.einsum)
-def _einsum(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _einsum(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     listed = len(args) == 2 and isinstance(args[1], (list, tuple))
     operands: list[Any] = list(cast(Any, args[1]) if listed else args[1:])
     places = [at for at, operand in enumerate(operands) if isinstance(operand, Uncertain)]
     if len(places) != 1 or not isinstance(args[0], str):
-        raise taken.cannot(func, "multiplies several random tensors, or is called without an equation")
-    note_independence(taken, func, operands[places[0]])
+        raise ctx.cannot(func, "multiplies several random tensors, or is called without an equation")
+    note_independence(ctx, func, operands[places[0]])
     variance = [variance_of(o) if at == places[0] else o.square() for at, o in enumerate(operands)]
     return uncertain(func(args[0], *map(plain, operands)), func(args[0], *variance))
 
 
-def bilinear(taken: Propagation, func: Any, product: Callable[[Tensor, Tensor], Tensor], a: Any, b: Any) -> Uncertain:
+def bilinear(ctx: Context, func: Any, product: Callable[[Tensor, Tensor], Tensor], a: Any, b: Any) -> Uncertain:
     """A product that sums over a shared axis; between two random tensors it is that of independent ones."""
     for operand in (a, b):
-        note_independence(taken, func, operand)
+        note_independence(ctx, func, operand)
     mean_a, mean_b = plain(a), plain(b)
     squares = [mean.to(variance_of(mean).dtype).square() for mean in (mean_a, mean_b)]
     variance = torch.zeros((), device=mean_a.device)
@@ -92,11 +90,11 @@ def bilinear(taken: Propagation, func: Any, product: Callable[[Tensor, Tensor], 
     if isinstance(b, Uncertain):
         variance = variance + product(squares[0], b.variance)
     if isinstance(a, Uncertain) and isinstance(b, Uncertain):
-        taken.assumes(func, "its two factors are independent of each other")
+        ctx.assumes(func, "its two factors are independent of each other")
     return uncertain(product(mean_a, mean_b), variance)
 
 
-def note_independence(taken: Propagation, func: Any, x: Any) -> None:
+def note_independence(ctx: Context, func: Any, x: Any) -> None:
     """Note that a call sums over elements of ``x`` that may be correlated."""
     if isinstance(x, Uncertain) and not x.independent:
-        taken.assumes(func, INDEPENDENT)
+        ctx.assumes(func, INDEPENDENT)

@@ -6,7 +6,7 @@ two is then taken as normal for the next round, so larger windows are approximat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,7 @@ from torch import Tensor
 from caveat._intercept import MAX_POOLS, each_axis
 from caveat._numerics import accumulator
 from caveat.samplers._moment_propagation._activations import deviation_of, normal_density
-from caveat.samplers._moment_propagation._uncertain import Uncertain, argument, plain, rule, uncertain
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
+from caveat.samplers._moment_propagation._uncertain import Context, Uncertain, argument, plain, rule, uncertain
 
 _ADAPTIVE = {F.adaptive_max_pool1d: 1, F.adaptive_max_pool2d: 2, F.adaptive_max_pool3d: 3}
 _ASSUMES = "the elements of a window are independent and normal (Clark's formulas, two at a time)"
@@ -62,11 +59,11 @@ def largest(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @rule(*MAX_POOLS)
-def _max_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _max_pool(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     if given.get("return_indices"):
-        raise taken.cannot(func, "returns indices")
+        raise ctx.cannot(func, "returns indices")
     rank = MAX_POOLS[func]
     size, padding, dilation = (each_axis(given.get(name) or 0, rank) for name in ("kernel_size", "padding", "dilation"))
     stride = each_axis(given.get("stride") or given["kernel_size"], rank)
@@ -75,26 +72,26 @@ def _max_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict
     out = func(plain(x), *args[1:], **{name: value for name, value in kwargs.items() if name != "input"}).shape
     shapes = zip(padding, size, stride, dilation, strict=True)
     pads = [(at, _needed(x, out, axis - rank, at, *by)) for axis, (at, *by) in enumerate(shapes)]
-    return _windows_largest(taken, func, x, size, stride, dilation, pads)
+    return _windows_largest(ctx, func, x, size, stride, dilation, pads)
 
 
 @rule(*_ADAPTIVE)
-def _adaptive_max_pool(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _adaptive_max_pool(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, target = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "output_size")
     rank = _ADAPTIVE[func]
     bins = [x.shape[axis - rank] if part is None else part for axis, part in enumerate(each_axis(target, rank))]
     lengths = list(x.shape[-rank:])
     if any(length % number for length, number in zip(lengths, bins, strict=True)):
-        raise taken.cannot(func, "divides its input into windows of different sizes")
+        raise ctx.cannot(func, "divides its input into windows of different sizes")
     size = [length // number for length, number in zip(lengths, bins, strict=True)]
-    return _windows_largest(taken, func, x, size, size, [1] * rank, [(0, 0)] * rank)
+    return _windows_largest(ctx, func, x, size, size, [1] * rank, [(0, 0)] * rank)
 
 
 @rule(torch.amax, Tensor.amax)
-def _largest_along(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _largest_along(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, axes = args[0], argument(args, kwargs, 1, "dim", ())
     listed = sorted(axis % x.ndim for axis in ([axes] if isinstance(axes, int) else axes or range(x.ndim)))
-    taken.assumes(func, _ASSUMES)
+    ctx.assumes(func, _ASSUMES)
     work = accumulator(x.device)
     kept = [axis for axis in range(x.ndim) if axis not in listed]
     moved = [part.to(work).permute(*kept, *listed).flatten(len(kept)) for part in (plain(x), x.variance)]
@@ -106,7 +103,7 @@ def _largest_along(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs:
 
 
 def _windows_largest(
-    taken: Propagation,
+    ctx: Context,
     func: Any,
     x: Uncertain,
     size: list[int],
@@ -114,7 +111,7 @@ def _windows_largest(
     dilation: list[int],
     pads: list[tuple[int, int]],
 ) -> Uncertain:
-    taken.assumes(func, _ASSUMES)
+    ctx.assumes(func, _ASSUMES)
     work = accumulator(x.device)
     flat = [side for pair in reversed(pads) for side in pair]
     lowest = torch.finfo(work).min / 4  # not -inf: the difference of two of those is no number

@@ -6,28 +6,25 @@ many units in a group it nearly is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from caveat.samplers._moment_propagation._covariance import scaled
-from caveat.samplers._moment_propagation._uncertain import Uncertain, plain, rule, uncertain, wide
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
+from caveat.samplers._moment_propagation._uncertain import Context, Uncertain, plain, rule, uncertain, wide
 
 _ASSUMES = "the standard deviation that it divides by is not random (a group of many independent units)"
 
 
 @rule(F.batch_norm, torch.batch_norm)
-def _batch_norm(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _batch_norm(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     x, center, spread = given["input"], given.get("running_mean"), given.get("running_var")
     if center is None or spread is None or func is not F.batch_norm:
-        raise taken.cannot(func, "normalizes by the statistics of the batch")
+        raise ctx.cannot(func, "normalizes by the statistics of the batch")
     shape = [1, -1] + [1] * (x.ndim - 2)
     scale = (spread.to(wide(x.dtype)) + given.get("eps", 1e-5)).rsqrt()
     if given.get("weight") is not None:
@@ -40,22 +37,22 @@ def _batch_norm(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: di
 
 
 @rule(F.layer_norm, torch.layer_norm)
-def _layer_norm(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _layer_norm(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = ("input", "normalized_shape", "weight", "bias", "eps")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     x: Uncertain = given["input"]
-    taken.assumes(func, _ASSUMES)
+    ctx.assumes(func, _ASSUMES)
     rank = len(given["normalized_shape"])
     mean, variance = _normalized(plain(x), x.variance, list(range(-rank, 0)), given.get("eps", 1e-5))
     return _scaled(mean, variance, given.get("weight"), given.get("bias"), x.dtype)
 
 
 @rule(F.group_norm, torch.group_norm)
-def _group_norm(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _group_norm(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = ("input", "num_groups", "weight", "bias", "eps")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     x: Uncertain = given["input"]
-    taken.assumes(func, _ASSUMES)
+    ctx.assumes(func, _ASSUMES)
     grouped = (x.shape[0], given["num_groups"], -1)
     parts = _normalized(plain(x).reshape(grouped), x.variance.reshape(grouped), [-1], given.get("eps", 1e-5))
     mean, variance = (part.reshape(x.shape) for part in parts)

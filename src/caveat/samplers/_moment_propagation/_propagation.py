@@ -48,9 +48,9 @@ _METADATA: set[Any] = {
 class Propagation(FunctionMode):
     """The calls of one pass: what each makes of means and variances, and which of them had to approximate."""
 
-    def __init__(self, taken: Pass) -> None:
+    def __init__(self, ctx: Pass) -> None:
         super().__init__()
-        self.taken = taken
+        self.ctx = ctx
         self.approximations: dict[Approximation, None] = {}
         self.fired = False
         self._overwritten: dict[int, Tensor] = {}  # by the address of its memory, which it keeps
@@ -59,7 +59,7 @@ class Propagation(FunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given, kwargs = args, kwargs or {}
-        args, kwargs = self.taken.settled(args, kwargs)
+        args, kwargs = self.ctx.settled(args, kwargs)
         self.check_not_overwritten(func, (args, kwargs))
         if func in KINDS:
             return self._written(func, given, args, kwargs, self._drop(func, args, kwargs))
@@ -90,18 +90,21 @@ class Propagation(FunctionMode):
         if any(isinstance(leaf, Tensor) and _memory_of(leaf) in self._overwritten for leaf in leaves):
             raise self.cannot(func, "reads what was written on through a view of it")
 
+    def path(self) -> str:
+        """The path of the module that makes the running call, ``""`` for the network itself."""
+        return self.ctx.network.paths[id(self.ctx.owner())]
+
     def assumes(self, func: Any, what: str) -> None:
         """Note that the running call is exact only if ``what`` holds."""
-        path = self.taken.network.paths[id(self.taken.owner())]
-        self.approximations[Approximation(path, _name(func), what)] = None
+        self.approximations[Approximation(self.path(), _name(func), what)] = None
 
     def cannot(self, func: Any, why: str) -> UnsupportedModelError:
         """The error for a call that cannot be followed."""
-        path = self.taken.network.paths[id(self.taken.owner())]
+        path = self.path()
         where = f"module {path!r}" if path else "the network's own forward"
         return UnsupportedModelError(
             "Every call after the first dropout needs a rule for means and variances.",
-            got=f"{_name(func)} in {where} ({type(self.taken.owner()).__name__}), which {why}",
+            got=f"{_name(func)} in {where} ({type(self.ctx.owner()).__name__}), which {why}",
             cause="attention, recurrence, a softmax inside the network, or a branch on values",
             fix="draw instead: caveat.predict(caveat.mc_dropout(model, output=...), x) takes any network; "
             "or make only the last sites live with live=caveat.paths(...)",
@@ -110,7 +113,7 @@ class Propagation(FunctionMode):
     def _drop(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor, rate = args[0] if args else kwargs["input"], args[1] if len(args) > 1 else kwargs.get("p", 0.5)
         with _unseen():
-            if rate == 0 or not self.taken.is_live(self.taken.owner()):
+            if rate == 0 or not self.ctx.is_live(self.ctx.owner()):
                 return tensor
             if func is torch.native_dropout:
                 raise self.cannot(func, "returns its mask")
@@ -129,7 +132,7 @@ class Propagation(FunctionMode):
             return result
         if isinstance(target, Tensor) and _memory_of(target) != _memory_of(result):
             self._overwritten[_memory_of(target)] = target
-        aliases = self.taken.aliases
+        aliases = self.ctx.aliases
         for key, (original, value) in list(aliases.items()):
             if value is target:
                 aliases[key] = (original, result)
@@ -148,7 +151,7 @@ def _no_escapes(propagation: Propagation) -> Generator[None]:
     except Exception as error:
         if not found or isinstance(error, CaveatError):
             raise
-        propagation.taken.stack[:] = [propagation.taken.network.model]
+        propagation.ctx.stack[:] = [propagation.ctx.network.model]
         raise propagation.cannot(found[0], "runs where calls cannot be seen, as in TorchScript or vmap") from error
     finally:
         escapes.reset(token)
@@ -159,19 +162,19 @@ def run(network: Network, rules: Rules, inputs: Inputs, read: Callable[[Any], An
     args, kwargs = inputs
     if rules.writes_on_views:
         args, kwargs = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
-    taken = Pass(network, rules, inputs)
-    propagation = Propagation(taken)
+    ctx = Pass(network, rules, inputs)
+    propagation = Propagation(ctx)
     marks = attributes_kept(network.modules) if rules.leaves_marks or not rules.repeatable else nullcontext()
-    with marks, _no_escapes(propagation), flags_kept(taken), following(taken), taken, propagation:
+    with marks, _no_escapes(propagation), flags_kept(ctx), following(ctx), ctx, propagation:
         if rules.writes_on_views:
             network.copy_buffers()
-        returned = substituted_anywhere(taken, taken.call_whole(args, kwargs))
-        taken.stack.append(network.model)
+        returned = substituted_anywhere(ctx, ctx.call_whole(args, kwargs))
+        ctx.stack.append(network.model)
         propagation.check_not_overwritten("the end of the forward pass", returned)
         read_out = read(returned)
-    missed = [observation for observation in taken.seen.observed if observation.live]
+    missed = [observation for observation in ctx.seen.observed if observation.live]
     if missed:
-        taken.stack[:] = [missed[0].module]
+        ctx.stack[:] = [missed[0].module]
         raise propagation.cannot(missed[0].kind, "drops inside a call that is not followed")
     return read_out, propagation
 

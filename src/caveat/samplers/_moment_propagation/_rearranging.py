@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat.samplers._moment_propagation._uncertain import (
+    Context,
     Uncertain,
     argument,
     methods,
@@ -19,9 +20,6 @@ from caveat.samplers._moment_propagation._uncertain import (
     variance_of,
     wide,
 )
-
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
 
 _MOVING: tuple[Any, ...] = (  # pyright: ignore[reportUnknownVariableType]
     *methods("reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims", "movedim"),
@@ -38,17 +36,17 @@ _CASTING = (*(getattr(Tensor, name) for name in ("to", "float", "double", "half"
 
 
 @rule(*_MOVING)
-def _move(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _move(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _moved(func, args, kwargs, independent=args[0].independent)
 
 
 @rule(*_REPEATING)
-def _repeat(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _repeat(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _moved(func, args, kwargs, independent=False)
 
 
 @rule(*_CHOOSING)
-def _choose(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _choose(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An index may name an element twice."""
     once = func is Tensor.__getitem__ and all(_names_once(part) for part in _as_tuple(args[1]))
     return _moved(func, args, kwargs, independent=args[0].independent and once)
@@ -74,7 +72,7 @@ def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, independ
 
 
 @rule(*_CASTING)
-def _cast(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _cast(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, rest = args[0], pytree.tree_map_only(Uncertain, plain, args[1:])
     mean = func(plain(x), *rest, **kwargs)
     dtype = torch.promote_types(mean.dtype, torch.float32)
@@ -83,7 +81,7 @@ def _cast(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 @rule(torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, torch.vstack, torch.dstack)
-def _join(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _join(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     parts, rest = argument(args, kwargs, 0, "tensors"), args[1:]
     kwargs = {name: value for name, value in kwargs.items() if name != "tensors"}
     variances = [variance_of(part) for part in parts]
@@ -91,7 +89,7 @@ def _join(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 @rule(F.pad)
-def _pad(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _pad(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, pad = argument(args, kwargs, 0, "input"), argument(args, kwargs, 1, "pad")
     mode, value = argument(args, kwargs, 2, "mode", "constant"), argument(args, kwargs, 3, "value")
     variance = F.pad(x.variance, pad, mode, 0.0 if mode == "constant" else None)
@@ -99,30 +97,30 @@ def _pad(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 
 @rule(F.interpolate)
-def _interpolate(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _interpolate(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x = argument(args, kwargs, 0, "input")
     if argument(args, kwargs, 3, "mode", "nearest") not in ("nearest", "nearest-exact"):
-        raise taken.cannot(func, "blends neighbors")
+        raise ctx.cannot(func, "blends neighbors")
     rest = {name: given for name, given in kwargs.items() if name != "input"}
     return uncertain(func(plain(x), *args[1:], **rest), func(x.variance, *args[1:], **rest))
 
 
 @rule(torch.where)
-def _where(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _where(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = ("condition", "input", "other")
     condition, a, b = (argument(args, kwargs, at, name) for at, name in enumerate(names))
     if isinstance(condition, Uncertain):
-        raise taken.cannot(func, "branches on random values")
+        raise ctx.cannot(func, "branches on random values")
     a, b = (part if isinstance(part, Tensor) else torch.as_tensor(part, device=condition.device) for part in (a, b))
     mean = torch.where(condition, plain(a), plain(b))
     return uncertain(mean, torch.where(condition, variance_of(a), variance_of(b)).to(wide(mean.dtype)))
 
 
 @rule(torch.masked_fill, Tensor.masked_fill, Tensor.masked_fill_)
-def _masked_fill(taken: Propagation, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _masked_fill(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, mask, value = args[0], argument(args, kwargs, 1, "mask"), argument(args, kwargs, 2, "value")
     if isinstance(value, Uncertain) or not isinstance(x, Uncertain):
-        raise taken.cannot(func, "fills in a random value")
+        raise ctx.cannot(func, "fills in a random value")
     mean = plain(x).masked_fill(mask, value)
     same = mean.shape == x.shape  # a mask of more axes repeats elements
     return uncertain(mean, x.variance.masked_fill(mask, 0.0), independent=x.independent and same)

@@ -9,15 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from caveat.samplers._moment_propagation._propagation import Propagation
+from caveat.errors import UnsupportedModelError
 
-Rule = Callable[["Propagation", Any, tuple[Any, ...], dict[str, Any]], Any]
+
+class Context(Protocol):
+    """What a rule is told of the pass that runs, and tells it."""
+
+    def path(self) -> str:
+        """The path of the module that makes the running call."""
+        ...
+
+    def assumes(self, func: Any, what: str, /) -> None:
+        """Note that the running call is exact only if ``what`` holds."""
+        ...
+
+    def cannot(self, func: Any, why: str, /) -> UnsupportedModelError:
+        """The error for a call that cannot be followed."""
+        ...
+
+
+Rule = Callable[[Context, Any, tuple[Any, ...], dict[str, Any]], Any]
 RULES: dict[Any, Rule] = {}
 escapes: ContextVar[list[str]] = ContextVar("operators_that_met_means_alone")
 
