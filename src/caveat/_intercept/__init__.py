@@ -45,7 +45,7 @@ from caveat._intercept._masks import (
     uniform_from_bits,
     words_along,
 )
-from caveat._intercept._mutation import mutates, substituted_anywhere
+from caveat._intercept._mutation import substituted_anywhere
 from caveat._intercept._network import Network, device_of
 from caveat._intercept._own_draws import OwnDraws, argument, draws_random_numbers, rate_of
 from caveat._intercept._patching import flags_kept, following, patched, run_plainly
@@ -69,6 +69,7 @@ from caveat._intercept._sites import (
 )
 from caveat._intercept._sliced import sides_to_slice
 from caveat._intercept._streams import Streams, place_of, same_in_every_pass
+from caveat._intercept._writes import mutates
 
 __all__ = [
     "DROPOUT_CLASSES",

@@ -14,7 +14,7 @@ import math
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,9 @@ from torch import Tensor
 from caveat._dropping import drop
 from caveat._intercept import _pending as pending
 from caveat._intercept._draw_axis import as_draws, has_draws, is_plain, memory_behind, with_draws_first
-from caveat._intercept._interception import handles
+from caveat._intercept._interception import Pass, handles
 from caveat._intercept._network import storages_of
-
-if TYPE_CHECKING:
-    from caveat._intercept._interception import Pass
-    from caveat._intercept._sites import SiteKey
+from caveat._intercept._sites import SiteKey
 
 # The contributions of all channels are kept for a batch only if they are no larger than this.
 _CONTRIBUTIONS_BYTES = 32 << 20

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,8 @@ from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._reads import argument_read, first_instruction, is_torch_code
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import SiteKey, nested_message, rate_message
+from caveat._intercept._writes import mutates
 from caveat.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from caveat._intercept._pending import Waiting
 
 Handler = Callable[["Pass", Any, tuple[Any, ...], dict[str, Any]], Any]
 HANDLERS: dict[Any, Handler] = {}
@@ -73,7 +71,7 @@ class Pass(FunctionMode):
         self.arguments: list[tuple[Any, ...]] = []
         self.ordinals: dict[str, int] = {}
         self.aliases: dict[int, tuple[Tensor, Tensor]] = {}
-        self.deferred: dict[int, Waiting] = {}
+        self.deferred: dict[int, mutation.Waiting] = {}
         self.flags_written: list[tuple[nn.Module, bool]] = []
         self._end_replay_at_end()
         self._frozen: set[int] | None = None
@@ -205,7 +203,7 @@ class Pass(FunctionMode):
             return self._next(func)
         followed = self.seen.followed
         sites = followed.meet(func, args, kwargs) if followed is not None else None
-        if mutation.mutates(func, kwargs, args):
+        if mutates(func, kwargs, args):
             returned = mutation.call_kept_away(self, run or func, args, kwargs)
         else:
             returned = (run or func)(*args, **kwargs)

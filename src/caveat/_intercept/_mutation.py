@@ -6,78 +6,55 @@ rest of the pass the copy stands wherever the network names the original.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import weakref
+from typing import Any, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch._ops import OpOverload, OpOverloadPacket
 
-from caveat._inputs import map_tensors
+from caveat._inputs import Inputs, map_tensors
 from caveat._intercept._draw_axis import as_draws, memory_behind
-from caveat._intercept._network import storages_of
-
-if TYPE_CHECKING:
-    from caveat._intercept._interception import Pass
-
-_KNOWN: dict[Any, bool] = {}
-_OPERATORS = {
-    "__setitem__",
-    *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "div", "mod", "pow", "matmul")),
-    *(f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift")),
-}
-# These change what a tensor is for autograd, not its values.
-_NOT_VALUES = {"requires_grad_", "detach_", "retain_grad_", "rename_", "share_memory_"}
+from caveat._intercept._network import Network, storages_of
+from caveat._intercept._rules import Drawing, Observations
+from caveat._intercept._writes import targets_of
 
 
-# These write on their second argument where they are told a largest norm.
-_RENORMALIZE = {F.embedding, F.embedding_bag}
+class Waiting(Protocol):
+    """What a stand-in stands for: a product that may never be computed, or not as a whole."""
+
+    stand_in: weakref.ref[Tensor]
+
+    def value(self) -> Tensor:
+        """The product as vmap sees it."""
+        ...
+
+    def reads(self, memory: set[int]) -> bool:
+        """Returns whether this is memory that the product is still to be computed from."""
+        ...
 
 
-def mutates(func: Any, kwargs: dict[str, Any], args: tuple[Any, ...] = ()) -> bool:
-    """Returns whether this call writes on one of its arguments."""
-    if func in _RENORMALIZE:
-        return kwargs.get("max_norm", args[3] if len(args) > 3 else None) is not None
-    return _mutates_by_itself(func) or kwargs.get("inplace") is True or kwargs.get("out") is not None
+class Context(Protocol):
+    """What is asked and told here of the pass that runs.
+
+    ``aliases`` are tensors by their ids, each with what stands for it from here on; ``deferred`` what is not computed
+    yet, by the ids of its stand-ins.
+    """
+
+    network: Network
+    inputs: Inputs
+    drawing: Drawing | None
+    seen: Observations
+    aliases: dict[int, tuple[Tensor, Tensor]]
+    deferred: dict[int, Waiting]
+
+    def is_frozen(self, tensor: Tensor, /) -> bool:
+        """Returns whether its memory is not the pass's own."""
+        ...
 
 
-def _mutates_by_itself(func: Any) -> bool:
-    known = _KNOWN.get(func)
-    if known is None:
-        name = getattr(func, "__name__", "")
-        in_place = name.endswith("_") and not name.endswith("__") and name not in _NOT_VALUES
-        known = _KNOWN[func] = in_place or name in _OPERATORS or any(schema.is_mutable for schema in _schemas(func))
-    return known
-
-
-def _schemas(func: Any) -> list[Any]:
-    """What operators of exported networks and of libraries say about themselves; functions of Python say nothing."""
-    overloads: list[Any] = [func] if isinstance(func, OpOverload) else []
-    if isinstance(func, OpOverloadPacket):
-        overloads = [getattr(cast(Any, func), name) for name in func.overloads() if not name.endswith("out")]
-    return [overload._schema for overload in overloads]
-
-
-def _targets(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """The tensors that a call writes on."""
-    if kwargs.get("out") is not None:
-        given = [kwargs["out"]]
-    elif func in _RENORMALIZE:
-        given = [args[1] if len(args) > 1 else kwargs["weight"]]
-    elif schemas := [schema for schema in _schemas(func) if schema.is_mutable]:
-        named = [list(zip(schema.arguments, args, strict=False)) for schema in schemas]
-        named += [[(each, kwargs[each.name]) for each in schema.arguments if each.name in kwargs] for schema in schemas]
-        pairs = [pair for some in named for pair in some]
-        given = [value for each, value in pairs if each.alias_info is not None and each.alias_info.is_write]
-    else:
-        given = [args[0] if args else kwargs.get("input")]
-    lists = [cast(list[Any], value) if isinstance(value, (tuple, list)) else [value] for value in given]
-    return list({id(part): part for parts in lists for part in parts if isinstance(part, Tensor)}.values())
-
-
-def call_kept_away(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def call_kept_away(ctx: Context, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a call that writes in place, on copies where the memory is not the pass's own."""
-    originals = _targets(func, args, kwargs)
+    originals = targets_of(func, args, kwargs)
     targets = [*originals]
     for place, original in enumerate(originals):
         _settle_readers(ctx, original)
@@ -97,7 +74,7 @@ def call_kept_away(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str
         return func(*args, **kwargs)
 
 
-def assign(ctx: Pass, target: Tensor, value: Tensor) -> Tensor:
+def assign(ctx: Context, target: Tensor, value: Tensor) -> Tensor:
     """Make ``target`` hold ``value`` from here on, as an in-place site does; returns what stands for it."""
     _settle_readers(ctx, target)
     if not ctx.is_frozen(target):
@@ -110,7 +87,7 @@ def assign(ctx: Pass, target: Tensor, value: Tensor) -> Tensor:
     return value
 
 
-def _settle_readers(ctx: Pass, target: Tensor) -> None:
+def _settle_readers(ctx: Context, target: Tensor) -> None:
     """Compute what waits to be computed from memory that is about to be written on."""
     if ctx.deferred:
         memory = storages_of([memory_behind(target)])
@@ -119,7 +96,7 @@ def _settle_readers(ctx: Pass, target: Tensor) -> None:
                 waiting.value()
 
 
-def with_draw_axis(ctx: Pass, tensor: Tensor) -> Tensor:
+def with_draw_axis(ctx: Context, tensor: Tensor) -> Tensor:
     """A copy of ``tensor`` that has a value of its own for each draw of the pass."""
     assert ctx.drawing is not None
     assert ctx.drawing.level is not None
@@ -127,7 +104,7 @@ def with_draw_axis(ctx: Pass, tensor: Tensor) -> Tensor:
     return torch.where(as_draws(every, ctx.drawing.level), tensor, tensor)
 
 
-def substituted(ctx: Pass, arguments: Any) -> Any:
+def substituted(ctx: Context, arguments: Any) -> Any:
     """Arguments of a torch call in which every tensor that stands for another one gives way to it."""
     if isinstance(arguments, Tensor):
         return _current(ctx, arguments)
@@ -138,7 +115,7 @@ def substituted(ctx: Pass, arguments: Any) -> Any:
     return arguments
 
 
-def substituted_anywhere(ctx: Pass, returned: Any) -> Any:
+def substituted_anywhere(ctx: Context, returned: Any) -> Any:
     """What a network returned, of whatever structure, in the same way; then nothing waits any more."""
     if not ctx.aliases and not ctx.deferred:
         return returned
@@ -147,7 +124,7 @@ def substituted_anywhere(ctx: Pass, returned: Any) -> Any:
     return current
 
 
-def _current(ctx: Pass, tensor: Tensor) -> Tensor:
+def _current(ctx: Context, tensor: Tensor) -> Tensor:
     key = id(tensor)
     if key in ctx.deferred:
         return ctx.deferred[key].value()
@@ -156,7 +133,7 @@ def _current(ctx: Pass, tensor: Tensor) -> Tensor:
 
 
 def _instead(
-    ctx: Pass, original: Tensor, target: Tensor, copy: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ctx: Context, original: Tensor, target: Tensor, copy: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], Tensor]:
     ctx.aliases[id(original)] = (original, copy)
 

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._intercept._mutation import mutates
 from caveat._intercept._network import Network, storages_of
+from caveat._intercept._writes import mutates
 
 _MOST_ELEMENTS = 16
 

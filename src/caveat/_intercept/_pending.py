@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,10 @@ from torch import Tensor
 
 from caveat._intercept import _sliced as sliced
 from caveat._intercept._draw_axis import as_draws, current_level, has_draws, is_plain, memory_behind, with_draws_first
-from caveat._intercept._interception import handles
-from caveat._intercept._mutation import mutates
+from caveat._intercept._interception import Pass, handles
+from caveat._intercept._mutation import Waiting
 from caveat._intercept._network import storages_of
-
-if TYPE_CHECKING:
-    from caveat._intercept._interception import Pass
+from caveat._intercept._writes import mutates
 
 # Functions of each element that are finite wherever the element is, and at most a few times as large: what is dropped
 # afterwards may be any finite number before. (0 times the logarithm of 0 would be NaN.)
@@ -35,20 +33,6 @@ _FUNCTIONS: dict[Any, Any] = {
     **{func: func for func in (F.gelu, F.silu, F.mish, F.hardswish, F.relu6, F.softplus, F.logsigmoid, F.softsign)},
     **{func: func for func in (F.selu, F.elu, F.celu, F.leaky_relu, F.hardtanh, F.hardsigmoid)},
 }  # fmt: skip
-
-
-class Waiting(Protocol):
-    """What a stand-in stands for: a product that may never be computed, or not as a whole."""
-
-    stand_in: weakref.ref[Tensor]
-
-    def value(self) -> Tensor:
-        """The product as vmap sees it."""
-        ...
-
-    def reads(self, memory: set[int]) -> bool:
-        """Returns whether this is memory that the product is still to be computed from."""
-        ...
 
 
 @dataclass

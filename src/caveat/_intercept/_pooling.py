@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from caveat._intercept._draw_axis import memory_behind
-from caveat._intercept._interception import handles
-
-if TYPE_CHECKING:
-    from caveat._intercept._interception import Pass
+from caveat._intercept._interception import Pass, handles
 
 Windows = tuple[list[int], list[int], list[int]]
 """Sizes, steps and padding of windows, one of each axis."""
