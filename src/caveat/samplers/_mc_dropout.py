@@ -202,7 +202,7 @@ def mc_dropout(
     See "Dropout as a Bayesian Approximation", Gal and Ghahramani, 2016, https://arxiv.org/abs/1506.02142.
 
     Example:
-        >>> import caveat
+        >>> import caveat, torch
         >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
         >>> sampler = caveat.mc_dropout(model, output=caveat.Logits())
         >>> caveat.predict(sampler, torch.zeros(2, 4), n=20).mean.shape
