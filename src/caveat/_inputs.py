@@ -171,8 +171,11 @@ def map_leaves(function: Callable[[Leaf], Leaf], inputs: Inputs) -> Inputs:
     return with_leaves(inputs, leaves, [function(leaf) for leaf in leaves])
 
 
-def map_of(kind: type | tuple[type, ...], function: Callable[[Any], Any], tree: Any) -> Any:
-    """``tree`` with ``function`` of every leaf that is of ``kind``; a tree of one leaf, as most are, takes no time."""
+def map_tensors(function: Callable[[Any], Any], tree: Any, kind: type = Tensor) -> Any:
+    """``tree`` with ``function`` of every tensor in it, or of every leaf of another kind.
+
+    A tree of one leaf, as most are, takes no time.
+    """
     if isinstance(tree, kind):
         return function(tree)
     if isinstance(tree, _NO_TREES):
@@ -182,11 +185,6 @@ def map_of(kind: type | tuple[type, ...], function: Callable[[Any], Any], tree: 
         return function(leaf) if isinstance(leaf, kind) else leaf
 
     return pytree.tree_map(at_leaf, tree)
-
-
-def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
-    """``tree`` with ``function`` of every tensor in it."""
-    return map_of(Tensor, function, tree)
 
 
 def tensors_in(inputs: Inputs) -> list[Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from caveat._inputs import map_of, map_tensors
+from caveat._inputs import map_tensors
 
 
 class Diverged(Exception):
@@ -100,7 +100,7 @@ class Prefix:
         recorded, tree = self._events[position]
         if recorded != what:
             raise Diverged(f"expected {recorded!r}, got {what!r}")
-        return map_of(_Held, _Held.get, tree)
+        return map_tensors(_Held.get, tree, _Held)
 
     def is_next(self, position: int, what: Any) -> bool:
         """Returns whether the recorded call number ``position`` is a call of ``what``."""
