@@ -15,9 +15,9 @@ from caveat.calibrate import fit_conformal_intervals, fit_conformal_sets
 from caveat.interop._mapie import mapie_estimator
 
 
-def network(outputs: int) -> nn.Module:
+def network(outputs: int, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, outputs)).eval()
 
 
@@ -78,8 +78,8 @@ def test_a_logit_of_yes_is_two_classes_also_in_a_column(columns: int | None) -> 
 
 
 def test_an_ensemble_gives_all_its_members() -> None:
-    classes = caveat.ensemble([network(3), network(3)], output=caveat.Logits())
-    numbers = caveat.ensemble([network(1), network(1)], output=caveat.Mean(0.1))
+    classes = caveat.ensemble([network(3), network(3, seed=1)], output=caveat.Logits())
+    numbers = caveat.ensemble([network(1), network(1, seed=1)], output=caveat.Mean(0.1))
     p = mapie_estimator(classes, classes=3).predict_proba(X.numpy())
     torch.testing.assert_close(torch.from_numpy(p).float(), caveat.predict(classes, X).mean)
     mean = mapie_estimator(numbers).predict(X.numpy())

@@ -100,9 +100,22 @@ def check_members_differ(models: Sequence[nn.Module], values: Sequence[Values]) 
 
 
 def _are_equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Returns whether there are tensors, all equal; the last ones, where members of one backbone differ, come first."""
+    """Returns whether there are tensors, and they are the same.
+
+    The last are compared first: members of one backbone differ there.
+    """
     pairs = [*zip(some, others, strict=False)][::-1]
-    return bool(pairs) and len(some) == len(others) and all(a.shape == b.shape and a.equal(b) for a, b in pairs)
+    return bool(pairs) and len(some) == len(others) and all(_is_equal(a, b) for a, b in pairs)
+
+
+def _is_equal(a: Tensor, b: Tensor) -> bool:
+    """Returns whether two tensors are the same; those of a kind that torch cannot compare are not."""
+    if a is b:
+        return True
+    try:
+        return a.dtype == b.dtype and a.layout == b.layout and a.shape == b.shape and a.equal(b)
+    except RuntimeError:  # sparse ones, and classes of tensors that do not implement it
+        return False
 
 
 def _described(values: Values) -> str:
