@@ -371,12 +371,13 @@ def test_draws_are_memory_of_their_own(parameter: bool, count: int, n: int | Non
 
 
 @pytest.mark.parametrize("backend", [None, "loop"])
-def test_members_of_the_same_weights_are_refused(backend: Any) -> None:
+def test_members_of_the_same_weights_give_a_warning(backend: Any) -> None:
     """Else one checkpoint that was loaded twice would count twice, and copies of one network would vary in nothing."""
     networks = members()
     networks[3].load_state_dict(networks[1].state_dict())
-    with pytest.raises(caveat.CaveatError, match="members 1 and 3 with the same weights"):
-        caveat.predict(ensemble(networks, output=caveat.Logits(), backend=backend), X)
+    sampler = ensemble(networks, output=caveat.Logits(), backend=backend)
+    with pytest.warns(UserWarning, match="Members 1 and 3 of this ensemble have the same weights"):
+        assert caveat.predict(sampler, X).count == len(networks)
 
 
 def test_members_that_share_all_but_the_last_layer_are_no_copies() -> None:

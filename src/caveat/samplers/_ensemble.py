@@ -112,7 +112,8 @@ def ensemble(
 
     Every member runs as in eval mode, whatever mode it is in; none is changed. Members of one architecture are
     evaluated by a recorded program: all at once where there is little to compute, as for small networks on few rows,
-    else one after the other, on as many rows at a time as stay in the cache.
+    else one after the other, on as many rows at a time as stay in the cache. Two members of the same weights give a
+    warning at the first batch.
 
     Args:
         models: M networks, or what ``caveat.fit_ensemble`` returns. They may differ in architecture.
@@ -126,8 +127,7 @@ def ensemble(
         dropout is to stay on, see ``caveat.mixture``.
 
     Raises:
-        InvalidArgumentError: no networks, something other than networks, one of them twice, or on several devices;
-            at the first batch, if two of them have the same weights.
+        InvalidArgumentError: no networks, something other than networks, one of them twice, or on several devices.
         OutputMismatchError: at the first batch, if a member's values have another shape; it says which.
 
     See "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", Lakshminarayanan, Pritzel and

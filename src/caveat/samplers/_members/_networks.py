@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from os import PathLike
@@ -79,8 +80,8 @@ def check_same_values(values: Sequence[Values], what: str = "Member") -> None:
             )
 
 
-def check_members_differ(models: Sequence[nn.Module], values: Sequence[Values]) -> None:
-    """Raises InvalidArgumentError where two networks return the same values by the same numbers.
+def warn_of_equal_members(models: Sequence[nn.Module], values: Sequence[Values]) -> None:
+    """Warns where two networks return the same values by the same numbers.
 
     Equal values alone say little of a row or two, such as zeros, and equal numbers little of two architectures.
 
@@ -92,11 +93,13 @@ def check_members_differ(models: Sequence[nn.Module], values: Sequence[Values]) 
         if _are_equal(*(pytree.tree_leaves(values[each]) for each in (a, b))) and _are_equal(
             *([*models[each].parameters(), *models[each].buffers()] for each in (a, b))
         ):
-            raise _invalid(
-                f"members {a} and {b} with the same weights",
-                "one checkpoint loaded twice, or copies of one network that are not trained yet",
-                "train each network from its own seed, as caveat.fit_ensemble does, or leave one of them out",
+            warnings.warn(
+                f"Members {a} and {b} of this ensemble have the same weights, so that one network counts twice and "
+                "uncertainty is too small. Usual cause: one checkpoint loaded twice, or copies of a network that are "
+                "not trained yet. Train each from its own seed, as caveat.fit_ensemble does, or leave one out.",
+                stacklevel=2,
             )
+            return
 
 
 def _are_equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

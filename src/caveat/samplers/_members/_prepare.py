@@ -31,7 +31,7 @@ from caveat._intercept import agree
 from caveat.errors import InvalidArgumentError, OutputMismatchError, explain
 from caveat.samplers._members._as_eval import EvalNetwork, Kind, rows_of
 from caveat.samplers._members._choice import Counter, Way, choose_rows, choose_way
-from caveat.samplers._members._networks import check_members_differ, check_same_values
+from caveat.samplers._members._networks import check_same_values, warn_of_equal_members
 from caveat.samplers._members._stack import Stack, alike, tensors_of, total_bytes
 from caveat.samplers._members._watch import Watch
 
@@ -135,7 +135,7 @@ class Members:
         """Decide by a pass over a row or two how to run the members on such inputs, which are known by ``key`` then.
 
         Raises:
-            InvalidArgumentError: two members are the same, or a program was asked for, and there can be none.
+            InvalidArgumentError: a program was asked for, and there can be none.
             OutputMismatchError: members that return values of several shapes.
         """
         prepared = self._prepare(inputs)
@@ -151,7 +151,7 @@ class Members:
         with Counter() as counter:
             self._looped(prepared, probed, range(1))
         self._check_same(values, prepared, inputs)
-        check_members_differ(self.models, values)
+        warn_of_equal_members(self.models, values)
         axes, found = prepared.kinds[0].probe.axes, prepared.kinds[0].probe
         rows = (axes.count(inputs) if axes is not None else None) or count
         work = counter.work_per_row(count)
