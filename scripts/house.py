@@ -36,11 +36,13 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """(module, name) of each `from caveat... import name` outside functions, also of those for a type checker alone."""
+    """(module, name) of each `from caveat... import name` that runs when the module is loaded."""
 
     def walk(node: ast.AST) -> Iterator[tuple[str, str]]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                 continue
             if isinstance(child, ast.ImportFrom) and (child.module or "").split(".")[0] == "caveat":
                 yield from ((str(child.module), alias.name) for alias in child.names)
@@ -84,7 +86,7 @@ def through_the_wall() -> list[str]:
 
 
 def circles() -> list[set[str]]:
-    """Groups of modules that load each other, or name each other's types."""
+    """Groups of modules that load each other, by what runs when they are loaded."""
     known = modules()
     edges = {name: {target for target in _targets(name, path, known) if target != name} for name, path in known.items()}
     reach = dict[str, set[str]]()
