@@ -7,8 +7,9 @@ from caveat._estimators._card import draws_line, plain_text, unlike_lines
 from caveat._estimators._fitting import fit_model
 from caveat._estimators._frozen import Standardized, build_on, digest_of_weights, find_frozen, perceptron
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, deal_in_folds
-from caveat._estimators._kind import CardLines, KeyedRows, Kind, Learned, Model, Stored, Training
+from caveat._estimators._kind import CardLines, KeyedRows, Kind, Learned, Stored
 from caveat._estimators._model import (
+    Model,
     highest_level,
     interval_of,
     measure_of,
@@ -23,7 +24,7 @@ from caveat._estimators._model import (
 )
 from caveat._estimators._model_checks import require, under
 from caveat._estimators._model_folder import FILES, changed, check_destination, fingerprint
-from caveat._estimators._objectives import fall_as_cosine, fall_evenly, objective_of, outputs_of, shape_fields
+from caveat._estimators._objectives import Training, fall_as_cosine, fall_evenly, objective_of, outputs_of, shape_fields
 from caveat._estimators._prediction_rows import MOST_CLASSES, prediction_rows
 from caveat._estimators._settings import (
     METHODS,

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._engine import draws as draws_of
-from caveat._estimators._kind import Calibration, Model
-from caveat._estimators._model import in_units, parts_of, summarize_draws, uncertainty_of
+from caveat._estimators._model import Calibration, Model, in_units, parts_of, summarize_draws, uncertainty_of
 from caveat._estimators._targets import Numbers, Target
 from caveat.calibrate import fit_temperature, fit_variance_scaling
 from caveat.measures import MEASURES

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from caveat._estimators._kind import Model
+from caveat._estimators._model import Model
 from caveat._estimators._targets import Classes
 
 _MOST_CLASSES = 20

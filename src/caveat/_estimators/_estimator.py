@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from caveat._estimators._fitting import fit_model, repeat_by_weight
-from caveat._estimators._kind import Kind, Model, Rows
-from caveat._estimators._model import interval_of, predict_from, sets_of, uncertainty_of
+from caveat._estimators._kind import Kind, Rows
+from caveat._estimators._model import Model, interval_of, predict_from, sets_of, uncertainty_of
 from caveat._estimators._settings import settings_of
 from caveat._estimators._sklearn import (
     BaseEstimator,

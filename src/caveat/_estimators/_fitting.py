@@ -13,7 +13,9 @@ from torch import Tensor
 
 from caveat._estimators._calibration import calibrate, uncalibrated
 from caveat._estimators._held_out import FEWEST_TO_CALIBRATE, FOLDS, calibrate_out_of_fold, hold_out
-from caveat._estimators._kind import Kind, Learned, Model, Rows, Training
+from caveat._estimators._kind import Kind, Learned, Rows
+from caveat._estimators._model import Model
+from caveat._estimators._objectives import Training
 from caveat._estimators._targets import Target
 from caveat._tables import Array
 from caveat.errors import InvalidDataError

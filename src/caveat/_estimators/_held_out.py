@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from caveat._estimators._calibration import Part, calibrate_by_parts
-from caveat._estimators._kind import Model
+from caveat._estimators._model import Model
 from caveat._tables import Array
 
 FEWEST_TO_CALIBRATE, _MOST_TO_CALIBRATE = 20, 2000

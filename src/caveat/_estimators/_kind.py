@@ -1,4 +1,4 @@
-"""What differs between estimators of tables, sentences and pictures, and the model that one of them has fitted.
+"""What differs between estimators of tables, sentences and pictures.
 
 A kind trains networks on its rows (``Training`` to ``Learned``), has a reader of new rows, and says of itself what a
 folder and a card must hold. All else is in the base, once.
@@ -7,8 +7,7 @@ folder and a card must hold. All else is in the base, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
@@ -18,10 +17,12 @@ from torch import Tensor, nn
 from caveat._engine import Sampler
 from caveat._estimators._targets import Target
 from caveat._tables import Array
-from caveat.predictive import Logits, Mean, MeanAndLogVariance, Output
-from caveat.samplers import mc_dropout, mixture
+from caveat.predictive import Output
+from caveat.samplers import mc_dropout
 
 if TYPE_CHECKING:
+    from caveat._estimators._model import Model
+    from caveat._estimators._objectives import Training
     from caveat.train import Fit
 
 
@@ -78,36 +79,6 @@ class KeyedRows:
         """Returns some of the rows."""
         inputs = None if self.inputs is None else self.inputs[rows]
         return replace(self, keys=[self.keys[row] for row in cast("list[int]", rows.tolist())], inputs=inputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """What a kind trains on.
-
-    Fields:
-        rows: All rows in their order, also those that are held out.
-        kept: Numbers of the rows to train on.
-        answers: Labels (N,) or standardized targets (N, D) float32 of these.
-        weights: Weights (N,) float32 of these, of mean 1, or None.
-        settings: Parameters, none of them left open.
-        groups: Group (N,) of each of these, rows of one of which are held out together; or None.
-        verbose: Whether to show a bar.
-        checkpoint: Folder from which the same training goes on after it was killed, or None.
-    """
-
-    rows: Any
-    kept: Array
-    answers: Tensor
-    weights: Tensor | None
-    target: Target
-    settings: Any
-    groups: Array | None = None
-    verbose: bool = False
-    checkpoint: Path | None = None
-
-    def place_of(self, part: str) -> Path | None:
-        """Returns where the state of a part of the training is kept, if it is."""
-        return None if self.checkpoint is None else self.checkpoint / part
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,86 +157,6 @@ class Kind:
     other_means: Callable[[Any, Tensor], Tensor | None] | None = None
     folders: tuple[str, ...] = ()
     folds: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """What held-out rows showed; the temperature is in the networks.
-
-    Fields:
-        temperature: Divisor of the logits; 1 of a regression.
-        factors: Factors (D,) of the variances; empty of a classifier.
-        scores: (n, D) |y - mean| / sd of a regression; (n, 1) 1 - p(label) of a classifier; n = 0 if none are held out.
-        noise: Noise variance in standardized units, of networks that do not return it; None of all others.
-        uncertainty: (n,) of the same rows, by the name of the measure.
-        freedom: Degrees of freedom of each target's Student's t, None for a normal; empty: normals.
-    """
-
-    temperature: float
-    factors: Tensor
-    scores: Tensor
-    noise: float | None = None
-    uncertainty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    freedom: tuple[int | None, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """The number of rows that were held out."""
-        return len(self.scores)
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """Networks, and all that is needed to predict with them.
-
-    Fields:
-        shape: Plain data that a network is built from.
-        summary: Plain data on training, for people.
-        policy: Plain data on the threshold and its measure, or None.
-    """
-
-    kind: Kind
-    reader: Any
-    target: Target
-    shape: Any
-    settings: Any
-    networks: tuple[Any, ...]
-    calibration: Calibration
-    summary: dict[str, Any] = field(default_factory=dict[str, Any])
-    policy: dict[str, Any] | None = None
-
-    @property
-    def output(self) -> Output:
-        """How to read what the networks return."""
-        if self.target.classifies:
-            return Logits()
-        noise = self.calibration.noise
-        return MeanAndLogVariance() if noise is None else Mean(noise_variance=noise)
-
-    @cached_property
-    def sampler(self) -> Sampler:
-        """Where its functions come from: thinned networks, of each network in turn."""
-        samplers = [self.kind.sampler(network, self.output) for network in self.networks]
-        return samplers[0] if len(samplers) == 1 else mixture(samplers)
-
-    def describe_calibration(self) -> str:
-        """Returns by which rows the model is calibrated, or why by none, in words."""
-        count, rows = self.calibration.rows, self.kind.rows
-        if not count:
-            bare = (
-                "every class is in a set"
-                if self.target.classifies
-                else "intervals are the networks' own, often too narrow"
-            )
-            reason = f"too few {rows} to spare any" if self.settings.calibration else "as asked"
-            return f"none, {reason}: {bare}"
-        if "folds" in self.summary:
-            folds = self.summary["folds"]
-            return f"{count:,} {rows}, each answered by networks that were trained without it ({folds} folds)"
-        return f"{count:,} {rows} that were not trained on"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "sampler"}
 
 
 @dataclass(frozen=True)

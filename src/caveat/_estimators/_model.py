@@ -1,4 +1,4 @@
-"""What a model of any kind predicts for new rows in the target's units, calibrated, and how unsure it is of each.
+"""A model of any kind, what it predicts for new rows in the target's units, calibrated, and how unsure it is of each.
 
 Intervals and sets hold their level by the conformal scores of rows that were held out. What a model keeps of those rows
 are the scores alone; the level is chosen when it is asked.
@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_number
+from caveat._engine import Sampler, summarized
 from caveat._engine import predict as predict_draws
-from caveat._engine import summarized
-from caveat._estimators._kind import Calibration, Model
+from caveat._estimators._kind import Kind
 from caveat._estimators._settings import SharedSettings
-from caveat._estimators._targets import Classes, Numbers
+from caveat._estimators._targets import Classes, Numbers, Target
 from caveat._numerics import Moments, conformal_quantile
 from caveat.decide import uncertainty
 from caveat.errors import InvalidArgumentError
@@ -27,15 +28,100 @@ from caveat.measures import MEASURES
 from caveat.predictive import (
     Categorical,
     Gaussian,
+    Logits,
+    Mean,
+    MeanAndLogVariance,
     MeanAndVariance,
+    Output,
     Probabilities,
     concatenate,
 )
+from caveat.samplers import mixture
 
 Pred = Categorical | Gaussian
 
 ROUNDING = 1e-6
 """By how much an answer may differ among other rows, as float32 rounds; rows that tie must stay on one side."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What held-out rows showed; the temperature is in the networks.
+
+    Fields:
+        temperature: Divisor of the logits; 1 of a regression.
+        factors: Factors (D,) of the variances; empty of a classifier.
+        scores: (n, D) |y - mean| / sd of a regression; (n, 1) 1 - p(label) of a classifier; n = 0 if none are held out.
+        noise: Noise variance in standardized units, of networks that do not return it; None of all others.
+        uncertainty: (n,) of the same rows, by the name of the measure.
+        freedom: Degrees of freedom of each target's Student's t, None for a normal; empty: normals.
+    """
+
+    temperature: float
+    factors: Tensor
+    scores: Tensor
+    noise: float | None = None
+    uncertainty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    freedom: tuple[int | None, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """The number of rows that were held out."""
+        return len(self.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Networks, and all that is needed to predict with them.
+
+    Fields:
+        shape: Plain data that a network is built from.
+        summary: Plain data on training, for people.
+        policy: Plain data on the threshold and its measure, or None.
+    """
+
+    kind: Kind
+    reader: Any
+    target: Target
+    shape: Any
+    settings: Any
+    networks: tuple[Any, ...]
+    calibration: Calibration
+    summary: dict[str, Any] = field(default_factory=dict[str, Any])
+    policy: dict[str, Any] | None = None
+
+    @property
+    def output(self) -> Output:
+        """How to read what the networks return."""
+        if self.target.classifies:
+            return Logits()
+        noise = self.calibration.noise
+        return MeanAndLogVariance() if noise is None else Mean(noise_variance=noise)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Where its functions come from: thinned networks, of each network in turn."""
+        samplers = [self.kind.sampler(network, self.output) for network in self.networks]
+        return samplers[0] if len(samplers) == 1 else mixture(samplers)
+
+    def describe_calibration(self) -> str:
+        """Returns by which rows the model is calibrated, or why by none, in words."""
+        count, rows = self.calibration.rows, self.kind.rows
+        if not count:
+            bare = (
+                "every class is in a set"
+                if self.target.classifies
+                else "intervals are the networks' own, often too narrow"
+            )
+            reason = f"too few {rows} to spare any" if self.settings.calibration else "as asked"
+            return f"none, {reason}: {bare}"
+        if "folds" in self.summary:
+            folds = self.summary["folds"]
+            return f"{count:,} {rows}, each answered by networks that were trained without it ({folds} folds)"
+        return f"{count:,} {rows} that were not trained on"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "sampler"}
 
 
 def predict_from(model: Model, inputs: Tensor, draws: int | None = None) -> Pred:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caveat._estimators._held_out import even_fraction, without_whole_classes
-from caveat._estimators._kind import Training
 from caveat._estimators._targets import Target
 from caveat._seeds import fold_in
+from caveat._tables import Array
 from caveat.losses import beta_nll
 
 _FEWEST_TO_VALIDATE = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a kind trains on.
+
+    Fields:
+        rows: All rows in their order, also those that are held out.
+        kept: Numbers of the rows to train on.
+        answers: Labels (N,) or standardized targets (N, D) float32 of these.
+        weights: Weights (N,) float32 of these, of mean 1, or None.
+        settings: Parameters, none of them left open.
+        groups: Group (N,) of each of these, rows of one of which are held out together; or None.
+        verbose: Whether to show a bar.
+        checkpoint: Folder from which the same training goes on after it was killed, or None.
+    """
+
+    rows: Any
+    kept: Array
+    answers: Tensor
+    weights: Tensor | None
+    target: Target
+    settings: Any
+    groups: Array | None = None
+    verbose: bool = False
+    checkpoint: Path | None = None
+
+    def place_of(self, part: str) -> Path | None:
+        """Returns where the state of a part of the training is kept, if it is."""
+        return None if self.checkpoint is None else self.checkpoint / part
 
 
 def outputs_of(target: Target) -> int:

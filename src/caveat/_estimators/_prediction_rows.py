@@ -9,8 +9,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from caveat._estimators._kind import Model
-from caveat._estimators._model import interval_of, sets_of, uncertainty_of
+from caveat._estimators._model import Model, interval_of, sets_of, uncertainty_of
 from caveat._estimators._targets import Classes, Numbers
 from caveat._tables import Array
 from caveat.measures import decompose

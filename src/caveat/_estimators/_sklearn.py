@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from caveat._checks import is_missing
-from caveat._estimators._kind import Kind, Model
+from caveat._estimators._kind import Kind
+from caveat._estimators._model import Model
 from caveat._extras import require
 from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, InvalidDataError

@@ -11,8 +11,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from caveat._estimators._card import model_card
-from caveat._estimators._kind import Calibration, Kind, Model, Stored
-from caveat._estimators._model import measures_of
+from caveat._estimators._kind import Kind, Stored
+from caveat._estimators._model import Calibration, Model, measures_of
 from caveat._estimators._model_checks import (
     check_calibration,
     check_names,

@@ -13,8 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from caveat._estimators._kind import Model
-from caveat._estimators._model import ROUNDING, Pred, measure_of, uncertainty_of, unit_of
+from caveat._estimators._model import ROUNDING, Model, Pred, measure_of, uncertainty_of, unit_of
 from caveat._estimators._targets import Classes, Numbers
 from caveat._goal import Goal, check_aims
 from caveat.decide import (
