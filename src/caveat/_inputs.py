@@ -19,15 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 from torch.utils import _pytree as pytree
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-    SubsetRandomSampler,
-)
 
 from caveat.errors import InvalidArgumentError
 
@@ -367,30 +358,4 @@ def _misfit(in_dims: Any, got: str) -> InvalidArgumentError:
         got=f"in_dims={in_dims!r} for {got}",
         cause="an input that was added, or an axis that is the features",
         fix="in_dims=0, or (0, None) for forward(x, shared), or {'x': 0, 'shared': None} for keyword arguments",
-    )
-
-
-def rows_of_loader(loader: DataLoader[Any]) -> Any:
-    """Returns the dataset of a ``DataLoader``, or the part of it that its sampler is restricted to.
-
-    Raises:
-        InvalidArgumentError: A sampler that repeats or leaves out rows by chance.
-    """
-    dataset = cast(Any, loader.dataset)
-    if isinstance(dataset, IterableDataset):
-        return cast(Any, dataset)
-    batches = cast(Any, loader.batch_sampler)
-    sampler = cast(Any, loader.sampler if batches is None else getattr(batches, "sampler", batches))
-    if type(batches) not in (BatchSampler, type(None)):
-        sampler = batches
-    if type(sampler) is SubsetRandomSampler:
-        return Subset(dataset, [int(row) for row in sampler.indices])
-    every = type(sampler) is SequentialSampler
-    if every or (type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(dataset)):
-        return dataset
-    raise InvalidArgumentError(
-        "A DataLoader must be of all rows of its dataset, or of a SubsetRandomSampler: each row is taken once.",
-        got=f"a DataLoader with a {type(sampler).__name__}",
-        cause="rows weighted or drawn by the sampler, which would have no effect",
-        fix="pass the rows that you mean, torch.utils.data.Subset(dataset, indices), and weigh classes in the loss",
     )

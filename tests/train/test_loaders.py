@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    Sampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
@@ -72,15 +74,47 @@ class EveryOther(BatchSampler):
         yield from list(super().__iter__())[::2]
 
 
+class InRandomBuckets(Sampler[list[int]]):
+    """All rows in batches of neighbors, the batches in another order each time, as of sequences by their length."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches, self.generator = batches, torch.Generator().manual_seed(0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(len(X) // 4, generator=self.generator)[: self.batches]
+        yield from ([4 * int(bucket) + row for row in range(4)] for bucket in order)
+
+
+def test_the_part_that_a_sampler_of_ones_own_gives_each_time_is_read() -> None:
+    rows = Rows()
+    train(network(), DataLoader(rows, batch_sampler=EveryOther(range(40), 4, drop_last=False)))
+    assert rows.read == {row for row in range(40) if row // 4 % 2 == 0}
+
+
+def test_buckets_in_a_random_order_are_all_rows_and_keep_their_generator() -> None:
+    rows, buckets = Rows(), InRandomBuckets(batches=10)
+    before = buckets.generator.get_state()
+    train(network(), DataLoader(rows, batch_sampler=buckets))
+    assert rows.read == set(range(40))
+    assert torch.equal(buckets.generator.get_state(), before)
+
+
+def test_a_last_batch_that_is_dropped_is_read_all_the_same() -> None:
+    rows = Rows()
+    train(network(), DataLoader(rows, 7, shuffle=True, drop_last=True))
+    assert rows.read == set(range(40))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"sampler": WeightedRandomSampler([1.0] * 40, 40)},
         {"sampler": RandomSampler(X, replacement=True)},
         {"sampler": RandomSampler(X, num_samples=10)},
-        {"batch_sampler": EveryOther(range(40), 4, drop_last=False)},
+        {"batch_sampler": InRandomBuckets(batches=7)},
+        {"batch_sampler": ([row % 40] for row in itertools.count())},
     ],
-    ids=["weighted", "replacement", "fewer", "own"],
+    ids=["weighted", "replacement", "fewer", "own", "endless"],
 )
 def test_loaders_that_weigh_or_leave_out_rows_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(caveat.CaveatError, match="must be of all rows"):

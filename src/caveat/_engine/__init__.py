@@ -3,7 +3,7 @@
 from caveat._engine._bound import BoundNetwork, out_of_memory
 from caveat._engine._collect import gathered, summarized
 from caveat._engine._executors import Task, record, replay, vectorized
-from caveat._engine._loaded import check_fits, inputs_of
+from caveat._engine._loaded import check_fits, inputs_of, rows_of_loader
 from caveat._engine._memory import CACHE_BYTES, allowed_bytes, is_out_of_memory
 from caveat._engine._misuse import check_sampler_passed
 from caveat._engine._one_by_one import OneByOne, fitting, one_by_one, stacked
@@ -52,6 +52,7 @@ __all__ = [
     "predict_batches",
     "record",
     "replay",
+    "rows_of_loader",
     "shorten",
     "split_rows",
     "stacked",

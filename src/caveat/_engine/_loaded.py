@@ -1,14 +1,19 @@
-"""What of a loader's batch goes into a network, by the arguments of its ``forward``."""
+"""What of a loader goes into a network: which rows of its dataset, and what of a batch, by ``forward``'s arguments."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
+from operator import index
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 
+from caveat._intercept import seeded
 from caveat.errors import InvalidArgumentError
 
 _WHOLE = "pass (x,) where the named tuple is one argument; of a loader's batches: inputs=lambda batch: (batch,)"
@@ -43,6 +48,47 @@ def inputs_of(batch: Any, model: nn.Module | None) -> Any:
             "inputs",
         )
     return items[: max(needed, 1)]
+
+
+def rows_of_loader(loader: DataLoader[Any]) -> Any:
+    """Returns the dataset of a ``DataLoader``, or the part of it that its sampler is restricted to.
+
+    Raises:
+        InvalidArgumentError: A sampler that repeats rows, or leaves out others each time.
+    """
+    dataset = cast(Any, loader.dataset)
+    if isinstance(dataset, IterableDataset):
+        return cast(Any, dataset)
+    batches = cast(Any, loader.batch_sampler)
+    # The usual batches may leave out a last one that is not full; its rows are read all the same.
+    own = batches is not None and type(batches) is not BatchSampler
+    sampler = batches if own else cast(Any, loader if batches is None else batches).sampler
+    rows, again = _rows_of_two_epochs(sampler, own, len(dataset))
+    if len(set(rows)) == len(rows) and set(rows) == set(again):
+        return dataset if len(rows) == len(dataset) else Subset(dataset, sorted(rows))
+    raise InvalidArgumentError(
+        "A DataLoader must be of all rows of its dataset, or of the same part each time: each row is taken once.",
+        got=f"a {type(sampler).__name__} that repeats rows, or leaves out others each time",
+        cause="rows weighted or drawn by the sampler, which would have no effect",
+        fix="pass the rows that you mean, torch.utils.data.Subset(dataset, indices), and weigh classes in the loss",
+    )
+
+
+def _rows_of_two_epochs(sampler: Any, batched: bool, most: int) -> tuple[list[int], list[int]]:
+    """Returns the rows that a sampler gives twice, up to one more than there are; its generators stay as they are."""
+    generators = [value for value in getattr(sampler, "__dict__", {}).values() if isinstance(value, torch.Generator)]
+    before = [generator.get_state() for generator in generators]
+
+    def rows() -> list[int]:
+        given: Iterable[Any] = chain.from_iterable(sampler) if batched else sampler
+        return [index(row) for row in islice(given, most + 1)]
+
+    try:
+        with seeded(0):
+            return rows(), rows()
+    finally:
+        for generator, state in zip(generators, before, strict=True):
+            generator.set_state(state)
 
 
 def check_fits(x: Any, model: nn.Module) -> None:

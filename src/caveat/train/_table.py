@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from caveat._checks import describe
-from caveat._inputs import rows_of_loader
+from caveat._engine import rows_of_loader
 from caveat._intercept import seed_all
 from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain

@@ -12,18 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, default_collate  # pyright: ignore[reportUnknownVariableType]
 
-from caveat._engine import check_fits, inputs_of
-from caveat._inputs import (
-    Inputs,
-    Leaf,
-    along_first,
-    as_inputs,
-    map_leaves,
-    move,
-    read_in_dims,
-    rows_of_loader,
-    tensors_in,
-)
+from caveat._engine import check_fits, inputs_of, rows_of_loader
+from caveat._inputs import Inputs, Leaf, along_first, as_inputs, map_leaves, move, read_in_dims, tensors_in
 from caveat._intercept import device_of, seed_all, seeded
 from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError
