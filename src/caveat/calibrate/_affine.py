@@ -78,8 +78,18 @@ def fit_vector_scaling(logits: Tensor, labels: Tensor) -> AffineScaling:
 def fit_matrix_scaling(logits: Tensor, labels: Tensor, *, off_diagonal: float = 0.01) -> AffineScaling:
     """A full matrix and an offset, with the greatest likelihood less a penalty: C^2 + C numbers.
 
-    Arguments, returns and errors are those of `fit_temperature`, besides `off_diagonal`, at least 0: the weight of the
-    penalty on the mean square of the matrix off its diagonal, and on the offset; with 0 and few rows the map overfits.
+    Args:
+        logits: (B..., C), or (S, B..., C) as in `fit_temperature`.
+        labels: (B...), integers.
+        off_diagonal: Weight of the penalty on the mean square of the matrix off its diagonal, and on the offset;
+            with 0 and few rows the map overfits.
+
+    Returns:
+        A callable: logits (..., C) to probabilities (..., C).
+
+    Raises:
+        InvalidArgumentError: shapes or labels that do not fit, no rows, or a negative penalty.
+        NotFiniteError: NaN or +inf among the logits.
 
     See "On Calibration of Modern Neural Networks", Guo et al., 2017; the penalty is that of "Beyond Temperature
     Scaling", Kull et al., 2019.

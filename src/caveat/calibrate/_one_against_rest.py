@@ -92,9 +92,20 @@ class Platt:
 def fit_isotonic(logits: Tensor, labels: Tensor) -> Isotonic:
     """Isotonic regression of each class's probability on whether it is the label; needs scikit-learn.
 
-    Follows any rising curve, so it wants rows: about a thousand, or it fits their noise. Arguments, returns and errors
-    are those of `fit_temperature`, but that every draw of every row counts as a row; and `MissingExtraError` without
-    scikit-learn.
+    Follows any rising curve, so it wants rows: about a thousand, or it fits their noise.
+
+    Args:
+        logits: (B..., C); of draws (S, B..., C) every draw of every row counts as a row. Of a pooled predictive pass
+            the log of its probabilities.
+        labels: (B...), integers, of rows that the network was not trained on.
+
+    Returns:
+        A callable: logits (..., C) to probabilities (..., C).
+
+    Raises:
+        InvalidArgumentError: shapes or labels that do not fit, or no rows.
+        NotFiniteError: NaN or +inf among the logits.
+        MissingExtraError: scikit-learn is not installed.
 
     Example:
         >>> p = torch.tensor([0.1, 0.1, 0.8, 0.8])

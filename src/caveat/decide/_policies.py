@@ -74,7 +74,9 @@ def refer(
         spent: Number of today's referrals so far: ``Ledger.count("refer", day=...)`` knows.
         threshold: only rows above it are referred, and those for which no time is left are abstained from. If not
             given, the least sure rows are referred as far as the budget goes and all others answered.
-        measure, names, ids: As in ``abstain``.
+        measure: Measure to rank by, as in ``uncertainty``.
+        names: Names of the classes.
+        ids: Identifiers of the rows.
 
     Returns:
         A ``Decision`` with the actions "answer", "refer" and "abstain". Of equally unsure rows the first are referred.
@@ -126,7 +128,8 @@ def cheapest_action(
         pred: Predictive over classes.
         costs: (C, A): ``costs[c][a]`` is the cost of action ``a`` where the truth is class ``c``. A at least C.
         actions: A names; those of the classes, then "action C", ... if not given.
-        names, ids: As in ``abstain``.
+        names: Names of the classes.
+        ids: Identifiers of the rows.
 
     Returns:
         A ``Decision``; its cost is the expected one, its uncertainty the predictive entropy. Of equally cheap actions

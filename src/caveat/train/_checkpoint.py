@@ -199,7 +199,6 @@ def _set_attributes(training: Training, tensors: dict[str, Tensor], plain: dict[
             spaces[f"{one}.{two}"][0][name] = value
 
 
-
 def _optimizer_state(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns what an optimizer keeps between two steps, by parameter and name: its tensors and its numbers."""
     tensors: dict[str, Tensor] = {}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from caveat._extras import check_installed, require
+from caveat._extras import check_installed
 from caveat.cli._arguments import check_model
 from caveat.cli._listen import listen
 from caveat.errors import InvalidArgumentError
@@ -57,9 +57,8 @@ def serve(
     """
     for folder in models:
         check_model(folder)
-    for module in ("fastapi", "uvicorn", "prometheus_client"):
-        require(module, "serve")
-    check_installed("safetensors", "serve")
+    for package in ("fastapi", "uvicorn", "prometheus_client", "safetensors"):
+        check_installed(package, "serve")
     import torch
 
     from caveat.cli._serve._app import build_app
