@@ -62,7 +62,7 @@ def check_installed(package: str, extra: str) -> None:
     Raises:
         MissingExtraError: it is not installed.
     """
-    if package not in sys.modules and importlib.util.find_spec(package) is None:
+    if sys.modules.get(package) is None and importlib.util.find_spec(package) is None:
         raise MissingExtraError(_missing(package, extra))
 
 
