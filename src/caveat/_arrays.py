@@ -65,7 +65,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     array: Any = None
     try:
         array = np.asarray(
-            cast(Any, value).to_numpy() if hasattr(cast(object, value), "to_numpy") else cast(Any, value)
+            cast(Any, value).to_numpy() if hasattr(cast(object, value), "to_numpy") else masked_as_nan(value)
         )
         array = array.astype(np.float64) if array.dtype.kind == "O" else array
     except (TypeError, ValueError):
@@ -77,6 +77,18 @@ def as_tensor(value: Any, name: str) -> Tensor:
     kind, size = array.dtype.kind, array.dtype.itemsize
     plain = np.int64 if kind == "u" and size > 1 else np.float64 if size > 8 else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.array(array, dtype=plain, order="C"))  # a copy: it may be read-only
+
+
+def masked_as_nan(values: Any) -> Any:
+    """Returns a masked array with NaN for what is masked, anything else as it is.
+
+    Example:
+        >>> masked_as_nan(np.ma.masked_array([1, 1000], mask=[False, True]))
+        array([ 1., nan])
+    """
+    if not np.ma.is_masked(values):
+        return values
+    return values.astype(np.promote_types(values.dtype, np.float16)).filled(np.nan)
 
 
 def truth_like(pred: Categorical | Bernoulli | Gaussian, y: Tensor) -> Tensor:
@@ -192,11 +204,12 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
         return [of_rows.flatten(1).mean(-1) if of_rows.ndim > 1 else of_rows]
     if isinstance(pred, Categorical):
         if first in ("probabilities", "deterministic"):
-            return [pred.mean]
+            return [_mean_probabilities(pred)]
         if first == "logits":
-            return [pred.mean.log()]
+            return [pred.moments.mean.log().to(pred.dtype)]
     if isinstance(pred, Gaussian):
         if pair == ("mean", "variance"):
+            _require_normal(pred)
             return [pred.mean, pred.variance]
         if pair == ("mean", "scale"):
             return [pred.mean, pred.variance.sqrt()]
@@ -214,6 +227,22 @@ def _parts_of(pred: Any, names: Sequence[str], level: Callable[[], float]) -> li
         cause="a predictive of targets where classes are asked for, of several heads, or in another's place",
         fix='pred["head"] for one head; pred.mean for its numbers',
     )
+
+
+def _mean_probabilities(pred: Categorical) -> Tensor:
+    """Mean probabilities (B..., C) in the results' dtype; wider where that would rule out a class that is possible."""
+    mean = pred.mean
+    return pred.moments.mean if bool(((mean == 0) & (pred.moments.mean > 0)).any()) else mean
+
+
+def _require_normal(pred: Gaussian) -> None:
+    if pred.freedom is not None and bool(pred.freedom.isfinite().any()):
+        raise InvalidArgumentError(
+            "A mean and a variance stand for a normal, and this predictive is none.",
+            got=f"Student's t of {pred.freedom.tolist()} degrees of freedom, whose score is another",
+            cause="a model whose held-out rows showed tails",
+            fix="pred.crps(y).mean() or -pred.log_prob(y).mean(); or dataclasses.replace(pred, freedom=None)",
+        )
 
 
 def _entropy_of(pred: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 
 from caveat import calibrate, metrics
 from caveat._arrays import as_tensor
-from caveat.errors import InvalidArgumentError
+from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.predictive import BinaryLogit, Logits, Mean
+from caveat.train import fit
 
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0] * 5)
 CLASSES = Logits().summarize(torch.randn(8, 30, 3, generator=torch.Generator().manual_seed(0)))
@@ -154,3 +156,37 @@ def test_a_bootstrap_reads_intervals_at_its_metrics_level() -> None:
     score = functools.partial(metrics.interval_score, level=0.5)
     value = metrics.bootstrap(score, NUMBERS, Y, resamples=20, level=0.99).value
     torch.testing.assert_close(value, metrics.interval_score(low[:, 0], high[:, 0], Y, level=0.5))
+
+
+def test_what_is_masked_counts_as_missing() -> None:
+    numbers = np.ma.masked_array([1.0, 2.0, 1000.0], mask=[False, False, True])
+    classes = np.ma.masked_array([0, 1, 5], mask=[False, False, True])
+    with pytest.raises(NotFiniteError, match="1 of 3 values"):
+        metrics.root_mean_squared_error(numbers, np.zeros(3))
+    with pytest.raises(InvalidArgumentError, match="labels must be class numbers"):
+        metrics.accuracy(torch.full((3, 6), 1 / 6), classes)
+    data = numbers[:, None].astype("f4"), np.zeros((3, 1), "f4")
+    with pytest.raises(NotFiniteError, match="row 2"):
+        fit(torch.nn.Linear(1, 1), torch.nn.MSELoss(), data, epochs=1)
+    assert as_tensor(classes[:2], "labels").tolist() == [0, 1]
+    assert as_tensor(classes[:2], "labels").dtype == torch.int64
+
+
+def test_a_class_that_is_possible_is_not_ruled_out_by_rounding() -> None:
+    logits, labels = torch.tensor([[150.0, 0.0]]).repeat(10, 1), torch.tensor([1] + [0] * 9)
+    pred = Logits().summarize(logits[None])
+    assert pred.mean[0, 1] == 0
+    assert metrics.negative_log_likelihood(pred, labels).item() == pytest.approx(15.0)
+    wanted = calibrate.fit_temperature(logits, labels)
+    assert calibrate.fit_temperature(pred, labels).temperature.item() == pytest.approx(wanted.temperature.item())
+    torch.testing.assert_close(wanted(pred), wanted(logits))
+    assert wanted(pred).dtype == torch.float32
+
+
+@pytest.mark.parametrize("score", [metrics.crps, metrics.gaussian_negative_log_likelihood])
+def test_no_score_of_a_normal_is_given_for_a_predictive_with_tails(score: Any) -> None:
+    heavy = dataclasses.replace(NUMBERS, freedom=torch.tensor([3.0], dtype=torch.float64))
+    with pytest.raises(InvalidArgumentError, match="Student's t of"):
+        score(heavy, Y[:, None])
+    light = dataclasses.replace(NUMBERS, freedom=torch.tensor([torch.inf], dtype=torch.float64))
+    torch.testing.assert_close(score(light, Y[:, None]), score(NUMBERS, Y[:, None]))

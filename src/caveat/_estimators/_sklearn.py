@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caveat._arrays import masked_as_nan
 from caveat._checks import is_missing
 from caveat._estimators._kind import Kind
 from caveat._estimators._model import Model
@@ -160,7 +161,7 @@ def row_weights(sample_weight: Any, rows: int) -> Array:
     """
     if sample_weight is None:
         return np.ones(rows)
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = np.asarray(masked_as_nan(sample_weight), dtype=np.float64)
     good = weights.shape == (rows,) and bool(np.isfinite(weights).all()) and bool((weights >= 0).all())
     if good and bool((weights > 0).any()):
         return weights

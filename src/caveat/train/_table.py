@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from caveat._arrays import masked_as_nan
 from caveat._checks import describe
 from caveat._engine import rows_of_loader
 from caveat._intercept import seed_all
@@ -153,7 +154,7 @@ def _tensor(leaf: Any) -> Tensor:
     if isinstance(leaf, Tensor):
         return leaf.detach()
     if isinstance(leaf, np.ndarray):
-        return torch.as_tensor(leaf)
+        return torch.as_tensor(masked_as_nan(leaf))
     raise InvalidArgumentError(
         "Inputs and targets must be tensors or NumPy arrays, or tuples or dicts of them.",
         got=type(leaf).__name__,
