@@ -39,6 +39,25 @@ def test_tails_are_those_of_scipy(nu: int) -> None:
     assert float(pred.variance[0, 0]) == pytest.approx(truth.var())
 
 
+@pytest.mark.parametrize("nu", [*FREEDOM, 200])
+def test_far_tails_keep_their_digits(nu: int) -> None:
+    truth = stats.t(nu, 2, 3 * ((nu - 2) / nu) ** 0.5)
+    y = np.array([-3e8, -3e5, -3000.0, -118.0, -22.0, -7.1, -6.9])
+    found = heavy([nu], len(y)).cdf(torch.from_numpy(y)[:, None])[:, 0]
+    np.testing.assert_allclose(found, truth.cdf(y), rtol=1e-9, atol=1e-300)
+    for q in (1e-100, 1e-30, 1e-16, 1e-9):
+        np.testing.assert_allclose(heavy([nu]).quantile(q)[0, 0], truth.ppf(q), rtol=1e-7)
+
+
+@given(st.sampled_from(FREEDOM), st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8))
+def test_levels_rise_within_0_and_1(nu: int, y: list[float]) -> None:
+    at = torch.tensor(sorted(y), dtype=torch.float64)[:, None]
+    found = heavy([nu], len(y)).cdf(at)[:, 0]
+    assert bool((found.diff() >= -1e-15).all())
+    assert found[0] >= 0
+    assert found[-1] <= 1
+
+
 @pytest.mark.parametrize("nu", [3, 6, 15])
 @pytest.mark.parametrize("y", [-7.0, 2.0, 2.9])
 def test_crps_is_the_integral_that_defines_it(nu: int, y: float) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from caveat.predictive._mixture import normal_log_prob
 
-_HALVINGS = 80
+_HALVINGS, _FRACTIONS = 80, 40
+_FAR = 3.0  # standard deviations beyond which a tail is computed by itself: one less the middle has lost its digits
 
 
 def student_log_prob(y: Tensor, mean: Tensor, variance: Tensor, freedom: Tensor) -> Tensor:
@@ -36,13 +37,13 @@ def student_cdf(y: Tensor, mean: Tensor, variance: Tensor, freedom: Tensor) -> T
 
 def student_quantile(q: float, freedom: Tensor) -> Tensor:
     """The value that it is below with probability q, in standard deviations from the mean, in the freedom's shape."""
-    high = torch.full_like(freedom, (1 / min(q, 1 - q)) ** 0.5)  # by Chebyshev's inequality
+    high = torch.full_like(freedom, math.asinh((1 / min(q, 1 - q)) ** 0.5))  # by Chebyshev's inequality
     low = -high
-    for _ in range(_HALVINGS):
+    for _ in range(_HALVINGS):  # of the inverse hyperbolic sine, in which far tails are near
         middle = (low + high) / 2
-        enough = standard_cdf(middle, freedom) >= q
+        enough = standard_cdf(middle.sinh(), freedom) >= q
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    return torch.where(freedom.isfinite(), high, NormalDist().inv_cdf(q))
+    return torch.where(freedom.isfinite(), high.sinh(), NormalDist().inv_cdf(q))
 
 
 def student_crps(y: Tensor, mean: Tensor, variance: Tensor, freedom: Tensor) -> Tensor:
@@ -64,8 +65,31 @@ def standard_cdf(z: Tensor, freedom: Tensor) -> Tensor:
     """Probability that it is at most z, for a mean of 0 and a variance of 1."""
     found = 0.5 * torch.erfc(-z / math.sqrt(2)) + torch.zeros_like(freedom)
     for nu in set(cast("list[float]", freedom.flatten().tolist())) - {math.inf}:
-        found = torch.where(freedom == nu, 0.5 + 0.5 * _central(z / (nu - 2) ** 0.5, int(nu)), found)
+        found = torch.where(freedom == nu, _cdf(z, int(nu)), found)
     return found
+
+
+def _cdf(z: Tensor, nu: int) -> Tensor:
+    scale = (nu - 2) ** 0.5
+    tail = _tail(z.abs().clamp(min=_FAR) / scale, nu)
+    middle = 0.5 + 0.5 * _central(z / scale, nu)
+    return torch.where(z < -_FAR, tail, torch.where(z > _FAR, 1 - tail, middle))
+
+
+def _tail(x: Tensor, nu: int) -> Tensor:
+    """Probability that t lies above sqrt(nu) x, by the continued fraction of the incomplete beta function.
+
+    See "Handbook of Mathematical Functions", Abramowitz and Stegun, 1964, 26.5.8, evaluated from its end.
+    """
+    a, b = nu / 2, 0.5
+    w = 1 / (1 + x.square())
+    fraction = torch.ones_like(w)
+    for m in range(_FRACTIONS, 0, -1):
+        even = m * (b - m) / ((a + 2 * m - 1) * (a + 2 * m)) * w
+        odd = -(a + m - 1) * (a + b + m - 1) / ((a + 2 * m - 2) * (a + 2 * m - 1)) * w
+        fraction = 1 + odd / (1 + even / fraction)
+    constant = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) + math.log(2 * a)
+    return (a * w.log() - b * x.square().reciprocal().log1p() - constant).exp() / fraction
 
 
 def _central(x: Tensor, nu: int) -> Tensor:
