@@ -256,7 +256,7 @@ def says_only_0_and_1(x: Tensor) -> bool:
 
 def require_levels(x: Tensor, name: str) -> None:
     """Raises `InvalidArgumentError` unless every value lies in [0, 1]."""
-    if float(x.amin()) < 0 or float(x.amax()) > 1:
+    if bool(((x < 0) | (x > 1)).any()):
         raise InvalidArgumentError(
             f"{name} must lie in [0, 1].",
             got=f"values from {float(x.amin()):.4g} to {float(x.amax()):.4g}",
@@ -273,6 +273,18 @@ def require_positive(x: Tensor, name: str) -> None:
             got=f"values down to {float(x.amin()):.4g}",
             cause="a log-variance in place of a variance, or a predictive without observation noise",
             fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
+        )
+
+
+def require_not_negative(x: Tensor, name: str) -> None:
+    """Raises `InvalidArgumentError` where a value is below 0, `NotFiniteError` where one is NaN."""
+    require_no_nan(x, name)
+    if bool((x < 0).any()):
+        raise InvalidArgumentError(
+            f"{name} must not be negative.",
+            got=f"values down to {float(x.amin()):.4g}",
+            cause="a log-variance in place of a variance",
+            fix="log_variance.exp()",
         )
 
 

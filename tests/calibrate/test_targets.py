@@ -356,6 +356,49 @@ def test_bad_settings() -> None:
         RAPS(penalty=-1.0)
 
 
+TWO = torch.stack((ONE, ONE), -1)
+SHIFTED = TWO + torch.tensor([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given", "error", "words"),
+    [
+        (fit_conformal_intervals(ONE, ONE + 1, scale=ONE), (ONE, -ONE), InvalidArgumentError, "must not be negative"),
+        (fit_conformal_intervals(ONE, ONE + 1, scale=ONE), (ONE, ONE[:, None]), InvalidArgumentError, "same shape"),
+        (fit_conformal_intervals(ONE, ONE + 1, scale=ONE), (ONE, ONE * torch.nan), NotFiniteError, "scale"),
+        (fit_conformal_intervals(ONE, ONE + 1, scale=ONE), (ONE * torch.nan, ONE), NotFiniteError, "mean"),
+        (fit_conformal_intervals(ONE, ONE + 1), (ONE * torch.nan,), NotFiniteError, "mean"),
+        (fit_conformal_intervals(TWO, SHIFTED), (torch.ones(2),), InvalidArgumentError, r"targets of shape \(2,\)"),
+        (fit_conformal_intervals(TWO, SHIFTED), (ONE[:, None],), InvalidArgumentError, r"targets of shape \(2,\)"),
+        (fit_conformal_intervals((ONE, ONE), ONE), (ONE, ONE[:, None]), InvalidArgumentError, "same shape"),
+        (fit_conformal_intervals((ONE, ONE), ONE), (ONE, ONE * torch.nan), NotFiniteError, "high"),
+        (fit_variance_scaling(TWO, TWO, SHIFTED), (-ONE,), InvalidArgumentError, "must not be negative"),
+        (fit_variance_scaling(TWO, TWO, SHIFTED), (ONE * torch.nan,), NotFiniteError, "variance"),
+        (
+            fit_variance_scaling(TWO, TWO, SHIFTED, per_target=True),
+            (ONE[:, None],),
+            InvalidArgumentError,
+            r"targets of shape \(2,\)",
+        ),
+        (fit_quantile_recalibration(ONE / 2), (ONE + 1,), InvalidArgumentError, r"lie in \[0, 1\]"),
+        (fit_quantile_recalibration(ONE / 2), (ONE * torch.nan,), NotFiniteError, "levels"),
+    ],
+)
+def test_maps_refuse_what_no_map_is_of(fitted: Any, given: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        fitted(*given)
+
+
+def test_maps_take_what_goes_with_their_fit() -> None:
+    column = fit_conformal_intervals(ONE[:, None], ONE[:, None] + 1, level=0.5)
+    assert column(ONE)[0].shape == ONE.shape
+    assert fit_conformal_intervals(TWO, SHIFTED, level=0.5)(torch.ones(3, 4, 2))[0].shape == (3, 4, 2)
+    assert column(ONE[:0])[0].shape == (0,)
+    nothing_known = fit_conformal_intervals(ONE, ONE + 1, scale=ONE, level=0.9)
+    low, high = nothing_known(ONE, 0 * ONE)
+    assert torch.equal(torch.stack((low, high)), torch.stack((-ONE, ONE)) * torch.inf)
+
+
 def test_bad_sets() -> None:
     p, y = classified(9, 0)
     for bad in (2 * p, p.log()):

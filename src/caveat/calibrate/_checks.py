@@ -47,6 +47,18 @@ def require_classes(values: Tensor, classes: int, name: str) -> None:
         )
 
 
+def require_targets(values: Tensor, fitted: Tensor, name: str) -> None:
+    """Raise `InvalidArgumentError` unless a map's numbers (D,), or its one number, are of the targets of (B..., D)."""
+    axes = fitted.ndim
+    if fitted.numel() != 1 and (values.ndim <= axes or values.shape[values.ndim - axes :] != fitted.shape):
+        raise InvalidArgumentError(
+            f"The map was fitted to targets of shape {tuple(fitted.shape)}, which follow the rows.",
+            got=f"{name}: {describe(values)}",
+            cause="one target of several, or a row without its batch axis",
+            fix=f"{name} of shape (B, {', '.join(map(str, fitted.shape))})",
+        )
+
+
 def as_scores(logits: Tensor, gap: float = GAP) -> Tensor:
     """Scores (..., C) in float64, detached; what lies further than ``gap`` below the row's largest stands there.
 

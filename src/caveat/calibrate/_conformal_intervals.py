@@ -14,10 +14,17 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import describe, require_number, require_positive
+from caveat._checks import (
+    describe,
+    require_alike,
+    require_no_nan,
+    require_not_negative,
+    require_number,
+    require_positive,
+)
 from caveat._numerics import accumulator, conformal_quantile, public_dtype
 from caveat._table_text import in_a_line
-from caveat.calibrate._checks import detached
+from caveat.calibrate._checks import detached, require_targets
 from caveat.calibrate._stored import state_of, stored
 from caveat.errors import InvalidArgumentError
 from caveat.predictive import Gaussian
@@ -42,7 +49,13 @@ class AbsoluteResidual:
 
     @takes_arrays
     def __call__(self, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """The intervals (low, high) of means (B, D) or (B,)."""
+        """The intervals (low, high) of means (B, D) or (B,).
+
+        Raises:
+            InvalidArgumentError: other targets than those of the fit.
+            NotFiniteError: NaN.
+        """
+        require_targets(mean, self.radius, "mean")
         return _about(mean, self.radius, mean)
 
 
@@ -65,9 +78,18 @@ class ScaledResidual:
 
     @takes_arrays
     def __call__(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """The intervals (low, high) of means and scales, (B, D) or (B,) each."""
+        """The intervals (low, high) of means and scales, (B, D) or (B,) each.
+
+        Raises:
+            InvalidArgumentError: shapes that differ, other targets than those of the fit, or a negative scale.
+            NotFiniteError: NaN.
+        """
+        require_alike("scale", scale, "mean", mean)
+        require_not_negative(scale, "scale")
+        require_targets(mean, self.factor, "mean")
         wide = scale.to(accumulator(scale.device))
-        return _about(mean, self.factor.to(wide) * wide, scale)
+        factor = self.factor.to(wide).expand_as(wide)
+        return _about(mean, torch.where(factor.isinf(), factor, factor * wide), scale)  # also where the scale is 0
 
 
 @stored
@@ -91,7 +113,9 @@ class ConformalizedQuantiles:
         """The intervals (low, high) of the network's own quantiles, (B, D) or (B,) each, as those of the fit.
 
         Raises:
-            InvalidArgumentError: a predictive, whose intervals are of any level, or one end only.
+            InvalidArgumentError: a predictive, whose intervals are of any level, one end only, shapes that differ, or
+                other targets than those of the fit.
+            NotFiniteError: NaN.
         """
         if high is None:
             raise InvalidArgumentError(
@@ -173,6 +197,7 @@ def fit_conformal_intervals(
 
 
 def _about(mean: Tensor, radius: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    require_no_nan(mean, "mean")
     middle = mean.to(accumulator(mean.device))
     more = _rounded_up(radius.to(middle))
     dtype = public_dtype(torch.promote_types(mean.dtype, other.dtype))
@@ -181,6 +206,10 @@ def _about(mean: Tensor, radius: Tensor, other: Tensor) -> tuple[Tensor, Tensor]
 
 @takes_arrays
 def _moved(low: Tensor, high: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
+    require_alike("low", low, "high", high)
+    require_targets(low, margin, "low")
+    require_no_nan(low, "low")
+    require_no_nan(high, "high")
     wide = accumulator(low.device)
     more = _rounded_up(margin.to(low.device, wide))
     bottom, top, middle = low.to(wide) - more, high.to(wide) + more, (low.to(wide) + high.to(wide)) / 2

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_levels, require_number, require_positive
+from caveat._checks import require_levels, require_no_nan, require_number, require_positive
 from caveat._numerics import accumulator, interpolate, public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached
@@ -46,7 +46,14 @@ class QuantileRecalibration:
 
     @takes_arrays
     def __call__(self, levels: Tensor) -> Tensor:
-        """Calibrated levels (...) of the network's levels (...)."""
+        """Calibrated levels (...) of the network's levels (...).
+
+        Raises:
+            InvalidArgumentError: values outside [0, 1].
+            NotFiniteError: NaN.
+        """
+        require_no_nan(levels, "levels")
+        require_levels(levels, "levels")
         wide = levels.to(accumulator(levels.device))
         return interpolate(wide, self.levels.to(wide), self.shares.to(wide)).to(public_dtype(levels.dtype))
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_positive
+from caveat._checks import require_not_negative, require_positive
 from caveat._numerics import accumulator, public_dtype
 from caveat._table_text import in_a_line
-from caveat.calibrate._checks import detached
+from caveat.calibrate._checks import detached, require_targets
 from caveat.calibrate._stored import state_of, stored
 from caveat.errors import InvalidArgumentError
 
@@ -34,7 +34,14 @@ class VarianceScaling:
 
     @takes_arrays
     def __call__(self, variance: Tensor) -> Tensor:
-        """Scaled variances, in the shape of `variance` (B..., D)."""
+        """Scaled variances, in the shape of `variance` (B..., D).
+
+        Raises:
+            InvalidArgumentError: a negative variance, or factors of other targets.
+            NotFiniteError: NaN.
+        """
+        require_not_negative(variance, "variance")
+        require_targets(variance, self.factor, "variance")
         wide = variance.to(accumulator(variance.device))
         return (wide * self.factor.to(wide)).to(public_dtype(variance.dtype))
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from caveat._checks import describe, require_finite, require_rows
+from caveat._checks import describe, require_finite, require_not_negative, require_rows
 from caveat._numerics import accumulator, alike
 from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import metric
@@ -60,13 +60,13 @@ def crps(
     spread = variance if isinstance(variance, Tensor) else torch.full_like(mean, variance, dtype=wide)
     if mean.ndim <= target.ndim:
         m, v, y = alike(mean=mean, variance=spread, target=target)
-        _require_at_least_zero(v)
+        require_not_negative(v, "variance")
         _require_two(unbiased, 1)
         sd = v.sqrt()
         return weighted_mean(_folded(y - m, sd) - sd / math.sqrt(math.pi), weights)
     m, v = alike(mean=mean, variance=spread)
     m, y = _drawn(m, target)
-    _require_at_least_zero(v)
+    require_not_negative(v, "variance")
     S = m.shape[0]
     _require_two(unbiased, S)
     if points:
@@ -116,13 +116,3 @@ def _drawn(draws: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     require_finite(target, "target")
     wide = accumulator(draws.device)
     return draws.to(wide), target.to(draws.device, wide)
-
-
-def _require_at_least_zero(variance: Tensor) -> None:
-    if bool((variance < 0).any()):
-        raise InvalidArgumentError(
-            "A variance must not be negative.",
-            got=f"values down to {float(variance.amin()):.4g}",
-            cause="a log-variance in place of a variance",
-            fix="log_variance.exp()",
-        )
