@@ -310,6 +310,10 @@ def operator_norm(layer: nn.Module, shape: tuple[int, ...]) -> float:
         (nn.Conv2d(2, 3, 3, padding="same"), (2, 16, 16)),
         (nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), (2, 16, 16)),
         (nn.Conv3d(1, 2, 3), (1, 16, 16, 16)),
+        (nn.Conv1d(2, 3, 5, padding=2, padding_mode="reflect"), (2, 16)),
+        (nn.Conv2d(2, 3, 3, padding=1, padding_mode="replicate"), (2, 16, 16)),
+        (nn.Conv2d(2, 3, 3, padding="same", padding_mode="circular"), (2, 16, 16)),
+        (nn.Conv1d(2, 3, 5, padding="valid"), (2, 16)),
     ],
 )
 def test_the_norm_of_the_map_is_at_its_bound(layer: nn.Module, shape: tuple[int, ...]) -> None:

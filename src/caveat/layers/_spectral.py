@@ -20,11 +20,7 @@ from caveat.errors import InvalidArgumentError
 from caveat.layers._insertion import Which, as_predicate
 
 Operator = Callable[[Tensor, Tensor], Tensor]
-_CONVOLUTIONS: dict[type[nn.Module], tuple[Any, Any]] = {
-    nn.Conv1d: (F.conv1d, F.conv_transpose1d),
-    nn.Conv2d: (F.conv2d, F.conv_transpose2d),
-    nn.Conv3d: (F.conv3d, F.conv_transpose3d),
-}
+_CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 _STEPS_AT_FIRST = 30
 _TINY = 1e-12
 
@@ -80,8 +76,8 @@ def spectral_normalized(
     """Keeps the spectral norm of every ``Linear`` and ``Conv1d/2d/3d`` in ``module`` at or under ``bound``.
 
     A weight whose norm is smaller is left as it is. The norm is followed by power iteration, one step for each forward
-    pass in train mode; in eval mode nothing moves. A convolution is taken as the map that it is, zero padding and
-    stride included, on a grid of ``positions`` along each axis, not as the matrix of its kernel. The norm is an
+    pass in train mode; in eval mode nothing moves. A convolution is taken as the map that it is, padding and stride
+    included, on a grid of ``positions`` along each axis, not as the matrix of its kernel. The norm is an
     estimate from below: while several singular values tie at the top, the true one may lie some 10 % above the bound.
 
     Args:
@@ -152,13 +148,13 @@ def _operator(part: nn.Module, positions: int) -> tuple[Operator, Tensor]:
     if isinstance(part, nn.Linear):
         return (lambda weight, x: F.linear(x, weight)), torch.empty(1, part.in_features)
     layer = cast(nn.Conv2d, part)  # or another rank: they are alike in all that is read here
-    convolve = next(found[0] for kind, found in _CONVOLUTIONS.items() if isinstance(part, kind))
+    convolve = next(found for kind, found in _CONVOLUTIONS.items() if isinstance(part, kind))
     stride, dilation, groups = layer.stride, layer.dilation, layer.groups
-    same = [size // 2 * step for size, step in zip(layer.kernel_size, layer.dilation, strict=True)]
-    padding = same if isinstance(layer.padding, str) else layer.padding
+    padding = list(layer._reversed_padding_repeated_twice)  # pyright: ignore[reportPrivateUsage]  # numbers, also of "same"
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
 
     def map_of(weight: Tensor, x: Tensor) -> Tensor:
-        return convolve(x, weight, None, stride, padding, dilation, groups)
+        return convolve(F.pad(x, padding, mode), weight, None, stride, 0, dilation, groups)
 
     reach = max(step * (size - 1) + 1 for size, step in zip(layer.kernel_size, layer.dilation, strict=True))
     side = max(positions, reach)
