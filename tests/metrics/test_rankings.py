@@ -28,6 +28,7 @@ from caveat.metrics import (
     excess_aurc,
     fpr_at_tpr,
     out_of_distribution,
+    referral_curve,
     risk_coverage,
     sparsification,
 )
@@ -159,6 +160,29 @@ def test_ause_is_excess_aurc_over_the_mean_error(data: tuple[Tensor, Tensor]) ->
     errors, doubt = data[0] + 0.1, data[1]
     torch.testing.assert_close(ause(doubt, errors), excess_aurc(doubt, errors) / errors.mean())
     assert ause(errors, errors, root=True).item() == pytest.approx(0, abs=1e-12)
+
+
+@given(ranked(), st.floats(0.01, 3))
+def test_rows_that_count_in_part_count_in_part(data: tuple[Tensor, Tensor], weight: float) -> None:
+    errors, doubt = data[0] + 0.1, data[1]
+    weights = torch.full_like(errors, weight)
+    weights[0] = 1.0
+    mean = (weights * errors).sum() / weights.sum()
+    found = ause(doubt, errors, weights=weights)
+    torch.testing.assert_close(found, excess_aurc(doubt, errors, weights=weights) / mean)
+
+
+def test_the_root_of_errors_takes_whole_weights() -> None:
+    errors, doubt = torch.tensor([4.0, 1.0, 1.0]), torch.tensor([0.1, 0.2, 0.2])
+    with pytest.raises(InvalidArgumentError, match=r"whole numbers(.|\n)*weight of 0\.5"):
+        referral_curve(partial(ause, root=True), doubt, errors, uncertainty=doubt, fractions=(0.7,))
+    kept = referral_curve(ause, doubt, errors, uncertainty=doubt, fractions=(0.7,)).values
+    torch.testing.assert_close(kept[0], ause(doubt, errors, weights=torch.tensor([1.0, 0.5, 0.5])))
+
+
+def test_no_row_counts_infinitely_often() -> None:
+    with pytest.raises(InvalidArgumentError, match="finite and at least 0"):
+        aurc(torch.tensor([0.1, 0.2]), torch.tensor([1.0, 2.0]), weights=torch.tensor([1.0, torch.inf]))
 
 
 # Detection.

@@ -94,7 +94,7 @@ def aurc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None = None) 
         0.388889
     """
     loss, doubt = ranked_losses(uncertainty, losses)
-    return _area(loss, doubt, row_weights(weights, losses.shape[0], loss))
+    return mean_risk(loss, doubt, row_weights(weights, losses.shape[0], loss))
 
 
 @metric("loss", bounds=(0, math.inf))
@@ -112,7 +112,7 @@ def excess_aurc(uncertainty: Tensor, losses: Tensor, *, weights: Tensor | None =
     """
     loss, doubt = ranked_losses(uncertainty, losses)
     each = row_weights(weights, losses.shape[0], loss)
-    return (_area(loss, doubt, each) - _area(loss, loss, each)).clamp(min=0)
+    return (mean_risk(loss, doubt, each) - mean_risk(loss, loss, each)).clamp(min=0)
 
 
 @metric("loss")
@@ -160,7 +160,7 @@ def expected_sums(loss: Tensor, doubt: Tensor) -> Tensor:
     return means[ranking.group_of_place()].cumsum(0)
 
 
-def _area(loss: Tensor, doubt: Tensor, weights: Tensor | None) -> Tensor:
+def mean_risk(loss: Tensor, doubt: Tensor, weights: Tensor | None) -> Tensor:
     """Mean risk over coverages, group by group.
 
     Over a group of m rows with mean loss l, after K rows with sum L, the risks (L + j l) / (K + j) of j = 1 ... m

@@ -17,8 +17,8 @@ from caveat._table_text import in_a_line
 from caveat.errors import InvalidArgumentError
 from caveat.metrics._ranking import cumulated, rank, steps
 from caveat.metrics._registry import metric
-from caveat.metrics._risk_coverage import expected_sums, ranked_losses
-from caveat.metrics._weighting import row_weights
+from caveat.metrics._risk_coverage import expected_sums, mean_risk, ranked_losses
+from caveat.metrics._weighting import row_weights, weighted_mean
 
 
 @final
@@ -82,34 +82,46 @@ def sparsification(uncertainty: Tensor, errors: Tensor, *, root: bool = False) -
 def ause(uncertainty: Tensor, errors: Tensor, *, root: bool = False, weights: Tensor | None = None) -> Tensor:
     """Area under the sparsification error, as a fraction of the error of all; 0 is the oracle's ranking.
 
-    Arguments and errors are those of `sparsification`, besides `weights`, (B,) or (R, B), whole numbers: how often each
-    row counts.
+    Arguments and errors are those of `sparsification`, besides `weights`, (B,) or (R, B): how often each row counts; of
+    the root whole numbers.
 
     Example:
         >>> ause(torch.tensor([0.5, 0.1]), torch.tensor([1.0, 3.0])).item()
         0.5
     """
-    each = row_weights(weights, errors.shape[0], errors.reshape(-1)) if weights is not None else None
-    if each is None:
-        return sparsification(uncertainty, errors, root=root).ause
     loss, doubt = _errors(uncertainty, errors)
-    curves = [_mean_curve(loss, by, each, root) for by in (doubt, loss)]
-    return curves[0] - curves[1]
+    each = row_weights(weights, errors.shape[0], loss)
+    if not root:
+        whole = weighted_mean(loss, each)
+        return (mean_risk(loss, doubt, each) - mean_risk(loss, loss, each)) / whole
+    if each is None:
+        return sparsification(uncertainty, errors, root=True).ause
+    _require_whole(each)
+    return _mean_root(loss, doubt, each) - _mean_root(loss, loss, each)
 
 
-def _mean_curve(loss: Tensor, by: Tensor, weights: Tensor, root: bool) -> Tensor:
-    """The mean over kept rows of the normalized curve; a row of weight w stands for w places: (), or (R,)."""
+def _mean_root(loss: Tensor, by: Tensor, weights: Tensor) -> Tensor:
+    """The mean over kept rows of the root's normalized curve; a row of weight w stands for w places: (), or (R,)."""
     sets = weights if weights.ndim == 2 else weights[None]
     ranking = rank(by)
     rows, sums = cumulated(ranking, torch.ones_like(loss), sets), cumulated(ranking, loss, sets)
     means = steps(sums) / torch.where(steps(rows) > 0, steps(rows), 1.0)
     areas: list[Tensor] = []
-    for total, sizes, mean in zip(rows[:, -1], steps(rows).round().long(), means, strict=True):
+    for sizes, mean in zip(steps(rows).long(), means, strict=True):
         places = mean.repeat_interleave(sizes).cumsum(0)
-        curve = places / torch.arange(1, len(places) + 1, device=loss.device, dtype=loss.dtype)
-        whole = curve.sqrt() if root else curve
-        areas.append((whole / whole[-1]).sum() / total)
+        curve = (places / torch.arange(1, len(places) + 1, device=loss.device, dtype=loss.dtype)).sqrt()
+        areas.append((curve / curve[-1]).mean())
     return torch.stack(areas) if weights.ndim == 2 else areas[0]
+
+
+def _require_whole(weights: Tensor) -> None:
+    if not bool((weights == weights.round()).all()):
+        raise InvalidArgumentError(
+            "Weights of the root of errors must be whole numbers: how often each row counts.",
+            got=f"a weight of {float(weights[weights != weights.round()][0]):.4g}",
+            cause="weights of importance, or equally unsure rows, which referral_curve keeps in part",
+            fix="root=False, which takes any weights",
+        )
 
 
 def _errors(uncertainty: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,8 @@ def row_weights(weights: Tensor | None, rows: int, values: Tensor) -> Tensor | N
     """Weights (..., N) in the accumulator's dtype for N values in `rows` rows of equal length, or None.
 
     Raises:
-        InvalidArgumentError: the last axis is not the rows, a weight is negative or NaN, or a set sums to nothing.
+        InvalidArgumentError: the last axis is not the rows, a weight is negative, infinite or NaN, or a set sums to
+            nothing.
     """
     if weights is None:
         return None
@@ -30,10 +31,11 @@ def row_weights(weights: Tensor | None, rows: int, values: Tensor) -> Tensor | N
             cause="weights of other rows, or rows first where sets of weights come first",
             fix="weights.T",
         )
-    if not bool((wide >= 0).all()) or not bool((wide.sum(-1) > 0).all()):
+    total = wide.sum(-1)
+    if not bool((wide >= 0).all()) or not bool(((total > 0) & total.isfinite()).all()):
         raise InvalidArgumentError(
-            "weights must be at least 0, and something must remain.",
-            got=f"smallest {float(wide.amin()):.4g}, smallest sum {float(wide.sum(-1).amin()):.4g}",
+            "weights must be finite and at least 0, and something must remain.",
+            got=f"smallest {float(wide.amin()):.4g}, smallest sum {float(total.amin()):.4g}",
             cause="a difference taken as a weight, NaN, or nothing retained",
             fix="weights.clamp(min=0)",
         )
