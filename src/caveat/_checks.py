@@ -265,26 +265,14 @@ def require_levels(x: Tensor, name: str) -> None:
         )
 
 
-def require_positive(x: Tensor, name: str) -> None:
-    """Raise `InvalidArgumentError` unless every value is above 0."""
-    if not bool((x > 0).all()):
+def require_positive(x: Tensor, name: str, *, or_zero: bool = False) -> None:
+    """Raise `InvalidArgumentError` unless every value is above 0, or 0 where that may be."""
+    if not bool((x >= 0 if or_zero else x > 0).all()):
         raise InvalidArgumentError(
-            f"{name} must be positive.",
+            f"{name} must {'not be negative' if or_zero else 'be positive'}.",
             got=f"values down to {float(x.amin()):.4g}",
             cause="a log-variance in place of a variance, or a predictive without observation noise",
             fix="log_variance.exp(), or declare the noise: Mean(noise_variance=...)",
-        )
-
-
-def require_not_negative(x: Tensor, name: str) -> None:
-    """Raises `InvalidArgumentError` where a value is below 0, `NotFiniteError` where one is NaN."""
-    require_no_nan(x, name)
-    if bool((x < 0).any()):
-        raise InvalidArgumentError(
-            f"{name} must not be negative.",
-            got=f"values down to {float(x.amin()):.4g}",
-            cause="a log-variance in place of a variance",
-            fix="log_variance.exp()",
         )
 
 

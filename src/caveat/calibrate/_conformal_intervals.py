@@ -18,7 +18,6 @@ from caveat._checks import (
     describe,
     require_alike,
     require_no_nan,
-    require_not_negative,
     require_number,
     require_positive,
 )
@@ -85,7 +84,8 @@ class ScaledResidual:
             NotFiniteError: NaN.
         """
         require_alike("scale", scale, "mean", mean)
-        require_not_negative(scale, "scale")
+        require_no_nan(scale, "scale")
+        require_positive(scale, "scale", or_zero=True)
         require_targets(mean, self.factor, "mean")
         wide = scale.to(accumulator(scale.device))
         factor = self.factor.to(wide).expand_as(wide)

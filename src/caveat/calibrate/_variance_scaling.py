@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_not_negative, require_positive
+from caveat._checks import require_no_nan, require_positive
 from caveat._numerics import accumulator, public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import detached, require_targets
@@ -40,7 +40,8 @@ class VarianceScaling:
             InvalidArgumentError: a negative variance, or factors of other targets.
             NotFiniteError: NaN.
         """
-        require_not_negative(variance, "variance")
+        require_no_nan(variance, "variance")
+        require_positive(variance, "variance", or_zero=True)
         require_targets(variance, self.factor, "variance")
         wide = variance.to(accumulator(variance.device))
         return (wide * self.factor.to(wide)).to(public_dtype(variance.dtype))

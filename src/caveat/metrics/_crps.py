@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from caveat._checks import describe, require_finite, require_not_negative, require_rows
+from caveat._checks import describe, require_finite, require_positive, require_rows
 from caveat._numerics import accumulator, alike
 from caveat.errors import InvalidArgumentError
 from caveat.metrics._registry import metric
@@ -60,13 +60,13 @@ def crps(
     spread = variance if isinstance(variance, Tensor) else torch.full_like(mean, variance, dtype=wide)
     if mean.ndim <= target.ndim:
         m, v, y = alike(mean=mean, variance=spread, target=target)
-        require_not_negative(v, "variance")
+        require_positive(v, "variance", or_zero=True)
         _require_two(unbiased, 1)
         sd = v.sqrt()
         return weighted_mean(_folded(y - m, sd) - sd / math.sqrt(math.pi), weights)
     m, v = alike(mean=mean, variance=spread)
     m, y = _drawn(m, target)
-    require_not_negative(v, "variance")
+    require_positive(v, "variance", or_zero=True)
     S = m.shape[0]
     _require_two(unbiased, S)
     if points:
