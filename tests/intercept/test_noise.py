@@ -24,6 +24,12 @@ class Noisy(nn.Module):
         return self.make(x) + 0.0 * self.drop(x)
 
 
+def into(out: Tensor, ask: Callable[..., Tensor], *args: Any) -> Tensor:
+    """What stands in a tensor that was given as ``out=``."""
+    ask(*args, out=out)
+    return out
+
+
 # How the numbers are asked for, and the mean and variance they should have.
 ASKED: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
     "rand_like": (torch.rand_like, 0.5, 1 / 12),
@@ -38,6 +44,11 @@ ASKED: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
     "exponential_": (lambda x: torch.empty_like(x).exponential_(2.0), 0.5, 0.25),
     "normal": (lambda x: torch.normal(torch.full_like(x, 2.0), 0.5), 2.0, 0.25),
     "normal of a size": (lambda x: torch.normal(2.0, 0.5, size=x.shape), 2.0, 0.25),
+    "rand into": (lambda x: into(torch.zeros(0), torch.rand, x.shape), 0.5, 1 / 12),
+    "randn into": (lambda x: into(torch.zeros(x.shape, dtype=torch.float64), torch.randn, x.shape), 0.0, 1.0),
+    "bernoulli into": (lambda x: into(torch.zeros_like(x), torch.bernoulli, torch.full_like(x, 0.3)), 0.3, 0.21),
+    "normal into": (lambda x: into(torch.zeros_like(x), torch.normal, torch.full_like(x, 2.0), 0.5), 2.0, 0.25),
+    "randint into": (lambda x: into(torch.zeros_like(x), torch.randint, 0, 2, x.shape), 0.5, 0.25),
 }
 ROWS, WIDTH, N = 3, 100, 100
 
@@ -88,6 +99,23 @@ def test_with_masks_per_row_each_row_has_noise_of_its_own(make: Callable[[Tensor
     assert float((rows - torch.eye(3)).abs().max()) < 5 / math.sqrt(20_000)
     assert torch.equal(values[:, :1], caveat.draws(sampler, torch.ones(1, 1000), 20))
     assert torch.equal(values[:3], caveat.draws(sampler, torch.ones(3, 1000), 3))
+
+
+class KeepsTheMask(nn.Module):
+    """Drops, and counts what was kept in another output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped, kept = torch.native_dropout(x, 0.25, True)
+        return torch.stack([dropped * 0.75, kept.to(x)], -1)
+
+
+@pytest.mark.parametrize("masks", ["shared", "per_row"])
+@pytest.mark.parametrize("backend", [None, "loop"])
+def test_the_mask_of_a_native_dropout_is_what_it_kept(masks: Any, backend: Any) -> None:
+    sampler = caveat.mc_dropout(KeepsTheMask(), output=caveat.Mean(), masks=masks, backend=backend)
+    values = caveat.draws(sampler, torch.ones(2, 200), 100)
+    assert torch.equal(values[..., 0], values[..., 1])
+    assert abs(float(values[..., 1].double().mean()) - 0.75) < 5 * math.sqrt(0.25 * 0.75 / 20000)
 
 
 class Weights(nn.Module):

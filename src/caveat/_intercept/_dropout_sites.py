@@ -26,9 +26,20 @@ def _dropout(ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     tensor = args[0] if args else kwargs["input"]
     rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
     if func is torch.native_dropout:
-        return drop_at_site(ctx, kind, tensor, rate), torch.ones_like(tensor, dtype=torch.bool)
+        return _drop_and_tell(ctx, kind, tensor, float(rate))
     result = drop_at_site(ctx, kind, tensor, rate, mask_shape=mask_shape, alpha=alpha, may_wait=not in_place)
     return mutation.assign(ctx, tensor, result) if in_place and result is not tensor else result
+
+
+def _drop_and_tell(ctx: Pass, kind: str, tensor: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    """``tensor`` dropped at the owner's next site, and which of its elements were kept."""
+    key = ctx.site(kind, rate, tensor, dropping.elementwise)
+    if key is None:
+        return tensor, torch.ones_like(tensor, dtype=torch.bool)
+    masks, layout = ctx.masks_for(key, tuple(tensor.shape), rate, multipliers(rate, tensor.dtype))
+    mask, opened = ctx.one_draw(masks, inside=True), layout.open(tensor)
+    kept = (mask != 0) & torch.ones_like(opened, dtype=torch.bool)  # one for each row
+    return layout.close(dropping.drop(opened, mask)), layout.close(kept)
 
 
 def drop_at_site(

@@ -2,9 +2,9 @@
 
 A dropout by hand multiplies by numbers that can be 0 and are never below, or chooses by booleans; or it multiplies by
 normal numbers about 1 ("Gaussian dropout", Srivastava et al., 2014). Noise that is added, samples of a latent variable,
-jitter and shuffles do none of it. What such a product is shifted by may be made of the same
-numbers (alpha dropout). So the network runs with all its uniform numbers near 0, in the middle and near 1,
-and the first call in which they meet data is looked at: whether it multiplies, and by what.
+jitter and shuffles do none of it. What such a product is shifted by may be made of the same numbers (alpha dropout).
+Whether a function without a name here multiplies is tried. So the network runs with all its uniform numbers near 0, in
+the middle and near 1, and the first call in which they meet data is looked at: whether it multiplies, and by what.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from caveat._intercept._draw_axis import memory_behind
+from caveat._intercept._layout import close
+from caveat._intercept._network import storages_of
+from caveat._intercept._writes import mutates, targets_of
 
 LEVELS = (0.001, 0.5, 0.999, math.nan)
 """The uniform number that all random numbers are made of, in each of the passes; NaN: numbers that differ."""
@@ -135,12 +138,16 @@ class Followed:
             return sites
         if func in _SUMS and data and all(self._products.get(id(tensor), (None, None))[1] == sites for tensor in data):
             return frozenset()
+        chooses = all(tensor.dtype == torch.bool for tensor in random)
+        factors = None if scales or chooses else _factors(func, args, kwargs, data)
+        scales = scales or factors is not None
         self._scaling = sites if scales else None
-        values = torch.cat([memory_behind(tensor).detach().flatten().to(torch.float64) for tensor in random])
+        numbers = random if factors is None else [factors]
+        values = torch.cat([memory_behind(tensor).detach().flatten().to(torch.float64) for tensor in numbers])
         self.meetings.append(
             Meeting(
                 sites,
-                chooses=all(tensor.dtype == torch.bool for tensor in random),
+                chooses=chooses,
                 multiplies=scales,
                 normal=sites <= self.normal,
                 low=float(values.min()) if len(values) else 0.0,
@@ -158,10 +165,19 @@ class Followed:
             for leaf in pytree.tree_leaves(returned):
                 if isinstance(leaf, Tensor):
                     self.add(leaf, sites)
+            if mutates(func, kwargs, args):
+                self._add_written(targets_of(func, args, kwargs), sites)
         elif isinstance(returned, Tensor) and id(returned) not in self._made:
             tensors = _tensors_used(func, args, kwargs)
             if sites is None or func in _MAKERS or (tensors and all(map(self.is_constant, tensors))):
                 self._constants[id(returned)] = returned
+
+    def _add_written(self, targets: list[Tensor], sites: frozenset[int]) -> None:
+        """What constants lie in this memory are made of the random numbers now."""
+        memory = storages_of(map(memory_behind, targets))
+        for tensor in [*self._constants.values(), *targets]:
+            if self.is_constant(tensor) and storages_of([memory_behind(tensor)]) & memory:
+                self.add(tensor, sites | self._made.get(id(tensor), (tensor, sites))[1])
 
     def is_made_of_constants(self, tensor: Tensor | None) -> bool:
         """Returns whether no number of this is made of the data."""
@@ -179,6 +195,44 @@ def _tensors_used(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     """The tensors among the arguments whose values matter to the result."""
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     return tensors[:1] if func in _TAKE_AFTER else tensors
+
+
+def _factors(func: Any, args: Any, kwargs: Any, data: list[Tensor]) -> Tensor | None:
+    """What a call multiplies each element of its data by, beside zeros in place of its other data; None if by nothing.
+
+    That is no more than tried: two other tensors of data must be multiplied by the same numbers.
+    """
+    shape, zeros = data[0].shape, {id(tensor): torch.zeros_like(tensor) for tensor in data}
+    if any(not tensor.is_floating_point() or tensor.shape != shape for tensor in data):
+        return None
+    places = torch.arange(1, shape.numel() + 1, dtype=torch.float64, device=data[0].device).reshape(shape)
+    factors = list[Tensor]()
+    for each in {id(tensor): tensor for tensor in data}.values():
+        pair = list[Tensor]()
+        for shift in (0.0, 0.3):
+            other = ((places * _GOLDEN + shift).frac() + 0.5).to(each.dtype)
+            try:
+                given = _run_on(func, args, kwargs, {**zeros, id(each): other})
+            except Exception:  # it cannot be run on other data
+                return None
+            if not isinstance(given, Tensor) or given.shape != shape:
+                return None
+            pair.append((given / other).to(each.dtype))
+        if not close(*pair):
+            return None
+        factors.append(pair[0])
+    return torch.stack(factors)
+
+
+def _run_on(func: Any, args: Any, kwargs: Any, others: dict[int, Tensor]) -> Any:
+    """What a call gives, or writes, with other tensors in place of those of these ids; it writes on copies."""
+    args, kwargs = pytree.tree_map_only(Tensor, lambda leaf: others.get(id(leaf), leaf), (args, kwargs))
+    if not mutates(func, kwargs, args):
+        return func(*args, **kwargs)
+    args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (args, kwargs))
+    (target,) = targets_of(func, args, kwargs)
+    func(*args, **kwargs)
+    return target
 
 
 def sites_of_masks(passes: Sequence[Followed | None], count: int) -> set[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -36,10 +37,22 @@ RANDOM_FUNCTIONS: dict[Any, Answer] = {}
 
 def _answers(*functions: Any) -> Callable[[Answer], Answer]:
     def register(answer: Answer) -> Answer:
-        RANDOM_FUNCTIONS.update(dict.fromkeys(functions, answer))
+        RANDOM_FUNCTIONS.update(dict.fromkeys(functions, partial(_answer_into, answer)))
         return answer
 
     return register
+
+
+def _answer_into(answer: Answer, numbers: Numbers, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer, on the tensor that is given as ``out=`` if there is one, which also says its type and place."""
+    out: Tensor | None = kwargs.get("out")
+    if out is None:
+        return answer(numbers, func, args, kwargs)
+    others = {name: value for name, value in kwargs.items() if name != "out"}
+    value: Tensor = answer(numbers, func, args, {"dtype": out.dtype, "device": out.device, **others}).to(out.dtype)
+    if out.numel() == 0:  # torch makes room there
+        out.resize_(value.shape)
+    return numbers.assign(out, value)
 
 
 def _fill(numbers: Numbers, like: Tensor, shape: Shaper, resting: float, dtype: torch.dtype | None = None) -> Tensor:
