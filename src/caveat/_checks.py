@@ -135,6 +135,8 @@ def is_missing(value: Any) -> bool:
         return False
     try:
         return bool(value != value)
+    except ArithmeticError:  # a Decimal that is a signaling NaN
+        return True
     except (TypeError, ValueError, RuntimeError):  # arrays, which are no values
         return False
 

@@ -154,3 +154,20 @@ def test_targets_are_taken_from_arrow_tables_and_any_tensor() -> None:
     np.testing.assert_array_equal(Regressor(**QUICK).fit(X, tensor).predict(X), expected)
     halved = Regressor(**QUICK).fit(X, tensor.bfloat16()).predict(X)
     np.testing.assert_allclose(halved, expected, atol=0.1)
+
+
+def test_rows_to_train_on_are_taken_from_arrow_tables() -> None:
+    arrow, (X, y) = pytest.importorskip("pyarrow"), rows_of()
+    for given in (["code"], [1], [False, True]):
+        model = Regressor(**QUICK, categorical=given).fit(arrow.table(X), y)
+        assert [column.name for column in model.model_.reader.schema.categories] == ["code"]
+        np.testing.assert_array_equal(model.predict(X), Regressor(**QUICK, categorical=given).fit(X, y).predict(X))
+
+
+def test_sparse_answers_and_weights_in_words_are_refused() -> None:
+    sparse, (X, y) = pytest.importorskip("scipy.sparse"), rows_of()
+    for model in (Regressor(**QUICK), Classifier(**QUICK)):
+        with pytest.raises(InvalidArgumentError, match=r"a sparse matrix(.|\n)*toarray"):
+            model.fit(X, sparse.csr_array(y[:, None] > 0))
+        with pytest.raises(InvalidArgumentError, match="sample_weight must be"):
+            model.fit(X, y > 0, sample_weight="balanced")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from caveat._tables import as_columns
 from caveat._tables._reading import learn_table
@@ -156,3 +159,29 @@ def test_a_column_of_several_numbers_a_row_is_refused() -> None:
     ):
         with pytest.raises(InvalidDataError, match="column 'c' of shape"):
             as_columns(polars.DataFrame({"c": values, "x": [1, 2, 3]}))
+
+
+def test_bytes_are_text_in_every_container() -> None:
+    polars, arrow = (pytest.importorskip(name) for name in ("polars", "pyarrow"))
+    values, texts = [b"1.5", None, b"\xc3\xa4"], ["1.5", None, "\u00e4"]
+    tables: list[Any] = [{"x": values}, {"x": np.array(values, dtype=object)}, arrow.table({"x": values})]
+    for table in [*tables, polars.DataFrame({"x": values})]:
+        assert as_columns(table)["x"].tolist() == texts
+    assert as_columns({"x": np.array([b"1.5", b"\xc3\xa4"])})["x"].tolist() == texts[::2]
+
+
+def test_tensors_are_tables_and_columns() -> None:
+    tensor = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    for table in (tensor, tensor.bfloat16(), {"x0": tensor[:, 0], "x1": tensor[:, 1]}):
+        assert {name: values.tolist() for name, values in as_columns(table).items()} == {"x0": [1, 3], "x1": [2, 4]}
+
+
+def test_what_is_no_table_yet_says_how_it_becomes_one() -> None:
+    polars = pytest.importorskip("polars")
+    records = np.array([(1.0, 2)], dtype=[("a", float), ("b", int)])
+    for table, fix in ((polars.LazyFrame({"a": [1]}), "collect"), ([{"a": 1}], "DataFrame"), (records, "DataFrame")):
+        with pytest.raises(InvalidDataError, match=rf"Fix: .*{fix}"):
+            as_columns(table)
+    for table in (np.array([[1j]]), {"a": np.array([1j])}):
+        with pytest.raises(InvalidDataError, match="Complex data not supported"):
+            as_columns(table)

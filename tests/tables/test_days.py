@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -97,6 +97,11 @@ def test_times_and_parts_of_dates_are_categories_and_said(pattern: str) -> None:
         "looks like times, or dates without a day or a year",
     )
     assert learn_reading("x", objects(*texts[:5])).note == ""
+
+
+def test_a_time_of_day_is_said_to_be_one_as_text_is() -> None:
+    times = [time(hour, 30) for hour in range(12)]
+    assert learn_reading("x", objects(*times)) == learn_reading("x", objects(*map(str, times)))
 
 
 def test_an_order_that_cannot_be_told_is_said() -> None:

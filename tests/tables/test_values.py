@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,3 +131,9 @@ def test_a_list_for_a_number_has_a_way_out(value: object) -> None:
     for read in (numbers_of, learn_reading):
         with pytest.raises(InvalidDataError, match=r"argument must be a string.*number(.|\n)*Fix: .*'x'"):
             read("x", objects("1", value))
+
+
+def test_numbers_of_every_type_of_python_are_numbers() -> None:
+    values = objects(Fraction(1, 4), Decimal("0.5"), 1, 2.0, np.float32(4), Decimal("sNaN"))
+    assert learn_reading("x", values).kind == "number"
+    np.testing.assert_array_equal(numbers_of("x", values), [0.25, 0.5, 1, 2, 4, np.nan])

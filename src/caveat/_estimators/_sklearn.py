@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from caveat._arrays import masked_as_nan
@@ -16,7 +15,7 @@ from caveat._checks import is_missing
 from caveat._estimators._kind import Kind
 from caveat._estimators._model import Model
 from caveat._extras import require
-from caveat._tables import Array
+from caveat._tables import Array, plain_tensor
 from caveat.errors import InvalidArgumentError, InvalidDataError
 
 _EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest
@@ -161,7 +160,10 @@ def row_weights(sample_weight: Any, rows: int) -> Array:
     """
     if sample_weight is None:
         return np.ones(rows)
-    weights = np.asarray(masked_as_nan(sample_weight), dtype=np.float64)
+    try:
+        weights = np.asarray(masked_as_nan(plain_tensor(sample_weight)), dtype=np.float64)
+    except (TypeError, ValueError):  # words, or lists of several lengths
+        weights = np.asarray(np.nan)
     good = weights.shape == (rows,) and bool(np.isfinite(weights).all()) and bool((weights >= 0).all())
     if good and bool((weights > 0).any()):
         return weights
@@ -205,9 +207,10 @@ def _values(y: Any, kind: Kind) -> Array:
     if y is None:
         rule = "This estimator requires y to be passed, but the target y is None."
         raise InvalidDataError(rule, got="y=None", cause="fit(X) without answers", fix="fit(X, y)")
-    if isinstance(y, Tensor):
-        y = y.detach().cpu()
-        y = y.float() if y.dtype == torch.bfloat16 else y
+    y = plain_tensor(y)
+    if hasattr(y, "toarray") and hasattr(y, "nnz"):
+        rule, cause = "Answers must be an array, a list, or a column of a table.", "one-hot encoding before"
+        raise InvalidDataError(rule, got="a sparse matrix", cause=cause, fix="y.toarray()")
     if hasattr(y, "column_names"):  # Arrow
         y = np.column_stack([_values(column, kind) for column in y.columns])
     if hasattr(y, "to_pylist"):

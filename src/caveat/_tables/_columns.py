@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from caveat._checks import is_missing
@@ -43,8 +44,9 @@ def as_columns(table: Any) -> Columns:
         {'x0': [np.float64(1.0), np.float64(3.0)], 'x1': [np.float64(2.0), np.float64(4.0)]}
     """
     if hasattr(table, "toarray") and hasattr(table, "nnz"):
-        got, fix = "a sparse matrix", "pass the categories, or X.toarray()"
-        raise InvalidDataError(_RULE, got=got, cause="one-hot encoding before", fix=fix)
+        raise _no_table("a sparse matrix", "one-hot encoding before", "pass the categories, or X.toarray()")
+    if hasattr(cast(Any, type(table)), "collect"):  # of polars, of Spark
+        raise _no_table(f"a {type(table).__name__} that is not computed yet", "a query", "X.collect()")
     if isinstance(table, Mapping):
         given = cast(Mapping[Any, Any], table)
         found = {name: _column(given[key]) for name, key in _named(given)}
@@ -59,6 +61,7 @@ def as_columns(table: Any) -> Columns:
     if not found:
         rows = getattr(cast(Any, table), "shape", (0,))[0]
         raise InvalidDataError(f"Found array with 0 feature(s) (shape=({rows}, 0)) while a minimum of 1 is required.")
+    found = {name: _decode(values) for name, values in found.items()}
     for name, values in found.items():
         if values.ndim != 1:
             got = f"a column {name!r} of shape {values.shape}"
@@ -111,6 +114,7 @@ def _column(values: Any) -> Array:
         return _polars_column(values)
     if room == "pyarrow":
         return _arrow_column(values)
+    values = plain_tensor(values)
     if isinstance(values, np.ma.MaskedArray):
         values = cast("list[Any]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
     if isinstance(values, (list, tuple)):
@@ -123,10 +127,29 @@ def _column(values: Any) -> Array:
     return _numpy_column(array)
 
 
+def plain_tensor(values: Any) -> Any:
+    """Returns a tensor as NumPy takes it, without its gradient and on the CPU; all else as it is."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
 def _numpy_column(array: Array) -> Array:
+    if array.dtype.kind == "c":
+        raise InvalidDataError("Complex data not supported\n  Got: complex numbers")
     if array.dtype.kind == "m":  # one unit, whichever the container counts in; NaT becomes NaN
         return array / np.timedelta64(1, "s")
-    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+    return array
+
+
+def _decode(values: Array) -> Array:
+    """Returns bytes as text, as whichever container holds them."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "replace")
+    if values.dtype != object or not any(isinstance(value, bytes) for value in values.flat):
+        return values
+    return as_objects([value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values])
 
 
 def _pandas_column(values: Any) -> Array:
@@ -210,11 +233,11 @@ def as_objects(values: Sequence[Any]) -> Array:
 
 
 def _matrix(table: Any) -> Columns:
-    array: Any = cast(Any, table) if isinstance(table, np.ndarray) else _rows(table)
-    if np.iscomplexobj(array):
-        raise InvalidDataError("Complex data not supported\n  Got: complex numbers")
+    array: Any = cast(Any, table) if isinstance(table, np.ndarray) else _rows(plain_tensor(table))
     if array.ndim != 2:
         got = f"Expected 2D array, got {'scalar' if array.ndim == 0 else f'{array.ndim}D'} array instead"
+        if array.dtype.names or (array.size and isinstance(array.flat[0], Mapping)):
+            raise _no_table(got, "records, or dicts of one row each", "pandas.DataFrame(X)")
         fix = "Reshape your data: X.reshape(-1, 1) or (1, -1)"
         raise _no_table(got, "one feature or one row", fix)
     return {f"x{number}": _column(array[:, number]) for number in range(array.shape[1])}

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import time
 from functools import cache
 from typing import Any
 
@@ -225,7 +226,7 @@ def _of_words(
 ) -> Reading:
     """Categories, unless so many values are numbers or dates that the others must be mistakes."""
     counts = counted.rows
-    rows, texts = sum(counts.values()), [value for value in counts if isinstance(value, str)]
+    rows, texts = sum(counts.values()), [str(value) for value in counts if isinstance(value, (str, time))]
     plain = {value for value, number in counted.numbers.items() if number is not None}
     by_mark: dict[str, set[Any]] = {mark: {*read} for mark, read in numerals.by_mark.items()}
     by_mark["."] |= plain

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -202,7 +203,7 @@ def plain_number(value: Any) -> float | None:
             return None
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, (int, float, np.integer, np.floating, np.bool_, Decimal)):
+    if isinstance(value, (int, float, np.integer, np.floating, np.bool_, Decimal, Fraction)):
         try:
             return float(cast(Any, value))
         except OverflowError:

@@ -101,7 +101,7 @@ def names_of_categories(given: Any, X: Any, names: Sequence[str]) -> set[str]:
         )
     if mask:
         return {name for name, marked in zip(names, listed, strict=True) if marked}
-    called: set[Any] = set(getattr(X, "columns", ()))
+    called: set[Any] = set(getattr(X, "column_names", getattr(X, "columns", ())))  # of Arrow, or of a data frame
     places: dict[Any, str] = dict(enumerate(names))
     return {str(one) if one in called else places.get(one, str(one)) for one in listed}
 
