@@ -175,10 +175,12 @@ def test_a_study_is_the_same_in_any_batches_and_goes_on_after_a_stop(tmp_path: P
         study(failing, checkpoint=tmp_path / "table.json")
     calls = 10
     again = study(failing, checkpoint=tmp_path / "table.json")
-    assert calls == 13  # of five cells, two were there
+    assert calls == 14  # of five cells, two were there, and the clean one is looked at again
     assert again.values == {cell: value for cell, value in whole.values.items() if cell[2] == "error"}
     with pytest.raises(CannotMergeError, match="seed"):
         study(by_pixels, checkpoint=tmp_path / "table.json", seed=1)
+    with pytest.raises(CannotMergeError, match="error of the untouched images"):
+        study(lambda images: by_pixels(images).flip(-1), checkpoint=tmp_path / "table.json")
     (tmp_path / "table.json").write_text("{}")
     with pytest.raises(InvalidArgumentError, match=r"ShiftTable\.save"):
         study(by_pixels, checkpoint=tmp_path / "table.json")

@@ -126,11 +126,11 @@ class ShiftTable:
         """
         if dict(self.settings) != dict(other.settings):
             differing = _differences(self.settings, other.settings)
-            raise CannotMergeError(_not_the_same("settings", differing))
+            raise CannotMergeError(explain_other("settings", differing))
         shared = [cell for cell in self.values if cell in other.values]
         clash = [cell for cell in shared if not _same(self.values[cell], other.values[cell])]
         if clash:
-            raise CannotMergeError(_not_the_same("values", f"two values at {clash[0]}"))
+            raise CannotMergeError(explain_other("values", f"two values at {clash[0]}"))
         return ShiftTable({**self.values, **other.values}, self.settings)
 
     def save(self, path: str | Path) -> None:
@@ -201,10 +201,11 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: {a.get(name)!r} and {b.get(name)!r}" for name in names)
 
 
-def _not_the_same(what: str, got: str) -> str:
+def explain_other(what: str, got: str) -> str:
+    """Returns what is said of tables that are of two studies."""
     return explain(
         f"Tables can be merged, and a study resumed, only under the same {what}.",
         got=got,
-        cause="other images, another seed or other constants than when the first was computed",
+        cause="another network, other images, another seed or other constants than when the first was computed",
         fix="compute both alike, or keep them as two tables",
     )

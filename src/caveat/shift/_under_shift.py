@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from torch import Tensor
 from caveat._checks import describe, require_integer
 from caveat._progress import ProgressBar
 from caveat._seeds import check_seed
-from caveat.errors import InvalidArgumentError
+from caveat.errors import CannotMergeError, InvalidArgumentError
 from caveat.shift._checks import check_images
 from caveat.shift._corrupt import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
-from caveat.shift._table import CLEAN, Cell, ShiftTable
+from caveat.shift._table import CLEAN, Cell, ShiftTable, explain_other
 
 Predict = Callable[[Tensor], Any]
 Shift = Callable[[Tensor, float], Tensor]
+_SAME = 1e-5  # of a value, which machines round differently
 
 
 def under_shift(
@@ -56,7 +58,8 @@ def under_shift(
         batch_size: Number of images shifted and predicted at once.
         seed: Random seed for the corruptions.
         constants: as in ``corrupt``.
-        checkpoint: JSON file, written after each severity; what it holds already is not computed again.
+        checkpoint: JSON file, written after each severity; what it holds already is not computed again, but for the
+            clean images, which tell whether ``predict`` and the metrics are those of the file.
         progress: called with (done, total, title); a bar on the terminal if not given.
 
     Returns:
@@ -64,7 +67,8 @@ def under_shift(
 
     Raises:
         InvalidArgumentError: images of another form or range, targets of another number, no metric, an unknown kind.
-        CannotMergeError: the file at ``checkpoint`` is of other images, of another seed or of other constants.
+        CannotMergeError: the file at ``checkpoint`` is of other images, of another seed or of other constants, or has
+            other values of the clean images: it is of another network or metric.
 
     See "Can You Trust Your Model's Uncertainty? Evaluating Predictive Uncertainty Under Dataset Shift", Ovadia et al.,
     2019, https://arxiv.org/abs/1906.02530.
@@ -90,12 +94,14 @@ def under_shift(
     show = bar.show if progress is None else progress
     for done, (kind, severity) in enumerate(cells):
         show(done, len(cells), f"{kind} {severity:g}")
-        if any((kind, severity, name) not in table.values for name in names):
+        if kind == CLEAN or any((kind, severity, name) not in table.values for name in names):
             shift = shifts.get(kind, _unchanged)
             parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
             returned = [_predicted(predict, shift(part, severity), prepare, measures) for part in parts]
             found = _found(returned, targets, metrics, measures)
             values: dict[Cell, float] = {(kind, severity, name): found[name] for name in names}
+            if kind == CLEAN:
+                _check_same(table, values)
             table = ShiftTable({**table.values, **values}, table.settings)
             if checkpoint is not None:
                 table.save(checkpoint)
@@ -201,6 +207,15 @@ def _resume(checkpoint: str | Path | None, settings: dict[str, Any]) -> ShiftTab
     if checkpoint is None or not Path(checkpoint).exists():
         return empty
     return empty.merge(ShiftTable.load(checkpoint))
+
+
+def _check_same(table: ShiftTable, clean: Mapping[Cell, float]) -> None:
+    """Raise `CannotMergeError` where a table has other values of the untouched images than are found now."""
+    for cell, now in clean.items():
+        then = table.values.get(cell, now)
+        if not (math.isclose(then, now, rel_tol=_SAME, abs_tol=_SAME) or (then != then and now != now)):
+            got = f"{cell[2]} of the untouched images: {then:.6g} then, {now:.6g} now"
+            raise CannotMergeError(explain_other("predict and metrics", got))
 
 
 def _only(table: ShiftTable, cells: list[tuple[str, float]], names: list[str]) -> ShiftTable:
