@@ -25,6 +25,7 @@ from caveat.calibrate import (
     from_state,
 )
 from caveat.calibrate._affine import AffineScaling
+from caveat.calibrate._likelihood import pooled_nll
 from caveat.calibrate._temperature import Temperature
 from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.metrics import expected_calibration_error, negative_log_likelihood
@@ -161,6 +162,20 @@ def test_of_draws_the_pool_is_what_is_fitted() -> None:
     assert pooled(best) < min(pooled(0.9 * best), pooled(1.1 * best))
     members = fit_temperature(draws.reshape(-1, 4), y.repeat(10))
     assert members.temperature > fitted.temperature  # honest members pool to an unsure whole
+
+
+def test_of_draws_no_temperature_is_better() -> None:
+    """The likelihood of a pool may have several peaks: one of few rows often does."""
+    tried = torch.logspace(-2, 2, 200, dtype=torch.float64)
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        S, N, C = (int(torch.randint(2, high, (), generator=generator)) for high in (6, 12, 4))
+        scale = 10 ** float(4 * torch.rand((), generator=generator) - 1.5)
+        z = scale * torch.randn(S, N, C, generator=generator, dtype=torch.float64)
+        y = torch.randint(C, (N,), generator=generator)
+        temperature = fit_temperature(z, y).temperature
+        losses = [pooled_nll(z / one, y).item() for one in (temperature, *tried)]
+        assert losses[0] <= min(losses[1:]) + 1e-6, (seed, temperature)
 
 
 @pytest.mark.parametrize("fit", FITS)

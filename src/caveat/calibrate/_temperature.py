@@ -6,16 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
 from caveat._numerics import public_dtype
 from caveat._table_text import in_a_line
 from caveat.calibrate._checks import GAP, as_scores, scored
-from caveat.calibrate._likelihood import maximize_likelihood
+from caveat.calibrate._likelihood import maximize_likelihood, pooled_nll
 from caveat.calibrate._stored import state_of, stored
 
-_LEAST, _MOST = 0.01, 100.0
+_LEAST, _MOST, _TRIED = 0.01, 100.0, 13
 _GAP = GAP * _MOST  # what counts at the highest temperature
 
 
@@ -74,5 +75,10 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Temperature:
     def cooled(scores: Tensor, log_temperature: Tensor) -> Tensor:
         return scores * (-log_temperature).exp()
 
+    least, most = math.log(_LEAST), math.log(_MOST)
     (found,) = maximize_likelihood(z, y, [z.new_zeros(())], cooled)
-    return Temperature(found.clamp(math.log(_LEAST), math.log(_MOST)).exp())
+    if len(z) > 1:  # the likelihood of a mean over draws may have several peaks
+        tried = torch.cat([found.clamp(least, most)[None], torch.linspace(least, most, _TRIED).to(z)])
+        best = int(torch.stack([pooled_nll(cooled(z, one), y) for one in tried]).argmin())
+        found = maximize_likelihood(z, y, [tried[best]], cooled)[0] if best else found
+    return Temperature(found.clamp(least, most).exp())
