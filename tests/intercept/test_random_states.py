@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
 import random
 import sys
 import threading
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import caveat
+from caveat._intercept._random_states import TURN
 
 
 class Neighbor(nn.Module):
@@ -228,3 +231,29 @@ def test_threads_that_draw_globally_keep_each_ones_digits(kind: str) -> None:
         sys.setswitchinterval(before)
     for seed in range(4):
         assert all(torch.equal(values, alone[seed]) for values in found[seed])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("within", [True, False], ids=["the thread itself", "another thread"])
+def test_a_fork_goes_on_where_a_thread_had_seeded_the_states(within: bool) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with TURN:
+            begun.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    with TURN if within else contextlib.nullcontext():
+        if not within:
+            thread.start()
+            begun.wait()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if TURN.acquire(blocking=False) else 1)
+        _, status = os.waitpid(child, 0)
+    over.set()
+    if not within:
+        thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -21,7 +21,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch
 
-from caveat._intercept._random_states import TURN, read_random_states, seed_all, set_random_states
+from caveat._intercept._random_states import TURN, lock_of_threads, read_random_states, seed_all, set_random_states
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -152,7 +152,7 @@ class Shared:
 
     def __init__(self, make: Callable[[], None], take_back: Callable[[], None]) -> None:
         self._make, self._take_back = make, take_back
-        self._lock, self._users = threading.RLock(), set[object]()
+        self._lock, self._users = lock_of_threads(), set[object]()
 
     def begin(self, user: object) -> None:
         """Another user needs it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-TURN = threading.RLock()
+
+def lock_of_threads() -> Any:
+    """Returns a re-entrant lock that is free in a forked process where a thread held it that is not there."""
+    lock: Any = threading.RLock()
+
+    def free() -> None:
+        if lock.acquire(blocking=False):  # nobody held it, or the thread that has forked, which goes on
+            lock.release()
+        else:
+            lock._at_fork_reinit()  # as the standard library frees its own
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=free)
+    return lock
+
+
+TURN = lock_of_threads()
 """Held by the thread that draws from states it has seeded, so that no other seeds or sets them meanwhile."""
 
 
