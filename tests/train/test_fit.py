@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from caveat._intercept._random_states import TURN
 from caveat._progress import ProgressBar
 from caveat.errors import InvalidArgumentError, NotFiniteError
 from caveat.layers import MeanAndLogVarianceHead
@@ -389,3 +391,32 @@ def test_progress_is_for_terminals_only(capfd: pytest.CaptureFixture[str], tmp_p
         ProgressBar("epochs", stream=stream).show(5, 10, "loss 1", last=True)  # pyright: ignore
     assert "5/10 epochs, at most 0 s left  loss 1\n" in screen.text
     assert log.text == ""
+
+
+def test_no_thread_seeds_the_states_that_a_network_draws_from() -> None:
+    free: list[bool] = []
+
+    def look() -> None:
+        free.append(TURN.acquire(blocking=False))
+        if free[-1]:
+            TURN.release()
+
+    def look_from_another_thread() -> None:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            look_from_another_thread()
+            self.layer = nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            look_from_another_thread()
+            return self.layer(x + np.random.normal())  # noqa: NPY002  # as users do
+
+    x = torch.randn(40, 3)
+    fit_ensemble(Noisy, LOSS, (x, x.sum(1, keepdim=True)), members=1, epochs=2)
+    assert len(free) > 4
+    assert not any(free)

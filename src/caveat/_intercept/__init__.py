@@ -55,7 +55,7 @@ from caveat._intercept._possible import check_initialized, nothing_random, why_s
 from caveat._intercept._prefix import Diverged, Prefix, Unplaced
 from caveat._intercept._probe import Probe, probe_network
 from caveat._intercept._random_functions import RANDOM_FUNCTIONS
-from caveat._intercept._random_states import devices_of, read_random_states, seed_all
+from caveat._intercept._random_states import devices_of, in_turn, read_random_states, seed_all
 from caveat._intercept._reads import ReadKey
 from caveat._intercept._rules import Drawing, Observation, Observations, Rules
 from caveat._intercept._sites import (
@@ -127,6 +127,7 @@ __all__ = [
     "flags_kept",
     "following",
     "has_draws",
+    "in_turn",
     "interruptible",
     "is_worth_maxima",
     "last_row",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -98,3 +99,11 @@ def seed_all(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  # the state that a network of the user's draws from
+
+
+@contextmanager
+def in_turn(seed: int) -> Generator[None]:
+    """Random states of a seed; other threads that seed them wait. Who calls it puts the states back."""
+    with TURN:
+        seed_all(seed)
+        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from caveat._intercept import seed_all
+from caveat._intercept import in_turn
 from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 from caveat.train import _run as runs
@@ -252,8 +253,8 @@ class Training:
         pieces = torch.split(rows.to(self.passes.noise.words.device), _EVALUATED_ROWS, dim=1)
         return [(self.table.take(piece), piece.shape[1]) for piece in pieces]
 
-    def _reseed(self, step: int) -> None:
-        seed_all(fold_in(self.active[0].run.seed, "pass", step & 0xFFFFFFFFFFFF))
+    def _reseed(self, step: int) -> AbstractContextManager[None]:
+        return in_turn(fold_in(self.active[0].run.seed, "pass", step & 0xFFFFFFFFFFFF))
 
     def _diverged(self, number: int, where: str, loss: float) -> str:
         member = self.active[number]

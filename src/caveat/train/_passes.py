@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, cast
@@ -58,7 +59,7 @@ class Objective:
 class Passes:
     """A stack of members, and how it is run: ``together`` by vmap, or the only member as it is.
 
-    ``seeded`` sets the global random states before each pass, for networks that draw from them.
+    ``seeded`` holds the global random states at a seed for each pass, for networks that draw from them.
     """
 
     stack: Stack
@@ -66,12 +67,16 @@ class Passes:
     objective: Objective
     noise: Noise
     together: bool
-    seeded: Callable[[int], None] | None = None
+    seeded: Callable[[int], AbstractContextManager[None]] | None = None
 
     def losses(self, batch: Batch, step: int, evaluate: Callable[..., Tensor]) -> Tensor:
         """``evaluate(network, inputs, targets)`` of each member: (M,)."""
-        if self.seeded is not None:
-            self.seeded(step)
+        if self.seeded is None:
+            return self._losses(batch, step, evaluate)
+        with self.seeded(step):
+            return self._losses(batch, step, evaluate)
+
+    def _losses(self, batch: Batch, step: int, evaluate: Callable[..., Tensor]) -> Tensor:
         if not self.together:
             self.noise.begin(step)
             with self.stack.as_it_is() as network, self.noise:

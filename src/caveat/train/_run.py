@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from caveat._checks import require_integer, require_number
-from caveat._intercept import seed_all
+from caveat._intercept import in_turn
 from caveat._seeds import check_seed, fold_in
 from caveat.errors import InvalidArgumentError, explain_no_network
 from caveat.train._seeding import permutation, with_replacement
@@ -85,8 +85,8 @@ def built(build: Build, seed: int) -> nn.Module:
     Raises:
         InvalidArgumentError: the factory cannot be called so, or gives no ``nn.Module``.
     """
-    seed_all(seed)
-    network = cast(Any, build(seed) if _takes_seed(build) else build())
+    with in_turn(seed):
+        network = cast(Any, build(seed) if _takes_seed(build) else build())
     if isinstance(network, nn.Module) and not isinstance(build, nn.Module):
         return network
     raise _no_factory("returns a new network", f"{type(build).__name__}, which returned {type(network).__name__}")

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from caveat._arrays import masked_as_nan
 from caveat._checks import describe
 from caveat._engine import rows_of_loader
-from caveat._intercept import seed_all
+from caveat._intercept import in_turn
 from caveat._seeds import fold_in
 from caveat.errors import InvalidArgumentError, NotFiniteError, explain
 
@@ -135,8 +135,8 @@ def _pair(data: Any, name: str) -> tuple[Any, Any]:
 
 def _read_once(rows: Any, collate: Any, name: str) -> Any:
     """All batches as one, of random numbers of their own: what a dataset draws does not depend on what ran before."""
-    seed_all(fold_in(0, "rows of a dataset", 0))
-    batches = [*DataLoader(rows, batch_size=_READ_ROWS, collate_fn=collate)]
+    with in_turn(fold_in(0, "rows of a dataset", 0)):
+        batches = [*DataLoader(rows, batch_size=_READ_ROWS, collate_fn=collate)]
     if not batches:
         raise InvalidArgumentError(_unequal(name, []))
     try:
