@@ -203,6 +203,12 @@ def test_detection_is_that_of_scikit_learn(data: tuple[Tensor, Tensor]) -> None:
     assert found.positives.item() == pytest.approx(y.mean())
 
 
+def test_integers_that_no_float_tells_apart_have_their_order() -> None:
+    scores, positive = torch.tensor([2**53, 2**53 + 1, 2**53 + 2, 0]), torch.tensor([0, 1, 1, 0])
+    found = detection(scores, positive)
+    assert [x.item() for x in (found.auroc, found.aupr, found.aupr_of_negatives)] == [1, 1, 1]
+
+
 def test_auroc_is_that_of_torchmetrics() -> None:
     functional = pytest.importorskip("torchmetrics.functional")
     generator = torch.Generator().manual_seed(0)

@@ -164,12 +164,10 @@ def detection(scores: Tensor, positive: Tensor) -> Detection:
         >>> detection(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).auroc.item()
         0.75
     """
-    if not scores.is_floating_point():  # votes and yes or no have no negative
-        scores = scores.to(accumulator(scores.device))
     return Detection(
         auroc(scores, positive),
         aupr(scores, positive),
-        aupr(-scores, ~positive.bool()),
+        aupr(_turned(scores), ~positive.bool()),
         fpr_at_tpr(scores, positive),
         positive.to(accumulator(positive.device)).mean(),
     )
@@ -201,6 +199,11 @@ def out_of_distribution(uncertainty_in: Tensor, uncertainty_out: Tensor) -> Dete
     return detection(scores, torch.arange(len(scores), device=scores.device) >= len(known))
 
 
+def _turned(scores: Tensor) -> Tensor:
+    """Scores in the other order; votes and yes or no have no negative, and large integers no float."""
+    return -scores if scores.is_floating_point() else ~scores
+
+
 def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     """Positives and negatives at or above each distinct score, highest first: (G,) or (R, G) each."""
     require_rows(scores, "scores")
@@ -225,5 +228,5 @@ def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[T
             fix="more rows; where nothing is wrong there is no error to detect",
         )
     each = row_weights(weights, scores.shape[0], flat)
-    ranking = rank(-flat if flat.is_floating_point() else -flat.to(true.dtype))
+    ranking = rank(_turned(flat))
     return cumulated(ranking, true, each), cumulated(ranking, 1 - true, each)

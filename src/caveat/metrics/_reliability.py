@@ -208,7 +208,7 @@ def equal_mass_edges(probabilities: Tensor, labels: Tensor, *, bins: int = 15, v
     p, y = classified(probabilities, labels)
     ranked = VIEWS[view](p, y)[1].sort().values
     N = len(ranked)
-    last = (torch.arange(1, bins, device=p.device) * N / bins).ceil().long() - 1
+    last = (torch.arange(1, bins, device=p.device) * N - 1) // bins  # of the first ceil(k N / bins) claims
     edges = torch.zeros(bins + 1, dtype=accumulator(p.device), device=p.device)
     edges[1:-1] = ranked[last.clamp(min=0)].to(edges.dtype).clamp(0, 1)
     edges[-1] = 1.0
