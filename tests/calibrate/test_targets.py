@@ -86,6 +86,20 @@ def test_levels_that_run_out_are_said(times: float) -> None:
     fitted.level_for(0.5)  # whose level is known
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quantiles_among_levels_that_are_rounded_to_the_end_are_said(dtype: torch.dtype) -> None:
+    y = 60 * torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    levels = Normal(0.0, 1.0).cdf(y).to(dtype)
+    for rounded in (levels, 1 - levels):
+        fitted = fit_quantile_recalibration(rounded)
+        assert fitted(rounded.new_tensor([0.0, 1.0])).tolist() == [0, 1]
+        assert bool((fitted.levels.diff() >= 0).all())
+        assert bool((fitted.shares.diff() > 0).all())
+        for share in (0.1, 0.9):
+            with pytest.warns(UserWarning, match="levels must reach"):
+                fitted.level_for(share)
+
+
 def test_golden_recalibration() -> None:
     # Levels 0.2, 0.4, 0.4 of n = 3: shares 1/4 and, for the tie, the middle of 2/4 and 3/4.
     fitted = fit_quantile_recalibration(torch.tensor([0.4, 0.2, 0.4]))

@@ -7,6 +7,7 @@ the levels' own distribution function, for these points rise already.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,7 +147,15 @@ def fit_quantile_recalibration(levels: Tensor) -> QuantileRecalibration:
     # Among equal levels the middle rank: the share below plus half of the share at the level.
     shares = (counts.cumsum(0) - (counts - 1) / 2) / (n + 1)
     inside = (distinct > 0) & (distinct < 1)
-    zero, one = ranked.new_zeros(1), ranked.new_ones(1)
-    return QuantileRecalibration(
-        torch.cat((zero, distinct[inside], one)), torch.cat((zero, shares[inside].to(ranked.dtype), one))
-    )
+    low, high = _end(int((ranked == 0).sum()), n, math.ulp(0.0)), _end(int((ranked == 1).sum()), n, math.ulp(1.0) / 2)
+    knots = (low.new_zeros(1), low[:, 0], distinct[inside].to(low), 1 - high[:, 0].flip(0), low.new_ones(1))
+    claims = (low.new_zeros(1), low[:, 1], shares[inside].to(low), 1 - high[:, 1].flip(0), low.new_ones(1))
+    return QuantileRecalibration(torch.cat(knots).to(ranked), torch.cat(claims).to(ranked))
+
+
+def _end(targets: int, of: int, apart: float) -> Tensor:
+    """The distance of a knot from an end where there are targets, and the share between them: (1, 2), else (0, 2).
+
+    All that is known of levels that were rounded to the end is that they lie beyond the last number before it.
+    """
+    return torch.tensor([[apart, (targets + 0.5) / (of + 1)]] if targets else [], dtype=torch.float64).reshape(-1, 2)
