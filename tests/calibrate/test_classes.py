@@ -284,7 +284,15 @@ def test_other_bad_input() -> None:
             from_state(state)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 30.0, 1000.0, 5000.0])
+@pytest.mark.parametrize("fit", [fit_vector_scaling, partial(fit_matrix_scaling, off_diagonal=0.0)])
+def test_a_class_that_a_large_number_rules_out_leaves_the_others_their_map(fit: Fit) -> None:
+    z, y = overconfident(2000, factor=1.0)
+    out = torch.full((len(z), 1), torch.finfo(torch.float32).min, dtype=z.dtype)
+    found = fit(torch.cat((z, out), -1), y)(torch.cat((z, out), -1))
+    torch.testing.assert_close(found[:, :-1], fit(z, y)(z), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 30.0, 1000.0, 5000.0, 1e8])
 @pytest.mark.parametrize("fit", [fit_vector_scaling, partial(fit_matrix_scaling, off_diagonal=0.0), fit_temperature])
 def test_maps_of_logits_in_other_units_are_the_same(fit: Fit, scale: float) -> None:
     """The likelihood knows no units: of logits 1000 times as large the map is 1000 times as small, up to T's bounds."""

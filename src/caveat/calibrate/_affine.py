@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +16,7 @@ from caveat._table_text import in_a_line
 from caveat.calibrate._checks import GAP, as_scores, require_classes, scored
 from caveat.calibrate._likelihood import maximize_likelihood
 from caveat.calibrate._stored import state_of, stored
-from caveat.calibrate._temperature import fit_temperature
+from caveat.calibrate._temperature import MOST, fit_temperature
 
 
 @stored
@@ -147,7 +148,12 @@ def _in_units(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, float]:
     z, y = scored(logits, labels)
     if bool((z.amin(-1) > z.amax(-1) - GAP).all()):
         return z, y, 1.0
-    unit = max(float(fit_temperature(logits, labels).temperature), 1.0)
+    scores = as_scores(logits, math.inf)
+    apart = (scores.amax(-1, keepdim=True) - scores).masked_fill(scores == -math.inf, 0.0).amax()
+    unit, highest = 1.0, True
+    while highest and GAP * unit < apart:  # where it is the highest that is looked for, look higher
+        found = float(fit_temperature(scores / unit, labels).temperature)
+        unit, highest = max(unit * found, 1.0), found > 0.99 * MOST
     z, y = scored(logits, labels, GAP * unit)
     return z / unit, y, unit
 

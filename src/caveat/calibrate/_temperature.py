@@ -16,8 +16,8 @@ from caveat.calibrate._checks import GAP, as_scores, scored
 from caveat.calibrate._likelihood import maximize_likelihood, pooled_nll
 from caveat.calibrate._stored import state_of, stored
 
-_LEAST, _MOST, _TRIED = 0.01, 100.0, 13
-_GAP = GAP * _MOST  # what counts at the highest temperature
+_LEAST, MOST, _TRIED = 0.01, 100.0, 13
+_GAP = GAP * MOST  # what counts at the highest temperature
 
 
 @stored
@@ -75,7 +75,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Temperature:
     def cooled(scores: Tensor, log_temperature: Tensor) -> Tensor:
         return scores * (-log_temperature).exp()
 
-    least, most = math.log(_LEAST), math.log(_MOST)
+    least, most = math.log(_LEAST), math.log(MOST)
     (found,) = maximize_likelihood(z, y, [z.new_zeros(())], cooled)
     if len(z) > 1:  # the likelihood of a mean over draws may have several peaks
         tried = torch.cat([found.clamp(least, most)[None], torch.linspace(least, most, _TRIED).to(z)])
