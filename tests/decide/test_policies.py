@@ -140,3 +140,10 @@ def test_bad_input_is_named() -> None:
         abstain(pred, 0.5).rows("refer")
     with pytest.raises(InvalidArgumentError, match="single rows"):
         expected_costs(torch.zeros(2, 3, 4).softmax(-1), torch.zeros(4, 2))
+
+
+def test_tiers_of_several_precisions_answer_in_the_widest() -> None:
+    x = torch.tensor([[1.0], [3.0]])
+    coarse = Tier("coarse", lambda x: Mean(noise_variance=1.0).summarize(x[None]), threshold=0.5)
+    fine = Tier("fine", lambda x: Mean(noise_variance=1.0).summarize((x.double() / 3)[None]))
+    assert torch.equal(decide_in_tiers(x, [coarse, fine]).answers, x.double() / 3)

@@ -129,6 +129,8 @@ class _Walk:
         pred = tier.predict(x)
         answers = answers_of(pred).to("cpu")
         self._check(pred, answers, tier)
+        dtype = torch.promote_types(self.answers.dtype, answers.dtype)
+        self.answers, answers = self.answers.to(dtype), answers.to(dtype)
         by = uncertainty(pred, tier.measure).to("cpu", torch.float64)
         keeps = torch.ones_like(by, dtype=torch.bool) if answers_all else by <= as_threshold(tier.threshold).value
         self.cost[self.left] += tier.cost
