@@ -30,6 +30,14 @@ def into(out: Tensor, ask: Callable[..., Tensor], *args: Any) -> Tensor:
     return out
 
 
+def rejected(x: Tensor) -> Tensor:
+    """Normal numbers, drawn until all of them are small; where all draws were the same, that would never be."""
+    values = torch.randn_like(x)
+    while bool((values.abs() > 2).any()):
+        values = torch.where(values.abs() > 2, torch.randn_like(x), values)
+    return values
+
+
 # How the numbers are asked for, and the mean and variance they should have.
 ASKED: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
     "rand_like": (torch.rand_like, 0.5, 1 / 12),
@@ -44,6 +52,7 @@ ASKED: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
     "exponential_": (lambda x: torch.empty_like(x).exponential_(2.0), 0.5, 0.25),
     "normal": (lambda x: torch.normal(torch.full_like(x, 2.0), 0.5), 2.0, 0.25),
     "normal of a size": (lambda x: torch.normal(2.0, 0.5, size=x.shape), 2.0, 0.25),
+    "normal between -2 and 2, by rejection": (lambda x: rejected(x), 0.0, 0.7737),
     "rand into": (lambda x: into(torch.zeros(0), torch.rand, x.shape), 0.5, 1 / 12),
     "randn into": (lambda x: into(torch.zeros(x.shape, dtype=torch.float64), torch.randn, x.shape), 0.0, 1.0),
     "bernoulli into": (lambda x: into(torch.zeros_like(x), torch.bernoulli, torch.full_like(x, 0.3)), 0.3, 0.21),
@@ -116,6 +125,27 @@ def test_the_mask_of_a_native_dropout_is_what_it_kept(masks: Any, backend: Any) 
     values = caveat.draws(sampler, torch.ones(2, 200), 100)
     assert torch.equal(values[..., 0], values[..., 1])
     assert abs(float(values[..., 1].double().mean()) - 0.75) < 5 * math.sqrt(0.25 * 0.75 / 20000)
+
+
+class Waits(nn.Module):
+    """Draws uniform numbers until one is under ``below``."""
+
+    def __init__(self, below: float) -> None:
+        super().__init__()
+        self.below, self.drop = below, nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = torch.rand(())
+        while u > self.below:
+            u = torch.rand(())
+        return self.drop(x) + u
+
+
+@pytest.mark.parametrize("below", [0.4, 0.6])
+def test_a_network_that_waits_for_a_number_is_answered(below: float) -> None:
+    values = caveat.draws(caveat.mc_dropout(Waits(below), output=caveat.Mean()), torch.zeros(2, 1), 200)
+    assert float(values.max()) <= below
+    assert abs(float(values.mean()) - below / 2) < 5 * below / math.sqrt(12 * 200)
 
 
 class Weights(nn.Module):

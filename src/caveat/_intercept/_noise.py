@@ -6,6 +6,7 @@ random anyway; those behind ``self.training`` run only where ``live=`` asks for 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from caveat._intercept._random_functions import RANDOM_FUNCTIONS, Answer
 from caveat._intercept._sites import SiteKey
 
 _KIND = "noise"
+_MANY, _VERY_MANY = 32, 512  # calls for random numbers in a pass that looks
 _NORMAL = (torch.randn, torch.randn_like, torch.normal, torch.Tensor.normal_)
 
 
@@ -37,14 +39,26 @@ class _OfPass:
             numbers = ctx.uniform_for(key, tuple(like.shape), dtype or like.dtype, by_row=True)
             zeros = torch.zeros(like.shape, dtype=numbers.dtype, device=numbers.device)
             return numbers + zeros  # one number a row's entry
+        wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
+        if (count := len(ctx.seen.observed)) > _MANY:
+            return _other_numbers(count, like, wide)
         if ctx.seen.followed is None:
             return None
-        wide = torch.float64 if dtype == torch.float64 or like.dtype == torch.float64 else torch.float32
         return ctx.seen.followed.numbers(like.shape, wide, like.device)
 
     def assign(self, target: Tensor, value: Tensor) -> Tensor:
         """As ``mutation.assign``."""
         return mutation.assign(self.ctx, target, value)
+
+
+def _other_numbers(count: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Uniform numbers for a network that asks so often that it may wait for others, as where it rejects samples.
+
+    They are the same for all rows; where that is not enough, for a last row whatever rows come before it.
+    """
+    shape = (1,) * like.dim() if count < _VERY_MANY else like.shape
+    numbers = torch.rand(math.prod(shape), dtype=dtype, generator=torch.Generator().manual_seed(count))
+    return numbers.clamp(1e-6, 1 - 1e-6).flip(0).view(shape).to(like.device).expand(like.shape).clone()
 
 
 def _draw(answer: Answer, ctx: Pass, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
