@@ -129,3 +129,14 @@ def test_true_false_1_and_0_in_one_column_are_two_categories() -> None:
 def test_true_is_1_only_where_nothing_else_is_meant(known: list[object], cell: object) -> None:
     schema = Schema((CategoryColumn("x", tuple(map(str, known)), (5,) * len(known), 0),))
     assert parse_columns(schema, {"x": as_objects([cell])}).categories["x"].tolist() == [str(cell)]
+
+
+def test_a_row_of_training_is_as_unfamiliar_as_without_it() -> None:
+    columns = table()
+    schema = learn_table(columns)[0]
+    as_new = schema.unfamiliarity(schema.as_new(encode(schema, columns)))
+    for row in range(5):
+        others = learn_table({name: np.delete(values, row) for name, values in columns.items()})[0]
+        one = others.unfamiliarity(encode(others, {name: values[row : row + 1] for name, values in columns.items()}))
+        columns_alike = [0, -1] if row == 4 else [-1]  # the missing size; the color
+        torch.testing.assert_close(as_new[row, columns_alike], one[0, columns_alike])

@@ -171,3 +171,33 @@ def test_a_class_too_rare_to_be_held_out_is_not_ruled_out() -> None:
     model = Classifier(members=2, draws=20).fit(X, y)
     assert model.model_.calibration.temperature >= 1
     assert model.predict_proba(random.normal(size=(2000, 2)))[:, 0].mean() > 0.001  # of training 0.003; it was 0.00003
+
+
+def test_rows_of_new_categories_are_deferred_as_often_as_promised() -> None:
+    def draw(rows: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        random = np.random.default_rng(seed)
+        x = random.uniform(-1, 1, rows)
+        shop = np.where(random.random(rows) < 0.5, random.integers(0, 5, rows), random.integers(100, 5000, rows))
+        y = 2 * x + np.sin(13 * shop) + random.normal(0, 0.2, rows)
+        return {"x": x, "shop": np.char.add("shop ", shop.astype(str))}, y
+
+    (X, y), (Z, new) = draw(600, 15), draw(2000, 105)
+    unseen = ~np.isin(Z["shop"], X["shop"])  # half of the rows, as half of those that calibrate were of no other's shop
+    model = Regressor(members=1, epochs=20, width=16, draws=50).fit(X, y)
+    model.choose_threshold(false_alarms=0.1)
+    assert 0.03 < 1 - np.asarray(model.decide(Z).answered).mean() < 0.2  # 0.13 on average over seeds; it was 0.49
+    low, high = model.predict_interval(Z)
+    assert abs(((low <= new) & (new <= high)).mean() - 0.9) < 0.05
+    epistemic = model.decompose(Z)["epistemic"]
+    assert epistemic[unseen].mean() > 2 * epistemic[~unseen].mean()
+
+
+def test_a_column_that_names_rows_warns_and_changes_little() -> None:
+    (X, y), (Z, new) = line(400), line(2000, 1)
+    with pytest.warns(DoubtfulDataWarning, match="'id': no value is there twice"):
+        model = Regressor(members=1, epochs=20, width=16, draws=50).fit({**X, "id": [f"c{n}" for n in range(400)]}, y)
+    named = {**Z, "id": [f"n{n}" for n in range(2000)]}
+    model.choose_threshold(false_alarms=0.1)
+    assert 1 - np.asarray(model.decide(named).answered).mean() < 0.2  # it was 1
+    low, high = model.predict_interval(named)
+    assert abs(((low <= new) & (new <= high)).mean() - 0.9) < 0.05

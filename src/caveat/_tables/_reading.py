@@ -38,6 +38,7 @@ _FRACTION_OF_DATES = 0.5
 _FEW = 10
 _MOST_CATEGORIES = 100_000
 _EMPTY = "every value is missing, so that nothing is learned from it"
+_UNIQUE = "no value is there twice, so that nothing is learned from it; leave it out if it names rows"
 _MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
@@ -161,7 +162,7 @@ def learn_table(
         else:
             keys = np.array(join_mixed_truths(keys_of(name, values, place)), dtype=object)
             found = _learn_categories(name, keys)
-            learned.append(replace(found, note=reading.note or ("" if found.categories else _EMPTY)))
+            learned.append(replace(found, note=reading.note or _note_of_categories(found)))
             typed.categories[name] = keys
     return Schema(tuple(learned)), typed
 
@@ -255,6 +256,12 @@ def _of_words(
     if len(texts) > _FEW and len(texts) == len(counts) and all(map(is_part_of_date, texts)):
         return Reading("category", note="looks like times, or dates without a day or a year: taken for categories")
     return Reading("category")
+
+
+def _note_of_categories(column: CategoryColumn) -> str:
+    if not column.categories:
+        return _EMPTY
+    return _UNIQUE if len(column.categories) > _FEW and max(column.counts) == 1 else ""
 
 
 def _note_of_dress(dress: Dress, doubtful: str) -> str:

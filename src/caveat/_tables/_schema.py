@@ -165,6 +165,14 @@ class Schema:
         """Returns how unfamiliar each value of encoded rows is, (B, N + G), numbers first."""
         return encoded[:, -(len(self.numbers) + len(self.categories)) :]
 
+    def as_new(self, encoded: Tensor) -> Tensor:
+        """Returns encoded rows of training, each as unfamiliar as if the others had trained without it.
+
+        A value that n rows had, this one too, is that of n - 1 others: 1 / (1 + n) becomes 1 / n.
+        """
+        by_column = self.unfamiliarity(encoded)
+        return torch.cat([encoded[:, : -by_column.shape[1]], by_column / (1 - by_column)], 1)
+
 
 def parse_columns(schema: Schema, columns: Mapping[str, Array], place: Place = row_place) -> TypedColumns:
     """Returns the columns of a schema, parsed as it says.

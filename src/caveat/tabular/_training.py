@@ -30,7 +30,8 @@ _SHARE = 4  # it has one epoch in so many
 def learn(training: Training) -> Learned:
     """Returns networks trained on encoded rows, and the reader of such rows."""
     table, settings = cast(TrainingTable, training.rows), training.settings
-    encoded = table.encoded[training.kept]
+    encoded, as_new = table.encoded[training.kept], table.schema.as_new(table.encoded)
+    news = 1 - table.schema.unfamiliarity(as_new)[training.kept].mean(0)  # none if training too had no value twice
     reader = TableReader(table.schema, table.targets)
     edges = pieces_of(table, training.kept, training.target.classifies)
     shape = shape_of(table.schema, edges, training.target.count, training.target.classifies, settings)
@@ -42,18 +43,18 @@ def learn(training: Training) -> Learned:
     trained = train_networks(shape, edges, rows, training)
     networks = [cast(TableNetwork, one.model) for one in trained]
     for number, (network, scales) in enumerate(zip(networks, influence(networks, reader, encoded), strict=True)):
-        network.draw_prior(scales, settings.random_state + number)
+        network.draw_prior(scales * news, settings.random_state + number)
         if shape.method == "sngp":
             update_precision(network, rows)
     noise = _noise(networks[0], rows, training.answers) if shape.method == "sngp" and not shape.classes else None
     if training.target.classifies:
-        return Learned(reader, shape, reader.add_scores(table.encoded), trained, noise)
+        return Learned(reader, shape, reader.add_scores(as_new), trained, noise)
     compared = reader.compared(table.encoded)
     means = boost_means(training, compared[training.kept])
     if means is None:
-        return Learned(reader, shape, table.encoded, trained, noise)
+        return Learned(reader, shape, as_new, trained, noise)
     reader, shape = replace(reader, trees=means), replace(shape, scores=training.target.count)
-    inputs = reader.add_scores(table.encoded, means.scores(compared))
+    inputs = reader.add_scores(as_new, means.scores(compared))
     for network in networks:
         network.mix_with(shape.scores)
     return Learned(reader, shape, inputs, trained, noise)
