@@ -142,6 +142,11 @@ def test_bad_input_is_named() -> None:
         expected_costs(torch.zeros(2, 3, 4).softmax(-1), torch.zeros(4, 2))
 
 
+def test_a_cost_that_is_masked_is_missing() -> None:
+    with pytest.raises(NotFiniteError, match="Costs must be finite"):
+        cheapest_action(Probabilities().summarize(P[None]), np.ma.masked_equal([[0.0, 1.0], [9.0, 0.0]], 9.0))
+
+
 def test_tiers_of_several_precisions_answer_in_the_widest() -> None:
     x = torch.tensor([[1.0], [3.0]])
     coarse = Tier("coarse", lambda x: Mean(noise_variance=1.0).summarize(x[None]), threshold=0.5)

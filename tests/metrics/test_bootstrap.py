@@ -25,6 +25,7 @@ from caveat.metrics import (
     expected_calibration_error,
     interval_score,
     negative_log_likelihood,
+    referral_curve,
     root_mean_squared_error,
 )
 from caveat.metrics._bootstrap import draw_resamples
@@ -237,3 +238,13 @@ def test_a_running_mean_takes_a_metric_that_returns_a_number() -> None:
     p, y = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0])
     running = RunningMean(lambda p, y: float(accuracy(p, y)))
     assert running.update(p[:1], y[:1]).update(p[1:], y[1:]).compute() == 0.5
+
+
+def test_a_number_of_pythons_keeps_its_digits() -> None:
+    def tenth(y: Tensor) -> float:
+        return 0.1
+
+    y = torch.zeros(4)
+    assert RunningMean(tenth).update(y).compute().item() == 0.1  # type: ignore[arg-type]
+    assert [end.item() for end in bootstrap(tenth, y, resamples=5)] == [0.1, 0.1, 0.1]  # type: ignore[arg-type]
+    assert referral_curve(tenth, y, uncertainty=y).values.tolist() == pytest.approx([0.1] * 20, rel=1e-12)  # type: ignore[arg-type]

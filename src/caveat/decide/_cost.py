@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from caveat._arrays import as_tensor
 from caveat._checks import describe, require_class_probabilities, require_number
 from caveat._numerics import accumulator
 from caveat.decide._threshold import Threshold, calibration_rows
@@ -85,7 +85,7 @@ def expected_costs(pred: Predictive | Tensor, costs: Tensor | Sequence[Sequence[
         tensor([[2., 1.]], dtype=torch.float64)
     """
     p = class_probabilities(pred)
-    matrix = torch.as_tensor(cast(Any, costs), dtype=p.dtype, device=p.device)
+    matrix = as_tensor(costs, "costs").to(p)
     if matrix.ndim != 2 or matrix.shape[0] != p.shape[-1] or matrix.shape[1] < 1:
         raise InvalidArgumentError(
             f"A cost matrix is (C, A): a row for each of the {p.shape[-1]} classes, a column for each action.",

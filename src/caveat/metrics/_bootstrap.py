@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from caveat._arrays import takes_arrays
+from caveat._arrays import as_tensor, takes_arrays
 from caveat._checks import describe, require_integer, require_number, require_rows
 from caveat._numerics import accumulator
 from caveat._seeds import check_seed
@@ -94,7 +94,7 @@ def bootstrap(
             fix="bootstrap(accuracy, probabilities, labels)",
         )
     require_rows(tensors[-1], "The last tensor")
-    value = torch.as_tensor(metric(*tensors))
+    value = as_tensor(metric(*tensors), "What the metric returns")
     weighted = takes_weights(metric)
     if not weighted:
         require_same_rows(tensors)
@@ -135,9 +135,10 @@ def row_counts(picks: Tensor) -> Tensor:
 def metric_of_rows(metric: Callable[..., Tensor], tensors: tuple[Tensor, ...], pick: Tensor) -> Tensor:
     """Returns the metric of these rows; NaN where it is not defined for them (one class only)."""
     try:
-        return torch.as_tensor(metric(*(x[pick.to(x.device)] for x in tensors)))
+        value = metric(*(x[pick.to(x.device)] for x in tensors))
     except InvalidArgumentError:
         return torch.tensor(torch.nan)
+    return as_tensor(value, "What the metric returns")  # a number of Python's in full precision
 
 
 def percentiles(answers: Tensor, level: float) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from caveat._arrays import takes_arrays
+from caveat._arrays import as_tensor, takes_arrays
 from caveat._checks import require_rows
 from caveat._numerics import accumulator
 from caveat._table_text import in_a_line
@@ -64,7 +64,7 @@ class RunningMean:
     def update(self, *tensors: Tensor) -> RunningMean:
         """The state with these rows too: what the metric takes, the last with the rows on its first axis."""
         require_rows(tensors[-1], "The last tensor")
-        value = torch.as_tensor(self.metric(*tensors))
+        value = as_tensor(self.metric(*tensors), "What the metric returns")
         wide = accumulator(value.device)
         rows = torch.tensor(tensors[-1].shape[0], dtype=torch.int64, device=value.device)
         return self.merge(replace(self, count=rows, total=value.to(wide) * rows))
