@@ -52,7 +52,7 @@ def page(name: str, module: ModuleType) -> str:
         labels = sorted(labels, key=lambda label: (label not in metrics.METRICS, label[0].isupper()))
     parts += [f"::: caveat.{name}.{label}" for label in labels]
     if classes := returned(module):
-        parts.append("## Returned by these\n\nNobody makes or imports these: what is above returns or holds them.")
+        parts.append("## Returned by these\n\nYou need not create or import these classes: what is above returns or holds them.")
         parts += [f"::: {one.__module__}.{one.__qualname__}" for one in classes]
     return "\n\n".join(parts) + "\n"
 
@@ -118,13 +118,13 @@ def metrics_by_task() -> str:
     """A table of every metric that is one number, grouped by what it is for, and one of the curves and tools."""
     groups: dict[str, list[str]] = {task: [] for task in TASKS.values()}
     for name, metric in metrics.METRICS.items():
-        better = {True: "higher", False: "lower", None: "in the middle"}[metric.higher_is_better]
+        better = {True: "higher", False: "lower", None: "close to the level"}[metric.higher_is_better]
         takes = ", ".join(f"`{one}`" for one in metric.takes)
         cells = [f"[`{name}`][caveat.metrics.{name}]", takes, metric.unit.replace("^2", "²"), better]
         groups[TASKS[metric.takes]].append(" | ".join(cells))
     rows = ["| task | metric | takes | unit | better |", "| --- | --- | --- | --- | --- |"]
     rows += [f"| {task if k == 0 else ''} | {row} |" for task, each in groups.items() for k, row in enumerate(each)]
-    rows += ["", "What is more than one number:", "", "| curve, table or tool | |", "| --- | --- |"]
+    rows += ["", "Results that are more than one number:", "", "| curve, table or tool | |", "| --- | --- |"]
     for name in public(metrics):
         if name not in metrics.METRICS and name[0].islower():
             rows.append(f"| [`{name}`][caveat.metrics.{name}] | {first_line(getattr(metrics, name))} |")
@@ -141,13 +141,13 @@ def home(thing: Any, label: str) -> str | None:
 
 def index() -> str:
     """The public face in the order of ``caveat.__all__``, the packages, then what no package documents."""
-    rows = ["# Reference", "", "What `import caveat` gives, each name with a link to its documentation.", ""]
+    rows = ["# Reference", "", "The names that `import caveat` brings, each with a link to its documentation.", ""]
     rows += ["| name | |", "| --- | --- |"]
     homes = {label: home(getattr(caveat, label), label) for label in caveat.__all__}
     for label, where in homes.items():
         link = f"[`caveat.{label}`][{where or f'caveat.{label}'}]"
         rows.append(f"| {link} | {first_line(getattr(caveat, label))} |")
-    rows += ["", "Its packages, each with a page of its own:", "", "| package | |", "| --- | --- |"]
+    rows += ["", "The packages, each with a page of its own:", "", "| package | |", "| --- | --- |"]
     rows += [f"| [`caveat.{name}`]({name}.md) | {first_line(module)} |" for name, module in packages().items()]
     rows += [f"\n::: caveat.{label}" for label, where in homes.items() if where is None]
     return "\n".join(rows) + "\n"

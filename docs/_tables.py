@@ -47,6 +47,12 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     return markdown.replace("{version}", PROJECT["version"]) if page.is_homepage else markdown
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """No line of prose ends between a number and its percent sign."""
+    code = r"(<(?:pre|code|svg)\b.*?</(?:pre|code|svg)>)"
+    return re.sub(rf"{code}|(?<=\d) %", lambda found: found[1] or "&nbsp;%", html, flags=re.DOTALL)
+
+
 def on_env(env: Any, *, config: MkDocsConfig, files: Files) -> Any:
     """``llms.txt``: the home page's example and the pages in the order of the navigation, for coding agents."""
     nav: Navigation = _NAVIGATION[0]

@@ -19,8 +19,8 @@
     ├── LedgerError (ValueError)              decide: a ledger cut off in mid-line, edited, moved or deleted
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
-A package shows those that are its own, too: ``caveat.decide.NoThresholdError``. Each message says the rule, what was
-got, the usual cause if there is one, and the fix.
+A package exports the errors that belong to it as well: ``caveat.decide.NoThresholdError``. Each message says the
+rule, what was got, the usual cause if there is one, and the fix.
 """
 
 from __future__ import annotations

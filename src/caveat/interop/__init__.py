@@ -1,4 +1,4 @@
-"""One thin file for each foreign library: what it fits, as a sampler; what it predicts, as a predictive."""
+"""Other libraries: their models as samplers, their predictions as predictives, caveat's samplers as their models."""
 
 from caveat.interop import ray
 from caveat.interop._botorch import botorch_model

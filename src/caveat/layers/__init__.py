@@ -1,4 +1,4 @@
-"""Building blocks of networks that can say how unsure they are."""
+"""Layers for networks that can say how unsure they are: dropout of every kind, heads, spectral bounds."""
 
 from caveat.layers._concrete_dropout import ConcreteDropout
 from caveat.layers._concrete_penalty import concrete_penalty

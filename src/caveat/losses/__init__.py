@@ -1,4 +1,4 @@
-"""Objectives for networks that say how noisy the data is: plain functions of what a network returned and a target."""
+"""Losses for networks that predict how noisy the data are: plain functions of what a network returned and a target."""
 
 from caveat.losses._attenuated_cross_entropy import attenuated_cross_entropy
 from caveat.losses._beta_nll import beta_nll

@@ -1,8 +1,8 @@
 """How good predictions are: scores, calibration, rankings and referral.
 
 Every metric takes tensors, arrays or predictives and gives one float64 number; with `weights` (R, B) it gives R
-of them, by which `bootstrap` puts an interval around each and `referral_curve` measures what is kept. `METRICS` holds
-them by name. Higher uncertainty is less sure, and ties are handled in expectation.
+of them, from which `bootstrap` computes intervals and `referral_curve` the metric of the rows that are kept. `METRICS`
+holds them by name. Higher uncertainty is less sure, and ties are handled in expectation.
 """
 
 from caveat.metrics._bootstrap import bootstrap

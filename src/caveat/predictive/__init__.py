@@ -1,4 +1,4 @@
-"""What is kept of draws: outputs read a network's return, predictives summarize draws of it and merge."""
+"""Outputs, which say how to read what a network returns, and predictives, which summarize its draws and merge."""
 
 from caveat.predictive._bernoulli import Bernoulli
 from caveat.predictive._categorical import Categorical

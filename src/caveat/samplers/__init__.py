@@ -1,4 +1,4 @@
-"""Sources of network functions."""
+"""Seeded sources of network functions: dropout, several networks, weights collected in training, changed inputs."""
 
 from caveat._engine import Sampler, Stream
 from caveat.samplers._decompose_mixture import decompose_mixture
