@@ -52,7 +52,7 @@ def page(name: str, module: ModuleType) -> str:
         labels = sorted(labels, key=lambda label: (label not in metrics.METRICS, label[0].isupper()))
     parts += [f"::: caveat.{name}.{label}" for label in labels]
     if classes := returned(module):
-        parts.append("## Returned by these\n\nNo need to create or import these classes: what is above returns or holds them.")
+        parts.append("## Returned by these\n\nYou need not create these: the names above return or hold them.")
         parts += [f"::: {one.__module__}.{one.__qualname__}" for one in classes]
     return "\n\n".join(parts) + "\n"
 

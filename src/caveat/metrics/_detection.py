@@ -144,7 +144,7 @@ class Detection:
 
 @takes_arrays
 def detection(scores: Tensor, positive: Tensor) -> Detection:
-    """Every measure of detection at once.
+    """All detection metrics at once: AUROC, AUPR of either kind, FPR@95.
 
     ``detection(caveat.predictive_entropy(pred), pred.predicted != labels)`` says how well a measure finds the rows that
     are wrong.

@@ -188,7 +188,7 @@ def referral_with_baselines(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, ReferralCurve]:
-    """Referral by each measure beside what it has to beat and what it cannot.
+    """Referral curves of each measure, of a random and of a perfect order, and of a single network.
 
     Args:
         metric: Function of (probabilities, labels).
