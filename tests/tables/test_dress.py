@@ -144,6 +144,8 @@ def test_what_looks_like_numbers_or_dates_and_is_not_read_as_such_is_said() -> N
     assert (weights.kind, "'kg' behind each" in weights.note) == ("category", True)
     compact = learn_reading("d", objects("20240131", "20240201"))
     assert (compact.kind, "yyyymmdd" in compact.note) == ("number", True)
+    padded = learn_reading("zip", objects("90210", "01234", "0", "0.5"))
+    assert (padded.kind, padded.note) == ("number", "'01234' begins with 0, as codes do: taken for a number")
 
 
 @pytest.mark.parametrize("text", ["1.2.3", "10.0.0.1", "1-2", "", "€", "12 34", "1,2,3", "$5 €", "--5"])

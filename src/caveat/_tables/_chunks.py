@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, AnyStr, cast
 
@@ -28,6 +28,7 @@ ROWS = 8192
 _DELIMITERS = ",;\t|"
 _MOST_LINE = 1 << 26
 _QUOTED = re.compile(r'"[^"]*"')
+_SAID = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # the first line that spreadsheets read and some programs write
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _ENDINGS = {
     "csv": ("csv", "tsv", "txt", "data"),
@@ -138,10 +139,11 @@ def _csv(path: Path, rows: int) -> Iterator[Chunk]:
 def _csv_rows(path: Path, text: IO[str], rows: int, size: int) -> Iterator[Chunk]:
     lines = _lines(path, text)
     head = _head(lines)
-    names = "".join(head)
-    outside = _QUOTED.sub("", names)  # a name in quotes may hold what parts names elsewhere
-    delimiter = max(_DELIMITERS, key=(outside if any(map(outside.count, _DELIMITERS)) else names).count)
-    reader = csv.reader(chain(head, lines), delimiter=delimiter, skipinitialspace=True, strict=True)
+    said = _SAID.fullmatch("".join(head))
+    head = _head(lines) if said else head
+    first = [*islice(lines, 1)]
+    delimiter = said[1] if said else _delimiter_of("".join(head), "".join(first))
+    reader = csv.reader(chain(head, first, lines), delimiter=delimiter, skipinitialspace=True, strict=True)
     header = [name.strip() for name in next(reader, list[str]())]
     _check_header(path, header)
     cells: list[list[str]] = []
@@ -150,16 +152,24 @@ def _csv_rows(path: Path, text: IO[str], rows: int, size: int) -> Iterator[Chunk
         if not row or (len(row) == 1 and len(header) > 1 and not row[0].strip()):
             continue
         if len(row) != len(header):
-            got = f"line {reader.line_num} has {len(row)} cells, the header {len(header)}"
+            got = f"line {reader.line_num + bool(said)} has {len(row)} cells, the header {len(header)}"
             cause = "a delimiter inside a cell without quotes, or a line that broke off"
             raise _no_table(path, got, cause, "quote the cell")
         cells.append(row)
-        ends.append(reader.line_num)
+        ends.append(reader.line_num + bool(said))
         if len(cells) == rows:
             yield _chunk(path, header, cells, ends, _share(text, size))
             cells, ends = [], []
     if cells:
         yield _chunk(path, header, cells, ends, 1.0)
+
+
+def _delimiter_of(names: str, first: str) -> str:
+    """What parts the names of a header: what stands as often in the first row, or else most often in the header."""
+    outside, row = (_QUOTED.sub("", text) for text in (names, first))  # quotes may hold what parts names elsewhere
+    names = outside if any(map(outside.count, _DELIMITERS)) else names
+    alike = [mark for mark in reversed(_DELIMITERS) if 0 < names.count(mark) == row.count(mark)]  # a comma last
+    return max(alike or _DELIMITERS, key=names.count)
 
 
 def _lines(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:

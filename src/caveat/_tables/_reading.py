@@ -43,6 +43,7 @@ _MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
 _VERSION_OR_DATE = re.compile(r"(?:[1-9]|1[0-2])\.(?:[1-9]|1[0-2])\.\d\d")
+_PADDED = re.compile(r"0\d+")
 _LATE = 2040  # a year of two digits that is taken for this one or later is as likely of the century before
 _COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
@@ -96,6 +97,8 @@ def learn_reading(
     if plain and not (dotted and not others and all(map(_THOUSANDS.fullmatch, dotted))):
         compact = len(texts) > 1 and all(_COMPACT.fullmatch(text.strip()) for text in texts)
         note = f"{texts[0]!r} looks like a date written yyyymmdd: taken for a number" if compact else ""
+        padded = next((text for text in texts if _PADDED.fullmatch(text.strip())), None)
+        note = note if padded is None else f"{padded!r} begins with 0, as codes do: taken for a number"
         return Reading("number", note=note)
     dressed = all(counted.numbers[value] is not None for value in others)
     numerals = read_numerals(texts)
