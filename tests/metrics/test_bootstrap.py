@@ -240,6 +240,12 @@ def test_a_running_mean_takes_a_metric_that_returns_a_number() -> None:
     assert running.update(p[:1], y[:1]).update(p[1:], y[1:]).compute() == 0.5
 
 
+def test_batches_of_longer_rows_count_more() -> None:
+    p, y = torch.rand(3, 9, 4, generator=torch.Generator().manual_seed(0)).softmax(-1), torch.arange(27).view(3, 9) % 4
+    parts = RunningMean(accuracy).update(p[:, :2], y[:, :2]).update(p[:, 2:], y[:, 2:])
+    torch.testing.assert_close(parts.compute(), accuracy(p, y))
+
+
 def test_a_number_of_pythons_keeps_its_digits() -> None:
     def tenth(y: Tensor) -> float:
         return 0.1

@@ -27,9 +27,11 @@ from caveat.metrics._registry import name_of, registered
 class RunningMean:
     """The mean over rows of any metric that is one: of batches, of workers, of both.
 
+    Where rows have several labels or targets it is the mean over all of these: batches of longer sentences count more.
+
     Fields:
-        metric: a function of tensors whose last has the rows first.
-        count: 0-d, int64, the rows so far.
+        metric: a function of tensors whose last has a number for each label or target.
+        count: 0-d, int64, the labels or targets so far.
         total: 0-d, float64, the sum over them.
 
     Raises:
@@ -62,11 +64,11 @@ class RunningMean:
 
     @takes_arrays
     def update(self, *tensors: Tensor) -> RunningMean:
-        """The state with these rows too: what the metric takes, the last with the rows on its first axis."""
+        """The state with these rows too: what the metric takes, the last with a number for each label or target."""
         require_rows(tensors[-1], "The last tensor")
         value = as_tensor(self.metric(*tensors), "What the metric returns")
         wide = accumulator(value.device)
-        rows = torch.tensor(tensors[-1].shape[0], dtype=torch.int64, device=value.device)
+        rows = torch.tensor(tensors[-1].numel(), dtype=torch.int64, device=value.device)
         return self.merge(replace(self, count=rows, total=value.to(wide) * rows))
 
     def merge(self, other: RunningMean) -> RunningMean:
