@@ -35,7 +35,7 @@ def mean_field_probabilities(logits: Tensor, variance: Tensor, *, factor: float 
         (True, 1.0)
     """
     fits = variance.shape == logits.shape or variance.shape == (*logits.shape[:-1], 1)
-    if logits.ndim < 1 or not fits or factor < 0 or bool((variance < 0).any()):
+    if logits.ndim < 1 or not fits or factor < 0 or not bool((variance >= 0).all()):
         raise InvalidArgumentError(
             "Variances are at least 0 and of the logits' shape (B..., C) or (B..., 1); the factor is at least 0.",
             got=f"logits of {describe(logits)}, variances of {describe(variance)}, factor={factor}",

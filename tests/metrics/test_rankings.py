@@ -318,6 +318,12 @@ def test_bad_detection(found: Callable[..., object]) -> None:
         found(scores[:0], positive[:0])
 
 
+@pytest.mark.parametrize("coverage", [0.0, 1.5, 80, math.nan, -0.1])
+def test_a_coverage_is_a_fraction(coverage: float) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"coverage must lie in \(0, 1\]"):
+        risk_coverage(torch.tensor([0.1, 0.9]), torch.tensor([0.0, 1.0])).at(coverage)
+
+
 def test_other_bad_input() -> None:
     with pytest.raises(InvalidArgumentError, match="not all 0"):
         ause(torch.rand(3), torch.zeros(3))

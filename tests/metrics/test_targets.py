@@ -210,6 +210,8 @@ def test_bad_numbers(call: Callable[[Tensor], Tensor]) -> None:
 
 
 def test_bad_settings() -> None:
+    with pytest.raises(InvalidArgumentError, match="points must be an integer of at least 2"):
+        regression_calibration_curve(torch.rand(4), points=1)
     with pytest.raises(InvalidArgumentError, match="variance must be positive"):
         gaussian_negative_log_likelihood(ONE, 0 * ONE, ONE)
     with pytest.raises(InvalidArgumentError, match="must not be negative"):

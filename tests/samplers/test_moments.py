@@ -175,6 +175,7 @@ def test_probabilities_are_the_mean_field_of_propagated_logits() -> None:
         (torch.zeros(2, 3), torch.zeros(2, 4), 0.4),
         (torch.zeros(2, 3), torch.full((2, 3), -1.0), 0.4),
         (torch.zeros(2, 3), torch.zeros(2, 3), -0.4),
+        (torch.zeros(3, 4), torch.full((3, 4), torch.nan), 1.0),
     ],
 )
 def test_mean_field_refuses_what_does_not_fit(logits: Tensor, variance: Tensor, factor: float) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_finite, require_levels, require_rows
+from caveat._checks import require_finite, require_integer, require_levels, require_rows
 from caveat._numerics import accumulator
 from caveat._table_text import in_a_line
 from caveat.metrics._ranking import cumulated, rank
@@ -45,11 +45,11 @@ def regression_calibration_curve(levels: Tensor, *, points: int = 101, central: 
 
     Args:
         levels: (B...) in [0, 1], the predictive distribution function at each target.
-        points: Number of expected fractions, evenly from 0 to 1.
+        points: Number of expected fractions, evenly from 0 to 1, at least 2.
         central: intervals about the median in place of quantiles: sees a spread that is wrong, not a bias.
 
     Raises:
-        InvalidArgumentError: no levels, or values outside [0, 1].
+        InvalidArgumentError: no levels, values outside [0, 1], or fewer than 2 points.
         NotFiniteError: NaN.
 
     See "Accurate Uncertainties for Deep Learning Using Calibrated Regression", Kuleshov, Fenner and Ermon, 2018,
@@ -60,6 +60,7 @@ def regression_calibration_curve(levels: Tensor, *, points: int = 101, central: 
         >>> curve.expected.tolist(), curve.observed.tolist()
         ([0.0, 0.5, 1.0], [0.0, 1.0, 1.0])
     """
+    require_integer(points, "points", 2, fix="points=101")
     found = _levels(levels, central)
     expected = torch.linspace(0, 1, points, dtype=found.dtype, device=found.device)
     below = torch.searchsorted(found.sort().values, expected, right=True)

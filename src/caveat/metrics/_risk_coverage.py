@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from caveat._arrays import takes_arrays
-from caveat._checks import require_alike, require_finite, require_no_nan, require_rows, require_uncertainty_first
+from caveat._checks import (
+    require_alike,
+    require_finite,
+    require_no_nan,
+    require_number,
+    require_rows,
+    require_uncertainty_first,
+)
 from caveat._numerics import accumulator
 from caveat._table_text import in_a_line
 from caveat.metrics._ranking import cumulated, rank, steps
@@ -39,8 +46,13 @@ class RiskCoverage:
     __repr__ = in_a_line
 
     def at(self, coverage: float) -> float:
-        """The risk of the rows kept at a coverage in (0, 1]: of the nearest whole number of rows, at least one."""
-        kept = min(max(round(coverage * len(self.risk)), 1), len(self.risk))
+        """The risk of the rows kept at a coverage in (0, 1]: of the nearest whole number of rows, at least one.
+
+        Raises:
+            InvalidArgumentError: a coverage outside (0, 1].
+        """
+        require_number(coverage, "coverage", "(0, 1]")
+        kept = max(round(coverage * len(self.risk)), 1)
         return float(self.risk[kept - 1])
 
 
