@@ -148,6 +148,25 @@ def test_items_that_may_be_labels_or_inputs_have_to_be_said() -> None:
     torch.testing.assert_close(pred.mean, caveat.predict(OF_TOKENS, (X, Y), 5).mean)
 
 
+@pytest.mark.parametrize("sampler", [SAMPLER, MEMBERS])
+@pytest.mark.parametrize("verb", VERBS[:1] + VERBS[3:4])
+@pytest.mark.parametrize(
+    ("x", "fix"),
+    [
+        (X.double(), "x.to(torch.float32), or model.to(torch.float64)"),
+        (X.half(), "x.to(torch.float32), or model.to(torch.float16)"),
+        (X.long(), "x.to(torch.float32)"),
+    ],
+)
+def test_numbers_of_another_type(verb: Verb, sampler: Any, x: Tensor, fix: str) -> None:
+    refused(lambda: verb(sampler, x), f"{x.dtype}, and ", fix)
+
+
+def test_a_shape_that_does_not_fit_is_what_torch_says() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        caveat.predict(SAMPLER, X.repeat(1, 2), 5)
+
+
 def test_a_failure_of_the_network_itself_stays_as_it_is() -> None:
     class Broken(nn.Module):
         def __init__(self) -> None:

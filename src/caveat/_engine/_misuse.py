@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -15,6 +16,7 @@ from caveat._engine._loaded import check_fits
 from caveat._engine._sampler import Sampler
 from caveat.errors import CaveatError, InvalidArgumentError, explain_no_network
 
+_USUAL_TYPE = {torch.float64: "data as NumPy or pandas gives it", torch.int64: "whole numbers, as tables have"}
 _BATCHES = "for pred in caveat.predict_batches(sampler, loader): ..."
 
 
@@ -24,9 +26,11 @@ def check_passed(sampler: Any, x: Any, error: Exception) -> None:
     if not isinstance(error, CaveatError) or isinstance(sampler, (type, Tensor, nn.Module)):
         check_sampler_passed(sampler, x)
     _check_batch(x)
-    model = getattr(sampler, "model", None)
+    model = getattr(sampler, "model", None) or next(iter(getattr(sampler, "models", ())), None)
     if isinstance(error, TypeError) and isinstance(model, nn.Module):
         check_fits(x, model)
+    if not isinstance(error, CaveatError) and isinstance(model, nn.Module) and "type" in str(error):
+        _check_type(x, model)
 
 
 def check_sampler_passed(sampler: Any, x: Any) -> None:
@@ -104,6 +108,22 @@ def _check_batch(x: Any) -> None:
     else:
         return
     raise InvalidArgumentError(rule, got=got, cause=cause, fix=fix)
+
+
+def _check_type(x: Any, model: nn.Module) -> None:
+    """Raise ``InvalidArgumentError`` if none of the numbers of ``x`` are of the type of the network's."""
+    tensors = [leaf for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor)]
+    given = {leaf.dtype for leaf in tensors if leaf.is_floating_point()} or {leaf.dtype for leaf in tensors}
+    own = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    if len(given) != 1 or len(own) != 1 or given == own:
+        return
+    (got,), (needed,) = given, own
+    raise InvalidArgumentError(
+        "The numbers of a batch are of the type that the network computes in.",
+        got=f"{got}, and {type(model).__name__} has weights of {needed}",
+        cause=_USUAL_TYPE.get(got),
+        fix=f"x.to({needed}), or model.to({got})" if got.is_floating_point else f"x.to({needed})",
+    )
 
 
 def _iterates(value: Any) -> bool:

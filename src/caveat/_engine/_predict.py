@@ -23,7 +23,7 @@ from caveat.errors import InvalidArgumentError, InvalidDataError
 from caveat.predictive import Bernoulli, Categorical, Gaussian, Heads
 
 _DEFAULT_DRAWS = 100
-_MISUSE = (TypeError, AttributeError, InvalidArgumentError)
+_MISUSE = (TypeError, AttributeError, RuntimeError, ValueError)
 """What a call fails with where something else was passed in place of a sampler or a batch."""
 
 
