@@ -28,11 +28,12 @@ from caveat.interop._onnx_recording import Function, Numbers, Recording
 
 SIZES = (3, 5)
 _OTHER_SIZE = 4
+_MOST_ROWS = 1 << 31
 _MOST_BYTES = (1 << 31) - (1 << 24)  # what is no weight takes its part
 
 
-class _NotLinearError(Exception):
-    """An argument of an operation follows the number of rows in another way than a multiple and a constant."""
+class _NotAnySizeError(Exception):
+    """What was recorded does not hold for a batch of any size."""
 
 
 class Played(nn.Module):
@@ -51,7 +52,7 @@ class Played(nn.Module):
         self.axes = axes.of
         for member, (a, b) in enumerate(pairs):
             if [step.func for step in a.program.steps] != [step.func for step in b.program.steps]:
-                raise _NotLinearError("a batch of another size runs other operations")
+                raise _NotAnySizeError("a batch of another size runs other operations")
             for number, tensor in a.program.held.items():
                 self.register_buffer(f"constant_{member}_{number}", tensor.detach())
 
@@ -84,7 +85,7 @@ def _with_sizes(one: Any, two: Any, rows: Any, values: dict[int, Tensor]) -> Any
     first, spec = pytree.tree_flatten(one)
     second, other = pytree.tree_flatten(two)
     if spec != other:
-        raise _NotLinearError("a batch of another size gives an operation other arguments")
+        raise _NotAnySizeError("a batch of another size gives an operation other arguments")
     return pytree.tree_unflatten([_argument(*pair, rows, values) for pair in zip(first, second, strict=True)], spec)
 
 
@@ -98,7 +99,7 @@ def _argument(one: Any, two: Any, rows: Any, values: dict[int, Tensor]) -> Any:
     if type(one) is int and type(two) is int and (two - one) % (high - low) == 0:
         slope = (two - one) // (high - low)
         return slope * rows + (one - slope * low)
-    raise _NotLinearError(f"{one} for a batch of {low} is {two} for a batch of {high}")
+    raise _NotAnySizeError(f"{one} for a batch of {low} is {two} for a batch of {high}")
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def convert(functions: Sequence[Function], inputs: Sequence[str]) -> Converted:
         sizes = tuple({} if axis is None else {axis: any_size} for axis in axes)
         with torch.no_grad(), _quiet():
             exported = torch.export.export(played, given, dynamic_shapes=(sizes,), strict=False)
+        _check_bounds(exported)
     except CaveatError:
         raise
     except Exception as error:  # torch's own tracing fails in many ways where a size is not what it was
@@ -188,7 +190,14 @@ def _check_other_size(played: Played, functions: Sequence[Function]) -> None:
         with torch.no_grad():
             values = played.play(member, given, _OTHER_SIZE)
         if not all(close(a, b) for a, b in zip(values, function.values(_OTHER_SIZE), strict=True)):
-            raise _NotLinearError(f"what was recorded gives other values for a batch of {_OTHER_SIZE}")
+            raise _NotAnySizeError(f"what was recorded gives other values for a batch of {_OTHER_SIZE}")
+
+
+def _check_bounds(exported: Any) -> None:
+    """The graph must hold for any number of rows: the exporter knows where an operation limits it, as ``split`` does."""
+    for bounds in exported.range_constraints.values():
+        if bounds.upper < _MOST_ROWS:
+            raise _NotAnySizeError(f"what was recorded holds for batches of at most {bounds.upper} rows")
 
 
 @contextmanager
@@ -208,10 +217,11 @@ def _quiet() -> Generator[None]:
 
 
 def _fixed(error: Exception) -> str:
+    kind = "" if isinstance(error, _NotAnySizeError) else f"{type(error).__name__}: "
     return explain(
         "An exported network must take batches of any size.",
-        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        cause="a size of the batch that is written into the network, or a loop over its rows",
+        got=f"{kind}{str(error).splitlines()[0] if str(error) else ''}",
+        cause="a size of the batch that is written into the network, or a loop over its rows or parts of the batch",
         fix="take sizes from the input, as in x.flatten(1) or x.reshape(x.shape[0], -1), and leave rows to torch",
     )
 
