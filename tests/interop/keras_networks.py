@@ -75,6 +75,7 @@ NETWORKS = {
     "attention": attention,
     "by hand": lambda: chain((4,), L.Dense(20, "relu"), ByHand()),
     "noise beside": lambda: chain((4,), L.GaussianNoise(0.9), L.Dense(20, "relu"), L.Dropout(0.4)),
+    "augmented": lambda: chain((6, 6, 3), L.RandomFlip(), L.RandomBrightness(0.5), L.Flatten(), L.Dropout(0.4)),
     "written": Written,
 }
 
@@ -102,6 +103,8 @@ def brute_force(model, row):
             layer.trainable = False  # the way of Keras to keep its statistics where training=True
         if isinstance(layer, L.GaussianNoise):
             layer.stddev = 0.0
+        if isinstance(layer, (L.RandomFlip, L.RandomBrightness)):
+            layer.call = lambda data, training=None: data
     out = keras.ops.convert_to_numpy(model(np.repeat(row, COPIES, axis=0), training=True))
     return out.mean(0).tolist(), out.var(0).tolist()
 
@@ -109,14 +112,14 @@ def brute_force(model, row):
 def look(name):
     model, rows = make(name)
     x = torch.tensor(rows)
-    at_rest = np.array(keras.ops.convert_to_numpy(model(rows)))
+    at_rest = np.array(keras.ops.convert_to_numpy(model(rows, training=False)))
     before = state(model)
     sampler = caveat.interop.keras_mc_dropout(model, output=caveat.Mean())
     pred = caveat.predict(sampler, x, DRAWS, seed=0)
     alone = caveat.draws(sampler, x[1:2], 4, seed=0)[:, 0]
     found = {
         "moved": [v.path for v, a, b in zip(model.variables, before, state(model), strict=True) if (a != b).any()],
-        "at rest": float(abs(np.array(keras.ops.convert_to_numpy(model(rows))) - at_rest).max()),
+        "at rest": float(abs(np.array(keras.ops.convert_to_numpy(model(rows, training=False))) - at_rest).max()),
         "left": [layer.name for layer in model._flatten_layers() if "call" in vars(layer)],
         "alone": float((alone - caveat.draws(sampler, x, 4, seed=0)[:, 1]).abs().max()),
         "draws": caveat.draws(sampler, x, 3, seed=7).tolist(),

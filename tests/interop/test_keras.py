@@ -22,7 +22,8 @@ from caveat.errors import MissingExtraError
 pytestmark = [pytest.mark.frameworks, pytest.mark.slow]
 
 BACKENDS = ("torch", "jax", "tensorflow")
-NETWORKS = ("dropout", "spatial", "gaussian", "alpha", "lstm", "gru", "attention", "by hand", "noise beside", "written")
+NETWORKS = ("dropout", "spatial", "gaussian", "alpha", "lstm", "gru", "attention", "by hand", "written")
+NETWORKS += ("noise beside", "augmented")
 DRAWS, COPIES = 120, 4000
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, cast
 
 import torch
@@ -35,7 +36,8 @@ from caveat._intercept import (
 )
 from caveat._seeds import check_seed
 from caveat.errors import InvalidArgumentError
-from caveat.interop._keras_pass import KerasPass, Told, layers_of
+from caveat.interop._around import Around
+from caveat.interop._keras_pass import KerasPass, Told, in_inference, layers_of
 from caveat.predictive import Output
 from caveat.samplers import mc_dropout
 
@@ -53,7 +55,7 @@ def keras_mc_dropout(
     else is as in inference: batch normalization keeps its statistics, noise and augmentation stay off. No weight and no
     ``SeedGenerator`` moves.
 
-    On torch this is ``caveat.mc_dropout(model)``. On JAX and TensorFlow the model is called once per draw, with random
+    On torch this is ``caveat.mc_dropout`` of the model as it is in inference. On JAX and TensorFlow the model is called once per draw, with random
     numbers hashed from (seed, draw, layer, coordinates within a row): the same on both.
 
     Args:
@@ -74,7 +76,7 @@ def keras_mc_dropout(
     keras = cast(Any, extras.require("keras", "keras", at_least=_OLDEST))
     _check_model(keras, model)
     if keras.backend.backend() == "torch":
-        return mc_dropout(model, output=output, live=live)
+        return mc_dropout(Around(model, partial(in_inference, model)), output=output, live=live)
     return KerasMCDropout(model, as_output(output), live)
 
 

@@ -75,7 +75,7 @@ class KerasPass:
         arrays: Any = [self.keras.ops.convert_to_tensor(leaf.detach().cpu().numpy()) for leaf in leaves]
         args, kwargs = with_leaves(self.inputs, leaves, arrays)
         with _lock, _intercepting(self), self.keras.StatelessScope() as scope:
-            returned = self.model(*args, **kwargs)
+            returned = in_inference(self.model, *args, **kwargs)
         self.seen.written = set(scope.state_mapping)
         return self.keras.tree.map_structure(self._as_tensor, returned)
 
@@ -240,6 +240,11 @@ class KerasPass:
             cause="a layer that samples in inference as well",
             fix='KERAS_BACKEND="torch", where these are drawn too',
         )
+
+
+def in_inference(model: Any, *args: Any, **kwargs: Any) -> Any:
+    """What the model returns in inference; not told so, layers that augment take ``training`` to be True."""
+    return model(*args, **{"training": False, **kwargs})
 
 
 def layers_of(model: Any, prefix: str = "", known: set[int] | None = None) -> Iterator[tuple[str, Any]]:
