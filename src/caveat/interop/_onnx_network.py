@@ -194,7 +194,7 @@ def _check_other_size(played: Played, functions: Sequence[Function]) -> None:
 
 
 def _check_bounds(exported: Any) -> None:
-    """The graph must hold for any number of rows: the exporter knows where an operation limits it, as ``split`` does."""
+    """The graph must hold for any number of rows: the exporter knows where an operation limits it, such as a split."""
     for bounds in exported.range_constraints.values():
         if bounds.upper < _MOST_ROWS:
             raise _NotAnySizeError(f"what was recorded holds for batches of at most {bounds.upper} rows")
