@@ -55,8 +55,8 @@ def keras_mc_dropout(
     else is as in inference: batch normalization keeps its statistics, noise and augmentation stay off. No weight and no
     ``SeedGenerator`` moves.
 
-    On torch this is ``caveat.mc_dropout`` of the model as it is in inference. On JAX and TensorFlow the model is called once per draw, with random
-    numbers hashed from (seed, draw, layer, coordinates within a row): the same on both.
+    On torch this is ``caveat.mc_dropout`` of the model as it is in inference. On JAX and TensorFlow the model is called
+    once per draw, with random numbers hashed from (seed, draw, layer, coordinates within a row): the same on both.
 
     Args:
         model: A built ``keras.Model``.
