@@ -216,7 +216,7 @@ def test_auroc_is_that_of_torchmetrics() -> None:
     assert auroc(scores, positive).item() == pytest.approx(functional.auroc(scores, positive, task="binary").item())
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int64, torch.bool])
 def test_scores_without_a_sign_detect_as_floats_do(dtype: torch.dtype) -> None:
     scores, y = torch.tensor([0, 1, 1, 2, 3, 3, 0, 2]).to(dtype), torch.tensor([0, 0, 1, 1, 1, 0, 0, 1])
     assert vars(detection(scores, y)) == vars(detection(scores.double(), y))

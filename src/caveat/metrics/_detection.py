@@ -201,7 +201,7 @@ def out_of_distribution(uncertainty_in: Tensor, uncertainty_out: Tensor) -> Dete
 
 def _turned(scores: Tensor) -> Tensor:
     """Scores in the other order; votes and yes or no have no negative, and large integers no float."""
-    return -scores if scores.is_floating_point() else ~scores
+    return -scores if scores.is_floating_point() else ~scores.long()
 
 
 def _counts(scores: Tensor, positive: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
