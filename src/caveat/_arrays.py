@@ -91,6 +91,19 @@ def masked_as_nan(values: Any) -> Any:
     return values.astype(np.promote_types(values.dtype, np.float16)).filled(np.nan)
 
 
+def plain_tensor(values: Any) -> Any:
+    """Returns a tensor as NumPy takes it, without its gradient and on the CPU; all else as it is.
+
+    Example:
+        >>> plain_tensor(torch.ones(1, requires_grad=True).bfloat16()).numpy()
+        array([1.], dtype=float32)
+    """
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
 def truth_like(pred: Categorical | Bernoulli | Gaussian, y: Tensor) -> Tensor:
     """Returns the truth in the shape that a predictive's metrics take: labels int64 (B...), or targets (B..., D).
 

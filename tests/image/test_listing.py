@@ -115,7 +115,7 @@ def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:
             list_pictures(place)
 
 
-@pytest.mark.parametrize("X", ["one.png", b"bytes", None, {}, [], 3, np.zeros((9, 9))], ids=str)
+@pytest.mark.parametrize("X", ["one.png", b"bytes", None, {}, [], 3, np.zeros((9, 9)), {"one.png"}], ids=str)
 def test_what_is_no_list_of_pictures_is_refused(X: Any) -> None:
     with pytest.raises(InvalidDataError):
         as_sources(X)

@@ -55,11 +55,13 @@ def test_a_jpeg_is_read_as_it_is_or_smaller(tmp_path: Path) -> None:
         Image.fromarray(RAMP).convert("RGBA"),
         Image.fromarray(RAMP.astype(np.uint16) * 256),
         torch.from_numpy(RAMP),
+        (torch.from_numpy(RAMP) / 255).requires_grad_(),
     ],
-    ids=["channel", "fractions", "image", "rgb", "opaque", "sixteen bits", "tensor"],
+    ids=["channel", "fractions", "image", "rgb", "opaque", "sixteen bits", "tensor", "gradient"],
 )
 def test_arrays_and_images_are_read_the_same(same: Any) -> None:
     assert torch.equal(read(same), read(RAMP))
+    assert learn_format([same], None, 64).size == learn_format([RAMP], None, 64).size
 
 
 def twelve_bits(place: Path) -> Path:

@@ -34,7 +34,8 @@ def test_frames_and_series_are_read() -> None:
 
 
 def test_an_arrow_array_is_read() -> None:
-    assert as_sentences(pytest.importorskip("pyarrow").array(TWO)) == TWO
+    arrow = pytest.importorskip("pyarrow")
+    assert as_sentences(arrow.array(TWO)) == as_sentences(arrow.table({"text": TWO})) == TWO
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_a_row_that_is_no_sentence_is_named(bad: Any, said: str) -> None:
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("X", ["play jazz", b"play", {"text": TWO}, 7, None], ids=lambda X: type(X).__name__)
+@pytest.mark.parametrize("X", ["play jazz", b"play", {"text": TWO}, 7, None, {*TWO}], ids=lambda X: type(X).__name__)
 def test_one_sentence_is_no_list_of_them(X: Any) -> None:
     with pytest.raises(InvalidDataError, match="list, an array or a series"):
         as_sentences(X)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from torch import Tensor
 
-from caveat._arrays import masked_as_nan
+from caveat._arrays import masked_as_nan, plain_tensor
 from caveat._checks import is_missing
 from caveat._estimators._kind import Kind
 from caveat._estimators._model import Model
 from caveat._extras import require
-from caveat._tables import Array, plain_tensor
+from caveat._tables import Array
 from caveat.errors import InvalidArgumentError, InvalidDataError
 
 _EXTRA = "tabular"  # of the extras that bring scikit-learn, the smallest

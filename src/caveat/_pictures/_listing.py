@@ -64,11 +64,15 @@ def as_sources(X: Any) -> list[Any]:
     """
     if isinstance(X, (str, Path)) and (Path(X).is_dir() or Path(X).suffix.lower() in TABLES):
         return cast("list[Any]", list_pictures(X, ())[0])
-    if isinstance(X, (str, bytes, dict, Path)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 4) in (0, 2):
+    if (
+        isinstance(X, (str, bytes, dict, set, frozenset, Path))
+        or not hasattr(X, "__iter__")
+        or getattr(X, "ndim", 4) in (0, 2)
+    ):
         raise InvalidDataError(
             "X must be a list of pictures (paths, arrays, PIL images), a folder of them or a CSV of their paths.",
             got=f"a {type(cast(object, X)).__name__}",
-            cause="one picture that is not in a list",
+            cause="one picture that is not in a list, or a set, which has no order",
             fix='predict(["photo.png"])',
         )
     sources = list(cast(Iterable[Any], X))

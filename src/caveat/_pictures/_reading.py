@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from caveat._arrays import plain_tensor
 from caveat._extras import require
 from caveat._files import open_regular
 from caveat._pictures._listing import name_of
@@ -132,7 +133,7 @@ def _square_of(source: Any, format: Format) -> Array | str:
         return f"cannot be read: {_first_line(error)}"
     if bool((square != square[:, :1, :1]).any()):
         return square
-    values: Array = np.asarray(image if isinstance(source, (str, Path)) else source)
+    values: Array = np.asarray(image if isinstance(source, (str, Path)) else plain_tensor(source))
     if values.dtype.itemsize == 1 or bool((values == values[:1, :1]).all()):
         return "blank: one color only"
     return f"no contrast: its values, {values.min():g} to {values.max():g}, are one level in the 8 bits that are read"
@@ -177,7 +178,7 @@ def _open(source: Any) -> Any:
     if isinstance(source, library.Image):
         return source
     if not isinstance(source, (str, Path)):
-        return _of_array(source)
+        return _of_array(plain_tensor(source))
     try:
         with open_regular(Path(source)) as file:
             return library.open(io.BytesIO(file.read()))

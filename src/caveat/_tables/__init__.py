@@ -1,7 +1,7 @@
 """Tables as columns: of files and of data frames, what each column holds, parsed once, and encoded for networks."""
 
 from caveat._tables._chunks import Chunk, content_of, read_chunks
-from caveat._tables._columns import Array, Columns, TypedColumns, as_columns, as_objects, count_rows, plain_tensor, take
+from caveat._tables._columns import Array, Columns, TypedColumns, as_columns, as_objects, count_rows, take
 from caveat._tables._dress import PLAIN, Dress
 from caveat._tables._impossible import ImpossibleDates
 from caveat._tables._misspelled import Spelling
@@ -47,7 +47,6 @@ __all__ = [
     "key_of",
     "learn_table",
     "parse_columns",
-    "plain_tensor",
     "read_chunks",
     "read_sample",
     "read_targets",

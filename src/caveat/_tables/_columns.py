@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from caveat._arrays import plain_tensor
 from caveat._checks import is_missing
 from caveat.errors import InvalidDataError
 
@@ -125,14 +125,6 @@ def _column(values: Any) -> Array:
     if array.ndim != 1:
         raise _no_table(f"a column of shape {array.shape}", "nested lists", "pass one value per row")
     return _numpy_column(array)
-
-
-def plain_tensor(values: Any) -> Any:
-    """Returns a tensor as NumPy takes it, without its gradient and on the CPU; all else as it is."""
-    if not isinstance(values, torch.Tensor):
-        return values
-    values = values.detach().cpu()
-    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def _numpy_column(array: Array) -> Array:

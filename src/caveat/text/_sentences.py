@@ -48,11 +48,13 @@ def as_sentences(X: Any) -> list[str]:
 
 
 def _rows(X: Any) -> list[Any]:
-    if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__iter__"):
+    if getattr(X, "num_columns", 0) == 1:  # a table of Arrow
+        return _rows(X.column(0))
+    if isinstance(X, (str, bytes, dict, set, frozenset)) or not hasattr(X, "__iter__"):
         raise InvalidDataError(
             "X must be a list, an array or a series of sentences.",
             got=f"a {type(cast(object, X)).__name__}",
-            cause="one sentence that is not in a list",
+            cause="one sentence that is not in a list, or a set, which has no order",
             fix='predict(["one sentence"])',
         )
     shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))
