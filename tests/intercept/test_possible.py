@@ -144,6 +144,17 @@ def test_dropout_that_does_not_reach_the_output_of_a_network_that_is_looped_over
         caveat.predict(sampler, X, 3)
 
 
+@pytest.mark.parametrize("backend", [None, "loop"])
+def test_a_row_of_zeros_may_stay_as_it_is(backend: Any) -> None:
+    sampler = caveat.mc_dropout(
+        nn.Sequential(nn.Dropout(0.5), nn.Linear(20, 3)), output=caveat.Mean(), backend=backend
+    )
+    for rows in (torch.zeros(1, 20), torch.cat([torch.ones(2, 20), torch.zeros(1, 20)])):
+        spread = caveat.draws(sampler, rows, 20).std(0)
+        assert float(spread[-1].max()) == 0
+        assert bool((spread[:-1] > 0).all())
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

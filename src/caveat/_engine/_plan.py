@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from caveat._intercept import (
     last_row,
     nothing_random,
     state_kept,
+    stirred,
     warnings_caught,
     why_silent,
 )
@@ -80,8 +82,10 @@ def make_plan(network: Network, inputs: Inputs, found: Probe, read: Callable[[An
     if not any(observation.live for observation in found.observed):
         raise nothing_random(_nothing_live(network, found))
     rows = torch.zeros(1, dtype=torch.int64, device=network.device())
+    others = list[Inputs]()
     if found.axes is not None:
-        inputs = last_row(inputs, found.axes)
+        first, inputs = found.axes.take(inputs, [0]), last_row(inputs, found.axes)
+        others = [first, stirred(inputs, found.axes)]
     else:
         rows = rows.expand(found.rows)
     prefix = Prefix() if found.rules.repeatable else None
@@ -95,7 +99,7 @@ def make_plan(network: Network, inputs: Inputs, found: Probe, read: Callable[[An
         if forced != "loop" and why_not is None:
             why_not = _try_vectorized(replace(task, prefix=beginning), source, loop, network, found)
         if forced == "loop" or why_not is not None:
-            _check_loop_varies(replace(task, prefix=None), source, network, found)
+            _check_loop_varies(replace(task, prefix=None), others, source, network, found)
         tapes = why_not is None and forced != "loop" and _try_tape(replace(task, prefix=None), source, loop)
     shared = 0 if why_not is not None or beginning is None else _bytes_computed(beginning)
     sizes = (shared // len(rows), _output_bytes(loop) // (2 * len(rows)), _bytes_of(network.model.parameters()))
@@ -163,18 +167,26 @@ def _try_tape(task: Task, source: MaskSource, loop: Values) -> bool:
     return tape is not None and agree(tape.play(source, range(2)), loop)
 
 
-def _check_loop_varies(task: Task, source: MaskSource, network: Network, found: Probe) -> None:
-    """Raise ``NothingRandomError`` if draws are all the same although their masks cannot be."""
+def _check_loop_varies(
+    task: Task, others: Iterable[Inputs], source: MaskSource, network: Network, found: Probe
+) -> None:
+    """Raise ``NothingRandomError`` if draws are all the same although their masks cannot be, on other rows too."""
     live = [observation for observation in found.observed if observation.live]
     dropped = sum(s.rate * math.prod(s.mask_shape) if s.mask_shape is not None else math.inf for s in live)
     if not dropped * _TRIED_DRAWS > _SURELY_DROPPED:  # also where the rate of a site is not known
         return
-    first = replay(task, source, range(1))
-    for draw in range(1, _TRIED_DRAWS):
-        other = replay(task, source, range(draw, draw + 1))
-        if not agree(first, other, torch.equal):
-            return
+    if _varies(task, source):
+        return
+    for inputs in others:  # dropout of a row of zeros gives zeros
+        with contextlib.suppress(Exception):
+            if _varies(replace(task, inputs=inputs), source):
+                return
     raise nothing_random(_unreached(network, found))
+
+
+def _varies(task: Task, source: MaskSource) -> bool:
+    first = replay(task, source, range(1))
+    return any(not agree(first, replay(task, source, range(k, k + 1)), torch.equal) for k in range(1, _TRIED_DRAWS))
 
 
 def _never_varies(together: Values) -> bool:

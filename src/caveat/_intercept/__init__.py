@@ -15,7 +15,7 @@ from caveat._intercept import (  # registers the handlers
 )
 from caveat._intercept._anew import checkpointing_followed, running_mode
 from caveat._intercept._audit import Audit, AuditedSite, audit, audit_of, warn_not_intercepted, warn_not_separated
-from caveat._intercept._batch_axes import last_row, two_rows
+from caveat._intercept._batch_axes import last_row, stirred, two_rows
 from caveat._intercept._bindings import Bindings, attributes_kept, runs_hooks, state_kept
 from caveat._intercept._caught_warnings import warnings_caught
 from caveat._intercept._draw_axis import as_draws, draws_of, has_draws, over_draws, with_draws_first
@@ -153,6 +153,7 @@ __all__ = [
     "seeded",
     "sides_to_slice",
     "state_kept",
+    "stirred",
     "substituted_anywhere",
     "threshold",
     "transforms",
