@@ -82,7 +82,8 @@ def shown(result: dict[str, Any], stem: str, up: str, config: MkDocsConfig, file
             drawing = figure if shade == "light" else darkened(figure)
             name = f"pictures/{stem}-{number + 1}-{shade}.svg"
             files.append(File.generated(config, name, content=drawing))
-            text += f"\n\n![what the code above draws]({up}{name}#only-{shade}){{ .figure }}"
+            wide = " .wide" if float(re.findall(r'width="([\d.]+)pt"', figure)[0]) > 560 else ""
+            text += f"\n\n![what the code above draws]({up}{name}#only-{shade}){{ .figure{wide} }}"
         text += "\n"
     for number, animation in enumerate(result["animations"]):
         name = f"pictures/{stem}-{number + 1}.gif"
