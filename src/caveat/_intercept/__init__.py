@@ -7,6 +7,7 @@ from caveat._intercept import (  # registers the handlers
     _dropout_sites,
     _eval_functions,
     _exported,
+    _memory_format,
     _noise,
     _pending,
     _pooling,
@@ -169,5 +170,5 @@ __all__ = [
     "words_along",
 ]
 
-del _attention, _deferred, _dropout_sites, _eval_functions, _exported, _noise, _pending, _pooling, _recurrent
-del _variational_sites
+del _attention, _deferred, _dropout_sites, _eval_functions, _exported, _memory_format, _noise, _pending, _pooling
+del _recurrent, _variational_sites

@@ -47,6 +47,26 @@ class LowRank(nn.Module):
         return self.leave(F.scaled_dot_product_attention(query, key, value)).mean(1)
 
 
+class ChannelsLast(nn.Module):
+    """Maps whose channels are last in memory, as convolutions like them, and a norm of groups."""
+
+    def __init__(self, ordered: Callable[[Tensor], Tensor], norm: type[nn.Module] = nn.Identity) -> None:
+        super().__init__()
+        self.ordered, self.norm = ordered, nn.GroupNorm(2, WIDTH) if norm is nn.GroupNorm else norm()
+        self.enter, self.drop, self.leave = nn.Linear(3, WIDTH), nn.Dropout(0.4), nn.Conv2d(WIDTH, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.drop(torch.tanh(self.enter(x)))  # (B, 4, 4, WIDTH)
+        return self.leave(self.norm(self.ordered(h.permute(0, 3, 1, 2)))).mean((2, 3))
+
+
+def in_order_asked_for(maps: Tensor) -> Tensor:
+    if not maps.is_contiguous(memory_format=torch.channels_last):
+        return maps.new_zeros(maps.shape)
+    maps = maps.contiguous().contiguous(memory_format=torch.channels_last)
+    return maps.clone(memory_format=torch.channels_last) + torch.ones_like(maps, memory_format=torch.channels_last)
+
+
 class ShiftedWindows(nn.Module):
     """Attention in windows of 2 x 2, cut anew after a shift by one."""
 
@@ -177,6 +197,8 @@ SITUATIONS: list[Situation] = [
               lambda: normal(3, LENGTH, 3)),
     situation("fused_attention_beside_low_rank", LowRank, lambda: normal(3, LENGTH, 3)),
     situation("windows_shifted", ShiftedWindows, lambda: normal(3, 4, 4, 3)),
+    situation("norm_of_channels_last", lambda: ChannelsLast(torch.tanh, nn.GroupNorm), lambda: normal(3, 4, 4, 3)),
+    situation("channels_last_asked_for", lambda: ChannelsLast(in_order_asked_for), lambda: normal(3, 4, 4, 3)),
     situation("windows_overlapping", OverlappingWindows, lambda: normal(3, LENGTH, 3)),
     situation("padded_encoder_dropped_before", PaddedEncoder, lambda: of_one_row(whole_numbers(8, 3, LENGTH) + 1)),
     situation("cells_of_an_lstm", lambda: Cells(nn.LSTMCell), lambda: normal(3, LENGTH, 3)),
