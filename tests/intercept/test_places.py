@@ -149,6 +149,24 @@ def test_rows_are_alone_where_neither_values_nor_draws_tell() -> None:
     assert rows_alone_differ_by(Unheard(), x) < 1e-6
 
 
+class FirstFrames(nn.Module):
+    """Frames folded into rows, and a token of each row taken from as many first frames: the same ones in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.drop, self.leave = nn.Parameter(torch.randn(4)), nn.Dropout(0.4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, T, P, 4)
+        token = self.token.expand(x.shape[0] * x.shape[1], 1, 4)
+        h = self.drop(torch.cat([token, x.flatten(0, 1)], 1))
+        return self.leave(h[: len(x), 0] + h[:, 1:].unflatten(0, x.shape[:2]).mean((1, 2)))
+
+
+def test_rows_are_alone_where_a_draw_shows_that_they_share() -> None:
+    torch.manual_seed(0)
+    assert rows_alone_differ_by(FirstFrames(), torch.randn(4, 3, 2, 4)) < 1e-6
+
+
 class Experts(nn.Module):
     """A mixture of experts of a fixed capacity: rows are put into buffers."""
 

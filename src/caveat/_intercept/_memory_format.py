@@ -1,4 +1,4 @@
-"""Calls about the order of axes in memory (``channels_last``), which torch.vmap cannot make: values do not depend on it.
+"""Calls about the order of axes in memory (``channels_last``), which vmap cannot make: no value depends on it.
 
 Without these a vectorized pass ends at the first of them, and the network is drawn from pass by pass.
 """

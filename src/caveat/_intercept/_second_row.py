@@ -100,11 +100,12 @@ class RowTrial:
         return rules
 
     def find_rows_in(self, rules: Rules) -> frozenset[SiteKey] | None:
-        """The sites, of those that seem to hold no batch, where rows have places of their own; None if there are none.
+        """The sites, of those that seem to hold no batch, where rows have places of their own; None if all is well.
 
-        It may be told that there are some, and not which.
+        It may be told that rows are not where they seem to be, and not at which sites.
         """
-        if not rules.unbatched or self.agrees(rules):
+        folded = any(layout.each > 1 for layout in rules.placed.values())  # a row may take an entry of another's
+        if not (rules.unbatched or folded) or self.agrees(rules):
             return None
         return frozenset(key for key in rules.unbatched if not self.agrees(_with_live(rules, [key])))
 
