@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import caveat
-from caveat.errors import NothingRandomError
+from caveat.errors import NothingRandomError, NotInterceptedWarning
 
 RATE = 0.5
 
@@ -392,6 +392,26 @@ def test_stochastic_depth_is_live_only_where_it_is_asked_for() -> None:
     on = caveat.draws(caveat.mc_dropout(model, output=caveat.Mean(), live=caveat.with_stochastic_depth), x, 64)
     share = float((on < 80).double().mean())
     assert 0.05 < share < 0.5
+
+
+class SkipsALayer(nn.Module):
+    """A layer that Python skips by a number of torch's (LayerDrop)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.drop = nn.Linear(3, 3), nn.Dropout(RATE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and torch.rand(()).item() < 0.5:
+            return self.drop(x)
+        return self.drop(x + self.layer(x))
+
+
+def test_a_layer_that_python_skips_is_warned_of_where_it_is_asked_for() -> None:
+    sampler = caveat.mc_dropout(SkipsALayer(), output=caveat.Mean(), live=caveat.with_stochastic_depth)
+    with pytest.warns(NotInterceptedWarning, match="which layers run"):
+        caveat.draws(sampler, torch.ones(2, 3), 4)
+    caveat.draws(caveat.mc_dropout(SkipsALayer(), output=caveat.Mean()), torch.ones(2, 3), 4)
 
 
 class ByDroppingOnes(DropPath):

@@ -12,7 +12,7 @@ from torch import nn
 from caveat._checks import require_choice, require_model
 from caveat._inputs import Axes, as_inputs
 from caveat._intercept._guard import interruptible
-from caveat._intercept._hidden import UNSEEN, WITH_DROPOUT
+from caveat._intercept._hidden import DECIDED, UNSEEN, WITH_DROPOUT
 from caveat._intercept._network import Network
 from caveat._intercept._possible import check_initialized, is_one_layer_with_dropout, is_script, module_rate
 from caveat._intercept._probe import Probe, probe_network
@@ -235,8 +235,9 @@ def warn_not_separated(axes: Axes | None) -> None:
 def warn_not_intercepted(refused: Iterable[str]) -> None:
     """Says which random numbers stay off because nothing can take their place, or take a dropout with them."""
     for reason in refused:
-        if reason.endswith((UNSEEN, WITH_DROPOUT)):
+        if reason.endswith((UNSEEN, WITH_DROPOUT, DECIDED)):
             fix = "give the dropout a read of its own" if reason.endswith(WITH_DROPOUT) else _MADE_BY_TORCH
+            fix = "multiply the layer's result by the number instead" if reason.endswith(DECIDED) else fix
             warnings.warn(
                 f"caveat draws without some random numbers of this network: {reason}: {fix}.",
                 NotInterceptedWarning,

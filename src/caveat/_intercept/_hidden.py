@@ -29,6 +29,7 @@ _DEEPEST = 3
 _WRITES = "it writes on a buffer"
 UNSEEN = "they cannot be intercepted (NumPy's or Python's own, a compiled function's, another operator's)"
 WITH_DROPOUT = "a dropout comes with them and stays off, too"
+DECIDED = "a number that Python reads may choose which layers run"
 _NOT_ASKED_FOR = "they are no mask (noise, samples, shuffles), drop whole branches (stochastic depth), or live= says no"
 
 
@@ -84,6 +85,8 @@ def find_hidden(
         elif why_not is not None and len(trial) == 1:
             if gained and why_not is _NOT_ASKED_FOR:
                 why_not = f"{why_not}; {WITH_DROPOUT}"
+            elif why_not is _NOT_ASKED_FOR and live is not all_dropout and _decide(found, live, path_of):
+                why_not = f"{why_not}; {DECIDED}"
             refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {why_not}")
         elif found.seen.unmanaged and not current.seen.unmanaged and not gained and len(trial) == 1:
             refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {UNSEEN}")
@@ -113,6 +116,11 @@ def drops_branches(observation: Observation) -> bool:
         return False
     # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.
     return observation.kind == "noise" or (observation.tensor is not None and bool((observation.tensor == 1).all()))
+
+
+def _decide(probe: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
+    """Returns whether numbers of a module that is asked for are read by Python, as where a layer is skipped."""
+    return any(each.decides and live(path_of(each.module), each.module) for each in probe.seen.observed)
 
 
 def _trouble(found: ProbePass, current: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:

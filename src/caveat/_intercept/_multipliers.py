@@ -59,6 +59,10 @@ _COMPARISONS: set[Any] = {
     *(getattr(_aten, name).Scalar for name in ("lt", "gt", "le", "ge")),
 }
 
+_READ_BY_PYTHON: set[Any] = {
+    *(Tensor.item, Tensor.tolist),
+    *(getattr(Tensor, f"__{name}__") for name in ("bool", "float", "int")),
+}
 _GOLDEN = 0.6180339887498949  # its multiples fill (0, 1) evenly
 # Functions whose results say nothing of the data.
 _MAKERS: set[Any] = {
@@ -90,13 +94,14 @@ class Meeting:
 class Followed:
     """The random numbers of one pass, and what is made of them alone, with every uniform number at ``level``.
 
-    ``no_data`` are constants from the beginning.
+    ``no_data`` are constants from the beginning, ``read`` the sites whose numbers Python has read, to decide by them.
     """
 
     level: float
     no_data: tuple[Tensor, ...] = ()
     meetings: list[Meeting] = field(default_factory=list[Meeting])
     normal: set[int] = field(default_factory=set[int])
+    read: set[int] = field(default_factory=set[int])
     _made: _Marked = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
     _constants: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     _products: _Marked = field(default_factory=dict[int, tuple[Tensor, frozenset[int]]])
@@ -127,6 +132,8 @@ class Followed:
         if not random:
             return frozenset()
         sites = frozenset(chain.from_iterable(self._made[id(tensor)][1] for tensor in random))
+        if func in _READ_BY_PYTHON:
+            self.read |= sites
         data = [tensor for tensor in tensors if id(tensor) not in self._made and not self.is_constant(tensor)]
         scales = func in _PRODUCTS or (func in _QUOTIENTS and id(next(iter(args), None)) in self._made)
         if not data and scales and any(self._is_zero(tensor) for tensor in tensors):

@@ -265,9 +265,11 @@ def _find_hidden(
         if found is None or not any(observation.kind == "noise" for observation in found.seen.observed):
             return found
         passes = [looks.attempt(inputs, trial, partial(Followed, level)) for level in LEVELS]
-        masks = sites_of_masks([each and each.seen.followed for each in passes], len(found.seen.observed))
+        followed = [each and each.seen.followed for each in passes]
+        masks = sites_of_masks(followed, len(found.seen.observed))
         for at, observation in enumerate(found.seen.observed):
             observation.masks = observation.kind != "noise" or at in masks
+            observation.decides = any(at in each.read for each in followed if each is not None)
         return found
 
     def fired(flips: frozenset[ReadKey]) -> Any:

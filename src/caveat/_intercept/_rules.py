@@ -70,7 +70,8 @@ class Drawing:
 
 @dataclass
 class Observation:
-    """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask.
+    """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask;
+    ``decides`` says that Python has read them, and may have chosen by them.
 
     ``constant`` says, in a pass that follows what is made of what, that the tensor is made of no data.
     """
@@ -83,6 +84,7 @@ class Observation:
     tensor: Tensor | None
     mask_shape: tuple[int, ...] | None
     masks: bool = True
+    decides: bool = False
     constant: bool = False
 
 
