@@ -38,7 +38,7 @@ _FRACTION_OF_DATES = 0.5
 _FEW = 10
 _MOST_CATEGORIES = 100_000
 _EMPTY = "every value is missing, so that nothing is learned from it"
-_UNIQUE = "no value is there twice, so that nothing is learned from it; leave it out if it names rows"
+_NEARLY_ALL = 0.9  # with more different categories than this fraction of the rows, next to nothing is learned of each
 _MEASURED = re.compile(r"[+-]?\d[\d.,]*(?P<unit> ?[^\W\d_]{1,6})")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
@@ -262,9 +262,15 @@ def _of_words(
 
 
 def _note_of_categories(column: CategoryColumn) -> str:
-    if not column.categories:
+    rows, different = sum(column.counts), len(column.categories)
+    if not different:
         return _EMPTY
-    return _UNIQUE if len(column.categories) > _FEW and max(column.counts) == 1 else ""
+    if different <= _FEW or different <= _NEARLY_ALL * rows:
+        return ""
+    return (
+        f"{different:,} different values in {rows:,} rows, so that little can be learned from each; if it is an "
+        f"identifier or free text, leave it out (--drop {column.name} on the command line)"
+    )
 
 
 def _note_of_dress(dress: Dress, doubtful: str) -> str:

@@ -22,7 +22,6 @@ from caveat._estimators import (
     save_model,
 )
 from caveat._tables import (
-    CategoryColumn,
     Chunk,
     Column,
     DateColumn,
@@ -40,7 +39,6 @@ from caveat.cli._output_file import checkpoint, destination
 from caveat.cli._tabular_tested import TABLES, Advance
 from caveat.errors import InvalidArgumentError, InvalidDataError
 
-_NEARLY_ALL = 0.5  # a category with more different values than this fraction of the rows says little of new rows
 _ORDERS = {"": "", "dmy": "day first", "mdy": "month first"}
 
 
@@ -129,7 +127,7 @@ def _spellings(keys: list[str], values: list[Any]) -> dict[str, str]:
 def describe_columns(model: Model) -> list[dict[str, str]]:
     """Returns for each column its name and kind, and where there is something to say how it was read, and a note."""
     schema = model.reader.schema
-    columns = [_filled(name=c.name, kind=c.kind, read_as=_manner(c), note=_note(c)) for c in schema.columns]
+    columns = [_filled(name=c.name, kind=c.kind, read_as=_manner(c), note=c.note) for c in schema.columns]
     if isinstance(model.target, Numbers):
         notes: dict[str, Any] = model.summary.get("target_notes", {})
         for name, dress in zip(model.target.names, model.reader.targets, strict=False):
@@ -164,15 +162,3 @@ def _manner(column: Column) -> str:
     if isinstance(column, DateColumn):
         return _ORDERS[column.order]
     return f"{len(column.categories):,} values"
-
-
-def _note(column: Column) -> str:
-    if not isinstance(column, CategoryColumn):
-        return column.note
-    rows, different = sum(column.counts), len(column.categories)
-    if column.note or different <= 2 or different <= _NEARLY_ALL * rows:
-        return column.note
-    return (
-        f"{different:,} different values in {rows:,} rows, so that little can be learned from each; if it is an "
-        f"identifier or free text, leave it out (--drop {column.name})"
-    )
