@@ -78,6 +78,8 @@ NETWORKS = {
     "augmented": lambda: chain((6, 6, 3), L.RandomFlip(), L.RandomBrightness(0.5), L.Flatten(), L.Dropout(0.4)),
     "written": Written,
 }
+if keras.backend.backend() == "torch":  # vmap cannot run it: its cells keep their masks where a pass fails
+    NETWORKS["conv lstm"] = lambda: chain((3, 4, 4, 2), L.ConvLSTM2D(3, 3, dropout=0.3), L.Flatten())
 
 
 def make(name):

@@ -61,6 +61,12 @@ def test_a_row_alone_gives_what_it_gives_among_others(backend: str, network: str
     assert results(backend)["networks"][network]["alone"] < 1e-4
 
 
+def test_a_pass_that_failed_leaves_no_mask_to_the_next() -> None:
+    found = results("torch")["networks"]["conv lstm"]
+    assert found["moved"] == found["left"] == []
+    assert found["alone"] < 1e-4
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_jax_and_tensorflow_give_the_same_draws(network: str) -> None:
     one, other = (results(backend)["networks"][network]["draws"] for backend in ("jax", "tensorflow"))

@@ -23,6 +23,7 @@ from caveat._intercept import (
     Prefix,
     Probe,
     agree,
+    attributes_kept,
     last_row,
     nothing_random,
     state_kept,
@@ -129,7 +130,7 @@ def _try_replay(task: Task, source: MaskSource) -> tuple[Values, bool]:
 
 def _try_vectorized(task: Task, source: MaskSource, loop: Values, network: Network, found: Probe) -> str | None:
     """Why the vectorized backend cannot be used, or None."""
-    with warnings_caught():
+    with warnings_caught(), attributes_kept(network.modules):  # a pass that fails may leave a mask that it kept
         try:
             together = vectorized(task, source, range(2))
         except CaveatError:
