@@ -112,7 +112,8 @@ def _wanted(observation: Observation, live: LivePredicate, path_of: Callable[[An
 
 def drops_branches(observation: Observation) -> bool:
     """Returns whether one number is drawn for a row, as where stochastic depth leaves out a branch; of one row."""
-    if observation.mask_shape is None or math.prod(observation.mask_shape) != 1:
+    shape = observation.row_shape or observation.mask_shape
+    if shape is None or math.prod(shape) != 1:
         return False
     # A dropout of a single feature has one number too; a mask that is made by dropping ones has nothing else.
     return observation.kind == "noise" or (observation.tensor is not None and bool((observation.tensor == 1).all()))

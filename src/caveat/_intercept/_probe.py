@@ -101,39 +101,44 @@ def probe_network(
 def _probe(looks: Looks, inputs: Inputs, rules: Rules, in_dims: Any) -> Probe:
     """What is found without a graph; with one where the network fails without, as it does to take a gradient."""
     said = None if in_dims is None else read_in_dims(in_dims, inputs)
-    found = _on_rows(looks, inputs, rules, said)
+    found, row = _on_rows(looks, inputs, rules, said)
     if found is not None:
         return found
     try:
-        return _on_whole(looks, inputs, rules, said)
+        return _on_whole(looks, inputs, rules, said, row)
     except Exception:
         with_graph = replace(rules, gradient=True)
-        found = _on_rows(looks, inputs, with_graph, said)
+        found, row = _on_rows(looks, inputs, with_graph, said)
         if found is not None:
             return found
         try:
-            return _on_whole(looks, inputs, with_graph, said)
+            return _on_whole(looks, inputs, with_graph, said, row)
         except Exception:  # the network cannot run on these inputs: what it said first matters
             pass
         raise
 
 
-def _on_rows(looks: Looks, inputs: Inputs, rules: Rules, said: Axes | None) -> Probe | None:
-    """What one and two rows show, with the first choice of axes that they behave as a batch along."""
+def _on_rows(looks: Looks, inputs: Inputs, rules: Rules, said: Axes | None) -> tuple[Probe | None, Inputs | None]:
+    """What one and two rows show, with the first choice of axes that they behave as a batch along.
+
+    And a row along the first axes that the network takes one and two along, whether or not they behave so.
+    """
     second: tuple[Axes, ProbePass, ProbePass] | None = None
+    row: Inputs | None = None
     for axes in choices(inputs) if said is None else (said,):
         one = _try_rows(looks, axes, rules, last_row(inputs, axes))
         pair = _try_rows(looks, axes, rules, two_rows(inputs, axes)) if one is not None else None
         if one is None or pair is None:
             continue
+        row = row or last_row(inputs, axes)
         try_on = partial(_try_rows, looks, axes, rules)
         independent = rows_independent(inputs, axes, one, pair, try_on)
         stays = set(_output_axes(one, pair) or axes.of) <= set(axes.of)
         if said is not None or (independent and stays and not _is_broken(one)):
-            return _conclude(looks, inputs, rules, axes, one, pair, independent)
+            return _conclude(looks, inputs, rules, axes, one, pair, independent), row
         if independent and second is None:  # rows of a weight are independent, too: a batch stays where it was
             second = axes, one, pair
-    return None if second is None else _conclude(looks, inputs, rules, *second, independent=True)
+    return None if second is None else _conclude(looks, inputs, rules, *second, independent=True), row
 
 
 def _conclude(
@@ -179,11 +184,11 @@ def _conclude(
     return found.with_rows_alone() if unsafe else found
 
 
-def _on_whole(looks: Looks, inputs: Inputs, rules: Rules, said: Axes | None) -> Probe:
-    """What the whole batch shows, where no rows of it can be looked at alone."""
+def _on_whole(looks: Looks, inputs: Inputs, rules: Rules, said: Axes | None, row: Inputs | None) -> Probe:
+    """What the whole batch shows, where its rows depend on each other (one is ``row``) or cannot be told apart."""
     first = looks.look(inputs, rules)
     rows = (said.count(inputs) if said is not None else None) or 1
-    hidden = _find_hidden(looks, inputs, rules, first, lambda flips, alone: False, rows)
+    hidden = _find_hidden(looks, inputs, rules, first, lambda flips, alone: False, rows, row)
     seen = hidden.probe.seen
     rules = _with_resting(looks, inputs, replace(rules, flips=hidden.flips, layout_known=False), seen)
     return _probe_of(_with_sites(rules, seen), hidden, _noisy(first), None, rows)
@@ -258,10 +263,13 @@ def _find_hidden(
     first: ProbePass,
     independent: Callable[[frozenset[ReadKey], ProbePass], bool],
     rows: int = 1,
+    row: Inputs | None = None,
 ) -> Hidden:
     def probe(flips: frozenset[ReadKey]) -> ProbePass | None:
         trial = replace(rules, flips=flips)
         found = looks.attempt(inputs, trial)
+        if found is not None and row is not None:
+            _note_row_shapes(found.seen, looks.attempt(row, trial))
         if found is None or not any(observation.kind == "noise" for observation in found.seen.observed):
             return found
         passes = [looks.attempt(inputs, trial, partial(Followed, level)) for level in LEVELS]
@@ -278,9 +286,19 @@ def _find_hidden(
         drawing = Drawing(MaskSource(0, device=device), range(1), torch.arange(rows, device=device))
         return looks.draw(inputs, trial, drawing)
 
+    if row is not None:
+        _note_row_shapes(first.seen, looks.attempt(row, rules))
     if _noisy(first):  # what is no mask before any read says True is none after it
         first = probe(rules.flips) or first
     return find_hidden(probe, first, rules.live, lambda module: looks.network.paths[id(module)], independent, fired)
+
+
+def _note_row_shapes(seen: Observations, row: ProbePass | None) -> None:
+    """Note the shapes that the masks of all rows have for one of them, if that meets the same sites."""
+    alone = row.seen.observed if row is not None else []
+    if [one.key for one in alone] == [observation.key for observation in seen.observed]:
+        for observation, one in zip(seen.observed, alone, strict=True):
+            observation.row_shape = one.mask_shape
 
 
 def _try_rows(looks: Looks, axes: Axes, rules: Rules, inputs: Inputs) -> ProbePass | None:

@@ -73,7 +73,8 @@ class Observation:
     """A call of a site in a pass that only looks. ``masks`` is False for random numbers that are no mask;
     ``decides`` says that Python has read them, and may have chosen by them.
 
-    ``constant`` says, in a pass that follows what is made of what, that the tensor is made of no data.
+    ``constant`` says, in a pass that follows what is made of what, that the tensor is made of no data. ``row_shape`` is
+    the shape of the mask of one row, where that is known beside the ``mask_shape`` of all.
     """
 
     key: SiteKey
@@ -86,6 +87,7 @@ class Observation:
     masks: bool = True
     decides: bool = False
     constant: bool = False
+    row_shape: tuple[int, ...] | None = None
 
 
 @dataclass

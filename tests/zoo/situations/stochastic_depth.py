@@ -78,6 +78,18 @@ class Residual(nn.Module):
         return x
 
 
+class Contrast(nn.Module):
+    """How alike rows are: a row has no output of its own."""
+
+    def __init__(self, way: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner = Residual(DropPath, way)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inner(x)
+        return h @ h.T
+
+
 class InTheNetwork(nn.Module):
     """The rows are left out in the forward of the network itself, where a mask over features is made too."""
 
@@ -181,9 +193,14 @@ SITUATIONS: list[Situation] = [
         )
         for name, inputs in SHAPES.items()
     ),
+    *(
+        situation(f"depth_off_where_rows_meet_{way.__name__}", lambda way=way: Contrast(way), X, apart=False,
+                  reference=but("inner.paths.0", "inner.paths.1"))
+        for way in WAYS
+    ),
     situation("depth_off_in_the_network", InTheNetwork, X, reference=only_features, fold=10),
     situation("depth_on_in_the_network", InTheNetwork, X, live=caveat.with_stochastic_depth, draws=8000, fold=10),
     situation("called_drop_path_around_dropout", DropPathMlp, X),
     situation("called_stochastic_depth_around_dropout", StochasticDepthBlock, X),
     situation("called_layer_drop_around_a_mask", LayerDropNoise, X),
-]
+]  # fmt: skip
