@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -407,11 +408,21 @@ class SkipsALayer(nn.Module):
         return self.drop(x + self.layer(x))
 
 
-def test_a_layer_that_python_skips_is_warned_of_where_it_is_asked_for() -> None:
-    sampler = caveat.mc_dropout(SkipsALayer(), output=caveat.Mean(), live=caveat.with_stochastic_depth)
+class SkipsByANumberDrawnInAnyCase(SkipsALayer):
+    def forward(self, x: Tensor) -> Tensor:
+        number = torch.rand([])
+        skip = self.training and number < 0.1
+        return self.drop(x if skip else x + self.layer(x))
+
+
+@pytest.mark.parametrize("build", [SkipsALayer, SkipsByANumberDrawnInAnyCase])
+def test_a_layer_that_python_skips_is_warned_of_where_it_is_asked_for(build: Callable[[], nn.Module]) -> None:
+    sampler = caveat.mc_dropout(build(), output=caveat.Mean(), live=caveat.with_stochastic_depth)
     with pytest.warns(NotInterceptedWarning, match="which layers run"):
         caveat.draws(sampler, torch.ones(2, 3), 4)
-    caveat.draws(caveat.mc_dropout(SkipsALayer(), output=caveat.Mean()), torch.ones(2, 3), 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        caveat.draws(caveat.mc_dropout(build(), output=caveat.Mean()), torch.ones(2, 3), 4)
 
 
 class ByDroppingOnes(DropPath):

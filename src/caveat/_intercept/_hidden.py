@@ -77,6 +77,7 @@ def find_hidden(
             gained = gained and not agree(fired(accepted | trial), fired(accepted), torch.equal)
         let_in = _unwanted(found, live, path_of) > _unwanted(current, live, path_of)
         why_not = _trouble(found, current, live, path_of) if gained or let_in else None
+        decides = _deciding(found, live, path_of) > _deciding(current, live, path_of)
         if why_not is _WRITES and not let_in and not _new_noise(found, current):
             # A counter beside a dropout of torch's is put back, like all that a pass writes; statistics mix rows.
             why_not = None if independent(accepted | trial, found) else _WRITES
@@ -85,11 +86,13 @@ def find_hidden(
         elif why_not is not None and len(trial) == 1:
             if gained and why_not is _NOT_ASKED_FOR:
                 why_not = f"{why_not}; {WITH_DROPOUT}"
-            elif why_not is _NOT_ASKED_FOR and live is not all_dropout and _decide(found, live, path_of):
+            elif why_not is _NOT_ASKED_FOR and decides:
                 why_not = f"{why_not}; {DECIDED}"
             refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {why_not}")
         elif found.seen.unmanaged and not current.seen.unmanaged and not gained and len(trial) == 1:
             refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {UNSEEN}")
+        elif decides and why_not is None and len(trial) == 1:  # the number is drawn in any case
+            refused.append(f"{place(next(iter(trial)))} reads training, which lets in random numbers; {DECIDED}")
         fresh = [read for read in found.seen.reads if read not in known]
         known.update(fresh)
         if gained and why_not is None:
@@ -119,9 +122,11 @@ def drops_branches(observation: Observation) -> bool:
     return observation.kind == "noise" or (observation.tensor is not None and bool((observation.tensor == 1).all()))
 
 
-def _decide(probe: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> bool:
-    """Returns whether numbers of a module that is asked for are read by Python, as where a layer is skipped."""
-    return any(each.decides and live(path_of(each.module), each.module) for each in probe.seen.observed)
+def _deciding(probe: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> int:
+    """Returns how many numbers that are asked for Python reads, as where a layer is skipped; unasked it rests."""
+    if live is all_dropout:
+        return 0
+    return sum(each.decides and live(path_of(each.module), each.module) for each in probe.seen.observed)
 
 
 def _trouble(found: ProbePass, current: ProbePass, live: LivePredicate, path_of: Callable[[Any], str]) -> str | None:
