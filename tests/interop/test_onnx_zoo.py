@@ -18,7 +18,6 @@ from .test_onnx import run
 pytestmark = pytest.mark.survey
 ONE_BATCH, ON_VALUES, IN_BFLOAT16 = "one batch size only", "depends on values", "bfloat16"
 REFUSED = {
-    "mlp_rrelu": "rrelu_with_noise.default is random",
     "rnn_gru_packed": ON_VALUES,
     "rnn_lstm_packed": ON_VALUES,
     "graph_gcn_one_graph": ONE_BATCH,
