@@ -36,7 +36,11 @@ def test_tritonclient_gets_the_numbers_of_predict(place: Path, binary: bool) -> 
             size.set_data_from_numpy(np.array([[row["size"]] for row in rows]), binary_data=binary)
             color = library.InferInput("color", [30], "BYTES")
             color.set_data_from_numpy(np.array([row["color"] for row in rows], dtype=object), binary_data=binary)
-            found = {name: client.infer(name, [size, color], request_id="7") for name in ("by_sold", "by_price")}
+            versions = {name: client.get_model_metadata(name)["versions"][0] for name in ("by_sold", "by_price")}
+            found = {
+                name: client.infer(name, [size, color], model_version=version, request_id="7")
+                for name, version in versions.items()
+            }
             one = library.InferRequestedOutput("epistemic", binary_data=binary)
             some = client.infer("by_price", [size, color], outputs=[one], parameters={"draws": 7, "level": 0.8})
         for name in found:

@@ -117,6 +117,23 @@ def test_a_column_that_is_left_out_is_named(place: Path) -> None:
     run(steps())
 
 
+def test_a_version_of_a_model_is_the_one_that_is_loaded(place: Path) -> None:
+    async def steps() -> None:
+        async with connect(place / "by_price") as client:
+            body = {"inputs": tensors_of(make_rows(3, seed=6))}
+            plain = (await client.post("/v2/models/by_price/infer", json=body)).json()
+            (version,) = (await client.get("/v2/models/by_price")).json()["versions"]
+            path = f"/v2/models/by_price/versions/{version}"
+            assert (await client.post(f"{path}/infer", json=body)).json() == plain
+            assert (await client.get(path)).json()["versions"] == [version] == [plain["model_version"]]
+            assert (await client.get(f"{path}/ready")).status_code == 200
+            for other in ("", "/ready"):
+                reply = await client.get(f"/v2/models/by_price/versions/1{other}")
+                assert (reply.status_code, version in reply.text) == (404, True)
+
+    run(steps())
+
+
 def test_health_and_metadata(place: Path) -> None:
     async def steps() -> None:
         async with connect(place / "by_price", api_key="secret") as client:

@@ -22,8 +22,6 @@ _LENGTH = "Inference-Header-Content-Length"
 def inference_routes(service: Service, is_ready: Callable[[], bool]) -> APIRouter:
     """Returns the routes of the protocol."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-    extra: Any = {"parameters": [describe_name(service)]}
-    known: Any = {"responses": {404: ERROR_RESPONSES[404]}, "openapi_extra": extra}
 
     @router.get("/health/live", summary="Whether the process runs")
     async def live() -> Response:
@@ -37,22 +35,33 @@ def inference_routes(service: Service, is_ready: Callable[[], bool]) -> APIRoute
     async def server() -> Response:
         return reply({"name": "caveat", "version": version("caveat"), "extensions": ["binary_tensor_data"]})
 
-    @router.get("/models/{name}", summary="What a model takes and gives", **known)
     async def metadata(request: Request) -> Response:
-        return reply(_describe(find_model(service, request.path_params["name"])))
+        return reply(_describe(_find(service, request)))
 
-    @router.get("/models/{name}/ready", summary="Whether a model is loaded", **known)
     async def model_ready(request: Request) -> Response:
-        return reply({"name": find_model(service, request.path_params["name"]).name, "ready": True})
+        return reply({"name": _find(service, request).name, "ready": True})
 
-    body = {"requestBody": _body(service), **extra}
-    responses: Any = {200: {"description": "Output tensors."}, **ERROR_RESPONSES}
-
-    @router.post("/models/{name}/infer", summary="Predict", openapi_extra=body, responses=responses)
     async def infer(request: Request) -> Response:
-        return await _infer(service, find_model(service, request.path_params["name"]), request)
+        return await _infer(service, _find(service, request), request)
 
+    responses: Any = {200: {"description": "Output tensors."}, **ERROR_RESPONSES}
+    of_version = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
+    for path, more in (("/models/{name}", []), ("/models/{name}/versions/{version}", [of_version])):
+        extra: Any = {"parameters": [describe_name(service), *more]}
+        known: Any = {"responses": {404: ERROR_RESPONSES[404]}, "openapi_extra": extra}
+        router.get(path, summary="What a model takes and gives", **known)(metadata)
+        router.get(f"{path}/ready", summary="Whether a model is loaded", **known)(model_ready)
+        body: Any = {"requestBody": _body(service), **extra}
+        router.post(f"{path}/infer", summary="Predict", openapi_extra=body, responses=responses)(infer)
     return router
+
+
+def _find(service: Service, request: Request) -> Served:
+    served = find_model(service, request.path_params["name"])
+    asked = request.path_params.get("version", served.version)
+    if asked != served.version:
+        raise HTTPException(404, f"There is no version {asked[:60]!r} of {served.name!r}, only {served.version!r}.")
+    return served
 
 
 async def _infer(service: Service, served: Served, request: Request) -> Response:
