@@ -25,7 +25,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     fi
 fi
 
-echo "Installing caveat[$extras] into $venv (the first time takes a minute or two)"
+echo "Installing caveat[$extras] into $venv (the first time takes some minutes)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 "$venv/bin/python" -m pip install -q -c "$constraints" hatchling editables
 "$venv/bin/python" -m pip install -q -c "$constraints" --no-build-isolation --editable ".[$extras]"
